@@ -1,0 +1,64 @@
+# Each target does all of its set-up itself: it needs a Python (3.11, 3.12 or 3.13) and make.
+# PYTHON names another one than python3; BOWERBIRD_CACHE another folder for the jars of Kafka.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(wildcard bowerbird policies replay rewards stream benchmarks tests)
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench mutate torture format lock clean
+
+help:
+	@echo "make demo      the whole loop on this machine, shown and proved (under 4 minutes)"
+	@echo "make test      all tests, on a real Kafka and a real Redis that come along"
+	@echo "make check     format, lint, types, direction of the imports, fast tests (under a minute)"
+	@echo "make bench     the benchmarks of docs/benchmarks.md"
+	@echo "make mutate    switches off one mechanism at a time and shows the test that fails"
+	@echo "make torture   20 times kill -9 under load"
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/bowerbird demo $(DEMO)
+
+test: $(VENV)/dev.stamp
+	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/python -m pytest --quiet tests --ignore tests/real
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks $(BENCH)
+
+mutate: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.mutate $(MUTATE)
+
+torture: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.torture $(TORTURE)
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Pins what is installed now, and the jars of Kafka that the coordinates in stream/jars.py resolve to.
+lock: $(VENV)/dev.stamp
+	$(BIN)/python -m pip freeze --exclude bowerbird --exclude-editable | LC_ALL=C sort -f > constraints.txt
+	$(BIN)/python -m stream.jars lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Bowerbird needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is $$($(PYTHON) --version 2>&1): name another one, as in make PYTHON=python3.13"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/demo.stamp

@@ -1,0 +1,127 @@
+"""Joined decisions of 1.5 kB: one worker, arrays of 100, Redis with ``appendfsync always``."""
+
+import asyncio
+import json
+import time
+from dataclasses import replace
+from secrets import token_hex
+from statistics import median
+
+from redis.asyncio import Redis
+
+from benchmarks.row import Others, Row, spread
+from rewards.records import Place
+from rewards.rules import Reward, StreamReward
+from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, Step
+from stream.config import Config, PolicyConfig
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.redis_store import RedisStore
+from tests.real.loop import Loop, RoleProcess, decision, loop_of
+
+DECISIONS = 30_000
+ARRAY = 100
+REPEATS = 3
+BAR = 5_000
+
+
+def run() -> list[Row]:
+    """Measure the worker on a real broker and the script alone on the same Redis."""
+    others = Others()
+    worker, alone = [], []
+    with EmbeddedKafka() as kafka, EmbeddedRedis(unix_socket=True) as redis:
+        config = Config(
+            brokers=kafka.address,
+            redis_url=redis.url,
+            early_s=120.0,
+            policies={"front": PolicyConfig(window_s=2.0, reward=Reward(streams={"clicks": StreamReward(1.0)}))},
+        )
+        for _ in range(REPEATS):
+            with others.measured():
+                worker.append(asyncio.run(_worker(replace(config, prefix=f"b-{token_hex(3)}-"))))
+                alone.append(asyncio.run(_script(config, f"s-{token_hex(3)}-")))
+    ratio = median(worker) / median(alone)
+    return [
+        Row(
+            "joined decisions of 1.5 kB, one worker, arrays of 100, Redis `appendfsync always`",
+            "the script alone in Redis, no Kafka",
+            f">= {BAR}/s; report the ratio",
+            f"{spread(worker, 0)}/s; script alone {spread(alone, 0)}/s; ratio {ratio:.2f}",
+            median(worker) >= BAR,
+            "the worker's CPU (decoding heads, and outcomes on their way out), then Redis",
+            others.median,
+        )
+    ]
+
+
+def _body(number: int) -> str:
+    found = decision(f"event-{number:08d}")
+    found["context"] = {"user": {"text": "x" * 900}}
+    text = json.dumps(found)
+    found["context"]["user"]["text"] += "x" * max(0, 1500 - len(text))
+    return json.dumps(found)
+
+
+async def _worker(config: Config) -> float:
+    """Return decisions a second from the start of reading until all are joined and emitted."""
+    async with loop_of(config) as loop:
+        for start in range(0, DECISIONS, ARRAY):
+            numbers = range(start, start + ARRAY)
+            partition = start // ARRAY % 3
+            await _append(loop, "decisions", [_body(number) for number in numbers], partition)
+            clicks = [json.dumps({"event_id": f"event-{number:08d}", "id": "c"}) for number in numbers]
+            await _append(loop, "clicks", clicks, (partition + 1) % 3)
+        await asyncio.sleep(2.5)  # The windows pass before the worker starts, so nothing waits for them.
+        role = RoleProcess(config, "join").start()
+        try:
+            first = await _wait(loop, 1)
+            last = await _wait(loop, DECISIONS)
+        finally:
+            role.kill()
+        return (DECISIONS - first[1]) / (last[0] - first[0])
+
+
+async def _append(loop: Loop, topic: str, bodies: list[str], partition: int) -> None:
+    value = ("[" + ",".join(bodies) + "]").encode()
+    await loop.producer.send(loop.config.topic(topic), value, partition=partition)
+
+
+async def _wait(loop: Loop, count: int) -> tuple[float, int]:
+    """Return when so many outcomes stand in ``rewards`` and how many there were then."""
+    name = loop.config.topic("rewards")
+    found, position, ends = 0, 0, time.monotonic() + 120
+    while time.monotonic() < ends:
+        async for message in loop.reader.read(name, 0, position):
+            found += message.value.count(b'"seq":') if message.value else 0
+            position = message.offset + 1
+        if found >= count:
+            return time.monotonic(), found
+        await asyncio.sleep(0.02)
+    raise TimeoutError(f"{found} of {count} outcomes")
+
+
+async def _script(config: Config, prefix: str) -> float:
+    """Return decisions a second of the script alone, with the worker's portions; outboxes are trimmed."""
+    redis = Redis.from_url(config.redis_url)
+    store = RedisStore(redis, prefix)
+    inputs = Inputs((("decisions", 0), ("clicks", 0)), 10**13)
+    await store.step(0, "log", Step([Claim(*name, 0, 0, None, True) for name in inputs.partitions], (), inputs))
+    bodies = [_body(number).encode() for number in range(DECISIONS)]
+    began = time.monotonic()
+    for part in range(DECISIONS // ARRAY):
+        now_ms = 10**6 + part
+        items: list[DecisionItem | FeedbackItem] = []
+        for index in range(ARRAY):
+            number = part * ARRAY + index
+            event_id = f"event-{number:08d}"
+            place = Place(now_ms, "decisions", 0, part, index)
+            items.append(
+                DecisionItem(place, event_id, "front", "f", 0, now_ms + 20, now_ms + 10**8, (), bodies[number])
+            )
+            items.append(FeedbackItem(Place(now_ms, "clicks", 0, part, index), event_id, now_ms + 10**6, b"{}"))
+        claims = [Claim(*name, part, part + 1, now_ms) for name in inputs.partitions]
+        done = await store.step(0, "log", Step(claims, items))
+        if done.closed:
+            await store.trim(0, "front", (await store.outboxes(0))["front"])
+    seconds = time.monotonic() - began
+    await redis.aclose()
+    return DECISIONS / seconds

@@ -1,0 +1,129 @@
+"""Whether a service can run as configured: a finding for each thing looked at, and what to do about what fails."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from policies import checks
+from stream import preflight, topics
+from stream.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    subject
+        What was looked at, such as ``broker`` or ``policy front``.
+    holds
+        Whether it is as it must be.
+    found
+        What it is.
+    remedy
+        What to do where it does not hold; else empty.
+    """
+
+    subject: str
+    holds: bool
+    found: str
+    remedy: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for a machine."""
+        return asdict(self)
+
+
+async def findings(config: Config) -> AsyncIterator[Finding]:
+    """Look at everything, the fastest first; a server that is away hides what it would tell, nothing else."""
+    yield Finding("configuration", True, f"{len(config.policies)} policies, {len(config.streams)} streams")
+    yield _retention(config)
+    async for finding in _kafka(config):
+        yield finding
+    async for finding in _redis(config):
+        yield finding
+    for finding in _policies(config):
+        yield finding
+
+
+def _retention(config: Config) -> Finding:
+    # That it suffices has been checked with the settings; what the topics really keep is seen with the topics.
+    told = (
+        f"{config.retention_s:g} s outlast the longest window, {config.longest_window_s:g} s,"
+        f" and an outage of {config.survive_outage_s:g} s"
+    )
+    return Finding("retention", True, told)
+
+
+async def _kafka(config: Config) -> AsyncIterator[Finding]:
+    try:
+        broker = await preflight.broker_facts(config)
+        yield Finding("broker", True, f"cluster {broker.cluster_id}, {broker.brokers} brokers")
+        problems = await topics.problems(config)
+    except Exception as error:
+        if (explained := preflight.explain(error, config)) is None:
+            raise
+        yield _failed("broker", explained)
+        return
+    by_topic = {need.name: [each for each in problems if each.topic == need.name] for need in topics.needed(config)}
+    for name, wrong in by_topic.items():
+        if not wrong:
+            yield Finding(f"topic {name}", True, "as needed")
+        for each in wrong:
+            yield Finding(f"topic {name}", False, f"{each.setting}: {each.found}, needed: {each.needed}", each.remedy)
+
+
+async def _redis(config: Config) -> AsyncIterator[Finding]:
+    redis = preflight.redis_client(config)
+    try:
+        facts = await preflight.redis_facts(redis)
+        kept = await preflight.remembered(redis, config)
+    except Exception as error:
+        if (explained := preflight.explain(error, config)) is None:
+            raise
+        yield _failed("redis", explained)
+        return
+    finally:
+        await redis.aclose()
+    yield Finding("redis", True, f"version {facts.version}")
+    yield _setting("appendonly", facts.append_only, "yes", "an acknowledged write may be lost by a crash")
+    yield _setting("appendfsync", facts.append_fsync, "always", "an acknowledged write may be lost by a crash")
+    yield _setting("maxmemory-policy", facts.eviction, "noeviction", "Redis may drop pending decisions")
+    for each in kept:
+        holds = each.kept in (None, each.configured)
+        told = f"{each.configured}, " + ("as at the first start" if each.kept else "nothing kept yet")
+        yield (
+            Finding(each.setting, True, told)
+            if holds
+            else Finding(
+                each.setting,
+                False,
+                f"{each.configured}, but {each.kept} at the first start",
+                f"it never changes: set it back to {each.kept}, or use another prefix",
+            )
+        )
+
+
+def _setting(name: str, found: str | None, needed: str, risk: str) -> Finding:
+    if found is None:
+        # Nothing to hold against it: who hosts this Redis answers for it.
+        return Finding(f"redis {name}", True, f"not told; it must be {needed}, else {risk}")
+    if found == needed:
+        return Finding(f"redis {name}", True, found)
+    remedy = f"CONFIG SET {name} {needed} (and in redis.conf): {risk}"
+    return Finding(f"redis {name}", False, f"{found}, needed: {needed}", remedy)
+
+
+def _policies(config: Config) -> Iterator[Finding]:
+    for name, policy in config.policies.items():
+        problems = checks.check(policy.kind, policy.arguments)
+        if not problems:
+            yield Finding(f"policy {name}", True, f"{policy.kind}, obeys the laws of every policy")
+        for problem in problems:
+            yield Finding(f"policy {name}", False, problem, f"change policies.{name}.kind or .arguments")
+
+
+def _failed(subject: str, explained: str) -> Finding:
+    found, _, remedy = explained.partition(": ")
+    return Finding(subject, False, found, remedy)

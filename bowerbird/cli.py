@@ -1,0 +1,52 @@
+"""The command ``bowerbird``.
+
+Exit codes: 0 fine, 1 the thing asked for does not hold, 2 wrong use or configuration.
+"""
+
+from typing import Annotated
+
+import typer
+
+from bowerbird import __version__
+from bowerbird.commands import check, demo, policy, topics, verify, worker
+from bowerbird.commands.shared import say
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Decisions that learn from what people do, on Kafka and Redis.
+
+    Exit codes: 0 fine, 1 the thing asked for does not hold, 2 wrong use or configuration.
+
+    Example: bowerbird demo
+    """,
+)
+app.command()(demo.demo)
+app.command()(worker.worker)
+app.add_typer(topics.app, name="topics")
+app.add_typer(policy.app, name="policy")
+app.command()(verify.verify)
+app.command()(check.check)
+app.command(hidden=True)(worker.role)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"bowerbird {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command."""
+    app()

@@ -1,0 +1,1 @@
+"""The commands, a module each. What is slow to import is imported when its command runs."""

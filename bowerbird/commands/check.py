@@ -1,0 +1,32 @@
+"""``bowerbird check``."""
+
+import typer
+
+from bowerbird.commands.shared import DOES_NOT_HOLD, AsJson, ConfigFile, answer, run, say, settings
+
+
+def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Tell whether everything is as the service needs it, and what to do about what is not.
+
+    Configuration, retention, broker, topics, Redis, what must never change, and the laws of every policy.
+
+    Example: bowerbird check --config bowerbird.toml
+    """
+    from bowerbird.check import Finding, findings
+
+    told = settings(config)
+
+    async def look() -> list[Finding]:
+        found = []
+        async for finding in findings(told):
+            found.append(finding)
+            if not as_json:
+                mark = "ok  " if finding.holds else "FAIL"
+                say(f"{mark} {finding.subject}: {finding.found}" + (f" -> {finding.remedy}" if finding.remedy else ""))
+        return found
+
+    found = run(told, look)
+    holds = all(finding.holds for finding in found)
+    if as_json:
+        answer({"holds": holds, "findings": [finding.as_json() for finding in found]})
+    raise typer.Exit(0 if holds else DOES_NOT_HOLD)

@@ -1,0 +1,85 @@
+"""What all commands share: options, exit codes, and how an answer or an error is shown."""
+
+import json
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from stream.config import Config
+
+FINE = 0
+DOES_NOT_HOLD = 1
+"""The thing asked for does not hold."""
+WRONG_USE = 2
+"""Wrong use or configuration, also a state that may not be continued."""
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings [default: $BOWERBIRD_CONFIG or bowerbird.toml]"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for a machine.")]
+
+Result = TypeVar("Result")
+
+
+def settings(file: Path | None) -> "Config":
+    """Return the settings; ends the command with 2 and every error where they are wrong."""
+    from bowerbird.settings import WrongSettings, load
+
+    try:
+        return load(file)
+    except WrongSettings as wrong:
+        complain(str(wrong))
+        raise typer.Exit(WRONG_USE) from None
+
+
+@contextmanager
+def errors_in_words(config: "Config") -> Iterator[None]:
+    """End the command with a sentence and its exit code where something fails that is no fault of the code."""
+    from policies.errors import StateRefused, WrongConfiguration
+
+    try:
+        yield
+    except (WrongConfiguration, StateRefused) as error:
+        complain(str(error))
+        raise typer.Exit(WRONG_USE) from None
+    except typer.Exit:
+        raise
+    except Exception as error:
+        from stream.preflight import explain
+
+        if (explained := explain(error, config)) is None:
+            raise
+        complain(explained)
+        raise typer.Exit(DOES_NOT_HOLD) from None
+
+
+def run(config: "Config", work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Run a coroutine to its end; see :func:`errors_in_words`."""
+    import asyncio
+    import logging
+
+    # A broker that is away is told once, by us, not by every attempt of its client.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    with errors_in_words(config):
+        return asyncio.run(work())
+
+
+def answer(value: Any) -> None:
+    """Write a value as JSON to the standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def say(text: str = "") -> None:
+    """Write a line to the standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def complain(text: str) -> None:
+    """Write lines to the standard error stream."""
+    sys.stderr.write(text + "\n")

@@ -1,0 +1,126 @@
+"""``bowerbird verify``."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bowerbird.commands.shared import (
+    DOES_NOT_HOLD,
+    WRONG_USE,
+    AsJson,
+    ConfigFile,
+    answer,
+    complain,
+    run,
+    say,
+    settings,
+)
+
+if TYPE_CHECKING:
+    from replay.recompute import Recomputed
+    from replay.verdict import Verdict
+    from stream.config import Config
+
+Progress = Callable[[str, int, int], None]
+
+
+def verify(
+    policy: Annotated[str | None, typer.Argument(metavar="POLICY", help="A policy of the configuration.")] = None,
+    decision: Annotated[str | None, typer.Option(metavar="EVENT_ID", help="Decide one logged decision again.")] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove from the logs that every outcome is right, and that the live weights are what the log makes of them.
+
+    Rewards are computed again from the raw streams, every version is learned again. With --decision the version that
+    decided is rebuilt, and pmf and draw must be the logged ones, bit for bit.
+
+    Example: bowerbird verify front --json
+
+    Example: bowerbird verify --decision 3f2a90
+    """
+    told = settings(config)
+    if decision is not None and policy is None:
+        holds = _decision(told, decision, as_json)
+    elif policy is not None and decision is None:
+        holds = _policy(told, policy, as_json)
+    else:
+        complain("verify: expected either a POLICY or --decision EVENT_ID")
+        raise typer.Exit(WRONG_USE)
+    raise typer.Exit(0 if holds else DOES_NOT_HOLD)
+
+
+def _policy(config: "Config", name: str, as_json: bool) -> bool:
+    import msgspec
+
+    from bowerbird.verification import verify as verified
+
+    with _progress() as progress:
+        verdict = run(config, lambda: verified(config, name, progress))
+    if as_json:
+        answer(msgspec.to_builtins(verdict))
+    else:
+        _show(verdict)
+    return verdict.ok
+
+
+def _show(verdict: "Verdict") -> None:
+    closed = ", ".join(f"{count} {why}" for why, count in verdict.closed.items())
+    say(f"policy       {verdict.policy}")
+    say(f"decisions    {verdict.decisions} ({verdict.external} of another system; {verdict.copies} further copies)")
+    say(f"outcomes     {verdict.outcomes}" + (f" ({closed})" if closed else ""))
+    for name in ("learned", "waiting", "refused", "pending", "missing", "doubled", "wrong", "repeats"):
+        say(f"{name:<12} {getattr(verdict, name)}")
+    say(f"versions     {verdict.versions}, the live one is {verdict.live_version}")
+    say(f"live         {verdict.live_digest}")
+    say(f"recomputed   {verdict.recomputed_digest}" + ("  identical" if verdict.identical else "  NOT identical"))
+    for finding in verdict.findings:
+        say(f"{finding.kind}: {finding.where}: {finding.message}")
+    for kind, count in verdict.found.items():
+        if (hidden := count - sum(finding.kind == kind for finding in verdict.findings)) > 0:
+            say(f"{kind}: {hidden} more")
+    say("all is right" if verdict.ok else "NOT all is right")
+
+
+def _decision(config: "Config", event_id: str, as_json: bool) -> bool:
+    import msgspec
+
+    from bowerbird.verification import verify_decision
+
+    with _progress() as progress:
+        found = run(config, lambda: verify_decision(config, event_id, progress))
+    if as_json:
+        answer({"event_id": event_id, "ok": _all_hold(found), "decisions": msgspec.to_builtins(found)})
+        return _all_hold(found)
+    if not found:
+        complain(f"decision: found none with the event id {event_id} in {config.topic('decisions')}")
+    for each in found:
+        place = each.place
+        say(f"decision {each.event_id} of policy {each.policy}, version {each.policy_version}")
+        say(f"at {place.topic}[{place.partition}] offset {place.offset}, item {place.index}, log time {place.time_ms}")
+        for part in each.parts:
+            mark = "identical" if part.identical else "NOT identical"
+            say(f"{part.name:<12} {mark}: {part.logged}" + ("" if part.identical else f" / {part.recomputed}"))
+        say("the same bit for bit" if each.ok else f"NOT the same: {each.reason}")
+    return _all_hold(found)
+
+
+def _all_hold(found: "list[Recomputed]") -> bool:
+    return bool(found) and all(each.ok for each in found)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Show how far the logs have been read, on the standard error stream and only to a person."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal) as bar:
+        task = bar.add_task("reading", total=None)
+
+        def told(topic: str, passed: int, of: int) -> None:
+            bar.update(task, description=topic, completed=passed, total=of)
+
+        yield told

@@ -1,0 +1,157 @@
+"""What no single setting can tell: settings that contradict each other or the loop's own names."""
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from bowerbird.toml_lines import KeyPath
+from rewards.records import EVENT_ID_BYTES, NAME_PATTERN
+from stream.config import KINDS, LOOP_TOPICS, ROLES, Config, PolicyConfig
+
+INPUT_MESSAGE_BYTES = 1024 * 1024
+"""``max.message.bytes`` of the topics that others write."""
+TOPIC_NAME_CHARACTERS = 249
+"""Kafka's limit."""
+
+
+class Contradiction(NamedTuple):
+    """A setting that contradicts others; ``others`` are theirs, ``found`` and ``expected`` are shown."""
+
+    key: KeyPath
+    found: str
+    expected: str
+    others: tuple[KeyPath, ...] = ()
+
+
+def contradictions(config: Config) -> Iterator[Contradiction]:
+    """Return every contradiction of settings that are valid one by one."""
+    yield from _servers(config)
+    yield from _times(config)
+    yield from _reply_topics(config)
+    yield from _limits(config)
+    if not config.policies:
+        yield Contradiction(("policies",), "none", "at least one table [policies.NAME]")
+    for name, policy in config.policies.items():
+        yield from _policy(config, name, policy)
+    yield from _shared_salts(config)
+
+
+def _servers(config: Config) -> Iterator[Contradiction]:
+    for broker in config.brokers.split(","):
+        host, _, port = broker.strip().rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+            yield Contradiction(("brokers",), repr(broker.strip()), "host:port, comma separated")
+    try:
+        url = urlsplit(config.redis_url)
+        usable = (url.scheme in ("redis", "rediss") and bool(url.hostname) and url.port != 0) or (
+            url.scheme == "unix" and bool(url.path)
+        )
+    except ValueError:
+        usable = False
+    if not usable:
+        # Never the URL itself: it may hold a password that stands in the wrong place.
+        yield Contradiction(("redis_url",), "an unusable URL", "redis://host:port/0, rediss:// or unix://path")
+    if not re.fullmatch(r"[A-Za-z0-9._-]*", config.prefix):
+        yield Contradiction(("prefix",), repr(config.prefix), "only letters, digits and . _ -")
+    if config.metrics_port and config.metrics_port + len(ROLES) > 65_535:
+        yield Contradiction(
+            ("metrics_port",),
+            str(config.metrics_port),
+            f"at most {65_535 - len(ROLES)}: the other roles' ports follow",
+        )
+
+
+def _times(config: Config) -> Iterator[Contradiction]:
+    longest = config.longest_window_s
+    windows = tuple(
+        ("policies", name, "window_s") for name, told in config.policies.items() if told.window_s == longest
+    )
+    if config.closed_ttl_s < 2 * longest:
+        yield Contradiction(
+            ("closed_ttl_s",),
+            f"{config.closed_ttl_s:g}",
+            f"at least twice the longest window of {longest:g} s",
+            windows,
+        )
+    needed = longest + config.survive_outage_s
+    if config.retention_s < needed:
+        yield Contradiction(
+            ("retention_s",),
+            f"{config.retention_s:g}",
+            f"at least {needed:g}: the longest window of {longest:g} s and survive_outage_s",
+            (*windows, ("survive_outage_s",)),
+        )
+    if config.early_s > config.closed_ttl_s / 2:
+        yield Contradiction(
+            ("early_s",),
+            f"{config.early_s:g}",
+            f"at most half of closed_ttl_s, {config.closed_ttl_s:g}",
+            (("closed_ttl_s",),),
+        )
+
+
+def _reply_topics(config: Config) -> Iterator[Contradiction]:
+    own = [*LOOP_TOPICS, *config.streams]
+    for pattern in config.reply_topics:
+        if matched := [name for name in own if fnmatchcase(name, pattern)]:
+            expected = f"none that matches a topic of the loop or a stream, as it does {', '.join(matched)}"
+            yield Contradiction(("reply_topics",), repr(pattern), expected)
+
+
+def _limits(config: Config) -> Iterator[Contradiction]:
+    limits = config.limits
+    for name in type(limits).__dataclass_fields__:
+        if (found := getattr(limits, name)) < 1:
+            yield Contradiction(("limits", name), str(found), "a whole number of at least 1")
+    for name, most in (("max_request_bytes", INPUT_MESSAGE_BYTES), ("max_event_id_bytes", EVENT_ID_BYTES)):
+        if (found := getattr(limits, name, 0)) > most:
+            yield Contradiction(("limits", name), str(found), f"at most {most}")
+
+
+def _policy(config: Config, name: str, policy: PolicyConfig) -> Iterator[Contradiction]:
+    here = ("policies", name)
+    if not re.fullmatch(NAME_PATTERN, name):
+        yield Contradiction(here, repr(name), f"a policy's name that matches {NAME_PATTERN}")
+    if policy.kind not in KINDS:
+        yield Contradiction((*here, "kind"), repr(policy.kind), "one of " + ", ".join(KINDS))
+    if policy.partition is not None and policy.partition >= config.rewards_partitions:
+        yield Contradiction(
+            (*here, "partition"),
+            str(policy.partition),
+            f"less than rewards_partitions, {config.rewards_partitions}",
+            (("rewards_partitions",),),
+        )
+    for key, stream in _named_streams(here, policy):
+        if not re.fullmatch(NAME_PATTERN, stream):
+            yield Contradiction(key, repr(stream), f"a stream's name that matches {NAME_PATTERN}")
+        elif stream in LOOP_TOPICS:
+            yield Contradiction(key, repr(stream), "a stream's name that is none of the loop's own topics")
+        elif len(config.topic(stream)) > TOPIC_NAME_CHARACTERS:
+            yield Contradiction(key, repr(stream), f"at most {TOPIC_NAME_CHARACTERS} characters with the prefix")
+    if len(set(policy.reward.close_on)) < len(policy.reward.close_on):
+        yield Contradiction((*here, "reward", "close_on"), "a stream twice", "each stream once")
+
+
+def _named_streams(here: KeyPath, policy: PolicyConfig) -> Iterator[tuple[KeyPath, str]]:
+    for stream in policy.reward.streams:
+        yield (*here, "reward", "streams", stream), stream
+    for stream in policy.reward.close_on:
+        yield (*here, "reward", "close_on"), stream
+    if policy.activate_on is not None:
+        yield (*here, "activate_on"), policy.activate_on
+
+
+def _shared_salts(config: Config) -> Iterator[Contradiction]:
+    seen: dict[str, str] = {}
+    for name in config.policies:
+        other = seen.setdefault(config.salt(name), name)
+        if other != name:
+            key = ("policies", name, "salt") if config.policies[name].salt else ("policies", other, "salt")
+            yield Contradiction(
+                key,
+                repr(config.salt(name)),
+                f"a salt of its own: the draws of {other} and {name} would be the same",
+                (("policies", other, "salt"), ("policies", name, "salt")),
+            )

@@ -1,0 +1,119 @@
+"""A real log as traffic: decisions that another system took, with their propensities, and the clicks on them."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.resources import as_file, files
+from typing import NamedTuple
+
+import msgspec
+
+from policies.features import Catalogue, decode_context
+from policies.policy import make
+from replay.estimate import Estimates, Row, estimate, progressive
+from replay.message import Message
+from replay.open_bandit import Item, LoggedDecision, read_decisions, read_items
+from replay.rebuild import Rebuild
+from rewards.learner import FEATURE_LIMITS, Lesson, catalogue, outcomes_in
+from rewards.records import EXTERNAL, PolicyVersion
+from rewards.rules import Rule
+
+HASH_DIGITS = 8
+"""So many digits of a hashed feature tell its values apart, and save three quarters of the bytes."""
+
+
+class Logged(NamedTuple):
+    """A decision of the log as a record of ``decisions``, and the click on it where there was one."""
+
+    decision: bytes
+    click: bytes | None
+
+
+def packaged_log() -> tuple[list[Item], list[LoggedDecision]]:
+    """Return the items and the decisions of the log that comes with the demo."""
+    with as_file(files(__package__) / "data") as folder:
+        return read_items(folder / "item_context.csv.xz"), list(read_decisions(folder / "men.csv.xz"))
+
+
+def traffic(policy: str, rule: Rule, items: Sequence[Item], decisions: Iterable[LoggedDecision]) -> Iterator[Logged]:
+    """Yield the records that the log becomes.
+
+    The log was drawn uniformly, so every item has the propensity of the one that was shown. The event ids rise, since
+    windows that close at one time close in the order of the event ids.
+    """
+    actions = msgspec.Raw(msgspec.json.encode([_action(item) for item in items]))
+    told = msgspec.Raw(msgspec.json.encode(rule))
+    for number, row in enumerate(decisions):
+        event_id = f"{policy}-{number:06d}"
+        decision = {
+            "v": 1,
+            "event_id": event_id,
+            "policy": policy,
+            "context": {"user": _hashes(row.user), "page": {"position": f"p{row.position}"}},
+            "actions": actions,
+            "pmf": [row.propensity] * len(items),
+            "chosen": str(row.item_id),
+            "propensity": row.propensity,
+            "policy_version": EXTERNAL,
+            "rule": told,
+        }
+        click = {"v": 1, "id": f"{event_id}-click", "event_id": event_id}
+        yield Logged(msgspec.json.encode(decision), json.dumps(click).encode() if row.clicked else None)
+
+
+def _action(item: Item) -> dict[str, object]:
+    return {"id": str(item.id), "features": {"item": {"number": item.number, **_hashes(item.hashes)}}}
+
+
+def _hashes(hashes: Sequence[str]) -> dict[str, str]:
+    return {f"hash{index}": value[:HASH_DIGITS] for index, value in enumerate(hashes)}
+
+
+class Values(NamedTuple):
+    """What two policies would have been worth on the log: one that draws uniformly, and the one that learned."""
+
+    uniform: Estimates
+    learned: Estimates
+
+
+def values(
+    policy: str, kind: str, arguments: str, versions: Sequence[PolicyVersion], rewards: Sequence[Message]
+) -> Values:
+    """Judge a policy on the outcomes that it learned from, each by the version that had not learned it yet.
+
+    Parameters
+    ----------
+    versions
+        The published versions of the policy, in the order of their numbers.
+    rewards
+        The messages of its partition of ``rewards``, in the order of the log.
+    """
+    rebuild = Rebuild(policy, kind, arguments, versions)
+    models = [(0, rebuild.policy.dump())]
+    try:
+        for message in rewards:
+            models += [(version.published.cut, rebuild.policy.dump()) for version in rebuild.until(message.offset)]
+            rebuild.learn(message)
+    finally:
+        rebuild.close()
+    published = ((cut, make(kind, arguments, model)) for cut, model in models)
+    weighted = list(progressive(_rows(policy, rewards, catalogue()), published))
+    rewarded = [row.reward for row in weighted]
+    return Values(estimate([1.0] * len(weighted), rewarded), estimate([row.weight for row in weighted], rewarded))
+
+
+def _rows(policy: str, rewards: Iterable[Message], known: Catalogue) -> Iterator[Row]:
+    last: dict[int, int] = {}
+    for message in rewards:
+        outcomes, _ = outcomes_in(message.value)
+        for outcome in outcomes:
+            repeat = outcome.seq <= last.get(outcome.shard, 0)
+            if outcome.policy != policy or outcome.revision or repeat:
+                continue
+            last[outcome.shard] = outcome.seq
+            lesson = outcome.decision
+            if not isinstance(lesson, Lesson):
+                lesson = msgspec.json.decode(lesson, type=Lesson)
+            actions = [known.action(bytes(raw), f"actions[{index}]") for index, raw in enumerate(lesson.actions)]
+            chosen = [action.id for action in actions].index(lesson.chosen)
+            context = decode_context(bytes(lesson.context), FEATURE_LIMITS)
+            yield Row(message.offset, context, actions, chosen, lesson.propensity, outcome.reward)

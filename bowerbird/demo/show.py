@@ -1,0 +1,204 @@
+"""What the demo shows while it runs, and the table at its end."""
+
+import math
+import time
+from collections.abc import Sequence
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from bowerbird.demo.figures import Figures
+from bowerbird.demo.live import POLICY, Point
+from replay.estimate import Interval
+
+POLICY_COLOUR, UNIFORM_COLOUR, BEST_COLOUR, MARK_COLOUR = "dodger_blue2", "dark_orange", "green", "red"
+CHART_ROWS = 9
+CHART_TOP = 0.45
+BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+class Show:
+    """A list of parts, each with a line of its own, and the chart of the live world. A context manager.
+
+    Where the output is no terminal, every finished part is printed once instead.
+    """
+
+    def __init__(self, console: Console, seed: int) -> None:
+        self.console = console
+        self._seed = seed
+        self._began_s = time.monotonic()
+        self.seconds: dict[str, float] = {}
+        """How long each part took until it was done."""
+        self._parts: dict[str, tuple[str, str]] = {}
+        self._part_began_s: dict[str, float] = {}
+        self._curve: Sequence[Point] = ()
+        self._columns = 0
+        self._marks: dict[int, str] = {}
+        self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> "Show":
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.console.is_terminal:
+            self._live.stop()
+            self.console.print(self._picture())
+
+    def goes_on(self, part: str, text: str) -> None:
+        """Say how far a part is."""
+        self._parts[part] = "●", text
+        self._part_began_s.setdefault(part, time.monotonic())
+
+    def done(self, part: str, text: str, *, good: bool = True) -> None:
+        """Say how a part ended."""
+        self._parts[part] = "✓" if good else "✗", text
+        self.seconds[part] = round(time.monotonic() - self._part_began_s.get(part, time.monotonic()), 1)
+        if not self.console.is_terminal:
+            self.console.print(f"{self._parts[part][0]} {part}: {text}", highlight=False)
+
+    def chart(self, curve: Sequence[Point], columns: int) -> None:
+        """Show click rates, of ``columns`` that there will be."""
+        self._curve, self._columns = curve, columns
+
+    def mark(self, column: int, text: str) -> None:
+        """Mark a column of the chart."""
+        self._marks[column] = text
+
+    def _picture(self) -> Panel:
+        lines = Table.grid(padding=(0, 1))
+        lines.add_column(no_wrap=True)
+        lines.add_column(no_wrap=True, style="bold")
+        lines.add_column()
+        colours = {"✓": "green", "✗": "red", "●": "cyan"}
+        for part, (state, text) in self._parts.items():
+            lines.add_row(Text(state, style=colours[state]), part, Text.from_markup(text))
+        rows: list[Table | Chart | Text] = [lines]
+        if self._columns:
+            rows += [Text(), Chart(self._curve, self._columns, self._marks)]
+        title = f"[bold]Bowerbird[/] · seed {self._seed} · {time.monotonic() - self._began_s:.0f} s"
+        return Panel(Group(*rows), title=title, border_style="grey50", padding=(1, 2))
+
+
+class Chart:
+    """Click rates as a curve of blocks: the policy's as an area, those of uniform and of the best possible as lines."""
+
+    def __init__(self, curve: Sequence[Point], columns: int, marks: dict[int, str]) -> None:
+        self._curve, self._columns, self._marks = curve, columns, marks
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = min(self._columns, options.max_width - 8)
+        columns = _resampled(self._curve, self._columns, width)
+        legend = Text("click rate   ")
+        for name, colour in (("policy", POLICY_COLOUR), ("uniform", UNIFORM_COLOUR), ("best possible", BEST_COLOUR)):
+            legend.append("━━ ", style=colour).append(f"{name}   ")
+        if columns:
+            now = columns[-1]
+            legend.append(f"now {now.policy:.0%} · {now.uniform:.0%} · {now.best:.0%}", style="bold")
+        yield legend
+        for row in reversed(range(CHART_ROWS)):
+            line = Text(f"{CHART_TOP * (row + 1) / CHART_ROWS:5.0%} ", style="grey50")
+            for point in columns:
+                line.append_text(_cell(row, point))
+            yield line
+        yield Text("      " + "─" * width, style="grey50")
+        if self._marks:
+            yield self._marked(width)
+
+    def _marked(self, width: int) -> Text:
+        line = Text("      ")
+        for column, text in sorted(self._marks.items()):
+            at = 6 + column * width // self._columns
+            line.append(" " * max(0, at - line.cell_len)).append(f"▲ {text} ", style=MARK_COLOUR)
+        return line
+
+
+def _cell(row: int, point: Point) -> Text:
+    def height(rate: float) -> float:
+        return rate / CHART_TOP * CHART_ROWS
+
+    full = BLOCKS[round(8 * min(max(height(point.policy) - row, 0.0), 1.0))]
+    for rate, colour in ((point.best, BEST_COLOUR), (point.uniform, UNIFORM_COLOUR)):
+        if row <= height(rate) < row + 1:
+            return Text("━", style=f"{colour} on {POLICY_COLOUR}" if full == "█" else colour)
+    return Text(full, style=POLICY_COLOUR)
+
+
+def _resampled(curve: Sequence[Point], columns: int, width: int) -> list[Point]:
+    if width >= columns:
+        return list(curve)
+    groups: dict[int, list[Point]] = {}
+    for index, point in enumerate(curve):
+        groups.setdefault(index * width // columns, []).append(point)
+    return [
+        Point(*(math.fsum(values) / len(values) for values in zip(*points, strict=True))) for points in groups.values()
+    ]
+
+
+def summary(figures: Figures) -> Table:
+    """Return the table at the end of the demo."""
+    table = Table(title="What the demo showed", title_style="bold", show_header=False, padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    log, live, learner = figures.real_log, figures.live, figures.learner
+    table.add_row(
+        "1  A real log",
+        f"{log.rows:,} decisions of a fashion site, {log.clicks} clicks joined, {log.learned:,} learned,"
+        f" {log.versions} versions",
+    )
+    table.add_row("   clicks per 1,000", f"uniform        {per_thousand(log.uniform.ips)}  (what was logged)")
+    table.add_row("", f"learned, IPS   {per_thousand(log.value.ips)}")
+    table.add_row("", f"learned, SNIPS {per_thousand(log.value.snips)}")
+    table.add_row(
+        "",
+        f"[grey50]95 % intervals: {log.clicks} clicks"
+        f" {'tell the two apart' if log.apart else 'are too few to tell the two apart'}[/]",
+    )
+    table.add_section()
+    table.add_row(
+        "2  A live world",
+        f"{live.visits:,} visits over Kafka, {live.events:,} events: {live.repeated} sent twice, {live.ahead} before"
+        f" their decision, {live.late} late",
+    )
+    front = figures.proof[POLICY]
+    table.add_row(
+        "",
+        f"{figures.dead_letters.get('late', 0)} events came when the window had closed, and lie in the dead letters;"
+        f" {front.outcomes - front.learned} decisions were seen by nobody, and taught nothing",
+    )
+    for name, rates in live.rates.items():
+        table.add_row(
+            f"   {name}",
+            f"[{POLICY_COLOUR}]policy {rates.policy:6.1%}[/]   [{UNIFORM_COLOUR}]uniform {rates.uniform:6.1%}[/]"
+            f"   [{BEST_COLOUR}]best possible {rates.best:6.1%}[/]",
+        )
+    table.add_section()
+    table.add_row(
+        "3  The learner",
+        f"killed with -9 (process {learner.killed_pid}); another one ran after {learner.back_after_s:.1f} s and had"
+        f" published after {learner.learned_after_s:.1f} s",
+    )
+    table.add_section()
+    for name, proof in figures.proof.items():
+        good = "[green]identical[/]" if proof.identical else "[red]different[/]"
+        table.add_row(
+            f"4  Proof: {name}",
+            f"{proof.decisions:,} decisions, {proof.outcomes:,} outcomes, {proof.learned:,} learned;"
+            f" {proof.missing} missing, {proof.doubled} doubled, {proof.wrong} wrong",
+        )
+        table.add_row("", f"live digest {proof.live_digest[:16]}…, recomputed {proof.recomputed_digest[:16]}…: {good}")
+    decision = figures.decision
+    same = "[green]bit for bit[/]" if decision.ok else f"[red]not the same: {decision.reason}[/]"
+    table.add_row(
+        "   one decision", f"{decision.event_id}, by version {decision.policy_version}: pmf and draw recomputed, {same}"
+    )
+    return table
+
+
+def per_thousand(interval: Interval) -> str:
+    """Return an estimate and its ends, in clicks per thousand."""
+    return f"{1000 * interval.value:5.1f}  [{1000 * interval.low:.1f}, {1000 * interval.high:.1f}]"

@@ -1,0 +1,95 @@
+"""Writes docs/settings.md from the definitions: ``python -m bowerbird.settings_page > docs/settings.md``."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from typing import Any, get_args, get_origin
+
+from bowerbird.definitions import expectation, fields, is_table, meanings, unwrapped, variable
+from stream.config import Config
+
+_HEAD = """\
+<!-- Made by `python -m bowerbird.settings_page`; a test fails when it differs from the definitions. -->
+
+# Settings
+
+`bowerbird` reads one TOML file: `bowerbird.toml` in the current folder, or the one that `--config` or the variable
+`BOWERBIRD_CONFIG` names. Everything has a default, only a policy must be named:
+
+```toml
+brokers = "127.0.0.1:9092"
+redis_url = "redis://127.0.0.1:6379/0"
+
+[policies.front]
+kind = "vw"
+arguments = "--cb_explore_adf --epsilon 0.1 -q uA"
+window_s = 600
+
+[policies.front.reward]
+default = 0.0
+clip = [0.0, 10.0]
+close_on = ["purchases"]
+
+[policies.front.reward.streams.clicks]
+weight = 1.0
+aggregate = "max"
+
+[policies.front.reward.streams.purchases]
+value = true
+```
+
+Streams are free: a stream is the topic of its name behind the prefix, and exists by being named here.
+
+An environment variable overrides a key: `BOWERBIRD_` and the key in upper case, `__` for each step into a table, `_`
+for a `-` in a name (`BOWERBIRD_POLICIES__FRONT_PAGE__WINDOW_S=60`). A text is taken as it is; anything else is a TOML
+or JSON value (`BOWERBIRD_REPLY_TOPICS='["replies.*", "answers"]'`), also a whole table
+(`BOWERBIRD_POLICIES__FRONT='{kind = "uniform"}'`). An empty value takes away a setting that may be absent.
+
+Unknown keys, wrong types and contradictions stop the start: all of them are told at once, each with file and line or
+variable, key, what was found and what was expected. `bowerbird check` tells whether the servers agree with it.
+"""
+
+
+def page() -> str:
+    """Return the text of docs/settings.md."""
+    return _HEAD + "".join(_sections(Config, (), Config))
+
+
+def _sections(record: Any, above: tuple[str, ...], definition: type) -> Iterator[str]:
+    title = f"`[{'.'.join(above)}]`" if above else "The service"
+    yield f"\n## {title}\n\n"
+    told = meanings(definition)
+    tables: list[tuple[tuple[str, ...], Any]] = []
+    rows: list[str] = []
+    for name, annotation in fields(definition).items():
+        if is_table(annotation):
+            tables.append(((*above, name), annotation))
+            continue
+        meaning = told[name].replace("``", "`")
+        rows.append(f"| `{name}` | {_default(definition, name)} | {expectation(annotation)} | {meaning} |\n")
+    if rows:
+        yield f"As variables: `{variable((*above, 'KEY'))}`.\n\n" if above else ""
+        yield "| key | default | takes | meaning |\n|---|---|---|---|\n"
+        yield from rows
+    for path, annotation in tables:
+        bare, _, _ = unwrapped(annotation)
+        if get_origin(bare) is dict:
+            yield from _sections(record, (*path, "NAME" if path == ("policies",) else "STREAM"), get_args(bare)[1])
+        else:
+            yield from _sections(record, path, bare)
+
+
+def _default(definition: type, name: str) -> str:
+    (field,) = (each for each in dataclasses.fields(definition) if each.name == name)
+    value = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return "`[" + ", ".join(f'"{each}"' if isinstance(each, str) else f"{each:.12g}" for each in value) + "]`"
+    return f'`"{value}"`' if isinstance(value, str) else f"`{value:.12g}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,303 @@
+"""Reads the logs for a verification, which itself knows neither Kafka nor Redis.
+
+A running service goes on meanwhile. So everything is asked in an order in which what came later cannot look like an
+error: read-to time; what the join had closed by then is waited for; the end of ``versions``; Redis; the ends
+of ``versions`` and ``rewards``; the ends of the inputs.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from policies.errors import WrongConfiguration
+from policies.policy import version_name
+from replay.question import Live, Question
+from replay.rebuild import Rebuild
+from replay.recompute import (
+    FoundDecision,
+    Recomputed,
+    decisions_of,
+    external,
+    not_recomputable,
+    recompute,
+    version_number,
+)
+from replay.verdict import Verdict
+from replay.verify import DECISIONS, Verification
+from replay.weights import published_in
+from rewards.readto import INPUTS, read_to
+from rewards.records import EXTERNAL, PolicyVersion
+from stream.config import Config
+from stream.log import LogReader, LogRecord
+from stream.preflight import redis_client
+from stream.publish import RedisPolicyStore, version_of
+from stream.redis_store import RedisStore
+
+Progress = Callable[[str, int, int], None]
+"""Told while logs are read: the topic, and how many of all offsets have been passed."""
+
+SETTLE_S = 10.0
+_POLL_S = 0.05
+_MESSAGES_A_REPORT = 500
+
+
+def _silent(topic: str, passed: int, of: int) -> None:
+    pass
+
+
+async def verify(config: Config, policy: str, progress: Progress = _silent, settle_s: float = SETTLE_S) -> Verdict:
+    """Verify a policy of a service, which may be running.
+
+    Parameters
+    ----------
+    config
+        Of the service.
+    policy
+        A policy that it names.
+    progress
+        Told how far the logs have been read.
+    settle_s
+        For so long the outcomes that the join has closed are waited for; then they are missing.
+
+    Raises
+    ------
+    WrongConfiguration
+        The configuration names no such policy.
+    StateRefused
+        Redis holds something that cannot be read, or retention removes what is being read.
+    """
+    if policy not in config.policies:
+        known = ", ".join(config.policies) or "none"
+        raise WrongConfiguration(f"policy: found {policy}, expected one that the configuration names ({known})")
+    redis = redis_client(config)
+    try:
+        async with LogReader(config) as reader:
+            join = _Join(RedisStore(redis, config.prefix), config)
+            await join.ask(policy, settle_s)
+            versions, rewards = config.topic("versions"), config.topic("rewards")
+            logs = _Logs(reader, progress)
+            await logs.find([versions])
+            versions_end = sum(logs.ends.values())
+            live = await _live(RedisPolicyStore(redis, config), policy)
+            partition = config.rewards_partition(policy)
+            await logs.find([versions])
+            await logs.find([rewards], only=partition)
+            decisions = config.topic(DECISIONS)
+            streams = join.streams | set(config.streams)
+            await logs.find([decisions, *map(config.topic, sorted(streams))])
+            question = Question(
+                policy=policy,
+                kind=config.policies[policy].kind,
+                arguments=config.policies[policy].arguments,
+                live=live,
+                read_to_ms=join.read_to_ms,
+                rewards_end=logs.ends.get((rewards, partition), 0),
+                closed_ttl_ms=round(config.closed_ttl_s * 1000),
+                shards=config.shards,
+                limits=config.limits,
+                versions_end=versions_end,
+                starts={
+                    (config.stream_of(topic), number): start for (topic, number), start in logs.starts.items() if start
+                },
+                unsent=join.unsent,
+            )
+            return await _verdict(Verification(question), logs, config, streams)
+    finally:
+        await redis.aclose()
+
+
+async def _verdict(verification: Verification, logs: "_Logs", config: Config, streams: set[str]) -> Verdict:
+    with verification:
+        async for message in logs.read(config.topic("versions")):
+            verification.versions(message)
+        async for message in logs.read(config.topic(DECISIONS)):
+            verification.decisions(message)
+        # A stream that a decision names counts, whether or not the configuration of today names it.
+        further = verification.streams - streams
+        await logs.find([config.topic(stream) for stream in sorted(further)])
+        for stream in sorted(streams | further):
+            async for message in logs.read(config.topic(stream)):
+                verification.feedback(stream, message)
+        async for message in logs.read(config.topic("rewards")):
+            verification.rewards(message)
+        return verification.verdict()
+
+
+async def verify_decision(config: Config, event_id: str, progress: Progress = _silent) -> list[Recomputed]:
+    """Find the decisions of an event id and decide them again, each by the version that decided it.
+
+    Returns
+    -------
+    list of Recomputed
+        In the order of their places, copies that are the same bytes left out. None: the log holds no such
+        decision.
+
+    Raises
+    ------
+    StateRefused
+        Retention removes what is being read.
+    """
+    async with LogReader(config) as reader:
+        logs = _Logs(reader, progress)
+        topic = config.topic(DECISIONS)
+        await logs.find([topic])
+        found: dict[bytes, FoundDecision] = {}
+        async for message in logs.read(topic):
+            for each in decisions_of(message, event_id):
+                content = msgspec.json.encode(each.decision)
+                if content not in found or each.place < found[content].place:
+                    found[content] = each
+        in_order = sorted(found.values(), key=lambda each: each.place)
+        return [await _decided_again(config, each, reader, progress) for each in in_order]
+
+
+async def _decided_again(config: Config, found: FoundDecision, reader: LogReader, progress: Progress) -> Recomputed:
+    decision = found.decision
+    if decision.policy_version == EXTERNAL:
+        return external(found)
+    number = version_number(decision.policy_version)
+    if number is None:
+        return not_recomputable(found, f"no policy has a version called {decision.policy_version}")
+    versions = await _versions(config, reader, decision.policy, progress)
+    told = config.policies.get(decision.policy)
+    first = next(iter(versions.values()), None)
+    if first is not None:
+        kind, arguments, salt, partition = first.kind, first.arguments, first.salt, first.partition
+    elif told is not None:
+        kind, arguments, salt = told.kind, told.arguments, config.salt(decision.policy)
+        partition = config.rewards_partition(decision.policy)
+    else:
+        return not_recomputable(found, f"neither the configuration nor `versions` knows the policy {decision.policy}")
+    if number and number not in versions:
+        return not_recomputable(found, f"`versions` has no version {number} of {decision.policy}")
+    chain = [version for each, version in sorted(versions.items()) if each <= number]
+    rebuild = Rebuild(decision.policy, kind, arguments, chain)
+    try:
+        if not chain:
+            return recompute(found, rebuild.policy, version_name(0, rebuild.digest()), salt)
+        version = chain[-1]
+        logs = _Logs(reader, progress)
+        await logs.find([config.topic("rewards")], only=version.partition)
+        start = logs.starts.get((config.topic("rewards"), partition), 0)
+        async for message in logs.read(config.topic("rewards"), until=version.cut):
+            rebuild.until(message.offset)
+            rebuild.learn(message)
+        rebuild.until(version.cut)
+        gone = [seq for seq in rebuild.first_seqs.values() if seq > 1]
+        if start and (gone or not rebuild.first_seqs):
+            before = max(gone, default=max(version.last_seqs.values(), default=0) + 1)
+            return not_recomputable(
+                found,
+                f"not verifiable before seq {before}: `rewards` starts at offset {start}, "
+                "so the version cannot be rebuilt",
+            )
+        return recompute(found, rebuild.policy, version_name(number, rebuild.digest()), version.salt)
+    finally:
+        rebuild.close()
+
+
+async def _versions(config: Config, reader: LogReader, policy: str, progress: Progress) -> dict[int, PolicyVersion]:
+    """Return the versions by number: those of the log, and the live one, which may not stand there yet."""
+    logs = _Logs(reader, progress)
+    topic = config.topic("versions")
+    await logs.find([topic])
+    versions: dict[int, PolicyVersion] = {}
+    async for message in logs.read(topic):
+        for version in published_in(message, policy):
+            versions.setdefault(version.number, version)
+    redis = redis_client(config)
+    try:
+        live = await _live(RedisPolicyStore(redis, config), policy)
+    finally:
+        await redis.aclose()
+    if live.record is not None:
+        versions.setdefault(live.record.number, live.record)
+    return dict(sorted(versions.items()))
+
+
+async def _live(store: RedisPolicyStore, policy: str) -> Live:
+    saved = await store.read(policy)
+    if saved is None:
+        return Live(None, None)
+    record = None if saved.record is None else version_of(policy, saved.record)
+    last_seqs = {str(shard): seq for shard, seq in saved.position.last_seqs.items()}
+    return Live(record, saved.model, saved.position.cut, last_seqs)
+
+
+@dataclass(slots=True)
+class _Join:
+    """What the join's state says of how far it is.
+
+    ``streams``: what it reads, decisions left out. ``unsent``: above 0 where something that had to close before
+    read-to time has not left it in time.
+    """
+
+    store: RedisStore
+    config: Config
+    read_to_ms: int = 0
+    streams: set[str] = field(default_factory=set)
+    unsent: int = 0
+
+    async def ask(self, policy: str, settle_s: float) -> None:
+        """Note read-to time, then wait until what had to close before it stands in ``rewards``."""
+        entries = [await self.store.read_to(shard) for shard in range(self.config.shards)]
+        self.read_to_ms = min(read_to(each)[0] for each in entries)
+        names = {name.rsplit(" ", 1)[0] for each in entries for name in each if name != INPUTS}
+        self.streams = {self.config.stream_of(topic) for topic in names} - {DECISIONS}
+        ends_at = time.monotonic() + settle_s
+        # Redis tells nobody when an outbox is empty.
+        while await self._held_back(policy) and time.monotonic() < ends_at:  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_S)
+
+    async def _held_back(self, policy: str) -> bool:
+        self.unsent = 0
+        for shard in range(self.config.shards):
+            self.unsent += await self._due(shard) + await self._waiting(shard, policy)
+        return self.unsent > 0
+
+    async def _due(self, shard: int) -> int:
+        key = self.store.key(shard, "due")
+        return int(await self.store.redis.zcount(key, "-inf", f"({self.read_to_ms}"))
+
+    async def _waiting(self, shard: int, policy: str) -> int:
+        head: list[Any] = await self.store.head(shard, policy, 1)
+        return sum(entry.deadline_ms < self.read_to_ms for entry in head)
+
+
+class _Logs:
+    """The logs that are read, as far as they reached when they were found."""
+
+    def __init__(self, reader: LogReader, progress: Progress) -> None:
+        self.starts: dict[tuple[str, int], int] = {}
+        self.ends: dict[tuple[str, int], int] = {}
+        self._reader, self._progress = reader, progress
+        self._passed = 0
+
+    async def find(self, topics: Iterable[str], only: int | None = None) -> None:
+        """Note where the logs of topics start and end now; ``only``: of one partition."""
+        for topic in topics:
+            partitions = await self._reader.partitions(topic)
+            names = [(topic, number) for number in partitions if only is None or number == only]
+            self.ends.update(await self._reader.ends(names))
+            self.starts.update(await self._reader.beginning(names))
+
+    async def read(self, topic: str, until: int | None = None) -> AsyncIterator[LogRecord]:
+        """Yield the messages of a topic, partition after partition; ``until``: below this offset."""
+        for name in sorted(self.ends):
+            if name[0] != topic:
+                continue
+            start, end = self.starts[name], self.ends[name]
+            end = end if until is None else min(end, until)
+            total = sum(max(0, self.ends[each] - self.starts[each]) for each in self.ends)
+            count = 0
+            async for record in self._reader.read(*name, start, end):
+                yield record
+                count += 1
+                if count % _MESSAGES_A_REPORT == 0:
+                    self._progress(topic, self._passed + record.offset - start, total)
+            self._passed += max(0, end - start)
+            self._progress(topic, self._passed, total)

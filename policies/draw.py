@@ -1,0 +1,142 @@
+"""From a probability mass function to a decision, as a pure function of salt, event id and pmf.
+
+The random numbers are keyed BLAKE2b hashes (RFC 7693): the salt is the key and the event id the message, so that the
+draws of two salts are independent, and anyone who holds the log can draw again. Number 0 decides the action by
+inversion of the cumulative pmf (Devroye 1986, *Non-Uniform Random Variate Generation*, III.2). It is the hash of 8
+bytes, read little endian; its upper 53 bits, which a double holds exactly, are a fraction of 1. The numbers after it
+come from hashes of 64 bytes, eight numbers each, whose ``person`` parameter is the block's number 1, 2, ... (16 bytes,
+little endian).
+
+The ranking is a sample without replacement from the same pmf (Plackett 1975, *The Analysis of Permutations*; Luce
+1959). Its first is the action drawn; the others follow by the exponential race ``-log(u_i) / p_i``, which is the same
+law (Yellott 1977, *Journal of Mathematical Psychology* 15; Efraimidis & Spirakis 2006) in O(n log n).
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from hashlib import blake2b
+from itertools import accumulate
+from typing import NamedTuple
+
+from policies.errors import StateRefused
+
+_FRACTION = 2.0**-53
+
+
+class Draw(NamedTuple):
+    """What was drawn.
+
+    Attributes
+    ----------
+    chosen
+        Index of the action drawn.
+    ranking
+        All indices, a sample without replacement; ``ranking[0] == chosen``.
+    """
+
+    chosen: int
+    ranking: list[int]
+
+
+def normalise(pmf: Sequence[float], clip: tuple[float, float] = (0.0, 1.0)) -> list[float]:
+    """Return a pmf that can be drawn from: clipped, and scaled to sum to 1.
+
+    Explorers answer single precision sums that miss 1 by up to 5e-5, and negative values in large sets of actions.
+
+    Parameters
+    ----------
+    pmf
+        Probabilities, one an action.
+    clip
+        Bounds of each probability before the scaling.
+
+    Returns
+    -------
+    list of float
+        As long as ``pmf``; the same bits on every version of Python.
+
+    Raises
+    ------
+    StateRefused
+        A value is not a number, or nothing is left to draw from: the policy's weights are spoilt.
+
+    Examples
+    --------
+    >>> normalise([0.5, -0.1, 1.5])
+    [0.3333333333333333, 0.0, 0.6666666666666666]
+    """
+    low, high = clip
+    clipped = [min(max(probability, low), high) for probability in pmf]
+    # fsum is exactly rounded; sum() adds up differently before and after Python 3.12.
+    total = math.fsum(clipped)
+    if not total > 0.0 or not all(map(math.isfinite, pmf)):
+        raise StateRefused(
+            "pmf",
+            str(list(pmf[:5])),
+            "probabilities",
+            "the policy's weights are spoilt: go back to a former version",
+        )
+    return clipped if total == 1.0 else [probability / total for probability in clipped]
+
+
+def draw(salt: str, event_id: str, pmf: Sequence[float]) -> Draw:
+    """Draw an action, and a ranking that starts with it.
+
+    Parameters
+    ----------
+    salt
+        Of the policy; two policies with different salts draw independently for the same event id.
+    event_id
+        Of the decision.
+    pmf
+        What :func:`normalise` returned; an action of probability 0 is never chosen, and ranked last.
+
+    Raises
+    ------
+    ValueError
+        No action, or none with a probability above 0.
+
+    Examples
+    --------
+    >>> draw("front", "visit-17", [0.2, 0.8, 0.0])
+    Draw(chosen=1, ranking=[1, 0, 2])
+    """
+    chosen = choose(salt, event_id, pmf)
+    return Draw(chosen, _ranking(_key(salt), event_id.encode(), pmf, chosen))
+
+
+def choose(salt: str, event_id: str, pmf: Sequence[float]) -> int:
+    """Return the index that :func:`draw` chooses, without the ranking.
+
+    >>> choose("front", "visit-17", [0.2, 0.8, 0.0])
+    1
+    """
+    number = int.from_bytes(blake2b(event_id.encode(), digest_size=8, key=_key(salt)).digest(), "little")
+    chosen = bisect_right(list(accumulate(pmf)), (number >> 11) * _FRACTION)
+    if chosen < len(pmf):
+        return chosen
+    # The sum fell short of 1 by rounding and the number lies in the gap.
+    return max(index for index, probability in enumerate(pmf) if probability > 0.0)
+
+
+def _key(salt: str) -> bytes:
+    key = salt.encode()
+    return key if len(key) <= blake2b.MAX_KEY_SIZE else blake2b(key).digest()
+
+
+def _ranking(key: bytes, message: bytes, pmf: Sequence[float], chosen: int) -> list[int]:
+    stream = b"".join(
+        blake2b(message, digest_size=64, key=key, person=block.to_bytes(16, "little")).digest()
+        for block in range(1, (len(pmf) + 7) // 8 + 1)
+    )
+    arrivals = []
+    for index, probability in enumerate(pmf):
+        if index == chosen:
+            arrivals.append(-1.0)
+        elif probability > 0.0:
+            number = int.from_bytes(stream[8 * index : 8 * index + 8], "little")
+            arrivals.append(-math.log(((number >> 11) + 1) * _FRACTION) / probability)
+        else:
+            arrivals.append(math.inf)
+    return sorted(range(len(pmf)), key=arrivals.__getitem__)

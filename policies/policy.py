@@ -1,0 +1,143 @@
+"""What a policy is, and how one is made, saved, named."""
+
+import math
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Protocol, runtime_checkable
+
+from policies.errors import BadInput, WrongConfiguration
+from policies.features import Action, Features
+
+REWARD_LIMIT = 1e6
+"""Rewards lie within this: a larger cost leaves a bias that thousands of good examples do not undo."""
+
+SMALLEST_PROPENSITY = 2.0**-126
+"""What is smaller is zero in single precision, and a propensity of zero stops learning for good."""
+
+KINDS = ("uniform", "vw")
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Maps a context and its actions to a probability mass function, and learns from one reward at a time.
+
+    Drawing from the pmf is another function (:func:`policies.draw.draw`). What every policy owes is written down as
+    laws in :mod:`policies.checks`.
+
+    Attributes
+    ----------
+    kind, arguments
+        What :func:`make` was given; with the log of rewards they determine every version.
+    """
+
+    kind: str
+    arguments: str
+
+    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+        """Return the pmf in the order of the actions, fit to be drawn from; nothing that is saved changes.
+
+        Raises
+        ------
+        BadInput
+            The features cannot be used.
+        StateRefused
+            The policy's weights are spoilt.
+        """
+
+    def learn(
+        self, context: Features, actions: Sequence[Action], chosen: int, propensity: float, reward: float
+    ) -> None:
+        """Learn from what happened after a decision; the cost is ``-reward``.
+
+        Parameters
+        ----------
+        context, actions
+            Those of the decision.
+        chosen
+            Index of the action that was shown.
+        propensity
+            The probability with which it was drawn, as logged.
+        reward
+            What it was worth, within ±1e6.
+
+        Raises
+        ------
+        BadInput
+            The example cannot be learned; the policy is as it was before.
+        """
+
+    def dump(self) -> bytes:
+        """Return the state as bytes; :func:`make` makes the same policy of them."""
+
+    def close(self) -> None:
+        """Give back memory now rather than when the last reference goes; the policy cannot be used any more."""
+
+
+def make(kind: str, arguments: str, model: bytes | None = None) -> Policy:
+    """Return a policy.
+
+    Parameters
+    ----------
+    kind
+        ``uniform``, or ``vw`` for Vowpal Wabbit.
+    arguments
+        Of ``vw``: see :mod:`policies.vw_arguments`. Of ``uniform``: empty.
+    model
+        What :meth:`Policy.dump` returned. None makes version 0, which is the same everywhere. Compare its
+        :func:`digest` with the published one first, since Vowpal Wabbit loads a model that was cut short in silence.
+
+    Raises
+    ------
+    WrongConfiguration
+        The kind is unknown, or the arguments are refused.
+    StateRefused
+        The model cannot be loaded.
+
+    Examples
+    --------
+    >>> actions = [Action("a", {}), Action("b", {})]
+    >>> make("uniform", "").predict({}, actions)
+    [0.5, 0.5]
+    """
+    if kind == "uniform":
+        from policies.uniform import Uniform
+
+        return Uniform(arguments, model)
+    if kind == "vw":
+        # Only here: a process without a Vowpal Wabbit policy does not pay for loading it.
+        from policies.vw import VowpalWabbit
+
+        return VowpalWabbit(arguments, model)
+    raise WrongConfiguration(f"kind of policy: found {kind!r}, expected one of {', '.join(KINDS)}")
+
+
+def digest(model: bytes) -> str:
+    """Return the sha256 of a saved policy in hex: the identity of a version."""
+    return sha256(model).hexdigest()
+
+
+def version_name(number: int, digest: str) -> str:
+    """Return the name under which decisions cite a version.
+
+    >>> version_name(12, digest(b""))
+    '12-e3b0c442'
+    """
+    return f"{number}-{digest[:8]}"
+
+
+def check_actions(actions: Sequence[Action]) -> None:
+    """Refuse a decision between nothing."""
+    if not actions:
+        raise BadInput("no_actions", "actions", "none", "at least one action")
+
+
+def check_example(actions: Sequence[Action], chosen: int, propensity: float, reward: float) -> None:
+    """Refuse an example that would be learned wrongly, or would spoil a policy for good."""
+    check_actions(actions)
+    if not 0 <= chosen < len(actions):
+        raise BadInput("chosen_unknown", "chosen", repr(chosen), f"the index of one of {len(actions)} actions")
+    if not SMALLEST_PROPENSITY <= propensity <= 1.0:
+        raise BadInput("propensity_invalid", "propensity", repr(propensity), "a probability above 0 and up to 1")
+    if not -REWARD_LIMIT <= reward <= REWARD_LIMIT:
+        code = "reward_too_large" if math.isfinite(reward) else "reward_not_finite"
+        raise BadInput(code, "reward", repr(reward), f"a number within ±{REWARD_LIMIT:g}")

@@ -1,0 +1,53 @@
+"""Every action alike: what a policy is compared with, and what fills a log that others are evaluated on."""
+
+from collections.abc import Sequence
+
+from policies.errors import StateRefused, WrongConfiguration
+from policies.features import Action, Features
+from policies.policy import check_actions, check_example
+
+_MODEL = b"uniform"
+
+
+class Uniform:
+    """Gives every action the same probability, whatever it is told.
+
+    Raises
+    ------
+    WrongConfiguration
+        There are arguments.
+    StateRefused
+        The model is another policy's.
+    """
+
+    kind = "uniform"
+
+    def __init__(self, arguments: str = "", model: bytes | None = None) -> None:
+        if arguments.strip():
+            raise WrongConfiguration(f"arguments of a uniform policy: found {arguments!r}, expected none")
+        if model is not None and model != _MODEL:
+            raise StateRefused(
+                "model of a uniform policy",
+                f"{len(model)} bytes of another",
+                repr(_MODEL),
+                "give the policy the kind that wrote the model, or another name",
+            )
+        self.arguments = arguments
+
+    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+        """Return ``1 / len(actions)`` for each."""
+        check_actions(actions)
+        return [1.0 / len(actions)] * len(actions)
+
+    def learn(
+        self, context: Features, actions: Sequence[Action], chosen: int, propensity: float, reward: float
+    ) -> None:
+        """Refuse what no policy could learn from, and learn nothing."""
+        check_example(actions, chosen, propensity, reward)
+
+    def dump(self) -> bytes:
+        """Return the same bytes always."""
+        return _MODEL
+
+    def close(self) -> None:
+        """Nothing is held."""

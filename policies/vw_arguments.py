@@ -1,0 +1,295 @@
+"""Which arguments a policy of kind ``vw`` may have.
+
+All of Vowpal Wabbit's that concern exploration over action dependent features (``--cb_explore_adf``, required) and how
+its learner learns. What would read or write files, open the network, change the form of the input, evaluate instead of
+learn, or stop learning is refused, and so is what Bowerbird does not know: the list is of what is allowed.
+
+Two are Bowerbird's own and decide what the text is that Vowpal Wabbit sees (:mod:`policies.vw_text`). They stand among
+the arguments, since a version must be computed again from its arguments and the log alone:
+
+``--id_as_feature``
+    An action's id is a feature of it.
+``--letter NAMESPACE=x``
+    The first letter of a namespace, where its own is another's already; once a namespace.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from policies.errors import WrongConfiguration
+
+_FLAGS = frozenset(
+    (
+        "adaptive",
+        "adax",
+        "baseline",
+        "baseline_challenger_cb",
+        "bonferroni_denominator",
+        "cb_adf",
+        "cb_dro",
+        "cb_explore_adf",
+        "check_enabled",
+        "coin",
+        "compete",
+        "constant_epsilon",
+        "dropout",
+        "elim",
+        "epsilon_decay",
+        "first_only",
+        "fixed_significance_level",
+        "freegrad",
+        "ftrl",
+        "global_only",
+        "greedify",
+        "inpass",
+        "invariant",
+        "leave_duplicate_interactions",
+        "lrqdropout",
+        "meanfield",
+        "multitask",
+        "no_bias_regularization",
+        "no_predict",
+        "noconstant",
+        "normal_weights",
+        "normalized",
+        "nounif",
+        "permutations",
+        "pistol",
+        "project",
+        "random_weights",
+        "rank_all",
+        "regcb",
+        "regcbopt",
+        "restart",
+        "reward_as_cost",
+        "sgd",
+        "softmax",
+        "sort_features",
+        "sparse_weights",
+        "squarecb",
+        "synthcover",
+        "truncated_normal_weights",
+        "unweighted_marginals",
+        "update_before_learn",
+    )
+)
+
+_VALUES = frozenset(
+    (
+        "affix",
+        "automl",
+        "automl_significance_level",
+        "bag",
+        "bit_precision",
+        "cb_c_alpha",
+        "cb_c_tau",
+        "cb_dro_alpha",
+        "cb_dro_tau",
+        "cb_dro_wmax",
+        "cb_max_cost",
+        "cb_min_cost",
+        "cb_type",
+        "challenger_epsilon",
+        "clip_p",
+        "constant",
+        "cover",
+        "decay",
+        "default_lease",
+        "epsilon",
+        "epsilon_decay_significance_level",
+        "expectile_q",
+        "fepsilon",
+        "first",
+        "flipschitz_const",
+        "ftrl_alpha",
+        "ftrl_beta",
+        "gamma_exponent",
+        "gamma_scale",
+        "hash_seed",
+        "initial_denominator",
+        "initial_epsilon",
+        "initial_numerator",
+        "initial_t",
+        "initial_weight",
+        "interaction_type",
+        "l1",
+        "l2",
+        "lambda",
+        "learning_rate",
+        "link",
+        "logistic_max",
+        "logistic_min",
+        "loss_function",
+        "lr_multiplier",
+        "max_prediction",
+        "mellowness",
+        "min_champ_examples",
+        "min_prediction",
+        "min_scope",
+        "model_count",
+        "nn",
+        "opt_func",
+        "oracle_type",
+        "power_t",
+        "priority_challengers",
+        "priority_type",
+        "psi",
+        "quantile_tau",
+        "radius",
+        "random_seed",
+        "rnd",
+        "rnd_alpha",
+        "rnd_invlambda",
+        "shift_model_bounds",
+        "sparse_l2",
+        "synthcoverpsi",
+        "synthcoversize",
+        "tol_x",
+    )
+)
+
+_LISTS = frozenset(
+    (
+        "cubic",
+        "experimental_full_name_interactions",
+        "feature_limit",
+        "ignore",
+        "ignore_linear",
+        "interact",
+        "interactions",
+        "keep",
+        "lrq",
+        "lrqfa",
+        "marginal",
+        "ngram",
+        "quadratic",
+        "redefine",
+        "skips",
+        "spelling",
+    )
+)
+
+_SHORT = MappingProxyType({"q": "quadratic", "b": "bit_precision", "l": "learning_rate", "C": "constant"})
+
+_ALWAYS = ("--hash=all", "--quiet", "--no_stdin", "--preserve_performance_counters")
+_ALREADY = frozenset(("hash=all", "quiet", "no_stdin", "preserve_performance_counters", "save_resume"))
+
+_KNOWN_TO_FAIL = MappingProxyType(
+    {"large_action_space": "its pmf depends on what was predicted before, so no decision could be computed again"}
+)
+
+_MOST_BITS = 28
+_NUMBER = re.compile(r"-[0-9.][0-9.eE+-]*")
+_LETTER = re.compile(r"(.+)=([A-Za-z])", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What a string of arguments says.
+
+    Attributes
+    ----------
+    command
+        For Vowpal Wabbit, in a form that can only be read in one way.
+    letters
+        First letter, lower case, of namespaces that have another than their own.
+    id_as_feature
+        An action's id is a feature.
+    interacting
+        The letters that ``-q``, ``--cubic`` and ``--interactions`` name.
+    """
+
+    command: tuple[str, ...]
+    letters: Mapping[str, str]
+    id_as_feature: bool
+    interacting: frozenset[str]
+
+
+def parse(arguments: str) -> Arguments:
+    """Return what a string of arguments says.
+
+    Raises
+    ------
+    WrongConfiguration
+        An argument is refused; the message names it.
+
+    Examples
+    --------
+    >>> parse("--cb_explore_adf -q uF --id_as_feature").command[:2]
+    ('--cb_explore_adf', '--quadratic=uF')
+    """
+    try:
+        tokens = shlex.split(arguments)
+    except ValueError as error:
+        raise _refused(arguments, str(error)) from None
+    command: list[str] = []
+    letters: dict[str, str] = {}
+    seen: set[str] = set()
+    interacting: set[str] = set()
+    position = 0
+    while position < len(tokens):
+        token = tokens[position]
+        position += 1
+        name, value = _name(token)
+        if value is None and (name in _VALUES or name in _LISTS or name in ("letter", "hash")):
+            if position == len(tokens) or (tokens[position][:1] == "-" and not _NUMBER.fullmatch(tokens[position])):
+                raise _refused(token, "a value is missing")
+            value = tokens[position]
+            position += 1
+        if (name if value is None else f"{name}={value}") in _ALREADY:
+            continue
+        if name in seen and name not in _LISTS and name != "letter":
+            raise _refused(token, "it stands there twice, and only one would count")
+        seen.add(name)
+        if name == "id_as_feature" and value is None:
+            continue
+        if name == "letter" and value is not None:
+            namespace, letter = _letter(value)
+            if letters.setdefault(namespace, letter) != letter:
+                raise _refused(token, f"namespace {namespace!r} has two letters")
+        elif name in _FLAGS and value is None:
+            command.append(f"--{name}")
+        elif (name in _VALUES or name in _LISTS) and value is not None:
+            if not value or "\0" in value:
+                raise _refused(token, "the value is empty")
+            if name == "bit_precision" and not (value.isdecimal() and 0 < int(value) <= _MOST_BITS):
+                raise _refused(token, f"found {value}, expected 1 to {_MOST_BITS} bits")
+            command.append(f"--{name}={value}")
+            if name in ("quadratic", "cubic", "interactions"):
+                interacting.update(value)
+        elif name in _KNOWN_TO_FAIL:
+            raise _refused(token, _KNOWN_TO_FAIL[name])
+        else:
+            raise _refused(
+                token,
+                "it reads or writes files, uses the network, changes the mode or the input, or is unknown"
+                if token[:1] == "-"
+                else "a value that no argument before it takes (a list is written by repeating its argument)",
+            )
+    if "cb_explore_adf" not in seen:
+        raise WrongConfiguration("arguments of a vw policy: --cb_explore_adf is missing, and no other mode is known")
+    return Arguments((*command, *_ALWAYS), letters, "id_as_feature" in seen, frozenset(interacting))
+
+
+def _name(token: str) -> tuple[str, str | None]:
+    """Return the long name of an argument, and its value where that stands in the same token."""
+    if token.startswith("--"):
+        name, equals, value = token[2:].partition("=")
+        return name, value if equals else None
+    if token[:1] == "-" and token[1:2] in _SHORT:
+        return _SHORT[token[1]], token[2:] or None
+    return token, None
+
+
+def _letter(value: str) -> tuple[str, str]:
+    found = _LETTER.fullmatch(value)
+    if found is None:
+        raise _refused(f"--letter {value}", "expected NAMESPACE=x, x being a letter")
+    return found[1], found[2].lower()
+
+
+def _refused(token: str, reason: str) -> WrongConfiguration:
+    return WrongConfiguration(f"arguments of a vw policy: {token!r} is refused: {reason}")

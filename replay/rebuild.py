@@ -1,0 +1,136 @@
+"""From the outcomes in the log and the published cuts to every version of a policy, bit for bit.
+
+A replay does what the learner did, by the same function (:func:`rewards.learner.learn`): it learns the outcomes
+of one policy in the order of the log, skips repeats and what is not to be learned, and at each cut throws the
+workspace away and loads the bytes that it just saved. So it needs no more memory than the learner, and the digest
+of every version must be the published one.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from policies.errors import BadInput
+from policies.policy import Policy, digest, make, version_name
+from replay.message import Message
+from rewards.learner import OutcomeToLearn, catalogue, learn, outcomes_in
+from rewards.records import PolicyVersion
+
+
+class Rebuilt(NamedTuple):
+    """A version that was computed again.
+
+    Attributes
+    ----------
+    published
+        What ``versions`` says of it.
+    digest
+        sha256 of the bytes computed here, in hex.
+    last_seqs, examples
+        The last seq per shard, and how many outcomes were learned, up to the version's cut.
+    """
+
+    published: PolicyVersion
+    digest: str
+    last_seqs: dict[str, int]
+    examples: int
+
+    @property
+    def name(self) -> str:
+        """The version's name, from the bytes computed here."""
+        return version_name(self.published.number, self.digest)
+
+
+class Jump(NamedTuple):
+    """Outcomes that are not there: after ``last`` of a shard came ``seq``, in the message at ``offset``."""
+
+    shard: int
+    last: int
+    seq: int
+    offset: int
+
+
+class Rebuild:
+    """Learns a policy again from its partition of ``rewards``.
+
+    Parameters
+    ----------
+    name, kind, arguments
+        The policy; version 0 is computed from kind and arguments.
+    versions
+        The published versions, their numbers and cuts rising.
+
+    Attributes
+    ----------
+    policy
+        The policy as it is now: the last version whose cut was passed, and what was learned since.
+    last_seqs
+        The last seq of each shard; ``first_seqs``: the first one in the log.
+    examples, refused
+        How many outcomes were learned, and how many the policy could not learn: the learner skipped them too.
+    jumps
+        Where outcomes are missing.
+    """
+
+    def __init__(self, name: str, kind: str, arguments: str, versions: Sequence[PolicyVersion] = ()) -> None:
+        self.name, self.kind, self.arguments = name, kind, arguments
+        self.policy: Policy = make(kind, arguments)
+        self.first_seqs: dict[int, int] = {}
+        self.last_seqs: dict[int, int] = {}
+        self.examples = self.refused = 0
+        self.jumps: list[Jump] = []
+        self._catalogue = catalogue()
+        self._due = list(reversed(versions))
+
+    def until(self, offset: int) -> list[Rebuilt]:
+        """Publish the versions whose cut is not above ``offset``; ``policy`` is the last of them."""
+        rebuilt: list[Rebuilt] = []
+        while self._due and self._due[-1].cut <= offset:
+            rebuilt.append(self._publish(self._due.pop()))
+        return rebuilt
+
+    def learn(self, message: Message) -> None:
+        """Learn what a message holds of the policy; :meth:`until` its offset comes first."""
+        outcomes, _ = outcomes_in(message.value)
+        for outcome in outcomes:
+            if outcome.policy == self.name and not outcome.revision:
+                self._learn(message.offset, outcome)
+
+    def digest(self) -> str:
+        """Return the digest of the policy as it is now."""
+        return digest(self.policy.dump())
+
+    def seqs(self) -> dict[str, int]:
+        """Return the last seq per shard as ``versions`` writes it."""
+        return {str(shard): seq for shard, seq in sorted(self.last_seqs.items())}
+
+    @property
+    def unreached(self) -> Sequence[PolicyVersion]:
+        """The versions whose cut has not been reached."""
+        return tuple(reversed(self._due))
+
+    def close(self) -> None:
+        """Give back the memory of the policy."""
+        self.policy.close()
+
+    def _publish(self, version: PolicyVersion) -> Rebuilt:
+        model = self.policy.dump()
+        self.policy.close()
+        self.policy = make(self.kind, self.arguments, model)
+        return Rebuilt(version, digest(model), self.seqs(), self.examples)
+
+    def _learn(self, offset: int, outcome: OutcomeToLearn) -> None:
+        last = self.last_seqs.get(outcome.shard, 0)
+        if outcome.seq <= last:
+            return
+        self.first_seqs.setdefault(outcome.shard, outcome.seq)
+        if outcome.seq != last + 1:
+            self.jumps.append(Jump(outcome.shard, last, outcome.seq, offset))
+        self.last_seqs[outcome.shard] = outcome.seq
+        if not outcome.learn:
+            return
+        try:
+            learn(self.policy, outcome, self._catalogue)
+        except BadInput:
+            self.refused += 1
+        else:
+            self.examples += 1

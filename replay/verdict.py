@@ -1,0 +1,137 @@
+"""What a verification found, in figures and in sentences."""
+
+from collections import Counter
+from typing import Literal
+
+import msgspec
+
+FindingKind = Literal[
+    "missing",
+    "doubled",
+    "gap",
+    "contradiction",
+    "order",
+    "unfounded",
+    "decision",
+    "feedback",
+    "reward",
+    "learn",
+    "why",
+    "deadline",
+    "shard",
+    "unreadable",
+    "versions",
+    "arguments",
+    "digest",
+    "last_seqs",
+    "examples",
+    "cut",
+    "live",
+    "position",
+    "not_verifiable",
+]
+SHOWN_PER_KIND = 10
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that is not as it has to be.
+
+    Attributes
+    ----------
+    kind
+        ``missing``: a window that has closed has no outcome. ``doubled``: one decision has two outcomes.
+        ``gap``: a seq is missing. ``contradiction``: one seq, two different outcomes. ``order``: closed in
+        another order than that of (deadline, event id). ``unfounded``: an outcome without a decision.
+        ``decision``, ``feedback``, ``reward``, ``learn``, ``why``, ``deadline``, ``shard``: that part of an
+        outcome is wrong. ``unreadable``: a record of ``rewards`` cannot be read. ``versions``: a
+        version is missing, or stands there twice and differs. ``arguments``: they changed under one name.
+        ``digest``, ``last_seqs``, ``examples``, ``cut``: that part of a version is not what the log gives.
+        ``live``, ``position``: Redis holds something else than the log gives. ``not_verifiable``: retention has
+        removed what would be needed.
+    where
+        An event id, a version or a place in a topic.
+    message
+        A sentence: what was found, and what was expected.
+    """
+
+    kind: FindingKind
+    where: str
+    message: str
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a verification; :attr:`ok` only when every figure and every digest is right.
+
+    Attributes
+    ----------
+    policy
+        Its name.
+    read_to_ms
+        Read-to time of the join: windows that end before it must have an outcome.
+    decisions
+        Decisions of the policy in the log, repeats not counted; ``external`` of them another system took.
+    copies
+        Further records of ``decisions`` under an event id that has a decision.
+    outcomes
+        Outcomes in ``rewards``, repeats not counted; ``closed`` by why their window closed.
+    learned, waiting, refused
+        Of the outcomes to be learned: those that the live version holds, those that no version holds
+        yet, and those that the policy could not learn.
+    pending
+        Decisions whose window has not closed.
+    missing, doubled, wrong
+        Decisions without the outcome that they must have, or with two; outcomes of which a part is wrong.
+    repeats
+        Outcomes that stand in the log again under the same seq: a repeat is harmless.
+    not_verifiable
+        Outcomes and windows of which retention has removed a part.
+    unusable
+        Records of the inputs that are no decision or feedback; the join put them into the dead letters.
+    versions
+        How many published versions were compared.
+    live_version, live_digest, recomputed_digest
+        The version that Redis holds, the digest of its bytes, and the digest of the same version computed from
+        the log. ``identical``: these two are one, and every published digest was met.
+    findings
+        The first ten of each kind; ``found`` counts all of them.
+    """
+
+    policy: str
+    ok: bool
+    read_to_ms: int
+    decisions: int
+    external: int
+    copies: int
+    outcomes: int
+    closed: dict[str, int]
+    learned: int
+    waiting: int
+    refused: int
+    pending: int
+    missing: int
+    doubled: int
+    wrong: int
+    repeats: int
+    not_verifiable: int
+    unusable: int
+    versions: int
+    live_version: str
+    live_digest: str
+    recomputed_digest: str
+    identical: bool
+    found: dict[str, int]
+    findings: list[Finding]
+
+
+class Findings:
+    """Collects findings: all are counted, the first of each kind are kept."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[FindingKind] = Counter()
+        self.shown: list[Finding] = []
+
+    def add(self, kind: FindingKind, where: str, message: str) -> None:
+        """Note a finding."""
+        self.counts[kind] += 1
+        if self.counts[kind] <= SHOWN_PER_KIND:
+            self.shown.append(Finding(kind, where, message))

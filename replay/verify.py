@@ -1,0 +1,324 @@
+"""Prove from the log that every outcome is right, and that the live weights are what the log makes of them.
+
+A verification is told everything that the logs hold (it reads nothing itself) and gives a verdict: rewards are
+computed again from the raw streams (:mod:`replay.expected`), every version is learned again
+(:mod:`replay.weights`).
+"""
+
+from collections import Counter
+from typing import NamedTuple, Self
+from zlib import crc32
+
+import msgspec
+
+from policies.errors import BadInput
+from replay.evidence import Case, CitedFeedback, Evidence, FoundOutcome
+from replay.expected import Expected, expected_outcomes
+from replay.message import Message
+from replay.question import Question
+from replay.verdict import FindingKind, Findings, Verdict
+from replay.weights import Weights
+from rewards.records import Outcome, decode, items
+
+DECISIONS = "decisions"
+
+_outcome = msgspec.json.Decoder(Outcome)
+
+
+class _Closing(NamedTuple):
+    """Windows close in this order."""
+
+    deadline_ms: int
+    event_id: bytes
+
+
+class Verification:
+    """Takes in the logs, in this order: ``versions``, ``decisions``, each of :attr:`streams`, ``rewards``.
+
+    Partitions of one topic may come in any order, the messages of a partition in theirs. A context manager:
+    what it collects lies in a temporary database.
+    """
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self._findings = Findings()
+        self._evidence = Evidence(question.closed_ttl_ms)
+        self._weights = Weights(question, self._findings)
+        self._figures: Counter[str] = Counter()
+        self._closed: Counter[str] = Counter()
+        self._first: dict[int, _Closing] = {}
+        self._last: dict[int, _Closing] = {}
+        self._last_seqs: dict[int, int] = {}
+        self._begun: set[tuple[str, int]] = set()
+        self._complete_from_ms = 0
+        self._unprovable: dict[int, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._evidence.close()
+
+    @property
+    def streams(self) -> set[str]:
+        """The streams that the rules of the decisions name; complete once the decisions are read."""
+        return self._evidence.streams
+
+    def versions(self, message: Message) -> None:
+        """Take in a message of ``versions``."""
+        self._weights.versions(message)
+
+    def decisions(self, message: Message) -> None:
+        """Take in a message of ``decisions``, of any policy."""
+        self._note_start(DECISIONS, message)
+        self._evidence.decisions(message)
+
+    def feedback(self, stream: str, message: Message) -> None:
+        """Take in a message of a feedback stream; ``stream`` is its topic without the prefix."""
+        self._note_start(stream, message)
+        self._evidence.feedback(stream, message)
+
+    def rewards(self, message: Message) -> None:
+        """Take in a message of the policy's partition of ``rewards``."""
+        self._weights.rewards(message)
+        try:
+            records = items(message.value)
+        except BadInput as error:
+            self._unreadable(message, 0, error)
+            return
+        for index, record in enumerate(records):
+            try:
+                outcome = decode(_outcome, record)
+            except BadInput as error:
+                self._unreadable(message, index, error)
+                continue
+            if outcome.policy == self.question.policy and outcome.revision == 0:
+                self._evidence.outcome(outcome.event_id, FoundOutcome.of(message.offset, outcome))
+                self._count(outcome)
+
+    def verdict(self) -> Verdict:
+        """Return what was found, once all logs have been read."""
+        self._weights.finish()
+        for shard, seq in self._evidence.contradictions():
+            self._findings.add(
+                "contradiction",
+                f"shard {shard}, seq {seq}",
+                "stands in `rewards` with two different outcomes",
+            )
+        for case in self._evidence.cases():
+            self._audit(case)
+        for shard, seq in sorted(self._unprovable.items()):
+            self._findings.add(
+                "not_verifiable",
+                f"shard {shard}",
+                f"not verifiable before seq {seq + 1}: "
+                "retention has removed decisions or feedback of outcomes before it",
+            )
+        counts, figures, weights = self._findings.counts, self._figures, self._weights
+        live = self.question.live.record
+        identical = weights.live_digest == weights.recomputed_digest != "" and not (
+            counts["digest"] or counts["live"] or counts["cut"] or counts["versions"]
+        )
+        return Verdict(
+            policy=self.question.policy,
+            ok=not counts,
+            read_to_ms=self.question.read_to_ms,
+            decisions=figures["decisions"],
+            external=figures["external"],
+            copies=figures["copies"],
+            outcomes=figures["outcomes"],
+            closed=dict(sorted(self._closed.items())),
+            learned=weights.learned,
+            waiting=weights.waiting,
+            refused=weights.refused,
+            pending=figures["pending"],
+            missing=counts["missing"],
+            doubled=counts["doubled"],
+            wrong=figures["wrong"],
+            repeats=figures["repeats"],
+            not_verifiable=figures["not_verifiable"],
+            unusable=self._evidence.unusable,
+            versions=len(weights.rebuilt),
+            live_version=live.version if live else "version 0",
+            live_digest=weights.live_digest,
+            recomputed_digest=weights.recomputed_digest,
+            identical=identical,
+            found={kind: counts[kind] for kind in sorted(counts)},
+            findings=self._findings.shown,
+        )
+
+    def _unreadable(self, message: Message, index: int, error: BadInput) -> None:
+        self._findings.add("unreadable", f"rewards, offset {message.offset}, index {index}", str(error))
+
+    def _note_start(self, name: str, message: Message) -> None:
+        """Note from when on a log is complete that has lost its head: from its first message."""
+        where = (name, message.partition)
+        if where not in self._begun:
+            self._begun.add(where)
+            if self.question.starts.get(where, 0) > 0:
+                self._complete_from_ms = max(self._complete_from_ms, message.time_ms)
+
+    def _count(self, outcome: Outcome) -> None:
+        shard = outcome.shard
+        if outcome.seq <= self._last_seqs.get(shard, 0):
+            self._figures["repeats"] += 1
+            return
+        self._last_seqs[shard] = outcome.seq
+        self._figures["outcomes"] += 1
+        self._closed[outcome.why] += 1
+        closing = _Closing(outcome.closed_ms, outcome.event_id.encode())
+        self._first.setdefault(shard, closing)
+        if shard in self._last and closing <= self._last[shard]:
+            self._findings.add(
+                "order",
+                outcome.event_id,
+                f"seq {outcome.seq} of shard {shard} closed at {outcome.closed_ms}, "
+                f"its predecessor at {self._last[shard].deadline_ms}",
+            )
+        self._last[shard] = closing
+        expected_shard = crc32(outcome.event_id.encode()) % self.question.shards
+        if shard != expected_shard:
+            self._findings.add("shard", outcome.event_id, f"shard {shard}, expected {expected_shard}")
+
+    def _audit(self, case: Case) -> None:
+        question = self.question
+        expected = expected_outcomes(
+            case.decisions,
+            case.feedback,
+            closed_ttl_ms=question.closed_ttl_ms,
+            feedback_limit=question.limits.max_feedback,
+        )
+        found: dict[tuple[int, int], FoundOutcome] = {}
+        for outcome in case.outcomes:
+            first = found.setdefault((outcome.shard, outcome.seq), outcome)
+            if outcome._replace(offset=first.offset) != first:
+                self._findings.add(
+                    "contradiction",
+                    case.event_id,
+                    f"seq {outcome.seq} of shard {outcome.shard} stands at offsets {first.offset} and "
+                    f"{outcome.offset}, and they differ",
+                )
+        of_decision: dict[int, list[FoundOutcome]] = {}
+        for outcome in found.values():
+            number = self._decision_of(outcome, expected)
+            if number is not None:
+                of_decision.setdefault(number, []).append(outcome)
+            elif self._cites_removed(outcome):
+                self._not_provable(outcome)
+            else:
+                self._findings.add(
+                    "unfounded",
+                    case.event_id,
+                    f"seq {outcome.seq} of shard {outcome.shard} cites a decision at {outcome.decision_at}, "
+                    "where there is none",
+                )
+        for number, each in enumerate(expected):
+            self._judge(case.event_id, each, of_decision.get(number, []))
+
+    def _decision_of(self, outcome: FoundOutcome, expected: list[Expected]) -> int | None:
+        """Return the number of the decision within whose time the outcome's decision lies."""
+        decided_ms = outcome.decision_at[0]
+        for number, each in enumerate(expected):
+            first_ms = each.decision.place.time_ms
+            if first_ms <= decided_ms <= first_ms + self.question.closed_ttl_ms:
+                return number
+        return None
+
+    def _judge(self, event_id: str, expected: Expected, outcomes: list[FoundOutcome]) -> None:
+        figures = self._figures
+        if expected.decision.policy == self.question.policy:
+            figures["decisions"] += 1
+            figures["external"] += expected.decision.external
+            figures["copies"] += expected.copies
+            if not outcomes:
+                self._judge_absent(event_id, expected)
+        if not outcomes:
+            return
+        outcomes = sorted(outcomes, key=lambda outcome: (outcome.offset, outcome.seq))
+        for outcome in outcomes[1:]:
+            self._findings.add(
+                "doubled",
+                event_id,
+                f"has seq {outcomes[0].seq} of shard {outcomes[0].shard} "
+                f"and seq {outcome.seq} of shard {outcome.shard}",
+            )
+        if expected.opens_ms < self._complete_from_ms or self._cites_removed(outcomes[0]):
+            self._not_provable(outcomes[0])
+            return
+        differences = self._differences(expected, outcomes[0])
+        figures["wrong"] += bool(differences)
+        for kind, message in differences:
+            self._findings.add(kind, event_id, f"seq {outcomes[0].seq} of shard {outcomes[0].shard}: {message}")
+
+    def _judge_absent(self, event_id: str, expected: Expected) -> None:
+        question = self.question
+        if expected.deadline_ms >= question.read_to_ms:
+            self._figures["pending"] += 1
+            return
+        first = self._first.get(crc32(event_id.encode()) % question.shards)
+        closing = _Closing(expected.deadline_ms, event_id.encode())
+        head_gone = question.rewards_start > 0 and (first is None or closing < first)
+        if head_gone or expected.opens_ms < self._complete_from_ms:
+            self._figures["not_verifiable"] += 1
+            return
+        self._findings.add(
+            "missing",
+            event_id,
+            f"its window closed at {expected.deadline_ms}, the join has read to {question.read_to_ms}, "
+            "and there is no outcome"
+            + ("; the join still holds outcomes that it has not sent: is it running?" if question.unsent else ""),
+        )
+
+    def _differences(self, expected: Expected, outcome: FoundOutcome) -> list[tuple[FindingKind, str]]:
+        decision = expected.decision
+        place = decision.place
+        at = (place.time_ms, place.partition, place.offset, place.index)
+        counted = sorted(
+            (
+                event.place.topic,
+                event.place.time_ms,
+                event.place.partition,
+                event.place.offset,
+                event.place.index,
+                event.content,
+            )
+            for event in expected.counted
+        )
+        differences: list[tuple[FindingKind, str]] = []
+        if decision.policy != outcome.policy:
+            differences.append(("decision", f"of policy {outcome.policy}, the decision is of {decision.policy}"))
+        if outcome.decision_at != at:
+            differences.append(("decision", f"cites the decision at {outcome.decision_at}, the first is at {at}"))
+        elif outcome.decision != decision.content:
+            differences.append(("decision", "the decision in it is not the logged one"))
+        if sorted(outcome.feedback) != counted:
+            differences.append(("feedback", _feedback_message(set(outcome.feedback), set(counted))))
+        parts: tuple[tuple[FindingKind, object, object], ...] = (
+            ("deadline", outcome.closed_ms, expected.deadline_ms),
+            ("why", outcome.why, expected.why),
+            ("learn", outcome.learn, expected.learn),
+            ("reward", outcome.reward, expected.reward),
+        )
+        for kind, found, right in parts:
+            if found != right:
+                differences.append((kind, f"{kind} {found}, the streams give {right}"))
+        return differences
+
+    def _cites_removed(self, outcome: FoundOutcome) -> bool:
+        starts = self.question.starts
+        _, partition, offset, _ = outcome.decision_at
+        if offset < starts.get((DECISIONS, partition), 0):
+            return True
+        return any(event[3] < starts.get((event[0], event[2]), 0) for event in outcome.feedback)
+
+    def _not_provable(self, outcome: FoundOutcome) -> None:
+        self._figures["not_verifiable"] += 1
+        self._unprovable[outcome.shard] = max(self._unprovable.get(outcome.shard, 0), outcome.seq)
+
+
+def _feedback_message(found: set[CitedFeedback], right: set[CitedFeedback]) -> str:
+    def places(events: set[CitedFeedback]) -> str:
+        shown = [f"{stream}[{partition}]@{offset}.{index}" for stream, _, partition, offset, index, _ in sorted(events)]
+        return ", ".join(shown[:5]) + (", …" if len(shown) > 5 else "") or "nothing"
+
+    return f"counts {places(found - right)} that does not count, lacks {places(right - found)} that does"

@@ -1,0 +1,108 @@
+"""A frozen window becomes an outcome: a pure function of what the store popped."""
+
+from msgspec import Raw
+
+from rewards.records import (
+    CountedFeedback,
+    DecisionHead,
+    Feedback,
+    Outcome,
+    Why,
+    decision_head,
+    encode,
+    feedback,
+    rule_of,
+)
+from rewards.rules import Event, activated, counted, deadline_ms, reward
+from rewards.store import Frozen, Kept
+
+MESSAGE_BYTES = 256 * 1024
+"""Outcomes are packed into arrays of up to this many bytes."""
+WHOLE_FEEDBACK_BYTES = 1024 * 1024
+"""Where the counted feedback of a window is larger, only the fields that the loop knows stay in its outcome."""
+
+
+def event_of(stream: str, kept: Kept, record: Feedback) -> Event:
+    """Return a feedback as the rules see it; without an id of its own, its place is its identity."""
+    place = kept.place
+    by_place = f"{stream}-{place.partition}-{place.offset}-{place.index}"
+    identity = by_place if record.id is None else record.id
+    return Event(stream, identity, record.value, bool(record.activate))
+
+
+def outcome_of(shard: int, prefix: str, frozen: Frozen) -> Outcome:
+    """Return the outcome of a closed window.
+
+    Parameters
+    ----------
+    shard
+        The shard that the window lay in.
+    prefix
+        What stands before a stream's name in its topic.
+    frozen
+        The window as the store popped it.
+    """
+    head = decision_head(frozen.body)
+    rule = rule_of(head.rule)
+    whole = sum(len(kept.body) for kept in frozen.feedback) <= WHOLE_FEEDBACK_BYTES
+    records: dict[int, CountedFeedback] = {}
+    events: list[Event] = []
+    for kept in frozen.feedback:
+        place, told = kept.place, feedback(kept.body)
+        stream = place.topic.removeprefix(prefix)
+        event = event_of(stream, kept, told)
+        events.append(event)
+        records[id(event)] = CountedFeedback(
+            stream=stream,
+            time_ms=place.time_ms,
+            partition=place.partition,
+            offset=place.offset,
+            index=place.index,
+            event=Raw(kept.body if whole else encode(told)),
+        )
+    that_count = counted(events)
+    why = _why(head, frozen, that_count)
+    return Outcome(
+        event_id=head.event_id,
+        policy=head.policy,
+        shard=shard,
+        seq=frozen.seq,
+        reward=reward(rule.reward, that_count),
+        learn=why in ("window", "early"),
+        why=why,
+        closed_ms=frozen.deadline_ms,
+        decision_place=frozen.place,
+        feedback=[records[id(event)] for event in that_count],
+        decision=Raw(frozen.body),
+    )
+
+
+def _why(head: DecisionHead, frozen: Frozen, events: list[Event]) -> Why:
+    rule = rule_of(head.rule)
+    if frozen.rival_ms is not None and frozen.rival_ms <= frozen.deadline_ms:
+        return "conflicting"
+    if head.expires_at_ms is not None and frozen.place.time_ms > head.expires_at_ms:
+        return "expired"
+    if not activated(rule, head.activate, events):
+        return "not_activated"
+    return "early" if frozen.deadline_ms < deadline_ms(rule, frozen.place.time_ms) else "window"
+
+
+def pack(records: list[bytes], limit: int = MESSAGE_BYTES) -> list[tuple[int, bytes]]:
+    """Pack encoded records into JSON arrays of up to ``limit`` bytes, each with how many records it holds.
+
+    >>> pack([b"1", b"22", b"3"], limit=4)
+    [(2, b'[1,22]'), (1, b'[3]')]
+    """
+    arrays: list[tuple[int, bytes]] = []
+    part: list[bytes] = []
+    size = 0
+    for record in records:
+        if part and size + len(record) > limit:
+            arrays.append((len(part), b"[" + b",".join(part) + b"]"))
+            part, size = [], 0
+        part.append(record)
+        size += len(record) + 1
+    if part:
+        arrays.append((len(part), b"[" + b",".join(part) + b"]"))
+    return arrays

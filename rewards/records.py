@@ -1,0 +1,327 @@
+"""Every record of the loop, one definition each; their JSON Schemas come from here (:func:`schemas`).
+
+A record is decoded as little as its reader needs: fields that are only passed on stay ``msgspec.Raw`` bytes and
+are spliced, so unknown fields survive and features are logged as they came.
+"""
+
+import hashlib
+from functools import lru_cache
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+import msgspec
+from msgspec import Meta, Raw
+
+from policies.errors import BadInput
+from rewards.rules import REWARD_LIMIT, Rule
+
+NAME_PATTERN = r"^[a-z0-9-]{1,64}$"
+EVENT_ID_BYTES = 128
+EXTERNAL = "external"
+"""The policy version of a decision that another system took (an imported log)."""
+
+JsonObject = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
+"""Bytes that are passed on as they came."""
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
+Version = Literal[1]
+Why = Literal["window", "early", "conflicting", "not_activated", "expired"]
+
+
+class Place(msgspec.Struct, frozen=True, order=True):
+    """Where in the logs a record stands; "first" means first by place."""
+
+    time_ms: int
+    topic: str
+    partition: int
+    offset: int
+    index: int
+
+    def key(self) -> str:
+        """Return text that sorts, byte by byte, as the places do.
+
+        >>> Place(1, "clicks", 2, 3, 4).key()
+        '00000000000001 clicks 000002 0000000000000003 000004'
+        """
+        return f"{self.time_ms:014d} {self.topic} {self.partition:06d} {self.offset:016d} {self.index:06d}"
+
+    @classmethod
+    def parse(cls, key: str) -> "Place":
+        """Return the place that :meth:`key` wrote."""
+        time_ms, topic, partition, offset, index = key.split(" ")
+        return cls(int(time_ms), topic, int(partition), int(offset), int(index))
+
+
+class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A caller asks what to show now. ``actions``: objects with ``id`` and ``features``."""
+
+    v: Version = 1
+    event_id: str | None = None
+    policy: Name
+    context: JsonObject = msgspec.field(default_factory=lambda: Raw(b"{}"))
+    actions: list[JsonObject]
+    user_id: str | None = None
+    activate: bool = True
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """The reply and the log in one: everything of the request, and what was drawn from what.
+
+    Attributes
+    ----------
+    pmf
+        The probability mass function that was drawn from, in the order of ``actions``.
+    chosen
+        The id of the action drawn; ``ranking`` starts with it.
+    propensity
+        The probability of ``chosen``.
+    expires_at_ms
+        Log time beyond which nobody waits for the reply any more; None: never.
+    """
+
+    v: Version = 1
+    event_id: str
+    policy: Name
+    context: JsonObject = msgspec.field(default_factory=lambda: Raw(b"{}"))
+    actions: list[JsonObject]
+    user_id: str | None = None
+    activate: bool = True
+    pmf: list[float]
+    chosen: str
+    propensity: Annotated[float, Meta(gt=0, le=1)]
+    ranking: list[str] = []
+    policy_version: str
+    expires_at_ms: int | None = None
+    rule: JsonObject
+
+
+class DecisionHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What the join reads of a :class:`Decision`; the rest passes through as bytes."""
+
+    v: Version = 1
+    event_id: str
+    policy: Name
+    pmf: Raw
+    chosen: str
+    propensity: Annotated[float, Meta(gt=0, le=1)]
+    policy_version: str
+    activate: bool = True
+    expires_at_ms: int | None = None
+    rule: JsonObject
+
+
+class Feedback(msgspec.Struct, frozen=True, kw_only=True):
+    """A thing that a person did after a decision; its identity is (event id, stream, id)."""
+
+    v: Version = 1
+    id: str | None = None
+    event_id: str
+    value: Annotated[float, Meta(ge=-REWARD_LIMIT, le=REWARD_LIMIT)] | None = None
+    activate: bool | None = None
+
+
+class CountedFeedback(msgspec.Struct, frozen=True, kw_only=True):
+    """A feedback that counted, with its place."""
+
+    stream: str
+    time_ms: int
+    partition: int
+    offset: int
+    index: int
+    event: JsonObject
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision with the feedback that counted and its reward: one training example.
+
+    Attributes
+    ----------
+    seq
+        The running number of the outcomes of one policy in one shard, without gaps, from 1.
+    learn
+        False: counted, never learned (``why`` or the activation tells the reason).
+    closed_ms
+        The final deadline in log time.
+    decision_place
+        Topic, partition, offset, index and log time of the decision.
+    """
+
+    v: Version = 1
+    event_id: str
+    policy: Name
+    shard: int
+    seq: int
+    revision: int = 0
+    reward: float
+    learn: bool
+    why: Why
+    closed_ms: int
+    decision_place: Place
+    feedback: list[CountedFeedback]
+    decision: JsonObject
+
+
+class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A published version of a policy: enough to compute it again from ``rewards``.
+
+    Attributes
+    ----------
+    cut
+        The offset of the policy's partition of ``rewards`` up to which (exclusive) this version has learned.
+    last_seqs
+        Last learned or skipped seq per shard (keys are decimal shard numbers).
+    digest
+        sha256 of the saved bytes, in hex. Version 0 is computed from the arguments and stands in no record.
+    clip
+        The bounds to which probabilities are clipped before they are renormalised.
+    examples
+        How many outcomes were learned in all, this version included.
+    """
+
+    v: Version = 1
+    policy: Name
+    number: int
+    version: str
+    kind: str
+    arguments: str
+    salt: str
+    cut: int
+    last_seqs: dict[str, int]
+    digest: str
+    examples: int
+    clip: tuple[float, float] = (0.0, 1.0)
+    partition: int = 0
+    published_ms: int = 0
+    vw_build: str = ""
+    processor: str = ""
+    control: str | None = None
+
+
+class LogIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """The first record of ``versions``: names this log, beside the cluster's id."""
+
+    v: Version = 1
+    log_id: str
+
+
+class Tick(msgspec.Struct, frozen=True, kw_only=True):
+    """Appended to learn the broker's clock."""
+
+    v: Version = 1
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What was wrong with a request: a code, the field, and a sentence."""
+
+    code: str
+    field: str
+    message: str
+
+
+class ErrorReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The reply to a request that got no decision."""
+
+    v: Version = 1
+    event_id: str | None = None
+    error: Problem
+
+
+Decoded = TypeVar("Decoded")
+
+encode = msgspec.json.Encoder().encode
+_items = msgspec.json.Decoder(list[Raw])
+_head = msgspec.json.Decoder(DecisionHead)
+_feedback = msgspec.json.Decoder(Feedback)
+_rule = msgspec.json.Decoder(Rule)
+
+
+def items(value: bytes | None) -> list[bytes]:
+    """Return the records of a message: of an array each item, else the message itself.
+
+    Raises
+    ------
+    BadInput
+        The value is a tombstone, is not UTF-8, or is no JSON array although it starts as one.
+    """
+    if value is None:
+        raise BadInput("tombstone", "value", "null", "a JSON object or an array of them")
+    try:
+        value.decode()
+        if value.lstrip(b" \t\r\n")[:1] != b"[":
+            return [value]
+        return [bytes(item) for item in _items.decode(value)]
+    except UnicodeDecodeError as error:
+        raise BadInput("not_utf8", "value", repr(value[error.start : error.start + 8]), "UTF-8") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadInput("not_json", "value", str(error), "a JSON object or an array of them") from None
+
+
+def decode(decoder: "msgspec.json.Decoder[Decoded]", value: bytes) -> Decoded:
+    """Decode one record; an error becomes a :class:`policies.errors.BadInput` that names the field."""
+    try:
+        return decoder.decode(value)
+    except msgspec.ValidationError as error:
+        problem, _, where = str(error).partition(" - at `$")
+        raise BadInput("invalid_field", where.strip(".`") or "value", problem, "see the record's schema") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise BadInput("not_json", "value", str(error), "a JSON object") from None
+
+
+def check_event_id(event_id: str) -> str:
+    """Return an event id that is fit to be one: 1 to 128 bytes of UTF-8 without control characters."""
+    if not 0 < len(event_id.encode()) <= EVENT_ID_BYTES or any(char < " " or char == "\x7f" for char in event_id):
+        found = event_id if len(event_id) <= 40 else event_id[:40] + "…"
+        raise BadInput("bad_event_id", "event_id", repr(found), "1 to 128 bytes without control characters")
+    return event_id
+
+
+def decision_head(value: bytes) -> DecisionHead:
+    """Decode what the join reads of a decision, and refuse one that could not be closed or learned."""
+    head = decode(_head, value)
+    check_event_id(head.event_id)
+    rule_of(head.rule)
+    return head
+
+
+def feedback(value: bytes) -> Feedback:
+    """Decode a feedback record."""
+    record = decode(_feedback, value)
+    check_event_id(record.event_id)
+    if record.id is not None and len(record.id.encode()) > EVENT_ID_BYTES:
+        raise BadInput("bad_id", "id", f"{len(record.id.encode())} bytes", f"at most {EVENT_ID_BYTES} bytes")
+    return record
+
+
+def rule_of(raw: Raw) -> Rule:
+    """Return the rule that stands in a decision; most decisions share one, so it is kept by its bytes."""
+    return _rule_of(bytes(raw))
+
+
+@lru_cache(maxsize=1024)
+def _rule_of(raw: bytes) -> Rule:
+    try:
+        return decode(_rule, raw)
+    except BadInput as error:
+        raise BadInput(error.code, f"rule.{error.field}", error.found, error.expected) from None
+
+
+def fingerprint(head: DecisionHead) -> str:
+    """Return what two copies of one decision must share: policy, version, pmf and chosen action."""
+    told = "\0".join((head.policy, head.policy_version, bytes(head.pmf).decode(), head.chosen))
+    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+
+
+RECORDS: dict[str, type[msgspec.Struct]] = {
+    "decision-requests": DecisionRequest,
+    "decisions": Decision,
+    "feedback": Feedback,
+    "rewards": Outcome,
+    "versions": PolicyVersion,
+    "ticks": Tick,
+    "replies": ErrorReply,
+}
+
+
+def schemas() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of every record, by topic."""
+    shapes, components = msgspec.json.schema_components(RECORDS.values())
+    told = {"records": dict(zip(RECORDS, shapes, strict=True)), "$defs": components}
+    return cast("dict[str, Any]", msgspec.json.decode(encode(told)))

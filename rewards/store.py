@@ -1,0 +1,399 @@
+"""What the join asks of its store, and the store in memory.
+
+A store knows no business: it keeps decisions and feedback by their place, lowers a deadline, and pops what is due, in
+the order of (deadline, event id), into a running number and an outbox. One call is one atomic step, and holds
+the offsets of the inputs together with the state that they made.
+"""
+
+from bisect import insort
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from policies.errors import LossDetected, StateRefused
+from rewards.readto import INPUTS, partition_name, read_to
+from rewards.records import Place
+
+DEAD_LETTERS = ".dead-letters"
+"""The outbox of what the join could not use; no policy can have this name."""
+
+
+class Claim(NamedTuple):
+    """Where a worker stands in one input partition.
+
+    ``start`` is the offset at which it stood after its last call, ``end`` where it stands now; ``read_to_ms``:
+    everything appended to the partition before this log time lies below ``end`` (the grace is taken off
+    already), None: nothing is claimed. ``fresh``: the worker began at the log's start because the group has no
+    acknowledged offset, and no store has answered for this partition before.
+    """
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+    read_to_ms: int | None = None
+    fresh: bool = False
+
+
+class DecisionItem(NamedTuple):
+    """A logged decision, as the store keeps it: times are log times in ms, ``close_on`` topics."""
+
+    place: Place
+    event_id: str
+    policy: str
+    fingerprint: str
+    opens_ms: int
+    deadline_ms: int
+    forget_ms: int
+    close_on: tuple[str, ...]
+    body: bytes
+
+
+class FeedbackItem(NamedTuple):
+    """A feedback; while its decision is unknown it waits until read-to lies beyond ``waits_until_ms``."""
+
+    place: Place
+    event_id: str
+    waits_until_ms: int
+    body: bytes
+
+
+class Inputs(NamedTuple):
+    """The list of all partitions of all inputs, asked after a tick of this log time (grace taken off)."""
+
+    partitions: tuple[tuple[str, int], ...]
+    read_to_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call: what was read, and from where to where. A tick's call holds no items.
+
+    ``close_limit``: how many windows one call closes at most; ``feedback_limit``: how many of one decision's
+    feedback, the first by place, are kept.
+    """
+
+    claims: Sequence[Claim] = ()
+    items: Sequence[DecisionItem | FeedbackItem] = ()
+    inputs: Inputs | None = None
+    close_limit: int = 500
+    feedback_limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """What a call did.
+
+    ``held_by``: the input ("topic partition", or "*" for the list of inputs) that holds read-to back.
+    ``read_to_ms`` lies not beyond a window that is due and still open (``more``: call again).
+    ``closed``: outcomes per policy (and dead letters under :data:`DEAD_LETTERS`).
+    """
+
+    read_to_ms: int
+    held_by: str
+    closed: dict[str, int] = field(default_factory=dict)
+    repeats: int = 0
+    late: int = 0
+    behind_entry: int = 0
+    more: bool = False
+
+
+class Kept(NamedTuple):
+    """A feedback that lies in a frozen window."""
+
+    place: Place
+    body: bytes
+
+
+class Frozen(NamedTuple):
+    """A closed window, as it left the store, with its seq.
+
+    ``rival_ms``: the log time of the first copy of the decision that differs from it, or None.
+    ``feedback`` lies within [opens, deadline], in the order of places.
+    """
+
+    seq: int
+    event_id: str
+    deadline_ms: int
+    place: Place
+    rival_ms: int | None
+    body: bytes
+    feedback: tuple[Kept, ...]
+
+
+class Unusable(NamedTuple):
+    """A feedback that no window took, as it left the store, with its seq and the reason."""
+
+    seq: int
+    event_id: str
+    place: Place
+    reason: str
+    body: bytes
+
+
+class JoinStore(Protocol):
+    """The join's state: one shard a call, every call atomic. Any worker may call for any shard."""
+
+    async def step(self, shard: int, log: str, step: Step) -> Stepped:
+        """Apply a step to a shard of the log named ``log``.
+
+        Raises
+        ------
+        policies.errors.StateRefused
+            The state belongs to another log, or something between the state and the step was lost; nothing
+            was applied.
+        """
+        ...
+
+    async def outboxes(self, shard: int) -> dict[str, int]:
+        """Return the last seq given, per policy (and :data:`DEAD_LETTERS`)."""
+        ...
+
+    async def head(self, shard: int, outbox: str, limit: int) -> list[Frozen] | list[Unusable]:
+        """Return the first entries of an outbox, in the order of seq."""
+        ...
+
+    async def trim(self, shard: int, outbox: str, seq: int) -> None:
+        """Forget the entries of an outbox up to and with ``seq``, because Kafka has acknowledged them."""
+        ...
+
+    async def pending(self, shard: int) -> dict[str, int]:
+        """Return how many decisions wait for their deadline, per policy."""
+        ...
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One decision that waits: its first copy, its first rival, when it closes, and when, per topic, the first
+    feedback came that was dropped beyond the limit."""
+
+    first: DecisionItem
+    rival_ms: int | None = None
+    deadline_ms: int = 0
+    dropped_ms: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Shard:
+    log: str = ""
+    offsets: dict[str, int] = field(default_factory=dict)
+    entries_read: dict[str, int] = field(default_factory=dict)
+    entries: dict[str, _Entry] = field(default_factory=dict)
+    feedback: dict[str, list[FeedbackItem]] = field(default_factory=dict)
+    closed: dict[str, int] = field(default_factory=dict)
+    seq: Counter[str] = field(default_factory=Counter)
+    outboxes: dict[str, list[Frozen | Unusable]] = field(default_factory=dict)
+
+
+class MemoryStore:
+    """The store in memory: for tests, for users' own tests, and to read beside ``join.lua``."""
+
+    def __init__(self) -> None:
+        self._shards: dict[int, _Shard] = {}
+
+    async def step(self, shard: int, log: str, step: Step) -> Stepped:
+        """See :meth:`JoinStore.step`."""
+        state = self._shards.setdefault(shard, _Shard())
+        _check(state, shard, log, step.claims)
+        state.log = log
+        return _Stepping(state, step).run()
+
+    async def outboxes(self, shard: int) -> dict[str, int]:
+        """See :meth:`JoinStore.outboxes`."""
+        return dict(self._shards.setdefault(shard, _Shard()).seq)
+
+    async def head(self, shard: int, outbox: str, limit: int) -> list[Frozen] | list[Unusable]:
+        """See :meth:`JoinStore.head`."""
+        return self._shards[shard].outboxes.get(outbox, [])[:limit]  # type: ignore[return-value]
+
+    async def trim(self, shard: int, outbox: str, seq: int) -> None:
+        """See :meth:`JoinStore.trim`."""
+        entries = self._shards[shard].outboxes
+        entries[outbox] = [entry for entry in entries.get(outbox, []) if entry.seq > seq]
+
+    async def pending(self, shard: int) -> dict[str, int]:
+        """See :meth:`JoinStore.pending`."""
+        entries = self._shards.setdefault(shard, _Shard()).entries.values()
+        return dict(Counter(entry.first.policy for entry in entries))
+
+
+def _check(state: _Shard, shard: int, log: str, claims: Sequence[Claim]) -> None:
+    if state.log not in ("", log):
+        raise other_log(shard, state.log, log)
+    for claim in claims:
+        stored = state.offsets.get(partition_name(claim.topic, claim.partition))
+        if (stored is None and not claim.fresh) or (stored is not None and stored < claim.start):
+            raise behind(shard, claim, stored)
+
+
+def other_log(shard: int, found: str, expected: str) -> StateRefused:
+    """Return the refusal of a state that belongs to another log."""
+    return StateRefused(
+        f"join state of shard {shard}",
+        f"log {found}",
+        f"log {expected}",
+        "point this service at the Redis of its own log, or use another prefix",
+    )
+
+
+def behind(shard: int, claim: Claim, stored: int | None) -> LossDetected:
+    """Return the refusal of a state that has not seen all that was acknowledged."""
+    return LossDetected(
+        f"join state of shard {shard}, {claim.topic} partition {claim.partition}",
+        "no offset" if stored is None else f"offset {stored}",
+        f"offset {claim.start} or above, which Kafka has as read",
+        "Redis has forgotten a part: restore it from its append-only file (docs/guarantees.md)",
+    )
+
+
+class _Stepping:
+    """One call on one shard."""
+
+    def __init__(self, state: _Shard, step: Step) -> None:
+        self.state, self.step = state, step
+        self.stored = {
+            partition_name(claim.topic, claim.partition): state.offsets.get(
+                partition_name(claim.topic, claim.partition), claim.start
+            )
+            for claim in step.claims
+        }
+        self.closed: Counter[str] = Counter()
+        self.repeats = self.late = self.behind_entry = 0
+
+    def run(self) -> Stepped:
+        state, step = self.state, self.step
+        for item in step.items:
+            name = partition_name(item.place.topic, item.place.partition)
+            if item.place.offset < self.stored[name]:
+                self.repeats += 1
+                continue
+            self.behind_entry += item.place.time_ms < state.entries_read.get(name, 0)
+            if isinstance(item, DecisionItem):
+                self.decision(item)
+            else:
+                self.feedback(item)
+        for claim in step.claims:
+            name = partition_name(claim.topic, claim.partition)
+            state.offsets[name] = max(self.stored[name], claim.end)
+            if claim.read_to_ms is not None:
+                state.entries_read[name] = max(state.entries_read.get(name, 0), claim.read_to_ms)
+        if step.inputs is not None:
+            for topic, partition in step.inputs.partitions:
+                state.entries_read.setdefault(partition_name(topic, partition), 0)
+            state.entries_read[INPUTS] = max(state.entries_read.get(INPUTS, 0), step.inputs.read_to_ms)
+        now_ms, held_by = read_to(state.entries_read)
+        self.purge(now_ms)
+        next_ms = self.close(now_ms)
+        told_ms = now_ms if next_ms is None else min(now_ms, next_ms)
+        counts = (self.repeats, self.late, self.behind_entry)
+        return Stepped(told_ms, held_by, dict(self.closed), *counts, next_ms is not None)
+
+    def decision(self, item: DecisionItem) -> None:
+        if item.place.time_ms <= self.state.closed.get(item.event_id, -1):
+            self.repeats += 1
+            return
+        entry = self.state.entries.get(item.event_id)
+        if entry is None:
+            entry = self.state.entries[item.event_id] = _Entry(item)
+        elif item.place < entry.first.place:
+            if item.fingerprint != entry.first.fingerprint:
+                entry.rival_ms = entry.first.place.time_ms
+            entry.first = item
+        elif item.place == entry.first.place:
+            return
+        else:
+            self.repeats += 1
+            if item.fingerprint != entry.first.fingerprint:
+                entry.rival_ms = min(entry.rival_ms or item.place.time_ms, item.place.time_ms)
+            return
+        self.settle(entry)
+
+    def feedback(self, item: FeedbackItem) -> None:
+        if item.place.time_ms <= self.state.closed.get(item.event_id, -1):
+            self.unusable(item, "late")
+            return
+        known = self.state.feedback.setdefault(item.event_id, [])
+        if any(item.place == other.place for other in known):
+            return
+        insort(known, item, key=lambda other: other.place)
+        if (entry := self.state.entries.get(item.event_id)) is not None:
+            self.settle(entry)
+
+    def settle(self, entry: _Entry) -> None:
+        """Find the deadline of an entry again, and drop what lies beyond the limit of its feedback."""
+        first = entry.first
+        known = self.state.feedback.get(first.event_id, [])
+        times = [(item.place.topic, item.place.time_ms) for item in known] + list(entry.dropped_ms.items())
+        closing = [time_ms for topic, time_ms in times if self.closes(first, topic, time_ms)]
+        lowered = max(first.place.time_ms, min(closing, default=first.deadline_ms))
+        entry.deadline_ms = min(first.deadline_ms, lowered)
+        within = [item for item in known if item.place.time_ms >= first.opens_ms]
+        for item in within[self.step.feedback_limit :]:
+            known.remove(item)
+            topic, time_ms = item.place.topic, item.place.time_ms
+            entry.dropped_ms[topic] = min(entry.dropped_ms.get(topic, time_ms), time_ms)
+            self.unusable(item, "too_many")
+
+    @staticmethod
+    def closes(first: DecisionItem, topic: str, time_ms: int) -> bool:
+        return topic in first.close_on and first.opens_ms <= time_ms <= first.deadline_ms
+
+    def purge(self, now_ms: int) -> None:
+        state = self.state
+        due: list[tuple[int, bytes, FeedbackItem]] = []
+        for event_id, known in list(state.feedback.items()):
+            if event_id not in state.entries:
+                gone = [item for item in known if item.waits_until_ms < now_ms]
+                due.extend((item.waits_until_ms, event_id.encode(), item) for item in gone)
+                state.feedback[event_id] = [item for item in known if item.waits_until_ms >= now_ms]
+                if not state.feedback[event_id]:
+                    del state.feedback[event_id]
+        for _, _, item in sorted(due, key=lambda each: (*each[:2], each[2].place)):
+            self.unusable(item, "unknown_decision")
+        state.closed = {event_id: until for event_id, until in state.closed.items() if until >= now_ms}
+
+    def close(self, now_ms: int) -> int | None:
+        """Close what is due, up to the limit; return the next deadline that is due, or None."""
+        state = self.state
+        due = sorted(
+            (
+                (entry.deadline_ms, event_id.encode(), entry)
+                for event_id, entry in state.entries.items()
+                if entry.deadline_ms < now_ms
+            ),
+            key=lambda each: each[:2],
+        )
+        for deadline_ms, _, entry in due[: self.step.close_limit]:
+            first = entry.first
+            within: list[Kept] = []
+            for item in state.feedback.pop(first.event_id, []):
+                if item.place.time_ms < first.opens_ms:
+                    self.unusable(item, "early")
+                elif item.place.time_ms > deadline_ms:
+                    self.unusable(item, "late")
+                else:
+                    within.append(Kept(item.place, item.body))
+            state.seq[first.policy] += 1
+            frozen = Frozen(
+                state.seq[first.policy],
+                first.event_id,
+                deadline_ms,
+                first.place,
+                entry.rival_ms,
+                first.body,
+                tuple(within),
+            )
+            state.outboxes.setdefault(first.policy, []).append(frozen)
+            self.closed[first.policy] += 1
+            state.closed[first.event_id] = first.forget_ms
+            del state.entries[first.event_id]
+        return due[self.step.close_limit][0] if len(due) > self.step.close_limit else None
+
+    def unusable(self, item: FeedbackItem, reason: str) -> None:
+        state = self.state
+        state.seq[DEAD_LETTERS] += 1
+        letter = Unusable(state.seq[DEAD_LETTERS], item.event_id, item.place, reason, item.body)
+        state.outboxes.setdefault(DEAD_LETTERS, []).append(letter)
+        self.closed[DEAD_LETTERS] += 1
+        self.late += reason == "late"

@@ -1,0 +1,147 @@
+"""Appends that are tried again until the broker has acknowledged them: decide's way of holding its input back."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from stream import metrics
+from stream.tasks import closed
+from stream.topics import LARGE_MESSAGE_BYTES
+
+log = logging.getLogger(__name__)
+
+ROLE = "decide"
+BATCH_BYTES = 1024 * 1024
+FIRST_RETRY_S = 0.05
+LAST_RETRY_S = 2.0
+CLOSE_S = 1.0
+
+
+class Message(NamedTuple):
+    """What is to be appended."""
+
+    partition: int
+    key: bytes | None
+    value: bytes
+
+
+class Appender:
+    """Appends to one topic with ``acks=all`` and an idempotent producer.
+
+    Idempotent, so that a retry inside the client makes no copy, and its acknowledgement tells the log time of the
+    first attempt. Whatever spoils such a producer (a message that was refused leaves a hole in its sequence) is
+    mended by a new one; the copies that this may make are identical, and the join takes them as repeats.
+    """
+
+    def __init__(self, brokers: str, topic: str) -> None:
+        self._brokers, self._topic = brokers, topic
+        self._producer: AIOKafkaProducer | None = None
+        self._renewing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connect, and ask for the topic's partitions."""
+        self._producer = await self._made()
+
+    async def stop(self) -> None:
+        """Close; what is not acknowledged by then may or may not stand in the log."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await closed(producer, CLOSE_S)
+
+    async def append(self, messages: Sequence[Message]) -> list[Any | None]:
+        """Append messages; return when all are acknowledged, however long that takes.
+
+        Returns
+        -------
+        list
+            For each message what the broker said (``offset``, ``timestamp``, ``timestamp_type``), or None for one
+            that the topic refuses as too large.
+        """
+        answers: dict[int, Any | None] = {}
+        retry_s = FIRST_RETRY_S
+        while True:
+            producer = self._producer
+            left = [index for index in range(len(messages)) if index not in answers]
+            failed = await self._try(producer, messages, left, answers)
+            if failed is None:
+                return [answers[index] for index in range(len(messages))]
+            metrics.broker_failed(ROLE)
+            log.warning("appending to %s is tried again: %r", self._topic, failed)
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, LAST_RETRY_S)
+            await self._renew(producer)
+
+    async def _try(
+        self,
+        producer: AIOKafkaProducer | None,
+        messages: Sequence[Message],
+        left: Sequence[int],
+        answers: dict[int, Any | None],
+    ) -> BaseException | None:
+        """Append what is left, note the answers, and return an error that calls for another attempt."""
+        if producer is None:
+            return ConnectionError("no connection to the broker")
+        sent: list[asyncio.Future[Any]] = []
+        failures: list[BaseException] = []
+        indices: list[int] = []
+        for index in left:
+            partition, key, value = messages[index]
+            try:
+                sent.append(await producer.send(self._topic, value, key, partition))
+                indices.append(index)
+            except MessageSizeTooLargeError:
+                answers[index] = None
+            except AssertionError:
+                # The client's way to say that there is no such partition.
+                missing = f"topic {self._topic} has no partition {partition}; it needs as many as decision-requests"
+                failures.append(KafkaError(missing))
+                break
+            except (KafkaError, OSError) as error:
+                failures.append(error)
+                break
+        answered: list[Any] = await asyncio.gather(*sent, return_exceptions=True)
+        for index, answer in zip(indices, answered, strict=True):
+            if isinstance(answer, MessageSizeTooLargeError):
+                answers[index] = None
+                # The sequence has a hole now.
+                await self._renew(producer)
+            elif isinstance(answer, BaseException):
+                failures.append(answer)
+            else:
+                answers[index] = answer
+        return failures[0] if failures else None
+
+    async def _renew(self, spoilt: AIOKafkaProducer | None) -> None:
+        """Replace a producer, once for all who found it spoilt."""
+        async with self._renewing:
+            if self._producer is not spoilt:
+                return
+            try:
+                self._producer = await self._made()
+            except (KafkaError, OSError) as error:
+                log.warning("no connection to the broker: %r", error)
+                return
+            if spoilt is not None:
+                await closed(spoilt, CLOSE_S)
+
+    async def _made(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._brokers,
+            client_id="bowerbird-decide",
+            acks="all",
+            enable_idempotence=True,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=LARGE_MESSAGE_BYTES,
+            retry_backoff_ms=50,
+        )
+        try:
+            await producer.start()
+            await producer.partitions_for(self._topic)
+        except BaseException:
+            await closed(producer, CLOSE_S)
+            raise
+        return producer

@@ -1,0 +1,229 @@
+"""What every role's process has in common: a Faust app, logs, health, readiness, metrics, and an end.
+
+A role is a module of ``stream`` with a function ``build(config) -> RoleParts``; :func:`run_role` runs it
+until a signal. Roles that read with a Faust agent make their app by :func:`role_app`.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import mode
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from policies.errors import StateRefused, WrongConfiguration
+from stream.config import Config
+
+if TYPE_CHECKING:
+    from stream.faust_app import RoleApp
+
+log = logging.getLogger(__name__)
+
+ROLES = ("decide", "join", "learn")
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+"""A wrong configuration, or a state that may not be continued: starting again would not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleParts:
+    """What a role consists of.
+
+    Attributes
+    ----------
+    services
+        Started in this order before the app, stopped after it in reverse.
+    app
+        The Faust app whose agents read the role's topics; None for a role without Faust.
+    ready
+        Tells whether the role does its work now.
+    """
+
+    services: Sequence[mode.Service]
+    app: "RoleApp | None"
+    ready: Callable[[], bool]
+
+
+class Progress(NamedTuple):
+    """How far a consumer is in one partition.
+
+    Attributes
+    ----------
+    position
+        The offset of the next fetch; it moves over offsets that are no message.
+    handed
+        The offset after the last message that was given to the agent, -1 before the first.
+    """
+
+    position: int
+    handed: int
+
+
+def role_app(config: Config, role: str) -> "RoleApp":
+    """Return a Faust app in the role's own group; imported here, because not every role pays for Faust."""
+    from stream.faust_app import make_app
+
+    return make_app(config, role)
+
+
+def run_role(config: Config, role: str) -> int:
+    """Run a role until SIGTERM or SIGINT.
+
+    Returns
+    -------
+    int
+        The exit code: 0 after a signal, 1 after a failure, 2 where starting again would not help.
+    """
+    log_as_json(role)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker: _Worker | None = None
+    try:
+        parts = cast(RoleParts, import_module(f"stream.{role}").build(config))
+        worker = _Worker(
+            HealthServer(config, role, parts.ready),
+            *parts.services,
+            *([parts.app] if parts.app is not None else []),
+            loop=loop,
+            override_logging=False,
+            redirect_stdouts=False,
+            quiet=True,
+        )
+        worker.run()
+    except (WrongConfiguration, StateRefused) as refused:
+        log.critical("%s", refused)
+        return EXIT_REFUSED
+    except Exception:
+        log.critical("the role %s failed", role, exc_info=True)
+        return EXIT_FAILED
+    return 0
+
+
+class _Worker(mode.Worker):
+    """Runs services until a signal; the exception that stopped it, if any, is raised by :meth:`run`."""
+
+    def run(self) -> None:
+        loop = self.loop
+        starting = asyncio.ensure_future(self.start(), loop=loop)
+        self._starting_fut = starting
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                loop.run_until_complete(starting)
+        finally:
+            self.stop_and_shutdown()
+
+    def carp(self, msg: str) -> None:
+        """Say nothing: signals are logged."""
+
+    async def _sentinel_task(self) -> None:
+        # The original sleeps a second at each stop.
+        await asyncio.sleep(0)
+
+
+class HealthServer(mode.Service):
+    """``/health`` (200 as soon as the process runs), ``/ready`` (503 until the role works), ``/metrics``.
+
+    It listens on ``metrics_host`` at ``metrics_port`` plus the role's index in :data:`ROLES`, with 0 at
+    a free port, and logs which one it is.
+    """
+
+    def __init__(self, config: Config, role: str, ready: Callable[[], bool]) -> None:
+        super().__init__()
+        self._config, self._role, self._is_ready = config, role, ready
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+
+    async def on_start(self) -> None:
+        """Listen."""
+        server = web.Application()
+        server.router.add_get("/health", self._health)
+        server.router.add_get("/ready", self._ready)
+        server.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(server, handle_signals=False, access_log=None)
+        await self._runner.setup()
+        port = self._config.metrics_port and self._config.metrics_port + ROLES.index(self._role)
+        try:
+            await web.TCPSite(self._runner, self._config.metrics_host, port).start()
+        except OSError as error:
+            raise WrongConfiguration(
+                f"metrics_port: {self._config.metrics_host}:{port} can't be listened on ({error.strerror});"
+                " choose another port, or 0 for a free one"
+            ) from None
+        self.port = self._runner.addresses[0][1]
+        log.info("listening", extra={"host": self._config.metrics_host, "port": self.port})
+
+    async def on_stop(self) -> None:
+        """Close the port."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.json_response({"role": self._role, "pid": os.getpid(), "healthy": True})
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        ready = self._is_ready()
+        return web.json_response({"role": self._role, "ready": ready}, status=200 if ready else 503)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+_LOG_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class JsonFormatter(logging.Formatter):
+    """A log record as one line of JSON; fields given as ``extra`` stand beside the message."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__()
+        self._role = role
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, Any] = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "role": self._role,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _LOG_RECORD_FIELDS}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def log_as_json(role: str, level: int = logging.INFO) -> None:
+    """Log to the standard error stream, a JSON object a line; of foreign libraries warnings only."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(role))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for ours in ("stream", "rewards", "policies", "bowerbird"):
+        logging.getLogger(ours).setLevel(level)
+    # aiokafka reports each attempt at a broker that is away as an error; the roles say so themselves.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+def scratch_folder() -> Path:
+    """Return a folder for what Faust insists on keeping in files; nothing of ours lies there."""
+    folder = Path(tempfile.gettempdir()) / f"bowerbird-faust-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+async def retry_pause(attempt: int, first_s: float = 0.1, longest_s: float = 5.0) -> None:
+    """Wait before the next attempt at what failed: twice as long each time, up to ``longest_s``."""
+    await asyncio.sleep(min(first_s * 2.0 ** min(attempt, 16), longest_s))

@@ -1,0 +1,178 @@
+"""What a running service is told: one definition of every setting, its default, its limits and its meaning.
+
+``bowerbird.settings`` reads it from TOML and the environment, and docs/settings.md is made from it; nothing here
+knows of files.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+from zlib import crc32
+
+from annotated_types import Interval, Len
+
+from policies.features import Limits
+from rewards.rules import Reward, Rule
+
+LOOP_TOPICS = ("decision-requests", "decisions", "rewards", "versions", "ticks", "dead-letters")
+ROLES = ("decide", "join", "learn")
+KINDS = ("uniform", "vw")
+DAY_S = 86_400.0
+YEAR_S = 366 * DAY_S
+
+Seconds = Annotated[float, Interval(ge=0, le=YEAR_S)]
+Partitions = Annotated[int, Interval(ge=1, le=1024)]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyConfig:
+    """One policy: how it learns, how long a decision waits for feedback, and what feedback is worth.
+
+    Attributes
+    ----------
+    kind
+        ``uniform`` draws every action alike and learns nothing; ``vw`` is Vowpal Wabbit.
+    arguments
+        The command line of Vowpal Wabbit; it needs ``--cb_explore_adf``. They never change under one name.
+    salt
+        Salts the draws, so that two policies are not correlated; the policy's name unless set.
+    window_s
+        Feedback counts until this many seconds after the decision; then its window closes.
+    activate_on
+        A stream; a decision is learned only when an event of it counted (somebody saw what was decided).
+    reward
+        What feedback is worth.
+    publish_examples, publish_ms
+        The learned policy is published after this many examples or milliseconds, whichever comes first.
+    max_pending
+        With more decisions than this waiting for their window, requests get the error ``overloaded``.
+    partition
+        The partition of ``rewards`` for its outcomes; a stable hash of its name unless set. It never changes.
+    """
+
+    kind: str = "uniform"
+    arguments: Annotated[str, Len(0, 4096)] = ""
+    salt: Annotated[str, Len(1, 64)] | None = None
+    window_s: Seconds = 600.0
+    activate_on: str | None = None
+    reward: Reward = field(default_factory=Reward)
+    publish_examples: Annotated[int, Interval(ge=1, le=1_000_000)] = 2000
+    publish_ms: Annotated[int, Interval(ge=10, le=3_600_000)] = 500
+    max_pending: Annotated[int, Interval(ge=1)] = 1_000_000
+    partition: Annotated[int, Interval(ge=0, le=1023)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole service.
+
+    Attributes
+    ----------
+    brokers
+        Kafka's bootstrap servers: host:port, comma separated.
+    redis_url
+        Where Redis is: ``redis://``, ``rediss://`` or ``unix://``. Its password is never shown or logged.
+    prefix
+        Stands before every topic, consumer group and Redis key, so that several services share servers.
+    shards
+        Parts of the join's state; one value for the life of the service.
+    partitions
+        Partitions of the topics that ``bowerbird topics create`` makes.
+    rewards_partitions
+        Partitions of ``rewards``; one value for the life of the service.
+    replication_factor
+        Copies of each topic that ``bowerbird topics create`` makes.
+    retention_s
+        How long the topics keep their records.
+    survive_outage_s
+        The longest outage that retention must outlast, on top of the longest window.
+    early_s
+        Feedback counts from this many seconds before its decision, and waits as long for an unknown one.
+    close_grace_ms
+        How far the clocks of the brokers may lie apart; a window closes that much later.
+    closed_ttl_s
+        How long a closed event id is remembered, in log time; at least twice the longest window.
+    request_ttl_ms
+        A request older than this gets no decision, unless its header ``expires-ms`` says otherwise.
+    join_tick_ms, decide_tick_ms
+        How often a role asks the broker for its clock.
+    session_timeout_s
+        A worker that is silent for so long loses its partitions to another.
+    reply_topics
+        Patterns (``*``, ``?``, ``[a-z]``; the prefix is put before them) of the topics that a caller may name for
+        replies.
+    metrics_host
+        Where the roles answer ``/health``, ``/ready`` and ``/metrics``.
+    metrics_port
+        The port of the first role; the others follow it. 0: a free one each, which the log names.
+    limits
+        How large a request may be.
+    policies
+        The policies, by name.
+    """
+
+    brokers: Annotated[str, Len(1, 4096)] = "127.0.0.1:9092"
+    redis_url: Annotated[str, Len(1, 4096)] = field(default="redis://127.0.0.1:6379/0", repr=False)
+    prefix: Annotated[str, Len(0, 100)] = ""
+    shards: Annotated[int, Interval(ge=1, le=1024)] = 1
+    partitions: Partitions = 3
+    rewards_partitions: Partitions = 1
+    replication_factor: Annotated[int, Interval(ge=1, le=16)] = 1
+    retention_s: Annotated[float, Interval(ge=60, le=10 * YEAR_S)] = 7 * DAY_S
+    survive_outage_s: Seconds = DAY_S
+    early_s: Seconds = 120.0
+    close_grace_ms: Annotated[int, Interval(ge=0, le=60_000)] = 250
+    closed_ttl_s: Annotated[float, Interval(ge=0, le=2 * YEAR_S)] = DAY_S
+    request_ttl_ms: Annotated[int, Interval(ge=1, le=60_000)] = 1000
+    join_tick_ms: Annotated[int, Interval(ge=10, le=60_000)] = 200
+    decide_tick_ms: Annotated[int, Interval(ge=10, le=60_000)] = 1000
+    session_timeout_s: Annotated[float, Interval(ge=1, le=300)] = 10.0
+    reply_topics: tuple[str, ...] = ("replies.*",)
+    metrics_host: Annotated[str, Len(1, 255)] = "127.0.0.1"
+    metrics_port: Annotated[int, Interval(ge=0, le=65_535)] = 0
+    limits: Limits = field(default_factory=Limits)
+    policies: dict[str, PolicyConfig] = field(default_factory=dict)
+
+    def topic(self, name: str) -> str:
+        """Return the full name of a topic of the loop, or of a stream."""
+        return self.prefix + name
+
+    def stream_of(self, topic: str) -> str:
+        """Return the name of the stream that a topic carries."""
+        return topic.removeprefix(self.prefix)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Every feedback stream that a policy names, sorted."""
+        names: set[str] = set()
+        for policy in self.policies.values():
+            names.update(policy.reward.streams, policy.reward.close_on)
+            if policy.activate_on is not None:
+                names.add(policy.activate_on)
+        return tuple(sorted(names))
+
+    @property
+    def longest_window_s(self) -> float:
+        """The longest window of all policies, in seconds; 0 without any."""
+        return max((policy.window_s for policy in self.policies.values()), default=0.0)
+
+    def rule(self, policy: str) -> Rule:
+        """Return the rule that decide writes into a decision of a policy."""
+        told = self.policies[policy]
+        return Rule(told.window_s, self.early_s, told.activate_on, told.reward)
+
+    def salt(self, policy: str) -> str:
+        """Return the salt of a policy's draws: its name unless configured."""
+        return self.policies[policy].salt or policy
+
+    def rewards_partition(self, policy: str) -> int:
+        """Return the partition of ``rewards`` that holds a policy's outcomes."""
+        told = self.policies[policy].partition if policy in self.policies else None
+        return crc32(policy.encode()) % self.rewards_partitions if told is None else told
+
+    def shard(self, event_id: str) -> int:
+        """Return the shard of the join's state that holds an event id."""
+        return crc32(event_id.encode()) % self.shards
+
+    def group(self, role: str) -> str:
+        """Return the consumer group of a role: one group for two roles would split their topics."""
+        return f"{self.prefix}bowerbird-{role}"

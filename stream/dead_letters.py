@@ -1,0 +1,163 @@
+"""What could not be used goes to ``dead-letters``: the bytes as they came, everything else in headers."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from stream import metrics
+from stream.config import Config
+from stream.topics import LARGE_MESSAGE_BYTES
+
+log = logging.getLogger(__name__)
+
+ROOM_BYTES = 64 * 1024
+"""What a message may need beside its value: headers, key and framing."""
+MESSAGE_CHARACTERS = 500
+FIRST_RETRY_S = 0.1
+LAST_RETRY_S = 5.0
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class DeadLetter(NamedTuple):
+    """A record that could not be used.
+
+    Attributes
+    ----------
+    topic, partition, offset, index
+        Where it stands (``index`` in its array; 0 for a message that is no array, or no readable one).
+    reason
+        A code, such as ``not_json``.
+    message
+        A sentence for people.
+    value
+        The bytes as they came (of one item of an array: that item's); None for a tombstone.
+    key
+        The key of the message that it came in.
+    headers
+        The headers of the message that it came in.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    index: int  # type: ignore[assignment]
+    reason: str
+    message: str
+    value: bytes | None
+    key: bytes | None = None
+    headers: Headers = ()
+
+    def wire(self, room_bytes: int) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+        """Return the value and the headers of the message that holds this letter.
+
+        The source's own headers and key are there under ``source-…``. A value beyond ``room_bytes`` is cut,
+        and the header ``cut-from`` holds its whole size; the place says where the rest is.
+        """
+        headers = [
+            ("topic", self.topic.encode()),
+            ("partition", str(self.partition).encode()),
+            ("offset", str(self.offset).encode()),
+            ("index", str(self.index).encode()),
+            ("reason", self.reason.encode()),
+            ("message", self.message[:MESSAGE_CHARACTERS].encode("utf-8", "replace")),
+        ]
+        value = self.value
+        if value is None:
+            headers.append(("tombstone", b"true"))
+        elif len(value) > room_bytes:
+            headers.append(("cut-from", str(len(value)).encode()))
+            value = value[:room_bytes]
+        room = ROOM_BYTES // 2
+        extra = [("source-key", self.key)] if self.key is not None else []
+        for name, content in (*extra, *((f"source-{name}", content) for name, content in self.headers)):
+            # A header's content may be null on the wire, whatever the client's types say.
+            content = content or b""
+            room -= len(name.encode()) + len(content) + 16
+            if room < 0:
+                headers.append(("source-headers-cut", b"true"))
+                break
+            headers.append((name, content))
+        return value, headers
+
+
+class Sends(Protocol):
+    """The part of ``AIOKafkaProducer`` that puts a message on its way."""
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None = None,
+        key: bytes | None = None,
+        *,
+        headers: list[tuple[str, bytes]] | None = None,
+    ) -> Awaitable[object]:
+        """Return a future of the acknowledgement."""
+
+
+class DeadLetters:
+    """Writes dead letters with ``acks="all"`` and waits until they are acknowledged.
+
+    Parameters
+    ----------
+    producer
+        Its requests may be as large as a message of ``dead-letters``; not idempotent, since a message that is
+        refused would leave a hole in its sequence.
+    config
+        Names the topic.
+    role
+        Whose dead letters they are, in the metrics.
+    """
+
+    def __init__(self, producer: Sends, config: Config, role: str) -> None:
+        self._producer = producer
+        self._topic = config.topic("dead-letters")
+        self._room_bytes = LARGE_MESSAGE_BYTES - ROOM_BYTES
+        self._role = role
+
+    async def send(self, *letters: DeadLetter) -> None:
+        """Write letters; return when all are acknowledged.
+
+        While the broker is away it tries again, so the caller holds its input back by waiting. After an
+        unclear failure a letter may stand there twice.
+        """
+        waiting: Iterable[DeadLetter] = letters
+        retry_s = FIRST_RETRY_S
+        while waiting := await self._try(waiting):
+            metrics.broker_failed(self._role)
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, LAST_RETRY_S)
+
+    async def _try(self, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+        """Send letters and return those that were not acknowledged."""
+        sent: list[tuple[DeadLetter, Awaitable[object] | BaseException]] = []
+        for letter in letters:
+            value, headers = letter.wire(self._room_bytes)
+            try:
+                future = await self._producer.send(self._topic, value, letter.topic.encode(), headers=headers)
+                sent.append((letter, future))
+            except (KafkaError, OSError) as error:
+                sent.append((letter, error))
+        failed: list[DeadLetter] = []
+        for letter, outcome in sent:
+            try:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                await outcome
+                metrics.DEAD_LETTERS.labels(self._role, letter.reason).inc()
+            except MessageSizeTooLargeError:
+                # The topic allows less than it should; a shorter letter is better than none.
+                self._room_bytes = max(self._room_bytes // 2, ROOM_BYTES)
+                log.warning(
+                    "%s refuses large messages: dead letters are cut to %d bytes",
+                    self._topic,
+                    self._room_bytes,
+                )
+                failed.append(letter)
+            except (KafkaError, OSError) as error:
+                log.warning("a dead letter of %s[%d] waits: %r", letter.topic, letter.partition, error)
+                failed.append(letter)
+        return failed

@@ -1,0 +1,359 @@
+"""The decide role: a request is read, decided, appended to ``decisions``, acknowledged, replied to; then committed.
+
+A plain loop over aiokafka, since this is the path that a person waits for. Each fetched batch of a partition is
+finished by a task of its own, so that the next requests are predicted while the broker still writes the last ones,
+and one partition that cannot be written does not hold up the others. Offsets are committed in order, never beyond
+what was answered.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from time import perf_counter
+
+import mode
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import CommitFailedError, IllegalStateError, InvalidSessionTimeoutError, KafkaError
+from aiokafka.structs import TopicPartition
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from policies.errors import BowerbirdError, WrongConfiguration
+from stream import metrics, topics
+from stream.appender import Appender, Message
+from stream.apps import RoleParts
+from stream.config import Config
+from stream.dead_letters import DeadLetters
+from stream.deciding import Request, Requests
+from stream.lookup import REDIS_FAILURES, Lookup
+from stream.replies import Replies, Reply
+from stream.tasks import closed, ended
+from stream.ticks import BrokerClock
+from stream.topics import LARGE_MESSAGE_BYTES
+
+log = logging.getLogger(__name__)
+
+ROLE = "decide"
+FETCH_WAIT_MS = 100
+"""After a stall a partition waits at most this long for the others' long poll."""
+FETCHED_MESSAGES = 100
+POLL_MS = 200
+MOST_BATCHES = 8
+"""Batches of one partition that wait for the broker; with more it is not read on."""
+COMMIT_EVERY_S = 0.1
+REDIS_TIMEOUT_S = 2.0
+RECONNECT_S = 1.0
+STOP_S = 0.5
+ITS_TOPICS = ("decision-requests", "decisions", "ticks", "dead-letters")
+
+
+def build(config: Config) -> RoleParts:
+    """Return the parts of the decide role."""
+    service = Decide(config)
+    return RoleParts(services=(service,), app=None, ready=lambda: service.ready)
+
+
+class _Progress:
+    """The batches of one partition in their order; the end of the finished head may be committed."""
+
+    def __init__(self) -> None:
+        self._batches: deque[tuple[int, asyncio.Task[None]]] = deque()
+        self.committable: int | None = None
+        self.paused = False
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        return [task for _, task in self._batches]
+
+    def add(self, next_offset: int, task: asyncio.Task[None]) -> None:
+        self._batches.append((next_offset, task))
+
+    def trim(self) -> None:
+        while self._batches and self._batches[0][1].done():
+            next_offset, task = self._batches.popleft()
+            # Raises what the task raised: then nothing may be committed, and the loop starts again.
+            task.result()
+            self.committable = next_offset
+
+
+class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
+    """One connection to the broker: from :meth:`start` until an error or :meth:`stop`."""
+
+    def __init__(self, config: Config, lookup: Lookup) -> None:
+        self._config, self._lookup = config, lookup
+        self._topic = config.topic("decision-requests")
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers, client_id="bowerbird-decide")
+        self._control = AIOKafkaProducer(
+            bootstrap_servers=config.brokers,
+            client_id="bowerbird-decide-control",
+            acks="all",
+            max_request_size=LARGE_MESSAGE_BYTES,
+        )
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=config.brokers,
+            client_id="bowerbird-decide",
+            group_id=config.group(ROLE),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            session_timeout_ms=round(config.session_timeout_s * 1000),
+            heartbeat_interval_ms=round(config.session_timeout_s * 250),
+            # Input may be held back for as long as the broker cannot write; that is no reason to lose it.
+            max_poll_interval_ms=86_400_000,
+        )
+        self._appender = Appender(config.brokers, config.topic("decisions"))
+        self._replies = Replies(config.brokers, self._admin)
+        self._dead_letters = DeadLetters(self._control, config, ROLE)
+        self._clock = BrokerClock(self._control, config.topic("ticks"), ROLE)
+        self._requests: Requests | None = None
+        self._progress: dict[TopicPartition, _Progress] = {}
+        self.joined = False
+
+    async def start(self) -> None:
+        """Connect, look at the topics, learn the broker's time, and join the group."""
+        await self._admin.start()
+        await self._check_topics()
+        cluster_id = str((await self._admin.describe_cluster())["cluster_id"])
+        self._requests = Requests(self._config, self._lookup, cluster_id)
+        await self._control.start()
+        await self._clock.tick()
+        await self._appender.start()
+        await self._replies.start()
+        self._consumer.subscribe([self._topic], listener=self)
+        await self._consumer.start()
+
+    async def _check_topics(self) -> None:
+        its = {self._config.topic(name) for name in ITS_TOPICS}
+        found = [problem for problem in await topics.problems(self._config, self._admin) if problem.topic in its]
+        if missing := [problem for problem in found if problem.found == topics.MISSING]:
+            raise KafkaError("; ".join(map(str, missing)))
+        if found:
+            raise WrongConfiguration("\n".join(map(str, found)))
+
+    async def stop(self) -> None:
+        """Finish what is in flight within a short time, commit it, and close."""
+        self.joined = False
+        await self._settle(list(self._progress), STOP_S)
+        await ended(*(task for progress in self._progress.values() for task in progress.tasks))
+        self._progress.clear()
+        await asyncio.gather(
+            self._replies.stop(STOP_S),
+            self._appender.stop(),
+            closed(self._consumer, STOP_S),
+            closed(self._control, STOP_S),
+        )
+        await closed(self._admin, STOP_S)
+
+    async def run(self) -> None:
+        """Decide until something fails; that is raised."""
+        tasks = [
+            asyncio.create_task(work)
+            for work in (self._read(), self._commit_now_and_then(), self._clock.run(self._config.decide_tick_ms))
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await ended(*tasks)
+
+    async def _read(self) -> None:
+        requests = self._requests
+        assert requests is not None
+        while True:
+            fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=FETCHED_MESSAGES)
+            for partition, records in fetched.items():
+                progress = self._progress.get(partition)
+                if progress is None:
+                    # Taken away meanwhile: its next owner decides them.
+                    continue
+                now_ms = self._clock.now_ms()
+                batch = [requests.read(record, now_ms) for record in records]
+                task = asyncio.create_task(self._finish(batch))
+                progress.add(records[-1].offset + 1, task)
+                if len(progress) >= MOST_BATCHES:
+                    self._pause(partition, progress)
+            # Let the tasks begin, also while all that is asked for lies in memory already.
+            await asyncio.sleep(0)
+            self._trim()
+
+    def _pause(self, partition: TopicPartition, progress: _Progress) -> None:
+        progress.trim()
+        if len(progress) >= MOST_BATCHES and not progress.paused:
+            with contextlib.suppress(IllegalStateError):
+                self._consumer.pause(partition)
+                progress.paused = True
+
+    def _trim(self) -> None:
+        for partition, progress in self._progress.items():
+            progress.trim()
+            if progress.paused and len(progress) < MOST_BATCHES:
+                with contextlib.suppress(IllegalStateError):
+                    self._consumer.resume(partition)
+                progress.paused = False
+
+    async def _finish(self, batch: Sequence[Request]) -> None:
+        """Append, wait, reply, and write the dead letters of what was fetched at once."""
+        try:
+            await self._append_and_reply(batch)
+        except Exception:
+            metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+            log.exception("a batch goes to the dead letters")
+            for request in batch:
+                request.give_up()
+        letters = [letter for request in batch for letter in request.letters]
+        if letters:
+            await self._dead_letters.send(*letters)
+
+    async def _append_and_reply(self, batch: Sequence[Request]) -> None:
+        messages: list[Message] = []
+        appended: list[tuple[Request, int]] = []
+        for request in batch:
+            its = request.messages()
+            if its:
+                appended.append((request, len(its)))
+                messages += its
+            else:
+                await self._reply(request)
+        if not messages:
+            return
+        started = perf_counter()
+        answers = await self._appender.append(messages)
+        metrics.APPEND_SECONDS.observe(perf_counter() - started)
+        metrics.broker_answered(ROLE)
+        at = 0
+        for request, count in appended:
+            if request.appended(answers[at : at + count]):
+                await self._reply(request)
+            at += count
+
+    async def _reply(self, request: Request) -> None:
+        topic = request.envelope.reply_topic
+        if topic is None:
+            metrics.REPLIES.labels("not_asked").inc()
+            return
+        await self._replies.send(Reply(topic, request.reply(), request.key(), request.envelope.reply_headers))
+        metrics.REQUEST_SECONDS.observe(max(0, self._clock.now_ms() - request.record.timestamp) / 1000)
+
+    async def _commit_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_EVERY_S)
+            self._trim()
+            await self._commit()
+
+    async def _commit(self, only: Collection[TopicPartition] | None = None) -> None:
+        offsets: Mapping[TopicPartition, int] = {
+            partition: progress.committable
+            for partition, progress in self._progress.items()
+            if progress.committable is not None and (only is None or partition in only)
+        }
+        if not offsets:
+            return
+        try:
+            await self._consumer.commit(offsets)
+        except (CommitFailedError, IllegalStateError):
+            # A rebalance was faster: the next owner repeats what this one did not commit.
+            log.info("a commit came too late")
+        except KafkaError as error:
+            metrics.broker_failed(ROLE)
+            log.warning("offsets are committed later: %r", error)
+            return
+        for partition, offset in offsets.items():
+            progress = self._progress.get(partition)
+            if progress is not None and progress.committable == offset:
+                progress.committable = None
+
+    async def _settle(self, partitions: Collection[TopicPartition], within_s: float) -> None:
+        """Wait for what is in flight in partitions, within a time, and commit it."""
+        tasks = [
+            task
+            for partition in partitions
+            if (progress := self._progress.get(partition)) is not None
+            for task in progress.tasks
+        ]
+        if tasks:
+            await asyncio.wait(tasks, timeout=within_s)
+        with contextlib.suppress(Exception):
+            self._trim()
+            async with asyncio.timeout(within_s):
+                await self._commit(partitions)
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Finish what is in flight, so that the next owner does not repeat it."""
+        self.joined = False
+        await self._settle(revoked, STOP_S)
+        for partition in revoked:
+            self._progress.pop(partition, None)
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Begin with each partition where its last owner has committed."""
+        for partition in assigned:
+            self._progress[partition] = _Progress()
+        self.joined = True
+        log.info("deciding", extra={"partitions": sorted(partition.partition for partition in assigned)})
+
+
+class Decide(mode.Service):
+    """Decides requests until it is stopped; a lost broker or Redis is waited for."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self._config = config
+        self._redis: Redis = Redis.from_url(
+            config.redis_url,
+            socket_timeout=REDIS_TIMEOUT_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._lookup = Lookup(config, self._redis)
+        self._connection: _Connection | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has joined its group and knows the broker's time."""
+        return self._connection is not None and self._connection.joined
+
+    async def on_start(self) -> None:
+        """Take the published versions, if Redis answers at once."""
+        try:
+            await self._lookup.ask()
+        except REDIS_FAILURES as error:
+            metrics.redis_failed(ROLE)
+            log.warning("Redis is away; deciding with version 0 until it is back: %r", error)
+
+    @mode.Service.task
+    async def _follow(self) -> None:
+        await self._lookup.run()
+
+    @mode.Service.task
+    async def _decide(self) -> None:
+        while not self.should_stop:
+            connection = self._connection = _Connection(self._config, self._lookup)
+            try:
+                await connection.start()
+                await connection.run()
+            except BowerbirdError:
+                raise
+            except InvalidSessionTimeoutError:
+                found = f"session_timeout_s: the broker refuses {self._config.session_timeout_s:g} seconds"
+                raise WrongConfiguration(f"{found}; see its group.min.session.timeout.ms") from None
+            except (KafkaError, OSError, TimeoutError) as error:
+                metrics.broker_failed(ROLE)
+                log.warning("connecting to the broker again: %r", error)
+            except Exception:
+                metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+                log.exception("starting again")
+            finally:
+                await connection.stop()
+            await asyncio.sleep(RECONNECT_S)
+
+    async def on_shutdown(self) -> None:
+        """Close the connection to Redis."""
+        await self._redis.aclose()

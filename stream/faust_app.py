@@ -1,0 +1,127 @@
+"""A Faust app as the roles need it: its own group, a fetch wait that can be set, and a stop that is quick."""
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import faust
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP
+
+from stream.apps import Progress, scratch_folder
+from stream.config import Config
+from stream.topics import LARGE_MESSAGE_BYTES
+
+BUFFERED_MESSAGES = 256
+"""Messages that wait in memory for an agent; one may hold 4 MiB, so few."""
+
+
+class _Thread(AIOKafkaConsumerThread):
+    """The thread that fetches; it notes what it has handed out, see :meth:`RoleApp.caught_up`."""
+
+    app: "RoleApp"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._handed: dict[TP, int] = {}
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust hard-codes 1500 ms: after a stall a partition would wait for the others' long poll.
+        consumer._fetch_max_wait_ms = self.app.fetch_max_wait_ms
+        return consumer
+
+    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:
+        records = await super()._fetch_records(*args, **kwargs)
+        for partition, found in records.items():
+            self._handed[TP(partition.topic, partition.partition)] = found[-1].offset + 1
+        return records
+
+    async def progress(self, partitions: Iterable[TP]) -> dict[TP, Progress]:
+        return cast("dict[TP, Progress]", await self.call_thread(self._progress, list(partitions)))
+
+    async def _progress(self, partitions: list[TP]) -> dict[TP, Progress]:
+        # Runs in the consumer's thread without awaiting anything, so position and handed belong together.
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = subscription and subscription.assignment
+        if not assignment:
+            return {}
+        found: dict[TP, Progress] = {}
+        for partition in partitions:
+            state = assignment.state_value(partition)
+            if state is not None and state.has_valid_position:
+                found[partition] = Progress(state.position, self._handed.get(partition, -1))
+        return found
+
+
+class _Consumer(Consumer):
+    def _new_consumer_thread(self) -> _Thread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _Transport(Transport):
+    Consumer = _Consumer
+
+
+class RoleApp(faust.App):
+    """A Faust app of one role."""
+
+    fetch_max_wait_ms = 100
+
+    def _new_transport(self) -> _Transport:
+        return _Transport(self.conf.broker_consumer, self)
+
+    @property
+    def assigned(self) -> frozenset[tuple[str, int]]:
+        """The partitions that this worker has now; none while a rebalance goes on."""
+        if self.rebalancing or not self._ready_to_read:
+            return frozenset()
+        return frozenset((partition.topic, partition.partition) for partition in self.consumer.assignment())
+
+    @property
+    def joined(self) -> bool:
+        """Whether this worker has its assignment (which may be empty)."""
+        return self._ready_to_read and not self.rebalancing
+
+    @property
+    def _ready_to_read(self) -> bool:
+        return bool(self.started and self.consumer_generation_id > 0)
+
+    async def caught_up(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Progress]:
+        """Return how far the consumer is in those of the partitions that it has.
+
+        Nothing waits to be applied in a partition where ``position`` has reached the log's end and what the
+        agent has applied has reached ``handed``.
+        """
+        thread = cast(_Thread, cast(Any, self.consumer)._thread)
+        found = await thread.progress(TP(*partition) for partition in partitions)
+        return {(partition.topic, partition.partition): progress for partition, progress in found.items()}
+
+
+def make_app(config: Config, role: str) -> RoleApp:
+    """Return the app of a role, in the role's own group: one group for two would split their topics."""
+    return RoleApp(
+        config.group(role),
+        broker=[f"kafka://{broker.strip()}" for broker in config.brokers.split(",")],
+        datadir=str(scratch_folder() / config.group(role)),
+        store="memory://",
+        key_serializer="raw",
+        value_serializer="raw",
+        autodiscover=False,
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=BUFFERED_MESSAGES,
+        stream_recovery_delay=0.0,
+        consumer_auto_offset_reset="earliest",
+        # A partition that is added holds every window until it is read.
+        consumer_metadata_max_age_ms=5_000,
+        consumer_max_fetch_size=2 * LARGE_MESSAGE_BYTES,
+        broker_commit_interval=0.5,
+        broker_session_timeout=config.session_timeout_s,
+        broker_heartbeat_interval=config.session_timeout_s / 4,
+        broker_request_timeout=max(40.0, config.session_timeout_s),
+        # Input may be held back for as long as Redis is away; that is no reason to lose the assignment.
+        broker_max_poll_interval=86_400.0,
+        broker_commit_livelock_soft_timeout=86_400.0,
+    )

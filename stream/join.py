@@ -1,0 +1,355 @@
+"""The join role: decisions and feedback in, outcomes out. A thin shell around ``rewards.join``.
+
+Three loops share one :class:`rewards.join.Intake`: the agent offers what Faust hands over, the applier takes portions
+and steps the store, the ticker tells the store of inputs on which nothing happens. A fourth, a task a shard,
+empties the outboxes (``stream.outbox``).
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable
+from functools import partial
+from typing import Any, cast
+from uuid import uuid4
+
+import mode
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from faust.types import TP
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from policies.errors import LossDetected, StateRefused, WrongConfiguration
+from rewards.join import Fetched, Input, Intake, JoinSettings, Message, Portion
+from rewards.readto import entry_after, hold_line
+from rewards.rules import milliseconds
+from rewards.store import Inputs, Step, Stepped
+from stream import metrics
+from stream.apps import RoleParts, retry_pause, role_app
+from stream.config import Config
+from stream.dead_letters import DeadLetter, DeadLetters
+from stream.log import LogReader, identify
+from stream.outbox import Emitter
+from stream.redis_store import RedisStore, shard_key
+from stream.tails import Tails
+from stream.ticks import BrokerClock
+from stream.topics import LARGE_MESSAGE_BYTES
+
+log = logging.getLogger(__name__)
+
+PAUSE_AT, RESUME_AT = 400, 100
+"""Messages of one partition that wait here before it is not fetched any more, and is again."""
+REFUSED_PAUSE_S = 5.0
+
+
+def build(config: Config) -> RoleParts:
+    """Return the parts of the join role (see ``stream.apps``)."""
+    app = role_app(config, "join")
+    role = JoinRole(config, app)
+    topics = [config.topic("decisions"), *map(config.topic, config.streams)]
+
+    @app.agent(app.topic(*topics), name="join")
+    async def join(stream: Any) -> None:
+        await role.consume(stream.noack().events())
+
+    return RoleParts([role], app, role.ready)
+
+
+class JoinRole(mode.Service):
+    """What surrounds the intake: Kafka, Redis and the loops."""
+
+    def __init__(self, config: Config, app: Any) -> None:
+        super().__init__()
+        self._config, self._app = config, app
+        self._topics = [config.topic("decisions"), *map(config.topic, config.streams)]
+        self._intake = Intake(
+            JoinSettings(
+                decisions=config.topic("decisions"),
+                prefix=config.prefix,
+                shards=config.shards,
+                shard_of=config.shard,
+                early_s=config.early_s,
+                close_grace_ms=config.close_grace_ms,
+                closed_ttl_s=config.closed_ttl_s,
+                feedback_limit=config.limits.max_feedback,
+            )
+        )
+        self._events: dict[tuple[str, int, int], Any] = {}
+        self._paused: set[Input] = set()
+        self._wake = asyncio.Event()
+        self._synchronised = asyncio.Lock()
+        self._read_to = dict.fromkeys(range(config.shards), 0)
+        self._ticked = False
+        self._stop_clients = contextlib.AsyncExitStack()
+
+    async def on_start(self) -> None:
+        """Connect, and refuse a state that is not this log's."""
+        config = self._config
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=config.brokers,
+            acks="all",
+            enable_idempotence=True,
+            max_request_size=LARGE_MESSAGE_BYTES,
+        )
+        self._plain_producer = AIOKafkaProducer(
+            bootstrap_servers=config.brokers, acks="all", max_request_size=LARGE_MESSAGE_BYTES
+        )
+        for producer in (self._producer, self._plain_producer):
+            await producer.start()
+            self._stop_clients.push_async_callback(producer.stop)
+        self._reader = await self._stop_clients.enter_async_context(LogReader(config))
+        redis = Redis.from_url(config.redis_url)
+        self._stop_clients.push_async_callback(redis.aclose)
+        self._clock = BrokerClock(self._plain_producer, config.topic("ticks"), "join")
+        self._log = await identify(self._reader, config, self._plain_producer)
+        self._tails = Tails(config, self._reader)
+        self._store = RedisStore(redis, config.prefix, self._compare)
+        self._dead_letters = DeadLetters(self._plain_producer, config, "join")
+        self._emitter = Emitter(self._store, self._producer, self._dead_letters, config, uuid4().hex)
+        await self._compare(self._store)
+        self.add_future(self._apply_forever())
+        self.add_future(self._tick_forever())
+        for shard in range(config.shards):
+            self.add_future(self._emitter.run(shard))
+
+    async def on_stop(self) -> None:
+        """Close the connections; what was not acknowledged is read again."""
+        await self._stop_clients.aclose()
+
+    def ready(self) -> bool:
+        """Tell whether this worker has its partitions and a shard has answered a tick."""
+        return self._app.joined and self._ticked
+
+    # What Faust hands over.
+
+    async def consume(self, events: AsyncIterable[Any]) -> None:
+        """Offer every message to the intake. Nothing escapes: Faust would take it as acknowledged."""
+        async for event in events:
+            try:
+                await self._receive(event)
+            except Exception:
+                metrics.UNEXPECTED_ERRORS.labels("join").inc()
+                log.exception("a message could not be taken in; it is read again after the next start")
+
+    async def _receive(self, event: Any) -> None:
+        found = event.message
+        name: Input = (found.topic, found.partition)
+        message = Message(*name, found.offset, round(found.timestamp * 1000), found.value, found.key)
+        if self._intake.expected(*name) is None:
+            await self._synchronise()
+        await self._fill_gap(message)
+        if self._intake.offer(message) or self._intake.waits(message):
+            self._events[(*name, message.offset)] = event
+        elif self._intake.expected(*name) is not None:
+            event.ack()
+        if self._intake.waiting_of(*name) >= PAUSE_AT and name not in self._paused:
+            self._paused.add(name)
+            self._app.consumer.pause_partitions({TP(*name)})
+        self._wake.set()
+
+    async def _fill_gap(self, message: Message) -> None:
+        """Read from the log itself what lies between the last message and this one: mostly nothing (markers)."""
+        attempt = 0
+        while True:
+            expected = self._intake.expected(message.topic, message.partition)
+            if expected is None or expected >= message.offset:
+                return
+            try:
+                missing = self._reader.read(message.topic, message.partition, expected, message.offset)
+                async for record in missing:
+                    self._intake.offer(Message(*record[:4], record.value, record.key))
+                return
+            except LossDetected as loss:
+                await self._refused(f"{message.topic}[{message.partition}]", loss)
+            except (KafkaError, OSError) as error:
+                metrics.broker_failed("join")
+                log.warning("reading %s[%d]: %r", message.topic, message.partition, error)
+                await retry_pause(attempt)
+                attempt += 1
+
+    async def _synchronise(self) -> None:
+        """Begin with partitions that were assigned, forget those that were given away."""
+        async with self._synchronised:
+            for name in set(self._intake.inputs) - self._app.assigned:
+                self._intake.revoke(*name)
+                self._paused.discard(name)
+            new = [name for name in self._app.assigned if self._intake.expected(*name) is None]
+            if not new:
+                return
+            acknowledged = await self._reader.committed(self._config.group("join"), new)
+            beginnings = await self._reader.beginning(new)
+            for name in self._app.assigned & set(new):
+                offset = acknowledged.get(name)
+                start = beginnings[name] if offset is None else offset
+                self._intake.assign(name[0], name[1], start, offset is None)
+
+    # What is applied.
+
+    async def _apply_forever(self) -> None:
+        while not self.should_stop:
+            portion = self._intake.take(hold_line(self._read_to.values(), self._closed_ttl_ms))
+            if portion is None:
+                self._wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), 0.2)
+                continue
+            await self._until_done(partial(self._apply, portion))
+
+    async def _apply(self, portion: Portion) -> None:
+        await self._dead_letters.send(
+            *(
+                DeadLetter(
+                    each.message.topic,
+                    each.message.partition,
+                    each.message.offset,
+                    max(each.item, 0),
+                    each.error.code,
+                    str(each.error),
+                    each.value,
+                    each.message.key,
+                )
+                for each in portion.rejected
+            )
+        )
+        for part in portion.parts:
+            await asyncio.gather(*(self._step(shard, step) for shard, step in part.items()))
+        self._intake.applied(portion)
+        for message in portion.messages:
+            metrics.APPLIED.labels(self._config.stream_of(message.topic)).inc()
+            event = self._events.pop((message.topic, message.partition, message.offset), None)
+            if event is not None:
+                event.ack()
+        self._resume()
+
+    def _resume(self) -> None:
+        enough = {name for name in self._paused if self._intake.waiting_of(*name) <= RESUME_AT}
+        if again := enough & self._app.assigned:
+            self._app.consumer.resume_partitions({TP(*name) for name in again})
+        self._paused -= enough
+
+    # What is told when nothing happens.
+
+    async def _tick_forever(self) -> None:
+        while not self.should_stop:
+            started = time.monotonic()
+            await self._until_done(self._tick)
+            await asyncio.sleep(max(0.0, self._config.join_tick_ms / 1000 - (time.monotonic() - started)))
+
+    async def _tick(self) -> None:
+        tick_ms = await self._clock.tick()
+        partitions = [
+            (topic, partition) for topic in self._topics for partition in await self._reader.partitions(topic)
+        ]
+        missing = set(self._topics) - {topic for topic, _ in partitions}
+        inputs = None if missing else Inputs(tuple(partitions), self._entry(tick_ms))
+        if missing:
+            log.error("no topic %s: no window closes; run `bowerbird topics create`", ", ".join(sorted(missing)))
+        await self._synchronise()
+        ends = await self._reader.ends(self._intake.inputs)
+        fetched = await self._app.caught_up(self._intake.inputs)
+        await self._synchronise()
+        steps = self._intake.tick(
+            tick_ms, ends, {name: Fetched(*progress) for name, progress in fetched.items()}, inputs
+        )
+        await asyncio.gather(*(self._step(shard, step) for shard, step in steps.items()))
+        self._intake.ticked(steps)
+        self._ticked = True
+        for name, end in ends.items():
+            behind = end - (self._intake.applied_to(*name) or end)
+            metrics.INPUT_LAG.labels("join", self._config.stream_of(name[0]), str(name[1])).set(max(0, behind))
+        await self._show()
+
+    def _entry(self, tick_ms: int) -> int:
+        return entry_after(tick_ms, self._config.close_grace_ms)
+
+    async def _show(self) -> None:
+        waiting: dict[str, int] = dict.fromkeys(self._config.policies, 0)
+        for shard in range(self._config.shards):
+            for policy, count in (await self._store.pending(shard)).items():
+                waiting[policy] = waiting.get(policy, 0) + count
+            for name, entry_ms in (await self._store.read_to(shard)).items():
+                topic, _, partition = name.partition(" ")
+                stream = self._config.stream_of(topic)
+                metrics.INPUT_READ_TO.labels(stream, partition).set(entry_ms / 1000)
+        for policy, count in waiting.items():
+            known = policy if policy in self._config.policies else metrics.OTHER
+            metrics.PENDING.labels("join", known).set(count)
+
+    # What both do.
+
+    async def _step(self, shard: int, step: Step) -> None:
+        while True:
+            with metrics.JOIN_CALL_SECONDS.time():
+                done = await self._store.step(shard, self._log, step)
+            self._note(shard, done)
+            if not done.more:
+                return
+            step = Step(feedback_limit=step.feedback_limit)
+
+    def _note(self, shard: int, done: Stepped) -> None:
+        metrics.redis_answered("join")
+        metrics.STOPPED.labels("join", f"shard {shard}").set(0)
+        self._read_to[shard] = max(self._read_to[shard], done.read_to_ms)
+        metrics.READ_TO.labels(str(shard)).set(done.read_to_ms / 1000)
+        if done.repeats:
+            metrics.REPEATS.labels("join", "record").inc(done.repeats)
+        if done.behind_entry:
+            metrics.BEHIND_ENTRY.labels("*", "*").inc(done.behind_entry)
+            log.error(
+                "%d records were older than their input was read to: close_grace_ms is too small for the"
+                " clocks of these brokers",
+                done.behind_entry,
+            )
+        if done.closed:
+            self._emitter.wake(shard)
+
+    async def _until_done(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Try again what cannot be done now; hold back what may not be done."""
+        attempt = 0
+        while not self.should_stop:
+            try:
+                await work()
+                return
+            except StateRefused as refused:
+                await self._refused(refused.what, refused)
+            except (RedisError, KafkaError, OSError) as error:
+                failed = metrics.redis_failed if isinstance(error, RedisError) else metrics.broker_failed
+                failed("join")
+                log.warning("cannot go on now: %r", error)
+                await retry_pause(attempt, longest_s=1.0)
+            except Exception:
+                metrics.UNEXPECTED_ERRORS.labels("join").inc()
+                log.exception("cannot go on now")
+                await retry_pause(attempt)
+            attempt += 1
+
+    async def _refused(self, part: str, refused: StateRefused) -> None:
+        metrics.STOPPED.labels("join", part).set(1)
+        log.error("stopped: %s", refused)
+        await asyncio.sleep(REFUSED_PAUSE_S)
+
+    async def _compare(self, store: RedisStore) -> None:
+        """Refuse a Redis that has forgotten: fewer outcomes than ``rewards`` holds, or other shards."""
+        key = shard_key(self._config.prefix, "s", "count")
+        shards = str(self._config.shards).encode()
+        await store.redis.set(key, shards, nx=True)
+        if (kept := await store.redis.get(key)) != shards:
+            raise WrongConfiguration(
+                f"shards: found {self._config.shards}, expected {cast(bytes, kept).decode()}, which the join's state"
+                " in Redis was begun with; it never changes"
+            )
+        for (policy, shard), tail in (await self._tails.last_seqs()).items():
+            given = (await store.outboxes(shard)).get(policy, 0)
+            if given < tail:
+                raise StateRefused(
+                    f"join state of shard {shard}, policy {policy}",
+                    f"seq {given}",
+                    f"seq {tail} or above, the last in rewards",
+                    "Redis has forgotten a part: restore it from its append-only file (docs/guarantees.md)",
+                )
+
+    @property
+    def _closed_ttl_ms(self) -> int:
+        return milliseconds(self._config.closed_ttl_s)

@@ -1,0 +1,446 @@
+"""The learn role: outcomes of ``rewards`` in, published versions out.
+
+One Faust agent reads ``rewards`` and acknowledges by itself: a message is acknowledged when a saved position
+covers all of its outcomes, so a learner that dies repeats and never skips. What learning means lies in
+:mod:`rewards.learner`, how a version is published in :mod:`stream.publish`; here they meet messages, clocks, and
+servers that go away.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import mode
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from faust.types import TP, EventT, StreamT
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from policies.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
+from policies.policy import make
+from rewards.learner import (
+    Cadence,
+    LearnableOutcome,
+    Learner,
+    OutcomeToLearn,
+    Refused,
+    Unacknowledged,
+    highest_seqs,
+    outcomes_in,
+)
+from rewards.records import items
+from stream import metrics
+from stream.apps import RoleParts, retry_pause, role_app
+from stream.config import Config
+from stream.dead_letters import DeadLetter, DeadLetters
+from stream.faust_app import RoleApp
+from stream.log import LogReader, identify, started
+from stream.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore
+from stream.topics import LARGE_MESSAGE_BYTES
+
+log = logging.getLogger(__name__)
+
+ROLE = "learn"
+MOVE_EVERY_MS = 5000.0
+"""So often the position is saved when only seqs have moved."""
+KEPT_OUTCOMES = 50_000
+"""So many outcomes wait for a publish at most, however much of the time publishing takes."""
+LOOK_EVERY_S = 0.05
+LAG_EVERY_S = 2.0
+REDIS_TIMEOUT_S = 10.0
+
+AWAY = (RedisError, KafkaError, OSError, asyncio.TimeoutError)
+"""What is raised while Redis or the broker is away: it is tried again, and the input is held back."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _Partition:
+    """A partition of ``rewards``: its unacknowledged messages, and whether it stands still."""
+
+    number: int
+    unacknowledged: Unacknowledged[EventT[Any]] = field(default_factory=Unacknowledged)
+    next_offset: int | None = None
+    stopped: bool = False
+
+
+@dataclass(slots=True)
+class _Policy:
+    """A policy that this worker learns now."""
+
+    learner: Learner
+    publisher: Publisher
+    cadence: Cadence
+    saved_ms: float
+
+
+class Learn(mode.Service):
+    """Learns the policies whose partition of ``rewards`` this worker has.
+
+    Parameters
+    ----------
+    config
+        The whole service.
+    app
+        Reads ``rewards``.
+    """
+
+    def __init__(self, config: Config, app: RoleApp) -> None:
+        super().__init__()
+        self._config, self._app = config, app
+        self._topic = config.topic("rewards")
+        self._policies: dict[str, _Policy] = {}
+        self._partitions: dict[int, _Partition] = {}
+        self._generation = 0
+        self._looked_at_ms = 0.0
+        # One thing at a time: a message, a publish by the clock, a new assignment.
+        self._lock = asyncio.Lock()
+        self._clients = contextlib.AsyncExitStack()
+
+    async def on_start(self) -> None:
+        """Connect and compare the configuration with what is remembered; servers that are away are waited for.
+
+        Raises
+        ------
+        StateRefused
+            The policies are not what they were, or not where they were.
+        """
+        await self._until_there("starting", self._connect)
+
+    async def on_stop(self) -> None:
+        """Disconnect. What was not published is read again by whoever comes next."""
+        await self._clients.aclose()
+
+    def ready(self) -> bool:
+        """Tell whether every policy of the assigned partitions is loaded, or stopped with a sentence."""
+        return self._app.joined and self._generation == self._app.consumer_generation_id and not self._missing()
+
+    async def handle(self, event: EventT[Any]) -> None:
+        """Take one message of ``rewards``; never raises on account of the message."""
+        number = event.message.partition
+        try:
+            async with self._lock:
+                self._follow_assignment()
+                partition = self._partitions.setdefault(number, _Partition(number))
+                if not partition.stopped:
+                    await self._take(partition, event)
+        except (StateRefused, WrongConfiguration) as refused:
+            self._stop(number, str(refused))
+        except Exception as error:
+            metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+            log.exception("rewards[%d], offset %d", number, event.message.offset)
+            self._stop(number, f"rewards[{number}] stands still after an unexpected {type(error).__name__}")
+
+    async def _connect(self) -> None:
+        config = self._config
+        async with contextlib.AsyncExitStack() as clients:
+            producer = await started(
+                AIOKafkaProducer(
+                    bootstrap_servers=config.brokers,
+                    client_id="bowerbird-learn",
+                    acks="all",
+                    max_request_size=LARGE_MESSAGE_BYTES,
+                )
+            )
+            clients.push_async_callback(producer.stop)
+            self._reader = await clients.enter_async_context(LogReader(config))
+            redis = Redis.from_url(
+                config.redis_url,
+                socket_timeout=REDIS_TIMEOUT_S,
+                socket_connect_timeout=REDIS_TIMEOUT_S,
+                retry=Retry(NoBackoff(), 0),
+            )
+            clients.push_async_callback(redis.aclose)
+            self._versions = KafkaVersions(config, producer)
+            clients.push_async_callback(self._versions.stop)
+            self._store = RedisPolicyStore(redis, config)
+            self._dead_letters = DeadLetters(producer, config, ROLE)
+            await self._compare_homes(await identify(self._reader, config, producer))
+            self._clients = clients.pop_all()
+
+    async def _compare_homes(self, log_name: str) -> None:
+        config = self._config
+        partitions = len(await self._reader.partitions(self._topic))
+        if partitions != config.rewards_partitions:
+            raise StateRefused(
+                f"topic {self._topic}",
+                f"{partitions} partitions",
+                f"{config.rewards_partitions}, the setting rewards_partitions",
+                "set it back, or run `bowerbird topics create` where the topic is missing",
+            )
+        for name, told in config.policies.items():
+            make(told.kind, told.arguments).close()
+            home = {
+                "log": log_name,
+                "rewards_partitions": str(partitions),
+                "partition": str(config.rewards_partition(name)),
+            }
+            await self._store.remember_home(name, home)
+            await self._publisher(name).compare_identity()
+
+    def _publisher(self, name: str) -> Publisher:
+        config = self._config
+        told = config.policies[name]
+        identity = PolicyIdentity(told.kind, told.arguments, config.salt(name))
+        return Publisher(name, identity, self._store, self._versions, config.rewards_partition(name))
+
+    def _follow_assignment(self) -> None:
+        """Forget everything at a new assignment: Faust reads again from what is acknowledged."""
+        generation = self._app.consumer_generation_id
+        if generation == self._generation:
+            return
+        self._generation = generation
+        for policy in self._policies.values():
+            policy.learner.policy.close()
+        self._policies.clear()
+        for number in self._partitions:
+            metrics.STOPPED.labels(ROLE, f"rewards[{number}]").set(0)
+        self._partitions.clear()
+
+    def _missing(self) -> list[str]:
+        """Return the policies of the assigned partitions that are neither loaded nor stopped."""
+        assigned = {number for _, number in self._app.assigned}
+        missing: list[str] = []
+        for name in self._config.policies:
+            number = self._config.rewards_partition(name)
+            partition = self._partitions.get(number)
+            if number in assigned and name not in self._policies and not (partition and partition.stopped):
+                missing.append(name)
+        return missing
+
+    async def _take(self, partition: _Partition, event: EventT[Any]) -> None:
+        message = event.message
+        offset = message.offset
+        partition.next_offset = offset + 1
+        began = time.perf_counter()
+        outcomes, unreadable = outcomes_in(message.value)
+        if unreadable:
+            await self._bury(event, [(bad.index, bad.error, bad.value) for bad in unreadable])
+        seqs: dict[str, dict[int, int]] = {}
+        for name, own in _by_policy(outcomes).items():
+            told = self._config.policies.get(name)
+            if told is None or self._config.rewards_partition(name) != partition.number:
+                metrics.NOT_LEARNED.labels(metrics.OTHER).inc(len(own))
+                continue
+            policy = await self._policy(name)
+            await self._learn(policy, event, own)
+            seqs[name] = highest_seqs(own)
+        metrics.LEARN_SECONDS.observe(time.perf_counter() - began)
+        partition.unacknowledged.add(offset, event, seqs)
+        for name in seqs:
+            await self._save_if_due(self._policies[name])
+        self._acknowledge(partition)
+        # Learning blocks the loop for the length of a message; let the consumer have its turn.
+        await asyncio.sleep(0)
+
+    async def _learn(self, policy: _Policy, event: EventT[Any], outcomes: Sequence[OutcomeToLearn]) -> None:
+        learner, offset = policy.learner, event.message.offset
+        name = learner.name
+        try:
+            taken = learner.take(offset, outcomes)
+        except LossDetected:
+            # Perhaps somebody else has learned what is missing here.
+            await self._until_there(f"loading {name}", lambda: policy.publisher.recover(learner))
+            try:
+                taken = learner.take(offset, outcomes)
+            except LossDetected:
+                metrics.GAPS.labels(name).inc()
+                raise
+        metrics.LEARNED.labels(name).inc(taken.learned)
+        metrics.NOT_LEARNED.labels(name).inc(taken.not_learned + len(taken.refused))
+        metrics.REPEATS.labels(ROLE, "outcome").inc(taken.repeats)
+        if taken.refused:
+            await self._bury(event, _refused_records(event.message.value, name, taken.refused))
+
+    async def _policy(self, name: str) -> _Policy:
+        """Return a policy, loaded when it is first asked for."""
+        if (policy := self._policies.get(name)) is None:
+            told = self._config.policies[name]
+            publisher = self._publisher(name)
+            learner = await self._until_there(f"loading {name}", lambda: self._load(name, publisher))
+            cadence = Cadence(told.publish_examples, told.publish_ms)
+            policy = _Policy(learner, publisher, cadence, _now_ms())
+            self._policies[name] = policy
+            log.info("loaded", extra={"policy": name, "version": learner.saved.version, "cut": learner.cut})
+            metrics.policy_in_use(ROLE, name, learner.saved.number, 0)
+        return policy
+
+    async def _load(self, name: str, publisher: Publisher) -> Learner:
+        told = self._config.policies[name]
+        where = (self._topic, self._config.rewards_partition(name))
+        log_start = (await self._reader.beginning([where]))[where]
+        saved = await publisher.load()
+        if saved is None:
+            return Learner(name, told.kind, told.arguments, log_start=log_start)
+        return Learner(name, told.kind, told.arguments, saved.position, saved.model, log_start)
+
+    async def _save_if_due(self, policy: _Policy) -> None:
+        learner, now_ms = policy.learner, _now_ms()
+        move = learner.moved and now_ms - policy.saved_ms >= MOVE_EVERY_MS
+        full = learner.kept_outcomes >= KEPT_OUTCOMES
+        if not (policy.cadence.due(now_ms, learner.learned) or full or (move and not learner.learned)):
+            return
+        name = learner.name
+        wall_ms = time.time_ns() // 1_000_000
+        result = await self._until_there(
+            f"publishing {name}", lambda: policy.publisher.save(learner, wall_ms, move=move or full)
+        )
+        ended_ms = _now_ms()
+        policy.cadence.published(now_ms, ended_ms)
+        if result in ("published", "moved"):
+            policy.saved_ms = ended_ms
+        if result == "published":
+            metrics.PUBLISHED.labels(name).inc()
+            metrics.PUBLISH_SECONDS.observe((ended_ms - now_ms) / 1000)
+            metrics.MODEL_BYTES.labels(name).set(learner.model_bytes)
+            metrics.policy_in_use(ROLE, name, learner.saved.number, wall_ms)
+        elif result == "lost":
+            metrics.LOST_RACES.labels(name).inc()
+            log.warning(
+                "another learner has published; going on from its version",
+                extra={"policy": name, "version": learner.saved.version},
+            )
+
+    def _acknowledge(self, partition: _Partition) -> None:
+        """Acknowledge below the first message with an outcome that no saved position covers."""
+        saved = {name: policy.learner.saved for name, policy in self._policies.items()}
+        for event in partition.unacknowledged.covered(saved):
+            event.ack()
+
+    async def _bury(self, event: EventT[Any], records: Sequence[tuple[int, BadInput, bytes | None]]) -> None:
+        message = event.message
+        await self._dead_letters.send(
+            *(
+                DeadLetter(
+                    self._topic,
+                    message.partition,
+                    message.offset,
+                    index,
+                    error.code,
+                    error.message,
+                    value,
+                    message.key,
+                )
+                for index, error, value in records
+            )
+        )
+
+    def _stop(self, number: int, sentence: str) -> None:
+        """Let a partition stand still: its input is held, the others go on."""
+        partition = self._partitions.setdefault(number, _Partition(number))
+        if partition.stopped:
+            return
+        partition.stopped = True
+        partition.unacknowledged = Unacknowledged()
+        metrics.STOPPED.labels(ROLE, f"rewards[{number}]").set(1)
+        log.critical("%s", sentence, extra={"stopped": f"{self._topic}[{number}]"})
+        self._app.consumer.pause_partitions([TP(self._topic, number)])
+
+    async def _until_there(self, what: str, call: Callable[[], Awaitable[Result]]) -> Result:
+        """Return what a call returns; while a server is away it is called again, and the input waits."""
+        attempt = 0
+        while True:
+            try:
+                result = await call()
+            except AWAY as error:
+                if isinstance(error, RedisError):
+                    metrics.redis_failed(ROLE)
+                else:
+                    metrics.broker_failed(ROLE)
+                if attempt in (0, 10):
+                    log.warning("%s: %r; trying again", what, error)
+                await retry_pause(attempt)
+                attempt += 1
+            else:
+                metrics.redis_answered(ROLE)
+                metrics.broker_answered(ROLE)
+                return result
+
+    @mode.Service.task
+    async def _look(self) -> None:
+        """Load what was assigned, publish what waits, by the clock."""
+        while not self.should_stop:
+            await self.sleep(LOOK_EVERY_S)
+            if not self._app.joined:
+                continue
+            async with self._lock:
+                self._follow_assignment()
+                for name in self._missing():
+                    await self._guarded(self._config.rewards_partition(name), self._policy(name))
+                for name, policy in list(self._policies.items()):
+                    number = self._config.rewards_partition(name)
+                    partition = self._partitions.setdefault(number, _Partition(number))
+                    if not partition.stopped:
+                        await self._guarded(number, self._save_if_due(policy))
+                        self._acknowledge(partition)
+
+    async def _guarded(self, number: int, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except (StateRefused, WrongConfiguration) as refused:
+            self._stop(number, str(refused))
+        except Exception as error:
+            metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+            log.exception("rewards[%d]", number)
+            self._stop(number, f"rewards[{number}] stands still after an unexpected {type(error).__name__}")
+
+    @mode.Service.task
+    async def _measure_lag(self) -> None:
+        while not self.should_stop:
+            await self.sleep(LAG_EVERY_S)
+            assigned = self._app.assigned
+            with contextlib.suppress(*AWAY):
+                for (topic, number), end in (await self._reader.ends(assigned)).items():
+                    partition = self._partitions.get(number)
+                    if partition is not None and partition.next_offset is not None:
+                        lag = max(0, end - partition.next_offset)
+                        metrics.INPUT_LAG.labels(ROLE, topic, str(number)).set(lag)
+
+
+def build(config: Config) -> RoleParts:
+    """Return the parts of the learn role."""
+    app = role_app(config, ROLE)
+    learn = Learn(config, app)
+    topic = app.topic(config.topic("rewards"), key_serializer="raw", value_serializer="raw")
+
+    @app.agent(topic, name="learn")
+    async def outcomes(stream: StreamT[bytes]) -> None:
+        async for event in cast(Any, stream).noack().events():
+            await learn.handle(event)
+
+    return RoleParts([learn], app, learn.ready)
+
+
+def _by_policy(outcomes: Sequence[OutcomeToLearn]) -> dict[str, Sequence[OutcomeToLearn]]:
+    """Return the outcomes of each policy; a message should hold those of one."""
+    names = {outcome.policy for outcome in outcomes}
+    if len(names) == 1:
+        return {names.pop(): outcomes}
+    return {name: [outcome for outcome in outcomes if outcome.policy == name] for name in sorted(names)}
+
+
+def _refused_records(
+    value: bytes | None, policy: str, refused: Sequence[Refused]
+) -> list[tuple[int, BadInput, bytes | None]]:
+    """Return index, reason and bytes of the outcomes of a message that a policy refused."""
+    errors = {(one.shard, one.seq): one.error for one in refused}
+    found: list[tuple[int, BadInput, bytes | None]] = []
+    for index, record in enumerate(items(value)):
+        with contextlib.suppress(msgspec.DecodeError):
+            outcome = msgspec.json.decode(record, type=LearnableOutcome)
+            if outcome.policy == policy and (outcome.shard, outcome.seq) in errors:
+                found.append((index, errors.pop((outcome.shard, outcome.seq)), record))
+    return found
+
+
+def _now_ms() -> float:
+    return time.monotonic() * 1000

@@ -1,0 +1,308 @@
+"""Reading a topic as what it is, a log: from an offset to an offset, in no consumer group."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self, cast
+from uuid import uuid4
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+    OffsetOutOfRangeError,
+)
+from aiokafka.structs import TopicPartition
+
+from policies.errors import LossDetected, StateRefused
+from rewards.records import LogIdentity, encode
+from stream.config import Config
+
+FETCH_BYTES = 8 * 1024 * 1024
+"""What one fetch of one partition may bring: more than the largest message that a topic of the loop takes."""
+POLL_MS = 200
+COORDINATOR_WITHIN_S = 30.0
+COORDINATOR_STARTS = (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
+"""A broker answers so while it makes or loads the topic in which groups keep their offsets."""
+
+Partition = tuple[str, int]
+"""A topic's full name and a partition's number."""
+
+
+class LogRecord(NamedTuple):
+    """A message as it stands in a log; ``time_ms`` is its log time."""
+
+    topic: str
+    partition: int
+    offset: int
+    time_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class LogReader:
+    """Reads topics without a group, so that nothing of a running service is moved.
+
+    An asynchronous context manager. Offsets and partitions are asked of the broker at each call.
+
+    Parameters
+    ----------
+    config
+        Names the brokers.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers, client_id="bowerbird-log")
+        self._asker: AIOKafkaConsumer | None = None
+
+    async def __aenter__(self) -> Self:
+        await started(self._admin)
+        try:
+            self._asker = await started(_consumer(self._config))
+        except BaseException:
+            await self._admin.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._asker is not None:
+            await self._asker.stop()
+        await self._admin.close()
+
+    async def partitions(self, topic: str) -> list[int]:
+        """Return the numbers of a topic's partitions, rising; none when there is no such topic."""
+        # A question for a topic by name would make the broker create it where it is allowed to.
+        if topic not in await self._admin.list_topics():
+            return []
+        (found,) = cast("list[dict[str, Any]]", await self._admin.describe_topics([topic]))
+        return sorted(part["partition"] for part in found["partitions"])
+
+    async def beginning(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Return the offset at which each partition's log starts now."""
+        asked = [TopicPartition(*partition) for partition in partitions]
+        found = await self._consumer.beginning_offsets(asked) if asked else {}
+        return {(part.topic, part.partition): offset for part, offset in found.items()}
+
+    async def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Return the offset that the next message of each partition will get."""
+        asked = [TopicPartition(*partition) for partition in partitions]
+        found = await self._consumer.end_offsets(asked) if asked else {}
+        return {(part.topic, part.partition): offset for part, offset in found.items()}
+
+    async def read(self, topic: str, partition: int, start: int, end: int | None = None) -> AsyncIterator[LogRecord]:
+        """Yield the messages of a partition with offsets from ``start`` up to ``end``, exclusive.
+
+        Parameters
+        ----------
+        end
+            Default: where the log ends now. Offsets may have holes (markers of transactions): the iterator
+            ends when it stands at the end, whether or not the last offset is a message.
+
+        Raises
+        ------
+        LossDetected
+            The log starts above ``start``: what stood there is gone.
+        """
+        if end is None:
+            end = (await self.ends([(topic, partition)]))[topic, partition]
+        if start >= end:
+            return
+        where = TopicPartition(topic, partition)
+        consumer = await started(_consumer(self._config))
+        try:
+            consumer.assign([where])
+            consumer.seek(where, start)
+            while await consumer.position(where) < end:
+                for record in (await _fetched(consumer)).get(where, []):
+                    if record.offset >= end:
+                        return
+                    yield log_record(record)
+        except OffsetOutOfRangeError:
+            begins = (await self.beginning([(topic, partition)]))[topic, partition]
+            raise LossDetected(
+                f"{topic}[{partition}]",
+                f"the log's start at offset {begins}",
+                f"offset {start}",
+                "retention has removed it",
+            ) from None
+        finally:
+            await consumer.stop()
+
+    async def committed(self, group: str, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Return the acknowledged offset of each partition for which a group has one."""
+        asked = [TopicPartition(*partition) for partition in partitions]
+        if not asked:
+            return {}
+        give_up = asyncio.get_running_loop().time() + COORDINATOR_WITHIN_S
+        while True:
+            try:
+                found = await self._admin.list_consumer_group_offsets(group, partitions=asked)
+                break
+            except COORDINATOR_STARTS:
+                if asyncio.get_running_loop().time() > give_up:
+                    raise
+                await asyncio.sleep(POLL_MS / 1000)
+        return {(part.topic, part.partition): told.offset for part, told in found.items() if told.offset >= 0}
+
+    async def cluster_id(self) -> str:
+        """Return the identity of the Kafka cluster."""
+        return str((await self._admin.describe_cluster())["cluster_id"])
+
+    async def log_id(self) -> str | None:
+        """Return the identity of the service's log, or None where nobody has written one yet.
+
+        It is the first :class:`rewards.records.LogIdentity` of ``versions``.
+        """
+        versions = self._config.topic("versions")
+        begins = (await self.beginning([(versions, 0)]))[versions, 0]
+        async for record in self.read(versions, 0, begins):
+            try:
+                return msgspec.json.decode(record.value or b"", type=LogIdentity).log_id
+            except msgspec.DecodeError:
+                continue
+        return None
+
+    @property
+    def _consumer(self) -> AIOKafkaConsumer:
+        if self._asker is None:
+            raise RuntimeError("a LogReader is used in an `async with` block")
+        return self._asker
+
+
+async def identify(reader: LogReader, config: Config, producer: AIOKafkaProducer) -> str:
+    """Return the name of the log that Redis keeps beside its state: cluster id and log id.
+
+    Writes the log id as the first record of ``versions`` where there is none; of two that write at once the
+    first record counts.
+
+    Raises
+    ------
+    StateRefused
+        There is no topic ``versions``.
+    """
+    versions = config.topic("versions")
+    if not await reader.partitions(versions):
+        raise StateRefused(f"topic {versions}", "no such topic", "the topic", "run `bowerbird topics create`")
+    if (log_id := await reader.log_id()) is None:
+        await producer.send_and_wait(versions, encode(LogIdentity(log_id=uuid4().hex)), partition=0)
+        log_id = await reader.log_id()
+    return f"{await reader.cluster_id()}/{log_id}"
+
+
+class Follower:
+    """Reads one partition on and on: each call of :meth:`to_end` yields what was appended since the last one.
+
+    Parameters
+    ----------
+    start
+        The first offset to read; below the log's start it begins there.
+    """
+
+    def __init__(self, config: Config, topic: str, partition: int, start: int = 0) -> None:
+        self._config = config
+        # On a connection that fetches, an answer waits for the fetch to end.
+        self._asker: AIOKafkaConsumer | None = None
+        self._where = TopicPartition(topic, partition)
+        self._consumer: AIOKafkaConsumer | None = None
+        self.position = start
+
+    async def to_end(self) -> list[LogRecord]:
+        """Return all messages from the position up to the log's end of now, and move the position there.
+
+        Raises
+        ------
+        KafkaError
+            The broker does not answer; nothing was moved.
+        """
+        where = self._where
+        if self._asker is None:
+            self._asker = await started(_consumer(self._config))
+        end = (await self._asker.end_offsets([where]))[where]
+        if end <= self.position:
+            return []
+        begins = (await self._asker.beginning_offsets([where]))[where]
+        position = max(begins, self.position)
+        if self._consumer is None:
+            consumer = await started(_consumer(self._config))
+            consumer.assign([where])
+            self._consumer = consumer
+        consumer = self._consumer
+        records: list[LogRecord] = []
+        try:
+            if position < end:
+                consumer.seek(where, position)
+            while position < end:
+                found = (await _fetched(consumer)).get(where, [])
+                records += map(log_record, found)
+                position = await consumer.position(where)
+        except KafkaError:
+            await self.stop()
+            raise
+        self.position = max(position, self.position)
+        return records
+
+    async def stop(self) -> None:
+        """Close the connections; the next call opens them again."""
+        clients = self._consumer, self._asker
+        self._consumer = self._asker = None
+        for client in clients:
+            if client is not None:
+                await client.stop()
+
+
+def log_record(record: Any) -> LogRecord:
+    """Return a record of aiokafka as one of ours."""
+    return LogRecord(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp,
+        record.key,
+        record.value,
+        tuple(record.headers),
+    )
+
+
+async def started(client: Any) -> Any:
+    """Start a client of aiokafka; one that could not be started is closed."""
+    try:
+        await client.start()
+    except BaseException:
+        await (client.stop() if hasattr(client, "stop") else client.close())
+        raise
+    return client
+
+
+def _consumer(config: Config) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        bootstrap_servers=config.brokers,
+        client_id="bowerbird-log",
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        max_partition_fetch_bytes=FETCH_BYTES,
+        fetch_max_wait_ms=100,
+    )
+
+
+async def _fetched(consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[Any]]:
+    """Return what was fetched, at the latest after :data:`POLL_MS`."""
+    found = await consumer.getmany(timeout_ms=POLL_MS)
+    # Let others run, also while all that is asked for lies in memory already.
+    await asyncio.sleep(0)
+    return cast("dict[TopicPartition, list[Any]]", found)

@@ -1,0 +1,131 @@
+"""What a service needs of its servers before it starts, and their failures in words."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+
+from policies.errors import StateRefused
+from stream.config import Config
+from stream.log import started
+from stream.publish import policy_key
+from stream.redis_store import shard_key
+
+ANSWER_S = 5.0
+"""How long a server may take to answer one question."""
+
+
+class BrokerFacts(NamedTuple):
+    """What the brokers say of themselves."""
+
+    cluster_id: str
+    brokers: int
+
+
+@dataclass(frozen=True, slots=True)
+class RedisFacts:
+    """What Redis says of itself; None: it does not tell (a hosted Redis may refuse ``CONFIG GET``)."""
+
+    version: str
+    append_only: str | None
+    append_fsync: str | None
+    eviction: str | None
+
+
+class Remembered(NamedTuple):
+    """A setting that never changes, and what the service was begun with (None: nothing is kept yet)."""
+
+    setting: str
+    configured: str
+    kept: str | None
+
+
+async def broker_facts(config: Config) -> BrokerFacts:
+    """Ask Kafka who it is.
+
+    Raises
+    ------
+    KafkaError
+        It does not answer; :func:`explain` says so in words.
+    """
+    admin = await started(
+        AIOKafkaAdminClient(
+            bootstrap_servers=config.brokers,
+            client_id="bowerbird-preflight",
+            request_timeout_ms=round(ANSWER_S * 1000),
+        )
+    )
+    try:
+        cluster = await admin.describe_cluster()
+    finally:
+        await admin.close()
+    return BrokerFacts(str(cluster["cluster_id"]), len(cluster["brokers"]))
+
+
+def redis_client(config: Config) -> "Redis":
+    """Return a client that gives up after :data:`ANSWER_S`; to be closed by ``aclose``."""
+    return Redis.from_url(config.redis_url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S)
+
+
+async def redis_facts(redis: "Redis") -> RedisFacts:
+    """Ask Redis who it is, and whether it keeps what it acknowledges."""
+    server: dict[str, Any] = await redis.info("server")
+    memory: dict[str, Any] = await redis.info("memory")
+    try:
+        told: dict[str, str] = {
+            _text(name): _text(value) for name, value in (await redis.config_get("append*")).items()
+        }
+    except ResponseError:
+        told = {}
+    return RedisFacts(
+        str(server["redis_version"]),
+        told.get("appendonly"),
+        told.get("appendfsync"),
+        memory.get("maxmemory_policy"),
+    )
+
+
+async def remembered(redis: "Redis", config: Config) -> list[Remembered]:
+    """Return what the service was begun with: shards, and where each policy's outcomes lie."""
+    shards = await redis.get(shard_key(config.prefix, "s", "count"))
+    found = [Remembered("shards", str(config.shards), _text(shards) if shards is not None else None)]
+    for name in config.policies:
+        home: dict[Any, Any] = await redis.hgetall(policy_key(config.prefix, name, "home"))
+        kept = {_text(key): _text(value) for key, value in home.items()}
+        for setting, configured in (
+            ("partition", config.rewards_partition(name)),
+            ("rewards_partitions", config.rewards_partitions),
+        ):
+            found.append(Remembered(f"{setting} of policy {name}", str(configured), kept.get(setting)))
+    return found
+
+
+def explain(error: BaseException, config: Config) -> str | None:
+    """Say in words that a server failed, and what to do; None for an error that is no server's."""
+    if isinstance(error, AuthenticationError):
+        return f"{redis_place(config)} refused the password: correct redis_url"
+    if isinstance(error, RedisError):
+        return f"{redis_place(config)} did not answer ({type(error).__name__}): start it, or correct redis_url"
+    if isinstance(error, KafkaError):
+        return f"Kafka at {config.brokers} did not answer ({type(error).__name__}): start it, or correct brokers"
+    if isinstance(error, StateRefused):
+        return str(error)
+    return None
+
+
+def redis_place(config: Config) -> str:
+    """Say where Redis is, without user and password.
+
+    >>> redis_place(Config(redis_url="redis://user:secret@host:6379/0"))
+    'Redis at host:6379'
+    """
+    url = urlsplit(config.redis_url)
+    return f"Redis at {url.path if url.scheme == 'unix' else url.netloc.rpartition('@')[2]}"
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,521 @@
+"""Publishing: a policy's next version goes to Redis as a compare-and-set, and its record to ``versions``.
+
+A learner goes on only from a version whose record stands acknowledged in ``versions``; whoever is in doubt writes it
+again, byte by byte as Redis has it. So ``versions`` holds every version that anything was built on, and a Redis that
+went back in time is found out: ``versions`` is ahead of it, or two records of one number differ.
+
+Redis keys of a policy, all under one hash tag: ``{policy-NAME}:model`` (a hash of ``record`` and ``bytes``),
+``{policy-NAME}:position`` (how far it has learned, also between two versions), ``{policy-NAME}:home`` (which log and
+which partition of ``rewards``).
+"""
+
+import platform
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from importlib.resources import files
+from typing import Any, Literal, NamedTuple, Protocol, cast
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from redis.asyncio import Redis
+
+from policies.errors import StateRefused
+from rewards.learner import Learner, Position
+from rewards.records import PolicyVersion, encode
+from stream.config import Config
+from stream.log import Follower
+
+KEPT_NUMBERS = 1000
+"""Of so many of a policy's newest versions it is remembered what their records were."""
+
+
+def policy_key(prefix: str, name: str, part: str) -> str:
+    """Return the key of a part of a policy; a policy's keys share one hash tag.
+
+    >>> policy_key("", "front", "model")
+    '{policy-front}:model'
+    """
+    return f"{{{prefix}policy-{name}}}:{part}"
+
+
+def model_key(config: Config, name: str) -> str:
+    """Return the key of a policy's latest version: a hash of ``record`` and ``bytes``."""
+    return policy_key(config.prefix, name, "model")
+
+
+def channel(config: Config) -> str:
+    """Return the channel on which the names of policies with a new version are told."""
+    return f"{config.prefix}policy-versions"
+
+
+class Published(NamedTuple):
+    """The latest version of a policy: its record, and the saved policy."""
+
+    record: PolicyVersion
+    model: bytes
+
+
+async def read_published(redis: "Redis", config: Config, name: str) -> Published | None:
+    """Return the latest version of a policy, or None where none was published (version 0 is in use).
+
+    Raises
+    ------
+    StateRefused
+        What lies in Redis is no version.
+    """
+    found = await cast("Awaitable[list[bytes | None]]", redis.hmget(model_key(config, name), ["record", "bytes"]))
+    record, model = found
+    if record is None or model is None:
+        return None
+    return Published(version_of(name, record), model)
+
+
+def version_of(name: str, record: bytes) -> PolicyVersion:
+    """Decode a record of a version that lies in Redis."""
+    try:
+        return msgspec.json.decode(record, type=PolicyVersion)
+    except msgspec.DecodeError as error:
+        raise StateRefused(
+            f"policy {name} in Redis", f"a record that can't be read ({error})", "a version", repair(name)
+        ) from None
+
+
+def repair(name: str) -> str:
+    """Return what an operator does about a policy whose state may not be continued."""
+    return f"run `bowerbird repair {name}`"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyIdentity:
+    """What a policy is, for ever: under one name nothing else is learned."""
+
+    kind: str
+    arguments: str
+    salt: str
+
+
+class Saved(NamedTuple):
+    """What a store holds of a policy.
+
+    Attributes
+    ----------
+    position
+        How far it has learned.
+    identity
+        What it is.
+    record, model
+        The record and the bytes of its latest version; None where none was published. ``model`` is None, too, where it
+        was not asked for.
+    versions_read
+        Below this offset of ``versions`` everything was compared with this state.
+    """
+
+    position: Position
+    identity: PolicyIdentity
+    record: bytes | None = None
+    model: bytes | None = None
+    versions_read: int = 0
+
+
+class PolicyStore(Protocol):
+    """Holds the latest version and the position of every policy. Each call is one atomic step."""
+
+    async def read(self, name: str, *, model: bool = True) -> Saved | None:
+        """Return what is saved of a policy; None: nothing ever was."""
+
+    async def save(self, name: str, expected: Position | None, saved: Saved) -> bool:
+        """Save, if the saved position still is the expected one; else return False and change nothing.
+
+        ``saved.record`` None: the version stays, only the position moves.
+        """
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was read of a policy in ``versions``.
+
+    Attributes
+    ----------
+    newest
+        The highest number, 0: none.
+    fingerprints
+        Of the newest versions, what their records were.
+    differing
+        A number of which there are two records that differ.
+    """
+
+    newest: int = 0
+    fingerprints: dict[int, bytes] = field(default_factory=dict)
+    differing: int | None = None
+
+    def add(self, number: int, record: bytes) -> None:
+        """Take in a record."""
+        fingerprint = fingerprint_of(record)
+        if self.fingerprints.setdefault(number, fingerprint) != fingerprint:
+            self.differing = number
+        self.newest = max(self.newest, number)
+        if len(self.fingerprints) > KEPT_NUMBERS:
+            del self.fingerprints[min(self.fingerprints)]
+
+
+def fingerprint_of(record: bytes) -> bytes:
+    """Return what stands for a record's bytes."""
+    return blake2b(record, digest_size=16).digest()
+
+
+class VersionsLog(Protocol):
+    """The topic ``versions``, as the learner reads and writes it."""
+
+    @property
+    def position(self) -> int:
+        """Everything below this offset has been read."""
+
+    async def append(self, policy: str, record: bytes) -> None:
+        """Append a record; return when it is acknowledged."""
+
+    async def read(self, start: int) -> None:
+        """Read up to the end of now, beginning at ``start`` or before."""
+
+    def seen(self, policy: str) -> Seen:
+        """Return what was read of a policy."""
+
+
+SaveResult = Literal["published", "moved", "lost", "nothing"]
+
+
+class Publisher:
+    """Saves what one policy learns, and says when somebody else has.
+
+    Any call may raise what its store and its log raise when they are away. Then it is not known what was done, and the
+    next call of :meth:`save` begins with :meth:`recover`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        identity: PolicyIdentity,
+        store: PolicyStore,
+        versions: VersionsLog,
+        partition: int = 0,
+    ) -> None:
+        self.name = name
+        self._identity = identity
+        self._store = store
+        self._versions = versions
+        self._partition = partition
+        self._in_doubt = False
+
+    async def load(self, *, model: bool = True) -> Saved | None:
+        """Return what is saved, after its version's record stands acknowledged in ``versions``.
+
+        Raises
+        ------
+        StateRefused
+            Redis has forgotten a version, or the policy was another one.
+        """
+        hint = await self._store.read(self.name, model=False)
+        while True:
+            # Before Redis is asked: what stands in `versions` by then must be known to Redis.
+            await self._versions.read(hint.versions_read if hint is not None else 0)
+            saved = await self._store.read(self.name, model=model)
+            self._compare(saved)
+            if saved is None or saved.record is None:
+                return saved
+            if saved.position.number in self._versions.seen(self.name).fingerprints:
+                return saved
+            await self._versions.append(self.name, saved.record)
+
+    async def recover(self, learner: Learner) -> None:
+        """Load what is saved into the learner, which takes again what it has taken since its last save.
+
+        Raises
+        ------
+        StateRefused
+            As :meth:`load`; or what is saved is not what the learner goes on from.
+        """
+        self._in_doubt = True
+        saved = await self.load()
+        if saved is None:
+            if learner.saved.number or learner.saved.last_seqs:
+                raise StateRefused(
+                    f"policy {self.name} in Redis",
+                    "nothing",
+                    f"version {learner.saved.version}",
+                    f"Redis has forgotten it: {repair(self.name)}",
+                )
+            learner.resume(learner.saved, None)
+        else:
+            learner.resume(saved.position, saved.model)
+        self._in_doubt = False
+
+    async def compare_identity(self) -> None:
+        """Compare what was learned under the policy's name with what the configuration says it is.
+
+        Raises
+        ------
+        StateRefused
+            It was another policy.
+        """
+        if (saved := await self._store.read(self.name, model=False)) is not None:
+            self._compare_identity(saved.identity)
+
+    async def save(self, learner: Learner, now_ms: int, *, move: bool = True) -> SaveResult:
+        """Save what was learned: as a new version where the bytes have changed, else as a position.
+
+        Parameters
+        ----------
+        now_ms
+            Goes into the record, for people.
+        move
+            Whether to save the position where the bytes have not changed.
+
+        Returns
+        -------
+        str
+            What was saved; ``lost``: somebody else had saved, the learner has gone on from that.
+        """
+        if self._in_doubt:
+            await self.recover(learner)
+        if not learner.moved:
+            return "nothing"
+        position, model = learner.next()
+        published = position.number > learner.saved.number
+        if not published and not move:
+            return "nothing"
+        record = encode(self._record(position, now_ms)) if published else None
+        seen = self._versions.seen(self.name)
+        if seen.newest > learner.saved.number or seen.differing is not None:
+            await self.recover(learner)
+            return "lost"
+        self._in_doubt = True
+        expected = None if _untouched(learner.saved) else learner.saved
+        saved = Saved(position, self._identity, record, model if published else None, self._versions.position)
+        if not await self._store.save(self.name, expected, saved):
+            await self.recover(learner)
+            return "lost"
+        if record is None:
+            learner.move(position)
+            self._in_doubt = False
+            return "moved"
+        await self._versions.append(self.name, record)
+        learner.publish(position, model)
+        await self._after_own_record()
+        self._in_doubt = False
+        return "published"
+
+    async def _after_own_record(self) -> None:
+        await self._versions.read(self._versions.position)
+        self._compare(await self._store.read(self.name, model=False))
+
+    def _record(self, position: Position, now_ms: int) -> PolicyVersion:
+        identity = self._identity
+        return PolicyVersion(
+            policy=self.name,
+            number=position.number,
+            version=position.version,
+            kind=identity.kind,
+            arguments=identity.arguments,
+            salt=identity.salt,
+            cut=position.cut,
+            last_seqs={str(shard): seq for shard, seq in sorted(position.last_seqs.items())},
+            digest=position.digest,
+            examples=position.examples,
+            partition=self._partition,
+            published_ms=now_ms,
+            vw_build=_vw_build(identity.kind),
+            processor=platform.processor() or platform.machine(),
+        )
+
+    def _compare(self, saved: Saved | None) -> None:
+        """Refuse a state that contradicts ``versions`` or the configuration."""
+        seen = self._versions.seen(self.name)
+        number = saved.position.number if saved is not None else 0
+        what = f"policy {self.name} in Redis"
+        if seen.newest > number:
+            raise StateRefused(
+                what,
+                f"version {number}",
+                f"version {seen.newest}, which stands in versions",
+                f"Redis has forgotten a version: {repair(self.name)}",
+            )
+        if seen.differing is not None:
+            raise StateRefused(
+                f"policy {self.name} in versions",
+                f"two records of version {seen.differing} that differ",
+                "one",
+                f"Redis has forgotten a version: {repair(self.name)}",
+            )
+        if saved is None:
+            return
+        told = seen.fingerprints.get(number)
+        if told is not None and saved.record is not None and told != fingerprint_of(saved.record):
+            raise StateRefused(
+                what,
+                f"version {number}",
+                "another one of this number, which stands in versions",
+                f"Redis has forgotten a version: {repair(self.name)}",
+            )
+        self._compare_identity(saved.identity)
+
+    def _compare_identity(self, saved: PolicyIdentity) -> None:
+        for field_name in ("kind", "arguments", "salt"):
+            found, expected = getattr(saved, field_name), getattr(self._identity, field_name)
+            if found != expected:
+                raise StateRefused(
+                    f"{field_name} of policy {self.name} in the configuration",
+                    repr(expected),
+                    f"{found!r}, by which it has learned so far",
+                    "give the changed policy another name",
+                )
+
+
+def _untouched(position: Position) -> bool:
+    """Tell whether nothing of a policy was ever saved: a saved position has taken something."""
+    return not position.number and not position.last_seqs
+
+
+def _vw_build(kind: str) -> str:
+    if kind != "vw":
+        return ""
+    from policies.vw import BUILD
+
+    return BUILD
+
+
+class RedisPolicyStore:
+    """See :class:`PolicyStore`."""
+
+    def __init__(self, redis: "Redis", config: Config) -> None:
+        self._redis, self._config = redis, config
+        self._script = redis.register_script(files("stream").joinpath("publish.lua").read_text())
+
+    def _key(self, name: str, part: str) -> str:
+        return policy_key(self._config.prefix, name, part)
+
+    async def read(self, name: str, *, model: bool = True) -> Saved | None:
+        """See :meth:`PolicyStore.read`."""
+        pipeline: Any = self._redis.pipeline(transaction=True)
+        pipeline.hgetall(self._key(name, "position"))
+        pipeline.hmget(self._key(name, "model"), ["record", "bytes"] if model else ["record"])
+        found, (record, *rest) = await pipeline.execute()
+        if not found:
+            return None
+        try:
+            told = {key.decode(): value.decode() for key, value in found.items()}
+            position = Position(
+                int(told["number"]),
+                told["digest"],
+                int(told["cut"]),
+                msgspec.json.decode(told["last_seqs"], type=dict[int, int]),
+                int(told["examples"]),
+            )
+            identity = PolicyIdentity(told["kind"], told["arguments"], told["salt"])
+            read = int(told["versions_read"])
+        except (KeyError, ValueError, msgspec.DecodeError) as error:
+            raise StateRefused(
+                f"policy {name} in Redis", f"a position that can't be read ({error!r})", "one", repair(name)
+            ) from None
+        return Saved(position, identity, record, rest[0] if rest else None, read)
+
+    async def save(self, name: str, expected: Position | None, saved: Saved) -> bool:
+        """See :meth:`PolicyStore.save`."""
+        position, identity = saved.position, saved.identity
+        fields: dict[str, str | int] = {
+            "number": position.number,
+            "digest": position.digest,
+            "cut": position.cut,
+            "last_seqs": encode({str(shard): seq for shard, seq in position.last_seqs.items()}).decode(),
+            "examples": position.examples,
+            "kind": identity.kind,
+            "arguments": identity.arguments,
+            "salt": identity.salt,
+            "versions_read": saved.versions_read,
+        }
+        answer = await self._script(
+            keys=[self._key(name, "position"), self._key(name, "model")],
+            args=[
+                _token(expected),
+                _token(position),
+                channel(self._config),
+                name,
+                saved.record or b"",
+                saved.model or b"",
+                *(part for pair in fields.items() for part in pair),
+            ],
+        )
+        return bool(answer)
+
+    async def remember_home(self, name: str, home: Mapping[str, str]) -> None:
+        """Keep where a policy's outcomes are at its first start, and compare at every other.
+
+        Raises
+        ------
+        StateRefused
+            They were elsewhere.
+        """
+        pipeline: Any = self._redis.pipeline(transaction=True)
+        key = self._key(name, "home")
+        for what, value in home.items():
+            pipeline.hsetnx(key, what, value)
+        pipeline.hgetall(key)
+        found = {key.decode(): value.decode() for key, value in (await pipeline.execute())[-1].items()}
+        for what, value in home.items():
+            if found.get(what) != value:
+                raise StateRefused(
+                    f"{what} of policy {name}",
+                    value,
+                    f"{found.get(what)}, as at its first start",
+                    "set it back, or give the policy another name",
+                )
+
+
+def _token(position: Position | None) -> str:
+    """Return what a compare-and-set compares: it changes with every save, and never comes back."""
+    return f"{position.version} {position.cut}" if position is not None else ""
+
+
+class _VersionHead(msgspec.Struct, frozen=True):
+    policy: str
+    number: int
+
+
+class KafkaVersions:
+    """See :class:`VersionsLog`."""
+
+    def __init__(self, config: Config, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+        self._topic = config.topic("versions")
+        self._seen: dict[str, Seen] = {}
+        self._start: int | None = None
+        self._follower = Follower(config, self._topic, 0)
+
+    @property
+    def position(self) -> int:
+        """Everything below this offset has been read."""
+        return self._follower.position
+
+    async def append(self, policy: str, record: bytes) -> None:
+        """See :meth:`VersionsLog.append`."""
+        await self._producer.send_and_wait(self._topic, record, key=policy.encode(), partition=0)
+
+    async def read(self, start: int) -> None:
+        """See :meth:`VersionsLog.read`."""
+        if self._start is None or start < self._start:
+            self._start = start
+            self._seen.clear()
+            self._follower.position = start
+        for record in await self._follower.to_end():
+            try:
+                head = msgspec.json.decode(record.value or b"", type=_VersionHead)
+            except msgspec.DecodeError:
+                continue  # the identity of the log, or what anybody wrote there: nothing was built on it
+            self._seen.setdefault(head.policy, Seen()).add(head.number, record.value or b"")
+
+    def seen(self, policy: str) -> Seen:
+        """See :meth:`VersionsLog.seen`."""
+        return self._seen.get(policy, Seen())
+
+    async def stop(self) -> None:
+        """Close the connection."""
+        await self._follower.stop()

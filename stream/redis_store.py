@@ -1,0 +1,176 @@
+"""The join's state in Redis: one hash tag a shard, one script call a step (``join.lua``)."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.resources import files
+from typing import cast
+
+from redis.asyncio import Redis
+
+from policies.errors import StateRefused
+from rewards.readto import partition_name
+from rewards.records import Place
+from rewards.store import (
+    DEAD_LETTERS,
+    DecisionItem,
+    Frozen,
+    Kept,
+    Step,
+    Stepped,
+    Unusable,
+    behind,
+    other_log,
+)
+
+KEYS = tuple(
+    "log offsets readto entries bodies due feedback waiting closed seq pending outbox:".split()  # noqa: SIM905
+)
+
+
+def shard_key(prefix: str, shard: int | str, name: str) -> str:
+    """Return the key of a part of a shard; a shard's keys share one hash tag.
+
+    >>> shard_key("", 0, "offsets")
+    '{join-0}:offsets'
+    """
+    return f"{{{prefix}join-{shard}}}:{name}"
+
+
+class RedisStore:
+    """See :class:`rewards.store.JoinStore`.
+
+    ``compare`` is awaited with this store whenever the server is another than at the last call (first call,
+    restart, failover): it compares the state with the tail of ``rewards`` and raises
+    :class:`policies.errors.StateRefused` where the server has forgotten.
+    """
+
+    def __init__(
+        self,
+        redis: "Redis",
+        prefix: str,
+        compare: "Callable[[RedisStore], Awaitable[None]] | None" = None,
+    ) -> None:
+        self.redis, self.prefix = redis, prefix
+        self._compare = compare
+        self._compared_run_id = ""
+        self._script = redis.register_script(files("stream").joinpath("join.lua").read_text())
+
+    def key(self, shard: int, name: str) -> str:
+        """Return the key of a part of a shard."""
+        return shard_key(self.prefix, shard, name)
+
+    async def step(self, shard: int, log: str, step: Step) -> Stepped:
+        """See :meth:`rewards.store.JoinStore.step`."""
+        keys = [self.key(shard, name) for name in KEYS]
+        arguments = _arguments(log, step)
+        while True:
+            answer = await self._script(keys=keys, args=[self._compared_run_id, *arguments])
+            match answer:
+                case [b"unchecked"]:
+                    await self._check_server()
+                case [b"other_log", found]:
+                    raise other_log(shard, found.decode(), log)
+                case [b"behind", claim, stored]:
+                    raise behind(shard, step.claims[claim], int(stored) if stored else None)
+                case [b"done", read_to, held_by, repeats, late, behind_entry, more, counts]:
+                    closed = {name.decode(): count for name, count in zip(counts[::2], counts[1::2], strict=True)}
+                    return Stepped(int(read_to), held_by.decode(), closed, repeats, late, behind_entry, bool(more))
+                case _:
+                    raise StateRefused("join.lua", repr(answer)[:80], "a known answer", "use one build of Bowerbird")
+
+    async def _check_server(self) -> None:
+        run_id = str((await self.redis.info("server"))["run_id"])
+        if self._compare is not None:
+            await self._compare(self)
+        self._compared_run_id = run_id
+
+    async def outboxes(self, shard: int) -> dict[str, int]:
+        """See :meth:`rewards.store.JoinStore.outboxes`."""
+        return await self._counts(shard, "seq")
+
+    async def pending(self, shard: int) -> dict[str, int]:
+        """See :meth:`rewards.store.JoinStore.pending`."""
+        return {policy: count for policy, count in (await self._counts(shard, "pending")).items() if count}
+
+    async def _counts(self, shard: int, name: str) -> dict[str, int]:
+        counts = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self.key(shard, name)))
+        return {key.decode(): int(count) for key, count in counts.items()}
+
+    async def head(self, shard: int, outbox: str, limit: int) -> list[Frozen] | list[Unusable]:
+        """See :meth:`rewards.store.JoinStore.head`."""
+        entries = cast("list[bytes]", await self.redis.zrange(self.key(shard, f"outbox:{outbox}"), 0, limit - 1))
+        if outbox == DEAD_LETTERS:
+            return [_unusable(_netstrings(entry)) for entry in entries]
+        return [_frozen(_netstrings(entry)) for entry in entries]
+
+    async def trim(self, shard: int, outbox: str, seq: int) -> None:
+        """See :meth:`rewards.store.JoinStore.trim`."""
+        await self.redis.zremrangebyscore(self.key(shard, f"outbox:{outbox}"), "-inf", seq)
+
+    async def lease(self, shard: int, owner: str, milliseconds: int = 3000) -> bool:
+        """Take or keep the advisory lease of a shard's emission, so that not everything is sent twice."""
+        key = self.key(shard, "lease")
+        if await self.redis.set(key, owner, nx=True, px=milliseconds):
+            return True
+        if await self.redis.get(key) != owner.encode():
+            return False
+        await self.redis.pexpire(key, milliseconds)
+        return True
+
+    async def read_to(self, shard: int) -> dict[str, int]:
+        """Return the entries of a shard: how far every input has been read."""
+        return await self._counts(shard, "readto")
+
+
+def _arguments(log: str, step: Step) -> list[str | int | bytes]:
+    arguments: list[str | int | bytes] = [log, step.close_limit, step.feedback_limit]
+    if step.inputs is None:
+        arguments += ["", 0]
+    else:
+        names = [partition_name(*partition) for partition in step.inputs.partitions]
+        arguments += [step.inputs.read_to_ms, len(names), *names]
+    numbers: dict[tuple[str, int], int] = {}
+    arguments.append(len(step.claims))
+    for number, claim in enumerate(step.claims, 1):
+        numbers[claim.topic, claim.partition] = number
+        read_to = "" if claim.read_to_ms is None else claim.read_to_ms
+        name = partition_name(claim.topic, claim.partition)
+        arguments += [name, claim.start, claim.end, read_to, int(claim.fresh)]
+    for item in step.items:
+        place = item.place
+        head = (numbers[place.topic, place.partition], place.offset, item.event_id, place.key())
+        if isinstance(item, DecisionItem):
+            close_on = f" {' '.join(item.close_on)} "
+            times = (item.opens_ms, item.deadline_ms, item.forget_ms)
+            arguments += ["d", *head, item.policy, item.fingerprint, *times, close_on, item.body]
+        else:
+            arguments += ["f", *head, item.waits_until_ms, item.body]
+    return arguments
+
+
+def _netstrings(packed: bytes) -> list[bytes]:
+    parts: list[bytes] = []
+    at = 0
+    while at < len(packed):
+        colon = packed.index(b":", at)
+        end = colon + 1 + int(packed[at:colon])
+        parts.append(packed[colon + 1 : end])
+        at = end
+    return parts
+
+
+def _frozen(parts: Sequence[bytes]) -> Frozen:
+    seq, event_id, deadline, place, rival, body, *feedback = parts
+    return Frozen(
+        int(seq),
+        event_id.decode(),
+        int(deadline),
+        Place.parse(place.decode()),
+        int(rival) if rival else None,
+        body,
+        tuple(Kept(Place.parse(at.decode()), event) for at, event in zip(feedback[::2], feedback[1::2], strict=True)),
+    )
+
+
+def _unusable(parts: Sequence[bytes]) -> Unusable:
+    seq, event_id, place, reason, body = parts
+    return Unusable(int(seq), event_id.decode(), Place.parse(place.decode()), reason.decode(), body)

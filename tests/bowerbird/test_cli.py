@@ -1,0 +1,119 @@
+"""The command's surface: help with examples, exit codes, errors in words."""
+
+import logging
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bowerbird.cli import app
+
+RUNNER = CliRunner()
+SETTINGS = '[policies.front]\nkind = "uniform"\n'
+
+
+@pytest.fixture(autouse=True)
+def _logs() -> Iterator[None]:
+    """Undo what a command does to the process's logging."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def commands(group: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the path of every command and group."""
+    below = getattr(group, "commands", {})
+    return [path, *(each for name, command in below.items() for each in commands(command, (*path, name)))]
+
+
+ALL = commands(typer.main.get_command(app))
+MACHINE_READABLE = {("topics", "create"), ("topics", "check"), ("policy", "list"), ("policy", "show"), ("verify",)}
+
+
+def test_the_commands() -> None:
+    expected = {("demo",), ("worker",), ("topics",), ("policy",), ("verify",), ("check",), ("role",), ()}
+    assert set(ALL) == expected | MACHINE_READABLE
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_help_shows_an_example(path: tuple[str, ...]) -> None:
+    result = RUNNER.invoke(app, [*path, "--help"])
+    assert result.exit_code == 0
+    assert re.search(r"Example: bowerbird \w+", result.output)
+
+
+@pytest.mark.parametrize("path", sorted(MACHINE_READABLE | {("check",), ("demo",)}), ids=" ".join)
+def test_a_machine_may_read(path: tuple[str, ...]) -> None:
+    assert "--json" in re.sub(r"\x1b\[[0-9;]*m", "", RUNNER.invoke(app, [*path, "--help"]).output)
+
+
+WRONG = [
+    ["nonsense"],
+    ["worker", "--nonsense"],
+    ["worker", "--roles", "decide,paint"],
+    ["worker", "--roles", "join,join"],
+    ["worker", "--roles", ""],
+    ["role", "paint"],
+    ["verify"],
+    ["verify", "front", "--decision", "a"],
+    ["policy", "show"],
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
+def test_wrong_use_ends_with_2(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bowerbird.toml").write_text(SETTINGS)
+    result = RUNNER.invoke(app, arguments)
+    assert result.exit_code == 2, result.output
+
+
+@pytest.mark.parametrize("path", sorted(MACHINE_READABLE | {("check",), ("worker",), ("role",)}), ids=" ".join)
+def test_a_wrong_configuration_ends_with_2_and_tells_all(path: tuple[str, ...], tmp_path: Path) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_text("shards = 0\npartitions = 0\n" + SETTINGS)
+    arguments = {("policy", "show"): ["front"], ("verify",): ["front"], ("role",): ["join"]}.get(path, [])
+    result = RUNNER.invoke(app, [*path, *arguments, "--config", str(file)])
+    assert result.exit_code == 2
+    assert "line 1: shards" in result.output
+    assert "line 2: partitions" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["topics", "create"], ["topics", "check"], ["policy", "list"], ["verify", "front"], ["check"]],
+    ids=" ".join,
+)
+def test_servers_that_are_away_end_with_1_and_a_sentence(arguments: list[str], tmp_path: Path) -> None:
+    with socket.socket() as free:
+        # Bound and not listening: nobody answers there.
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        file = tmp_path / "bowerbird.toml"
+        url = f"redis://u:s3cret@127.0.0.1:{port}/0"
+        file.write_text(f'brokers = "127.0.0.1:{port}"\nredis_url = "{url}"\n{SETTINGS}')
+        result = RUNNER.invoke(app, [*arguments, "--config", str(file)])
+    assert result.exit_code == 1, result.output
+    assert f"127.0.0.1:{port} did not answer" in result.output
+    assert "s3cret" not in result.output
+    assert "Traceback" not in result.output
+
+
+def test_what_is_slow_to_import_is_imported_late() -> None:
+    slow = ["aiohttp", "aiokafka", "faust", "matplotlib", "numpy", "pydantic", "redis", "vowpalwabbit"]
+    told = f"import sys, bowerbird.cli; print([name for name in {slow!r} if name in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "bowerbird", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("bowerbird ")

@@ -1,0 +1,376 @@
+"""Settings: one file, the environment on top, every error at once and with its place."""
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bowerbird.definitions import fields, inside, is_table, known_keys, meanings, paths, unwrapped, variable
+from bowerbird.settings import Problem, WrongSettings, load, without_password
+from bowerbird.settings_page import page
+from rewards.rules import Reward, StreamReward
+from stream.config import Config, PolicyConfig
+
+ROOT = Path(__file__).parents[2]
+POLICY = '\n[policies.front]\nkind = "uniform"\n'
+
+
+def problems(folder: Path, text: str, **environment: str) -> list[Problem]:
+    """Return what is wrong with a file and an environment."""
+    file = folder / "bowerbird.toml"
+    file.write_text(dedent(text))
+    with pytest.raises(WrongSettings) as caught:
+        load(file, environment)
+    return [problem._replace(source=Path(problem.source).name) for problem in caught.value.problems]
+
+
+def keys(found: list[Problem]) -> dict[str, int | None]:
+    """Return the line of each key that is wrong."""
+    return {problem.key: problem.line for problem in found}
+
+
+def test_everything_has_a_default_but_the_policies(tmp_path: Path) -> None:
+    file = tmp_path / "bowerbird.toml"
+    file.write_text(POLICY)
+    assert load(file, {}) == Config(policies={"front": PolicyConfig()})
+
+
+def test_a_full_file(tmp_path: Path) -> None:
+    file = tmp_path / "bowerbird.toml"
+    file.write_text(
+        dedent(
+            """
+            brokers = "a:1, b:2"
+            reply_topics = ["answers"]
+            early_s = 60
+            [limits]
+            max_actions = 20
+            [policies.front]
+            kind = "vw"
+            arguments = "--cb_explore_adf"
+            window_s = 5
+            activate_on = "views"
+            [policies.front.reward]
+            clip = [0, 10.5]
+            close_on = ["purchases"]
+            streams.clicks = { weight = 1, aggregate = "max" }
+            [policies.front.reward.streams.purchases]
+            value = true
+            """
+        )
+    )
+    config = load(file, {})
+    assert config.limits.max_actions == 20
+    assert config.early_s == 60.0
+    assert config.policies["front"] == PolicyConfig(
+        kind="vw",
+        arguments="--cb_explore_adf",
+        window_s=5.0,
+        activate_on="views",
+        reward=Reward(
+            clip=(0.0, 10.5),
+            close_on=("purchases",),
+            streams={
+                "clicks": StreamReward(weight=1.0, aggregate="max"),
+                "purchases": StreamReward(value=True),
+            },
+        ),
+    )
+    assert config.streams == ("clicks", "purchases", "views")
+
+
+def test_all_errors_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        """\
+        sharts = 3
+        shards = "x"
+        retention_s = 100000
+        early_s = 2024-01-01
+        reply_topics = ["*"]
+        close_grace_ms = 1.5
+        [policies.front]
+        window_s = 60000
+        partition = 4
+        [policies.front.reward]
+        clip = [1.0, 0.0]
+        close_on = ["Purchases"]
+        [policies.front.reward.streams.clicks]
+        weight = 1.0
+        aggregate = "mux"
+        value = true
+        [policies.Bad_Name.reward]
+        clip = [1.0]
+        """,
+        BOWERBIRD_JOIN_TICK_MS="often",
+        BOWERBIRD_POLICIES__FRONT__WINDO_S="3",
+    )
+    assert [(problem.source, problem.line, problem.key) for problem in found] == [
+        ("bowerbird.toml", 1, "sharts"),
+        ("bowerbird.toml", 2, "shards"),
+        ("bowerbird.toml", 3, "retention_s"),
+        ("bowerbird.toml", 4, "early_s"),
+        ("bowerbird.toml", 5, "reply_topics"),
+        ("bowerbird.toml", 6, "close_grace_ms"),
+        ("bowerbird.toml", 9, "policies.front.partition"),
+        ("bowerbird.toml", 11, "policies.front.reward.clip"),
+        ("bowerbird.toml", 12, "policies.front.reward.close_on"),
+        ("bowerbird.toml", 13, "policies.front.reward.streams.clicks"),
+        ("bowerbird.toml", 15, "policies.front.reward.streams.clicks.aggregate"),
+        ("bowerbird.toml", 17, "policies.Bad_Name"),
+        ("bowerbird.toml", 18, "policies.Bad_Name.reward.clip"),
+        ("bowerbird.toml", None, "closed_ttl_s"),
+        ("BOWERBIRD_JOIN_TICK_MS", None, "join_tick_ms"),
+        ("BOWERBIRD_POLICIES__FRONT__WINDO_S", None, ""),
+    ]
+    shown = {problem.key: str(problem) for problem in found}
+    assert shown["shards"] == 'bowerbird.toml, line 2: shards: found "x", expected a whole number from 1 to 1024'
+    assert "did you mean shards?" in shown["sharts"]
+    assert "did you mean BOWERBIRD_POLICIES__FRONT__WINDOW_S?" in shown[""]
+
+
+CONTRADICTIONS = {
+    "closed_ttl_s": ("closed_ttl_s = 1000", POLICY + "window_s = 501"),
+    "retention_s": ("retention_s = 86500", POLICY + "window_s = 101"),
+    "early_s": ("early_s = 43201", POLICY),
+    "brokers": ('brokers = "localhost"', POLICY),
+    "redis_url": ('redis_url = "localhost:6379"', POLICY),
+    "prefix": ('prefix = "a{b}"', POLICY),
+    "reply_topics": ('reply_topics = ["re[p-w]*"]', POLICY),
+    "metrics_port": ("metrics_port = 65534", POLICY),
+    "limits.max_request_bytes": ("limits.max_request_bytes = 2000000", POLICY),
+    "limits.max_event_id_bytes": ("limits.max_event_id_bytes = 129", POLICY),
+    "limits.max_actions": ("limits.max_actions = 0", POLICY),
+    "policies": ("shards = 1", ""),
+    "policies.front.kind": ("", '[policies.front]\nkind = "wv"'),
+    "policies.front.partition": ("rewards_partitions = 2", POLICY + "partition = 2"),
+    "policies.front.activate_on": ("", POLICY + 'activate_on = "rewards"'),
+    "policies.front.reward.close_on": ("", POLICY + 'reward.close_on = ["a", "a"]'),
+    "policies.front.reward.streams.ticks": ("", POLICY + "reward.streams.ticks.weight = 1"),
+    "policies.front.reward.streams.a.b": ("", POLICY + 'reward.streams."a.b".weight = 1'),
+    "policies.front.salt": ("", POLICY + 'salt = "same"\n[policies.back]\nsalt = "same"'),
+    "policies.back.salt": ("", POLICY + '[policies.back]\nsalt = "front"'),
+}
+
+
+@pytest.mark.parametrize("key", CONTRADICTIONS)
+def test_a_contradiction_names_its_key(key: str, tmp_path: Path) -> None:
+    head, tail = CONTRADICTIONS[key]
+    (found,) = problems(tmp_path, f"{head}\n{tail}\n")
+    expected = "policies.back.salt" if key == "policies.front.salt" else key
+    assert found.key == expected
+
+
+def test_a_wrong_value_makes_no_contradiction_with_others(tmp_path: Path) -> None:
+    found = problems(tmp_path, 'closed_ttl_s = "a day"\n[policies.front]\nwindow_s = 80000\n')
+    assert keys(found) == {"closed_ttl_s": 1}
+
+
+def test_numbers_are_not_texts_nor_bools_nor_infinite(tmp_path: Path) -> None:
+    text = 'shards = true\npartitions = "3"\nearly_s = inf\nretention_s = nan\nprefix = 3\n' + POLICY
+    assert keys(problems(tmp_path, text)) == {
+        "shards": 1,
+        "partitions": 2,
+        "early_s": 3,
+        "retention_s": 4,
+        "prefix": 5,
+    }
+
+
+def test_syntax_names_the_line(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, "shards = 1\npartitions = = 3\n")
+    assert (found.line, found.expected) == (2, "TOML")
+
+
+def test_bytes_that_are_no_utf8_and_a_missing_file(tmp_path: Path) -> None:
+    (tmp_path / "latin.toml").write_bytes(b'prefix = "\xe9"')
+    for name in ("latin.toml", "missing.toml"):
+        with pytest.raises(WrongSettings, match=name):
+            load(tmp_path / name, {})
+
+
+def test_the_environment_overrides(tmp_path: Path) -> None:
+    file = tmp_path / "bowerbird.toml"
+    file.write_text("shards = 2\n[policies.front-page]\nwindow_s = 5\n[policies.a--b]\nsalt = 'x'\n")
+    config = load(
+        file,
+        {
+            "BOWERBIRD_SHARDS": "3",
+            "BOWERBIRD_PREFIX": "007",
+            "BOWERBIRD_REPLY_TOPICS": '["a.*", "b"]',
+            "BOWERBIRD_POLICIES__FRONT_PAGE__WINDOW_S": "7.5",
+            "BOWERBIRD_POLICIES__FRONT_PAGE__REWARD__STREAMS": '{"clicks": {"weight": 1}}',
+            "BOWERBIRD_POLICIES__FRONT_PAGE__REWARD__STREAMS__CLICKS__AGGREGATE": "max",
+            "BOWERBIRD_POLICIES__A__B__WINDOW_S": "8",
+            "BOWERBIRD_POLICIES__A__B__SALT": "",
+            "BOWERBIRD_POLICIES__NEW": '{kind = "uniform"}',
+            "BOWERBIRD_POLICIES__NEW__WINDOW_S": "9",
+            "BOWERBIRD_CACHE": "/somewhere",
+            "BOWERBIRD_SERVICE_HOST": "10.0.0.1",
+            "BOWERBIRD_PORT_8080_TCP_ADDR": "10.0.0.1",
+            "PATH": "/bin",
+        },
+    )
+    assert (config.shards, config.prefix, config.reply_topics) == (3, "007", ("a.*", "b"))
+    assert config.policies == {
+        "front-page": PolicyConfig(
+            window_s=7.5, reward=Reward(streams={"clicks": StreamReward(weight=1.0, aggregate="max")})
+        ),
+        "a--b": PolicyConfig(window_s=8.0),
+        "new": PolicyConfig(window_s=9.0),
+    }
+
+
+def test_an_error_in_the_environment_names_its_variable(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        "[policies.front]\nwindow_s = 5\n",
+        BOWERBIRD_POLICIES__FRONT__WINDOW_S="-1",
+        BOWERBIRD_SHARDS="1\nprefix = 2",
+        BOWERBIRD_PARTITIONS="[1]",
+        BOWERBIRD_POLICIES__FRONT__REWARD="{clip = [2, 1]}",
+        BOWERBIRD_SHRADS="1",
+    )
+    assert {(problem.source, problem.key) for problem in found} == {
+        ("BOWERBIRD_POLICIES__FRONT__WINDOW_S", "policies.front.window_s"),
+        ("BOWERBIRD_SHARDS", "shards"),
+        ("BOWERBIRD_PARTITIONS", "partitions"),
+        ("BOWERBIRD_POLICIES__FRONT__REWARD", "policies.front.reward.clip"),
+        ("BOWERBIRD_SHRADS", ""),
+    }
+
+
+def test_the_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bowerbird.toml").write_text("shards = 2" + POLICY)
+    (tmp_path / "other.toml").write_text("shards = 3" + POLICY)
+    (tmp_path / "third.toml").write_text("shards = 4" + POLICY)
+    named = {"BOWERBIRD_CONFIG": "other.toml"}
+    assert load(None, {}).shards == 2
+    assert load(None, named).shards == 3
+    assert load(Path("third.toml"), named).shards == 4
+    (tmp_path / "bowerbird.toml").unlink()
+    assert load(None, {"BOWERBIRD_POLICIES__FRONT__KIND": "uniform"}).shards == 1
+
+
+SECRET = "s3cret"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'redis_url = "redis://u:{SECRET}@host:99999999/0"',
+        f'redis_url = "redis//u:{SECRET}@host"',
+        f'redis_url = ["redis://u:{SECRET}@host"]',
+        f'redis_url = {{ a = "redis://u:{SECRET}@host" }}',
+        f'redis_ulr = "redis://u:{SECRET}@host"',
+        f'redis_url = "redis://u:{SECRET}/@host',
+        f'redis_url = "redis://u:{SECRET}@host{"x" * 5000}"',
+    ],
+)
+def test_a_password_is_never_shown(text: str, tmp_path: Path) -> None:
+    assert SECRET not in "".join(map(str, problems(tmp_path, text + POLICY)))
+    value = text.partition(" = ")[2].strip('"')
+    for variable_name in ("BOWERBIRD_REDIS_URL", "BOWERBIRD_REDIS_ULR"):
+        found = problems(tmp_path, "", **{variable_name: value})
+        assert SECRET not in "".join(map(str, found))
+
+
+def test_a_password_is_in_no_repr() -> None:
+    assert SECRET not in repr(Config(redis_url=f"redis://u:{SECRET}@host"))
+    assert without_password("redis://a:b@c@host/0") == "redis://***@host/0"
+
+
+@given(
+    st.sampled_from(["window_s", "kind", "reward"]),
+    st.from_regex(r"[a-z0-9-]{1,20}", fullmatch=True),
+)
+def test_law_every_name_is_reached_by_its_variable(setting: str, name: str) -> None:
+    path = ("policies", name, setting)
+    rest = variable(path).removeprefix("BOWERBIRD_")
+    tree: dict[str, object] = {"policies": {name: {}}}
+    assert path in list(paths(Config, rest, tree))
+
+
+@given(st.text(max_size=30))
+def test_law_no_file_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.toml"
+    file.write_text(text)
+    with pytest.raises(WrongSettings):
+        load(file, {})
+
+
+TREES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.floats(), st.text(max_size=4)).map(
+        lambda value: "" if value is None else value
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                [
+                    "shards",
+                    "policies",
+                    "front",
+                    "reward",
+                    "streams",
+                    "clip",
+                    "close_on",
+                    "weight",
+                    "clicks",
+                    "limits",
+                    "window_s",
+                    "value",
+                    "x",
+                ]
+            ),
+            inner,
+            max_size=5,
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(list(known_keys(Config))), TREES, max_size=6))
+def test_law_whatever_stands_there_is_settings_or_problems(
+    tmp_path_factory: pytest.TempPathFactory, tree: dict[str, object]
+) -> None:
+    import tomli_w
+
+    file = tmp_path_factory.getbasetemp() / "tree.toml"
+    file.write_text(tomli_w.dumps(tree))
+    try:
+        config = load(file, {})
+    except WrongSettings as wrong:
+        complete = [bool(problem.expected and problem.found) for problem in wrong.problems]
+    else:
+        complete = [bool(config.policies)]
+    assert complete
+    assert all(complete)
+
+
+def test_every_setting_has_a_meaning() -> None:
+    def walk(record: type) -> None:
+        assert set(fields(record)) <= set(meanings(record)), record
+        for name, annotation in fields(record).items():
+            assert meanings(record)[name]
+            if is_table(annotation):
+                bare, _, _ = unwrapped(annotation)
+                below = inside(annotation, "any") if bare is not type(bare) and not known_keys(annotation) else bare
+                walk(unwrapped(below)[0])
+
+    walk(Config)
+
+
+def test_the_page_is_up_to_date() -> None:
+    written = (ROOT / "docs" / "settings.md").read_text()
+    assert written == page(), "run: python -m bowerbird.settings_page > docs/settings.md"
+
+
+def test_the_example_on_the_page_is_valid(tmp_path: Path) -> None:
+    example = page().split("```toml\n")[1].split("```")[0]
+    (tmp_path / "bowerbird.toml").write_text(example)
+    assert load(tmp_path / "bowerbird.toml", {}).streams == ("clicks", "purchases")

@@ -1,0 +1,77 @@
+"""Servers, names and settings that all tests share. A server starts only when a test asks for it."""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+
+REAL = Path(__file__).with_name("real")
+
+hypothesis.settings.register_profile("check", max_examples=40, deadline=None, derandomize=True, stateful_step_count=30)
+hypothesis.settings.register_profile("ci", max_examples=150, deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "check"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies under tests/real, where every test has a real server."""
+    for item in items:
+        if item.path.is_relative_to(REAL):
+            item.add_marker(pytest.mark.real)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[EmbeddedKafka]:
+    """Give the broker of this session, which no test stops. Sessions of 2 s are allowed."""
+    with EmbeddedKafka(min_session_timeout_ms=1_000) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[EmbeddedRedis]:
+    """Give the Redis of this session, in cluster mode: a script that touches two tags fails."""
+    with EmbeddedRedis(cluster=True, unix_socket=True) as server:
+        yield server
+
+
+@pytest.fixture
+def prefix() -> str:
+    """Give a prefix of topics, groups and keys that no other test has."""
+    return f"t-{secrets.token_hex(4)}-"
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[Callable[..., EmbeddedKafka]]:
+    """Give a maker of brokers of the test's own, started, to kill and restart; all stop with the test.
+
+    It takes the arguments of `EmbeddedKafka`.
+    """
+    with ExitStack() as stack:
+
+        def make(*arguments: Path, **options: object) -> EmbeddedKafka:
+            server = EmbeddedKafka(*arguments, **{"min_session_timeout_ms": 1_000, **options})  # type: ignore[arg-type]
+            stack.callback(server.stop)
+            return server.start()
+
+        yield make
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Callable[..., EmbeddedRedis]]:
+    """Give a maker of Redis servers of the test's own, started, to kill and restart; all stop with the test.
+
+    It takes the arguments of `EmbeddedRedis`; cluster mode is on unless they say otherwise.
+    """
+    with ExitStack() as stack:
+
+        def make(*arguments: Path, **options: object) -> EmbeddedRedis:
+            server = EmbeddedRedis(*arguments, **{"cluster": True, **options})  # type: ignore[arg-type]
+            stack.callback(server.stop)
+            return server.start()
+
+        yield make

@@ -1,0 +1,382 @@
+"""A world for learners, made by hand: a log of rewards, `versions`, a store, workers that stop at every step.
+
+Nothing here waits for anything: a worker's coroutine is sent on step by step, so that any two of them interleave
+and one may die between any two steps.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+from policies.errors import BadInput
+from policies.features import Action, Features
+from policies.policy import digest
+from rewards.learner import Learner, Position, Unacknowledged, highest_seqs, outcomes_in
+from rewards.records import PolicyVersion
+from stream.publish import PolicyIdentity, PolicyStore, Publisher, Saved, SaveResult, Seen
+
+POISON = -999.0
+"""A reward that the ledger refuses."""
+NAMES = ("left", "right")
+IDENTITY = PolicyIdentity("ledger", "", "salt")
+
+Result = TypeVar("Result")
+
+
+class Ledger:
+    """A policy that writes down what it learned; each load begins a new page, as a workspace with unsaved state."""
+
+    kind, arguments = "ledger", ""
+
+    def __init__(self, kind: str = "ledger", arguments: str = "", model: bytes | None = None) -> None:
+        self.pages: list[list[str]] = json.loads(model) if model is not None else []
+        self.pages.append([])
+
+    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+        return [1.0]
+
+    def learn(
+        self, context: Features, actions: Sequence[Action], chosen: int, propensity: float, reward: float
+    ) -> None:
+        if reward == POISON:
+            raise BadInput("poison", "reward", str(reward), "another")
+        self.pages[-1].append(actions[chosen].id)
+
+    def dump(self) -> bytes:
+        return json.dumps(self.pages if self.pages[-1] else self.pages[:-1]).encode()
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Told:
+    """An outcome as the log has it."""
+
+    policy: str
+    shard: int
+    seq: int
+    learn: bool
+    reward: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.policy}-{self.shard}-{self.seq}"
+
+    def wire(self) -> dict[str, Any]:
+        decision = {"context": {}, "actions": [{"id": self.name}], "chosen": self.name, "propensity": 0.5}
+        return {
+            "v": 1,
+            "event_id": self.name,
+            "policy": self.policy,
+            "shard": self.shard,
+            "seq": self.seq,
+            "revision": 0,
+            "reward": self.reward,
+            "learn": self.learn,
+            "why": "window",
+            "closed_ms": 0,
+            "feedback": [],
+            "decision": decision,
+        }
+
+
+@dataclass
+class RewardsLog:
+    """One partition of `rewards`: messages by offset, with holes."""
+
+    messages: dict[int, list[Told]] = field(default_factory=dict)
+    end: int = 0
+    seqs: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def append(self, outcomes: list[Told], hole: int = 0) -> None:
+        self.end += hole
+        self.messages[self.end] = outcomes
+        self.end += 1
+
+    def new(self, policy: str, shard: int, learn: bool, reward: float = 1.0) -> Told:
+        seq = self.seqs.get((policy, shard), 0) + 1
+        self.seqs[policy, shard] = seq
+        return Told(policy, shard, seq, learn, reward)
+
+    def value(self, offset: int) -> bytes:
+        return json.dumps([outcome.wire() for outcome in self.messages[offset]]).encode()
+
+    def ledger(self, policy: str, cuts: Sequence[int]) -> tuple[list[list[str]], dict[int, int]]:
+        """Return what a ledger of a policy must hold after these cuts, computed from the log alone, and the seqs."""
+        seqs: dict[int, int] = {}
+        pages: list[list[str]] = []
+        begin = 0
+        for cut in cuts:
+            page: list[str] = []
+            for offset in sorted(self.messages):
+                if begin <= offset < cut:
+                    for outcome in self.messages[offset]:
+                        if outcome.policy != policy or outcome.seq <= seqs.get(outcome.shard, 0):
+                            continue
+                        assert outcome.seq == seqs.get(outcome.shard, 0) + 1
+                        seqs[outcome.shard] = outcome.seq
+                        if outcome.learn and outcome.reward != POISON:
+                            page.append(outcome.name)
+            pages.append(page)
+            begin = cut
+        return pages, seqs
+
+
+@dataclass
+class MemoryPolicyStore:
+    """See `stream.publish.PolicyStore`."""
+
+    saved: dict[str, Saved] = field(default_factory=dict)
+
+    async def read(self, name: str, *, model: bool = True) -> Saved | None:
+        found = self.saved.get(name)
+        return found if found is None or model else found._replace(model=None)
+
+    async def save(self, name: str, expected: Position | None, saved: Saved) -> bool:
+        before = self.saved.get(name)
+        if (before.position if before is not None else None) != expected:
+            return False
+        if saved.record is None and before is not None:
+            saved = saved._replace(record=before.record, model=before.model)
+        self.saved[name] = saved
+        return True
+
+
+class AwayError(Exception):
+    """A server does not answer; whether it has done what it was asked for is not known."""
+
+
+class _Pause:
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+class SteppedStore:
+    """A store whose every call stops before and after it is done."""
+
+    def __init__(self, inner: PolicyStore, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        self.inner, self.run = inner, run
+
+    async def read(self, name: str, *, model: bool = True) -> Saved | None:
+        await _Pause()
+        found: Saved | None = self.run(self.inner.read(name, model=model))
+        await _Pause()
+        return found
+
+    async def save(self, name: str, expected: Position | None, saved: Saved) -> bool:
+        await _Pause()
+        done: bool = self.run(self.inner.save(name, expected, saved))
+        await _Pause()
+        return done
+
+
+class SteppedVersions:
+    """`versions` as one worker sees it: the records are everybody's, how far it has read is its own."""
+
+    def __init__(self, records: list[tuple[str, bytes]]) -> None:
+        self.records = records
+        self.position = 0
+        self._start: int | None = None
+        self._seen: dict[str, Seen] = {}
+
+    async def append(self, policy: str, record: bytes) -> None:
+        await _Pause()
+        self.records.append((policy, record))
+        await _Pause()
+
+    async def read(self, start: int) -> None:
+        await _Pause()
+        if self._start is None or start < self._start:
+            self._start = self.position = start
+            self._seen = {}
+        for policy, record in self.records[self.position :]:
+            number = msgspec.json.decode(record, type=PolicyVersion).number
+            self._seen.setdefault(policy, Seen()).add(number, record)
+        self.position = len(self.records)
+        await _Pause()
+
+    def seen(self, policy: str) -> Seen:
+        return self._seen.get(policy, Seen())
+
+
+@dataclass
+class _Learned:
+    learner: Learner
+    publisher: Publisher
+
+
+class Worker:
+    """A learner's process: it reads on from where it began, and does one thing at a time.
+
+    ``doing``: what it does now; it may be sent on, fail, or die with the worker.
+    """
+
+    def __init__(self, world: "World", start: int) -> None:
+        self.world = world
+        self.next_offset = start
+        self.versions = SteppedVersions(world.versions)
+        self.policies: dict[str, _Learned] = {}
+        self.unacknowledged: Unacknowledged[int] = Unacknowledged()
+        self.acknowledged = start
+        self.doing: Coroutine[Any, Any, Any] | None = None
+        self.results: list[SaveResult] = []
+
+    def begin(self, work: Coroutine[Any, Any, Any]) -> None:
+        assert self.doing is None
+        self.doing = work
+
+    def step(self) -> None:
+        """Send on what it does to its next stop."""
+        if self.doing is not None:
+            try:
+                self.doing.send(None)
+            except StopIteration:
+                self.doing = None
+            except BaseException:
+                self.doing = None
+                raise
+
+    def finish(self) -> None:
+        while self.doing is not None:
+            self.step()
+
+    def fail(self) -> None:
+        """Let the call that it waits for fail."""
+        if self.doing is not None:
+            try:
+                self.doing.throw(AwayError())
+            except (AwayError, StopIteration):
+                pass
+            else:
+                raise AssertionError("a failed call was taken for granted")
+            self.doing = None
+
+    async def take(self) -> None:
+        """Take the next message, if there is one."""
+        log = self.world.log
+        offsets = [offset for offset in log.messages if offset >= self.next_offset]
+        if not offsets:
+            return
+        offset = min(offsets)
+        outcomes, unreadable = outcomes_in(log.value(offset))
+        assert not unreadable
+        seqs = {}
+        for name in sorted({outcome.policy for outcome in outcomes}):
+            own = [outcome for outcome in outcomes if outcome.policy == name]
+            (await self._learned(name)).learner.take(offset, own)
+            seqs[name] = highest_seqs(own)
+        self.unacknowledged.add(offset, offset, seqs)
+        self.next_offset = offset + 1
+
+    async def save(self, name: str, *, move: bool = True) -> None:
+        """Save what was learned of a policy."""
+        learned = await self._learned(name)
+        self.results.append(await learned.publisher.save(learned.learner, 0, move=move))
+
+    async def _learned(self, name: str) -> _Learned:
+        if name not in self.policies:
+            publisher = Publisher(name, IDENTITY, self.world.stepped, self.versions)
+            saved = await publisher.load()
+            position, model = (saved.position, saved.model) if saved is not None else (None, None)
+            learner = Learner(name, "ledger", "", position, model, make_policy=Ledger)
+            self.policies[name] = _Learned(learner, publisher)
+        return self.policies[name]
+
+    def acknowledge(self) -> None:
+        """Note what may be acknowledged; it is told to the broker later, if at all."""
+        saved = {name: learned.learner.saved for name, learned in self.policies.items()}
+        for offset in self.unacknowledged.covered(saved):
+            self.acknowledged = offset + 1
+
+    def die(self) -> None:
+        if self.doing is not None:
+            self.doing.close()
+            self.doing = None
+
+
+class World:
+    """The logs, the store, the group's acknowledged offset, and two workers, of which one owns the partition."""
+
+    def __init__(self, store: PolicyStore, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        self.log = RewardsLog()
+        self.versions: list[tuple[str, bytes]] = []
+        self.store, self.run = store, run
+        self.stepped = SteppedStore(store, run)
+        self.committed = 0
+        self._checked: object = None
+        self.owner = 0
+        self.workers = [Worker(self, 0), Worker(self, 0)]
+
+    def restart(self, number: int) -> None:
+        """Kill a worker and start it again."""
+        self.workers[number].die()
+        self.workers[number] = Worker(self, self.committed)
+
+    def commit(self, number: int) -> None:
+        """Tell the broker what a worker has acknowledged; it hears only the owner."""
+        if number == self.owner:
+            self.committed = max(self.committed, self.workers[number].acknowledged)
+
+    def saved(self, name: str) -> Saved | None:
+        found: Saved | None = self.run(self.store.read(name))
+        return found
+
+    def check(self) -> None:
+        """Assert the laws of learning in what is saved now."""
+        state = ([self.saved(name) for name in NAMES], len(self.versions), self.committed)
+        if state != self._checked:
+            self._checked = state
+            self._check()
+
+    def _check(self) -> None:
+        for name in NAMES:
+            records: dict[int, bytes] = {}
+            for policy, record in self.versions:
+                if policy == name:
+                    number = msgspec.json.decode(record, type=PolicyVersion).number
+                    assert records.setdefault(number, record) == record, f"two records of version {number}"
+            saved = self.saved(name)
+            if saved is None:
+                assert not records
+                covered = Position(0, "")
+            else:
+                covered = saved.position
+                self._check_policy(name, saved, records)
+            for offset, outcomes in self.log.messages.items():
+                if offset < self.committed:
+                    own = [outcome for outcome in outcomes if outcome.policy == name]
+                    assert all(outcome.seq <= covered.last_seqs.get(outcome.shard, 0) for outcome in own), (
+                        f"{name}: offset {offset} is acknowledged and nowhere saved"
+                    )
+
+    def _check_policy(self, name: str, saved: Saved, records: dict[int, bytes]) -> None:
+        number = saved.position.number
+        assert set(records) | {number} == set(range(1, number + 1)) | {number}, "versions has a hole"
+        assert not records or max(records) <= number
+        if saved.record is not None:
+            assert records.setdefault(number, saved.record) == saved.record
+        versions = [msgspec.json.decode(records[n], type=PolicyVersion) for n in sorted(records)]
+        for count, version in enumerate(versions, 1):
+            pages, seqs = self.log.ledger(name, [told.cut for told in versions[:count]])
+            assert version.digest == digest(json.dumps(pages).encode()), f"version {version.version} is no replay"
+            assert version.last_seqs == {str(shard): seq for shard, seq in seqs.items()}
+            assert version.examples == sum(map(len, pages))
+        if saved.model is not None:
+            assert json.loads(saved.model) == pages
+        _, seqs = self.log.ledger(name, [*(version.cut for version in versions), saved.position.cut])
+        assert dict(saved.position.last_seqs) == seqs
+
+
+def run_now(work: Awaitable[Result]) -> Result:
+    """Return what a coroutine that waits for nothing returns."""
+    try:
+        cast_work: Any = work
+        cast_work.send(None)
+    except StopIteration as done:
+        result: Result = done.value
+        return result
+    raise AssertionError("it waits")

@@ -1,0 +1,113 @@
+"""Law 6: logged propensities are right. The draws' frequencies match the pmf, and two policies draw independently."""
+
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chi2_contingency, chisquare
+
+from policies.draw import choose, draw, normalise
+from policies.errors import StateRefused
+
+DRAWS = 100_000
+PMFS = {
+    "even": [0.25, 0.25, 0.25, 0.25],
+    "epsilon greedy": [0.0125, 0.0125, 0.9625, 0.0125],
+    "rare": [0.001, 0.0, 0.01, 0.989],
+    "many": normalise([1.0 / (1 + index) for index in range(50)]),
+    "pair": [1 / 3, 2 / 3],
+}
+
+
+def sequential() -> Iterator[str]:
+    return (f"visit-{number}" for number in range(DRAWS))
+
+
+def at_random() -> Iterator[str]:
+    source = random.Random(6)
+    return (f"{source.getrandbits(128):032x}" for _ in range(DRAWS))
+
+
+@pytest.mark.parametrize("pmf", PMFS.values(), ids=PMFS.keys())
+@pytest.mark.parametrize("ids", [sequential, at_random])
+def test_law_6_the_frequencies_of_the_draws_match_the_pmf(ids, pmf: list[float]) -> None:
+    seen = Counter(choose("front", event_id, pmf) for event_id in ids())
+    possible = [index for index, probability in enumerate(pmf) if probability > 0.0]
+    assert set(seen) <= set(possible)
+    expected = [DRAWS * pmf[index] for index in possible]
+    assert chisquare([seen[index] for index in possible], expected).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("salts", [("front", "search"), ("front", "front2"), ("x" * 65, "x" * 66), ("front", "")])
+def test_law_6_the_draws_of_two_salts_are_independent(salts: tuple[str, str]) -> None:
+    pmf = [0.5, 0.3, 0.2]
+    table = [[0] * 3 for _ in range(3)]
+    for event_id in list(sequential())[:30_000]:
+        table[choose(salts[0], event_id, pmf)][choose(salts[1], event_id, pmf)] += 1
+    assert chi2_contingency(table).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("pmf", [[0.5, 0.3, 0.2], [0.05, 0.8, 0.15], [0.4, 0.1, 0.25, 0.25]])
+def test_law_6_rankings_follow_plackett_and_luce(pmf: list[float]) -> None:
+    draws = 30_000
+    seen = Counter(tuple(draw("front", f"visit-{number}", pmf).ranking) for number in range(draws))
+    orders = list(permutations(range(len(pmf))))
+    expected = []
+    for order in orders:
+        probability, left = 1.0, 1.0
+        for index in order:
+            probability *= pmf[index] / left
+            left -= pmf[index]
+        expected.append(draws * probability / math.fsum(pmf))
+    scale = draws / math.fsum(expected)
+    assert chisquare([seen[order] for order in orders], [scale * count for count in expected]).pvalue > 1e-4
+
+
+pmfs = st.lists(st.floats(0, 1), min_size=1, max_size=60).filter(lambda pmf: sum(pmf) > 0).map(normalise)
+
+
+@given(st.text(max_size=80), st.text(max_size=40), pmfs)
+def test_a_draw_is_a_function_of_salt_event_id_and_pmf(salt: str, event_id: str, pmf: list[float]) -> None:
+    drawn = draw(salt, event_id, pmf)
+    assert drawn == draw(salt, event_id, pmf)
+    assert drawn.chosen == drawn.ranking[0] == choose(salt, event_id, pmf)
+    assert sorted(drawn.ranking) == list(range(len(pmf)))
+    assert pmf[drawn.chosen] > 0.0
+    possible = sum(probability > 0.0 for probability in pmf)
+    assert all(pmf[index] > 0.0 for index in drawn.ranking[:possible])
+
+
+def test_the_draw_is_the_documented_one() -> None:
+    # Computed by the words of the module's docstring alone; whoever changes this changes what a log means.
+    assert [draw("front", f"visit-{number}", [0.2, 0.5, 0.3]).ranking for number in range(6)] == [
+        [0, 2, 1],
+        [1, 2, 0],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 1, 0],
+        [2, 0, 1],
+    ]
+
+
+@given(st.lists(st.floats(-1, 2), min_size=1, max_size=60).filter(lambda pmf: any(value > 0 for value in pmf)))
+def test_what_is_drawn_from_is_clipped_and_sums_to_1(found: list[float]) -> None:
+    pmf = normalise(found)
+    assert len(pmf) == len(found)
+    assert all(0.0 <= probability <= 1.0 for probability in pmf)
+    assert math.isclose(math.fsum(pmf), 1.0, abs_tol=1e-12)
+    assert all((probability > 0.0) >= (told == 0.0) for probability, told in zip(found, pmf, strict=True) if told)
+
+
+@pytest.mark.parametrize("spoilt", [[math.nan, 1.0], [math.inf, 0.0], [0.0, 0.0], [-1.0], []])
+def test_spoilt_weights_are_not_drawn_from(spoilt: list[float]) -> None:
+    with pytest.raises(StateRefused, match="weights are spoilt"):
+        normalise(spoilt)
+
+
+def test_bounds_of_the_clip() -> None:
+    assert normalise([0.02, 0.98], clip=(0.1, 0.9)) == normalise([0.1, 0.9])

@@ -1,0 +1,569 @@
+"""Laws of the join's store, each naming the mechanism that it protects; they hold for every store.
+
+``StoreLaws`` runs here over the store in memory, and under ``tests/real`` over the script in Redis. All times are
+log times of the past: a store that asked a wall clock would close everything at once.
+"""
+
+import pytest
+
+from policies.errors import LossDetected, StateRefused
+from rewards.records import Place
+from rewards.store import (
+    DEAD_LETTERS,
+    Claim,
+    DecisionItem,
+    FeedbackItem,
+    Frozen,
+    Inputs,
+    JoinStore,
+    MemoryStore,
+    Step,
+    Stepped,
+    Unusable,
+)
+
+START_MS = 1_700_000_000_000
+WINDOW_MS = 500
+EARLY_MS = 200
+TTL_MS = 2_000
+DECISIONS, CLICKS, VIEWS = "t-decisions", "t-clicks", "t-views"
+INPUTS = tuple((topic, partition) for topic in (DECISIONS, CLICKS, VIEWS) for partition in range(3))
+
+
+def decided(
+    event_id: str,
+    at_ms: int,
+    offset: int = 0,
+    partition: int = 0,
+    *,
+    policy: str = "front",
+    fingerprint: str = "same",
+    window_ms: int = WINDOW_MS,
+    close_on: tuple[str, ...] = (),
+    body: bytes = b"{}",
+) -> DecisionItem:
+    """Return a decision whose times count from the start of these logs."""
+    time_ms = START_MS + at_ms
+    return DecisionItem(
+        Place(time_ms, DECISIONS, partition, offset, 0),
+        event_id,
+        policy,
+        fingerprint,
+        time_ms - EARLY_MS,
+        time_ms + window_ms,
+        time_ms + TTL_MS,
+        close_on,
+        body,
+    )
+
+
+def happened(
+    event_id: str,
+    at_ms: int,
+    offset: int = 0,
+    partition: int = 0,
+    *,
+    topic: str = CLICKS,
+    index: int = 0,
+    body: bytes = b"{}",
+) -> FeedbackItem:
+    """Return a feedback."""
+    time_ms = START_MS + at_ms
+    return FeedbackItem(Place(time_ms, topic, partition, offset, index), event_id, time_ms + EARLY_MS, body)
+
+
+class Reader:
+    """One worker that reads everything: it knows where it stands, and says so in every call."""
+
+    def __init__(self, store: JoinStore) -> None:
+        self.store = store
+        self.next: dict[tuple[str, int], int] = {}
+
+    async def apply(
+        self, *items: DecisionItem | FeedbackItem, close_limit: int = 500, feedback_limit: int = 1000
+    ) -> Stepped:
+        """Apply items that follow each other in their partitions."""
+        claims: dict[tuple[str, int], Claim] = {}
+        for item in items:
+            name = item.place.topic, item.place.partition
+            start = self.next.get(name, 0)
+            claims[name] = Claim(*name, start, max(start, item.place.offset + 1), None, name not in self.next)
+        for name, claim in claims.items():
+            self.next[name] = claim.end
+        return await self.store.step(0, "log", Step(list(claims.values()), items, None, close_limit, feedback_limit))
+
+    async def read_to(
+        self,
+        at_ms: int,
+        inputs: tuple[tuple[str, int], ...] = INPUTS,
+        close_limit: int = 500,
+        but: tuple[str, int] | None = None,
+    ) -> Stepped:
+        """Claim that all inputs (``but`` one) were read to a time, as an idle tick does."""
+        claims = []
+        for name in inputs:
+            if name != but:
+                start = self.next.setdefault(name, 0)
+                claims.append(Claim(*name, start, start, START_MS + at_ms, True))
+        told = Inputs(inputs, START_MS + at_ms)
+        return await self.store.step(0, "log", Step(claims, (), told, close_limit))
+
+    async def closed(self, policy: str = "front") -> list[Frozen]:
+        """Return what lies in the outbox of a policy."""
+        if policy not in await self.store.outboxes(0):
+            return []
+        return [entry for entry in await self.store.head(0, policy, 1000) if isinstance(entry, Frozen)]
+
+    async def unused(self) -> list[tuple[str, int, str]]:
+        """Return event id, time and reason of the feedback that no window took."""
+        if DEAD_LETTERS not in await self.store.outboxes(0):
+            return []
+        letters = await self.store.head(0, DEAD_LETTERS, 1000)
+        return [
+            (letter.event_id, letter.place.time_ms - START_MS, letter.reason)
+            for letter in letters
+            if isinstance(letter, Unusable)
+        ]
+
+
+def times(frozen: Frozen) -> list[int]:
+    """Return when the feedback of a frozen window happened."""
+    return [kept.place.time_ms - START_MS for kept in frozen.feedback]
+
+
+class StoreLaws:
+    """What holds for every store; who inherits gives the fixture ``store``."""
+
+    @pytest.fixture
+    def reader(self, store: JoinStore) -> Reader:
+        return Reader(store)
+
+    # Offsets go with the state.
+
+    async def test_offsets_what_was_applied_is_skipped_even_when_its_event_id_is_forgotten(
+        self, reader: Reader
+    ) -> None:
+        await reader.apply(decided("a", 0))
+        await reader.read_to(TTL_MS + 1)
+        await reader.read_to(9 * TTL_MS)
+        zombie = Step([Claim(DECISIONS, 0, 0, 1)], [decided("a", 0)])
+        assert (await reader.store.step(0, "log", zombie)).repeats == 1
+        await reader.read_to(10 * TTL_MS)
+        assert [frozen.seq for frozen in await reader.closed()] == [1]
+
+    async def test_offsets_a_state_that_lies_behind_the_worker_is_refused_and_nothing_is_applied(
+        self, reader: Reader
+    ) -> None:
+        await reader.apply(decided("a", 0, offset=0))
+        ahead = Step([Claim(CLICKS, 0, 0, 1, None, True), Claim(DECISIONS, 0, 5, 6)], [decided("b", 0, offset=5)])
+        with pytest.raises(LossDetected, match="t-decisions partition 0"):
+            await reader.store.step(0, "log", ahead)
+        assert await reader.store.pending(0) == {"front": 1}
+        with pytest.raises(LossDetected):
+            await reader.store.step(0, "log", Step([Claim(CLICKS, 0, 1, 1)]))
+        await reader.apply(decided("b", 0, offset=1))
+        assert await reader.store.pending(0) == {"front": 2}
+
+    async def test_offsets_a_state_that_knows_nothing_takes_only_who_began_at_the_start(self, reader: Reader) -> None:
+        with pytest.raises(LossDetected):
+            await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 0, 1)], [decided("a", 0)]))
+        assert await reader.store.pending(0) == {}
+        await reader.apply(decided("a", 0))
+        assert await reader.store.pending(0) == {"front": 1}
+
+    async def test_offsets_a_fresh_worker_may_not_go_on_above_what_is_stored(self, reader: Reader) -> None:
+        await reader.apply(decided("a", 0))
+        with pytest.raises(LossDetected):
+            await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 4, 4, None, True)]))
+
+    async def test_offsets_never_go_back(self, reader: Reader) -> None:
+        await reader.apply(*(decided("a", 0, offset=offset) for offset in range(6)))
+        await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 0, 2)]))
+        await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 1, 1)]))
+        await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 6, 6)]))
+
+    async def test_offsets_with_gaps_are_no_loss(self, reader: Reader) -> None:
+        await reader.apply(decided("a", 0, offset=7))
+        await reader.apply(decided("b", 0, offset=12))
+        assert await reader.store.pending(0) == {"front": 2}
+
+    async def test_offsets_of_a_part_of_an_array_do_not_move(self, reader: Reader) -> None:
+        part = Step([Claim(CLICKS, 0, 0, 0, None, True)], [happened("a", 1, index=0)])
+        rest = Step([Claim(CLICKS, 0, 0, 1, None, True)], [happened("a", 1, index=1)])
+        await reader.apply(decided("a", 0))
+        for step in (part, part, rest, part, rest):
+            await reader.store.step(0, "log", step)
+        await reader.read_to(WINDOW_MS + 1)
+        assert times((await reader.closed())[0]) == [1, 1]
+        assert await reader.unused() == []
+
+    async def test_the_state_of_another_log_is_refused(self, reader: Reader) -> None:
+        await reader.apply(decided("a", 0))
+        with pytest.raises(StateRefused, match="another"):
+            await reader.store.step(0, "another", Step())
+        with pytest.raises(StateRefused, match="another"):
+            await reader.store.step(0, "another", Step([Claim(DECISIONS, 0, 1, 2)], [decided("b", 0, offset=1)]))
+        assert await reader.store.pending(0) == {"front": 1}
+
+    async def test_shards_are_apart(self, reader: Reader) -> None:
+        await reader.apply(decided("a", 0))
+        assert await reader.store.pending(1) == {}
+        with pytest.raises(LossDetected):
+            await reader.store.step(1, "log", Step([Claim(DECISIONS, 0, 1, 1)]))
+
+    # Read-to time.
+
+    async def test_read_to_a_window_closes_strictly_after_its_deadline(self, reader: Reader) -> None:
+        await reader.apply(decided("a", 0))
+        stepped = await reader.read_to(WINDOW_MS)
+        assert stepped.read_to_ms == START_MS + WINDOW_MS
+        assert stepped.closed == {}
+        assert (await reader.read_to(WINDOW_MS + 1)).closed == {"front": 1}
+
+    @pytest.mark.parametrize("but", INPUTS)
+    async def test_read_to_waits_for_every_partition_and_names_it(self, reader: Reader, but: tuple[str, int]) -> None:
+        await reader.apply(decided("a", 0))
+        stepped = await reader.read_to(10 * WINDOW_MS, but=but)
+        assert (stepped.read_to_ms, stepped.held_by, stepped.closed) == (0, f"{but[0]} {but[1]}", {})
+        assert (await reader.read_to(10 * WINDOW_MS)).closed == {"front": 1}
+
+    async def test_read_to_is_0_while_the_list_of_inputs_is_unknown(self, reader: Reader) -> None:
+        await reader.apply(decided("a", 0))
+        claims = [Claim(*name, int(name == (DECISIONS, 0)), 1, START_MS + 10 * WINDOW_MS, True) for name in INPUTS]
+        stepped = await reader.store.step(0, "log", Step(claims))
+        assert (stepped.read_to_ms, stepped.held_by, stepped.closed) == (0, "*", {})
+
+    async def test_read_to_does_not_pass_the_time_at_which_the_inputs_were_listed(self, reader: Reader) -> None:
+        await reader.read_to(100)
+        claims = [Claim(*name, 0, 0, START_MS + 900) for name in INPUTS]
+        stepped = await reader.store.step(0, "log", Step(claims))
+        assert (stepped.read_to_ms, stepped.held_by) == (START_MS + 100, "*")
+
+    async def test_read_to_waits_for_an_added_partition(self, reader: Reader) -> None:
+        await reader.read_to(100)
+        await reader.apply(decided("a", 0))
+        added = (CLICKS, 3)
+        stepped = await reader.read_to(10 * WINDOW_MS, (*INPUTS, added), but=added)
+        assert (stepped.held_by, stepped.closed) == ("t-clicks 3", {})
+        assert (await reader.read_to(10 * WINDOW_MS, (*INPUTS, added))).closed == {"front": 1}
+
+    async def test_read_to_list_shrinks_for_nobody(self, reader: Reader) -> None:
+        await reader.read_to(100, (*INPUTS, (CLICKS, 3)))
+        assert (await reader.read_to(900, INPUTS)).held_by == "t-clicks 3"
+
+    async def test_read_to_entries_never_go_back(self, reader: Reader) -> None:
+        await reader.read_to(900)
+        assert (await reader.read_to(100)).read_to_ms == START_MS + 900
+
+    async def test_read_to_nothing_is_claimed_by_a_call_without_a_time(self, reader: Reader) -> None:
+        await reader.read_to(100)
+        assert (await reader.apply(decided("a", 5000))).read_to_ms == START_MS + 100
+
+    async def test_read_to_an_older_record_is_counted_and_still_applied(self, reader: Reader) -> None:
+        await reader.read_to(100)
+        assert (await reader.apply(decided("a", 100))).behind_entry == 0
+        assert (await reader.apply(decided("b", 99, offset=1))).behind_entry == 1
+        assert await reader.store.pending(0) == {"front": 2}
+
+    # The order of closing.
+
+    async def test_order_of_closing_is_deadline_then_event_id_by_its_bytes(self, reader: Reader) -> None:
+        ids = ["é", "b", "a", "B", "a-b", "a b", "10", "9", "日", "a\x7f", "{a}"]
+        late = [decided(event_id, 0, offset) for offset, event_id in enumerate(ids)]
+        soon = decided("z", 0, len(ids), window_ms=100)
+        await reader.apply(*late, soon)
+        await reader.read_to(WINDOW_MS + 1)
+        closed = await reader.closed()
+        assert [frozen.event_id for frozen in closed] == ["z", *sorted(ids, key=str.encode)]
+        assert [frozen.seq for frozen in closed] == list(range(1, len(ids) + 2))
+
+    async def test_order_of_closing_is_not_the_order_of_reading(self, reader: Reader) -> None:
+        await reader.apply(decided("b", 30, 0), decided("a", 20, 1), decided("c", 10, 2))
+        await reader.read_to(2 * WINDOW_MS)
+        assert [frozen.event_id for frozen in await reader.closed()] == ["c", "a", "b"]
+
+    async def test_order_of_closing_holds_when_a_call_closes_only_some(self, reader: Reader) -> None:
+        ids = ["c", "a", "d", "b", "e"]
+        await reader.apply(*(decided(event_id, 0, offset) for offset, event_id in enumerate(ids)))
+        answers = [await reader.read_to(2 * WINDOW_MS, close_limit=2) for _ in range(3)]
+        assert [answer.closed for answer in answers] == [{"front": 2}, {"front": 2}, {"front": 1}]
+        assert [answer.more for answer in answers[:1]] == [True]
+        assert answers[2].more is False
+        assert [frozen.event_id for frozen in await reader.closed()] == sorted(ids)
+
+    async def test_while_windows_are_due_read_to_is_told_as_no_later_than_the_first(self, reader: Reader) -> None:
+        """Else a worker would apply a reused event id that meets its predecessor still pending."""
+        await reader.apply(*(decided(event_id, at, at) for at, event_id in enumerate("abc")))
+        stepped = await reader.read_to(TTL_MS, close_limit=1)
+        assert stepped.more
+        assert stepped.read_to_ms <= START_MS + 1 + WINDOW_MS
+        assert (await reader.store.step(0, "log", Step())).read_to_ms == START_MS + TTL_MS
+
+    async def test_each_policy_has_its_own_seq(self, reader: Reader) -> None:
+        await reader.apply(
+            decided("a", 0, 0), decided("b", 0, 1, policy="side"), decided("c", 0, 2), decided("d", 0, 3, policy="side")
+        )
+        assert await reader.store.pending(0) == {"front": 2, "side": 2}
+        await reader.read_to(2 * WINDOW_MS)
+        assert [(each.seq, each.event_id) for each in await reader.closed("front")] == [(1, "a"), (2, "c")]
+        assert [(each.seq, each.event_id) for each in await reader.closed("side")] == [(1, "b"), (2, "d")]
+        assert await reader.store.pending(0) == {}
+
+    # Of several decisions the first by place.
+
+    @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+    async def test_conflict_the_first_by_place_decides_and_the_first_that_differs_is_its_rival(
+        self, reader: Reader, order: tuple[int, ...]
+    ) -> None:
+        copies = [
+            decided("a", 10, partition=0, body=b"first", fingerprint="x", policy="front"),
+            decided("a", 20, partition=1, body=b"second", fingerprint="y", policy="side"),
+            decided("a", 30, partition=2, body=b"third", fingerprint="z", policy="front"),
+        ]
+        for number in order:
+            await reader.apply(copies[number])
+        assert await reader.store.pending(0) == {"front": 1}
+        await reader.read_to(2 * WINDOW_MS)
+        (frozen,) = await reader.closed()
+        assert (frozen.body, frozen.place, frozen.rival_ms) == (b"first", copies[0].place, START_MS + 20)
+        assert frozen.deadline_ms == copies[0].deadline_ms
+        assert await reader.closed("side") == []
+
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    async def test_conflict_a_copy_that_says_the_same_is_none(self, reader: Reader, order: tuple[int, ...]) -> None:
+        copies = [decided("a", 10, partition=0), decided("a", 20, partition=1)]
+        for number in order:
+            await reader.apply(copies[number])
+        await reader.read_to(2 * WINDOW_MS)
+        (frozen,) = await reader.closed()
+        assert (frozen.place, frozen.rival_ms) == (copies[0].place, None)
+
+    async def test_conflict_of_two_at_one_time_the_place_decides(self, reader: Reader) -> None:
+        await reader.apply(decided("a", 10, partition=1, body=b"second", fingerprint="y"))
+        await reader.apply(decided("a", 10, partition=0, body=b"first", fingerprint="x"))
+        await reader.read_to(2 * WINDOW_MS)
+        (frozen,) = await reader.closed()
+        assert (frozen.body, frozen.rival_ms) == (b"first", START_MS + 10)
+
+    async def test_a_decision_of_the_same_place_is_there_once(self, reader: Reader) -> None:
+        part = Step([Claim(DECISIONS, 0, 0, 0, None, True)], [decided("a", 0, fingerprint="x")])
+        for _ in range(3):
+            await reader.store.step(0, "log", part)
+        assert await reader.store.pending(0) == {"front": 1}
+        await reader.read_to(2 * WINDOW_MS)
+        (frozen,) = await reader.closed()
+        assert frozen.rival_ms is None
+
+    # Which feedback a window takes.
+
+    async def test_feedback_counts_from_opens_to_deadline_in_the_order_of_places(self, reader: Reader) -> None:
+        ats = [WINDOW_MS, WINDOW_MS + 1, -EARLY_MS, -EARLY_MS - 1, 3, 1, 2]
+        await reader.apply(*(happened("a", at, offset) for offset, at in enumerate(ats[:3])))
+        await reader.apply(decided("a", 0))
+        await reader.apply(*(happened("a", at, offset) for offset, at in enumerate(ats[3:], 3)))
+        await reader.apply(happened("a", 2, topic=VIEWS))
+        assert (await reader.read_to(2 * WINDOW_MS)).late == 1
+        (frozen,) = await reader.closed()
+        assert times(frozen) == [-EARLY_MS, 1, 2, 2, 3, WINDOW_MS]
+        assert [kept.place for kept in frozen.feedback] == sorted(kept.place for kept in frozen.feedback)
+        assert sorted(await reader.unused()) == [("a", -EARLY_MS - 1, "early"), ("a", WINDOW_MS + 1, "late")]
+
+    async def test_feedback_of_others_stays_with_them(self, reader: Reader) -> None:
+        ids = ["a", "a b", "a\x7f", "aa", "b"]
+        await reader.apply(*(happened(event_id, 1, offset) for offset, event_id in enumerate(ids)))
+        await reader.apply(*(decided(event_id, 0, offset) for offset, event_id in enumerate(ids)))
+        await reader.read_to(2 * WINDOW_MS)
+        assert [[kept.place.offset for kept in frozen.feedback] for frozen in await reader.closed()] == [
+            [ids.index(event_id)] for event_id in sorted(ids)
+        ]
+
+    async def test_waiting_feedback_becomes_a_dead_letter_once_its_decision_cannot_come(self, reader: Reader) -> None:
+        await reader.apply(happened("a", 10), happened("a", 50, 1))
+        await reader.read_to(10 + EARLY_MS)
+        assert await reader.unused() == []
+        assert (await reader.read_to(11 + EARLY_MS)).closed == {DEAD_LETTERS: 1}
+        assert await reader.unused() == [("a", 10, "unknown_decision")]
+        await reader.read_to(51 + EARLY_MS)
+        assert await reader.unused() == [("a", 10, "unknown_decision"), ("a", 50, "unknown_decision")]
+
+    async def test_feedback_that_waits_just_long_enough_counts(self, reader: Reader) -> None:
+        await reader.apply(happened("a", 0))
+        await reader.read_to(EARLY_MS)
+        await reader.apply(decided("a", EARLY_MS))
+        await reader.read_to(9 * WINDOW_MS)
+        (frozen,) = await reader.closed()
+        assert times(frozen) == [0]
+        assert await reader.unused() == []
+
+    async def test_of_too_much_feedback_the_first_by_place_stays(self, reader: Reader) -> None:
+        await reader.apply(decided("a", 0))
+        for offset, at in enumerate([50, 40, -EARLY_MS - 1, 30, 20, 10]):
+            await reader.apply(happened("a", at, offset), feedback_limit=3)
+        await reader.read_to(2 * WINDOW_MS)
+        (frozen,) = await reader.closed()
+        assert times(frozen) == [10, 20, 30]
+        assert sorted(await reader.unused()) == [
+            ("a", -EARLY_MS - 1, "early"),
+            ("a", 40, "too_many"),
+            ("a", 50, "too_many"),
+        ]
+
+    async def test_of_too_much_waiting_feedback_the_first_by_place_stays(self, reader: Reader) -> None:
+        await reader.apply(*(happened("a", at, offset) for offset, at in enumerate([50, 40, 30, 20, 10])))
+        await reader.apply(decided("a", 0), feedback_limit=3)
+        await reader.read_to(2 * WINDOW_MS)
+        (frozen,) = await reader.closed()
+        assert times(frozen) == [10, 20, 30]
+
+    async def test_bodies_are_kept_to_the_byte(self, reader: Reader) -> None:
+        body = bytes(range(256)) + b"\x00\r\n12:34:" + "é".encode()
+        await reader.apply(decided("a", 0, body=body))
+        await reader.apply(happened("a", 1, body=body), happened("b", 1, 1, body=body))
+        await reader.read_to(2 * WINDOW_MS)
+        (frozen,) = await reader.closed()
+        assert (frozen.body, frozen.feedback[0].body) == (body, body)
+        (letter,) = await reader.store.head(0, DEAD_LETTERS, 9)
+        assert letter.body == body
+
+    # Early close.
+
+    @pytest.mark.parametrize("before", [True, False])
+    async def test_early_close_lowers_the_deadline_to_the_first_closing_feedback(
+        self, reader: Reader, before: bool
+    ) -> None:
+        clicks = [happened("a", at, offset) for offset, at in enumerate([90, 60, WINDOW_MS + 1])]
+        decision = decided("a", 0, close_on=(CLICKS,))
+        await reader.apply(happened("a", 5, topic=VIEWS), happened("a", 61, 1, topic=VIEWS))
+        if before:
+            await reader.apply(*clicks)
+        await reader.apply(decision)
+        if not before:
+            await reader.apply(*clicks)
+        await reader.read_to(60)
+        assert await reader.closed() == []
+        await reader.read_to(61)
+        (frozen,) = await reader.closed()
+        assert frozen.deadline_ms == START_MS + 60
+        assert times(frozen) == [5, 60]
+        assert sorted(await reader.unused()) == [("a", 61, "late"), ("a", 90, "late"), ("a", 501, "late")]
+
+    @pytest.mark.parametrize("before", [True, False])
+    async def test_early_close_is_never_before_the_decision_itself(self, reader: Reader, before: bool) -> None:
+        click, decision = happened("a", -50), decided("a", 0, close_on=(CLICKS,))
+        for item in (click, decision) if before else (decision, click):
+            await reader.apply(item)
+        await reader.read_to(1)
+        (frozen,) = await reader.closed()
+        assert (frozen.deadline_ms, times(frozen)) == (START_MS, [-50])
+
+    @pytest.mark.parametrize("at", [-EARLY_MS - 1, WINDOW_MS + 1])
+    @pytest.mark.parametrize("before", [True, False])
+    async def test_early_close_is_not_by_feedback_outside_the_window(
+        self, reader: Reader, before: bool, at: int
+    ) -> None:
+        click, decision = happened("a", at), decided("a", 0, close_on=(CLICKS,))
+        for item in (click, decision) if before else (decision, click):
+            await reader.apply(item)
+        await reader.read_to(2 * WINDOW_MS)
+        assert (await reader.closed())[0].deadline_ms == START_MS + WINDOW_MS
+
+    async def test_early_close_is_also_by_feedback_beyond_the_limit(self, reader: Reader) -> None:
+        await reader.apply(decided("a", 0, close_on=(CLICKS,)))
+        await reader.apply(*(happened("a", 10 + at, at, topic=VIEWS) for at in range(3)), feedback_limit=2)
+        await reader.apply(happened("a", 60), feedback_limit=2)
+        await reader.read_to(2 * WINDOW_MS)
+        assert (await reader.closed())[0].deadline_ms == START_MS + 60
+
+    @pytest.mark.parametrize("limit", [2, 1000])
+    async def test_early_close_is_by_the_rule_of_the_first_by_place_alone(self, reader: Reader, limit: int) -> None:
+        await reader.apply(decided("a", 10, partition=1, close_on=(CLICKS,)))
+        await reader.apply(*(happened("a", 20 + at, at, topic=VIEWS) for at in range(3)), feedback_limit=limit)
+        await reader.apply(happened("a", 60), feedback_limit=limit)
+        await reader.apply(decided("a", 0, close_on=(VIEWS,)), feedback_limit=limit)
+        await reader.read_to(21)
+        (frozen,) = await reader.closed()
+        assert frozen.deadline_ms == START_MS + 20
+
+        await reader.apply(decided("b", 1010, 1, partition=1, close_on=(CLICKS,)))
+        await reader.apply(*(happened("b", 1020 + at, 9 + at, topic=VIEWS) for at in range(3)), feedback_limit=limit)
+        await reader.apply(happened("b", 1060, 9), feedback_limit=limit)
+        await reader.apply(decided("b", 1000, 1), feedback_limit=limit)
+        await reader.read_to(9 * WINDOW_MS)
+        assert (await reader.closed())[1].deadline_ms == START_MS + 1000 + WINDOW_MS
+
+    # A closed event id is remembered.
+
+    async def test_closed_ids_are_remembered_a_copy_is_a_repeat_and_feedback_is_late(self, reader: Reader) -> None:
+        await reader.apply(decided("a", 0))
+        await reader.read_to(WINDOW_MS + 1)
+        for offset, at in enumerate([WINDOW_MS + 1, TTL_MS], 1):
+            assert (await reader.apply(decided("a", at, offset))).repeats == 1
+            assert (await reader.apply(happened("a", at, offset))).late == 1
+        await reader.read_to(9 * TTL_MS)
+        assert [frozen.seq for frozen in await reader.closed()] == [1]
+        assert await reader.unused() == [("a", WINDOW_MS + 1, "late"), ("a", TTL_MS, "late")]
+
+    async def test_closed_ids_are_remembered_while_read_to_has_not_passed(self, reader: Reader) -> None:
+        await reader.apply(decided("a", 0))
+        await reader.read_to(TTL_MS)
+        assert (await reader.apply(decided("a", TTL_MS, 1))).repeats == 1
+
+    @pytest.mark.parametrize("forgotten", [True, False])
+    async def test_an_event_id_used_again_after_that_is_a_new_decision(self, reader: Reader, forgotten: bool) -> None:
+        await reader.apply(decided("a", 0))
+        await reader.read_to(TTL_MS + 1 if forgotten else TTL_MS - 1)
+        await reader.apply(happened("a", TTL_MS + 1), decided("a", TTL_MS + 2, 1))
+        await reader.read_to(9 * TTL_MS)
+        assert [(frozen.seq, times(frozen)) for frozen in await reader.closed()] == [(1, []), (2, [TTL_MS + 1])]
+
+    # The outbox.
+
+    async def test_trim_is_by_seq_and_never_by_count(self, reader: Reader) -> None:
+        await reader.apply(*(decided(event_id, 0, offset) for offset, event_id in enumerate("abcde")))
+        await reader.read_to(2 * WINDOW_MS)
+        for _ in range(3):
+            await reader.store.trim(0, "front", 2)
+        assert [frozen.seq for frozen in await reader.closed()] == [3, 4, 5]
+        await reader.store.trim(0, "front", 1)
+        assert [frozen.seq for frozen in await reader.closed()] == [3, 4, 5]
+        await reader.store.trim(0, "front", 5)
+        assert await reader.closed() == []
+
+    async def test_the_head_of_an_outbox_is_its_lowest_seqs(self, reader: Reader) -> None:
+        ids = [f"{number:02d}" for number in range(12)]
+        await reader.apply(*(decided(event_id, 0, offset) for offset, event_id in enumerate(ids)))
+        await reader.read_to(2 * WINDOW_MS)
+        assert [entry.seq for entry in await reader.store.head(0, "front", 11)] == list(range(1, 12))
+        await reader.store.trim(0, "front", 9)
+        assert [entry.seq for entry in await reader.store.head(0, "front", 11)] == [10, 11, 12]
+
+    async def test_seq_goes_on_after_a_trim(self, reader: Reader) -> None:
+        await reader.apply(decided("a", 0))
+        await reader.read_to(2 * WINDOW_MS)
+        await reader.store.trim(0, "front", 1)
+        assert (await reader.store.outboxes(0))["front"] == 1
+        await reader.apply(decided("b", 2 * WINDOW_MS, 1))
+        await reader.read_to(9 * WINDOW_MS)
+        assert [frozen.seq for frozen in await reader.closed()] == [2]
+
+    async def test_dead_letters_are_numbered_and_trimmed_as_outcomes_are(self, reader: Reader) -> None:
+        await reader.apply(*(happened("a", at, at) for at in range(3)))
+        await reader.read_to(2 * EARLY_MS)
+        assert [letter.seq for letter in await reader.store.head(0, DEAD_LETTERS, 9)] == [1, 2, 3]
+        await reader.store.trim(0, DEAD_LETTERS, 2)
+        assert [letter.seq for letter in await reader.store.head(0, DEAD_LETTERS, 9)] == [3]
+        assert (await reader.store.outboxes(0))[DEAD_LETTERS] == 3
+
+    async def test_an_empty_store_has_nothing(self, reader: Reader) -> None:
+        assert await reader.store.outboxes(0) == {}
+        assert await reader.store.pending(0) == {}
+        assert await reader.store.head(0, "front", 9) == []
+        await reader.store.trim(0, "front", 9)
+
+
+class TestMemoryStore(StoreLaws):
+    """The laws over the store in memory."""
+
+    @pytest.fixture
+    def store(self) -> JoinStore:
+        return MemoryStore()

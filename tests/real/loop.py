@@ -1,0 +1,156 @@
+"""A loop on real servers, for tests: its topics, its roles as processes, and what flows through them."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+
+from stream import topics
+from stream.config import Config
+from stream.log import LogReader
+
+CHILD = """
+import sys, msgspec
+from stream.apps import run_role
+from stream.config import Config
+sys.exit(run_role(msgspec.json.decode(sys.argv[2], type=Config), sys.argv[1]))
+"""
+
+
+class RoleProcess:
+    """A role in a process of its own, to kill and to start again."""
+
+    def __init__(self, config: Config, role: str) -> None:
+        self.config, self.role = config, role
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "RoleProcess":
+        """Start it; it works some seconds later."""
+        told = msgspec.json.encode(self.config).decode()
+        self.process = subprocess.Popen([sys.executable, "-c", CHILD, self.role, told], stdin=subprocess.DEVNULL)
+        return self
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill it with -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, seconds: float = 10.0) -> int:
+        """Ask it to end, and return its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+
+class Loop:
+    """The topics of one service, and a producer and a reader for tests."""
+
+    def __init__(self, config: Config, producer: AIOKafkaProducer, reader: LogReader) -> None:
+        self.config, self.producer, self.reader = config, producer, reader
+        self._roles: list[RoleProcess] = []
+
+    def role(self, name: str) -> RoleProcess:
+        """Start a role; it ends with the loop."""
+        self._roles.append(RoleProcess(self.config, name).start())
+        return self._roles[-1]
+
+    async def send(self, topic: str, *records: Any, partition: int | None = None, key: str | None = None) -> int:
+        """Append records as one message (several: an array) and return its log time."""
+        value = json.dumps(records[0] if len(records) == 1 else records).encode()
+        done = await self.producer.send_and_wait(
+            self.config.topic(topic), value, key=key.encode() if key else None, partition=partition
+        )
+        return int(done.timestamp)
+
+    async def records(self, topic: str) -> list[Any]:
+        """Return all records of a topic, arrays unpacked, partition by partition."""
+        return [record async for record in self.read(topic)]
+
+    async def read(self, topic: str) -> AsyncIterator[Any]:
+        """Yield all records of a topic."""
+        name = self.config.topic(topic)
+        for partition in await self.reader.partitions(name):
+            begins = (await self.reader.beginning([(name, partition)]))[name, partition]
+            async for message in self.reader.read(name, partition, begins):
+                found = json.loads(message.value or b"null")
+                for record in found if isinstance(found, list) else [found]:
+                    yield record
+
+    def close(self) -> None:
+        """End the roles."""
+        for role in self._roles:
+            if role.process is not None and role.process.poll() is None:
+                role.kill()
+
+
+@asynccontextmanager
+async def loop_of(config: Config) -> AsyncIterator[Loop]:
+    """Give a loop whose topics are there."""
+    await topics.create(config)
+    producer = AIOKafkaProducer(bootstrap_servers=config.brokers, acks="all", max_request_size=4 * 1024 * 1024)
+    await producer.start()
+    try:
+        async with LogReader(config) as reader:
+            loop = Loop(config, producer, reader)
+            try:
+                yield loop
+            finally:
+                loop.close()
+    finally:
+        await producer.stop()
+
+
+async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 40.0, every_s: float = 0.1) -> Any:
+    """Poll a condition until it holds, and return what it returned; fail after a deadline."""
+    ends = time.monotonic() + seconds
+    while True:
+        found = await condition()
+        if found:
+            return found
+        if time.monotonic() > ends:
+            raise AssertionError(f"not within {seconds} s, last found {found!r}")
+        await asyncio.sleep(every_s)
+
+
+def decision(event_id: str, policy: str = "front", **fields: Any) -> dict[str, Any]:
+    """Return a decision as decide would have logged it."""
+    rule = {"window_s": 1.0, "early_s": 5.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}
+    return {
+        "v": 1,
+        "event_id": event_id,
+        "policy": policy,
+        "context": {"user": {"age": 30}},
+        "actions": [{"id": "a"}, {"id": "b"}],
+        "pmf": [0.5, 0.5],
+        "chosen": "a",
+        "propensity": 0.5,
+        "ranking": ["a", "b"],
+        "policy_version": "0-00000000",
+        "rule": rule,
+        **fields,
+    }
+
+
+def numbered(outcomes: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Return outcomes by seq, repeats dropped: the first of a seq counts."""
+    found: dict[int, dict[str, Any]] = {}
+    for outcome in outcomes:
+        found.setdefault(outcome["seq"], outcome)
+    return found

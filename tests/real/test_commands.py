@@ -1,0 +1,186 @@
+"""The commands on real servers: what they tell, and how they exit."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from redis.asyncio import Redis
+
+from bowerbird.settings import load
+from bowerbird.supervisor import Supervisor
+from stream.config import ROLES
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from tests.real.loop import loop_of, until
+
+
+@pytest.fixture
+def file(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str, tmp_path: Path) -> Path:
+    reward = {"close_on": ["clicks"], "streams": {"clicks": {"weight": 1.0}}}
+    settings = {
+        "brokers": kafka.address,
+        "redis_url": redis_server.url,
+        "prefix": prefix,
+        "session_timeout_s": 2.0,
+        "request_ttl_ms": 60_000,
+        "policies": {
+            "front": {
+                "kind": "vw",
+                "arguments": "--cb_explore_adf --epsilon 0.2",
+                "window_s": 1.0,
+                "publish_ms": 100,
+                "reward": reward,
+            },
+            "side": {"window_s": 1.0, "reward": reward},
+        },
+    }
+    made = tmp_path / "bowerbird.toml"
+    made.write_text(tomli_w.dumps(settings))
+    return made
+
+
+async def bowerbird(*arguments: str, file: Path) -> tuple[int, str]:
+    """Run a command, and return its exit code and what it wrote."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "bowerbird", *arguments, "--config", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+async def told(*arguments: str, file: Path, code: int = 0) -> Any:
+    """Run a command with ``--json``, and return what it told."""
+    exited, output = await bowerbird(*arguments, "--json", file=file)
+    assert exited == code, output
+    return json.loads(output)
+
+
+async def test_topics_are_created_and_checked(file: Path, prefix: str) -> None:
+    missing = await told("topics", "check", file=file, code=1)
+    created = await told("topics", "create", file=file)
+    assert {problem["topic"] for problem in missing["problems"]} == set(created["created"])
+    assert f"{prefix}clicks" in created["created"]
+    assert await told("topics", "create", file=file) == {"created": []}
+    assert await told("topics", "check", file=file) == {"problems": []}
+
+
+async def test_a_topic_that_contradicts_is_named_and_nothing_is_created(
+    file: Path, kafka: EmbeddedKafka, prefix: str
+) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+    await admin.start()
+    try:
+        settings = {"message.timestamp.type": "CreateTime"}
+        await admin.create_topics([NewTopic(f"{prefix}decisions", 3, 1, topic_configs=settings)])
+
+        async def there() -> bool:
+            return f"{prefix}decisions" in await admin.list_topics()
+
+        await until(there)
+        code, output = await bowerbird("topics", "create", file=file)
+        names = [name for name in await admin.list_topics() if name.startswith(prefix)]
+    finally:
+        await admin.close()
+    assert code == 2
+    for part in (f"{prefix}decisions", "message.timestamp.type", "CreateTime", "LogAppendTime"):
+        assert part in output
+    assert names == [f"{prefix}decisions"]
+
+
+async def findings(file: Path, code: int) -> dict[str, dict[str, Any]]:
+    found = await told("check", file=file, code=code)
+    assert found["holds"] == (code == 0)
+    for finding in found["findings"]:
+        assert finding["holds"] == (finding["remedy"] == ""), finding
+    return {finding["subject"]: finding for finding in found["findings"]}
+
+
+async def test_check_tells_what_is_wrong_and_what_to_do(file: Path, redis_server: EmbeddedRedis, prefix: str) -> None:
+    found = await findings(file, 1)
+    assert found["configuration"]["holds"]
+    assert found["broker"]["holds"]
+    assert "topics create" in found[f"topic {prefix}rewards"]["remedy"]
+    await told("topics", "create", file=file)
+    found = await findings(file, 0)
+    for subject in (
+        "redis appendfsync",
+        "redis maxmemory-policy",
+        "policy front",
+        "policy side",
+        "shards",
+        "retention",
+    ):
+        assert found[subject]["holds"]
+    redis = Redis.from_url(redis_server.url)
+    try:
+        await redis.config_set("appendfsync", "everysec")
+        found = await findings(file, 1)
+    finally:
+        await redis.config_set("appendfsync", "always")
+        await redis.aclose()
+    assert [subject for subject, finding in found.items() if not finding["holds"]] == ["redis appendfsync"]
+    assert "CONFIG SET appendfsync always" in found["redis appendfsync"]["remedy"]
+    file.write_text(file.read_text().replace("--epsilon 0.2", "--epsilon 0.2 --large_action_space"))
+    assert not (await findings(file, 1))["policy front"]["holds"]
+
+
+async def test_what_never_changes_is_remembered(file: Path, redis_server: EmbeddedRedis, prefix: str) -> None:
+    await told("topics", "create", file=file)
+    config = load(file, {})
+    async with Supervisor(config, ["join", "learn"], file) as supervisor:
+        await supervisor.until_ready()
+    file.write_text("shards = 3\n" + file.read_text())
+    found = await findings(file, 1)
+    assert [subject for subject, finding in found.items() if not finding["holds"]] == ["shards"]
+    assert "1" in found["shards"]["remedy"]
+
+
+async def test_policies_are_listed_shown_and_verified(file: Path) -> None:
+    await told("topics", "create", file=file)
+    config = load(file, {})
+    nothing = {policy["name"]: policy for policy in await told("policy", "list", file=file)}
+    assert nothing["front"]["number"] == 0
+    assert nothing["front"]["published_ms"] is None
+    assert nothing["front"]["version"] == f"0-{nothing['front']['digest'][:8]}"
+    async with loop_of(config) as loop, Supervisor(config, ROLES, file) as supervisor:
+        await supervisor.until_ready()
+        for number in range(30):
+            request = {
+                "event_id": f"visit-{number}",
+                "policy": "front",
+                "context": {"age": number % 7},
+                "actions": [{"id": "a"}, {"id": "b"}],
+            }
+            await loop.send("decision-requests", request, partition=number % 3)
+            if number % 3:
+                await loop.send("clicks", {"event_id": f"visit-{number}"}, partition=number % 3)
+
+        async def learned() -> bool:
+            return bool((await told("policy", "list", file=file))[0]["examples"] == 30)
+
+        await until(learned)
+        shown = await told("policy", "show", "front", file=file)
+        verdict = await told("verify", "front", file=file)
+        decided = await told("verify", "--decision", "visit-7", file=file)
+        unknown, _ = await bowerbird("verify", "--decision", "nobody", file=file)
+        text = [await bowerbird(*words, file=file) for words in (["policy", "list"], ["policy", "show", "front"])]
+        text += [
+            await bowerbird(*words, file=file) for words in (["verify", "front"], ["verify", "--decision", "visit-7"])
+        ]
+    assert verdict["ok"]
+    assert verdict["identical"]
+    assert verdict["learned"] == 30
+    assert decided["ok"]
+    assert unknown == 1
+    assert shown["version"] == shown["versions"][0]["version"] == verdict["live_version"]
+    assert [version["number"] for version in shown["versions"]] == list(range(shown["number"], 0, -1))[:20]
+    assert [code for code, _ in text] == [0, 0, 0, 0]
+    assert "identical" in text[2][1]

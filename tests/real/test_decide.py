@@ -1,0 +1,461 @@
+"""The decide role on a real Kafka and a real Redis."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import redis
+from aiokafka.structs import TopicPartition
+
+from policies.errors import StateRefused
+from policies.policy import digest, make, version_name
+from rewards.records import PolicyVersion, encode
+from stream.appender import Appender
+from stream.config import Config, PolicyConfig
+from stream.decide import Decide
+from stream.lookup import TIMES_TO_BELIEVE, Lookup
+from stream.publish import channel, model_key
+from stream.redis_store import shard_key
+from tests.real.asking import Caller, caller_of, request
+from tests.real.loop import Loop, loop_of, until
+
+VW = PolicyConfig(kind="vw", arguments="--cb_explore_adf --epsilon 0.2", window_s=1.0)
+
+
+def configured(kafka, redis_server, prefix, **settings) -> Config:
+    defaults = {"policies": {"front": PolicyConfig(window_s=1.0)}, "request_ttl_ms": 30_000}
+    return Config(
+        brokers=kafka.address,
+        redis_url=redis_server.url,
+        prefix=prefix,
+        session_timeout_s=2.0,
+        **(defaults | settings),
+    )
+
+
+@asynccontextmanager
+async def running(config: Config) -> AsyncIterator[Decide]:
+    service = Decide(config)
+    async with service:
+
+        async def ready() -> bool:
+            return service.ready
+
+        await until(ready, every_s=0.02)
+        yield service
+
+
+@asynccontextmanager
+async def deciding(config: Config) -> AsyncIterator[tuple[Loop, Caller]]:
+    async with loop_of(config) as loop, caller_of(config) as caller, running(config):
+        yield loop, caller
+
+
+def test_a_request_is_decided_logged_and_answered(kafka, redis_server, prefix):
+    async def scenario():
+        async with deciding(configured(kafka, redis_server, prefix)) as (loop, caller):
+            asked = request("e1", note={"free": [1, "ü"]}, user_id="u1")
+            reply = await caller.ask(asked)
+            assert {name: reply[name] for name in asked} == asked
+            assert reply["chosen"] == reply["ranking"][0]
+            assert sorted(reply["ranking"]) == ["a0", "a1", "a2"]
+            assert reply["propensity"] == pytest.approx(1 / 3)
+            assert await loop.records("decisions") == [reply]
+
+    asyncio.run(scenario())
+
+
+def test_a_decision_lies_in_the_partition_of_its_request(kafka, redis_server, prefix):
+    async def scenario():
+        config = configured(kafka, redis_server, prefix)
+        async with deciding(config) as (loop, caller):
+            for number in range(6):
+                await caller.ask(request(f"e{number}"), partition=number % 3)
+            for partition in range(3):
+                topic = config.topic("decisions")
+                found = [record async for record in loop.reader.read(topic, partition, 0)]
+                assert [record.key for record in found] == [f"e{partition}".encode(), f"e{partition + 3}".encode()]
+
+    asyncio.run(scenario())
+
+
+def test_law_3_a_redelivered_request_makes_the_same_decision(kafka, redis_server, prefix):
+    async def scenario():
+        config = configured(kafka, redis_server, prefix)
+        async with loop_of(config) as loop, caller_of(config) as caller:
+            async with running(config):
+                unnamed = await caller.ask(request(None), partition=0)
+                named = await caller.ask(request("e1"), partition=0)
+            requests = TopicPartition(config.topic("decision-requests"), 0)
+            await _rewind(config, requests)
+            async with running(config):
+                await until(lambda: _as_many(loop, 4))
+            assert await loop.records("decisions") == [unnamed, named, unnamed, named]
+
+    asyncio.run(scenario())
+
+
+async def _as_many(loop: Loop, decisions: int) -> bool:
+    return len(await loop.records("decisions")) >= decisions
+
+
+async def _rewind(config: Config, partition: TopicPartition) -> None:
+    from aiokafka import AIOKafkaConsumer
+
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=config.brokers, group_id=config.group("decide"), enable_auto_commit=False
+    )
+    await consumer.start()
+    consumer.assign([partition])
+    await consumer.commit({partition: 0})
+    await consumer.stop()
+
+
+def test_an_array_is_answered_by_an_array_with_errors_in_their_places(kafka, redis_server, prefix):
+    async def scenario():
+        config = configured(kafka, redis_server, prefix)
+        async with deciding(config) as (loop, caller):
+            asked = [request("e1"), request("e2", policy="nobody"), request("e3"), {"policy": "front", "actions": []}]
+            reply = await caller.ask(asked, partition=1)
+            assert [part.get("chosen") is not None for part in reply] == [True, False, True, False]
+            assert reply[1]["event_id"] == "e2"
+            assert [part["error"]["code"] for part in reply[1::2]] == ["unknown_policy", "no_actions"]
+            (message,) = [record async for record in loop.reader.read(config.topic("decisions"), 1, 0)]
+            assert json.loads(message.value) == [reply[0], reply[2]]
+            letters = await dead_letters(loop, 2)
+            assert [(letter["index"], letter["reason"]) for letter in letters] == [
+                ("1", "unknown_policy"),
+                ("3", "no_actions"),
+            ]
+            assert json.loads(letters[0]["value"]) == asked[1]
+
+    asyncio.run(scenario())
+
+
+async def dead_letters(loop: Loop, count: int) -> list[dict[str, str]]:
+    """Return the headers of dead letters, and their value, when there are so many."""
+
+    async def found() -> list[dict[str, str]]:
+        letters = []
+        topic = loop.config.topic("dead-letters")
+        for partition in await loop.reader.partitions(topic):
+            async for record in loop.reader.read(topic, partition, 0):
+                told = {name: content.decode("utf-8", "backslashreplace") for name, content in record.headers}
+                letters.append({**told, "value": record.value})
+        return letters if len(letters) >= count else []
+
+    return await until(found)
+
+
+def test_decisions_of_a_large_array_go_into_several_messages(kafka, redis_server, prefix):
+    async def scenario():
+        streams = {f"stream-{number}": {"weight": 1.0} for number in range(60)}
+        policies = {"front": {"window_s": 1.0, "reward": {"streams": streams}}}
+        config = configured(kafka, redis_server, prefix, policies=_policies(policies))
+        async with deciding(config) as (loop, caller):
+            asked = [request(f"e{number}") for number in range(1500)]
+            reply = await caller.ask(asked)
+            assert reply["error"]["code"] == "reply_too_large"
+            await until(lambda: _as_many(loop, 1500))
+            topic = config.topic("decisions")
+            sizes = [
+                len(record.value) for partition in range(3) async for record in loop.reader.read(topic, partition, 0)
+            ]
+            assert len(sizes) > 1
+            assert max(sizes) <= 4 * 1024 * 1024
+
+    asyncio.run(scenario())
+
+
+def _policies(told):
+    import msgspec
+
+    return msgspec.convert(told, dict[str, PolicyConfig])
+
+
+def test_spring_headers_are_understood(kafka, redis_server, prefix):
+    async def scenario():
+        async with deciding(configured(kafka, redis_server, prefix)) as (_, caller):
+            correlation = b"\x00\x01spring"
+            headers = [("kafka_replyTopic", caller.topic.encode()), ("kafka_correlationId", correlation)]
+            await caller.send_plain(request("e1"), headers)
+
+            async def answered() -> bool:
+                return correlation.decode() in caller.replies
+
+            await until(answered)
+            reply, told = caller.replies[correlation.decode()]
+            assert reply["event_id"] == "e1"
+            assert told == {"kafka_correlationId": correlation}
+
+    asyncio.run(scenario())
+
+
+def test_law_3_what_is_older_than_its_time_to_live_gets_no_decision(kafka, redis_server, prefix):
+    async def scenario():
+        config = configured(kafka, redis_server, prefix, request_ttl_ms=1)
+        async with loop_of(config) as loop, caller_of(config) as caller:
+            old = await caller.send(request("old"))
+            patient = await caller.send(request("patient"), [("expires-ms", b"60000")])
+            async with running(config):
+                reply = await caller.reply(old)
+                assert (reply["event_id"], reply["error"]["code"]) == ("old", "expired")
+                assert (await caller.reply(patient))["chosen"]
+                assert [decision["event_id"] for decision in await loop.records("decisions")] == ["patient"]
+                assert await loop.records("dead-letters") == []
+
+    asyncio.run(scenario())
+
+
+def test_law_3_a_stalled_append_is_logged_as_expired_and_not_answered(kafka, redis_server, prefix, monkeypatch):
+    append = Appender.append
+
+    async def stalled(self, messages):
+        # Until the decision's log time must lie beyond its expiry.
+        if b'"late"' in messages[0].value:
+            await asyncio.sleep(0.5)
+        return await append(self, messages)
+
+    monkeypatch.setattr(Appender, "append", stalled)
+
+    async def scenario():
+        async with deciding(configured(kafka, redis_server, prefix)) as (loop, caller):
+            late = await caller.send(request("late"), [("expires-ms", b"400")], partition=0)
+            await until(lambda: _as_many(loop, 1))
+            # Its partition's next request is answered after it, so its own reply would be there.
+            assert (await caller.ask(request("e2"), partition=0))["chosen"]
+            assert late not in caller.replies
+            decision = (await loop.records("decisions"))[0]
+            (logged,) = [record async for record in loop.reader.read(loop.config.topic("decisions"), 0, 0, 1)]
+            assert logged.time_ms > decision["expires_at_ms"]
+
+    asyncio.run(scenario())
+
+
+def test_a_reply_topic_that_is_missing_stalls_nobody_and_is_not_created(kafka, redis_server, prefix):
+    async def scenario():
+        config = configured(kafka, redis_server, prefix)
+        async with deciding(config) as (loop, caller):
+            for number in range(20):
+                missing = config.topic(f"replies.missing-{number}")
+                await caller.send(request(f"lost-{number}"), reply_topic=missing, partition=0)
+            assert (await caller.ask(request("e1"), partition=0))["chosen"]
+            assert len(await loop.records("decisions")) == 21
+            assert await loop.reader.partitions(config.topic("replies.missing-0")) == []
+
+    asyncio.run(scenario())
+
+
+def test_law_7_too_many_pending_decisions_are_refused(kafka, redis_server, prefix):
+    async def scenario():
+        policies = {"front": PolicyConfig(window_s=1.0, max_pending=10), "other": PolicyConfig(window_s=1.0)}
+        config = configured(kafka, redis_server, prefix, policies=policies, shards=2)
+        client = redis.Redis.from_url(redis_server.url)
+        async with deciding(config) as (loop, caller):
+            assert (await caller.ask(request("e1")))["chosen"]
+            for shard in range(2):
+                client.hset(shard_key(prefix, shard, "pending"), mapping={"front": 6})
+
+            async def overloaded() -> bool:
+                reply = await caller.ask(request("e2"))
+                return reply.get("error", {}).get("code") == "overloaded"
+
+            await until(overloaded)
+            assert (await caller.ask(request("e3", policy="other")))["chosen"]
+            client.hset(shard_key(prefix, 1, "pending"), mapping={"front": 4})
+
+            async def decided() -> bool:
+                return "chosen" in await caller.ask(request("e4"))
+
+            await until(decided)
+            assert await loop.records("dead-letters") == []
+        client.close()
+
+    asyncio.run(scenario())
+
+
+def published(config: Config, number: int, model: bytes, name: str = "front", **changes) -> dict[str, bytes]:
+    """Return what Redis holds of a published version."""
+    policy = config.policies[name]
+    told = {
+        "policy": name,
+        "number": number,
+        "version": version_name(number, digest(model)),
+        "kind": policy.kind,
+        "arguments": policy.arguments,
+        "salt": config.salt(name),
+        "cut": number,
+        "last_seqs": {"0": number},
+        "digest": digest(model),
+        "examples": number,
+    }
+    return {"record": encode(PolicyVersion(**(told | changes))), "bytes": model}
+
+
+def learned(times: int) -> bytes:
+    """Return the bytes of a Vowpal Wabbit that has learned something."""
+    from policies.features import Action
+
+    policy = make(VW.kind, VW.arguments)
+    actions = [Action(f"a{number}", {"f": {"price": number}}) for number in range(3)]
+    for _ in range(times):
+        policy.learn({}, actions, 1, 0.5, 1.0)
+    return policy.dump()
+
+
+def test_a_published_version_is_used_at_once_and_an_older_one_only_when_it_is_told_again(kafka, redis_server, prefix):
+    async def scenario():
+        config = configured(kafka, redis_server, prefix, policies={"front": VW})
+        client = redis.Redis.from_url(redis_server.url)
+        key = model_key(config, "front")
+        async with deciding(config) as (_, caller):
+            first = await caller.ask(request("e1"))
+            assert first["policy_version"].startswith("0-")
+            client.hset(key, mapping=published(config, 5, learned(5)))
+            client.publish(channel(config), "front")
+
+            async def uses(number: int) -> bool:
+                return (await caller.ask(request("e2")))["policy_version"].startswith(f"{number}-")
+
+            await until(lambda: uses(5))
+            assert (await caller.ask(request("e3")))["pmf"] != first["pmf"]
+            client.hset(key, mapping=published(config, 4, learned(4)))
+            assert await uses(5)
+            client.hset(key, mapping=published(config, 6, learned(6)))
+            await until(lambda: uses(6))
+            client.delete(key)
+            client.hset(key, mapping=published(config, 4, learned(4)))
+            await until(lambda: uses(4))
+        client.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_older_version_needs_as_many_answers_in_a_row(redis_server, kafka, prefix):
+    async def scenario():
+        config = configured(kafka, redis_server, prefix, policies={"front": VW})
+        key = model_key(config, "front")
+        client = redis.Redis.from_url(redis_server.url)
+        async with redis.asyncio.Redis.from_url(redis_server.url) as asking:
+            lookup = Lookup(config, asking)
+            client.hset(key, mapping=published(config, 5, learned(5)))
+            await lookup.ask()
+            client.hset(key, mapping=published(config, 4, learned(4)))
+            for _ in range(TIMES_TO_BELIEVE - 1):
+                await lookup.ask()
+                assert lookup.choosers["front"].version.startswith("5-")
+            await lookup.ask()
+            assert lookup.choosers["front"].version.startswith("4-")
+        client.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"arguments": "--cb_explore_adf --epsilon 0.3"}, {"kind": "uniform"}, {"salt": "s"}, {"digest": "0"}]
+)
+def test_a_published_policy_that_is_another_one_is_refused(redis_server, kafka, prefix, changes):
+    async def scenario():
+        config = configured(kafka, redis_server, prefix, policies={"front": VW})
+        client = redis.Redis.from_url(redis_server.url)
+        client.hset(model_key(config, "front"), mapping=published(config, 1, learned(1), **changes))
+        client.close()
+        async with redis.asyncio.Redis.from_url(redis_server.url) as asking:
+            with pytest.raises(StateRefused, match="front"):
+                await Lookup(config, asking).ask()
+
+    asyncio.run(scenario())
+
+
+def test_redis_away_decides_go_on(kafka, own_redis, prefix):
+    async def scenario():
+        server = own_redis()
+        async with deciding(configured(kafka, server, prefix)) as (_, caller):
+            assert (await caller.ask(request("e1")))["chosen"]
+            server.kill()
+            assert (await caller.ask(request("e2")))["chosen"]
+
+    asyncio.run(scenario())
+
+
+def test_redis_away_at_the_start_decides_with_version_0(kafka, own_redis, prefix):
+    async def scenario():
+        server = own_redis()
+        server.kill()
+        async with deciding(configured(kafka, server, prefix)) as (_, caller):
+            assert (await caller.ask(request("e1")))["policy_version"].startswith("0-")
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.kill
+def test_the_broker_is_killed_nothing_is_lost_and_what_is_answered_is_logged(own_kafka, redis_server, prefix):
+    async def scenario():
+        server = own_kafka()
+        config = configured(server, redis_server, prefix, request_ttl_ms=60_000)
+        async with deciding(config) as (loop, caller):
+            assert (await caller.ask(request("before")))["chosen"]
+            asked = {await caller.send(request(f"e{number}")): f"e{number}" for number in range(200)}
+            server.kill()
+            server.restart()
+
+            async def logged() -> bool:
+                return {told["event_id"] for told in await loop.records("decisions")} >= set(asked.values())
+
+            await until(logged, seconds=60)
+            by_id = {told["event_id"]: told for told in await loop.records("decisions")}
+            # Copies, if the kill made any, are identical.
+            assert all(told == by_id[told["event_id"]] for told in await loop.records("decisions"))
+            for correlation_id, event_id in asked.items():
+                if correlation_id in caller.replies:
+                    assert caller.replies[correlation_id][0] == by_id[event_id]
+            assert (await caller.ask(request("after")))["chosen"]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.kill
+def test_a_killed_worker_loses_no_request_and_sigterm_ends_it_within_2_s(kafka, redis_server, prefix):
+    async def scenario():
+        config = configured(kafka, redis_server, prefix)
+        async with loop_of(config) as loop, caller_of(config) as caller:
+            worker = loop.role("decide")
+            assert (await caller.ask(request("e0")))["chosen"]
+            asked = [await caller.send(request(f"e{number}")) for number in range(1, 100)]
+            worker.kill()
+            worker.start()
+            await until(lambda: _as_many(loop, 100))
+            found = await loop.records("decisions")
+            assert {told["event_id"] for told in found} == {f"e{number}" for number in range(100)}
+            by_id = {told["event_id"]: told for told in found}
+            assert all(told == by_id[told["event_id"]] for told in found)
+            assert (await caller.ask(request("last")))["chosen"]
+            assert len(asked) == 99
+            worker.signal(signal.SIGTERM)
+            started = time.monotonic()
+            assert worker.stop() == 0
+            assert time.monotonic() - started < 2.0
+
+    asyncio.run(scenario())
+
+
+def test_two_workers_share_the_partitions_and_answer_all(kafka, redis_server, prefix):
+    async def scenario():
+        config = configured(kafka, redis_server, prefix)
+        async with deciding(config) as (loop, caller):
+            first = [await caller.send(request(f"a{number}")) for number in range(50)]
+            async with running(config):
+                second = [await caller.send(request(f"b{number}")) for number in range(50)]
+                for correlation_id in (*first, *second):
+                    assert (await caller.reply(correlation_id))["chosen"]
+            assert (await caller.ask(request("after")))["chosen"]
+            found = await loop.records("decisions")
+            by_id = {told["event_id"]: told for told in found}
+            assert len(by_id) == 101
+            assert all(told == by_id[told["event_id"]] for told in found)
+
+    asyncio.run(scenario())

@@ -1,0 +1,278 @@
+"""The join on a real broker: three partitions a topic, one never written, one that wakes late, two workers."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from redis.asyncio import Redis
+
+from rewards.rules import Reward, StreamReward
+from stream.config import Config, PolicyConfig
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from tests.real.loop import Loop, RoleProcess, decision, loop_of, numbered, until
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> Config:
+    reward = Reward(streams={"clicks": StreamReward(weight=1.0)}, close_on=("purchases",))
+    return Config(
+        brokers=kafka.address,
+        redis_url=redis_server.url,
+        prefix=prefix,
+        shards=2,
+        early_s=5.0,
+        closed_ttl_s=60.0,
+        session_timeout_s=2.0,
+        policies={"front": PolicyConfig(window_s=1.0, reward=reward)},
+    )
+
+
+@pytest.fixture
+async def loop(config: Config) -> AsyncIterator[Loop]:
+    async with loop_of(config) as made:
+        yield made
+
+
+async def outcomes(loop: Loop) -> list[dict[str, Any]]:
+    return await loop.records("rewards")
+
+
+async def test_feedback_is_joined_in_whatever_partition_it_comes(loop: Loop) -> None:
+    """Partition 0 of every topic is never written, partition 2 wakes when the others are done."""
+    loop.role("join")
+    loop.role("join")
+    for number in range(20):
+        await loop.send("clicks", {"event_id": f"e{number}", "id": "early"}, partition=1)
+        await loop.send("decisions", decision(f"e{number}"), partition=1)
+    await loop.send("clicks", *({"event_id": f"e{n}", "id": "one"} for n in range(0, 20, 2)), partition=1)
+    await loop.send("clicks", *({"event_id": f"e{n}", "id": "one"} for n in range(0, 20, 2)), partition=1)
+    await until(lambda: seen(loop, 20))
+    await loop.send("decisions", decision("late"), partition=2)
+    await loop.send("clicks", {"event_id": "late"}, partition=2)
+    found = await until(lambda: seen(loop, 21))
+    rewards = {outcome["event_id"]: outcome["reward"] for outcome in found}
+    assert rewards == {f"e{n}": 2.0 if n % 2 == 0 else 1.0 for n in range(20)} | {"late": 1.0}
+    for shard in (0, 1):
+        mine = numbered(outcome for outcome in found if outcome["shard"] == shard)
+        assert sorted(mine) == list(range(1, len(mine) + 1))
+        assert len({outcome["event_id"] for outcome in mine.values()}) == len(mine)
+
+
+async def seen(loop: Loop, count: int) -> list[dict[str, Any]]:
+    found = await outcomes(loop)
+    return found if len({outcome["event_id"] for outcome in found}) >= count else []
+
+
+async def test_a_worker_that_slept_past_its_session_repeats_nothing(loop: Loop) -> None:
+    """SIGSTOP, a successor takes over, SIGCONT: every write of the sleeper is fenced by the offsets."""
+    sleeper, other = loop.role("join"), loop.role("join")
+    for number in range(30):
+        await loop.send("decisions", decision(f"e{number}"), partition=number % 3)
+    await until(lambda: seen(loop, 30))
+    for number in range(30, 60):
+        await loop.send("decisions", decision(f"e{number}"), partition=number % 3)
+        if number == 40:
+            sleeper.signal(signal.SIGSTOP)
+    await until(lambda: seen(loop, 60))
+    sleeper.signal(signal.SIGCONT)
+    for number in range(60, 90):
+        await loop.send("decisions", decision(f"e{number}"), partition=number % 3)
+    found = await until(lambda: seen(loop, 90))
+    for shard in (0, 1):
+        mine = numbered(outcome for outcome in found if outcome["shard"] == shard)
+        assert sorted(mine) == list(range(1, len(mine) + 1))
+    assert sorted({o["event_id"] for o in found}) == sorted(f"e{number}" for number in range(90))
+    assert len({(o["shard"], o["seq"]) for o in found}) == 90
+    assert sleeper.stop() == other.stop() == 0
+
+
+async def test_late_unknown_and_unusable_feedback_becomes_dead_letters(loop: Loop) -> None:
+    loop.role("join")
+    await loop.send("clicks", {"event_id": "nobody"}, partition=1)
+    await loop.send("decisions", decision("e"), partition=1)
+    await until(lambda: seen(loop, 1))
+    await loop.send("clicks", {"event_id": "e", "id": "late"}, partition=2)
+    bad: list[bytes | None] = [
+        b"not json",
+        b'{"event_id": 7}',
+        b'{"event_id": "e", "value": NaN}',
+        b'{"event_id": "e", "value": 1e300}',
+        b'{"event_id": "e", "value": "high"}',
+        b'{"event_id": ""}',
+        b'{"event_id": "a\\u0000b"}',
+        b'{"value": 1}',
+        b"[" * 10_000 + b"]" * 10_000,
+        b'{"event_id": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+        b"\xff\xfe",
+        b"[1, ",
+        None,
+        b'{"v": 2, "event_id": "e"}',
+        b'{"event_id": "e", "more": "' + b"x" * 1_000_000 + b'"}',
+        b'{"event_id": "' + b"y" * 129 + b'"}',
+    ]
+    for value in bad:
+        await loop.producer.send_and_wait(loop.config.topic("clicks"), value, key=b"e", partition=0)
+    await loop.send("clicks", {"event_id": "e2", "value": None}, partition=0)
+    await loop.send("decisions", decision("e2"), partition=0)
+    found = await until(lambda: seen(loop, 2))
+    assert {outcome["event_id"]: outcome["reward"] for outcome in found} == {"e": 0.0, "e2": 1.0}
+    letters = await until(lambda: dead_letters(loop, len(bad) + 2))
+    reasons = [reason for reason, _ in letters]
+    assert sorted(reason for reason in reasons if reason in ("late", "unknown_decision")) == [
+        "late",
+        "unknown_decision",
+    ]
+    assert sorted(value or b"" for reason, value in letters if reason not in ("late", "unknown_decision")) == sorted(
+        value or b"" for value in bad
+    )
+
+
+async def dead_letters(loop: Loop, count: int) -> list[tuple[str, bytes | None]]:
+    name = loop.config.topic("dead-letters")
+    found: list[tuple[str, bytes | None]] = []
+    for partition in await loop.reader.partitions(name):
+        async for message in loop.reader.read(name, partition, 0):
+            found.append((dict(message.headers)["reason"].decode(), message.value))
+    return found if len(found) >= count else []
+
+
+async def test_bad_decisions_become_dead_letters_and_the_join_goes_on(loop: Loop) -> None:
+    loop.role("join")
+    good = decision("good")
+    bad = [
+        good | {"propensity": 0},
+        good | {"propensity": 1.5},
+        good | {"propensity": -0.1},
+        good | {"policy": "Not a name"},
+        {name: value for name, value in good.items() if name != "propensity"},
+        {name: value for name, value in good.items() if name != "rule"},
+        good | {"rule": {"window_s": -1}},
+        good | {"rule": {"window_s": 1, "reward": {"streams": {"clicks": {}}}}},
+        good | {"rule": {"window_s": 1e6}},
+        good | {"rule": {"window_s": 1, "reward": {"clip": [2, 1]}}},
+    ]
+    await loop.send("decisions", *bad, good, partition=0)
+    found = await until(lambda: seen(loop, 1))
+    assert [outcome["event_id"] for outcome in found] == ["good"]
+    assert len(await until(lambda: dead_letters(loop, len(bad)))) == len(bad)
+
+
+async def test_a_partition_added_while_running_is_waited_for(loop: Loop) -> None:
+    """A window does not close on the strength of the partitions that were known before."""
+    loop.role("join")
+    await loop.send("decisions", decision("before"), partition=0)
+    await until(lambda: seen(loop, 1))
+    admin = AIOKafkaAdminClient(bootstrap_servers=loop.config.brokers)
+    await admin.start()
+    try:
+        await admin.create_partitions({loop.config.topic("clicks"): NewPartitions(4)})
+    finally:
+        await admin.close()
+    await until(lambda: loop.reader.partitions(loop.config.topic("clicks")), 10)
+    await loop.send("decisions", decision("after"), partition=0)
+    click = AIOKafkaProducer(bootstrap_servers=loop.config.brokers)
+    await click.start()
+    try:
+        await click.send_and_wait(loop.config.topic("clicks"), b'{"event_id": "after"}', partition=3)
+    finally:
+        await click.stop()
+    found = await until(lambda: seen(loop, 2), 60)
+    assert {outcome["event_id"]: outcome["reward"] for outcome in found} == {"before": 0.0, "after": 1.0}
+
+
+async def test_markers_of_transactions_hold_nothing_back(loop: Loop) -> None:
+    """The log ends in an offset that is no record; the partition is idle all the same."""
+    writer = AIOKafkaProducer(bootstrap_servers=loop.config.brokers, transactional_id=loop.config.prefix)
+    await writer.start()
+    try:
+        for number in range(3):
+            async with writer.transaction():
+                await writer.send_and_wait(
+                    loop.config.topic("decisions"), json.dumps(decision(f"e{number}")).encode(), partition=0
+                )
+                await writer.send_and_wait(
+                    loop.config.topic("clicks"), json.dumps({"event_id": f"e{number}"}).encode(), partition=1
+                )
+    finally:
+        await writer.stop()
+    loop.role("join")
+    found = await until(lambda: seen(loop, 3))
+    assert [outcome["reward"] for outcome in found] == [1.0, 1.0, 1.0]
+
+
+async def test_downtime_is_not_a_no(loop: Loop) -> None:
+    """The join was down while the decision, its window and its click went by."""
+    await loop.send("decisions", decision("e"), partition=1)
+    await loop.send("clicks", {"event_id": "e"}, partition=2)
+    await asyncio.sleep(1.5)  # The window itself must pass in the broker's time.
+    loop.role("join")
+    found = await until(lambda: seen(loop, 1))
+    assert [(outcome["reward"], outcome["why"]) for outcome in found] == [(1.0, "window")]
+
+
+async def test_a_redis_that_forgot_is_not_continued(config: Config, own_redis: Callable[..., EmbeddedRedis]) -> None:
+    """It stops with one sentence, and closes nothing by what it no longer knows."""
+    server = own_redis()
+    async with loop_of(replace(config, redis_url=server.url)) as loop:
+        join = loop.role("join")
+        for number in range(5):
+            await loop.send("decisions", decision(f"e{number}"), partition=0)
+        await until(lambda: seen(loop, 5))
+        async with Redis.from_url(server.url) as redis:
+            await redis.flushall()
+        await loop.send("decisions", decision("after"), partition=0)
+        await asyncio.sleep(2)  # Nothing may come; a window would have closed by now.
+        assert len(await outcomes(loop)) == 5
+        join.kill()
+        assert loop.role("join").process.wait(30) == 2  # type: ignore[union-attr]
+        assert len(await outcomes(loop)) == 5
+
+
+async def test_other_shards_than_before_are_refused(loop: Loop) -> None:
+    first = loop.role("join")
+    await loop.send("decisions", decision("e"), partition=0)
+    await until(lambda: seen(loop, 1))
+    first.stop()
+    other = RoleProcess(replace(loop.config, shards=3), "join").start()
+    assert other.process is not None
+    assert other.process.wait(30) == 2
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("victim", ["join", "redis", "kafka"])
+async def test_a_kill_loses_and_doubles_nothing(
+    config: Config,
+    own_kafka: Callable[..., EmbeddedKafka],
+    own_redis: Callable[..., EmbeddedRedis],
+    victim: str,
+) -> None:
+    kafka, redis = own_kafka(), own_redis()
+    async with loop_of(replace(config, brokers=kafka.address, redis_url=redis.url)) as loop:
+        join = loop.role("join")
+        for number in range(120):
+            await loop.send("decisions", decision(f"e{number}"), partition=number % 3)
+            await loop.send("clicks", {"event_id": f"e{number}"}, partition=(number + 1) % 3)
+            if number == 60:
+                await until(lambda: seen(loop, 1))
+                if victim == "join":
+                    join.kill()
+                    join.start()
+                elif victim == "redis":
+                    redis.kill()
+                    redis.restart()
+                else:
+                    kafka.kill()
+                    kafka.restart()
+        found = await until(lambda: seen(loop, 120), 60)
+        for shard in (0, 1):
+            mine = numbered(outcome for outcome in found if outcome["shard"] == shard)
+            assert sorted(mine) == list(range(1, len(mine) + 1))
+        assert {outcome["event_id"]: outcome["reward"] for outcome in found} == {f"e{n}": 1.0 for n in range(120)}

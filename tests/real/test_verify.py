@@ -1,0 +1,150 @@
+"""Verification of a running service: all of it is right, and what was damaged is found."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from bowerbird.verification import verify, verify_decision
+from policies.errors import WrongConfiguration
+from replay.verdict import Verdict
+from rewards.rules import Reward, StreamReward
+from stream.config import Config, PolicyConfig
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.publish import model_key
+from tests.real.loop import Loop, decision, loop_of, until
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> Config:
+    reward = Reward(streams={"clicks": StreamReward(weight=1.0)}, close_on=("purchases",))
+    return Config(
+        brokers=kafka.address,
+        redis_url=redis_server.url,
+        prefix=prefix,
+        shards=2,
+        early_s=5.0,
+        closed_ttl_s=60.0,
+        session_timeout_s=2.0,
+        request_ttl_ms=60_000,
+        policies={
+            "front": PolicyConfig(
+                kind="vw",
+                arguments="--cb_explore_adf --epsilon 0.2",
+                window_s=1.0,
+                reward=reward,
+                publish_examples=10,
+                publish_ms=200,
+            ),
+            "side": PolicyConfig(window_s=1.0, reward=reward),
+        },
+    )
+
+
+@pytest.fixture
+async def loop(config: Config) -> AsyncIterator[Loop]:
+    async with loop_of(config) as made:
+        yield made
+
+
+def request(number: int) -> dict[str, Any]:
+    return {
+        "v": 1,
+        "event_id": f"visit-{number}",
+        "policy": "side" if number % 5 == 4 else "front",
+        "context": {"user": {"age": number % 7}},
+        "actions": [{"id": "a"}, {"id": "b", "features": {"price": number % 3}}],
+    }
+
+
+async def settled(config: Config, policy: str, outcomes: int) -> Verdict:
+    """Return the first verdict by which all is closed and learned."""
+
+    async def done() -> Verdict | None:
+        verdict = await verify(config, policy)
+        return verdict if verdict.outcomes >= outcomes and not verdict.pending + verdict.waiting else None
+
+    return await until(done)  # type: ignore[no-any-return]
+
+
+async def traffic(loop: Loop, start: int, stop: int) -> None:
+    for number in range(start, stop):
+        if number % 4 == 0:
+            await loop.send("clicks", {"event_id": f"visit-{number}", "id": "before"}, partition=1)
+        await loop.send("decision-requests", request(number), partition=number % 2)
+        if number % 3 == 0:
+            await loop.send("clicks", *[{"event_id": f"visit-{number}", "id": "c"}] * 2, partition=number % 3)
+        if number % 10 == 0:
+            await loop.send("purchases", {"event_id": f"visit-{number}"}, partition=0)
+
+
+async def test_a_service_is_verified_while_it_runs_and_after(loop: Loop) -> None:
+    for role in ("decide", "join", "learn"):
+        loop.role(role)
+    config = loop.config
+    sending = asyncio.create_task(traffic(loop, 0, 120))
+    meanwhile = [await verify(config, "front") for _ in range(3)]
+    await sending
+    await loop.send("decisions", decision("imported", policy_version="external"), partition=2)
+    assert [verdict.findings for verdict in meanwhile] == [[]] * 3
+
+    front = await settled(config, "front", 97)
+    assert front.ok, front.findings
+    assert front.identical
+    assert front.versions > 1
+    assert (front.decisions, front.outcomes, front.external) == (97, 97, 1)
+    assert front.learned + front.refused == front.closed["window"] + front.closed.get("early", 0)
+    side = await settled(config, "side", 24)
+    assert side.ok, side.findings
+    assert side.live_version == "version 0"
+    assert side.learned == 24
+
+    # One decision of every version again.
+    decided = {record["policy_version"]: record["event_id"] for record in await loop.records("decisions")}
+    assert len(decided) > 2
+    for version, event_id in decided.items():
+        (again,) = await verify_decision(config, event_id)
+        assert again.policy_version == version
+        assert again.ok == (version != "external"), again
+    assert await verify_decision(config, "nobody") == []
+
+
+async def test_damage_is_found(loop: Loop, config: Config, redis_server: EmbeddedRedis) -> None:
+    roles = [loop.role(role) for role in ("decide", "join", "learn")]
+    await traffic(loop, 0, 30)
+    sound = await settled(config, "front", 24)
+    assert sound.ok, sound.findings
+    # The join stops; what it was given meanwhile is pending, not missing.
+    for role in roles[1:]:
+        role.stop()
+    await traffic(loop, 30, 33)
+    await until(lambda: decisions(loop, 33))
+    assert (await verify(config, "front")).pending == 3
+
+    async with Redis.from_url(redis_server.url) as redis:
+        key = model_key(config, "front")
+        model = bytearray(await redis.hget(key, "bytes"))  # type: ignore[arg-type]
+        model[-1] ^= 1
+        await redis.hset(key, "bytes", bytes(model))
+    spoilt = await verify(config, "front")
+    assert set(spoilt.found) == {"live"}
+    assert not spoilt.identical
+    assert spoilt.live_digest != spoilt.recomputed_digest == sound.live_digest
+
+    # Someone writes into `rewards` what no window has closed.
+    first = (await loop.records("rewards"))[0]
+    await loop.send("rewards", [first | {"seq": 10_000}], partition=0)
+    assert {"live", "doubled", "gap", "order"} <= set((await verify(config, first["policy"])).found)
+
+
+async def decisions(loop: Loop, count: int) -> bool:
+    return len(await loop.records("decisions")) >= count
+
+
+async def test_a_policy_that_nobody_knows(config: Config) -> None:
+    with pytest.raises(WrongConfiguration, match="front, side"):
+        await verify(config, "other")

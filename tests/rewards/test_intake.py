@@ -1,0 +1,246 @@
+"""What a join worker reads becomes steps: portions, claims, the hold line, and what is refused at the door."""
+
+import json
+from typing import Any
+from zlib import crc32
+
+import pytest
+
+from rewards.join import Fetched, Input, Intake, JoinSettings, Message
+from rewards.readto import entry_after, hold_line, read_to
+from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, MemoryStore, Step
+
+START_MS = 1_700_000_000_000
+GRACE_MS = 50
+CLICKS: Input = ("t-clicks", 0)
+DECISIONS: Input = ("t-decisions", 0)
+
+
+def intake(shards: int = 1, portion_items: int = 200) -> Intake:
+    settings = JoinSettings(
+        decisions="t-decisions",
+        prefix="t-",
+        shards=shards,
+        shard_of=lambda event_id: crc32(event_id.encode()) % shards,
+        early_s=0.2,
+        close_grace_ms=GRACE_MS,
+        closed_ttl_s=2.0,
+        portion_items=portion_items,
+    )
+    return Intake(settings)
+
+
+def click(event_id: str = "a", **fields: Any) -> dict[str, Any]:
+    return {"v": 1, "event_id": event_id} | fields
+
+
+def decided(event_id: str = "a", **fields: Any) -> dict[str, Any]:
+    return {
+        "v": 1,
+        "event_id": event_id,
+        "policy": "front",
+        "actions": [{"id": "x"}],
+        "pmf": [1.0],
+        "chosen": "x",
+        "propensity": 1.0,
+        "policy_version": "1-00000000",
+        "rule": {"window_s": 0.5, "early_s": 0.2, "reward": {"close_on": ["clicks"]}},
+    } | fields
+
+
+def message(name: Input, offset: int, at_ms: int, body: Any) -> Message:
+    value = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    return Message(*name, offset, START_MS + at_ms, value)
+
+
+def claims_of(step: Step) -> dict[Input, Claim]:
+    return {(claim.topic, claim.partition): claim for claim in step.claims}
+
+
+def test_a_portion_says_from_where_to_where_and_keeps_the_grace() -> None:
+    worker = intake()
+    worker.assign(*CLICKS, start=4, fresh=True)
+    assert worker.offer(message(CLICKS, 6, 10, click()))
+    assert worker.offer(message(CLICKS, 9, 20, [click("b"), click("c")]))
+    portion = worker.take(START_MS + 100)
+    assert portion is not None
+    (part,) = portion.parts
+    assert part[0].claims == [Claim(*CLICKS, 4, 10, START_MS + 20 - GRACE_MS, True)]
+    assert [(item.event_id, item.place.offset, item.place.index) for item in part[0].items] == [
+        ("a", 6, 0),
+        ("b", 9, 0),
+        ("c", 9, 1),
+    ]
+    worker.applied(portion)
+    assert worker.applied_to(*CLICKS) == 10
+    assert worker.take(START_MS + 100) is None
+
+
+async def test_grace_a_record_of_a_slower_clock_still_counts() -> None:
+    """A decision's window ends at 500; at 530 another leader, 40 ms behind, appends what happened at 490."""
+    store, worker = MemoryStore(), intake()
+    for name in (CLICKS, DECISIONS):
+        worker.assign(*name, start=0, fresh=True)
+    worker.offer(message(DECISIONS, 0, 0, decided(rule={"window_s": 0.5})))
+
+    async def apply() -> None:
+        portion = worker.take(START_MS + 1000)
+        assert portion is not None
+        for part in portion.parts:
+            for shard, step in part.items():
+                await store.step(shard, "log", step)
+        worker.applied(portion)
+
+    async def tick(at_ms: int) -> None:
+        ends = {CLICKS: worker.applied_to(*CLICKS) or 0, DECISIONS: 1}
+        fetched = {name: Fetched(end, end) for name, end in ends.items()}
+        inputs = Inputs((CLICKS, DECISIONS), entry_after(START_MS + at_ms, GRACE_MS))
+        for shard, step in worker.tick(START_MS + at_ms, ends, fetched, inputs).items():
+            await store.step(shard, "log", step)
+
+    await apply()
+    await tick(530)
+    worker.offer(message(CLICKS, 0, 490, click()))
+    await apply()
+    await tick(600)
+    (frozen,) = await store.head(0, "front", 9)
+    assert len(frozen.feedback) == 1  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("fetched", "end", "claims_the_tick"),
+    [
+        (Fetched(3, 3), 3, True),
+        (Fetched(5, 3), 5, True),
+        (Fetched(3, 3), 5, False),
+        (Fetched(5, 5), 5, False),
+        (Fetched(5, 4), 5, False),
+        (Fetched(9, 9), 5, False),
+        (Fetched(3, -1), 3, True),
+        (None, 3, False),
+    ],
+)
+def test_an_idle_tick_is_claimed_only_where_nothing_fetched_waits(
+    fetched: Fetched | None, end: int, claims_the_tick: bool
+) -> None:
+    worker = intake(shards=2)
+    worker.assign(*CLICKS, start=3, fresh=False)
+    steps = worker.tick(START_MS, {CLICKS: end}, {CLICKS: fetched} if fetched else {}, None)
+    assert set(steps) == {0, 1}
+    told = START_MS - GRACE_MS if claims_the_tick else None
+    assert [step.claims for step in steps.values()] == [[Claim(*CLICKS, 3, 3, told)]] * 2
+
+
+def test_what_waits_is_claimed_up_to_its_own_time() -> None:
+    worker = intake()
+    worker.assign(*CLICKS, start=0, fresh=True)
+    worker.offer(message(CLICKS, 0, 300, click()))
+    assert worker.take(START_MS + 299) is None
+    (step,) = worker.tick(START_MS + 900, {CLICKS: 1}, {CLICKS: Fetched(1, 1)}, None).values()
+    assert step.claims == [Claim(*CLICKS, 0, 0, START_MS + 300 - GRACE_MS, True)]
+    worker.ticked({0: step})
+    assert worker.take(START_MS + 300) is not None
+
+
+def test_no_partition_runs_ahead_of_the_others_by_more_than_half_the_memory() -> None:
+    assert hold_line([START_MS + 7, START_MS], 2_000) == START_MS + 1_000
+    assert read_to({"*": 9, "a 0": 4, "b 0": 4}) == (4, "a 0")
+    assert entry_after(20, 50) == 0
+
+
+def test_an_array_that_needs_several_calls_moves_the_offset_with_the_last() -> None:
+    worker = intake(shards=2, portion_items=2)
+    worker.assign(*CLICKS, start=0, fresh=True)
+    worker.offer(message(CLICKS, 0, 0, [click(f"e{number}") for number in range(5)]))
+    portion = worker.take(START_MS)
+    assert portion is not None
+    assert len(portion.parts) == 3
+    for number, part in enumerate(portion.parts):
+        assert set(part) == {0, 1}, "every batch calls every shard"
+        assert sum(len(step.items) for step in part.values()) == (2, 2, 1)[number]
+        for step in part.values():
+            claim = claims_of(step)[CLICKS]
+            assert (claim.start, claim.end) == (0, int(number == 2))
+            assert (claim.read_to_ms is None) == (number < 2)
+
+
+def test_nothing_is_taken_in_that_was_applied_or_given_away() -> None:
+    worker = intake()
+    assert not worker.offer(message(CLICKS, 0, 0, click()))
+    worker.assign(*CLICKS, start=5, fresh=False)
+    assert not worker.offer(message(CLICKS, 4, 0, click()))
+    assert worker.offer(message(CLICKS, 5, 0, click()))
+    assert not worker.offer(message(CLICKS, 5, 0, click()))
+    portion = worker.take(START_MS)
+    assert portion is not None
+    worker.revoke(*CLICKS)
+    worker.applied(portion)
+    assert worker.applied_to(*CLICKS) is None
+    assert worker.take(START_MS) is None
+
+
+def test_a_portion_of_a_former_assignment_moves_nothing_of_the_next() -> None:
+    worker = intake()
+    worker.assign(*CLICKS, start=3, fresh=False)
+    worker.offer(message(CLICKS, 3, 0, click()))
+    portion = worker.take(START_MS)
+    assert portion is not None
+    worker.revoke(*CLICKS)
+    worker.assign(*CLICKS, start=0, fresh=True)
+    worker.offer(message(CLICKS, 0, 0, click()))
+    worker.applied(portion)
+    assert worker.applied_to(*CLICKS) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "code"),
+    [
+        (CLICKS, None, "tombstone"),
+        (CLICKS, b"\xff", "not_utf8"),
+        (CLICKS, b"nonsense", "not_json"),
+        (CLICKS, b"[1", "not_json"),
+        (CLICKS, {"v": 1}, "invalid_field"),
+        (CLICKS, click("x" * 200), "bad_event_id"),
+        (DECISIONS, click(), "invalid_field"),
+        (DECISIONS, decided(rule={"window_s": 1.5}), "window_too_long"),
+        (DECISIONS, decided(propensity=0), "invalid_field"),
+    ],
+)
+def test_what_cannot_be_used_is_rejected_and_passed(name: Input, body: Any, code: str) -> None:
+    worker = intake()
+    worker.assign(*name, start=0, fresh=True)
+    worker.offer(message(name, 0, 0, body))
+    worker.offer(message(name, 1, 0, decided() if name == DECISIONS else click()))
+    portion = worker.take(START_MS)
+    assert portion is not None
+    (rejected,) = portion.rejected
+    assert (rejected.error.code, rejected.message.offset) == (code, 0)
+    ((step,),) = (part.values() for part in portion.parts)
+    assert len(step.items) == 1
+    assert claims_of(step)[name].end == 2
+
+
+def test_of_an_array_only_what_is_bad_is_rejected_with_its_index() -> None:
+    worker = intake()
+    worker.assign(*CLICKS, start=0, fresh=True)
+    worker.offer(message(CLICKS, 0, 0, [click("a"), 3, click("b"), {"v": 1}]))
+    portion = worker.take(START_MS)
+    assert portion is not None
+    assert [(each.item, each.value) for each in portion.rejected] == [(1, b"3"), (3, b'{"v": 1}')]
+    assert [item.event_id for item in portion.parts[0][0].items] == ["a", "b"]
+
+
+def test_a_decision_carries_its_own_window_and_closing_streams() -> None:
+    worker = intake()
+    worker.assign(*DECISIONS, start=0, fresh=True)
+    worker.assign(*CLICKS, start=0, fresh=True)
+    worker.offer(message(DECISIONS, 0, 1000, decided()))
+    worker.offer(message(CLICKS, 0, 1000, click()))
+    portion = worker.take(START_MS + 1000)
+    assert portion is not None
+    first, second = sorted(portion.parts[0][0].items, key=lambda item: item.place.topic)
+    assert isinstance(second, DecisionItem)
+    assert isinstance(first, FeedbackItem)
+    assert (second.opens_ms, second.deadline_ms, second.forget_ms) == (START_MS + 800, START_MS + 1500, START_MS + 3000)
+    assert second.close_on == ("t-clicks",)
+    assert first.waits_until_ms == START_MS + 1200

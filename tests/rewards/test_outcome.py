@@ -1,0 +1,131 @@
+"""A frozen window becomes an outcome: what counts, why it closed, whether it is learned, what it is worth."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rewards.outcome import outcome_of, pack
+from rewards.records import Outcome, Place, encode
+from rewards.store import Frozen, Kept
+
+START_MS = 1_700_000_000_000
+
+
+def frozen(
+    *feedback: tuple[str, int, dict[str, Any]], deadline_ms: int = 500, rival_ms: int | None = None, **changes: Any
+) -> Frozen:
+    """Return a window that closed; feedback is (stream, ms after the decision, fields)."""
+    body: dict[str, Any] = {
+        "v": 1,
+        "event_id": "a",
+        "policy": "front",
+        "context": {"age": 3},
+        "actions": [{"id": "x"}, {"id": "y"}],
+        "pmf": [0.5, 0.5],
+        "chosen": "x",
+        "propensity": 0.5,
+        "policy_version": "1-00000000",
+        "unknown": "kept",
+        "rule": {
+            "window_s": 0.5,
+            "early_s": 0.2,
+            "activate_on": None,
+            "reward": {"streams": {"clicks": {"weight": 1.0, "aggregate": "sum"}, "buys": {"value": True}}},
+        },
+    } | changes
+    kept = [
+        Kept(
+            Place(START_MS + at_ms, "t-" + stream, 1, number, 2),
+            json.dumps({"v": 1, "event_id": "a"} | fields).encode(),
+        )
+        for number, (stream, at_ms, fields) in enumerate(feedback)
+    ]
+    return Frozen(
+        7,
+        "a",
+        START_MS + deadline_ms,
+        Place(START_MS, "t-decisions", 0, 3, 0),
+        None if rival_ms is None else START_MS + rival_ms,
+        json.dumps(body).encode(),
+        tuple(kept),
+    )
+
+
+def made(*feedback: tuple[str, int, dict[str, Any]], **changes: Any) -> Outcome:
+    return outcome_of(2, "t-", frozen(*feedback, **changes))
+
+
+def test_duplicate_check_of_one_stream_and_id_the_first_counts() -> None:
+    outcome = made(("clicks", 1, {"id": "c"}), ("clicks", 2, {"id": "c"}), ("buys", 3, {"id": "c", "value": 4}))
+    assert outcome.reward == 5.0
+    assert [(each.stream, each.time_ms - START_MS) for each in outcome.feedback] == [("clicks", 1), ("buys", 3)]
+
+
+def test_duplicate_check_without_an_id_the_place_is_the_identity() -> None:
+    assert made(("clicks", 1, {}), ("clicks", 2, {})).reward == 2.0
+    assert made(("clicks", 1, {"id": "clicks-1-1-2"}), ("clicks", 2, {})).reward == 1.0
+
+
+@pytest.mark.parametrize("identity", ["", "0"])
+def test_duplicate_check_an_id_is_one_even_when_it_is_empty_or_zero(identity: str) -> None:
+    assert made(("clicks", 1, {"id": identity}), ("clicks", 2, {"id": identity})).reward == 1.0
+
+
+def test_the_outcome_says_what_it_was_made_of() -> None:
+    outcome = made(("clicks", 1, {"id": "c", "more": True}))
+    assert (outcome.event_id, outcome.policy, outcome.shard, outcome.seq, outcome.revision) == ("a", "front", 2, 7, 0)
+    assert outcome.closed_ms == START_MS + 500
+    assert outcome.decision_place == Place(START_MS, "t-decisions", 0, 3, 0)
+    read = json.loads(encode(outcome))
+    assert read["decision"]["unknown"] == "kept"
+    assert read["feedback"][0]["event"] == {"v": 1, "event_id": "a", "id": "c", "more": True}
+    assert msgspec.json.decode(encode(outcome), type=Outcome) == outcome
+
+
+@pytest.mark.parametrize(
+    ("rival_ms", "why"), [(None, "window"), (1, "conflicting"), (500, "conflicting"), (501, "window")]
+)
+def test_conflict_a_rival_counts_up_to_the_final_deadline(rival_ms: int | None, why: str) -> None:
+    assert made(rival_ms=rival_ms).why == why
+    assert made(rival_ms=rival_ms).learn is (why == "window")
+
+
+@pytest.mark.parametrize("rival_ms", [100, 101])
+def test_conflict_the_final_deadline_is_the_lowered_one(rival_ms: int) -> None:
+    assert made(deadline_ms=100, rival_ms=rival_ms).why == ("conflicting" if rival_ms == 100 else "early")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why", "learn"),
+    [
+        ({}, "window", True),
+        ({"deadline_ms": 499}, "early", True),
+        ({"expires_at_ms": START_MS}, "window", True),
+        ({"expires_at_ms": START_MS - 1}, "expired", False),
+        ({"activate": False}, "not_activated", False),
+        ({"activate": False, "deadline_ms": 499}, "not_activated", False),
+        ({"activate": False, "expires_at_ms": 0}, "expired", False),
+        ({"activate": False, "expires_at_ms": 0, "rival_ms": 3}, "conflicting", False),
+    ],
+)
+def test_why_it_closed_and_whether_it_is_learned(changes: dict[str, Any], why: str, learn: bool) -> None:
+    outcome = made(("clicks", 1, {}), **changes)
+    assert (outcome.why, outcome.learn, outcome.reward) == (why, learn, 1.0)
+
+
+def test_only_what_counts_activates() -> None:
+    assert made(("clicks", 1, {"id": "c", "activate": True}), activate=False).learn
+    again = (("clicks", 1, {"id": "c"}), ("clicks", 2, {"id": "c", "activate": True}))
+    assert not made(*again, activate=False).learn
+
+
+@given(st.lists(st.binary(min_size=1, max_size=30).map(lambda told: json.dumps(told.hex()).encode()), max_size=20))
+def test_packed_arrays_hold_every_record_once_and_keep_to_the_limit(records: list[bytes]) -> None:
+    arrays = pack(records, limit=64)
+    assert [each for _, array in arrays for each in json.loads(array)] == [json.loads(record) for record in records]
+    assert [count for count, _ in arrays] == [len(json.loads(array)) for _, array in arrays]
+    assert all(len(array) <= 64 + 2 or count == 1 for count, array in arrays)
