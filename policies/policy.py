@@ -11,8 +11,8 @@ from policies.features import Action, Features
 REWARD_LIMIT = 1e6
 """Rewards lie within this: a larger cost leaves a bias that thousands of good examples do not undo."""
 
-SMALLEST_PROPENSITY = 2.0**-126
-"""What is smaller is zero in single precision, and a propensity of zero stops learning for good."""
+SMALLEST_PROPENSITY = 2.0**-66
+"""Vowpal Wabbit may read what is smaller (1e-20) as zero, and a propensity of zero stops learning for good."""
 
 KINDS = ("uniform", "vw")
 
@@ -137,7 +137,7 @@ def check_example(actions: Sequence[Action], chosen: int, propensity: float, rew
     if not 0 <= chosen < len(actions):
         raise BadInput("chosen_unknown", "chosen", repr(chosen), f"the index of one of {len(actions)} actions")
     if not SMALLEST_PROPENSITY <= propensity <= 1.0:
-        raise BadInput("propensity_invalid", "propensity", repr(propensity), "a probability above 0 and up to 1")
+        raise BadInput("propensity_invalid", "propensity", repr(propensity), "a probability from 2^-66 to 1")
     if not -REWARD_LIMIT <= reward <= REWARD_LIMIT:
         code = "reward_too_large" if math.isfinite(reward) else "reward_not_finite"
         raise BadInput(code, "reward", repr(reward), f"a number within ±{REWARD_LIMIT:g}")

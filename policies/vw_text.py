@@ -17,7 +17,8 @@ a letter are refused. A name that starts with that letter in lower case is writt
 ``name[0]=value``. In names and values every byte of their UTF-8 outside ``[A-Za-z0-9_.-]`` is written ``%XX``, and the
 first digit of a name that has only digits, since Vowpal Wabbit may take such a name for an index. So the text can be
 read back, and no name ends a line, a namespace or a feature. Namespaces and features are sorted by name: the same
-features give the same text. Zeros are written; Vowpal Wabbit drops them, and computes in single precision.
+features give the same text. What is nearer to zero than
+2^-66 is written ``0``, which Vowpal Wabbit drops; it computes in single precision.
 
 **Ids.** An action's id is no feature; with ``--id_as_feature`` it is ``id=a1`` in a namespace of its own, ``|_``, so
 that ``-q u_`` crosses it.
@@ -39,7 +40,8 @@ _MOST_KEPT_NAMES = 10_000
 _LONGEST_KEPT_NAME = 128
 _SAFE = re.compile(r"[A-Za-z0-9_.-]*").fullmatch
 # The shortest digits that read back as the same double, as repr() writes them, at a fifth of its time.
-_number: Callable[[float], bytes] = msgspec.json.Encoder().encode
+_digits: Callable[[float], bytes] = msgspec.json.Encoder().encode
+_NEAR_ZERO = 2.0**-66
 _LETTERS = re.compile(r"[A-Za-z]").search
 
 
@@ -64,6 +66,15 @@ def escape_name(text: str) -> str:
 def unescape(text: str) -> str:
     """Return what :func:`escape` or :func:`escape_name` was given."""
     return unquote(text)
+
+
+def _number(value: float) -> str:
+    """Return a number as Vowpal Wabbit reads it: what is nearly zero is zero.
+
+    Its reader takes long digits times 1e-21 or less for zero, and wraps exponents of ten below -127 around: 1e-239 is
+    1e17 to it, and 1e-155 infinity.
+    """
+    return "0" if -_NEAR_ZERO < value < _NEAR_ZERO else _digits(value).decode()
 
 
 def _text_bytes(key: object, text: str) -> int:
@@ -121,7 +132,7 @@ class Writer:
     ) -> str:
         """Return the text of a decision that is to be learned."""
         lines = [self._shared(context), *self._action.many(actions)]
-        lines[chosen + 1] = f"0:{cost!r}:{propensity!r} {lines[chosen + 1]}"
+        lines[chosen + 1] = f"0:{_number(cost)}:{_number(propensity)} {lines[chosen + 1]}"
         return "\n".join(lines)
 
     def _shared(self, context: Features) -> str:
@@ -179,7 +190,7 @@ class Writer:
             elif type(value) is float or type(value) is int:
                 if not -FEATURE_LIMIT < value < FEATURE_LIMIT:
                     raise number_refused(value, f"{namespace}.{name}")
-                written.append(f" {told}:{_number(value).decode()}")
+                written.append(f" {told}:{_number(value)}")
             elif type(value) is bool:
                 written.append(f" {told}={'true' if value else 'false'}")
             elif type(value) is list:
@@ -204,7 +215,7 @@ class Writer:
             if isinstance(item, str):
                 written.append(f" {name}[{index}]={escape(item)}")
             elif isinstance(item, int | float) and -FEATURE_LIMIT < item < FEATURE_LIMIT:
-                written.append(f" {name}[{index}]:{_number(float(item)).decode()}")
+                written.append(f" {name}[{index}]:{_number(float(item))}")
             elif isinstance(item, int | float):
                 raise number_refused(item, f"{field}[{index}]")
             else:

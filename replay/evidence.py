@@ -187,7 +187,8 @@ class Evidence:
             except BadInput:
                 self.unusable += 1
                 continue
-            identity = record.id or f"{stream}-{message.partition}-{message.offset}-{index}"
+            by_place = f"{stream}-{message.partition}-{message.offset}-{index}"
+            identity = by_place if record.id is None else record.id
             row = _FeedbackRow(identity, record.value or 0.0, bool(record.activate), content_digest(body))
             place = Place(message.time_ms, stream, message.partition, message.offset, index)
             self._add(record.event_id, _FEEDBACK, place, _pack(row))

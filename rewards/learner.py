@@ -31,7 +31,7 @@ FEATURE_LIMITS = Limits(
 CATALOGUE_BYTES = 64 * 2**20
 
 
-class Lesson(msgspec.Struct, frozen=True):
+class Lesson(msgspec.Struct, frozen=True, gc=False):
     """What learning reads of a decision."""
 
     actions: list[Raw]
@@ -40,7 +40,7 @@ class Lesson(msgspec.Struct, frozen=True):
     context: Raw = Raw(b"{}")
 
 
-class LearnableOutcome(msgspec.Struct, frozen=True):
+class LearnableOutcome(msgspec.Struct, frozen=True, gc=False):
     """What learning reads of a :class:`rewards.records.Outcome`; ``decision`` only where it is learned."""
 
     policy: str
@@ -52,7 +52,7 @@ class LearnableOutcome(msgspec.Struct, frozen=True):
     revision: int = 0
 
 
-class _Whole(msgspec.Struct, frozen=True):
+class _Whole(msgspec.Struct, frozen=True, gc=False):
     """An outcome decoded in one go, since reading the decision's bytes twice would cost a tenth of the rate."""
 
     policy: str
@@ -117,9 +117,8 @@ def learn(policy: Policy, outcome: OutcomeToLearn, catalogue: Catalogue) -> None
     lesson = outcome.decision
     if not isinstance(lesson, Lesson):
         lesson = decode(_lesson, bytes(lesson))
-    context = decode_context(bytes(lesson.context), FEATURE_LIMITS)
-    action = catalogue.action
-    actions = [action(bytes(raw), "actions") for raw in lesson.actions]
+    context = decode_context(lesson.context, FEATURE_LIMITS)
+    actions = catalogue.actions(lesson.actions)
     chosen = lesson.chosen
     for index, shown in enumerate(actions):
         if shown.id == chosen:

@@ -65,6 +65,7 @@ def outcome_of(shard: int, prefix: str, frozen: Frozen) -> Outcome:
     return Outcome(
         event_id=head.event_id,
         policy=head.policy,
+        policy_version=head.policy_version,
         shard=shard,
         seq=frozen.seq,
         reward=reward(rule.reward, that_count),

@@ -5,6 +5,7 @@ are spliced, so unknown fields survive and features are logged as they came.
 """
 
 import hashlib
+import math
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -16,6 +17,8 @@ from rewards.rules import REWARD_LIMIT, Rule
 
 NAME_PATTERN = r"^[a-z0-9-]{1,64}$"
 EVENT_ID_BYTES = 128
+PMF_TOLERANCE = 1e-6
+"""How far, relatively, a logged pmf may be from the sum 1, and a logged propensity from its pmf."""
 EXTERNAL = "external"
 """The policy version of a decision that another system took (an imported log)."""
 
@@ -93,12 +96,19 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     rule: JsonObject
 
 
+class ActionHead(msgspec.Struct, frozen=True):
+    """The id of an action; its features pass through as bytes."""
+
+    id: str
+
+
 class DecisionHead(msgspec.Struct, frozen=True, kw_only=True):
     """What the join reads of a :class:`Decision`; the rest passes through as bytes."""
 
     v: Version = 1
     event_id: str
     policy: Name
+    actions: list[ActionHead]
     pmf: Raw
     chosen: str
     propensity: Annotated[float, Meta(gt=0, le=1)]
@@ -147,6 +157,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     v: Version = 1
     event_id: str
     policy: Name
+    policy_version: str
     shard: int
     seq: int
     revision: int = 0
@@ -229,6 +240,7 @@ Decoded = TypeVar("Decoded")
 encode = msgspec.json.Encoder().encode
 _items = msgspec.json.Decoder(list[Raw])
 _head = msgspec.json.Decoder(DecisionHead)
+_pmf = msgspec.json.Decoder(list[Annotated[float, Meta(ge=0, le=1)]])
 _feedback = msgspec.json.Decoder(Feedback)
 _rule = msgspec.json.Decoder(Rule)
 
@@ -274,11 +286,34 @@ def check_event_id(event_id: str) -> str:
 
 
 def decision_head(value: bytes) -> DecisionHead:
-    """Decode what the join reads of a decision, and refuse one that could not be closed or learned."""
+    """Decode what the join reads of a decision, and refuse one that could not be closed or learned honestly.
+
+    Raises
+    ------
+    BadInput
+        A field is missing or wrong, or the propensity is not that of the chosen action in the pmf.
+    """
     head = decode(_head, value)
     check_event_id(head.event_id)
     rule_of(head.rule)
+    _check_propensity(head)
     return head
+
+
+def _check_propensity(head: DecisionHead) -> None:
+    try:
+        pmf = _pmf.decode(head.pmf)
+    except msgspec.DecodeError as error:
+        raise BadInput("invalid_field", "pmf", str(error), "a list of probabilities from 0 to 1") from None
+    ids = [action.id for action in head.actions]
+    if len(pmf) != len(ids) or not math.isclose(math.fsum(pmf), 1.0, rel_tol=PMF_TOLERANCE):
+        found = f"{len(pmf)} probabilities with the sum {math.fsum(pmf):g}"
+        raise BadInput("bad_pmf", "pmf", found, f"{len(ids)} probabilities, one an action, with the sum 1")
+    if ids.count(head.chosen) != 1:
+        raise BadInput("bad_chosen", "chosen", repr(head.chosen), "the id of exactly one of the actions")
+    logged = pmf[ids.index(head.chosen)]
+    if not math.isclose(logged, head.propensity, rel_tol=PMF_TOLERANCE):
+        raise BadInput("bad_propensity", "propensity", repr(head.propensity), f"{logged!r}, as the pmf says")
 
 
 def feedback(value: bytes) -> Feedback:

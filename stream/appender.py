@@ -18,7 +18,7 @@ ROLE = "decide"
 BATCH_BYTES = 1024 * 1024
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
-CLOSE_S = 1.0
+CLOSE_S = 0.5
 
 
 class Message(NamedTuple):

@@ -47,7 +47,7 @@ MOST_BATCHES = 8
 COMMIT_EVERY_S = 0.1
 REDIS_TIMEOUT_S = 2.0
 RECONNECT_S = 1.0
-STOP_S = 0.5
+STOP_S = 0.4
 ITS_TOPICS = ("decision-requests", "decisions", "ticks", "dead-letters")
 
 
@@ -140,16 +140,14 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
     async def stop(self) -> None:
         """Finish what is in flight within a short time, commit it, and close."""
         self.joined = False
-        await self._settle(list(self._progress), STOP_S)
-        await ended(*(task for progress in self._progress.values() for task in progress.tasks))
-        self._progress.clear()
+        left, self._progress = self._progress, {}
+        await self._settle(left)
+        await ended(*(task for progress in left.values() for task in progress.tasks))
         await asyncio.gather(
             self._replies.stop(STOP_S),
             self._appender.stop(),
-            closed(self._consumer, STOP_S),
-            closed(self._control, STOP_S),
+            *(closed(client, STOP_S) for client in (self._consumer, self._control, self._admin)),
         )
-        await closed(self._admin, STOP_S)
 
     async def run(self) -> None:
         """Decide until something fails; that is raised."""
@@ -246,13 +244,13 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             await asyncio.sleep(COMMIT_EVERY_S)
             self._trim()
-            await self._commit()
+            await self._commit(dict(self._progress))
 
-    async def _commit(self, only: Collection[TopicPartition] | None = None) -> None:
-        offsets: Mapping[TopicPartition, int] = {
+    async def _commit(self, finished: Mapping[TopicPartition, _Progress]) -> None:
+        offsets = {
             partition: progress.committable
-            for partition, progress in self._progress.items()
-            if progress.committable is not None and (only is None or partition in only)
+            for partition, progress in finished.items()
+            if progress.committable is not None
         }
         if not offsets:
             return
@@ -266,31 +264,26 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             log.warning("offsets are committed later: %r", error)
             return
         for partition, offset in offsets.items():
-            progress = self._progress.get(partition)
-            if progress is not None and progress.committable == offset:
-                progress.committable = None
+            if finished[partition].committable == offset:
+                finished[partition].committable = None
 
-    async def _settle(self, partitions: Collection[TopicPartition], within_s: float) -> None:
-        """Wait for what is in flight in partitions, within a time, and commit it."""
-        tasks = [
-            task
-            for partition in partitions
-            if (progress := self._progress.get(partition)) is not None
-            for task in progress.tasks
-        ]
-        if tasks:
-            await asyncio.wait(tasks, timeout=within_s)
-        with contextlib.suppress(Exception):
-            self._trim()
-            async with asyncio.timeout(within_s):
-                await self._commit(partitions)
+    async def _settle(self, left: Mapping[TopicPartition, _Progress]) -> None:
+        """Wait a short time for what is in flight, and commit it."""
+        if tasks := [task for progress in left.values() for task in progress.tasks]:
+            await asyncio.wait(tasks, timeout=STOP_S)
+        try:
+            for progress in left.values():
+                progress.trim()
+            async with asyncio.timeout(STOP_S):
+                await self._commit(left)
+        except Exception as error:
+            log.warning("what was finished last will be repeated: %r", error)
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Finish what is in flight, so that the next owner does not repeat it."""
         self.joined = False
-        await self._settle(revoked, STOP_S)
-        for partition in revoked:
-            self._progress.pop(partition, None)
+        # Taken out first, so that nothing more of them is begun.
+        await self._settle({part: self._progress.pop(part) for part in revoked if part in self._progress})
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Begin with each partition where its last owner has committed."""

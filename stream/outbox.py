@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from policies.errors import BowerbirdError
 from rewards.outcome import outcome_of, pack
-from rewards.records import EXTERNAL, Outcome, decision_head, encode
+from rewards.records import EXTERNAL, Outcome, encode
 from rewards.store import DEAD_LETTERS, Frozen, Unusable
 from stream import metrics
 from stream.config import Config
@@ -108,7 +108,7 @@ class Emitter:
         metrics.broker_answered("join")
         for outcome in outcomes:
             metrics.OUTCOMES.labels(outcome.policy, outcome.why).inc()
-            if decision_head(bytes(outcome.decision)).policy_version == EXTERNAL:
+            if outcome.policy_version == EXTERNAL:
                 metrics.EXTERNAL_DECISIONS.labels(outcome.policy).inc()
 
     async def _bury(self, shard: int, entries: list[Unusable]) -> None:

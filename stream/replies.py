@@ -5,8 +5,9 @@ reply is not sent twice and not kept for long; who asked has a time limit of his
 """
 
 import asyncio
+import contextlib
 import logging
-from collections import defaultdict
+from collections import deque
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,14 +23,13 @@ from stream.topics import LARGE_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 
-ROLE = "decide"
 WAIT_S = 5.0
 LIST_EVERY_S = 0.5
-BATCH_BYTES = 256 * 1024
+BATCH_BYTES = 512 * 1024
 ROOM_BYTES = BATCH_BYTES // 2
 """Unacknowledged bytes of one topic below which the producer takes a reply without waiting."""
-MOST_WAITING = 1000
-MOST_WAITING_BYTES = 32 * 1024 * 1024
+MOST_WAITING_BYTES = 64 * 1024 * 1024
+MOST_WAITING_BYTES_OF_ONE = MOST_WAITING_BYTES // 4
 MOST_TOPICS = 1000
 """After so many names the producer is made anew: it asks the broker for all that it ever wrote to."""
 
@@ -59,6 +59,24 @@ class Reply(NamedTuple):
         return len(self.value) + len(self.key or b"") + 256
 
 
+class _Topic:
+    """What waits for one topic.
+
+    Attributes
+    ----------
+    unacknowledged
+        Bytes that the producer has and the broker has not confirmed.
+    waiting
+        Replies that the producer would not take at once, each with the time at which it is given up.
+    """
+
+    def __init__(self) -> None:
+        self.unacknowledged = 0
+        self.waiting: deque[tuple[float, Reply]] = deque()
+        self.waiting_bytes = 0
+        self.has_room = asyncio.Event()
+
+
 class Replies:
     """Sends replies.
 
@@ -73,11 +91,10 @@ class Replies:
     def __init__(self, brokers: str, admin: AIOKafkaAdminClient) -> None:
         self._brokers, self._admin = brokers, admin
         self._producer: AIOKafkaProducer | None = None
+        self._topics: dict[str, _Topic] = {}
         self._used: set[str] = set()
-        self._unacknowledged: defaultdict[str, int] = defaultdict(int)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting = 0
         self._waiting_bytes = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._listed: frozenset[str] = frozenset()
         self._listed_at = float("-inf")
         self._listing = asyncio.Lock()
@@ -88,53 +105,57 @@ class Replies:
 
     async def stop(self, within_s: float) -> None:
         """Send what can be sent within the time, and close."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + within_s
-        while any(self._unacknowledged.values()) and loop.time() < until:  # noqa: ASYNC110 (once, at the end)
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                for topic in list(self._topics.values()):
+                    while topic.unacknowledged:
+                        topic.has_room.clear()
+                        await topic.has_room.wait()
         await ended(*self._tasks)
         if self._producer is not None:
             await closed(self._producer, within_s)
 
     async def send(self, reply: Reply) -> None:
         """Put a reply on its way; returns at once, whatever state its topic is in."""
-        if self._knows(reply.topic) and self._has_room(reply):
-            await self._hand_over(reply)
-        elif self._waiting >= MOST_WAITING or self._waiting_bytes + reply.size > MOST_WAITING_BYTES:
-            metrics.REPLIES.labels("dropped").inc()
-        else:
-            self._waiting += 1
-            self._waiting_bytes += reply.size
-            self._spawn(self._wait_and_send(reply))
-
-    def _knows(self, topic: str) -> bool:
-        producer = self._producer
-        return producer is not None and producer.client.cluster.partitions_for_topic(topic) is not None
-
-    def _has_room(self, reply: Reply) -> bool:
-        waiting = self._unacknowledged.get(reply.topic, 0)
-        return waiting == 0 or waiting + reply.size <= ROOM_BYTES
-
-    async def _hand_over(self, reply: Reply) -> None:
-        """Give a reply to the producer, which knows its topic and has room for it, so that this does not wait."""
-        if self._producer is None:
+        topic = self._topics.get(reply.topic)
+        if topic is None:
+            topic = self._topics[reply.topic] = _Topic()
+        if not topic.waiting and self._knows(reply.topic) and _takes(topic, reply):
+            await self._hand_over(topic, reply)
             return
-        topic, value, key, headers = reply
-        self._used.add(topic)
-        self._unacknowledged[topic] += reply.size
+        most = min(MOST_WAITING_BYTES - self._waiting_bytes, MOST_WAITING_BYTES_OF_ONE - topic.waiting_bytes)
+        if reply.size > most:
+            metrics.REPLIES.labels("dropped").inc()
+            return
+        topic.waiting.append((asyncio.get_running_loop().time() + WAIT_S, reply))
+        topic.waiting_bytes += reply.size
+        self._waiting_bytes += reply.size
+        if len(topic.waiting) == 1:
+            self._spawn(self._drain(reply.topic, topic))
+
+    def _knows(self, name: str) -> bool:
+        producer = self._producer
+        return producer is not None and producer.client.cluster.partitions_for_topic(name) is not None
+
+    async def _hand_over(self, topic: _Topic, reply: Reply) -> None:
+        """Give a reply to the producer, which knows its topic and has room for it, so that this does not wait."""
+        assert self._producer is not None
+        name, value, key, headers = reply
+        self._used.add(name)
+        topic.unacknowledged += reply.size
         try:
-            sent = await self._producer.send(topic, value, key, headers=list(headers))
+            sent = await self._producer.send(name, value, key, headers=list(headers))
         except Exception as error:
-            self._acknowledged(topic, reply.size)
+            self._acknowledged(topic, reply)
             self._failed(reply, error)
         else:
-            sent.add_done_callback(partial(self._done, reply))
+            sent.add_done_callback(partial(self._done, topic, reply))
         if len(self._used) > MOST_TOPICS:
             self._used.clear()
             self._spawn(self._renew())
 
-    def _done(self, reply: Reply, sent: "asyncio.Future[Any]") -> None:
-        self._acknowledged(reply.topic, reply.size)
+    def _done(self, topic: _Topic, reply: Reply, sent: "asyncio.Future[Any]") -> None:
+        self._acknowledged(topic, reply)
         if sent.cancelled():
             metrics.REPLIES.labels("failed").inc()
         elif (error := sent.exception()) is not None:
@@ -142,10 +163,11 @@ class Replies:
         else:
             metrics.REPLIES.labels("sent").inc()
 
-    def _acknowledged(self, topic: str, size: int) -> None:
-        self._unacknowledged[topic] -= size
-        if not self._unacknowledged[topic]:
-            del self._unacknowledged[topic]
+    def _acknowledged(self, topic: _Topic, reply: Reply) -> None:
+        topic.unacknowledged -= reply.size
+        topic.has_room.set()
+        if not topic.unacknowledged and not topic.waiting and self._topics.get(reply.topic) is topic:
+            del self._topics[reply.topic]
 
     def _failed(self, reply: Reply, error: BaseException) -> None:
         log.warning("a reply to %s was not written: %r", reply.topic, error)
@@ -155,36 +177,45 @@ class Replies:
         metrics.REPLIES.labels("too_large").inc()
         self._spawn(self.send(reply._replace(value=TOO_LARGE)))
 
-    async def _wait_and_send(self, reply: Reply) -> None:
-        topic = reply.topic
-        pause_s = 0.02
-        try:
-            async with asyncio.timeout(WAIT_S):
-                while not (self._knows(topic) and self._has_room(reply)):
-                    if not self._knows(topic) and await self._exists(topic) and self._producer is not None:
-                        await self._producer.partitions_for(topic)
-                    else:
-                        await asyncio.sleep(pause_s)
-                        pause_s = min(2 * pause_s, LIST_EVERY_S)
-                await self._hand_over(reply)
-        except TimeoutError:
-            metrics.REPLIES.labels("failed" if self._knows(topic) else "unknown_topic").inc()
-        except (KafkaError, OSError) as error:
-            self._failed(reply, error)
-        finally:
-            self._waiting -= 1
+    async def _drain(self, name: str, topic: _Topic) -> None:
+        """Hand over what waits for one topic, in its order, until nothing waits."""
+        while topic.waiting:
+            until, reply = topic.waiting[0]
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._until_known(name)
+                    while not _takes(topic, reply):
+                        topic.has_room.clear()
+                        await topic.has_room.wait()
+                    await self._hand_over(topic, reply)
+            except TimeoutError:
+                metrics.REPLIES.labels("failed" if self._knows(name) else "unknown_topic").inc()
+            except (KafkaError, OSError) as error:
+                self._failed(reply, error)
+            topic.waiting.popleft()
+            topic.waiting_bytes -= reply.size
             self._waiting_bytes -= reply.size
+        if not topic.unacknowledged and self._topics.get(name) is topic:
+            del self._topics[name]
 
-    async def _exists(self, topic: str) -> bool:
+    async def _until_known(self, name: str) -> None:
+        """Return when the producer knows a topic; a topic that does not exist is asked for again and again."""
+        while not self._knows(name):
+            if self._producer is not None and await self._exists(name):
+                await self._producer.partitions_for(name)
+            else:
+                await asyncio.sleep(LIST_EVERY_S)
+
+    async def _exists(self, name: str) -> bool:
         """Tell whether the broker has a topic, from a list of all that is asked for now and then."""
         loop = asyncio.get_running_loop()
         async with self._listing:
-            if topic not in self._listed and loop.time() - self._listed_at >= LIST_EVERY_S:
+            if name not in self._listed and loop.time() - self._listed_at >= LIST_EVERY_S:
                 try:
                     self._listed = frozenset(await self._admin.list_topics())
                 finally:
                     self._listed_at = loop.time()
-            return topic in self._listed
+            return name in self._listed
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -217,3 +248,8 @@ class Replies:
             await closed(producer, 1.0)
             raise
         return producer
+
+
+def _takes(topic: _Topic, reply: Reply) -> bool:
+    """Tell whether the producer takes a reply without waiting."""
+    return topic.unacknowledged == 0 or topic.unacknowledged + reply.size <= ROOM_BYTES

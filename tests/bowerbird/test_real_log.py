@@ -9,7 +9,7 @@ import pytest
 
 from bowerbird.demo.real_log import Logged, packaged_log, traffic, values
 from bowerbird.settings import load
-from policies.features import Limits, decode_action, decode_context
+from policies.features import Catalogue, Limits, decode_context
 from policies.policy import make
 from replay.estimate import estimate
 from rewards.records import Decision, PolicyVersion
@@ -87,7 +87,7 @@ def test_the_value_is_that_of_each_version_on_what_came_after_its_cut(logged: li
     found = values("men", KIND, ARGUMENTS, [version(*pair) for pair in enumerate(cuts, start=1)], rewards(logged))
 
     learner, model = make(KIND, ARGUMENTS), make(KIND, ARGUMENTS).dump()
-    weights, rewarded = [], []
+    known, weights, rewarded = Catalogue(Limits()), [], []
     for number, row in enumerate(logged):
         offset = 2 * (number // A_MESSAGE)
         if number % A_MESSAGE == 0 and offset in cuts:
@@ -95,7 +95,7 @@ def test_the_value_is_that_of_each_version_on_what_came_after_its_cut(logged: li
             learner = make(KIND, ARGUMENTS, model)
         decision = msgspec.json.decode(row.decision, type=Decision)
         context = decode_context(bytes(decision.context), Limits())
-        actions = [decode_action(bytes(action), Limits()) for action in decision.actions]
+        actions = [known.action(bytes(action), "action") for action in decision.actions]
         chosen, reward = int(decision.chosen), float(row.click is not None)
         if number % A_MESSAGE == 0:
             judge = make(KIND, ARGUMENTS, model)

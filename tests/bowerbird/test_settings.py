@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bowerbird.definitions import fields, inside, is_table, known_keys, meanings, paths, unwrapped, variable
-from bowerbird.settings import Problem, WrongSettings, load, without_password
+from bowerbird.settings import WrongSettings, load
 from bowerbird.settings_page import page
+from bowerbird.settings_tree import Problem, without_password
 from rewards.rules import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 
@@ -184,6 +185,11 @@ def test_syntax_names_the_line(tmp_path: Path) -> None:
     assert (found.line, found.expected) == (2, "TOML")
 
 
+def test_syntax_hides_no_error_of_the_environment(tmp_path: Path) -> None:
+    found = problems(tmp_path, "shards = = 3\n", BOWERBIRD_SHARDS="0", BOWERBIRD_POLICIES__A__REWARD__CLIP="[2, 1]")
+    assert [problem.key for problem in found] == ["", "policies.a.reward.clip", "shards"]
+
+
 def test_bytes_that_are_no_utf8_and_a_missing_file(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'prefix = "\xe9"')
     for name in ("latin.toml", "missing.toml"):
@@ -264,6 +270,7 @@ SECRET = "s3cret"
         f'redis_url = "redis://u:{SECRET}@host:99999999/0"',
         f'redis_url = "redis//u:{SECRET}@host"',
         f'redis_url = ["redis://u:{SECRET}@host"]',
+        f'redis_url = [inf, "redis://u:{SECRET}@host"]',
         f'redis_url = {{ a = "redis://u:{SECRET}@host" }}',
         f'redis_ulr = "redis://u:{SECRET}@host"',
         f'redis_url = "redis://u:{SECRET}/@host',

@@ -528,7 +528,7 @@ def decision(event: int, policy: int, shape: int, variant: int, now_ms: int) -> 
         "actions": [{"id": "x"}, {"id": "y"}],
         "pmf": ([0.5, 0.5], [0.25, 0.75])[variant % 8 == 7],
         "chosen": ("x", "y")[variant % 8 == 6],
-        "propensity": 0.5,
+        "propensity": 0.25 if variant % 8 == 7 else 0.5,
         "policy_version": ("1-00000000", "2-00000000", "external")[(variant % 8 == 5) + 2 * (shape % 11 == 10)]
         if shape % 11 != 10 or variant % 8 != 5
         else "3-00000000",

@@ -284,14 +284,15 @@ async def test_another_policy_or_another_place_is_refused(loop: Loop, redis: Red
     await append(loop, 1, 100)
     await saved_up_to(loop, redis, 100)
     assert role.stop() == 0
-    for told in (
+    others = (
         replace(loop.config, policies={**loop.config.policies, "front": replace(VW, arguments="--cb_explore_adf")}),
         replace(loop.config, policies={"front": replace(VW, salt="pepper")}),
         replace(loop.config, rewards_partitions=2),
-    ):
-        process = RoleProcess(told, "learn").start().process
+    )
+    processes = [RoleProcess(told, "learn").start().process for told in others]
+    for process in processes:
         assert process is not None
-        assert await asyncio.to_thread(process.wait, 30) == 2
+        assert await asyncio.to_thread(process.wait, 40) == 2
 
 
 async def test_a_redis_that_forgot_is_not_continued(

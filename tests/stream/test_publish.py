@@ -13,8 +13,8 @@ from rewards.records import PolicyVersion
 from stream.publish import KEPT_NUMBERS, PolicyIdentity, Publisher, Saved, Seen
 from tests.laws.learn_world import IDENTITY, POISON, MemoryPolicyStore, Worker, World, run_now
 
-CALLS_OF_A_SAVE = {"cas": 2, "append": 4}
-"""After so many steps of a save the compare-and-set, or the append to `versions`, has been done."""
+CALLS_OF_A_SAVE = {"cas": 2, "append": 4, "answer": 5}
+"""After so many steps of a save the compare-and-set, or the append to `versions`, has been done, or answered."""
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_whoever_loses_a_race_writes_the_record_that_was_not_written(world: Worl
     assert numbers(world) == [1, 2, 1]
 
 
-@pytest.mark.parametrize("call", ["", "cas", "append"])
+@pytest.mark.parametrize("call", ["", *CALLS_OF_A_SAVE])
 def test_a_call_that_fails_is_no_loss(world: World, call: str) -> None:
     """Whether it was done or not, what was taken since the last save is learned once."""
     append(world, 2)
@@ -284,6 +284,45 @@ def test_two_records_of_one_number_that_differ_are_found_out_after_each_own_reco
         first.finish()
     with pytest.raises(StateRefused, match="two records of version 2 that differ"):
         second.finish()
+
+
+def test_what_could_not_be_compared_is_compared_before_the_next_publish(world: World) -> None:
+    first, second = world.workers
+    append(world, 1)
+    take_all(first)
+    save(first)
+    take_all(second)
+    before = world.saved("left")
+    append(world, 1)
+    take_all(first)
+    save(first)
+    forget(world, before)
+    append(world, 1)
+    take_all(second)
+    save_until(second, "answer")
+    second.fail()
+    append(world, 1)
+    take_all(second)
+    with pytest.raises(StateRefused, match="two records of version 2 that differ"):
+        save(second)
+    assert position(world).number == 2
+
+
+@pytest.mark.parametrize("steps", range(1, 8))
+def test_a_publish_during_a_start_is_no_loss(world: World, steps: int) -> None:
+    """`versions` is read before Redis is asked, so that it cannot seem to be ahead."""
+    first, second = world.workers
+    append(world, 3)
+    take_all(first, 1)
+    save(first)
+    take_all(first, 2)
+    second.begin(second.take())
+    for _ in range(steps):
+        second.step()
+    save(first)
+    second.finish()
+    take_all(second)
+    assert save(second) in ("published", "lost")
 
 
 @pytest.mark.parametrize(

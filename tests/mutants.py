@@ -1,0 +1,445 @@
+"""The mutants of ``make mutate``: each switches one mechanism off by a patch, and names the tests that must fail.
+
+A mechanism that lives in two places, the store in memory and the script in Redis, has a mutant for each. Patches
+are found by their text and not by line numbers; one whose text is not there exactly once no longer applies.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+ISSUED = (
+    "the compare-and-set",
+    "the duplicate check by id",
+    "the memory of closed ids",
+    "the offset check",
+    "read-to time",
+    "the grace",
+    "the order of closing",
+    "the conflict rule",
+    "the acknowledgement after the publish",
+    "the repair of versions",
+    "trimming by seq",
+    "the request's time to live",
+)
+"""The mechanisms that must be among the mutants, whatever else is."""
+
+STORE = "rewards/store.py"
+SCRIPT = "stream/join.lua"
+IN_MEMORY = "tests/laws/test_store.py::TestMemoryStore"
+IN_REDIS = "tests/real/test_redis_store.py::TestRedisStore"
+OUTCOME = "tests/rewards/test_outcome.py"
+INTAKE = "tests/rewards/test_intake.py"
+PUBLISH = "tests/stream/test_publish.py"
+PUBLISH_IN_REDIS = "tests/real/test_learn_store.py"
+DECIDING = "tests/laws/test_deciding.py"
+ACKNOWLEDGED = "tests/real/test_acknowledgement.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One mechanism, switched off in one place.
+
+    Attributes
+    ----------
+    mechanism
+        What is switched off, in the words of docs/laws.md.
+    file
+        The file that is patched, from the top of the tree.
+    before, after
+        The patch: ``before`` stands in the file exactly once.
+    tests
+        Node ids of the tests that must fail, every one of them; without brackets: a test with all its parameters, of
+        which one at least must fail.
+    """
+
+    mechanism: str
+    file: str
+    before: str
+    after: str
+    tests: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What it is called in the report."""
+        return f"{self.mechanism} ({self.file})"
+
+    def apply(self, text: str) -> str:
+        """Return the file's text with the mechanism switched off.
+
+        Raises
+        ------
+        LookupError
+            The patch does not apply.
+        """
+        found = text.count(self.before)
+        if found != 1:
+            raise LookupError(f"{self.name}: the text to replace stands in the file {found} times, expected once")
+        return text.replace(self.before, self.after)
+
+
+def _in_both(mechanism: str, memory: tuple[str, str], script: tuple[str, str], *tests: str) -> Iterator[Mutant]:
+    """Yield the mutants of a mechanism of the join's store: one suite of laws kills it in memory and in Redis."""
+    for file, (before, after), suite in ((STORE, memory, IN_MEMORY), (SCRIPT, script, IN_REDIS)):
+        yield Mutant(mechanism, file, before, after, tuple(f"{suite}::{test}" for test in tests))
+
+
+def _joining() -> Iterator[Mutant]:
+    yield from _in_both(
+        "the offset check: what was applied is skipped",
+        ("if item.place.offset < self.stored[name]:", "if False:"),
+        ("local fresh = offset >= claim.stored", "local fresh = true"),
+        "test_offsets_what_was_applied_is_skipped_even_when_its_event_id_is_forgotten",
+    )
+    yield from _in_both(
+        "the offset check: a state that lies behind is refused",
+        (
+            "        if (stored is None and not claim.fresh) or (stored is not None and stored < claim.start):\n",
+            "        if False:\n",
+        ),
+        (
+            "if (not stored and not claim.fresh) or (stored and tonumber(stored) < tonumber(claim.start)) then",
+            "if false then",
+        ),
+        "test_offsets_a_state_that_lies_behind_the_worker_is_refused_and_nothing_is_applied",
+        "test_offsets_a_state_that_knows_nothing_takes_only_who_began_at_the_start",
+    )
+    yield from _in_both(
+        "the offset check: stored offsets never go back",
+        ("state.offsets[name] = max(self.stored[name], claim.end)", "state.offsets[name] = claim.end"),
+        ("if tonumber(claim.stop) > claim.stored or", "if true or"),
+        "test_offsets_never_go_back",
+    )
+    yield from _in_both(
+        "the identity of the log",
+        ('if state.log not in ("", log):', "if False:"),
+        ("if known_log and known_log ~= log then", "if false then"),
+        "test_the_state_of_another_log_is_refused",
+    )
+    yield from _in_both(
+        "the memory of closed ids",
+        ("            state.closed[first.event_id] = first.forget_ms\n", ""),
+        ("  call('ZADD', CLOSED, whole(header[6]), event_id)\n", ""),
+        "test_closed_ids_are_remembered_a_copy_is_a_repeat_and_feedback_is_late",
+    )
+    yield from _in_both(
+        "read-to time (the wall clock instead)",
+        (
+            "now_ms, held_by = read_to(state.entries_read)",
+            'now_ms, held_by = __import__("time").time_ns() // 1_000_000, "*"',
+        ),
+        (
+            "if not listed then read_to, held_by = 0, '*' end",
+            "read_to, held_by = tonumber(call('TIME')[1]) * 1000, '*'",
+        ),
+        "test_read_to_a_window_closes_strictly_after_its_deadline",
+        "test_read_to_waits_for_every_partition_and_names_it",
+    )
+    yield from _in_both(
+        "the order of closing",
+        ("            key=lambda each: each[:2],\n", "            key=lambda each: each[2].first.place,\n"),
+        (
+            "for i = 1, #due, 2 do\n  local event_id, deadline",
+            "for i = #due - 1, 1, -2 do\n  local event_id, deadline",
+        ),
+        "test_order_of_closing_is_deadline_then_event_id_by_its_bytes",
+    )
+    yield from _in_both(
+        "the first by place is the decision",
+        ("elif item.place < entry.first.place:", "elif False:"),
+        ("if old and old[1] < place then", "if old then"),
+        "test_conflict_the_first_by_place_decides_and_the_first_that_differs_is_its_rival",
+    )
+    yield from _in_both(
+        "the conflict rule: the first rival is kept",
+        ("entry.rival_ms = min(entry.rival_ms or item.place.time_ms, item.place.time_ms)", "pass"),
+        ("      old[8] = time_of(place)\n", ""),
+        "test_conflict_the_first_by_place_decides_and_the_first_that_differs_is_its_rival",
+    )
+    yield Mutant(
+        "the conflict rule",
+        "rewards/outcome.py",
+        "    if frozen.rival_ms is not None and frozen.rival_ms <= frozen.deadline_ms:",
+        "    if False:",
+        (
+            f"{OUTCOME}::test_conflict_a_rival_counts_up_to_the_final_deadline",
+            f"{OUTCOME}::test_conflict_the_final_deadline_is_the_lowered_one",
+        ),
+    )
+    yield Mutant(
+        "the duplicate check by id",
+        "rewards/rules.py",
+        "seen.setdefault((event.stream, event.id), event)",
+        "seen.setdefault((event.stream, str(id(event))), event)",
+        (
+            f"{OUTCOME}::test_duplicate_check_of_one_stream_and_id_the_first_counts",
+            "tests/rewards/test_rules.py::test_of_one_stream_and_id_the_first_counts",
+        ),
+    )
+    yield Mutant(
+        "the grace",
+        "rewards/readto.py",
+        "return max(0, time_ms - grace_ms)",
+        "return time_ms",
+        (
+            f"{INTAKE}::test_grace_a_record_of_a_slower_clock_still_counts",
+            f"{INTAKE}::test_a_portion_says_from_where_to_where_and_keeps_the_grace",
+        ),
+    )
+    yield Mutant(
+        "an idle tick is claimed only where nothing fetched waits",
+        "rewards/join.py",
+        "if position >= ends[name] and reading.next >= min(handed, ends[name]):",
+        "if True:",
+        (f"{INTAKE}::test_an_idle_tick_is_claimed_only_where_nothing_fetched_waits",),
+    )
+    yield Mutant(
+        "an array's offset moves with its last part",
+        "rewards/join.py",
+        "claims = done if number == len(slices) else begin",
+        "claims = done",
+        (f"{INTAKE}::test_an_array_that_needs_several_calls_moves_the_offset_with_the_last",),
+    )
+    yield Mutant(
+        "what cannot be used becomes a dead letter",
+        "rewards/join.py",
+        "rejected.append(Rejected(message, index, error, body))",
+        "pass",
+        (
+            f"{INTAKE}::test_what_cannot_be_used_is_rejected_and_passed",
+            f"{INTAKE}::test_of_an_array_only_what_is_bad_is_rejected_with_its_index",
+        ),
+    )
+    yield from _in_both(
+        "the limit of one decision's feedback",
+        ("within[self.step.feedback_limit :]", "within[len(within) :]"),
+        ("if beyond <= 0 then return end", "if true then return end"),
+        "test_of_too_much_feedback_the_first_by_place_stays",
+    )
+    yield Mutant(
+        "a restarted Redis is compared with the log",
+        SCRIPT,
+        "~= checked then",
+        "~= checked and checked == '' then",
+        ("tests/real/test_restarted_redis.py::test_a_restarted_redis_is_compared_before_it_is_written",),
+    )
+    yield Mutant(
+        "a Redis whose seq lies behind rewards is refused",
+        "stream/join.py",
+        "if given < tail:",
+        "if False:",
+        ("tests/real/test_restarted_redis.py::test_a_redis_whose_seq_lies_behind_rewards_is_refused",),
+    )
+    yield Mutant(
+        "the acknowledgement of an input after every shard has stored it",
+        "stream/join.py",
+        "            self._events[(*name, message.offset)] = event\n",
+        "            event.ack()\n",
+        (f"{ACKNOWLEDGED}::test_the_join_acknowledges_what_every_shard_has_stored",),
+    )
+    yield Mutant(
+        "trimming by seq",
+        STORE,
+        "[entry for entry in entries.get(outbox, []) if entry.seq > seq]",
+        "entries.get(outbox, [])[seq:]",
+        (f"{IN_MEMORY}::test_trim_is_by_seq_and_never_by_count",),
+    )
+    yield Mutant(
+        "trimming by seq",
+        "stream/redis_store.py",
+        'zremrangebyscore(self.key(shard, f"outbox:{outbox}"), "-inf", seq)',
+        'zremrangebyrank(self.key(shard, f"outbox:{outbox}"), 0, seq - 1)',
+        (f"{IN_REDIS}::test_trim_is_by_seq_and_never_by_count",),
+    )
+    yield Mutant(
+        "trimming after the acknowledgement",
+        "stream/outbox.py",
+        "            await self._producer.send_and_wait(\n",
+        "            await self._store.trim(shard, policy, acknowledged[-1].seq)\n"
+        "            await self._producer.send_and_wait(\n",
+        ("tests/real/test_outbox.py::test_what_kafka_has_not_acknowledged_stays_in_the_outbox",),
+    )
+
+
+def _learning() -> Iterator[Mutant]:
+    yield Mutant(
+        "the compare-and-set",
+        "stream/publish.lua",
+        "if (redis.call('HGET', position, 'token') or '') ~= expected then",
+        "if false then",
+        (
+            f"{PUBLISH_IN_REDIS}::test_of_two_learners_one_publishes_and_the_other_goes_on_from_it",
+            f"{PUBLISH_IN_REDIS}::test_a_position_is_compared_too",
+        ),
+    )
+    yield Mutant(
+        "the compare-and-set: a position counts, too",
+        "stream/publish.py",
+        'return f"{position.version} {position.cut}" if position is not None else ""',
+        'return f"{position.version}" if position is not None and position.number else ""',
+        (f"{PUBLISH_IN_REDIS}::test_a_position_is_compared_too",),
+    )
+    yield Mutant(
+        "what was learned since the last publish is kept",
+        "rewards/learner.py",
+        "        kept = self._kept.copy()\n",
+        "        kept: list[_Kept] = []\n",
+        (
+            f"{PUBLISH}::test_of_two_learners_one_publishes_and_the_other_goes_on_from_it",
+            f"{PUBLISH}::test_a_call_that_fails_is_no_loss",
+        ),
+    )
+    yield Mutant(
+        "the acknowledgement after the publish",
+        "rewards/learner.py",
+        "if not all(saved[name].covers(own) for name, own in seqs.items()):",
+        "if False:",
+        (f"{PUBLISH}::test_what_is_acknowledged_is_saved",),
+    )
+    yield Mutant(
+        "the acknowledgement after the publish",
+        "stream/learn.py",
+        "async for event in cast(Any, stream).noack().events():",
+        "async for event in cast(Any, stream).events():",
+        (f"{ACKNOWLEDGED}::test_the_learner_acknowledges_what_is_published",),
+    )
+    yield Mutant(
+        "the repair of versions",
+        "stream/publish.py",
+        "            await self._versions.append(self.name, saved.record)\n\n",
+        "            return saved\n\n",
+        (
+            f"{PUBLISH}::test_whoever_goes_on_writes_the_record_that_was_not_written",
+            f"{PUBLISH}::test_whoever_loses_a_race_writes_the_record_that_was_not_written",
+        ),
+    )
+    yield Mutant(
+        "a Redis that has forgotten a version is refused",
+        "stream/publish.py",
+        "        if seen.newest > number:\n",
+        "        if False:\n",
+        (
+            f"{PUBLISH}::test_a_redis_that_forgot_a_version_is_found_out_at_the_start",
+            f"{PUBLISH}::test_a_redis_that_forgot_everything_is_found_out_at_the_start",
+        ),
+    )
+    yield Mutant(
+        "two records of one number are refused",
+        "stream/publish.py",
+        "            self.differing = number\n",
+        "            pass\n",
+        (f"{PUBLISH}::test_two_records_of_one_number_that_differ_are_found_out_after_each_own_record",),
+    )
+    yield Mutant(
+        "the published bytes are loaded after each publish",
+        "rewards/learner.py",
+        "        self.policy.close()\n"
+        "        self.policy = self._make(self.kind, self.arguments, model)\n"
+        "        self.model_bytes = len(model)\n",
+        "        self.model_bytes = len(model)\n",
+        (f"{PUBLISH}::test_after_each_publish_the_bytes_are_loaded",),
+    )
+    yield Mutant(
+        "repeats are dropped by seq",
+        "rewards/learner.py",
+        "            if outcome.seq <= last.get(outcome.shard, 0):\n",
+        "            if False:\n",
+        ("tests/laws/test_learner.py::test_law_1_an_outcome_that_comes_again_is_not_learned_again",),
+    )
+    yield Mutant(
+        "a jump of the seq is a loss",
+        "rewards/learner.py",
+        "if outcome.seq != last + 1 and not (self.log_start > 0 and outcome.shard not in seqs):",
+        "if False:",
+        ("tests/laws/test_learner.py::test_law_1_a_missing_outcome_stops_the_learner_before_it_takes_anything",),
+    )
+    yield Mutant(
+        "not everything that closed is learned",
+        "rewards/learner.py",
+        "            if not outcome.learn:\n",
+        "            if False:\n",
+        (f"{PUBLISH}::test_a_version_says_what_it_has_learned",),
+    )
+
+
+def _deciding() -> Iterator[Mutant]:
+    yield Mutant(
+        "the request's time to live",
+        "rewards/decision.py",
+        "        if now_ms > expires_at_ms:\n",
+        "        if False:\n",
+        (f"{DECIDING}::test_law_3_a_request_that_nobody_waits_for_any_more_gets_no_decision",),
+    )
+    yield Mutant(
+        "the request's time to live: a stalled append is not answered",
+        "stream/deciding.py",
+        " or answer.timestamp > self.expires_at_ms:",
+        ":",
+        (f"{DECIDING}::test_law_3_a_decision_whose_append_stalled_is_not_answered",),
+    )
+    yield Mutant(
+        "the request's time to live: a stalled append is not learned",
+        "rewards/outcome.py",
+        "    if head.expires_at_ms is not None and frozen.place.time_ms > head.expires_at_ms:\n",
+        "    if False:\n",
+        (f"{OUTCOME}::test_why_it_closed_and_whether_it_is_learned",),
+    )
+    yield Mutant(
+        "the reply after the acknowledgement of the decision",
+        "stream/decide.py",
+        "        answers = await self._appender.append(messages)\n",
+        "        for request, _ in appended:\n"
+        "            await self._reply(request)\n"
+        "        answers = await self._appender.append(messages)\n",
+        (f"{ACKNOWLEDGED}::test_decide_answers_and_commits_what_is_appended",),
+    )
+    yield Mutant(
+        "the commit of a request after its decision",
+        "stream/decide.py",
+        "        while self._batches and self._batches[0][1].done():\n"
+        "            next_offset, task = self._batches.popleft()\n"
+        "            # Raises what the task raised: then nothing may be committed, and the loop starts again.\n"
+        "            task.result()\n",
+        "        while self._batches:\n            next_offset, task = self._batches.popleft()\n",
+        (f"{ACKNOWLEDGED}::test_decide_answers_and_commits_what_is_appended",),
+    )
+    yield Mutant(
+        "the limit of pending decisions",
+        "rewards/decision.py",
+        "        if overloaded(request.policy):\n",
+        "        if False:\n",
+        (f"{DECIDING}::test_law_7_a_policy_with_too_many_pending_decisions_refuses",),
+    )
+    yield Mutant(
+        "the propensity is that of the action drawn",
+        "rewards/decision.py",
+        '"propensity": pmf[chosen],',
+        '"propensity": max(pmf),',
+        (f"{DECIDING}::test_law_6_the_logged_propensity_is_that_of_the_action_drawn",),
+    )
+    yield Mutant(
+        "the draw follows the pmf",
+        "policies/draw.py",
+        "chosen = bisect_right(list(accumulate(pmf)), (number >> 11) * _FRACTION)",
+        "chosen = number % len(pmf)",
+        ("tests/laws/test_draws.py::test_law_6_the_frequencies_of_the_draws_match_the_pmf",),
+    )
+    yield Mutant(
+        "the draw is salted",
+        "policies/draw.py",
+        "digest_size=8, key=_key(salt)).digest()",
+        "digest_size=8).digest()",
+        ("tests/laws/test_draws.py::test_law_6_the_draws_of_two_salts_are_independent",),
+    )
+    yield Mutant(
+        "the draw has no chance of its own",
+        "policies/draw.py",
+        'number = int.from_bytes(blake2b(event_id.encode(), digest_size=8, key=_key(salt)).digest(), "little")',
+        'number = int.from_bytes(__import__("os").urandom(8), "little")',
+        (
+            f"{DECIDING}::test_law_5_the_same_request_and_version_make_the_same_decision",
+            "tests/replay/test_rebuild.py::test_a_decision_is_recomputed_bit_for_bit",
+        ),
+    )
+
+
+MUTANTS = (*_joining(), *_learning(), *_deciding())

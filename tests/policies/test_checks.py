@@ -1,0 +1,128 @@
+"""The laws of every policy hold for every explorer, and each law catches a policy that breaks it."""
+
+import random
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+import policies.checks
+import policies.vw_arguments
+from policies.checks import LAWS, LawError, check, decisions
+from policies.features import Action, Features
+from policies.policy import check_actions
+from policies.uniform import Uniform
+
+EXPLORERS = ["--epsilon 0.1 -q fF", "--softmax --lambda 2", "--squarecb -q uA", "--bag 3", "--cover 3", "--rnd 2", "--regcb",
+             "--first 5", "--synthcover", "--epsilon_decay", "--bag 2 --random_seed 7", "--cb_type dr",
+             "--id_as_feature --letter url=x -q x_"]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", EXPLORERS)
+def test_every_explorer_obeys_every_law(arguments: str) -> None:
+    assert check("vw", f"--cb_explore_adf {arguments}") == []
+
+
+def test_uniform_obeys_every_law() -> None:
+    assert check("uniform", "") == []
+
+
+def test_what_cannot_be_made_is_a_problem_too() -> None:
+    assert check("vw", "--cb_explore_adf -f model") == [
+        "arguments of a vw policy: '-f' is refused: it reads or writes files, uses the network, changes the mode or the "
+        "input, or is unknown"
+    ]
+    assert "refuses" in check("vw", "--cb_explore_adf --epsilon 2")[0]
+    assert "expected one of" in check("bandit", "")[0]
+
+
+def test_the_large_action_space_breaks_a_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "depends on what was predicted before" in check("vw", "--cb_explore_adf --large_action_space")[0]
+    # Were it let in, the law itself would find it.
+    monkeypatch.setattr(policies.vw_arguments, "_KNOWN_TO_FAIL", MappingProxyType({}))
+    monkeypatch.setattr(policies.vw_arguments, "_FLAGS", policies.vw_arguments._FLAGS | {"large_action_space"})
+    (problem,) = check("vw", "--cb_explore_adf --large_action_space")
+    assert "pmf_forgets_predictions" in problem
+
+
+class Learning(Uniform):
+    """Lawful, and its bytes say how much it has learned: a policy to spoil."""
+
+    def __init__(self, model: bytes | None = None) -> None:
+        self.count = int(model or b"0")
+
+    def learn(self, *told: Any, **more: Any) -> None:
+        self.count += 1
+
+    def dump(self) -> bytes:
+        return b"%d" % self.count
+
+
+class MissesOne(Learning):
+    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+        return [0.9 / len(actions)] * len(actions)
+
+
+class TooShort(Learning):
+    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+        return [1.0]
+
+
+class CountsPredictions(Learning):
+    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+        self.count += 1
+        return super().predict(context, actions)
+
+
+class RemembersPredictions(Learning):
+    seen = 0
+
+    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+        check_actions(actions)
+        self.seen += 1
+        first = 1.0 / len(actions) if self.seen < 40 else 1.0
+        return [first] + [(1 - first) / max(1, len(actions) - 1)] * (len(actions) - 1)
+
+
+class SavesAnother(Learning):
+    def __init__(self, model: bytes | None = None) -> None:
+        super().__init__(model)
+        self.count += model is not None
+
+
+class Random(Learning):
+    def learn(self, *told: Any, **more: Any) -> None:
+        self.count += random.randrange(10**9)
+
+
+class SeesTheOrder(Learning):
+    def learn(self, context: Features, *told: Any, **more: Any) -> None:
+        self.count = (31 * self.count + sum(i * len(name) for i, name in enumerate(context["f"]))) % 10**9
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_a_lawful_policy_passes(law) -> None:
+    law(Learning, decisions(20, seed=4))
+
+
+@pytest.mark.parametrize(
+    ("law", "spoilt"),
+    [
+        ("pmf_is_valid", MissesOne),
+        ("pmf_is_valid", TooShort),
+        ("predict_changes_nothing", CountsPredictions),
+        ("pmf_forgets_predictions", RemembersPredictions),
+        ("saved_bytes_are_all", SavesAnother),
+        ("same_cuts_same_bytes", Random),
+        ("order_of_features_is_nothing", SeesTheOrder),
+    ],
+)
+def test_each_law_catches_who_breaks_it(law: str, spoilt: type[Learning]) -> None:
+    with pytest.raises(LawError):
+        getattr(policies.checks, law)(spoilt, decisions(20, seed=4))
+
+
+def test_every_law_has_someone_who_breaks_it() -> None:
+    broken = {mark.args[1][index][0] for mark in test_each_law_catches_who_breaks_it.pytestmark for index in range(7)}
+    assert broken == {law.__name__ for law in LAWS}

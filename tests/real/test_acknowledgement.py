@@ -1,0 +1,116 @@
+"""What a role has read is acknowledged only when what it made of it is safe: else a kill would lose it."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from stream.appender import Appender
+from stream.config import Config, PolicyConfig
+from stream.decide import Decide
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.redis_store import shard_key
+from tests.real.asking import caller_of, request
+from tests.real.loop import Loop, decision, loop_of, until
+from tests.real.test_learn import append, saved_up_to
+
+
+@pytest.fixture
+def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> Config:
+    return Config(
+        brokers=kafka.address,
+        redis_url=redis_server.url,
+        prefix=prefix,
+        session_timeout_s=2.0,
+        request_ttl_ms=60_000,
+        policies={"front": PolicyConfig(kind="vw", arguments="--cb_explore_adf", window_s=1.0)},
+    )
+
+
+async def acknowledged(loop: Loop, role: str, topic: str, partition: int = 0) -> int:
+    where = (loop.config.topic(topic), partition)
+    return (await loop.reader.committed(loop.config.group(role), [where])).get(where, 0)
+
+
+async def test_decide_answers_and_commits_what_is_appended(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Partition 0 waits for the broker; partition 1, asked after it, is answered and committed before it."""
+    append, may_append = Appender.append, asyncio.Event()
+
+    async def held(self: Appender, messages: Any) -> Any:
+        if b'"held"' in messages[0].value:
+            await may_append.wait()
+        return await append(self, messages)
+
+    monkeypatch.setattr(Appender, "append", held)
+    async with loop_of(config) as loop, caller_of(config) as caller, Decide(config) as service:
+
+        async def ready() -> bool:
+            return service.ready
+
+        await until(ready, every_s=0.02)
+        waits = await caller.send(request("held"), partition=0)
+        for number in range(2):
+            # The second is decided after the first was answered: by then the one before both has been, too.
+            assert (await caller.ask(request(f"e{number}"), partition=1))["chosen"]
+
+        async def committed() -> bool:
+            return await acknowledged(loop, "decide", "decision-requests", 1) == 2
+
+        await until(committed)
+        assert waits not in caller.replies
+        assert await acknowledged(loop, "decide", "decision-requests", 0) == 0
+        may_append.set()
+        assert (await caller.reply(waits))["chosen"]
+
+
+async def test_the_join_acknowledges_what_every_shard_has_stored(config: Config) -> None:
+    """One shard refuses: what the other has stored is not acknowledged, and both have it later."""
+    config = replace(config, shards=2)
+    async with loop_of(config) as loop, Redis.from_url(config.redis_url) as redis:
+        join = loop.role("join")
+        await loop.send("decisions", decision("first"), partition=0)
+
+        async def outcomes(count: int) -> bool:
+            return len(await loop.records("rewards")) >= count
+
+        await until(lambda: outcomes(1))
+        log_of_1 = shard_key(config.prefix, 1, "log")
+        its_own = await redis.get(log_of_1)
+        await redis.set(log_of_1, "another log")
+        for number in range(10):
+            await loop.send("decisions", decision(f"e{number}"), partition=0)
+
+        async def stored_by_shard_0() -> bool:
+            found = await redis.hget(shard_key(config.prefix, 0, "offsets"), f"{config.topic('decisions')} 0")  # type: ignore[misc]
+            return int(found or 0) > 1
+
+        await until(stored_by_shard_0)
+        assert join.stop() == 0
+        assert await acknowledged(loop, "join", "decisions") == 1
+        await redis.set(log_of_1, its_own)
+        join.start()
+        await until(lambda: outcomes(11))
+
+
+async def test_the_learner_acknowledges_what_is_published(config: Config) -> None:
+    """It takes everything, publishes nothing and ends: its successor takes everything again."""
+    never = replace(config.policies["front"], publish_examples=1_000_000, publish_ms=3_600_000)
+    async with loop_of(replace(config, policies={"front": never})) as loop, Redis.from_url(config.redis_url) as redis:
+        learn = loop.role("learn")
+        await append(loop, 1, 30)
+        await loop.producer.send_and_wait(config.topic("rewards"), b"the learner is here", partition=0)
+
+        async def taken() -> bool:
+            topic = config.topic("dead-letters")
+            ends = await loop.reader.ends([(topic, partition) for partition in range(config.partitions)])
+            return sum(ends.values()) == 1
+
+        await until(taken)
+        assert learn.stop() == 0
+        assert await acknowledged(loop, "learn", "rewards") == 0
+        learn.config = config
+        learn.start()
+        saved = await saved_up_to(loop, redis, 30)
+        assert saved.position.examples == 30

@@ -1,0 +1,72 @@
+"""Outcomes leave the store when Kafka has acknowledged them, and not before."""
+
+import json
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import MessageSizeTooLargeError
+from redis.asyncio import Redis
+
+from rewards.store import Step
+from stream.config import Config, PolicyConfig
+from stream.dead_letters import DeadLetters
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.log import LogReader
+from stream.outbox import Emitter
+from stream.redis_store import RedisStore
+from stream.topics import LARGE_MESSAGE_BYTES
+from tests.laws.test_store import TTL_MS, Reader, decided
+from tests.real.loop import decision, until
+
+
+async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(
+    kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
+) -> None:
+    """A broker that refuses a message has not got it; when it takes it, everything is there, in the order of seq."""
+    config = Config(brokers=kafka.address, prefix=prefix, policies={"front": PolicyConfig()})
+    topic = config.topic("rewards")
+    admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=config.brokers, acks="all", enable_idempotence=True, max_request_size=LARGE_MESSAGE_BYTES
+    )
+    redis = Redis.from_url(redis_server.url)
+    await admin.start()
+    await producer.start()
+    try:
+        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "200"})])
+        store = RedisStore(redis, prefix)
+        reader = Reader(store)
+        bodies = {event_id: json.dumps(decision(event_id)).encode() for event_id in "abc"}
+        await reader.apply(*(decided(name, 0, at, body=body) for at, (name, body) in enumerate(bodies.items())))
+        await reader.read_to(TTL_MS)
+        emitter = Emitter(store, producer, DeadLetters(producer, config, "join"), config, "me")
+        with pytest.raises(MessageSizeTooLargeError):
+            await emitter._empty(0, "front")
+        assert [frozen.seq for frozen in await reader.closed()] == [1, 2, 3]
+
+        larger = {"max.message.bytes": str(LARGE_MESSAGE_BYTES)}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, larger)])
+        await producer.stop()
+        producer = AIOKafkaProducer(bootstrap_servers=config.brokers, acks="all", enable_idempotence=True)
+        await producer.start()
+        emitter = Emitter(store, producer, DeadLetters(producer, config, "join"), config, "me")
+
+        async def emptied() -> bool:
+            try:
+                await emitter._empty(0, "front")
+            except MessageSizeTooLargeError:
+                return False  # the broker has not heard of the new limit yet
+            return True
+
+        await until(emptied)
+        assert await reader.closed() == []
+        async with LogReader(config) as log:
+            found = [json.loads(message.value or b"") async for message in log.read(topic, 0, 0)]
+        assert [(outcome["seq"], outcome["event_id"]) for outcome in found[0]] == [(1, "a"), (2, "b"), (3, "c")]
+        assert await store.step(0, "log", Step()) is not None
+    finally:
+        await redis.aclose()
+        await producer.stop()
+        await admin.close()

@@ -1,0 +1,68 @@
+"""A Redis that was restarted may have forgotten: nothing is written before it was compared with the log."""
+
+from collections.abc import Callable
+
+import pytest
+from redis.asyncio import Redis
+
+from policies.errors import StateRefused
+from rewards.store import Claim, Step
+from stream.config import Config, PolicyConfig
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.redis_store import RedisStore
+from tests.laws.test_store import DECISIONS, decided
+from tests.real.loop import decision, loop_of, until
+
+
+async def test_a_restarted_redis_is_compared_before_it_is_written(
+    own_redis: Callable[..., EmbeddedRedis], prefix: str
+) -> None:
+    server = own_redis()
+    compared: list[int] = []
+
+    async def compare(store: RedisStore) -> None:
+        compared.append(len(await store.outboxes(0)))
+        if len(compared) == 2:
+            raise StateRefused("the state", "less", "more", "restore it")
+
+    async with Redis.from_url(server.url) as redis:
+        store = RedisStore(redis, prefix, compare)
+        await store.step(0, "log", Step([Claim(DECISIONS, 0, 0, 1, None, True)], [decided("a", 0)]))
+        await store.step(0, "log", Step())
+        assert len(compared) == 1
+        server.kill()
+        server.restart()
+        await redis.connection_pool.disconnect()
+        more = Step([Claim(DECISIONS, 0, 1, 2)], [decided("b", 0, 1)])
+        with pytest.raises(StateRefused, match="the state"):
+            await store.step(0, "log", more)
+        assert await store.pending(0) == {"front": 1}
+        await store.step(0, "log", more)
+        await store.step(0, "log", Step())
+        assert len(compared) == 3
+        assert await store.pending(0) == {"front": 2}
+
+
+async def test_a_redis_whose_seq_lies_behind_rewards_is_refused(
+    kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
+) -> None:
+    """`rewards` holds what this Redis has never given: the join ends with exit code 2 and closes nothing."""
+    config = Config(
+        brokers=kafka.address,
+        redis_url=redis_server.url,
+        prefix=prefix,
+        session_timeout_s=2.0,
+        policies={"front": PolicyConfig(window_s=1.0)},
+    )
+    async with loop_of(config) as loop:
+        await loop.send("rewards", {"v": 1, "policy": "front", "shard": 0, "seq": 5}, partition=0)
+        await loop.send("decisions", decision("e"), partition=0)
+        join = loop.role("join")
+
+        async def ended() -> bool:
+            assert join.process is not None
+            return join.process.poll() is not None or len(await loop.records("rewards")) > 1
+
+        await until(ended)
+        assert len(await loop.records("rewards")) == 1
+        assert join.stop() == 2

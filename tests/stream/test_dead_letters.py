@@ -1,0 +1,82 @@
+"""What a dead letter says on the wire, and that it is written in the end."""
+
+import asyncio
+
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream import dead_letters
+from stream.config import Config
+from stream.dead_letters import ROOM_BYTES, DeadLetter, DeadLetters
+
+LETTER = DeadLetter("clicks", 2, 7, 1, "not_json", "value: found x", b"\xff", b"key", (("a", b"1"),))
+
+
+def test_the_value_is_as_it_came_and_the_rest_stands_in_headers():
+    value, headers = LETTER.wire(1000)
+    assert value == b"\xff"
+    assert dict(headers) == {
+        "topic": b"clicks",
+        "partition": b"2",
+        "offset": b"7",
+        "index": b"1",
+        "reason": b"not_json",
+        "message": b"value: found x",
+        "source-key": b"key",
+        "source-a": b"1",
+    }
+
+
+def test_a_tombstone_stays_one():
+    value, headers = LETTER._replace(value=None).wire(1000)
+    assert value is None
+    assert dict(headers)["tombstone"] == b"true"
+
+
+@given(
+    size=st.integers(0, 5000),
+    headers=st.lists(st.tuples(st.text(max_size=20), st.binary(max_size=50_000) | st.none()), max_size=5),
+)
+def test_a_letter_always_fits(size, headers):
+    value, told = LETTER._replace(value=b"x" * size, headers=headers).wire(1000)
+    assert len(value) == min(size, 1000)
+    assert ("cut-from" in dict(told)) == (size > 1000)
+    assert sum(len(name.encode()) + len(content) for name, content in told) < ROOM_BYTES
+
+
+class Broker:
+    """Fails as told, then takes everything."""
+
+    def __init__(self, failures):
+        self.failures = list(failures)
+        self.taken = []
+
+    async def send(self, topic, value=None, key=None, *, headers=None):
+        answer = asyncio.get_running_loop().create_future()
+        if self.failures:
+            failure, late = self.failures.pop(0)
+            if not late:
+                raise failure
+            answer.set_exception(failure)
+        else:
+            self.taken.append((topic, key, value, dict(headers)["index"]))
+            answer.set_result(None)
+        return answer
+
+
+def test_letters_are_sent_again_until_the_broker_has_them(monkeypatch):
+    monkeypatch.setattr(dead_letters, "FIRST_RETRY_S", 0.0)
+    broker = Broker([(KafkaConnectionError(), False), (KafkaConnectionError(), True), (OSError(), True)])
+    letters = DeadLetters(broker, Config(prefix="p-"), "join")
+    asyncio.run(letters.send(LETTER, LETTER._replace(index=2)))
+    assert sorted(index for *_, index in broker.taken) == [b"1", b"2"]
+    assert {(topic, key) for topic, key, *_ in broker.taken} == {("p-dead-letters", b"clicks")}
+
+
+def test_a_topic_that_takes_less_than_it_should_gets_shorter_letters(monkeypatch):
+    monkeypatch.setattr(dead_letters, "FIRST_RETRY_S", 0.0)
+    broker = Broker([(MessageSizeTooLargeError(), True)] * 3)
+    asyncio.run(DeadLetters(broker, Config(), "join").send(LETTER._replace(value=b"x" * 4_000_000)))
+    ((_, _, value, _),) = broker.taken
+    assert 0 < len(value) < 4_000_000

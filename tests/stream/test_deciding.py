@@ -1,0 +1,75 @@
+"""What becomes of a message when the broker has said what it did with its decisions."""
+
+import json
+from types import SimpleNamespace
+
+from rewards.decision import Decided
+from stream.config import Config, PolicyConfig
+from stream.deciding import DECISIONS_BYTES, Request
+from stream.lookup import Lookup
+from stream.requests import Envelope
+
+TTL_MS = 100
+
+
+def message(*results, array=False):
+    record = SimpleNamespace(
+        topic="decision-requests", partition=2, offset=7, timestamp=1000, key=b"k", value=b"{}", headers=()
+    )
+    return Request(record, Envelope("replies.a", (), TTL_MS, None), array, list(results), [])
+
+
+def decision(event_id, size=10):
+    return Decided(event_id, "front", b'{"event_id":"%s","chosen":"a","x":"%s"}' % (event_id.encode(), b"x" * size))
+
+
+def answer(timestamp, timestamp_type=1):
+    return SimpleNamespace(timestamp=timestamp, timestamp_type=timestamp_type, offset=0)
+
+
+def test_a_decision_in_time_is_its_own_reply():
+    one = decision("e1")
+    request = message(one)
+    assert request.messages() == [(2, b"e1", one.value)]
+    assert request.appended([answer(1000 + TTL_MS)])
+    assert (request.key(), request.reply()) == (b"e1", one.value)
+
+
+def test_law_3_a_decision_whose_log_time_lies_beyond_its_expiry_is_not_replied():
+    request = message(decision("e1"))
+    request.messages()
+    assert not request.appended([answer(1001 + TTL_MS)])
+
+
+def test_law_3_nothing_is_replied_where_the_log_time_is_not_known():
+    request = message(decision("e1"))
+    request.messages()
+    assert not request.appended([answer(1000, timestamp_type=0)])
+
+
+def test_an_array_goes_into_as_few_messages_as_fit_and_late_ones_are_errors_in_their_places():
+    parts = [decision(f"e{number}", DECISIONS_BYTES // 3) for number in range(4)]
+    request = message(*parts, array=True)
+    messages = request.messages()
+    assert [len(json.loads(one.value)) for one in messages] == [2, 2]
+    assert all(one.partition == 2 and one.key == b"k" and len(one.value) <= DECISIONS_BYTES for one in messages)
+    assert request.appended([answer(1000), answer(1001 + TTL_MS)])
+    reply = json.loads(request.reply())
+    assert [part["event_id"] for part in reply] == ["e0", "e1", "e2", "e3"]
+    assert ["chosen" in part for part in reply] == [True, True, False, False]
+    assert reply[2]["error"]["code"] == "expired"
+
+
+def test_a_decision_that_is_too_large_for_its_topic_is_an_error_and_a_dead_letter():
+    request = message(decision("e1"))
+    request.messages()
+    assert request.appended([None])
+    assert json.loads(request.reply())["error"]["code"] == "decision_too_large"
+    assert [(letter.reason, letter.offset) for letter in request.letters] == [("decision_too_large", 7)]
+
+
+def test_version_0_is_in_use_until_redis_tells_otherwise():
+    config = Config(policies={"front": PolicyConfig()})
+    lookup = Lookup(config, SimpleNamespace())
+    assert lookup.choosers["front"].version.startswith("0-")
+    assert not lookup.overloaded("front")
