@@ -13,6 +13,7 @@ law (Yellott 1977, *Journal of Mathematical Psychology* 15; Efraimidis & Spiraki
 """
 
 import math
+import sys
 from bisect import bisect_right
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -22,6 +23,7 @@ from typing import NamedTuple
 from policies.errors import StateRefused
 
 _FRACTION = 2.0**-53
+_LATEST = sys.float_info.max
 
 
 class Draw(NamedTuple):
@@ -136,7 +138,7 @@ def _ranking(key: bytes, message: bytes, pmf: Sequence[float], chosen: int) -> l
             arrivals.append(-1.0)
         elif probability > 0.0:
             number = int.from_bytes(stream[8 * index : 8 * index + 8], "little")
-            arrivals.append(-math.log(((number >> 11) + 1) * _FRACTION) / probability)
+            arrivals.append(min(-math.log(((number >> 11) + 1) * _FRACTION) / probability, _LATEST))
         else:
             arrivals.append(math.inf)
     return sorted(range(len(pmf)), key=arrivals.__getitem__)

@@ -165,8 +165,10 @@ class JoinStore(Protocol):
 
 @dataclass(slots=True)
 class _Entry:
-    """One decision that waits: its first copy, its first rival, when it closes, and when, per topic, the first
-    feedback came that was dropped beyond the limit."""
+    """One decision that waits: its first copy, the time of its first rival, and when it closes.
+
+    ``dropped_ms``: per topic, when the first feedback came that was dropped beyond the limit.
+    """
 
     first: DecisionItem
     rival_ms: int | None = None

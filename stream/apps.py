@@ -23,14 +23,12 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from policies.errors import StateRefused, WrongConfiguration
-from stream.config import Config
+from stream.config import ROLES, Config
 
 if TYPE_CHECKING:
     from stream.faust_app import RoleApp
 
 log = logging.getLogger(__name__)
-
-ROLES = ("decide", "join", "learn")
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -108,6 +106,10 @@ def run_role(config: Config, role: str) -> int:
     except Exception:
         log.critical("the role %s failed", role, exc_info=True)
         return EXIT_FAILED
+    finally:
+        if not loop.is_closed():
+            loop.close()
+    log.info("stopped")
     return 0
 
 
@@ -206,10 +208,16 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
+def _says_more_than_a_service(record: logging.LogRecord) -> bool:
+    """Leave out what each service says of its start and its stop."""
+    return record.levelno > logging.INFO or not str(record.msg).startswith("[^")
+
+
 def log_as_json(role: str, level: int = logging.INFO) -> None:
     """Log to the standard error stream, a JSON object a line; of foreign libraries warnings only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(role))
+    handler.addFilter(_says_more_than_a_service)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for ours in ("stream", "rewards", "policies", "bowerbird"):
         logging.getLogger(ours).setLevel(level)

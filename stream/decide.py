@@ -40,11 +40,14 @@ log = logging.getLogger(__name__)
 ROLE = "decide"
 FETCH_WAIT_MS = 100
 """After a stall a partition waits at most this long for the others' long poll."""
-FETCHED_MESSAGES = 100
+FETCHED_MESSAGES = 500
 POLL_MS = 200
 MOST_BATCHES = 8
 """Batches of one partition that wait for the broker; with more it is not read on."""
 COMMIT_EVERY_S = 0.1
+import os
+ROUNDS = int(os.environ.get("ROUNDS", "1"))
+STALLED_S = 0.2
 REDIS_TIMEOUT_S = 2.0
 RECONNECT_S = 1.0
 STOP_S = 0.4
@@ -165,8 +168,10 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _read(self) -> None:
         requests = self._requests
         assert requests is not None
+        rounds: deque[list[asyncio.Task[None]]] = deque()
         while True:
             fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=FETCHED_MESSAGES)
+            begun: list[asyncio.Task[None]] = []
             for partition, records in fetched.items():
                 progress = self._progress.get(partition)
                 if progress is None:
@@ -176,10 +181,13 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
                 batch = [requests.read(record, now_ms) for record in records]
                 task = asyncio.create_task(self._finish(batch))
                 progress.add(records[-1].offset + 1, task)
+                begun.append(task)
                 if len(progress) >= MOST_BATCHES:
                     self._pause(partition, progress)
-            # Let the tasks begin, also while all that is asked for lies in memory already.
-            await asyncio.sleep(0)
+            if begun:
+                rounds.append(begun)
+            if len(rounds) >= ROUNDS:
+                await asyncio.wait(rounds.popleft(), timeout=STALLED_S)
             self._trim()
 
     def _pause(self, partition: TopicPartition, progress: _Progress) -> None:

@@ -271,7 +271,7 @@ class Learn(mode.Service):
             policy = _Policy(learner, publisher, cadence, _now_ms())
             self._policies[name] = policy
             log.info("loaded", extra={"policy": name, "version": learner.saved.version, "cut": learner.cut})
-            metrics.policy_in_use(ROLE, name, learner.saved.number, 0)
+            metrics.policy_in_use(ROLE, name, learner.saved.number, publisher.published_ms)
         return policy
 
     async def _load(self, name: str, publisher: Publisher) -> Learner:

@@ -187,6 +187,8 @@ SaveResult = Literal["published", "moved", "lost", "nothing"]
 class Publisher:
     """Saves what one policy learns, and says when somebody else has.
 
+    ``published_ms``: when the version that was loaded last was published, 0: never.
+
     Any call may raise what its store and its log raise when they are away. Then it is not known what was done, and the
     next call of :meth:`save` begins with :meth:`recover`.
     """
@@ -205,6 +207,7 @@ class Publisher:
         self._versions = versions
         self._partition = partition
         self._in_doubt = False
+        self.published_ms = 0
 
     async def load(self, *, model: bool = True) -> Saved | None:
         """Return what is saved, after its version's record stands acknowledged in ``versions``.
@@ -222,6 +225,7 @@ class Publisher:
             self._compare(saved)
             if saved is None or saved.record is None:
                 return saved
+            self.published_ms = version_of(self.name, saved.record).published_ms
             if saved.position.number in self._versions.seen(self.name).fingerprints:
                 return saved
             await self._versions.append(self.name, saved.record)

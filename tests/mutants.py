@@ -31,7 +31,10 @@ OUTCOME = "tests/rewards/test_outcome.py"
 INTAKE = "tests/rewards/test_intake.py"
 PUBLISH = "tests/stream/test_publish.py"
 PUBLISH_IN_REDIS = "tests/real/test_learn_store.py"
-DECIDING = "tests/laws/test_deciding.py"
+DECISION = "tests/rewards/test_decision.py"
+LEARNER = "tests/rewards/test_learner.py"
+PROPENSITY = "tests/laws/test_propensity.py"
+BAD_REQUESTS = "tests/laws/test_bad_requests.py"
 ACKNOWLEDGED = "tests/real/test_acknowledgement.py"
 
 
@@ -135,6 +138,13 @@ def _joining() -> Iterator[Mutant]:
         "test_read_to_waits_for_every_partition_and_names_it",
     )
     yield from _in_both(
+        "read-to time: a partition that was never written counts as well",
+        ("state.entries_read.setdefault(partition_name(topic, partition), 0)", "pass"),
+        ("for _, name in ipairs(inputs) do call('HSETNX', READTO, name, '0') end", ""),
+        "test_read_to_waits_for_every_partition_and_names_it",
+        "test_read_to_waits_for_an_added_partition",
+    )
+    yield from _in_both(
         "the order of closing",
         ("            key=lambda each: each[:2],\n", "            key=lambda each: each[2].first.place,\n"),
         (
@@ -204,10 +214,7 @@ def _joining() -> Iterator[Mutant]:
         "rewards/join.py",
         "rejected.append(Rejected(message, index, error, body))",
         "pass",
-        (
-            f"{INTAKE}::test_what_cannot_be_used_is_rejected_and_passed",
-            f"{INTAKE}::test_of_an_array_only_what_is_bad_is_rejected_with_its_index",
-        ),
+        (f"{INTAKE}::test_of_an_array_only_what_is_bad_is_rejected_with_its_index",),
     )
     yield from _in_both(
         "the limit of one decision's feedback",
@@ -343,14 +350,21 @@ def _learning() -> Iterator[Mutant]:
         "rewards/learner.py",
         "            if outcome.seq <= last.get(outcome.shard, 0):\n",
         "            if False:\n",
-        ("tests/laws/test_learner.py::test_law_1_an_outcome_that_comes_again_is_not_learned_again",),
+        (f"{LEARNER}::test_the_same_cuts_give_the_same_bytes",),
     )
     yield Mutant(
         "a jump of the seq is a loss",
         "rewards/learner.py",
         "if outcome.seq != last + 1 and not (self.log_start > 0 and outcome.shard not in seqs):",
         "if False:",
-        ("tests/laws/test_learner.py::test_law_1_a_missing_outcome_stops_the_learner_before_it_takes_anything",),
+        (f"{LEARNER}::test_a_jump_is_a_loss_and_nothing_of_its_message_is_taken",),
+    )
+    yield Mutant(
+        "what cannot be learned is skipped",
+        "rewards/learner.py",
+        "            except BadInput as error:\n                taken.refused",
+        "            except ZeroDivisionError as error:\n                taken.refused",
+        (f"{LEARNER}::test_what_cannot_be_learned_is_skipped_and_counted",),
     )
     yield Mutant(
         "not everything that closed is learned",
@@ -367,14 +381,14 @@ def _deciding() -> Iterator[Mutant]:
         "rewards/decision.py",
         "        if now_ms > expires_at_ms:\n",
         "        if False:\n",
-        (f"{DECIDING}::test_law_3_a_request_that_nobody_waits_for_any_more_gets_no_decision",),
+        (f"{DECISION}::test_law_3_what_is_too_old_is_expired_and_its_last_moment_is_not",),
     )
     yield Mutant(
         "the request's time to live: a stalled append is not answered",
         "stream/deciding.py",
         " or answer.timestamp > self.expires_at_ms:",
         ":",
-        (f"{DECIDING}::test_law_3_a_decision_whose_append_stalled_is_not_answered",),
+        ("tests/stream/test_deciding.py::test_law_3_a_decision_whose_log_time_lies_beyond_its_expiry_is_not_replied",),
     )
     yield Mutant(
         "the request's time to live: a stalled append is not learned",
@@ -407,14 +421,35 @@ def _deciding() -> Iterator[Mutant]:
         "rewards/decision.py",
         "        if overloaded(request.policy):\n",
         "        if False:\n",
-        (f"{DECIDING}::test_law_7_a_policy_with_too_many_pending_decisions_refuses",),
+        (f"{DECISION}::test_law_7_an_overloaded_policy_says_so",),
     )
     yield Mutant(
         "the propensity is that of the action drawn",
         "rewards/decision.py",
         '"propensity": pmf[chosen],',
         '"propensity": max(pmf),',
-        (f"{DECIDING}::test_law_6_the_logged_propensity_is_that_of_the_action_drawn",),
+        (f"{PROPENSITY}::test_law_6_the_logged_propensity_is_that_of_the_action_drawn",),
+    )
+    yield Mutant(
+        "the logged pmf is the one that was drawn from",
+        "rewards/decision.py",
+        '"pmf": pmf,',
+        '"pmf": sorted(pmf),',
+        (f"{PROPENSITY}::test_law_6_the_logged_pmf_is_the_one_that_was_drawn_from",),
+    )
+    yield Mutant(
+        "what cannot be decided becomes a dead letter",
+        "stream/deciding.py",
+        "                request.letters.append(_letter(record, index, result.problem, raw))\n",
+        "                pass\n",
+        (f"{BAD_REQUESTS}::test_law_8_a_bad_item_takes_no_other_item_of_its_array_with_it",),
+    )
+    yield Mutant(
+        "an error that nobody foresaw is its own item's",
+        "stream/deciding.py",
+        "        except Exception:\n            self._unexpected(record)\n            return refused(INTERNAL,",
+        "        except ZeroDivisionError:\n            self._unexpected(record)\n            return refused(INTERNAL,",
+        (f"{BAD_REQUESTS}::test_law_8_a_bad_item_takes_no_other_item_of_its_array_with_it",),
     )
     yield Mutant(
         "the draw follows the pmf",
@@ -435,10 +470,7 @@ def _deciding() -> Iterator[Mutant]:
         "policies/draw.py",
         'number = int.from_bytes(blake2b(event_id.encode(), digest_size=8, key=_key(salt)).digest(), "little")',
         'number = int.from_bytes(__import__("os").urandom(8), "little")',
-        (
-            f"{DECIDING}::test_law_5_the_same_request_and_version_make_the_same_decision",
-            "tests/replay/test_rebuild.py::test_a_decision_is_recomputed_bit_for_bit",
-        ),
+        (f"{PROPENSITY}::test_law_5_the_same_request_and_version_draw_the_same",),
     )
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -31,7 +32,7 @@ PARTS = ("bowerbird", "policies", "replay", "rewards", "stream", "tests", "pypro
 NOT_COPIED = shutil.ignore_patterns("__pycache__", ".*")
 TEST_TIMEOUT_S = 120
 RUN_TIMEOUT_S = 600
-BY_ASSERTION = re.compile(r"AssertionError|assert |Failed: DID NOT RAISE|policies\.errors\.|hypothesis\.errors\.Flaky")
+BY_ASSERTION = re.compile(r"AssertionError|assert |Failed: DID NOT RAISE|policies\.errors\.")
 ORIGIN = """
 import importlib, pathlib, sys
 root = pathlib.Path(sys.argv[1]).resolve()
@@ -176,17 +177,18 @@ def judge(mutant: Mutant) -> Verdict:
             return Verdict(mutant, time.monotonic() - began, problem=f"its tests hang ({RUN_TIMEOUT_S} s)")
     failed = {test: message for test in mutant.tests if (message := ran.failure_of(test)) is not None}
     survived = tuple(test for test in mutant.tests if test not in failed)
-    problem = "" if ran.exit_code == 1 or survived else f"pytest ended with {ran.exit_code}"
-    if survived and (others := _others(ran)):
-        problem = f"not by an assertion: {others}"
-    return Verdict(mutant, time.monotonic() - began, failed, survived, problem)
+    return Verdict(mutant, time.monotonic() - began, failed, survived, _problem(ran, survived))
 
 
-def _others(ran: Ran) -> str:
-    told = [case.message for cases in ran.cases.values() for case in cases if case.outcome in ("failed", "error")]
-    if told:
-        return first_line(told[0])
-    return "" if ran.exit_code in (0, 1) else ran.output[-2000:]
+def _problem(ran: Ran, survived: Sequence[str]) -> str:
+    """Return why tests did not do their work, where it is anything but that they pass."""
+    for test in survived:
+        cases = ran.cases_of(test)
+        if not cases:
+            return f"{test} did not run:\n{ran.output[-2000:]}"
+        if others := [case.message for case in cases if case.outcome != "passed"]:
+            return f"not by an assertion: {first_line(others[0])}"
+    return "" if ran.exit_code in (0, 1) else f"pytest ended with {ran.exit_code}"
 
 
 def first_line(message: str) -> str:
@@ -215,7 +217,9 @@ def passes_unpatched(tests: Sequence[str], console: Console) -> bool:
 
 def table_of(verdicts: Sequence[Verdict]) -> Table:
     """Return the table of the report."""
-    table = Table("mechanism", "switched off in", "test that fails", "how it fails", "s", show_lines=True)
+    table = Table(box=box.SIMPLE, show_lines=True)
+    for heading in ("mechanism", "switched off in", "test that fails", "how it fails", "s"):
+        table.add_column(heading, overflow="fold")
     for verdict in verdicts:
         tests = [test.rpartition("::")[2] for test in verdict.failed]
         how = [first_line(message)[:90] for message in verdict.failed.values()]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import permutations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
@@ -72,6 +72,7 @@ pmfs = st.lists(st.floats(0, 1), min_size=1, max_size=60).filter(lambda pmf: sum
 
 
 @given(st.text(max_size=80), st.text(max_size=40), pmfs)
+@example("", "", [0.0, 1.0, 2.225073858507203e-309])
 def test_a_draw_is_a_function_of_salt_event_id_and_pmf(salt: str, event_id: str, pmf: list[float]) -> None:
     drawn = draw(salt, event_id, pmf)
     assert drawn == draw(salt, event_id, pmf)

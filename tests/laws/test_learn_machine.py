@@ -20,7 +20,7 @@ ends = st.tuples(st.sampled_from(("done", "done", "done", "waits", "waits", "fai
 dies."""
 
 
-THOROUGH = settings(max_examples=300, stateful_step_count=30)
+THOROUGH = settings(max_examples=200, stateful_step_count=30)
 
 
 class LearnMachine(RuleBasedStateMachine):

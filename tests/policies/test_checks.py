@@ -14,9 +14,21 @@ from policies.features import Action, Features
 from policies.policy import check_actions
 from policies.uniform import Uniform
 
-EXPLORERS = ["--epsilon 0.1 -q fF", "--softmax --lambda 2", "--squarecb -q uA", "--bag 3", "--cover 3", "--rnd 2", "--regcb",
-             "--first 5", "--synthcover", "--epsilon_decay", "--bag 2 --random_seed 7", "--cb_type dr",
-             "--id_as_feature --letter url=x -q x_"]  # fmt: skip
+EXPLORERS = [
+    "--epsilon 0.1 -q fF",
+    "--softmax --lambda 2",
+    "--squarecb -q uA",
+    "--bag 3",
+    "--cover 3",
+    "--rnd 2",
+    "--regcb",
+    "--first 5",
+    "--synthcover",
+    "--epsilon_decay",
+    "--bag 2 --random_seed 7",
+    "--cb_type dr",
+    "--id_as_feature --letter url=x -q x_",
+]
 
 
 @pytest.mark.parametrize("arguments", EXPLORERS)
@@ -29,10 +41,8 @@ def test_uniform_obeys_every_law() -> None:
 
 
 def test_what_cannot_be_made_is_a_problem_too() -> None:
-    assert check("vw", "--cb_explore_adf -f model") == [
-        "arguments of a vw policy: '-f' is refused: it reads or writes files, uses the network, changes the mode or the "
-        "input, or is unknown"
-    ]
+    (problem,) = check("vw", "--cb_explore_adf -f model")
+    assert "'-f' is refused" in problem
     assert "refuses" in check("vw", "--cb_explore_adf --epsilon 2")[0]
     assert "expected one of" in check("bandit", "")[0]
 
@@ -106,23 +116,22 @@ def test_a_lawful_policy_passes(law) -> None:
     law(Learning, decisions(20, seed=4))
 
 
-@pytest.mark.parametrize(
-    ("law", "spoilt"),
-    [
-        ("pmf_is_valid", MissesOne),
-        ("pmf_is_valid", TooShort),
-        ("predict_changes_nothing", CountsPredictions),
-        ("pmf_forgets_predictions", RemembersPredictions),
-        ("saved_bytes_are_all", SavesAnother),
-        ("same_cuts_same_bytes", Random),
-        ("order_of_features_is_nothing", SeesTheOrder),
-    ],
-)
+BROKEN_BY = [
+    ("pmf_is_valid", MissesOne),
+    ("pmf_is_valid", TooShort),
+    ("predict_changes_nothing", CountsPredictions),
+    ("pmf_forgets_predictions", RemembersPredictions),
+    ("saved_bytes_are_all", SavesAnother),
+    ("same_cuts_same_bytes", Random),
+    ("order_of_features_is_nothing", SeesTheOrder),
+]
+
+
+@pytest.mark.parametrize(("law", "spoilt"), BROKEN_BY)
 def test_each_law_catches_who_breaks_it(law: str, spoilt: type[Learning]) -> None:
     with pytest.raises(LawError):
         getattr(policies.checks, law)(spoilt, decisions(20, seed=4))
 
 
-def test_every_law_has_someone_who_breaks_it() -> None:
-    broken = {mark.args[1][index][0] for mark in test_each_law_catches_who_breaks_it.pytestmark for index in range(7)}
-    assert broken == {law.__name__ for law in LAWS}
+def test_every_law_is_broken_by_someone() -> None:
+    assert {law for law, _ in BROKEN_BY} == {law.__name__ for law in LAWS}

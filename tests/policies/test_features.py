@@ -48,10 +48,13 @@ def test_what_is_valid_is_decoded(document: dict[str, Any]) -> None:
 def test_whatever_json_is_found_is_decoded_or_refused(document: Any) -> None:
     raw = msgspec.json.encode(document)
     for limits in (LIMITS, TIGHT):
+        refused = ""
         try:
             features = decode_context(raw, limits)
         except BadInput as error:
-            assert error.field.startswith("context")
+            refused = error.field
+        if refused:
+            assert refused.startswith("context")
             continue
         count = 0
         for namespace, inside in features.items():
@@ -74,10 +77,12 @@ def test_whatever_json_is_found_is_decoded_or_refused(document: Any) -> None:
 @given(st.binary(max_size=200))
 def test_whatever_bytes_are_found_are_decoded_or_refused(raw: bytes) -> None:
     for decode in (decode_context, decode_action):
+        told = ""
         try:
-            decode(raw, LIMITS)  # type: ignore[operator]
+            decode(raw, LIMITS)
         except BadInput as error:
-            assert len(str(error)) < 400
+            told = str(error)
+        assert len(told) < 400
 
 
 REFUSED = {

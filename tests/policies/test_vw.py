@@ -1,7 +1,6 @@
 """The workspaces: what is saved, what is learned again after an error, and that no example is finished twice."""
 
 from collections import Counter
-from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -23,7 +22,7 @@ def teach(policy: Policy, cases=CASES) -> None:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count crossings into C++, and raise at those that a test names by ``calls["raise in ..."]``."""
     counted: Counter[str] = Counter()
     for name in ("_parse", "_learn", "_predict", "_finish"):
@@ -112,7 +111,8 @@ def test_saving_and_loading_in_between_changes_nothing_for_most_explorers(argume
 @pytest.mark.parametrize("explorer", ["--bag 3", "--cover 3", "--rnd 3", "--epsilon 0.1"])
 def test_a_seed_among_the_arguments_survives_a_load(explorer: str) -> None:
     told = f"--cb_explore_adf {explorer} --random_seed 3"
-    first, second = [], []
+    first: list[str] = []
+    second: list[str] = []
     for digests in (first, second):
         model = None
         for start in range(0, 30, 10):

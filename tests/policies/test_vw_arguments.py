@@ -12,7 +12,7 @@ ADF = "--cb_explore_adf"
 @pytest.mark.parametrize(
     "arguments",
     [
-        "-f model", "--final_regressor=model", "-fmodel", "-i model", "--initial_regressor model", "-d data", "--data=d",
+        "-f model", "--final_regressor=m", "-fmodel", "-i model", "--initial_regressor model", "-d data", "--data=d",
         "-p predictions", "--predictions p", "-r raw", "--raw_predictions raw", "--daemon", "--port 1", "--foreground",
         "--pid_file x", "--port_file x", "--num_children 2", "-c", "--cache", "--cache_file x", "-k", "--kill_cache",
         "--passes 2", "--invert_hash x", "--readable_model x", "--audit", "-a", "--extra_metrics x", "--span_server x",
@@ -23,8 +23,9 @@ ADF = "--cb_explore_adf"
         "--warm_cb 3", "--explore_eval", "--experimental_igl", "--hash strings", "--holdout_period 3", "--nosuch",
         "--large_action_space", "--log_level info", "--log_output stderr", "-P 1", "--id x", "--graph_feedback",
         "data.txt", "-- data.txt", "--", "-", "-q", "-q --softmax", "--epsilon", "--ignore a b", "--softmax=true",
-        "--epsilon 0.1 --epsilon 0.2", "-b 0", "-b 40", "-b x", "-l", "--interactions=", "--letter user", "--letter u=1",
-        "--letter a=x --letter a=y", "--id_as_feature=1", "--epsilon 'unclosed", "--epsilon -f", "-q '--invert_hash'",
+        "--epsilon 0.1 --epsilon 0.2", "-b 0", "-b 40", "-b x", "-l", "--interactions=", "--letter user",
+        "--letter u=1", "--letter a=x --letter a=y", "--id_as_feature=1", "--epsilon 'unclosed", "--epsilon -f",
+        "-q '--invert_hash'",
     ],
 )  # fmt: skip
 def test_refused(arguments: str) -> None:

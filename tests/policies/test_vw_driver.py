@@ -3,27 +3,29 @@
 The writer below shares nothing with ours but the documented form of the text, so that both can't make one mistake.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import vowpalwabbit
 
 from policies.checks import Decision, decisions
+from policies.features import Features
 from policies.policy import make
 
 
-def line(features: dict, letter_of) -> str:
+def line(features: Features, letter_of: Callable[[str], str]) -> str:
     parts = []
     for namespace in sorted(features):
         tokens = [letter_of(namespace[0]) + namespace[1:]]
         for name in sorted(features[namespace]):
             value = features[namespace][name]
             if isinstance(value, list):
-                tokens += [f"{name}[{i}]=" + item.replace(" ", "%20") for i, item in enumerate(value)]
-            elif isinstance(value, (str, bool)):
+                tokens += [f"{name}[{i}]=" + str(item).replace(" ", "%20") for i, item in enumerate(value)]
+            elif isinstance(value, str | bool):
                 tokens.append(f"{name}={str(value).lower()}")
             else:
-                tokens.append("%s:%r" % (name, value))
+                tokens.append(f"{name}:{value!r}")
         parts.append("|" + " ".join(tokens))
     return " ".join(parts) or "|"
 
@@ -44,7 +46,7 @@ def block(case: Decision, labelled: bool) -> str:
         "--epsilon 0.1 -q fF",
         "--softmax --lambda 4",
         "--squarecb -q fF -q uI",
-        "--regcb",
+        "--regcb --mellowness 0.0001 -q fF",
         "--bag 3",
         "--cover 3",
         "--rnd 2",
@@ -60,7 +62,7 @@ def test_the_driver_predicts_as_our_policy_does(arguments: str, tmp_path: Path) 
     told = ["--cb_explore_adf", *arguments.split()]
     vowpalwabbit.Workspace(arg_list=[*told, *common, "-d", f"{tmp_path}/train", "-f", f"{tmp_path}/model"]).finish()
     vowpalwabbit.Workspace(
-        arg_list=[*common, "-t", "-i", f"{tmp_path}/model", "-d", f"{tmp_path}/ask", "-p", f"{tmp_path}/pmfs"]
+        arg_list=[*common, "-i", f"{tmp_path}/model", "-d", f"{tmp_path}/ask", "-p", f"{tmp_path}/pmfs"]
     ).finish()
 
     policy = make("vw", f"--cb_explore_adf {arguments}")
@@ -68,10 +70,10 @@ def test_the_driver_predicts_as_our_policy_does(arguments: str, tmp_path: Path) 
         policy.learn(case.context, case.actions, case.chosen, 1 / len(case.actions), case.reward)
     answers = [row for row in (tmp_path / "pmfs").read_text().split("\n") if row]
     assert len(answers) == len(asked)
-    varied = set()
+    told_apart = 0
     for case, answer in zip(asked, answers, strict=True):
         scores = {int(index): float(p) for index, p in (pair.split(":") for pair in answer.split(","))}
         pmf = policy.predict(case.context, case.actions)
         assert pmf == pytest.approx([scores[index] for index in range(len(pmf))], abs=2e-5)
-        varied.add(pmf.index(max(pmf)))
-    assert len(varied) > 3, "a comparison of policies that learned nothing says nothing"
+        told_apart += max(pmf) > 2 * min(pmf)
+    assert told_apart > 40, "a comparison of policies that learned nothing says nothing"

@@ -1,7 +1,7 @@
 """What kills, leaks or poisons Vowpal Wabbit is refused at the door: a test for each.
 
-The names are those of the measured list: what aborts the process, what leaks, what is accepted in silence, and what spoils a
-model for good.
+The names are those of the measured list: what aborts the process, what leaks, what is accepted in silence, and what
+spoils a model for good.
 """
 
 import math

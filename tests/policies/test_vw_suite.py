@@ -23,11 +23,13 @@ def cases() -> list[Any]:
         absent = pytest.mark.skip(reason=f"{DATA} is absent: BOWERBIRD_TEST_DATA names the folder with vw_suite")
         return [pytest.param({}, id="absent", marks=absent)]
     found = json.loads((SUITE / "cases.json").read_text())
-    # cbify and warm_cb make their decisions out of other problems' single lines, which is another path.
+    # cbify and warm_cb make their decisions out of other problems' single lines, which is another path; and of JSON
+    # Vowpal Wabbit gets none from us.
     ours = [
         case
         for case in found
-        if "--cb_explore_adf" in case["args"] and not re.search("--(cbify|warm_cb|ccb_|slates)", case["args"])
+        if "--cb_explore_adf" in case["args"]
+        and not re.search("--(cbify|warm_cb|ccb_|slates|json|dsjson)", case["args"])
     ]
     assert len(ours) > 40
     return [pytest.param(case, id=str(case["id"])) for case in ours]
@@ -35,29 +37,24 @@ def cases() -> list[Any]:
 
 def blocks(case: dict[str, Any]) -> list[str]:
     text = "".join((SUITE / name).read_text() for name in case["input_files"])
-    if "json" not in case["args"]:
-        return [block for block in re.split(r"\n[ \t]*\n", text.replace("\r", "")) if block.strip()]
-    rows = [row for row in text.splitlines() if row.strip()]
-    return [row for row in rows if json.loads(row).get("pdrop") != 1]
+    return [block for block in re.split(r"\n[ \t]*\n", text.replace("\r", "")) if block.strip()]
 
 
 def labelled(block: str) -> bool:
-    if block.lstrip().startswith("{"):
-        return '"_label_cost"' in block or '"_label"' in block
     return any(re.match(r"\s*\d+:[^|\s]+:[^|\s]+", row) for row in block.split("\n"))
 
 
 @pytest.mark.parametrize("case", cases())
-def test_the_average_loss_is_the_references(case: dict[str, Any], tmp_path: Path) -> None:
+def test_the_average_loss_is_the_references(case: dict[str, Any]) -> None:
     arguments = case["args"].split()
     kept = []
     skip = False
     for argument in arguments:
         if skip:
             skip = False
-        elif argument in ("-d", "-f", "-p", "--invert_hash", "--extra_metrics"):
+        elif argument in ("-d", "-f", "-p", "-P", "--invert_hash", "--extra_metrics"):
             skip = True
-        elif argument not in ("--audit", "-P"):
+        elif argument != "--audit":
             kept.append(argument)
     workspace = pylibvw.vw([*kept, "--quiet", "--no_stdin"])
     weight = 0.0

@@ -14,8 +14,32 @@ from policies.features import Action, Features
 from policies.vw_text import Writer, escape, escape_name, unescape
 from tests.policies.audit import Auditor
 
-NASTY = ["|user:3", "a b", "a\nb", "\r", "a:1", "é", "日本", "0", "262145", "=", "a=b", "[0]", "a[0]", "a^b", "%", "%41",
-         "~", "'", "#", "shared", "\t", "\0", "0:1:0.5", "\x7f", "a" * 128, "-", ".5", "1e5", "\u2028", "😀", "|", " "]  # fmt: skip
+NASTY = [
+    "|user:3",
+    "é",
+    "日本",
+    "0",
+    "262145",
+    "=",
+    "a=b",
+    "[0]",
+    "a[0]",
+    "a^b",
+    "%",
+    "%41",
+    "~",
+    "'",
+    "#",
+    "shared",
+    "0:1:0.5",
+    "-",
+    ".5",
+    "1e5",
+    "😀",
+    "|",
+    "a:1",
+]
+NASTY += ["a b", "a\nb", "\r", "\t", "\0", "\x7f", "\u2028", " ", "a" * 128]
 texts = st.sampled_from(NASTY) | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 numbers = st.floats(-9.9e9, 9.9e9) | st.integers(-(10**9), 10**9)
 values = numbers | st.booleans() | texts | st.lists(numbers.map(float), max_size=3) | st.lists(texts, max_size=3)
@@ -173,7 +197,7 @@ def test_what_is_no_feature_is_not_written(value: object) -> None:
 @example(-1e-239, 0.5)
 @example(5e-324, 1.0)
 def test_the_label_is_read_as_it_was_meant(cost: float, propensity: float) -> None:
-    workspace = pylibvw.vw("--cb_explore_adf --quiet --no_stdin".split())
+    workspace = pylibvw.vw(["--cb_explore_adf", "--quiet", "--no_stdin"])
     lines = workspace._parse(Writer().labelled({}, [Action("a", {}), Action("b", {})], 1, propensity, cost))
     assert lines[1].get_cbandits_num_costs() == 0
     assert lines[2].get_cbandits_cost(0) == pytest.approx(cost, rel=1e-6, abs=2**-66)

@@ -44,7 +44,8 @@ async def test_decide_answers_and_commits_what_is_appended(config: Config, monke
         return await append(self, messages)
 
     monkeypatch.setattr(Appender, "append", held)
-    async with loop_of(config) as loop, caller_of(config) as caller, Decide(config) as service:
+    service = Decide(config)
+    async with loop_of(config) as loop, caller_of(config) as caller, service:
 
         async def ready() -> bool:
             return service.ready
@@ -78,13 +79,14 @@ async def test_the_join_acknowledges_what_every_shard_has_stored(config: Config)
         await until(lambda: outcomes(1))
         log_of_1 = shard_key(config.prefix, 1, "log")
         its_own = await redis.get(log_of_1)
+        assert isinstance(its_own, bytes)
         await redis.set(log_of_1, "another log")
         for number in range(10):
             await loop.send("decisions", decision(f"e{number}"), partition=0)
 
         async def stored_by_shard_0() -> bool:
-            found = await redis.hget(shard_key(config.prefix, 0, "offsets"), f"{config.topic('decisions')} 0")  # type: ignore[misc]
-            return int(found or 0) > 1
+            offsets = await redis.hgetall(shard_key(config.prefix, 0, "offsets"))
+            return int(offsets.get(f"{config.topic('decisions')} 0".encode(), 0)) > 1
 
         await until(stored_by_shard_0)
         assert join.stop() == 0

@@ -139,8 +139,10 @@ async def dead_letters(loop: Loop, count: int) -> list[tuple[str, bytes | None]]
     name = loop.config.topic("dead-letters")
     found: list[tuple[str, bytes | None]] = []
     for partition in await loop.reader.partitions(name):
-        async for message in loop.reader.read(name, partition, 0):
-            found.append((dict(message.headers)["reason"].decode(), message.value))
+        found += [
+            (dict(message.headers)["reason"].decode(), message.value)
+            async for message in loop.reader.read(name, partition, 0)
+        ]
     return found if len(found) >= count else []
 
 

@@ -1,0 +1,67 @@
+"""Laws 5 and 6 in what is logged: the pmf that was drawn from, the propensity of what was drawn, and no chance."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from policies.draw import choose
+from policies.features import Action, Catalogue, Features, Limits
+from rewards.decision import Chooser, Decided, decide
+
+PMF = [0.6, 0.1, 0.3]
+
+
+class Fixed:
+    """A policy that always says the same; where all actions are as likely, a wrong propensity would be right."""
+
+    kind, arguments = "fixed", ""
+
+    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+        return list(PMF)
+
+    def learn(self, *told: Any) -> None:
+        raise AssertionError("decide never learns")
+
+    def dump(self) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        pass
+
+
+def decided(event_id: str) -> bytes:
+    asked = {"event_id": event_id, "policy": "front", "actions": [{"id": name} for name in "abc"]}
+    result = decide(
+        json.dumps(asked).encode(),
+        event_id="made",
+        now_ms=0,
+        expires_at_ms=1000,
+        choosers={"front": Chooser(Fixed(), "1-00000000", "front", b"{}")},
+        overloaded=lambda policy: False,
+        action=Catalogue(Limits()).action,
+        limits=Limits(),
+    )
+    assert isinstance(result, Decided)
+    return result.value
+
+
+def test_law_6_the_logged_propensity_is_that_of_the_action_drawn() -> None:
+    chosen = set()
+    for number in range(200):
+        told = json.loads(decided(f"visit-{number}"))
+        index = "abc".index(told["chosen"])
+        assert told["propensity"] == PMF[index]
+        chosen.add(index)
+    assert chosen == {0, 1, 2}
+
+
+def test_law_6_the_logged_pmf_is_the_one_that_was_drawn_from() -> None:
+    for number in range(200):
+        told = json.loads(decided(f"visit-{number}"))
+        assert told["pmf"] == PMF
+        assert told["chosen"] == "abc"[choose("front", f"visit-{number}", told["pmf"])]
+
+
+def test_law_5_the_same_request_and_version_draw_the_same() -> None:
+    for number in range(50):
+        assert decided(f"visit-{number}") == decided(f"visit-{number}")

@@ -1,0 +1,75 @@
+"""The shell of every role: logs, health, readiness, exit codes."""
+
+import json
+import logging
+import sys
+import types
+from collections.abc import Iterator
+
+import aiohttp
+import pytest
+
+from policies.errors import StateRefused
+from stream.apps import HealthServer, JsonFormatter, RoleParts, run_role
+from stream.config import Config
+
+
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+def test_a_log_record_is_a_line_of_json() -> None:
+    try:
+        raise ValueError("no")
+    except ValueError:
+        record = logging.getLogger("stream.learn").makeRecord(
+            "stream.learn", logging.ERROR, "f", 1, "a %s", ("b\nc",), sys.exc_info(), extra={"policy": "front"}
+        )
+    line = JsonFormatter("learn").format(record)
+    assert "\n" not in line
+    told = json.loads(line)
+    assert (told["level"], told["role"], told["message"], told["policy"]) == ("error", "learn", "a b\nc", "front")
+    assert told["exception"].endswith("ValueError: no")
+    assert told["time"].endswith("Z")
+
+
+async def test_health_readiness_and_metrics() -> None:
+    ready = False
+    server = HealthServer(Config(), "learn", lambda: ready)
+    await server.on_start()
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client:
+            for path, status in (("/health", 200), ("/ready", 503), ("/metrics", 200)):
+                async with client.get(path) as answer:
+                    assert answer.status == status
+            ready = True
+            async with client.get("/ready") as answer:
+                assert (answer.status, await answer.json()) == (200, {"role": "learn", "ready": True})
+    finally:
+        await server.on_stop()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(StateRefused("policy p", "a", "b", "do c"), 2), (RuntimeError("a fault"), 1)],
+)
+def test_a_role_that_may_not_start_says_so_by_its_exit_code(
+    error: Exception,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    logging_as_it_was: None,
+) -> None:
+    def build(config: Config) -> RoleParts:
+        raise error
+
+    monkeypatch.setitem(sys.modules, "stream.learn", types.SimpleNamespace(build=build))
+    assert run_role(Config(), "learn") == code
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert told["level"] == "critical"
+    assert str(error) in told.get("exception", told["message"])
