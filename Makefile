@@ -7,12 +7,13 @@ SOURCES := $(wildcard bowerbird policies replay rewards stream benchmarks tests)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench mutate torture format lock clean
+.PHONY: help demo test check check-deploy bench mutate torture format lock clean
 
 help:
 	@echo "make demo      the whole loop on this machine, shown and proved (under 4 minutes)"
 	@echo "make test      all tests, on a real Kafka and a real Redis that come along"
 	@echo "make check     format, lint, types, direction of the imports, fast tests (under a minute)"
+	@echo "make check-deploy  the files of the deployment, by promtool and a Prometheus that asks a running loop"
 	@echo "make bench     the benchmarks of docs/benchmarks.md"
 	@echo "make mutate    switches off one mechanism at a time and shows the test that fails"
 	@echo "make torture   20 times kill -9 under load"
@@ -28,6 +29,10 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/python -m pytest --quiet tests --ignore tests/real
+
+# Needs promtool and prometheus: Debian's package prometheus has both.
+check-deploy: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.check_deploy
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks $(BENCH)

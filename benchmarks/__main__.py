@@ -12,7 +12,7 @@ from rich.table import Table
 
 from benchmarks.row import Row
 
-NAMES = ("learning", "decide", "join", "click_to_decision")
+NAMES = ("learning", "decide", "join", "click_to_decision", "archive", "up", "evaluate")
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 

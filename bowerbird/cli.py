@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 from bowerbird import __version__
-from bowerbird.commands import check, demo, policy, topics, verify, worker
+from bowerbird.commands import (
+    asyncapi,
+    check,
+    dead_letters,
+    demo,
+    policy,
+    replay,
+    request,
+    send,
+    status,
+    topics,
+    trace,
+    up,
+    verify,
+    worker,
+)
 from bowerbird.commands.shared import say
 
 app = typer.Typer(
@@ -24,11 +39,19 @@ app = typer.Typer(
     """,
 )
 app.command()(demo.demo)
+app.command()(up.up)
+app.command()(request.request)
+app.command()(send.send)
+app.command()(trace.trace)
+app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(worker.worker)
 app.add_typer(topics.app, name="topics")
 app.add_typer(policy.app, name="policy")
+app.add_typer(replay.app, name="replay")
 app.command()(verify.verify)
 app.command()(check.check)
+app.command()(status.status)
+app.command()(asyncapi.asyncapi)
 app.command(hidden=True)(worker.role)
 
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from bowerbird.toml_lines import KeyPath
+from policies.errors import shorten
+from rewards.archive_names import ARCHIVE_SCHEMES
 from rewards.records import EVENT_ID_BYTES, NAME_PATTERN
 from stream.config import KINDS, LOOP_TOPICS, ROLES, Config, PolicyConfig
 
@@ -30,6 +32,7 @@ def contradictions(config: Config) -> Iterator[Contradiction]:
     yield from _servers(config)
     yield from _times(config)
     yield from _reply_topics(config)
+    yield from _archive(config)
     yield from _limits(config)
     if not config.policies:
         yield Contradiction(("policies",), "none", "at least one table [policies.NAME]")
@@ -98,6 +101,14 @@ def _reply_topics(config: Config) -> Iterator[Contradiction]:
         if matched := [name for name in own if fnmatchcase(name, pattern)]:
             expected = f"none that matches a topic of the loop or a stream, as it does {', '.join(matched)}"
             yield Contradiction(("reply_topics",), repr(pattern), expected)
+
+
+def _archive(config: Config) -> Iterator[Contradiction]:
+    scheme, separator, _ = (config.archive.url or "").partition("://")
+    if separator and scheme not in ARCHIVE_SCHEMES:
+        # Never the URL itself: it may hold a key.
+        expected = f"a folder, or a URL that begins with one of {', '.join(ARCHIVE_SCHEMES)}"
+        yield Contradiction(("archive", "url"), repr(shorten(scheme)), expected)
 
 
 def _limits(config: Config) -> Iterator[Contradiction]:

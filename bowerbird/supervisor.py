@@ -162,7 +162,7 @@ class Supervisor:
     config
         The service's settings, for the addresses of health and metrics; the roles read them themselves.
     roles
-        Which roles; each gets one process.
+        Which roles; each gets one process. Default: those that the service needs.
     config_file
         Handed to the roles as ``--config``; None: they look for the settings as every command does.
     environment
@@ -187,11 +187,12 @@ class Supervisor:
     def __init__(
         self,
         config: Config,
-        roles: Sequence[str] = ROLES,
+        roles: Sequence[str] | None = None,
         config_file: Path | None = None,
         environment: Mapping[str, str] | None = None,
         stderr: int | IO[bytes] | None = None,
     ) -> None:
+        roles = config.roles if roles is None else roles
         if not roles or not set(roles) <= set(ROLES) or len(set(roles)) < len(roles):
             raise WrongConfiguration(
                 f"roles: found {','.join(roles) or 'none'}, expected some of {','.join(ROLES)}, each once"

@@ -9,12 +9,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from policies.errors import WrongConfiguration
-from policies.policy import version_name
+from policies.policy import make, version_name
+from replay.message import Message
 from replay.question import Live, Question
 from replay.rebuild import Rebuild
 from replay.recompute import (
@@ -29,17 +30,23 @@ from replay.recompute import (
 from replay.verdict import Verdict
 from replay.verify import DECISIONS, Verification
 from replay.weights import published_in
+from rewards.controls import draws_uniformly
 from rewards.readto import INPUTS, read_to
 from rewards.records import EXTERNAL, PolicyVersion
 from stream.config import Config
-from stream.log import LogReader, LogRecord
+from stream.log import LogReader
 from stream.preflight import redis_client
 from stream.publish import RedisPolicyStore, version_of
 from stream.redis_store import RedisStore
 
+if TYPE_CHECKING:
+    from replay.archive import Archive
+
 Progress = Callable[[str, int, int], None]
 """Told while logs are read: the topic, and how many of all offsets have been passed."""
 
+ARCHIVED_TOPICS = (DECISIONS, "rewards")
+"""What retention removes and the archive keeps; `versions` stays in Kafka for ever."""
 SETTLE_S = 10.0
 _POLL_S = 0.05
 _MESSAGES_A_REPORT = 500
@@ -49,7 +56,13 @@ def _silent(topic: str, passed: int, of: int) -> None:
     pass
 
 
-async def verify(config: Config, policy: str, progress: Progress = _silent, settle_s: float = SETTLE_S) -> Verdict:
+async def verify(
+    config: Config,
+    policy: str,
+    progress: Progress = _silent,
+    settle_s: float = SETTLE_S,
+    archive: "Archive | None" = None,
+) -> Verdict:
     """Verify a policy of a service, which may be running.
 
     Parameters
@@ -62,11 +75,14 @@ async def verify(config: Config, policy: str, progress: Progress = _silent, sett
         Told how far the logs have been read.
     settle_s
         For so long the outcomes that the join has closed are waited for; then they are missing.
+    archive
+        Gives what Kafka has forgotten. Feedback is in no archive: where its streams have lost it, each outcome's own
+        is used (``Verdict.own_feedback``).
 
     Raises
     ------
     WrongConfiguration
-        The configuration names no such policy.
+        The configuration names no such policy, or the archive is another log's.
     StateRefused
         Redis holds something that cannot be read, or retention removes what is being read.
     """
@@ -79,7 +95,8 @@ async def verify(config: Config, policy: str, progress: Progress = _silent, sett
             join = _Join(RedisStore(redis, config.prefix), config)
             await join.ask(policy, settle_s)
             versions, rewards = config.topic("versions"), config.topic("rewards")
-            logs = _Logs(reader, progress)
+            await compare_log(archive, reader)
+            logs = _Logs(reader, progress, archive, config)
             await logs.find([versions])
             versions_end = sum(logs.ends.values())
             live = await _live(RedisPolicyStore(redis, config), policy)
@@ -104,6 +121,7 @@ async def verify(config: Config, policy: str, progress: Progress = _silent, sett
                     (config.stream_of(topic), number): start for (topic, number), start in logs.starts.items() if start
                 },
                 unsent=join.unsent,
+                own_feedback=archive is not None,
             )
             return await _verdict(Verification(question), logs, config, streams)
     finally:
@@ -127,7 +145,9 @@ async def _verdict(verification: Verification, logs: "_Logs", config: Config, st
         return verification.verdict()
 
 
-async def verify_decision(config: Config, event_id: str, progress: Progress = _silent) -> list[Recomputed]:
+async def verify_decision(
+    config: Config, event_id: str, progress: Progress = _silent, archive: "Archive | None" = None
+) -> list[Recomputed]:
     """Find the decisions of an event id and decide them again, each by the version that decided it.
 
     Returns
@@ -142,7 +162,8 @@ async def verify_decision(config: Config, event_id: str, progress: Progress = _s
         Retention removes what is being read.
     """
     async with LogReader(config) as reader:
-        logs = _Logs(reader, progress)
+        await compare_log(archive, reader)
+        logs = _Logs(reader, progress, archive, config)
         topic = config.topic(DECISIONS)
         await logs.find([topic])
         found: dict[bytes, FoundDecision] = {}
@@ -152,10 +173,20 @@ async def verify_decision(config: Config, event_id: str, progress: Progress = _s
                 if content not in found or each.place < found[content].place:
                     found[content] = each
         in_order = sorted(found.values(), key=lambda each: each.place)
-        return [await _decided_again(config, each, reader, progress) for each in in_order]
+        return [await _decided_again(config, each, reader, progress, archive) for each in in_order]
 
 
-async def _decided_again(config: Config, found: FoundDecision, reader: LogReader, progress: Progress) -> Recomputed:
+async def compare_log(archive: "Archive | None", reader: LogReader) -> None:
+    """Refuse an archive that is a copy of another log than that of the brokers."""
+    if archive is not None and (log := f"{await reader.cluster_id()}/{await reader.log_id()}") != archive.log:
+        raise WrongConfiguration(
+            f"archive: found the copy of log {archive.log}, expected that of {log}, which the brokers hold"
+        )
+
+
+async def _decided_again(
+    config: Config, found: FoundDecision, reader: LogReader, progress: Progress, archive: "Archive | None"
+) -> Recomputed:
     decision = found.decision
     if decision.policy_version == EXTERNAL:
         return external(found)
@@ -180,7 +211,7 @@ async def _decided_again(config: Config, found: FoundDecision, reader: LogReader
         if not chain:
             return recompute(found, rebuild.policy, version_name(0, rebuild.digest()), salt)
         version = chain[-1]
-        logs = _Logs(reader, progress)
+        logs = _Logs(reader, progress, archive, config)
         await logs.find([config.topic("rewards")], only=version.partition)
         start = logs.starts.get((config.topic("rewards"), partition), 0)
         async for message in logs.read(config.topic("rewards"), until=version.cut):
@@ -195,7 +226,8 @@ async def _decided_again(config: Config, found: FoundDecision, reader: LogReader
                 f"not verifiable before seq {before}: `rewards` starts at offset {start}, "
                 "so the version cannot be rebuilt",
             )
-        return recompute(found, rebuild.policy, version_name(number, rebuild.digest()), version.salt)
+        policy = make("uniform", "") if draws_uniformly(version) else rebuild.policy
+        return recompute(found, policy, version_name(number, rebuild.digest()), version.salt)
     finally:
         rebuild.close()
 
@@ -269,12 +301,17 @@ class _Join:
 
 
 class _Logs:
-    """The logs that are read, as far as they reached when they were found."""
+    """The logs that are read, as far as they reached when they were found; the archive gives what Kafka has forgotten."""
 
-    def __init__(self, reader: LogReader, progress: Progress) -> None:
+    def __init__(
+        self, reader: LogReader, progress: Progress, archive: "Archive | None" = None, config: Config | None = None
+    ) -> None:
         self.starts: dict[tuple[str, int], int] = {}
         self.ends: dict[tuple[str, int], int] = {}
         self._reader, self._progress = reader, progress
+        self._archive = archive
+        self._archived_to: dict[tuple[str, int], int] = {}
+        self._name = config.stream_of if config is not None else str
         self._passed = 0
 
     async def find(self, topics: Iterable[str], only: int | None = None) -> None:
@@ -283,9 +320,14 @@ class _Logs:
             partitions = await self._reader.partitions(topic)
             names = [(topic, number) for number in partitions if only is None or number == only]
             self.ends.update(await self._reader.ends(names))
-            self.starts.update(await self._reader.beginning(names))
+            for name, begins in (await self._reader.beginning(names)).items():
+                self.starts[name] = begins
+                if begins and self._archive is not None and self._name(topic) in ARCHIVED_TOPICS:
+                    held = await asyncio.to_thread(self._archive.held, self._name(topic), name[1], begins)
+                    if held is not None and held[0] < begins:
+                        self.starts[name], self._archived_to[name] = held[0], begins
 
-    async def read(self, topic: str, until: int | None = None) -> AsyncIterator[LogRecord]:
+    async def read(self, topic: str, until: int | None = None) -> AsyncIterator[Message]:
         """Yield the messages of a topic, partition after partition; ``until``: below this offset."""
         for name in sorted(self.ends):
             if name[0] != topic:
@@ -294,10 +336,18 @@ class _Logs:
             end = end if until is None else min(end, until)
             total = sum(max(0, self.ends[each] - self.starts[each]) for each in self.ends)
             count = 0
-            async for record in self._reader.read(*name, start, end):
+            async for record in self._records(name, start, end):
                 yield record
                 count += 1
                 if count % _MESSAGES_A_REPORT == 0:
                     self._progress(topic, self._passed + record.offset - start, total)
             self._passed += max(0, end - start)
             self._progress(topic, self._passed, total)
+
+    async def _records(self, name: tuple[str, int], start: int, end: int) -> AsyncIterator[Message]:
+        begins = self._archived_to.get(name, start)
+        if self._archive is not None and start < begins:
+            for record in self._archive.messages(self._name(name[0]), name[1], start, min(begins, end)):
+                yield record
+        async for logged in self._reader.read(*name, begins, end):
+            yield logged

@@ -4,17 +4,16 @@ A row of the log has the weight ``pi(a|x) / p``: how much more often the policy 
 logged action than the one that logged it did. Everything here is a function of weights and rewards.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import gammaincinv, ndtri
 
 from policies.features import Action, Features
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,48 +93,105 @@ def estimate(
     >>> found.ips.value, round(found.ips.low, 3), round(found.ips.high, 3)
     (0.05, 0.036, 0.066)
     """
-    w, r = np.asarray(weights, dtype=np.float64), np.asarray(rewards, dtype=np.float64)
-    if w.ndim != 1 or w.shape != r.shape or not w.size:
-        raise ValueError(f"expected as many weights as rewards, and at least one; found {w.shape} and {r.shape}")
-    if not (np.isfinite(w).all() and np.isfinite(r).all() and (w >= 0).all()):
-        raise ValueError("expected finite rewards and finite weights that are not negative")
-    n = w.size
-    worths = w * r
-    ips = float(worths.mean())
-    total = float(w.sum())
-    # A policy that never takes what was logged has no ratio; every value is possible, and nothing is known.
-    snips = float(worths.sum()) / total if total else 0.0
-    z = float(ndtri(0.5 + confidence / 2))
-    spread = max(n - 1, 1)
-    ips_error = z * float(np.sqrt(np.square(worths - ips).sum() / spread / n))
-    snips_error = z * float(np.sqrt(np.square(w * (r - snips)).sum() * n / spread)) / total if total else np.inf
-    gamma = _gamma_interval(worths, float(w.max()) * max(float(r.max()), largest_reward), 1 - confidence)
-    return Estimates(
-        rows=n,
-        ips=_wider(ips, ips_error, gamma, n),
-        snips=_wider(snips, snips_error, gamma, total),
-        mean_weight=total / n,
-        max_weight=float(w.max()),
-        effective_sample_size=_effective(w),
-        effective_positives=_effective(worths),
-    )
+    sums = Sums()
+    sums.add(weights, rewards)
+    return sums.estimates(confidence=confidence, largest_reward=largest_reward)
 
 
-def _effective(values: Floats) -> float:
-    squares = float(np.square(values).sum())
-    return float(values.sum()) ** 2 / squares if squares else 0.0
+class Sums:
+    """What :func:`estimate` is computed from, added up while the rows pass by; its memory does not grow with them.
+
+    Squares are taken around the values of the first rows, since sums of squares around zero would lose the
+    digits that an interval is made of.
+
+    Examples
+    --------
+    >>> sums = Sums()
+    >>> sums.add([1.0, 2.0], [0.0, 1.0])
+    >>> sums.add([1.0], [1.0])
+    >>> sums.estimates().ips.value, sums.estimates().snips.value
+    (1.0, 0.75)
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._weight = self._squared_weight = self._worth = self._squared_worth = 0.0
+        self._max_weight, self._max_reward = 0.0, -np.inf
+        self._negative = False
+        # Where squares are taken around: a mean worth and a ratio.
+        self._mean = self._ratio = 0.0
+        self._off_mean = self._squared_off_mean = 0.0
+        self._weighted_off_ratio = self._squared_off_ratio = 0.0
+
+    def add(self, weights: ArrayLike, rewards: ArrayLike) -> None:
+        """Add rows, of which there may be none; parameters and errors are those of :func:`estimate`."""
+        w, r = np.asarray(weights, dtype=np.float64), np.asarray(rewards, dtype=np.float64)
+        if w.ndim != 1 or w.shape != r.shape:
+            raise ValueError(f"expected as many weights as rewards; found {w.shape} and {r.shape}")
+        if not (np.isfinite(w).all() and np.isfinite(r).all() and (w >= 0).all()):
+            raise ValueError("expected finite rewards and finite weights that are not negative")
+        if not w.size:
+            return
+        worths = w * r
+        weight, worth = float(w.sum()), float(worths.sum())
+        if not self.rows:
+            self._mean = worth / w.size
+            self._ratio = worth / weight if weight else 0.0
+        self.rows += w.size
+        self._weight += weight
+        self._squared_weight += float(w @ w)
+        self._worth += worth
+        self._squared_worth += float(worths @ worths)
+        self._max_weight = max(self._max_weight, float(w.max()))
+        self._max_reward = max(self._max_reward, float(r.max()))
+        self._negative = self._negative or bool(worths.min() < 0)
+        off_mean = worths - self._mean
+        self._off_mean += float(off_mean.sum())
+        self._squared_off_mean += float(off_mean @ off_mean)
+        off_ratio = w * (r - self._ratio)
+        self._weighted_off_ratio += float(w @ off_ratio)
+        self._squared_off_ratio += float(off_ratio @ off_ratio)
+
+    def estimates(self, *, confidence: float = 0.95, largest_reward: float = 1.0) -> Estimates:
+        """Return the estimates from all rows so far; parameters and errors are those of :func:`estimate`."""
+        n, total = self.rows, self._weight
+        if not n:
+            raise ValueError("expected at least one row, found none")
+        ips = self._worth / n
+        # A policy that never takes what was logged has no ratio; every value is possible, and nothing is known.
+        snips = self._worth / total if total else 0.0
+        z = float(ndtri(0.5 + confidence / 2))
+        spread = max(n - 1, 1)
+        moved = snips - self._ratio
+        ips_squares = self._squared_off_mean - self._off_mean**2 / n
+        snips_squares = self._squared_off_ratio - 2 * moved * self._weighted_off_ratio + moved**2 * self._squared_weight
+        ips_error = z * math.sqrt(max(ips_squares, 0.0) / spread / n)
+        snips_error = z * math.sqrt(max(snips_squares, 0.0) * n / spread) / total if total else np.inf
+        gamma = self._gamma_interval(self._max_weight * max(self._max_reward, largest_reward), 1 - confidence)
+        return Estimates(
+            rows=n,
+            ips=_wider(ips, ips_error, gamma, n),
+            snips=_wider(snips, snips_error, gamma, total),
+            mean_weight=total / n,
+            max_weight=self._max_weight,
+            effective_sample_size=_effective(total, self._squared_weight),
+            effective_positives=_effective(self._worth, self._squared_worth),
+        )
+
+    def _gamma_interval(self, largest: float, miss: float) -> tuple[float, float] | None:
+        """Return the ends for the expected *sum* of the worths, or None where one is negative."""
+        if self._negative:
+            return None
+        total, variance = self._worth, self._squared_worth
+        low = variance / total * float(gammaincinv(total**2 / variance, miss / 2)) if total else 0.0
+        total, variance = total + largest, variance + largest**2
+        if not total:
+            return low, 0.0
+        return low, variance / total * float(gammaincinv(total**2 / variance, 1 - miss / 2))
 
 
-def _gamma_interval(worths: Floats, largest: float, miss: float) -> tuple[float, float] | None:
-    """Return the ends for the expected *sum* of the worths, or None where one is negative."""
-    if (worths < 0).any():
-        return None
-    total, variance = float(worths.sum()), float(np.square(worths).sum())
-    low = variance / total * float(gammaincinv(total**2 / variance, miss / 2)) if total else 0.0
-    total, variance = total + largest, variance + largest**2
-    if not total:
-        return low, 0.0
-    return low, variance / total * float(gammaincinv(total**2 / variance, 1 - miss / 2))
+def _effective(total: float, squares: float) -> float:
+    return total**2 / squares if squares else 0.0
 
 
 def _wider(value: float, error: float, gamma: tuple[float, float] | None, divisor: float) -> Interval:

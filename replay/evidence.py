@@ -16,20 +16,47 @@ import msgspec
 from policies.errors import BadInput
 from replay.expected import LoggedDecision, LoggedFeedback
 from replay.message import Message, content_digest
-from rewards.records import EXTERNAL, Outcome, Place, Why, decision_head, feedback, items, rule_of
+from rewards.records import (
+    EXTERNAL,
+    CountedFeedback,
+    Feedback,
+    Outcome,
+    Place,
+    Why,
+    decision_head,
+    feedback,
+    items,
+    rule_of,
+)
 
 _DECISION, _FEEDBACK, _OUTCOME = range(3)
 _ROWS_AT_ONCE = 2000
 
+class _Version(msgspec.Struct):
+    """What is read of a decision that an outcome holds; all of it is compared as bytes."""
+
+    policy_version: str
+
+
+_version = msgspec.json.Decoder(_Version)
+
 CitedFeedback = tuple[str, int, int, int, int, bytes]
 """Stream, log time, partition, offset, index and digest of a feedback that an outcome counts."""
+
+
+def _version_of(decision: msgspec.Raw) -> str | None:
+    try:
+        return _version.decode(decision).policy_version
+    except msgspec.DecodeError:
+        return None
 
 
 class FoundOutcome(NamedTuple):
     """What a record of ``rewards`` says, and where it stands.
 
     ``feedback`` names the place and digest of each event that it counts; ``decision`` is the digest of the
-    decision that it holds, ``decision_at`` (log time, partition, offset, index) the place that it cites.
+    decision that it holds, ``decision_at`` (log time, partition, offset, index) the place that it cites,
+    ``consistent``: it cites the topic of decisions, and the version of the decision that it holds.
     """
 
     shard: int
@@ -40,14 +67,16 @@ class FoundOutcome(NamedTuple):
     learn: bool
     why: Why
     closed_ms: int
+    consistent: bool
     decision_at: tuple[int, int, int, int]
     decision: bytes
     feedback: tuple[CitedFeedback, ...]
 
     @classmethod
-    def of(cls, offset: int, outcome: Outcome) -> Self:
-        """Return what an outcome of the message at ``offset`` says."""
+    def of(cls, offset: int, outcome: Outcome, decisions: str) -> Self:
+        """Return what an outcome of the message at ``offset`` says; ``decisions`` is the topic that it must cite."""
         place = outcome.decision_place
+        held = _version_of(outcome.decision)
         return cls(
             outcome.shard,
             outcome.seq,
@@ -57,6 +86,7 @@ class FoundOutcome(NamedTuple):
             outcome.learn,
             outcome.why,
             outcome.closed_ms,
+            place.topic == decisions and outcome.policy_version == held,
             (place.time_ms, place.partition, place.offset, place.index),
             content_digest(bytes(outcome.decision)),
             tuple(
@@ -187,11 +217,17 @@ class Evidence:
             except BadInput:
                 self.unusable += 1
                 continue
-            by_place = f"{stream}-{message.partition}-{message.offset}-{index}"
-            identity = by_place if record.id is None else record.id
-            row = _FeedbackRow(identity, record.value or 0.0, bool(record.activate), content_digest(body))
-            place = Place(message.time_ms, stream, message.partition, message.offset, index)
-            self._add(record.event_id, _FEEDBACK, place, _pack(row))
+            self._add_feedback(Place(message.time_ms, stream, message.partition, message.offset, index), record, body)
+
+    def counted(self, event: CountedFeedback) -> None:
+        """Take in feedback as an outcome carries it, whose stream has lost it."""
+        body = bytes(event.event)
+        try:
+            record = feedback(body)
+        except BadInput:
+            self.unusable += 1
+            return
+        self._add_feedback(Place(event.time_ms, event.stream, event.partition, event.offset, event.index), record, body)
 
     def outcome(self, event_id: str, found: FoundOutcome) -> None:
         """Take in an outcome."""
@@ -226,6 +262,12 @@ class Evidence:
         except BadInput:
             self.unusable += 1
             return ()
+
+    def _add_feedback(self, place: Place, record: Feedback, body: bytes) -> None:
+        by_place = f"{place.topic}-{place.partition}-{place.offset}-{place.index}"
+        identity = by_place if record.id is None else record.id
+        row = _FeedbackRow(identity, record.value or 0.0, bool(record.activate), content_digest(body))
+        self._add(record.event_id, _FEEDBACK, place, _pack(row))
 
     def _add(self, event_id: str, kind: int, place: Place, body: bytes) -> None:
         where = (place.time_ms, place.topic, place.partition, place.offset, place.index)

@@ -53,6 +53,9 @@ class Question:
         The end offset of the policy's partition of ``rewards``.
     unsent
         Above 0 where the join still holds what had to close before read-to time.
+    own_feedback
+        Whether feedback that retention has removed may be taken from the outcome that counted it. Then a reward is
+        proved from what the outcome says of its feedback, and not that no other feedback was there.
     """
 
     policy: str
@@ -63,6 +66,7 @@ class Question:
     rewards_end: int
     closed_ttl_ms: int
     unsent: int = 0
+    own_feedback: bool = False
     shards: int = 1
     limits: Limits = field(default_factory=Limits)
     versions_end: int | None = None

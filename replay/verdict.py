@@ -77,12 +77,18 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     learned, waiting, refused
         Of the outcomes to be learned: those that the live version holds, those that no version holds
         yet, and those that the policy could not learn.
+    held, taken_back
+        Of the outcomes to be learned: those that came while an operator held the weights, and those that an operator
+        took out of them by a rebuild; neither is learned.
     pending
         Decisions whose window has not closed.
     missing, doubled, wrong
         Decisions without the outcome that they must have, or with two; outcomes of which a part is wrong.
     repeats
         Outcomes that stand in the log again under the same seq: a repeat is harmless.
+    own_feedback
+        Outcomes right by the feedback that they carry, since retention has removed what the streams held at their
+        time: decision, reward, deadline, order and weights are proved, not that no other feedback had to count.
     not_verifiable
         Outcomes and windows of which retention has removed a part.
     unusable
@@ -107,11 +113,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     learned: int
     waiting: int
     refused: int
+    held: int
+    taken_back: int
     pending: int
     missing: int
     doubled: int
     wrong: int
     repeats: int
+    own_feedback: int = 0
     not_verifiable: int
     unusable: int
     versions: int

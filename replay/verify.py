@@ -50,7 +50,7 @@ class Verification:
         self._last: dict[int, _Closing] = {}
         self._last_seqs: dict[int, int] = {}
         self._begun: set[tuple[str, int]] = set()
-        self._complete_from_ms = 0
+        self._complete_from_ms = {"decisions": 0, "feedback": 0}
         self._unprovable: dict[int, int] = {}
 
     def __enter__(self) -> Self:
@@ -86,6 +86,7 @@ class Verification:
         except BadInput as error:
             self._unreadable(message, 0, error)
             return
+        cited = message.topic.removesuffix("rewards") + DECISIONS
         for index, record in enumerate(records):
             try:
                 outcome = decode(_outcome, record)
@@ -93,8 +94,11 @@ class Verification:
                 self._unreadable(message, index, error)
                 continue
             if outcome.policy == self.question.policy and outcome.revision == 0:
-                self._evidence.outcome(outcome.event_id, FoundOutcome.of(message.offset, outcome))
-                self._count(outcome)
+                self._evidence.outcome(outcome.event_id, FoundOutcome.of(message.offset, outcome, cited))
+                if self._count(outcome) and self.question.own_feedback:
+                    for event in outcome.feedback:
+                        if self._is_removed(event.stream, event.partition, event.offset):
+                            self._evidence.counted(event)
 
     def verdict(self) -> Verdict:
         """Return what was found, once all logs have been read."""
@@ -131,11 +135,14 @@ class Verification:
             learned=weights.learned,
             waiting=weights.waiting,
             refused=weights.refused,
+            held=weights.held,
+            taken_back=weights.taken_back,
             pending=figures["pending"],
             missing=counts["missing"],
             doubled=counts["doubled"],
             wrong=figures["wrong"],
             repeats=figures["repeats"],
+            own_feedback=figures["own_feedback"],
             not_verifiable=figures["not_verifiable"],
             unusable=self._evidence.unusable,
             versions=len(weights.rebuilt),
@@ -156,13 +163,15 @@ class Verification:
         if where not in self._begun:
             self._begun.add(where)
             if self.question.starts.get(where, 0) > 0:
-                self._complete_from_ms = max(self._complete_from_ms, message.time_ms)
+                kind = "decisions" if name == DECISIONS else "feedback"
+                self._complete_from_ms[kind] = max(self._complete_from_ms[kind], message.time_ms)
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, outcome: Outcome) -> bool:
+        """Count an outcome, and tell whether it is no repeat."""
         shard = outcome.shard
         if outcome.seq <= self._last_seqs.get(shard, 0):
             self._figures["repeats"] += 1
-            return
+            return False
         self._last_seqs[shard] = outcome.seq
         self._figures["outcomes"] += 1
         self._closed[outcome.why] += 1
@@ -179,6 +188,7 @@ class Verification:
         expected_shard = crc32(outcome.event_id.encode()) % self.question.shards
         if shard != expected_shard:
             self._findings.add("shard", outcome.event_id, f"shard {shard}, expected {expected_shard}")
+        return True
 
     def _audit(self, case: Case) -> None:
         question = self.question
@@ -242,9 +252,14 @@ class Verification:
                 f"has seq {outcomes[0].seq} of shard {outcomes[0].shard} "
                 f"and seq {outcome.seq} of shard {outcome.shard}",
             )
-        if expected.opens_ms < self._complete_from_ms or self._cites_removed(outcomes[0]):
+        if (
+            self._cites_removed(outcomes[0])
+            or not self._is_provable(expected)
+            or self._closer_is_removed(expected, outcomes[0])
+        ):
             self._not_provable(outcomes[0])
             return
+        figures["own_feedback"] += expected.opens_ms < self._complete_from_ms["feedback"] or self._carries(outcomes[0])
         differences = self._differences(expected, outcomes[0])
         figures["wrong"] += bool(differences)
         for kind, message in differences:
@@ -258,7 +273,7 @@ class Verification:
         first = self._first.get(crc32(event_id.encode()) % question.shards)
         closing = _Closing(expected.deadline_ms, event_id.encode())
         head_gone = question.rewards_start > 0 and (first is None or closing < first)
-        if head_gone or expected.opens_ms < self._complete_from_ms:
+        if head_gone or not self._is_provable(expected):
             self._figures["not_verifiable"] += 1
             return
         self._findings.add(
@@ -287,6 +302,8 @@ class Verification:
         differences: list[tuple[FindingKind, str]] = []
         if decision.policy != outcome.policy:
             differences.append(("decision", f"of policy {outcome.policy}, the decision is of {decision.policy}"))
+        if not outcome.consistent:
+            differences.append(("decision", "another topic or version than that of the decision in it"))
         if outcome.decision_at != at:
             differences.append(("decision", f"cites the decision at {outcome.decision_at}, the first is at {at}"))
         elif outcome.decision != decision.content:
@@ -304,12 +321,35 @@ class Verification:
                 differences.append((kind, f"{kind} {found}, the streams give {right}"))
         return differences
 
+    def _is_provable(self, expected: Expected) -> bool:
+        """Tell whether the logs hold all that the outcome of a decision depends on, as far as it is asked for."""
+        complete = self._complete_from_ms
+        return expected.opens_ms >= complete["decisions"] and (
+            self.question.own_feedback or expected.opens_ms >= complete["feedback"]
+        )
+
     def _cites_removed(self, outcome: FoundOutcome) -> bool:
-        starts = self.question.starts
         _, partition, offset, _ = outcome.decision_at
-        if offset < starts.get((DECISIONS, partition), 0):
+        if self._is_removed(DECISIONS, partition, offset):
             return True
-        return any(event[3] < starts.get((event[0], event[2]), 0) for event in outcome.feedback)
+        return not self.question.own_feedback and self._carries(outcome)
+
+    def _closer_is_removed(self, expected: Expected, outcome: FoundOutcome) -> bool:
+        """Tell whether what closed a window early may be feedback that closed, but was one too many to be carried."""
+        closing = expected.decision.rule.reward.close_on
+        return (
+            self.question.own_feedback
+            and outcome.why == "early"
+            and outcome.closed_ms < expected.deadline_ms
+            and any(start > 0 and name in closing for (name, _), start in self.question.starts.items())
+        )
+
+    def _carries(self, outcome: FoundOutcome) -> bool:
+        """Tell whether an outcome counts feedback that only the outcome itself still holds."""
+        return any(self._is_removed(event[0], event[2], event[3]) for event in outcome.feedback)
+
+    def _is_removed(self, name: str, partition: int, offset: int) -> bool:
+        return offset < self.question.starts.get((name, partition), 0)
 
     def _not_provable(self, outcome: FoundOutcome) -> None:
         self._figures["not_verifiable"] += 1

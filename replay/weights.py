@@ -53,6 +53,8 @@ class Weights:
     learned, waiting, refused
         Outcomes that the live version holds, that no version holds yet, that the policy could not learn; set
         by :meth:`finish`.
+    held, taken_back
+        Outcomes that came while an operator held the weights, or that an operator took out of them.
     rebuilt
         The versions that were computed again.
     live_digest, recomputed_digest
@@ -60,7 +62,7 @@ class Weights:
     """
 
     def __init__(self, question: Question, findings: Findings) -> None:
-        self.learned = self.waiting = self.refused = 0
+        self.learned = self.waiting = self.refused = self.held = self.taken_back = 0
         self.rebuilt: list[Rebuilt] = []
         self.live_digest = self.recomputed_digest = ""
         self._question = question
@@ -103,7 +105,7 @@ class Weights:
         """Compare; nothing more comes."""
         rebuild = self._started()
         self._pass(rebuild, self._question.rewards_end)
-        self.refused = rebuild.refused
+        self.refused, self.held, self.taken_back = rebuild.refused, rebuild.held, rebuild.taken_back
         self.learned = self._position.examples if self._position else 0
         self.waiting = rebuild.examples - self.learned
         gone = self._gone(rebuild.first_seqs)

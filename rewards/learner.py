@@ -14,8 +14,9 @@ import msgspec
 from msgspec import Raw
 
 from policies.errors import BadInput, LossDetected
-from policies.features import Catalogue, Limits, decode_context
+from policies.features import Action, Catalogue, Features, Limits, decode_context
 from policies.policy import Policy, digest, make, version_name
+from rewards.controls import holds
 from rewards.records import decode, items
 
 FEATURE_LIMITS = Limits(
@@ -106,13 +107,22 @@ def outcomes_in(value: bytes | None) -> tuple[Sequence[OutcomeToLearn], list[Unr
     return outcomes, unreadable
 
 
-def learn(policy: Policy, outcome: OutcomeToLearn, catalogue: Catalogue) -> None:
-    """Let a policy learn an outcome.
+class Example(NamedTuple):
+    """What a policy sees of an outcome; ``chosen`` is the index of the action that was shown."""
+
+    context: Features
+    actions: list[Action]
+    chosen: int
+    propensity: float
+
+
+def example_of(outcome: OutcomeToLearn, catalogue: Catalogue) -> Example:
+    """Return an outcome as a policy sees it.
 
     Raises
     ------
     BadInput
-        The policy cannot learn it, and is as it was before.
+        It cannot be read, or its chosen action is none of its actions.
     """
     lesson = outcome.decision
     if not isinstance(lesson, Lesson):
@@ -122,9 +132,19 @@ def learn(policy: Policy, outcome: OutcomeToLearn, catalogue: Catalogue) -> None
     chosen = lesson.chosen
     for index, shown in enumerate(actions):
         if shown.id == chosen:
-            policy.learn(context, actions, index, lesson.propensity, outcome.reward)
-            return
+            return Example(context, actions, index, lesson.propensity)
     raise BadInput("chosen_unknown", "chosen", repr(chosen), f"the id of one of {len(actions)} actions")
+
+
+def learn(policy: Policy, outcome: OutcomeToLearn, catalogue: Catalogue) -> None:
+    """Let a policy learn an outcome.
+
+    Raises
+    ------
+    BadInput
+        The policy cannot learn it, and is as it was before.
+    """
+    policy.learn(*example_of(outcome, catalogue), outcome.reward)
 
 
 def catalogue() -> Catalogue:
@@ -147,6 +167,8 @@ class Position:
         Last seq taken, per shard.
     examples
         How many outcomes were learned in all.
+    control
+        What an operator put in force with the version (:mod:`rewards.controls`).
     """
 
     number: int
@@ -154,6 +176,12 @@ class Position:
     cut: int = 0
     last_seqs: Mapping[int, int] = field(default_factory=dict)
     examples: int = 0
+    control: str | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing is learned of what comes next: its seqs are passed over."""
+        return holds(self.control)
 
     @property
     def version(self) -> str:
@@ -273,7 +301,7 @@ class Learner:
                 taken.repeats += 1
                 continue
             last[outcome.shard] = outcome.seq
-            if not outcome.learn:
+            if not outcome.learn or self.saved.held:
                 taken.not_learned += 1
                 continue
             try:
@@ -299,7 +327,7 @@ class Learner:
                     f"policy {self.name}, shard {outcome.shard}, rewards offset {offset}",
                     f"seq {outcome.seq}",
                     f"seq {last + 1}",
-                    f"outcomes are missing: run `bowerbird repair {self.name}`",
+                    f"outcomes are missing: run `bowerbird policy rebuild {self.name}`",
                 )
             seqs[outcome.shard] = outcome.seq
         return seqs != self.last_seqs
@@ -316,10 +344,10 @@ class Learner:
         """
         model = self.policy.dump() if self.learned else None
         if model is None or (told := digest(model)) == self.saved.digest:
-            number, told = self.saved.number, self.saved.digest
+            number, told, control = self.saved.number, self.saved.digest, self.saved.control
         else:
-            number = self.saved.number + 1
-        return Position(number, told, self.cut, dict(self.last_seqs), self.examples), model or b""
+            number, control = self.saved.number + 1, None
+        return Position(number, told, self.cut, dict(self.last_seqs), self.examples, control), model or b""
 
     def publish(self, position: Position, model: bytes) -> None:
         """Go on from what was saved as a new version: the workspace is thrown away and its bytes are loaded.

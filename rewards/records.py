@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from policies.errors import BadInput
+from policies.features import FEATURE_LIMIT
 from rewards.rules import REWARD_LIMIT, Rule
 
 NAME_PATTERN = r"^[a-z0-9-]{1,64}$"
@@ -22,15 +23,34 @@ PMF_TOLERANCE = 1e-6
 EXTERNAL = "external"
 """The policy version of a decision that another system took (an imported log)."""
 
-JsonObject = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
-"""Bytes that are passed on as they came."""
+
+def _passed_on(schema: str) -> Meta:
+    """Return what the JSON Schema says of an object whose bytes are passed on as they came."""
+    return Meta(extra_json_schema={"$ref": f"#/$defs/{schema}"})
+
+
+RawFeatures = Annotated[Raw, _passed_on("Features")]
+RawAction = Annotated[Raw, _passed_on("Action")]
+RawRule = Annotated[Raw, _passed_on("Rule")]
+RawDecision = Annotated[Raw, _passed_on("Decision")]
+RawFeedback = Annotated[Raw, _passed_on("Feedback")]
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Version = Literal[1]
 Why = Literal["window", "early", "conflicting", "not_activated", "expired"]
 
 
 class Place(msgspec.Struct, frozen=True, order=True):
-    """Where in the logs a record stands; "first" means first by place."""
+    """Where in the logs a record stands; "first" means first by place.
+
+    Attributes
+    ----------
+    time_ms
+        Its log time: of an item of an array, that of its message.
+    topic, partition, offset
+        Its message.
+    index
+        Its number in the array, from 0.
+    """
 
     time_ms: int
     topic: str
@@ -54,13 +74,31 @@ class Place(msgspec.Struct, frozen=True, order=True):
 
 
 class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A caller asks what to show now. ``actions``: objects with ``id`` and ``features``."""
+    """A caller asks what to show now.
+
+    Attributes
+    ----------
+    v
+        The version of the record.
+    event_id
+        The name of the decision, at most 128 bytes; made by decide where it is absent.
+    policy
+        Which policy decides.
+    context
+        What is known of the person and the moment.
+    actions
+        What can be chosen, each with an id of its own.
+    user_id
+        Passed on, and not used.
+    activate
+        False: nothing is learned of the decision unless a feedback says ``activate: true``.
+    """
 
     v: Version = 1
     event_id: str | None = None
     policy: Name
-    context: JsonObject = msgspec.field(default_factory=lambda: Raw(b"{}"))
-    actions: list[JsonObject]
+    context: RawFeatures = msgspec.field(default_factory=lambda: Raw(b"{}"))
+    actions: list[RawAction]
     user_id: str | None = None
     activate: bool = True
 
@@ -70,21 +108,29 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
+    v, event_id, policy, context, actions, user_id, activate
+        As in the request.
     pmf
         The probability mass function that was drawn from, in the order of ``actions``.
     chosen
         The id of the action drawn; ``ranking`` starts with it.
     propensity
         The probability of ``chosen``.
+    ranking
+        The ids of all actions, drawn one after the other without replacement.
+    policy_version
+        The version that decided: its number and 8 hex digits of its digest; ``external`` of an imported log.
     expires_at_ms
         Log time beyond which nobody waits for the reply any more; None: never.
+    rule
+        What the join obeys: window and reward.
     """
 
     v: Version = 1
     event_id: str
     policy: Name
-    context: JsonObject = msgspec.field(default_factory=lambda: Raw(b"{}"))
-    actions: list[JsonObject]
+    context: RawFeatures = msgspec.field(default_factory=lambda: Raw(b"{}"))
+    actions: list[RawAction]
     user_id: str | None = None
     activate: bool = True
     pmf: list[float]
@@ -93,7 +139,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     ranking: list[str] = []
     policy_version: str
     expires_at_ms: int | None = None
-    rule: JsonObject
+    rule: RawRule
 
 
 class ActionHead(msgspec.Struct, frozen=True):
@@ -115,11 +161,26 @@ class DecisionHead(msgspec.Struct, frozen=True, kw_only=True):
     policy_version: str
     activate: bool = True
     expires_at_ms: int | None = None
-    rule: JsonObject
+    rule: RawRule
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True):
-    """A thing that a person did after a decision; its identity is (event id, stream, id)."""
+    """A thing that a person did after a decision; its identity is (event id, stream, id).
+
+    Attributes
+    ----------
+    v
+        The version of the record.
+    id
+        The producer's name of this event, at most 128 bytes: sent twice, it counts once. Absent: its place in the
+        log is its name, and sent twice it counts twice.
+    event_id
+        The decision that it belongs to.
+    value
+        What it is worth, where the policy says ``value = true`` of its stream.
+    activate
+        True: what was decided was seen, and may be learned.
+    """
 
     v: Version = 1
     id: str | None = None
@@ -129,14 +190,24 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CountedFeedback(msgspec.Struct, frozen=True, kw_only=True):
-    """A feedback that counted, with its place."""
+    """A feedback that counted, with its place.
+
+    Attributes
+    ----------
+    stream
+        The name of its stream.
+    time_ms, partition, offset, index
+        Its log time, and where it stands in the topic of its stream.
+    event
+        The feedback itself.
+    """
 
     stream: str
     time_ms: int
     partition: int
     offset: int
     index: int
-    event: JsonObject
+    event: RawFeedback
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,14 +215,31 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
+    v
+        The version of the record.
+    event_id, policy, policy_version
+        As in the decision.
+    shard
+        The part of the join's state in which it closed.
     seq
         The running number of the outcomes of one policy in one shard, without gaps, from 1.
+    revision
+        0. A reader drops what has another, and a seq that it has had.
+    reward
+        What the feedback that counted is worth by the decision's rule.
     learn
-        False: counted, never learned (``why`` or the activation tells the reason).
+        False: counted, never learned; ``why`` tells the reason.
+    why
+        Why it closed: ``window`` and ``early`` are learned; ``conflicting`` (two decisions under one event id),
+        ``not_activated`` and ``expired`` (decided when nobody waited any more) are not.
     closed_ms
         The final deadline in log time.
     decision_place
         Topic, partition, offset, index and log time of the decision.
+    feedback
+        What counted, in the order of its places.
+    decision
+        The decision itself.
     """
 
     v: Version = 1
@@ -167,7 +255,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     closed_ms: int
     decision_place: Place
     feedback: list[CountedFeedback]
-    decision: JsonObject
+    decision: RawDecision
 
 
 class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +263,14 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
+    v
+        The version of the record.
+    policy, kind, arguments, salt
+        The policy as it is configured; other arguments under the same name are refused.
+    number
+        1, 2, 3, ...
+    version
+        The number and the first 8 hex digits of the digest: what decisions cite.
     cut
         The offset of the policy's partition of ``rewards`` up to which (exclusive) this version has learned.
     last_seqs
@@ -185,6 +281,17 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
         The bounds to which probabilities are clipped before they are renormalised.
     examples
         How many outcomes were learned in all, this version included.
+    partition
+        The policy's partition of ``rewards``.
+    published_ms
+        When it was published, by the broker's clock.
+    vw_build, processor
+        Where it was computed: the bytes are the same on the same build and kind of processor.
+    control
+        What an operator put in force with it: ``freeze``, ``uniform`` or ``unfreeze``; null: it was learned.
+    rebuilt_to
+        An operator had it computed again from the log: it holds nothing of the outcomes at or above this offset (and
+        below ``cut``); null: it was not.
     """
 
     v: Version = 1
@@ -204,23 +311,48 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
     vw_build: str = ""
     processor: str = ""
     control: str | None = None
+    rebuilt_to: int | None = None
 
 
 class LogIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """The first record of ``versions``: names this log, beside the cluster's id."""
+    """The first record of ``versions``: names this log, beside the cluster's id.
+
+    Attributes
+    ----------
+    v
+        The version of the record.
+    log_id
+        A random name.
+    """
 
     v: Version = 1
     log_id: str
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True):
-    """Appended to learn the broker's clock."""
+    """Appended to learn the broker's clock.
+
+    Attributes
+    ----------
+    v
+        The version of the record.
+    """
 
     v: Version = 1
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What was wrong with a request: a code, the field, and a sentence."""
+    """What was wrong with a request.
+
+    Attributes
+    ----------
+    code
+        For a machine; one of the codes of the contract.
+    field
+        Where it stands.
+    message
+        A sentence for people: the field, what was found, what was expected.
+    """
 
     code: str
     field: str
@@ -228,7 +360,17 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class ErrorReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply to a request that got no decision."""
+    """The reply to a request that got no decision.
+
+    Attributes
+    ----------
+    v
+        The version of the record.
+    event_id
+        That of the request, as far as it could be read.
+    error
+        What was wrong.
+    """
 
     v: Version = 1
     event_id: str | None = None
@@ -344,19 +486,65 @@ def fingerprint(head: DecisionHead) -> str:
     return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
 
 
-RECORDS: dict[str, type[msgspec.Struct]] = {
-    "decision-requests": DecisionRequest,
-    "decisions": Decision,
-    "feedback": Feedback,
-    "rewards": Outcome,
-    "versions": PolicyVersion,
-    "ticks": Tick,
-    "replies": ErrorReply,
+FEATURES_SCHEMA: dict[str, Any] = {
+    "title": "Features",
+    "description": "Namespaces of named values; a value outside of any namespace is in the namespace `f`. "
+    "null is absent.",
+    "type": ["object", "null"],
+    "additionalProperties": {
+        "anyOf": [
+            {"$ref": "#/$defs/FeatureValue"},
+            {"type": "object", "additionalProperties": {"$ref": "#/$defs/FeatureValue"}},
+        ]
+    },
 }
+FEATURE_VALUE_SCHEMA: dict[str, Any] = {
+    "title": "FeatureValue",
+    "description": f"A finite number within ±{FEATURE_LIMIT:g}, a string, a bool, or a list of numbers or of strings.",
+    "anyOf": [
+        {"type": ["number", "string", "boolean", "null"]},
+        {"type": "array", "items": {"type": "number"}},
+        {"type": "array", "items": {"type": "string"}},
+    ],
+}
+ACTION_SCHEMA: dict[str, Any] = {
+    "title": "Action",
+    "description": "One thing that can be chosen; fields that are unknown here are passed on.",
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "Its name, unlike that of any other action of the request."},
+        "features": {"$ref": "#/$defs/Features"},
+    },
+    "required": ["id"],
+}
+
+RECORDS: dict[str, tuple[type[msgspec.Struct], ...]] = {
+    "decision-requests": (DecisionRequest,),
+    "decisions": (Decision,),
+    "feedback": (Feedback,),
+    "rewards": (Outcome,),
+    "versions": (PolicyVersion, LogIdentity),
+    "ticks": (Tick,),
+    "replies": (Decision, ErrorReply),
+}
+"""Which records a topic may hold, one a message or many in an array."""
 
 
 def schemas() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of every record, by topic."""
-    shapes, components = msgspec.json.schema_components(RECORDS.values())
-    told = {"records": dict(zip(RECORDS, shapes, strict=True)), "$defs": components}
+    records = list(dict.fromkeys(record for told in RECORDS.values() for record in told))
+    shapes, components = msgspec.json.schema_components([*records, Rule])
+    shape = dict(zip(records, shapes, strict=False))
+    told = {
+        "records": {
+            topic: shape[own[0]] if len(own) == 1 else {"oneOf": [shape[record] for record in own]}
+            for topic, own in RECORDS.items()
+        },
+        "$defs": {
+            **components,
+            "Action": ACTION_SCHEMA,
+            "Features": FEATURES_SCHEMA,
+            "FeatureValue": FEATURE_VALUE_SCHEMA,
+        },
+    }
     return cast("dict[str, Any]", msgspec.json.decode(encode(told)))

@@ -103,6 +103,9 @@ def run_role(config: Config, role: str) -> int:
     except (WrongConfiguration, StateRefused) as refused:
         log.critical("%s", refused)
         return EXIT_REFUSED
+    except ModuleNotFoundError as missing:
+        log.critical("the role %s needs %s: pip install 'bowerbird[%s]'", role, missing.name, role)
+        return EXIT_REFUSED
     except Exception:
         log.critical("the role %s failed", role, exc_info=True)
         return EXIT_FAILED

@@ -14,7 +14,9 @@ from policies.features import Limits
 from rewards.rules import Reward, Rule
 
 LOOP_TOPICS = ("decision-requests", "decisions", "rewards", "versions", "ticks", "dead-letters")
-ROLES = ("decide", "join", "learn")
+LOOP_ROLES = ("decide", "join", "learn")
+"""What the loop consists of."""
+ROLES = (*LOOP_ROLES, "archive")
 KINDS = ("uniform", "vw")
 DAY_S = 86_400.0
 YEAR_S = 366 * DAY_S
@@ -62,6 +64,27 @@ class PolicyConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveConfig:
+    """Where what the loop decided, gave and learned is kept for good, as Parquet.
+
+    Attributes
+    ----------
+    url
+        A folder, or the URL of one in an object store: ``s3://``, ``gs://`` or ``abfs://``; the archive role runs
+        where it is set.
+    max_s
+        A file is closed, and can be read, this many seconds after its first record.
+    max_rows, max_bytes
+        It is closed earlier with so many records, or bytes of records (uncompressed).
+    """
+
+    url: Annotated[str, Len(1, 4096)] | None = field(default=None, repr=False)
+    max_s: Annotated[float, Interval(ge=0.1, le=86_400)] = 60.0
+    max_rows: Annotated[int, Interval(ge=1, le=10_000_000)] = 200_000
+    max_bytes: Annotated[int, Interval(ge=1, le=1_073_741_824)] = 33_554_432
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole service.
 
@@ -104,6 +127,8 @@ class Config:
         Where the roles answer ``/health``, ``/ready`` and ``/metrics``.
     metrics_port
         The port of the first role; the others follow it. 0: a free one each, which the log names.
+    archive
+        Where the archive lies.
     limits
         How large a request may be.
     policies
@@ -129,6 +154,7 @@ class Config:
     reply_topics: tuple[str, ...] = ("replies.*",)
     metrics_host: Annotated[str, Len(1, 255)] = "127.0.0.1"
     metrics_port: Annotated[int, Interval(ge=0, le=65_535)] = 0
+    archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     limits: Limits = field(default_factory=Limits)
     policies: dict[str, PolicyConfig] = field(default_factory=dict)
 
@@ -139,6 +165,11 @@ class Config:
     def stream_of(self, topic: str) -> str:
         """Return the name of the stream that a topic carries."""
         return topic.removeprefix(self.prefix)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that this service needs: ``archive`` only where it has a place."""
+        return LOOP_ROLES if self.archive.url is None else ROLES
 
     @property
     def streams(self) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from rewards.join import Rejected
+from rewards.store import Unusable
 from stream import metrics
 from stream.config import Config
 from stream.topics import LARGE_MESSAGE_BYTES
@@ -82,6 +84,26 @@ class DeadLetter(NamedTuple):
                 break
             headers.append((name, content))
         return value, headers
+
+
+REASONS = {
+    "early": "the feedback lies before the window of its decision opened",
+    "late": "the feedback lies after the deadline of its decision",
+    "too_many": "more feedback came for this decision than is kept",
+    "unknown_decision": "no decision with this event id was logged in time",
+}
+"""Why no window took a feedback."""
+
+
+def letter_of(dead: Rejected | Unusable) -> DeadLetter:
+    """Return the letter for what the join could not read, or for feedback that no window took."""
+    if isinstance(dead, Unusable):
+        place = dead.place
+        where = (place.topic, place.partition, place.offset, place.index)
+        return DeadLetter(*where, dead.reason, REASONS[dead.reason], dead.body, dead.event_id.encode())
+    message, error = dead.message, dead.error
+    where = (message.topic, message.partition, message.offset, max(dead.item, 0))
+    return DeadLetter(*where, error.code, str(error), dead.value, message.key)
 
 
 class Sends(Protocol):

@@ -46,6 +46,7 @@ MOST_BATCHES = 8
 """Batches of one partition that wait for the broker; with more it is not read on."""
 COMMIT_EVERY_S = 0.1
 import os
+
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
 STALLED_S = 0.2
 REDIS_TIMEOUT_S = 2.0

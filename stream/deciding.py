@@ -4,17 +4,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from policies.errors import BadInput, StateRefused
 from policies.features import Catalogue
-from rewards.decision import NO_DEAD_LETTER, Decided, Refused, decide, event_id_of, made_event_id, refused
+from rewards.decision import NO_DEAD_LETTER, Chooser, Decided, Refused, decide, event_id_of, made_event_id, refused
 from rewards.records import Problem, items
 from stream import metrics
 from stream.appender import Message
 from stream.config import Config
 from stream.dead_letters import DeadLetter
-from stream.lookup import Lookup
 from stream.requests import Envelope, Envelopes
 from stream.topics import LARGE_MESSAGE_BYTES
 
@@ -133,19 +132,29 @@ def _letter(record: Any, index: int, error: BadInput | Problem, value: bytes | N
     )
 
 
+class Policies(Protocol):
+    """What deciding asks for: the versions in use, and whether too much waits. See :class:`stream.lookup.Lookup`."""
+
+    choosers: dict[str, Chooser]
+
+    def overloaded(self, policy: str) -> bool:
+        """Tell whether more decisions of a policy wait for their window than may."""
+        ...
+
+
 class Requests:
     """Makes of each message what is to be appended and answered; waits for nothing.
 
     Parameters
     ----------
-    lookup
-        The policies.
+    policies
+        What they decide with.
     cluster_id
         Goes into the event ids that are made here.
     """
 
-    def __init__(self, config: Config, lookup: Lookup, cluster_id: str) -> None:
-        self._config, self._lookup, self._cluster_id = config, lookup, cluster_id
+    def __init__(self, config: Config, policies: Policies, cluster_id: str) -> None:
+        self._config, self._policies, self._cluster_id = config, policies, cluster_id
         self._envelopes = Envelopes(config)
         self._catalogue = Catalogue(config.limits)
 
@@ -190,8 +199,8 @@ class Requests:
                 event_id=made_event_id(self._cluster_id, record.topic, record.partition, record.offset, index),
                 now_ms=now_ms,
                 expires_at_ms=expires_at_ms,
-                choosers=self._lookup.choosers,
-                overloaded=self._lookup.overloaded,
+                choosers=self._policies.choosers,
+                overloaded=self._policies.overloaded,
                 action=self._catalogue.action,
                 limits=self._config.limits,
             )

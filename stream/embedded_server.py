@@ -25,6 +25,7 @@ HOST = "127.0.0.1"
 PORTS = range(20_000, 32_000)
 START_WITHIN_S = 60.0
 STOP_WITHIN_S = 10.0
+PORT_WITHIN_S = 5.0
 POLL_S = 0.02
 IDENTITY_FILE = "embedded.json"
 
@@ -158,14 +159,41 @@ class EmbeddedServer:
 def free_port() -> int:
     """Return a port of the loopback address that nobody listens on."""
     for port in random.SystemRandom().sample(PORTS, len(PORTS)):
-        with socket.socket() as candidate:
-            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                candidate.bind((HOST, port))
-            except OSError:
-                continue
+        if _is_free(port):
             return port
     raise BowerbirdError(f"No port between {PORTS.start} and {PORTS.stop} is free on {HOST}")
+
+
+def replace_taken_ports(folder: Path, patience_s: float = PORT_WITHIN_S) -> None:
+    """Give the server of a folder free ports where somebody else listens on its own by now.
+
+    Nobody may start a server on the folder meanwhile, and none may run on it.
+
+    Parameters
+    ----------
+    patience_s
+        For so long a port is waited for: a server that was just killed may hold it still.
+    """
+    file = folder / IDENTITY_FILE
+    if not file.exists():
+        return
+    identity: dict[str, Any] = json.loads(file.read_text())
+    ports = {name: port for name, port in identity.items() if name.endswith("port")}
+    give_up = time.monotonic() + patience_s
+    while (taken := [name for name, port in ports.items() if not _is_free(port)]) and time.monotonic() < give_up:
+        time.sleep(POLL_S)
+    if taken:
+        file.write_text(json.dumps(identity | {name: free_port() for name in taken}))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind((HOST, port))
+        except OSError:
+            return False
+    return True
 
 
 def absent(server: str, packages: str, settings: str) -> str:

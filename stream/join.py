@@ -29,7 +29,7 @@ from rewards.store import Inputs, Step, Stepped
 from stream import metrics
 from stream.apps import RoleParts, retry_pause, role_app
 from stream.config import Config
-from stream.dead_letters import DeadLetter, DeadLetters
+from stream.dead_letters import DeadLetters, letter_of
 from stream.log import LogReader, identify
 from stream.outbox import Emitter
 from stream.redis_store import RedisStore, shard_key
@@ -198,21 +198,7 @@ class JoinRole(mode.Service):
             await self._until_done(partial(self._apply, portion))
 
     async def _apply(self, portion: Portion) -> None:
-        await self._dead_letters.send(
-            *(
-                DeadLetter(
-                    each.message.topic,
-                    each.message.partition,
-                    each.message.offset,
-                    max(each.item, 0),
-                    each.error.code,
-                    str(each.error),
-                    each.value,
-                    each.message.key,
-                )
-                for each in portion.rejected
-            )
-        )
+        await self._dead_letters.send(*map(letter_of, portion.rejected))
         for part in portion.parts:
             await asyncio.gather(*(self._step(shard, step) for shard, step in part.items()))
         self._intake.applied(portion)

@@ -306,7 +306,7 @@ class Learn(mode.Service):
         elif result == "lost":
             metrics.LOST_RACES.labels(name).inc()
             log.warning(
-                "another learner has published; going on from its version",
+                "another learner, or an operator, has published; going on from its version",
                 extra={"policy": name, "version": learner.saved.version},
             )
 

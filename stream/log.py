@@ -1,7 +1,7 @@
 """Reading a topic as what it is, a log: from an offset to an offset, in no consumer group."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
 from uuid import uuid4
@@ -104,6 +104,17 @@ class LogReader:
         found = await self._consumer.end_offsets(asked) if asked else {}
         return {(part.topic, part.partition): offset for part, offset in found.items()}
 
+    async def since(self, partitions: Collection[Partition], time_ms: int) -> dict[Partition, int | None]:
+        """Return the offset of each partition's first message that is no older than a log time, None: there is none."""
+        asked = {TopicPartition(*partition): time_ms for partition in partitions}
+        found = await self._consumer.offsets_for_times(asked) if asked else {}
+        return {(part.topic, part.partition): told.offset if told is not None else None for part, told in found.items()}
+
+    async def members(self, group: str) -> int:
+        """Return how many consumers a group has now."""
+        (answer,) = await _coordinated(lambda: self._admin.describe_consumer_groups([group]))
+        return sum(len(described[5]) for described in answer.groups)
+
     async def read(self, topic: str, partition: int, start: int, end: int | None = None) -> AsyncIterator[LogRecord]:
         """Yield the messages of a partition with offsets from ``start`` up to ``end``, exclusive.
 
@@ -143,20 +154,30 @@ class LogReader:
         finally:
             await consumer.stop()
 
+    async def at(self, partitions: Collection[Partition], time_ms: int) -> dict[Partition, int]:
+        """Return the offset of the first message of each partition with at least this log time; else its end."""
+        found = await self.ends(partitions)
+        asked = {TopicPartition(*partition): time_ms for partition in partitions}
+        for part, told in (await self._consumer.offsets_for_times(asked) if asked else {}).items():
+            if told is not None:
+                found[part.topic, part.partition] = told.offset
+        return found
+
+    async def read_since(self, topic: str, time_ms: int, until_ms: int | None = None) -> AsyncIterator[LogRecord]:
+        """Yield the messages of a topic with log times from one up to another, exclusive, partition by partition."""
+        partitions = [(topic, number) for number in await self.partitions(topic)]
+        starts = await (self.at(partitions, time_ms) if time_ms > 0 else self.beginning(partitions))
+        ends = await (self.ends(partitions) if until_ms is None else self.at(partitions, until_ms))
+        for partition in partitions:
+            async for record in self.read(*partition, starts[partition], ends[partition]):
+                yield record
+
     async def committed(self, group: str, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return the acknowledged offset of each partition for which a group has one."""
         asked = [TopicPartition(*partition) for partition in partitions]
         if not asked:
             return {}
-        give_up = asyncio.get_running_loop().time() + COORDINATOR_WITHIN_S
-        while True:
-            try:
-                found = await self._admin.list_consumer_group_offsets(group, partitions=asked)
-                break
-            except COORDINATOR_STARTS:
-                if asyncio.get_running_loop().time() > give_up:
-                    raise
-                await asyncio.sleep(POLL_MS / 1000)
+        found = await _coordinated(lambda: self._admin.list_consumer_group_offsets(group, partitions=asked))
         return {(part.topic, part.partition): told.offset for part, told in found.items() if told.offset >= 0}
 
     async def cluster_id(self) -> str:
@@ -182,6 +203,18 @@ class LogReader:
         if self._asker is None:
             raise RuntimeError("a LogReader is used in an `async with` block")
         return self._asker
+
+
+async def _coordinated(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask about a group, again and again while its coordinator starts."""
+    give_up = asyncio.get_running_loop().time() + COORDINATOR_WITHIN_S
+    while True:
+        try:
+            return await ask()
+        except COORDINATOR_STARTS:
+            if asyncio.get_running_loop().time() > give_up:
+                raise
+            await asyncio.sleep(POLL_MS / 1000)
 
 
 async def identify(reader: LogReader, config: Config, producer: AIOKafkaProducer) -> str:

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from policies.errors import BowerbirdError, StateRefused
 from policies.policy import Policy, digest, make, version_name
+from rewards.controls import draws_uniformly
 from rewards.decision import Chooser
 from rewards.records import PolicyVersion, encode
 from stream import metrics
@@ -162,7 +163,10 @@ class Lookup:
                 record.digest[:8],
                 "the learner publishes again within its cadence; if not, restore Redis",
             )
-        policy = make(record.kind, record.arguments, published.model)
+        if draws_uniformly(record):
+            policy = make("uniform", "")
+        else:
+            policy = make(record.kind, record.arguments, published.model)
         self._told[name] = told
         self._use(name, policy, record.number, record.version, record.salt, record.published_ms)
 

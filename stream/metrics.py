@@ -63,7 +63,16 @@ BEHIND_ENTRY = Counter(
     ["topic", "partition"],
 )
 
-# join and learn
+# archive
+ARCHIVED = Counter("bowerbird_archived", "Rows in files of the archive that can be read.", ["topic"])
+ARCHIVE_FILES = Counter("bowerbird_archive_files", "Files put into the archive.", ["topic"])
+ARCHIVE_LOST = Counter("bowerbird_archive_lost", "Offsets that retention removed before they were archived.", ["topic"])
+ARCHIVE_PUT_SECONDS = Histogram(
+    "bowerbird_archive_put_seconds", "Writing, syncing and naming one file of the archive.", buckets=_SLOW
+)
+ARCHIVE_ERRORS = Counter("bowerbird_archive_errors", "Failed calls of the archive's file system.")
+
+# join, learn and archive
 INPUT_LAG = Gauge(
     "bowerbird_input_lag", "Messages of a partition that are not handled yet.", ["role", "topic", "partition"]
 )

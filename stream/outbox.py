@@ -19,7 +19,7 @@ from rewards.records import EXTERNAL, Outcome, encode
 from rewards.store import DEAD_LETTERS, Frozen, Unusable
 from stream import metrics
 from stream.config import Config
-from stream.dead_letters import DeadLetter, DeadLetters
+from stream.dead_letters import DeadLetters, letter_of
 from stream.redis_store import RedisStore
 
 log = logging.getLogger(__name__)
@@ -112,21 +112,7 @@ class Emitter:
                 metrics.EXTERNAL_DECISIONS.labels(outcome.policy).inc()
 
     async def _bury(self, shard: int, entries: list[Unusable]) -> None:
-        await self._dead_letters.send(
-            *(
-                DeadLetter(
-                    entry.place.topic,
-                    entry.place.partition,
-                    entry.place.offset,
-                    entry.place.index,
-                    entry.reason,
-                    REASONS[entry.reason],
-                    entry.body,
-                    entry.event_id.encode(),
-                )
-                for entry in entries
-            )
-        )
+        await self._dead_letters.send(*map(letter_of, entries))
         for entry in entries:
             if entry.reason == "late":
                 metrics.LATE_FEEDBACK.labels(self._config.stream_of(entry.place.topic)).inc()
@@ -141,14 +127,6 @@ class Emitter:
                 metrics.redis_failed("join")
             else:
                 metrics.broker_failed("join")
-
-
-REASONS = {
-    "early": "the feedback lies before the window of its decision opened",
-    "late": "the feedback lies after the deadline of its decision",
-    "too_many": "more feedback came for this decision than is kept",
-    "unknown_decision": "no decision with this event id was logged in time",
-}
 
 
 def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:

@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from policies.errors import StateRefused
+from policies.errors import BrokerAway, StateRefused
 from stream.config import Config
 from stream.log import started
 from stream.publish import policy_key
@@ -112,7 +112,7 @@ def explain(error: BaseException, config: Config) -> str | None:
         return f"{redis_place(config)} did not answer ({type(error).__name__}): start it, or correct redis_url"
     if isinstance(error, KafkaError):
         return f"Kafka at {config.brokers} did not answer ({type(error).__name__}): start it, or correct brokers"
-    if isinstance(error, StateRefused):
+    if isinstance(error, BrokerAway | StateRefused):
         return str(error)
     return None
 

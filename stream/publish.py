@@ -83,7 +83,7 @@ def version_of(name: str, record: bytes) -> PolicyVersion:
 
 def repair(name: str) -> str:
     """Return what an operator does about a policy whose state may not be continued."""
-    return f"run `bowerbird repair {name}`"
+    return f"run `bowerbird policy rebuild {name}`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +149,26 @@ class Seen:
     fingerprints: dict[int, bytes] = field(default_factory=dict)
     differing: int | None = None
 
-    def add(self, number: int, record: bytes) -> None:
-        """Take in a record."""
+    def add(self, head: "VersionHead", record: bytes) -> None:
+        """Take in a record; a version that was computed again from the log settles what contradicted itself before."""
+        number = head.number
+        if head.rebuilt_to is not None and number > self.newest:
+            self.fingerprints.clear()
+            self.differing = None
         fingerprint = fingerprint_of(record)
         if self.fingerprints.setdefault(number, fingerprint) != fingerprint:
             self.differing = number
         self.newest = max(self.newest, number)
         if len(self.fingerprints) > KEPT_NUMBERS:
             del self.fingerprints[min(self.fingerprints)]
+
+
+class VersionHead(msgspec.Struct, frozen=True):
+    """What a learner reads of a record of ``versions``."""
+
+    policy: str
+    number: int
+    rebuilt_to: int | None = None
 
 
 def fingerprint_of(record: bytes) -> bytes:
@@ -187,7 +199,7 @@ SaveResult = Literal["published", "moved", "lost", "nothing"]
 class Publisher:
     """Saves what one policy learns, and says when somebody else has.
 
-    ``published_ms``: when the version that was loaded last was published, 0: never.
+    ``identity``: what the policy is. ``published_ms``: when the version that was loaded last was published, 0: never.
 
     Any call may raise what its store and its log raise when they are away. Then it is not known what was done, and the
     next call of :meth:`save` begins with :meth:`recover`.
@@ -202,7 +214,7 @@ class Publisher:
         partition: int = 0,
     ) -> None:
         self.name = name
-        self._identity = identity
+        self.identity = identity
         self._store = store
         self._versions = versions
         self._partition = partition
@@ -294,7 +306,7 @@ class Publisher:
             return "lost"
         self._in_doubt = True
         expected = None if _untouched(learner.saved) else learner.saved
-        saved = Saved(position, self._identity, record, model if published else None, self._versions.position)
+        saved = Saved(position, self.identity, record, model if published else None, self._versions.position)
         if not await self._store.save(self.name, expected, saved):
             await self.recover(learner)
             return "lost"
@@ -308,12 +320,50 @@ class Publisher:
         self._in_doubt = False
         return "published"
 
+    async def publish(
+        self,
+        saved: Saved | None,
+        position: Position,
+        model: bytes,
+        now_ms: int,
+        *,
+        rebuilt_to: int | None = None,
+        made_by: PolicyVersion | None = None,
+    ) -> PolicyVersion | None:
+        """Publish a version that no learner made, on top of what was read of the store.
+
+        Parameters
+        ----------
+        saved
+            What the store holds; its version's record stands in ``versions``.
+        rebuilt_to
+            See :class:`rewards.records.PolicyVersion`.
+        made_by
+            The version whose bytes these are; None: they were computed here.
+
+        Returns
+        -------
+        PolicyVersion or None
+            None: somebody else has saved meanwhile, and nothing was done.
+        """
+        version = self._record(position, now_ms)
+        version = msgspec.structs.replace(version, rebuilt_to=rebuilt_to)
+        if made_by is not None:
+            version = msgspec.structs.replace(version, vw_build=made_by.vw_build, processor=made_by.processor)
+        record = encode(version)
+        expected = None if saved is None or _untouched(saved.position) else saved.position
+        whole = Saved(position, self.identity, record, model, self._versions.position)
+        if not await self._store.save(self.name, expected, whole):
+            return None
+        await self._versions.append(self.name, record)
+        return version
+
     async def _after_own_record(self) -> None:
         await self._versions.read(self._versions.position)
         self._compare(await self._store.read(self.name, model=False))
 
     def _record(self, position: Position, now_ms: int) -> PolicyVersion:
-        identity = self._identity
+        identity = self.identity
         return PolicyVersion(
             policy=self.name,
             number=position.number,
@@ -329,6 +379,7 @@ class Publisher:
             published_ms=now_ms,
             vw_build=_vw_build(identity.kind),
             processor=platform.processor() or platform.machine(),
+            control=position.control,
         )
 
     def _compare(self, saved: Saved | None) -> None:
@@ -364,7 +415,7 @@ class Publisher:
 
     def _compare_identity(self, saved: PolicyIdentity) -> None:
         for field_name in ("kind", "arguments", "salt"):
-            found, expected = getattr(saved, field_name), getattr(self._identity, field_name)
+            found, expected = getattr(saved, field_name), getattr(self.identity, field_name)
             if found != expected:
                 raise StateRefused(
                     f"{field_name} of policy {self.name} in the configuration",
@@ -413,6 +464,7 @@ class RedisPolicyStore:
                 int(told["cut"]),
                 msgspec.json.decode(told["last_seqs"], type=dict[int, int]),
                 int(told["examples"]),
+                told.get("control") or None,
             )
             identity = PolicyIdentity(told["kind"], told["arguments"], told["salt"])
             read = int(told["versions_read"])
@@ -431,6 +483,7 @@ class RedisPolicyStore:
             "cut": position.cut,
             "last_seqs": encode({str(shard): seq for shard, seq in position.last_seqs.items()}).decode(),
             "examples": position.examples,
+            "control": position.control or "",
             "kind": identity.kind,
             "arguments": identity.arguments,
             "salt": identity.salt,
@@ -449,6 +502,12 @@ class RedisPolicyStore:
             ],
         )
         return bool(answer)
+
+    async def forget(self, name: str) -> None:
+        """Throw away what is saved of a policy, for a state that cannot even be read."""
+        pipeline: Any = self._redis.pipeline(transaction=True)
+        pipeline.delete(self._key(name, "position"), self._key(name, "model"))
+        await pipeline.execute()
 
     async def remember_home(self, name: str, home: Mapping[str, str]) -> None:
         """Keep where a policy's outcomes are at its first start, and compare at every other.
@@ -479,11 +538,6 @@ def _token(position: Position | None) -> str:
     return f"{position.version} {position.cut}" if position is not None else ""
 
 
-class _VersionHead(msgspec.Struct, frozen=True):
-    policy: str
-    number: int
-
-
 class KafkaVersions:
     """See :class:`VersionsLog`."""
 
@@ -511,10 +565,10 @@ class KafkaVersions:
             self._follower.position = start
         for record in await self._follower.to_end():
             try:
-                head = msgspec.json.decode(record.value or b"", type=_VersionHead)
+                head = msgspec.json.decode(record.value or b"", type=VersionHead)
             except msgspec.DecodeError:
                 continue  # the identity of the log, or what anybody wrote there: nothing was built on it
-            self._seen.setdefault(head.policy, Seen()).add(head.number, record.value or b"")
+            self._seen.setdefault(head.policy, Seen()).add(head, record.value or b"")
 
     def seen(self, policy: str) -> Seen:
         """See :meth:`VersionsLog.seen`."""

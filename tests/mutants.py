@@ -33,6 +33,8 @@ PUBLISH = "tests/stream/test_publish.py"
 PUBLISH_IN_REDIS = "tests/real/test_learn_store.py"
 DECISION = "tests/rewards/test_decision.py"
 LEARNER = "tests/rewards/test_learner.py"
+CONTROLS = "tests/stream/test_controls.py"
+REPLAYED_CONTROLS = "tests/replay/test_rebuild_controls.py"
 PROPENSITY = "tests/laws/test_propensity.py"
 BAD_REQUESTS = "tests/laws/test_bad_requests.py"
 ACKNOWLEDGED = "tests/real/test_acknowledgement.py"
@@ -369,9 +371,37 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "not everything that closed is learned",
         "rewards/learner.py",
-        "            if not outcome.learn:\n",
-        "            if False:\n",
+        "            if not outcome.learn or self.saved.held:\n",
+        "            if self.saved.held:\n",
         (f"{PUBLISH}::test_a_version_says_what_it_has_learned",),
+    )
+    yield Mutant(
+        "nothing is learned under a control",
+        "rewards/learner.py",
+        "            if not outcome.learn or self.saved.held:\n",
+        "            if not outcome.learn:\n",
+        (f"{CONTROLS}::test_under_a_control_the_position_moves_and_nothing_is_learned",),
+    )
+    yield Mutant(
+        "what came under a control is passed over at its end",
+        "stream/controls.py",
+        "                await pass_over(learner)\n",
+        "                pass\n",
+        (f"{CONTROLS}::test_what_came_while_frozen_is_not_learned_later_wherever_the_learner_was",),
+    )
+    yield Mutant(
+        "a replay goes through controls",
+        "replay/rebuild.py",
+        "        self._holding = holds(version.control)\n",
+        "",
+        (f"{REPLAYED_CONTROLS}::test_under_a_control_nothing_is_learned_and_verify_goes_through_it",),
+    )
+    yield Mutant(
+        "a replay goes back where a version was rebuilt",
+        "replay/rebuild.py",
+        "            model, examples = self._kept[version.rebuilt_to]\n",
+        "            pass\n",
+        (f"{REPLAYED_CONTROLS}::test_a_rebuild_takes_the_weights_back_to_an_offset_between_two_cuts",),
     )
 
 

@@ -34,12 +34,12 @@ from bowerbird.verification import verify
 from policies.errors import StateRefused
 from replay.verdict import Verdict
 from stream import topics
-from stream.config import ROLES, Config
+from stream.config import LOOP_ROLES, Config
 from stream.embedded import Servers, servers
 from stream.log import LogReader
 from stream.preflight import explain
 
-KINDS = (*ROLES, "redis", "kafka")
+KINDS = (*LOOP_ROLES, "redis", "kafka")
 WEIGHTS = {"clicks": 1.0, "purchases": 5.0}
 MESSAGES_A_SECOND = 25
 REQUESTS_A_MESSAGE = 3
@@ -180,7 +180,7 @@ class Torture:
         while (unacknowledged := await self._unacknowledged(kind)) == 0:
             await asyncio.sleep(0.01)
         started = time.monotonic()
-        if kind in ROLES:
+        if kind in LOOP_ROLES:
             restarts = self._supervisor.restarts[kind]
             os.kill(self._supervisor.pids[kind], signal.SIGKILL)
             async with asyncio.timeout(SETTLE_S):
@@ -205,7 +205,7 @@ class Torture:
         }
         waiting = 0
         async with LogReader(config) as reader:
-            for role in [kind] if kind in ROLES else ROLES:
+            for role in [kind] if kind in LOOP_ROLES else LOOP_ROLES:
                 for topic in inputs[role]:
                     partitions = [(topic, number) for number in await reader.partitions(topic)]
                     ends = await reader.ends(partitions)
@@ -228,7 +228,7 @@ async def torture(kills: int, seed: int, say: Say = print) -> Report:
         config, file = _settings(own, Path(folder))
         await topics.create(config)
         with (Path(folder) / "roles.log").open("wb") as log:
-            async with Supervisor(config, ROLES, file, stderr=log) as supervisor:
+            async with Supervisor(config, LOOP_ROLES, file, stderr=log) as supervisor:
                 await supervisor.until_ready(SETTLE_S)
                 load_ = Load(config, rng)
                 loading = asyncio.create_task(load_.run())

@@ -1,20 +1,39 @@
-"""``bowerbird policy``: what has been learned and published."""
+"""``bowerbird policy``: what has been learned and published, and the switches of an operator."""
 
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bowerbird.commands.shared import DOES_NOT_HOLD, AsJson, ConfigFile, answer, complain, run, say, settings
+from bowerbird.commands.shared import (
+    DOES_NOT_HOLD,
+    WRONG_USE,
+    AsJson,
+    ConfigFile,
+    answer,
+    complain,
+    errors_in_words,
+    run,
+    say,
+    settings,
+)
 
 if TYPE_CHECKING:
+    from bowerbird.rebuilding import Done, Progress
+    from rewards.controls import Control
     from rewards.records import PolicyVersion
     from stream.config import Config
     from stream.publish import Saved
 
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A policy of the configuration.")]
+
 app = typer.Typer(
     no_args_is_help=True,
-    help="""Show what has been learned and published.
+    help="""Show what has been learned and published; stop and start learning.
 
     Example: bowerbird policy list
     """,
@@ -43,7 +62,7 @@ def list_(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A policy of the configuration.")],
+    name: Name,
     config: ConfigFile = None,
     as_json: AsJson = False,
     newest: Annotated[int, typer.Option(min=1, help="Show so many of its newest versions.")] = 20,
@@ -54,10 +73,7 @@ def show(
     """
     from stream.published import saved_policies, versions_of
 
-    told = settings(config)
-    if name not in told.policies:
-        complain(f"policy: found {name}, expected one of {', '.join(told.policies)}")
-        raise typer.Exit(DOES_NOT_HOLD)
+    told = _settings_with(name, config)
     saved = run(told, lambda: saved_policies(told))
     versions = run(told, lambda: versions_of(told, name, newest))
     described = _described(told, name, saved[name])
@@ -78,8 +94,182 @@ def show(
     )
 
 
+@app.command()
+def freeze(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Stop learning: the weights stay as they are, and go on deciding. For a stream that lies.
+
+    It is a version of its own, and acts in every decide worker within two seconds. Whatever no version has learned yet
+    is never learned, until `bowerbird policy unfreeze NAME`.
+
+    Example: bowerbird policy freeze front
+    """
+    _control(name, "freeze", config, as_json)
+
+
+@app.command()
+def uniform(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Stop learning, and decide uniformly: every action alike. For weights that lie.
+
+    The weights are kept; `bowerbird policy unfreeze NAME` brings them back, and learning with them.
+
+    Example: bowerbird policy uniform front
+    """
+    _control(name, "uniform", config, as_json)
+
+
+@app.command()
+def unfreeze(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """End a freeze, or uniform deciding: the weights decide, and what is appended from now on is learned.
+
+    Example: bowerbird policy unfreeze front
+    """
+    _control(name, "unfreeze", config, as_json)
+
+
+@app.command()
+def rebuild(
+    name: Name,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Learn only what was appended to rewards up to then (ISO 8601, UTC)."),
+    ] = None,
+    archive: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Read from this archive what Kafka has forgotten.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Throw the live weights away, and compute them again from the log; repairs a state that a learner refuses.
+
+    The result is the next version. Freeze the policy first where --until takes back what a stream poisoned, else what
+    still comes is learned.
+
+    Example: bowerbird policy rebuild front --until 2026-05-04T09:30
+
+    Example: bowerbird policy rebuild front --archive archive/ --yes
+    """
+    from bowerbird.rebuilding import rebuild as rebuilt
+
+    told = _settings_with(name, config)
+    until_ms = _time_ms(until) if until is not None else None
+    kept = None
+    if archive is not None:
+        with errors_in_words(told):
+            from replay.archive import Archive
+
+            kept = Archive.at(archive, told.prefix)
+    if not yes:
+        _ask(name, until_ms)
+    with _progress() as progress:
+        done = run(told, lambda: rebuilt(told, name, _now_ms(), until_ms, kept, progress))
+    if as_json:
+        answer(
+            {
+                "policy": name,
+                **_version(done.version),
+                "former_version": done.former.version if done.former else None,
+                "compared": done.compared,
+                "differing": done.differing,
+                "missing": done.missing,
+            }
+        )
+    else:
+        _tell(name, done)
+
+
+def _control(name: str, wanted: "Control", file: "ConfigFile", as_json: bool) -> None:
+    from stream.controls import Controlled, desk
+
+    told = _settings_with(name, file)
+
+    async def controlled() -> Controlled:
+        async with desk(told, name) as at:
+            return await at.control(wanted, _now_ms())
+
+    done = run(told, controlled)
+    version = done.version
+    if as_json:
+        answer({"policy": name, "changed": done.changed, **(_version(version) if version is not None else {})})
+        return
+    since = version.version if version is not None else "version 0"
+    if not done.changed:
+        say(f"{name}: nothing to do, {_IN_FORCE[wanted]} since {since}")
+        return
+    say(f"{name}: {_IN_FORCE[wanted]} from {since} on (offset {version.cut if version else 0} of rewards)")
+    if wanted != "unfreeze":
+        say(f"`bowerbird policy unfreeze {name}` ends it; `policy rebuild {name} --until TIME` takes back more")
+
+
+_IN_FORCE = {
+    "freeze": "the weights decide, nothing is learned",
+    "uniform": "every action alike, nothing is learned",
+    "unfreeze": "the weights decide, and it learns",
+}
+
+
+def _ask(name: str, until_ms: int | None) -> None:
+    if not sys.stdin.isatty():
+        complain("rebuild: found no terminal to ask on, expected --yes")
+        raise typer.Exit(WRONG_USE)
+    what = f"what was appended up to {_ago(until_ms)}" if until_ms is not None else "the whole log"
+    if not typer.confirm(f"Throw the live weights of {name} away, and learn {what} again?", err=True):
+        raise typer.Exit(DOES_NOT_HOLD)
+
+
+def _tell(name: str, done: "Done") -> None:
+    version = done.version
+    say(f"{name}: version {version.version} is computed from the log and published; it has learned {version.examples}")
+    if done.former is not None:
+        say(f"before it: {done.former.version}, which had learned {done.former.examples}")
+    if done.differing:
+        say(f"of {done.compared} versions, the log does not give {', '.join(done.differing[:5])} as published")
+    elif done.compared:
+        say(f"all {done.compared} versions on the way came out as they were published")
+    if done.missing:
+        say(f"{done.missing} outcomes are missing in the log; they are lost")
+    if version.control is not None:
+        say(f"{_IN_FORCE[version.control]}: `bowerbird policy unfreeze {name}` ends it")
+    say("where the learn role had stopped, start it again")
+
+
+def _settings_with(name: str, file: "ConfigFile") -> "Config":
+    told = settings(file)
+    if name not in told.policies:
+        complain(f"policy: found {name}, expected one of {', '.join(told.policies)}")
+        raise typer.Exit(DOES_NOT_HOLD)
+    return told
+
+
+def _time_ms(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        complain(f"--until: found {text!r}, expected a time such as 2026-05-04T09:30 or 2026-05-04T09:30:00+02:00")
+        raise typer.Exit(WRONG_USE) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1000)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@contextmanager
+def _progress() -> "Iterator[Progress]":
+    """Show how far the log has been read, on the standard error stream and only to a person."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal) as bar:
+        task = bar.add_task("learning again", total=None)
+        yield lambda topic, passed, of: bar.update(task, description=topic, completed=passed, total=of)
+
+
 _COLUMNS = [
     ("version", "version"),
+    ("by", "by"),
     ("cut", "cut"),
     ("examples", "examples"),
     ("digest", "digest"),
@@ -104,6 +294,9 @@ def _described(config: "Config", name: str, saved: "Saved | None") -> dict[str, 
         "last_seqs": {str(shard): seq for shard, seq in saved.position.last_seqs.items()} if saved else {},
         "examples": 0,
         "published_ms": None,
+        "control": None,
+        "rebuilt_to": None,
+        "by": "arguments",
     }
     if saved is not None and saved.record is not None:
         # The position moves on without a version when there was nothing to learn.
@@ -117,6 +310,8 @@ def _described(config: "Config", name: str, saved: "Saved | None") -> dict[str, 
 
 
 def _version(version: "PolicyVersion") -> dict[str, Any]:
+    from rewards.controls import made_by
+
     return {
         "number": version.number,
         "version": version.version,
@@ -125,6 +320,9 @@ def _version(version: "PolicyVersion") -> dict[str, Any]:
         "examples": version.examples,
         "digest": version.digest,
         "published_ms": version.published_ms,
+        "control": version.control,
+        "rebuilt_to": version.rebuilt_to,
+        "by": made_by(version),
     }
 
 

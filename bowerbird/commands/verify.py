@@ -13,12 +13,14 @@ from bowerbird.commands.shared import (
     ConfigFile,
     answer,
     complain,
+    errors_in_words,
     run,
     say,
     settings,
 )
 
 if TYPE_CHECKING:
+    from replay.archive import Archive
     from replay.recompute import Recomputed
     from replay.verdict import Verdict
     from stream.config import Config
@@ -29,6 +31,9 @@ Progress = Callable[[str, int, int], None]
 def verify(
     policy: Annotated[str | None, typer.Argument(metavar="POLICY", help="A policy of the configuration.")] = None,
     decision: Annotated[str | None, typer.Option(metavar="EVENT_ID", help="Decide one logged decision again.")] = None,
+    archive: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Read from this archive what Kafka has forgotten.")
+    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -39,26 +44,32 @@ def verify(
 
     Example: bowerbird verify front --json
 
+    With --archive, what retention has removed from Kafka is read from Parquet. Feedback is in no archive: where it is
+    gone, rewards are computed again from what each outcome carries, and the verdict says for how many.
+
     Example: bowerbird verify --decision 3f2a90
+
+    Example: bowerbird verify front --archive archive/
     """
     told = settings(config)
     if decision is not None and policy is None:
-        holds = _decision(told, decision, as_json)
+        holds = _decision(told, decision, archive, as_json)
     elif policy is not None and decision is None:
-        holds = _policy(told, policy, as_json)
+        holds = _policy(told, policy, archive, as_json)
     else:
         complain("verify: expected either a POLICY or --decision EVENT_ID")
         raise typer.Exit(WRONG_USE)
     raise typer.Exit(0 if holds else DOES_NOT_HOLD)
 
 
-def _policy(config: "Config", name: str, as_json: bool) -> bool:
+def _policy(config: "Config", name: str, archive: str | None, as_json: bool) -> bool:
     import msgspec
 
     from bowerbird.verification import verify as verified
 
+    kept = _opened(config, archive)
     with _progress() as progress:
-        verdict = run(config, lambda: verified(config, name, progress))
+        verdict = run(config, lambda: verified(config, name, progress, archive=kept))
     if as_json:
         answer(msgspec.to_builtins(verdict))
     else:
@@ -71,7 +82,11 @@ def _show(verdict: "Verdict") -> None:
     say(f"policy       {verdict.policy}")
     say(f"decisions    {verdict.decisions} ({verdict.external} of another system; {verdict.copies} further copies)")
     say(f"outcomes     {verdict.outcomes}" + (f" ({closed})" if closed else ""))
-    for name in ("learned", "waiting", "refused", "pending", "missing", "doubled", "wrong", "repeats"):
+    if verdict.own_feedback:
+        say(f"of these     {verdict.own_feedback} by the feedback that they carry, since the streams have lost theirs")
+    for name in ("learned", "waiting", "refused", "held", "taken_back"):
+        say(f"{name.replace('_', ' '):<12} {getattr(verdict, name)}")
+    for name in ("pending", "missing", "doubled", "wrong", "repeats"):
         say(f"{name:<12} {getattr(verdict, name)}")
     say(f"versions     {verdict.versions}, the live one is {verdict.live_version}")
     say(f"live         {verdict.live_digest}")
@@ -84,13 +99,14 @@ def _show(verdict: "Verdict") -> None:
     say("all is right" if verdict.ok else "NOT all is right")
 
 
-def _decision(config: "Config", event_id: str, as_json: bool) -> bool:
+def _decision(config: "Config", event_id: str, archive: str | None, as_json: bool) -> bool:
     import msgspec
 
     from bowerbird.verification import verify_decision
 
+    kept = _opened(config, archive)
     with _progress() as progress:
-        found = run(config, lambda: verify_decision(config, event_id, progress))
+        found = run(config, lambda: verify_decision(config, event_id, progress, kept))
     if as_json:
         answer({"event_id": event_id, "ok": _all_hold(found), "decisions": msgspec.to_builtins(found)})
         return _all_hold(found)
@@ -105,6 +121,19 @@ def _decision(config: "Config", event_id: str, as_json: bool) -> bool:
             say(f"{part.name:<12} {mark}: {part.logged}" + ("" if part.identical else f" / {part.recomputed}"))
         say("the same bit for bit" if each.ok else f"NOT the same: {each.reason}")
     return _all_hold(found)
+
+
+def _opened(config: "Config", url: str | None) -> "Archive | None":
+    if url is None:
+        return None
+    with errors_in_words(config):
+        try:
+            from replay.archive import Archive
+        except ModuleNotFoundError as missing:
+            complain(f"--archive: {missing.name} is not installed; pip install 'bowerbird[archive]'")
+            raise typer.Exit(WRONG_USE) from None
+
+        return Archive.at(url, config.prefix)
 
 
 def _all_hold(found: "list[Recomputed]") -> bool:

@@ -9,8 +9,12 @@ from bowerbird.commands.shared import WRONG_USE, ConfigFile, complain, errors_in
 
 def worker(
     roles: Annotated[
-        str, typer.Option(metavar="ROLES", help="Some of decide, join, learn; comma separated.")
-    ] = "decide,join,learn",
+        str | None,
+        typer.Option(
+            metavar="ROLES",
+            help="Some of decide, join, learn, archive; comma separated [default: all, archive where it has a url]",
+        ),
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
     """Run roles, a process each; one that dies is started again.
@@ -27,8 +31,10 @@ def worker(
     log_as_json("supervisor")
     from bowerbird.supervisor import Supervisor
 
+    wanted = None if roles is None else [role.strip() for role in roles.split(",")]
+
     async def supervise() -> int:
-        return await Supervisor(told, [role.strip() for role in roles.split(",")], config).run()
+        return await Supervisor(told, wanted, config).run()
 
     with errors_in_words(told):
         raise typer.Exit(asyncio.run(supervise()))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from bowerbird.demo.world import Article, Event, Visit, World
-from stream.client import Client
+from stream.connection import Connection, array
 
 POLICY = "front"
 EVERY_S = 0.05
@@ -70,7 +70,7 @@ class LiveWorld:
         after its window.
     """
 
-    def __init__(self, world: World, client: Client, visits_a_second: float, window_s: float) -> None:
+    def __init__(self, world: World, client: Connection, visits_a_second: float, window_s: float) -> None:
         self.world = world
         self.asked = 0
         self.shown: list[Shown] = []
@@ -145,7 +145,7 @@ class LiveWorld:
             )
             for visit in visits
         ]
-        await self._client.ask(requests, f"visits-{visits[0].number}")
+        await self._client.ask(array(requests), f"visits-{visits[0].number}")
 
     async def _read(self) -> None:
         while True:
@@ -192,7 +192,7 @@ class LiveWorld:
             streams.setdefault(event.stream, []).append(json.dumps(record).encode())
         for stream, records in streams.items():
             self.sent[stream] += len(records)
-            await self._client.send(stream, records)
+            await self._client.append(stream, array(records))
 
     def rates(self, start: float = 0.0, end: float = 1.0) -> Point:
         """Return the click rates of the visits between two shares of all visits."""

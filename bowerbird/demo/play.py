@@ -26,8 +26,8 @@ from bowerbird.supervisor import Supervisor
 from bowerbird.verification import verify, verify_decision
 from policies.errors import BowerbirdError, WrongConfiguration
 from stream import topics
-from stream.client import Client
 from stream.config import Config
+from stream.connection import Connection, array
 from stream.embedded import Servers, servers
 
 LOGGED = "men"
@@ -89,7 +89,7 @@ class _Demo:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BOWERBIRD_")}
         supervisor = Supervisor(self.config, config_file=self.file, environment=environment, stderr=self.stderr)
         try:
-            async with supervisor, Client(self.config, self.config.topic("replies.demo")) as client:
+            async with supervisor, Connection(self.config, self.config.topic("replies.demo")) as client:
                 await _ready(supervisor)
                 roles = ", ".join(f"{role} {pid}" for role, pid in sorted(supervisor.pids.items()))
                 self.show.done(SERVERS, f"Kafka on {self.config.brokers}, Redis; processes: {roles}")
@@ -110,7 +110,7 @@ class _Demo:
             part_seconds=self.show.seconds,
         )
 
-    async def _real_log(self, client: Client) -> RealLog:
+    async def _real_log(self, client: Connection) -> RealLog:
         items, decisions = real_log.packaged_log()
         decisions = decisions[:QUICK_ROWS] if self.quick else decisions
         rows, clicks = len(decisions), sum(row.clicked for row in decisions)
@@ -148,7 +148,7 @@ class _Demo:
         )
         return RealLog(rows, loop.rewarded, loop.learned, len(loop.versions), found.uniform, found.learned)
 
-    async def _live_world(self, client: Client, supervisor: Supervisor) -> LiveWorld:
+    async def _live_world(self, client: Connection, supervisor: Supervisor) -> LiveWorld:
         visits = QUICK_VISITS if self.quick else VISITS
         world = World(self.seed, visits)
         live = LiveWorld(world, client, VISITS_A_SECOND, self.config.policies[POLICY].window_s)
@@ -292,13 +292,15 @@ class _Demo:
             await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _send_log(client: Client, logged: list[real_log.Logged]) -> None:
+async def _send_log(client: Connection, logged: list[real_log.Logged]) -> None:
     for start in range(0, len(logged), 10 * MESSAGE_DECISIONS):
         part = logged[start : start + 10 * MESSAGE_DECISIONS]
         messages = [part[at : at + MESSAGE_DECISIONS] for at in range(0, len(part), MESSAGE_DECISIONS)]
-        await asyncio.gather(*(client.send("decisions", [row.decision for row in message]) for message in messages))
+        await asyncio.gather(
+            *(client.append("decisions", array([row.decision for row in message])) for message in messages)
+        )
         if clicks := [row.click for row in part if row.click is not None]:
-            await client.send("clicks", clicks)
+            await client.append("clicks", array(clicks))
 
 
 def _place(folder: Path | None, stack: ExitStack) -> Path:

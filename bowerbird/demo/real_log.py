@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from policies.features import Catalogue, decode_context
+from policies.features import Catalogue
 from policies.policy import make
 from replay.estimate import Estimates, Row, estimate, progressive
 from replay.message import Message
 from replay.open_bandit import Item, LoggedDecision, read_decisions, read_items
 from replay.rebuild import Rebuild
-from rewards.learner import FEATURE_LIMITS, Lesson, catalogue, outcomes_in
+from rewards.learner import catalogue, example_of, outcomes_in
 from rewards.records import EXTERNAL, PolicyVersion
 from rewards.rules import Rule
 
@@ -110,10 +110,4 @@ def _rows(policy: str, rewards: Iterable[Message], known: Catalogue) -> Iterator
             if outcome.policy != policy or outcome.revision or repeat:
                 continue
             last[outcome.shard] = outcome.seq
-            lesson = outcome.decision
-            if not isinstance(lesson, Lesson):
-                lesson = msgspec.json.decode(lesson, type=Lesson)
-            actions = [known.action(bytes(raw), f"actions[{index}]") for index, raw in enumerate(lesson.actions)]
-            chosen = [action.id for action in actions].index(lesson.chosen)
-            context = decode_context(bytes(lesson.context), FEATURE_LIMITS)
-            yield Row(message.offset, context, actions, chosen, lesson.propensity, outcome.reward)
+            yield Row(message.offset, *example_of(outcome, known), outcome.reward)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from bowerbird.cli import app
 
 RUNNER = CliRunner()
-SETTINGS = '[policies.front]\nkind = "uniform"\n'
+SETTINGS = '[policies.front]\nkind = "uniform"\nreward.close_on = ["clicks"]\n'
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +36,37 @@ def commands(group: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]
 
 ALL = commands(typer.main.get_command(app))
 MACHINE_READABLE = {("topics", "create"), ("topics", "check"), ("policy", "list"), ("policy", "show"), ("verify",)}
+MACHINE_READABLE |= {("up",), ("request",), ("send",), ("trace",)}
+MACHINE_READABLE |= {("dead-letters", "list"), ("dead-letters", "show"), ("dead-letters", "resend")}
+MACHINE_READABLE |= {("status",), *(("policy", name) for name in ("freeze", "unfreeze", "uniform", "rebuild"))}
+ARGUMENTS = {
+    **{("policy", name): ["front"] for name in ("freeze", "unfreeze", "uniform", "rebuild")},
+    ("policy", "show"): ["front"],
+    ("verify",): ["front"],
+    ("role",): ["join"],
+    ("request",): ["-"],
+    ("send",): ["clicks", "-"],
+    ("trace",): ["visit-1"],
+    ("dead-letters", "resend"): ["--all"],
+}
+"""What a command cannot do without."""
 
 
 def test_the_commands() -> None:
-    expected = {("demo",), ("worker",), ("topics",), ("policy",), ("verify",), ("check",), ("role",), ()}
+    expected = {
+        ("asyncapi",),
+        ("demo",),
+        ("worker",),
+        ("topics",),
+        ("policy",),
+        ("verify",),
+        ("check",),
+        ("role",),
+        ("dead-letters",),
+        ("replay",),
+        ("replay", "evaluate"),
+        (),
+    }
     assert set(ALL) == expected | MACHINE_READABLE
 
 
@@ -80,8 +107,7 @@ def test_wrong_use_ends_with_2(arguments: list[str], tmp_path: Path, monkeypatch
 def test_a_wrong_configuration_ends_with_2_and_tells_all(path: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "wrong.toml"
     file.write_text("shards = 0\npartitions = 0\n" + SETTINGS)
-    arguments = {("policy", "show"): ["front"], ("verify",): ["front"], ("role",): ["join"]}.get(path, [])
-    result = RUNNER.invoke(app, [*path, *arguments, "--config", str(file)])
+    result = RUNNER.invoke(app, [*path, *ARGUMENTS.get(path, []), "--config", str(file)])
     assert result.exit_code == 2
     assert "line 1: shards" in result.output
     assert "line 2: partitions" in result.output
@@ -89,7 +115,18 @@ def test_a_wrong_configuration_ends_with_2_and_tells_all(path: tuple[str, ...], 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["topics", "create"], ["topics", "check"], ["policy", "list"], ["verify", "front"], ["check"]],
+    [
+        ["topics", "create"],
+        ["topics", "check"],
+        ["policy", "list"],
+        ["verify", "front"],
+        ["check"],
+        ["request", "-"],
+        ["send", "clicks", "-"],
+        ["trace", "visit-1"],
+        ["dead-letters", "list"],
+        ["dead-letters", "resend", "--all"],
+    ],
     ids=" ".join,
 )
 def test_servers_that_are_away_end_with_1_and_a_sentence(arguments: list[str], tmp_path: Path) -> None:
@@ -100,7 +137,7 @@ def test_servers_that_are_away_end_with_1_and_a_sentence(arguments: list[str], t
         file = tmp_path / "bowerbird.toml"
         url = f"redis://u:s3cret@127.0.0.1:{port}/0"
         file.write_text(f'brokers = "127.0.0.1:{port}"\nredis_url = "{url}"\n{SETTINGS}')
-        result = RUNNER.invoke(app, [*arguments, "--config", str(file)])
+        result = RUNNER.invoke(app, [*arguments, "--config", str(file)], '{"event_id": "visit-1"}')
     assert result.exit_code == 1, result.output
     assert f"127.0.0.1:{port} did not answer" in result.output
     assert "s3cret" not in result.output

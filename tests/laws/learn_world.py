@@ -14,9 +14,11 @@ import msgspec
 from policies.errors import BadInput
 from policies.features import Action, Features
 from policies.policy import digest
+from rewards.controls import Control
 from rewards.learner import Learner, Position, Unacknowledged, highest_seqs, outcomes_in
 from rewards.records import PolicyVersion
-from stream.publish import PolicyIdentity, PolicyStore, Publisher, Saved, SaveResult, Seen
+from stream.controls import Controlled, control
+from stream.publish import PolicyIdentity, PolicyStore, Publisher, Saved, SaveResult, Seen, VersionHead
 
 POISON = -999.0
 """A reward that the ledger refuses."""
@@ -105,12 +107,17 @@ class RewardsLog:
     def value(self, offset: int) -> bytes:
         return json.dumps([outcome.wire() for outcome in self.messages[offset]]).encode()
 
-    def ledger(self, policy: str, cuts: Sequence[int]) -> tuple[list[list[str]], dict[int, int]]:
-        """Return what a ledger of a policy must hold after these cuts, computed from the log alone, and the seqs."""
+    def ledger(
+        self, policy: str, versions: Sequence[PolicyVersion], end: int = 0
+    ) -> tuple[list[list[str]], dict[int, int]]:
+        """Return what a ledger of a policy must hold after these versions, computed from the log alone, and the seqs.
+
+        ``end``: and after what comes then, up to this offset.
+        """
         seqs: dict[int, int] = {}
         pages: list[list[str]] = []
-        begin = 0
-        for cut in cuts:
+        begin, held = 0, False
+        for cut, in_force in [*((told.cut, told.control) for told in versions), (end, None)]:
             page: list[str] = []
             for offset in sorted(self.messages):
                 if begin <= offset < cut:
@@ -119,10 +126,11 @@ class RewardsLog:
                             continue
                         assert outcome.seq == seqs.get(outcome.shard, 0) + 1
                         seqs[outcome.shard] = outcome.seq
-                        if outcome.learn and outcome.reward != POISON:
+                        if outcome.learn and outcome.reward != POISON and not held:
                             page.append(outcome.name)
-            pages.append(page)
-            begin = cut
+            if page:
+                pages.append(page)
+            begin, held = max(begin, cut), in_force in ("freeze", "uniform")
         return pages, seqs
 
 
@@ -194,8 +202,8 @@ class SteppedVersions:
             self._start = self.position = start
             self._seen = {}
         for policy, record in self.records[self.position :]:
-            number = msgspec.json.decode(record, type=PolicyVersion).number
-            self._seen.setdefault(policy, Seen()).add(number, record)
+            head = msgspec.json.decode(record, type=VersionHead)
+            self._seen.setdefault(policy, Seen()).add(head, record)
         self.position = len(self.records)
         await _Pause()
 
@@ -209,21 +217,16 @@ class _Learned:
     publisher: Publisher
 
 
-class Worker:
-    """A learner's process: it reads on from where it began, and does one thing at a time.
+class Stepped:
+    """A process that does one thing at a time.
 
-    ``doing``: what it does now; it may be sent on, fail, or die with the worker.
+    ``doing``: what it does now; it may be sent on, fail, or die with the process.
     """
 
-    def __init__(self, world: "World", start: int) -> None:
+    def __init__(self, world: "World") -> None:
         self.world = world
-        self.next_offset = start
         self.versions = SteppedVersions(world.versions)
-        self.policies: dict[str, _Learned] = {}
-        self.unacknowledged: Unacknowledged[int] = Unacknowledged()
-        self.acknowledged = start
         self.doing: Coroutine[Any, Any, Any] | None = None
-        self.results: list[SaveResult] = []
 
     def begin(self, work: Coroutine[Any, Any, Any]) -> None:
         assert self.doing is None
@@ -254,6 +257,45 @@ class Worker:
             else:
                 raise AssertionError("a failed call was taken for granted")
             self.doing = None
+
+    def die(self) -> None:
+        if self.doing is not None:
+            self.doing.close()
+            self.doing = None
+
+
+class Operator(Stepped):
+    """A person's command that controls a policy."""
+
+    def __init__(self, world: "World") -> None:
+        super().__init__(world)
+        self.results: list[Controlled] = []
+
+    async def control(self, name: str, wanted: Control) -> None:
+        """Put a control in force."""
+        publisher = Publisher(name, IDENTITY, self.world.stepped, self.versions)
+
+        async def pass_over(learner: Learner) -> None:
+            await _Pause()
+            for offset in sorted(self.world.log.messages):
+                if offset >= learner.cut:
+                    outcomes = outcomes_in(self.world.log.value(offset))[0]
+                    learner.take(offset, [outcome for outcome in outcomes if outcome.policy == name])
+            await _Pause()
+
+        self.results.append(await control(publisher, wanted, 0, pass_over, Ledger))
+
+
+class Worker(Stepped):
+    """A learner's process: it reads on from where it began."""
+
+    def __init__(self, world: "World", start: int) -> None:
+        super().__init__(world)
+        self.next_offset = start
+        self.policies: dict[str, _Learned] = {}
+        self.unacknowledged: Unacknowledged[int] = Unacknowledged()
+        self.acknowledged = start
+        self.results: list[SaveResult] = []
 
     async def take(self) -> None:
         """Take the next message, if there is one."""
@@ -292,11 +334,6 @@ class Worker:
         for offset in self.unacknowledged.covered(saved):
             self.acknowledged = offset + 1
 
-    def die(self) -> None:
-        if self.doing is not None:
-            self.doing.close()
-            self.doing = None
-
 
 class World:
     """The logs, the store, the group's acknowledged offset, and two workers, of which one owns the partition."""
@@ -310,6 +347,7 @@ class World:
         self._checked: object = None
         self.owner = 0
         self.workers = [Worker(self, 0), Worker(self, 0)]
+        self.operators = [Operator(self), Operator(self)]
 
     def restart(self, number: int) -> None:
         """Kill a worker and start it again."""
@@ -324,6 +362,23 @@ class World:
     def saved(self, name: str) -> Saved | None:
         found: Saved | None = self.run(self.store.read(name))
         return found
+
+    def held(self, name: str) -> set[str]:
+        """Return the outcomes that came first while an operator held a policy, by the versions' cuts."""
+        found = {
+            version.number: version
+            for version in (msgspec.json.decode(record, type=PolicyVersion) for _, record in self.versions)
+            if version.policy == name
+        }
+        held: set[str] = set()
+        passed: set[str] = set()
+        for offset, outcomes in sorted(self.log.messages.items()):
+            before = [version for _, version in sorted(found.items()) if version.cut <= offset]
+            own = {outcome.name for outcome in outcomes if outcome.policy == name}
+            if before and before[-1].control in ("freeze", "uniform"):
+                held |= own - passed
+            passed |= own
+        return held
 
     def check(self) -> None:
         """Assert the laws of learning in what is saved now."""
@@ -361,14 +416,16 @@ class World:
             assert records.setdefault(number, saved.record) == saved.record
         versions = [msgspec.json.decode(records[n], type=PolicyVersion) for n in sorted(records)]
         for count, version in enumerate(versions, 1):
-            pages, seqs = self.log.ledger(name, [told.cut for told in versions[:count]])
+            pages, seqs = self.log.ledger(name, versions[:count])
             assert version.digest == digest(json.dumps(pages).encode()), f"version {version.version} is no replay"
             assert version.last_seqs == {str(shard): seq for shard, seq in seqs.items()}
             assert version.examples == sum(map(len, pages))
         if saved.model is not None:
             assert json.loads(saved.model) == pages
-        _, seqs = self.log.ledger(name, [*(version.cut for version in versions), saved.position.cut])
+        later, seqs = self.log.ledger(name, versions, saved.position.cut)
         assert dict(saved.position.last_seqs) == seqs
+        assert not versions or later == pages, "the position has passed what no version has learned"
+        assert saved.position.control == (versions[-1].control if versions else None)
 
 
 def run_now(work: Awaitable[Result]) -> Result:

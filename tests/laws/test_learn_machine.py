@@ -1,7 +1,7 @@
 """Law 4: whatever happens between publish, `versions` and acknowledgement, saved weights are a replay of `rewards`.
 
-Two learners, two policies in one partition, both owners of it at times; either may die, or a call of it fail, between
-any two steps.
+Two learners, two policies in one partition, both owners of it at times, and two operators who freeze and unfreeze; any
+of them may die, or a call of it fail, between any two steps.
 """
 
 import sys
@@ -10,6 +10,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from rewards.controls import FREEZE, UNFREEZE, UNIFORM, Control
 from tests.laws.learn_world import NAMES, POISON, Ledger, MemoryPolicyStore, World, run_now
 
 workers = st.integers(0, 1)
@@ -69,6 +70,28 @@ class LearnMachine(RuleBasedStateMachine):
         worker.begin(worker.save(name, move=move))
         self._until(number, end)
 
+    @rule(number=workers, name=names, wanted=st.sampled_from((FREEZE, UNIFORM, UNFREEZE, UNFREEZE)), end=ends)
+    def control(self, number: int, name: str, wanted: Control, end: End) -> None:
+        """Freeze, draw uniformly, or end that; perhaps not to its end."""
+        operator = self.world.operators[number]
+        operator.finish()
+        operator.begin(operator.control(name, wanted))
+        how, steps = end
+        if how == "done":
+            operator.finish()
+        for _ in range(steps):
+            operator.step()
+        if how == "fails":
+            operator.fail()
+        elif how == "dies":
+            operator.die()
+
+    @rule(number=workers, steps=st.integers(1, 8))
+    def step_operator(self, number: int, steps: int) -> None:
+        """Go on with what an operator began."""
+        for _ in range(steps):
+            self.world.operators[number].step()
+
     def _until(self, number: int, end: End) -> None:
         how, steps = end
         worker = self.world.workers[number]
@@ -123,8 +146,8 @@ class LearnMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """At the end, one learner that starts anew reads all of it."""
         world = self.world
-        for worker in world.workers:
-            worker.finish()
+        for process in (*world.operators, *world.workers):
+            process.finish()
         world.check()
         world.owner = 0
         world.restart(0)
@@ -142,7 +165,8 @@ class LearnMachine(RuleBasedStateMachine):
         for name in NAMES:
             own = [told for outcomes in world.log.messages.values() for told in outcomes if told.policy == name]
             saved = world.saved(name)
-            expected = {told.name for told in own if told.learn and told.reward != POISON}
+            held = world.held(name)
+            expected = {told.name for told in own if told.learn and told.reward != POISON} - held
             learned = [one for page in Ledger(model=saved.model).pages for one in page] if saved and saved.model else []
             assert sorted(learned) == sorted(expected)
 

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from bowerbird.settings import load
 from bowerbird.supervisor import Supervisor
-from stream.config import ROLES
+from stream.config import LOOP_ROLES
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from tests.real.loop import loop_of, until
 
@@ -150,7 +150,7 @@ async def test_policies_are_listed_shown_and_verified(file: Path) -> None:
     assert nothing["front"]["number"] == 0
     assert nothing["front"]["published_ms"] is None
     assert nothing["front"]["version"] == f"0-{nothing['front']['digest'][:8]}"
-    async with loop_of(config) as loop, Supervisor(config, ROLES, file) as supervisor:
+    async with loop_of(config) as loop, Supervisor(config, LOOP_ROLES, file) as supervisor:
         await supervisor.until_ready()
         for number in range(30):
             request = {

@@ -216,7 +216,7 @@ async def test_repeats_are_skipped_and_a_missing_outcome_stops_the_partition(
     await append(loop, 11, 30)
     assert (await saved_up_to(loop, redis, 30)).position.examples == 30
     await append(loop, 41, 50)
-    sentence = "found seq 41, expected seq 31; outcomes are missing: run `bowerbird repair front`"
+    sentence = "found seq 41, expected seq 31; outcomes are missing: run `bowerbird policy rebuild front`"
     await until(logged(capfd, sentence))
     await append(loop, 31, 40, "front")
     assert role.stop() == 0

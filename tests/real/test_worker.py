@@ -17,7 +17,7 @@ import tomli_w
 from bowerbird.settings import load
 from bowerbird.supervisor import Supervisor
 from stream import topics
-from stream.config import ROLES, Config
+from stream.config import LOOP_ROLES, Config
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from tests.real.loop import until
 
@@ -44,7 +44,7 @@ def config(config_file: Path) -> Config:
 
 @pytest.fixture
 async def supervisor(config: Config, config_file: Path) -> AsyncIterator[Supervisor]:
-    async with Supervisor(config, ROLES, config_file) as made:
+    async with Supervisor(config, LOOP_ROLES, config_file) as made:
         await made.until_ready()
         yield made
 
@@ -55,7 +55,7 @@ async def gone(*pids: int) -> bool:
 
 async def test_a_role_that_dies_comes_back_and_is_counted(supervisor: Supervisor) -> None:
     before = supervisor.pids
-    assert set(before) == set(ROLES)
+    assert set(before) == set(LOOP_ROLES)
     os.kill(before["learn"], signal.SIGKILL)
 
     async def back() -> bool:
@@ -85,7 +85,7 @@ async def test_stop_ends_every_role_by_itself(supervisor: Supervisor) -> None:
     await supervisor.stop()
     assert await gone(*pids.values())
     # By SIGTERM and with a clean end, not by SIGKILL.
-    assert {name: role.exit_code for name, role in supervisor.roles.items()} == dict.fromkeys(ROLES, 0)
+    assert {name: role.exit_code for name, role in supervisor.roles.items()} == dict.fromkeys(LOOP_ROLES, 0)
 
 
 async def test_a_role_that_does_not_stop_is_killed(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,9 +255,9 @@ class World:
                 yield from (message for message in log if message.offset >= start)
 
 
-def busy_world(count: int = 40) -> World:
+def busy_world(count: int = 40, limits: Limits | None = None) -> World:
     """Return a world with feedback of every sort, all of it closed and learned."""
-    world = World()
+    world = World() if limits is None else World(limits=limits)
     now = 1_000_000
     for number in range(count):
         event_id = f"visit-{number}"

@@ -10,7 +10,7 @@ import pytest
 from policies.errors import StateRefused
 from rewards.learner import Position
 from rewards.records import PolicyVersion
-from stream.publish import KEPT_NUMBERS, PolicyIdentity, Publisher, Saved, Seen
+from stream.publish import KEPT_NUMBERS, PolicyIdentity, Publisher, Saved, Seen, VersionHead
 from tests.laws.learn_world import IDENTITY, POISON, MemoryPolicyStore, Worker, World, run_now
 
 CALLS_OF_A_SAVE = {"cas": 2, "append": 4, "answer": 5}
@@ -239,7 +239,7 @@ def test_a_redis_that_forgot_a_version_is_found_out_at_the_start(world: World) -
     before = forgetful(world)
     forget(world, before)
     world.restart(0)
-    with pytest.raises(StateRefused, match=r"version 1, expected version 2.*bowerbird repair left"):
+    with pytest.raises(StateRefused, match=r"version 1, expected version 2.*bowerbird policy rebuild left"):
         save(world.workers[0])
 
 
@@ -365,7 +365,7 @@ def test_versions_is_read_from_where_it_was_compared(world: World) -> None:
 def test_of_the_newest_versions_only_is_remembered_what_they_were() -> None:
     seen = Seen()
     for number in range(1, 2 * KEPT_NUMBERS):
-        seen.add(number, b"%d" % number)
+        seen.add(VersionHead("left", number), b"%d" % number)
     assert len(seen.fingerprints) == KEPT_NUMBERS
     assert seen.newest == 2 * KEPT_NUMBERS - 1
     assert seen.differing is None

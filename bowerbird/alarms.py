@@ -1,0 +1,122 @@
+"""What is wrong with a service, in words for a person on call: what it is, since when, and what to do."""
+
+from bowerbird.status import PolicyStatus, Status
+from stream.config import Config
+
+READ_TO_LATE_S = 30.0
+"""Read-to time of a healthy join lies a second or two behind now."""
+NOT_LEARNED_S = 15.0
+"""Beside the policy's own cadence."""
+BACKLOG_MESSAGES = 1000
+NEARLY = 0.9
+
+
+def alarms(config: Config, status: Status) -> list[str]:
+    """Return what is wrong now, the cause before what follows from it; an empty list: all is well."""
+    idle = [backlog.role for backlog in status.backlogs if not backlog.workers]
+    found = [f"No worker runs the role {role}. Start `bowerbird worker --roles {role}`." for role in idle]
+    if "join" not in idle:
+        found += _held_back(status)
+    for policy in status.policies:
+        found += _policy(config, status, policy, learns="learn" not in idle)
+    for backlog in status.backlogs:
+        grows = backlog.growth_per_s is not None and backlog.growth_per_s > 0
+        if backlog.role not in idle and backlog.messages > BACKLOG_MESSAGES and grows:
+            found.append(
+                f"The role {backlog.role} falls behind: {backlog.messages} messages wait, {backlog.growth_per_s:.0f} "
+                f"more each second. Start `bowerbird worker --roles {backlog.role}` on one more machine."
+            )
+    return found
+
+
+def notes(status: Status) -> list[str]:
+    """Return what somebody has to know and what is no fault."""
+    found: list[str] = []
+    for policy in status.policies:
+        if policy.control is not None:
+            does = "draws every action alike" if policy.control == "uniform" else "decides by the weights that it had"
+            found.append(
+                f"{policy.name} is on {policy.control}: it {does}, and learns nothing. "
+                f"`bowerbird policy unfreeze {policy.name}` ends it."
+            )
+    if status.dead_letters:
+        count = sum(status.dead_letters.values())
+        found.append(
+            f"{count} record{'s' if count > 1 else ''} could not be used. `bowerbird dead-letters list` shows them."
+        )
+    return found
+
+
+def _held_back(status: Status) -> list[str]:
+    late = [one for one in status.read_to if status.now_ms - one.read_to_ms > READ_TO_LATE_S * 1000]
+    found: list[str] = []
+    for held_by in sorted({one.held_by for one in late}):
+        read_to_ms = min(one.read_to_ms for one in late if one.held_by == held_by)
+        if held_by == "*" or not read_to_ms:
+            unread = f"Nothing of {named(held_by)} has been read"
+            what = "The join has not read its inputs even once" if held_by == "*" else unread
+            since = "so no window closes"
+        else:
+            what = f"{named(held_by)} is read only up to {age(status, read_to_ms)} ago"
+            since = "so no window closes that ends after it"
+        found.append(
+            f"{what}, {since}. If the join's backlog shrinks, wait; if not, read the join's log: a part that stands "
+            "still says there what to do."
+        )
+    return found
+
+
+def _policy(config: Config, status: Status, policy: PolicyStatus, learns: bool) -> list[str]:
+    found: list[str] = []
+    if policy.problem:
+        found.append(f"{policy.name} can't be learned: {policy.problem}.")
+    elif learns and stands_still(config, status, policy):
+        found.append(
+            f"{policy.name} does not learn: outcomes have waited for {age(status, policy.waiting_since_ms)}. The log "
+            "of the learn role says why, and what to do."
+        )
+    if policy.pending > NEARLY * policy.max_pending:
+        found.append(
+            f"{policy.name} nearly has too many open windows: {policy.pending} of {policy.max_pending}; beyond that, "
+            "requests get the error overloaded. Find out why windows do not close, or raise max_pending."
+        )
+    return found
+
+
+def stands_still(config: Config, status: Status, policy: PolicyStatus) -> bool:
+    """Tell whether outcomes wait to be learned for longer than the policy's cadence explains."""
+    if policy.waiting_since_ms is None or policy.control is not None:
+        return False
+    cadence_s = config.policies[policy.name].publish_ms / 1000
+    return (status.now_ms - policy.waiting_since_ms) / 1000 > NOT_LEARNED_S + cadence_s
+
+
+def named(entry: str) -> str:
+    """Return an input partition as people write it.
+
+    >>> named("clicks 2")
+    'clicks[2]'
+    """
+    topic, _, number = entry.rpartition(" ")
+    return f"{topic}[{number}]" if topic else entry
+
+
+def age(status: Status, time_ms: int | None) -> str:
+    """Say how long ago a time was."""
+    return "never" if time_ms is None else duration((status.now_ms - time_ms) / 1000)
+
+
+def duration(seconds: float) -> str:
+    """Say how long something takes.
+
+    >>> duration(0.4), duration(72), duration(4000), duration(200_000)
+    ('0.4 s', '72 s', '67 min', '56 h')
+    """
+    seconds = max(0.0, seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 4 * 86_400 else f"{seconds / 86_400:.0f} days"

@@ -1,0 +1,343 @@
+"""The client for asyncio."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import msgspec
+
+from bowerbird.client.event_ids import EventIds
+from bowerbird.client.outgoing import Outgoing
+from policies.errors import BowerbirdError, BrokerAway, NotDecided
+from rewards.records import Feedback, check_event_id, encode, feedback
+
+if TYPE_CHECKING:
+    from stream.log import LogRecord
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MARK = "default-"
+"""Begins the event id of an answer that no decision stands behind; feedback for it is not sent."""
+REQUEST_WITHIN_S = 2.0
+LONGEST_EXPIRES_MS = 60_000
+READ_WAIT_MS = 500
+PAUSE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to show.
+
+    Attributes
+    ----------
+    event_id
+        The name of the decision: what feedback must name.
+    chosen
+        The id of the action to show.
+    ranking
+        The ids of all actions, for several places; the first is the chosen one.
+    propensity
+        The probability of the chosen action; None: nobody drew it.
+    policy_version
+        The version that decided; None: nobody did.
+    reason
+        None: decided. Else why this is the caller's own default: ``timeout``, ``broker_away``, or the code of an
+        error reply (docs/contract.md).
+    """
+
+    event_id: str
+    chosen: str
+    ranking: tuple[str, ...]
+    propensity: float | None = None
+    policy_version: str | None = None
+    reason: str | None = None
+
+    @property
+    def decided(self) -> bool:
+        """Whether a policy decided."""
+        return self.reason is None
+
+
+class SpeaksKafka(Protocol):
+    """What a client speaks through: :class:`stream.connection.Connection`, or a fake of it."""
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close."""
+        ...
+
+    async def append(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
+        """Append a message, acknowledged."""
+        ...
+
+    async def ask(
+        self, value: bytes, correlation_id: str, *, key: bytes | None = None, expires_ms: int | None = None
+    ) -> None:
+        """Send a request."""
+        ...
+
+    async def replies(self, wait_ms: int) -> "list[LogRecord]":
+        """Return what was answered since the last call."""
+        ...
+
+
+class _Reply(msgspec.Struct, frozen=True):
+    chosen: str = ""
+    ranking: tuple[str, ...] = ()
+    propensity: float = 0.0
+    policy_version: str = ""
+    error: dict[str, str] | None = None
+
+
+_reply = msgspec.json.Decoder(_Reply)
+
+
+class Client:
+    """Asks for decisions, and tells what people did. An asynchronous context manager.
+
+    It survives a broker that goes away and comes back: feedback waits here meanwhile, requests get their default.
+
+    Parameters
+    ----------
+    brokers
+        Kafka's bootstrap servers.
+    reply_topic
+        The name, behind the prefix, of the topic for replies; it is made where it is missing. Each program should have
+        one of its own; the processes of one program may share it.
+    prefix
+        The service's setting ``prefix``.
+    timeout_s
+        How long :meth:`decide` waits unless told otherwise.
+    batch_ms
+        How long feedback waits for more, to be sent in one message.
+    most_waiting
+        With so much feedback unacknowledged, :meth:`reward` waits.
+    flush_within_s
+        How long leaving the context waits for feedback to be acknowledged.
+    connection
+        Another way to speak than Kafka, see :class:`bowerbird.fake.FakeLoop`.
+
+    Examples
+    --------
+    ::
+
+        async with Client("127.0.0.1:9092", reply_topic="replies.shop") as client:
+            answer = await client.decide("front", ["boots", "hat"], {"user": {"age": 34}}, default="hat")
+            ...  # show answer.chosen; later, the person clicks
+            await client.reward(answer.event_id, "clicks")
+    """
+
+    def __init__(
+        self,
+        brokers: str = "127.0.0.1:9092",
+        *,
+        reply_topic: str = "replies.client",
+        prefix: str = "",
+        timeout_s: float = 0.5,
+        batch_ms: int = 20,
+        most_waiting: int = 100_000,
+        flush_within_s: float = 10.0,
+        connection: SpeaksKafka | None = None,
+    ) -> None:
+        if connection is None:
+            # Only here: whoever brings a connection needs no Kafka.
+            from stream.config import Config
+            from stream.connection import Connection
+
+            config = Config(brokers=brokers, prefix=prefix)
+            connection = Connection(config, config.topic(reply_topic), request_within_s=REQUEST_WITHIN_S)
+        self._connection = connection
+        self._timeout_s, self._flush_within_s = timeout_s, flush_within_s
+        self._outgoing = Outgoing(connection.append, batch_ms / 1000, most_waiting)
+        self._ids = EventIds()
+        self._name = self._ids.mint()
+        self._numbers = count(1)
+        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._reading: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._connection.__aenter__()
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            async with asyncio.timeout(self._flush_within_s):
+                await self.flush()
+        except (TimeoutError, BowerbirdError) as failed:
+            left = self._outgoing.waiting
+            told = BrokerAway(f"{left} feedback not acknowledged and dropped") if left else failed
+            log.error("%s", told)
+            if error is None:
+                raise told from failed
+        finally:
+            if self._reading is not None:
+                self._reading.cancel()
+                await asyncio.gather(self._reading, return_exceptions=True)
+            await self._outgoing.close()
+            await self._connection.__aexit__(kind, error, traceback)
+
+    async def decide(
+        self,
+        policy: str,
+        actions: Sequence[str | Mapping[str, Any]],
+        context: Mapping[str, Any] | None = None,
+        *,
+        default: str | None = None,
+        event_id: str | None = None,
+        user_id: str | None = None,
+        activate: bool = True,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """Ask what to show.
+
+        Parameters
+        ----------
+        policy
+            Which policy decides.
+        actions
+            What can be chosen: ids, or objects with ``id`` and ``features``.
+        context
+            Features of the person and the moment: ``{namespace: {name: value}}``.
+        default
+            The id of the action to show when there is no decision in time, whatever the reason.
+        event_id
+            The name of the decision; made here unless told.
+        activate
+            False: nothing is learned of it before :meth:`activate`. Then a decision whose reply came too late, and
+            that nobody saw, is no "no".
+        timeout_s
+            How long to wait. The service is told to decide within half of it, or not at all.
+
+        Raises
+        ------
+        NotDecided
+            There was no decision, and there is no default.
+        BadInput
+            The event id cannot be one, or the request is larger than its topic takes.
+        TypeError, ValueError
+            Actions or context are no JSON.
+        """
+        event_id = self._ids.mint() if event_id is None else check_event_id(event_id)
+        request: dict[str, Any] = {
+            "v": 1,
+            "event_id": event_id,
+            "policy": policy,
+            "context": {} if context is None else context,
+            "actions": [{"id": action} if isinstance(action, str) else action for action in actions],
+            "activate": activate,
+        }
+        if user_id is not None:
+            request["user_id"] = user_id
+        value = json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        try:
+            reply = _reply.decode(await self._ask(event_id, value, timeout_s))
+            if reply.error is None:
+                return Answer(event_id, reply.chosen, reply.ranking, reply.propensity, reply.policy_version)
+            missed = NotDecided(event_id, reply.error["code"], reply.error["message"])
+        except TimeoutError:
+            missed = NotDecided(event_id, "timeout", f"no reply within {timeout_s:g} s")
+        except BrokerAway as error:
+            missed = NotDecided(event_id, "broker_away", str(error))
+        if default is None:
+            raise missed
+        log.warning("the default %r is shown: %s", default, missed)
+        return Answer(DEFAULT_MARK + event_id, default, (default,), reason=missed.code)
+
+    async def reward(
+        self,
+        event_id: str,
+        stream: str,
+        *,
+        value: float | None = None,
+        id: str | None = None,  # noqa: A002
+        activate: bool | None = None,
+    ) -> str | None:
+        """Tell what a person did after a decision.
+
+        It is sent with others, and again until it is acknowledged; :meth:`flush` waits for that.
+
+        Parameters
+        ----------
+        event_id
+            That of the answer.
+        stream
+            A stream of the service's configuration: what the person did.
+        value
+            What it is worth, where the configuration says ``value = true``.
+        id
+            A name of this event: told twice with one id, it counts once. Made here unless told.
+        activate
+            True: what was decided was seen.
+
+        Returns
+        -------
+        str or None
+            The id. None: nothing is sent, since the answer was a default.
+
+        Raises
+        ------
+        BadInput
+            A field cannot be used.
+        """
+        if event_id.startswith(DEFAULT_MARK):
+            return None
+        told = self._ids.mint() if id is None else id
+        record = encode(Feedback(id=told, event_id=event_id, value=value, activate=activate))
+        feedback(record)
+        await self._outgoing.add(stream, record)
+        return told
+
+    async def activate(self, event_id: str, stream: str = "views") -> str | None:
+        """Tell that what was decided was seen, so that it may be learned; as :meth:`reward`."""
+        return await self.reward(event_id, stream, activate=True)
+
+    async def flush(self) -> None:
+        """Return when all feedback that was told so far is acknowledged.
+
+        Raises
+        ------
+        BowerbirdError
+            Some was refused for good since the last time.
+        """
+        await self._outgoing.flush()
+
+    async def _ask(self, event_id: str, value: bytes, timeout_s: float) -> bytes:
+        correlation_id = f"{self._name}-{next(self._numbers)}"
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[correlation_id] = reply
+        expires_ms = min(max(1, round(timeout_s * 500)), LONGEST_EXPIRES_MS)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._connection.ask(value, correlation_id, key=event_id.encode(), expires_ms=expires_ms)
+                return await reply
+        finally:
+            del self._waiting[correlation_id]
+
+    async def _read(self) -> None:
+        """Hand each reply to who waits for it, for ever; those of others, and what comes too late, are dropped."""
+        while True:
+            try:
+                records = await self._connection.replies(READ_WAIT_MS)
+            except BrokerAway as error:
+                log.warning("replies are read again: %s", error)
+                await asyncio.sleep(PAUSE_S)
+                continue
+            for record in records:
+                correlation_id = dict(record.headers).get("correlation-id", b"").decode(errors="replace")
+                waiting = self._waiting.get(correlation_id)
+                if waiting is not None and not waiting.done() and record.value is not None:
+                    waiting.set_result(record.value)

@@ -1,0 +1,126 @@
+"""Feedback on its way: what is added is sent in arrays, again and again until it is acknowledged."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from policies.errors import BowerbirdError, BrokerAway
+
+log = logging.getLogger(__name__)
+
+BATCH_BYTES = 512 * 1024
+FIRST_RETRY_S = 0.1
+LAST_RETRY_S = 2.0
+
+Append = Callable[[str, bytes], Awaitable[None]]
+"""Appends a message to a stream, and returns when it is acknowledged."""
+
+
+class _Stream:
+    """What waits for one stream. ``added`` and ``done`` count records, so that a flush knows what it waits for."""
+
+    def __init__(self) -> None:
+        self.records: deque[bytes] = deque()
+        self.added = self.done = 0
+        self.wake = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+
+class Outgoing:
+    """Sends feedback in arrays, one message of a stream at a time; a stream that fails holds no other up.
+
+    A record is sent again until it is acknowledged, so it may stand in the log twice: it needs an id of its own.
+
+    Parameters
+    ----------
+    append
+        Sends a message.
+    batch_s
+        How long the first record of an array waits for others.
+    most_waiting
+        With so many records waiting, :meth:`add` waits.
+    """
+
+    def __init__(self, append: Append, batch_s: float, most_waiting: int) -> None:
+        self._append, self._batch_s, self._most_waiting = append, batch_s, most_waiting
+        self._streams: dict[str, _Stream] = {}
+        self._changed = asyncio.Condition()
+        self._refused: BowerbirdError | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many records are not acknowledged."""
+        return sum(stream.added - stream.done for stream in self._streams.values())
+
+    async def add(self, name: str, record: bytes) -> None:
+        """Put a record on its way; returns at once, unless too many wait."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.waiting < self._most_waiting)
+        stream = self._streams.get(name)
+        if stream is None:
+            stream = self._streams[name] = _Stream()
+            stream.task = asyncio.create_task(self._send_forever(name, stream))
+        stream.records.append(record)
+        stream.added += 1
+        stream.wake.set()
+
+    async def flush(self) -> None:
+        """Return when all that was added so far is acknowledged.
+
+        Raises
+        ------
+        BowerbirdError
+            Something was refused for good since the last flush, and dropped.
+        """
+        until = [(stream, stream.added) for stream in self._streams.values()]
+        async with self._changed:
+            await self._changed.wait_for(lambda: all(stream.done >= added for stream, added in until))
+        if self._refused is not None:
+            refused, self._refused = self._refused, None
+            raise refused
+
+    async def close(self) -> None:
+        """Stop sending; what was not acknowledged is dropped."""
+        tasks = [stream.task for stream in self._streams.values() if stream.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send_forever(self, name: str, stream: _Stream) -> None:
+        while True:
+            await stream.wake.wait()
+            await asyncio.sleep(self._batch_s)
+            stream.wake.clear()
+            while stream.records:
+                batch = _taken(stream.records)
+                await self._send(name, b"[" + b",".join(batch) + b"]")
+                async with self._changed:
+                    stream.done += len(batch)
+                    self._changed.notify_all()
+
+    async def _send(self, name: str, value: bytes) -> None:
+        retry_s = FIRST_RETRY_S
+        while True:
+            try:
+                await self._append(name, value)
+            except BrokerAway as error:
+                log.warning("feedback of %s waits: %s", name, error)
+            except BowerbirdError as error:
+                log.error("feedback of %s is dropped: %s", name, error)
+                self._refused = error
+                return
+            else:
+                return
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, LAST_RETRY_S)
+
+
+def _taken(records: "deque[bytes]") -> list[bytes]:
+    """Take as many records out of a queue as one message holds, at least one."""
+    batch = [records.popleft()]
+    size = len(batch[0])
+    while records and size + len(records[0]) < BATCH_BYTES:
+        batch.append(records.popleft())
+        size += len(batch[-1]) + 1
+    return batch

@@ -1,0 +1,245 @@
+"""``bowerbird dead-letters``."""
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bowerbird.commands.shared import (
+    DOES_NOT_HOLD,
+    WRONG_USE,
+    AsJson,
+    ConfigFile,
+    answer,
+    complain,
+    run,
+    say,
+    settings,
+)
+
+if TYPE_CHECKING:
+    from stream.config import Config
+    from stream.dead_letter_log import Letter, Resent
+
+SHOWN_CHARACTERS = 600
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""See what could not be used, and send it again after a repair.
+
+    Example: bowerbird dead-letters list
+    """,
+)
+
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[LETTER]...", help="Single ones, as `show` names them: 1@34.")
+]
+Reason = Annotated[str | None, typer.Option(metavar="CODE", help="Only those with this reason.")]
+Topic = Annotated[str | None, typer.Option(metavar="NAME", help="Only those from this topic (without the prefix).")]
+
+
+@app.command("list")
+def list_(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Count what could not be used, by reason and topic, with the newest of each.
+
+    Example: bowerbird dead-letters list
+    """
+    told = settings(config)
+    groups = run(told, lambda: _counted(told))
+    if as_json:
+        answer([asdict(group) for group in groups])
+        return
+    for group in groups:
+        what = f"{group.count:>8}  {_safe(group.reason):<20} from {_safe(group.topic):<20}"
+        say(f"{what} newest {group.newest} at {_moment(group.newest_ms)}")
+    if not groups:
+        say("no dead letters")
+
+
+@app.command()
+def show(
+    names: Names = None,
+    reason: Reason = None,
+    topic: Topic = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, the newest.")] = 10,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show dead letters: where each came from, why it could not be used, and its bytes, the newest last.
+
+    Bytes that are no printable text are escaped; single letters are shown whole. In JSON, bytes that are not UTF-8
+    stand under value_base64.
+
+    Example: bowerbird dead-letters show --reason not_json
+
+    Example: bowerbird dead-letters show 1@34 --json
+    """
+    told = settings(config)
+    limit = len(names) if names else limit
+    shown, hidden = run(told, lambda: _newest(told, _wanted(told, names, reason, topic), limit))
+    if as_json:
+        answer([_for_machines(told, letter) for letter in shown])
+    else:
+        for letter in shown:
+            _show(letter, whole=bool(names))
+        if hidden:
+            say(f"{hidden} older ones are not shown (--limit)")
+    if not shown:
+        complain("show: found no such dead letter; `bowerbird dead-letters list` counts those that are there")
+        raise typer.Exit(DOES_NOT_HOLD)
+
+
+@app.command()
+def resend(
+    names: Names = None,
+    reason: Reason = None,
+    topic: Topic = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    requests: Annotated[
+        bool, typer.Option("--requests", help="Requests, too: they are decided and learned, though nobody waits.")
+    ] = False,
+    returned: Annotated[bool, typer.Option("--returned", help="What came back after it was sent again, too.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be sent.")] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send dead letters again to the topics from which they came, when what made them unusable is repaired.
+
+    Each is marked by the header `resent` and sent once, however often this is run. Its log time is the new one, so late
+    feedback only comes later; it is left out unless it is asked for by its reason or name.
+
+    Example: bowerbird dead-letters resend --reason too_large --topic clicks
+    """
+    told = settings(config)
+    if not (names or reason or topic or everything):
+        complain("resend: found nothing to choose by, expected LETTER, --reason, --topic or --all")
+        raise typer.Exit(WRONG_USE)
+    done = run(told, lambda: _resend(told, names, reason, topic, requests, returned, dry_run))
+    if as_json:
+        sent = [{"letter": letter.name, "source": str(letter.source), **place._asdict()} for letter, place in done.sent]
+        skipped = [{"letter": letter.name, "why": why} for letter, why in done.skipped]
+        answer({"sent": sent, "skipped": skipped})
+        return
+    for letter, place in done.sent:
+        where = "would be sent" if dry_run else f"sent to {place.topic}[{place.partition}]@{place.offset}"
+        say(f"{letter.name}  {letter.source}  {where}")
+    for letter, why in done.skipped:
+        say(f"{letter.name}  {_safe(str(letter.source))}  not sent: {_safe(why)}")
+    say(f"{len(done.sent)} {'to be sent' if dry_run else 'sent'}, {len(done.skipped)} not sent")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Group:
+    """Dead letters with one reason from one topic."""
+
+    reason: str
+    topic: str
+    count: int
+    newest: str
+    newest_ms: int
+
+
+async def _counted(config: "Config") -> list[_Group]:
+    from stream.dead_letter_log import letters
+    from stream.log import LogReader
+
+    groups: dict[tuple[str, str], _Group] = {}
+    async with LogReader(config) as reader:
+        async for letter in letters(config, reader):
+            key = letter.reason, "" if letter.source is None else config.stream_of(letter.source.topic)
+            group = groups.get(key, _Group(*key, 0, "", 0))
+            if letter.time_ms >= group.newest_ms:
+                group = replace(group, newest=letter.name, newest_ms=letter.time_ms)
+            groups[key] = replace(group, count=group.count + 1)
+    return sorted(groups.values(), key=lambda group: (-group.count, group))
+
+
+async def _newest(config: "Config", wanted: "Callable[[Letter], bool]", limit: int) -> "tuple[list[Letter], int]":
+    """Return the newest letters, rising, and how many older ones there are."""
+    from stream.dead_letter_log import letters
+    from stream.log import LogReader
+
+    newest: list[tuple[int, int, int, Letter]] = []
+    count = 0
+    async with LogReader(config) as reader:
+        async for letter in letters(config, reader):
+            if wanted(letter):
+                count += 1
+                heapq.heappush(newest, (letter.time_ms, letter.partition, letter.offset, letter))
+                if len(newest) > limit:
+                    heapq.heappop(newest)
+    return [letter for *_, letter in sorted(newest, key=lambda each: each[:3])], count - len(newest)
+
+
+async def _resend(
+    config: "Config",
+    names: Sequence[str] | None,
+    reason: str | None,
+    topic: str | None,
+    requests: bool,
+    returned: bool,
+    dry_run: bool,
+) -> "Resent":
+    from stream.dead_letter_log import resend as sent_again
+    from stream.log import LogReader
+
+    async with LogReader(config) as reader:
+        wanted, by_name = _wanted(config, names, reason, topic), bool(names) or reason is not None
+        return await sent_again(
+            config, reader, wanted, by_name=by_name, requests=requests, returned=returned, dry_run=dry_run
+        )
+
+
+def _wanted(
+    config: "Config", names: Sequence[str] | None, reason: str | None, topic: str | None
+) -> "Callable[[Letter], bool]":
+    from stream.dead_letter_log import matching
+
+    full = None if topic is None else config.topic(topic)
+    return lambda letter: matching(letter, names or (), reason, full)
+
+
+def _show(letter: "Letter", *, whole: bool) -> None:
+    say(f"{letter.name}  {_moment(letter.time_ms)}  from {_safe(str(letter.source))}")
+    say(f"  {_safe(letter.reason)}: {_safe(letter.message)}")
+    if letter.value is None:
+        say("  a tombstone")
+        return
+    text = _safe(letter.value.decode("utf-8", "backslashreplace"))
+    size = len(letter.value) if letter.whole_bytes is None else letter.whole_bytes
+    cut = len(text) > SHOWN_CHARACTERS and not whole
+    say(f"  {text[:SHOWN_CHARACTERS] if cut else text}" + (f"… ({size} bytes)" if cut or letter.whole_bytes else ""))
+
+
+def _for_machines(config: "Config", letter: "Letter") -> dict[str, Any]:
+    import base64
+
+    source = letter.source
+    value: dict[str, Any] = {"value": None}
+    if letter.value is not None:
+        try:
+            value = {"value": letter.value.decode()}
+        except UnicodeDecodeError:
+            value = {"value_base64": base64.b64encode(letter.value).decode()}
+    return {
+        "letter": letter.name,
+        "time_ms": letter.time_ms,
+        "source": None if source is None else {**source._asdict(), "topic": config.stream_of(source.topic)},
+        "reason": letter.reason,
+        "message": letter.message,
+        "key": None if letter.key is None else letter.key.decode("utf-8", "backslashreplace"),
+        "whole_bytes": letter.whole_bytes,
+        **value,
+    }
+
+
+def _safe(text: str) -> str:
+    """Return text that does nothing to a terminal: what is not printable is escaped."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _moment(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,91 @@
+"""``bowerbird request``."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bowerbird.commands.send import File
+from bowerbird.commands.shared import DOES_NOT_HOLD, AsJson, ConfigFile, complain, errors_in_words, run, say, settings
+
+if TYPE_CHECKING:
+    from bowerbird.record_input import Records
+    from stream.config import Config
+
+REPLIES = "replies.command"
+LONGEST_S = 60.0
+BAR_CHARACTERS = 30
+
+
+def request(
+    file: File,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, max=LONGEST_S, help="How long to wait for the reply.")
+    ] = 10.0,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask what to show, and print the decision.
+
+    With --json the reply as it came. Exit code 1: an error, or no reply in time.
+
+    Example: echo '{"policy": "front", "actions": [{"id": "boots"}, {"id": "hat"}]}' | bowerbird request -
+
+    Example: bowerbird request visit.json --json
+    """
+    import msgspec
+
+    from bowerbird.record_input import read
+    from rewards.records import items
+
+    told = settings(config)
+    with errors_in_words(told):
+        records = read(file)
+    reply = run(told, lambda: _ask(told, records, timeout))
+    if reply is None:
+        complain(
+            f"request: found no reply within {timeout:g} s, expected one on {told.topic(REPLIES)};"
+            " is a decide worker running? `bowerbird check` tells what is not right"
+        )
+        raise typer.Exit(DOES_NOT_HOLD)
+    replies = [msgspec.json.decode(body) for body in items(reply)]
+    if as_json:
+        sys.stdout.write(reply.decode() + "\n")
+    else:
+        for each in replies:
+            _show(each)
+    raise typer.Exit(DOES_NOT_HOLD if any("error" in each for each in replies) else 0)
+
+
+async def _ask(config: "Config", records: "Records", timeout_s: float) -> bytes | None:
+    """Send requests as one message, and return the message that answers them; None: nothing came in time."""
+    import asyncio
+    from uuid import uuid4
+
+    from stream.connection import Connection, array
+
+    correlation = uuid4().hex
+    value = records.bodies[0] if records.alone else array(records.bodies)
+    async with Connection(config, config.topic(REPLIES)) as connection:
+        await connection.ask(value, correlation, expires_ms=round(timeout_s * 1000))
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + timeout_s
+        while loop.time() < ends_at:
+            for message in await connection.replies(wait_ms=100):
+                if dict(message.headers).get("correlation-id") == correlation.encode():
+                    return message.value
+    return None
+
+
+def _show(reply: dict[str, Any]) -> None:
+    if "error" in reply:
+        error = reply["error"]
+        about = f" for {reply['event_id']}" if reply.get("event_id") else ""
+        say(f"error{about}: {error['message']} ({error['code']})")
+        return
+    say(f"{reply['chosen']}  for {reply['event_id']}, by {reply['policy']} version {reply['policy_version']}")
+    ids = [action["id"] for action in reply["actions"]]
+    width = max(map(len, ids))
+    for action, probability in zip(ids, reply["pmf"], strict=True):
+        mark = ">" if action == reply["chosen"] else " "
+        say(f"  {mark} {action:<{width}}  {probability:.4f}  {'█' * round(probability * BAR_CHARACTERS)}".rstrip())

@@ -1,0 +1,71 @@
+"""``bowerbird send``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bowerbird.commands.shared import AsJson, ConfigFile, answer, errors_in_words, run, say, settings
+
+if TYPE_CHECKING:
+    from stream.config import Config
+
+File = Annotated[str, typer.Argument(metavar="FILE|-", help="JSON: an object, one a line, or an array of them.")]
+
+
+def send(
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="A feedback stream of the configuration.")],
+    file: File,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Send records that the join will put into the dead letters, too.")
+    ] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send feedback: what people did after a decision.
+
+    Example: echo '{"event_id": "visit-1", "id": "click-1"}' | bowerbird send clicks -
+
+    Example: bowerbird send purchases yesterday.jsonl
+    """
+    from bowerbird.record_input import read
+    from rewards.outcome import pack
+    from stream.send import Outgoing
+    from stream.send import send as sent
+
+    told = settings(config)
+    with errors_in_words(told):
+        _check_stream(told, stream)
+        records = read(file)
+        if not unchecked:
+            _check(records.bodies, file)
+    arrays = [array for _, array in pack(records.bodies)]
+    messages = [Outgoing(told.topic(stream), value) for value in (records.bodies if records.alone else arrays)]
+    places = run(told, lambda: sent(told, messages))
+    if as_json:
+        answer({"stream": stream, "records": len(records.bodies), "messages": [place._asdict() for place in places]})
+    else:
+        what = "1 record" if len(records.bodies) == 1 else f"{len(records.bodies)} records"
+        where = ", ".join(f"{place.topic}[{place.partition}]@{place.offset}" for place in places[:3])
+        say(f"sent {what} to {where}" + (" …" if len(places) > 3 else ""))
+
+
+def _check_stream(config: "Config", stream: str) -> None:
+    from policies.errors import WrongConfiguration
+
+    if stream not in config.streams:
+        known = ", ".join(config.streams) or "none"
+        raise WrongConfiguration(f"STREAM: found {stream}, expected one that a policy names ({known})")
+
+
+def _check(bodies: list[bytes], file: str) -> None:
+    from policies.errors import BadInput, WrongConfiguration
+    from rewards.records import feedback
+
+    for number, body in enumerate(bodies, 1):
+        try:
+            feedback(body)
+        except BadInput as error:
+            raise WrongConfiguration(
+                f"{'standard input' if file == '-' else file}, record {number}: {error};"
+                " correct it, or send it as it is with --unchecked"
+            ) from None

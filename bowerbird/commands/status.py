@@ -1,0 +1,219 @@
+"""``bowerbird status``: is it learning, and if not, why and what to do."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bowerbird.commands.shared import DOES_NOT_HOLD, AsJson, ConfigFile, run, settings
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from bowerbird.status import Backlog, PolicyStatus, Status
+    from stream.config import Config
+
+BETWEEN_LOOKS_S = 2.0
+"""Rates are taken between two looks."""
+MOST_REASONS = 6
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")] = False,
+    minutes: Annotated[float, typer.Option(min=0.1, max=1440, help="Count over so many minutes.")] = 5.0,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether the service learns, what holds it back, and what to do.
+
+    It asks Kafka and Redis alone, in no consumer group, and changes nothing. Of each partition it reads the newest
+    2,000 messages at most. The exit code is 1 where something is wrong. With --watch and --json: a line of JSON each
+    look.
+
+    Example: bowerbird status --watch
+    """
+    told = settings(config)
+    fine = run(told, lambda: _looked(told, minutes, watch, as_json))
+    raise typer.Exit(0 if fine else DOES_NOT_HOLD)
+
+
+async def _looked(config: "Config", minutes: float, watch: bool, as_json: bool) -> bool:
+    """Show the service, once or until Ctrl-C; return whether all is well."""
+    import asyncio
+    import contextlib
+
+    from rich.console import Console
+    from rich.live import Live
+
+    from bowerbird.alarms import alarms
+    from bowerbird.status import Observer
+    from stream.preflight import explain
+
+    console = Console()
+    with contextlib.ExitStack() as shown:
+        live = shown.enter_context(Live(console=console, screen=True)) if watch and not as_json else None
+        while True:
+            try:
+                async with Observer(config, minutes) as observer:
+                    await observer.look()
+                    while True:
+                        await asyncio.sleep(BETWEEN_LOOKS_S)
+                        found = await observer.look()
+                        wrong = alarms(config, found)
+                        if as_json:
+                            _write(found, wrong, in_one_line=watch)
+                        elif live is not None:
+                            live.update(screen(config, found), refresh=True)
+                        else:
+                            console.print(screen(config, found))
+                        if not watch:
+                            return not wrong
+            except asyncio.CancelledError:
+                return True  # Ctrl-C is how a person ends it
+            except Exception as error:
+                if live is None or (explained := explain(error, config)) is None:
+                    raise
+                live.update(_away(explained), refresh=True)
+                await asyncio.sleep(BETWEEN_LOOKS_S)
+
+
+def _write(found: "Status", wrong: list[str], in_one_line: bool) -> None:
+    import sys
+
+    import msgspec
+
+    from bowerbird.alarms import notes
+
+    told = msgspec.to_builtins(found) | {"alarms": wrong, "notes": notes(found)}
+    encoded = msgspec.json.encode(told)
+    sys.stdout.write((encoded if in_one_line else msgspec.json.format(encoded, indent=2)).decode() + "\n")
+    sys.stdout.flush()
+
+
+def screen(config: "Config", found: "Status") -> "RenderableType":
+    """Return what a person sees."""
+    from rich.console import Group
+    from rich.panel import Panel
+    from rich.text import Text
+
+    from bowerbird.alarms import alarms, duration, notes
+
+    wrong, told = alarms(config, found), notes(found)
+    moment = time.strftime("%H:%M:%S", time.gmtime(found.now_ms / 1000))
+    head = Text.assemble(
+        ("bowerbird", "bold"), f"  {moment} UTC  ·  figures of the last {duration(found.looked_at_s)}", style="default"
+    )
+    lines: list[RenderableType] = [head, Text()]
+    if wrong:
+        words = Text("\n\n").join(Text(each) for each in wrong)
+        lines.append(Panel(words, title=f"{len(wrong)} to do" if len(wrong) > 1 else "To do", border_style="bold red"))
+    else:
+        lines.append(Text("All is well.", style="bold green"))
+    lines += [Text(f"• {each}", style="yellow") for each in told]
+    lines += [Text(), _policies(config, found), _roles(found.backlogs), Text()]
+    lines += [_read_to(found), _dead_letters(found)]
+    return Group(*lines)
+
+
+def _policies(config: "Config", found: "Status") -> "Table":
+    from bowerbird.alarms import age
+
+    table = _table("policy", "state", "version", "age", *_NUMBERS)
+    for policy in found.policies:
+        state, style = _state(config, found, policy)
+        joined = f"{100 * policy.joined / policy.outcomes:.1f} %" if policy.outcomes else "-"
+        table.add_row(
+            policy.name,
+            f"[{style}]{state}[/]",
+            policy.version,
+            age(found, policy.published_ms),
+            f"{policy.decisions:,}",
+            f"{policy.outcomes:,}",
+            joined,
+            f"{policy.reward:.4f}" if policy.reward is not None else "-",
+            f"{policy.pending:,}",
+        )
+    return table
+
+
+_NUMBERS = (">decisions", ">closed", ">with feedback", ">mean reward", ">open")
+
+
+def _state(config: "Config", found: "Status", policy: "PolicyStatus") -> tuple[str, str]:
+    from bowerbird.alarms import stands_still
+
+    if policy.problem:
+        return "stopped", "bold red"
+    if policy.control is not None:
+        return ("frozen" if policy.control == "freeze" else "uniform"), "bold yellow"
+    if stands_still(config, found, policy):
+        return "NOT learning", "bold red"
+    if policy.learnable:
+        return "learning", "green"
+    return ("waits for windows" if policy.pending else "nothing to learn"), "default"
+
+
+def _roles(backlogs: "list[Backlog]") -> "Table":
+    table = _table("role", ">workers", ">backlog", "most of it in", ">done a second", "gone")
+    for one in backlogs:
+        table.add_row(
+            one.role,
+            str(one.workers) if one.workers else "[bold red]none[/]",
+            f"{one.messages:,}",
+            one.topic or "-",
+            f"{one.done_per_s:,.0f}" if one.done_per_s is not None else "-",
+            _gone(one),
+        )
+    return table
+
+
+def _gone(one: "Backlog") -> str:
+    from bowerbird.alarms import duration
+
+    if one.messages <= max(one.done_per_s or 0, 10):
+        return "now"  # less than a second's work is what is on its way
+    if one.growth_per_s is None:
+        return "-"
+    if one.gone_in_s is not None:
+        return f"in {duration(one.gone_in_s)}"
+    return f"[yellow]grows by {one.growth_per_s:,.0f} a second[/]" if one.growth_per_s else "[yellow]stands[/]"
+
+
+def _read_to(found: "Status") -> "RenderableType":
+    from rich.text import Text
+
+    from bowerbird.alarms import age, named
+
+    oldest = min(found.read_to, key=lambda one: one.read_to_ms, default=None)
+    if oldest is None or not oldest.read_to_ms:
+        held_by = named(oldest.held_by) if oldest is not None and oldest.held_by != "*" else "every input"
+        return Text(f"windows       none closes: nothing of {held_by} has been read")
+    what = "the list of inputs" if oldest.held_by == "*" else named(oldest.held_by)
+    return Text(f"windows       close {age(found, oldest.read_to_ms)} behind now (furthest behind: {what})")
+
+
+def _dead_letters(found: "Status") -> "RenderableType":
+    from rich.text import Text
+
+    told = "  ·  ".join(f"{count:,} {what}" for what, count in list(found.dead_letters.items())[:MOST_REASONS])
+    if (more := len(found.dead_letters) - MOST_REASONS) > 0:
+        told += f"  ·  {more} other reasons"
+    return Text(f"dead letters  {told or 'none'}")
+
+
+def _away(explained: str) -> "RenderableType":
+    from rich.panel import Panel
+
+    return Panel(explained, title="To do", border_style="bold red")
+
+
+def _table(*columns: str) -> "Table":
+    """Return a table; a column that begins with ``>`` holds numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+    return table

@@ -1,0 +1,107 @@
+"""``bowerbird trace``."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bowerbird.commands.shared import DOES_NOT_HOLD, AsJson, ConfigFile, answer, complain, run, say, settings
+
+if TYPE_CHECKING:
+    from replay.trace import Trace, TracedDecision, TracedFeedback
+
+
+def trace(
+    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="The name of a decision.")],
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell the whole life of one decision: what was asked, shown, met and learned, and why.
+
+    Its request, the decision, each feedback and why it counted or not, when and why its window closed, the reward, and
+    the version that learned it. Exit code 1: the logs hold nothing of it.
+
+    Example: bowerbird trace visit-1
+    """
+    import msgspec
+    from rich.console import Console
+    from rich.status import Status
+
+    from bowerbird.trace import trace as traced
+
+    told = settings(config)
+    console = Console(stderr=True)
+    with Status("reading", console=console) as status:
+
+        def progress(topic: str, read: int) -> None:
+            status.update(f"reading {topic}: {read:,} messages")
+
+        found = run(told, lambda: traced(told, event_id, progress))
+    if as_json:
+        answer(msgspec.to_builtins(found))
+    else:
+        _show(found)
+    if not any((found.requests, found.decisions, found.feedback, found.dead_letters)):
+        complain(f"trace: found nothing under the event id {event_id}, expected a request, a decision or feedback")
+        raise typer.Exit(DOES_NOT_HOLD)
+
+
+def _show(found: "Trace") -> None:
+    from replay.trace import where
+
+    for request in found.requests:
+        _line(request.place.time_ms, "request", f"{where(request.place)}  {request.message}")
+    for decision in found.decisions:
+        _show_decision(found, decision)
+    for feedback in found.feedback:
+        _show_feedback(feedback)
+    for letter in found.dead_letters:
+        _line(letter.place.time_ms, "dead letter", f"{where(letter.place)}  {letter.message}")
+
+
+def _show_decision(found: "Trace", decision: "TracedDecision") -> None:
+    from replay.trace import where
+
+    _line(
+        decision.place.time_ms,
+        "decision",
+        f"{where(decision.place)}  {decision.chosen} (propensity {decision.propensity:.4g}),"
+        f" by {decision.policy} version {decision.policy_version}",
+    )
+    for copy in decision.copies:
+        _line(copy.time_ms, "copy", f"{where(copy)}  a further decision under this event id")
+    for feedback in decision.feedback:
+        _show_feedback(feedback)
+    outcome = decision.outcome
+    if outcome is not None:
+        early = decision.deadline_ms < decision.full_ms
+        in_full = f", instead of {_clock(decision.full_ms)}" if early else ""
+        _line(outcome.closed_ms, "closed", f"{outcome.why}{in_full}")
+        _line(
+            outcome.place.time_ms,
+            "outcome",
+            f"{where(outcome.place)}  reward {outcome.reward:g}, seq {outcome.seq} of shard {outcome.shard}",
+        )
+        if (outcome.reward, outcome.why) != (decision.reward, decision.why):
+            say(f"{'':14}but the streams give {decision.why} and reward {decision.reward:g}: run `bowerbird verify`")
+        say(f"{'':14}{'learning':<12}{outcome.message}")
+    elif decision.closed:
+        _line(decision.deadline_ms, "closed", f"{decision.why}, reward {decision.reward:g}; its outcome is on its way")
+    else:
+        say(f"{'':14}{'open':<12}until {_clock(decision.deadline_ms)}; so far the reward is {decision.reward:g}")
+        say(f"{'':26}the join has read to {_clock(found.read_to_ms)}, held back by {found.held_by}")
+
+
+def _show_feedback(feedback: "TracedFeedback") -> None:
+    from replay.trace import where
+
+    _line(feedback.place.time_ms, "feedback", f"{where(feedback.place)}  {feedback.message}")
+
+
+def _line(time_ms: int, what: str, told: str) -> None:
+    say(f"{_clock(time_ms)}  {what:<12}{told}")
+
+
+def _clock(time_ms: int) -> str:
+    """Return the time of day of a log time, in UTC."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]

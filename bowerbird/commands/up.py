@@ -1,0 +1,116 @@
+"""``bowerbird up``."""
+
+import secrets
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bowerbird.commands.shared import DOES_NOT_HOLD, WRONG_USE, AsJson, ConfigFile, answer, complain, say
+
+if TYPE_CHECKING:
+    from bowerbird.up import Up
+
+
+def up(
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", metavar="DIR", help="Keep data and settings here for the next start. [default: temporary]"
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run Kafka, Redis and a worker of every role on this machine, until Ctrl-C.
+
+    Says when all is ready, where everything is, and what to copy to see a click change a decision. The settings are
+    those of bowerbird.toml where there is one, else good built-in ones with a policy named front; with --dir they are
+    kept there, beside the data, and used again.
+
+    Example: bowerbird up --dir loop
+    """
+    from policies.errors import BowerbirdError, WrongConfiguration
+
+    began_s = time.monotonic()
+    if not as_json:
+        say("Starting Kafka, Redis and the roles …")
+
+    def ready(running: "Up") -> None:
+        if as_json:
+            answer(_for_machines(running))
+        else:
+            _tell(running, time.monotonic() - began_s, folder is not None)
+        sys.stdout.flush()
+
+    sys.stdout.flush()
+    try:
+        from bowerbird.up import run
+
+        run(folder, config, ready)
+    except BowerbirdError as error:
+        complain(f"up: {error}")
+        raise typer.Exit(WRONG_USE if isinstance(error, WrongConfiguration) else DOES_NOT_HOLD) from None
+    if not as_json:
+        say("Stopped; Kafka, Redis and the roles have ended.")
+
+
+def _for_machines(running: "Up") -> dict[str, object]:
+    config = running.config
+    return {
+        "brokers": config.brokers,
+        "redis_url": config.redis_url,
+        "config": str(running.file),
+        "health": running.health,
+        "log": str(running.log),
+        "policies": list(config.policies),
+        "streams": list(config.streams),
+        "pids": running.pids,
+    }
+
+
+def _tell(running: "Up", seconds: float, kept: bool) -> None:
+    from bowerbird.up_settings import example
+    from stream.preflight import redis_place
+
+    config = running.config
+    source = "built in" if running.source is None else f"those of {running.source}"
+    say(f"Ready after {seconds:.1f} s: Kafka, Redis, {', '.join(running.pids)}.")
+    say()
+    say(f"  Kafka     {config.brokers}")
+    say(f"  Redis     {redis_place(config).removeprefix('Redis at ')}")
+    say(f"  settings  {running.file}" + ("" if running.source == running.file else f"  ({source})"))
+    if config.archive.url is not None and "://" not in config.archive.url:
+        say(f"  archive   {config.archive.url}")
+    say(f"  health    {running.health}")
+    say(f"  logs      {running.log}")
+    if (shown := example(config, f"visit-{secrets.token_hex(2)}")) is not None:
+        command = _command()
+        told = f"--config {shlex.quote(str(running.file))}"
+        say("\nCopy into another terminal. Ask what to show to somebody:\n")
+        say(f"  echo {shlex.quote(shown.request)} | {command} request - {told}")
+        say(f"\nTell what the person did, an event of {shown.stream}:\n")
+        say(f"  echo {shlex.quote(shown.feedback)} | {command} send {shown.stream} - {told}")
+        say("\nWait two seconds, and ask for the next one: another version answers, by other probabilities.\n")
+        say(f"  echo {shlex.quote(shown.next_request)} | {command} request - {told}")
+    say(
+        "\nCtrl-C stops everything"
+        + ("; it goes on at the next start." if kept else ", and nothing stays (see --dir).")
+    )
+
+
+def _command() -> str:
+    """Return how this command was called, so that a copied line calls the same."""
+    if Path(sys.argv[0]).name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m bowerbird"
+    return shlex.quote(sys.argv[0]) if "/" in sys.argv[0] and not _on_path(sys.argv[0]) else "bowerbird"
+
+
+def _on_path(program: str) -> bool:
+    import shutil
+
+    found = shutil.which("bowerbird")
+    return found is not None and Path(found).resolve() == Path(program).resolve()

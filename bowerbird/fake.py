@@ -1,0 +1,373 @@
+"""The whole loop in one process, for the tests of a program that uses the client: no Kafka, no Redis, no waiting.
+
+The log and the store lie in memory. What happens between them is the real thing: requests are decided, windows
+closed, rewards computed and policies learned by the same code as in the service. Time stands still until the test
+moves it.
+"""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from threading import RLock
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
+from uuid import uuid4
+
+import msgspec
+
+from bowerbird.client import BlockingClient, Client
+from policies.errors import WrongConfiguration
+from policies.policy import make
+from rewards.decision import Chooser
+from rewards.join import Fetched, Intake, JoinSettings, Message
+from rewards.learner import Learner, Position, outcomes_in
+from rewards.outcome import outcome_of, pack
+from rewards.readto import hold_line
+from rewards.records import LogIdentity, PolicyVersion, encode, items
+from rewards.store import DEAD_LETTERS, Frozen, Inputs, MemoryStore, Step, Unusable
+from stream.config import Config
+from stream.dead_letters import DeadLetter, letter_of
+from stream.deciding import LOG_APPEND_TIME, Requests
+from stream.log import LogRecord
+from stream.requests import CORRELATION_HEADERS, EXPIRES_HEADER, REPLY_TOPIC_HEADERS
+from stream.topics import LARGE_MESSAGE_BYTES, needed
+
+START_MS = 1_700_000_000_000
+TICK_MS = 1
+"""Log time that a message takes, so that each has one of its own."""
+AT_ONCE = 500
+
+Headers = Sequence[tuple[str, bytes]]
+Result = TypeVar("Result")
+
+
+class _Record(NamedTuple):
+    """A message as a consumer hands it to decide."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class _Appended(NamedTuple):
+    """What a broker says of a message that it has appended."""
+
+    timestamp: int
+    timestamp_type: int = LOG_APPEND_TIME
+
+
+@dataclass(slots=True)
+class _Policies:
+    """The versions in use, and the counts of what waits."""
+
+    config: Config
+    choosers: dict[str, Chooser]
+    pending: dict[str, int]
+
+    def overloaded(self, policy: str) -> bool:
+        return self.pending.get(policy, 0) > self.config.policies[policy].max_pending
+
+
+class FakeLoop:
+    """A service with its Kafka and its Redis, in this process.
+
+    Every topic has one partition. What is learned is published at once; otherwise it differs from the service in
+    nothing that a caller or a producer can see.
+
+    Parameters
+    ----------
+    config
+        As of the service: its policies and streams. From a file: ``bowerbird.settings.load(path)``.
+
+    Attributes
+    ----------
+    now_ms
+        The broker's clock. Only :meth:`advance` and what is appended move it.
+    answering
+        False: requests get no reply and no decision, as if the decide role were away.
+
+    Examples
+    --------
+    >>> from rewards.rules import Reward, StreamReward
+    >>> from stream.config import Config, PolicyConfig
+    >>> clicks = Reward(streams={"clicks": StreamReward(weight=1.0)})
+    >>> loop = FakeLoop(Config(policies={"front": PolicyConfig("uniform", window_s=60, reward=clicks)}))
+    >>> with loop.blocking_client() as client:
+    ...     answer = client.decide("front", ["boots", "hat"])
+    ...     told = client.reward(answer.event_id, "clicks")
+    >>> loop.advance(61)
+    >>> [(outcome["why"], outcome["reward"]) for outcome in loop.records("rewards")]
+    [('window', 1.0)]
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.now_ms = START_MS
+        self.answering = True
+        self._lock = RLock()
+        self._log: dict[str, list[LogRecord]] = defaultdict(list)
+        self._topics = {need.name for need in needed(config)}
+        self._name = uuid4().hex
+        self._store = MemoryStore()
+        self._intake = Intake(
+            JoinSettings(
+                decisions=config.topic("decisions"),
+                prefix=config.prefix,
+                shards=config.shards,
+                shard_of=config.shard,
+                early_s=config.early_s,
+                close_grace_ms=0,
+                closed_ttl_s=config.closed_ttl_s,
+                feedback_limit=config.limits.max_feedback,
+            )
+        )
+        self._inputs = [config.topic(name) for name in ("decisions", *config.streams)]
+        for topic in self._inputs:
+            self._intake.assign(topic, 0, 0, fresh=True)
+        self._learners = {
+            name: Learner(name, policy.kind, policy.arguments) for name, policy in config.policies.items()
+        }
+        self._policies = _Policies(config, {}, {})
+        for name, learner in self._learners.items():
+            self._use(name, learner.saved, learner.policy.dump())
+        self._requests = Requests(config, self._policies, self._name)
+        self._append("versions", encode(LogIdentity(log_id=self._name)))
+
+    def client(self, **options: Any) -> Client:
+        """Return a client of this loop; options as of :class:`bowerbird.client.Client`."""
+        return Client(connection=self.connection(), **options)
+
+    def blocking_client(self, **options: Any) -> BlockingClient:
+        """Return a blocking client of this loop."""
+        return BlockingClient(connection=self.connection(), **options)
+
+    def connection(self) -> "FakeConnection":
+        """Return what a client speaks through."""
+        return FakeConnection(self, self.config.topic(f"replies.{uuid4().hex}"))
+
+    def append(self, topic: str, value: bytes | None, *, key: bytes | None = None, headers: Headers = ()) -> LogRecord:
+        """Append a message, as any producer may, and let the loop do what follows from it.
+
+        Parameters
+        ----------
+        topic
+            Its name without the prefix.
+
+        Raises
+        ------
+        WrongConfiguration
+            There is no such topic.
+        """
+        with self._lock:
+            record = self._append(topic, value, key, headers)
+            if topic == "decision-requests":
+                if self.answering:
+                    self._decide(record)
+            elif record.topic in self._inputs:
+                self._offer(record)
+            self._turn()
+            return record
+
+    def advance(self, seconds: float) -> None:
+        """Let log time go on, without anything happening meanwhile: windows close, policies learn."""
+        with self._lock:
+            self.now_ms += round(seconds * 1000)
+            self._turn()
+
+    def messages(self, topic: str) -> list[LogRecord]:
+        """Return the messages of a topic of the loop, or of a stream, as they stand in the log."""
+        with self._lock:
+            return list(self._log[self.config.topic(topic)])
+
+    def replies(self, topic: str) -> list[LogRecord]:
+        """Return the messages of a topic for replies, by its full name."""
+        with self._lock:
+            return list(self._log[topic])
+
+    def records(self, topic: str) -> list[dict[str, Any]]:
+        """Return the records of a topic, arrays unpacked; those of ``dead-letters`` may be no records: see messages."""
+        return [msgspec.json.decode(body) for message in self.messages(topic) for body in items(message.value)]
+
+    def version(self, policy: str) -> str:
+        """Return the version that decides now."""
+        return self._policies.choosers[policy].version
+
+    def _append(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> LogRecord:
+        name = self.config.topic(topic)
+        if name not in self._topics:
+            raise WrongConfiguration(
+                f"topic: found {name}, expected one that the configuration names: {', '.join(sorted(self._topics))}"
+            )
+        return self._write(name, value, key, headers)
+
+    def _write(self, name: str, value: bytes | None, key: bytes | None, headers: Headers) -> LogRecord:
+        record = LogRecord(name, 0, len(self._log[name]), self.now_ms, key, value, tuple(headers))
+        self._log[name].append(record)
+        self.now_ms += TICK_MS
+        return record
+
+    def _decide(self, asked: LogRecord) -> None:
+        record = _Record(asked.topic, 0, asked.offset, asked.time_ms, asked.key, asked.value, asked.headers)
+        request = self._requests.read(record, self.now_ms)
+        decided = [self._append("decisions", message.value, message.key) for message in request.messages()]
+        for decision in decided:
+            self._offer(decision)
+        request.appended([_Appended(decision.time_ms) for decision in decided])
+        self._bury(*request.letters)
+        if request.envelope.reply_topic is not None:
+            self._write(request.envelope.reply_topic, request.reply(), request.key(), request.envelope.reply_headers)
+
+    def _offer(self, record: LogRecord) -> None:
+        self._intake.offer(
+            Message(record.topic, record.partition, record.offset, record.time_ms, record.value, record.key)
+        )
+
+    def _turn(self) -> None:
+        """Join and learn all that can be."""
+        self._join()
+        self._tick()
+        for shard in range(self.config.shards):
+            for outbox in _done(self._store.outboxes(shard)):
+                self._emit(shard, outbox)
+        self._policies.pending = {}
+        for shard in range(self.config.shards):
+            for policy, waiting in _done(self._store.pending(shard)).items():
+                self._policies.pending[policy] = self._policies.pending.get(policy, 0) + waiting
+
+    def _join(self) -> None:
+        line_ms = hold_line([self.now_ms], round(self.config.closed_ttl_s * 1000))
+        while (portion := self._intake.take(line_ms)) is not None:
+            self._bury(*map(letter_of, portion.rejected))
+            for part in portion.parts:
+                self._step(part)
+            self._intake.applied(portion)
+
+    def _tick(self) -> None:
+        ends = {(topic, 0): len(self._log[topic]) for topic in self._inputs}
+        fetched = {name: Fetched(end, end) for name, end in ends.items()}
+        steps = self._intake.tick(self.now_ms, ends, fetched, Inputs(tuple(ends), self.now_ms))
+        self._step(steps)
+        self._intake.ticked(steps)
+
+    def _step(self, steps: dict[int, Step]) -> None:
+        for shard, step in steps.items():
+            while _done(self._store.step(shard, self._name, step)).more:
+                step = Step()
+
+    def _emit(self, shard: int, outbox: str) -> None:
+        while entries := _done(self._store.head(shard, outbox, AT_ONCE)):
+            if outbox == DEAD_LETTERS:
+                self._bury(*(letter_of(entry) for entry in entries if isinstance(entry, Unusable)))
+            else:
+                outcomes = [
+                    encode(outcome_of(shard, self.config.prefix, entry))
+                    for entry in entries
+                    if isinstance(entry, Frozen)
+                ]
+                for _, value in pack(outcomes):
+                    self._learn(outbox, self._append("rewards", value, outbox.encode()))
+            _done(self._store.trim(shard, outbox, entries[-1].seq))
+
+    def _learn(self, policy: str, message: LogRecord) -> None:
+        learner = self._learners.get(policy)
+        if learner is None:
+            return
+        outcomes, _ = outcomes_in(message.value)
+        taken = learner.take(message.offset, outcomes)
+        for refused in taken.refused:
+            error = refused.error
+            self._bury(DeadLetter(message.topic, 0, message.offset, 0, error.code, error.message, message.value))
+        position, model = learner.next()
+        if position.number == learner.saved.number:
+            return
+        configured = self.config.policies[policy]
+        version = PolicyVersion(
+            policy=policy,
+            number=position.number,
+            version=position.version,
+            kind=configured.kind,
+            arguments=configured.arguments,
+            salt=self.config.salt(policy),
+            cut=position.cut,
+            last_seqs={str(shard): seq for shard, seq in sorted(position.last_seqs.items())},
+            digest=position.digest,
+            examples=position.examples,
+            published_ms=self.now_ms,
+        )
+        self._append("versions", encode(version), policy.encode())
+        learner.publish(position, model)
+        self._use(policy, position, model)
+
+    def _use(self, name: str, position: Position, model: bytes) -> None:
+        configured = self.config.policies[name]
+        former = self._policies.choosers.get(name)
+        self._policies.choosers[name] = Chooser(
+            make(configured.kind, configured.arguments, model),
+            position.version,
+            self.config.salt(name),
+            encode(self.config.rule(name)),
+        )
+        if former is not None:
+            former.policy.close()
+
+    def _bury(self, *letters: DeadLetter) -> None:
+        for letter in letters:
+            value, headers = letter.wire(LARGE_MESSAGE_BYTES)
+            self._append("dead-letters", value, letter.topic.encode(), headers)
+
+
+class FakeConnection:
+    """A caller's side of a :class:`FakeLoop`, in the place of :class:`stream.connection.Connection`."""
+
+    def __init__(self, loop: FakeLoop, reply_topic: str) -> None:
+        self._loop, self._reply_topic = loop, reply_topic
+        self._read = 0
+        self._asked = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pass
+
+    async def append(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
+        """Append a message."""
+        self._loop.append(topic, value, key=key)
+
+    async def ask(
+        self, value: bytes, correlation_id: str, *, key: bytes | None = None, expires_ms: int | None = None
+    ) -> None:
+        """Send a request; where the loop answers, the reply is there when this returns."""
+        headers = [(REPLY_TOPIC_HEADERS[0], self._reply_topic), (CORRELATION_HEADERS[0], correlation_id)]
+        if expires_ms is not None:
+            headers.append((EXPIRES_HEADER, str(expires_ms)))
+        encoded = [(name, content.encode()) for name, content in headers]
+        self._loop.append("decision-requests", value, key=key, headers=encoded)
+        self._asked.set()
+
+    async def replies(self, wait_ms: int) -> list[LogRecord]:
+        """Return the replies that came since the last call; wait a little where there is none."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_ms / 1000):
+                await self._asked.wait()
+        self._asked.clear()
+        found = self._loop.replies(self._reply_topic)[self._read :]
+        self._read += len(found)
+        return found
+
+
+def _done(work: Coroutine[Any, Any, Result]) -> Result:
+    """Return the result of a coroutine that waits for nothing, as those of the store in memory."""
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    raise RuntimeError("the store in memory waited for something")

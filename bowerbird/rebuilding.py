@@ -1,0 +1,242 @@
+"""Computes a policy's weights again from the log, and publishes them as its next version.
+
+Two cases, one way. A sound policy is rebuilt up to what is saved of it, beside its running learner, which goes on from
+the new version. A policy whose state may not be continued (Redis has forgotten, an outcome is missing) is rebuilt up to
+the end of ``rewards``: no learner publishes it, and the new version settles what contradicted itself.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from policies.errors import LossDetected, StateRefused, WrongConfiguration
+from policies.policy import digest
+from replay.message import Message
+from replay.rebuild import Rebuild, Rebuilt, SavedWeights
+from replay.weights import published_in
+from rewards.controls import in_force
+from rewards.learner import Position
+from rewards.records import PolicyVersion
+from stream.config import Config
+from stream.controls import Desk, desk
+from stream.publish import Saved, version_of
+
+if TYPE_CHECKING:
+    from replay.archive import Archive
+
+Progress = Callable[[str, int, int], None]
+"""Told while outcomes are read: the topic, and how many of all offsets have been passed."""
+
+ATTEMPTS = 20
+"""So often a learner that goes on publishing is caught up with."""
+_MESSAGES_A_REPORT = 500
+
+
+class Done(NamedTuple):
+    """A rebuild.
+
+    Attributes
+    ----------
+    version
+        What was published.
+    former
+        The version before it, None: version 0.
+    compared, differing
+        How many published versions came by on the way, and the names of those that the log does not give.
+    missing
+        How many outcomes the log has lost.
+    """
+
+    version: PolicyVersion
+    former: PolicyVersion | None
+    compared: int
+    differing: list[str]
+    missing: int
+
+
+def _silent(topic: str, passed: int, of: int) -> None:
+    pass
+
+
+async def rebuild(
+    config: Config,
+    name: str,
+    now_ms: int,
+    until_ms: int | None = None,
+    archive: "Archive | None" = None,
+    progress: Progress = _silent,
+) -> Done:
+    """Rebuild a policy and publish it.
+
+    Parameters
+    ----------
+    name
+        A policy of the configuration.
+    now_ms
+        Goes into the version, for people.
+    until_ms
+        Only outcomes that were appended up to this log time are learned. Default: all.
+    archive
+        Gives the outcomes that Kafka has forgotten.
+
+    Raises
+    ------
+    StateRefused
+        Outcomes at the log's start are gone, or others go on publishing the policy.
+    WrongConfiguration
+        The archive is another log's, or the policy was another one.
+    """
+    from bowerbird.verification import compare_log
+
+    async with desk(config, name) as at:
+        await compare_log(archive, at.reader)
+        work = _Work(at, until_ms, archive, progress)
+        try:
+            return await work.run(now_ms)
+        finally:
+            work.rebuild.close()
+
+
+class _Work:
+    def __init__(self, at: Desk, until_ms: int | None, archive: "Archive | None", progress: Progress) -> None:
+        identity = at.publisher.identity
+        self.rebuild = Rebuild(at.name, identity.kind, identity.arguments)
+        self._at, self._until_ms, self._archive, self._progress = at, until_ms, archive, progress
+        self._chain: dict[int, PolicyVersion] = {}
+        self._compared: list[Rebuilt] = []
+        self._next = 0
+        self._log_start = 0
+        self._back: tuple[int, SavedWeights] | None = None
+
+    async def run(self, now_ms: int) -> Done:
+        for _ in range(ATTEMPTS):
+            saved, sound = await self._state()
+            await self._read_versions(saved.position.number if sound and saved is not None else None)
+            cut = saved.position.cut if sound and saved is not None else await self._end()
+            await self._advance(cut)
+            former = self._chain[max(self._chain)] if self._chain else None
+            rebuilt_to, weights = self._back or (cut, self.rebuild.weights())
+            newest = max(former.number if former else 0, saved.position.number if saved else 0)
+            position = Position(
+                number=newest + 1,
+                digest=digest(weights.model),
+                cut=cut,
+                last_seqs=dict(self.rebuild.last_seqs),
+                examples=weights.examples,
+                control=in_force(former.control) if former else None,
+            )
+            version = await self._at.publisher.publish(saved, position, weights.model, now_ms, rebuilt_to=rebuilt_to)
+            if version is not None:
+                differing = [each.published.version for each in self._compared if each.digest != each.published.digest]
+                missing = sum(jump.seq - jump.last - 1 for jump in self.rebuild.jumps)
+                return Done(version, former, len(self._compared), differing, missing)
+            if not sound:
+                break
+        raise StateRefused(
+            f"policy {self._at.name} in Redis",
+            "another version each time",
+            "the one that was read before",
+            "stop whoever else publishes it, and try again",
+        )
+
+    async def _state(self) -> tuple[Saved | None, bool]:
+        """Return what is saved, and whether a learner could go on from it."""
+        at = self._at
+        try:
+            saved = await at.store.read(at.name)
+        except StateRefused:
+            # A learner refuses it, too, so nobody is writing to it.
+            await at.store.forget(at.name)
+            saved = None
+        await at.publisher.compare_identity()
+        try:
+            saved = await at.publisher.load()
+            await at.check_outcomes(saved)
+        except (StateRefused, LossDetected):
+            await at.versions.read(at.versions.position)
+            await self._append_record(saved)
+            return saved, False
+        return saved, saved is not None
+
+    async def _append_record(self, saved: Saved | None) -> None:
+        """Write the record of a version that does not stand in ``versions`` yet, lest a number be missing there."""
+        at = self._at
+        if saved is None or saved.record is None or saved.position.number <= at.versions.seen(at.name).newest:
+            return
+        with suppress(StateRefused):
+            version_of(at.name, saved.record)
+            await at.versions.append(at.name, saved.record)
+
+    async def _read_versions(self, newest: int | None) -> None:
+        """Follow the versions up to a number; None: all, as the first record of each number has it."""
+        at = self._at
+        where = (at.config.topic("versions"), 0)
+        begins = (await at.reader.beginning([where]))[where]
+        found: dict[int, PolicyVersion] = {}
+        async for message in at.reader.read(*where, begins):
+            for version in published_in(message, at.name):
+                if version.number not in self._chain and (newest is None or version.number <= newest):
+                    found.setdefault(version.number, version)
+        self._check(found)
+        self._chain |= found
+        self.rebuild.follow([version for _, version in sorted(found.items())])
+
+    def _check(self, found: dict[int, PolicyVersion]) -> None:
+        identity = self._at.publisher.identity
+        for version in found.values():
+            if (version.kind, version.arguments, version.salt) != (identity.kind, identity.arguments, identity.salt):
+                raise WrongConfiguration(
+                    f"policy {self._at.name}: found {identity.kind!r} {identity.arguments!r} with the salt "
+                    f"{identity.salt!r}, expected {version.kind!r} {version.arguments!r} with {version.salt!r}, as "
+                    f"version {version.version} was learned: set it back, or give the policy another name"
+                )
+            if self._chain and version.rebuilt_to is not None:
+                raise StateRefused(
+                    f"policy {self._at.name}", f"version {version.version}, which somebody else rebuilt meanwhile",
+                    "no other rebuild", "look at it, and rebuild again if it is not what you want",
+                )  # fmt: skip
+
+    async def _end(self) -> int:
+        return (await self._at.reader.ends([self._at.rewards]))[self._at.rewards]
+
+    async def _advance(self, cut: int) -> None:
+        """Go on to a cut; from the first message beyond the time on, outcomes are passed over."""
+        count = 0
+        async for message in self._messages(self._next, cut):
+            if self._back is None and self._until_ms is not None and message.time_ms > self._until_ms:
+                self._compared += self.rebuild.until(message.offset)
+                self._back = (message.offset, self.rebuild.weights())
+            if self._back is None:
+                self._compared += self.rebuild.until(message.offset)
+            self.rebuild.learn(message, pass_over=self._back is not None)
+            self._refuse_a_late_start()
+            count += 1
+            if count % _MESSAGES_A_REPORT == 0:
+                self._progress("rewards", message.offset, cut)
+        if self._back is None:
+            self._compared += self.rebuild.until(cut)
+        self._next = cut
+
+    async def _messages(self, start: int, end: int) -> AsyncIterator[Message]:
+        at, (topic, partition) = self._at, self._at.rewards
+        begins = (await at.reader.beginning([at.rewards]))[at.rewards]
+        if start == 0:
+            self._log_start = begins
+        if self._archive is not None and start < begins:
+            held = self._archive.held("rewards", partition, begins)
+            if start == 0 and held is not None:
+                self._log_start = min(begins, held[0])
+            for archived in self._archive.messages("rewards", partition, max(start, self._log_start), min(begins, end)):
+                yield archived
+        async for logged in at.reader.read(topic, partition, max(start, begins), end):
+            yield logged
+
+    def _refuse_a_late_start(self) -> None:
+        gone = [seq for seq in self.rebuild.first_seqs.values() if seq > 1]
+        if self._log_start and gone:
+            raise StateRefused(
+                f"{self._at.rewards[0]}[{self._at.rewards[1]}]",
+                f"the log from offset {self._log_start}, where seq {max(gone)} comes first",
+                "the log from its start",
+                "name an archive that holds what retention has removed: --archive DIR",
+            )

@@ -1,0 +1,346 @@
+"""Is it learning, and if not, why? Told from Kafka and Redis alone, so also where no worker answers any more."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import NamedTuple, Self
+
+import msgspec
+
+from policies.errors import StateRefused
+from rewards.controls import in_force, made_by
+from rewards.readto import read_to
+from rewards.records import PolicyVersion
+from stream.config import Config
+from stream.log import LogReader, LogRecord, Partition
+from stream.preflight import redis_client
+from stream.publish import RedisPolicyStore, version_of
+from stream.recent import Recent
+from stream.redis_store import RedisStore
+
+MOST_MESSAGES = 2000
+"""Of each partition at most so many of the newest messages are read; then the figures are of a shorter time."""
+KEPT_RECORDS = 200_000
+RATE_OVER_S = 15.0
+"""A backlog's rate is taken over the last so many seconds at most."""
+
+
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """What a role has before it.
+
+    Attributes
+    ----------
+    workers
+        Processes that take part now.
+    messages
+        Messages that are not acknowledged, of ``topic`` the most; ``at_start``: nothing was ever acknowledged.
+    done_per_s, growth_per_s
+        Messages acknowledged, and by how many the backlog grows (below 0: it shrinks), each second; None: not known.
+    """
+
+    role: str
+    workers: int
+    messages: int
+    topic: str = ""
+    done_per_s: float | None = None
+    growth_per_s: float | None = None
+
+    @property
+    def gone_in_s(self) -> float | None:
+        """In how many seconds it will be gone, as it goes now; None: not at all, or not known."""
+        if not self.messages:
+            return 0.0
+        if self.growth_per_s is None or self.growth_per_s >= 0:
+            return None
+        return self.messages / -self.growth_per_s
+
+
+class ReadTo(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a shard of the join has read everything; ``held_by`` is the partition that holds it there."""
+
+    shard: int
+    read_to_ms: int
+    held_by: str
+
+
+class PolicyStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy, in the version that Redis holds and over the time that was looked at.
+
+    Attributes
+    ----------
+    by
+        What made the version: ``learning``, ``freeze``, ``uniform``, ``unfreeze``, ``rebuild``, ``arguments``.
+    control
+        What an operator has put in force: ``freeze`` or ``uniform``.
+    waiting_since_ms
+        Log time of the oldest outcome (of those looked at) that was to be learned and that no version holds.
+    decisions
+        ``by_version``: of these, by the version that decided.
+    outcomes, joined, learnable, reward
+        Windows that closed; those with feedback; those to be learned; their mean reward (None: there is none).
+    pending, max_pending
+        Windows that are open, and how many may be.
+    problem
+        Why its state cannot be read.
+    """
+
+    name: str
+    version: str
+    number: int
+    by: str
+    control: str | None
+    published_ms: int | None
+    examples: int
+    waiting_since_ms: int | None
+    decisions: int
+    by_version: dict[str, int]
+    outcomes: int
+    joined: int
+    learnable: int
+    reward: float | None
+    why: dict[str, int]
+    pending: int
+    max_pending: int
+    problem: str = ""
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A service at one moment.
+
+    Attributes
+    ----------
+    now_ms
+        By this machine's clock, or by the newest record where that is later.
+    looked_at_s
+        Decisions, outcomes and dead letters are those of so many seconds.
+    dead_letters
+        How many, by reason and the stream that they came from (``late of clicks``).
+    """
+
+    now_ms: int
+    looked_at_s: float
+    backlogs: list[Backlog]
+    read_to: list[ReadTo]
+    policies: list[PolicyStatus]
+    dead_letters: dict[str, int]
+
+
+class _Decided(msgspec.Struct, frozen=True):
+    policy: str
+    policy_version: str
+
+
+class _Closed(msgspec.Struct, frozen=True):
+    policy: str
+    shard: int
+    seq: int
+    why: str
+    learn: bool
+    reward: float
+    feedback: list[msgspec.Raw]
+    revision: int = 0
+
+
+class _Seen(NamedTuple):
+    """What is kept of a record: of which topic (without the prefix), when, where, and what it says."""
+
+    topic: str
+    time_ms: int
+    offset: int
+    told: _Decided | _Closed | str
+
+
+class _Sample(NamedTuple):
+    at_s: float
+    acknowledged: dict[str, int]
+    messages: dict[str, int]
+
+
+class Observer:
+    """Looks at a service again and again; an asynchronous context manager that changes nothing.
+
+    Parameters
+    ----------
+    minutes
+        Over how many minutes things are counted.
+    """
+
+    def __init__(self, config: Config, minutes: float = 5.0) -> None:
+        self._config, self._minutes = config, minutes
+        self._clients = AsyncExitStack()
+        self._seen: deque[_Seen] = deque(maxlen=KEPT_RECORDS)
+        self._complete_from_ms = 0
+        self._samples: deque[_Sample] = deque()
+
+    async def __aenter__(self) -> Self:
+        config = self._config
+        async with AsyncExitStack() as clients:
+            redis = redis_client(config)
+            clients.push_async_callback(redis.aclose)
+            self._join, self._store = RedisStore(redis, config.prefix), RedisPolicyStore(redis, config)
+            self._reader = await clients.enter_async_context(LogReader(config))
+            topics = [config.topic(name) for name in ("decisions", "rewards", "dead-letters")]
+            self._recent = await clients.enter_async_context(Recent(config, self._reader, topics, MOST_MESSAGES))
+            self._clients = clients.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._clients.aclose()
+
+    async def look(self) -> Status:
+        """Return how it stands.
+
+        Raises
+        ------
+        KafkaError, RedisError
+            A server does not answer.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        since_ms = now_ms - round(self._minutes * 60_000)
+        self._complete_from_ms = max(self._complete_from_ms, since_ms)
+        found = await self._recent.look(since_ms)
+        for record in found.records:
+            self._take(record)
+            now_ms = max(now_ms, record.time_ms)
+        for topic, number in found.skipped:
+            times = [record.time_ms for record in found.records if (record.topic, record.partition) == (topic, number)]
+            self._complete_from_ms = max(self._complete_from_ms, min(times, default=now_ms))
+        if len(self._seen) == KEPT_RECORDS:
+            self._complete_from_ms = max(self._complete_from_ms, self._seen[0].time_ms)
+        self._seen = deque((seen for seen in self._seen if seen.time_ms >= self._complete_from_ms), KEPT_RECORDS)
+        shards = range(self._config.shards)
+        entries = {shard: read_to(await self._join.read_to(shard)) for shard in shards}
+        pending: Counter[str] = Counter()
+        for shard in shards:
+            pending.update(await self._join.pending(shard))
+        return Status(
+            now_ms=now_ms,
+            looked_at_s=max(0.0, (now_ms - self._complete_from_ms) / 1000),
+            backlogs=await self._backlogs(),
+            read_to=[ReadTo(shard=shard, read_to_ms=at, held_by=by) for shard, (at, by) in entries.items()],
+            policies=[await self._policy(name, pending[name]) for name in self._config.policies],
+            dead_letters=dict(Counter(seen.told for seen in self._seen if isinstance(seen.told, str)).most_common()),
+        )
+
+    def _take(self, record: LogRecord) -> None:
+        topic = self._config.stream_of(record.topic)
+        for told in _TOLD[topic](record):
+            if isinstance(told, str):
+                told = told.replace(f" of {self._config.prefix}", " of ")
+            self._seen.append(_Seen(topic, record.time_ms, record.offset, told))
+
+    async def _backlogs(self) -> list[Backlog]:
+        config = self._config
+        inputs = {
+            "decide": ["decision-requests"],
+            "join": ["decisions", *config.streams],
+            "learn": ["rewards"],
+            "archive": ["decisions", "rewards", "versions", "dead-letters"],
+        }
+        acknowledged: dict[str, int] = {}
+        behind: dict[str, dict[str, int]] = {}
+        workers: dict[str, int] = {}
+        for role in config.roles:
+            group = config.group(role)
+            workers[role] = await self._reader.members(group)
+            partitions: list[Partition] = []
+            for topic in map(config.topic, inputs[role]):
+                partitions += [(topic, number) for number in await self._reader.partitions(topic)]
+            done = await self._reader.committed(group, partitions)
+            begins, ends = await self._reader.beginning(partitions), await self._reader.ends(partitions)
+            behind[role] = {}
+            acknowledged[role] = 0
+            for name in partitions:
+                at = max(done.get(name, 0), begins[name])
+                acknowledged[role] += at
+                stream = config.stream_of(name[0])
+                behind[role][stream] = behind[role].get(stream, 0) + max(0, ends[name] - at)
+        messages = {role: sum(found.values()) for role, found in behind.items()}
+        now = _Sample(time.monotonic(), acknowledged, messages)
+        self._samples.append(now)
+        while len(self._samples) > 2 and now.at_s - self._samples[1].at_s > RATE_OVER_S:
+            self._samples.popleft()
+        former = self._samples[0]
+        seconds = now.at_s - former.at_s
+        return [
+            Backlog(
+                role=role,
+                workers=workers[role],
+                messages=messages[role],
+                topic=max(behind[role], key=lambda topic: behind[role][topic], default="") if messages[role] else "",
+                done_per_s=(acknowledged[role] - former.acknowledged[role]) / seconds if seconds else None,
+                growth_per_s=(messages[role] - former.messages[role]) / seconds if seconds else None,
+            )
+            for role in config.roles
+        ]
+
+    async def _policy(self, name: str, pending: int) -> PolicyStatus:
+        told = self._config.policies[name]
+        record: PolicyVersion | None = None
+        cut, problem = 0, ""
+        try:
+            saved = await self._store.read(name, model=False)
+            if saved is not None:
+                cut = saved.position.cut
+                record = version_of(name, saved.record) if saved.record is not None else None
+        except StateRefused as error:
+            problem = str(error)
+        decided = [seen.told for seen in self._seen if isinstance(seen.told, _Decided) and seen.told.policy == name]
+        closed: dict[tuple[int, int], tuple[_Seen, _Closed]] = {}
+        for seen in self._seen:
+            if isinstance(seen.told, _Closed) and seen.told.policy == name and not seen.told.revision:
+                closed.setdefault((seen.told.shard, seen.told.seq), (seen, seen.told))
+        outcomes = [outcome for _, outcome in closed.values()]
+        rewards = [outcome.reward for outcome in outcomes if outcome.learn]
+        waiting = [seen.time_ms for seen, outcome in closed.values() if outcome.learn and seen.offset >= cut]
+        return PolicyStatus(
+            name=name,
+            version=record.version if record is not None else "0",
+            number=record.number if record is not None else 0,
+            by=made_by(record),
+            control=in_force(record.control) if record is not None else None,
+            published_ms=record.published_ms if record is not None else None,
+            examples=record.examples if record is not None else 0,
+            waiting_since_ms=min(waiting, default=None),
+            decisions=len(decided),
+            by_version=dict(Counter(decision.policy_version for decision in decided).most_common(3)),
+            outcomes=len(outcomes),
+            joined=sum(bool(outcome.feedback) for outcome in outcomes),
+            learnable=len(rewards),
+            reward=sum(rewards) / len(rewards) if rewards else None,
+            why=dict(Counter(outcome.why for outcome in outcomes).most_common()),
+            pending=pending,
+            max_pending=told.max_pending,
+            problem=problem,
+        )
+
+
+def _decided(record: LogRecord) -> list[_Decided]:
+    return _all(record.value, _Decided)
+
+
+def _closed(record: LogRecord) -> list[_Closed]:
+    return _all(record.value, _Closed)
+
+
+def _letter(record: LogRecord) -> list[str]:
+    headers = {name: (content or b"").decode("utf-8", "replace") for name, content in record.headers}
+    return [f"{headers.get('reason', 'no reason')} of {headers.get('topic', 'no topic')}"]
+
+
+_TOLD: Mapping[str, Callable[[LogRecord], list[_Decided] | list[_Closed] | list[str]]] = {
+    "decisions": _decided,
+    "rewards": _closed,
+    "dead-letters": _letter,
+}
+
+
+def _all(value: bytes | None, kind: type[msgspec.Struct]) -> list:  # type: ignore[type-arg]
+    """Return the records of a message; what is none is somebody else's to complain of."""
+    try:
+        if (value or b"").lstrip()[:1] == b"[":
+            return msgspec.json.decode(value or b"", type=list[kind])  # type: ignore[valid-type]
+        return [msgspec.json.decode(value or b"", type=kind)]
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return []

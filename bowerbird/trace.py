@@ -1,0 +1,207 @@
+"""Finds in the logs all that belongs to one event id; see :mod:`replay.trace` for what it means."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
+
+import msgspec
+
+from policies.errors import BadInput
+from replay.evidence import Case, Evidence
+from replay.message import Message
+from replay.recompute import FoundDecision, decisions_of
+from replay.trace import FoundOutcomeRecord, Trace, TracedRecord, decisions
+from replay.weights import published_in
+from rewards.decision import made_event_id
+from rewards.readto import read_to
+from rewards.records import DecisionRequest, Outcome, Place, PolicyVersion, decode, items
+from stream.config import Config
+from stream.dead_letter_log import Letter, read_letter
+from stream.log import LogReader
+from stream.preflight import redis_client
+from stream.redis_store import RedisStore
+
+Progress = Callable[[str, int], None]
+"""Told while logs are read: the topic, and how many of its messages have been read."""
+
+LONGEST_WAIT_MS = 120_000
+"""A request is answered at most so long after its append; generously."""
+MESSAGES_A_REPORT = 500
+MADE_EVENT_ID = re.compile(r"[0-9a-f]{32}")
+
+_outcome = msgspec.json.Decoder(Outcome)
+_request = msgspec.json.Decoder(DecisionRequest)
+
+
+class _Span(NamedTuple):
+    """The log times at which records of an event id can stand; ``until_ms`` None: up to now."""
+
+    since_ms: int = 0
+    until_ms: int | None = None
+
+
+def _silent(topic: str, read: int) -> None:
+    pass
+
+
+async def trace(config: Config, event_id: str, progress: Progress = _silent) -> Trace:
+    """Return all that the logs hold about an event id.
+
+    Parameters
+    ----------
+    config
+        Of the service, which may be running.
+    event_id
+        Any; of an unknown one the trace is empty.
+    progress
+        Told how far the logs have been read.
+
+    Raises
+    ------
+    StateRefused
+        Retention removes what is being read.
+    """
+    shard = config.shard(event_id)
+    redis = redis_client(config)
+    try:
+        read_to_ms, held_by = read_to(await RedisStore(redis, config.prefix).read_to(shard))
+    finally:
+        await redis.aclose()
+    async with LogReader(config) as reader:
+        return await _Tracing(config, reader, event_id, progress).trace(read_to_ms, held_by)
+
+
+class _Tracing:
+    def __init__(self, config: Config, reader: LogReader, event_id: str, progress: Progress) -> None:
+        self._config, self._reader, self._event_id, self._progress = config, reader, event_id, progress
+        self._name = event_id.encode()
+        self._ttl_ms = round(config.closed_ttl_s * 1000)
+
+    async def trace(self, read_to_ms: int, held_by: str) -> Trace:
+        found: list[FoundDecision] = []
+        with Evidence(self._ttl_ms) as evidence:
+            async for message in self._naming("decisions", _Span()):
+                evidence.decisions(message)
+                found += [
+                    each._replace(place=self._place(message, each.place.index))
+                    for each in decisions_of(message, self._event_id)
+                ]
+            times = [each.place.time_ms for each in found]
+            near = _Span(max(0, min(times) - self._ttl_ms), max(times) + self._ttl_ms + 1) if times else _Span()
+            after = _Span(min(times)) if times else _Span()
+            for stream in sorted(evidence.streams | set(self._config.streams)):
+                async for message in self._naming(stream, near):
+                    evidence.feedback(stream, message)
+            case = next(
+                (case for case in evidence.cases() if case.event_id == self._event_id),
+                Case(self._event_id, [], [], []),
+            )
+        letters = await self._dead_letters(near)
+        traced, lost = decisions(
+            case,
+            found,
+            await self._outcomes(after, letters) if found else [],
+            await self._versions({each.decision.policy for each in found}) if found else [],
+            read_to_ms=read_to_ms,
+            closed_ttl_ms=self._ttl_ms,
+            feedback_limit=self._config.limits.max_feedback,
+        )
+        return Trace(
+            event_id=self._event_id,
+            read_to_ms=read_to_ms,
+            held_by=held_by,
+            requests=await self._requests(
+                _Span(max(0, min(times) - LONGEST_WAIT_MS), max(times) + 1) if times else near
+            ),
+            decisions=traced,
+            feedback=lost,
+            dead_letters=[_traced(self._config, letter) for letter in letters],
+        )
+
+    async def _naming(self, topic: str, span: _Span) -> AsyncIterator[Message]:
+        """Yield the messages of a topic that may name the event id."""
+        async for message in self._read(topic, span):
+            if self._may_name(message.value):
+                yield message
+
+    def _may_name(self, value: bytes | None) -> bool:
+        # An escape may hide the id.
+        return value is not None and (self._name in value or b"\\" in value)
+
+    async def _read(self, topic: str, span: _Span) -> AsyncIterator[Message]:
+        read = 0
+        async for message in self._reader.read_since(self._config.topic(topic), *span):
+            yield message
+            read += 1
+            if read % MESSAGES_A_REPORT == 0:
+                self._progress(topic, read)
+
+    async def _requests(self, span: _Span) -> list[TracedRecord]:
+        cluster_id = await self._reader.cluster_id()
+        # A request that brings no id of its own gets one that is made from its place.
+        made = MADE_EVENT_ID.fullmatch(self._event_id) is not None
+        found: list[TracedRecord] = []
+        async for message in self._read("decision-requests", span):
+            if not made and not self._may_name(message.value):
+                continue
+            for index, body in _bodies(message):
+                try:
+                    request = decode(_request, body)
+                except BadInput:
+                    continue
+                where = (message.topic, message.partition, message.offset, index)
+                event_id = request.event_id
+                if (made_event_id(cluster_id, *where) if event_id is None else event_id) == self._event_id:
+                    about = f"for policy {request.policy}, {len(request.actions)} actions"
+                    found.append(TracedRecord(self._place(message, index), about))
+        return found
+
+    async def _outcomes(self, span: _Span, letters: list[Letter]) -> list[FoundOutcomeRecord]:
+        refused = {letter.source for letter in letters if letter.source is not None}
+        found: list[FoundOutcomeRecord] = []
+        async for message in self._naming("rewards", span):
+            for index, body in _bodies(message):
+                try:
+                    outcome = decode(_outcome, body)
+                except BadInput:
+                    continue
+                if outcome.event_id == self._event_id and outcome.revision == 0:
+                    where = (message.topic, message.partition, message.offset, index)
+                    found.append(FoundOutcomeRecord(self._place(message, index), outcome, where in refused))
+        return found
+
+    async def _versions(self, policies: set[str]) -> list[PolicyVersion]:
+        found: list[PolicyVersion] = []
+        async for message in self._read("versions", _Span()):
+            for policy in policies:
+                found += published_in(message, policy)
+        return found
+
+    async def _dead_letters(self, span: _Span) -> list[Letter]:
+        found: list[Letter] = []
+        async for record in self._reader.read_since(self._config.topic("dead-letters"), span.since_ms):
+            letter = read_letter(record)
+            if letter.key == self._name or _quoted(self._event_id) in (letter.value or b""):
+                found.append(letter)
+        return found
+
+    def _place(self, message: Message, index: int) -> Place:
+        topic = self._config.stream_of(message.topic)
+        return Place(message.time_ms, topic, message.partition, message.offset, index)
+
+
+def _bodies(message: Message) -> list[tuple[int, bytes]]:
+    try:
+        return list(enumerate(items(message.value)))
+    except BadInput:
+        return []
+
+
+def _quoted(event_id: str) -> bytes:
+    return msgspec.json.encode(event_id)
+
+
+def _traced(config: Config, letter: Letter) -> TracedRecord:
+    place = Place(letter.time_ms, "dead-letters", letter.partition, letter.offset, 0)
+    source = "" if letter.source is None else f" (from {letter.source})"
+    return TracedRecord(place, f"{letter.reason}: {letter.message}{source}")

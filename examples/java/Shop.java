@@ -1,0 +1,88 @@
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import java.util.UUID;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.serialization.StringDeserializer;
+import org.apache.kafka.common.serialization.StringSerializer;
+
+/**
+ * Asks for a decision and reports a click from Java, with Kafka's own client and no library of ours:
+ *
+ * <pre>java -cp kafka-clients.jar:slf4j-api.jar Shop.java 127.0.0.1:9092</pre>
+ *
+ * The contract: docs/contract.md. The policy is called {@code front}, its stream {@code clicks}. A real shop reads
+ * replies in a thread of its own and hands each to whoever waits for its correlation id, as Spring's
+ * ReplyingKafkaTemplate does: Bowerbird understands Spring's headers too. It also uses a JSON library.
+ */
+public class Shop {
+    private static final Pattern CHOSEN = Pattern.compile("\"chosen\"\\s*:\\s*\"([^\"]*)\"");
+
+    public static void main(String[] arguments) throws Exception {
+        String brokers = arguments.length > 0 ? arguments[0] : "127.0.0.1:9092";
+        String prefix = arguments.length > 1 ? arguments[1] : "";
+        String replyTopic = prefix + "replies.shop-java";
+        Properties settings = new Properties();
+        settings.putAll(Map.of("bootstrap.servers", brokers, "client.id", "shop", "acks", "all"));
+
+        try (Admin admin = Admin.create(settings)) {
+            if (!admin.listTopics().names().get().contains(replyTopic)) {
+                admin.createTopics(List.of(new NewTopic(replyTopic, 1, (short) 1))).all().get();
+            }
+        }
+        try (KafkaProducer<String, String> producer =
+                        new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer());
+                KafkaConsumer<String, String> replies =
+                        new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer())) {
+            TopicPartition partition = new TopicPartition(replyTopic, 0);
+            replies.assign(List.of(partition));
+            replies.seekToEnd(List.of(partition));
+            replies.position(partition);
+
+            String eventId = UUID.randomUUID().toString();
+            String correlationId = UUID.randomUUID().toString();
+            String request = "{\"v\":1,\"event_id\":\"" + eventId + "\",\"policy\":\"front\","
+                    + "\"context\":{\"user\":{\"age\":34}},"
+                    + "\"actions\":[{\"id\":\"boots\"},{\"id\":\"hat\"}]}";
+            ProducerRecord<String, String> asked = new ProducerRecord<>(prefix + "decision-requests", eventId, request);
+            asked.headers().add("reply-topic", replyTopic.getBytes());
+            asked.headers().add("correlation-id", correlationId.getBytes());
+            asked.headers().add("expires-ms", "2500".getBytes());
+            producer.send(asked).get();
+
+            String reply = reply(replies, correlationId, Duration.ofSeconds(5));
+            Matcher chosen = CHOSEN.matcher(reply == null ? "" : reply);
+            if (!chosen.find()) {
+                System.out.println("{\"chosen\":\"hat\",\"default\":true}");
+                return;
+            }
+            System.out.println(reply);
+            String click = "{\"v\":1,\"id\":\"" + UUID.randomUUID() + "\",\"event_id\":\"" + eventId + "\"}";
+            producer.send(new ProducerRecord<>(prefix + "clicks", eventId, click)).get();
+        }
+    }
+
+    /** Returns the reply with this correlation id, or null when none came in time. */
+    private static String reply(KafkaConsumer<String, String> replies, String correlationId, Duration patience) {
+        long end = System.nanoTime() + patience.toNanos();
+        while (System.nanoTime() < end) {
+            for (ConsumerRecord<String, String> record : replies.poll(Duration.ofMillis(100))) {
+                Header told = record.headers().lastHeader("correlation-id");
+                if (told != null && correlationId.equals(new String(told.value()))) {
+                    return record.value();
+                }
+            }
+        }
+        return null;
+    }
+}

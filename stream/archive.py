@@ -1,0 +1,329 @@
+"""The archive role: decisions, outcomes, versions and dead letters, into Parquet files, each record once.
+
+What the names of the files hold is the truth; Kafka's acknowledged offsets only follow it. A message whose offset a
+name covers is skipped; one that lies beyond what was taken before it makes the worker read from the log what
+lies between; a file is named only where nobody archived its range meanwhile. So a worker that was killed, lost
+its partitions or shares them with its successor for a moment repeats nothing and misses nothing.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+import mode
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from policies.errors import LossDetected, StateRefused, WrongConfiguration
+from rewards.archive_rows import TOPICS
+from stream import metrics
+from stream.apps import RoleParts, retry_pause, role_app
+from stream.archive_file import GrowingFile, day_of
+from stream.archive_store import ArchiveStore
+from stream.config import Config
+from stream.log import LogReader, LogRecord, identify, started
+
+log = logging.getLogger(__name__)
+
+ROLE = "archive"
+Result = TypeVar("Result")
+LOOK_EVERY_S = 0.2
+ENDS_EVERY_S = 2.0
+REFUSED_PAUSE_S = 5.0
+CLOSE_WITHIN_S = 1.5
+WAITING_GROUPS = 2
+"""More row groups than this do not wait for their compression: the input does."""
+
+
+def build(config: Config) -> RoleParts:
+    """Return the parts of the archive role (see ``stream.apps``).
+
+    Raises
+    ------
+    WrongConfiguration
+        It has no place, or one that cannot be used.
+    """
+    if config.archive.url is None:
+        raise WrongConfiguration("archive.url: found none, expected a folder or a URL: the archive role needs it")
+    # Rows wait by the ten thousand and hold no cycles: looking for some again and again took a quarter of the time.
+    gc.set_threshold(100_000, 50, 100)
+    app = role_app(config, ROLE)
+    role = Archive(config, app, ArchiveStore(config.archive.url, config.prefix))
+
+    @app.agent(app.topic(*map(config.topic, TOPICS)), name=ROLE)
+    async def archive(stream: Any) -> None:
+        await role.consume(stream.noack().events())
+
+    return RoleParts([role], app, role.ready)
+
+
+@dataclass(slots=True)
+class _Partition:
+    """A partition that this worker archives.
+
+    Attributes
+    ----------
+    stored
+        The offset after the last one that the archive holds.
+    taken
+        The offset after the last message in ``file``.
+    seen
+        The offset after the last message that there is known to be; never below ``taken`` for long.
+    looked_at
+        ``taken``, and where the log ended, when that was asked last.
+    writing
+        What compresses a group of ``file`` meanwhile.
+    events
+        What is to be acknowledged when it is stored, by offset.
+    """
+
+    topic: str
+    number: int
+    stored: int
+    taken: int
+    seen: int
+    looked_at: tuple[int, int] = (-1, 0)
+    file: GrowingFile | None = None
+    writing: asyncio.Task[None] | None = None
+    events: dict[int, Any] = field(default_factory=dict)
+
+
+class Archive(mode.Service):
+    """Fills the files of the partitions that this worker has, and closes them."""
+
+    def __init__(self, config: Config, app: Any, store: ArchiveStore) -> None:
+        super().__init__()
+        self._config, self._app, self._store = config, app, store
+        self._partitions: dict[tuple[str, int], _Partition] = {}
+        # One thing at a time: a message, or files that are closed by the clock.
+        self._lock = asyncio.Lock()
+        self._compared = False
+        self._looked_at_ends_s = 0.0
+        self._stop_clients = contextlib.AsyncExitStack()
+
+    async def on_start(self) -> None:
+        """Connect, and refuse an archive that is another log's copy."""
+        config = self._config
+        self._reader = await self._stop_clients.enter_async_context(LogReader(config))
+        producer = await started(AIOKafkaProducer(bootstrap_servers=config.brokers, acks="all"))
+        try:
+            name = await identify(self._reader, config, producer)
+        finally:
+            await producer.stop()
+        await asyncio.to_thread(self._store.belongs_to, name)
+        self._compared = True
+        self.add_future(self._look_forever())
+
+    async def on_stop(self) -> None:
+        """Close what is open, if that can be done soon; what could not be stored is read again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN_S), self._lock:
+                try:
+                    for part in list(self._partitions.values()):
+                        await self._close(part)
+                except (OSError, KafkaError, StateRefused) as error:
+                    log.warning("what was not stored is read again after the next start: %r", error)
+        await self._stop_clients.aclose()
+
+    def ready(self) -> bool:
+        """Tell whether this worker has its partitions, and the archive is this log's."""
+        return self._compared and bool(self._app.joined)
+
+    async def consume(self, events: AsyncIterable[Any]) -> None:
+        """Take every message in. Nothing escapes: Faust would take it as acknowledged."""
+        async for event in events:
+            async with self._lock:
+                await self._until_done(partial(self._receive, event))
+
+    async def _receive(self, event: Any) -> None:
+        found = event.message
+        part = await self._partition((found.topic, found.partition))
+        if found.offset < part.stored:
+            event.ack()
+            return
+        part.events[found.offset] = event
+        part.seen = max(part.seen, found.offset + 1)
+        await self._read(part, found.offset)
+        time_ms, headers = round(found.timestamp * 1000), tuple(found.headers or ())
+        place = (found.topic, found.partition, found.offset, time_ms)
+        await self._take(part, LogRecord(*place, found.key, found.value, headers))
+
+    async def _partition(self, name: tuple[str, int]) -> _Partition:
+        """Return a partition; a new one begins where the names of its files end."""
+        if name in self._partitions:
+            return self._partitions[name]
+        stored = await asyncio.to_thread(self._store.begin, *name)
+        begins = (await self._reader.beginning([name]))[name]
+        ends = (await self._reader.ends([name]))[name]
+        if stored is not None and stored > ends:
+            raise StateRefused(
+                f"archive of {name[0]}[{name[1]}]",
+                f"offsets up to {stored - 1}",
+                f"at most {ends - 1}, where the log ends",
+                "the topic was made anew: set archive.url to an empty folder",
+            )
+        start = begins if stored is None else stored
+        part = _Partition(*name, start, start, start)
+        if start < begins:
+            self._lost(part, begins)
+        self._partitions[name] = part
+        return part
+
+    async def _read(self, part: _Partition, end: int) -> None:
+        """Take from the log itself what lies before an offset: mostly nothing (markers)."""
+        while part.taken < end:
+            try:
+                async for record in self._reader.read(part.topic, part.number, part.taken, end):
+                    if not await self._take(part, record):
+                        break
+                else:
+                    part.taken = max(part.taken, end)
+            except LossDetected:
+                await self._close(part)
+                name = (part.topic, part.number)
+                begins = (await self._reader.beginning([name]))[name]
+                if part.taken < begins:
+                    self._lost(part, begins)
+
+    def _lost(self, part: _Partition, begins: int) -> None:
+        metrics.ARCHIVE_LOST.labels(self._config.stream_of(part.topic)).inc(begins - part.taken)
+        log.error(
+            "%s[%d]: retention removed offsets %d to %d before they were archived; the archive goes on at %d",
+            *(part.topic, part.number, part.taken, begins - 1, begins),
+        )
+        part.stored = part.taken = begins
+        part.seen = max(part.seen, begins)
+
+    async def _take(self, part: _Partition, record: LogRecord) -> bool:
+        """Add a message to the file of its day, and close the file when it is full.
+
+        Returns
+        -------
+        bool
+            False where what was taken has to be read again from ``part.taken`` on.
+        """
+        if record.offset < part.taken:
+            return True
+        day = day_of(record.time_ms)
+        if part.file is not None and part.file.day != day and not await self._close(part):
+            return False
+        if part.file is None:
+            part.file = GrowingFile(self._config.stream_of(part.topic), day, part.stored)
+        part.file.add(record)
+        part.taken = record.offset + 1
+        limits = self._config.archive
+        if part.file.rows >= limits.max_rows or part.file.size_bytes >= limits.max_bytes:
+            return await self._close(part)
+        waiting, writing = part.file.full_groups, part.writing
+        # The next group fills while one is compressed, which needs no Python.
+        if waiting and (writing is None or writing.done() or waiting > WAITING_GROUPS):
+            await self._encoded(part, writing)
+            part.writing = asyncio.create_task(asyncio.to_thread(part.file.write_groups))
+        return True
+
+    async def _encoded(self, part: _Partition, work: Awaitable[Result] | None) -> Result | None:
+        """Wait for what compresses rows; a file for which that failed is thrown away, and read again."""
+        try:
+            return None if work is None else await asyncio.shield(work)
+        except Exception:
+            part.file, part.writing, part.taken = None, None, part.stored
+            raise
+
+    async def _close(self, part: _Partition) -> bool:
+        """Store the file, and acknowledge what is in it.
+
+        Returns
+        -------
+        bool
+            False where somebody else stored a part of it meanwhile; then this worker goes on behind that.
+        """
+        if part.file is None:
+            return True
+        name = part.file.called(part.topic, part.number, part.taken)
+        await self._encoded(part, part.writing)
+        part.writing = None
+        content = await self._encoded(part, asyncio.to_thread(part.file.finish))
+        assert content is not None
+        with metrics.ARCHIVE_PUT_SECONDS.time():
+            new = await asyncio.to_thread(self._store.put, name, content)
+        stream = self._config.stream_of(part.topic)
+        if new:
+            metrics.ARCHIVE_FILES.labels(stream).inc()
+            metrics.ARCHIVED.labels(stream).inc(part.file.rows)
+            part.stored = part.taken
+        else:
+            # Another who had the partition, or this worker itself, whose call failed after it had been done.
+            stored = await asyncio.to_thread(self._store.begin, part.topic, part.number)
+            metrics.REPEATS.labels(ROLE, "file").inc()
+            part.stored = part.taken = part.stored if stored is None else stored
+        part.file = None
+        for offset in [offset for offset in part.events if offset < part.stored]:
+            part.events.pop(offset).ack()
+        return bool(new)
+
+    async def _look_forever(self) -> None:
+        while not self.should_stop:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if self._app.joined:
+                async with self._lock:
+                    await self._until_done(self._look)
+
+    async def _look(self) -> None:
+        """Forget what was given away, close what is old, and read what Kafka will not hand out again."""
+        assigned = self._app.assigned
+        for name in [name for name in self._partitions if name not in assigned]:
+            del self._partitions[name]
+        for name in sorted(assigned):
+            part = await self._partition(name)
+            if part.taken < part.seen:
+                await self._read(part, part.seen)
+            if part.file is not None and time.monotonic() - part.file.opened_s >= self._config.archive.max_s:
+                await self._close(part)
+        if time.monotonic() - self._looked_at_ends_s >= ENDS_EVERY_S:
+            self._looked_at_ends_s = time.monotonic()
+            await self._look_at_ends()
+
+    async def _look_at_ends(self) -> None:
+        for name, end in (await self._reader.ends(sorted(self._partitions))).items():
+            part = self._partitions[name]
+            lag = metrics.INPUT_LAG.labels(ROLE, self._config.stream_of(part.topic), str(part.number))
+            lag.set(max(0, end - part.taken))
+            taken, ended = part.looked_at
+            if part.taken == taken:
+                # Faust hands out once what it has fetched, also for a partition that went away and came back.
+                part.seen = max(part.seen, ended)
+            part.looked_at = (part.taken, end)
+        metrics.broker_answered(ROLE)
+
+    async def _until_done(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Try again what cannot be done now; the input is held back meanwhile."""
+        attempt = 0
+        while not self.should_stop:
+            try:
+                await work()
+                if attempt:
+                    metrics.STOPPED.labels(ROLE, ROLE).set(0)
+                return
+            except StateRefused as refused:
+                metrics.STOPPED.labels(ROLE, ROLE).set(1)
+                log.error("stopped: %s", refused)
+                await asyncio.sleep(REFUSED_PAUSE_S)
+            except KafkaError as error:
+                metrics.broker_failed(ROLE)
+                log.warning("cannot go on now: %r", error)
+                await retry_pause(attempt)
+            except OSError as error:
+                metrics.ARCHIVE_ERRORS.inc()
+                log.warning("cannot write into the archive now: %r", error)
+                await retry_pause(attempt)
+            except Exception:
+                metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+                log.exception("cannot go on now")
+                await retry_pause(attempt)
+            attempt += 1

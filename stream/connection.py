@@ -1,0 +1,179 @@
+"""A caller's side of Kafka: what it sends is acknowledged, what is answered is read."""
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self, cast
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyExistsError, for_code
+from aiokafka.structs import TopicPartition
+
+from policies.errors import BadInput, BrokerAway
+from stream.config import Config
+from stream.log import LogRecord, log_record, started
+from stream.requests import CORRELATION_HEADERS, EXPIRES_HEADER, REPLY_TOPIC_HEADERS
+from stream.tasks import closed
+from stream.topics import CREATE_TIMEOUT_S, LARGE_MESSAGE_BYTES
+
+CLIENT_ID = "bowerbird-client"
+REPLIES_RETENTION_MS = 3_600_000
+CLOSE_WITHIN_S = 5.0
+FAILURES = (KafkaError, OSError, TimeoutError)
+
+
+def array(records: Sequence[bytes]) -> bytes:
+    """Return encoded records as the value of one message."""
+    return b"[" + b",".join(records) + b"]"
+
+
+class Connection:
+    """Talks to a running service through its topics, as any producer may. An asynchronous context manager.
+
+    A broker that goes away and comes back is found again.
+
+    Parameters
+    ----------
+    config
+        Names brokers and prefix.
+    reply_topic
+        The full name of the topic for replies; it is created where it is missing, with one partition.
+    request_within_s
+        A request that the broker has not taken after so long is given up. A producer keeps what it could not send for
+        as long, so a request may still get through when its caller has gone; keep it short.
+    """
+
+    def __init__(self, config: Config, reply_topic: str, *, request_within_s: float = 40.0) -> None:
+        self._config = config
+        self._reply_topic = reply_topic
+        self._requests = _producer(config, acks=1, request_timeout_ms=round(request_within_s * 1000))
+        self._feedback = _producer(config, acks="all")
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=config.brokers,
+            client_id=CLIENT_ID,
+            group_id=None,
+            enable_auto_commit=False,
+            fetch_max_wait_ms=50,
+        )
+
+    async def __aenter__(self) -> Self:
+        clients: list[Any] = [self._requests, self._feedback, self._consumer]
+        try:
+            where = await self._reply_partitions()
+            for client in clients:
+                await started(client)
+            self._consumer.assign(where)
+            await self._consumer.seek_to_end(*where)
+        except BaseException as error:
+            for client in clients:
+                await closed(client, CLOSE_WITHIN_S)
+            if isinstance(error, FAILURES):
+                raise BrokerAway(f"Kafka at {self._config.brokers} did not answer: {error}") from error
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for client in (self._consumer, self._requests, self._feedback):
+            await closed(client, CLOSE_WITHIN_S)
+
+    async def append(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
+        """Append a message; returns when every replica that is in sync has it.
+
+        Parameters
+        ----------
+        topic
+            Its name without the prefix.
+
+        Raises
+        ------
+        BrokerAway
+            It was not acknowledged; it may stand there all the same.
+        BadInput
+            It is larger than the topic takes.
+        """
+        await self._send(self._feedback, topic, value, key, [])
+
+    async def ask(
+        self, value: bytes, correlation_id: str, *, key: bytes | None = None, expires_ms: int | None = None
+    ) -> None:
+        """Send a request, or an array of them; the reply carries the correlation id.
+
+        Raises
+        ------
+        BrokerAway, BadInput
+            As of :meth:`append`.
+        """
+        headers = [
+            (REPLY_TOPIC_HEADERS[0], self._reply_topic.encode()),
+            (CORRELATION_HEADERS[0], correlation_id.encode()),
+        ]
+        if expires_ms is not None:
+            headers.append((EXPIRES_HEADER, str(expires_ms).encode()))
+        await self._send(self._requests, "decision-requests", value, key, headers)
+
+    async def replies(self, wait_ms: int) -> list[LogRecord]:
+        """Return the replies that came since the last call; wait a little where there is none.
+
+        Raises
+        ------
+        BrokerAway
+            The broker answers with an error.
+        """
+        try:
+            found = await self._consumer.getmany(timeout_ms=wait_ms)
+        except FAILURES as error:
+            raise BrokerAway(f"topic {self._reply_topic} can't be read: {error!r}") from error
+        return [log_record(record) for records in found.values() for record in records]
+
+    async def _send(
+        self,
+        producer: AIOKafkaProducer,
+        topic: str,
+        value: bytes,
+        key: bytes | None,
+        headers: list[tuple[str, bytes]],
+    ) -> None:
+        name = self._config.topic(topic)
+        try:
+            await producer.send_and_wait(name, value, key, headers=headers)
+        except MessageSizeTooLargeError as error:
+            raise BadInput("too_large", "value", f"{len(value)} bytes", f"what topic {name} takes: {error}") from error
+        except FAILURES as error:
+            raise BrokerAway(f"topic {name}: a message was not acknowledged ({error!r})") from error
+
+    async def _reply_partitions(self) -> list[TopicPartition]:
+        """Return the partitions of the topic for replies, made where it is missing."""
+        name = self._reply_topic
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._config.brokers, client_id=CLIENT_ID)
+        await started(admin)
+        try:
+            if name not in await admin.list_topics():
+                await self._create(admin)
+            (found,) = cast("list[dict[str, Any]]", await admin.describe_topics([name]))
+            return [TopicPartition(name, part["partition"]) for part in found["partitions"]]
+        finally:
+            await admin.close()
+
+    async def _create(self, admin: AIOKafkaAdminClient) -> None:
+        name = self._reply_topic
+        settings = {"max.message.bytes": str(LARGE_MESSAGE_BYTES), "retention.ms": str(REPLIES_RETENTION_MS)}
+        topic = NewTopic(name, 1, self._config.replication_factor, topic_configs=settings)
+        for _, code, *message in (await admin.create_topics([topic])).topic_errors:
+            if code and for_code(code) is not TopicAlreadyExistsError:
+                raise for_code(code)(f"topic {name} was not created: {message}")
+        async with asyncio.timeout(CREATE_TIMEOUT_S):
+            while name not in await admin.list_topics():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+
+def _producer(config: Config, **options: Any) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        bootstrap_servers=config.brokers,
+        client_id=CLIENT_ID,
+        max_request_size=LARGE_MESSAGE_BYTES,
+        max_batch_size=LARGE_MESSAGE_BYTES,
+        **options,
+    )

@@ -1,0 +1,191 @@
+"""Controls of a running policy: an operator publishes a version, by the same compare-and-set as a learner.
+
+What a control means lies in :mod:`rewards.controls`. The learner notices when its next save is refused: it loads the
+operator's version and takes again what it has taken since, which now is passed over or learned as that version says.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaProducer
+
+from policies.errors import StateRefused
+from policies.policy import digest, make
+from rewards.controls import FREEZE, Control, in_force
+from rewards.learner import Learner, MakePolicy, Position, outcomes_in
+from rewards.records import PolicyVersion
+from stream.config import Config
+from stream.log import LogReader, Partition, started
+from stream.preflight import redis_client
+from stream.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore, Saved, version_of
+from stream.topics import LARGE_MESSAGE_BYTES
+
+ATTEMPTS = 50
+"""So often an operator tries again when a learner, or another operator, was faster."""
+
+
+class Controlled(NamedTuple):
+    """What a control did.
+
+    Attributes
+    ----------
+    version
+        The version in force; None: version 0, nothing was ever published.
+    changed
+        False: what was asked for was in force already, and nothing was published.
+    """
+
+    version: PolicyVersion | None
+    changed: bool
+
+
+PassOver = Callable[[Learner], Awaitable[None]]
+"""Lets a learner that holds take everything that stands in ``rewards`` by now."""
+
+
+async def control(
+    publisher: Publisher,
+    wanted: Control,
+    now_ms: int,
+    pass_over: PassOver,
+    make_policy: MakePolicy = make,
+) -> Controlled:
+    """Put a control in force, unless it is.
+
+    ``freeze`` and ``uniform`` act from the cut of what was saved last: whatever no version holds yet will not be
+    learned. ``unfreeze`` acts from the end of ``rewards``: what arrived while nothing was learned is never learned,
+    wherever the learner is.
+
+    Raises
+    ------
+    StateRefused
+        The policy's state may not be continued, or somebody else saved at each try.
+    LossDetected
+        At an unfreeze: outcomes are missing in ``rewards``.
+    """
+    for _ in range(ATTEMPTS):
+        saved = await publisher.load()
+        former = version_of(publisher.name, saved.record) if saved is not None and saved.record is not None else None
+        if in_force(former.control if former is not None else None) == in_force(wanted):
+            return Controlled(former, changed=False)
+        identity = publisher.identity
+        position, model = in_use(saved, identity, make_policy)
+        if in_force(wanted) is None:
+            learner = Learner(
+                publisher.name, identity.kind, identity.arguments, position, model, make_policy=make_policy
+            )
+            try:
+                await pass_over(learner)
+                position = learner.next()[0]
+            finally:
+                learner.policy.close()
+        position = replace(position, number=position.number + 1, control=wanted)
+        version = await publisher.publish(saved, position, model, now_ms, made_by=former)
+        if version is not None:
+            return Controlled(version, changed=True)
+    raise StateRefused(
+        f"policy {publisher.name} in Redis",
+        f"another version at each of {ATTEMPTS} tries",
+        "the one that was read before",
+        "stop whoever else publishes it, or try again",
+    )
+
+
+def in_use(saved: Saved | None, identity: PolicyIdentity, make_policy: MakePolicy = make) -> tuple[Position, bytes]:
+    """Return the position and the bytes that are in use: of version 0, where nothing was published."""
+    if saved is not None and saved.model is not None:
+        return saved.position, saved.model
+    policy = make_policy(identity.kind, identity.arguments, None)
+    try:
+        model = policy.dump()
+    finally:
+        policy.close()
+    return (saved.position if saved is not None else Position(0, digest(model))), model
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where an operator stands: the servers of a service, and one of its policies.
+
+    Attributes
+    ----------
+    publisher
+        Of the policy; ``store`` and ``versions`` are what it works with.
+    """
+
+    config: Config
+    name: str
+    reader: LogReader
+    store: RedisPolicyStore
+    versions: KafkaVersions
+    publisher: Publisher
+
+    async def control(self, wanted: Control, now_ms: int) -> Controlled:
+        """Put a control in force; see :func:`control`."""
+        return await control(self.publisher, wanted, now_ms, self._pass_over)
+
+    @property
+    def rewards(self) -> Partition:
+        """Where the policy's outcomes stand."""
+        return self.config.topic("rewards"), self.config.rewards_partition(self.name)
+
+    async def check_outcomes(self, saved: Saved | None) -> None:
+        """Look through the outcomes that no saved position covers.
+
+        Raises
+        ------
+        LossDetected
+            One is missing.
+        """
+        identity = self.publisher.identity
+        position, model = in_use(saved, identity)
+        held = replace(position, control=FREEZE)
+        learner = Learner(self.name, identity.kind, identity.arguments, held, model)
+        try:
+            await self._pass_over(learner)
+        finally:
+            learner.policy.close()
+
+    async def _pass_over(self, learner: Learner) -> None:
+        where = self.rewards
+        learner.log_start = (await self.reader.beginning([where]))[where]
+        async for message in self.reader.read(*where, max(learner.cut, learner.log_start)):
+            own = [outcome for outcome in outcomes_in(message.value)[0] if outcome.policy == self.name]
+            learner.take(message.offset, own)
+            # Nothing was learned, so nothing need be kept to be taken again.
+            learner.move(learner.next()[0])
+
+
+@asynccontextmanager
+async def desk(config: Config, name: str) -> AsyncIterator[Desk]:
+    """Give an operator's desk for a policy of the configuration."""
+    told = config.policies[name]
+    identity = PolicyIdentity(told.kind, told.arguments, config.salt(name))
+    redis = redis_client(config)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=config.brokers,
+        client_id="bowerbird-operator",
+        acks="all",
+        max_request_size=LARGE_MESSAGE_BYTES,
+    )
+    try:
+        await started(producer)
+        store, versions = RedisPolicyStore(redis, config), KafkaVersions(config, producer)
+        try:
+            async with LogReader(config) as reader:
+                publisher = Publisher(name, identity, store, versions, config.rewards_partition(name))
+                await _check_topics(reader, config)
+                yield Desk(config, name, reader, store, versions, publisher)
+        finally:
+            await versions.stop()
+            await producer.stop()
+    finally:
+        await redis.aclose()
+
+
+async def _check_topics(reader: LogReader, config: Config) -> None:
+    for topic in (config.topic("versions"), config.topic("rewards")):
+        if not await reader.partitions(topic):
+            raise StateRefused(f"topic {topic}", "no such topic", "the topic", "run `bowerbird topics create`")

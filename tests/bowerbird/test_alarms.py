@@ -1,0 +1,123 @@
+"""Every alarm, by figures: what is wrong, since when, and what to do."""
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bowerbird.alarms import alarms, notes
+from bowerbird.commands.status import screen
+from bowerbird.status import Backlog, PolicyStatus, ReadTo, Status
+from stream.config import Config, PolicyConfig
+
+NOW_MS = 1_700_000_000_000
+CONFIG = Config(policies={"front": PolicyConfig(publish_ms=500)})
+
+
+def backlog(role: str, **told: Any) -> Backlog:
+    return Backlog(**{"role": role, "workers": 1, "messages": 3, "done_per_s": 40.0, "growth_per_s": 0.0, **told})
+
+
+def policy(**told: Any) -> PolicyStatus:
+    fine = {
+        "name": "front",
+        "version": "12-0a1b2c3d",
+        "number": 12,
+        "by": "learning",
+        "control": None,
+        "published_ms": NOW_MS - 700,
+        "examples": 900,
+        "waiting_since_ms": NOW_MS - 400,
+        "decisions": 120,
+        "by_version": {"12-0a1b2c3d": 120},
+        "outcomes": 100,
+        "joined": 12,
+        "learnable": 100,
+        "reward": 0.12,
+        "why": {"window": 100},
+        "pending": 60,
+        "max_pending": 1000,
+    }
+    return PolicyStatus(**{**fine, **told})
+
+
+def status(**told: Any) -> Status:
+    fine = {
+        "now_ms": NOW_MS,
+        "looked_at_s": 300.0,
+        "backlogs": [backlog("decide"), backlog("join"), backlog("learn")],
+        "read_to": [ReadTo(shard=0, read_to_ms=NOW_MS - 600, held_by="clicks 2")],
+        "policies": [policy()],
+        "dead_letters": {},
+    }
+    return Status(**{**fine, **told})
+
+
+def shown(found: Status) -> str:
+    console = Console(width=110, file=StringIO(), record=True)
+    console.print(screen(CONFIG, found))
+    return console.export_text()
+
+
+def test_all_is_well() -> None:
+    assert alarms(CONFIG, status()) == notes(status()) == []
+    text = shown(status())
+    for part in ("All is well.", "learning", "12.0 %", "0.1200", "12-0a1b2c3d", "clicks[2]", "none"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("told", "parts"),
+    [
+        ({"backlogs": [backlog("learn", workers=0)]}, ["No worker runs the role learn", "worker --roles learn"]),
+        (
+            {"read_to": [ReadTo(shard=0, read_to_ms=NOW_MS - 95_000, held_by="clicks 2")]},
+            ["clicks[2] is read only up to 95 s ago", "no window closes"],
+        ),
+        ({"read_to": [ReadTo(shard=0, read_to_ms=0, held_by="views 0")]}, ["Nothing of views[0] has been read"]),
+        ({"read_to": [ReadTo(shard=0, read_to_ms=0, held_by="*")]}, ["not read its inputs even once"]),
+        ({"policies": [policy(waiting_since_ms=NOW_MS - 40_000)]}, ["front does not learn", "waited for 40 s"]),
+        ({"policies": [policy(problem="policy front in Redis: found x")]}, ["front can't be learned: policy front in"]),
+        ({"policies": [policy(pending=950)]}, ["950 of 1000", "max_pending"]),
+        (
+            {"backlogs": [backlog("join", messages=9000, growth_per_s=120.0)]},
+            ["join falls behind", "9000 messages", "120 more each second"],
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_what_to_do(told: dict[str, Any], parts: list[str]) -> None:
+    (sentence,) = alarms(CONFIG, status(**told))
+    for part in parts:
+        assert part in sentence
+    assert "To do" in shown(status(**told))
+
+
+def test_what_follows_from_another_fault_is_not_told() -> None:
+    """Without a join nothing is read, and without a learner nothing is learned: that is one thing to do each."""
+    nobody = [backlog(role, workers=0) for role in ("decide", "join", "learn")]
+    old = [ReadTo(shard=0, read_to_ms=NOW_MS - 95_000, held_by="clicks 2")]
+    found = status(backlogs=nobody, read_to=old, policies=[policy(waiting_since_ms=NOW_MS - 95_000)])
+    assert len(alarms(CONFIG, found)) == 3
+
+
+@pytest.mark.parametrize(("control", "says"), [("freeze", "frozen"), ("uniform", "uniform")])
+def test_a_control_is_no_fault(control: str, says: str) -> None:
+    found = status(policies=[policy(control=control, by=control, waiting_since_ms=NOW_MS - 95_000)])
+    assert alarms(CONFIG, found) == []
+    (note,) = notes(found)
+    assert "policy unfreeze front" in note
+    assert says in shown(found)
+
+
+@pytest.mark.parametrize(
+    ("told", "gone"),
+    [
+        ({"messages": 3}, "now"),
+        ({"messages": 5000, "growth_per_s": -100.0}, "in 50 s"),
+        ({"messages": 500, "growth_per_s": 20.0}, "grows by 20 a second"),
+        ({"messages": 500, "growth_per_s": 0.0}, "stands"),
+    ],
+)
+def test_when_a_backlog_will_be_gone(told: dict[str, Any], gone: str) -> None:
+    assert gone in shown(status(backlogs=[backlog("join", **told)]))

@@ -1,0 +1,268 @@
+"""The client: ids, defaults, arrays, retries, shut-down. What it does over Kafka is tested under tests/real."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from bowerbird.client import BlockingClient, Client, EventIds
+from bowerbird.client.outgoing import BATCH_BYTES, Outgoing
+from bowerbird.fake import FakeLoop
+from policies.errors import BadInput, BrokerAway, NotDecided, WrongConfiguration
+from rewards.rules import Reward, StreamReward
+from stream.config import Config, PolicyConfig
+
+CLICKS = Reward(streams={"clicks": StreamReward(weight=1.0), "purchases": StreamReward(value=True)})
+
+
+def config(**options: Any) -> Config:
+    return Config(
+        policies={"front": PolicyConfig("uniform", window_s=60, reward=CLICKS, activate_on="views")}, **options
+    )
+
+
+async def until(holds: Callable[[], Awaitable[Any]] | Callable[[], Any]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+def test_event_ids_are_of_version_7_and_rise() -> None:
+    times = iter([5, 5, 5, 4, 6])
+    ids = EventIds(now_ms=lambda: next(times))
+    made = [ids.mint() for _ in range(5)]
+    assert made == sorted(set(made))
+    assert {UUID(each).version for each in made} == {7}
+    assert {UUID(each).variant for each in made} == {"specified in RFC 4122"}
+    assert [UUID(each).int >> 80 for each in made] == [5, 5, 5, 5, 6]
+
+
+def test_a_counter_that_is_full_borrows_the_next_millisecond() -> None:
+    ids = EventIds(now_ms=lambda: 7)
+    made = [ids.mint() for _ in range(10_000)]
+    assert made == sorted(set(made))
+    assert UUID(made[-1]).int >> 80 > 7
+
+
+async def test_a_decision_and_its_feedback() -> None:
+    loop = FakeLoop(config())
+    async with loop.client() as client:
+        answer = await client.decide("front", ["boots", {"id": "hat"}], {"user": {"age": 34}}, user_id="u1")
+        assert answer.decided
+        assert answer.chosen == answer.ranking[0]
+        assert answer.propensity == 0.5
+        assert answer.policy_version == loop.version("front")
+        await client.activate(answer.event_id)
+        told = await client.reward(answer.event_id, "purchases", value=2.5, id="order-1")
+        assert told == "order-1"
+    decision = loop.records("decisions")[0]
+    assert (decision["event_id"], decision["user_id"]) == (answer.event_id, "u1")
+    assert loop.records("views")[0]["activate"] is True
+    assert loop.records("purchases") == [
+        {"v": 1, "id": "order-1", "event_id": answer.event_id, "value": 2.5, "activate": None}
+    ]
+
+
+async def test_the_request_says_how_long_it_may_wait() -> None:
+    loop = FakeLoop(config())
+    async with loop.client() as client:
+        await client.decide("front", ["boots"], timeout_s=0.8)
+        await client.decide("front", ["boots"], timeout_s=1000)
+    assert [dict(message.headers)["expires-ms"] for message in loop.messages("decision-requests")] == [b"400", b"60000"]
+
+
+async def test_no_answer_in_time_gives_the_default_and_its_feedback_teaches_nothing() -> None:
+    loop = FakeLoop(config())
+    loop.answering = False
+    async with loop.client(timeout_s=0.02) as client:
+        answer = await client.decide("front", ["boots", "hat"], default="hat", event_id="visit-1")
+        assert (answer.chosen, answer.reason, answer.decided) == ("hat", "timeout", False)
+        assert answer.propensity is None
+        assert await client.reward(answer.event_id, "clicks") is None
+        with pytest.raises(NotDecided, match=r"no reply within 0\.02 s") as missed:
+            await client.decide("front", ["boots", "hat"], event_id="visit-2")
+        assert (missed.value.code, missed.value.event_id) == ("timeout", "visit-2")
+    assert loop.records("clicks") == []
+
+
+async def test_an_error_reply_gives_the_default_or_an_error_with_its_code() -> None:
+    loop = FakeLoop(config())
+    async with loop.client() as client:
+        assert (await client.decide("nobody", ["boots"], default="boots")).reason == "unknown_policy"
+        with pytest.raises(NotDecided, match="duplicate_action") as missed:
+            await client.decide("front", ["boots", "boots"])
+        assert missed.value.code == "duplicate_action"
+
+
+async def test_a_late_reply_is_dropped() -> None:
+    loop = FakeLoop(config())
+    connection = loop.connection()
+    late: list[Any] = []
+    replies = connection.replies
+
+    async def held(wait_ms: int) -> list[Any]:
+        late.extend(await replies(wait_ms))
+        if len(late) < 2:
+            return []
+        handed, late[:] = list(late), []
+        return handed
+
+    connection.replies = held  # type: ignore[method-assign]
+    async with Client(connection=connection, timeout_s=0.05) as client:
+        assert not (await client.decide("front", ["boots"], default="boots")).decided
+        answer = await client.decide("front", ["hat"], event_id="second", timeout_s=5)
+        assert (answer.event_id, answer.chosen, answer.decided) == ("second", "hat", True)
+
+
+async def test_each_of_many_at_once_gets_its_own_answer() -> None:
+    async with FakeLoop(config()).client(timeout_s=10) as client:
+        answers = await asyncio.gather(*(client.decide("front", [f"a{number}"]) for number in range(100)))
+    assert [answer.chosen for answer in answers] == [f"a{number}" for number in range(100)]
+
+
+async def test_what_cannot_be_told_is_refused_at_once() -> None:
+    async with FakeLoop(config()).client() as client:
+        with pytest.raises(BadInput, match="event_id"):
+            await client.decide("front", ["boots"], event_id="a\nb")
+        with pytest.raises(ValueError, match="JSON compliant"):
+            await client.decide("front", ["boots"], {"age": float("nan")})
+        with pytest.raises(BadInput, match="event_id"):
+            await client.reward("", "clicks")
+        with pytest.raises(BadInput, match="value"):
+            await client.reward("visit", "clicks", value=1e7)
+
+
+async def test_feedback_goes_in_arrays_and_all_of_it_before_the_end() -> None:
+    loop = FakeLoop(config())
+    async with loop.client(batch_ms=20) as client:
+        for number in range(1000):
+            await client.reward(f"visit-{number}", "clicks")
+    assert [record["event_id"] for record in loop.records("clicks")] == [f"visit-{number}" for number in range(1000)]
+    assert len(loop.messages("clicks")) < 20
+
+
+async def test_a_stream_that_is_not_there_is_told_at_the_end() -> None:
+    with pytest.raises(WrongConfiguration, match="clics"):
+        async with FakeLoop(config()).client() as client:
+            await client.reward("visit", "clics")
+
+
+class Flaky:
+    """Appends, or fails as often as told."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures, self.appended = failures, []  # type: ignore[var-annotated]
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def append(self, topic: str, value: bytes) -> None:
+        await self.open.wait()
+        if self.failures:
+            self.failures -= 1
+            raise BrokerAway("away")
+        self.appended.append((topic, json.loads(value)))
+
+
+async def test_what_was_not_acknowledged_is_sent_again() -> None:
+    flaky = Flaky(failures=3)
+    outgoing = Outgoing(flaky.append, 0.0, 100)
+    await outgoing.add("clicks", b"1")
+    await outgoing.flush()
+    assert flaky.appended == [("clicks", [1])]
+    await outgoing.close()
+
+
+async def test_a_stream_that_fails_holds_no_other_up() -> None:
+    flaky = Flaky()
+
+    async def append(topic: str, value: bytes) -> None:
+        if topic == "typos":
+            raise BrokerAway("no such topic")
+        await flaky.append(topic, value)
+
+    outgoing = Outgoing(append, 0.0, 100)
+    await outgoing.add("typos", b"1")
+    await outgoing.add("clicks", b"2")
+    await until(lambda: flaky.appended == [("clicks", [2])])
+    assert outgoing.waiting == 1
+    await outgoing.close()
+
+
+async def test_with_too_much_waiting_telling_waits() -> None:
+    flaky = Flaky()
+    flaky.open.clear()
+    outgoing = Outgoing(flaky.append, 0.0, 2)
+    await outgoing.add("clicks", b"1")
+    await outgoing.add("clicks", b"2")
+    third = asyncio.create_task(outgoing.add("clicks", b"3"))
+    done, _ = await asyncio.wait([third], timeout=0.05)
+    assert not done
+    flaky.open.set()
+    await asyncio.wait_for(third, 10)
+    await outgoing.flush()
+    assert [record for _, value in flaky.appended for record in value] == [1, 2, 3]
+    await outgoing.close()
+
+
+async def test_an_array_is_no_larger_than_a_message() -> None:
+    flaky = Flaky()
+    outgoing = Outgoing(flaky.append, 0.01, 1000)
+    record = json.dumps("x" * 15_000).encode()
+    for _ in range(100):
+        await outgoing.add("clicks", record)
+    await outgoing.flush()
+    sizes = [len(json.dumps(value)) for _, value in flaky.appended]
+    assert sum(len(value) for _, value in flaky.appended) == 100
+    assert max(sizes) <= BATCH_BYTES + 1000
+    await outgoing.close()
+
+
+async def test_feedback_that_could_not_be_sent_is_told() -> None:
+    connection = FakeLoop(config()).connection()
+
+    async def append(topic: str, value: bytes, *, key: bytes | None = None) -> None:
+        raise BrokerAway("away")
+
+    connection.append = append  # type: ignore[method-assign]
+    with pytest.raises(BrokerAway, match="1 feedback not acknowledged"):
+        async with Client(connection=connection, flush_within_s=0.05) as client:
+            await client.reward("visit", "clicks")
+
+
+async def test_an_error_of_the_caller_is_not_hidden_by_ours() -> None:
+    connection = FakeLoop(config()).connection()
+
+    async def append(topic: str, value: bytes, *, key: bytes | None = None) -> None:
+        raise BrokerAway("away")
+
+    connection.append = append  # type: ignore[method-assign]
+    with pytest.raises(KeyError, match="own"):  # noqa: PT012
+        async with Client(connection=connection, flush_within_s=0.05) as client:
+            await client.reward("visit", "clicks")
+            raise KeyError("own")
+
+
+def test_the_blocking_client_does_the_same() -> None:
+    loop = FakeLoop(config())
+    with loop.blocking_client() as client:
+        answer = client.decide("front", ["boots", "hat"], event_id="visit-1")
+        client.activate(answer.event_id)
+        client.reward(answer.event_id, "purchases", value=3.0)
+        client.flush()
+        assert len(loop.records("purchases")) == 1
+        client.reward(answer.event_id, "clicks")
+    client.close()
+    assert len(loop.records("clicks")) == 1
+    loop.advance(61)
+    assert [outcome["reward"] for outcome in loop.records("rewards")] == [4.0]
+
+
+def test_a_blocking_client_that_cannot_connect_leaves_no_thread() -> None:
+    before = threading.active_count()
+    with pytest.raises(BrokerAway, match=r"127\.0\.0\.1:1"):
+        BlockingClient("127.0.0.1:1")
+    assert threading.active_count() == before

@@ -1,0 +1,38 @@
+"""What a person hands to a command as records, and what is told when it is none."""
+
+import pytest
+
+from bowerbird.record_input import records_of
+from policies.errors import WrongConfiguration
+
+
+@pytest.mark.parametrize(
+    ("document", "bodies", "alone"),
+    [
+        (b'{"a": 1}', [b'{"a": 1}'], True),
+        (b'\n{\n "a": 1\n}\n', [b'{\n "a": 1\n}'], True),
+        (b'{"a": 1}\n\n {"a": 2}\r\n', [b'{"a": 1}', b'{"a": 2}'], False),
+        (b'[{"a": 1}, {"a": 1.00}]', [b'{"a": 1}', b'{"a": 1.00}'], False),
+    ],
+)
+def test_the_bytes_stay_as_they_are(document: bytes, bodies: list[bytes], alone: bool) -> None:
+    assert records_of(document, "f") == (bodies, alone)
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        (b"", "f: found nothing"),
+        (b"[]", "f: found nothing"),
+        (b"[1, 2", "f: value: found"),
+        (b'[{"a": 1}, 2]', "f, item 2: found Expected `object`"),
+        (b'{"a": 1}\n{"a"\n', "f, line 2: found"),
+        (b'{"a": "\xff"}', "f, line 1: found bytes that are not UTF-8"),
+        (b"[" * 100_000, "f: value: found"),
+        (b'{"a":' * 100_000, "f, line 1: found"),
+    ],
+)
+def test_what_is_no_record_is_told_with_its_place(document: bytes, told: str) -> None:
+    with pytest.raises(WrongConfiguration, match="expected a JSON object") as wrong:
+        records_of(document, "f")
+    assert str(wrong.value).startswith(told)

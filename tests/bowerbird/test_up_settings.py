@@ -1,0 +1,81 @@
+"""Which settings `up` runs with, and what it writes into its folder."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bowerbird.settings import load
+from bowerbird.up_settings import BUILT_IN, MARK, built_in, chosen, example, on_servers, without_addresses
+from policies.errors import WrongConfiguration
+from rewards.records import DecisionRequest, feedback
+from stream.config import Config
+
+
+def test_the_built_in_settings_close_on_a_click_within_seconds(tmp_path: Path) -> None:
+    file = tmp_path / "bowerbird.toml"
+    file.write_text(built_in(file))
+    config = load(file, {})
+    assert config.archive.url == str(tmp_path / "archive")
+    assert list(config.policies) == ["front"]
+    assert config.streams == ("clicks", "purchases", "views")
+    assert config.policies["front"].reward.close_on == ("clicks", "purchases")
+    assert config.longest_window_s <= 30
+
+
+def test_whose_settings_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = tmp_path / "loop" / "bowerbird.toml"
+    kept.parent.mkdir()
+    given, named, here = (tmp_path / name for name in ("given.toml", "named.toml", "bowerbird.toml"))
+    assert chosen(None, None, {}) == (BUILT_IN, None)
+    assert chosen(None, kept, {}) == (built_in(kept), None)
+    here.write_text("# here\n")
+    assert chosen(None, kept, {}).document == "# here\n"
+    named.write_text("# named\n")
+    environment = {"BOWERBIRD_CONFIG": str(named)}
+    assert chosen(None, kept, environment).document == "# named\n"
+    kept.write_text(f"{MARK}\n# kept\n")
+    assert chosen(None, kept, environment).document == f"{MARK}\n# kept\n"
+    given.write_text("# given\n")
+    assert chosen(given, kept, environment).document == "# given\n"
+    kept.write_text("# somebody's own\n")
+    with pytest.raises(WrongConfiguration, match="has not written"):
+        chosen(given, kept, environment)
+
+
+def test_only_the_addresses_are_replaced_and_again() -> None:
+    own = 'prefix = "a-"\nredis_url = "redis://far/0"   # ours\nbrokers = "far:9092"\n[policies.front]\n# brokers = 1\n'
+    once = on_servers(own, "near:1", "redis://near/0")
+    assert tomllib.loads(once) == {
+        **tomllib.loads(own),
+        "brokers": "near:1",
+        "redis_url": "redis://near/0",
+    }
+    assert once.startswith(MARK)
+    assert once.endswith("[policies.front]\n# brokers = 1\n")
+    assert on_servers(once, "near:1", "redis://near/0") == once
+
+
+def test_nothing_in_the_environment_names_other_servers() -> None:
+    told = {"BOWERBIRD_BROKERS": "a", "BOWERBIRD_REDIS_URL": "b", "BOWERBIRD_CONFIG": "c", "BOWERBIRD_SHARDS": "2"}
+    assert without_addresses(told) == {"BOWERBIRD_SHARDS": "2"}
+
+
+@pytest.mark.parametrize("reward", ["streams.buys = {value = true}", "streams.buys = {weight = 1.0}"])
+def test_the_example_fits_the_settings(reward: str, tmp_path: Path) -> None:
+    file = tmp_path / "bowerbird.toml"
+    file.write_text(f"[policies.plain]\n[policies.own.reward]\n{reward}\n")
+    shown = example(load(file, {}), "visit")
+    assert shown is not None
+    asked = msgspec.json.decode(shown.request, type=DecisionRequest)
+    event = feedback(shown.feedback.encode())
+    assert (shown.stream, asked.policy, asked.event_id) == ("buys", "own", event.event_id)
+    assert (event.value is not None) == ("value" in reward)
+    assert json.loads(shown.next_request)["event_id"] != asked.event_id
+
+
+def test_without_a_stream_there_is_no_example() -> None:
+    assert example(Config(), "visit") is None

@@ -1,0 +1,274 @@
+"""The archive role on a real broker: every record of the log in the files, each once, whatever is killed."""
+
+import asyncio
+import random
+import re
+import signal
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
+
+import bowerbird
+from replay.archive import Archive
+from rewards.archive_names import ArchiveFile
+from rewards.archive_rows import SCHEMAS, TOPICS
+from rewards.records import items
+from stream.config import ROLES, ArchiveConfig, Config, PolicyConfig
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from tests.real.loop import Loop, decision, loop_of, until
+
+pytestmark = pytest.mark.real
+
+Record = tuple[str, int, int, int, int, bytes | None]
+"""Topic, partition, offset, index, log time, bytes."""
+
+
+@pytest.fixture
+def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str, tmp_path: Path) -> Config:
+    return Config(
+        brokers=kafka.address,
+        redis_url=redis_server.url,
+        prefix=prefix,
+        session_timeout_s=2.0,
+        archive=ArchiveConfig(url=str(tmp_path / "archive"), max_s=0.3, max_rows=60),
+        policies={"front": PolicyConfig()},
+    )
+
+
+@pytest.fixture
+async def loop(config: Config) -> AsyncIterator[Loop]:
+    async with loop_of(config) as made:
+        yield made
+
+
+def outcome(seq: int) -> dict[str, Any]:
+    click = {"stream": "clicks", "time_ms": seq + 1, "partition": 0, "offset": seq, "index": 0}
+    return {
+        "v": 1,
+        "event_id": f"visit-{seq}",
+        "policy": "front",
+        "policy_version": "0-00000000",
+        "shard": 0,
+        "seq": seq,
+        "reward": 1.0,
+        "learn": True,
+        "why": "window",
+        "closed_ms": seq + 1000,
+        "decision_place": {"time_ms": seq, "topic": "decisions", "partition": 0, "offset": seq, "index": 0},
+        "feedback": [click | {"event": {"event_id": f"visit-{seq}", "value": 2.5}}] if seq % 2 else [],
+        "decision": decision(f"visit-{seq}"),
+    }
+
+
+async def load(loop: Loop, start: int, stop: int) -> None:
+    """Append records of every kind, alone and in arrays, good and bad."""
+    for number in range(start, stop):
+        some = [decision(f"visit-{number}-{index}") for index in range(number % 4)]
+        await loop.send("decisions", some if number % 3 else decision(f"visit-{number}"), partition=number % 3)
+        await loop.send("rewards", outcome(number), partition=0)
+        if number % 10 == 0:
+            for bad in (b"no json", b"[1, 2]", b"[", b"\xff", b"{}", b"[]", None):
+                await loop.producer.send_and_wait(loop.config.topic("decisions"), bad, key=b"k", partition=1)
+            headers = [("topic", b"clicks"), ("partition", b"7"), ("reason", b"late"), ("index", b"x" * 99)]
+            letter = (loop.config.topic("dead-letters"), b"\x00[")
+            await loop.producer.send_and_wait(*letter, headers=headers)
+
+
+async def in_the_log(loop: Loop, starts: dict[tuple[str, int], int] | None = None) -> list[Record]:
+    records: list[Record] = []
+    for name in TOPICS:
+        topic = loop.config.topic(name)
+        for partition in await loop.reader.partitions(topic):
+            begins = (await loop.reader.beginning([(topic, partition)]))[topic, partition]
+            async for message in loop.reader.read(topic, partition, begins):
+                try:
+                    bodies = [message.value] if name == "dead-letters" else items(message.value)
+                except Exception:
+                    bodies = [message.value]
+                place = (topic, partition, message.offset)
+                records += [(*place, index, message.time_ms, body) for index, body in enumerate(bodies)]
+    return sorted(records, key=lambda record: record[:4])
+
+
+def in_the_files(config: Config) -> list[Record]:
+    """Read every file, without any code that could hide a record that stands there twice."""
+    assert config.archive.url is not None
+    records: list[Record] = []
+    for path in Path(config.archive.url).rglob("*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        columns = [table.column(name).to_pylist() for name in ("topic", "partition", "offset", "index")]
+        times = [int(time.timestamp() * 1000 + 0.5) for time in table.column("log_time").to_pylist()]
+        records += zip(*columns, times, table.column("raw").to_pylist(), strict=True)
+    return sorted(records, key=lambda record: record[:4])
+
+
+async def everything(loop: Loop) -> None:
+    """Wait until the files hold what the log holds; they never hold anything else, or anything twice."""
+
+    async def there() -> bool:
+        found = in_the_files(loop.config)
+        logged = await in_the_log(loop)
+        assert len(set(found)) == len(found)
+        assert set(found) <= set(logged)
+        return found == logged
+
+    await until(there)
+
+
+@pytest.mark.kill
+async def test_kill_9_under_load_neither_repeats_nor_misses_a_row(loop: Loop) -> None:
+    chance = random.Random(5)
+    sending = asyncio.create_task(load(loop, 0, 900))
+    role = loop.role("archive")
+    kills = 0
+    while not sending.done() or kills < 4:
+        before = len(in_the_files(loop.config))
+
+        async def more(before: int = before) -> bool:
+            return len(in_the_files(loop.config)) > before or sending.done()
+
+        await until(more)
+        await asyncio.sleep(chance.random() * 0.3)  # a kill at any moment, also between writing and naming
+        role.kill()
+        kills += 1
+        role = loop.role("archive")
+    await sending
+    await everything(loop)
+    assert role.stop() == 0
+
+
+async def test_every_record_is_archived_once_by_two_workers_of_which_one_sleeps(loop: Loop) -> None:
+    """A worker that slept past its session wakes with a file for what its successor has archived meanwhile."""
+    first, second = loop.role("archive"), loop.role("archive")
+    await load(loop, 0, 30)
+    await everything(loop)
+    for sleeper in (first, second):
+        await load(loop, 30, 40)
+        sleeper.signal(signal.SIGSTOP)
+        await load(loop, 40, 60)
+        await everything(loop)  # the other one has it all after two seconds
+        sleeper.signal(signal.SIGCONT)
+        await load(loop, 60, 70)
+        await everything(loop)
+    assert (first.stop(), second.stop()) == (0, 0)
+
+
+async def test_files_are_per_topic_and_day_and_without_gaps(loop: Loop) -> None:
+    role = loop.role("archive")
+    await load(loop, 0, 150)
+    # Markers of transactions take offsets, and are no messages.
+    names = {name: loop.config.topic(name) for name in ("decisions", "rewards")}
+    async with AIOKafkaProducer(bootstrap_servers=loop.config.brokers, transactional_id=loop.config.prefix) as other:
+        for number in range(3):
+            async with other.transaction():
+                await other.send(names["decisions"], b"{}", partition=number)
+                await other.send(names["rewards"], b"{}", partition=0)
+            await everything(loop)
+    assert role.stop() == 0
+    # What is younger than a file is stored at the end.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    archive = replace(loop.config.archive, max_s=3600.0, max_rows=10_000)
+    loop.config = replace(loop.config, archive=archive, metrics_port=port - ROLES.index("archive"))
+    await load(loop, 150, 160)
+    role = loop.role("archive")
+    before = len(in_the_files(loop.config))
+    await until(lambda: all_taken(loop, port))
+    assert len(in_the_files(loop.config)) == before
+    assert role.stop() == 0
+    assert in_the_files(loop.config) == await in_the_log(loop)
+    root = Path(loop.config.archive.url or "")
+    following: dict[tuple[str, int], int] = {}
+    files = [ArchiveFile.parse(str(path.relative_to(root))) for path in root.rglob("*.parquet")]
+    for file in sorted(file for file in files if file is not None):
+        assert file.first == following.get((file.topic, file.partition), 0)
+        following[file.topic, file.partition] = file.last + 1
+        table = pq.read_table(root / file.path, partitioning=None)
+        assert table.num_rows <= 60 + 2
+        assert {f"{time:%Y-%m-%d}" for time in table.column("log_time").to_pylist()} <= {file.day}
+        assert table.schema.equals(SCHEMAS[loop.config.stream_of(file.topic)])
+        assert table.schema.metadata[b"bowerbird_archive"] == b"1"
+    for topic in TOPICS[:2]:
+        rows = bowerbird.read(str(root), topic, prefix=loop.config.prefix)
+        assert rows.filter(pc.is_null(rows.column("problem"))).num_rows > 100
+
+
+async def all_taken(loop: Loop, port: int) -> bool:
+    """Ask the role's metrics whether it has read every partition to its end."""
+    try:
+        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            text = await answer.text()
+    except aiohttp.ClientError:
+        return False
+    lags = re.findall(r'^bowerbird_input_lag\{.*role="archive".*\} (\S+)$', text, re.MULTILINE)
+    return len(lags) == 8 and not any(map(float, lags))
+
+
+async def forget(loop: Loop, topic: str, partition: int, before: int) -> None:
+    """Remove records as retention does."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=loop.config.brokers)
+    await admin.start()
+    try:
+        where = TopicPartition(loop.config.topic(topic), partition)
+        await admin.delete_records({where: RecordsToDelete(before_offset=before)})
+    finally:
+        await admin.close()
+
+
+async def test_what_was_lost_before_it_was_archived_shows_as_a_gap(loop: Loop) -> None:
+    role = loop.role("archive")
+    await load(loop, 0, 20)
+    await everything(loop)
+    role.stop()
+    await load(loop, 20, 40)
+    await forget(loop, "rewards", 0, 30)
+    role.start()
+    await load(loop, 40, 50)
+    logged = await in_the_log(loop)
+    rewards = [record for record in logged if record[0] == loop.config.topic("rewards")]
+    assert len(rewards) == 20
+
+    async def there() -> bool:
+        return set(logged) <= set(in_the_files(loop.config))
+
+    await until(there)
+    archive = Archive.at(loop.config.archive.url or "", loop.config.prefix)
+    assert archive.held("rewards", 0) == (30, 50)
+    assert len({record[2] for record in in_the_files(loop.config) if record[0] == loop.config.topic("rewards")}) == 40
+
+
+async def test_files_that_were_taken_away_are_written_again_from_the_log(loop: Loop) -> None:
+    role = loop.role("archive")
+    await load(loop, 0, 30)
+    await everything(loop)
+    role.stop()
+    for path in Path(loop.config.archive.url or "").rglob("*.parquet"):
+        path.unlink()
+    role.start()
+    await everything(loop)
+
+
+async def test_the_archive_of_another_log_and_no_place_are_refused(loop: Loop, tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / f"_{loop.config.prefix}log.json").write_text('{"v":1,"log_id":"other/log"}')
+    role = loop.role("archive")
+
+    def refused() -> bool:
+        assert role.process is not None
+        return role.process.wait(30) == 2
+
+    assert await asyncio.to_thread(refused)
+    loop.config = replace(loop.config, archive=ArchiveConfig())
+    role = loop.role("archive")
+    assert await asyncio.to_thread(refused)

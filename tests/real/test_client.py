@@ -1,0 +1,166 @@
+"""The client on a real service: it asks and tells, a broker that restarts loses nothing, the fake says the same."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bowerbird.client import Client
+from bowerbird.fake import FakeLoop
+from rewards.rules import Reward, StreamReward
+from stream.config import Config, PolicyConfig
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from tests.real.loop import Loop, loop_of, until
+
+ROOT = Path(__file__).parent.parent.parent
+REWARD = Reward(
+    close_on=("purchases",),
+    streams={"clicks": StreamReward(weight=1.0, aggregate="max"), "purchases": StreamReward(value=True)},
+)
+
+
+def config(kafka: EmbeddedKafka, redis: EmbeddedRedis, prefix: str, **options: Any) -> Config:
+    policy = PolicyConfig("uniform", window_s=3.0, reward=REWARD, **options)
+    return Config(
+        brokers=kafka.address,
+        redis_url=redis.url,
+        prefix=prefix,
+        policies={"front": policy},
+        session_timeout_s=2.0,
+        request_ttl_ms=20_000,
+    )
+
+
+async def ready(client: Client) -> None:
+    """Return when the service decides."""
+
+    async def decides() -> bool:
+        return (await client.decide("front", ["boots"], default="boots", timeout_s=2.0, activate=False)).decided
+
+    await until(decides, 60)
+
+
+async def visits(client: Client) -> list[str]:
+    """Make eight decisions, and tell of what people did after them."""
+    event_ids = [f"visit-{number}" for number in range(8)]
+    for event_id in event_ids:
+        answer = await client.decide("front", ["boots", "hat"], event_id=event_id, timeout_s=20.0)
+        assert answer.decided
+    for _ in range(2):
+        await client.reward("visit-1", "clicks", id="one")
+        await client.reward("visit-2", "clicks")
+    await client.reward("visit-3", "purchases", value=4.5)
+    await client.reward("visit-4", "clicks", value=9.0)
+    await client.flush()
+    return event_ids
+
+
+def told(outcomes: list[dict[str, Any]], event_ids: list[str]) -> dict[str, Any]:
+    """Return what an outcome says that does not hang on times and places."""
+    return {
+        each["event_id"]: (
+            each["reward"],
+            each["why"],
+            each["learn"],
+            len(each["feedback"]),
+            each["decision"]["chosen"],
+        )
+        for each in outcomes
+        if each["event_id"] in event_ids
+    }
+
+
+@pytest.mark.parametrize("activate_on", [None, "clicks"])
+async def test_the_fake_says_what_the_service_says(
+    kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str, activate_on: str | None
+) -> None:
+    service = config(kafka, redis_server, prefix, activate_on=activate_on)
+    async with loop_of(service) as loop:
+        for role in ("decide", "join"):
+            loop.role(role)
+        async with Client(kafka.address, prefix=prefix, reply_topic="replies.test") as client:
+            await ready(client)
+            event_ids = await visits(client)
+
+        async def all_closed() -> Any:
+            outcomes = told(await loop.records("rewards"), event_ids)
+            return outcomes if len(outcomes) == len(event_ids) else None
+
+        real = await until(all_closed)
+    fake = FakeLoop(service)
+    async with fake.client() as client:
+        await visits(client)
+    fake.advance(4)
+    assert told(fake.records("rewards"), event_ids) == real
+    assert real["visit-3"][:3] == ((4.5, "early", True) if activate_on is None else (4.5, "not_activated", False))
+
+
+@pytest.mark.kill
+async def test_a_broker_that_restarts_loses_no_feedback_and_the_client_goes_on(
+    own_kafka: Callable[..., EmbeddedKafka], redis_server: EmbeddedRedis, prefix: str
+) -> None:
+    kafka = own_kafka()
+    async with loop_of(config(kafka, redis_server, prefix)) as loop:
+        loop.role("decide")
+        async with Client(kafka.address, prefix=prefix, reply_topic="replies.test", flush_within_s=60) as client:
+            await ready(client)
+            sent = [await client.reward(f"before-{number}", "clicks") for number in range(50)]
+            await asyncio.to_thread(kafka.kill)
+            sent += [await client.reward(f"during-{number}", "clicks") for number in range(50)]
+            answer = await client.decide("front", ["boots", "hat"], default="hat", event_id="lost", timeout_s=0.3)
+            assert (answer.chosen, answer.decided) == ("hat", False)
+            await asyncio.to_thread(kafka.restart)
+            await ready(client)
+            sent += [await client.reward(f"after-{number}", "clicks") for number in range(50)]
+        assert {record["id"] for record in await loop.records("clicks")} == set(sent)
+        # Nobody waits for it any more: it must not be decided when the broker is back.
+        assert "lost" not in {record["event_id"] for record in await loop.records("decision-requests")}
+
+
+SCRIPT = """
+import sys
+from bowerbird.client import BlockingClient
+client = BlockingClient(sys.argv[1], prefix=sys.argv[2], reply_topic="replies.test", batch_ms=500)
+for number in range(20):
+    client.reward(f"visit-{number}", "clicks")
+"""
+
+
+async def test_a_program_that_just_ends_sends_what_it_told(
+    kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
+) -> None:
+    async with loop_of(config(kafka, redis_server, prefix)) as loop:
+        command = [sys.executable, "-c", SCRIPT, kafka.address, prefix]
+        done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(await loop.records("clicks")) == 20
+
+
+async def test_the_shop_on_a_service(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> None:
+    async with loop_of(config(kafka, redis_server, prefix, activate_on="views")) as loop:
+        loop.role("decide")
+        async with Client(kafka.address, prefix=prefix, reply_topic="replies.test") as client:
+            await ready(client)
+        command = [sys.executable, "examples/shop.py", "--brokers", kafka.address, "--prefix", prefix, "--visits", "20"]
+        done = await asyncio.to_thread(
+            subprocess.run, command, cwd=ROOT, env=_path(), capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == 4
+        await _activated(loop)
+
+
+async def _activated(loop: Loop) -> None:
+    decided = {record["event_id"] for record in await loop.records("decisions")}
+    seen = {record["event_id"] for record in await loop.records("views")}
+    assert seen
+    assert seen <= decided
+
+
+def _path() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -1,0 +1,160 @@
+"""What `bowerbird status` tells of a loop on real servers, and what it says is wrong."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from redis.asyncio import Redis
+
+from bowerbird.alarms import alarms, notes
+from bowerbird.status import Observer, Status
+from rewards.controls import FREEZE
+from rewards.rules import Reward, StreamReward
+from stream.config import Config, PolicyConfig
+from stream.controls import desk
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.recent import Recent
+from tests.real.loop import Loop, loop_of, until
+from tests.real.test_commands import bowerbird, told
+from tests.real.test_learn import append, saved_up_to
+
+REWARD = Reward(close_on=("clicks",), streams={"clicks": StreamReward(weight=1.0)})
+FRONT = PolicyConfig(kind="vw", arguments="--cb_explore_adf --epsilon 0.1", window_s=0.5, publish_ms=100, reward=REWARD)
+
+
+@pytest.fixture
+def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> Config:
+    return Config(
+        brokers=kafka.address,
+        redis_url=redis_server.url,
+        prefix=prefix,
+        session_timeout_s=2.0,
+        request_ttl_ms=60_000,
+        policies={"front": FRONT, "idle": replace(FRONT, kind="uniform", arguments="")},
+    )
+
+
+@pytest.fixture
+async def loop(config: Config) -> AsyncIterator[Loop]:
+    async with loop_of(config) as made:
+        yield made
+
+
+def policy(status: Status, name: str = "front") -> Any:
+    return next(each for each in status.policies if each.name == name)
+
+
+def backlog(status: Status, role: str) -> Any:
+    return next(each for each in status.backlogs if each.role == role)
+
+
+async def test_a_loop_that_learns_and_what_is_wrong_when_its_parts_die(loop: Loop, config: Config) -> None:
+    roles = {name: loop.role(name) for name in ("decide", "join", "learn")}
+    for number in range(20):
+        request = {"event_id": f"v{number}", "policy": "front", "actions": [{"id": "a"}, {"id": "b"}]}
+        await loop.send("decision-requests", request, partition=number % 3)
+        if number % 4 == 0:
+            await loop.send("clicks", {"event_id": f"v{number}", "id": "1"}, partition=0)
+    await loop.send("clicks", {"event_id": 7}, partition=0)
+    async with Observer(config) as observer:
+
+        async def well() -> Status | None:
+            status = await observer.look()
+            done = policy(status).examples == 20 and all(one.workers == 1 for one in status.backlogs)
+            return status if done and not alarms(config, status) else None
+
+        status: Status = await until(well)
+        front, idle = policy(status), policy(status, "idle")
+        assert (front.decisions, front.outcomes, front.joined, front.learnable) == (20, 20, 5, 20)
+        assert front.reward == pytest.approx(0.25)
+        assert front.why == {"window": 15, "early": 5}
+        assert sum(front.by_version.values()) == 20
+        assert (front.by, front.control, front.pending) == ("learning", None, 0)
+        assert (idle.version, idle.decisions, idle.reward, idle.by) == ("0", 0, None, "arguments")
+        assert status.dead_letters == {"invalid_field of clicks": 1}
+        assert "dead-letters list" in notes(status)[0]
+        assert status.now_ms - status.read_to[0].read_to_ms < 30_000
+
+        async with desk(config, "front") as at:
+            await at.control(FREEZE, 0)
+        status = await observer.look()
+        assert (policy(status).control, policy(status).by) == ("freeze", "freeze")
+        assert "policy unfreeze front" in notes(status)[0]
+
+        roles["join"].kill()
+        roles["decide"].kill()
+        for number in range(5):
+            await loop.send("decision-requests", {"policy": "front"}, partition=number % 3)
+
+        async def alarmed() -> Status | None:
+            status = await observer.look()
+            return status if len(alarms(config, status)) == 2 else None
+
+        status = await until(alarmed)
+        assert [sentence.split(".")[0] for sentence in alarms(config, status)] == [
+            "No worker runs the role decide",
+            "No worker runs the role join",
+        ]
+        assert backlog(status, "decide").messages == 5
+        assert backlog(status, "decide").topic == "decision-requests"
+
+
+async def test_a_learner_that_stands_still_is_told(loop: Loop, config: Config) -> None:
+    """It is there, and a jump of the seqs has stopped it."""
+    loop.role("learn")
+    redis = Redis.from_url(config.redis_url)
+    try:
+        await append(loop, 1, 10)
+        await saved_up_to(loop, redis, 10)
+    finally:
+        await redis.aclose()
+    await append(loop, 15, 20)
+    async with Observer(config) as observer:
+
+        async def waits() -> Status | None:
+            status = await observer.look()
+            return status if policy(status).waiting_since_ms is not None else None
+
+        status: Status = await until(waits)
+        assert not any("does not learn" in sentence for sentence in alarms(config, status))
+        later = status.now_ms + 20_000
+        status = Status(**{**{name: getattr(status, name) for name in status.__struct_fields__}, "now_ms": later})
+        assert any("front does not learn" in sentence for sentence in alarms(config, status))
+
+
+async def test_however_much_there_is_a_look_is_bounded(loop: Loop, config: Config) -> None:
+    name = config.topic("clicks")
+    for number in range(50):
+        await loop.send("clicks", {"event_id": str(number)}, partition=1)
+    await loop.send("clicks", {"event_id": "other"}, partition=0)
+    async with Recent(config, loop.reader, [name, config.topic("missing")], most=10) as recent:
+        found = await recent.look(0)
+        assert [json.loads(record.value or b"")["event_id"] for record in found.records if record.partition] == [
+            str(number) for number in range(40, 50)
+        ]
+        assert found.skipped == {(name, 1)}
+        assert await recent.look(0) == ([], set())
+        time_ms = await loop.send("clicks", {"event_id": "new"}, partition=1)
+        found = await recent.look(0)
+        assert [record.value for record in found.records] == [b'{"event_id": "new"}']
+    async with Recent(config, loop.reader, [name], most=100) as recent:
+        found = await recent.look(time_ms)
+        assert {record.time_ms >= time_ms for record in found.records} == {True}
+        assert [record.value for record in found.records] == [b'{"event_id": "new"}']
+
+
+@pytest.mark.usefixtures("loop")
+async def test_the_command_tells_what_to_do_and_exits_with_1(config: Config, tmp_path: Path) -> None:
+    file = tmp_path / "bowerbird.toml"
+    servers = {"brokers": config.brokers, "redis_url": config.redis_url, "prefix": config.prefix}
+    file.write_text(tomli_w.dumps({**servers, "policies": {"front": {"kind": "uniform"}}}))
+    found = await told("status", file=file, code=1)
+    assert len(found["alarms"]) == 3
+    assert [backlog["workers"] for backlog in found["backlogs"]] == [0, 0, 0]
+    code, output = await bowerbird("status", file=file)
+    assert code == 1
+    assert "Start `bowerbird worker --roles learn`" in output

@@ -1,0 +1,226 @@
+"""`request`, `send`, `trace` and `dead-letters` on a running loop."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from typer.testing import CliRunner
+
+from bowerbird.cli import app
+from bowerbird.settings import load
+from bowerbird.supervisor import Supervisor
+from stream import topics
+from stream.config import Config
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from tests.real.asking import request
+from tests.real.loop import loop_of, until
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def file(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str, tmp_path: Path) -> Path:
+    streams = {"views": {"weight": 0.0}, "clicks": {"weight": 1.0}}
+    policy = {
+        "kind": "vw",
+        "arguments": "--cb_explore_adf --epsilon 0.2",
+        "window_s": 600.0,
+        "publish_ms": 100,
+        "reward": {"close_on": ["clicks"], "streams": streams},
+    }
+    settings = {
+        "brokers": kafka.address,
+        "redis_url": redis_server.url,
+        "prefix": prefix,
+        "session_timeout_s": 2.0,
+        "early_s": 1.0,
+        "policies": {"front": policy},
+    }
+    made = tmp_path / "bowerbird.toml"
+    made.write_text(tomli_w.dumps(settings))
+    return made
+
+
+class Commands:
+    """Runs commands with the settings of one file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    async def run(self, *arguments: str, stdin: str | bytes = "", code: int = 0) -> str:
+        """Run a command, and return what it wrote."""
+        # In this process: a start of Python for each would take most of the time.
+        done = await asyncio.to_thread(RUNNER.invoke, app, [*arguments, "--config", str(self._file)], stdin)
+        assert done.exit_code == code, (done.output, done.exception)
+        return done.output
+
+    async def told(self, *arguments: str, stdin: str | bytes = "", code: int = 0) -> Any:
+        """Run a command with ``--json``, and return what it told."""
+        return json.loads(await self.run(*arguments, "--json", stdin=stdin, code=code))
+
+    async def until_letters(self, count: int) -> list[Any]:
+        """Wait for so many dead letters, and return them."""
+
+        async def there() -> Any:
+            found = await self.told("dead-letters", "list")
+            return sum(group["count"] for group in found) >= count
+
+        await until(there)
+        found: list[Any] = await self.told("dead-letters", "show", "--limit", "99")
+        return found
+
+
+async def test_without_a_worker(file: Path, tmp_path: Path) -> None:
+    commands = Commands(file)
+    no_topic = await commands.run("send", "clicks", "-", stdin='{"event_id":"a"}', code=2)
+    assert "topics create" in no_topic
+    config = load(file, {})
+    await topics.create(config)
+    late = await commands.run("request", "-", "--timeout", "0.5", stdin=json.dumps(request("visit-1")), code=1)
+    assert "found no reply within 0.5 s" in late
+    assert "nothing under the event id nobody" in await commands.run("trace", "nobody", code=1)
+    assert await commands.told("dead-letters", "list") == []
+    assert "no such dead letter" in await commands.run("dead-letters", "show", "0@7", code=1)
+    assert "expected LETTER" in await commands.run("dead-letters", "resend", code=2)
+    # What is wrong is told with its place, and nothing is sent.
+    wrong = tmp_path / "wrong.jsonl"
+    wrong.write_text('{"event_id": "a"}\n{"event_id": 5}\n')
+    assert "record 2: event_id" in await commands.run("send", "clicks", str(wrong), code=2)
+    wrong.write_text('{"event_id": "a"}\n{"event_id": \n')
+    assert "line 2" in await commands.run("send", "clicks", str(wrong), code=2)
+    assert "clicks, views" in await commands.run("send", "orders", str(wrong), code=2)
+    assert "can't be read" in await commands.run("request", str(tmp_path / "none"), code=2)
+    async with loop_of(config) as loop:
+        assert await loop.records("clicks") == []
+
+
+async def test_the_life_of_a_decision(file: Path, tmp_path: Path) -> None:
+    commands, config = Commands(file), load(file, {})
+    await topics.create(config)
+    async with Supervisor(config, config.roles, file) as supervisor:
+        await supervisor.until_ready()
+        one = await commands.told("request", "-", stdin=json.dumps(request("visit-1")))
+        shown = await commands.run("request", "-", stdin=json.dumps(request("visit-2")))
+        both = await commands.told("request", "-", stdin=json.dumps([request(None), {"policy": "none"}]), code=1)
+        events = tmp_path / "events.jsonl"
+        events.write_text('{"event_id": "visit-1", "id": "v1"}\n\n{"event_id": "visit-1", "id": "v1"}\n')
+        await commands.run("send", "views", str(events))
+        await commands.run("send", "clicks", "-", stdin='[{"event_id": "visit-1", "id": "c1"}]')
+        await commands.run("send", "clicks", "-", stdin='{"event_id": "visit-1", "id": "c2"}')
+
+        async def learned() -> Any:
+            (decision,) = (await commands.told("trace", "visit-1"))["decisions"]
+            return decision if decision["outcome"] and decision["outcome"]["fate"] == "learned" else None
+
+        life = await until(learned)
+        await commands.until_letters(2)
+        text = await commands.run("trace", "visit-1")
+        whole = await commands.told("trace", "visit-1")
+        by_place = await commands.told("trace", both[0]["event_id"])
+        versions = (await commands.told("policy", "show", "front"))["versions"]
+        still_open = await commands.run("trace", "visit-2")
+    assert one["chosen"] in {"a0", "a1", "a2"}
+    assert f"for visit-2, by front version {one['policy_version']}" in shown
+    assert both[1]["error"]["code"] == "no_actions"
+    outcome = life["outcome"]
+    assert outcome["version"] == versions[-1]["version"]
+    assert (life["policy_version"], life["chosen"]) == (one["policy_version"], one["chosen"])
+    assert (outcome["reward"], outcome["why"], outcome["seq"]) == (life["reward"], life["why"], 1) == (1.0, "early", 1)
+    told = [(each["place"]["topic"], each["id"], each["verdict"], each["closes"]) for each in life["feedback"]]
+    assert sorted(told) == [
+        ("clicks", "c1", "counts", True),
+        ("clicks", "c2", "late", False),
+        ("views", "v1", "counts", False),
+        ("views", "v1", "repeat", False),
+    ]
+    assert len(whole["requests"]) == 1
+    assert [letter["message"].partition(":")[0] for letter in whole["dead_letters"]] == ["late"]
+    for part in (
+        "request",
+        "and closes the window",
+        "repeats views",
+        "after the window closed",
+        "learned by version 1-",
+    ):
+        assert part in text
+    # A request without an event id is found by the id that decide made for it.
+    assert len(by_place["requests"]) == 1
+    assert "open" in still_open
+    assert "held back by" in still_open
+
+
+async def letters_by_reason(commands: Commands, count: int) -> dict[str, Any]:
+    return {letter["reason"]: letter for letter in await commands.until_letters(count)}
+
+
+async def test_dead_letters_are_listed_shown_and_sent_again_once(file: Path) -> None:
+    commands, config = Commands(file), load(file, {})
+    await topics.create(config)
+    async with Supervisor(config, config.roles, file) as supervisor:
+        await supervisor.until_ready()
+        await commands.run("send", "clicks", "-", stdin='{"event_id": "visit-1", "id": "c1"}')
+        await commands.run("send", "clicks", "-", "--unchecked", stdin='{"event_id": 5, "red": "\u009b31m"}')
+        await commands.run("request", "-", stdin='{"policy": "none", "actions": [{"id": "a"}]}', code=1)
+        letters = await letters_by_reason(commands, 3)
+        groups = await commands.told("dead-letters", "list")
+        listed = await commands.run("dead-letters", "list")
+        shown = await commands.run("dead-letters", "show", letters["invalid_field"]["letter"])
+        only = await commands.told("dead-letters", "show", "--topic", "decision-requests")
+        # The repair: the decision that the click waited for in vain is there now.
+        await commands.run("request", "-", stdin=json.dumps(request("visit-1")))
+        planned = await commands.told("dead-letters", "resend", "--all", "--dry-run")
+        first = await commands.told("dead-letters", "resend", "--all")
+        second = await commands.told("dead-letters", "resend", "--all")
+
+        async def closed() -> Any:
+            (decision,) = (await commands.told("trace", "visit-1"))["decisions"]
+            return decision["outcome"]
+
+        outcome = await until(closed)
+        await letters_by_reason(commands, 4)
+        third = await commands.told("dead-letters", "resend", "--all")
+        fourth = await commands.told("dead-letters", "resend", "--reason", "invalid_field", "--returned")
+        await resent_as_marked(config)
+    assert sorted((group["reason"], group["topic"], group["count"]) for group in groups) == [
+        ("invalid_field", "clicks", 1),
+        ("unknown_decision", "clicks", 1),
+        ("unknown_policy", "decision-requests", 1),
+    ]
+    assert "unknown_decision     from clicks" in listed
+    assert json.loads(letters["unknown_decision"]["value"]) == {"event_id": "visit-1", "id": "c1"}
+    assert [letter["reason"] for letter in only] == ["unknown_policy"]
+    # What would act on a terminal is escaped.
+    assert "\u009b" not in shown
+    assert "\\x9b31m" in shown
+    sendable = sorted(letters[reason]["letter"] for reason in ("unknown_decision", "invalid_field"))
+    for done in (planned, first):
+        assert sorted(each["letter"] for each in done["sent"]) == sendable
+        assert ["nobody waits" in each["why"] for each in done["skipped"]] == [True]
+    assert outcome["reward"] == 1.0
+    assert second["sent"] == []
+    assert third["sent"] == []
+    assert sorted(each["why"].partition(" (")[0] for each in third["skipped"]) == [
+        "came back after it was sent again",
+        "nobody waits for the answer to this request",
+        "was sent again before",
+        "was sent again before",
+    ]
+    assert len(fourth["sent"]) == 1
+
+
+async def resent_as_marked(config: Config) -> None:
+    """Every record that was sent again names its first coming, which is another place."""
+    async with loop_of(config) as loop:
+        marks = []
+        for partition in range(config.partitions):
+            topic = config.topic("clicks")
+            async for message in loop.reader.read(topic, partition, 0):
+                marks += [(message, content.decode()) for name, content in message.headers if name == "resent"]
+    assert len(marks) == 3
+    for message, mark in marks:
+        source, came_in, at, index = mark.split()
+        assert (source, index) == (message.topic, "0")
+        assert (int(came_in), int(at)) != (message.partition, message.offset)

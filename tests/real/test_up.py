@@ -1,0 +1,138 @@
+"""`bowerbird up`: a click changes a decision, all is there again at the next start, and nothing is left running."""
+
+import json
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from bowerbird.cli import app
+from bowerbird.up_settings import MARK
+
+WITHIN_S = 60.0
+
+
+@contextmanager
+def up(folder: Path | None, *arguments: str, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run ``bowerbird up`` as long as the block lasts; gives its process and what it said when it was ready."""
+    place = [] if folder is None else ["--dir", str(folder)]
+    program = f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); from bowerbird.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "up", *place, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+    )
+    try:
+        assert process.stdout is not None
+        said = ""
+        while line := process.stdout.readline():
+            said += line
+            if line.startswith(("}", "Ctrl-C")):
+                break
+        yield process, said
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=WITHIN_S)
+
+
+def bowerbird(*arguments: str, stdin: str = "") -> Any:
+    """Run a command that answers in JSON."""
+    done = CliRunner().invoke(app, [*arguments, "--json"], stdin)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def until_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=WITHIN_S)
+    assert alive == []
+
+
+@pytest.mark.kill
+def test_a_click_changes_a_decision_and_all_is_there_again(tmp_path: Path) -> None:
+    folder = tmp_path / "loop"
+    with up(folder, cwd=tmp_path) as (process, said):
+        children = psutil.Process(process.pid).children(recursive=True)
+        # What is printed to be copied is what is run here, but for the name of the program.
+        ask, click, ask_again = [shlex.split(line) for line in said.splitlines() if line.startswith("  echo ")]
+        config = ask[-2:]
+        assert config == ["--config", str(folder / "bowerbird.toml")]
+        assert [line[line.index("|") + 1 :][-4:] for line in (ask, ask_again)] == [["request", "-", *config]] * 2
+        assert click[-5:] == ["send", "clicks", "-", *config]
+        before = bowerbird(*ask[-4:], stdin=ask[1])
+        bowerbird(*click[-5:], stdin=click[1])
+        give_up = time.monotonic() + WITHIN_S
+        while (after := bowerbird(*ask_again[-4:], stdin=ask_again[1]))["policy_version"] == before["policy_version"]:
+            assert time.monotonic() < give_up
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=WITHIN_S)
+    assert (process.returncode, err.strip()) == (0, "")
+    assert out.endswith("Stopped; Kafka, Redis and the roles have ended.\n")
+    until_gone(children)
+    chosen = [action["id"] for action in before["actions"]].index(before["chosen"])
+    assert before["pmf"] == pytest.approx([1 / 3] * 3)
+    assert after["pmf"][chosen] > 0.8
+
+    # A line of the user's own in the settings stays; a port that somebody else has taken by now is replaced.
+    file = folder / "bowerbird.toml"
+    file.write_text(file.read_text() + "[policies.side]\n")
+    port = json.loads((folder / "redis" / "embedded.json").read_text())["port"]
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        with up(folder, "--json", cwd=tmp_path) as (process, said):
+            told = json.loads(said)
+            assert told["policies"] == ["front", "side"]
+            assert f":{port}/" not in told["redis_url"]
+            assert told["brokers"] in ask[0] + said
+            life = bowerbird("trace", before["event_id"], *config)
+            assert life["decisions"][0]["outcome"]["version"] == "1-" + after["policy_version"].partition("-")[2]
+            assert bowerbird("verify", "front", *config)["ok"]
+            second = subprocess.run(
+                [sys.executable, "-m", "bowerbird", "up", "--dir", str(folder)],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=WITHIN_S,
+            )
+            assert second.returncode == 2
+            assert "in use by another" in second.stderr
+            # A loop without its Redis is no loop: all ends, and says so.
+            children = psutil.Process(process.pid).children(recursive=True)
+            (redis,) = [child for child in children if "valkey-server" in child.name()]
+            redis.kill()
+            _, err = process.communicate(timeout=WITHIN_S)
+            assert process.returncode == 1
+            assert "Redis has ended" in err
+    until_gone(children)
+
+
+def test_the_users_settings_are_used_and_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "bowerbird.toml").write_text('prefix = "a-"\nshards = 0\n')
+    with up(None, cwd=tmp_path) as (process, _):
+        _, err = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == 2
+    assert "line 2: shards" in err
+
+
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "bowerbird.toml"
+    file.write_text("[policies.front]\n")
+    with up(tmp_path, cwd=tmp_path) as (process, _):
+        _, err = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == 2
+    assert "has not written" in err
+    assert MARK not in file.read_text()

@@ -1,0 +1,45 @@
+"""A dead letter is read back as it was written; whatever else stands in the topic is no reason to stop."""
+
+import pytest
+
+from stream.dead_letter_log import Letter, Source, matching, read_letter
+from stream.dead_letters import DeadLetter
+from stream.log import LogRecord
+
+
+def read_back(written: DeadLetter, room_bytes: int = 1000) -> Letter:
+    value, headers = written.wire(room_bytes)
+    return read_letter(LogRecord("dead-letters", 1, 34, 5, b"clicks", value, headers))
+
+
+def test_what_was_written_is_read() -> None:
+    headers = [("reply-topic", b"replies.shop"), ("key", b"a header of this name"), ("topic", b"\xff")]
+    written = DeadLetter("p-clicks", 2, 17, 3, "not_json", "a sentence", b"\xff\x00", b"visit-1", headers)
+    letter = read_back(written)
+    assert letter.name == "1@34"
+    assert letter.source == Source("p-clicks", 2, 17, 3)
+    assert (letter.reason, letter.message, letter.value) == ("not_json", "a sentence", b"\xff\x00")
+    assert letter.key == b"visit-1"
+    assert ("reply-topic", b"replies.shop") in letter.headers
+    assert letter.whole_bytes is None
+
+
+def test_a_tombstone_and_what_was_cut() -> None:
+    assert read_back(DeadLetter("clicks", 0, 0, 0, "tombstone", "", None)).value is None
+    cut = read_back(DeadLetter("clicks", 0, 0, 0, "too_large", "", b"x" * 50), room_bytes=10)
+    assert (cut.value, cut.whole_bytes) == (b"x" * 10, 50)
+
+
+@pytest.mark.parametrize("headers", [[], [("topic", b"a")], [("topic", b"a"), ("partition", b"-1"), ("offset", b"x")]])
+def test_what_is_no_letter_has_no_source(headers: list[tuple[str, bytes]]) -> None:
+    letter = read_letter(LogRecord("dead-letters", 0, 0, 0, None, b"hello", headers))
+    assert (letter.source, letter.value) == (None, b"hello")
+
+
+def test_what_is_asked_for() -> None:
+    letter = read_back(DeadLetter("clicks", 0, 0, 0, "late", "", b"{}"))
+    assert matching(letter, (), None, None)
+    assert matching(letter, ["1@34"], "late", "clicks")
+    assert not matching(letter, ["1@35"], None, None)
+    assert not matching(letter, (), "early", None)
+    assert not matching(letter, (), None, "views")
