@@ -120,6 +120,8 @@ class Replies:
         topic = self._topics.get(reply.topic)
         if topic is None:
             topic = self._topics[reply.topic] = _Topic()
+            if len(self._topics) > MOST_TOPICS:
+                self._forget_idle(topic)
         if not topic.waiting and self._knows(reply.topic) and _takes(topic, reply):
             await self._hand_over(topic, reply)
             return
@@ -132,6 +134,11 @@ class Replies:
         self._waiting_bytes += reply.size
         if len(topic.waiting) == 1:
             self._spawn(self._drain(reply.topic, topic))
+
+    def _forget_idle(self, new: _Topic) -> None:
+        for name, topic in list(self._topics.items()):
+            if topic is not new and not topic.unacknowledged and not topic.waiting:
+                del self._topics[name]
 
     def _knows(self, name: str) -> bool:
         producer = self._producer
@@ -166,8 +173,6 @@ class Replies:
     def _acknowledged(self, topic: _Topic, reply: Reply) -> None:
         topic.unacknowledged -= reply.size
         topic.has_room.set()
-        if not topic.unacknowledged and not topic.waiting and self._topics.get(reply.topic) is topic:
-            del self._topics[reply.topic]
 
     def _failed(self, reply: Reply, error: BaseException) -> None:
         log.warning("a reply to %s was not written: %r", reply.topic, error)
@@ -195,8 +200,6 @@ class Replies:
             topic.waiting.popleft()
             topic.waiting_bytes -= reply.size
             self._waiting_bytes -= reply.size
-        if not topic.unacknowledged and self._topics.get(name) is topic:
-            del self._topics[name]
 
     async def _until_known(self, name: str) -> None:
         """Return when the producer knows a topic; a topic that does not exist is asked for again and again."""

@@ -236,6 +236,32 @@ def test_law_3_a_stalled_append_is_logged_as_expired_and_not_answered(kafka, red
     asyncio.run(scenario())
 
 
+def test_a_partition_that_cannot_be_written_holds_up_no_other_and_loses_nothing(
+    kafka, redis_server, prefix, monkeypatch
+):
+    append, open_again = Appender.append, asyncio.Event()
+
+    async def stalled(self, messages):
+        if messages[0].partition == 0:
+            await open_again.wait()
+        return await append(self, messages)
+
+    monkeypatch.setattr(Appender, "append", stalled)
+
+    async def scenario():
+        async with deciding(configured(kafka, redis_server, prefix)) as (_, caller):
+            held = [await caller.send(request(f"held-{number}"), partition=0) for number in range(30)]
+            for number in range(20):
+                held.append(await caller.send(request(f"held-{30 + number}"), partition=0))
+                assert (await caller.ask(request(f"e{number}"), partition=1))["chosen"]
+            assert not caller.replies.keys() & set(held)
+            open_again.set()
+            for correlation_id in held:
+                assert (await caller.reply(correlation_id))["chosen"]
+
+    asyncio.run(scenario())
+
+
 def test_a_reply_topic_that_is_missing_stalls_nobody_and_is_not_created(kafka, redis_server, prefix):
     async def scenario():
         config = configured(kafka, redis_server, prefix)
