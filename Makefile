@@ -27,7 +27,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(SOURCES)
-	$(BIN)/python -m pytest --quiet tests --ignore tests/real
+	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal tests --ignore tests/real
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks $(BENCH)
