@@ -21,15 +21,32 @@ from rewards.records import EXTERNAL, Outcome, Place, Why, decision_head, feedba
 _DECISION, _FEEDBACK, _OUTCOME = range(3)
 _ROWS_AT_ONCE = 2000
 
+
+class _Version(msgspec.Struct):
+    """What is read of a decision that an outcome holds; all of it is compared as bytes."""
+
+    policy_version: str
+
+
+_version = msgspec.json.Decoder(_Version)
+
 CitedFeedback = tuple[str, int, int, int, int, bytes]
 """Stream, log time, partition, offset, index and digest of a feedback that an outcome counts."""
+
+
+def _version_of(decision: msgspec.Raw) -> str | None:
+    try:
+        return _version.decode(decision).policy_version
+    except msgspec.DecodeError:
+        return None
 
 
 class FoundOutcome(NamedTuple):
     """What a record of ``rewards`` says, and where it stands.
 
     ``feedback`` names the place and digest of each event that it counts; ``decision`` is the digest of the
-    decision that it holds, ``decision_at`` (log time, partition, offset, index) the place that it cites.
+    decision that it holds, ``decision_at`` (log time, partition, offset, index) the place that it cites,
+    ``consistent``: it cites the topic of decisions, and the version of the decision that it holds.
     """
 
     shard: int
@@ -40,14 +57,16 @@ class FoundOutcome(NamedTuple):
     learn: bool
     why: Why
     closed_ms: int
+    consistent: bool
     decision_at: tuple[int, int, int, int]
     decision: bytes
     feedback: tuple[CitedFeedback, ...]
 
     @classmethod
-    def of(cls, offset: int, outcome: Outcome) -> Self:
-        """Return what an outcome of the message at ``offset`` says."""
+    def of(cls, offset: int, outcome: Outcome, decisions: str) -> Self:
+        """Return what an outcome of the message at ``offset`` says; ``decisions`` is the topic that it must cite."""
         place = outcome.decision_place
+        held = _version_of(outcome.decision)
         return cls(
             outcome.shard,
             outcome.seq,
@@ -57,6 +76,7 @@ class FoundOutcome(NamedTuple):
             outcome.learn,
             outcome.why,
             outcome.closed_ms,
+            place.topic == decisions and outcome.policy_version == held,
             (place.time_ms, place.partition, place.offset, place.index),
             content_digest(bytes(outcome.decision)),
             tuple(

@@ -86,6 +86,7 @@ class Verification:
         except BadInput as error:
             self._unreadable(message, 0, error)
             return
+        cited = message.topic.removesuffix("rewards") + DECISIONS
         for index, record in enumerate(records):
             try:
                 outcome = decode(_outcome, record)
@@ -93,7 +94,7 @@ class Verification:
                 self._unreadable(message, index, error)
                 continue
             if outcome.policy == self.question.policy and outcome.revision == 0:
-                self._evidence.outcome(outcome.event_id, FoundOutcome.of(message.offset, outcome))
+                self._evidence.outcome(outcome.event_id, FoundOutcome.of(message.offset, outcome, cited))
                 self._count(outcome)
 
     def verdict(self) -> Verdict:
@@ -287,6 +288,8 @@ class Verification:
         differences: list[tuple[FindingKind, str]] = []
         if decision.policy != outcome.policy:
             differences.append(("decision", f"of policy {outcome.policy}, the decision is of {decision.policy}"))
+        if not outcome.consistent:
+            differences.append(("decision", "another topic or version than that of the decision in it"))
         if outcome.decision_at != at:
             differences.append(("decision", f"cites the decision at {outcome.decision_at}, the first is at {at}"))
         elif outcome.decision != decision.content:

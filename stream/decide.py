@@ -112,7 +112,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             max_poll_interval_ms=86_400_000,
         )
         self._appender = Appender(config.brokers, config.topic("decisions"))
-        self._replies = Replies(config.brokers, self._admin)
+        self._replies = Replies(config.brokers, self._admin, lambda: self._appender.producer)
         self._dead_letters = DeadLetters(self._control, config, ROLE)
         self._clock = BrokerClock(self._control, config.topic("ticks"), ROLE)
         self._requests: Requests | None = None
