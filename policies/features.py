@@ -95,12 +95,12 @@ class _WireAction(msgspec.Struct):
     features: _Namespaces | None = None
 
 
-_decode_context: Callable[[bytes], _Namespaces | None] = msgspec.json.Decoder(_Namespaces | None).decode
-_decode_sure: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(_Sure).decode
+_decode_context: Callable[[Buffer], _Namespaces | None] = msgspec.json.Decoder(_Namespaces | None).decode
+_decode_sure: Callable[[Buffer], dict[str, Any]] = msgspec.json.Decoder(_Sure).decode
 _decode_action: Callable[[bytes], _WireAction] = msgspec.json.Decoder(_WireAction).decode
 
 
-def decode_context(raw: bytes, limits: Limits, field: str = "context") -> Features:
+def decode_context(raw: Buffer, limits: Limits, field: str = "context") -> Features:
     """Return the features of a context.
 
     Parameters
@@ -126,21 +126,23 @@ def decode_context(raw: bytes, limits: Limits, field: str = "context") -> Featur
     """
     # A feature takes two bytes at least, so that a short context cannot hold too many.
     if (
-        len(raw) <= min(2 * limits.max_features, limits.max_request_bytes)
+        len(raw) <= 2 * limits.max_features
+        and len(raw) <= limits.max_request_bytes
         and limits.max_name_bytes >= _SURE_NAME_BYTES
         and limits.max_string_bytes >= _SURE_STRING_BYTES
     ):
         try:
             sure = _decode_sure(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
+            sure = {}
+        for inside in sure.values():
+            if type(inside) is not dict or not inside:
+                break
         else:
-            kinds = [type(inside) is dict for inside in sure.values()]
-            if all(kinds):
-                if all(sure.values()):
-                    return sure
-            elif not any(kinds):
-                return {FLAT_NAMESPACE: sure}
+            if sure:
+                return sure
+        if sure and not any(type(inside) is dict for inside in sure.values()):
+            return {FLAT_NAMESPACE: sure}
     _check_size(raw, limits, field)
     try:
         found = _decode_context(raw)
@@ -220,7 +222,7 @@ class Catalogue:
             return [self.action(raw, f"{field}[{index}]") for index, raw in enumerate(told)]
 
 
-def _check_size(raw: bytes, limits: Limits, field: str) -> None:
+def _check_size(raw: Buffer, limits: Limits, field: str) -> None:
     if len(raw) > limits.max_request_bytes:
         raise BadInput("too_large", field, f"{len(raw)} bytes", f"at most {limits.max_request_bytes} bytes")
 
@@ -327,7 +329,7 @@ def _path(field: str, namespace: str | None, name: str) -> str:
     return f"{field}.{name}" if namespace is None else f"{field}.{namespace}.{name}"
 
 
-def _refusal(raw: bytes, error: Exception, field: str, features: str | None) -> BadInput:
+def _refusal(raw: Buffer, error: Exception, field: str, features: str | None) -> BadInput:
     """Return the error that names the field, by a second, slower look at what the decoder refused."""
     if isinstance(error, UnicodeDecodeError):
         return BadInput("not_utf8", field, repr(error.object[error.start : error.start + 8]), "UTF-8")

@@ -133,11 +133,16 @@ def check_actions(actions: Sequence[Action]) -> None:
 
 def check_example(actions: Sequence[Action], chosen: int, propensity: float, reward: float) -> None:
     """Refuse an example that would be learned wrongly, or would spoil a policy for good."""
+    if (
+        0 <= chosen < len(actions)
+        and SMALLEST_PROPENSITY <= propensity <= 1.0
+        and -REWARD_LIMIT <= reward <= REWARD_LIMIT
+    ):
+        return
     check_actions(actions)
     if not 0 <= chosen < len(actions):
         raise BadInput("chosen_unknown", "chosen", repr(chosen), f"the index of one of {len(actions)} actions")
     if not SMALLEST_PROPENSITY <= propensity <= 1.0:
         raise BadInput("propensity_invalid", "propensity", repr(propensity), "a probability from 2^-66 to 1")
-    if not -REWARD_LIMIT <= reward <= REWARD_LIMIT:
-        code = "reward_too_large" if math.isfinite(reward) else "reward_not_finite"
-        raise BadInput(code, "reward", repr(reward), f"a number within ±{REWARD_LIMIT:g}")
+    code = "reward_too_large" if math.isfinite(reward) else "reward_not_finite"
+    raise BadInput(code, "reward", repr(reward), f"a number within ±{REWARD_LIMIT:g}")

@@ -63,9 +63,9 @@ class Recent(Generic[Key, Value]):
     def many(self, keys: Sequence[Key]) -> list[Value]:
         """Return the values of several keys; one crossing where all of them are young."""
         values = list(map(self._young.get, keys))
-        if None in values:
-            return [self(key) for key in keys]
-        return values  # type: ignore[return-value]
+        if all(values):
+            return values  # type: ignore[return-value]
+        return [self(key) for key in keys]
 
     def _keep(self, key: Key, value: Value) -> None:
         weight = self._weigh(key, value)

@@ -174,7 +174,8 @@ _LISTS = frozenset(
 
 _SHORT = MappingProxyType({"q": "quadratic", "b": "bit_precision", "l": "learning_rate", "C": "constant"})
 
-_ALWAYS = ("--hash=all", "--quiet", "--no_stdin", "--preserve_performance_counters")
+# A small ring: Vowpal Wabbit keeps as many examples ready, and makes more where it needs them.
+_ALWAYS = ("--ring_size=16", "--hash=all", "--quiet", "--no_stdin", "--preserve_performance_counters")
 _ALREADY = frozenset(("hash=all", "quiet", "no_stdin", "preserve_performance_counters", "save_resume"))
 
 _KNOWN_TO_FAIL = MappingProxyType(

@@ -28,6 +28,7 @@ that ``-q u_`` crosses it.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -36,8 +37,13 @@ from policies.errors import BadInput
 from policies.features import FEATURE_LIMIT, Action, Features, number_refused
 from policies.recent import Recent
 
-_MOST_KEPT_NAMES = 10_000
-_LONGEST_KEPT_NAME = 128
+_Plan: TypeAlias = list[tuple[str, str, str]]
+"""Of each feature in the order in which they are written: its name, and how it begins as text and as a number."""
+
+# What is kept of plans takes some 10 MB at most.
+_MOST_PLANS = 500
+_MOST_NAMES = 50
+_LONGEST_NAME = 128
 _SAFE = re.compile(r"[A-Za-z0-9_.-]*").fullmatch
 # The shortest digits that read back as the same double, as repr() writes them, at a fifth of its time.
 _digits: Callable[[float], bytes] = msgspec.json.Encoder().encode
@@ -114,7 +120,7 @@ class Writer:
         self._action: Recent[Action, str] = Recent(
             self._write_action, _text_bytes, max_items=size, max_weight=max_bytes
         )
-        self._names: dict[str, str] = {}
+        self._plans: dict[tuple[str, ...], _Plan] = {}
         self._context_namespace: Recent[str, str] = Recent(self._lower, _text_bytes, max_items=1000, max_weight=2**20)
 
     def example(self, context: Features, actions: Sequence[Action]) -> str:
@@ -181,18 +187,18 @@ class Writer:
 
     def _features(self, features: Mapping[str, object], namespace: str) -> str:
         """Return the features of a namespace, each after a space."""
+        plan = self._plans.get(tuple(features)) or self._plan(features)
         written = []
-        names = self._names
-        for name, value in sorted(features.items()):
-            told = names.get(name) or self._escaped_name(name)
+        for name, as_text, as_number in plan:
+            value = features[name]
             if type(value) is str:
-                written.append(f" {told}={value if value.isalnum() and value.isascii() else escape(value)}")
+                written.append(as_text + (value if value.isalnum() and value.isascii() else escape(value)))
             elif type(value) is float or type(value) is int:
                 if not -FEATURE_LIMIT < value < FEATURE_LIMIT:
                     raise number_refused(value, f"{namespace}.{name}")
-                written.append(f" {told}:{_number(value)}")
+                written.append(as_number + _number(value))
             elif type(value) is bool:
-                written.append(f" {told}={'true' if value else 'false'}")
+                written.append(as_text + ("true" if value else "false"))
             elif type(value) is list:
                 written.append(self._list(value, escape(name), f"{namespace}.{name}"))
             else:
@@ -200,13 +206,14 @@ class Writer:
                 raise BadInput("feature_invalid", f"{namespace}.{name}", found, "a number, string, bool or list")
         return "".join(written)
 
-    def _escaped_name(self, name: str) -> str:
-        told = escape_name(name)
-        if len(name) <= _LONGEST_KEPT_NAME:
-            if len(self._names) >= _MOST_KEPT_NAMES:
-                self._names.clear()
-            self._names[name] = told
-        return told
+    def _plan(self, features: Mapping[str, object]) -> _Plan:
+        """Return how features of these names, in this order, are written: most records have the names of others."""
+        plan = [(name, f" {escape_name(name)}=", f" {escape_name(name)}:") for name in sorted(features)]
+        if len(features) <= _MOST_NAMES and all(len(name) <= _LONGEST_NAME for name in features):
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            self._plans[tuple(features)] = plan
+        return plan
 
     @staticmethod
     def _list(items: Sequence[object], name: str, field: str) -> str:

@@ -32,6 +32,7 @@ from rewards.records import (
 _DECISION, _FEEDBACK, _OUTCOME = range(3)
 _ROWS_AT_ONCE = 2000
 
+
 class _Version(msgspec.Struct):
     """What is read of a decision that an outcome holds; all of it is compared as bytes."""
 

@@ -70,4 +70,3 @@ def place_of(url: str) -> ArchivePlace:
     raise WrongConfiguration(
         f"archive.url: found {scheme}://, expected a folder or one of {', '.join(ARCHIVE_SCHEMES)}"
     )
-

@@ -124,18 +124,16 @@ def decide(
         Never an exception for what a caller sent. A policy that raises anything but
         :class:`policies.errors.BadInput` passes it on.
     """
-    told_id: str | None = None
-    policy: str | None = None
+    fields: dict[str, Raw] = {}
     try:
         if len(raw) > limits.max_request_bytes:
             raise BadInput("too_large", "value", f"{len(raw)} bytes", f"at most {limits.max_request_bytes} bytes")
         fields = decode(_fields, raw)
-        told_id, policy = _told(fields, "event_id"), _told(fields, "policy")
         if fields.get("actions", _NULL) in (_NULL, Raw(b"[]")):
             raise BadInput("no_actions", "actions", "none", "at least one action")
         request = decode(_request, raw)
         if request.event_id is not None:
-            event_id = told_id = check_event_id(request.event_id)
+            event_id = check_event_id(request.event_id)
         if now_ms > expires_at_ms:
             raise BadInput("expired", "request", f"{now_ms - expires_at_ms} ms too old", "a younger request")
         chooser = choosers.get(request.policy)
@@ -151,7 +149,7 @@ def decide(
         decided = _decided(request, fields, event_id, expires_at_ms, chooser, action, limits)
         return Decided(event_id, request.policy, decided)
     except BadInput as error:
-        return refused(error, told_id, policy)
+        return refused(error, _told(fields, "event_id"), _told(fields, "policy"))
 
 
 def refused(error: BadInput, event_id: str | None = None, policy: str | None = None) -> Refused:

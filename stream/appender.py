@@ -19,6 +19,7 @@ BATCH_BYTES = 1024 * 1024
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
 CLOSE_S = 0.5
+TIMEOUT_MS = 10_000
 
 
 class Message(NamedTuple):
@@ -30,11 +31,11 @@ class Message(NamedTuple):
 
 
 class Appender:
-    """Appends to one topic with ``acks=all`` and an idempotent producer.
+    """Appends to one topic with ``acks=all``.
 
-    Idempotent, so that a retry inside the client makes no copy, and its acknowledgement tells the log time of the
-    first attempt. Whatever spoils such a producer (a message that was refused leaves a hole in its sequence) is
-    mended by a new one; the copies that this may make are identical, and the join takes them as repeats.
+    After a lost acknowledgement a message is appended again: the copy is identical, and the join takes it as a
+    repeat. The producer is not idempotent, since one that is never gives up: replies share it, and one reply topic
+    that cannot be written would delay all decisions for ever.
     """
 
     def __init__(self, brokers: str, topic: str) -> None:
@@ -51,6 +52,11 @@ class Appender:
         producer, self._producer = self._producer, None
         if producer is not None:
             await closed(producer, CLOSE_S)
+
+    @property
+    def producer(self) -> AIOKafkaProducer | None:
+        """The producer of now; a failure may replace it."""
+        return self._producer
 
     async def append(self, messages: Sequence[Message]) -> list[Any | None]:
         """Append messages; return when all are acknowledged, however long that takes.
@@ -107,8 +113,6 @@ class Appender:
         for index, answer in zip(indices, answered, strict=True):
             if isinstance(answer, MessageSizeTooLargeError):
                 answers[index] = None
-                # The sequence has a hole now.
-                await self._renew(producer)
             elif isinstance(answer, BaseException):
                 failures.append(answer)
             else:
@@ -133,7 +137,7 @@ class Appender:
             bootstrap_servers=self._brokers,
             client_id="bowerbird-decide",
             acks="all",
-            enable_idempotence=True,
+            request_timeout_ms=TIMEOUT_MS,
             max_batch_size=BATCH_BYTES,
             max_request_size=LARGE_MESSAGE_BYTES,
             retry_backoff_ms=50,

@@ -1,13 +1,13 @@
 """The decide role: a request is read, decided, appended to ``decisions``, acknowledged, replied to; then committed.
 
 A plain loop over aiokafka, since this is the path that a person waits for. Each fetched batch of a partition is
-finished by a task of its own, so that the next requests are predicted while the broker still writes the last ones,
-and one partition that cannot be written does not hold up the others. Offsets are committed in order, never beyond
-what was answered.
+finished by a task of its own, so that one partition that cannot be written does not hold up the others. Offsets are
+committed in order, never beyond what was answered.
 """
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
@@ -44,11 +44,10 @@ FETCHED_MESSAGES = 500
 POLL_MS = 200
 MOST_BATCHES = 8
 """Batches of one partition that wait for the broker; with more it is not read on."""
-COMMIT_EVERY_S = 0.1
-import os
-
-ROUNDS = int(os.environ.get("ROUNDS", "1"))
+COMMIT_EVERY_S = 0.5
+"""What a killed worker decided since its last commit is decided again; by then most of it has expired."""
 STALLED_S = 0.2
+"""A partition that takes longer to write is not waited for before others are read on."""
 REDIS_TIMEOUT_S = 2.0
 RECONNECT_S = 1.0
 STOP_S = 0.4
@@ -113,7 +112,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             max_poll_interval_ms=86_400_000,
         )
         self._appender = Appender(config.brokers, config.topic("decisions"))
-        self._replies = Replies(config.brokers, self._admin)
+        self._replies = Replies(config.brokers, self._admin, lambda: self._appender.producer)
         self._dead_letters = DeadLetters(self._control, config, ROLE)
         self._clock = BrokerClock(self._control, config.topic("ticks"), ROLE)
         self._requests: Requests | None = None
@@ -169,7 +168,6 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _read(self) -> None:
         requests = self._requests
         assert requests is not None
-        rounds: deque[list[asyncio.Task[None]]] = deque()
         while True:
             fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=FETCHED_MESSAGES)
             begun: list[asyncio.Task[None]] = []
@@ -186,9 +184,8 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
                 if len(progress) >= MOST_BATCHES:
                     self._pause(partition, progress)
             if begun:
-                rounds.append(begun)
-            if len(rounds) >= ROUNDS:
-                await asyncio.wait(rounds.popleft(), timeout=STALLED_S)
+                # Meanwhile requests gather, so that under load one round trip carries many.
+                await asyncio.wait(begun, timeout=STALLED_S)
             self._trim()
 
     def _pause(self, partition: TopicPartition, progress: _Progress) -> None:
@@ -324,6 +321,9 @@ class Decide(mode.Service):
 
     async def on_start(self) -> None:
         """Take the published versions, if Redis answers at once."""
+        # What was made by now stays: looking through it again and again would only make replies late.
+        gc.collect()
+        gc.freeze()
         try:
             await self._lookup.ask()
         except REDIS_FAILURES as error:

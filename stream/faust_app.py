@@ -36,6 +36,22 @@ class _Thread(AIOKafkaConsumerThread):
             self._handed[TP(partition.topic, partition.partition)] = found[-1].offset + 1
         return records
 
+    async def seek_to_committed(self) -> Any:
+        return await self.call_thread(self._seek_to_committed)
+
+    async def _seek_to_committed(self) -> Any:
+        """Begin each partition anew, also one of which the group has acknowledged nothing yet.
+
+        There aiokafka leaves the position where it is: what was fetched before Faust was ready to hand it on
+        would never come again.
+        """
+        consumer = self._ensure_consumer()
+        offsets = await consumer.seek_to_committed()
+        if fresh := [partition for partition, offset in offsets.items() if not offset or offset < 0]:
+            for partition, offset in (await consumer.beginning_offsets(fresh)).items():
+                consumer.seek(partition, offset)
+        return offsets
+
     async def progress(self, partitions: Iterable[TP]) -> dict[TP, Progress]:
         return cast("dict[TP, Progress]", await self.call_thread(self._progress, list(partitions)))
 

@@ -2,13 +2,17 @@
 
 A topic that does not exist is waited for up to :data:`WAIT_S`, and never created: its name comes from a caller. A
 reply is not sent twice and not kept for long; who asked has a time limit of his own.
+
+There are two lanes. Topics that work share the producer of the decisions, so that one request to the broker carries
+the replies of one moment and the decisions of the next. A topic that is new, slow or failing has a producer apart,
+since a client has one request at a time on its way to a broker, and one bad topic would delay all that go with it.
 """
 
 import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,6 +34,11 @@ ROOM_BYTES = BATCH_BYTES // 2
 """Unacknowledged bytes of one topic below which the producer takes a reply without waiting."""
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 MOST_WAITING_BYTES_OF_ONE = MOST_WAITING_BYTES // 4
+MOST_SHARED = 100
+"""Topics that may share the decisions' producer: it asks the broker for each of them on and on."""
+SLOW_S = 1.0
+APART_S = 60.0
+"""How long a topic that was slow or failed stays in the lane of its own."""
 MOST_TOPICS = 1000
 """After so many names the producer is made anew: it asks the broker for all that it ever wrote to."""
 
@@ -66,12 +75,22 @@ class _Topic:
     ----------
     unacknowledged
         Bytes that the producer has and the broker has not confirmed.
+    moved_at
+        When the broker last confirmed something, or the first of what is unconfirmed was handed over.
     waiting
         Replies that the producer would not take at once, each with the time at which it is given up.
+    shared
+        Whether it shares the decisions' producer.
+    apart_until
+        It does not before this time.
     """
 
     def __init__(self) -> None:
         self.unacknowledged = 0
+        self.moved_at = 0.0
+        self.shared = False
+        self.promoting = False
+        self.apart_until = 0.0
         self.waiting: deque[tuple[float, Reply]] = deque()
         self.waiting_bytes = 0
         self.has_room = asyncio.Event()
@@ -86,10 +105,12 @@ class Replies:
         Kafka's bootstrap servers.
     admin
         Tells which topics exist, without making any.
+    shared
+        Returns the decisions' producer of now.
     """
 
-    def __init__(self, brokers: str, admin: AIOKafkaAdminClient) -> None:
-        self._brokers, self._admin = brokers, admin
+    def __init__(self, brokers: str, admin: AIOKafkaAdminClient, shared: Callable[[], AIOKafkaProducer | None]) -> None:
+        self._brokers, self._admin, self._shared = brokers, admin, shared
         self._producer: AIOKafkaProducer | None = None
         self._topics: dict[str, _Topic] = {}
         self._used: set[str] = set()
@@ -120,8 +141,10 @@ class Replies:
         topic = self._topics.get(reply.topic)
         if topic is None:
             topic = self._topics[reply.topic] = _Topic()
-        if not topic.waiting and self._knows(reply.topic) and _takes(topic, reply):
-            await self._hand_over(topic, reply)
+            if len(self._topics) > MOST_TOPICS:
+                self._forget_idle(topic)
+        if not topic.waiting and _takes(topic, reply) and (producer := self._lane(reply.topic, topic)) is not None:
+            await self._hand_over(producer, topic, reply)
             return
         most = min(MOST_WAITING_BYTES - self._waiting_bytes, MOST_WAITING_BYTES_OF_ONE - topic.waiting_bytes)
         if reply.size > most:
@@ -133,43 +156,80 @@ class Replies:
         if len(topic.waiting) == 1:
             self._spawn(self._drain(reply.topic, topic))
 
-    def _knows(self, name: str) -> bool:
-        producer = self._producer
-        return producer is not None and producer.client.cluster.partitions_for_topic(name) is not None
+    def _forget_idle(self, new: _Topic) -> None:
+        for name, topic in list(self._topics.items()):
+            if topic is not new and not topic.unacknowledged and not topic.waiting:
+                del self._topics[name]
 
-    async def _hand_over(self, topic: _Topic, reply: Reply) -> None:
-        """Give a reply to the producer, which knows its topic and has room for it, so that this does not wait."""
-        assert self._producer is not None
+    def _lane(self, name: str, topic: _Topic) -> AIOKafkaProducer | None:
+        """Return the producer for a topic; None while neither knows it."""
+        if topic.shared:
+            if topic.unacknowledged and _now() - topic.moved_at > SLOW_S:
+                self._set_apart(topic)
+            elif _knows(producer := self._shared(), name):
+                return producer
+            else:
+                topic.shared = False
+        return self._producer if _knows(self._producer, name) else None
+
+    @staticmethod
+    def _set_apart(topic: _Topic) -> None:
+        topic.shared = False
+        topic.apart_until = _now() + APART_S
+
+    async def _hand_over(self, producer: AIOKafkaProducer, topic: _Topic, reply: Reply) -> None:
+        """Give a reply to a producer that knows its topic and has room for it, so that this does not wait."""
         name, value, key, headers = reply
-        self._used.add(name)
+        if not topic.unacknowledged:
+            topic.moved_at = _now()
         topic.unacknowledged += reply.size
         try:
-            sent = await self._producer.send(name, value, key, headers=list(headers))
+            sent = await producer.send(name, value, key, headers=list(headers))
         except Exception as error:
             self._acknowledged(topic, reply)
-            self._failed(reply, error)
+            self._failed(topic, reply, error)
         else:
             sent.add_done_callback(partial(self._done, topic, reply))
-        if len(self._used) > MOST_TOPICS:
-            self._used.clear()
-            self._spawn(self._renew())
+        if producer is self._producer:
+            self._used.add(name)
+            if len(self._used) > MOST_TOPICS:
+                self._used.clear()
+                self._spawn(self._renew())
 
     def _done(self, topic: _Topic, reply: Reply, sent: "asyncio.Future[Any]") -> None:
         self._acknowledged(topic, reply)
         if sent.cancelled():
             metrics.REPLIES.labels("failed").inc()
         elif (error := sent.exception()) is not None:
-            self._failed(reply, error)
+            self._failed(topic, reply, error)
         else:
             metrics.REPLIES.labels("sent").inc()
+            if not topic.shared and not topic.promoting and topic.apart_until < _now():
+                topic.promoting = True
+                self._spawn(self._promote(reply.topic, topic))
+
+    async def _promote(self, name: str, topic: _Topic) -> None:
+        """Let a topic that works share the decisions' producer."""
+        producer = self._shared()
+        try:
+            if producer is None or sum(other.shared for other in self._topics.values()) >= MOST_SHARED:
+                topic.apart_until = _now() + APART_S
+                return
+            async with asyncio.timeout(WAIT_S):
+                await producer.partitions_for(name)
+            topic.shared = True
+        except (TimeoutError, KafkaError, OSError):
+            self._set_apart(topic)
+        finally:
+            topic.promoting = False
 
     def _acknowledged(self, topic: _Topic, reply: Reply) -> None:
         topic.unacknowledged -= reply.size
+        topic.moved_at = _now()
         topic.has_room.set()
-        if not topic.unacknowledged and not topic.waiting and self._topics.get(reply.topic) is topic:
-            del self._topics[reply.topic]
 
-    def _failed(self, reply: Reply, error: BaseException) -> None:
+    def _failed(self, topic: _Topic, reply: Reply, error: BaseException) -> None:
+        self._set_apart(topic)
         log.warning("a reply to %s was not written: %r", reply.topic, error)
         if not isinstance(error, MessageSizeTooLargeError) or reply.value == TOO_LARGE:
             metrics.REPLIES.labels("failed").inc()
@@ -183,28 +243,28 @@ class Replies:
             until, reply = topic.waiting[0]
             try:
                 async with asyncio.timeout_at(until):
-                    await self._until_known(name)
+                    producer = await self._until_known(name, topic)
                     while not _takes(topic, reply):
                         topic.has_room.clear()
                         await topic.has_room.wait()
-                    await self._hand_over(topic, reply)
+                    await self._hand_over(producer, topic, reply)
             except TimeoutError:
-                metrics.REPLIES.labels("failed" if self._knows(name) else "unknown_topic").inc()
-            except (KafkaError, OSError) as error:
-                self._failed(reply, error)
+                known = self._lane(name, topic) is not None
+                metrics.REPLIES.labels("failed" if known else "unknown_topic").inc()
+            except Exception as error:
+                self._failed(topic, reply, error)
             topic.waiting.popleft()
             topic.waiting_bytes -= reply.size
             self._waiting_bytes -= reply.size
-        if not topic.unacknowledged and self._topics.get(name) is topic:
-            del self._topics[name]
 
-    async def _until_known(self, name: str) -> None:
-        """Return when the producer knows a topic; a topic that does not exist is asked for again and again."""
-        while not self._knows(name):
+    async def _until_known(self, name: str, topic: _Topic) -> AIOKafkaProducer:
+        """Return a producer that knows a topic; one that does not exist is asked for again and again."""
+        while (producer := self._lane(name, topic)) is None:
             if self._producer is not None and await self._exists(name):
                 await self._producer.partitions_for(name)
             else:
                 await asyncio.sleep(LIST_EVERY_S)
+        return producer
 
     async def _exists(self, name: str) -> bool:
         """Tell whether the broker has a topic, from a list of all that is asked for now and then."""
@@ -253,3 +313,12 @@ class Replies:
 def _takes(topic: _Topic, reply: Reply) -> bool:
     """Tell whether the producer takes a reply without waiting."""
     return topic.unacknowledged == 0 or topic.unacknowledged + reply.size <= ROOM_BYTES
+
+
+def _knows(producer: AIOKafkaProducer | None, name: str) -> bool:
+    """Tell whether a producer sends to a topic without asking for it first."""
+    return producer is not None and producer.client.cluster.partitions_for_topic(name) is not None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

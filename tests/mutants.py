@@ -31,12 +31,11 @@ OUTCOME = "tests/rewards/test_outcome.py"
 INTAKE = "tests/rewards/test_intake.py"
 PUBLISH = "tests/stream/test_publish.py"
 PUBLISH_IN_REDIS = "tests/real/test_learn_store.py"
-DECISION = "tests/rewards/test_decision.py"
 LEARNER = "tests/rewards/test_learner.py"
 CONTROLS = "tests/stream/test_controls.py"
 REPLAYED_CONTROLS = "tests/replay/test_rebuild_controls.py"
 PROPENSITY = "tests/laws/test_propensity.py"
-BAD_REQUESTS = "tests/laws/test_bad_requests.py"
+REQUESTS = "tests/laws/test_requests.py"
 ACKNOWLEDGED = "tests/real/test_acknowledgement.py"
 
 
@@ -411,7 +410,7 @@ def _deciding() -> Iterator[Mutant]:
         "rewards/decision.py",
         "        if now_ms > expires_at_ms:\n",
         "        if False:\n",
-        (f"{DECISION}::test_law_3_what_is_too_old_is_expired_and_its_last_moment_is_not",),
+        (f"{REQUESTS}::test_law_3_a_request_that_nobody_waits_for_any_more_gets_no_decision",),
     )
     yield Mutant(
         "the request's time to live: a stalled append is not answered",
@@ -451,7 +450,7 @@ def _deciding() -> Iterator[Mutant]:
         "rewards/decision.py",
         "        if overloaded(request.policy):\n",
         "        if False:\n",
-        (f"{DECISION}::test_law_7_an_overloaded_policy_says_so",),
+        (f"{REQUESTS}::test_law_7_a_policy_with_too_many_pending_decisions_refuses",),
     )
     yield Mutant(
         "the propensity is that of the action drawn",
@@ -472,14 +471,14 @@ def _deciding() -> Iterator[Mutant]:
         "stream/deciding.py",
         "                request.letters.append(_letter(record, index, result.problem, raw))\n",
         "                pass\n",
-        (f"{BAD_REQUESTS}::test_law_8_a_bad_item_takes_no_other_item_of_its_array_with_it",),
+        (f"{REQUESTS}::test_law_8_a_bad_item_takes_no_other_item_of_its_array_with_it",),
     )
     yield Mutant(
         "an error that nobody foresaw is its own item's",
         "stream/deciding.py",
         "        except Exception:\n            self._unexpected(record)\n            return refused(INTERNAL,",
         "        except ZeroDivisionError:\n            self._unexpected(record)\n            return refused(INTERNAL,",
-        (f"{BAD_REQUESTS}::test_law_8_a_bad_item_takes_no_other_item_of_its_array_with_it",),
+        (f"{REQUESTS}::test_law_8_a_bad_item_takes_no_other_item_of_its_array_with_it",),
     )
     yield Mutant(
         "the draw follows the pmf",

@@ -224,8 +224,9 @@ def table_of(verdicts: Sequence[Verdict]) -> Table:
         tests = [test.rpartition("::")[2] for test in verdict.failed]
         how = [first_line(message)[:90] for message in verdict.failed.values()]
         if not verdict.killed:
-            tests = [f"SURVIVED: {test.rpartition('::')[2]}" for test in verdict.survived] or ["NOT JUDGED"]
-            how = [verdict.problem or "it passes"]
+            word = "NOT JUDGED" if verdict.problem else "SURVIVED"
+            tests = [f"{word}: {test.rpartition('::')[2]}" for test in verdict.survived] or [word]
+            how = [first_line(verdict.problem) or "it passes"]
         cells = (verdict.mutant.mechanism, verdict.mutant.file, "\n".join(tests), "\n".join(how))
         style = None if verdict.killed else "red"
         table.add_row(*map(escape, cells), f"{verdict.seconds:.0f}", style=style)

@@ -54,6 +54,7 @@ def test_the_command_can_be_read_in_one_way_only() -> None:
         "--learning_rate=0.1",
         "--cb_min_cost=-1",
         "--bit_precision=20",
+        "--ring_size=16",
         "--hash=all",
         "--quiet",
         "--no_stdin",

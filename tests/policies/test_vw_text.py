@@ -224,8 +224,11 @@ def test_the_text_of_known_actions_is_kept_and_bounded() -> None:
     assert sum(map(len, texts.values())) <= 5_000
 
 
-def test_the_names_kept_are_bounded() -> None:
+def test_what_is_kept_of_names_is_bounded() -> None:
     writer = Writer()
-    for start in range(0, 50_000, 1000):
-        writer.example({"u": {f"name {number}": 1 for number in range(start, start + 1000)}}, [Action("a", {})])
-    assert len(writer._names) <= 10_000
+    for number in range(2000):
+        writer.example({"u": {f"name {number}": 1, "x" * (number % 300): 2}}, [Action("a", {})])
+        writer.example({"u": {f"name {other}": 1 for other in range(number % 70)}}, [Action("a", {})])
+        assert len(writer._plans) <= 500
+    assert max(map(len, writer._plans)) <= 50
+    assert max(len(name) for names in writer._plans for name in names) <= 128

@@ -131,7 +131,7 @@ async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 40.0, 
 
 def decision(event_id: str, policy: str = "front", **fields: Any) -> dict[str, Any]:
     """Return a decision as decide would have logged it."""
-    rule = {"window_s": 1.0, "early_s": 5.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}
+    rule = {"window_s": 3.0, "early_s": 5.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}
     return {
         "v": 1,
         "event_id": event_id,

@@ -6,9 +6,11 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import redis
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import TopicPartition
 
 from policies.errors import StateRefused
@@ -27,7 +29,7 @@ VW = PolicyConfig(kind="vw", arguments="--cb_explore_adf --epsilon 0.2", window_
 
 
 def configured(kafka, redis_server, prefix, **settings) -> Config:
-    defaults = {"policies": {"front": PolicyConfig(window_s=1.0)}, "request_ttl_ms": 30_000}
+    defaults: dict[str, Any] = {"policies": {"front": PolicyConfig(window_s=1.0)}, "request_ttl_ms": 30_000}
     return Config(
         brokers=kafka.address,
         redis_url=redis_server.url,
@@ -42,7 +44,7 @@ async def running(config: Config) -> AsyncIterator[Decide]:
     service = Decide(config)
     async with service:
 
-        async def ready() -> bool:
+        async def ready() -> Any:
             return service.ready
 
         await until(ready, every_s=0.02)
@@ -99,7 +101,7 @@ def test_law_3_a_redelivered_request_makes_the_same_decision(kafka, redis_server
     asyncio.run(scenario())
 
 
-async def _as_many(loop: Loop, decisions: int) -> bool:
+async def _as_many(loop: Loop, decisions: int) -> Any:
     return len(await loop.records("decisions")) >= decisions
 
 
@@ -125,7 +127,7 @@ def test_an_array_is_answered_by_an_array_with_errors_in_their_places(kafka, red
             assert reply[1]["event_id"] == "e2"
             assert [part["error"]["code"] for part in reply[1::2]] == ["unknown_policy", "no_actions"]
             (message,) = [record async for record in loop.reader.read(config.topic("decisions"), 1, 0)]
-            assert json.loads(message.value) == [reply[0], reply[2]]
+            assert json.loads(message.value or b"") == [reply[0], reply[2]]
             letters = await dead_letters(loop, 2)
             assert [(letter["index"], letter["reason"]) for letter in letters] == [
                 ("1", "unknown_policy"),
@@ -136,11 +138,11 @@ def test_an_array_is_answered_by_an_array_with_errors_in_their_places(kafka, red
     asyncio.run(scenario())
 
 
-async def dead_letters(loop: Loop, count: int) -> list[dict[str, str]]:
+async def dead_letters(loop: Loop, count: int) -> list[dict[str, Any]]:
     """Return the headers of dead letters, and their value, when there are so many."""
 
-    async def found() -> list[dict[str, str]]:
-        letters = []
+    async def found() -> list[dict[str, Any]]:
+        letters: list[dict[str, Any]] = []
         topic = loop.config.topic("dead-letters")
         for partition in await loop.reader.partitions(topic):
             async for record in loop.reader.read(topic, partition, 0):
@@ -148,7 +150,7 @@ async def dead_letters(loop: Loop, count: int) -> list[dict[str, str]]:
                 letters.append({**told, "value": record.value})
         return letters if len(letters) >= count else []
 
-    return await until(found)
+    return list(await until(found))
 
 
 def test_decisions_of_a_large_array_go_into_several_messages(kafka, redis_server, prefix):
@@ -163,7 +165,9 @@ def test_decisions_of_a_large_array_go_into_several_messages(kafka, redis_server
             await until(lambda: _as_many(loop, 1500))
             topic = config.topic("decisions")
             sizes = [
-                len(record.value) for partition in range(3) async for record in loop.reader.read(topic, partition, 0)
+                len(record.value or b"")
+                for partition in range(3)
+                async for record in loop.reader.read(topic, partition, 0)
             ]
             assert len(sizes) > 1
             assert max(sizes) <= 4 * 1024 * 1024
@@ -184,7 +188,7 @@ def test_spring_headers_are_understood(kafka, redis_server, prefix):
             headers = [("kafka_replyTopic", caller.topic.encode()), ("kafka_correlationId", correlation)]
             await caller.send_plain(request("e1"), headers)
 
-            async def answered() -> bool:
+            async def answered() -> Any:
                 return correlation.decode() in caller.replies
 
             await until(answered)
@@ -236,6 +240,32 @@ def test_law_3_a_stalled_append_is_logged_as_expired_and_not_answered(kafka, red
     asyncio.run(scenario())
 
 
+def test_a_partition_that_cannot_be_written_holds_up_no_other_and_loses_nothing(
+    kafka, redis_server, prefix, monkeypatch
+):
+    append, open_again = Appender.append, asyncio.Event()
+
+    async def stalled(self, messages):
+        if messages[0].partition == 0:
+            await open_again.wait()
+        return await append(self, messages)
+
+    monkeypatch.setattr(Appender, "append", stalled)
+
+    async def scenario():
+        async with deciding(configured(kafka, redis_server, prefix)) as (_, caller):
+            held = [await caller.send(request(f"held-{number}"), partition=0) for number in range(30)]
+            for number in range(20):
+                held.append(await caller.send(request(f"held-{30 + number}"), partition=0))
+                assert (await caller.ask(request(f"e{number}"), partition=1))["chosen"]
+            assert not caller.replies.keys() & set(held)
+            open_again.set()
+            for correlation_id in held:
+                assert (await caller.reply(correlation_id))["chosen"]
+
+    asyncio.run(scenario())
+
+
 def test_a_reply_topic_that_is_missing_stalls_nobody_and_is_not_created(kafka, redis_server, prefix):
     async def scenario():
         config = configured(kafka, redis_server, prefix)
@@ -250,6 +280,28 @@ def test_a_reply_topic_that_is_missing_stalls_nobody_and_is_not_created(kafka, r
     asyncio.run(scenario())
 
 
+def test_a_reply_topic_that_vanishes_stalls_nobody(kafka, redis_server, prefix):
+    async def scenario():
+        config = configured(kafka, redis_server, prefix)
+        vanishing = config.topic("replies.vanishing")
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+        await admin.start()
+        await admin.create_topics([NewTopic(vanishing, 1, 1)])
+        async with deciding(config) as (loop, caller):
+            for number in range(5):
+                await caller.send(request(f"v{number}"), reply_topic=vanishing, partition=0)
+                assert (await caller.ask(request(f"e{number}"), partition=0))["chosen"]
+            assert len(await loop.records("replies.vanishing")) == 5
+            await admin.delete_topics([vanishing])
+            for number in range(5, 30):
+                await caller.send(request(f"v{number}"), reply_topic=vanishing, partition=0)
+                assert (await caller.ask(request(f"e{number}"), partition=0))["chosen"]
+            assert len(await loop.records("decisions")) == 60
+        await admin.close()
+
+    asyncio.run(scenario())
+
+
 def test_law_7_too_many_pending_decisions_are_refused(kafka, redis_server, prefix):
     async def scenario():
         policies = {"front": PolicyConfig(window_s=1.0, max_pending=10), "other": PolicyConfig(window_s=1.0)}
@@ -260,7 +312,7 @@ def test_law_7_too_many_pending_decisions_are_refused(kafka, redis_server, prefi
             for shard in range(2):
                 client.hset(shard_key(prefix, shard, "pending"), mapping={"front": 6})
 
-            async def overloaded() -> bool:
+            async def overloaded() -> Any:
                 reply = await caller.ask(request("e2"))
                 return reply.get("error", {}).get("code") == "overloaded"
 
@@ -268,7 +320,7 @@ def test_law_7_too_many_pending_decisions_are_refused(kafka, redis_server, prefi
             assert (await caller.ask(request("e3", policy="other")))["chosen"]
             client.hset(shard_key(prefix, 1, "pending"), mapping={"front": 4})
 
-            async def decided() -> bool:
+            async def decided() -> Any:
                 return "chosen" in await caller.ask(request("e4"))
 
             await until(decided)
@@ -278,10 +330,10 @@ def test_law_7_too_many_pending_decisions_are_refused(kafka, redis_server, prefi
     asyncio.run(scenario())
 
 
-def published(config: Config, number: int, model: bytes, name: str = "front", **changes) -> dict[str, bytes]:
+def published(config: Config, number: int, model: bytes, name: str = "front", **changes) -> dict[Any, Any]:
     """Return what Redis holds of a published version."""
     policy = config.policies[name]
-    told = {
+    told: dict[str, Any] = {
         "policy": name,
         "number": number,
         "version": version_name(number, digest(model)),
@@ -318,7 +370,7 @@ def test_a_published_version_is_used_at_once_and_an_older_one_only_when_it_is_to
             client.hset(key, mapping=published(config, 5, learned(5)))
             client.publish(channel(config), "front")
 
-            async def uses(number: int) -> bool:
+            async def uses(number: int) -> Any:
                 return (await caller.ask(request("e2")))["policy_version"].startswith(f"{number}-")
 
             await until(lambda: uses(5))
@@ -403,7 +455,7 @@ def test_the_broker_is_killed_nothing_is_lost_and_what_is_answered_is_logged(own
             server.kill()
             server.restart()
 
-            async def logged() -> bool:
+            async def logged() -> Any:
                 return {told["event_id"] for told in await loop.records("decisions")} >= set(asked.values())
 
             await until(logged, seconds=60)

@@ -81,7 +81,9 @@ def test_a_jump_is_a_loss_and_nothing_of_its_message_is_taken() -> None:
     learner = Learner("front", "vw", BAG)
     learner.take(0, message(1, 3))
     before = learner.next()
-    with pytest.raises(LossDetected, match="found seq 6, expected seq 5; outcomes are missing: run `bowerbird policy rebuild"):
+    with pytest.raises(
+        LossDetected, match="found seq 6, expected seq 5; outcomes are missing: run `bowerbird policy rebuild"
+    ):
         learner.take(1, outcomes(outcome(4), outcome(6)))
     assert learner.next() == before
     with pytest.raises(LossDetected, match=r"shard 1.*found seq 2, expected seq 1"):

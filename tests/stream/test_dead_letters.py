@@ -40,7 +40,7 @@ def test_a_tombstone_stays_one():
 )
 def test_a_letter_always_fits(size, headers):
     value, told = LETTER._replace(value=b"x" * size, headers=headers).wire(1000)
-    assert len(value) == min(size, 1000)
+    assert len(value or b"") == min(size, 1000)
     assert ("cut-from" in dict(told)) == (size > 1000)
     assert sum(len(name.encode()) + len(content) for name, content in told) < ROOM_BYTES
 

@@ -2,6 +2,9 @@
 
 import json
 from types import SimpleNamespace
+from typing import cast
+
+from redis.asyncio import Redis
 
 from rewards.decision import Decided
 from stream.config import Config, PolicyConfig
@@ -70,6 +73,6 @@ def test_a_decision_that_is_too_large_for_its_topic_is_an_error_and_a_dead_lette
 
 def test_version_0_is_in_use_until_redis_tells_otherwise():
     config = Config(policies={"front": PolicyConfig()})
-    lookup = Lookup(config, SimpleNamespace())
+    lookup = Lookup(config, cast(Redis, None))
     assert lookup.choosers["front"].version.startswith("0-")
     assert not lookup.overloaded("front")

@@ -1,4 +1,4 @@
-"""Law 8 at decide: whatever a message holds, it is answered, and what is wrong with it becomes a dead letter."""
+"""Laws 3, 7 and 8 at decide: what is too old, too much, or cannot be decided is answered and becomes no decision."""
 
 import json
 from types import SimpleNamespace
@@ -15,8 +15,9 @@ from stream.lookup import Lookup
 GOOD = {"policy": "front", "actions": [{"id": "a"}, {"id": "b"}]}
 
 
-def read(value: Any, headers: tuple[tuple[str, bytes], ...] = ()) -> Request:
+def read(value: Any, *, age_ms: int = 0, expires_ms: bytes | None = None, overloaded: bool = False) -> Request:
     """Return what a message of ``decision-requests`` becomes; ``broken`` is a policy that fails as nobody foresaw."""
+    headers = (("expires-ms", expires_ms),) if expires_ms is not None else ()
 
     def fail(*told: Any) -> list[float]:
         raise RuntimeError("as nobody foresaw")
@@ -25,13 +26,41 @@ def read(value: Any, headers: tuple[tuple[str, bytes], ...] = ()) -> Request:
         "front": Chooser(make("uniform", ""), "0-00000000", "front", b"{}"),
         "broken": Chooser(cast(Any, SimpleNamespace(predict=fail)), "0-00000000", "broken", b"{}"),
     }
-    lookup = cast(Lookup, SimpleNamespace(choosers=choosers, overloaded=lambda policy: False))
+    lookup = cast(Lookup, SimpleNamespace(choosers=choosers, overloaded=lambda policy: overloaded))
     config = Config(policies={"front": PolicyConfig(), "broken": PolicyConfig()})
     raw = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
     record = SimpleNamespace(
         topic="decision-requests", partition=0, offset=7, timestamp=1000, key=None, value=raw, headers=headers
     )
-    return Requests(config, lookup, "cluster").read(record, 1000)
+    return Requests(config, lookup, "cluster").read(record, 1000 + age_ms)
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "expires_ms", "decides"),
+    [
+        (0, None, True),
+        (1000, None, True),
+        (1001, None, False),
+        (7, b"7", True),
+        (8, b"7", False),
+        (9000, b"9000", True),
+    ],
+)
+def test_law_3_a_request_that_nobody_waits_for_any_more_gets_no_decision(
+    age_ms: int, expires_ms: bytes | None, decides: bool
+) -> None:
+    """It is answered and counted, but nothing of it is broken, so it is no dead letter."""
+    request = read(GOOD, age_ms=age_ms, expires_ms=expires_ms)
+    assert [isinstance(result, Decided) for result in request.results] == [decides]
+    assert decides or json.loads(request.reply())["error"]["code"] == "expired"
+    assert request.letters == []
+
+
+def test_law_7_a_policy_with_too_many_pending_decisions_refuses() -> None:
+    request = read(GOOD, overloaded=True)
+    assert [isinstance(result, Decided) for result in request.results] == [False]
+    assert json.loads(request.reply())["error"]["code"] == "overloaded"
+    assert request.letters == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,16 @@
+"""Every code that an error or a dead letter may have stands in docs/errors.md."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_code_is_documented():
+    page = (ROOT / "docs" / "errors.md").read_text()
+    codes = set()
+    for folder in ("policies", "rewards", "stream"):
+        for path in (ROOT / folder).glob("*.py"):
+            codes |= set(re.findall(r'(?:BadInput|Problem)\(\s*"([a-z_]+)"', path.read_text()))
+    assert len(codes) >= 15
+    assert sorted(code for code in codes if f"`{code}`" not in page) == []
