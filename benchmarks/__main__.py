@@ -12,7 +12,19 @@ from rich.table import Table
 
 from benchmarks.row import Row
 
-NAMES = ("learning", "decide", "join", "click_to_decision", "archive", "up", "evaluate")
+NAMES = (
+    "learning",
+    "predict",
+    "decide",
+    "join",
+    "join_single",
+    "click_to_decision",
+    "publish",
+    "memory",
+    "archive",
+    "up",
+    "evaluate",
+)
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 

@@ -51,7 +51,7 @@ def run() -> list[Row]:
 def _row(problem: Problem, what: str, bar: float | None) -> Row:
     others = Others()
     ratios, ours, driver = [], [], []
-    with _one_core(), tempfile.NamedTemporaryFile("w", dir=_memory(), suffix=".txt") as file:
+    with one_core(), tempfile.NamedTemporaryFile("w", dir=_memory(), suffix=".txt") as file:
         file.write(problem.text)
         file.flush()
         for _ in range(REPEATS):
@@ -101,17 +101,17 @@ def _driver(path: str) -> float:
 def _problem(count: int, features: int, new: bool) -> Problem:
     source = random.Random(1)
     made = (f"article-{number}" for number in range(count * ACTIONS + CATALOGUE))
-    catalogue = [] if new else [_action(next(made), features, source) for _ in range(CATALOGUE)]
+    catalogue = [] if new else [made_action(next(made), features, source) for _ in range(CATALOGUE)]
     outcomes, blocks = [], []
     writer, limits = Writer(), Limits()
     for number in range(count):
         offered = (
-            [_action(next(made), features, source) for _ in range(ACTIONS)]
+            [made_action(next(made), features, source) for _ in range(ACTIONS)]
             if new
             else source.sample(catalogue, ACTIONS)
         )
         chosen = source.randrange(ACTIONS)
-        context = {"user": _features(features, source)}
+        context = {"user": made_features(features, source)}
         reward = float(source.random() < 0.1)
         outcomes.append(_outcome(number, context, offered, chosen, reward))
         read = [decode_action(orjson.dumps(action), limits) for action in offered]
@@ -121,7 +121,7 @@ def _problem(count: int, features: int, new: bool) -> Problem:
     return Problem(messages, "\n\n".join(blocks) + "\n\n", count)
 
 
-def _features(count: int, source: random.Random) -> dict[str, Any]:
+def made_features(count: int, source: random.Random) -> dict[str, Any]:
     """Return features of which three in five are strings."""
     return {
         f"feature_{number}": f"value{source.randrange(30)}" if number % 5 < 3 else source.random()
@@ -129,8 +129,9 @@ def _features(count: int, source: random.Random) -> dict[str, Any]:
     }
 
 
-def _action(name: str, features: int, source: random.Random) -> dict[str, Any]:
-    return {"id": name, "features": {"article": _features(features, source)}}
+def made_action(name: str, features: int, source: random.Random) -> dict[str, Any]:
+    """Return an action with features of its own."""
+    return {"id": name, "features": {"article": made_features(features, source)}}
 
 
 def _outcome(
@@ -172,7 +173,7 @@ def _outcome(
 
 
 @contextmanager
-def _one_core() -> Iterator[None]:
+def one_core() -> Iterator[None]:
     """Keep this process on the last core it may use, where the system can."""
     if not hasattr(os, "sched_setaffinity"):
         yield

@@ -301,7 +301,7 @@ class _Join:
 
 
 class _Logs:
-    """The logs that are read, as far as they reached when they were found; the archive gives what Kafka has forgotten."""
+    """The logs that are read, as far as they reached when found; the archive gives what Kafka has forgotten."""
 
     def __init__(
         self, reader: LogReader, progress: Progress, archive: "Archive | None" = None, config: Config | None = None

@@ -11,7 +11,8 @@ def demo(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
     plot_file: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write the plot here.")] = None,
     folder: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Keep servers' data and settings here. [default: temporary]")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Keep servers' data, archive and settings here. [default: temporary]"),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A shorter one.")] = False,
 ) -> None:

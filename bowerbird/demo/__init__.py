@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
-PACKAGES = ("matplotlib", "numpy", "scipy")
+PACKAGES = ("matplotlib", "numpy", "pyarrow", "scipy")
 """What the extra ``demo`` brings, beside the servers, which have a word of their own for what is missing."""
 
 
@@ -27,15 +27,17 @@ def run(
     plot_file
         Where the picture goes; default: ``bowerbird-demo.png`` in the current folder.
     folder
-        Where the servers' data, the settings and the roles' logs stay; it must be empty. Default: a temporary folder.
+        Where the servers' data, the archive, the settings and the roles' logs stay; it must be empty. Default: a
+        temporary folder.
     quick
         Less of the real log, fewer visits.
 
     Returns
     -------
     int
-        The exit code: 0 when the weights recomputed from the log are the live ones and every outcome was right, else 1;
-        2 where something is configured wrongly, 130 after Ctrl-C. The servers are stopped in every case.
+        The exit code: 0 when the weights recomputed from the log are the live ones, every outcome was right, and the
+        archive holds them all, else 1; 2 where something is configured wrongly, 130 after Ctrl-C. The servers are
+        stopped in every case.
     """
     from rich.console import Console
 

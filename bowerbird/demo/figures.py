@@ -7,6 +7,7 @@ import msgspec
 
 from bowerbird.demo.live import Point
 from replay.estimate import Estimates
+from replay.evaluate import Evaluation
 
 
 @dataclass(slots=True)
@@ -93,6 +94,32 @@ class DecisionProof:
 
 
 @dataclass(slots=True)
+class Archived:
+    """What the archive holds of the log.
+
+    Attributes
+    ----------
+    ok
+        Whether it holds everything, and each evaluation went over every outcome once.
+    rows, files
+        Of all its topics.
+    lacking
+        Partitions whose end it did not hold in time, as ``rewards[0]``.
+    waited_s
+        Seconds until it held everything.
+    evaluations
+        Of the live world's policy: what uniform, and its latest version, would have been worth.
+    """
+
+    ok: bool
+    rows: int
+    files: int
+    lacking: list[str]
+    waited_s: float
+    evaluations: list[Evaluation]
+
+
+@dataclass(slots=True)
 class Figures:
     """Everything."""
 
@@ -103,6 +130,7 @@ class Figures:
     learner: Learner
     proof: dict[str, Proof]
     decision: DecisionProof
+    archive: Archived
     dead_letters: dict[str, int]
     part_seconds: dict[str, float]
     plot: str = ""

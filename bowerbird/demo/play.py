@@ -1,6 +1,7 @@
 """The demo from its first to its last minute."""
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -15,10 +16,11 @@ from typing import IO
 from rich.console import Console
 
 from bowerbird.demo import real_log
-from bowerbird.demo.figures import DecisionProof, Figures, Learner, Live, Proof, RealLog
+from bowerbird.demo.archived import archived
+from bowerbird.demo.figures import Archived, DecisionProof, Figures, Learner, Live, Proof, RealLog
 from bowerbird.demo.live import BIN, POLICY, LiveWorld
 from bowerbird.demo.plot import draw
-from bowerbird.demo.show import Show, per_thousand, summary
+from bowerbird.demo.show import Show, per_thousand, summary, worth
 from bowerbird.demo.watch import Watch
 from bowerbird.demo.world import World
 from bowerbird.settings import load
@@ -37,10 +39,13 @@ SETTLE_WITHIN_S = 60.0
 LOOK_EVERY_S = 0.2
 MESSAGE_DECISIONS = 100
 KILL_AT = 0.25
+ARCHIVE_S = 4.0
+"""A file of the archive is closed after so long, so that nobody waits for the last one."""
 VISITS, VISITS_A_SECOND = 7000, 200.0
 QUICK_ROWS, QUICK_VISITS = 2000, 4000
 
 SERVERS, PART_1, PART_2, PART_3, PART_4 = "Servers", "1 A real log", "2 A live world", "3 The learner", "4 Proof"
+PART_5 = "5 The archive"
 
 
 def play(seed: int, json_file: Path | None, plot_file: Path, folder: Path | None, quick: bool) -> int:
@@ -67,7 +72,7 @@ def play(seed: int, json_file: Path | None, plot_file: Path, folder: Path | None
     if json_file is not None:
         json_file.write_bytes(figures.as_json())
     _farewell(console, figures, json_file, folder)
-    return 0 if figures.identical else 1
+    return 0 if figures.identical and figures.archive.ok else 1
 
 
 class _Demo:
@@ -84,7 +89,7 @@ class _Demo:
     async def run(self) -> Figures:
         """Play all parts and return what was measured."""
         began_s = time.monotonic()
-        self.show.goes_on(SERVERS, f"Kafka on {self.config.brokers}, Redis; starting decide, join and learn")
+        self.show.goes_on(SERVERS, f"Kafka on {self.config.brokers}, Redis; starting decide, join, learn and archive")
         await topics.create(self.config)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BOWERBIRD_")}
         supervisor = Supervisor(self.config, config_file=self.file, environment=environment, stderr=self.stderr)
@@ -96,6 +101,7 @@ class _Demo:
                 log = await self._real_log(client)
                 live = await self._live_world(client, supervisor)
                 proof, decision = await self._proof(live)
+                archive = await self._archive(proof[POLICY].outcomes)
         finally:
             await self.watch.stop()
         return Figures(
@@ -106,6 +112,7 @@ class _Demo:
             learner=self.learner,
             proof=proof,
             decision=decision,
+            archive=archive,
             dead_letters=dict(self.watch.dead_letters),
             part_seconds=self.show.seconds,
         )
@@ -259,6 +266,20 @@ class _Demo:
         )
         return proofs, decision
 
+    async def _archive(self, outcomes: int) -> Archived:
+        self.show.goes_on(PART_5, f"waiting until it has everything, then judging {POLICY} by its files alone")
+        found = await archived(self.config, POLICY, outcomes)
+        uniform = found.evaluations[0]
+        self.show.done(
+            PART_5,
+            f"{found.rows:,} rows in {found.files} files; by them alone a decision of {POLICY} was worth"
+            f" {uniform.value_logged:.3f}, and one drawn uniformly {worth(uniform.snips, uniform.snips_interval)}"
+            if found.ok
+            else f"{found.rows:,} rows in {found.files} files are not the whole log, see below",
+            good=found.ok,
+        )
+        return found
+
     def _live_figures(self, live: LiveWorld) -> Live:
         stretches = {
             "first tenth": (0.0, 0.1),
@@ -315,7 +336,8 @@ def _place(folder: Path | None, stack: ExitStack) -> Path:
 def _write_settings(folder: Path, running: Servers) -> Path:
     file = folder / "bowerbird.toml"
     addresses = f'brokers = "{running.brokers}"\nredis_url = "{running.redis_url}"\n'
-    file.write_text(addresses + (files(__package__) / "data" / "bowerbird.toml").read_text())
+    archive = f"\n[archive]\nurl = {json.dumps(str(folder.resolve() / 'archive'))}\nmax_s = {ARCHIVE_S}\n"
+    file.write_text(addresses + (files(__package__) / "data" / "bowerbird.toml").read_text() + archive)
     return file
 
 
@@ -348,7 +370,9 @@ def _farewell(console: Console, figures: Figures, json_file: Path | None, folder
     if json_file is not None:
         console.print(f"[bold]Figures[/]  {json_file.resolve()}", soft_wrap=True)
     if folder is not None:
-        console.print(f"[bold]Folder[/]   {folder.resolve()} (data of Kafka and Redis, settings, logs)", soft_wrap=True)
+        console.print(
+            f"[bold]Folder[/]   {folder.resolve()} (data of Kafka and Redis, archive, settings, logs)", soft_wrap=True
+        )
     console.print("\n[bold]Try next[/]")
     for command, what in (
         (f"bowerbird demo --seed {figures.seed + 1} --json figures.json", "other visitors, all figures"),

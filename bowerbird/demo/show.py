@@ -196,7 +196,29 @@ def summary(figures: Figures) -> Table:
     table.add_row(
         "   one decision", f"{decision.event_id}, by version {decision.policy_version}: pmf and draw recomputed, {same}"
     )
+    table.add_section()
+    archive = figures.archive
+    lacking = f"; [red]it lacks the end of {', '.join(archive.lacking)}[/]" if archive.lacking else ""
+    table.add_row("5  The archive", f"{archive.rows:,} rows in {archive.files} files{lacking}")
+    first = archive.evaluations[0]
+    left_out = ", ".join(f"{count} {reason}" for reason, count in first.left_out.items())
+    table.add_row(
+        "   reward a decision",
+        f"logged          {worth(first.value_logged, first.value_logged_interval)}"
+        f"  ({first.rows:,} of {POLICY}; left out: {left_out or 'none'})",
+    )
+    for told in archive.evaluations:
+        learned = f"  [grey50](learned from {told.learned:,} of them: too good)[/]" if told.learned else ""
+        name = told.target.partition("-")[0]
+        table.add_row("", f"{name}, IPS".ljust(16) + worth(told.ips, told.ips_interval))
+        table.add_row("", f"{name}, SNIPS".ljust(16) + worth(told.snips, told.snips_interval) + learned)
     return table
+
+
+def worth(value: float | None, ends: tuple[float | None, float | None]) -> str:
+    """Return an estimate of a reward and its ends, of which each may be unknown."""
+    told = ["?" if each is None else f"{each:.3f}" for each in (value, *ends)]
+    return f"{told[0]}  [{told[1]}, {told[2]}]"
 
 
 def per_thousand(interval: Interval) -> str:

@@ -39,7 +39,7 @@ MACHINE_READABLE = {("topics", "create"), ("topics", "check"), ("policy", "list"
 MACHINE_READABLE |= {("up",), ("request",), ("send",), ("trace",)}
 MACHINE_READABLE |= {("dead-letters", "list"), ("dead-letters", "show"), ("dead-letters", "resend")}
 MACHINE_READABLE |= {("status",), *(("policy", name) for name in ("freeze", "unfreeze", "uniform", "rebuild"))}
-ARGUMENTS = {
+ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     **{("policy", name): ["front"] for name in ("freeze", "unfreeze", "uniform", "rebuild")},
     ("policy", "show"): ["front"],
     ("verify",): ["front"],

@@ -92,6 +92,18 @@ def test_a_short_demo_proves_what_it_did(demo: Demo) -> None:
         assert proof["missing"] == proof["doubled"] == proof["wrong"] == 0
         assert proof["outcomes"] == proof["decisions"]
     assert figures["decision"]["ok"]
+    archive, outcomes = figures["archive"], figures["proof"]["front"]["outcomes"]
+    assert archive["ok"]
+    assert archive["lacking"] == []
+    assert archive["rows"] > log["rows"] + 2 * outcomes
+    assert archive["files"] == len(list((demo.folder / "kept" / "archive").rglob("*.parquet"))) > 0
+    uniform, front = archive["evaluations"]
+    assert uniform["target"] == "uniform"
+    assert uniform["learned"] == 0
+    assert uniform["ips_interval"][0] < uniform["ips"] < uniform["ips_interval"][1]
+    assert front["target"].startswith("front@")
+    assert front["rows"] == front["learned"] == uniform["rows"] == figures["proof"]["front"]["learned"]
+    assert front["rows"] + front["left_out"]["not_activated"] == outcomes
     assert demo.plot_file.read_bytes().startswith(b"\x89PNG")
     assert demo.plot_file.name in output
     assert "Try next" in output
@@ -99,7 +111,7 @@ def test_a_short_demo_proves_what_it_did(demo: Demo) -> None:
 
 def test_ctrl_c_stops_everything_that_it_started(demo: Demo) -> None:
     give_up_s = time.monotonic() + 90
-    while not {"decide", "join", "learn"} <= {part for child in demo.started() for part in told(child)}:
+    while not {"decide", "join", "learn", "archive"} <= {part for child in demo.started() for part in told(child)}:
         assert demo.process.poll() is None, demo.process.communicate()[0]
         assert time.monotonic() < give_up_s, "the roles did not start"
         time.sleep(0.1)

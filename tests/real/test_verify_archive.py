@@ -24,7 +24,6 @@ from tests.real.test_verify import config as service
 from tests.real.test_verify import settled, traffic
 
 pytestmark = pytest.mark.real
-assert service
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ async def loop(config: Config) -> AsyncIterator[Loop]:
 
 async def forget(config: Config, *names: str) -> None:
     """Remove all records of topics but the last of each partition, as retention does."""
-    told = {"bootstrap.servers": config.brokers, "group.id": "nobody"}
+    told: dict[str, str | int | float | bool] = {"bootstrap.servers": config.brokers, "group.id": "nobody"}
 
     def remove() -> None:
         admin, consumer = AdminClient(told), Consumer(told)

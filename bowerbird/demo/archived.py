@@ -1,0 +1,74 @@
+"""What the archive of the demo holds, and what policies would have been worth by it."""
+
+import asyncio
+import time
+
+from bowerbird.demo.figures import Archived
+from replay.archive import Archive
+from replay.archived_policy import archived_policy, uniform
+from replay.evaluate import Evaluation, evaluate
+from replay.judge_archive import Judge
+from rewards.archive_rows import TOPICS
+from stream.config import Config
+from stream.log import LogReader
+
+ARCHIVED_WITHIN_S = 20.0
+LOOK_EVERY_S = 0.2
+
+
+async def archived(config: Config, policy: str, outcomes: int) -> Archived:
+    """Wait until the archive has everything that the log has, and judge a policy and uniform by it, without a server.
+
+    Parameters
+    ----------
+    outcomes
+        So many the policy has in the log, repeats left out.
+
+    Raises
+    ------
+    BowerbirdError
+        What is there cannot be evaluated: outcomes are missing, or a file is damaged.
+    """
+    began_s = time.monotonic()
+    assert config.archive.url is not None
+    archive = Archive.at(config.archive.url, config.prefix)
+    lacking = await _lacking(config, archive)
+    while lacking and time.monotonic() - began_s < ARCHIVED_WITHIN_S:
+        await asyncio.sleep(LOOK_EVERY_S)
+        lacking = await _lacking(config, archive)
+    waited_s = round(time.monotonic() - began_s, 1)
+    rows, files = await asyncio.to_thread(_size, archive)
+    evaluations = [await asyncio.to_thread(_judge, archive, target, policy) for target in ("uniform", policy)]
+    whole = all(
+        told.rows + sum(told.left_out.values()) - told.left_out.get("repeats", 0) == outcomes for told in evaluations
+    )
+    return Archived(whole and not lacking, rows, files, lacking, waited_s, evaluations)
+
+
+async def _lacking(config: Config, archive: Archive) -> list[str]:
+    """Return the partitions, as ``rewards[0]``, whose log goes on where the archive ends."""
+    async with LogReader(config) as log:
+        numbers = {topic: await log.partitions(config.topic(topic)) for topic in TOPICS}
+        ends = await log.ends([(config.topic(topic), number) for topic in TOPICS for number in numbers[topic]])
+
+    def behind(topic: str, number: int) -> bool:
+        there = archive.held(topic, number)
+        return ends[config.topic(topic), number] > (0 if there is None else there[1])
+
+    return await asyncio.to_thread(
+        lambda: [f"{topic}[{number}]" for topic in TOPICS for number in numbers[topic] if behind(topic, number)]
+    )
+
+
+def _size(archive: Archive) -> tuple[int, int]:
+    rows = sum(batch.num_rows for topic in TOPICS for batch in archive.batches(topic, ["offset"]))
+    return rows, sum(len(archive.pieces(topic)) for topic in TOPICS)
+
+
+def _judge(archive: Archive, target: str, policy: str) -> Evaluation:
+    # The demo has run under these settings, so that the archive knows the policy: none has to be asked for.
+    judged = uniform() if target == "uniform" else archived_policy(archive, target, lambda _: None)
+    try:
+        return evaluate(judged.name, Judge(archive, judged, policy).chunks(lambda passed, of: None))
+    finally:
+        judged.policy.close()
