@@ -22,7 +22,7 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/bowerbird demo $(DEMO)
 
 test: $(VENV)/dev.stamp
-	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest $(TESTS)
+	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

@@ -34,6 +34,7 @@ from stream.log import LogReader, identify
 from stream.outbox import Emitter
 from stream.redis_store import RedisStore, shard_key
 from stream.tails import Tails
+from stream.tasks import closed
 from stream.ticks import BrokerClock
 from stream.topics import LARGE_MESSAGE_BYTES
 
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 PAUSE_AT, RESUME_AT = 400, 100
 """Messages of one partition that wait here before it is not fetched any more, and is again."""
 REFUSED_PAUSE_S = 5.0
+STOP_S = 0.4
 
 
 def build(config: Config) -> RoleParts:
@@ -98,7 +100,7 @@ class JoinRole(mode.Service):
         )
         for producer in (self._producer, self._plain_producer):
             await producer.start()
-            self._stop_clients.push_async_callback(producer.stop)
+            self._stop_clients.push_async_callback(closed, producer, STOP_S)
         self._reader = await self._stop_clients.enter_async_context(LogReader(config))
         redis = Redis.from_url(config.redis_url)
         self._stop_clients.push_async_callback(redis.aclose)

@@ -208,7 +208,7 @@ def summary(figures: Figures) -> Table:
         f"  ({first.rows:,} of {POLICY}; left out: {left_out or 'none'})",
     )
     for told in archive.evaluations:
-        learned = f"  [grey50](learned from {told.learned:,} of them: too good)[/]" if told.learned else ""
+        learned = "  [grey50](it knows these rows; the tastes of half of them are gone)[/]" if told.learned else ""
         name = told.target.partition("-")[0]
         table.add_row("", f"{name}, IPS".ljust(16) + worth(told.ips, told.ips_interval))
         table.add_row("", f"{name}, SNIPS".ljust(16) + worth(told.snips, told.snips_interval) + learned)

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from rewards.records import PolicyVersion
+from policies.errors import BadInput
+from rewards.records import PolicyVersion, decode
 from stream.config import Config
 from stream.log import Follower, LogRecord
+
+_version = msgspec.json.Decoder(PolicyVersion)
 
 
 class _Closed(msgspec.Struct, frozen=True):
@@ -99,8 +102,8 @@ class Watch:
 
     def _published(self, record: LogRecord) -> None:
         try:
-            version = msgspec.json.decode(record.value or b"", type=PolicyVersion)
-        except msgspec.DecodeError:
+            version = decode(_version, record.value or b"")
+        except BadInput:
             return  # the log's identity stands there, too
         versions = self.policies[version.policy].versions
         if not versions or versions[-1].number < version.number:
