@@ -73,7 +73,7 @@ class Joined(NamedTuple):
 async def _worker(config: Config) -> float:
     async with loop_of(config) as loop:
         await append_all(loop, DECISIONS, ARRAY)
-        return (await joined_a_second(loop, DECISIONS)).emitted
+        return (await joined_a_second(loop, DECISIONS)).whole
 
 
 async def joined_a_second(loop: Loop, decisions: int) -> Joined:

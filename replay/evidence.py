@@ -18,6 +18,7 @@ from replay.expected import LoggedDecision, LoggedFeedback
 from replay.message import Message, content_digest
 from rewards.records import (
     EXTERNAL,
+    UNREADABLE,
     CountedFeedback,
     Feedback,
     Outcome,
@@ -48,7 +49,7 @@ CitedFeedback = tuple[str, int, int, int, int, bytes]
 def _version_of(decision: msgspec.Raw) -> str | None:
     try:
         return _version.decode(decision).policy_version
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 

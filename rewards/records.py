@@ -6,6 +6,7 @@ are spliced, so unknown fields survive and features are logged as they came.
 
 import hashlib
 import math
+import re
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -379,7 +380,11 @@ class ErrorReply(msgspec.Struct, frozen=True, kw_only=True):
 
 Decoded = TypeVar("Decoded")
 
+UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What decoding raises for bytes that are no such record."""
+
 encode = msgspec.json.Encoder().encode
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]").search
 _items = msgspec.json.Decoder(list[Raw])
 _head = msgspec.json.Decoder(DecisionHead)
 _pmf = msgspec.json.Decoder(list[Annotated[float, Meta(ge=0, le=1)]])
@@ -404,7 +409,7 @@ def items(value: bytes | None) -> list[bytes]:
         return [bytes(item) for item in _items.decode(value)]
     except UnicodeDecodeError as error:
         raise BadInput("not_utf8", "value", repr(value[error.start : error.start + 8]), "UTF-8") from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadInput("not_json", "value", str(error), "a JSON object or an array of them") from None
 
 
@@ -415,13 +420,13 @@ def decode(decoder: "msgspec.json.Decoder[Decoded]", value: bytes) -> Decoded:
     except msgspec.ValidationError as error:
         problem, _, where = str(error).partition(" - at `$")
         raise BadInput("invalid_field", where.strip(".`") or "value", problem, "see the record's schema") from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadInput("not_json", "value", str(error), "a JSON object") from None
 
 
 def check_event_id(event_id: str) -> str:
     """Return an event id that is fit to be one: 1 to 128 bytes of UTF-8 without control characters."""
-    if not 0 < len(event_id.encode()) <= EVENT_ID_BYTES or any(char < " " or char == "\x7f" for char in event_id):
+    if not 0 < len(event_id.encode()) <= EVENT_ID_BYTES or _CONTROL(event_id):
         found = event_id if len(event_id) <= 40 else event_id[:40] + "…"
         raise BadInput("bad_event_id", "event_id", repr(found), "1 to 128 bytes without control characters")
     return event_id

@@ -19,7 +19,7 @@ from aiokafka.errors import (
 from aiokafka.structs import TopicPartition
 
 from policies.errors import LossDetected, StateRefused
-from rewards.records import LogIdentity, encode
+from rewards.records import UNREADABLE, LogIdentity, encode
 from stream.config import Config
 
 FETCH_BYTES = 8 * 1024 * 1024
@@ -194,7 +194,7 @@ class LogReader:
         async for record in self.read(versions, 0, begins):
             try:
                 return msgspec.json.decode(record.value or b"", type=LogIdentity).log_id
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 continue
         return None
 

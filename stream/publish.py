@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 
 from policies.errors import StateRefused
 from rewards.learner import Learner, Position
-from rewards.records import PolicyVersion, encode
+from rewards.records import UNREADABLE, PolicyVersion, encode
 from stream.config import Config
 from stream.log import Follower
 
@@ -75,7 +75,7 @@ def version_of(name: str, record: bytes) -> PolicyVersion:
     """Decode a record of a version that lies in Redis."""
     try:
         return msgspec.json.decode(record, type=PolicyVersion)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise StateRefused(
             f"policy {name} in Redis", f"a record that can't be read ({error})", "a version", repair(name)
         ) from None
@@ -566,7 +566,7 @@ class KafkaVersions:
         for record in await self._follower.to_end():
             try:
                 head = msgspec.json.decode(record.value or b"", type=VersionHead)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 continue  # the identity of the log, or what anybody wrote there: nothing was built on it
             self._seen.setdefault(head.policy, Seen()).add(head, record.value or b"")
 

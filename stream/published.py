@@ -4,7 +4,7 @@ from collections import deque
 
 import msgspec
 
-from rewards.records import PolicyVersion
+from rewards.records import UNREADABLE, PolicyVersion
 from stream.config import Config
 from stream.log import LogReader
 from stream.preflight import redis_client
@@ -32,7 +32,7 @@ async def versions_of(config: Config, name: str, newest: int) -> list[PolicyVers
         async for record in reader.read(topic, 0, begins):
             try:
                 version = msgspec.json.decode(record.value or b"", type=PolicyVersion)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 continue  # the identity of the log
             if version.policy == name and (not found or version.number > found[-1].number):
                 found.append(version)

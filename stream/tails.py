@@ -1,8 +1,13 @@
 """The last seq of every policy and shard that stands in ``rewards``."""
 
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TypeVar
+
 import msgspec
 
-from rewards.records import PolicyVersion, items
+from policies.errors import BadInput
+from rewards.records import UNREADABLE, PolicyVersion, items
 from stream.config import Config
 from stream.log import LogReader
 
@@ -16,6 +21,19 @@ class _Numbered(msgspec.Struct, frozen=True):
 
 
 _numbered = msgspec.json.Decoder(_Numbered)
+_version = msgspec.json.Decoder(PolicyVersion)
+_Record = TypeVar("_Record")
+
+
+def _readable(value: bytes | None, decoder: "msgspec.json.Decoder[_Record]") -> Iterator[_Record]:
+    """Yield the records of a message; what is none is told by those who use it."""
+    try:
+        bodies = items(value)
+    except BadInput:
+        return
+    for body in bodies:
+        with suppress(*UNREADABLE):
+            yield decoder.decode(body)
 
 
 class Tails:
@@ -37,8 +55,7 @@ class Tails:
             start = max(self._next.get(partition, 0), begins)
             async for record in self._reader.read(topic, partition, start):
                 self._next[partition] = record.offset + 1
-                for body in items(record.value):
-                    found = _numbered.decode(body)
+                for found in _readable(record.value, _numbered):
                     key = found.policy, found.shard
                     self._last[key] = max(found.seq, self._last.get(key, 0))
         return dict(self._last)
@@ -49,11 +66,7 @@ class Tails:
         newest: dict[str, PolicyVersion] = {}
         begins = (await self._reader.beginning([(versions, 0)]))[versions, 0]
         async for record in self._reader.read(versions, 0, begins):
-            for body in items(record.value):
-                try:
-                    version = msgspec.json.decode(body, type=PolicyVersion)
-                except msgspec.DecodeError:
-                    continue
+            for version in _readable(record.value, _version):
                 newest[version.policy] = version
         for version in newest.values():
             for shard, seq in version.last_seqs.items():

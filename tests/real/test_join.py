@@ -282,3 +282,21 @@ async def test_a_kill_loses_and_doubles_nothing(
             mine = numbered(outcome for outcome in found if outcome["shard"] == shard)
             assert sorted(mine) == list(range(1, len(mine) + 1))
         assert {outcome["event_id"]: outcome["reward"] for outcome in found} == {f"e{n}": 1.0 for n in range(120)}
+
+
+async def test_what_is_no_record_in_the_loops_own_topics_stops_nothing(loop: Loop) -> None:
+    for topic in ("versions", "rewards", "ticks"):
+        deep = b"[" * (100 if topic == "ticks" else 5_000)
+        for value in (b"\xff", b'{"policy": "\xff", "number": 1}', deep, b"[1, 2]", b"null"):
+            await loop.producer.send_and_wait(loop.config.topic(topic), value, partition=0)
+    roles = [loop.role("join"), loop.role("learn")]
+    await loop.send("decisions", decision("e"), partition=0)
+    assert await until(lambda: written(loop))
+    assert await until(lambda: dead_letters(loop, 4))
+    assert [role.stop() for role in roles] == [0, 0]
+
+
+async def written(loop: Loop) -> bool:
+    """Tell whether an outcome stands in ``rewards``, whatever else does."""
+    name = loop.config.topic("rewards")
+    return any([b'"event_id":"e"' in (message.value or b"") async for message in loop.reader.read(name, 0, 0)])
