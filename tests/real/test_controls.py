@@ -245,7 +245,8 @@ async def test_a_redis_that_forgot_is_repaired(loop: Loop, config: Config, redis
     keys = [policy_key(config.prefix, "front", part) for part in ("position", "model")]
     kept = [await redis.dump(key) for key in keys]
     await append(loop, 51, 100)
-    await saved_up_to(loop, redis, 100)
+    saved = await saved_up_to(loop, redis, 100)
+    await until(lambda: recorded(loop, saved.position.number))
     role.kill()
     newest = (await versions(loop))[-1]
     for key, value in zip(keys, kept, strict=True):
@@ -327,3 +328,8 @@ async def test_a_wrong_use_is_told(file: Path) -> None:
         exited, output = await bowerbird("policy", *words, file=file)
         assert (exited, sentence in output) == (code, True), output
     assert json.loads((await bowerbird("policy", "unfreeze", "front", "--json", file=file))[1])["changed"] is False
+
+
+async def recorded(loop: Loop, number: int) -> bool:
+    """Tell whether the record of a version stands in ``versions``: it is written after the version is saved."""
+    return len(await versions(loop)) >= number

@@ -123,10 +123,15 @@ async def test_what_kafka_has_forgotten_is_verified_from_the_archive(
     assert (await command(config, tmp_path, "verify", "front", "--archive", str(tmp_path)))[0] == 2
 
     # Somebody raises a reward in the archive.
-    path = max((tmp_path / "archive").glob("*rewards/*/*.parquet"), key=lambda path: path.stat().st_size)
-    table = pq.read_table(path, partitioning=None)
-    raws = table.column("raw").to_pylist()
-    raws[0] = raws[0].replace(b'"reward":', b'"reward":9', 1)
+    for path in sorted((tmp_path / "archive").glob("*rewards/*/*.parquet")):
+        table = pq.read_table(path, partitioning=None)
+        raws = table.column("raw").to_pylist()
+        rows = [row for row, raw in enumerate(raws) if b'"policy":"front"' in raw]
+        if rows:
+            raws[rows[0]] = raws[rows[0]].replace(b'"reward":', b'"reward":9', 1)
+            break
+    else:
+        raise AssertionError("no outcome of front in the archive")
     place = table.schema.names.index("raw")
     pq.write_table(table.set_column(place, "raw", pa.array(raws, pa.binary())), path)
     assert {"reward", "digest"} & set((await verify(config, "front", archive=archive)).found)
