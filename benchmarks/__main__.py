@@ -14,11 +14,11 @@ from benchmarks.row import Row
 
 NAMES = (
     "learning",
-    "predict",
-    "decide",
     "join",
-    "join_single",
     "click_to_decision",
+    "decide",
+    "predict",
+    "join_single",
     "publish",
     "memory",
     "archive",
@@ -48,10 +48,11 @@ def main(names: list[str]) -> int:
         rows += found
         for row in found:
             console.print(f"{row.path}: {row.measured} (bar {row.bar}) {_verdict(row)}")
+        if not names:
+            # After each, so that a run that is broken off leaves what it has measured.
+            PAGE.write_text(_page(rows))
     console.print(_table(rows))
     if not names:
-        PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(_page(rows))
         console.print(f"written: {PAGE}")
     return 1 if any(row.met is False for row in rows) else 0
 
