@@ -8,11 +8,11 @@ import msgspec
 
 from policies.errors import BadInput
 from replay.evidence import Case, Evidence
-from replay.message import Message
 from replay.recompute import FoundDecision, decisions_of
 from replay.trace import FoundOutcomeRecord, Trace, TracedRecord, decisions
 from replay.weights import published_in
 from rewards.decision import made_event_id
+from rewards.message import Message
 from rewards.readto import read_to
 from rewards.records import DecisionRequest, Outcome, Place, PolicyVersion, decode, items
 from stream.config import Config

@@ -15,7 +15,6 @@ import msgspec
 
 from policies.errors import WrongConfiguration
 from policies.policy import make, version_name
-from replay.message import Message
 from replay.question import Live, Question
 from replay.rebuild import Rebuild
 from replay.recompute import (
@@ -31,6 +30,7 @@ from replay.verdict import Verdict
 from replay.verify import DECISIONS, Verification
 from replay.weights import published_in
 from rewards.controls import draws_uniformly
+from rewards.message import Message
 from rewards.readto import INPUTS, read_to
 from rewards.records import EXTERNAL, PolicyVersion
 from stream.config import Config

@@ -14,8 +14,9 @@ from typing import NamedTuple, Self
 import msgspec
 
 from policies.errors import BadInput
+from replay.content import content_digest
 from replay.expected import LoggedDecision, LoggedFeedback
-from replay.message import Message, content_digest
+from rewards.message import Message
 from rewards.records import (
     EXTERNAL,
     UNREADABLE,

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from policies.errors import BadInput
 from policies.policy import Policy, digest, make, version_name
-from replay.message import Message
 from rewards.controls import holds
 from rewards.learner import OutcomeToLearn, catalogue, learn, outcomes_in
+from rewards.message import Message
 from rewards.records import PolicyVersion
 
 

@@ -9,8 +9,8 @@ from policies.draw import draw
 from policies.errors import BadInput
 from policies.features import decode_action, decode_context
 from policies.policy import Policy
-from replay.message import Message
 from rewards.learner import FEATURE_LIMITS
+from rewards.message import Message
 from rewards.records import EXTERNAL, Decision, Place, decode, items
 
 _decision = msgspec.json.Decoder(Decision)

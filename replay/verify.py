@@ -14,10 +14,10 @@ import msgspec
 from policies.errors import BadInput
 from replay.evidence import Case, CitedFeedback, Evidence, FoundOutcome
 from replay.expected import Expected, expected_outcomes
-from replay.message import Message
 from replay.question import Question
 from replay.verdict import FindingKind, Findings, Verdict
 from replay.weights import Weights
+from rewards.message import Message
 from rewards.records import Outcome, decode, items
 
 DECISIONS = "decisions"

@@ -7,10 +7,10 @@ import msgspec
 
 from policies.errors import BadInput
 from policies.policy import digest, make, version_name
-from replay.message import Message
 from replay.question import Question
 from replay.rebuild import Rebuild, Rebuilt
 from replay.verdict import Findings
+from rewards.message import Message
 from rewards.records import PolicyVersion, decode, items
 
 _version = msgspec.json.Decoder(PolicyVersion)

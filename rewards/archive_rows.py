@@ -7,12 +7,13 @@ A record that cannot be read as what its topic holds is a row too, with its byte
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
 
 from policies.errors import BadInput, shorten
+from rewards.message import WholeMessage
 from rewards.records import CountedFeedback, Decision, Feedback, LogIdentity, Outcome, PolicyVersion, decode, items
 
 TOPICS = ("decisions", "rewards", "versions", "dead-letters")
@@ -23,40 +24,7 @@ UNSTORABLE = (ValueError, TypeError, OverflowError, pa.ArrowException, msgspec.M
 
 LAST_MS = 253_402_300_799_999
 
-Headers = Sequence[tuple[str, bytes]]
 Row = tuple[Any, ...]
-
-
-class LoggedMessage(Protocol):
-    """A message as it lies in the log."""
-
-    @property
-    def topic(self) -> str:
-        """The topic's full name."""
-
-    @property
-    def partition(self) -> int:
-        """The number of the partition."""
-
-    @property
-    def offset(self) -> int:
-        """Where it lies in the partition."""
-
-    @property
-    def time_ms(self) -> int:
-        """Its log time."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Its key."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Its bytes; None for a tombstone."""
-
-    @property
-    def headers(self) -> Headers:
-        """Its headers."""
 
 
 class _Action(msgspec.Struct, frozen=True, gc=False):
@@ -179,7 +147,7 @@ _version = msgspec.json.Decoder(PolicyVersion)
 _identity = msgspec.json.Decoder(LogIdentity)
 
 
-def rows_of(topic: str, message: LoggedMessage) -> list[Row]:
+def rows_of(topic: str, message: WholeMessage) -> list[Row]:
     """Return the rows of a message, each in the order of the topic's schema; never raises on account of its bytes.
 
     Parameters
@@ -283,7 +251,7 @@ def _storable(topic: str, row: Row) -> Row:
     return row
 
 
-def _place(message: LoggedMessage, index: int, batch: int | None, raw: bytes | None) -> Row:
+def _place(message: WholeMessage, index: int, batch: int | None, raw: bytes | None) -> Row:
     return (
         message.time_ms,
         message.topic,
@@ -394,7 +362,7 @@ def _version_fields(record: bytes) -> Row:
     )
 
 
-def _letter(message: LoggedMessage) -> Row:
+def _letter(message: WholeMessage) -> Row:
     headers = [(name, content or b"") for name, content in message.headers]
     told = {name: content.decode(errors="replace") for name, content in reversed(headers)}
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rewards.archive_names import ArchiveFile
-from rewards.archive_rows import LAST_MS, REPEATED, SCHEMAS, LoggedMessage, Row, rows_of, table_of
+from rewards.archive_rows import LAST_MS, REPEATED, SCHEMAS, Row, rows_of, table_of
+from rewards.message import WholeMessage
 
 GROUP_ROWS = 5_000
 GROUP_BYTES = 8 * 1024 * 1024
@@ -58,7 +59,7 @@ class GrowingFile:
         """How many groups :meth:`write_groups` has not written yet."""
         return len(self._groups)
 
-    def add(self, message: LoggedMessage) -> None:
+    def add(self, message: WholeMessage) -> None:
         """Add a message: one row a record. It may run while another thread writes."""
         rows = rows_of(self.name, message)
         self._pending += rows

@@ -10,10 +10,10 @@ import msgspec
 from policies.features import Catalogue
 from policies.policy import make
 from replay.estimate import Estimates, Row, estimate, progressive
-from replay.message import Message
 from replay.open_bandit import Item, LoggedDecision, read_decisions, read_items
 from replay.rebuild import Rebuild
 from rewards.learner import catalogue, example_of, outcomes_in
+from rewards.message import Message
 from rewards.records import EXTERNAL, PolicyVersion
 from rewards.rules import Rule
 

@@ -1,7 +1,9 @@
-"""What replay reads of a log: any object with these fields is a message, so it knows no broker."""
+"""What is read of a log: any object with these fields is a message, so that its readers know no broker."""
 
-from hashlib import blake2b
+from collections.abc import Sequence
 from typing import Protocol
+
+Headers = Sequence[tuple[str, bytes]]
 
 
 class Message(Protocol):
@@ -28,6 +30,13 @@ class Message(Protocol):
         """Its bytes; None for a tombstone."""
 
 
-def content_digest(record: bytes) -> bytes:
-    """Return 16 bytes that stand for a record's bytes, whatever white space is around them."""
-    return blake2b(record.strip(b" \t\r\n"), digest_size=16).digest()
+class WholeMessage(Message, Protocol):
+    """A message with all that stands beside its value."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""
+
+    @property
+    def headers(self) -> Headers:
+        """Its headers."""
