@@ -1,9 +1,11 @@
-"""Predictions against Vowpal Wabbit's own driver, which learned from text that this test's own writer made.
+"""Predictions against Vowpal Wabbit's own driver, which learned from text that this test wrote of ``rewards``.
 
-The writer below shares nothing with ours but the documented form of the text, so that both can't make one mistake.
+Both read the same messages: the learner by the loop's own path, the writer below as plain JSON. It shares nothing with
+ours but the documented form of the text, so that both can't make one mistake.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import vowpalwabbit
 from policies.checks import Decision, decisions
 from policies.features import Features
 from policies.policy import make
+from rewards.learner import Learner, outcomes_in
 
 
 def line(features: Features, letter_of: Callable[[str], str]) -> str:
@@ -30,14 +33,45 @@ def line(features: Features, letter_of: Callable[[str], str]) -> str:
     return " ".join(parts) or "|"
 
 
-def block(case: Decision, labelled: bool) -> str:
-    rows = ["shared " + line(case.context, str.lower)]
-    for index, action in enumerate(case.actions):
-        label = ""
-        if labelled and index == case.chosen:
-            label = f"0:{-case.reward}:{1 / len(case.actions)} "
-        rows.append(label + line(action.features, str.upper))
+def block(context: Features, actions: list[Features], label: tuple[int, str] | None = None) -> str:
+    rows = ["shared " + line(context, str.lower)]
+    for index, features in enumerate(actions):
+        told = f"{label[1]} " if label is not None and label[0] == index else ""
+        rows.append(told + line(features, str.upper))
     return "\n".join(rows) + "\n\n"
+
+
+def message_of_rewards(cases: Sequence[Decision]) -> bytes:
+    """Return the cases as the outcomes of one message."""
+    outcomes = []
+    for seq, case in enumerate(cases, 1):
+        propensity = 1 / len(case.actions)
+        decision = {
+            "v": 1,
+            "event_id": f"e{seq}",
+            "policy": "front",
+            "policy_version": "external",
+            "context": case.context,
+            "actions": [{"id": action.id, "features": action.features} for action in case.actions],
+            "pmf": [propensity] * len(case.actions),
+            "chosen": case.actions[case.chosen].id,
+            "propensity": propensity,
+            "rule": {"window_s": 1},
+        }
+        outcome = {"v": 1, "event_id": f"e{seq}", "policy": "front", "shard": 0, "seq": seq, "reward": case.reward}
+        outcomes.append(outcome | {"learn": True, "why": "window", "revision": 0, "decision": decision})
+    return json.dumps(outcomes).encode()
+
+
+def training_text(message: bytes) -> str:
+    """Return what the driver learns from, written from a message of ``rewards``."""
+    blocks = []
+    for outcome in json.loads(message):
+        decision = outcome["decision"]
+        chosen = [action["id"] for action in decision["actions"]].index(decision["chosen"])
+        label = (chosen, f"0:{-outcome['reward']}:{decision['propensity']}")
+        blocks.append(block(decision["context"], [action["features"] for action in decision["actions"]], label))
+    return "".join(blocks)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +90,11 @@ def block(case: Decision, labelled: bool) -> str:
 )
 def test_the_driver_predicts_as_our_policy_does(arguments: str, tmp_path: Path) -> None:
     training, asked = decisions(400, seed=11, letters="uI"), decisions(60, seed=12, letters="uI")
-    (tmp_path / "train").write_text("".join(block(case, labelled=True) for case in training))
-    (tmp_path / "ask").write_text("".join(block(case, labelled=False) for case in asked))
+    message = message_of_rewards(training)
+    (tmp_path / "train").write_text(training_text(message))
+    (tmp_path / "ask").write_text(
+        "".join(block(case.context, [action.features for action in case.actions]) for case in asked)
+    )
     common = ["--quiet", "--hash", "all", "--preserve_performance_counters"]
     told = ["--cb_explore_adf", *arguments.split()]
     vowpalwabbit.Workspace(arg_list=[*told, *common, "-d", f"{tmp_path}/train", "-f", f"{tmp_path}/model"]).finish()
@@ -65,9 +102,12 @@ def test_the_driver_predicts_as_our_policy_does(arguments: str, tmp_path: Path) 
         arg_list=[*common, "-i", f"{tmp_path}/model", "-d", f"{tmp_path}/ask", "-p", f"{tmp_path}/pmfs"]
     ).finish()
 
-    policy = make("vw", f"--cb_explore_adf {arguments}")
-    for case in training:
-        policy.learn(case.context, case.actions, case.chosen, 1 / len(case.actions), case.reward)
+    learner = Learner("front", "vw", f"--cb_explore_adf {arguments}")
+    outcomes, unreadable = outcomes_in(message)
+    assert not unreadable
+    assert learner.take(0, outcomes).learned == len(training)
+    _, model = learner.next()
+    policy = make("vw", f"--cb_explore_adf {arguments}", model)
     answers = [row for row in (tmp_path / "pmfs").read_text().split("\n") if row]
     assert len(answers) == len(asked)
     told_apart = 0
