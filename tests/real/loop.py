@@ -16,6 +16,9 @@ from stream import topics
 from stream.config import Config
 from stream.log import LogReader
 
+WINDOW_MS = 3_000
+"""The window of a decision that :func:`decision` makes: a slow machine sends its feedback within it."""
+
 CHILD = """
 import sys, msgspec
 from stream.apps import run_role
@@ -131,7 +134,7 @@ async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 40.0, 
 
 def decision(event_id: str, policy: str = "front", **fields: Any) -> dict[str, Any]:
     """Return a decision as decide would have logged it."""
-    rule = {"window_s": 3.0, "early_s": 5.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}
+    rule = {"window_s": WINDOW_MS / 1000, "early_s": 5.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}
     return {
         "v": 1,
         "event_id": event_id,

@@ -1,6 +1,5 @@
 """The join on a real broker: three partitions a topic, one never written, one that wakes late, two workers."""
 
-import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +14,7 @@ from redis.asyncio import Redis
 from rewards.rules import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from tests.real.loop import Loop, RoleProcess, decision, loop_of, numbered, until
+from tests.real.loop import WINDOW_MS, Loop, RoleProcess, decision, loop_of, numbered, until
 
 pytestmark = pytest.mark.real
 
@@ -41,14 +40,32 @@ async def loop(config: Config) -> AsyncIterator[Loop]:
         yield made
 
 
+def two_workers(loop: Loop) -> tuple[RoleProcess, RoleProcess]:
+    """Start two join workers, which share the partitions."""
+    return loop.role("join"), loop.role("join")
+
+
+def partition_of(number: int, wakes_at: int) -> int:
+    """Return where a record goes: partition 0 is never written, partition 2 wakes late."""
+    return 1 if number < wakes_at else 1 + number % 2
+
+
+async def until_log_time(loop: Loop, time_ms: int) -> None:
+    """Wait until the broker's clock has passed a time."""
+
+    async def passed() -> bool:
+        return await loop.send("ticks", {"v": 1}) > time_ms
+
+    await until(passed)
+
+
 async def outcomes(loop: Loop) -> list[dict[str, Any]]:
     return await loop.records("rewards")
 
 
 async def test_feedback_is_joined_in_whatever_partition_it_comes(loop: Loop) -> None:
     """Partition 0 of every topic is never written, partition 2 wakes when the others are done."""
-    loop.role("join")
-    loop.role("join")
+    two_workers(loop)
     for number in range(20):
         await loop.send("clicks", {"event_id": f"e{number}", "id": "early"}, partition=1)
         await loop.send("decisions", decision(f"e{number}"), partition=1)
@@ -73,18 +90,18 @@ async def seen(loop: Loop, count: int) -> list[dict[str, Any]]:
 
 async def test_a_worker_that_slept_past_its_session_repeats_nothing(loop: Loop) -> None:
     """SIGSTOP, a successor takes over, SIGCONT: every write of the sleeper is fenced by the offsets."""
-    sleeper, other = loop.role("join"), loop.role("join")
+    sleeper, other = two_workers(loop)
     for number in range(30):
-        await loop.send("decisions", decision(f"e{number}"), partition=number % 3)
+        await loop.send("decisions", decision(f"e{number}"), partition=partition_of(number, 20))
     await until(lambda: seen(loop, 30))
     for number in range(30, 60):
-        await loop.send("decisions", decision(f"e{number}"), partition=number % 3)
+        await loop.send("decisions", decision(f"e{number}"), partition=partition_of(number, 20))
         if number == 40:
             sleeper.signal(signal.SIGSTOP)
     await until(lambda: seen(loop, 60))
     sleeper.signal(signal.SIGCONT)
     for number in range(60, 90):
-        await loop.send("decisions", decision(f"e{number}"), partition=number % 3)
+        await loop.send("decisions", decision(f"e{number}"), partition=partition_of(number, 20))
     found = await until(lambda: seen(loop, 90))
     for shard in (0, 1):
         mine = numbered(outcome for outcome in found if outcome["shard"] == shard)
@@ -95,7 +112,7 @@ async def test_a_worker_that_slept_past_its_session_repeats_nothing(loop: Loop) 
 
 
 async def test_late_unknown_and_unusable_feedback_becomes_dead_letters(loop: Loop) -> None:
-    loop.role("join")
+    two_workers(loop)
     await loop.send("clicks", {"event_id": "nobody"}, partition=1)
     await loop.send("decisions", decision("e"), partition=1)
     await until(lambda: seen(loop, 1))
@@ -119,9 +136,9 @@ async def test_late_unknown_and_unusable_feedback_becomes_dead_letters(loop: Loo
         b'{"event_id": "' + b"y" * 129 + b'"}',
     ]
     for value in bad:
-        await loop.producer.send_and_wait(loop.config.topic("clicks"), value, key=b"e", partition=0)
-    await loop.send("clicks", {"event_id": "e2", "value": None}, partition=0)
-    await loop.send("decisions", decision("e2"), partition=0)
+        await loop.producer.send_and_wait(loop.config.topic("clicks"), value, key=b"e", partition=1)
+    await loop.send("clicks", {"event_id": "e2", "value": None}, partition=2)
+    await loop.send("decisions", decision("e2"), partition=2)
     found = await until(lambda: seen(loop, 2))
     assert {outcome["event_id"]: outcome["reward"] for outcome in found} == {"e": 0.0, "e2": 1.0}
     letters = await until(lambda: dead_letters(loop, len(bad) + 2))
@@ -147,7 +164,7 @@ async def dead_letters(loop: Loop, count: int) -> list[tuple[str, bytes | None]]
 
 
 async def test_bad_decisions_become_dead_letters_and_the_join_goes_on(loop: Loop) -> None:
-    loop.role("join")
+    two_workers(loop)
     good = decision("good")
     bad = [
         good | {"propensity": 0},
@@ -165,16 +182,18 @@ async def test_bad_decisions_become_dead_letters_and_the_join_goes_on(loop: Loop
         good | {"rule": {"window_s": 1e6}},
         good | {"rule": {"window_s": 1, "reward": {"clip": [2, 1]}}},
     ]
-    await loop.send("decisions", *bad, good, partition=0)
+    await loop.send("decisions", *bad, good, partition=1)
     found = await until(lambda: seen(loop, 1))
     assert [outcome["event_id"] for outcome in found] == ["good"]
     assert len(await until(lambda: dead_letters(loop, len(bad)))) == len(bad)
+    await loop.send("decisions", decision("late"), partition=2)
+    assert await until(lambda: seen(loop, 2))
 
 
 async def test_a_partition_added_while_running_is_waited_for(loop: Loop) -> None:
     """A window does not close on the strength of the partitions that were known before."""
-    loop.role("join")
-    await loop.send("decisions", decision("before"), partition=0)
+    two_workers(loop)
+    await loop.send("decisions", decision("before"), partition=1)
     await until(lambda: seen(loop, 1))
     admin = AIOKafkaAdminClient(bootstrap_servers=loop.config.brokers)
     await admin.start()
@@ -183,7 +202,7 @@ async def test_a_partition_added_while_running_is_waited_for(loop: Loop) -> None
     finally:
         await admin.close()
     await until(lambda: loop.reader.partitions(loop.config.topic("clicks")), 10)
-    await loop.send("decisions", decision("after"), partition=0)
+    await loop.send("decisions", decision("after"), partition=2)
     click = AIOKafkaProducer(bootstrap_servers=loop.config.brokers)
     await click.start()
     try:
@@ -202,24 +221,29 @@ async def test_markers_of_transactions_hold_nothing_back(loop: Loop) -> None:
         for number in range(3):
             async with writer.transaction():
                 await writer.send_and_wait(
-                    loop.config.topic("decisions"), json.dumps(decision(f"e{number}")).encode(), partition=0
+                    loop.config.topic("decisions"), json.dumps(decision(f"e{number}")).encode(), partition=1
                 )
                 await writer.send_and_wait(
                     loop.config.topic("clicks"), json.dumps({"event_id": f"e{number}"}).encode(), partition=1
                 )
     finally:
         await writer.stop()
-    loop.role("join")
-    found = await until(lambda: seen(loop, 3))
-    assert [outcome["reward"] for outcome in found] == [1.0, 1.0, 1.0]
+    two_workers(loop)
+    assert await until(lambda: seen(loop, 3))
+    await loop.send("decisions", decision("late"), partition=2)
+    found = await until(lambda: seen(loop, 4))
+    assert {outcome["event_id"]: outcome["reward"] for outcome in found} == {
+        **{f"e{number}": 1.0 for number in range(3)},
+        "late": 0.0,
+    }
 
 
 async def test_downtime_is_not_a_no(loop: Loop) -> None:
     """The join was down while the decision, its window and its click went by."""
-    await loop.send("decisions", decision("e"), partition=1)
+    decided_ms = await loop.send("decisions", decision("e"), partition=1)
     await loop.send("clicks", {"event_id": "e"}, partition=2)
-    await asyncio.sleep(1.5)  # The window itself must pass in the broker's time.
-    loop.role("join")
+    await until_log_time(loop, decided_ms + WINDOW_MS)
+    two_workers(loop)
     found = await until(lambda: seen(loop, 1))
     assert [(outcome["reward"], outcome["why"]) for outcome in found] == [(1.0, "window")]
 
@@ -228,25 +252,31 @@ async def test_a_redis_that_forgot_is_not_continued(config: Config, own_redis: C
     """It stops with one sentence, and closes nothing by what it no longer knows."""
     server = own_redis()
     async with loop_of(replace(config, redis_url=server.url)) as loop:
-        join = loop.role("join")
+        workers = two_workers(loop)
         for number in range(5):
-            await loop.send("decisions", decision(f"e{number}"), partition=0)
+            await loop.send("decisions", decision(f"e{number}"), partition=partition_of(number, 3))
         await until(lambda: seen(loop, 5))
         async with Redis.from_url(server.url) as redis:
             await redis.flushall()
-        await loop.send("decisions", decision("after"), partition=0)
-        await asyncio.sleep(2)  # Nothing may come; a window would have closed by now.
+        decided_ms = await loop.send("decisions", decision("after"), partition=2)
+        # By then its window would have closed, and its outcome stood in the log.
+        await until_log_time(loop, decided_ms + WINDOW_MS + 2_000)
         assert len(await outcomes(loop)) == 5
-        join.kill()
-        assert loop.role("join").process.wait(30) == 2  # type: ignore[union-attr]
+        for worker in workers:
+            worker.kill()
+        for worker in two_workers(loop):
+            assert worker.process is not None
+            assert worker.process.wait(30) == 2
         assert len(await outcomes(loop)) == 5
 
 
 async def test_other_shards_than_before_are_refused(loop: Loop) -> None:
-    first = loop.role("join")
-    await loop.send("decisions", decision("e"), partition=0)
+    workers = two_workers(loop)
+    await loop.send("decisions", decision("e"), partition=1)
     await until(lambda: seen(loop, 1))
-    first.stop()
+    await loop.send("decisions", decision("late"), partition=2)
+    await until(lambda: seen(loop, 2))
+    assert [worker.stop() for worker in workers] == [0, 0]
     other = RoleProcess(replace(loop.config, shards=3), "join").start()
     assert other.process is not None
     assert other.process.wait(30) == 2
@@ -262,10 +292,10 @@ async def test_a_kill_loses_and_doubles_nothing(
 ) -> None:
     kafka, redis = own_kafka(), own_redis()
     async with loop_of(replace(config, brokers=kafka.address, redis_url=redis.url)) as loop:
-        join = loop.role("join")
+        join, _ = two_workers(loop)
         for number in range(120):
-            await loop.send("decisions", decision(f"e{number}"), partition=number % 3)
-            await loop.send("clicks", {"event_id": f"e{number}"}, partition=(number + 1) % 3)
+            await loop.send("decisions", decision(f"e{number}"), partition=partition_of(number, 40))
+            await loop.send("clicks", {"event_id": f"e{number}"}, partition=partition_of(number + 1, 80))
             if number == 60:
                 await until(lambda: seen(loop, 1))
                 if victim == "join":
@@ -289,14 +319,21 @@ async def test_what_is_no_record_in_the_loops_own_topics_stops_nothing(loop: Loo
         deep = b"[" * (100 if topic == "ticks" else 5_000)
         for value in (b"\xff", b'{"policy": "\xff", "number": 1}', deep, b"[1, 2]", b"null"):
             await loop.producer.send_and_wait(loop.config.topic(topic), value, partition=0)
-    roles = [loop.role("join"), loop.role("learn")]
-    await loop.send("decisions", decision("e"), partition=0)
-    assert await until(lambda: written(loop))
+    roles = [*two_workers(loop), loop.role("learn")]
+    await loop.send("decisions", decision("e"), partition=1)
+    assert await until(lambda: written(loop, "e"))
+    await loop.send("decisions", decision("late"), partition=2)
+    assert await until(lambda: written(loop, "late"))
     assert await until(lambda: dead_letters(loop, 4))
-    assert [role.stop() for role in roles] == [0, 0]
+    assert [role.stop() for role in roles] == [0, 0, 0]
 
 
-async def written(loop: Loop) -> bool:
-    """Tell whether an outcome stands in ``rewards``, whatever else does."""
+async def written(loop: Loop, event_id: str) -> bool:
+    """Tell whether the outcome of a decision stands in ``rewards``, whatever else does."""
     name = loop.config.topic("rewards")
-    return any([b'"event_id":"e"' in (message.value or b"") async for message in loop.reader.read(name, 0, 0)])
+    return any(
+        [
+            f'"event_id":"{event_id}"'.encode() in (message.value or b"")
+            async for message in loop.reader.read(name, 0, 0)
+        ]
+    )

@@ -155,6 +155,11 @@ def test_an_outcome_of_no_decision(world: World) -> None:
             "decision",
             lambda outcome: {"decision_place": changed_place(outcome.decision_place, offset=4444)},
         ),
+        (
+            "decision",
+            lambda outcome: {"decision_place": changed_place(outcome.decision_place, topic="elsewhere")},
+        ),
+        ("decision", lambda outcome: {"policy_version": "7-00000000"}),
     ],
 )
 def test_a_wrong_part_of_an_outcome(world: World, kind: str, change: Callable[[Outcome], dict[str, Any]]) -> None:
