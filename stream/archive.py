@@ -279,6 +279,7 @@ class Archive(mode.Service):
         assigned = self._app.assigned
         for name in [name for name in self._partitions if name not in assigned]:
             del self._partitions[name]
+            metrics.forget_lag(ROLE, self._config.stream_of(name[0]), name[1])
         for name in sorted(assigned):
             part = await self._partition(name)
             if part.taken < part.seen:
@@ -292,8 +293,7 @@ class Archive(mode.Service):
     async def _look_at_ends(self) -> None:
         for name, end in (await self._reader.ends(sorted(self._partitions))).items():
             part = self._partitions[name]
-            lag = metrics.INPUT_LAG.labels(ROLE, self._config.stream_of(part.topic), str(part.number))
-            lag.set(max(0, end - part.taken))
+            metrics.show_lag(ROLE, self._config.stream_of(part.topic), part.number, end - part.taken)
             taken, ended = part.looked_at
             if part.taken == taken:
                 # Faust hands out once what it has fetched, also for a partition that went away and came back.

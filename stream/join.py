@@ -177,6 +177,7 @@ class JoinRole(mode.Service):
             for name in set(self._intake.inputs) - self._app.assigned:
                 self._intake.revoke(*name)
                 self._paused.discard(name)
+                metrics.forget_lag("join", self._config.stream_of(name[0]), name[1])
             new = [name for name in self._app.assigned if self._intake.expected(*name) is None]
             if not new:
                 return
@@ -245,8 +246,9 @@ class JoinRole(mode.Service):
         self._intake.ticked(steps)
         self._ticked = True
         for name, end in ends.items():
-            behind = end - (self._intake.applied_to(*name) or end)
-            metrics.INPUT_LAG.labels("join", self._config.stream_of(name[0]), str(name[1])).set(max(0, behind))
+            applied_to = self._intake.applied_to(*name)
+            if applied_to is not None:
+                metrics.show_lag("join", self._config.stream_of(name[0]), name[1], end - applied_to)
         await self._show()
 
     def _entry(self, tick_ms: int) -> int:
@@ -284,7 +286,7 @@ class JoinRole(mode.Service):
         if done.repeats:
             metrics.REPEATS.labels("join", "record").inc(done.repeats)
         if done.behind_entry:
-            metrics.BEHIND_ENTRY.labels("*", "*").inc(done.behind_entry)
+            metrics.BEHIND_ENTRY.inc(done.behind_entry)
             log.error(
                 "%d records were older than their input was read to: close_grace_ms is too small for the"
                 " clocks of these brokers",

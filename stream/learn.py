@@ -204,6 +204,7 @@ class Learn(mode.Service):
         self._policies.clear()
         for number in self._partitions:
             metrics.STOPPED.labels(ROLE, f"rewards[{number}]").set(0)
+            metrics.forget_lag(ROLE, "rewards", number)
         self._partitions.clear()
 
     def _missing(self) -> list[str]:
@@ -402,8 +403,8 @@ class Learn(mode.Service):
                 for (topic, number), end in (await self._reader.ends(assigned)).items():
                     partition = self._partitions.get(number)
                     if partition is not None and partition.next_offset is not None:
-                        lag = max(0, end - partition.next_offset)
-                        metrics.INPUT_LAG.labels(ROLE, topic, str(number)).set(lag)
+                        stream = self._config.stream_of(topic)
+                        metrics.show_lag(ROLE, stream, number, end - partition.next_offset)
 
 
 def build(config: Config) -> RoleParts:

@@ -6,6 +6,7 @@ made up is counted as :data:`OTHER`.
 """
 
 import time
+from contextlib import suppress
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -60,7 +61,6 @@ READ_TO = Gauge("bowerbird_read_to_seconds", "Read-to time of a shard, in Unix s
 BEHIND_ENTRY = Counter(
     "bowerbird_behind_entry",
     "Records older than what their partition was said to be read to: the close grace was too small.",
-    ["topic", "partition"],
 )
 
 # archive
@@ -107,6 +107,17 @@ BROKER_UP = Gauge("bowerbird_broker_up", "1: the last call of Kafka succeeded.",
 
 # the supervisor
 ROLE_RESTARTS = Counter("bowerbird_role_restarts", "Starts of a role after it had died.", ["role"])
+
+
+def show_lag(role: str, stream: str, partition: int, behind: int) -> None:
+    """Show how many messages of a partition are not handled yet; ``stream`` is its topic without the prefix."""
+    INPUT_LAG.labels(role, stream, str(partition)).set(max(0, behind))
+
+
+def forget_lag(role: str, stream: str, partition: int) -> None:
+    """Show nothing of a partition any more: another worker has it."""
+    with suppress(KeyError):
+        INPUT_LAG.remove(role, stream, str(partition))
 
 
 def redis_failed(role: str) -> None:
