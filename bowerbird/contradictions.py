@@ -7,7 +7,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from bowerbird.toml_lines import KeyPath
-from policies.errors import shorten
+from policies.errors import WrongConfiguration, shorten
+from policies.vw_arguments import parse
 from rewards.archive_names import ARCHIVE_SCHEMES
 from rewards.records import EVENT_ID_BYTES, NAME_PATTERN
 from stream.config import KINDS, LOOP_TOPICS, ROLES, Config, PolicyConfig
@@ -127,6 +128,11 @@ def _policy(config: Config, name: str, policy: PolicyConfig) -> Iterator[Contrad
         yield Contradiction(here, repr(name), f"a policy's name that matches {NAME_PATTERN}")
     if policy.kind not in KINDS:
         yield Contradiction((*here, "kind"), repr(policy.kind), "one of " + ", ".join(KINDS))
+    if policy.kind == "vw":
+        try:
+            parse(policy.arguments)
+        except WrongConfiguration as refused:
+            yield Contradiction((*here, "arguments"), shorten(repr(policy.arguments)), f"others: {refused}")
     if policy.partition is not None and policy.partition >= config.rewards_partitions:
         yield Contradiction(
             (*here, "partition"),

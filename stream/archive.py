@@ -26,6 +26,7 @@ from stream import metrics
 from stream.apps import RoleParts, retry_pause, role_app
 from stream.archive_file import GrowingFile, day_of
 from stream.archive_store import ArchiveStore
+from stream.away import until_there
 from stream.config import Config
 from stream.log import LogReader, LogRecord, identify, started
 
@@ -108,17 +109,24 @@ class Archive(mode.Service):
         self._stop_clients = contextlib.AsyncExitStack()
 
     async def on_start(self) -> None:
-        """Connect, and refuse an archive that is another log's copy."""
-        config = self._config
-        self._reader = await self._stop_clients.enter_async_context(LogReader(config))
-        producer = await started(AIOKafkaProducer(bootstrap_servers=config.brokers, acks="all"))
-        try:
-            name = await identify(self._reader, config, producer)
-        finally:
-            await producer.stop()
+        """Connect, and refuse an archive that is another log's copy; a broker that is away is waited for."""
+        name = await until_there(ROLE, "starting", self._connect)
         await asyncio.to_thread(self._store.belongs_to, name)
         self._compared = True
         self.add_future(self._look_forever())
+
+    async def _connect(self) -> str:
+        """Return the name of the log."""
+        config = self._config
+        async with contextlib.AsyncExitStack() as clients:
+            self._reader = await clients.enter_async_context(LogReader(config))
+            producer = await started(AIOKafkaProducer(bootstrap_servers=config.brokers, acks="all"))
+            try:
+                name = await identify(self._reader, config, producer)
+            finally:
+                await producer.stop()
+            self._stop_clients = clients.pop_all()
+            return name
 
     async def on_stop(self) -> None:
         """Close what is open, if that can be done soon; what could not be stored is read again."""

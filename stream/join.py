@@ -28,9 +28,10 @@ from rewards.rules import milliseconds
 from rewards.store import Inputs, Step, Stepped
 from stream import metrics
 from stream.apps import RoleParts, retry_pause, role_app
+from stream.away import until_there
 from stream.config import Config
 from stream.dead_letters import DeadLetters, letter_of
-from stream.log import LogReader, identify
+from stream.log import LogReader, identify, started
 from stream.outbox import Emitter
 from stream.redis_store import RedisStore, shard_key
 from stream.tails import Tails
@@ -87,34 +88,32 @@ class JoinRole(mode.Service):
         self._stop_clients = contextlib.AsyncExitStack()
 
     async def on_start(self) -> None:
-        """Connect, and refuse a state that is not this log's."""
-        config = self._config
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=config.brokers,
-            acks="all",
-            enable_idempotence=True,
-            max_request_size=LARGE_MESSAGE_BYTES,
-        )
-        self._plain_producer = AIOKafkaProducer(
-            bootstrap_servers=config.brokers, acks="all", max_request_size=LARGE_MESSAGE_BYTES
-        )
-        for producer in (self._producer, self._plain_producer):
-            await producer.start()
-            self._stop_clients.push_async_callback(closed, producer, STOP_S)
-        self._reader = await self._stop_clients.enter_async_context(LogReader(config))
-        redis = Redis.from_url(config.redis_url)
-        self._stop_clients.push_async_callback(redis.aclose)
-        self._clock = BrokerClock(self._plain_producer, config.topic("ticks"), "join")
-        self._log = await identify(self._reader, config, self._plain_producer)
-        self._tails = Tails(config, self._reader)
-        self._store = RedisStore(redis, config.prefix, self._compare)
-        self._dead_letters = DeadLetters(self._plain_producer, config, "join")
-        self._emitter = Emitter(self._store, self._producer, self._dead_letters, config, uuid4().hex)
-        await self._compare(self._store)
+        """Connect, and refuse a state that is not this log's; servers that are away are waited for."""
+        await until_there("join", "starting", self._connect)
         self.add_future(self._apply_forever())
         self.add_future(self._tick_forever())
-        for shard in range(config.shards):
+        for shard in range(self._config.shards):
             self.add_future(self._emitter.run(shard))
+
+    async def _connect(self) -> None:
+        config = self._config
+        async with contextlib.AsyncExitStack() as clients:
+            options = {"bootstrap_servers": config.brokers, "acks": "all", "max_request_size": LARGE_MESSAGE_BYTES}
+            producer = await started(AIOKafkaProducer(enable_idempotence=True, **options))
+            clients.push_async_callback(closed, producer, STOP_S)
+            plain_producer = await started(AIOKafkaProducer(**options))
+            clients.push_async_callback(closed, plain_producer, STOP_S)
+            self._reader = await clients.enter_async_context(LogReader(config))
+            redis = Redis.from_url(config.redis_url)
+            clients.push_async_callback(redis.aclose)
+            self._clock = BrokerClock(plain_producer, config.topic("ticks"), "join")
+            self._log = await identify(self._reader, config, plain_producer)
+            self._tails = Tails(config, self._reader)
+            self._store = RedisStore(redis, config.prefix, self._compare)
+            self._dead_letters = DeadLetters(plain_producer, config, "join")
+            self._emitter = Emitter(self._store, producer, self._dead_letters, config, uuid4().hex)
+            await self._compare(self._store)
+            self._stop_clients = clients.pop_all()
 
     async def on_stop(self) -> None:
         """Close the connections; what was not acknowledged is read again."""

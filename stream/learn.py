@@ -10,19 +10,17 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import mode
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from faust.types import TP, EventT, StreamT
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from policies.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
 from policies.policy import make
@@ -38,7 +36,8 @@ from rewards.learner import (
 )
 from rewards.records import items
 from stream import metrics
-from stream.apps import RoleParts, retry_pause, role_app
+from stream.apps import RoleParts, role_app
+from stream.away import AWAY, until_there
 from stream.config import Config
 from stream.dead_letters import DeadLetter, DeadLetters
 from stream.faust_app import RoleApp
@@ -56,11 +55,6 @@ KEPT_OUTCOMES = 50_000
 LOOK_EVERY_S = 0.05
 LAG_EVERY_S = 2.0
 REDIS_TIMEOUT_S = 10.0
-
-AWAY = (RedisError, KafkaError, OSError, asyncio.TimeoutError)
-"""What is raised while Redis or the broker is away: it is tried again, and the input is held back."""
-
-Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -114,7 +108,7 @@ class Learn(mode.Service):
         StateRefused
             The policies are not what they were, or not where they were.
         """
-        await self._until_there("starting", self._connect)
+        await until_there(ROLE, "starting", self._connect)
 
     async def on_stop(self) -> None:
         """Disconnect. What was not published is read again by whoever comes next."""
@@ -250,7 +244,7 @@ class Learn(mode.Service):
             taken = learner.take(offset, outcomes)
         except LossDetected:
             # Perhaps somebody else has learned what is missing here.
-            await self._until_there(f"loading {name}", lambda: policy.publisher.recover(learner))
+            await until_there(ROLE, f"loading {name}", lambda: policy.publisher.recover(learner))
             try:
                 taken = learner.take(offset, outcomes)
             except LossDetected:
@@ -267,7 +261,7 @@ class Learn(mode.Service):
         if (policy := self._policies.get(name)) is None:
             told = self._config.policies[name]
             publisher = self._publisher(name)
-            learner = await self._until_there(f"loading {name}", lambda: self._load(name, publisher))
+            learner = await until_there(ROLE, f"loading {name}", lambda: self._load(name, publisher))
             cadence = Cadence(told.publish_examples, told.publish_ms)
             policy = _Policy(learner, publisher, cadence, _now_ms())
             self._policies[name] = policy
@@ -292,8 +286,8 @@ class Learn(mode.Service):
             return
         name = learner.name
         wall_ms = time.time_ns() // 1_000_000
-        result = await self._until_there(
-            f"publishing {name}", lambda: policy.publisher.save(learner, wall_ms, move=move or full)
+        result = await until_there(
+            ROLE, f"publishing {name}", lambda: policy.publisher.save(learner, wall_ms, move=move or full)
         )
         ended_ms = _now_ms()
         policy.cadence.published(now_ms, ended_ms)
@@ -345,26 +339,6 @@ class Learn(mode.Service):
         metrics.STOPPED.labels(ROLE, f"rewards[{number}]").set(1)
         log.critical("%s", sentence, extra={"stopped": f"{self._topic}[{number}]"})
         self._app.consumer.pause_partitions([TP(self._topic, number)])
-
-    async def _until_there(self, what: str, call: Callable[[], Awaitable[Result]]) -> Result:
-        """Return what a call returns; while a server is away it is called again, and the input waits."""
-        attempt = 0
-        while True:
-            try:
-                result = await call()
-            except AWAY as error:
-                if isinstance(error, RedisError):
-                    metrics.redis_failed(ROLE)
-                else:
-                    metrics.broker_failed(ROLE)
-                if attempt in (0, 10):
-                    log.warning("%s: %r; trying again", what, error)
-                await retry_pause(attempt)
-                attempt += 1
-            else:
-                metrics.redis_answered(ROLE)
-                metrics.broker_answered(ROLE)
-                return result
 
     @mode.Service.task
     async def _look(self) -> None:
