@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(wildcard bowerbird policies replay rewards stream benchmarks examples tests)
+SOURCES := $(wildcard bowerbird policies replay rewards stream benchmarks examples studies tests)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help

@@ -1,0 +1,1 @@
+"""Whether a log can tell what is asked of it: statistics, planted faults, the verdict."""

@@ -1,0 +1,1 @@
+"""Intervals for a value, for a difference, and for all times at once."""

@@ -1,0 +1,1 @@
+"""Logs of every origin as judged rows."""

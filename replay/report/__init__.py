@@ -1,0 +1,1 @@
+"""The answer of an evaluation as one page that needs no network."""
