@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -129,7 +130,9 @@ async def test_check_tells_what_is_wrong_and_what_to_do(file: Path, redis_server
     assert [subject for subject, finding in found.items() if not finding["holds"]] == ["redis appendfsync"]
     assert "CONFIG SET appendfsync always" in found["redis appendfsync"]["remedy"]
     file.write_text(file.read_text().replace("--epsilon 0.2", "--epsilon 0.2 --large_action_space"))
-    assert not (await findings(file, 1))["policy front"]["holds"]
+    code, said = await bowerbird("check", file=file)
+    assert code == 2
+    assert re.search(r"line \d+: policies\.front\.arguments: .*'--large_action_space' is refused", said)
 
 
 async def test_what_never_changes_is_remembered(file: Path, redis_server: EmbeddedRedis, prefix: str) -> None:
