@@ -1,10 +1,14 @@
 """Whether a service can run as configured: a finding for each thing looked at, and what to do about what fails."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from policies import checks
+from policies.errors import WrongConfiguration, shorten
 from stream import preflight, topics
 from stream.config import Config
 
@@ -45,6 +49,8 @@ async def findings(config: Config) -> AsyncIterator[Finding]:
         yield finding
     for finding in _policies(config):
         yield finding
+    if config.archive.url is not None:
+        yield await asyncio.to_thread(_archive, config.archive.url, config.prefix)
 
 
 def _retention(config: Config) -> Finding:
@@ -122,6 +128,32 @@ def _policies(config: Config) -> Iterator[Finding]:
             yield Finding(f"policy {name}", True, f"{policy.kind}, obeys the laws of every policy")
         for problem in problems:
             yield Finding(f"policy {name}", False, problem, f"change policies.{name}.kind or .arguments")
+
+
+def _archive(url: str, prefix: str) -> Finding:
+    try:
+        # pyarrow is needed by none but who archives.
+        from rewards.archive_names import log_file
+        from rewards.archive_place import place_of
+
+        place = place_of(url)
+        if (local := place.local) is not None and not _writable(local):
+            remedy = "give its rights to who runs the archive role, or set archive.url to another folder"
+            return Finding("archive", False, f"{local} cannot be written", remedy)
+        known = place.read(log_file(prefix))
+    except ModuleNotFoundError as error:
+        return Finding("archive", False, f"{error.name} is not installed", "pip install 'bowerbird[archive]'")
+    except WrongConfiguration as error:
+        return _failed("archive", str(error))
+    except OSError as error:
+        return Finding("archive", False, shorten(str(error)), "see that archive.url can be read and written from here")
+    return Finding("archive", True, f"{place.root}, " + ("a copy of this log goes on" if known else "empty as yet"))
+
+
+def _writable(folder: Path) -> bool:
+    """Tell whether a folder can be written, or can be made where it is not there yet."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _failed(subject: str, explained: str) -> Finding:

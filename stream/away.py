@@ -1,4 +1,4 @@
-"""What to do while Redis or the broker is away: say so once, try again, and let the input wait."""
+"""What to do while Redis or the broker is away: say so, try again, and let the input wait."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -20,9 +20,32 @@ TOLD_AT = (0, 10)
 Result = TypeVar("Result")
 
 
+class Outage:
+    """Says that a server is away at the first failure, and at one that shows that it lasts; not at every one.
+
+    Attributes
+    ----------
+    attempt
+        How many calls have failed since the last answer.
+    """
+
+    def __init__(self) -> None:
+        self.attempt = 0
+
+    def failed(self, sentence: str, error: Exception) -> None:
+        """Note a failure."""
+        if self.attempt in TOLD_AT:
+            log.warning("%s: %r", sentence, error)
+        self.attempt += 1
+
+    def answered(self) -> None:
+        """Note an answer: the next failure is told again."""
+        self.attempt = 0
+
+
 async def until_there(role: str, what: str, call: Callable[[], Awaitable[Result]]) -> Result:
     """Return what a call returns; while a server is away it is called again."""
-    attempt = 0
+    outage = Outage()
     while True:
         try:
             result = await call()
@@ -31,10 +54,8 @@ async def until_there(role: str, what: str, call: Callable[[], Awaitable[Result]
                 metrics.redis_failed(role)
             else:
                 metrics.broker_failed(role)
-            if attempt in TOLD_AT:
-                log.warning("%s: %r; trying again", what, error)
-            await retry_pause(attempt)
-            attempt += 1
+            outage.failed(f"{what}; trying again", error)
+            await retry_pause(outage.attempt - 1)
         else:
             metrics.redis_answered(role)
             metrics.broker_answered(role)

@@ -26,6 +26,7 @@ from policies.errors import BowerbirdError, WrongConfiguration
 from stream import metrics, topics
 from stream.appender import Appender, Message
 from stream.apps import RoleParts
+from stream.away import Outage
 from stream.config import Config
 from stream.dead_letters import DeadLetters
 from stream.deciding import Request, Requests
@@ -336,10 +337,12 @@ class Decide(mode.Service):
 
     @mode.Service.task
     async def _decide(self) -> None:
+        outage = Outage()
         while not self.should_stop:
             connection = self._connection = _Connection(self._config, self._lookup)
             try:
                 await connection.start()
+                outage.answered()
                 await connection.run()
             except BowerbirdError:
                 raise
@@ -348,7 +351,7 @@ class Decide(mode.Service):
                 raise WrongConfiguration(f"{found}; see its group.min.session.timeout.ms") from None
             except (KafkaError, OSError, TimeoutError) as error:
                 metrics.broker_failed(ROLE)
-                log.warning("connecting to the broker again: %r", error)
+                outage.failed("connecting to the broker again", error)
             except Exception:
                 metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
                 log.exception("starting again")

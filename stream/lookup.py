@@ -18,6 +18,7 @@ from rewards.controls import draws_uniformly
 from rewards.decision import Chooser
 from rewards.records import PolicyVersion, encode
 from stream import metrics
+from stream.away import Outage
 from stream.config import Config
 from stream.publish import channel, model_key, read_published
 from stream.redis_store import shard_key
@@ -89,14 +90,16 @@ class Lookup:
 
     async def run(self) -> None:
         """Follow Redis for ever; whatever fails is tried again."""
+        outage = Outage()
         listening = asyncio.create_task(self._listen())
         try:
             while True:
                 try:
                     await self.ask()
+                    outage.answered()
                 except REDIS_FAILURES as error:
                     metrics.redis_failed(ROLE)
-                    log.warning("Redis is away; going on with the versions at hand: %r", error)
+                    outage.failed("Redis is away; going on with the versions at hand", error)
                 except BowerbirdError as error:
                     # What is at hand is right all the same, and a start with the contradiction is refused.
                     metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()

@@ -36,6 +36,7 @@ CONTROLS = "tests/stream/test_controls.py"
 REPLAYED_CONTROLS = "tests/replay/test_rebuild_controls.py"
 PROPENSITY = "tests/laws/test_propensity.py"
 REQUESTS = "tests/laws/test_requests.py"
+ARCHIVED = "tests/stream/test_archive_store.py"
 ACKNOWLEDGED = "tests/real/test_acknowledgement.py"
 
 
@@ -503,4 +504,31 @@ def _deciding() -> Iterator[Mutant]:
     )
 
 
-MUTANTS = (*_joining(), *_learning(), *_deciding())
+def _archiving() -> Iterator[Mutant]:
+    yield Mutant(
+        "the archive: a range is written once",
+        "stream/archive_store.py",
+        "                if not self._is_new(file) or not aside.exists():\n",
+        "                if not aside.exists():\n",
+        (
+            f"{ARCHIVED}::test_a_range_that_is_there_is_not_written_again",
+            f"{ARCHIVED}::test_of_workers_at_the_same_moment_one_is_heard",
+        ),
+    )
+    yield Mutant(
+        "the archive: what is named was synced",
+        "stream/archive_store.py",
+        "                os.fsync(stream.fileno())\n",
+        "                pass\n",
+        (f"{ARCHIVED}::test_everything_is_synced_before_and_after_it_is_named",),
+    )
+    yield Mutant(
+        "the archive: another log's copy is refused",
+        "stream/archive_store.py",
+        "        elif found != content:\n",
+        "        elif False:\n",
+        (f"{ARCHIVED}::test_the_archive_of_another_log_is_refused",),
+    )
+
+
+MUTANTS = (*_joining(), *_learning(), *_deciding(), *_archiving())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bowerbird.check import _archive
 from bowerbird.settings import WrongSettings, load
 from stream.config import LOOP_ROLES, ROLES
 
@@ -29,3 +30,19 @@ def test_mistakes_name_the_key_and_never_a_secret(tmp_path: Path, setting: str) 
     with pytest.raises(WrongSettings, match=rf"line 2: archive\.{setting.split()[0]}: found .*, expected ") as wrong:
         load(file, {})
     assert "secret" not in str(wrong.value)
+
+
+def test_check_tells_of_the_place(tmp_path: Path) -> None:
+    assert _archive(str(tmp_path / "new" / "archive"), "").found.endswith("empty as yet")
+    (tmp_path / "_log.json").write_text("{}")
+    there = _archive(str(tmp_path), "")
+    assert there.holds
+    assert "a copy" in there.found
+    (tmp_path / "file").write_text("")
+    for no_folder in ("file", "file/below"):
+        refused = _archive(str(tmp_path / no_folder), "")
+        assert not refused.holds
+        assert "cannot be written" in refused.found
+    refused = _archive("s3://", "")
+    assert (refused.holds, refused.found) == (False, "archive.url")
+    assert "expected" in refused.remedy
