@@ -12,12 +12,13 @@ The ranking is a sample without replacement from the same pmf (Plackett 1975, *T
 law (Yellott 1977, *Journal of Mathematical Psychology* 15; Efraimidis & Spirakis 2006) in O(n log n).
 """
 
-import math
 import sys
 from bisect import bisect_right
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import accumulate
+from math import fsum, inf, isfinite, log
+from struct import unpack
 from typing import NamedTuple
 
 from policies.errors import StateRefused
@@ -69,10 +70,11 @@ def normalise(pmf: Sequence[float], clip: tuple[float, float] = (0.0, 1.0)) -> l
     [0.3333333333333333, 0.0, 0.6666666666666666]
     """
     low, high = clip
-    clipped = [min(max(probability, low), high) for probability in pmf]
+    within = low <= min(pmf, default=high) and max(pmf, default=low) <= high
+    clipped = list(pmf) if within else [min(max(probability, low), high) for probability in pmf]
     # fsum is exactly rounded; sum() adds up differently before and after Python 3.12.
-    total = math.fsum(clipped)
-    if not total > 0.0 or not all(map(math.isfinite, pmf)):
+    total = fsum(clipped)
+    if not total > 0.0 or not all(map(isfinite, pmf)):
         raise StateRefused(
             "pmf",
             str(list(pmf[:5])),
@@ -132,13 +134,10 @@ def _ranking(key: bytes, message: bytes, pmf: Sequence[float], chosen: int) -> l
         blake2b(message, digest_size=64, key=key, person=block.to_bytes(16, "little")).digest()
         for block in range(1, (len(pmf) + 7) // 8 + 1)
     )
-    arrivals = []
-    for index, probability in enumerate(pmf):
-        if index == chosen:
-            arrivals.append(-1.0)
-        elif probability > 0.0:
-            number = int.from_bytes(stream[8 * index : 8 * index + 8], "little")
-            arrivals.append(min(-math.log(((number >> 11) + 1) * _FRACTION) / probability, _LATEST))
-        else:
-            arrivals.append(math.inf)
+    # The last block has numbers to spare. An action that cannot be chosen arrives after all others.
+    arrivals = [
+        min(-log(((number >> 11) + 1) * _FRACTION) / probability, _LATEST) if probability > 0.0 else inf
+        for number, probability in zip(unpack(f"<{len(stream) // 8}Q", stream), pmf, strict=False)
+    ]
+    arrivals[chosen] = -1.0
     return sorted(range(len(pmf)), key=arrivals.__getitem__)
