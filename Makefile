@@ -28,7 +28,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(SOURCES)
-	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal tests --ignore tests/real
+	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal --ignore tests/real -m 'not slow'
 
 # Needs promtool and prometheus: Debian's package prometheus has both.
 check-deploy: $(VENV)/dev.stamp

@@ -24,6 +24,10 @@ NAMES = (
     "archive",
     "up",
     "evaluate",
+    "log_describe",
+    "estimators_resampled",
+    "sums_of_parquet",
+    "resamples_of_parquet",
 )
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks

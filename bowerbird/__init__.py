@@ -1,6 +1,6 @@
 """The front door: the command, its settings, the processes of the roles, and the demo."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __version__ = "0.1.0"
@@ -48,3 +48,93 @@ def read(
     from replay.archive import read as read_archive
 
     return read_archive(path, topic, columns, prefix, lazy)
+
+
+def evaluate(
+    log: Any,
+    target: str | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    segments: Sequence[str] = (),
+    format: str | None = None,  # noqa: A002
+    against: str | None = None,
+    policy: str | None = None,
+    external: bool = False,
+    prefix: str = "",
+    estimators: Sequence[str] = (),
+    model: str = "auto",
+    folds: str = "auto",
+    fixed_loggers: bool = False,
+    resamples: int = 0,
+    seed: int = 0,
+    reward_range: tuple[float, float] | None = None,
+) -> Any:
+    """Tell what a policy would have been worth on a log, and first how far that can be trusted.
+
+    The same as ``bowerbird replay evaluate`` (docs/evaluation.md). Needs the extra ``bowerbird[evaluate]``.
+
+    Parameters
+    ----------
+    log
+        A path, or what lies in memory: a table of Arrow, a frame of pandas or polars, a mapping of names to arrays, or
+        a bandit feedback of ``obp`` with the target's ``action_dist``.
+    target
+        Which policy; what lies in memory tells the target's probabilities itself, and this is what it is called.
+    columns
+        Of a table: which column is which field (docs/logs.md).
+    segments
+        What to cut the log into.
+    format, against, policy, external, prefix
+        Of a log at a path; ``against`` is another policy to be compared with, on the same rows.
+    estimators, model, folds, fixed_loggers, resamples, seed, reward_range
+        See :class:`replay.evaluation.Options`.
+
+    Returns
+    -------
+    replay.answer.Answer
+        With ``verdict``, ``estimates``, ``difference``, ``health``, …; ``.frame()`` is a frame of the estimates,
+        ``.plot()`` a picture of them, and a notebook shows the report.
+
+    Raises
+    ------
+    policies.errors.BadInput
+        The log is damaged, or no row of it can be judged.
+    policies.errors.WrongConfiguration
+        There is no such log, target, estimator or model, or they do not go together.
+
+    Examples
+    --------
+    >>> found = evaluate({"reward": [1, 0] * 500, "propensity": [0.5] * 1000, "target": [0.5] * 1000})
+    >>> found.verdict.level, found.ips
+    ('reliable', 0.5)
+    """
+    from bowerbird.commands.shared import stages
+    from bowerbird.evaluating import evaluated, evaluated_in_memory
+    from bowerbird.judged_log import Asked
+    from replay.evaluation import Options
+
+    options = Options(
+        estimators=tuple(estimators),
+        model=model,
+        folds=folds,
+        resamples=resamples,
+        seed=seed,
+        reward_range=reward_range,
+        fixed_loggers=fixed_loggers,
+    )
+    if not isinstance(log, str) and not hasattr(log, "__fspath__"):
+        with stages() as told:
+            return evaluated_in_memory(log, dict(columns or {}), segments, target, options, told)
+    asked = Asked(
+        path=str(log),
+        format=format,
+        target=target,
+        against=against,
+        policy=policy,
+        external=external,
+        prefix=prefix,
+        columns=columns,
+        segments=segments,
+    )
+    with stages() as told:
+        return evaluated(asked, options, "bowerbird.evaluate(...)", told)

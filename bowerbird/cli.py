@@ -13,6 +13,7 @@ from bowerbird.commands import (
     check,
     dead_letters,
     demo,
+    log,
     policy,
     replay,
     request,
@@ -48,6 +49,7 @@ app.command()(worker.worker)
 app.add_typer(topics.app, name="topics")
 app.add_typer(policy.app, name="policy")
 app.add_typer(replay.app, name="replay")
+app.add_typer(log.app, name="log")
 app.command()(verify.verify)
 app.command()(check.check)
 app.command()(status.status)

@@ -4,9 +4,12 @@ Every number that is unknown is None; nothing here is infinite or NaN. Intervals
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Level = Literal["reliable", "use with care", "not reliable"]
 
@@ -199,3 +202,25 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     statistics: Mapping[str, float | None]
     health: list[Finding]
     how: How
+
+    def frame(self, library: Literal["pandas", "polars", "arrow"] = "pandas") -> Any:
+        """Return the estimates as a frame; see :func:`replay.report.frame.frame`."""
+        from replay.report.frame import frame
+
+        return frame(self, library)
+
+    def plot(self) -> "Figure":
+        """Return the estimates as a picture; see :func:`replay.report.plot.figure`."""
+        from replay.report.plot import figure
+
+        return figure(self)
+
+    def _repr_html_(self) -> str | None:
+        """Return the report's first screen, which a notebook shows; None without the extra ``report``."""
+        try:
+            from replay.report.page import fragment
+        except ModuleNotFoundError as error:
+            if error.name not in ("jinja2", "markupsafe"):
+                raise
+            return None
+        return fragment(self)

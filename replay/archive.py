@@ -10,7 +10,16 @@ import pyarrow.parquet as pq
 from policies.errors import BadInput, StateRefused, WrongConfiguration, shorten
 from rewards.archive_names import Piece, held, log_file, pieces
 from rewards.archive_place import ArchivePlace, place_of
-from rewards.archive_rows import MESSAGE_COLUMNS, SCHEMAS, TOPICS, ArchivedMessage, messages_of
+from rewards.archive_rows import (
+    COMPUTED,
+    MESSAGE_COLUMNS,
+    REPEATED,
+    SCHEMAS,
+    TOPICS,
+    ArchivedMessage,
+    computed,
+    messages_of,
+)
 from rewards.records import LogIdentity, decode
 
 if TYPE_CHECKING:
@@ -19,6 +28,10 @@ if TYPE_CHECKING:
 BATCH_ROWS = 10_000
 BUFFER_BYTES = 2**20
 """So much of a column is read at a time; a file is never in memory as a whole."""
+HASHED = ("user_id", "event_id")
+"""What is hashed, in files that are older than the columns of hashes."""
+ACTION_ID = "actions.list.element.id"
+"""The ids of the actions, as Parquet calls what lies within a list."""
 UNREAD = ("key", "raw")
 """Columns that are read only when they are asked for: the bytes of what the others hold."""
 
@@ -81,8 +94,26 @@ class Archive:
         """Return the last range of offsets without a gap that is there and reaches up to ``end``, the end excluded."""
         return held((piece.file for piece in self.pieces(topic) if piece.file.partition == partition), end)
 
+    def rows(self, piece: Piece) -> int:
+        """Return how many rows a file has, of which some may stand in another one too.
+
+        Raises
+        ------
+        StateRefused
+            It is damaged.
+        """
+        try:
+            with self._place.system.open_input_file(self._place.path(piece.file.path)) as stream:
+                return int(pq.read_metadata(stream).num_rows)
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(piece.file.path, str(error)) from None
+
     def batches(
-        self, topic: str, columns: Sequence[str] | None = None, only: Sequence[Piece] | None = None
+        self,
+        topic: str,
+        columns: Sequence[str] | None = None,
+        only: Sequence[Piece] | None = None,
+        encoded: bool = False,
     ) -> "Iterator[pa.RecordBatch]":
         """Yield the rows of a topic in the order of partition, offset and index, each once, in bounded memory.
 
@@ -92,6 +123,8 @@ class Archive:
             Default: all but :data:`UNREAD`.
         only
             Of these files; default: of all.
+        encoded
+            Texts that repeat stay dictionaries, and of actions only their ids are read: several times as fast.
 
         Raises
         ------
@@ -100,7 +133,7 @@ class Archive:
         """
         schema = _chosen(topic, columns)
         for piece in self.pieces(topic) if only is None else only:
-            yield from self._batches(piece, schema)
+            yield from self._batches(piece, schema, encoded)
 
     def table(self, topic: str, columns: Sequence[str] | None = None) -> "pa.Table":
         """Return the rows of a topic as one table; see :meth:`batches`."""
@@ -119,7 +152,8 @@ class Archive:
             paths = [self._place.path(piece.file.path) for piece in some]
             return pl.scan_pyarrow_dataset(ds.dataset(paths, schema, format="parquet", filesystem=self._place.system))
 
-        return pl.concat([scan(whole), *(scan([piece]).filter(pl.col("offset") >= piece.start) for piece in parts)])
+        found = pl.concat([scan(whole), *(scan([piece]).filter(pl.col("offset") >= piece.start) for piece in parts)])
+        return found.with_columns(_computed_lazily(name) for name in COMPUTED if name in schema.names)
 
     def messages(self, topic: str, partition: int, start: int, end: int) -> Iterator[ArchivedMessage]:
         """Yield the messages of a partition with offsets from ``start`` up to ``end``, exclusive.
@@ -140,26 +174,40 @@ class Archive:
                 return
             yield message
 
-    def _batches(self, piece: Piece, schema: "pa.Schema") -> "Iterator[pa.RecordBatch]":
+    def _batches(self, piece: Piece, schema: "pa.Schema", encoded: bool = False) -> "Iterator[pa.RecordBatch]":
         file = piece.file
-        wanted = schema.names if "offset" in schema.names else [*schema.names, "offset"]
+        needed = list(dict.fromkeys([*schema.names, "offset"]))
         try:
-            with (
-                self._place.system.open_input_file(self._place.path(file.path)) as stream,
-                pq.ParquetFile(stream, pre_buffer=False, buffer_size=BUFFER_BYTES) as content,
-            ):
-                there = content.schema_arrow
-                for name in wanted:
-                    if name not in there.names:
-                        raise self._damaged(file.path, f"no column {name}")
-                for batch in content.iter_batches(BATCH_ROWS, columns=list(wanted)):
+            with self._place.system.open_input_file(self._place.path(file.path)) as stream:
+                metadata = pq.read_metadata(stream)
+                leaves = {metadata.schema.column(number).path for number in range(metadata.num_columns)}
+                there = {leaf.partition(".")[0] for leaf in leaves}
+                older = [name for name in needed if name in COMPUTED and name not in there]
+                needed = [name for name in needed if name not in older]
+                needed += [name for name in HASHED if older and name not in needed]
+                if missing := [name for name in needed if name not in there]:
+                    raise self._damaged(file.path, f"no column {missing[0]}")
+                if encoded and ACTION_ID in leaves:
+                    needed = [ACTION_ID if name == "actions" else name for name in needed]
+                content = pq.ParquetFile(
+                    stream,
+                    metadata=metadata,
+                    pre_buffer=False,
+                    buffer_size=BUFFER_BYTES,
+                    read_dictionary=sorted(leaves.intersection([*REPEATED, ACTION_ID])) if encoded else None,
+                )
+                for batch in content.iter_batches(BATCH_ROWS, columns=needed):
                     offsets = batch.column("offset")
                     low, high = (pc.min_max(offsets)[which].as_py() for which in ("min", "max"))
                     if low is None or low < file.first or high > file.last:
                         raise self._damaged(file.path, f"rows with the offsets {low} to {high}")
                     if low < piece.start:
                         batch = batch.filter(pc.greater_equal(offsets, piece.start))
-                    yield batch.select(schema.names).cast(schema)
+                    for name in older:
+                        hashes = computed(name, *(batch.column(hashed) for hashed in HASHED))
+                        batch = batch.append_column(name, hashes)
+                    batch = batch.select(schema.names)
+                    yield _cast_but_for_texts(batch, schema) if encoded else batch.cast(schema)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self._damaged(file.path, str(error)) from None
 
@@ -170,6 +218,28 @@ class Archive:
             "what the archive role wrote under this name",
             "bring it back from a copy, or move it away: then its range is missing",
         )
+
+
+def _cast_but_for_texts(batch: "pa.RecordBatch", schema: "pa.Schema") -> "pa.RecordBatch":
+    columns = []
+    for column, field in zip(batch.columns, schema, strict=True):
+        is_text = pa.types.is_dictionary(column.type) and column.type.value_type == field.type
+        columns.append(column if is_text or field.name == "actions" else column.cast(field.type))
+    found = pa.RecordBatch.from_arrays(columns, names=schema.names)
+    # Texts that are no UTF-8 come to light only when somebody looks at them.
+    found.validate(full=True)
+    return found
+
+
+def _computed_lazily(name: str) -> "pl.Expr":
+    """Return a column of hashes as it stands in the files, and computed where one is older than that."""
+    import polars as pl
+
+    def of_ids(ids: "pl.Series") -> "pl.Series":
+        texts = [ids.struct.field(each).to_arrow() for each in HASHED]
+        return pl.Series(values=computed(name, *texts), dtype=pl.UInt64)
+
+    return pl.coalesce(name, pl.struct(HASHED).map_batches(of_ids, pl.UInt64)).alias(name)
 
 
 def _chosen(topic: str, columns: Sequence[str] | None) -> "pa.Schema":

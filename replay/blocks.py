@@ -12,6 +12,9 @@ BLOCK_ROWS = 65_536
 """Rows of a block, as they stand in the log; fewer where some of them are left out."""
 
 
+_LEVELS = 48
+
+
 class Addable(Protocol):
     """What can be added to its right neighbour; neither changes."""
 
@@ -48,8 +51,9 @@ class Blocks(Generic[State]):
         self._put(0, index, state)
 
     def _put(self, level: int, index: int, state: State) -> None:
-        # A node may lie inside of another one that was completed before.
-        if any((above, index >> (above - level)) in self._nodes for above in range(level, level + 48)):
+        # A node may lie inside of another one that was completed before, or others inside of it.
+        inside = any((above, index >> (above - level)) in self._nodes for above in range(level, _LEVELS))
+        if inside or (level and any(low < level and at >> (level - low) == index for low, at in self._nodes)):
             raise ValueError(f"block {index} of level {level} came twice")
         while (other := self._nodes.pop((level, index ^ 1), None)) is not None:
             state = other + state if index & 1 else state + other
@@ -66,13 +70,18 @@ class Blocks(Generic[State]):
     def __len__(self) -> int:
         return len(self._nodes)
 
+    @property
+    def nodes(self) -> dict[tuple[int, int], State]:
+        """The states by the level of their node and its place among those of that level, in the order of the log."""
+        return dict(sorted(self._nodes.items(), key=lambda node: node[0][1] << node[0][0]))
+
     def total(self) -> State | None:
         """Return the sum of all blocks, in the order of the log; None of none.
 
         Gaps between blocks do not matter to what is added, only to what could be added beforehand.
         """
         found: State | None = None
-        for _, state in sorted(self._nodes.items(), key=lambda node: node[0][1] << node[0][0]):
+        for state in self.nodes.values():
             found = state if found is None else found + state
         return found
 

@@ -36,6 +36,8 @@ class Judged:
     inverse
         Whether the pmf sums to 1 and agrees with the propensity is the reader's business; this is the number of
         actions with mu > 0, the expectation of ``1 / propensity``.
+    squared_inverse
+        The expectation of ``1 / propensity^2``: sum over a with mu(a|x) > 0 of 1 / mu(a|x).
     action
         The logged action, as a number of the log's own catalogue.
     rank
@@ -60,6 +62,7 @@ class Judged:
     squared_weight: Floats | None = None
     unseen: Floats | None = None
     inverse: Floats | None = None
+    squared_inverse: Floats | None = None
     action: Codes | None = None
     rank: Floats | None = None
     event_hash: Hashes | None = None

@@ -13,6 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from policies.errors import BadInput, shorten
+from rewards.hashes import event_hashes, unit_hashes
 from rewards.message import WholeMessage
 from rewards.records import CountedFeedback, Decision, Feedback, LogIdentity, Outcome, PolicyVersion, decode, items
 
@@ -67,6 +68,7 @@ _DRAWN = [
     ("expires_at_ms", pa.int64()),
     ("rule", pa.string()),
 ]
+_HASHES = [("event_hash", pa.uint64()), ("unit_hash", pa.uint64())]
 _FEEDBACK = pa.struct(
     [
         ("stream", pa.string()),
@@ -81,7 +83,7 @@ _FEEDBACK = pa.struct(
     ]
 )
 _COLUMNS = {
-    "decisions": [*_PLACE, *_WHOSE, *_DRAWN],
+    "decisions": [*_PLACE, *_WHOSE, *_DRAWN, *_HASHES],
     "rewards": [
         *_PLACE,
         *_WHOSE,
@@ -100,6 +102,7 @@ _COLUMNS = {
         ("decision_offset", pa.int64()),
         ("decision_index", pa.int32()),
         *_DRAWN,
+        *_HASHES,
     ],
     "versions": [
         *_PLACE,
@@ -136,6 +139,8 @@ SCHEMAS = {
     topic: pa.schema(columns, metadata={b"bowerbird_archive": SCHEMA_VERSION}) for topic, columns in _COLUMNS.items()
 }
 """The schema of each topic's files."""
+COMPUTED = tuple(name for name, _ in _HASHES)
+"""Columns that are computed from others: rows come without them, and files that are older do not have them."""
 REPEATED = ("topic", "problem", "policy", "policy_version", "why", "kind", "arguments", "reason", "rule", "chosen")
 """Columns whose values repeat; only these are worth a dictionary in a file."""
 
@@ -148,7 +153,9 @@ _identity = msgspec.json.Decoder(LogIdentity)
 
 
 def rows_of(topic: str, message: WholeMessage) -> list[Row]:
-    """Return the rows of a message, each in the order of the topic's schema; never raises on account of its bytes.
+    """Return the rows of a message, without what is computed; never raises on account of its bytes.
+
+    Each is in the order of the topic's schema.
 
     Parameters
     ----------
@@ -185,7 +192,7 @@ def table_of(topic: str, rows: Sequence[Row]) -> "pa.Table":
 
 def unreadable(topic: str, place: Row, problem: str) -> Row:
     """Return the row of a record that is not what its topic holds."""
-    missing = len(SCHEMAS[topic].names) - len(_PLACE)
+    missing = len(_come(topic)) - len(_PLACE)
     return (*place[: len(_PLACE) - 1], shorten(problem), *[None] * missing)
 
 
@@ -219,14 +226,26 @@ def messages_of(topic: str, partition: int, rows: "Iterator[pa.RecordBatch]") ->
                 records.clear()
 
 
+def computed(name: str, user_ids: "pa.Array", event_ids: "pa.Array") -> "pa.Array":
+    """Return one of :data:`COMPUTED` of records with these ids."""
+    return event_hashes(event_ids) if name == "event_hash" else unit_hashes(user_ids, event_ids)
+
+
+def _come(topic: str) -> "list[pa.Field]":
+    return [field for field in SCHEMAS[topic] if field.name not in COMPUTED]
+
+
 def _table(topic: str, rows: Sequence[Row]) -> "pa.Table":
-    schema = SCHEMAS[topic]
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema.names)
-    arrays = [
-        _actions(column) if field.name == "actions" else pa.array(column, field.type)
-        for column, field in zip(columns, schema, strict=True)
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    fields = _come(topic)
+    columns = zip(*rows, strict=True) if rows else [()] * len(fields)
+    arrays = {
+        field.name: _actions(column) if field.name == "actions" else pa.array(column, field.type)
+        for column, field in zip(columns, fields, strict=True)
+    }
+    for name in COMPUTED:
+        if name in SCHEMAS[topic].names:
+            arrays[name] = computed(name, arrays["user_id"], arrays["event_id"])
+    return pa.Table.from_arrays(list(arrays.values()), schema=SCHEMAS[topic])
 
 
 def _actions(column: Sequence[msgspec.Raw | None]) -> "pa.Array":

@@ -1,32 +1,24 @@
 """``bowerbird replay``: what can be told from a log alone."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from enum import StrEnum
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bowerbird.commands.shared import (
-    DOES_NOT_HOLD,
-    WRONG_USE,
-    AsJson,
-    ConfigFile,
-    answer,
-    complain,
-    say,
-    settings,
-)
+from bowerbird.commands.shared import DOES_NOT_HOLD, WRONG_USE, AsJson, ConfigFile, answer, complain, say, stages
 
 if TYPE_CHECKING:
-    from replay.archived_policy import Arguments
-    from replay.evaluate import Evaluation
+    from bowerbird.judged_log import Asked
+    from replay.answer import Answer
+    from replay.evaluation import Options
 
-Progress = Callable[[int, int], None]
-
-NEEDED = ("numpy", "pyarrow", "scipy")
-"""What the extra ``evaluate`` brings."""
+EXTRAS = {
+    **dict.fromkeys(("numba", "numpy", "pyarrow", "scipy"), "evaluate"),
+    **dict.fromkeys(("jinja2", "markupsafe", "matplotlib"), "report"),
+}
+"""Packages that may be missing, and the extra that brings each."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,13 +29,6 @@ app = typer.Typer(
 )
 
 
-class Format(StrEnum):
-    """What a log is written in."""
-
-    BOWERBIRD = "bowerbird"
-    OPEN_BANDIT = "open-bandit"
-
-
 @app.callback()
 def _replay() -> None:
     pass
@@ -51,15 +36,27 @@ def _replay() -> None:
 
 @app.command()
 def evaluate(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="The archive; or the log, or its folder.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="An archive, a file or its folder; or bowerbird.toml.")],
     target: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="POLICY|uniform|FILE.npy",
-            help="What is judged: front, front@12, uniform; for open-bandit uniform or an array (actions, positions).",
+            help="What is judged: front, front@12, uniform; for open-bandit uniform or an array (actions, positions). "
+            "A table tells it itself.",
         ),
-    ],
-    format: Annotated[Format, typer.Option("--format", help="What the log is written in.")] = Format.BOWERBIRD,  # noqa: A002
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="POLICY", help="Compare it with this policy on the same rows [default: the one that ran]"),
+    ] = None,
+    format: Annotated[  # noqa: A002
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="bowerbird|json-lines|open-bandit|table|kafka",
+            help="What the log is written in [default: as the path tells]",
+        ),
+    ] = None,
     policy: Annotated[
         str | None, typer.Option(metavar="NAME", help="Judge it on the outcomes of this policy [default: the target]")
     ] = None,
@@ -67,118 +64,119 @@ def evaluate(
         bool, typer.Option("--external", help="Judge it on the decisions of another system, instead of ours.")
     ] = False,
     prefix: Annotated[str, typer.Option(help="The prefix of the service whose archive it is.")] = "",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=COLUMN", help="Of a table: which is reward, propensity, target, … (docs/logs.md)"),
+    ] = None,
+    estimator: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only these (docs/estimators.md) [default: what fits]"),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="The reward model: none, action-means, vw, ridge, … or auto.")
+    ] = "auto",
+    folds: Annotated[
+        str, typer.Option(metavar="past|unit|time", help="What the model of a row may not have learned from.")
+    ] = "auto",
+    fixed_loggers: Annotated[
+        bool, typer.Option("--fixed-loggers", help="The log's versions are not one learner's, but the arms of a test.")
+    ] = False,
+    segment: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Each segment's value too: day, context.user.country, …")
+    ] = None,
+    resamples: Annotated[int, typer.Option(metavar="N", help="Ends by the bootstrap too.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the bootstrap.")] = 0,
+    reward_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LEAST MOST", help="What a decision can earn, where that is not 0 to 1."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="So many processes share the log; the answer is the same.")
+    ] = 1,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report, one page, to this file.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 unless the answer is reliable.")] = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what another policy would have been worth on a log, by importance weights, with 95 % intervals.
+    """Tell what another policy would have been worth on a log, and first how far that can be trusted.
 
-    Needs no server. Columns and words: docs/evaluation.md.
+    Needs no server. Estimators, intervals, warnings: docs/evaluation.md.
 
-    Example: bowerbird replay evaluate archive --target front --json
+    Example: bowerbird replay evaluate archive --target front@12 --html report.html
 
-    Example: bowerbird replay evaluate --format open-bandit random/all --target policy.npy
+    Example: bowerbird replay evaluate --format open-bandit random/all --target policy.npy --json
     """
+    from bowerbird.judged_log import Asked, columns_of
     from policies.errors import BadInput, StateRefused, WrongConfiguration
 
     try:
-        with _progress() as progress:
-            if format is Format.OPEN_BANDIT:
-                if policy is not None or external or prefix:
-                    raise WrongConfiguration("--policy, --external, --prefix: expected none with --format open-bandit")
-                found = _open_bandit(Path(path), target, progress)
-            else:
-                found = _archive(path, target, policy, external, prefix, config, progress)
+        from replay.evaluation import Options
+
+        asked = Asked(
+            path=path,
+            format=format,
+            target=target,
+            against=against,
+            policy=policy,
+            external=external,
+            prefix=prefix,
+            columns=columns_of(column or ()),
+            segments=segment or (),
+            config=config,
+        )
+        options = Options(
+            estimators=tuple(estimator or ()),
+            model=model,
+            folds=folds,
+            resamples=resamples,
+            seed=seed,
+            reward_range=reward_range,
+            fixed_loggers=fixed_loggers,
+        )
+        found = _evaluated(asked, options, workers)
+        if html is not None:
+            from replay.report.page import html as page
+
+            html.write_text(page(found), encoding="utf-8")
+        _tell(found, as_json=as_json)
     except (WrongConfiguration, StateRefused) as error:
         complain(str(error))
         raise typer.Exit(WRONG_USE) from None
     except BadInput as error:
         complain(str(error))
         raise typer.Exit(DOES_NOT_HOLD) from None
-    except ModuleNotFoundError as error:
-        if error.name not in NEEDED:
-            raise
-        complain(f"replay evaluate: {error.name} is not installed: pip install 'bowerbird[evaluate]'")
+    except OSError as error:
+        complain(f"--html: found {error}, expected a file that can be written")
         raise typer.Exit(WRONG_USE) from None
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        complain(f"replay evaluate: {error.name} is not installed: pip install 'bowerbird[{EXTRAS[error.name]}]'")
+        raise typer.Exit(WRONG_USE) from None
+    if strict and found.verdict.level != "reliable":
+        raise typer.Exit(DOES_NOT_HOLD)
+
+
+def _evaluated(asked: "Asked", options: "Options", workers: int) -> "Answer":
+    from bowerbird.evaluating import evaluated
+
+    with stages() as told:
+        return evaluated(asked, options, shlex.join(["bowerbird", *sys.argv[1:]]), told, workers)
+
+
+def _tell(found: "Answer", *, as_json: bool) -> None:
+    import msgspec
+
     if as_json:
-        import msgspec
-
         answer(msgspec.to_builtins(found))
-    else:
-        _show(found)
-
-
-def _open_bandit(path: Path, target: str, progress: Progress) -> "Evaluation":
-    from replay.evaluate import evaluate as evaluated
-    from replay.judge_open_bandit import judge_open_bandit, read_target
-    from replay.open_bandit_columns import log_at
-
-    log = log_at(path)
-    probabilities = None if target == "uniform" else read_target(Path(target))
-    return evaluated(target, judge_open_bandit(log, probabilities, progress))
-
-
-def _archive(
-    path: str, target: str, of: str | None, external: bool, prefix: str, config: Path | None, progress: Progress
-) -> "Evaluation":
-    from policies.errors import WrongConfiguration
-    from replay.archive import Archive
-    from replay.archived_policy import archived_policy, uniform
-    from replay.evaluate import evaluate as evaluated
-    from replay.judge_archive import Judge
-
-    if target.endswith(".npy"):
-        raise WrongConfiguration(
-            f"--target: found {target}, expected a policy: an array has no contexts; try open-bandit"
-        )
-    archive = Archive.at(path, prefix)
-    judged = (
-        uniform() if target == "uniform" else archived_policy(archive, target, lambda name: _configured(config, name))
-    )
+        return
     try:
-        judge = Judge(archive, judged, of or judged.learned_from, external)
-        return evaluated(judged.name, judge.chunks(progress))
-    finally:
-        judged.policy.close()
-
-
-def _configured(file: Path | None, name: str) -> "Arguments | None":
-    from replay.archived_policy import Arguments
-
-    told = settings(file).policies.get(name)
-    return None if told is None else Arguments(told.kind, told.arguments)
-
-
-def _show(found: "Evaluation") -> None:
-    def line(name: str, value: float | None, ends: tuple[float | None, float | None] | None = None) -> None:
-        between = "" if ends is None else f"  {_number(ends[0])} to {_number(ends[1])}"
-        say(f"{name:<20} {_number(value)}{between}")
-
-    say(f"{'target':<20} {found.target}")
-    say(f"{'rows':<20} {found.rows}")
-    line("value, ips", found.ips, found.ips_interval)
-    line("value, snips", found.snips, found.snips_interval)
-    line("value logged", found.value_logged, found.value_logged_interval)
-    line("effective sample", found.ess)
-    line("effective positives", found.effective_positives)
-    line("largest weight", found.max_weight)
-    line("mean weight", found.mean_weight)
-    if found.left_out:
-        told = ", ".join(f"{count} {reason}" for reason, count in found.left_out.items())
-        say(f"{'left out':<20} {told}")
-    if found.learned:
-        say(f"the target has learned from {found.learned} of these rows: its value on them is too good")
-
-
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.6g}"
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Show how far the log has been read, on the standard error stream and only to a person."""
+        from replay.report.table import show
+    except ModuleNotFoundError as error:
+        if EXTRAS.get(error.name or "") != "report":
+            raise
+        say(found.verdict.sentence)
+        return
     from rich.console import Console
-    from rich.progress import Progress as Bar
 
-    with Bar(console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal) as bar:
-        task = bar.add_task("reading", total=None)
-        yield lambda passed, of: bar.update(task, completed=passed, total=of)
+    show(found, Console())

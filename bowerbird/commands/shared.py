@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -83,3 +84,30 @@ def say(text: str = "") -> None:
 def complain(text: str) -> None:
     """Write lines to the standard error stream."""
     sys.stderr.write(text + "\n")
+
+
+@contextmanager
+def reading() -> Iterator[Callable[[int, int], None]]:
+    """Show how much of how much has been read; see :func:`stages`."""
+    with stages() as stage:
+        yield stage("reading")
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """Show what is being done, a bar a stage: on the standard error stream, to a person, or in a notebook.
+
+    In a notebook it takes ipywidgets.
+    """
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    shown = find_spec("ipywidgets") is not None if console.is_jupyter else console.is_terminal
+    with Bar(console=console, transient=True, disable=not shown) as bar:
+
+        def stage(name: str) -> Callable[[int, int], None]:
+            task = bar.add_task(name, total=None)
+            return lambda passed, of: bar.update(task, completed=passed, total=of)
+
+        yield stage

@@ -4,10 +4,12 @@ import asyncio
 import time
 
 from bowerbird.demo.figures import Archived
+from bowerbird.evaluating import evaluated
+from bowerbird.judged_log import UNIFORM, Asked
+from replay.answer import Answer
 from replay.archive import Archive
-from replay.archived_policy import archived_policy, uniform
-from replay.evaluate import Evaluation, evaluate
-from replay.judge_archive import Judge
+from replay.evaluation import Options
+from replay.logs.chunk import silent
 from rewards.archive_rows import TOPICS
 from stream.config import Config
 from stream.log import LogReader
@@ -38,7 +40,7 @@ async def archived(config: Config, policy: str, outcomes: int) -> Archived:
         lacking = await _lacking(config, archive)
     waited_s = round(time.monotonic() - began_s, 1)
     rows, files = await asyncio.to_thread(_size, archive)
-    evaluations = [await asyncio.to_thread(_judge, archive, target, policy) for target in ("uniform", policy)]
+    evaluations = [await asyncio.to_thread(_judge, config, target, policy) for target in (UNIFORM, policy)]
     whole = all(
         told.rows + sum(told.left_out.values()) - told.left_out.get("repeats", 0) == outcomes for told in evaluations
     )
@@ -65,10 +67,8 @@ def _size(archive: Archive) -> tuple[int, int]:
     return rows, sum(len(archive.pieces(topic)) for topic in TOPICS)
 
 
-def _judge(archive: Archive, target: str, policy: str) -> Evaluation:
-    # The demo has run under these settings, so that the archive knows the policy: none has to be asked for.
-    judged = uniform() if target == "uniform" else archived_policy(archive, target, lambda _: None)
-    try:
-        return evaluate(judged.name, Judge(archive, judged, policy).chunks(lambda passed, of: None))
-    finally:
-        judged.policy.close()
+def _judge(config: Config, target: str, policy: str) -> Answer:
+    assert config.archive.url is not None
+    asked = Asked(path=config.archive.url, target=target, policy=policy, prefix=config.prefix)
+    command = f"bowerbird replay evaluate {config.archive.url} --target {target} --policy {policy}"
+    return evaluated(asked, Options(), command, lambda _: silent)

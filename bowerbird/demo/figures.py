@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from bowerbird.demo.live import Point
-from replay.estimate import Estimates
-from replay.evaluate import Evaluation
+from bowerbird.demo.real_log import Worth
+from replay.answer import Answer
 
 
 @dataclass(slots=True)
@@ -18,14 +18,18 @@ class RealLog:
     clicks: int
     learned: int
     versions: int
-    uniform: Estimates
-    value: Estimates
+    uniform: Worth
+    value: Worth
 
     @property
     def apart(self) -> bool:
         """Whether the intervals of uniform and of what was learned do not touch."""
         one, other = self.uniform.snips, self.value.snips
-        return one.high < other.low or other.high < one.low
+        ends = one.low, one.high, other.low, other.high
+        if None in ends:
+            return False
+        low, high, other_low, other_high = (float(end or 0.0) for end in ends)
+        return high < other_low or other_high < low
 
 
 @dataclass(slots=True)
@@ -116,7 +120,7 @@ class Archived:
     files: int
     lacking: list[str]
     waited_s: float
-    evaluations: list[Evaluation]
+    evaluations: list[Answer]
 
 
 @dataclass(slots=True)

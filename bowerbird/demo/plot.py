@@ -96,7 +96,7 @@ def _values(axes: Axes, figures: Figures) -> None:
         ("learned\nSNIPS", log.value.snips, POLICY),
     )
     for height, (_, interval, colour) in enumerate(reversed(rows)):
-        low, value, high = (1000 * end for end in (interval.low, interval.value, interval.high))
+        low, value, high = (1000 * (end or 0.0) for end in (interval.low, interval.value, interval.high))
         axes.plot([low, high], [height, height], color=colour, linewidth=7, alpha=0.22, solid_capstyle="round")
         axes.plot(value, height, "o", color=colour, markersize=9, markeredgecolor="white", markeredgewidth=1.5)
         axes.annotate(
@@ -108,7 +108,7 @@ def _values(axes: Axes, figures: Figures) -> None:
             color=colour,
             fontsize=9.5,
         )
-    axes.axvline(1000 * log.uniform.ips.value, color=UNIFORM, linewidth=1, linestyle=":", zorder=0)
+    axes.axvline(1000 * (log.uniform.ips.value or 0.0), color=UNIFORM, linewidth=1, linestyle=":", zorder=0)
     axes.set_yticks(range(len(rows)), [name for name, _, _ in reversed(rows)])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_ylim(-0.5, len(rows) - 0.35)

@@ -2,15 +2,21 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from policies.features import Catalogue
 from policies.policy import make
-from replay.estimate import Estimates, Row, estimate, progressive
-from replay.open_bandit import Item, LoggedDecision, read_decisions, read_items
+from replay.estimators.importance import InversePropensity, SelfNormalised
+from replay.intervals.delta import delta_of_rows
+from replay.intervals.interval import Interval
+from replay.judged import Floats, Judged
+from replay.logs.open_bandit import Item, LoggedDecision, read_decisions, read_items
+from replay.progressive import Row, progressive
 from replay.rebuild import Rebuild
 from rewards.learner import catalogue, example_of, outcomes_in
 from rewards.message import Message
@@ -68,11 +74,20 @@ def _hashes(hashes: Sequence[str]) -> dict[str, str]:
     return {f"hash{index}": value[:HASH_DIGITS] for index, value in enumerate(hashes)}
 
 
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What a policy would have been worth, in rewards a decision; ``max_weight`` is what one row can move."""
+
+    ips: Interval
+    snips: Interval
+    max_weight: float
+
+
 class Values(NamedTuple):
     """What two policies would have been worth on the log: one that draws uniformly, and the one that learned."""
 
-    uniform: Estimates
-    learned: Estimates
+    uniform: Worth
+    learned: Worth
 
 
 def values(
@@ -97,8 +112,15 @@ def values(
         rebuild.close()
     published = ((cut, make(kind, arguments, model)) for cut, model in models)
     weighted = list(progressive(_rows(policy, rewards, catalogue()), published))
-    rewarded = [row.reward for row in weighted]
-    return Values(estimate([1.0] * len(weighted), rewarded), estimate([row.weight for row in weighted], rewarded))
+    rewarded = np.array([row.reward for row in weighted])
+    return Values(worth(np.ones(len(weighted)), rewarded), worth(np.array([row.weight for row in weighted]), rewarded))
+
+
+def worth(weights: Floats, rewards: Floats) -> Worth:
+    """Return a value by weights and rewards: shape (rows,) each."""
+    rows = Judged(reward=rewards, propensity=np.ones(len(rewards)), target=weights)
+    ips, snips = (delta_of_rows(estimator, rows) for estimator in (InversePropensity(), SelfNormalised()))
+    return Worth(ips, snips, float(weights.max(initial=0.0)))
 
 
 def _rows(policy: str, rewards: Iterable[Message], known: Catalogue) -> Iterator[Row]:

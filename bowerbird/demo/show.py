@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from bowerbird.demo.figures import Figures
 from bowerbird.demo.live import POLICY, Point
-from replay.estimate import Interval
+from replay.intervals.interval import Interval
 
 POLICY_COLOUR, UNIFORM_COLOUR, BEST_COLOUR, MARK_COLOUR = "dodger_blue2", "dark_orange", "green", "red"
 CHART_ROWS = 9
@@ -212,6 +213,7 @@ def summary(figures: Figures) -> Table:
         name = told.target.partition("-")[0]
         table.add_row("", f"{name}, IPS".ljust(16) + worth(told.ips, told.ips_interval))
         table.add_row("", f"{name}, SNIPS".ljust(16) + worth(told.snips, told.snips_interval) + learned)
+        table.add_row("", f"{name}: {escape(told.verdict.sentence)}")
     return table
 
 
@@ -222,5 +224,8 @@ def worth(value: float | None, ends: tuple[float | None, float | None]) -> str:
 
 
 def per_thousand(interval: Interval) -> str:
-    """Return an estimate and its ends, in clicks per thousand."""
-    return f"{1000 * interval.value:5.1f}  [{1000 * interval.low:.1f}, {1000 * interval.high:.1f}]"
+    """Return an estimate and its ends, in clicks per thousand; each may be unknown."""
+    value, low, high = (
+        "?" if end is None else f"{1000 * end:.1f}" for end in (interval.value, interval.low, interval.high)
+    )
+    return f"{value:>5}  [{low}, {high}]"

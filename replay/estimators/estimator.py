@@ -5,19 +5,26 @@ means, taken over resampled rows, give the bootstrap; their derivatives give the
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence, Sized
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypeVar
 
+from policies.errors import BadInput
 from replay.judged import Floats, Judged
+
+Rows = TypeVar("Rows", bound=Sized, default=Judged)
+"""What an estimator reads: judged rows; slates, or continuous actions, where it says so."""
+
+Column = TypeVar("Column")
 
 Means = Mapping[str, Any]
 """Per term its mean over the rows: a number, or one a resample (shape (resamples,))."""
 
 
-class Estimator(ABC):
+class Estimator(ABC, Generic[Rows]):
     """The value of a policy on a log.
 
     Attributes
@@ -35,19 +42,47 @@ class Estimator(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: Rows) -> dict[str, Floats]:
         """Return what the value is made of: per term a column of shape (rows,); a name means the same everywhere."""
 
     @abstractmethod
     def value(self, means: Means) -> Any:
         """Return the value from the terms' means; elementwise over resamples, and for complex numbers too."""
 
-    def estimate(self, rows: Judged) -> float:
-        """Return the value on rows that are at hand."""
-        return float(self.value({name: column.mean() for name, column in self.terms(rows).items()}))
+    def estimate(self, rows: Rows) -> float:
+        """Return the value on rows that are at hand; NaN where they do not tell it.
+
+        Raises
+        ------
+        BadInput
+            There is no row, a column of ``needs`` is missing, or a number is not finite.
+        """
+        if not len(rows):
+            raise BadInput("no_rows", "rows", "none at all", "at least one")
+        for name in self.needs:
+            need(getattr(rows, name), name)
+        with np.errstate(invalid="ignore", over="ignore"):
+            means = {name: float(column.mean()) for name, column in self.terms(rows).items()}
+        for name, mean in means.items():
+            if not np.isfinite(mean):
+                raise BadInput("not_finite", name, f"a mean of {mean}", "finite rewards, weights and models")
+        return float(self.value(means))
 
 
-def gradient(estimator: Estimator, means: Mapping[str, float]) -> dict[str, float]:
+def need(column: Column | None, name: str) -> Column:
+    """Return a column that must be there.
+
+    Raises
+    ------
+    BadInput
+        It is None.
+    """
+    if column is None:
+        raise BadInput("no_column", name, "none", "a column of the rows, which the estimator needs")
+    return column
+
+
+def gradient(estimator: Estimator[Any], means: Mapping[str, float]) -> dict[str, float]:
     """Return the derivative of the value by each mean.
 
     By a complex step (Squire and Trapp 1998, SIAM Review 40:110, eq. 6), which is exact to the last digits.
@@ -58,7 +93,7 @@ def gradient(estimator: Estimator, means: Mapping[str, float]) -> dict[str, floa
     }
 
 
-def influence(estimator: Estimator, rows: Judged) -> Floats:
+def influence(estimator: Estimator[Rows], rows: Rows) -> Floats:
     """Return what each row adds to the value: shape (rows,), with the mean 0; its spread is the delta method's."""
     terms = estimator.terms(rows)
     means = {name: float(column.mean()) for name, column in terms.items()}
@@ -69,7 +104,7 @@ def influence(estimator: Estimator, rows: Judged) -> Floats:
     return total
 
 
-def all_terms(estimators: Sequence[Estimator], rows: Judged) -> dict[str, Floats]:
+def all_terms(estimators: Sequence[Estimator[Rows]], rows: Rows) -> dict[str, Floats]:
     """Return the terms of several estimators, each once."""
     found: dict[str, Floats] = {}
     for estimator in estimators:

@@ -65,6 +65,8 @@ def test_the_commands() -> None:
         ("dead-letters",),
         ("replay",),
         ("replay", "evaluate"),
+        ("log",),
+        ("log", "describe"),
         (),
     }
     assert set(ALL) == expected | MACHINE_READABLE

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import pytest
 
-from bowerbird.demo.real_log import Logged, packaged_log, traffic, values
+from bowerbird.demo.real_log import Logged, packaged_log, traffic, values, worth
 from bowerbird.settings import load
 from policies.features import Catalogue, Limits, decode_context
 from policies.policy import make
-from replay.estimate import estimate
 from rewards.records import Decision, PolicyVersion
 
 CONFIG = load(Path(__file__).parents[2] / "bowerbird" / "demo" / "data" / "bowerbird.toml", {})
@@ -103,8 +103,9 @@ def test_the_value_is_that_of_each_version_on_what_came_after_its_cut(logged: li
         rewarded.append(reward)
         learner.learn(context, actions, chosen, decision.propensity, reward)
 
-    assert found.uniform == estimate([1.0] * ROWS, rewarded)
-    expected = estimate(weights, rewarded)
+    assert found.uniform == worth(np.ones(ROWS), np.array(rewarded))
+    expected = worth(np.array(weights), np.array(rewarded))
+    assert expected.ips.value == pytest.approx(np.mean(np.array(weights) * rewarded))
     assert found.learned.ips.value == pytest.approx(expected.ips.value, rel=1e-9)
     assert found.learned.snips.high == pytest.approx(expected.snips.high, rel=1e-9)
     assert found.learned.max_weight > 1.01, "nothing was learned"

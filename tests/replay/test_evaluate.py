@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,18 @@ import pytest
 from policies.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
 from policies.features import Limits, decode_action, decode_context
 from policies.policy import Policy, make, version_name
+from replay.answer import Answer, How
 from replay.archive import Archive
 from replay.archived_policy import ArchivedPolicy, Arguments, archived_policy, uniform
-from replay.evaluate import Chunk, Evaluation, evaluate
-from replay.judge_archive import Judge
-from replay.judge_open_bandit import judge_open_bandit, read_target
-from replay.open_bandit_columns import log_at
+from replay.evaluation import Options, evaluate
+from replay.judged import Judged
+from replay.logs.archive import ArchivedOutcomes
+from replay.logs.chunk import LogChunk, Progress, silent
+from replay.logs.judge_open_bandit import OpenBanditLog, read_target
+from replay.logs.numbered import Names
+from replay.logs.open_bandit_columns import log_at
+from replay.logs.outcomes import Judge
+from replay.passes import OpenLog
 from rewards.records import Outcome, encode
 from tests.replay.archived import archive_of
 from tests.replay.world import ARGUMENTS, World, busy_world
@@ -34,12 +40,30 @@ DATA = Path(os.environ.get("BOWERBIRD_TEST_DATA", Path(__file__).parents[3] / "s
 FIGURES = ("ips", "snips", "ess", "max_weight", "value_logged", "mean_weight")
 
 
-def silent(passed: int, of: int) -> None:
-    pass
+HOW = How(command="", bowerbird="", log="", format="", estimand="", model=None, resamples=0, digest="")
 
 
-def open_bandit(path: Path, target: Any = None) -> Evaluation:
-    return evaluate("it", judge_open_bandit(log_at(path), target, silent))
+def answered(open_log: OpenLog, name: str = "it", **options: Any) -> Answer:
+    return evaluate(open_log, name, HOW, Options(**{"model": "none", **options}), lambda _: silent)
+
+
+def open_bandit(path: Path, target: Any = None) -> Answer:
+    return answered(lambda wanted, for_target, names=None: OpenBanditLog(log_at(path), target))
+
+
+class Blocks:
+    """A log of weights and rewards, cut somewhere."""
+
+    tells: frozenset[str] = frozenset()
+
+    def __init__(self, weights: Any, rewards: Any, cuts: list[int]) -> None:
+        self.names = Names()
+        self._columns, self._cuts = (weights, rewards), cuts
+
+    def blocks(self, progress: Progress, first: int = 0, last: int | None = None) -> Iterator[LogChunk]:
+        for index, (start, end) in enumerate(pairwise(self._cuts)):
+            weights, rewards = (column[start:end] for column in self._columns)
+            yield LogChunk(index, Judged(reward=rewards, propensity=np.ones(len(rewards)), target=weights))
 
 
 # ----- by ten lines of numpy
@@ -56,7 +80,7 @@ def by_numpy(weights: Any, rewards: Any) -> dict[str, float]:
     }
 
 
-def agrees(found: Evaluation, weights: Any, rewards: Any) -> None:
+def agrees(found: Answer, weights: Any, rewards: Any) -> None:
     expected = by_numpy(np.asarray(weights, dtype=float), np.asarray(rewards, dtype=float))
     for name in FIGURES:
         assert getattr(found, name) == pytest.approx(expected[name], rel=1e-12, abs=1e-12), name
@@ -92,18 +116,19 @@ def test_figures_do_not_hang_on_where_the_log_is_cut(mean: float) -> None:
     weights, rewards = chance.exponential(size=1000) * 50, chance.normal(mean, 1.0, size=1000)
     # What the first rows look like, and whether a reward is negative, is not what the others do.
     rewards[0] = -mean
-    whole = evaluate("it", [Chunk(weights, rewards)])
-    cuts = [0, 0, 1, 17, 400, 1000, 1000]
-    cut = evaluate("it", [Chunk(weights[a:b], rewards[a:b]) for a, b in pairwise(cuts)])
+    whole, cut = (
+        answered(lambda wanted, for_target, names=None, cuts=cuts: Blocks(weights, rewards, cuts))
+        for cuts in ([0, 1000], [0, 0, 1, 17, 400, 1000, 1000])
+    )
     agrees(cut, weights, rewards)
     for name in ("ips_interval", "snips_interval", "value_logged_interval"):
         assert getattr(cut, name) == pytest.approx(getattr(whole, name), rel=1e-12), name
 
 
 def test_what_is_unknown_is_null_and_no_infinity() -> None:
-    found = evaluate("it", [Chunk(np.zeros(3), np.ones(3))])
+    found = answered(lambda wanted, for_target, names=None: Blocks(np.zeros(3), np.ones(3), [0, 3]))
     assert found.snips is None
-    assert found.snips_interval == (0.0, None)
+    assert found.snips_interval == (None, None)
     assert "Infinity" not in json.dumps(msgspec.to_builtins(found))
 
 
@@ -183,8 +208,8 @@ def test_a_log_is_read_in_little_memory(tmp_path: Path) -> None:
             file.write(GOOD * 60_000)
     before = pa.total_allocated_bytes()
     seen = 0
-    for chunk in judge_open_bandit(log_at(tmp_path), None, silent):
-        seen += len(chunk.weights)
+    for chunk in OpenBanditLog(log_at(tmp_path)).parts(silent):
+        seen += len(chunk.rows)
         assert pa.total_allocated_bytes() - before < 15e6
     assert seen == 3_000_000
 
@@ -279,8 +304,11 @@ def probability(policy: Policy, decision: Any) -> float:
     return pmf[[action.id for action in offered].index(decision["chosen"])]
 
 
-def judged(archive: Archive, target: ArchivedPolicy, of: str | None = "front", external: bool = False) -> Evaluation:
-    return evaluate(target.name, Judge(archive, target, of, external).chunks(silent))
+def judged(archive: Archive, target: ArchivedPolicy, of: str | None = "front", external: bool = False) -> Answer:
+    def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Judge:
+        return Judge(ArchivedOutcomes(archive), target if for_target else None, of, external, wanted=wanted)
+
+    return answered(open_log, target.name)
 
 
 def unknown(name: str) -> Arguments | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from policies.errors import BadInput
-from replay.open_bandit import read_decisions, read_items
+from replay.logs.open_bandit import read_decisions, read_items
 
 DATA = Path(__file__).parents[2] / "bowerbird" / "demo" / "data"
 

@@ -1,0 +1,240 @@
+"""Logs that a policy is to be judged on, opened as their paths say: what ``replay evaluate`` reads."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bowerbird.settings import load
+from policies.errors import WrongConfiguration
+from replay.logs.formats import Format, format_of
+
+if TYPE_CHECKING:
+    from replay.archived_policy import Arguments
+    from replay.judged import Floats
+    from replay.logs.chunk import Log
+    from replay.logs.columns import Columns
+    from replay.logs.numbered import Names
+    from replay.logs.outcomes import Outcomes
+    from replay.passes import OpenLog
+
+UNIFORM = "uniform"
+OF_THE_TABLE = "target"
+"""What a table's own target is called where nobody gave it a name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which log, and which policy.
+
+    Attributes
+    ----------
+    path, format
+        Where it lies, and what it is written in; None: as the path tells.
+    target
+        ``uniform``; a policy, as ``front`` or ``front@12``; a ``.npy`` file for Open Bandit logs. A table tells the
+        target itself, and this is what it is called.
+    against
+        Another policy, named in the same way, to be compared with; None: the logging policy.
+    policy, external, prefix
+        See :class:`replay.logs.outcomes.Judge` and :class:`replay.archive.Archive`.
+    columns
+        Of a table: which column is which field.
+    segments
+        What to cut the log by.
+    config
+        The settings file; None: ``bowerbird.toml``, if there is one.
+    """
+
+    path: str
+    format: str | None = None
+    target: str | None = None
+    against: str | None = None
+    policy: str | None = None
+    external: bool = False
+    prefix: str = ""
+    columns: Mapping[str, str] | None = None
+    segments: Sequence[str] = ()
+    config: Path | None = None
+
+    @property
+    def kind(self) -> Format:
+        """What the log is written in."""
+        if self.format is not None and self.format not in tuple(Format):
+            raise WrongConfiguration(f"--format: found {self.format}, expected one of {', '.join(Format)}")
+        return format_of(self.path) if self.format is None else Format(self.format)
+
+
+def judged_log(asked: Asked) -> "tuple[str, OpenLog]":
+    """Return the name of the target, and what opens the log for each pass.
+
+    Raises
+    ------
+    WrongConfiguration
+        There is no such log, target or option, or they do not go together.
+    StateRefused, BadInput
+        The log is damaged.
+    """
+    kind = asked.kind
+    if asked.columns and kind is not Format.TABLE:
+        raise WrongConfiguration(f"--column: expected none with --format {kind}, whose fields have their names")
+    if kind in (Format.TABLE, Format.OPEN_BANDIT) and (asked.policy is not None or asked.external):
+        raise WrongConfiguration(f"--policy, --external: expected none with --format {kind}")
+    if asked.prefix and kind is not Format.BOWERBIRD:
+        raise WrongConfiguration(f"--prefix: expected none with --format {kind}")
+    if kind is Format.TABLE:
+        from replay.logs.columns import Columns
+
+        columns = Columns(**dict(asked.columns or {}), segments=tuple(asked.segments))
+        return asked.target or OF_THE_TABLE, _Table(asked.path, columns)
+    if asked.target is None:
+        raise WrongConfiguration(f"--target: found none, expected the policy to judge, as {UNIFORM}")
+    if kind is Format.OPEN_BANDIT:
+        from replay.logs.judge_open_bandit import read_target
+
+        target = None if asked.target == UNIFORM else read_target(Path(asked.target))
+        return asked.target, _OpenBandit(asked.path, target, tuple(asked.segments))
+    opened = _outcomes(asked, kind, asked.target)
+    return opened.name, opened
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Opens a table; like all of these it can be sent to other processes."""
+
+    path: str
+    columns: "Columns"
+
+    def __call__(self, wanted: Collection[str], for_target: bool, names: "Names | None" = None) -> "Log":
+        from replay.logs.table_files import table_log
+
+        log = table_log(Path(self.path), self.columns, names=names)
+        if not log.has_target:
+            raise WrongConfiguration(
+                f"--target: found no column target, target_pmf or weight in {Path(self.path).name}, expected one: "
+                "name it with --column target=..."
+            )
+        return log
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenBandit:
+    path: str
+    target: "Floats | None"
+    segments: tuple[str, ...]
+
+    def __call__(self, wanted: Collection[str], for_target: bool, names: "Names | None" = None) -> "Log":
+        from replay.logs.entries import WITHOUT_CONTEXTS
+        from replay.logs.judge_open_bandit import OpenBanditLog
+        from replay.logs.open_bandit_columns import log_at
+
+        entries = WITHOUT_CONTEXTS in wanted
+        return OpenBanditLog(log_at(Path(self.path)), self.target, segments=self.segments, entries=entries, names=names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcomes:
+    """Opens outcomes of the loop; the policy is made where it is needed, of its bytes."""
+
+    asked: Asked
+    kind: Format
+    name: str
+    policy_kind: str
+    arguments: str
+    model: bytes
+    learned_from: str | None
+    cut: int
+
+    def __call__(self, wanted: Collection[str], for_target: bool, names: "Names | None" = None) -> "Log":
+        from policies.policy import make
+        from replay.archived_policy import ArchivedPolicy
+        from replay.logs.outcomes import Judge
+
+        asked, target = self.asked, None
+        if for_target:
+            policy = make(self.policy_kind, self.arguments, self.model)
+            target = ArchivedPolicy(self.name, policy, self.learned_from, self.cut)
+        of, segments = asked.policy or self.learned_from, asked.segments
+        return Judge(self._read(), target, of, asked.external, wanted=wanted, segments=segments, names=names)
+
+    def _read(self) -> "Outcomes":
+        asked = self.asked
+        if self.kind is Format.BOWERBIRD:
+            from replay.archive import Archive
+            from replay.logs.archive import ArchivedOutcomes
+
+            return ArchivedOutcomes(Archive.at(asked.path, asked.prefix))
+        if self.kind is Format.JSON_LINES:
+            from replay.logs.json_outcomes import JsonLines
+
+            return JsonLines(Path(asked.path))
+        from bowerbird.live_log import live_outcomes
+        from replay.logs.chunk import silent
+        from replay.logs.message_outcomes import MessageOutcomes
+
+        return MessageOutcomes(live_outcomes(load(asked.config or Path(asked.path)), silent))
+
+
+def _outcomes(asked: Asked, kind: Format, target: str) -> _Outcomes:
+    from replay.archive import Archive
+    from replay.archived_policy import archived_policy, uniform
+
+    if target.endswith(".npy"):
+        raise WrongConfiguration(
+            f"--target: found {target}, expected a policy: an array has no contexts; try open-bandit"
+        )
+    if target == UNIFORM:
+        judged = uniform()
+    elif kind is Format.BOWERBIRD:
+        archive = Archive.at(asked.path, asked.prefix)
+        judged = archived_policy(archive, target, lambda name: _configured(asked.config, name))
+    else:
+        judged = _version_0(target, asked.config, kind)
+    policy = judged.policy
+    try:
+        return _Outcomes(
+            asked, kind, judged.name, policy.kind, policy.arguments, policy.dump(), judged.learned_from, judged.cut
+        )
+    finally:
+        policy.close()
+
+
+def _version_0(target: str, config: Path | None, kind: Format) -> Any:
+    from policies.policy import make
+    from replay.archived_policy import ArchivedPolicy
+
+    name, _, version = target.partition("@")
+    told = _configured(config, name)
+    if told is None or version not in ("", "0"):
+        raise WrongConfiguration(
+            f"--target: found {target}, expected {UNIFORM}, or a policy of bowerbird.toml as it is before it learns: "
+            f"published versions are computed from an archive, not from {kind}"
+        )
+    return ArchivedPolicy(f"{name}@0", make(told.kind, told.arguments))
+
+
+def _configured(file: Path | None, name: str) -> "Arguments | None":
+    from replay.archived_policy import Arguments
+
+    told = load(file).policies.get(name)
+    return None if told is None else Arguments(told.kind, told.arguments)
+
+
+def columns_of(told: Sequence[str]) -> dict[str, str]:
+    """Return which column is which field, from texts as ``reward=click``.
+
+    Raises
+    ------
+    WrongConfiguration
+        There is no such field, or no column.
+    """
+    from replay.logs.columns import Columns
+
+    fields = [name for name in Columns.__slots__ if name != "segments"]
+    named: dict[str, str] = {}
+    for each in told:
+        name, _, column = each.partition("=")
+        if name not in fields or not column:
+            raise WrongConfiguration(f"--column: found {each}, expected FIELD=COLUMN, FIELD one of {', '.join(fields)}")
+        named[name] = column
+    return named

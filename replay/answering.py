@@ -1,0 +1,327 @@
+"""From the sums over a log to the answer."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+import numpy as np
+from scipy.special import ndtri
+
+from policies.errors import BadInput
+from replay.answer import ActionOverlap, Answer, Bin, Difference, Estimated, Finding, How, Level, Look, Segment
+from replay.estimators.adaptive import Pieces, adaptive_value, weights
+from replay.estimators.doubly_robust import DirectMethod
+from replay.estimators.estimator import Estimator
+from replay.estimators.importance import InversePropensity
+from replay.estimators.shrinkage import Shrunk
+from replay.estimators.tuning import slope
+from replay.health.actions import COUNT, REWARD, WEIGHT
+from replay.health.findings import findings
+from replay.health.statistics import State, statistics
+from replay.health.tail import HIGHEST, LOWEST, STEPS
+from replay.health.verdict import family_of, verdict
+from replay.intervals.clustered import clustered, design_effect, widened
+from replay.intervals.delta import delta
+from replay.intervals.difference import LoggedMean, difference, shows
+from replay.intervals.gamma_exponential import GammaExponential
+from replay.intervals.horizon import horizon
+from replay.intervals.interval import Interval
+from replay.intervals.segments import CORRECTION, segments
+from replay.moments import Moments
+from replay.run import digest
+from replay.summary import Summary, Sums, Wanted
+
+LOOKS = 100
+"""So many looks are shown, evenly spread over the rows."""
+ACTIONS = 1_000
+"""Of so many actions the overlap is told, those that were logged most often."""
+HANG_TOGETHER = 1.01
+"""From so many rows a unit on, on average, intervals are by unit."""
+FEW, SOME = 10.0, 100.0
+"""Effective positives of a segment: below the one its value is not reliable, below the other it wants care."""
+DAY_MS = 86_400_000
+_NOT_ADAPTIVE = Finding(
+    name="not_adaptive",
+    value=None,
+    expected=None,
+    p_value=None,
+    wrong=False,
+    says="one learner wrote the log by several versions, but not the probabilities of all actions: its rows count "
+    "alike, and the interval may be too narrow",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the sums do not know.
+
+    Attributes
+    ----------
+    target
+        The name of the policy that is judged.
+    headline
+        The estimator to be believed first, and why.
+    how
+        How it was computed; its ``digest`` and ``estimand`` are filled in by the answer.
+    actions, segments
+        What their numbers mean.
+    reward_range
+        The smallest and the largest reward that is possible, where somebody said so.
+    """
+
+    target: str
+    headline: str
+    how: How
+    actions: Sequence[str] = ()
+    segments: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    reward_range: tuple[float, float] | None = None
+
+
+def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
+    """Return the answer.
+
+    Raises
+    ------
+    BadInput
+        No row of the log can be judged.
+    """
+    state, left_out = summary.health, dict(sorted(summary.left_out.items()))
+    if not state.rows:
+        told = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none at all"
+        raise BadInput("no_rows", "rows", told, "a decision that can be judged")
+    known = statistics(state)
+    found = findings(state, left_out, summary.learned, actions=about.actions)
+    by_unit = (known.get("rows_each_unit") or 1.0) > HANG_TOGETHER
+    chosen = [_chosen(each, summary.values.moments) for each in wanted.asked]
+    estimates = [_estimated(each, summary, by_unit) for each in chosen]
+    if summary.pieces:
+        target, logged, apart = summary.pieces
+        estimates.insert(0, adaptive_value(target).estimated(about.headline))
+        compared = adaptive_difference(target, logged, apart)
+    elif wanted.adaptive:
+        found.append(_NOT_ADAPTIVE)
+    if not summary.pieces or wanted.against is not None:
+        compared = _difference(summary.paired, wanted, by_unit)
+    by_name = {each.estimator: each for each in estimates}
+    headline = about.headline if about.headline in by_name else wanted.of_segments.name
+    ips, snips = by_name["ips"], by_name["snips"]
+    logged_value = _interval(LoggedMean(), summary.values, by_unit)
+    return Answer(
+        verdict=verdict(known, found, family_of(headline)),
+        target=about.target,
+        rows=state.rows,
+        ips=ips.value,
+        ips_interval=(ips.low, ips.high),
+        snips=snips.value,
+        snips_interval=(snips.low, snips.high),
+        value_logged=state.reward.mean,
+        value_logged_interval=(logged_value.low, logged_value.high),
+        ess=known["ess"] or 0.0,
+        effective_positives=known["effective_positives"] or 0.0,
+        max_weight=known["max_weight"] or 0.0,
+        mean_weight=known["mean_weight"] or 0.0,
+        left_out=left_out,
+        learned=summary.learned,
+        headline=headline,
+        estimates=estimates,
+        difference=_compared(compared, wanted.against, summary),
+        over_time=_over_time(summary, about.reward_range, by_unit),
+        weights=_bins(state),
+        overlap=_overlap(state, about.actions),
+        segments=_segments(summary, wanted, about.segments),
+        statistics={name: _finite(value) for name, value in known.items()},
+        health=found,
+        how=_how(about.how, summary, found),
+    )
+
+
+def adaptive_difference(target: Pieces, logged: Pieces, apart: Pieces, confidence: float = 0.95) -> Interval:
+    """Return the value by adaptive weights less the mean reward, on the same rows.
+
+    Parameters
+    ----------
+    target, logged, apart
+        Of the scores, of the rewards, and of the one less the other: pieces of the same rows.
+    confidence
+        How often the interval shall hold the truth.
+
+    Returns
+    -------
+    Interval
+        With the variance of ``sum_t a_t (G_t - value) - (r_t - mean)``, where ``a_t = n h_t / sum h``.
+    """
+    h, rows = weights(target), target.rows
+    total, count = float((h * rows).sum()), int(rows.sum())
+    method = "adaptive, paired"
+    if not total or count < 2:
+        return Interval(None, None, None, method, "no rows that adaptive weights count")
+    value = float((h * rows * target.mean).sum() / total)
+    mean = float((rows * logged.mean).sum() / count)
+    a, g, r = count * h / total, target.mean - value, logged.mean - mean
+    # What two columns share follows from the squares of both and of their difference.
+    shared = (target.squares + logged.squares - apart.squares) / 2
+    squares = a**2 * (target.squares + rows * g**2) - 2 * a * (shared + rows * g * r) + logged.squares + rows * r**2
+    error = float(ndtri(0.5 + confidence / 2)) * math.sqrt(max(float(squares.sum()), 0.0)) / count
+    return Interval(value - mean, value - mean - error, value - mean + error, method)
+
+
+def _chosen(candidates: tuple[Estimator, ...], moments: Moments) -> Estimator:
+    return candidates[0] if len(candidates) == 1 else slope(candidates, moments).estimator
+
+
+def _interval(estimator: Estimator, sums: Sums, by_unit: bool) -> Interval:
+    if by_unit and sums.buckets is not None:
+        return clustered(estimator, sums.buckets, sums.moments, sums.reach)
+    return delta(estimator, sums.moments, sums.reach)
+
+
+def _estimated(estimator: Estimator, summary: Summary, by_unit: bool) -> Estimated:
+    found = _interval(estimator, summary.values, by_unit)
+    low = high = None
+    if summary.resampled is not None:
+        from replay.resample import ends
+
+        low, high = ends(summary.resampled.values(estimator))
+    if isinstance(estimator, DirectMethod):
+        # How the model's word varies over the rows says nothing of how wrong it is.
+        found, low, high = Interval(found.value, None, None, "none: the model's error is unknown"), None, None
+    elif isinstance(estimator, Shrunk):
+        found = replace(found, method=f"{found.method}, without the bias")
+    return Estimated(
+        estimator=f"{estimator.name}={estimator.lambda_:g}" if isinstance(estimator, Shrunk) else estimator.name,
+        reference=estimator.reference,
+        value=_finite(found.value),
+        low=_finite(found.low),
+        high=_finite(found.high),
+        interval=found.method,
+        resampled_low=low,
+        resampled_high=high,
+    )
+
+
+def _difference(sums: Sums, wanted: Wanted, by_unit: bool) -> Interval:
+    if by_unit and sums.buckets is not None:
+        return clustered(wanted.pair, sums.buckets, sums.moments, sums.reach)
+    return difference(wanted.pair, sums.moments, sums.reach)
+
+
+def _compared(found: Interval, against: str | None, summary: Summary) -> Difference:
+    days = 0.0
+    if summary.first_ms is not None and summary.last_ms is not None:
+        days = (summary.last_ms - summary.first_ms) / DAY_MS
+    more = horizon(found, days)
+    return Difference(
+        against=against or "logged",
+        value=_finite(found.value),
+        low=_finite(found.low),
+        high=_finite(found.high),
+        interval=found.method,
+        shows=shows(found),
+        days_more=more.days_more,
+        assumption=more.why or more.assumption,
+    )
+
+
+def _over_time(summary: Summary, reward_range: tuple[float, float] | None, by_unit: bool) -> list[Look]:
+    stretches = summary.stretches
+    least, most = reward_range or (0.0, 1.0)
+    within = bool(stretches.least_reward.min() >= least and stretches.most_reward.max() <= most)
+    if within:
+        looks = stretches.looks(GammaExponential(rmin=least, rmax=most))
+        values_of = summary.values
+        if by_unit and values_of.buckets is not None:
+            # The more rows a unit has, the larger this is: at earlier looks it is too large, which is the safe side.
+            effect = design_effect(InversePropensity(), values_of.buckets, values_of.moments)
+            looks = widened(looks, np.full(len(looks.rows), effect))
+        rows, values, lows, highs = looks.rows, looks.value, looks.low, looks.high
+    else:
+        # Bounds that are known afterwards alone bound nothing before.
+        rows = np.cumsum(stretches.rows)
+        values, lows, highs = np.cumsum(stretches.wr) / rows, np.full(len(rows), -np.inf), np.full(len(rows), np.inf)
+    timed = summary.last_ms is not None
+    # A log is read partition by partition: up to here is up to the latest time so far.
+    times = np.maximum.accumulate(stretches.time_ms)
+    wanted = np.unique(np.searchsorted(rows, np.linspace(rows[-1] / LOOKS, rows[-1], LOOKS)))
+    return [
+        Look(
+            time_ms=int(times[at]) if timed else None,
+            rows=int(rows[at]),
+            value=_finite(float(values[at])),
+            low=_finite(float(lows[at])),
+            high=_finite(float(highs[at])),
+        )
+        for at in wanted.tolist()
+    ]
+
+
+def _bins(state: State) -> list[Bin]:
+    """Return a bin for each doubling of the weight, from the smallest that there is to the largest."""
+    spread, total = state.spread_weight, state.weight.total
+    doublings = (HIGHEST - LOWEST) // STEPS
+    counts, sums = (each.reshape(doublings, STEPS).sum(axis=1) for each in (spread.counts, spread.sums))
+    found = [Bin(low=0.0, high=0.0, rows=spread.zeros, share=0.0)] if spread.zeros else []
+    some = np.flatnonzero(counts)
+    for place in range(int(some[0]), int(some[-1]) + 1) if len(some) else ():
+        low = 2.0 ** (place + LOWEST // STEPS)
+        share = float(sums[place]) / total if total else 0.0
+        found.append(Bin(low=low, high=2 * low, rows=int(counts[place]), share=share))
+    return found
+
+
+def _overlap(state: State, names: Sequence[str]) -> list[ActionOverlap]:
+    """Return each action's share, and that which the target would give it, by the mean of its weights."""
+    if state.actions is None or state.actions.crowded:
+        return []
+    sums = state.actions.sums
+    order = np.argsort(-sums[COUNT], kind="stable")[:ACTIONS]
+    return [
+        ActionOverlap(
+            action=names[action] if action < len(names) else str(action),
+            rows=int(sums[COUNT, action]),
+            logged=float(sums[COUNT, action]) / state.rows,
+            target=float(sums[WEIGHT, action]) / state.rows,
+            reward=float(sums[REWARD, action] / sums[COUNT, action]),
+        )
+        for action in order.tolist()
+        if sums[COUNT, action]
+    ]
+
+
+def _segments(summary: Summary, wanted: Wanted, names: Mapping[str, Sequence[str]]) -> list[Segment]:
+    looked_at = sum(len(parts.parts) for parts in summary.segments.values())
+    return [
+        Segment(
+            segment=name,
+            name=names[name][each.code],
+            rows=each.rows,
+            value=_finite(each.interval.value),
+            low=_finite(each.interval.low),
+            high=_finite(each.interval.high),
+            level=_level_of_segment(parts.parts[each.code][0]),
+            correction=CORRECTION,
+        )
+        for name, parts in summary.segments.items()
+        for each in segments(wanted.of_segments, parts, looked_at=looked_at)
+    ]
+
+
+def _level_of_segment(moments: Moments) -> Level:
+    at = moments.names.index("w r")
+    total = moments.rows * moments.mean[at]
+    squares = moments.comoment[at, at] + total * moments.mean[at]
+    positives = total**2 / squares if squares > 0 else 0.0
+    if positives < FEW:
+        return "not reliable"
+    return "use with care" if positives < SOME else "reliable"
+
+
+def _how(how: How, summary: Summary, found: Sequence[Finding]) -> How:
+    estimand = "the mean reward of a decision, averaged over the log's period"
+    if any(each.name == "drift_of_reward" and each.p_value is not None and each.p_value < 0.05 for each in found):
+        estimand += "; rewards drift over it, so the value of the next days may be another"
+    return msgspec.structs.replace(how, estimand=estimand, digest=digest(summary))
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value

@@ -1,0 +1,203 @@
+"""What a policy would have been worth on a log: from the log to the answer, in one pass or, with a reward model, three.
+
+The first pass looks who wrote the log and when, the second lets the reward model learn, the third adds up what every
+number of the answer is made of (:mod:`replay.summary`); memory does not grow with the log.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+
+from policies.errors import BadInput, WrongConfiguration
+from replay.answer import Answer, How
+from replay.answering import About, answer
+from replay.estimators.catalogue import requested
+from replay.estimators.default import default_estimator
+from replay.estimators.doubly_robust import DoublyRobust
+from replay.estimators.estimator import Estimator
+from replay.estimators.importance import SelfNormalised
+from replay.intervals.difference import Difference, LoggedMean
+from replay.logs.chunk import OPTIONAL
+from replay.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS
+from replay.models.catalogue import make
+from replay.models.cross_fitting import CrossFitted, CrossFitting, folds
+from replay.passes import (
+    SCANNED,
+    Against,
+    OpenLog,
+    Scan,
+    Stages,
+    added,
+    added_part,
+    beside,
+    cut_blocks,
+    names_of,
+    scan,
+)
+from replay.run import run
+from replay.summary import Wanted
+
+AUTOMATIC, NO_MODEL = "auto", "none"
+DEFAULT_MODEL = "action-means"
+"""Learns as fast as a log is read, and needs no package: other models say more of the context, and take longer."""
+WITHOUT_MODEL = ("ips", "snips")
+WITH_MODEL = ("ips", "snips", "dm", "dr", "sndr")
+SEEDS = 2**63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What may be asked for beside the value.
+
+    Attributes
+    ----------
+    estimators
+        As :func:`~replay.estimators.catalogue.requested` takes them; none: those that fit the log.
+    model
+        The reward model (:mod:`replay.models.catalogue`); ``none``; or ``auto``: means per action where the log tells
+        all actions of a decision, and who decided or when.
+    folds
+        How it is kept from what it must not know: ``unit``, ``time``, ``past``; ``auto``: the past for a learner's
+        log, else by unit, else by time.
+    resamples, seed, threads
+        Of the bootstrap; no resamples: none.
+    reward_range
+        The smallest and the largest reward that is possible, for the confidence sequence; None: 0 and 1.
+    fixed_loggers
+        The versions were fixed beforehand, such as the arms of a test, and are not one learner's.
+    """
+
+    estimators: Sequence[str] = ()
+    model: str = AUTOMATIC
+    folds: str = AUTOMATIC
+    resamples: int = 0
+    seed: int = 0
+    threads: int = 1
+    reward_range: tuple[float, float] | None = None
+    fixed_loggers: bool = False
+
+    def __post_init__(self) -> None:
+        if self.resamples < 0:
+            raise WrongConfiguration(f"resamples: found {self.resamples}, expected 0 or more")
+        if not 0 <= self.seed < SEEDS:
+            raise WrongConfiguration(f"seed: found {self.seed}, expected 0 to 2^63 - 1")
+        if self.reward_range is not None and not self.reward_range[0] < self.reward_range[1]:
+            low, high = self.reward_range
+            raise WrongConfiguration(f"reward range: found {low:g} to {high:g}, expected room between them")
+
+
+def evaluate(
+    open_log: OpenLog,
+    target: str,
+    how: How,
+    options: Options,
+    stages: Stages,
+    *,
+    against: Against | None = None,
+    executor: Executor | None = None,
+    parts: int = 1,
+) -> Answer:
+    """Judge a policy on a log.
+
+    Parameters
+    ----------
+    open_log
+        The log, judged for the policy.
+    target
+        The policy's name, for the answer.
+    how
+        What is known of how it is computed.
+    options, stages
+        See :class:`Options` and :data:`Stages`.
+    against
+        What the target is compared with.
+    executor, parts
+        Who adds up, and how many parts the log is cut into for that. They change no bit of the answer. Where the
+        executor is of processes, ``open_log`` must be picklable.
+
+    Raises
+    ------
+    BadInput
+        No row of the log can be judged, or a value of it is none.
+    WrongConfiguration
+        There is no such estimator or model, or the log lacks what they need.
+    """
+    fitted, seen = _fitted(open_log, options, stages)
+    asked = _asked(options, with_model=fitted is not None)
+    adaptive = seen.versions > 1 and not options.fixed_loggers
+    headline = default_estimator(seen.versions, adaptive, fitted is not None)
+    shown: Estimator = DoublyRobust() if fitted else SelfNormalised()
+    wanted = Wanted(
+        asked=asked,
+        of_segments=shown,
+        pair=Difference(shown, LoggedMean() if against is None else shown),
+        against=None if against is None else against.name,
+        adaptive=adaptive,
+        resamples=options.resamples,
+        seed=options.seed,
+        threads=options.threads,
+        least=0.0 if options.reward_range is None else options.reward_range[0],
+        largest=None if options.reward_range is None else options.reward_range[1],
+    )
+    columns = OPTIONAL if fitted is None else OPTIONAL | {_entries_of(options)}
+    told = stages("evaluating")
+    if executor is None:
+        log = open_log(columns, True)
+        names = log.names
+        blocks = added(beside(log.blocks(told), against, columns, names), fitted, wanted)
+    else:
+        # All number alike, whatever part of the log they see.
+        names = names_of(open_log, stages("numbering"))
+        one = partial(added_part, open_log, against, columns, names, fitted, wanted)
+        blocks = run(cut_blocks(seen.blocks, parts), one, executor=executor, progress=told)
+    summary = blocks.total()
+    if summary is None:
+        raise BadInput("no_rows", "rows", "none at all", "a decision that can be judged")
+    about = About(
+        target=target,
+        headline=headline.name,
+        how=msgspec.structs.replace(how, model=fitted.text if fitted else None, resamples=options.resamples),
+        actions=names.actions.names,
+        segments={name: numbered.names for name, numbered in names.segments.items()},
+        reward_range=options.reward_range,
+    )
+    return answer(summary, wanted, about)
+
+
+def _asked(options: Options, *, with_model: bool) -> tuple[tuple[Estimator, ...], ...]:
+    told = options.estimators or (WITH_MODEL if with_model else WITHOUT_MODEL)
+    # The answer has these two in any case.
+    asked = [requested(each) for each in dict.fromkeys((*WITHOUT_MODEL, *told))]
+    for candidates in asked:
+        name = candidates[0].name
+        if not with_model and "model_target" in candidates[0].needs:
+            raise WrongConfiguration(f"estimator {name}: found no reward model, expected --model")
+    return tuple(asked)
+
+
+def _fitted(open_log: OpenLog, options: Options, stages: Stages) -> tuple[CrossFitted | None, Scan]:
+    log = open_log(SCANNED, False)
+    found = scan(log, stages("looking"))
+    possible = _entries_of(options) in log.tells and (found.timed or found.units)
+    if options.model == NO_MODEL or (options.model == AUTOMATIC and not possible):
+        return None, found
+    if _entries_of(options) not in log.tells:
+        raise WrongConfiguration(f"--model {options.model}: found a log that does not tell what such a model looks at")
+    by = options.folds
+    if by == AUTOMATIC:
+        learner = found.versions > 1 and not options.fixed_loggers
+        by = "past" if learner else "unit" if found.units else "time"
+    cut = folds(by, first_ms=found.first_ms, last_ms=found.last_ms)
+    name = DEFAULT_MODEL if options.model == AUTOMATIC else options.model
+    fitting = CrossFitting(partial(make, name), cut)
+    for chunk in open_log({_entries_of(options)}, False).blocks(stages("learning")):
+        for entries in chunk.entries:
+            fitting.learn(entries)
+    return fitting.fitted(), found
+
+
+def _entries_of(options: Options) -> str:
+    return WITHOUT_CONTEXTS if options.model in (AUTOMATIC, DEFAULT_MODEL, "constant") else WITH_CONTEXTS

@@ -1,0 +1,175 @@
+"""The verdict: how far the value of a policy may be trusted, in one sentence.
+
+A logistic score on eight statistics, for each of three families of estimators; its coefficients were fitted once to
+random worlds whose truth is known, and are frozen in ``scores.json`` (docs/warnings.md). Above the score stand rules
+that no score may overrule.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from replay.answer import Finding, Level, Verdict
+from replay.health.features import BARE, FAMILIES, WHOLE, Feature, Known, badness
+from replay.judged import Floats
+
+LESS = frozenset({"repeated"})
+"""Faults that leave a value usable with care."""
+TOLD = 3
+"""So many reasons stand in the sentence."""
+WEIGHTY = 0.5
+"""A statistic is a reason when it moves the score by so much against a good log's."""
+LEVELS: tuple[Level, ...] = ("reliable", "use with care", "not reliable")
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A logistic score; a log with a larger one is worse.
+
+    Attributes
+    ----------
+    features
+        What it looks at.
+    centre, scale, weights
+        Shape (features,) each; ``centre`` is the mean of good worlds.
+    intercept
+        The score of a log in the centre.
+    care, refuse
+        A log with a score above them is called *use with care*, and *not reliable*.
+    """
+
+    features: tuple[Feature, ...]
+    centre: Floats
+    scale: Floats
+    weights: Floats
+    intercept: float
+    care: float
+    refuse: float
+
+    def parts(self, known: Known, family: str) -> Floats:
+        """Return what each feature adds to the score, against a good log: shape (features,)."""
+        moved: Floats = self.weights * (badness(known, family, self.features) - self.centre) / self.scale
+        return moved
+
+    def level(self, score: float) -> Level:
+        """Return the level of a score."""
+        return LEVELS[(score > self.care) + (score > self.refuse)]
+
+
+def family_of(estimator: str) -> str:
+    """Return the family whose score an estimator is judged by: that with the most similar error.
+
+    Examples
+    --------
+    >>> family_of("switch-dr"), family_of("dr-os=10"), family_of("clipped-snips"), family_of("clipped-ips")
+    ('dr', 'dr', 'snips', 'ips')
+    """
+    parts = estimator.partition("=")[0].split("-")
+    if {"dr", "sndr", "dm"} & set(parts):
+        return "dr"
+    # Likelihood and rejection are ratios too.
+    return "snips" if any(part.startswith("sn") or part in {"mle", "replay"} for part in parts) else "ips"
+
+
+@cache
+def _all_scores() -> Mapping[str, Any]:
+    stored: Mapping[str, Any] = json.loads(files("replay.health").joinpath("scores.json").read_bytes())
+    return stored
+
+
+def score_of(family: str, *, whole: bool) -> Score:
+    """Return the frozen score of a family, for logs with whole probability mass functions or without.
+
+    Raises
+    ------
+    ValueError
+        There is no such family.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"family: found {family}, expected one of {', '.join(FAMILIES)}")
+    return score_from(_all_scores()["scores"][family]["whole" if whole else "bare"], whole=whole)
+
+
+def score_from(stored: Mapping[str, Any], *, whole: bool) -> Score:
+    """Return a score from its coefficients."""
+    features = WHOLE if whole else BARE
+    if stored["features"] != [feature.name for feature in features]:
+        raise ValueError(f"features: found {stored['features']}, expected those of this version")
+    centre, scale, weights = (np.array(stored[name]) for name in ("centre", "scale", "weights"))
+    return Score(features, centre, scale, weights, stored["intercept"], stored["care"], stored["refuse"])
+
+
+def verdict(known: Known, findings: Sequence[Finding], family: str = "snips") -> Verdict:
+    """Return how far a value may be trusted, and why.
+
+    Never reliable is a value when the log has no row or only certain actions, when a check found a fault (wrong
+    propensities, rows that the target has learned from), when the target never takes what was logged, and when the
+    mean of the weights could not be checked.
+
+    Parameters
+    ----------
+    known
+        The log's statistics, from :func:`replay.health.statistics.statistics`.
+    findings
+        From :func:`replay.health.findings.findings`.
+    family
+        ``ips``, ``snips`` or ``dr``; see :func:`family_of`.
+
+    Raises
+    ------
+    ValueError
+        There is no such family.
+
+    Examples
+    --------
+    >>> from replay.judged import Judged
+    >>> from replay.health.findings import findings
+    >>> from replay.health.statistics import State, statistics
+    >>> half = np.full(1000, 0.5)
+    >>> state = State.of(Judged(reward=np.tile([0.0, 1.0], 500), propensity=half, target=half))
+    >>> verdict(statistics(state), findings(state)).sentence
+    'reliable: effective sample size 1,000 of 1,000, 500 effective rows with a reward'
+    """
+    if not known.get("rows"):
+        return _told("not reliable", ["no row could be judged"])
+    score = score_of(family, whole=known.get("ess_of_pmf") is not None)
+    ruled = _ruled(known, findings)
+    parts = score.parts(known, family)
+    total = score.intercept + float(parts.sum())
+    level = max([score.level(total), *(level for level, _ in ruled)], key=LEVELS.index)
+    if level == "reliable":
+        return Verdict(level=level, sentence=f"reliable: {_good(known)}", reasons=[])
+    reasons = [reason for _, reason in sorted(ruled, key=lambda each: -LEVELS.index(each[0]))]
+    by_weight = [int(place) for place in np.argsort(-parts, kind="stable")]
+    weighty = [place for place in by_weight if parts[place] >= WEIGHTY]
+    if score.level(total) != "reliable":
+        for place in weighty or by_weight[:1]:
+            feature = score.features[place]
+            reasons.append(feature.says(known, feature.of(known, family) or 0.0))
+    return _told(level, reasons)
+
+
+def _ruled(known: Known, findings: Sequence[Finding]) -> list[tuple[Level, str]]:
+    """Return the levels that no score may overrule, and why."""
+    ruled: list[tuple[Level, str]] = [
+        ("use with care" if each.name in LESS else "not reliable", each.says) for each in findings if each.wrong
+    ]
+    if not known.get("ess"):
+        ruled.append(("not reliable", "the target never takes what was logged"))
+    elif all(each.name != "mean_weight" for each in findings):
+        ruled.append(("use with care", "whether the propensities are right could not be checked"))
+    return ruled
+
+
+def _good(known: Known) -> str:
+    rows, ess, positives = (known.get(name) or 0.0 for name in ("rows", "ess", "effective_positives"))
+    return f"effective sample size {ess:,.0f} of {rows:,.0f}, {positives:,.0f} effective rows with a reward"
+
+
+def _told(level: Level, reasons: list[str]) -> Verdict:
+    return Verdict(level=level, sentence=f"{level}: {', '.join(reasons[:TOLD])}", reasons=reasons)

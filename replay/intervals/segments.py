@@ -1,0 +1,107 @@
+"""A value within each part of a log, with intervals that hold for all parts at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from replay.estimators.estimator import Estimator, all_terms
+from replay.intervals.delta import delta
+from replay.intervals.interval import Interval
+from replay.intervals.reach import Reach
+from replay.judged import Codes, Judged
+from replay.moments import Moments
+
+CORRECTION = "Bonferroni"
+"""Holm's correction is for tests; there are no simple intervals that go with it. Bonferroni's also holds for segments
+that overlap and for users who are in several."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Moments and reach by segment; ``a + b`` is the state of the rows of both.
+
+    Memory grows with the number of segments, not with the rows.
+    """
+
+    parts: Mapping[int, tuple[Moments, Reach]]
+
+    @classmethod
+    def of(
+        cls,
+        estimators: Sequence[Estimator],
+        rows: Judged,
+        codes: Codes,
+        *,
+        least: float = 0.0,
+        largest: float | None = None,
+    ) -> "Segments":
+        """Return the state of some rows, each in the segment of its code; rows of a code below 0 are in none.
+
+        The other parameters are those of :meth:`~replay.intervals.reach.Reach.of`.
+        """
+        if not len(codes):
+            return cls({})
+        order = np.argsort(codes, kind="stable")
+        found, starts = np.unique(codes[order], return_index=True)
+        parts = {}
+        for code, which in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
+            if code >= 0:
+                some = rows.where(which)
+                reach = Reach.of(estimators, some, least=least, largest=largest)
+                parts[code] = Moments.of(all_terms(estimators, some)), reach
+        return cls(parts)
+
+    def __add__(self, other: "Segments") -> "Segments":
+        parts = dict(self.parts)
+        for code, (moments, reach) in other.parts.items():
+            if code in parts:
+                parts[code] = parts[code][0] + moments, parts[code][1] + reach
+            else:
+                parts[code] = moments, reach
+        return Segments(dict(sorted(parts.items())))
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInterval:
+    """A segment's code, its rows, and its value with an interval that is corrected for all segments."""
+
+    code: int
+    rows: int
+    interval: Interval
+
+
+def segments(
+    estimator: Estimator[Any], state: Segments, *, confidence: float = 0.95, looked_at: int | None = None
+) -> list[SegmentInterval]:
+    """Return the value in each segment; all intervals together hold with the confidence.
+
+    By Bonferroni's correction: each of m may miss with the m-th part of the chance (Dunn 1961, JASA 56:52).
+
+    Parameters
+    ----------
+    estimator
+        Whose value.
+    state
+        Of all rows.
+    confidence
+        How often *all* intervals shall hold.
+    looked_at
+        How many segments the reader looks at, if that is more than are in this state (as with several kinds).
+
+    Examples
+    --------
+    >>> from replay.estimators.importance import InversePropensity
+    >>> rows = Judged(reward=np.tile([0.0, 1.0], 500), propensity=np.ones(1000), target=np.ones(1000))
+    >>> state = Segments.of([InversePropensity()], rows, np.repeat([0, 1], 500).astype(np.int32))
+    >>> [(each.code, each.rows, each.interval.value) for each in segments(InversePropensity(), state)]
+    [(0, 500, 0.5), (1, 500, 0.5)]
+    """
+    many = max(looked_at or 0, len(state.parts))
+    return [
+        SegmentInterval(
+            code, moments.rows, delta(estimator, moments, reach, confidence=1 - (1 - confidence) / max(many, 1))
+        )
+        for code, (moments, reach) in state.parts.items()
+    ]

@@ -1,0 +1,131 @@
+"""A log in blocks: what every reader of a log yields, whatever the log is written in."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pyarrow as pa
+
+from replay.blocks import BLOCK_ROWS
+from replay.judged import Judged, joined
+from replay.logs.numbered import Names
+from replay.models.rows import ModelRows
+
+Progress = Callable[[int, int], None]
+"""Told how much of how much has been read."""
+OPTIONAL = frozenset(
+    {
+        *("squared_weight", "unseen", "inverse", "squared_inverse", "rank", "action"),
+        *("event_hash", "unit_hash", "time_ms", "version"),
+    }
+)
+"""Columns of :class:`~replay.judged.Judged` that a reader fills only where they are wanted, and the log has them."""
+
+LARGEST = 1e15
+"""No reward is larger, up or down: the fourth power of what it may weigh is still a number."""
+
+
+def silent(passed: int, of: int) -> None:
+    """Take what a reader tells of its progress, and tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """A block of a log.
+
+    Attributes
+    ----------
+    index
+        Its place in the log: block ``i`` is made of the raw rows from ``i * BLOCK_ROWS`` on, wherever reading began.
+    rows
+        Those that can be judged, in the order of the log.
+    left_out
+        How many others there were, by reason.
+    learned
+        From so many of ``rows`` the target has learned.
+    entries
+        ``rows`` as a reward model sees them, in one or more parts; none where they were not wanted, or cannot be told.
+    """
+
+    index: int
+    rows: Judged
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    learned: int = 0
+    entries: tuple[ModelRows, ...] = ()
+
+
+class Log(Protocol):
+    """A log of any origin."""
+
+    @property
+    def names(self) -> Names:
+        """What the numbers in its rows mean; complete once it has been read."""
+
+    @property
+    def tells(self) -> frozenset[str]:
+        """What it can tell a reward model: see :mod:`replay.logs.entries`; nothing of a log that lacks the actions."""
+
+    def blocks(self, progress: Progress, first: int = 0, last: int | None = None) -> Iterator[LogChunk]:
+        """Yield it in blocks, in its order: those from ``first`` to ``last``, exclusive."""
+
+
+def first_row_of(index: int) -> int:
+    """Return the place in the log where a block begins."""
+    return index * BLOCK_ROWS
+
+
+def cut(batches: "Iterable[pa.RecordBatch]", first_row: int = 0) -> "Iterator[tuple[int, pa.RecordBatch]]":
+    """Yield raw rows with the index of the block that they lie in; none lie in two.
+
+    Parameters
+    ----------
+    first_row
+        The place in the log of the first row.
+
+    Examples
+    --------
+    >>> batch = pa.record_batch({"a": range(7)})
+    >>> [(index, part.num_rows) for index, part in cut([batch, batch], first_row=BLOCK_ROWS - 10)]
+    [(0, 7), (0, 3), (1, 4)]
+    """
+    row = first_row
+    for batch in batches:
+        start = 0
+        while start < batch.num_rows:
+            taken = min(batch.num_rows - start, BLOCK_ROWS - row % BLOCK_ROWS)
+            yield row // BLOCK_ROWS, batch.slice(start, taken)
+            start, row = start + taken, row + taken
+
+
+def between(blocks: Iterable[LogChunk], first: int, last: int | None) -> Iterator[LogChunk]:
+    """Yield some of the blocks of a log, and read no further."""
+    for block in blocks:
+        if last is not None and block.index >= last:
+            return
+        if block.index >= first:
+            yield block
+
+
+def gathered(parts: Iterable[LogChunk]) -> Iterator[LogChunk]:
+    """Put the parts of each block together, which come in the order of the log."""
+    waiting: list[LogChunk] = []
+    for part in parts:
+        if waiting and waiting[0].index != part.index:
+            yield _together(waiting)
+            waiting = []
+        waiting.append(part)
+    if waiting:
+        yield _together(waiting)
+
+
+def _together(parts: list[LogChunk]) -> LogChunk:
+    if len(parts) == 1:
+        return parts[0]
+    left_out: Counter[str] = Counter()
+    for part in parts:
+        left_out.update(part.left_out)
+    # What has no rows says nothing of which columns there are.
+    rows = [part.rows for part in parts if len(part.rows)] or [parts[0].rows]
+    entries = tuple(each for part in parts for each in part.entries)
+    return LogChunk(parts[0].index, joined(rows), left_out, sum(part.learned for part in parts), entries)

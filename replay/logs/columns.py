@@ -1,0 +1,277 @@
+"""Any table as a log: Arrow, Parquet, or a frame of pandas or polars, whose columns are named."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+
+from policies.errors import BadInput, WrongConfiguration, shorten
+from policies.policy import SMALLEST_PROPENSITY
+from replay.judged import Judged
+from replay.logs.chunk import LARGEST, LogChunk, Progress, between, cut, first_row_of, gathered, silent
+from replay.logs.column_rows import ColumnRows, check_types, plain
+from replay.logs.numbered import Names, Numbered
+from replay.logs.pmf import ranks, whole
+from rewards.hashes import event_hashes, unit_hashes
+
+BATCH_ROWS = 16_384
+_HEAVIEST = 1 / SMALLEST_PROPENSITY
+IGNORED = "-"
+"""Given as a field's column: there is none, whatever the columns are called."""
+
+
+class ArrowStream(Protocol):
+    """What has columns: a table of pyarrow, a reader of batches, a frame of pandas or polars."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Give a stream of record batches (the Arrow PyCapsule interface)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Which column says what; a name that is not given is looked for under the field's own name, ``-`` under none.
+
+    Attributes
+    ----------
+    reward
+        Numbers, or truths.
+    propensity
+        The logged probability of the logged action; not needed where ``pmf`` and ``action`` tell it.
+    action
+        Its index in the lists, as a whole number; or its name.
+    actions
+        Lists of names, where ``action`` is one and there are lists of probabilities.
+    pmf
+        Lists of the logged probabilities, each with the sum 1.
+    target
+        The probability that the judged policy gives to the logged action.
+    target_pmf
+        Lists of all its probabilities, as long as those of ``pmf``.
+    weight
+        The importance weight, where it is not target by propensity.
+    model_logged, model_target
+        What a reward model says: see :class:`~replay.judged.Judged`.
+    time
+        Times, dates, or whole numbers of ms since 1970.
+    event, unit, version
+        Texts or whole numbers.
+    segments
+        Names of columns to cut the log by.
+    """
+
+    reward: str = ""
+    propensity: str = ""
+    action: str = ""
+    actions: str = ""
+    pmf: str = ""
+    target: str = ""
+    target_pmf: str = ""
+    weight: str = ""
+    model_logged: str = ""
+    model_target: str = ""
+    time: str = ""
+    event: str = ""
+    unit: str = ""
+    version: str = ""
+    segments: Sequence[str] = ()
+
+    def found_in(self, there: Sequence[str]) -> dict[str, str]:
+        """Return the column of each field that has one.
+
+        Raises
+        ------
+        WrongConfiguration
+            A column that was named is not there, or one that is needed is not.
+        """
+        found: dict[str, str] = {}
+        for name in self.__slots__:
+            given = getattr(self, name)
+            if name == "segments":
+                for each in given:
+                    self._must_be_there("segment", each, there)
+            elif given == IGNORED:
+                continue
+            elif given:
+                self._must_be_there(name, given, there)
+                found[name] = given
+            elif there.count(name) == 1:
+                found[name] = name
+        needed = "reward" if "reward" not in found else "propensity"
+        if needed not in found and not (needed == "propensity" and {"pmf", "action"} <= {*found}):
+            raise WrongConfiguration(
+                f"{needed}: found no column of this name among {shorten(', '.join(there))}, expected one: name it"
+            )
+        return found
+
+    def read(self, there: Sequence[str]) -> list[str]:
+        """Return the names of the columns that are read; errors are those of :meth:`found_in`."""
+        return list(dict.fromkeys([*self.found_in(there).values(), *self.segments]))
+
+    def _must_be_there(self, what: str, name: str, there: Sequence[str]) -> None:
+        if (count := there.count(name)) != 1:
+            told = shorten(", ".join(there))
+            raise WrongConfiguration(f"{what}: found {count} columns {name}, expected one among {told}")
+
+
+@runtime_checkable
+class Seekable(Protocol):
+    """Batches that need not be read from the beginning."""
+
+    def __iter__(self) -> "Iterator[pa.RecordBatch]":
+        """Yield all."""
+
+    def from_row(self, row: int) -> "tuple[int, Iterator[pa.RecordBatch]]":
+        """Return how many rows are skipped, at most ``row``, and the batches behind them."""
+
+
+class ColumnLog:
+    """A log of named columns.
+
+    Parameters
+    ----------
+    schema, batches
+        Its columns, and its rows in the order of the log, as record batches of any size; where they are
+        :class:`Seekable`, blocks are found without reading what lies before.
+    columns
+        Which column says what.
+    called
+        What errors call it.
+    rows
+        How many there are, for the progress; None: unknown.
+    first_row
+        The place in the log of the first row, where a part of it is read apart.
+    names
+        What is numbered already.
+
+    Attributes
+    ----------
+    has_target
+        Whether it tells what it is judged for; else the target is the logging policy itself, and every weight is 1.
+    """
+
+    tells: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        schema: "pa.Schema",
+        batches: "Iterable[pa.RecordBatch]",
+        columns: Columns | None = None,
+        *,
+        called: str = "log",
+        rows: int | None = None,
+        first_row: int = 0,
+        names: Names | None = None,
+    ) -> None:
+        columns = columns or Columns()
+        self._found = columns.found_in(schema.names)
+        self._batches, self._called, self._count, self._first_row = batches, called, rows, first_row
+        self._segments = tuple(columns.segments)
+        self.names = names or Names(segments={name: Numbered() for name in columns.segments})
+        self.has_target = bool({"target", "target_pmf", "weight"} & {*self._found})
+        check_types(schema, self._found)
+
+    def blocks(self, progress: Progress = silent, first: int = 0, last: int | None = None) -> Iterator[LogChunk]:
+        """Yield the log in blocks, from ``first`` to ``last``, exclusive.
+
+        Raises
+        ------
+        BadInput
+            A value is none that its column may have: the error names column and row, from 0.
+        """
+        return between(gathered(self._parts(progress, first)), first, last)
+
+    def _parts(self, progress: Progress, first: int) -> Iterator[LogChunk]:
+        row = self._first_row
+        batches: Iterable[pa.RecordBatch] = self._batches
+        if isinstance(batches, Seekable):
+            skipped, batches = batches.from_row(first_row_of(first) - row)
+            row += skipped
+        small = (batch.slice(start, BATCH_ROWS) for batch in batches for start in range(0, batch.num_rows, BATCH_ROWS))
+        for index, batch in cut(small, row):
+            if index < first:
+                row += batch.num_rows
+                continue
+            try:
+                # Texts that are no UTF-8, and the like, come to light only when somebody looks at them.
+                batch.validate(full=True)
+            except pa.ArrowInvalid as error:
+                expected = "columns that are what their types say"
+                raise BadInput("bad_log", f"{self._called}, row {row} or after it", str(error), expected) from None
+            rows = ColumnRows({each: plain(batch.column(name)) for each, name in self._found.items()}, row, self.bad)
+            yield LogChunk(index, self._judged(rows, batch))
+            row += batch.num_rows
+            if self._count:
+                progress(row - self._first_row, self._count)
+
+    def bad(self, name: str, row: int, found: str, expected: str) -> BadInput:
+        """Return the error for a value."""
+        return BadInput("bad_log", f"{self._called}, row {row}: {self._found[name]}", found, expected)
+
+    def _judged(self, rows: ColumnRows, batch: "pa.RecordBatch") -> Judged:
+        told: dict[str, Any] = {}
+        pmfs = rows.pmfs("pmf")
+        chosen = rows.chosen(pmfs or rows.pmfs("target_pmf"))
+        propensity = rows.propensity(pmfs, chosen)
+        target, theirs = propensity, rows.pmfs("target_pmf")
+        if theirs is not None and pmfs is not None:
+            rows.alike("target_pmf", pmfs, theirs.counts)
+        if "target" in rows:
+            target = rows.between("target", 0, 1)
+        elif theirs is not None:
+            if chosen is None:
+                raise WrongConfiguration("action: found no index, expected one that tells its place in target_pmf")
+            target = theirs.at(chosen)
+        if pmfs is not None:
+            told |= whole(pmfs, None if theirs is None else theirs.values)._asdict()
+            if theirs is None and self.has_target:
+                del told["squared_weight"], told["unseen"]
+            if chosen is not None:
+                told["rank"] = ranks(pmfs, chosen)
+        for name in ("weight", "model_logged", "model_target"):
+            if name in rows:
+                told[name] = rows.between(name, *((0.0, _HEAVIEST) if name == "weight" else (-LARGEST, LARGEST)))
+        if "weight" in rows and not {"target", "target_pmf"} & {*self._found}:
+            target = told["weight"] * propensity
+        if "action" in rows:
+            told["action"] = self.names.actions.codes(rows.column("action"))
+        if "version" in rows:
+            told["version"] = self.names.versions.codes(rows.column("version"))
+        if "time" in rows:
+            told["time_ms"] = rows.times()
+        if "event" in rows:
+            told["event_hash"] = np.asarray(event_hashes(rows.texts("event")))
+        if "unit" in rows:
+            events = rows.texts("event") if "event" in rows else rows.texts("unit")
+            told["unit_hash"] = np.asarray(unit_hashes(rows.texts("unit"), events))
+        told["segments"] = {name: self.names.segments[name].codes(plain(batch.column(name))) for name in self._segments}
+        return Judged(reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **told)
+
+
+def as_log(data: "ArrowStream | Mapping[str, Any]", columns: Columns | None = None, called: str = "log") -> ColumnLog:
+    """Return a frame, a table, a reader of batches, or a mapping of names to arrays as a log.
+
+    Raises
+    ------
+    WrongConfiguration
+        It is none of these, or has not the columns that are needed.
+
+    Examples
+    --------
+    >>> log = as_log({"reward": [1, 0], "propensity": [0.5, 0.25], "target": [1.0, 0.5]})
+    >>> (block,) = log.blocks()
+    >>> block.rows.weight.tolist()
+    [2.0, 2.0]
+    """
+    if isinstance(data, Mapping):
+        try:
+            data = pa.table(dict(data))
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            raise WrongConfiguration(f"log: found no columns ({error}), expected arrays of one length") from None
+    if not hasattr(data, "__arrow_c_stream__"):
+        raise WrongConfiguration(
+            f"log: found {type(data).__name__}, expected a table, a frame or a reader with __arrow_c_stream__"
+        )
+    reader = pa.RecordBatchReader.from_stream(data)
+    return ColumnLog(reader.schema, reader, columns, called=called)

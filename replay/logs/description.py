@@ -1,0 +1,218 @@
+"""What a log holds, before anything is judged on it."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from replay.answer import Finding
+from replay.blocks import Blocks
+from replay.health.findings import findings
+from replay.health.statistics import State, statistics
+from replay.judged import Codes, Floats
+from replay.logs.chunk import LogChunk
+from replay.logs.numbered import Names, Numbered
+from replay.logs.spread import Spread
+
+QUANTILES = {"1 %": 0.01, "10 %": 0.1, "50 %": 0.5, "90 %": 0.9, "99 %": 0.99}
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """A version, an action or a segment: its rows, and what they earned on average."""
+
+    name: str
+    rows: int
+    reward: float | None
+
+
+class Distribution(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers; None where there are none.
+
+    Attributes
+    ----------
+    nonzero
+        The share of them that is not 0.
+    quantiles
+        By the share of numbers that lie at or below; see :class:`~replay.logs.spread.Spread`.
+    """
+
+    mean: float | None
+    nonzero: float | None
+    least: float | None
+    most: float | None
+    quantiles: dict[str, float | None]
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True):
+    """What a log holds.
+
+    Attributes
+    ----------
+    rows, left_out
+        The decisions that can be judged; the others, by reason.
+    from_ms, to_ms
+        When the first and the last of them was logged, since 1970.
+    has_target, has_pmf
+        Whether the log tells a target's probabilities, and those of all actions that could have been logged.
+    versions, actions
+        Which there are, those with the most rows first; empty where the log does not tell.
+    actions_a_decision
+        Between how many actions a decision chose on average (of those that could be drawn).
+    segments
+        By kind of segment.
+    health, statistics
+        What the checks found, faults first (:mod:`replay.health.findings`), and what they were made of.
+    """
+
+    log: str
+    format: str
+    rows: int
+    left_out: dict[str, int]
+    from_ms: int | None
+    to_ms: int | None
+    has_target: bool
+    has_pmf: bool
+    versions: list[Group]
+    actions: list[Group]
+    actions_a_decision: float | None
+    segments: dict[str, list[Group]]
+    rewards: Distribution
+    propensities: Distribution
+    health: list[Finding]
+    statistics: Mapping[str, float | None]
+
+
+def describe(
+    chunks: Iterable[LogChunk],
+    names: Names,
+    *,
+    log: str,
+    written_in: str,
+    has_target: bool = False,
+) -> Description:
+    """Return what a log holds.
+
+    Parameters
+    ----------
+    chunks
+        The log; without a target of its own it should be judged for the logging policy itself.
+    names
+        What the numbers in its rows mean.
+    log, written_in, has_target
+        As the answer has them; ``written_in`` is its ``format``.
+
+    Examples
+    --------
+    >>> from replay.logs.columns import as_log
+    >>> log = as_log({"reward": [1.0, 0.0, 0.0], "propensity": [0.5, 0.5, 0.25], "action": ["a", "a", "b"]})
+    >>> found = describe(log.blocks(), log.names, log="it", written_in="table")
+    >>> found.rows, [(each.name, each.rows, each.reward) for each in found.actions]
+    (3, [('a', 2, 0.5), ('b', 1, 0.0)])
+    """
+    blocks: Blocks[State] = Blocks()
+    rewards, propensities = _Distribution(), _Distribution()
+    versions, actions = _Groups(), _Groups()
+    segments = {name: _Groups() for name in names.segments}
+    left_out: Counter[str] = Counter()
+    learned = inverse = with_pmf = 0.0
+    times: list[int] = []
+    for chunk in chunks:
+        rows = chunk.rows
+        left_out.update(chunk.left_out)
+        learned += chunk.learned
+        if not len(rows):
+            continue
+        blocks.put(chunk.index, State.of(rows))
+        rewards.add(rows.reward)
+        propensities.add(rows.propensity)
+        versions.add(rows.version, rows.reward)
+        actions.add(rows.action, rows.reward)
+        for name, codes in rows.segments.items():
+            segments[name].add(codes, rows.reward)
+        if rows.time_ms is not None:
+            times = [min([*times, int(rows.time_ms.min())]), max([*times, int(rows.time_ms.max())])]
+        if rows.inverse is not None:
+            inverse, with_pmf = inverse + float(rows.inverse.sum()), with_pmf + len(rows)
+    state = blocks.total()
+    return Description(
+        log=log,
+        format=written_in,
+        rows=rewards.rows,
+        left_out=dict(sorted((+left_out).items())),
+        from_ms=min(times, default=None),
+        to_ms=max(times, default=None),
+        has_target=has_target,
+        has_pmf=0 < with_pmf == rewards.rows,
+        versions=versions.found(names.versions),
+        actions=actions.found(names.actions),
+        actions_a_decision=inverse / with_pmf if with_pmf else None,
+        segments={name: groups.found(names.segments[name]) for name, groups in segments.items()},
+        rewards=rewards.found(),
+        propensities=propensities.found(),
+        health=[] if state is None else findings(state, left_out, int(learned), actions=names.actions.names),
+        statistics={} if state is None else {name: _finite(value) for name, value in statistics(state).items()},
+    )
+
+
+class _Distribution:
+    def __init__(self) -> None:
+        self.rows, self._sums, self._nonzero = 0, [0.0], 0
+        self._spread = Spread()
+
+    def add(self, values: Floats) -> None:
+        self.rows += len(values)
+        self._sums.append(float(values.sum()))
+        self._nonzero += int(np.count_nonzero(values))
+        self._spread.add(values)
+
+    def found(self) -> Distribution:
+        rows = self.rows
+        return Distribution(
+            mean=math.fsum(self._sums) / rows if rows else None,
+            nonzero=self._nonzero / rows if rows else None,
+            least=self._spread.quantile(0.0),
+            most=self._spread.quantile(1.0),
+            quantiles={name: self._spread.quantile(share) for name, share in QUANTILES.items()},
+        )
+
+
+class _Groups:
+    def __init__(self) -> None:
+        self._rows: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._rewards: Floats = np.zeros(0)
+
+    def add(self, codes: Codes | None, rewards: Floats) -> None:
+        if codes is None:
+            return
+        size = max(int(codes.max(initial=-1)) + 1, len(self._rows))
+        more = size - len(self._rows)
+        self._rows = np.pad(self._rows, (0, more)) + np.bincount(codes, minlength=size)
+        self._rewards = np.pad(self._rewards, (0, more)) + np.bincount(codes, weights=rewards, minlength=size)
+
+    def found(self, names: Numbered) -> list[Group]:
+        order: Sequence[int] = np.argsort(-self._rows, kind="stable").tolist()
+        return [
+            Group(name=names.names[code], rows=count, reward=float(self._rewards[code]) / count)
+            for code in order
+            if (count := int(self._rows[code]))
+        ]
+
+
+def _named(found: list[Finding], actions: Numbered) -> list[Finding]:
+    """Call actions by their names."""
+
+    def name(number: re.Match[str]) -> str:
+        return f"action {actions.names[int(number[1])]}"
+
+    return [
+        msgspec.structs.replace(each, says=re.sub(r"action number (\d+)", name, each.says)) if len(actions) else each
+        for each in found
+    ]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

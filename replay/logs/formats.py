@@ -1,0 +1,73 @@
+"""Which format a log is in, told by its path."""
+
+from enum import StrEnum
+from pathlib import Path
+
+from policies.errors import WrongConfiguration
+
+_PACKED = ("", ".gz", ".xz")
+_JSON = tuple(f"{suffix}{packed}" for suffix in (".jsonl", ".ndjson", ".json") for packed in _PACKED)
+_CSV = tuple(f".csv{packed}" for packed in _PACKED)
+_TABLES = (".parquet", ".arrow", ".feather", ".ipc")
+_AFFINITY = b"user-item_affinity_"
+
+
+class Format(StrEnum):
+    """What a log is written in."""
+
+    BOWERBIRD = "bowerbird"
+    JSON_LINES = "json-lines"
+    OPEN_BANDIT = "open-bandit"
+    TABLE = "table"
+    KAFKA = "kafka"
+
+
+def format_of(path: str) -> Format:
+    """Return the format that a path tells.
+
+    A folder or a URL is an archive, unless what lies in the folder says otherwise; a ``.toml`` names the settings of a
+    service whose Kafka is read.
+
+    Raises
+    ------
+    WrongConfiguration
+        It tells none.
+
+    Examples
+    --------
+    >>> format_of("outcomes.jsonl.gz"), format_of("s3://bucket/archive"), format_of("bowerbird.toml")
+    (<Format.JSON_LINES: 'json-lines'>, <Format.BOWERBIRD: 'bowerbird'>, <Format.KAFKA: 'kafka'>)
+    """
+    if "://" in path:
+        return Format.BOWERBIRD
+    place = Path(path)
+    if place.is_dir():
+        return _of_folder(place)
+    if path.endswith(_JSON):
+        return Format.JSON_LINES
+    if path.endswith(_TABLES):
+        return Format.TABLE
+    if path.endswith(_CSV):
+        return Format.OPEN_BANDIT if _is_open_bandit(place) else Format.TABLE
+    if path.endswith(".toml"):
+        return Format.KAFKA
+    if not place.exists():
+        raise WrongConfiguration(f"{path}: found nothing there, expected a log")
+    raise WrongConfiguration(f"{path}: found no suffix that tells what it is written in, expected --format")
+
+
+def _of_folder(folder: Path) -> Format:
+    names = [each.name for each in folder.iterdir()]
+    if any(name.startswith("_") and name.endswith("log.json") for name in names):
+        return Format.BOWERBIRD
+    if any(name.endswith(_CSV) for name in names):
+        return Format.OPEN_BANDIT
+    return Format.TABLE if any(folder.rglob("*.parquet")) else Format.BOWERBIRD
+
+
+def _is_open_bandit(file: Path) -> bool:
+    from replay.logs.chunk import silent
+    from replay.logs.opened import opened
+
+    with opened(file, silent, "a CSV file, whole, in UTF-8") as content:
+        return _AFFINITY in content.read(2**20).split(b"\n", 1)[0]

@@ -1,0 +1,304 @@
+"""Judges the outcomes of the loop, wherever they were read, for a policy that might have decided instead."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from policies.errors import LossDetected, WrongConfiguration
+from policies.policy import SMALLEST_PROPENSITY
+from replay.archived_policy import ArchivedPolicy
+from replay.judged import Codes, Flags, Floats, Judged
+from replay.logs.chunk import LARGEST, OPTIONAL, LogChunk, Progress, cut, first_row_of, gathered, silent
+from replay.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS, ActionIds, Examples, examples_in, with_contexts
+from replay.logs.numbered import Names, Numbered
+from replay.logs.outcome_rows import OutcomeRows, Place
+from replay.logs.pmf import Pmfs, ranks, whole
+from replay.logs.predicted import Predicted, predicted_by
+from replay.logs.segments import segment, segment_column
+from replay.models.rows import ModelRows
+from rewards.learner import catalogue
+from rewards.records import EXTERNAL
+
+NUMBERS = ("problem", "policy", "policy_version", "offset", "shard", "seq", "revision")
+"""What is needed to tell that no outcome is missing, and none comes twice."""
+_COLUMNS = (*NUMBERS, "reward", "learn", "why", "propensity")
+_LOW = 2**32 - 1
+"""The lower half of a number that is made of two."""
+_OF_PMF = {"squared_weight", "unseen", "inverse", "squared_inverse", "rank"}
+
+
+class OutcomeBatch(NamedTuple):
+    """Some outcomes as they were read.
+
+    Attributes
+    ----------
+    rows
+        A column for each field, as in the archive; ``problem`` names what is no outcome.
+    place
+        Makes the errors for values.
+    beheaded
+        Whether the log begins later than the loop did: then the first seq of a shard may be any.
+    """
+
+    rows: "pa.RecordBatch"
+    place: Place
+    beheaded: bool = False
+
+
+class Outcomes(Protocol):
+    """Where outcomes come from."""
+
+    def batches(self, columns: Sequence[str], progress: Progress, first_row: int = 0) -> Iterator[OutcomeBatch]:
+        """Yield all outcomes in the order of the log, with these columns at least.
+
+        Parameters
+        ----------
+        first_row
+            Those before this one need only have the columns :data:`NUMBERS`.
+        """
+
+
+class Judge:
+    """Judges the outcomes of one policy.
+
+    Parameters
+    ----------
+    outcomes
+        The log.
+    target
+        What is judged; None: the logging policy itself, so that every weight is 1.
+    of
+        The policy whose outcomes it is judged on; None: the only one of which there are some.
+    external
+        Judge it on the decisions that another system took, and on no others; without it, on the others alone: two
+        logging policies are never mixed. None: on both.
+    mixed
+        Take the outcomes of all policies, to look at the log and not to judge anything.
+    wanted
+        Which of :data:`~replay.logs.chunk.OPTIONAL` to fill, and of :attr:`tells`; the fewer, the faster.
+    segments
+        What to cut the log into: see :mod:`replay.logs.segments`.
+    names
+        What is numbered already.
+    count_missing
+        Count outcomes that are missing between others as left out, instead of refusing the log.
+    """
+
+    tells = frozenset({WITHOUT_CONTEXTS, WITH_CONTEXTS})
+
+    def __init__(
+        self,
+        outcomes: Outcomes,
+        target: ArchivedPolicy | None,
+        of: str | None = None,
+        external: bool | None = False,
+        *,
+        mixed: bool = False,
+        wanted: Collection[str] = OPTIONAL,
+        segments: Sequence[str] = (),
+        names: Names | None = None,
+        count_missing: bool = False,
+    ) -> None:
+        self.names = names or Names(segments={name: Numbered() for name in segments})
+        self._outcomes, self._target, self._of, self._external = outcomes, target, of, external
+        self._mixed, self._wanted, self._segments = mixed, frozenset(wanted), tuple(segments)
+        self._count_missing = count_missing
+        # Its probabilities hang on the number of the actions alone, so no outcome has to be decoded.
+        self._predicts = None if target is None or target.policy.kind == "uniform" else target.policy
+        self._last_seqs: dict[tuple[str, int], int] = {}
+        self._catalogue = catalogue()
+        self._ids = ActionIds()
+        for name in segments:
+            segment_column(name)
+
+    def blocks(self, progress: Progress = silent, first: int = 0, last: int | None = None) -> Iterator[LogChunk]:
+        """Yield the log in blocks, in its order, every outcome once.
+
+        Parameters
+        ----------
+        first, last
+            Only the blocks from ``first`` to ``last``, exclusive. What lies before is read as far as is needed to know
+            that no outcome is missing or comes twice, so that parts of a log can be judged apart.
+
+        Raises
+        ------
+        WrongConfiguration
+            There are outcomes of several policies, and none was named.
+        StateRefused, BadInput
+            A file is damaged, or holds what no join has written.
+        LossDetected
+            Outcomes are missing between others, and who knows which.
+        """
+        return gathered(self._parts(progress, first, last))
+
+    def _parts(self, progress: Progress, first: int, last: int | None) -> Iterator[LogChunk]:
+        wanted = self._wanted
+        row = 0
+        for found in self._outcomes.batches(self._needed(wanted), progress, first_row_of(first)):
+            for index, batch in cut([found.rows], row):
+                if last is not None and index >= last:
+                    return
+                rows = OutcomeRows(batch, found.place)
+                if index < first:
+                    self._numbered(rows, found.beheaded, Counter())
+                else:
+                    yield self._part(index, rows, found.beheaded, wanted)
+            row += found.rows.num_rows
+
+    def _needed(self, wanted: frozenset[str]) -> list[str]:
+        columns = [*_COLUMNS]
+        entries = wanted & self.tells
+        if self._predicts or WITH_CONTEXTS in wanted:
+            columns += ["raw"]
+        if entries:
+            columns += ["pmf", "chosen", "actions", "decided_at", "unit_hash"]
+        if self._target is not None or wanted & _OF_PMF:
+            columns += ["pmf"]
+        if "rank" in wanted and not self._predicts:
+            columns += ["chosen", "actions"]
+        columns += ["chosen"] if "action" in wanted else []
+        columns += ["decided_at"] if "time_ms" in wanted else []
+        columns += [name for name in ("event_hash", "unit_hash") if name in wanted]
+        columns += [segment_column(name) for name in self._segments]
+        return list(dict.fromkeys(columns))
+
+    def _numbered(self, rows: OutcomeRows, beheaded: bool, left_out: Counter[str]) -> OutcomeRows:
+        """Return the outcomes of the policy that is judged, each once."""
+        problems = rows.batch.column("problem")
+        if unreadable := len(problems) - problems.null_count:
+            left_out["unreadable"] += unreadable
+            rows = rows.where(problems.is_null())
+        policies = rows.texts("policy")
+        if not self._mixed:
+            own = policies.has(self._whose(policies.names) or "")
+            rows = rows if own.all() else rows.where(pa.array(own))
+        corrections = rows.numbers("revision") != 0
+        if corrections.any():
+            left_out["corrections"] += int(corrections.sum())
+            rows = rows.where(pa.array(~corrections))
+        repeats = self._repeats(rows, beheaded, left_out)
+        if repeats.any():
+            left_out["repeats"] += int(repeats.sum())
+            rows = rows.where(pa.array(~repeats))
+        return rows
+
+    def _part(self, index: int, rows: OutcomeRows, beheaded: bool, wanted: frozenset[str]) -> LogChunk:
+        left_out: Counter[str] = Counter()
+        rows = self._numbered(rows, beheaded, left_out)
+
+        def leave_out(reason: str, which: Flags) -> OutcomeRows:
+            if not which.any():
+                return rows
+            left_out[reason] += int(which.sum())
+            return rows.where(pa.array(~which))
+
+        why, learn = rows.texts("why"), rows.flags("learn")
+        for reason in why.names if not learn.all() else ():
+            left_out[reason] += int((why.has(reason) & ~learn).sum())
+        rows = rows if learn.all() else rows.where(pa.array(learn))
+        if self._external is not None:
+            external = rows.texts("policy_version").has(EXTERNAL)
+            rows = leave_out("own" if self._external else "external", external != self._external)
+        # The learner refuses them too.
+        rows = leave_out("refused", rows.between("propensity", 0, 1) < SMALLEST_PROPENSITY)
+        predicted = predicted_by(self._predicts, rows, self._catalogue) if self._predicts else None
+        if predicted is not None:
+            rows = leave_out("refused", predicted.refused)
+        examples = examples_in(rows, self._catalogue) if WITH_CONTEXTS in wanted else None
+        if examples is not None and examples.refused.any():
+            rows = leave_out("refused", examples.refused)
+        judged = self._judged(rows, predicted, wanted)
+        learned: Any = ()
+        if self._target is not None and self._of == self._target.learned_from:
+            learned = rows.numbers("offset") < self._target.cut
+        entries = (self._entries(rows, predicted, examples),) if wanted & self.tells else ()
+        return LogChunk(index, judged, +left_out, int(np.sum(learned)), entries)
+
+    def _entries(self, rows: OutcomeRows, predicted: Predicted | None, examples: Examples | None) -> ModelRows:
+        pmfs = rows.pmfs()
+        target = pmfs.values if self._target is None else self._target_of(rows, predicted, pmfs)
+        if examples is None:
+            return self._ids.rows(rows, pmfs, target)
+        return with_contexts(rows, examples, pmfs, target)
+
+    def _target_of(self, rows: OutcomeRows, predicted: Predicted | None, pmfs: Pmfs) -> Floats:
+        return 1 / pmfs.each(pmfs.counts) if predicted is None else predicted.flat(rows, pmfs)
+
+    def _whose(self, policies: list[str]) -> str | None:
+        for name in sorted(policies) if self._of is None else ():
+            if self._of is not None:
+                raise WrongConfiguration(f"--policy: found none, expected one of those in the log ({self._of}, {name})")
+            self._of = name
+        return self._of
+
+    def _repeats(self, rows: OutcomeRows, beheaded: bool, left_out: Counter[str]) -> Flags:
+        shards = rows.numbers("shard").astype(np.int64) & _LOW
+        seqs, policies = rows.numbers("seq"), rows.texts("policy")
+        repeats = np.zeros(len(seqs), dtype=np.bool_)
+        for key in np.unique(policies.codes.astype(np.int64) << 32 | shards).tolist():
+            policy, shard = policies.names[key >> 32], key & _LOW
+            own = np.flatnonzero((policies.codes == key >> 32) & (shards == shard))
+            # A log that starts above 0 has begun with another seq than 1.
+            last = self._last_seqs.get((policy, shard), int(seqs[own[0]]) - 1 if beheaded else 0)
+            before = np.maximum.accumulate(np.concatenate(([last], seqs[own])))
+            again = seqs[own] <= before[:-1]
+            if (jumps := ~again & (seqs[own] > before[:-1] + 1)).any():
+                if not self._count_missing:
+                    at = int(np.argmax(jumps))
+                    raise LossDetected(
+                        f"policy {policy}, shard {shard} in {rows.where_is(int(own[at]))}",
+                        f"seq {seqs[own[at]]}",
+                        f"seq {before[at] + 1}",
+                        "outcomes are missing before it: bring their file back from a copy",
+                    )
+                left_out["missing"] += int((seqs[own] - before[:-1] - 1)[jumps].sum())
+            repeats[own] = again
+            self._last_seqs[policy, shard] = int(before[-1])
+        return repeats
+
+    def _judged(self, rows: OutcomeRows, predicted: Predicted | None, wanted: frozenset[str]) -> Judged:
+        propensity, told = rows.numbers("propensity"), {}
+        target = propensity
+        if predicted is not None:
+            target = predicted.target
+        elif self._target is not None:
+            target = 1 / rows.counts()
+        if wanted & _OF_PMF:
+            told = self._of_pmf(rows, predicted, wanted)
+        if "action" in wanted:
+            told["action"] = self.names.actions.codes(rows.batch.column("chosen"))
+        if "version" in wanted:
+            told["version"] = self._versions(rows)
+        if "time_ms" in wanted:
+            told["time_ms"] = rows.times("decided_at")
+        for name in ("event_hash", "unit_hash"):
+            if name in wanted:
+                told[name] = rows.hashes(name)
+        told["segments"] = {
+            name: self.names.segments[name].codes(segment(name, rows.batch)) for name in self._segments if wanted
+        }
+        return Judged(reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **told)
+
+    def _of_pmf(self, rows: OutcomeRows, predicted: Predicted | None, wanted: frozenset[str]) -> dict[str, Any]:
+        pmfs = rows.pmfs()
+        target = None if self._target is None else self._target_of(rows, predicted, pmfs)
+        told: dict[str, Any] = whole(pmfs, target)._asdict()
+        if "rank" in wanted:
+            chosen = rows.chosen(pmfs) if predicted is None else predicted.chosen
+            rows.agree(pmfs, chosen)
+            told["rank"] = ranks(pmfs, chosen)
+        return {name: column for name, column in told.items() if name in wanted}
+
+    def _versions(self, rows: OutcomeRows) -> Codes:
+        policies, versions = rows.texts("policy"), rows.texts("policy_version")
+        pairs, firsts, places = np.unique(
+            policies.codes.astype(np.int64) << 32 | versions.codes, return_index=True, return_inverse=True
+        )
+        numbers = np.zeros(len(pairs), dtype=np.int32)
+        for place in np.argsort(firsts).tolist():
+            policy, version = int(pairs[place]) >> 32, int(pairs[place]) & _LOW
+            numbers[place] = self.names.versions.number(f"{policies.names[policy]}@{versions.names[version]}")
+        return np.asarray(numbers[places], dtype=np.int32)

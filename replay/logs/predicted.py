@@ -1,0 +1,74 @@
+"""What a policy says of logged decisions, asked with each one's context and actions."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from policies.errors import BadInput
+from policies.features import Catalogue
+from policies.policy import Policy
+from replay.judged import Flags, Floats
+from replay.logs.outcome_rows import OutcomeRows
+from replay.logs.pmf import Numbers, Pmfs
+from rewards.learner import Example, example_of, outcomes_in
+
+
+class Predicted(NamedTuple):
+    """What a policy says.
+
+    Attributes
+    ----------
+    pmfs, chosen
+        Of the rows that it does not refuse: its probabilities, and the index of the logged action.
+    refused
+        Whether it refuses the features: shape (rows,).
+    """
+
+    pmfs: list[list[float]]
+    chosen: Numbers
+    refused: Flags
+
+    @property
+    def target(self) -> Floats:
+        """The probabilities of the logged actions."""
+        return np.array([pmf[chosen] for pmf, chosen in zip(self.pmfs, self.chosen.tolist(), strict=True)], dtype=float)
+
+    def flat(self, rows: OutcomeRows, logged: Pmfs) -> Floats:
+        """Return the probabilities of all actions of all rows, as ``logged.values``."""
+        counts = np.array([len(pmf) for pmf in self.pmfs], dtype=np.int64)
+        if not (alike := counts == logged.counts).all():
+            row = int(np.argmin(alike))
+            raise rows.bad("pmf", row, f"{logged.counts[row]} probabilities", f"{counts[row]}, one an action")
+        return np.array([probability for pmf in self.pmfs for probability in pmf], dtype=float)
+
+
+def predicted_by(policy: Policy, rows: OutcomeRows, catalogue: Catalogue) -> Predicted:
+    """Ask a policy about outcomes, whose bytes stand in the column ``raw``."""
+    pmfs: list[list[float]] = []
+    chosen: list[int] = []
+    refused = np.zeros(len(rows), dtype=np.bool_)
+    for index, example in enumerate(example_rows(rows, catalogue)):
+        if isinstance(example, BadInput):
+            refused[index] = True
+            continue
+        try:
+            pmfs.append(policy.predict(example.context, example.actions))
+            chosen.append(example.chosen)
+        except BadInput:
+            refused[index] = True
+    return Predicted(pmfs, np.array(chosen, dtype=np.int64), refused)
+
+
+def example_rows(rows: OutcomeRows, catalogue: Catalogue) -> Iterator[Example | BadInput]:
+    """Decode outcomes, whose bytes stand in the column ``raw``; yield the error in the place of what cannot be used."""
+    raws = rows.whole("raw").to_pylist()
+    outcomes, unreadable = outcomes_in(b"[" + b",".join(raws) + b"]")
+    if unreadable or len(outcomes) != len(raws):
+        row = min(unreadable[0].index if unreadable else 0, len(raws) - 1)
+        raise rows.bad("raw", row, "what is no outcome", "the outcomes that the other columns tell of")
+    for outcome in outcomes:
+        try:
+            yield example_of(outcome, catalogue)
+        except BadInput as error:
+            yield error

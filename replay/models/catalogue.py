@@ -1,0 +1,46 @@
+"""The reward models by name, as the command line has them. Their libraries are loaded by who asks for one."""
+
+from importlib import import_module
+
+from policies.errors import WrongConfiguration
+from replay.models.model import RewardModel
+
+_CLASSES = {
+    "constant": "action_means:Constant",
+    "action-means": "action_means:ActionMeans",
+    "ridge": "scikit_learn:RidgeRegression",
+    "logistic": "scikit_learn:Logistic",
+    "boosting": "scikit_learn:Boosting",
+    "river": "river_model:River",
+    "vw": "vowpal_wabbit:VowpalWabbit",
+}
+_PACKAGES = ("river", "sklearn", "threadpoolctl")
+MODELS = tuple(_CLASSES)
+"""The names."""
+
+
+def make(name: str) -> RewardModel:
+    """Return a model that has learned nothing.
+
+    Raises
+    ------
+    WrongConfiguration
+        There is no model of this name, or the package that computes it is not installed.
+
+    Examples
+    --------
+    >>> make("action-means").text
+    'means per action and segment, shrunk by 10 rows'
+    """
+    if name not in _CLASSES:
+        raise WrongConfiguration(f"reward model: found {name!r}, expected one of {', '.join(MODELS)}")
+    module, _, kind = _CLASSES[name].partition(":")
+    try:
+        made: RewardModel = getattr(import_module(f"replay.models.{module}"), kind)()
+    except ModuleNotFoundError as error:
+        if error.name not in _PACKAGES:
+            raise
+        raise WrongConfiguration(
+            f"reward model {name}: the package {error.name} is missing: pip install 'bowerbird[models]'"
+        ) from None
+    return made

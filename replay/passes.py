@@ -1,0 +1,193 @@
+"""The passes over a log: what looks who wrote it, what lets a reward model learn, and what adds it up."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from policies.errors import BadInput
+from replay.blocks import Blocks
+from replay.judged import joined
+from replay.logs.chunk import Log, LogChunk, Progress, silent
+from replay.logs.numbered import NOTHING, Names
+from replay.models.cross_fitting import CrossFitted, with_predictions
+from replay.summary import Summary, Wanted, summarise
+from rewards.records import EXTERNAL
+
+SCANNED = frozenset({"time_ms", "unit_hash", "version"})
+
+
+class OpenLog(Protocol):
+    """Opens the log at its beginning, once for each pass."""
+
+    def __call__(self, wanted: Collection[str], for_target: bool, names: Names | None = None, /) -> Log:
+        """Return the log.
+
+        Parameters
+        ----------
+        wanted
+            Which optional columns, and what of the reward model's, to fill.
+        for_target
+            Judge it for the target; else it may be judged for the logging policy, which is faster.
+        names
+            What is numbered already.
+        """
+
+
+Stages = Callable[[str], Progress]
+"""Is told what is done next, and returns whom to tell how far that is."""
+
+
+class Against(NamedTuple):
+    """Another policy on the same log, with which the target is compared; else that is the logging policy."""
+
+    name: str
+    open_log: OpenLog
+
+
+class Scan(NamedTuple):
+    """What the first pass sees.
+
+    Attributes
+    ----------
+    versions
+        How many wrote the log.
+    first_ms, last_ms
+        When the first and the last decision was; None where the log does not tell.
+    units
+        Whether rows say whose they are.
+    blocks
+        How many the log has.
+    """
+
+    versions: int
+    first_ms: int | None
+    last_ms: int | None
+    units: bool
+    blocks: int
+
+    @property
+    def timed(self) -> bool:
+        """Whether the log can be cut by time."""
+        return self.first_ms is not None and self.first_ms != self.last_ms
+
+
+Beside = tuple[LogChunk, LogChunk | None]
+"""A block judged for the target, and the same for what it is compared with."""
+
+
+def beside(
+    chunks: Iterator[LogChunk],
+    against: Against | None,
+    columns: Collection[str],
+    names: Names,
+    part: tuple[int, int | None] = (0, None),
+) -> Iterator[Beside]:
+    """Yield blocks judged for the target, each beside the same one judged for what the target is compared with."""
+    if against is None:
+        yield from ((chunk, None) for chunk in chunks)
+    else:
+        yield from zip(chunks, against.open_log(columns, True, names).blocks(silent, *part), strict=True)
+
+
+def added(blocks: Iterable[Beside], fitted: CrossFitted | None, wanted: Wanted) -> Blocks[Summary]:
+    """Return the sums over blocks, each put where it stands in the log."""
+    found: Blocks[Summary] = Blocks()
+    for one, other in blocks:
+        chunk, others = (each if each is None or fitted is None else predicted(each, fitted) for each in (one, other))
+        assert chunk is not None
+        if others is not None:
+            chunk, others = shared(chunk, others)
+        found.put(chunk.index, summarise(chunk, wanted, None if others is None else others.rows))
+    return found
+
+
+def added_part(
+    open_log: OpenLog,
+    against: Against | None,
+    columns: Collection[str],
+    names: Names,
+    fitted: CrossFitted | None,
+    wanted: Wanted,
+    part: tuple[int, int],
+) -> Blocks[Summary]:
+    """Return the sums over a part of the log: what a process of its own does."""
+    chunks = open_log(columns, True, names).blocks(silent, *part)
+    return added(beside(chunks, against, columns, names, part), fitted, wanted)
+
+
+def shared(one: LogChunk, other: LogChunk) -> tuple[LogChunk, LogChunk]:
+    """Return the rows of a block that both policies can be judged on; those that one of them refuses are left out.
+
+    Raises
+    ------
+    BadInput
+        They are not the same, and have no event ids to be told apart by.
+    """
+    mine, its = one.rows.event_hash, other.rows.event_hash
+    if mine is None or its is None:
+        if len(one.rows) != len(other.rows):
+            found = f"{len(one.rows)} rows for the one, {len(other.rows)} for the other"
+            raise BadInput("not_the_same_rows", "against", found, "the same rows for both policies")
+        return one, other
+    if np.array_equal(mine, its):
+        return one, other
+    both = np.isin(mine, its)
+    left_out = Counter(one.left_out) + Counter({"refused": int((~both).sum())})
+    return replace(one, rows=one.rows.where(both), left_out=left_out), replace(
+        other, rows=other.rows.where(np.isin(its, mine))
+    )
+
+
+def cut_blocks(blocks: int, parts: int) -> list[tuple[int, int]]:
+    """Return the blocks that each part has, from and to below.
+
+    >>> cut_blocks(10, 3)
+    [(0, 3), (3, 6), (6, 10)]
+    """
+    edges = [blocks * number // parts for number in range(parts + 1)]
+    return [(first, last) for first, last in pairwise(edges) if first < last]
+
+
+def names_of(open_log: OpenLog, progress: Progress) -> Names:
+    """Return the names in a log as a reader of all of it numbers them."""
+    log = open_log({"action", "version"}, True)
+    for _ in log.blocks(progress):
+        pass
+    return log.names
+
+
+def predicted(chunk: LogChunk, fitted: CrossFitted) -> LogChunk:
+    """Return a block with what a reward model says of its rows.
+
+    Raises
+    ------
+    BadInput
+        The block lacks what the model looks at.
+    """
+    parts, first = [], 0
+    for entries in chunk.entries:
+        rows = chunk.rows.where(slice(first, first + len(entries)))
+        parts.append(with_predictions(rows, entries, fitted.predict(entries)))
+        first += len(entries)
+    if first != len(chunk.rows):
+        raise BadInput("no_actions", "actions", f"those of {first} of {len(chunk.rows)} rows", "those of all rows")
+    return replace(chunk, rows=joined(parts) if parts else chunk.rows, entries=())
+
+
+def scan(log: Log, progress: Progress) -> Scan:
+    """Look who wrote a log, when, and how long it is."""
+    first, last, units, blocks = None, None, True, 0
+    for chunk in log.blocks(progress):
+        rows, blocks = chunk.rows, chunk.index + 1
+        if not len(rows):
+            continue
+        units = units and rows.unit_hash is not None
+        if rows.time_ms is not None:
+            low, high = int(rows.time_ms.min()), int(rows.time_ms.max())
+            first, last = min(low, low if first is None else first), max(high, high if last is None else last)
+    versions = [name for name in log.names.versions.names if name != NOTHING and not name.endswith(f"@{EXTERNAL}")]
+    return Scan(len(versions), first, last, units, blocks)

@@ -1,0 +1,207 @@
+"""What an evaluation adds up: one state a block of the log, from which every number of the answer is made."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from replay.estimators.adaptive import Pieces
+from replay.estimators.estimator import Estimator, all_terms
+from replay.estimators.importance import InversePropensity
+from replay.estimators.shrinkage import Shrunk
+from replay.health.statistics import State
+from replay.intervals.clustered import BucketSums
+from replay.intervals.difference import Difference, LoggedMean, paired_reach
+from replay.intervals.reach import Reach
+from replay.intervals.segments import Segments
+from replay.intervals.stretches import Stretches
+from replay.judged import Floats, Hashes, Judged
+from replay.logs.chunk import LogChunk
+from replay.moments import Moments
+
+if TYPE_CHECKING:
+    from replay.resample import Resampled
+
+SCORES = ("target", "logged", "apart")
+"""What adaptive weights are put on: the score of the target, the reward, and the one less the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to add up.
+
+    Attributes
+    ----------
+    asked
+        Whose values are asked for: an estimator by itself, or candidates of which the data choose one.
+    of_segments
+        The one of them that is asked for within each segment.
+    pair, against
+        What is compared, and with which policy; None: the logging policy.
+    adaptive
+        Whether the versions of one learner wrote the log.
+    resamples, seed, threads
+        Of the bootstrap; 0: none.
+    clustered
+        Whether rows of one unit are resampled together.
+    least, largest
+        What a row may earn, if none beyond was seen; ``largest`` is what was seen where it is None.
+    """
+
+    asked: tuple[tuple[Estimator, ...], ...]
+    of_segments: Estimator
+    pair: Difference
+    against: str | None = None
+    adaptive: bool = False
+    resamples: int = 0
+    seed: int = 0
+    threads: int = 1
+    clustered: bool = True
+    least: float = 0.0
+    largest: float | None = None
+
+    @property
+    def estimators(self) -> tuple[Estimator, ...]:
+        """All of which the terms are needed: the candidates, what these shrink, and the mean reward."""
+        asked = [each for some in self.asked for each in some]
+        return (*asked, *(each.plain for each in asked if isinstance(each, Shrunk)), LoggedMean())
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What values and their intervals are made of: terms, how far they reach, and sums by whose decision it was.
+
+    ``buckets`` is None where a row does not tell.
+    """
+
+    moments: Moments
+    reach: Reach
+    buckets: BucketSums | None
+
+    @classmethod
+    def of(cls, terms: Mapping[str, Floats], reach: Reach, unit_hash: Hashes | None) -> "Sums":
+        """Return the sums of some rows."""
+        return cls(Moments.of(terms), reach, None if unit_hash is None else BucketSums.of(terms, unit_hash))
+
+    def __add__(self, other: "Sums") -> "Sums":
+        told = self.buckets is not None and other.buckets is not None
+        return Sums(
+            self.moments + other.moments,
+            self.reach + other.reach,
+            cast(BucketSums, self.buckets) + cast(BucketSums, other.buckets) if told else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Sums over some rows; ``a + b`` is the state of the rows of both, in the order of the log.
+
+    Attributes
+    ----------
+    values
+        Of the estimators' terms and of the reward.
+    paired
+        Of the terms of the difference.
+    health
+        What the log says of itself.
+    stretches
+        Its course.
+    pieces
+        By version, for adaptive weights: of each of :data:`SCORES`.
+    segments
+        By kind of segment.
+    resampled
+        The bootstrap, where it was asked for.
+    first_ms, last_ms
+        When the first and the last decision was; None where the log does not tell.
+    left_out, learned
+        As in :class:`~replay.logs.chunk.LogChunk`.
+    """
+
+    values: Sums
+    paired: Sums
+    health: State
+    stretches: Stretches
+    pieces: tuple[Pieces, ...]
+    segments: Mapping[str, Segments]
+    resampled: "Resampled | None"
+    first_ms: int | None
+    last_ms: int | None
+    left_out: Counter[str] = field(default_factory=Counter)
+    learned: int = 0
+
+    def __add__(self, other: "Summary") -> "Summary":
+        # What has no row may lack a column that the others have, and says nothing.
+        if not self.health.rows or not other.health.rows:
+            whole = other if other.health.rows else self
+            return replace(whole, left_out=self.left_out + other.left_out, learned=self.learned + other.learned)
+        both: dict[str, Any] = {}
+        for each in fields(Summary):
+            mine, its = getattr(self, each.name), getattr(other, each.name)
+            if mine is None or its is None:
+                both[each.name] = None
+            elif each.name == "first_ms":
+                both[each.name] = min(mine, its)
+            elif each.name == "last_ms":
+                both[each.name] = max(mine, its)
+            elif each.name == "pieces":
+                both[each.name] = tuple(one + two for one, two in zip(mine, its, strict=True))
+            elif each.name == "segments":
+                both[each.name] = {name: parts + its[name] for name, parts in mine.items()}
+            else:
+                both[each.name] = mine + its
+        return Summary(**both)
+
+
+def summarise(chunk: LogChunk, wanted: Wanted, others: Judged | None = None) -> Summary:
+    """Return the sums over a block of a log; ``others`` are the same rows judged for what the target is compared with.
+
+    Raises
+    ------
+    BadInput
+        A number is not finite, or a column that an estimator needs is missing.
+    """
+    rows = chunk.rows
+    terms = all_terms(wanted.estimators, rows)
+    reach: Any = {"least": wanted.least, "largest": wanted.largest}
+    unit = rows.unit_hash
+    times = rows.time_ms
+    others = rows if others is None else others
+    return Summary(
+        values=Sums.of(terms, Reach.of(wanted.estimators, rows, **reach), unit),
+        paired=Sums.of(wanted.pair.terms_of(rows, others), paired_reach(wanted.pair, rows, others, **reach), unit),
+        health=State.of(rows),
+        stretches=Stretches.of(rows.weight, rows.reward, times),
+        pieces=_pieces(rows) if wanted.adaptive and rows.squared_weight is not None else (),
+        segments={
+            name: Segments.of([wanted.of_segments, InversePropensity()], rows, codes, **reach)
+            for name, codes in rows.segments.items()
+        },
+        resampled=_resampled(chunk, terms, wanted) if wanted.resamples else None,
+        first_ms=None if times is None or not len(times) else int(times.min()),
+        last_ms=None if times is None or not len(times) else int(times.max()),
+        left_out=Counter(chunk.left_out),
+        learned=chunk.learned,
+    )
+
+
+def _pieces(rows: Judged) -> tuple[Pieces, ...]:
+    score = rows.weight * rows.reward
+    if rows.model_logged is not None and rows.model_target is not None:
+        score = rows.model_target + rows.weight * (rows.reward - rows.model_logged)
+    plain = replace(rows, weight=np.ones(len(rows)), model_logged=None, model_target=None)
+    return tuple(Pieces.of(replace(plain, reward=each)) for each in (score, rows.reward, score - rows.reward))
+
+
+def _resampled(chunk: LogChunk, terms: Mapping[str, Any], wanted: Wanted) -> "Resampled":
+    # What it compiles takes a quarter of a second to load.
+    from replay.resample import Resampled, places
+
+    rows = chunk.rows
+    hashes = rows.unit_hash if wanted.clustered and rows.unit_hash is not None else rows.event_hash
+    if hashes is None:
+        # 2^20 places a block: more than it has rows.
+        hashes = places(chunk.index << 20, len(rows))
+    return Resampled.of(terms, hashes, resamples=wanted.resamples, seed=wanted.seed, threads=wanted.threads)

@@ -1,0 +1,189 @@
+"""What the coverage study looks at: every interval and every confidence sequence."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from replay.estimators.adaptive import Pieces, adaptive_value
+from replay.estimators.doubly_robust import DoublyRobust
+from replay.estimators.estimator import Estimator
+from replay.estimators.importance import InversePropensity, SelfNormalised
+from replay.intervals.asymptotic import asymptotic_of_rows
+from replay.intervals.bernstein import bernstein
+from replay.intervals.betting import betting
+from replay.intervals.clustered import BucketSums, clustered, clustered_of_rows, design_effects, widened
+from replay.intervals.cressie_read import CressieRead
+from replay.intervals.delta import delta, delta_of_rows
+from replay.intervals.difference import Difference, LoggedMean, difference_of_rows
+from replay.intervals.gamma_exponential import GammaExponential
+from replay.intervals.interval import Interval, Looks, looks_at
+from replay.intervals.reach import Reach
+from replay.intervals.running import Running
+from replay.intervals.saddlepoint import saddlepoint
+from replay.intervals.weighted_sums import WeightedSums
+from replay.judged import Judged
+from replay.moments import Moments
+from studies.worlds import WORLDS, World
+
+LOOKS = 60
+CLUSTERED, LEARNING = "clustered users", "learning logger"
+
+Kind = Literal["fixed", "finite", "sequence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """An interval for a fixed number of rows, or a sequence that may be looked at all the time.
+
+    Attributes
+    ----------
+    name, estimator
+        As the table calls them.
+    kind
+        ``fixed``: for a number of rows that was fixed before, right in the limit; ``finite``: for any number of rows;
+        ``sequence``: holds at all looks at once.
+    run
+        Makes it from a log.
+    assumes_not
+        The worlds in which what it assumes does not hold, with the reason.
+    against_logged
+        Whether it is of the difference to the logging policy.
+    widens
+        A method whose sequence it makes wider, by the design effect of the units.
+    """
+
+    name: str
+    estimator: str
+    kind: Kind
+    run: Callable[[World, Judged], Interval | Looks]
+    assumes_not: dict[str, str]
+    against_logged: bool = False
+    widens: str | None = None
+
+
+_ROWS_APART = {CLUSTERED: "rows of one user hang together; it takes them for independent"}
+_SKEWED = "few rows carry the value: it is skewed, and too often too low"
+_ONLY_SEEN = "the percentile bootstrap, whose ends these are, knows no larger weight than it saw"
+_IPS, _SNIPS, _DR = InversePropensity(), SelfNormalised(), DoublyRobust()
+
+
+def _plain(estimator: Estimator) -> Callable[[World, Judged], Interval]:
+    return lambda _, rows: delta(estimator, Moments.of(estimator.terms(rows)))
+
+
+def _delta(estimator: Estimator) -> Callable[[World, Judged], Interval]:
+    return lambda _, rows: delta_of_rows(estimator, rows)
+
+
+def _bernstein(world: World, rows: Judged) -> Interval:
+    return bernstein(_IPS, Moments.of(_IPS.terms(rows)), low=0.0, high=world.largest_weight)
+
+
+def _cressie_read(world: World, rows: Judged) -> Interval:
+    return CressieRead(wmax=world.largest_weight).interval(WeightedSums.of(rows.weight, rows.reward))
+
+
+def _bucketed(world: World, rows: Judged) -> Interval:
+    assert rows.unit_hash is not None
+    terms = _SNIPS.terms(rows)
+    return clustered(_SNIPS, BucketSums.of(terms, rows.unit_hash), Moments.of(terms), Reach.of([_SNIPS], rows))
+
+
+def _adaptive(world: World, rows: Judged) -> Interval:
+    found = adaptive_value(Pieces.of(rows))
+    return Interval(found.value, found.low, found.high, "adaptive")
+
+
+def _difference(world: World, rows: Judged) -> Interval:
+    return difference_of_rows(Difference(_SNIPS, LoggedMean()), rows)
+
+
+def _looks(rows: Judged) -> list[int]:
+    return [int(look) for look in looks_at(len(rows), LOOKS)]
+
+
+def _gamma_exponential(world: World, rows: Judged) -> Looks:
+    return GammaExponential().sequence(rows.weight, rows.reward, _looks(rows))
+
+
+def by_unit(rows: Judged, looks: Looks) -> Looks:
+    """Return a sequence of ips, made wider where rows of a unit hang together."""
+    return widened(looks, design_effects(_IPS, rows, looks.rows))
+
+
+def _by_unit(world: World, rows: Judged) -> Looks:
+    return by_unit(rows, _gamma_exponential(world, rows))
+
+
+def _asymptotic(world: World, rows: Judged) -> Looks:
+    looks = looks_at(len(rows), LOOKS)
+    return widened(asymptotic_of_rows(_SNIPS, rows, looks), design_effects(_SNIPS, rows, looks))
+
+
+def _betting(world: World, rows: Judged) -> Looks:
+    return betting(rows, looks_at(len(rows), LOOKS), constant=True)
+
+
+def _repeated(world: World, rows: Judged) -> Looks:
+    looks = looks_at(len(rows), LOOKS)
+    running = Running.of(_SNIPS.terms(rows), looks)
+    value, error = running.value(_SNIPS), 1.959964 * np.sqrt(running.variance(_SNIPS) / looks)
+    return Looks(looks, value, value - error, value + error, "repeated")
+
+
+METHODS = (
+    Method(
+        "normal (textbook)",
+        "snips",
+        "fixed",
+        _plain(_SNIPS),
+        {
+            **_ROWS_APART,
+            "rare rewards": _SKEWED,
+            "heavy weights": _SKEWED,
+            LEARNING: "late rows weigh most, and few of them carry the value",
+        },
+    ),
+    Method("delta", "snips", "fixed", _delta(_SNIPS), _ROWS_APART),
+    Method("delta", "ips", "fixed", _delta(_IPS), _ROWS_APART),
+    Method("delta", "dr", "fixed", _delta(_DR), _ROWS_APART),
+    Method(
+        "saddlepoint",
+        "snips",
+        "fixed",
+        lambda _, rows: saddlepoint(_SNIPS, rows),
+        {**_ROWS_APART, **dict.fromkeys(("rare rewards", "heavy weights", LEARNING), _ONLY_SEEN)},
+    ),
+    Method("Cressie-Read", "mle", "fixed", _cressie_read, _ROWS_APART),
+    Method("empirical Bernstein", "ips", "finite", _bernstein, _ROWS_APART),
+    Method("clustered, exact", "snips", "fixed", lambda _, rows: clustered_of_rows(_SNIPS, rows), {}),
+    Method("clustered, 4096 buckets", "snips", "fixed", _bucketed, {}),
+    Method(
+        "adaptive weights",
+        "adaptive-dr",
+        "fixed",
+        _adaptive,
+        {**_ROWS_APART, "rare rewards": _SKEWED, "heavy weights": _SKEWED},
+    ),
+    Method("paired difference to logged", "snips", "fixed", _difference, _ROWS_APART, against_logged=True),
+    Method("gamma-exponential", "ips", "sequence", _gamma_exponential, _ROWS_APART),
+    Method("gamma-exponential, by unit (default)", "ips", "sequence", _by_unit, {}, widens="gamma-exponential"),
+    Method("asymptotic, by unit, opens at 100", "snips", "sequence", _asymptotic, {}),
+    Method(
+        "betting",
+        "ips",
+        "sequence",
+        _betting,
+        {**_ROWS_APART, "drifting": "it is for a value that does not change, and this one does"},
+    ),
+    Method(
+        "normal, looked at 60 times",
+        "snips",
+        "sequence",
+        _repeated,
+        dict.fromkeys((world.name for world in WORLDS), "it is made for one look"),
+    ),
+)
+"""In the order of the table; the second one is what widths are compared with."""

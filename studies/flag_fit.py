@@ -1,0 +1,93 @@
+"""Fits the scores of the warning to the runs of family A; :mod:`replay.health.verdict` reads what comes out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+
+from replay.health.features import Feature, badness
+from replay.judged import Flags, Floats
+from studies.flag_runs import FAMILIES, Runs
+
+BAD, GOOD = 0.80, 0.93
+PENALTY = 1e-3
+TRIMMED, ROUNDS = 0.1, 4
+"""So many of the runs of either kind, those that fit the score the least, do not count: some situations are good for a
+reason that no statistic shows, and would make the score blunt everywhere else."""
+REFUSED_BAD = 0.8
+"""Above the cut of *not reliable* lies this share of the runs of bad worlds of family A."""
+
+
+def all_badness(runs: Runs, family: str, features: Sequence[Feature]) -> Floats:
+    """Return the features of all runs: shape (worlds, runs, features)."""
+    worlds, each = runs.known.shape[:2]
+    flat = runs.known.reshape(worlds * each, -1)
+    found = np.empty((len(flat), len(features)))
+    for place, row in enumerate(flat):
+        known = {name: None if np.isnan(value) else float(value) for name, value in zip(runs.names, row, strict=True)}
+        found[place] = badness(known, family, features)
+    return found.reshape(worlds, each, -1)
+
+
+def kinds(runs: Runs, family: str) -> tuple[Flags, Flags]:
+    """Return which worlds are bad for a family of estimators, and which are good: shape (worlds,) each."""
+    coverage = runs.coverage()[:, FAMILIES.index(family)]
+    return coverage < BAD, coverage >= GOOD
+
+
+def fit(runs: Runs, family: str, features: Sequence[Feature], wrong: Flags) -> dict[str, Any]:
+    """Return a logistic score of which no weight is negative, so that every feature can be a reason.
+
+    Bad and good worlds count the same, and so does every world of either kind. The cut of *reliable* makes the share of
+    bad runs that are missed and that of good runs that are flagged the same, together with what the checks call
+    ``wrong`` (shape (worlds, runs)).
+    """
+    bad, good = kinds(runs, family)
+    measured = all_badness(runs, family, features)
+    centre = measured[good].reshape(-1, len(features)).mean(axis=0)
+    scale = measured[bad | good].reshape(-1, len(features)).std(axis=0)
+    scale[scale < 1e-9] = 1.0
+    inputs = (measured - centre) / scale
+    both = np.concatenate([inputs[bad], inputs[good]]).reshape(-1, len(features))
+    label = np.repeat([1.0, -1.0], [bad.sum() * measured.shape[1], good.sum() * measured.shape[1]])
+    kept = np.ones(len(label), dtype=bool)
+    for _ in range(ROUNDS):
+        best = _logistic(both[kept], label[kept])
+        margin = label * (best[0] + both @ best[1:])
+        for kind in (1.0, -1.0):
+            kept[label == kind] = margin[label == kind] >= np.quantile(margin[label == kind], TRIMMED)
+    scores = best[0] + inputs @ best[1:]
+    cuts = np.quantile(scores, np.linspace(0.05, 0.99, 500))
+    flagged = [(scores > cut) | wrong for cut in cuts]
+    care = min(zip(cuts, flagged, strict=True), key=lambda each: abs((1 - each[1][bad].mean()) - each[1][good].mean()))
+    refuse = np.quantile(scores[bad], 1 - REFUSED_BAD)
+    return {
+        "features": [feature.name for feature in features],
+        "centre": _rounded(centre),
+        "scale": _rounded(scale),
+        "weights": _rounded(best[1:]),
+        "intercept": round(float(best[0]), 6),
+        "care": round(float(care[0]), 6),
+        "refuse": round(float(max(care[0], refuse)), 6),
+    }
+
+
+def _logistic(inputs: Floats, label: Floats) -> Floats:
+    """Return intercept and weights, which are not negative."""
+    weight = np.where(label > 0, 0.5 / (label > 0).sum(), 0.5 / (label < 0).sum())
+
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        margin = label * (parameters[0] + inputs @ parameters[1:])
+        slope = -weight * label / (1 + np.exp(np.clip(margin, -50, 50)))
+        penalty = PENALTY * float(parameters[1:] @ parameters[1:])
+        value = float((weight * np.logaddexp(0, -margin)).sum()) + penalty
+        return value, np.concatenate([[slope.sum()], slope @ inputs + 2 * PENALTY * parameters[1:]])
+
+    bounds = [(None, None)] + [(0.0, None)] * inputs.shape[1]
+    found: Floats = minimize(loss, np.zeros(1 + inputs.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B").x
+    return found
+
+
+def _rounded(numbers: Floats) -> list[float]:
+    return [round(float(number), 6) for number in numbers]

@@ -1,0 +1,237 @@
+"""An evaluation from a log to its answer: what it says, that nothing hangs on who adds up, and its many inputs."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import bowerbird
+from bowerbird.evaluating import evaluated
+from bowerbird.judged_log import Asked, judged_log
+from policies.errors import BadInput, WrongConfiguration
+from replay.answer import Answer, How
+from replay.evaluation import Options, evaluate
+from replay.logs.chunk import silent
+from tests.replay.archived import archive_of
+from tests.replay.world import busy_world
+
+ACTIONS = 4
+HOW = How(command="", bowerbird="", log="", format="", estimand="", model=None, resamples=0, digest="")
+
+
+def columns(rows: int, seed: int = 1, users: int = 0) -> dict[str, Any]:
+    """Return a log of a policy that was fixed, with whole pmfs; the target mostly takes what is best."""
+    chance = np.random.default_rng(seed)
+    pmf = chance.dirichlet(np.full(ACTIONS, 5.0), size=rows)
+    target = np.full((rows, ACTIONS), 0.1)
+    target[np.arange(rows), chance.integers(0, ACTIONS, rows)] += 0.6
+    action = (chance.random((rows, 1)) > pmf.cumsum(axis=1)).sum(axis=1).clip(0, ACTIONS - 1)
+    reward = (chance.random(rows) < 0.1 + 0.1 * action).astype(float)
+    told = {
+        "reward": reward,
+        "propensity": pmf[np.arange(rows), action],
+        "action": action,
+        "pmf": list(pmf),
+        "target_pmf": list(target),
+        "time": 1_700_000_000_000 + 1000 * np.arange(rows),
+        "event": [f"event-{number}" for number in range(rows)],
+        "country": np.where(chance.random(rows) < 0.3, "fr", "de"),
+    }
+    return told | ({"unit": [f"user-{number}" for number in chance.integers(0, users, rows)]} if users else {})
+
+
+def by_name(found: Answer) -> dict[str, Any]:
+    return {each.estimator: each for each in found.estimates}
+
+
+# ----- what the answer says
+
+
+@pytest.fixture(scope="module")
+def answer() -> Any:
+    found = bowerbird.evaluate(columns(20_000), segments=["country"], resamples=200, seed=3)
+    return found
+
+
+def test_the_values_are_those_of_numpy(answer: Any) -> None:
+    told = columns(20_000)
+    pmf, target = np.array(told["pmf"]), np.array(told["target_pmf"])
+    at = np.arange(20_000), told["action"]
+    weights = target[at] / pmf[at]
+    assert answer.ips == pytest.approx((weights * told["reward"]).mean(), rel=1e-12)
+    assert answer.snips == pytest.approx((weights * told["reward"]).sum() / weights.sum(), rel=1e-12)
+    assert answer.value_logged == pytest.approx(told["reward"].mean(), rel=1e-12)
+    assert answer.statistics["ess_of_pmf"] == pytest.approx(20_000 / (target**2 / pmf).sum(axis=1).mean(), rel=1e-9)
+    assert answer.headline == "snips"
+
+
+def test_every_interval_holds_its_value(answer: Any) -> None:
+    for each in answer.estimates:
+        assert each.low is not None
+        assert each.low <= each.value <= each.high
+        assert each.resampled_low < each.value < each.resampled_high
+        # The bootstrap and the delta method agree on such a log.
+        assert each.resampled_high - each.resampled_low == pytest.approx(each.high - each.low, rel=0.25)
+
+
+def test_the_difference_is_paired(answer: Any) -> None:
+    assert answer.difference is not None
+    assert answer.difference.value == pytest.approx(answer.snips - answer.value_logged, abs=1e-12)
+    apart = sum(high - low for low, high in (answer.snips_interval, answer.value_logged_interval))
+    assert answer.difference.high - answer.difference.low < apart
+
+
+def test_the_course_ends_with_all_rows_and_its_sequence_is_wider(answer: Any) -> None:
+    rows = [each.rows for each in answer.over_time]
+    assert rows == sorted(set(rows))
+    assert rows[-1] == answer.rows
+    last = answer.over_time[-1]
+    assert last.value == pytest.approx(answer.ips, rel=1e-9)
+    assert last.low < answer.ips_interval[0] < answer.ips_interval[1] < last.high
+    assert last.time_ms == columns(20_000)["time"][-1]
+
+
+def test_weights_overlap_and_segments_are_of_all_rows(answer: Any) -> None:
+    assert sum(each.rows for each in answer.weights) == answer.rows
+    assert sum(each.share for each in answer.weights) == pytest.approx(1.0)
+    assert sum(each.rows for each in answer.overlap) == answer.rows
+    assert sum(each.logged for each in answer.overlap) == pytest.approx(1.0)
+    assert sum(each.target for each in answer.overlap) == pytest.approx(answer.mean_weight)
+    assert {each.action for each in answer.overlap} == {"0", "1", "2", "3"}
+    assert {each.name for each in answer.segments} == {"fr", "de"}
+    assert sum(each.rows for each in answer.segments) == answer.rows
+    assert {each.correction for each in answer.segments} == {"Bonferroni"}
+
+
+def test_a_good_log_is_reliable_and_a_wrong_one_is_not(answer: Any) -> None:
+    assert answer.verdict.level == "reliable"
+    wrong = columns(20_000)
+    wrong["propensity"] = np.minimum(wrong["propensity"] * 1.1, 1.0)
+    del wrong["pmf"], wrong["target_pmf"]
+    wrong["target"] = np.array(columns(20_000)["target_pmf"])[np.arange(20_000), wrong["action"]]
+    found = bowerbird.evaluate(wrong)
+    assert found.verdict.level == "not reliable"
+    assert [each.name for each in found.health if each.wrong] == ["mean_weight"]
+
+
+def test_rewards_beyond_0_and_1_have_a_sequence_only_where_their_range_was_told() -> None:
+    told = columns(3000)
+    told["reward"] = told["reward"] * 20 - 5
+    assert {each.low for each in bowerbird.evaluate(told).over_time} == {None}
+    known = bowerbird.evaluate(told, reward_range=(-5.0, 15.0)).over_time[-1]
+    assert -5 <= known.low < known.value < known.high <= 15
+
+
+def test_rows_of_a_user_hang_together() -> None:
+    told = columns(8000, users=40)
+    # What a user earns hangs on the user alone.
+    told["reward"] = np.array([float(int(name.split("-")[1]) % 2) for name in told["unit"]])
+    by_user, by_row = bowerbird.evaluate(told), bowerbird.evaluate({**told, "unit": told["event"]})
+    width, narrow = (np.subtract(*found.value_logged_interval[::-1]) for found in (by_user, by_row))
+    assert by_name(by_user)["snips"].interval == "clustered"
+    assert by_name(by_row)["snips"].interval == "delta"
+    assert width > 5 * narrow
+
+
+# ----- who adds up
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of five blocks."""
+    file = tmp_path_factory.mktemp("table") / "shown.parquet"
+    told = columns(300_000, users=50_000)
+    told["version"] = np.where(np.arange(300_000) < 100_000, "1", "2")
+    pq.write_table(pa.table(told), file, row_group_size=50_000)
+    return file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [1, 2, 7])
+def test_nothing_hangs_on_the_number_of_parts(table: Path, parts: int) -> None:
+    name, open_log = judged_log(Asked(path=str(table), segments=["country"]))
+    options = Options(resamples=64)
+    alone = evaluate(open_log, name, HOW, options, lambda _: silent)
+    with ThreadPoolExecutor(2) as executor:
+        shared = evaluate(open_log, name, HOW, options, lambda _: silent, executor=executor, parts=parts)
+    assert alone.rows == 300_000
+    assert alone.headline == "adaptive-ips"
+    assert alone.how.digest == shared.how.digest
+    assert msgspec.json.encode(alone) == msgspec.json.encode(shared)
+
+
+# ----- its inputs
+
+
+def test_frames_and_mappings_are_the_same_log() -> None:
+    told = columns(2000)
+    frames = [pd.DataFrame(told), pl.DataFrame(told), pa.table(told)]
+    found = [bowerbird.evaluate(each) for each in (told, *frames)]
+    assert len({(each.ips, each.snips, each.rows) for each in found}) == 1
+
+
+def test_a_bandit_feedback_of_obp() -> None:
+    told = columns(2000)
+    feedback = {"action": told["action"], "reward": told["reward"], "pscore": told["propensity"], "position": None}
+    found = bowerbird.evaluate(
+        {**feedback, "n_actions": ACTIONS, "action_dist": np.array(told["target_pmf"])[:, :, None]}
+    )
+    assert found.ips == pytest.approx(bowerbird.evaluate(told).ips, rel=1e-12)
+
+
+@pytest.mark.parametrize("model", ["auto", "constant", "vw"])
+def test_a_model_on_an_archive(tmp_path: Path, model: str) -> None:
+    archive_of(busy_world(200), tmp_path)
+    asked = Asked(path=str(tmp_path), target="uniform", policy="front")
+    found = evaluated(asked, Options(model=model), "again", lambda _: silent)
+    assert {"ips", "snips", "dm", "dr", "sndr"} <= set(by_name(found))
+    assert by_name(found)["dm"].low is None
+    assert found.how.model is not None
+    assert found.how.command == "again"
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"estimators": ("dr",)}, "estimator dr: found no reward model"),
+        ({"estimators": ("best",)}, "estimator: found 'best', expected one of ips"),
+        ({"model": "vw"}, "--model vw: found a log that does not tell"),
+        ({"resamples": -1}, "resamples: found -1"),
+        ({"seed": -1}, "seed: found -1"),
+        ({"reward_range": (1.0, 1.0)}, "reward range: found 1 to 1"),
+        ({"columns": {"reward": "clicks"}}, "reward: found 0 columns clicks"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_by_name(told: Mapping[str, Any], message: str) -> None:
+    with pytest.raises(WrongConfiguration, match=message):
+        bowerbird.evaluate(columns(100), **told)
+
+
+def test_a_log_without_rows_is_refused() -> None:
+    with pytest.raises(BadInput, match="rows: found none at all"):
+        bowerbird.evaluate(pa.table({"reward": [1.0], "propensity": [1.0], "target": [1.0]}).slice(1))
+
+
+def test_two_policies_are_compared_on_the_same_rows(tmp_path: Path) -> None:
+    archive_of(busy_world(200), tmp_path)
+    one = Asked(path=str(tmp_path), target="front@2", policy="front")
+    both = Asked(path=str(tmp_path), target="front@2", against="uniform", policy="front")
+    found = evaluated(both, Options(model="none", estimators=("snips",)), "", lambda _: silent)
+    target = evaluated(one, Options(model="none"), "", lambda _: silent)
+    uniform = bowerbird.evaluate(tmp_path, "uniform", policy="front", model="none")
+    assert found.difference is not None
+    assert found.difference.against == "uniform"
+    assert found.difference.value == pytest.approx(target.snips - uniform.snips, abs=1e-12)
+    itself = evaluated(
+        Asked(path=str(tmp_path), target="uniform", against="uniform", policy="front"), Options(), "", lambda _: silent
+    )
+    assert itself.difference is not None
+    assert (itself.difference.value, itself.difference.shows) == (0.0, False)

@@ -1,0 +1,180 @@
+"""``bowerbird log describe``: what it says of a log, the keys for a machine, and exit codes with a sentence."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from bowerbird.cli import app
+from rewards.records import encode
+from tests.replay.archived import archive_of
+from tests.replay.world import World, busy_world
+
+RUNNER = CliRunner()
+CSV = """timestamp,item_id,position,click,propensity_score,user-item_affinity_0,user-item_affinity_1
+2019-11-24 00:00:01+00:00,0,1,1,0.5,0.0,0.0
+2019-11-24 00:00:02+00:00,1,2,0,0.25,0.0,0.0
+"""
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    result = RUNNER.invoke(app, ["log", "describe", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.stdout if code == 0 else result.output
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return busy_world(120)
+
+
+@pytest.fixture(scope="module")
+def archive(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("archive")
+    archive_of(world, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lines(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("lines") / "log.jsonl"
+    file.write_bytes(b"".join(encode(outcome) + b"\n" for _, outcome in world.outcomes()))
+    return file
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    columns: dict[str, Any] = {"click": [1, 0, 0], "p": [0.5, 0.25, 0.25], "action": ["a", "b\n", "[red]b"]}
+    pq.write_table(pa.table(columns), tmp_path / "shown.parquet")
+    return tmp_path / "shown.parquet"
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    (tmp_path / "log.csv").write_text(CSV)
+    return tmp_path / "log.csv"
+
+
+def test_the_keys_for_a_machine_are_the_same_for_all_origins(world: World, archive: Path, lines: Path) -> None:
+    told, of_lines = (json.loads(run(path, "--json", "--segment", "day")) for path in (archive, lines))
+    learned = [outcome for _, outcome in world.outcomes() if outcome.learn]
+    assert told["rows"] == len(learned)
+    assert told["left_out"] == {
+        why: sum(not outcome.learn and outcome.why == why for _, outcome in world.outcomes())
+        for why in ("conflicting", "expired", "not_activated")
+    }
+    assert told["rewards"]["mean"] == pytest.approx(sum(outcome.reward for outcome in learned) / len(learned))
+    assert (told["from_ms"], told["to_ms"]) == (
+        min(outcome.decision_place.time_ms for outcome in learned),
+        max(outcome.decision_place.time_ms for outcome in learned),
+    )
+    versions = {group["name"]: group["rows"] for group in told["versions"]}
+    assert versions["front@external"] == sum(
+        (outcome.policy, outcome.policy_version) == ("front", "external") for outcome in learned
+    )
+    assert sum(versions.values()) == sum(group["rows"] for group in told["actions"]) == told["rows"]
+    assert told["propensities"]["least"] == 0.25
+    assert told["segments"]["day"][0]["name"] == "1970-01-01"
+    assert {finding["name"] for finding in told["health"]} >= {"mean_weight", "draws"}
+    but = {"log": "", "format": ""}
+    assert {**told, **but} == {**of_lines, **but}
+    assert (told["format"], of_lines["format"]) == ("bowerbird", "json-lines")
+
+
+def test_one_policy(world: World, archive: Path) -> None:
+    told = json.loads(run(archive, "--policy", "side", "--json"))
+    assert {group["name"].partition("@")[0] for group in told["versions"]} == {"side"}
+    assert told["rows"] == sum(outcome.learn and outcome.policy == "side" for _, outcome in world.outcomes())
+
+
+def test_for_a_person(archive: Path, table: Path, csv: Path) -> None:
+    told = run(archive)
+    for text in (
+        "rows                 92",
+        "left out",
+        "expired",
+        "1970-01-01",
+        "front@0-00000000",
+        "healthy",
+        "of all actions",
+    ):
+        assert text in told
+    told = run(table, "--column", "reward=click", "--column", "propensity=p")
+    for text in ("of the logged action alone", "33.33% not 0", "'b\\n'", "[red]b"):
+        assert text in told
+    told = run(csv)
+    for text in ("open-bandit", "rows                 2", "2019-11-24 00:00:01 to 2019-11-24 00:00:02 (UTC)"):
+        assert text in told
+
+
+def test_what_is_wrong_is_said_and_many_names_are_summed_up(tmp_path: Path) -> None:
+    rows = 3000
+    columns = {
+        "reward": [float(number % 2) for number in range(rows)],
+        "pmf": [[0.9, 0.1]] * rows,
+        "action": [number % 2 for number in range(rows)],
+        "version": [f"v{number % 12}" for number in range(rows)],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    told = run(tmp_path / "a.parquet")
+    assert "wrong" in told
+    assert "healthy" not in told
+    assert "2 more" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "nothing: found nothing there, expected a log"),
+        (["nothing.jsonl"], "found no such file, expected JSON lines"),
+        (["nothing.parquet"], "found no file, expected a table"),
+        (["nothing", "--format", "bowerbird"], "expected an archive"),
+        (["nothing.toml"], "nothing.toml"),
+        (["ARCHIVE", "--format", "csv"], "--format: found csv, expected one of bowerbird, json-lines"),
+        (["ARCHIVE", "--column", "reward=click"], "--column: expected none with --format bowerbird"),
+        (["TABLE", "--policy", "front"], "--policy: expected none with --format table"),
+        (["TABLE", "--prefix", "x-"], "--prefix: expected none with --format table"),
+        (["TABLE"], "reward: found no column of this name among click, p, action"),
+        (["TABLE", "--column", "reward"], "--column: found reward, expected FIELD=COLUMN"),
+        (["TABLE", "--column", "price=click"], "--column: found price=click, expected FIELD=COLUMN"),
+        (["ARCHIVE", "--segment", "taste"], "segment: found taste, expected one of policy_version"),
+        (["CSV", "--segment", "city"], "segment: found no column city"),
+        ([], "PATH"),
+    ],
+)
+def test_wrong_use_ends_with_2_and_a_sentence(
+    archive: Path,
+    table: Path,
+    csv: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    places = {"ARCHIVE": str(archive), "TABLE": str(table), "CSV": str(csv)}
+    assert message in run(*(places.get(argument, argument) for argument in arguments), code=2)
+
+
+def test_a_damaged_log_ends_with_1_and_a_sentence(lines: Path, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(lines.read_bytes() + b"{}\n")
+    count = lines.read_bytes().count(b"\n")
+    told = run(tmp_path / "log.jsonl", code=1)
+    assert told.strip() == f"log.jsonl, line {count + 1}: policy: found null, expected a value (bad_log)"
+
+
+def test_without_the_extra_it_says_what_to_install(lines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "replay.logs.json_outcomes", raising=False)
+    assert "log describe: pyarrow is not installed: pip install 'bowerbird[evaluate]'" in run(lines, code=2)
+
+
+def test_the_progress_is_not_shown_to_a_machine(lines: Path) -> None:
+    assert RUNNER.invoke(app, ["log", "describe", str(lines), "--json"]).stderr == ""

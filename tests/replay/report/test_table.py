@@ -1,0 +1,111 @@
+"""What the terminal says, on 80 columns, without colours, and where there is nothing but ASCII."""
+
+import io
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from replay.answer import Answer, Finding
+from replay.report.table import show
+from tests.replay.report.answers import (
+    ANSWERS,
+    changed,
+    hostile,
+    not_reliable,
+    one_row,
+    open_question,
+    reliable,
+)
+
+
+def shown(answer: Answer, *, width: int = 80, encoding: str = "utf-8", colour: bool = False) -> str:
+    raw = io.BytesIO()
+    # Errors are strict: what the terminal cannot write ends the command.
+    file = io.TextIOWrapper(raw, encoding=encoding, newline="\n")
+    console = Console(file=file, width=width, force_terminal=colour, color_system="truecolor" if colour else None)
+    show(answer, console)
+    file.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def lines(answer: Answer, width: int = 200) -> list[str]:
+    return [line.rstrip() for line in shown(answer, width=width).splitlines()]
+
+
+@pytest.mark.parametrize("make", [reliable, open_question, not_reliable, one_row])
+def test_the_first_line_is_the_verdict(make: Callable[[], Answer]) -> None:
+    answer = make()
+    assert lines(answer)[0] == answer.verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("make", "colour"), [(reliable, "32"), (open_question, "33"), (not_reliable, "31")], ids=["green", "yellow", "red"]
+)
+def test_its_colour_is_that_of_the_level(make: Callable[[], Answer], colour: str) -> None:
+    assert shown(make(), colour=True).startswith(f"\x1b[1;{colour}m{make().verdict.level}")
+
+
+def test_all_of_it() -> None:
+    assert "\n".join(lines(not_reliable(), 110)) == (
+        """\
+not reliable: effective sample size 12 of 10,000, one row carries 71 % of the weight
+  • the mean weight is 1.31, expected 1: the propensities are wrong
+  • the target has learned from 2,500 of these rows
+
+new-ranker: The average reward per decision over the log's period, judged on 10,000 decisions.
+
+by               value  95 % interval
+ips              0.131  0.004 or more       ━━━━━┊━━━━━━━━●━━━━━━━━━━>
+snips            0.100  0.000 to 0.910      ━━━━━┊━━━━●━━━━━━━━━━━━━━>
+dr             unknown  unknown                  ┊
+Logged policy  0.04862  0.04764 to 0.04960       ●
+
+No decision by these numbers. They are not reliable: see why above.
+Difference from the logged policy: +0.082, -0.050 or more.
+Effective sample 12.1, effective positives 1.9, largest weight 9,301, mean weight 1.31.
+However often one looks (until 2025-11-15 00:00 UTC): 0.057, 0.053 to 0.060.
+The log's health: 1 of 3 checks found a fault.
+  • mean weight: the mean weight is not 1: the logged propensities are not those of the draws (p < 0.0001)
+Left out: 12 conflicting, 1,204 expired, 3,391 not activated, 3 repeats.
+The target has learned from 2,500 of them: its value there is too good."""
+    )
+
+
+def test_what_is_well_takes_one_line() -> None:
+    said = lines(reliable())
+    assert "The log's health: 3 checks, no fault." in said
+    assert "Better than the logged policy. The interval excludes 0." in said
+    assert not [line for line in said if "learned" in line]
+
+
+def test_many_faults_do_not_hide_the_rest() -> None:
+    faults = [
+        Finding(name=f"check {number}", value=None, expected=None, p_value=number / 100, wrong=True, says="it is wrong")
+        for number in range(30)
+    ]
+    said = lines(changed(reliable(), health=faults[::-1]))
+    assert "The log's health: 30 of 30 checks found a fault." in said
+    told = [line for line in said if "it is wrong" in line]
+    assert told[0] == "  • check 0: it is wrong (p < 0.0001)"
+    assert len(told) == 10
+    assert "  • and 20 more: --json or the report has all" in said
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+@pytest.mark.parametrize("width", [80, 40])
+@pytest.mark.parametrize("make", ANSWERS.values(), ids=[name.replace(" ", "-") for name in ANSWERS])
+def test_it_fits_every_terminal(make: Callable[[], Answer], width: int, encoding: str) -> None:
+    text = shown(make(), width=width, encoding=encoding)
+    assert max(len(line) for line in text.splitlines()) <= width
+
+
+def test_foreign_names_do_nothing_to_the_terminal() -> None:
+    text = shown(hostile())
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "\\x1b[2J" in text
+    assert "{{ 7 * 7 }}" in text
+    # Nor are they rich's markup.
+    marked = changed(reliable(), target="[bold red]x[/]")
+    assert "[bold red]x[/]" in shown(marked)
