@@ -65,6 +65,7 @@ def evaluate(
     model: str = "auto",
     folds: str = "auto",
     fixed_loggers: bool = False,
+    expected_shares: Mapping[str, float] | None = None,
     resamples: int = 0,
     seed: int = 0,
     reward_range: tuple[float, float] | None = None,
@@ -86,7 +87,7 @@ def evaluate(
         What to cut the log into.
     format, against, policy, external, prefix
         Of a log at a path; ``against`` is another policy to be compared with, on the same rows.
-    estimators, model, folds, fixed_loggers, resamples, seed, reward_range
+    estimators, model, folds, fixed_loggers, expected_shares, resamples, seed, reward_range
         See :class:`replay.evaluation.Options`.
 
     Returns
@@ -121,6 +122,7 @@ def evaluate(
         seed=seed,
         reward_range=reward_range,
         fixed_loggers=fixed_loggers,
+        expected_shares=expected_shares or {},
     )
     if not isinstance(log, str) and not hasattr(log, "__fspath__"):
         with stages() as told:

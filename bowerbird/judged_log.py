@@ -1,5 +1,6 @@
 """Logs that a policy is to be judged on, opened as their paths say: what ``replay evaluate`` reads."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,3 +239,23 @@ def columns_of(told: Sequence[str]) -> dict[str, str]:
             raise WrongConfiguration(f"--column: found {each}, expected FIELD=COLUMN, FIELD one of {', '.join(fields)}")
         named[name] = column
     return named
+
+
+def shares_of(told: Sequence[str]) -> dict[str, float]:
+    """Return what share each version should have, from texts as ``arm-a=0.5``.
+
+    Raises
+    ------
+    WrongConfiguration
+        A share is no number above 0.
+    """
+    found: dict[str, float] = {}
+    for each in told:
+        name, _, share = each.rpartition("=")
+        try:
+            found[name] = float(share)
+        except ValueError:
+            found[name] = 0.0
+        if not name or not 0 < found[name] < math.inf:
+            raise WrongConfiguration(f"--expected-share: found {each}, expected VERSION=SHARE, SHARE above 0")
+    return found

@@ -68,6 +68,8 @@ class About:
         What their numbers mean.
     reward_range
         The smallest and the largest reward that is possible, where somebody said so.
+    expected_shares
+        What share of the rows each version should have, by its number; none: nobody said so.
     """
 
     target: str
@@ -76,6 +78,7 @@ class About:
     actions: Sequence[str] = ()
     segments: Mapping[str, Sequence[str]] = field(default_factory=dict)
     reward_range: tuple[float, float] | None = None
+    expected_shares: Mapping[int, float] = field(default_factory=dict)
 
 
 def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
@@ -91,7 +94,8 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         told = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none at all"
         raise BadInput("no_rows", "rows", told, "a decision that can be judged")
     known = statistics(state)
-    found = findings(state, left_out, summary.learned, actions=about.actions)
+    shares = about.expected_shares or None
+    found = findings(state, left_out, summary.learned, expected_shares=shares, actions=about.actions)
     by_unit = (known.get("rows_each_unit") or 1.0) > HANG_TOGETHER
     chosen = [_chosen(each, summary.values.moments) for each in wanted.asked]
     estimates = [_estimated(each, summary, by_unit) for each in chosen]

@@ -4,14 +4,14 @@ The first pass looks who wrote the log and when, the second lets the reward mode
 number of the answer is made of (:mod:`replay.summary`); memory does not grow with the log.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
 
-from policies.errors import BadInput, WrongConfiguration
+from policies.errors import BadInput, WrongConfiguration, shorten
 from replay.answer import Answer, How
 from replay.answering import About, answer
 from replay.estimators.catalogue import requested
@@ -68,6 +68,8 @@ class Options:
         The smallest and the largest reward that is possible, for the confidence sequence; None: 0 and 1.
     fixed_loggers
         The versions were fixed beforehand, such as the arms of a test, and are not one learner's.
+    expected_shares
+        What share of the rows each version, or arm, should have, by its name: a log that differs has lost rows.
     """
 
     estimators: Sequence[str] = ()
@@ -78,6 +80,7 @@ class Options:
     threads: int = 1
     reward_range: tuple[float, float] | None = None
     fixed_loggers: bool = False
+    expected_shares: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.resamples < 0:
@@ -161,6 +164,7 @@ def evaluate(
         headline=headline.name,
         how=msgspec.structs.replace(how, model=fitted.text if fitted else None, resamples=options.resamples),
         actions=names.actions.names,
+        expected_shares=_numbered(options.expected_shares, names.versions.names),
         segments={name: numbered.names for name, numbered in names.segments.items()},
         reward_range=options.reward_range,
     )
@@ -176,6 +180,14 @@ def _asked(options: Options, *, with_model: bool) -> tuple[tuple[Estimator, ...]
         if not with_model and "model_target" in candidates[0].needs:
             raise WrongConfiguration(f"estimator {name}: found no reward model, expected --model")
     return tuple(asked)
+
+
+def _numbered(shares: Mapping[str, float], versions: Sequence[str]) -> dict[int, float]:
+    if unknown := [name for name in shares if name not in versions]:
+        raise WrongConfiguration(
+            f"expected share: found version {unknown[0]}, expected one of the log's: {shorten(', '.join(versions))}"
+        )
+    return {versions.index(name): share for name, share in shares.items()}
 
 
 def _fitted(open_log: OpenLog, options: Options, stages: Stages) -> tuple[CrossFitted | None, Scan]:

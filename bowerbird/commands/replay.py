@@ -81,6 +81,10 @@ def evaluate(
     fixed_loggers: Annotated[
         bool, typer.Option("--fixed-loggers", help="The log's versions are not one learner's, but the arms of a test.")
     ] = False,
+    expected_share: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VERSION=SHARE", help="What share of the rows a version, or arm of a test, should have."),
+    ] = None,
     segment: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Each segment's value too: day, context.user.country, …")
     ] = None,
@@ -106,7 +110,7 @@ def evaluate(
 
     Example: bowerbird replay evaluate --format open-bandit random/all --target policy.npy --json
     """
-    from bowerbird.judged_log import Asked, columns_of
+    from bowerbird.judged_log import Asked, columns_of, shares_of
     from policies.errors import BadInput, StateRefused, WrongConfiguration
 
     try:
@@ -132,6 +136,7 @@ def evaluate(
             seed=seed,
             reward_range=reward_range,
             fixed_loggers=fixed_loggers,
+            expected_shares=shares_of(expected_share or ()),
         )
         found = _evaluated(asked, options, workers)
         if html is not None:

@@ -235,3 +235,19 @@ def test_two_policies_are_compared_on_the_same_rows(tmp_path: Path) -> None:
     )
     assert itself.difference is not None
     assert (itself.difference.value, itself.difference.shows) == (0.0, False)
+
+
+def test_rows_of_an_arm_that_were_lost_are_a_fault() -> None:
+    told = columns(4000)
+    told["version"] = np.where(np.arange(4000) % 2, "a", "b")
+    lost = pa.table(told).filter(pa.array((np.arange(4000) % 2 == 0) | (np.arange(4000) % 10 != 1)))
+    shares = {"a": 0.5, "b": 0.5}
+
+    def wrong(log: Any) -> list[str]:
+        found = bowerbird.evaluate(log, fixed_loggers=True, expected_shares=shares)
+        return [each.name for each in found.health if each.wrong]
+
+    assert wrong(told) == []
+    assert wrong(lost) == ["shares"]
+    with pytest.raises(WrongConfiguration, match="expected share: found version c, expected one of the log's: b, a"):
+        bowerbird.evaluate(told, expected_shares={"c": 1.0})

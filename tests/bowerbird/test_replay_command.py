@@ -101,6 +101,24 @@ def test_wrong_use_ends_with_2_and_a_sentence(
     assert message in run(*(places.get(argument, argument) for argument in arguments), code=2)
 
 
+def test_the_report_is_written_and_strict_refuses_what_is_not_reliable(log: Path, tmp_path: Path) -> None:
+    few = ("--format", "open-bandit", log, "--target", "uniform")
+    report = tmp_path / "report.html"
+    run(*few, "--html", report)
+    assert "uniform" in report.read_text()
+    told = json.loads(run(*few, "--json"))
+    assert told["verdict"]["level"] == "not reliable"
+    assert told["verdict"]["sentence"].startswith("not reliable: ")
+    assert "not reliable" in run(*few, "--strict", code=1)
+    assert "expected a file that can be written" in run(*few, "--html", tmp_path / "no" / "r.html", code=2)
+
+
+@pytest.mark.parametrize("share", ["a", "a=", "=0.5", "a=0", "a=x", "a=nan"])
+def test_a_share_that_is_none_is_refused(log: Path, share: str) -> None:
+    told = run("--format", "open-bandit", log, "--target", "uniform", "--expected-share", share, code=2)
+    assert f"--expected-share: found {share}" in told
+
+
 def test_a_damaged_log_ends_with_1_and_a_sentence(log: Path) -> None:
     log.write_text(LOG + "x,1,0,0.5,0,0\n")
     told = run("--format", "open-bandit", log, "--target", "uniform", code=1)
