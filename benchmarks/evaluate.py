@@ -81,7 +81,7 @@ def _peer(archive: Path) -> float:
     worth, rows = 0.0, 0
     for file in sorted(archive.rglob("*.parquet")):
         texts = [*(name for name in REPEATED if name in COLUMNS), ACTION_ID]
-        table = pq.read_table(file, columns=list(COLUMNS), read_dictionary=texts, partitioning=None)
+        table = pq.ParquetFile(file, read_dictionary=texts).read(list(COLUMNS))
         counts = pc.list_value_length(table.column("pmf")).to_numpy()
         worth += float((1 / counts / table.column("propensity").to_numpy()) @ table.column("reward").to_numpy())
         rows += len(counts)

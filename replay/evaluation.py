@@ -6,7 +6,7 @@ number of the answer is made of (:mod:`replay.summary`); memory does not grow wi
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import msgspec
@@ -36,6 +36,7 @@ from replay.passes import (
     cut_blocks,
     names_of,
     scan,
+    versions_in,
 )
 from replay.run import run
 from replay.summary import Wanted
@@ -128,17 +129,18 @@ def evaluate(
     WrongConfiguration
         There is no such estimator or model, or the log lacks what they need.
     """
-    fitted, seen = _fitted(open_log, options, stages)
+    fitted: CrossFitted | None = None
+    seen: Scan | None = None
+    if options.model != NO_MODEL or executor is not None:
+        fitted, seen = _fitted(open_log, options, stages)
     asked = _asked(options, with_model=fitted is not None)
-    adaptive = seen.versions > 1 and not options.fixed_loggers
-    headline = default_estimator(seen.versions, adaptive, fitted is not None)
     shown: Estimator = DoublyRobust() if fitted else SelfNormalised()
     wanted = Wanted(
         asked=asked,
         of_segments=shown,
         pair=Difference(shown, LoggedMean() if against is None else shown),
         against=None if against is None else against.name,
-        adaptive=adaptive,
+        adaptive=not options.fixed_loggers and (seen is None or seen.versions > 1),
         resamples=options.resamples,
         seed=options.seed,
         threads=options.threads,
@@ -155,10 +157,15 @@ def evaluate(
         # All number alike, whatever part of the log they see.
         names = names_of(open_log, stages("numbering"))
         one = partial(added_part, open_log, against, columns, names, fitted, wanted)
+        assert seen is not None
         blocks = run(cut_blocks(seen.blocks, parts), one, executor=executor, progress=told)
     summary = blocks.total()
     if summary is None:
         raise BadInput("no_rows", "rows", "none at all", "a decision that can be judged")
+    versions = versions_in(names)
+    if versions < 2:
+        summary, wanted = replace(summary, pieces=()), replace(wanted, adaptive=False)
+    headline = default_estimator(versions, wanted.adaptive, fitted is not None)
     about = About(
         target=target,
         headline=headline.name,

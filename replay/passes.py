@@ -189,5 +189,9 @@ def scan(log: Log, progress: Progress) -> Scan:
         if rows.time_ms is not None:
             low, high = int(rows.time_ms.min()), int(rows.time_ms.max())
             first, last = min(low, low if first is None else first), max(high, high if last is None else last)
-    versions = [name for name in log.names.versions.names if name != NOTHING and not name.endswith(f"@{EXTERNAL}")]
-    return Scan(len(versions), first, last, units, blocks)
+    return Scan(versions_in(log.names), first, last, units, blocks)
+
+
+def versions_in(names: Names) -> int:
+    """Return by how many versions of policies of ours a log was written."""
+    return sum(name != NOTHING and not name.endswith(f"@{EXTERNAL}") for name in names.versions.names)

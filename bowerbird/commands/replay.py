@@ -1,13 +1,26 @@
 """``bowerbird replay``: what can be told from a log alone."""
 
+import logging
 import shlex
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bowerbird.commands.shared import DOES_NOT_HOLD, WRONG_USE, AsJson, ConfigFile, answer, complain, say, stages
+from bowerbird.commands.shared import (
+    DOES_NOT_HOLD,
+    WRONG_USE,
+    AsJson,
+    ConfigFile,
+    answer,
+    complain,
+    errors_in_words,
+    say,
+    settings,
+    stages,
+)
 
 if TYPE_CHECKING:
     from bowerbird.judged_log import Asked
@@ -164,8 +177,14 @@ def evaluate(
 
 def _evaluated(asked: "Asked", options: "Options", workers: int) -> "Answer":
     from bowerbird.evaluating import evaluated
+    from replay.logs.formats import Format
 
-    with stages() as told:
+    with ExitStack() as around:
+        if asked.kind is Format.KAFKA:
+            # A broker that is away is told once, by us.
+            logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+            around.enter_context(errors_in_words(settings(asked.config or Path(asked.path))))
+        told = around.enter_context(stages())
         return evaluated(asked, options, shlex.join(["bowerbird", *sys.argv[1:]]), told, workers)
 
 

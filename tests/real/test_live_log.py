@@ -1,4 +1,4 @@
-"""``bowerbird log describe`` of what a service's Kafka holds: the same as of the records that were sent there."""
+"""What a service's Kafka holds is described and judged on: the same as the records that were sent there."""
 
 import asyncio
 import json
@@ -25,8 +25,12 @@ def outcomes() -> list[Outcome]:
 
 
 async def described(*arguments: str, code: int = 0) -> str:
+    return await told_by("log", "describe", *arguments, code=code)
+
+
+async def told_by(*arguments: str, code: int = 0) -> str:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bowerbird", "log", "describe", *arguments),
+        *(sys.executable, "-m", "bowerbird", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -55,12 +59,23 @@ async def test_what_kafka_holds_is_described(
         await loop.send("rewards", "no outcome", partition=0)
         told = json.loads(await described(str(file), "--json"))
         of_front = json.loads(await described("--format", "kafka", str(file), "--policy", "front", "--json"))
+        evaluate = ("replay", "evaluate", str(file), "--policy", "front", "--json", "--target")
+        judged = json.loads(await told_by(*evaluate, "uniform"))
+        never_learned = json.loads(await told_by(*evaluate, "front", "--model", "none"))
+        refused = await told_by(*evaluate, "front@3", code=2)
     learned = [outcome for outcome in outcomes if outcome.learn]
     assert (told["format"], told["log"]) == ("kafka", f"{prefix}rewards")
     assert told["rows"] == len(learned)
     assert told["left_out"]["unreadable"] == 1
     assert told["rewards"]["mean"] == pytest.approx(sum(outcome.reward for outcome in learned) / len(learned))
     assert of_front["rows"] == sum(outcome.policy == "front" for outcome in learned)
+    own = [each for each in learned if each.policy == "front" and each.policy_version != "external"]
+    weights = [1 / 3 / json.loads(bytes(each.decision))["propensity"] for each in own]
+    value = sum(weight * each.reward for weight, each in zip(weights, own, strict=True)) / len(own)
+    assert (judged["rows"], judged["how"]["format"]) == (len(own), "kafka")
+    assert judged["ips"] == pytest.approx(value, rel=1e-12)
+    assert never_learned["target"] == "front@0"
+    assert "published versions are computed from an archive" in refused
 
 
 async def test_a_broker_that_is_away_is_a_sentence(prefix: str, tmp_path: Path) -> None:
@@ -68,6 +83,7 @@ async def test_a_broker_that_is_away_is_a_sentence(prefix: str, tmp_path: Path) 
     file.write_text(
         tomli_w.dumps({"brokers": "127.0.0.1:1", "prefix": prefix, "policies": {"front": {"window_s": 1.0}}})
     )
-    said = await described(str(file), code=1)
-    assert "127.0.0.1:1" in said
-    assert "Traceback" not in said
+    for command in (("log", "describe"), ("replay", "evaluate", "--target", "uniform")):
+        said = await told_by(*command, str(file), code=1)
+        assert "127.0.0.1:1" in said
+        assert "Traceback" not in said

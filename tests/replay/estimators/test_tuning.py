@@ -43,13 +43,15 @@ def test_moments_of_parts_choose_what_rows_choose(kind: type[Shrunk], judged: Ju
     at = int(cut * len(judged))
     parts = [choosing_terms(candidates, judged.where(each)) for each in (slice(0, at), slice(at, None))]
     moments = Moments.of(parts[0]) + Moments.of(parts[1])
+    # What a score loses by rounding is half of the digits of what the rewards are: it is the root of a difference.
+    lost = 1e-7 * (1 + np.abs(judged.reward).max())
     for choose in (slope, least_error):
         by_rows, by_moments = choose(candidates, judged), choose(candidates, moments)
         scores, others = ([each.score for each in found.tried] for found in (by_rows, by_moments))
-        np.testing.assert_allclose(scores, others, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(scores, others, rtol=1e-6, atol=lost)
         apart = np.abs(np.subtract.outer(scores, scores))[~np.eye(len(scores), dtype=bool)]
         # Where two scores are the same but for rounding, either may be chosen.
-        if apart.min() > 1e-6:
+        if apart.min() > 10 * lost:
             assert by_rows.estimator == by_moments.estimator
 
 
