@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from policies.errors import LossDetected, StateRefused, WrongConfiguration
 from policies.policy import digest
+from replay.published import published_in
 from replay.rebuild import Rebuild, Rebuilt, SavedWeights
-from replay.weights import published_in
 from rewards.controls import in_force
 from rewards.learner import Position
 from rewards.message import Message

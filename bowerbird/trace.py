@@ -8,9 +8,9 @@ import msgspec
 
 from policies.errors import BadInput
 from replay.evidence import Case, Evidence
+from replay.published import published_in
 from replay.recompute import FoundDecision, decisions_of
 from replay.trace import FoundOutcomeRecord, Trace, TracedRecord, decisions
-from replay.weights import published_in
 from rewards.decision import made_event_id
 from rewards.message import Message
 from rewards.readto import read_to

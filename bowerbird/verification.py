@@ -15,6 +15,8 @@ import msgspec
 
 from policies.errors import WrongConfiguration
 from policies.policy import make, version_name
+from replay.proof import Verdict
+from replay.published import published_in
 from replay.question import Live, Question
 from replay.rebuild import Rebuild
 from replay.recompute import (
@@ -26,9 +28,7 @@ from replay.recompute import (
     recompute,
     version_number,
 )
-from replay.verdict import Verdict
 from replay.verify import DECISIONS, Verification
-from replay.weights import published_in
 from rewards.controls import draws_uniformly
 from rewards.message import Message
 from rewards.readto import INPUTS, read_to

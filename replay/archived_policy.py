@@ -6,8 +6,8 @@ from typing import NamedTuple
 from policies.errors import StateRefused, WrongConfiguration
 from policies.policy import Policy, make, version_name
 from replay.archive import Archive
+from replay.published import published_in
 from replay.rebuild import Rebuild
-from replay.weights import published_in
 from rewards.controls import draws_uniformly
 from rewards.records import PolicyVersion
 

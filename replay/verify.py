@@ -2,7 +2,7 @@
 
 A verification is told everything that the logs hold (it reads nothing itself) and gives a verdict: rewards are
 computed again from the raw streams (:mod:`replay.expected`), every version is learned again
-(:mod:`replay.weights`).
+(:mod:`replay.published`).
 """
 
 from collections import Counter
@@ -14,9 +14,9 @@ import msgspec
 from policies.errors import BadInput
 from replay.evidence import Case, CitedFeedback, Evidence, FoundOutcome
 from replay.expected import Expected, expected_outcomes
+from replay.proof import FindingKind, Findings, Verdict
+from replay.published import Weights
 from replay.question import Question
-from replay.verdict import FindingKind, Findings, Verdict
-from replay.weights import Weights
 from rewards.message import Message
 from rewards.records import Outcome, decode, items
 

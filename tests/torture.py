@@ -32,7 +32,7 @@ from bowerbird.settings import load
 from bowerbird.supervisor import Supervisor
 from bowerbird.verification import verify
 from policies.errors import StateRefused
-from replay.verdict import Verdict
+from replay.proof import Verdict
 from stream import topics
 from stream.config import LOOP_ROLES, Config
 from stream.embedded import Servers, servers

@@ -21,8 +21,8 @@ from bowerbird.commands.shared import (
 
 if TYPE_CHECKING:
     from replay.archive import Archive
+    from replay.proof import Verdict
     from replay.recompute import Recomputed
-    from replay.verdict import Verdict
     from stream.config import Config
 
 Progress = Callable[[str, int, int], None]

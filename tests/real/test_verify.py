@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from bowerbird.verification import verify, verify_decision
 from policies.errors import WrongConfiguration
-from replay.verdict import Verdict
+from replay.proof import Verdict
 from rewards.rules import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 from stream.embedded import EmbeddedKafka, EmbeddedRedis

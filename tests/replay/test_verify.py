@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.policy import digest, version_name
+from replay.proof import Verdict
 from replay.question import Live
-from replay.verdict import Verdict
 from rewards.records import Outcome, PolicyVersion
 from tests.replay.world import World, busy_world, decision
 

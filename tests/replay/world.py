@@ -13,8 +13,8 @@ import msgspec
 from policies.draw import draw
 from policies.features import Limits, decode_action, decode_context
 from policies.policy import digest, make, version_name
+from replay.proof import Verdict
 from replay.question import Live, Question
-from replay.verdict import Verdict
 from replay.verify import Verification
 from rewards.join import Fetched, Intake, JoinSettings
 from rewards.join import Message as JoinMessage

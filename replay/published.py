@@ -7,9 +7,9 @@ import msgspec
 
 from policies.errors import BadInput
 from policies.policy import digest, make, version_name
+from replay.proof import Findings
 from replay.question import Question
 from replay.rebuild import Rebuild, Rebuilt
-from replay.verdict import Findings
 from rewards.message import Message
 from rewards.records import PolicyVersion, decode, items
 
