@@ -173,7 +173,7 @@ class _Outcomes:
         from replay.logs.chunk import silent
         from replay.logs.message_outcomes import MessageOutcomes
 
-        return MessageOutcomes(live_outcomes(load(asked.config or Path(asked.path)), silent))
+        return MessageOutcomes(live_outcomes(load(Path(asked.path)), silent))
 
 
 def _outcomes(asked: Asked, kind: Format, target: str) -> _Outcomes:
@@ -190,7 +190,7 @@ def _outcomes(asked: Asked, kind: Format, target: str) -> _Outcomes:
         archive = Archive.at(asked.path, asked.prefix)
         judged = archived_policy(archive, target, lambda name: _configured(asked.config, name))
     else:
-        judged = _version_0(target, asked.config, kind)
+        judged = _version_0(target, Path(asked.path) if kind is Format.KAFKA else asked.config, kind)
     policy = judged.policy
     try:
         return _Outcomes(

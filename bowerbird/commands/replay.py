@@ -183,7 +183,7 @@ def _evaluated(asked: "Asked", options: "Options", workers: int) -> "Answer":
         if asked.kind is Format.KAFKA:
             # A broker that is away is told once, by us.
             logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-            around.enter_context(errors_in_words(settings(asked.config or Path(asked.path))))
+            around.enter_context(errors_in_words(settings(Path(asked.path))))
         told = around.enter_context(stages())
         return evaluated(asked, options, shlex.join(["bowerbird", *sys.argv[1:]]), told, workers)
 
