@@ -118,6 +118,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     value: float | None
     low: float | None
     high: float | None
+    interval: str
     level: Level
     correction: str
 

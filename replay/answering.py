@@ -21,16 +21,16 @@ from replay.health.findings import findings
 from replay.health.statistics import State, statistics
 from replay.health.tail import HIGHEST, LOWEST, STEPS
 from replay.health.verdict import family_of, verdict
-from replay.intervals.clustered import clustered, design_effect, widened
-from replay.intervals.delta import delta
-from replay.intervals.difference import LoggedMean, difference, shows
+from replay.intervals.clustered import widened
+from replay.intervals.difference import LoggedMean, paired, shows
 from replay.intervals.gamma_exponential import GammaExponential
 from replay.intervals.horizon import horizon
 from replay.intervals.interval import Interval
 from replay.intervals.segments import CORRECTION, segments
+from replay.intervals.sums import Sums
 from replay.moments import Moments
 from replay.run import digest
-from replay.summary import Summary, Sums, Wanted
+from replay.summary import Summary, Wanted
 
 LOOKS = 100
 """So many looks are shown, evenly spread over the rows."""
@@ -106,11 +106,11 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
     elif wanted.adaptive:
         found.append(_NOT_ADAPTIVE)
     if not summary.pieces or wanted.against is not None:
-        compared = _difference(summary.paired, wanted, by_unit)
+        compared = paired(summary.paired.interval(wanted.pair, by_unit=by_unit))
     by_name = {each.estimator: each for each in estimates}
     headline = about.headline if about.headline in by_name else wanted.of_segments.name
     ips, snips = by_name["ips"], by_name["snips"]
-    logged_value = _interval(LoggedMean(), summary.values, by_unit)
+    logged_value = summary.values.interval(LoggedMean(), by_unit=by_unit)
     return Answer(
         verdict=verdict(known, found, family_of(headline)),
         target=about.target,
@@ -133,7 +133,7 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         over_time=_over_time(summary, about.reward_range, by_unit),
         weights=_bins(state),
         overlap=_overlap(state, about.actions),
-        segments=_segments(summary, wanted, about.segments),
+        segments=_segments(summary, wanted, about.segments, by_unit),
         statistics={name: _finite(value) for name, value in known.items()},
         health=found,
         how=_how(about.how, summary, found),
@@ -174,14 +174,8 @@ def _chosen(candidates: tuple[Estimator, ...], moments: Moments) -> Estimator:
     return candidates[0] if len(candidates) == 1 else slope(candidates, moments).estimator
 
 
-def _interval(estimator: Estimator, sums: Sums, by_unit: bool) -> Interval:
-    if by_unit and sums.buckets is not None:
-        return clustered(estimator, sums.buckets, sums.moments, sums.reach)
-    return delta(estimator, sums.moments, sums.reach)
-
-
 def _estimated(estimator: Estimator, summary: Summary, by_unit: bool) -> Estimated:
-    found = _interval(estimator, summary.values, by_unit)
+    found = summary.values.interval(estimator, by_unit=by_unit)
     low = high = None
     if summary.resampled is not None:
         from replay.resample import ends
@@ -202,12 +196,6 @@ def _estimated(estimator: Estimator, summary: Summary, by_unit: bool) -> Estimat
         resampled_low=low,
         resampled_high=high,
     )
-
-
-def _difference(sums: Sums, wanted: Wanted, by_unit: bool) -> Interval:
-    if by_unit and sums.buckets is not None:
-        return clustered(wanted.pair, sums.buckets, sums.moments, sums.reach)
-    return difference(wanted.pair, sums.moments, sums.reach)
 
 
 def _compared(found: Interval, against: str | None, summary: Summary) -> Difference:
@@ -233,10 +221,9 @@ def _over_time(summary: Summary, reward_range: tuple[float, float] | None, by_un
     within = bool(stretches.least_reward.min() >= least and stretches.most_reward.max() <= most)
     if within:
         looks = stretches.looks(GammaExponential(rmin=least, rmax=most))
-        values_of = summary.values
-        if by_unit and values_of.buckets is not None:
+        if by_unit and summary.values.buckets is not None:
             # The more rows a unit has, the larger this is: at earlier looks it is too large, which is the safe side.
-            effect = design_effect(InversePropensity(), values_of.buckets, values_of.moments)
+            effect = summary.values.effect_of_units(InversePropensity(), by_unit=by_unit)
             looks = widened(looks, np.full(len(looks.rows), effect))
         rows, values, lows, highs = looks.rows, looks.value, looks.low, looks.high
     else:
@@ -292,7 +279,7 @@ def _overlap(state: State, names: Sequence[str]) -> list[ActionOverlap]:
     ]
 
 
-def _segments(summary: Summary, wanted: Wanted, names: Mapping[str, Sequence[str]]) -> list[Segment]:
+def _segments(summary: Summary, wanted: Wanted, names: Mapping[str, Sequence[str]], by_unit: bool) -> list[Segment]:
     looked_at = sum(len(parts.parts) for parts in summary.segments.values())
     return [
         Segment(
@@ -302,19 +289,21 @@ def _segments(summary: Summary, wanted: Wanted, names: Mapping[str, Sequence[str
             value=_finite(each.interval.value),
             low=_finite(each.interval.low),
             high=_finite(each.interval.high),
-            level=_level_of_segment(parts.parts[each.code][0]),
+            interval=each.interval.method,
+            level=_level_of_segment(parts.parts[each.code], by_unit),
             correction=CORRECTION,
         )
         for name, parts in summary.segments.items()
-        for each in segments(wanted.of_segments, parts, looked_at=looked_at)
+        for each in segments(wanted.of_segments, parts, by_unit=by_unit, looked_at=looked_at)
     ]
 
 
-def _level_of_segment(moments: Moments) -> Level:
-    at = moments.names.index("w r")
-    total = moments.rows * moments.mean[at]
-    squares = moments.comoment[at, at] + total * moments.mean[at]
+def _level_of_segment(sums: Sums, by_unit: bool) -> Level:
+    at = sums.moments.names.index("w r")
+    total = sums.moments.rows * sums.moments.mean[at]
+    squares = sums.moments.comoment[at, at] + total * sums.moments.mean[at]
     positives = total**2 / squares if squares > 0 else 0.0
+    positives /= sums.effect_of_units(InversePropensity(), by_unit=by_unit)
     if positives < FEW:
         return "not reliable"
     return "use with care" if positives < SOME else "reliable"

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,14 +12,13 @@ from replay.estimators.estimator import Estimator, all_terms
 from replay.estimators.importance import InversePropensity
 from replay.estimators.shrinkage import Shrunk
 from replay.health.statistics import State
-from replay.intervals.clustered import BucketSums
 from replay.intervals.difference import Difference, LoggedMean, paired_reach
 from replay.intervals.reach import Reach
 from replay.intervals.segments import Segments
 from replay.intervals.stretches import Stretches
-from replay.judged import Floats, Hashes, Judged
+from replay.intervals.sums import Sums
+from replay.judged import Judged
 from replay.logs.chunk import LogChunk
-from replay.moments import Moments
 
 if TYPE_CHECKING:
     from replay.resample import Resampled
@@ -67,31 +66,6 @@ class Wanted:
         """All of which the terms are needed: the candidates, what these shrink, and the mean reward."""
         asked = [each for some in self.asked for each in some]
         return (*asked, *(each.plain for each in asked if isinstance(each, Shrunk)), LoggedMean())
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """What values and their intervals are made of: terms, how far they reach, and sums by whose decision it was.
-
-    ``buckets`` is None where a row does not tell.
-    """
-
-    moments: Moments
-    reach: Reach
-    buckets: BucketSums | None
-
-    @classmethod
-    def of(cls, terms: Mapping[str, Floats], reach: Reach, unit_hash: Hashes | None) -> "Sums":
-        """Return the sums of some rows."""
-        return cls(Moments.of(terms), reach, None if unit_hash is None else BucketSums.of(terms, unit_hash))
-
-    def __add__(self, other: "Sums") -> "Sums":
-        told = self.buckets is not None and other.buckets is not None
-        return Sums(
-            self.moments + other.moments,
-            self.reach + other.reach,
-            cast(BucketSums, self.buckets) + cast(BucketSums, other.buckets) if told else None,
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,12 @@ _BOUNDED = "a mean weight of 1, bounded rewards"
 _NEEDS = (
     ("delta", "intervals.delta", "any estimator", "`Moments` and `Reach`"),
     ("paired difference", "intervals.difference", "the same rows for both", "`Moments` and `Reach`"),
-    ("segments, by Bonferroni's correction", "intervals.segments", "a number a row", "`Segments`"),
+    (
+        "segments, by Bonferroni's correction",
+        "intervals.segments",
+        "a number a row; `unit_hash`, where units return",
+        "`Segments` (256 buckets a segment)",
+    ),
     ("clustered", "intervals.clustered", "`unit_hash`", "`BucketSums` (4,096 buckets), `Moments`, `Reach`"),
     ("Cressie-Read", "intervals.cressie_read", _BOUNDED, "`WeightedSums`"),
     ("empirical Bernstein", "intervals.bernstein", "bounds of what a row adds, known before", "`Moments`"),

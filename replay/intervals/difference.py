@@ -120,7 +120,12 @@ def difference(pair: Difference, moments: Moments, reach: Reach | None = None, *
     confidence
         How often the interval shall hold the truth.
     """
-    return replace(delta(pair, moments, reach, confidence=confidence), method=METHOD)
+    return paired(delta(pair, moments, reach, confidence=confidence))
+
+
+def paired(found: Interval) -> Interval:
+    """Return the interval of a difference, named as one."""
+    return replace(found, method=f"{found.method}, paired")
 
 
 def difference_of_rows(

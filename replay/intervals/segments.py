@@ -7,25 +7,26 @@ from typing import Any
 import numpy as np
 
 from replay.estimators.estimator import Estimator, all_terms
-from replay.intervals.delta import delta
 from replay.intervals.interval import Interval
 from replay.intervals.reach import Reach
+from replay.intervals.sums import Sums
 from replay.judged import Codes, Judged
-from replay.moments import Moments
 
 CORRECTION = "Bonferroni"
 """Holm's correction is for tests; there are no simple intervals that go with it. Bonferroni's also holds for segments
 that overlap and for users who are in several."""
+BUCKETS = 256
+"""Fewer than a whole log has, since there may be many segments. The width of an interval by unit then varies by 4 %."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Moments and reach by segment; ``a + b`` is the state of the rows of both.
+    """The sums of each segment, by its code; ``a + b`` is the state of the rows of both.
 
     Memory grows with the number of segments, not with the rows.
     """
 
-    parts: Mapping[int, tuple[Moments, Reach]]
+    parts: Mapping[int, Sums]
 
     @classmethod
     def of(
@@ -50,16 +51,13 @@ class Segments:
             if code >= 0:
                 some = rows.where(which)
                 reach = Reach.of(estimators, some, least=least, largest=largest)
-                parts[code] = Moments.of(all_terms(estimators, some)), reach
+                parts[code] = Sums.of(all_terms(estimators, some), reach, some.unit_hash, buckets=BUCKETS)
         return cls(parts)
 
     def __add__(self, other: "Segments") -> "Segments":
         parts = dict(self.parts)
-        for code, (moments, reach) in other.parts.items():
-            if code in parts:
-                parts[code] = parts[code][0] + moments, parts[code][1] + reach
-            else:
-                parts[code] = moments, reach
+        for code, sums in other.parts.items():
+            parts[code] = parts[code] + sums if code in parts else sums
         return Segments(dict(sorted(parts.items())))
 
 
@@ -73,7 +71,12 @@ class SegmentInterval:
 
 
 def segments(
-    estimator: Estimator[Any], state: Segments, *, confidence: float = 0.95, looked_at: int | None = None
+    estimator: Estimator[Any],
+    state: Segments,
+    *,
+    by_unit: bool = False,
+    confidence: float = 0.95,
+    looked_at: int | None = None,
 ) -> list[SegmentInterval]:
     """Return the value in each segment; all intervals together hold with the confidence.
 
@@ -85,6 +88,8 @@ def segments(
         Whose value.
     state
         Of all rows.
+    by_unit
+        Whether rows of a unit hang together.
     confidence
         How often *all* intervals shall hold.
     looked_at
@@ -99,9 +104,8 @@ def segments(
     [(0, 500, 0.5), (1, 500, 0.5)]
     """
     many = max(looked_at or 0, len(state.parts))
+    of_each = 1 - (1 - confidence) / max(many, 1)
     return [
-        SegmentInterval(
-            code, moments.rows, delta(estimator, moments, reach, confidence=1 - (1 - confidence) / max(many, 1))
-        )
-        for code, (moments, reach) in state.parts.items()
+        SegmentInterval(code, sums.moments.rows, sums.interval(estimator, by_unit=by_unit, confidence=of_each))
+        for code, sums in state.parts.items()
     ]

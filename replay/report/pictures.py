@@ -161,7 +161,7 @@ def estimates(answer: Answer) -> Forest:
 
 
 def segments(answer: Answer) -> Iterator[tuple[str, Forest, int, str]]:
-    """Yield per kind of segment its name, the picture of the largest ones, how many others, and the correction."""
+    """Yield per kind of segment its name, the picture of the largest ones, how many others, and their intervals."""
     by_kind = groupby(sorted(answer.segments, key=lambda each: each.segment), key=lambda each: each.segment)
     for kind, found in by_kind:
         largest: Sequence[Segment] = sorted(found, key=lambda each: (-each.rows, each.name))
@@ -183,7 +183,7 @@ def segments(answer: Answer) -> Iterator[tuple[str, Forest, int, str]]:
             for each in shown
         ]
         forest = Forest(axis=axis, rows=rows, reference=axis.at(answer.value_logged))
-        yield kind, forest, len(largest) - len(shown), shown[0].correction
+        yield kind, forest, len(largest) - len(shown), f"{shown[0].interval}, corrected by {shown[0].correction}"
 
 
 def course(answer: Answer) -> Course | None:

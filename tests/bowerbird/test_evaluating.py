@@ -134,11 +134,17 @@ def test_rows_of_a_user_hang_together() -> None:
     told = columns(8000, users=40)
     # What a user earns hangs on the user alone.
     told["reward"] = np.array([float(int(name.split("-")[1]) % 2) for name in told["unit"]])
-    by_user, by_row = bowerbird.evaluate(told), bowerbird.evaluate({**told, "unit": told["event"]})
+    by_user, by_row = (
+        bowerbird.evaluate({**told, "unit": told[column]}, segments=["country"]) for column in ("unit", "event")
+    )
     width, narrow = (np.subtract(*found.value_logged_interval[::-1]) for found in (by_user, by_row))
     assert by_name(by_user)["snips"].interval == "clustered"
     assert by_name(by_row)["snips"].interval == "delta"
     assert width > 5 * narrow
+    for together, apart in zip(by_user.segments, by_row.segments, strict=True):
+        assert (together.interval, apart.interval) == ("clustered", "delta")
+        assert together.high - together.low > 2 * (apart.high - apart.low)
+        assert (together.level, apart.level) == ("use with care", "reliable")
 
 
 # ----- who adds up

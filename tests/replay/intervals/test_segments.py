@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replay.estimators.importance import SelfNormalised
+from replay.intervals.clustered import clustered_of_rows
 from replay.intervals.delta import delta_of_rows
 from replay.intervals.segments import Segments, segments
 from studies.worlds import world
@@ -58,6 +59,37 @@ def test_all_of_twenty_hold_in_most_logs() -> None:
         alone += all(each.interval.holds(easy.truth) for each in segments(SNIPS, state, confidence=0.0))
     assert held >= 44
     assert alone < 30
+
+
+def test_by_unit_all_hold_though_users_return() -> None:
+    """Four segments that cut through users, who decide 20 times each: rows by themselves would claim too much."""
+    users, held, alone = world("clustered users"), 0, 0
+    for seed in range(60):
+        rows = users.simulate(np.random.default_rng(seed), 4000)
+        state = Segments.of([SNIPS], rows, (np.arange(4000) % 4).astype(np.int32))
+        held += all(each.interval.holds(users.truth) for each in segments(SNIPS, state, by_unit=True))
+        alone += all(each.interval.holds(users.truth) for each in segments(SNIPS, state))
+    assert held >= 54
+    assert alone < 50
+
+
+def test_by_unit_is_the_interval_of_clusters() -> None:
+    rows = random_log(3, 400, units=30)
+    codes = (np.arange(400) % 2).astype(np.int32)
+    for each in segments(SNIPS, Segments.of([SNIPS], rows, codes), by_unit=True):
+        some = rows.where(codes == each.code)
+        exact = clustered_of_rows(SNIPS, some, confidence=1 - 0.05 / 2)
+        assert each.interval.method == exact.method == "clustered"
+        assert each.interval.value == pytest.approx(exact.value)
+        # A few of the 30 units share one of the 256 buckets.
+        assert each.interval.width == pytest.approx(exact.width, rel=0.15)
+
+
+def test_one_user_says_nothing_of_others() -> None:
+    rows = random_log(4, 100, units=1)
+    (found,) = segments(SNIPS, Segments.of([SNIPS], rows, np.zeros(100, dtype=np.int32)), by_unit=True)
+    assert (found.interval.low, found.interval.high) == (None, None)
+    assert found.interval.note == "a single unit does not say how sure it is"
 
 
 def test_no_rows_have_no_segments() -> None:

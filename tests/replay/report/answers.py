@@ -343,6 +343,7 @@ def hostile() -> Answer:
                 value=None,
                 low=None,
                 high=None,
+                interval=EVIL,
                 level="not reliable",
                 correction=EVIL,
             )
@@ -438,6 +439,7 @@ def _segment(
         value=value,
         low=value - reach,
         high=value + reach,
+        interval="delta",
         level=level,
         correction="Bonferroni",
     )

@@ -250,7 +250,7 @@ def test_the_largest_segments_of_each_kind() -> None:
     assert found[0][0] == "position 0 reliable · 400,000 rows"
     captions = [each.words for each in page.all("caption") if "smaller ones" in each.words]
     assert all("The 30 largest; 120 smaller ones are not shown." in each for each in captions)
-    assert "(Bonferroni)" in captions[0]
+    assert "(delta, corrected by Bonferroni for their number)" in captions[0]
 
 
 def test_what_was_left_out_and_learned() -> None:

@@ -1,0 +1,63 @@
+"""What a value and its interval are made of, where rows are independent and where those of a unit hang together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from replay.estimators.estimator import Estimator
+from replay.intervals.clustered import BUCKETS, BucketSums, clustered, design_effect
+from replay.intervals.delta import delta
+from replay.intervals.interval import Interval
+from replay.intervals.reach import Reach
+from replay.judged import Floats, Hashes
+from replay.moments import Moments
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Terms, how far they reach, and their sums by unit; ``a + b`` is the state of the rows of both.
+
+    ``buckets`` is None where a row does not tell whose it is.
+    """
+
+    moments: Moments
+    reach: Reach
+    buckets: BucketSums | None
+
+    @classmethod
+    def of(
+        cls, terms: Mapping[str, Floats], reach: Reach, unit_hash: Hashes | None, *, buckets: int = BUCKETS
+    ) -> "Sums":
+        """Return the sums of some rows; the parameters are those of the parts."""
+        by_unit = None if unit_hash is None else BucketSums.of(terms, unit_hash, buckets=buckets)
+        return cls(Moments.of(terms), reach, by_unit)
+
+    def __add__(self, other: "Sums") -> "Sums":
+        told = self.buckets is not None and other.buckets is not None
+        return Sums(
+            self.moments + other.moments,
+            self.reach + other.reach,
+            cast(BucketSums, self.buckets) + cast(BucketSums, other.buckets) if told else None,
+        )
+
+    def interval(self, estimator: Estimator[Any], *, by_unit: bool, confidence: float = 0.95) -> Interval:
+        """Return an estimator's value and interval: by unit, if that is asked for and known, else by the delta method.
+
+        Parameters
+        ----------
+        estimator
+            Whose terms are among these.
+        by_unit
+            Whether rows of a unit hang together.
+        confidence
+            How often the interval shall hold the truth.
+        """
+        if by_unit and self.buckets is not None:
+            return clustered(estimator, self.buckets, self.moments, self.reach, confidence=confidence)
+        return delta(estimator, self.moments, self.reach, confidence=confidence)
+
+    def effect_of_units(self, estimator: Estimator[Any], *, by_unit: bool) -> float:
+        """Return the design effect of units, 1 where that is not asked for or not known."""
+        if by_unit and self.buckets is not None:
+            return design_effect(estimator, self.buckets, self.moments)
+        return 1.0
