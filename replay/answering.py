@@ -6,11 +6,10 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
-from scipy.special import ndtri
 
 from policies.errors import BadInput
 from replay.answer import ActionOverlap, Answer, Bin, Difference, Estimated, Finding, How, Level, Look, Segment
-from replay.estimators.adaptive import Pieces, adaptive_value, weights
+from replay.estimators.adaptive import REFERENCE
 from replay.estimators.doubly_robust import DirectMethod
 from replay.estimators.estimator import Estimator
 from replay.estimators.importance import InversePropensity
@@ -18,9 +17,10 @@ from replay.estimators.shrinkage import Shrunk
 from replay.estimators.tuning import slope
 from replay.health.actions import COUNT, REWARD, WEIGHT
 from replay.health.findings import findings
-from replay.health.statistics import State, statistics
+from replay.health.statistics import UNITS_RETURN, State, statistics
 from replay.health.tail import HIGHEST, LOWEST, STEPS
 from replay.health.verdict import family_of, verdict
+from replay.intervals.adaptive import AdaptiveSums, StableMean, adaptive_difference, adaptive_interval
 from replay.intervals.clustered import widened
 from replay.intervals.difference import LoggedMean, paired, shows
 from replay.intervals.gamma_exponential import GammaExponential
@@ -36,8 +36,6 @@ LOOKS = 100
 """So many looks are shown, evenly spread over the rows."""
 ACTIONS = 1_000
 """Of so many actions the overlap is told, those that were logged most often."""
-HANG_TOGETHER = 1.01
-"""From so many rows a unit on, on average, intervals are by unit."""
 FEW, SOME = 10.0, 100.0
 """Effective positives of a segment: below the one its value is not reliable, below the other it wants care."""
 DAY_MS = 86_400_000
@@ -96,23 +94,24 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
     known = statistics(state)
     shares = about.expected_shares or None
     found = findings(state, left_out, summary.learned, expected_shares=shares, actions=about.actions)
-    by_unit = (known.get("rows_each_unit") or 1.0) > HANG_TOGETHER
+    by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN
     chosen = [_chosen(each, summary.values.moments) for each in wanted.asked]
     estimates = [_estimated(each, summary, by_unit) for each in chosen]
-    if summary.pieces:
-        target, logged, apart = summary.pieces
-        estimates.insert(0, adaptive_value(target).estimated(about.headline))
-        compared = adaptive_difference(target, logged, apart)
+    effect = summary.values.effect_of_units(wanted.of_segments, by_unit=by_unit)
+    if summary.adaptive:
+        estimates.insert(0, _adaptive(summary.adaptive, about.headline, by_unit))
+        compared = adaptive_difference(summary.adaptive, by_unit=by_unit)
+        effect = summary.adaptive.stable.effect_of_units(StableMean(), by_unit=by_unit)
     elif wanted.adaptive:
         found.append(_NOT_ADAPTIVE)
-    if not summary.pieces or wanted.against is not None:
+    if not summary.adaptive or wanted.against is not None:
         compared = paired(summary.paired.interval(wanted.pair, by_unit=by_unit))
     by_name = {each.estimator: each for each in estimates}
     headline = about.headline if about.headline in by_name else wanted.of_segments.name
     ips, snips = by_name["ips"], by_name["snips"]
     logged_value = summary.values.interval(LoggedMean(), by_unit=by_unit)
     return Answer(
-        verdict=verdict(known, found, family_of(headline)),
+        verdict=verdict(known, found, family_of(headline), effect_of_units=effect),
         target=about.target,
         rows=state.rows,
         ips=ips.value,
@@ -140,36 +139,6 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
     )
 
 
-def adaptive_difference(target: Pieces, logged: Pieces, apart: Pieces, confidence: float = 0.95) -> Interval:
-    """Return the value by adaptive weights less the mean reward, on the same rows.
-
-    Parameters
-    ----------
-    target, logged, apart
-        Of the scores, of the rewards, and of the one less the other: pieces of the same rows.
-    confidence
-        How often the interval shall hold the truth.
-
-    Returns
-    -------
-    Interval
-        With the variance of ``sum_t a_t (G_t - value) - (r_t - mean)``, where ``a_t = n h_t / sum h``.
-    """
-    h, rows = weights(target), target.rows
-    total, count = float((h * rows).sum()), int(rows.sum())
-    method = "adaptive, paired"
-    if not total or count < 2:
-        return Interval(None, None, None, method, "no rows that adaptive weights count")
-    value = float((h * rows * target.mean).sum() / total)
-    mean = float((rows * logged.mean).sum() / count)
-    a, g, r = count * h / total, target.mean - value, logged.mean - mean
-    # What two columns share follows from the squares of both and of their difference.
-    shared = (target.squares + logged.squares - apart.squares) / 2
-    squares = a**2 * (target.squares + rows * g**2) - 2 * a * (shared + rows * g * r) + logged.squares + rows * r**2
-    error = float(ndtri(0.5 + confidence / 2)) * math.sqrt(max(float(squares.sum()), 0.0)) / count
-    return Interval(value - mean, value - mean - error, value - mean + error, method)
-
-
 def _chosen(candidates: tuple[Estimator, ...], moments: Moments) -> Estimator:
     return candidates[0] if len(candidates) == 1 else slope(candidates, moments).estimator
 
@@ -195,6 +164,13 @@ def _estimated(estimator: Estimator, summary: Summary, by_unit: bool) -> Estimat
         interval=found.method,
         resampled_low=low,
         resampled_high=high,
+    )
+
+
+def _adaptive(sums: AdaptiveSums, name: str, by_unit: bool) -> Estimated:
+    found = adaptive_interval(sums, by_unit=by_unit)
+    return Estimated(
+        estimator=name, reference=REFERENCE, value=found.value, low=found.low, high=found.high, interval=found.method
     )
 
 

@@ -164,7 +164,7 @@ def evaluate(
         raise BadInput("no_rows", "rows", "none at all", "a decision that can be judged")
     versions = versions_in(names)
     if versions < 2:
-        summary, wanted = replace(summary, pieces=()), replace(wanted, adaptive=False)
+        summary, wanted = replace(summary, adaptive=None), replace(wanted, adaptive=False)
     headline = default_estimator(versions, wanted.adaptive, fitted is not None)
     about = About(
         target=target,

@@ -5,13 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from replay.estimators.adaptive import Pieces
 from replay.estimators.estimator import Estimator, all_terms
 from replay.estimators.importance import InversePropensity
 from replay.estimators.shrinkage import Shrunk
 from replay.health.statistics import State
+from replay.intervals.adaptive import AdaptiveSums
 from replay.intervals.difference import Difference, LoggedMean, paired_reach
 from replay.intervals.reach import Reach
 from replay.intervals.segments import Segments
@@ -22,9 +20,6 @@ from replay.logs.chunk import LogChunk
 
 if TYPE_CHECKING:
     from replay.resample import Resampled
-
-SCORES = ("target", "logged", "apart")
-"""What adaptive weights are put on: the score of the target, the reward, and the one less the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +77,8 @@ class Summary:
         What the log says of itself.
     stretches
         Its course.
-    pieces
-        By version, for adaptive weights: of each of :data:`SCORES`.
+    adaptive
+        For adaptive weights; None where no learner wrote the log, or it does not tell whole pmfs.
     segments
         By kind of segment.
     resampled
@@ -98,7 +93,7 @@ class Summary:
     paired: Sums
     health: State
     stretches: Stretches
-    pieces: tuple[Pieces, ...]
+    adaptive: AdaptiveSums | None
     segments: Mapping[str, Segments]
     resampled: "Resampled | None"
     first_ms: int | None
@@ -120,8 +115,6 @@ class Summary:
                 both[each.name] = min(mine, its)
             elif each.name == "last_ms":
                 both[each.name] = max(mine, its)
-            elif each.name == "pieces":
-                both[each.name] = tuple(one + two for one, two in zip(mine, its, strict=True))
             elif each.name == "segments":
                 both[each.name] = {name: parts + its[name] for name, parts in mine.items()}
             else:
@@ -148,7 +141,7 @@ def summarise(chunk: LogChunk, wanted: Wanted, others: Judged | None = None) -> 
         paired=Sums.of(wanted.pair.terms_of(rows, others), paired_reach(wanted.pair, rows, others, **reach), unit),
         health=State.of(rows),
         stretches=Stretches.of(rows.weight, rows.reward, times),
-        pieces=_pieces(rows) if wanted.adaptive and rows.squared_weight is not None else (),
+        adaptive=AdaptiveSums.of(rows, **reach) if wanted.adaptive and rows.squared_weight is not None else None,
         segments={
             name: Segments.of([wanted.of_segments, InversePropensity()], rows, codes, **reach)
             for name, codes in rows.segments.items()
@@ -159,14 +152,6 @@ def summarise(chunk: LogChunk, wanted: Wanted, others: Judged | None = None) -> 
         left_out=Counter(chunk.left_out),
         learned=chunk.learned,
     )
-
-
-def _pieces(rows: Judged) -> tuple[Pieces, ...]:
-    score = rows.weight * rows.reward
-    if rows.model_logged is not None and rows.model_target is not None:
-        score = rows.model_target + rows.weight * (rows.reward - rows.model_logged)
-    plain = replace(rows, weight=np.ones(len(rows)), model_logged=None, model_target=None)
-    return tuple(Pieces.of(replace(plain, reward=each)) for each in (score, rows.reward, score - rows.reward))
 
 
 def _resampled(chunk: LogChunk, terms: Mapping[str, Any], wanted: Wanted) -> "Resampled":

@@ -16,7 +16,8 @@ from replay.estimators.adaptive import Pieces, adaptive_value
 from replay.estimators.doubly_robust import DoublyRobust
 from replay.estimators.estimator import Estimator, influence
 from replay.estimators.importance import InversePropensity, SelfNormalised, with_propensity
-from replay.judged import Floats, Judged
+from replay.intervals.adaptive import AdaptiveSums, adaptive_interval
+from replay.judged import Floats, Hashes, Judged
 
 ROWS, VERSIONS = 5000, 50
 PRIOR_ROWS = 10.0
@@ -40,6 +41,8 @@ class LearningWorld:
     decay
         Version v, from 0, draws an action at random with the probability ``(v + 1)^-decay``, and else takes the one
         with the best mean so far.
+    decisions_a_user
+        So many rows a user has. Where they return, half of the users never earn a reward and the others twice as often.
     """
 
     name: str
@@ -47,6 +50,7 @@ class LearningWorld:
     rates: Floats
     target: Floats
     decay: float
+    decisions_a_user: int = 1
 
     @property
     def truth(self) -> float:
@@ -76,6 +80,9 @@ WORLDS = (
         "best", "the target takes the best of 5 actions: .3 against .25", *_one_action([0.3] + [0.25] * 4), 1.2
     ),
     LearningWorld("contexts", "3 contexts; the target likes what is second best there", *_three_contexts(), 0.9),
+    LearningWorld(
+        "users", "as before, and users decide 50 times; half of them like nothing", *_three_contexts(), 0.5, 50
+    ),
 )
 
 
@@ -102,6 +109,7 @@ def simulate(world: LearningWorld, chance: np.random.Generator, rows: int = ROWS
     contexts, actions = world.rates.shape
     counts, sums = np.zeros((contexts, actions)), np.zeros((contexts, actions))
     context = chance.integers(0, contexts, rows)
+    user, liking = _users(world, chance, rows)
     cut = np.arange(versions + 1) * rows // versions
     pmfs = np.empty((versions, contexts, actions))
     models = np.empty((versions, contexts, actions))
@@ -115,7 +123,7 @@ def simulate(world: LearningWorld, chance: np.random.Generator, rows: int = ROWS
         below = pmfs[version].cumsum(axis=1)[context[own]]
         taken = np.minimum((below < chance.random((len(below), 1))).sum(axis=1), actions - 1)
         action[own] = taken
-        reward[own] = chance.random(len(taken)) < world.rates[context[own], taken]
+        reward[own] = chance.random(len(taken)) < world.rates[context[own], taken] * liking[own]
         np.add.at(counts, (context[own], taken), 1)
         np.add.at(sums, (context[own], taken), reward[own])
     version_of = np.repeat(np.arange(versions, dtype=np.int32), np.diff(cut))
@@ -134,12 +142,22 @@ def simulate(world: LearningWorld, chance: np.random.Generator, rows: int = ROWS
             action=action,
             time_ms=each * 1000,
             version=version_of,
+            unit_hash=user,
             segments={"context": context.astype(np.int32)},
         )
 
     share = np.diff(cut) / rows
     mixture = np.einsum("v,vca->ca", share, pmfs)[context, action]
     return Log(modelled(models[version_of, context]), mixture, modelled(shrunk_means(counts, sums)[context]))
+
+
+def _users(world: LearningWorld, chance: np.random.Generator, rows: int) -> tuple[Hashes, Floats]:
+    """Return whose each row is, and by how much they like more than others: shape (rows,) each."""
+    if world.decisions_a_user == 1:
+        return np.arange(rows, dtype=np.uint64), np.ones(rows)
+    users = -(-rows // world.decisions_a_user)
+    user = chance.permutation(np.repeat(np.arange(users, dtype=np.uint64), world.decisions_a_user)[:rows])
+    return user, 2.0 * chance.integers(0, 2, users)[user]
 
 
 def shrunk_means(counts: Floats, sums: Floats) -> Floats:
@@ -151,21 +169,33 @@ def shrunk_means(counts: Floats, sums: Floats) -> Floats:
 
 
 class Result(NamedTuple):
-    """A value, and its standard error."""
+    """A value, and its interval."""
 
     value: float
-    error: float
+    low: float
+    high: float
+
+
+def _normal(value: float, error: float) -> Result:
+    return Result(value, value - NORMAL_95 * error, value + NORMAL_95 * error)
 
 
 def _plain(estimator: Estimator, rows: Judged) -> Result:
-    return Result(estimator.estimate(rows), float(influence(estimator, rows).std(ddof=1)) / len(rows) ** 0.5)
+    return _normal(estimator.estimate(rows), float(influence(estimator, rows).std(ddof=1)) / len(rows) ** 0.5)
 
 
 def _adaptive(rows: Judged, two_point: bool = False) -> Result:
     found = adaptive_value(Pieces.of(rows), "two-point" if two_point else "constant")
     if found.value is None or found.standard_error is None:
         raise ValueError("expected a log of more than one window")
-    return Result(found.value, found.standard_error)
+    return _normal(found.value, found.standard_error)
+
+
+def _shown(rows: Judged) -> Result:
+    found = adaptive_interval(AdaptiveSums.of(rows), by_unit=True)
+    if found.value is None or found.low is None or found.high is None:
+        raise ValueError("expected a log of more than one window")
+    return Result(found.value, found.low, found.high)
 
 
 def _balanced(log: Log) -> Judged:
@@ -180,8 +210,9 @@ METHODS: dict[str, Callable[[Log], Result]] = {
     "SNIPS, balanced over versions": lambda log: _plain(SelfNormalised(), _balanced(log)),
     "DR, balanced over versions": lambda log: _plain(DoublyRobust(), _balanced(log)),
     "IPS, adaptive weights": lambda log: _adaptive(replace(log.judged, model_logged=None, model_target=None)),
-    "**DR, adaptive weights**": lambda log: _adaptive(log.judged),
+    "DR, adaptive weights": lambda log: _adaptive(log.judged),
     "DR, adaptive weights, two-point": lambda log: _adaptive(log.judged, two_point=True),
+    "**DR, adaptive weights, as shown**": lambda log: _shown(log.judged),
 }
 
 
@@ -197,19 +228,19 @@ class Row(NamedTuple):
 
 def study(world: LearningWorld, repetitions: int, seed: int = 0) -> list[Row]:
     """Return what each method does in a world; the seed decides the logs."""
-    results = np.empty((len(METHODS), repetitions, 2))
+    results = np.empty((len(METHODS), repetitions, 3))
     for repetition in range(repetitions):
         log = simulate(world, np.random.default_rng([seed, repetition]))
         for number, method in enumerate(METHODS.values()):
             results[number, repetition] = method(log)
-    off, errors = results[:, :, 0] - world.truth, results[:, :, 1]
+    off, ends = results[:, :, 0] - world.truth, results[:, :, 1:] - world.truth
     return [
         Row(
             name,
             bias=float(off[number].mean()),
             bias_error=float(off[number].std(ddof=1)) / repetitions**0.5,
             rmse=float(np.sqrt((off[number] ** 2).mean())),
-            coverage=float((np.abs(off[number]) <= NORMAL_95 * errors[number]).mean()),
+            coverage=float(((ends[number, :, 0] <= 0) & (ends[number, :, 1] >= 0)).mean()),
         )
         for number, name in enumerate(METHODS)
     ]

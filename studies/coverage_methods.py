@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from replay.estimators.adaptive import Pieces, adaptive_value
 from replay.estimators.doubly_robust import DoublyRobust
 from replay.estimators.estimator import Estimator
 from replay.estimators.importance import InversePropensity, SelfNormalised
+from replay.intervals.adaptive import AdaptiveSums, adaptive_interval
 from replay.intervals.asymptotic import asymptotic_of_rows
 from replay.intervals.bernstein import bernstein
 from replay.intervals.betting import betting
@@ -91,9 +91,8 @@ def _bucketed(world: World, rows: Judged) -> Interval:
     return clustered(_SNIPS, BucketSums.of(terms, rows.unit_hash), Moments.of(terms), Reach.of([_SNIPS], rows))
 
 
-def _adaptive(world: World, rows: Judged) -> Interval:
-    found = adaptive_value(Pieces.of(rows))
-    return Interval(found.value, found.low, found.high, "adaptive")
+def _adaptive(*, by_unit: bool) -> Callable[[World, Judged], Interval]:
+    return lambda _, rows: adaptive_interval(AdaptiveSums.of(rows), by_unit=by_unit)
 
 
 def _difference(world: World, rows: Judged) -> Interval:
@@ -160,13 +159,8 @@ METHODS = (
     Method("empirical Bernstein", "ips", "finite", _bernstein, _ROWS_APART),
     Method("clustered, exact", "snips", "fixed", lambda _, rows: clustered_of_rows(_SNIPS, rows), {}),
     Method("clustered, 4096 buckets", "snips", "fixed", _bucketed, {}),
-    Method(
-        "adaptive weights",
-        "adaptive-dr",
-        "fixed",
-        _adaptive,
-        {**_ROWS_APART, "rare rewards": _SKEWED, "heavy weights": _SKEWED},
-    ),
+    Method("adaptive weights", "adaptive-dr", "fixed", _adaptive(by_unit=False), _ROWS_APART),
+    Method("adaptive weights, by unit", "adaptive-dr", "fixed", _adaptive(by_unit=True), {}),
     Method("paired difference to logged", "snips", "fixed", _difference, _ROWS_APART, against_logged=True),
     Method("gamma-exponential", "ips", "sequence", _gamma_exponential, _ROWS_APART),
     Method("gamma-exponential, by unit (default)", "ips", "sequence", _by_unit, {}, widens="gamma-exponential"),

@@ -29,7 +29,7 @@ _NEEDS = (
     ("Cressie-Read", "intervals.cressie_read", _BOUNDED, "`WeightedSums`"),
     ("empirical Bernstein", "intervals.bernstein", "bounds of what a row adds, known before", "`Moments`"),
     ("saddlepoint", "intervals.saddlepoint", "all rows at hand", "no"),
-    ("adaptive weights", "estimators.adaptive", "versions, whole pmfs", "`Pieces`, in the order of the log"),
+    ("adaptive weights", "intervals.adaptive", "versions, whole pmfs", "`AdaptiveSums`, in the order of the log"),
     ("gamma-exponential", "intervals.gamma_exponential", _BOUNDED, "`Stretches`, or `Progress` row by row"),
     ("by unit", "intervals.clustered", "`unit_hash`", "`BucketSums` and `Moments` so far"),
     ("asymptotic", "intervals.asymptotic", "100 effective positives", "`Moments` of blocks, in the order of the log"),
@@ -65,8 +65,7 @@ makes this page again; [`studies/worlds.py`](../studies/worlds.py) has the world
   independent keeps its word.
 - **A log that is looked at while it grows:** the gamma-exponential sequence, made wider where rows of a unit hang
   together. It needs no assumption but right propensities and bounded rewards, and it is wide.
-- **A learning logger:** adaptive weights are much narrower than the plain mean. Like the textbook's interval they
-  know no rule for few rewards.
+- **A learning logger:** adaptive weights, by unit where units return; they are narrower than the plain mean.
 
 ## One look
 

@@ -42,7 +42,6 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from policies.errors import BadInput, WrongConfiguration
-from replay.answer import Estimated
 from replay.judged import Codes, Floats, Judged
 
 Allocation = Literal["constant", "two-point"]
@@ -55,6 +54,13 @@ MOST_ROWS = 4096
 """From here on a window ends after each so many rows of a version."""
 _VERSION = 0xFFFFFFFF
 REFERENCE = "Hadad et al. 2021 (adaptively weighted AIPW); Zhan et al. 2021 (StableVar)"
+
+
+def scores(rows: Judged) -> Floats:
+    """Return each row's score G: the doubly robust one, without a reward model weight times reward; shape (rows,)."""
+    if rows.model_logged is None or rows.model_target is None:
+        return rows.weight * rows.reward
+    return rows.model_target + rows.weight * (rows.reward - rows.model_logged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +95,6 @@ class Pieces:
     def of(cls, rows: Judged) -> "Pieces":
         """Return the pieces of a block of rows, which are in the order of the log.
 
-        Without a reward model the score is the weight times the reward.
-
         Raises
         ------
         BadInput
@@ -99,10 +103,8 @@ class Pieces:
         if rows.version is None or rows.squared_weight is None:
             lacking = "version" if rows.version is None else "squared_weight"
             raise BadInput("column_missing", lacking, "none", "a number a row, for adaptive weights")
-        scores = rows.weight * rows.reward
-        if rows.model_logged is not None and rows.model_target is not None:
-            scores = rows.model_target + rows.weight * (rows.reward - rows.model_logged)
-        for name, column in (("score", scores), ("squared_weight", rows.squared_weight)):
+        score = scores(rows)
+        for name, column in (("score", score), ("squared_weight", rows.squared_weight)):
             if not np.isfinite(column).all():
                 wrong = int(np.argmin(np.isfinite(column)))
                 raise BadInput("not_finite", f"{name}[{wrong}]", str(column[wrong]), "a number")
@@ -111,14 +113,14 @@ class Pieces:
         # Versions are numbers of 32 bits, so that a pair of window and version is one of 64.
         keys = (window << 32) | (rows.version.astype(np.int64) & _VERSION)
         pairs, piece, counts = np.unique(keys, return_inverse=True, return_counts=True)
-        mean = np.bincount(piece, scores, len(pairs)) / counts
+        mean = np.bincount(piece, score, len(pairs)) / counts
         return cls(
             windows=len(ends),
             window=pairs >> 32,
             version=(pairs & _VERSION).astype(np.uint32).view(np.int32),
             rows=counts.astype(np.int64),
             mean=mean,
-            squares=np.bincount(piece, (scores - mean[piece]) ** 2, len(pairs)).astype(np.float64),
+            squares=np.bincount(piece, (score - mean[piece]) ** 2, len(pairs)).astype(np.float64),
             squared_weight=np.bincount(piece, rows.squared_weight, len(pairs)) / counts,
         )
 
@@ -157,16 +159,11 @@ class AdaptiveValue:
     standard_error: float | None
     shares: dict[int, float]
 
-    def estimated(self, name: str = ADAPTIVE_DR) -> Estimated:
-        """Return it as answers have it."""
-        interval = "normal, studentised"
-        return Estimated(
-            estimator=name, reference=REFERENCE, value=self.value, low=self.low, high=self.high, interval=interval
-        )
-
 
 def adaptive_value(pieces: Pieces, allocation: Allocation = "constant", confidence: float = 0.95) -> AdaptiveValue:
     """Return the value by adaptive weights, with its interval (the studentised one of Hadad et al. 2021).
+
+    Answers show the wider one of :func:`replay.intervals.adaptive.adaptive_interval`.
 
     Parameters
     ----------

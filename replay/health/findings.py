@@ -8,14 +8,12 @@ import numpy as np
 from replay.answer import Finding
 from replay.health import checks
 from replay.health.actions import COUNT
-from replay.health.statistics import State, statistics
+from replay.health.statistics import UNITS_RETURN, State, statistics
 from replay.judged import Floats
 
 WRONG_BELOW = 0.05
 """All checks with chance together raise a false alarm in at most so many logs."""
 MANY_REPEATED = 0.01
-ALONE = 1.05
-"""Up to so many rows for each person do not widen an interval by much."""
 
 
 def findings(
@@ -196,8 +194,8 @@ def _certain(state: State, left_out: Mapping[str, int], learned: int) -> list[Fi
         told = f"{_percent(repeated)} of the rows are of an event that came before"
         found.append(_plain("repeated", repeated, repeated > MANY_REPEATED, told))
     each_unit = known["rows_each_unit"]
-    if each_unit is not None and each_unit > ALONE:
-        told = f"{each_unit:.2g} decisions for each person: an interval by rows is too narrow where these hang together"
+    if each_unit is not None and each_unit > UNITS_RETURN:
+        told = f"{each_unit:.2g} decisions for each person, which hang together: intervals are by person"
         found.append(msgspec.structs.replace(_plain("rows_each_unit", each_unit, False, told), expected=1.0))
     every = rows + sum(left_out.values())
     for reason, count in sorted(left_out.items()):

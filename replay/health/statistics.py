@@ -19,6 +19,8 @@ FAR = 30
 RANK_BINS = 16
 ROUNDING = 1e-5
 """Probabilities that were logged as 32-bit numbers and normalised still agree this well."""
+UNITS_RETURN = 1.01
+"""From so many rows a unit (a person) on, on average, its rows are taken to hang together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,15 @@ from typing import Any
 import numpy as np
 
 from replay.answer import Finding, Level, Verdict
-from replay.health.features import BARE, FAMILIES, WHOLE, Feature, Known, badness
+from replay.health.features import BARE, FAMILIES, WHOLE, Feature, Known, badness, count
 from replay.judged import Floats
 
 LESS = frozenset({"repeated"})
 """Faults that leave a value usable with care."""
+OF_ROWS = ("effective_positives", "ess", "ess_of_pmf")
+"""Statistics, beside those of the intervals' variances, that count rows: fewer count where rows hang together."""
+TOGETHER = 1.2
+"""From so many rows that tell as much as one, the verdict says so."""
 TOLD = 3
 """So many reasons stand in the sentence."""
 WEIGHTY = 0.5
@@ -104,7 +108,9 @@ def score_from(stored: Mapping[str, Any], *, whole: bool) -> Score:
     return Score(features, centre, scale, weights, stored["intercept"], stored["care"], stored["refuse"])
 
 
-def verdict(known: Known, findings: Sequence[Finding], family: str = "snips") -> Verdict:
+def verdict(
+    known: Known, findings: Sequence[Finding], family: str = "snips", *, effect_of_units: float = 1.0
+) -> Verdict:
     """Return how far a value may be trusted, and why.
 
     Never reliable is a value when the log has no row or only certain actions, when a check found a fault (wrong
@@ -119,6 +125,9 @@ def verdict(known: Known, findings: Sequence[Finding], family: str = "snips") ->
         From :func:`replay.health.findings.findings`.
     family
         ``ips``, ``snips`` or ``dr``; see :func:`family_of`.
+    effect_of_units
+        So many rows tell as much as one, since those of a unit (a person) hang together: the design effect (Kish 1965, Survey
+        sampling). The score is that of a log of as many fewer rows.
 
     Raises
     ------
@@ -137,13 +146,15 @@ def verdict(known: Known, findings: Sequence[Finding], family: str = "snips") ->
     """
     if not known.get("rows"):
         return _told("not reliable", ["no row could be judged"])
+    known = {name: _fewer(name, value, effect_of_units) for name, value in known.items()}
+    together = f"; {count(effect_of_units)} rows of a person tell as much as one" if effect_of_units >= TOGETHER else ""
     score = score_of(family, whole=known.get("ess_of_pmf") is not None)
     ruled = _ruled(known, findings)
     parts = score.parts(known, family)
     total = score.intercept + float(parts.sum())
     level = max([score.level(total), *(level for level, _ in ruled)], key=LEVELS.index)
     if level == "reliable":
-        return Verdict(level=level, sentence=f"reliable: {_good(known)}", reasons=[])
+        return Verdict(level=level, sentence=f"reliable: {_good(known)}{together}", reasons=[])
     reasons = [reason for _, reason in sorted(ruled, key=lambda each: -LEVELS.index(each[0]))]
     by_weight = [int(place) for place in np.argsort(-parts, kind="stable")]
     weighty = [place for place in by_weight if parts[place] >= WEIGHTY]
@@ -151,7 +162,12 @@ def verdict(known: Known, findings: Sequence[Finding], family: str = "snips") ->
         for place in weighty or by_weight[:1]:
             feature = score.features[place]
             reasons.append(feature.says(known, feature.of(known, family) or 0.0))
-    return _told(level, reasons)
+    return _told(level, reasons, together)
+
+
+def _fewer(name: str, value: float | None, effect_of_units: float) -> float | None:
+    counts = name in OF_ROWS or name.startswith("variance_ess")
+    return value / effect_of_units if counts and value is not None else value
 
 
 def _ruled(known: Known, findings: Sequence[Finding]) -> list[tuple[Level, str]]:
@@ -171,5 +187,5 @@ def _good(known: Known) -> str:
     return f"effective sample size {ess:,.0f} of {rows:,.0f}, {positives:,.0f} effective rows with a reward"
 
 
-def _told(level: Level, reasons: list[str]) -> Verdict:
-    return Verdict(level=level, sentence=f"{level}: {', '.join(reasons[:TOLD])}", reasons=reasons)
+def _told(level: Level, reasons: list[str], together: str = "") -> Verdict:
+    return Verdict(level=level, sentence=f"{level}: {', '.join(reasons[:TOLD])}{together}", reasons=reasons)

@@ -18,6 +18,7 @@ from replay.moments import Moments
 
 BUCKETS = 4096
 METHOD = "clustered"
+ONE_UNIT = "a single unit does not say how sure it is"
 
 # Odd, from the golden ratio: a multiplication carries every bit of the hash into those that choose the bucket.
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
@@ -110,7 +111,7 @@ def clustered(
     variance = sums.variance(slopes, moments.means)
     alone = variance_of(slopes, moments)
     if variance is None or alone is None:
-        return Interval(value, None, None, METHOD, "a single unit does not say how sure it is")
+        return Interval(value, None, None, METHOD, ONE_UNIT)
     used = int(np.count_nonzero(sums.rows))
     student = float(stdtrit(used - 1, 0.5 + confidence / 2) / ndtri(0.5 + confidence / 2))
     return interval_around(

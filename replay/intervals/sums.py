@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
+
 from replay.estimators.estimator import Estimator
 from replay.intervals.clustered import BUCKETS, BucketSums, clustered, design_effect
 from replay.intervals.delta import delta
@@ -57,7 +59,17 @@ class Sums:
         return delta(estimator, self.moments, self.reach, confidence=confidence)
 
     def effect_of_units(self, estimator: Estimator[Any], *, by_unit: bool) -> float:
-        """Return the design effect of units, 1 where that is not asked for or not known."""
-        if by_unit and self.buckets is not None:
-            return design_effect(estimator, self.buckets, self.moments)
-        return 1.0
+        """Return how many rows tell as much as one (the design effect); 1 where that is not asked for or not known.
+
+        Of a single unit all rows tell as much as one.
+        """
+        if not by_unit or self.buckets is None:
+            return 1.0
+        if self.of_one_unit:
+            return float(self.moments.rows)
+        return design_effect(estimator, self.buckets, self.moments)
+
+    @property
+    def of_one_unit(self) -> bool:
+        """Whether all rows are known to be of one unit, or as good as."""
+        return self.buckets is not None and int(np.count_nonzero(self.buckets.rows)) == 1

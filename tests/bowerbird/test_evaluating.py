@@ -147,6 +147,17 @@ def test_rows_of_a_user_hang_together() -> None:
         assert (together.level, apart.level) == ("use with care", "reliable")
 
 
+@pytest.mark.parametrize("users", [1, 3])
+def test_thousands_of_rows_of_three_users_are_not_reliable(users: int) -> None:
+    told = columns(6000, users=users)
+    told["reward"] = np.array([float(int(name.split("-")[1]) % 2) for name in told["unit"]])
+    found = bowerbird.evaluate(told)
+    assert found.verdict.level == "not reliable"
+    assert "rows of a person tell as much as one" in found.verdict.sentence
+    if users == 1:
+        assert by_name(found)["snips"].low is None
+
+
 # ----- who adds up
 
 

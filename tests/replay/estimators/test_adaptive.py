@@ -307,25 +307,34 @@ def test_the_page_has_every_world_and_method() -> None:
 
 
 RUNS = 150
+SHOWN = "**DR, adaptive weights, as shown**"
 
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, dict[str, Any]]:
-    return {world.name: {row.method: row for row in study(world, RUNS)} for world in (WORLDS[0], WORLDS[2])}
+    return {world.name: {row.method: row for row in study(world, RUNS)} for world in (WORLDS[0], *WORLDS[2:])}
 
 
 @pytest.mark.slow
 def test_adaptive_weights_cover(results: dict[str, dict[str, Any]]) -> None:
     """At most three standard errors of so many runs below what the page says."""
-    least = 0.942 - 3 * (0.942 * 0.058 / RUNS) ** 0.5
+    least = {
+        "DR, adaptive weights": 0.942 - 3 * (0.942 * 0.058 / RUNS) ** 0.5,
+        SHOWN: 0.974 - 3 * (0.974 * 0.026 / RUNS) ** 0.5,
+    }
     for world, rows in results.items():
-        assert rows["**DR, adaptive weights**"].coverage >= least, world
+        assert rows[SHOWN].coverage >= least[SHOWN], world
+        if world != "users":
+            assert rows["DR, adaptive weights"].coverage >= least["DR, adaptive weights"], world
+    assert results["users"]["DR, adaptive weights"].coverage < 0.88
 
 
 @pytest.mark.slow
 def test_adaptive_weights_are_narrower(results: dict[str, dict[str, Any]]) -> None:
-    for rows in results.values():
-        assert rows["**DR, adaptive weights**"].rmse < 0.9 * rows["DR, model from the past"].rmse
+    for world, rows in results.items():
+        # Where users differ, they are most of what a value varies by.
+        shorter = 1.0 if world == "users" else 0.9
+        assert rows["DR, adaptive weights"].rmse < shorter * rows["DR, model from the past"].rmse
         assert rows["DR, model from the past"].rmse < rows["IPS"].rmse
 
 

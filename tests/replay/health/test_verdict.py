@@ -90,6 +90,19 @@ def test_no_reward_at_all_is_not_reliable():
     ]
 
 
+def test_rows_that_hang_together_count_as_fewer():
+    state = State.of(good_log())
+    known, found = statistics(state), findings(state)
+    alone, *fewer = (verdict(known, found, effect_of_units=effect) for effect in (1.0, 4.0, 1_000.0, 5_000.0))
+    assert alone == verdict(known, found)
+    levels = [LEVELS.index(each.level) for each in (alone, *fewer)]
+    assert levels == sorted(levels)
+    assert (alone.level, fewer[-1].level) == ("reliable", "not reliable")
+    assert alone.sentence.startswith(f"reliable: effective sample size {known['ess']:,.0f} of 5,000")
+    assert fewer[0].sentence.startswith(f"reliable: effective sample size {known['ess'] / 4:,.0f} of 5,000")
+    assert fewer[0].sentence.endswith("; 4 rows of a person tell as much as one")
+
+
 def test_reasons_stand_by_weight_faults_first():
     fault = Finding(name="draws", value=None, expected=None, p_value=0.0, wrong=True, says="draws do not follow")
     care = Finding(name="repeated", value=0.5, expected=0.0, p_value=None, wrong=True, says="rows are repeated")
