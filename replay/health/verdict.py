@@ -126,8 +126,8 @@ def verdict(
     family
         ``ips``, ``snips`` or ``dr``; see :func:`family_of`.
     effect_of_units
-        So many rows tell as much as one, since those of a unit (a person) hang together: the design effect (Kish 1965, Survey
-        sampling). The score is that of a log of as many fewer rows.
+        So many rows tell as much as one, since those of a unit (a person) hang together: the design effect (Kish 1965,
+        Survey sampling). The score is that of a log of as many fewer rows.
 
     Raises
     ------
