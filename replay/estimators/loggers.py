@@ -128,7 +128,7 @@ class _Weighted(Estimator):
             variance = square - mean**2
             # Where the worths are all the same, what is left of the difference is rounding.
             varies = np.real(variance) > 1e-12 * np.real(square)
-            known = known & (varies | ~there[logger])
+            known = known & np.logical_or(varies, np.logical_not(there[logger]))
             precisions.append(1 / np.where(varies, variance, 1))
         total = sum(share * precision for share, precision in zip(shares, precisions, strict=True))
         # Without any row there is nothing to divide by.
