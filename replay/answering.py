@@ -28,6 +28,7 @@ from replay.intervals.horizon import horizon
 from replay.intervals.interval import Interval
 from replay.intervals.segments import CORRECTION, segments
 from replay.intervals.sums import Sums
+from replay.logs.chunk import Range
 from replay.moments import Moments
 from replay.run import digest
 from replay.summary import Summary, Wanted
@@ -129,7 +130,7 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         headline=headline,
         estimates=estimates,
         difference=_compared(compared, wanted.against, summary),
-        over_time=_over_time(summary, about.reward_range, by_unit),
+        over_time=_over_time(summary, about.reward_range or summary.reward_range or (0.0, 1.0), by_unit),
         weights=_bins(state),
         overlap=_overlap(state, about.actions),
         segments=_segments(summary, wanted, about.segments, by_unit),
@@ -191,11 +192,13 @@ def _compared(found: Interval, against: str | None, summary: Summary) -> Differe
     )
 
 
-def _over_time(summary: Summary, reward_range: tuple[float, float] | None, by_unit: bool) -> list[Look]:
+def _over_time(summary: Summary, reward_range: Range, by_unit: bool) -> list[Look]:
     stretches = summary.stretches
-    least, most = reward_range or (0.0, 1.0)
-    within = bool(stretches.least_reward.min() >= least and stretches.most_reward.max() <= most)
-    if within:
+    least, most = reward_range
+    # A mean of equal rewards may be off by its last bit.
+    rounding = 1e-9 * (most - least)
+    within = stretches.least_reward.min() >= least - rounding and stretches.most_reward.max() <= most + rounding
+    if within and math.isfinite(rounding) and most > least:
         looks = stretches.looks(GammaExponential(rmin=least, rmax=most))
         if by_unit and summary.values.buckets is not None:
             # The more rows a unit has, the larger this is: at earlier looks it is too large, which is the safe side.

@@ -20,7 +20,7 @@ from replay.estimators.doubly_robust import DoublyRobust
 from replay.estimators.estimator import Estimator
 from replay.estimators.importance import SelfNormalised
 from replay.intervals.difference import Difference, LoggedMean
-from replay.logs.chunk import OPTIONAL
+from replay.logs.chunk import OPTIONAL, REWARD_RANGE
 from replay.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS
 from replay.models.catalogue import make
 from replay.models.cross_fitting import CrossFitted, CrossFitting, folds
@@ -66,7 +66,8 @@ class Options:
     resamples, seed, threads
         Of the bootstrap; no resamples: none.
     reward_range
-        The smallest and the largest reward that is possible, for the confidence sequence; None: 0 and 1.
+        The smallest and the largest reward that is possible, for the confidence sequence; None: what the rules in the
+        log allow, and in a log without any 0 and 1.
     fixed_loggers
         The versions were fixed beforehand, such as the arms of a test, and are not one learner's.
     expected_shares
@@ -147,7 +148,7 @@ def evaluate(
         least=0.0 if options.reward_range is None else options.reward_range[0],
         largest=None if options.reward_range is None else options.reward_range[1],
     )
-    columns = OPTIONAL if fitted is None else OPTIONAL | {_entries_of(options)}
+    columns = OPTIONAL | {REWARD_RANGE} | (set() if fitted is None else {_entries_of(options)})
     told = stages("evaluating")
     if executor is None:
         log = open_log(columns, True)

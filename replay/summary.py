@@ -16,7 +16,7 @@ from replay.intervals.segments import Segments
 from replay.intervals.stretches import Stretches
 from replay.intervals.sums import Sums
 from replay.judged import Judged
-from replay.logs.chunk import LogChunk
+from replay.logs.chunk import LogChunk, Range, spanned
 
 if TYPE_CHECKING:
     from replay.resample import Resampled
@@ -85,7 +85,7 @@ class Summary:
         The bootstrap, where it was asked for.
     first_ms, last_ms
         When the first and the last decision was; None where the log does not tell.
-    left_out, learned
+    left_out, learned, reward_range
         As in :class:`~replay.logs.chunk.LogChunk`.
     """
 
@@ -100,6 +100,7 @@ class Summary:
     last_ms: int | None
     left_out: Counter[str] = field(default_factory=Counter)
     learned: int = 0
+    reward_range: Range | None = None
 
     def __add__(self, other: "Summary") -> "Summary":
         # What has no row may lack a column that the others have, and says nothing.
@@ -115,6 +116,8 @@ class Summary:
                 both[each.name] = min(mine, its)
             elif each.name == "last_ms":
                 both[each.name] = max(mine, its)
+            elif each.name == "reward_range":
+                both[each.name] = spanned([mine, its])
             elif each.name == "segments":
                 both[each.name] = {name: parts + its[name] for name, parts in mine.items()}
             else:
@@ -151,6 +154,7 @@ def summarise(chunk: LogChunk, wanted: Wanted, others: Judged | None = None) -> 
         last_ms=None if times is None or not len(times) else int(times.max()),
         left_out=Counter(chunk.left_out),
         learned=chunk.learned,
+        reward_range=chunk.reward_range,
     )
 
 

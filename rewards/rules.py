@@ -171,6 +171,41 @@ def reward(rule: Reward, events: Sequence[Event]) -> float:
     return min(max(total, low), high)
 
 
+def reward_range(rule: Reward) -> tuple[float, float]:
+    """Return the least and the largest reward that a rule can make, whatever the feedback; infinite without a bound.
+
+    A stream that says nothing adds nothing, and at least one says something, else it is the default. A clip at
+    ±:data:`REWARD_LIMIT`, which every rule has, is no bound that a reader could use.
+
+    >>> reward_range(Reward(streams={"clicks": StreamReward(weight=1.0, aggregate="max")}))
+    (0.0, 1.0)
+    >>> reward_range(Reward(streams={"purchases": StreamReward(value=True)}, clip=(0.0, 50.0)))
+    (0.0, 50.0)
+    >>> reward_range(Reward(streams={"clicks": StreamReward(weight=1.0)}))
+    (0.0, inf)
+    """
+    if not rule.streams:
+        return rule.default, rule.default
+    ends = [_range_of(stream) for stream in rule.streams.values()]
+    # The one end by all streams that lower it, or, if none does, by that which lifts it least.
+    least = sum(low for low, _ in ends if low < 0) or min(low for low, _ in ends)
+    largest = sum(high for _, high in ends if high > 0) or max(high for _, high in ends)
+    low, high = rule.clip
+    least, largest = min(max(least, low), high), min(max(largest, low), high)
+    least, largest = min(least, rule.default), max(largest, rule.default)
+    return -math.inf if least <= -REWARD_LIMIT else least, math.inf if largest >= REWARD_LIMIT else largest
+
+
+def _range_of(stream: StreamReward) -> tuple[float, float]:
+    if stream.weight is None:
+        return -math.inf, math.inf
+    if stream.aggregate != "sum":
+        return stream.weight, stream.weight
+    # One event or any number of them.
+    many = math.copysign(math.inf, stream.weight) if stream.weight else 0.0
+    return min(stream.weight, many), max(stream.weight, many)
+
+
 def _total(streams: Mapping[str, StreamReward], events: Sequence[Event]) -> float | None:
     worths: dict[str, list[float]] = {}
     for event in events:

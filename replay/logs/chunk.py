@@ -1,7 +1,7 @@
 """A log in blocks: what every reader of a log yields, whatever the log is written in."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,6 +21,10 @@ OPTIONAL = frozenset(
     }
 )
 """Columns of :class:`~replay.judged.Judged` that a reader fills only where they are wanted, and the log has them."""
+
+REWARD_RANGE = "reward_range"
+"""Wanted, too, is what the log's own rules say of :attr:`LogChunk.reward_range`, where it has any."""
+Range = tuple[float, float]
 
 LARGEST = 1e15
 """No reward is larger, up or down: the fourth power of what it may weigh is still a number."""
@@ -46,6 +50,9 @@ class LogChunk:
         From so many of ``rows`` the target has learned.
     entries
         ``rows`` as a reward model sees them, in one or more parts; none where they were not wanted, or cannot be told.
+    reward_range
+        The least and the largest reward that the rules of ``rows`` allow, infinite without a bound; None where it was
+        not wanted, or the log has no rules.
     """
 
     index: int
@@ -53,6 +60,7 @@ class LogChunk:
     left_out: Mapping[str, int] = field(default_factory=dict)
     learned: int = 0
     entries: tuple[ModelRows, ...] = ()
+    reward_range: Range | None = None
 
 
 class Log(Protocol):
@@ -126,6 +134,26 @@ def _together(parts: list[LogChunk]) -> LogChunk:
     for part in parts:
         left_out.update(part.left_out)
     # What has no rows says nothing of which columns there are.
-    rows = [part.rows for part in parts if len(part.rows)] or [parts[0].rows]
-    entries = tuple(each for part in parts for each in part.entries)
-    return LogChunk(parts[0].index, joined(rows), left_out, sum(part.learned for part in parts), entries)
+    some = [part for part in parts if len(part.rows)] or parts[:1]
+    return LogChunk(
+        parts[0].index,
+        joined([part.rows for part in some]),
+        left_out,
+        sum(part.learned for part in parts),
+        tuple(each for part in parts for each in part.entries),
+        spanned([part.reward_range for part in some]),
+    )
+
+
+def spanned(ranges: Sequence[Range | None]) -> Range | None:
+    """Return the range that holds some others; None where one of them is unknown, or there is none.
+
+    Examples
+    --------
+    >>> spanned([(0.0, 1.0), (-2.0, 0.5)]), spanned([(0.0, 1.0), None])
+    ((-2.0, 1.0), None)
+    """
+    known = [each for each in ranges if each is not None]
+    if not known or len(known) < len(ranges):
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)

@@ -46,7 +46,9 @@ _DRAWN: dict[str, Any] = {
     "user_id": _TEXT,
     "actions": pa.list_(pa.struct([("id", _TEXT)])),
 }
-_REPEATED = {"policy", "policy_version", "why", "chosen"}
+_REPEATED = {"policy", "policy_version", "why", "chosen", "rule"}
+_AS_TEXT = ("context", "rule")
+"""JSON within the decision that stays as it came."""
 OPTIONAL_FIELDS = ("revision", "user_id")
 _TIME = pa.timestamp("ms", tz="UTC")
 
@@ -56,13 +58,14 @@ _decision = msgspec.json.Decoder(Decision)
 
 class _Drawn(msgspec.Struct):
     context: msgspec.Raw = msgspec.Raw(b"{}")
+    rule: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class _OfContext(msgspec.Struct):
+class _OfDecision(msgspec.Struct):
     decision: _Drawn
 
 
-_contexts = msgspec.json.Decoder(_OfContext)
+_texts_of = msgspec.json.Decoder(_OfDecision)
 
 
 class JsonLines:
@@ -216,14 +219,16 @@ def outcome_batch(text: bytes, columns: Sequence[str], offsets: np.ndarray[Any, 
     found["offset"], found["problem"] = pa.array(offsets), pa.nulls(len(offsets), pa.string())
     found["revision"] = found["revision"].fill_null(0)
     found["decided_at"] = _one(table.column("decision_place")).flatten()[0].cast(_TIME)
-    lines = [line for line in text.split(b"\n") if line.strip()] if {"raw", "context"} & {*columns} else []
+    lines = [line for line in text.split(b"\n") if line.strip()] if {"raw", *_AS_TEXT} & {*columns} else []
     for name in columns:
         if name in ("event_hash", "unit_hash"):
             found[name] = computed(name, found["user_id"], found["event_id"])
         elif name == "raw":
             found[name] = pa.array(lines, pa.binary())
-        elif name == "context":
-            found[name] = pa.array([bytes(_contexts.decode(line).decision.context) for line in lines], pa.string())
+    if as_text := [name for name in columns if name in _AS_TEXT]:
+        decisions = [_texts_of.decode(line).decision for line in lines]
+        for name in as_text:
+            found[name] = pa.array([bytes(getattr(each, name)) for each in decisions], pa.string())
     for name in _REPEATED.intersection(columns):
         found[name] = found[name].dictionary_encode()
     if "actions" in columns and not found["actions"].null_count:

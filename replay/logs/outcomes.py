@@ -1,17 +1,31 @@
 """Judges the outcomes of the loop, wherever they were read, for a policy that might have decided instead."""
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
-from policies.errors import LossDetected, WrongConfiguration
+from policies.errors import BadInput, LossDetected, WrongConfiguration
 from policies.policy import SMALLEST_PROPENSITY
 from replay.archived_policy import ArchivedPolicy
 from replay.judged import Codes, Flags, Floats, Judged
-from replay.logs.chunk import LARGEST, OPTIONAL, LogChunk, Progress, cut, first_row_of, gathered, silent
+from replay.logs.chunk import (
+    LARGEST,
+    OPTIONAL,
+    REWARD_RANGE,
+    LogChunk,
+    Progress,
+    Range,
+    cut,
+    first_row_of,
+    gathered,
+    silent,
+    spanned,
+)
 from replay.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS, ActionIds, Examples, examples_in, with_contexts
 from replay.logs.numbered import Names, Numbered
 from replay.logs.outcome_rows import OutcomeRows, Place
@@ -20,7 +34,8 @@ from replay.logs.predicted import Predicted, predicted_by
 from replay.logs.segments import segment, segment_column
 from replay.models.rows import ModelRows
 from rewards.learner import catalogue
-from rewards.records import EXTERNAL
+from rewards.records import EXTERNAL, rule_of
+from rewards.rules import reward_range
 
 NUMBERS = ("problem", "policy", "policy_version", "offset", "shard", "seq", "revision")
 """What is needed to tell that no outcome is missing, and none comes twice."""
@@ -78,7 +93,8 @@ class Judge:
     mixed
         Take the outcomes of all policies, to look at the log and not to judge anything.
     wanted
-        Which of :data:`~replay.logs.chunk.OPTIONAL` to fill, and of :attr:`tells`; the fewer, the faster.
+        Which of :data:`~replay.logs.chunk.OPTIONAL` to fill, of :attr:`tells`, and
+        :data:`~replay.logs.chunk.REWARD_RANGE`; the fewer, the faster.
     segments
         What to cut the log into: see :mod:`replay.logs.segments`.
     names
@@ -161,6 +177,7 @@ class Judge:
             columns += ["chosen", "actions"]
         columns += ["chosen"] if "action" in wanted else []
         columns += ["decided_at"] if "time_ms" in wanted else []
+        columns += ["rule"] if REWARD_RANGE in wanted else []
         columns += [name for name in ("event_hash", "unit_hash") if name in wanted]
         columns += [segment_column(name) for name in self._segments]
         return list(dict.fromkeys(columns))
@@ -215,7 +232,8 @@ class Judge:
         if self._target is not None and self._of == self._target.learned_from:
             learned = rows.numbers("offset") < self._target.cut
         entries = (self._entries(rows, predicted, examples),) if wanted & self.tells else ()
-        return LogChunk(index, judged, +left_out, int(np.sum(learned)), entries)
+        allowed = _allowed(rows) if REWARD_RANGE in wanted else None
+        return LogChunk(index, judged, +left_out, int(np.sum(learned)), entries, allowed)
 
     def _entries(self, rows: OutcomeRows, predicted: Predicted | None, examples: Examples | None) -> ModelRows:
         pmfs = rows.pmfs()
@@ -302,3 +320,17 @@ class Judge:
             policy, version = int(pairs[place]) >> 32, int(pairs[place]) & _LOW
             numbers[place] = self.names.versions.number(f"{policies.names[policy]}@{versions.names[version]}")
         return np.asarray(numbers[places], dtype=np.int32)
+
+
+def _allowed(rows: OutcomeRows) -> Range | None:
+    """Return the least and the largest reward that the rules of some outcomes allow."""
+    rules = rows.texts("rule")
+    return spanned([_allowed_by(rules.names[code]) for code in np.unique(rules.codes).tolist()])
+
+
+def _allowed_by(rule: str) -> Range:
+    try:
+        return reward_range(rule_of(msgspec.Raw(rule.encode())).reward)
+    except BadInput:
+        # Made by hand, and without a rule: nobody knows.
+        return -math.inf, math.inf

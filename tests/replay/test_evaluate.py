@@ -304,15 +304,28 @@ def probability(policy: Policy, decision: Any) -> float:
     return pmf[[action.id for action in offered].index(decision["chosen"])]
 
 
-def judged(archive: Archive, target: ArchivedPolicy, of: str | None = "front", external: bool = False) -> Answer:
+def judged(
+    archive: Archive, target: ArchivedPolicy, of: str | None = "front", external: bool = False, **options: Any
+) -> Answer:
     def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Judge:
         return Judge(ArchivedOutcomes(archive), target if for_target else None, of, external, wanted=wanted)
 
-    return answered(open_log, target.name)
+    return answered(open_log, target.name, **options)
 
 
 def unknown(name: str) -> Arguments | None:
     return None
+
+
+def test_a_sequence_knows_what_rewards_the_rules_of_the_log_allow(tmp_path: Path) -> None:
+    archive = archive_of(busy_world(200), tmp_path)
+    looks = judged(archive, uniform()).over_time
+    # Two clicks are worth 0.6 and none is -0.1: not from 0 to 1, but by the rule from -5 to 5.
+    assert looks[-1].low is not None
+    assert looks[-1].high is not None
+    assert -5 <= looks[-1].low < -0.1 < 0.6 < looks[-1].high <= 5
+    # Somebody who says less than what was seen knows nothing.
+    assert {each.low for each in judged(archive, uniform(), reward_range=(0.0, 0.1)).over_time} == {None}
 
 
 @pytest.mark.parametrize("external", [False, True])

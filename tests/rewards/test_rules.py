@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from itertools import combinations
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from rewards.rules import (
     deadline_ms,
     opens_ms,
     reward,
+    reward_range,
 )
 
 worths = st.floats(-1e6, 1e6, allow_nan=False)
@@ -167,3 +169,49 @@ def test_an_aggregate_lies_within_what_it_aggregates(values: list[float], name: 
         assert min(values) - 1e-9 <= found <= max(values) + 1e-9
     else:
         assert found in values
+
+
+# ----- what a rule allows
+
+stream_rewards = st.one_of(
+    st.builds(StreamReward, weight=st.sampled_from([-2.5, -0.1, 0.0, 0.1, 1.0, 7.0]), aggregate=aggregates),
+    st.builds(StreamReward, value=st.just(True), aggregate=aggregates),
+)
+clips = st.sampled_from([(-REWARD_LIMIT, REWARD_LIMIT), (0.0, 1.0), (-3.0, 0.5), (2.0, 2.0), (-REWARD_LIMIT, 4.0)])
+rules = st.builds(
+    Reward,
+    default=st.sampled_from([0.0, -1.0, 3.0]),
+    clip=clips,
+    streams=st.dictionaries(st.sampled_from(["clicks", "views", "purchases"]), stream_rewards, max_size=3),
+)
+happened = st.lists(
+    st.builds(Event, st.sampled_from(["clicks", "views", "purchases", "other"]), st.uuids().map(str), worths),
+    max_size=8,
+)
+
+
+@given(rules, happened)
+def test_no_reward_lies_beyond_what_its_rule_allows(rule: Reward, events: list[Event]) -> None:
+    least, largest = reward_range(rule)
+    assert least - 1e-9 <= reward(rule, events) <= largest + 1e-9
+
+
+@given(rules)
+def test_what_a_rule_allows_can_happen(rule: Reward) -> None:
+    """By one event of some of the streams, or so many that there is no end."""
+
+    def events(names: tuple[str, ...], value: float, many: int) -> list[Event]:
+        return [Event(name, f"{name}{number}", value) for name in names for number in range(many)]
+
+    found = [
+        reward(rule, events(names, value, many))
+        for size in range(len(rule.streams) + 1)
+        for names in combinations(rule.streams, size)
+        for value in (-1e9, 0.0, 1e9)
+        for many in (1, 100)
+    ]
+    for end, seen, bounded in zip(reward_range(rule), (min(found), max(found)), (-1, 1), strict=True):
+        if math.isfinite(end):
+            assert seen == pytest.approx(end, abs=1e-9)
+        else:
+            assert seen * bounded >= 9.0

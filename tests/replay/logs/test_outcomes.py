@@ -1,6 +1,7 @@
 """Outcomes of all origins become the same rows, whose columns are what the records say."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from replay.archived_policy import Arguments, archived_policy, uniform
 from replay.blocks import Blocks
 from replay.health.statistics import State
 from replay.logs.archive import ArchivedOutcomes
-from replay.logs.chunk import LogChunk, silent
+from replay.logs.chunk import REWARD_RANGE, LogChunk, silent
 from replay.logs.json_outcomes import JsonLines
 from replay.logs.message_outcomes import MessageOutcomes
 from replay.logs.numbered import Names
@@ -233,6 +234,29 @@ def test_only_what_is_wanted_is_filled(archive: Archive) -> None:
         assert [name for name in filled if getattr(block.rows, name) is not None] == [
             name for name in filled if name in wanted
         ]
+
+
+def test_the_rules_tell_what_rewards_are_possible(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for opened in origins(world, tmp_path, monkeypatch).values():
+        blocks = Judge(opened(), None, "front", wanted=[REWARD_RANGE]).blocks()
+        # Clicks without end and purchases of any value, clipped.
+        assert {block.reward_range for block in blocks} == {(-5.0, 5.0)}
+        assert {block.reward_range for block in Judge(opened(), None, "front").blocks()} == {None}
+
+
+@pytest.mark.parametrize("rule", [None, {}, {"window_s": -1}])
+def test_without_a_rule_nobody_knows_what_rewards_are_possible(
+    world: World, tmp_path: Path, rule: dict[str, Any] | None
+) -> None:
+    records = [json.loads(encode(outcome)) for _, outcome in world.outcomes()]
+    for record in records:
+        del record["decision"]["rule"]
+        record["decision"] |= {} if rule is None else {"rule": rule}
+    (tmp_path / "log.jsonl").write_text("\n".join(json.dumps(record) for record in records))
+    (block,) = Judge(JsonLines(tmp_path / "log.jsonl"), None, "front", wanted=[REWARD_RANGE]).blocks()
+    assert block.reward_range == (-math.inf, math.inf)
 
 
 def test_missing_outcomes_are_counted_where_a_log_is_only_looked_at(world: World, tmp_path: Path) -> None:
