@@ -85,8 +85,11 @@ def evaluate(
         Of a table: which column is which field (docs/logs.md).
     segments
         What to cut the log into.
-    format, against, policy, external, prefix
-        Of a log at a path; ``against`` is another policy to be compared with, on the same rows.
+    against
+        Another policy to be compared with, on the same rows; what lies in memory tells its probabilities in the column
+        ``against`` or ``against_pmf`` of ``columns``, or as ``against_dist``, and this is what it is called.
+    format, policy, external, prefix
+        Of a log at a path.
     estimators, model, folds, fixed_loggers, expected_shares, resamples, seed, reward_range
         See :class:`replay.evaluation.Options`.
 
@@ -126,7 +129,7 @@ def evaluate(
     )
     if not isinstance(log, str) and not hasattr(log, "__fspath__"):
         with stages() as told:
-            return evaluated_in_memory(log, dict(columns or {}), segments, target, options, told)
+            return evaluated_in_memory(log, columns or {}, segments, target, against, options, told)
     asked = Asked(
         path=str(log),
         format=format,

@@ -1,16 +1,22 @@
 """Evaluation as people ask for it: a log by its path, or whatever lies in memory, and a policy by its name."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from bowerbird import __version__
-from bowerbird.judged_log import OF_THE_TABLE, Asked, judged_log
+from bowerbird.judged_log import (
+    OF_THE_TABLE,
+    OTHER_OF_THE_TABLE,
+    Asked,
+    compared_log,
+    judged_log,
+    table_columns,
+)
 from policies.errors import WrongConfiguration
 from replay.answer import Answer, How
 from replay.evaluation import Options, evaluate
 from replay.logs.chunk import Log
-from replay.logs.formats import Format
 from replay.logs.numbered import Names
 from replay.passes import Against, OpenLog, Stages
 from replay.run import processes
@@ -34,11 +40,7 @@ def evaluated(asked: Asked, options: Options, command: str, stages: Stages, work
         How many processes share the log; they change no bit of the answer.
     """
     target, open_log = judged_log(asked)
-    other = None
-    if asked.against is not None:
-        if asked.kind is Format.TABLE:
-            raise WrongConfiguration(f"--against: found {asked.against}, expected none: a table tells one target alone")
-        other = Against(*judged_log(replace(asked, target=asked.against, policy=_judged_on(asked, open_log))))
+    other = compared_log(asked, getattr(open_log, "learned_from", None))
     how = _how(command, asked.path, asked.kind)
     if workers == 1:
         return evaluate(open_log, target, how, options, stages, against=other)
@@ -47,27 +49,44 @@ def evaluated(asked: Asked, options: Options, command: str, stages: Stages, work
         return evaluate(open_log, target, how, options, stages, against=other, executor=executor, parts=parts)
 
 
-def _judged_on(asked: Asked, open_log: OpenLog) -> str | None:
-    """Return the policy whose outcomes the target is judged on: both must be."""
-    return asked.policy or getattr(open_log, "learned_from", None)
-
-
 def evaluated_in_memory(
-    data: Any, columns: dict[str, str], segments: Collection[str], target: str | None, options: Options, stages: Stages
+    data: Any,
+    columns: Mapping[str, str],
+    segments: Collection[str],
+    target: str | None,
+    against: str | None,
+    options: Options,
+    stages: Stages,
 ) -> Answer:
     """Judge on a table, a frame, or a bandit feedback of obp, that tells its target; see :func:`bowerbird.evaluate`."""
-    from replay.logs.columns import Columns, as_log
+    open_log, open_other = _in_memory(data, columns, segments)
+    if against is not None and open_other is None:
+        expected = "columns={'against': ...}, or against_dist in a bandit feedback"
+        raise WrongConfiguration(f"against: found {against} and nothing of its probabilities, expected {expected}")
+    other = None if open_other is None else Against(against or OTHER_OF_THE_TABLE, open_other)
+    how = _how("bowerbird.evaluate(...)", f"a {type(data).__name__} in memory", "in memory")
+    return evaluate(open_log, target or OF_THE_TABLE, how, options, stages, against=other)
+
+
+def _in_memory(data: Any, columns: Mapping[str, str], segments: Collection[str]) -> tuple[OpenLog, OpenLog | None]:
+    """Return what opens a log judged for its target, and for what that is compared with, if it tells that."""
+    from replay.logs.columns import as_log
     from replay.logs.obp_feedback import ObpFeedback
 
-    of_obp = isinstance(data, Mapping) and "pscore" in data
+    if isinstance(data, Mapping) and "pscore" in data:
+        one, other = (data.get(name) for name in ("action_dist", "against_dist"))
+        read: Callable[[Any], Log] = partial(ObpFeedback, data)
+    else:
+        one, other = table_columns(columns, segments)
+        read = partial(as_log, data)
 
-    def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Log:
-        if of_obp:
-            return ObpFeedback(data, data.get("action_dist"))
-        return as_log(data, Columns(**columns, segments=tuple(segments)))
+    def opens(told: Any) -> OpenLog:
+        def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Log:
+            return read(told)
 
-    how = _how("bowerbird.evaluate(...)", f"a {type(data).__name__} in memory", "in memory")
-    return evaluate(open_log, target or OF_THE_TABLE, how, options, stages)
+        return open_log
+
+    return opens(one), None if other is None else opens(other)
 
 
 def _how(command: str, log: str, written_in: str) -> How:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from replay.logs.columns import Columns
     from replay.logs.numbered import Names
     from replay.logs.outcomes import Outcomes
-    from replay.passes import OpenLog
+    from replay.passes import Against, OpenLog
 
 UNIFORM = "uniform"
-OF_THE_TABLE = "target"
-"""What a table's own target is called where nobody gave it a name."""
+OF_THE_TABLE, OTHER_OF_THE_TABLE = "target", "against"
+"""What a table's own target, and what it is compared with, are called where nobody gave them names."""
+OF_OTHER = {"against": "target", "against_pmf": "target_pmf"}
+"""Columns of a table that tell of the policy that the target is compared with what the others tell of the target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,8 @@ class Asked:
         ``uniform``; a policy, as ``front`` or ``front@12``; a ``.npy`` file for Open Bandit logs. A table tells the
         target itself, and this is what it is called.
     against
-        Another policy, named in the same way, to be compared with; None: the logging policy.
+        Another policy, named in the same way, to be compared with; None: the logging policy. A table tells it in the
+        columns of :data:`OF_OTHER`.
     policy, external, prefix
         See :class:`replay.logs.outcomes.Judge` and :class:`replay.archive.Archive`.
     columns
@@ -84,10 +87,7 @@ def judged_log(asked: Asked) -> "tuple[str, OpenLog]":
     if asked.prefix and kind is not Format.BOWERBIRD:
         raise WrongConfiguration(f"--prefix: expected none with --format {kind}")
     if kind is Format.TABLE:
-        from replay.logs.columns import Columns
-
-        columns = Columns(**dict(asked.columns or {}), segments=tuple(asked.segments))
-        return asked.target or OF_THE_TABLE, _Table(asked.path, columns)
+        return asked.target or OF_THE_TABLE, _Table(asked.path, table_columns(asked.columns or {}, asked.segments)[0])
     if asked.target is None:
         raise WrongConfiguration(f"--target: found none, expected the policy to judge, as {UNIFORM}")
     if kind is Format.OPEN_BANDIT:
@@ -97,6 +97,56 @@ def judged_log(asked: Asked) -> "tuple[str, OpenLog]":
         return asked.target, _OpenBandit(asked.path, target, tuple(asked.segments))
     opened = _outcomes(asked, kind, asked.target)
     return opened.name, opened
+
+
+def compared_log(asked: Asked, judged_on: str | None) -> "Against | None":
+    """Return what the target is compared with, and what opens the log judged for it; None: the logging policy.
+
+    Parameters
+    ----------
+    asked
+        Which log and policies.
+    judged_on
+        The policy whose outcomes the target is judged on: both must be.
+
+    Raises
+    ------
+    WrongConfiguration, StateRefused, BadInput
+        As :func:`judged_log`.
+    """
+    from replay.passes import Against
+
+    if asked.kind is not Format.TABLE:
+        if asked.against is None:
+            return None
+        return Against(*judged_log(replace(asked, target=asked.against, policy=asked.policy or judged_on)))
+    _, others = table_columns(asked.columns or {}, asked.segments)
+    if others is not None:
+        return Against(asked.against or OTHER_OF_THE_TABLE, _Table(asked.path, others))
+    if asked.against is not None:
+        raise WrongConfiguration(
+            f"--against: found {asked.against} and no column of its probabilities, expected --column against=..."
+        )
+    return None
+
+
+def table_columns(told: Mapping[str, str], segments: Collection[str]) -> "tuple[Columns, Columns | None]":
+    """Return which columns of a table say what of the target, and of what it is compared with, if they do.
+
+    Raises
+    ------
+    WrongConfiguration
+        There is no such field.
+    """
+    from replay.logs.columns import Columns
+
+    fields = [*(name for name in Columns.__slots__ if name != "segments"), *OF_OTHER]
+    if unknown := [name for name in told if name not in fields]:
+        raise WrongConfiguration(f"--column: found {unknown[0]}, expected a field: one of {', '.join(fields)}")
+    of_target = {name: column for name, column in told.items() if name not in OF_OTHER}
+    columns = Columns(**of_target, segments=tuple(segments))
+    of_other = {OF_OTHER[name]: column for name, column in told.items() if name in OF_OTHER}
+    return columns, columns.for_other(**of_other) if of_other else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,16 +277,13 @@ def columns_of(told: Sequence[str]) -> dict[str, str]:
     Raises
     ------
     WrongConfiguration
-        There is no such field, or no column.
+        A text is none.
     """
-    from replay.logs.columns import Columns
-
-    fields = [name for name in Columns.__slots__ if name != "segments"]
     named: dict[str, str] = {}
     for each in told:
         name, _, column = each.partition("=")
-        if name not in fields or not column:
-            raise WrongConfiguration(f"--column: found {each}, expected FIELD=COLUMN, FIELD one of {', '.join(fields)}")
+        if not name or not column:
+            raise WrongConfiguration(f"--column: found {each}, expected FIELD=COLUMN")
         named[name] = column
     return named
 

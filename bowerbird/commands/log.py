@@ -178,10 +178,9 @@ def _live(file: Path, policy: str | None, segments: list[str], progress: Progres
 
 
 def _columns(told: list[str], segments: list[str]) -> Any:
-    from bowerbird.judged_log import columns_of
-    from replay.logs.columns import Columns
+    from bowerbird.judged_log import columns_of, table_columns
 
-    return Columns(**columns_of(told), segments=tuple(segments))
+    return table_columns(columns_of(told), segments)[0]
 
 
 def _show(found: "Description", console: "Console") -> None:

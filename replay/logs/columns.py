@@ -1,7 +1,7 @@
 """Any table as a log: Arrow, Parquet, or a frame of pandas or polars, whose columns are named."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -108,6 +108,11 @@ class Columns:
     def read(self, there: Sequence[str]) -> list[str]:
         """Return the names of the columns that are read; errors are those of :meth:`found_in`."""
         return list(dict.fromkeys([*self.found_in(there).values(), *self.segments]))
+
+    def for_other(self, target: str = "", target_pmf: str = "") -> "Columns":
+        """Return the columns of the same log, judged for another policy, whose probabilities these columns are."""
+        told = {"target": target or IGNORED, "target_pmf": target_pmf or IGNORED}
+        return replace(self, **told, weight=IGNORED, model_target=IGNORED)
 
     def _must_be_there(self, what: str, name: str, there: Sequence[str]) -> None:
         if (count := there.count(name)) != 1:

@@ -254,6 +254,49 @@ def test_two_policies_are_compared_on_the_same_rows(tmp_path: Path) -> None:
     assert (itself.difference.value, itself.difference.shows) == (0.0, False)
 
 
+def with_another(rows: int) -> tuple[dict[str, Any], Any]:
+    """Return a log that tells of another policy, too, and what that gives to the logged action."""
+    told = columns(rows)
+    other = np.tile([0.4, 0.3, 0.2, 0.1], (rows, 1))
+    return {**told, "other": list(other)}, other[np.arange(rows), told["action"]]
+
+
+def test_a_table_tells_two_policies(tmp_path: Path) -> None:
+    told, of_logged = with_another(3000)
+    weight = of_logged / told["propensity"]
+    snips = (weight * told["reward"]).sum() / weight.sum()
+    pq.write_table(pa.table(told), tmp_path / "log.parquet")
+    named = {"against_pmf": "other"}
+    feedback = {name: told[name] for name in ("reward", "action")} | {"pscore": told["propensity"]}
+    feedback |= {name: np.stack(told[column])[:, :, None] for name, column in OBP.items()}
+    for found, called in (
+        (bowerbird.evaluate(told, columns=named), "against"),
+        (bowerbird.evaluate(told, columns=named, against="old"), "old"),
+        (bowerbird.evaluate({**told, "o": of_logged}, columns={"against": "o"}), "against"),
+        (bowerbird.evaluate(feedback), "against"),
+        (bowerbird.evaluate(tmp_path / "log.parquet", columns=named, against="old"), "old"),
+    ):
+        assert found.difference is not None
+        assert found.difference.against == called
+        assert found.difference.value == pytest.approx(found.snips - snips, abs=1e-12)
+        assert found.difference.low < found.difference.value < found.difference.high
+
+
+OBP = {"pi_b": "pmf", "action_dist": "target_pmf", "against_dist": "other"}
+
+
+def test_what_a_table_does_not_tell_is_not_compared(tmp_path: Path) -> None:
+    told = columns(100)
+    pq.write_table(pa.table(told), tmp_path / "log.parquet")
+    for log in (told, tmp_path / "log.parquet"):
+        with pytest.raises(WrongConfiguration, match=r"against: found old and no"):
+            bowerbird.evaluate(log, against="old")
+        with pytest.raises(WrongConfiguration, match="found 0 columns other"):
+            bowerbird.evaluate(log, columns={"against": "other"})
+        with pytest.raises(WrongConfiguration, match="--column: found rewards, expected a field: one of reward, "):
+            bowerbird.evaluate(log, columns={"rewards": "click"})
+
+
 def test_rows_of_an_arm_that_were_lost_are_a_fault() -> None:
     told = columns(4000)
     told["version"] = np.where(np.arange(4000) % 2, "a", "b")

@@ -142,7 +142,7 @@ def test_what_is_wrong_is_said_and_many_names_are_summed_up(tmp_path: Path) -> N
         (["TABLE", "--prefix", "x-"], "--prefix: expected none with --format table"),
         (["TABLE"], "reward: found no column of this name among click, p, action"),
         (["TABLE", "--column", "reward"], "--column: found reward, expected FIELD=COLUMN"),
-        (["TABLE", "--column", "price=click"], "--column: found price=click, expected FIELD=COLUMN"),
+        (["TABLE", "--column", "price=click"], "--column: found price, expected a field: one of reward, "),
         (["ARCHIVE", "--segment", "taste"], "segment: found taste, expected one of policy_version"),
         (["CSV", "--segment", "city"], "segment: found no column city"),
         ([], "PATH"),
