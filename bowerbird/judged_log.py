@@ -1,4 +1,4 @@
-"""Logs that a policy is to be judged on, opened as their paths say: what ``replay evaluate`` reads."""
+"""Logs opened as their paths say: judged for a policy, or as they are."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -13,7 +13,7 @@ from replay.logs.formats import Format, format_of
 if TYPE_CHECKING:
     from replay.archived_policy import Arguments
     from replay.judged import Floats
-    from replay.logs.chunk import Log
+    from replay.logs.chunk import Log, Progress
     from replay.logs.columns import Columns
     from replay.logs.numbered import Names
     from replay.logs.outcomes import Outcomes
@@ -79,13 +79,7 @@ def judged_log(asked: Asked) -> "tuple[str, OpenLog]":
     StateRefused, BadInput
         The log is damaged.
     """
-    kind = asked.kind
-    if asked.columns and kind is not Format.TABLE:
-        raise WrongConfiguration(f"--column: expected none with --format {kind}, whose fields have their names")
-    if kind in (Format.TABLE, Format.OPEN_BANDIT) and (asked.policy is not None or asked.external):
-        raise WrongConfiguration(f"--policy, --external: expected none with --format {kind}")
-    if asked.prefix and kind is not Format.BOWERBIRD:
-        raise WrongConfiguration(f"--prefix: expected none with --format {kind}")
+    kind = _checked(asked)
     if kind is Format.TABLE:
         return asked.target or OF_THE_TABLE, _Table(asked.path, table_columns(asked.columns or {}, asked.segments)[0])
     if asked.target is None:
@@ -97,6 +91,60 @@ def judged_log(asked: Asked) -> "tuple[str, OpenLog]":
         return asked.target, _OpenBandit(asked.path, target, tuple(asked.segments))
     opened = _outcomes(asked, kind, asked.target)
     return opened.name, opened
+
+
+def log_as_it_is(asked: Asked, progress: "Progress") -> "Log":
+    """Return the log judged for nobody: what ``log describe`` reads.
+
+    Raises
+    ------
+    WrongConfiguration, StateRefused, BadInput
+        As :func:`judged_log`.
+    """
+    kind = _checked(asked)
+    if kind is Format.TABLE:
+        from replay.logs.table_files import table_log
+
+        return table_log(Path(asked.path), table_columns(asked.columns or {}, asked.segments)[0], progress)
+    if kind is Format.OPEN_BANDIT:
+        from replay.logs.judge_open_bandit import OpenBanditLog
+        from replay.logs.open_bandit_columns import log_at
+
+        return OpenBanditLog(log_at(Path(asked.path)), itself=True, segments=asked.segments)
+    from replay.logs.outcomes import Judge
+
+    outcomes, mixed = _read(asked, kind, progress), asked.policy is None
+    # A log with holes is described all the same: how many outcomes are missing is part of what it is.
+    return Judge(outcomes, None, asked.policy, external=None, mixed=mixed, segments=asked.segments, count_missing=True)
+
+
+def _checked(asked: Asked) -> Format:
+    """Return what the log is written in, if the options go with that."""
+    kind = asked.kind
+    if asked.columns and kind is not Format.TABLE:
+        raise WrongConfiguration(f"--column: expected none with --format {kind}, whose fields have their names")
+    if kind in (Format.TABLE, Format.OPEN_BANDIT) and (asked.policy is not None or asked.external):
+        name = "--external" if asked.policy is None else "--policy"
+        raise WrongConfiguration(f"{name}: expected none with --format {kind}")
+    if asked.prefix and kind is not Format.BOWERBIRD:
+        raise WrongConfiguration(f"--prefix: expected none with --format {kind}")
+    return kind
+
+
+def _read(asked: Asked, kind: Format, progress: "Progress") -> "Outcomes":
+    if kind is Format.BOWERBIRD:
+        from replay.archive import Archive
+        from replay.logs.archive import ArchivedOutcomes
+
+        return ArchivedOutcomes(Archive.at(asked.path, asked.prefix))
+    if kind is Format.JSON_LINES:
+        from replay.logs.json_outcomes import JsonLines
+
+        return JsonLines(Path(asked.path))
+    from bowerbird.live_log import live_outcomes
+    from replay.logs.message_outcomes import MessageOutcomes
+
+    return MessageOutcomes(live_outcomes(load(Path(asked.path)), progress))
 
 
 def compared_log(asked: Asked, judged_on: str | None) -> "Against | None":
@@ -199,6 +247,7 @@ class _Outcomes:
     def __call__(self, wanted: Collection[str], for_target: bool, names: "Names | None" = None) -> "Log":
         from policies.policy import make
         from replay.archived_policy import ArchivedPolicy
+        from replay.logs.chunk import silent
         from replay.logs.outcomes import Judge
 
         asked, target = self.asked, None
@@ -206,24 +255,8 @@ class _Outcomes:
             policy = make(self.policy_kind, self.arguments, self.model)
             target = ArchivedPolicy(self.name, policy, self.learned_from, self.cut)
         of, segments = asked.policy or self.learned_from, asked.segments
-        return Judge(self._read(), target, of, asked.external, wanted=wanted, segments=segments, names=names)
-
-    def _read(self) -> "Outcomes":
-        asked = self.asked
-        if self.kind is Format.BOWERBIRD:
-            from replay.archive import Archive
-            from replay.logs.archive import ArchivedOutcomes
-
-            return ArchivedOutcomes(Archive.at(asked.path, asked.prefix))
-        if self.kind is Format.JSON_LINES:
-            from replay.logs.json_outcomes import JsonLines
-
-            return JsonLines(Path(asked.path))
-        from bowerbird.live_log import live_outcomes
-        from replay.logs.chunk import silent
-        from replay.logs.message_outcomes import MessageOutcomes
-
-        return MessageOutcomes(live_outcomes(load(Path(asked.path)), silent))
+        outcomes = _read(asked, self.kind, silent)
+        return Judge(outcomes, target, of, asked.external, wanted=wanted, segments=segments, names=names)
 
 
 def _outcomes(asked: Asked, kind: Format, target: str) -> _Outcomes:

@@ -2,37 +2,23 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bowerbird.commands.shared import (
-    DOES_NOT_HOLD,
-    WRONG_USE,
-    AsJson,
-    ConfigFile,
-    answer,
-    complain,
-    errors_in_words,
-    reading,
-    settings,
-)
+from bowerbird.commands.shared import AsJson, answer, broker_in_words, log_errors_in_words, reading
+from replay.logs.formats import Format
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from replay.logs.chunk import Log
+    from bowerbird.judged_log import Asked
     from replay.logs.description import Description, Distribution, Group
-    from replay.logs.outcomes import Outcomes
 
 Progress = Callable[[int, int], None]
 
-NEEDED = ("numpy", "pyarrow", "scipy")
-"""What the extra ``evaluate`` brings."""
 SHOWN = 10
 """So many versions, actions and segments are shown; the JSON has all."""
-FORMATS = ("bowerbird", "json-lines", "open-bandit", "table", "kafka")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,7 +40,7 @@ def describe(
         str, typer.Argument(metavar="PATH", help="An archive, a file or its folder; for kafka: bowerbird.toml.")
     ],
     format: Annotated[  # noqa: A002
-        str | None, typer.Option("--format", metavar="|".join(FORMATS), help="[default: as the path tells]")
+        str | None, typer.Option("--format", metavar="|".join(Format), help="[default: as the path tells]")
     ] = None,
     policy: Annotated[str | None, typer.Option(metavar="NAME", help="Only the outcomes of this policy.")] = None,
     prefix: Annotated[str, typer.Option(help="The prefix of the service whose archive it is.")] = "",
@@ -65,7 +51,6 @@ def describe(
     segment: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Cut it by this too: day, chosen, context.user.country, …")
     ] = None,
-    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell what a log holds, and whether it can be trusted: rows, versions, rewards, propensities, health.
@@ -76,22 +61,19 @@ def describe(
 
     Example: bowerbird log describe shown.parquet --column reward=click --column propensity=p
     """
-    from policies.errors import BadInput, StateRefused, WrongConfiguration
+    from bowerbird.judged_log import Asked, columns_of
 
-    try:
-        with reading() as progress:
-            found = _described(path, format, policy, prefix, column or [], segment or [], config, progress)
-    except (WrongConfiguration, StateRefused) as error:
-        complain(str(error))
-        raise typer.Exit(WRONG_USE) from None
-    except BadInput as error:
-        complain(str(error))
-        raise typer.Exit(DOES_NOT_HOLD) from None
-    except ModuleNotFoundError as error:
-        if error.name not in NEEDED:
-            raise
-        complain(f"log describe: {error.name} is not installed: pip install 'bowerbird[evaluate]'")
-        raise typer.Exit(WRONG_USE) from None
+    with log_errors_in_words("log describe"):
+        asked = Asked(
+            path=path,
+            format=format,
+            policy=policy,
+            prefix=prefix,
+            columns=columns_of(column or ()),
+            segments=segment or (),
+        )
+        with broker_in_words(asked), reading() as progress:
+            found = _described(asked, progress)
     if as_json:
         import msgspec
 
@@ -102,85 +84,13 @@ def describe(
         _show(found, Console(highlight=False))
 
 
-def _described(
-    path: str,
-    wanted: str | None,
-    policy: str | None,
-    prefix: str,
-    columns: list[str],
-    segments: list[str],
-    config: Path | None,
-    progress: Progress,
-) -> "Description":
-    from policies.errors import WrongConfiguration
+def _described(asked: "Asked", progress: Progress) -> "Description":
+    from bowerbird.judged_log import log_as_it_is
     from replay.logs.description import describe as described
-    from replay.logs.formats import Format, format_of
 
-    if wanted is not None and wanted not in FORMATS:
-        raise WrongConfiguration(f"--format: found {wanted}, expected one of {', '.join(FORMATS)}")
-    kind = format_of(path) if wanted is None else Format(wanted)
-    if columns and kind is not Format.TABLE:
-        raise WrongConfiguration(f"--column: expected none with --format {kind}, whose fields have their names")
-    if policy is not None and kind in (Format.TABLE, Format.OPEN_BANDIT):
-        raise WrongConfiguration(f"--policy: expected none with --format {kind}")
-    if prefix and kind is not Format.BOWERBIRD:
-        raise WrongConfiguration(f"--prefix: expected none with --format {kind}")
-    if kind is Format.KAFKA:
-        return _live(Path(path) if config is None else config, policy, segments, progress)
-    log: Log
-    if kind is Format.TABLE:
-        from replay.logs.table_files import table_log
-
-        log = table_log(Path(path), _columns(columns, segments), progress)
-    elif kind is Format.OPEN_BANDIT:
-        from replay.logs.judge_open_bandit import OpenBanditLog
-        from replay.logs.open_bandit_columns import log_at
-
-        log = OpenBanditLog(log_at(Path(path)), itself=True, segments=segments)
-    else:
-        log = _outcomes(_read(path, kind == Format.JSON_LINES, prefix), policy, segments)
-    blocks = log.blocks(progress)
-    return described(blocks, log.names, log=path, written_in=kind, has_target=getattr(log, "has_target", False))
-
-
-def _read(path: str, lines: bool, prefix: str) -> "Outcomes":
-    if lines:
-        from replay.logs.json_outcomes import JsonLines
-
-        return JsonLines(Path(path))
-    from replay.archive import Archive
-    from replay.logs.archive import ArchivedOutcomes
-
-    return ArchivedOutcomes(Archive.at(path, prefix))
-
-
-def _outcomes(outcomes: "Outcomes", policy: str | None, segments: list[str]) -> "Log":
-    from replay.logs.outcomes import Judge
-
-    # A log with holes is described all the same: how many outcomes are missing is part of what it is.
-    return Judge(outcomes, None, policy, external=None, mixed=policy is None, segments=segments, count_missing=True)
-
-
-def _live(file: Path, policy: str | None, segments: list[str], progress: Progress) -> "Description":
-    import logging
-
-    from bowerbird.live_log import live_outcomes
-    from replay.logs.chunk import silent
-    from replay.logs.description import describe as described
-    from replay.logs.message_outcomes import MessageOutcomes
-
-    # A broker that is away is told once, by us.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    config = settings(file)
-    with errors_in_words(config):
-        log = _outcomes(MessageOutcomes(live_outcomes(config, progress)), policy, segments)
-        return described(log.blocks(silent), log.names, log=config.topic("rewards"), written_in="kafka")
-
-
-def _columns(told: list[str], segments: list[str]) -> Any:
-    from bowerbird.judged_log import columns_of, table_columns
-
-    return table_columns(columns_of(told), segments)[0]
+    log = log_as_it_is(asked, progress)
+    blocks, has_target = log.blocks(progress), getattr(log, "has_target", False)
+    return described(blocks, log.names, log=asked.path, written_in=asked.kind, has_target=has_target)
 
 
 def _show(found: "Description", console: "Console") -> None:

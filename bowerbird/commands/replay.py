@@ -1,9 +1,7 @@
 """``bowerbird replay``: what can be told from a log alone."""
 
-import logging
 import shlex
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,27 +9,23 @@ import typer
 
 from bowerbird.commands.shared import (
     DOES_NOT_HOLD,
+    EXTRAS,
     WRONG_USE,
     AsJson,
     ConfigFile,
     answer,
+    broker_in_words,
     complain,
-    errors_in_words,
+    log_errors_in_words,
     say,
-    settings,
     stages,
 )
+from replay.logs.formats import Format
 
 if TYPE_CHECKING:
     from bowerbird.judged_log import Asked
     from replay.answer import Answer
     from replay.evaluation import Options
-
-EXTRAS = {
-    **dict.fromkeys(("numba", "numpy", "pyarrow", "scipy"), "evaluate"),
-    **dict.fromkeys(("jinja2", "markupsafe", "matplotlib"), "report"),
-}
-"""Packages that may be missing, and the extra that brings each."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,7 +60,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--format",
-            metavar="bowerbird|json-lines|open-bandit|table|kafka",
+            metavar="|".join(Format),
             help="What the log is written in [default: as the path tells]",
         ),
     ] = None,
@@ -124,9 +118,8 @@ def evaluate(
     Example: bowerbird replay evaluate --format open-bandit random/all --target policy.npy --json
     """
     from bowerbird.judged_log import Asked, columns_of, shares_of
-    from policies.errors import BadInput, StateRefused, WrongConfiguration
 
-    try:
+    with log_errors_in_words("replay evaluate"):
         from replay.evaluation import Options
 
         asked = Asked(
@@ -153,39 +146,28 @@ def evaluate(
         )
         found = _evaluated(asked, options, workers)
         if html is not None:
-            from replay.report.page import html as page
-
-            html.write_text(page(found), encoding="utf-8")
+            _write(html, found)
         _tell(found, as_json=as_json)
-    except (WrongConfiguration, StateRefused) as error:
-        complain(str(error))
-        raise typer.Exit(WRONG_USE) from None
-    except BadInput as error:
-        complain(str(error))
-        raise typer.Exit(DOES_NOT_HOLD) from None
-    except OSError as error:
-        complain(f"--html: found {error}, expected a file that can be written")
-        raise typer.Exit(WRONG_USE) from None
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
-            raise
-        complain(f"replay evaluate: {error.name} is not installed: pip install 'bowerbird[{EXTRAS[error.name]}]'")
-        raise typer.Exit(WRONG_USE) from None
     if strict and found.verdict.level != "reliable":
         raise typer.Exit(DOES_NOT_HOLD)
 
 
 def _evaluated(asked: "Asked", options: "Options", workers: int) -> "Answer":
     from bowerbird.evaluating import evaluated
-    from replay.logs.formats import Format
 
-    with ExitStack() as around:
-        if asked.kind is Format.KAFKA:
-            # A broker that is away is told once, by us.
-            logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-            around.enter_context(errors_in_words(settings(Path(asked.path))))
-        told = around.enter_context(stages())
+    with broker_in_words(asked), stages() as told:
         return evaluated(asked, options, shlex.join(["bowerbird", *sys.argv[1:]]), told, workers)
+
+
+def _write(file: Path, found: "Answer") -> None:
+    from replay.report.page import html
+
+    page = html(found)
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        complain(f"--html: found {error}, expected a file that can be written")
+        raise typer.Exit(WRONG_USE) from None
 
 
 def _tell(found: "Answer", *, as_json: bool) -> None:

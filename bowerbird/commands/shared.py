@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from bowerbird.judged_log import Asked
     from stream.config import Config
 
 FINE = 0
@@ -18,6 +19,12 @@ DOES_NOT_HOLD = 1
 """The thing asked for does not hold."""
 WRONG_USE = 2
 """Wrong use or configuration, also a state that may not be continued."""
+
+EXTRAS = {
+    **dict.fromkeys(("numba", "numpy", "pyarrow", "scipy"), "evaluate"),
+    **dict.fromkeys(("jinja2", "markupsafe", "matplotlib"), "report"),
+}
+"""Packages that may be missing where logs are read, and the extra that brings each."""
 
 ConfigFile = Annotated[
     Path | None,
@@ -58,6 +65,42 @@ def errors_in_words(config: "Config") -> Iterator[None]:
             raise
         complain(explained)
         raise typer.Exit(DOES_NOT_HOLD) from None
+
+
+@contextmanager
+def log_errors_in_words(command: str) -> Iterator[None]:
+    """End a command that reads logs with a sentence and its exit code where the log, or what was asked, is wrong."""
+    from policies.errors import BadInput, StateRefused, WrongConfiguration
+
+    try:
+        yield
+    except (WrongConfiguration, StateRefused) as error:
+        complain(str(error))
+        raise typer.Exit(WRONG_USE) from None
+    except BadInput as error:
+        complain(str(error))
+        raise typer.Exit(DOES_NOT_HOLD) from None
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        complain(f"{command}: {error.name} is not installed: pip install 'bowerbird[{EXTRAS[error.name]}]'")
+        raise typer.Exit(WRONG_USE) from None
+
+
+@contextmanager
+def broker_in_words(asked: "Asked") -> Iterator[None]:
+    """Where a log lies in Kafka, end the command with a sentence if that does not answer."""
+    import logging
+
+    from replay.logs.formats import Format
+
+    if asked.kind is not Format.KAFKA:
+        yield
+        return
+    # A broker that is away is told once, by us, not by every attempt of its client.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    with errors_in_words(settings(Path(asked.path))):
+        yield
 
 
 def run(config: "Config", work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

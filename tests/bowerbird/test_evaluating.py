@@ -1,5 +1,7 @@
 """An evaluation from a log to its answer: what it says, that nothing hangs on who adds up, and its many inputs."""
 
+import dataclasses
+import inspect
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import bowerbird
+from bowerbird.commands.replay import evaluate as replay_evaluate
 from bowerbird.evaluating import evaluated
 from bowerbird.judged_log import Asked, judged_log
 from policies.errors import BadInput, WrongConfiguration
@@ -183,6 +186,30 @@ def test_nothing_hangs_on_the_number_of_parts(table: Path, parts: int) -> None:
     assert alone.headline == "adaptive-ips"
     assert alone.how.digest == shared.how.digest
     assert msgspec.json.encode(alone) == msgspec.json.encode(shared)
+
+
+# ----- how it is asked for
+
+SAID_OTHERWISE = {"estimators": "estimator", "expected_shares": "expected_share", "segments": "segment"}
+"""Options of the command are said once for each."""
+
+
+NOT_BY_BOTH = {"path", "threads", "columns", "config"}
+"""The log itself; what changes no answer; a mapping that the command takes apart; settings that lie beside the command."""
+
+
+@pytest.mark.parametrize("record", [Options, Asked])
+def test_the_function_and_the_command_take_the_same_options(record: type) -> None:
+    command = inspect.signature(replay_evaluate).parameters
+    function = inspect.signature(bowerbird.evaluate).parameters
+    for each in dataclasses.fields(record):
+        if each.name in NOT_BY_BOTH:
+            continue
+        name = SAID_OTHERWISE.get(each.name, each.name)
+        default = function[each.name].default
+        assert (command[name].default or None) == (default or None), each.name
+        unset = each.default if each.default is not dataclasses.MISSING else None
+        assert (unset or None) == (default or None), each.name
 
 
 # ----- its inputs

@@ -64,7 +64,7 @@ async def test_what_kafka_holds_is_described(
         never_learned = json.loads(await told_by(*evaluate, "front", "--model", "none"))
         refused = await told_by(*evaluate, "front@3", code=2)
     learned = [outcome for outcome in outcomes if outcome.learn]
-    assert (told["format"], told["log"]) == ("kafka", f"{prefix}rewards")
+    assert (told["format"], told["log"]) == ("kafka", str(file))
     assert told["rows"] == len(learned)
     assert told["left_out"]["unreadable"] == 1
     assert told["rewards"]["mean"] == pytest.approx(sum(outcome.reward for outcome in learned) / len(learned))
