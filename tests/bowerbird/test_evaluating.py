@@ -195,7 +195,7 @@ SAID_OTHERWISE = {"estimators": "estimator", "expected_shares": "expected_share"
 
 
 NOT_BY_BOTH = {"path", "threads", "columns", "config"}
-"""The log itself; what changes no answer; a mapping that the command takes apart; settings that lie beside the command."""
+"""The log; what changes no answer; a mapping that the command takes apart; settings that lie beside the command."""
 
 
 @pytest.mark.parametrize("record", [Options, Asked])
