@@ -81,7 +81,7 @@ class VowpalWabbit:
             # Examples of a call that raised must not be finished, and their workspace is not to be trusted.
             self._predictor = None
             workspace.finish()
-            raise _refused(error) from None
+            raise refused_by_vw(error) from None
         _finish(workspace, lines)
         if len(scores) != len(actions):
             raise StateRefused(
@@ -106,7 +106,7 @@ class VowpalWabbit:
             # As above; what was learned since the last saved bytes is learned again by a new workspace.
             self._learner = None
             workspace.finish()
-            raise _refused(error) from None
+            raise refused_by_vw(error) from None
         _finish(workspace, lines)
         self._learned.append(text)
         if self._predictor is not None:
@@ -118,7 +118,7 @@ class VowpalWabbit:
     def dump(self) -> bytes:
         """Return the model's bytes, as Vowpal Wabbit saves them."""
         if self._learned:
-            self._model = _save(self._learner or self._learning())
+            self._model = saved(self._learner or self._learning())
             self._learned.clear()
         return self._model
 
@@ -154,7 +154,7 @@ class VowpalWabbit:
             workspace = _VW(list(self._command))
         except (RuntimeError, ValueError, MemoryError) as error:
             raise WrongConfiguration(f"Vowpal Wabbit refuses {self.arguments!r}: {error}") from None
-        model = _save(workspace)
+        model = saved(workspace)
         workspace.finish()
         return model
 
@@ -163,7 +163,7 @@ class VowpalWabbit:
         if b"--random_seed" in model:
             # Bag, cover and others save the state of their random numbers as a seed, which then is the one that counts.
             command = tuple(told for told in command if not told.startswith("--random_seed="))
-        with _as_file(model) as path:
+        with as_file(model) as path:
             try:
                 return _VW([*command, f"--initial_regressor={path}"])
             except (RuntimeError, ValueError, MemoryError) as error:
@@ -182,11 +182,13 @@ def _writer(arguments: str) -> Writer:
     return Writer(told.letters, told.id_as_feature)
 
 
-def _refused(error: Exception) -> BadInput:
+def refused_by_vw(error: Exception) -> BadInput:
+    """Return the error for an example that Vowpal Wabbit refuses."""
     return BadInput("refused_by_vw", "features", str(error), "what Vowpal Wabbit can read")
 
 
-def _save(workspace: pylibvw.vw) -> bytes:
+def saved(workspace: pylibvw.vw) -> bytes:
+    """Return a model as Vowpal Wabbit saves it."""
     # Vowpal Wabbit saves to files only; one in memory costs no disk.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="bowerbird-", dir=memory) as folder:
@@ -196,7 +198,7 @@ def _save(workspace: pylibvw.vw) -> bytes:
 
 
 @contextmanager
-def _as_file(model: bytes) -> Iterator[str]:
+def as_file(model: bytes) -> Iterator[str]:
     """Give bytes a path for as long as they are loaded."""
     if hasattr(os, "memfd_create"):
         number = os.memfd_create("model")

@@ -74,7 +74,7 @@ def unescape(text: str) -> str:
     return unquote(text)
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
     """Return a number as Vowpal Wabbit reads it: what is nearly zero is zero.
 
     Its reader takes long digits times 1e-21 or less for zero, and wraps exponents of ten below -127 around: 1e-239 is
@@ -138,7 +138,7 @@ class Writer:
     ) -> str:
         """Return the text of a decision that is to be learned."""
         lines = [self._shared(context), *self._action.many(actions)]
-        lines[chosen + 1] = f"0:{_number(cost)}:{_number(propensity)} {lines[chosen + 1]}"
+        lines[chosen + 1] = f"0:{number_text(cost)}:{number_text(propensity)} {lines[chosen + 1]}"
         return "\n".join(lines)
 
     def _shared(self, context: Features) -> str:
@@ -196,7 +196,7 @@ class Writer:
             elif type(value) is float or type(value) is int:
                 if not -FEATURE_LIMIT < value < FEATURE_LIMIT:
                     raise number_refused(value, f"{namespace}.{name}")
-                written.append(as_number + _number(value))
+                written.append(as_number + number_text(value))
             elif type(value) is bool:
                 written.append(as_text + ("true" if value else "false"))
             elif type(value) is list:
@@ -222,7 +222,7 @@ class Writer:
             if isinstance(item, str):
                 written.append(f" {name}[{index}]={escape(item)}")
             elif isinstance(item, int | float) and -FEATURE_LIMIT < item < FEATURE_LIMIT:
-                written.append(f" {name}[{index}]:{_number(float(item))}")
+                written.append(f" {name}[{index}]:{number_text(float(item))}")
             elif isinstance(item, int | float):
                 raise number_refused(item, f"{field}[{index}]")
             else:

@@ -205,7 +205,10 @@ def _fitted(open_log: OpenLog, options: Options, stages: Stages) -> tuple[CrossF
     if options.model == NO_MODEL or (options.model == AUTOMATIC and not possible):
         return None, found
     if _entries_of(options) not in log.tells:
-        raise WrongConfiguration(f"--model {options.model}: found a log that does not tell what such a model looks at")
+        lacking = "contexts and features" if _entries_of(options) == WITH_CONTEXTS else "the actions of each decision"
+        raise WrongConfiguration(
+            f"--model {options.model}: found a log without {lacking}, expected outcomes of Bowerbird; else --model none"
+        )
     by = options.folds
     if by == AUTOMATIC:
         learner = found.versions > 1 and not options.fixed_loggers

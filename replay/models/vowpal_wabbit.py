@@ -10,8 +10,8 @@ import pylibvw
 from policies.errors import WrongConfiguration
 from policies.features import Action, Features
 from policies.recent import Recent
-from policies.vw import BUILD, _as_file, _refused, _save
-from policies.vw_text import Writer, _number, escape
+from policies.vw import BUILD, as_file, refused_by_vw, saved
+from policies.vw_text import Writer, escape, number_text
 from replay.judged import Floats
 from replay.models.model import Predicts, RewardModel
 from replay.models.rows import ModelRows
@@ -59,13 +59,13 @@ class VowpalWabbit(RewardModel):
         # All are written before the first is learned: what is refused leaves the model as it was.
         lines = list(self._lines.of(rows, rows.logged.tolist()))
         for line, reward in zip(lines, rows.reward.tolist(), strict=True):
-            example = _parsed(self._learner, f"{_number(reward)} {line}")
+            example = _parsed(self._learner, f"{number_text(reward)} {line}")
             self._learner.learn(example)
             self._learner._finish_example(example)
 
     def _fit(self) -> Predicts:
         # What predicts is made of the saved bytes, since a predict moves counters that are saved.
-        return _Predicts(_save(self._learner))
+        return _Predicts(saved(self._learner))
 
 
 class _Predicts:
@@ -78,7 +78,7 @@ class _Predicts:
 
     def __call__(self, rows: ModelRows) -> Floats:
         if self._workspace is None:
-            with _as_file(self._model) as path:
+            with as_file(self._model) as path:
                 self._workspace = pylibvw.vw([*_ALWAYS, f"--initial_regressor={path}"])
         workspace = self._workspace
         found = np.empty(len(rows.action))
@@ -133,5 +133,5 @@ def _parsed(workspace: Any, text: str) -> Any:
     try:
         (example,) = workspace._parse(text)
     except (RuntimeError, ValueError) as error:
-        raise _refused(error) from None
+        raise refused_by_vw(error) from None
     return example

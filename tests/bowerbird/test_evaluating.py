@@ -247,7 +247,7 @@ def test_a_model_on_an_archive(tmp_path: Path, model: str) -> None:
     [
         ({"estimators": ("dr",)}, "estimator dr: found no reward model"),
         ({"estimators": ("best",)}, "estimator: found 'best', expected one of ips"),
-        ({"model": "vw"}, "--model vw: found a log that does not tell"),
+        ({"model": "vw"}, "--model vw: found a log without contexts and features, expected outcomes of Bowerbird"),
         ({"resamples": -1}, "resamples: found -1"),
         ({"seed": -1}, "seed: found -1"),
         ({"reward_range": (1.0, 1.0)}, "reward range: found 1 to 1"),
