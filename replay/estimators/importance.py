@@ -20,7 +20,7 @@ class InversePropensity(Estimator):
     """The mean of weight times reward: ``mean(w r)``. Without bias where the propensities are right, and wide."""
 
     name = "ips"
-    reference = "Horvitz and Thompson 1952; Li et al. 2011, eq. 3"
+    reference = "Horvitz and Thompson 1952; Dudik, Langford, Li 2011, section 2.1"
 
     def terms(self, rows: Judged) -> dict[str, Floats]:
         """Return weight times reward."""

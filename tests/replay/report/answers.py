@@ -51,7 +51,7 @@ def reliable() -> Answer:
         learned=0,
         headline="dr",
         estimates=[
-            _estimated("ips", "Horvitz and Thompson 1952; Li et al. 2011, eq. 3", 0.05731, 0.00238),
+            _estimated("ips", "Horvitz and Thompson 1952; Dudik, Langford, Li 2011, section 2.1", 0.05731, 0.00238),
             _estimated("snips", "Swaminathan and Joachims 2015, eq. 8", value, spread),
             _estimated("dr", "Dudik et al. 2011, eq. 1", 0.05688, 0.00149),
             _estimated("sndr", "Thomas and Brunskill 2016, section 4", 0.05684, 0.00147),
@@ -164,7 +164,7 @@ def open_question() -> Answer:
             assumption="the difference stays as large as it is now, and as many decisions a day are logged",
         ),
         estimates=[
-            _estimated("ips", "Li et al. 2011, eq. 3", 0.0552, 0.0121),
+            _estimated("ips", "Dudik, Langford, Li 2011, section 2.1", 0.0552, 0.0121),
             _estimated("snips", "Swaminathan and Joachims 2015, eq. 8", 0.0517, 0.0072),
         ],
         health=[

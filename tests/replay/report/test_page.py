@@ -163,7 +163,7 @@ def test_estimates_side_by_side() -> None:
         "delta",
         "0.05500",
         "0.05974",
-        "Horvitz and Thompson 1952; Li et al. 2011, eq. 3",
+        "Horvitz and Thompson 1952; Dudik, Langford, Li 2011, section 2.1",
     ]
 
 
