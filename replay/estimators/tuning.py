@@ -93,8 +93,8 @@ def least_error(
 ) -> Chosen:
     """Choose the candidate of the least estimated mean squared error: variance plus squared bias.
 
-    Wang, Agarwal, Dudik 2017 (their choice of tau); Su et al. 2020, section 5. The bias is how far the candidate lies from the plain
-    estimator on the same rows.
+    Wang, Agarwal, Dudik 2017 (their choice of tau); Su et al. 2020, section 5. The bias is how far the candidate lies
+    from the plain estimator on the same rows.
 
     Parameters
     ----------
