@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from bowerbird import __version__
+from bowerbird.all_loggers import NO_COLUMN, with_all_loggers
 from bowerbird.judged_log import (
     OF_THE_TABLE,
     OTHER_OF_THE_TABLE,
@@ -40,13 +41,17 @@ def evaluated(asked: Asked, options: Options, command: str, stages: Stages, work
         How many processes share the log; they change no bit of the answer.
     """
     target, open_log = judged_log(asked)
-    other = compared_log(asked, getattr(open_log, "learned_from", None))
+    other, lacks = compared_log(asked, getattr(open_log, "learned_from", None)), ""
+    if options.balanced:
+        open_log, other, lacks = with_all_loggers(asked, open_log, other, stages)
     how = _how(command, asked.path, asked.kind)
     if workers == 1:
-        return evaluate(open_log, target, how, options, stages, against=other)
+        return evaluate(open_log, target, how, options, stages, against=other, lacks=lacks)
     with processes(workers) as executor:
         parts = PARTS_EACH * workers
-        return evaluate(open_log, target, how, options, stages, against=other, executor=executor, parts=parts)
+        return evaluate(
+            open_log, target, how, options, stages, against=other, executor=executor, parts=parts, lacks=lacks
+        )
 
 
 def evaluated_in_memory(
@@ -65,7 +70,7 @@ def evaluated_in_memory(
         raise WrongConfiguration(f"against: found {against} and nothing of its probabilities, expected {expected}")
     other = None if open_other is None else Against(against or OTHER_OF_THE_TABLE, open_other)
     how = _how("bowerbird.evaluate(...)", f"a {type(data).__name__} in memory", "in memory")
-    return evaluate(open_log, target or OF_THE_TABLE, how, options, stages, against=other)
+    return evaluate(open_log, target or OF_THE_TABLE, how, options, stages, against=other, lacks=NO_COLUMN)
 
 
 def _in_memory(data: Any, columns: Mapping[str, str], segments: Collection[str]) -> tuple[OpenLog, OpenLog | None]:

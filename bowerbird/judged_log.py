@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from replay.logs.columns import Columns
     from replay.logs.numbered import Names
     from replay.logs.outcomes import Outcomes
+    from replay.logs.predicted import Logger
     from replay.passes import Against, OpenLog
 
 UNIFORM = "uniform"
@@ -232,7 +233,25 @@ class _OpenBandit:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcomes:
+class SavedLogger:
+    """A version that wrote a log, by its bytes, and its share of the rows."""
+
+    version: str
+    kind: str
+    arguments: str
+    model: bytes
+    share: float
+
+    def made(self) -> "Logger":
+        """Return it as a policy that can be asked."""
+        from policies.policy import make
+        from replay.logs.predicted import Logger
+
+        return Logger(self.version, make(self.kind, self.arguments, self.model), self.share)
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomesOf:
     """Opens outcomes of the loop; the policy is made where it is needed, of its bytes."""
 
     asked: Asked
@@ -243,11 +262,13 @@ class _Outcomes:
     model: bytes
     learned_from: str | None
     cut: int
+    loggers: "tuple[SavedLogger, ...]" = ()
 
     def __call__(self, wanted: Collection[str], for_target: bool, names: "Names | None" = None) -> "Log":
+        """Return the log: see :class:`replay.passes.OpenLog`."""
         from policies.policy import make
         from replay.archived_policy import ArchivedPolicy
-        from replay.logs.chunk import silent
+        from replay.logs.chunk import MEAN_PROPENSITY, silent
         from replay.logs.outcomes import Judge
 
         asked, target = self.asked, None
@@ -255,11 +276,14 @@ class _Outcomes:
             policy = make(self.policy_kind, self.arguments, self.model)
             target = ArchivedPolicy(self.name, policy, self.learned_from, self.cut)
         of, segments = asked.policy or self.learned_from, asked.segments
+        loggers = [each.made() for each in self.loggers] if MEAN_PROPENSITY in wanted else ()
         outcomes = _read(asked, self.kind, silent)
-        return Judge(outcomes, target, of, asked.external, wanted=wanted, segments=segments, names=names)
+        return Judge(
+            outcomes, target, of, asked.external, wanted=wanted, segments=segments, names=names, loggers=loggers
+        )
 
 
-def _outcomes(asked: Asked, kind: Format, target: str) -> _Outcomes:
+def _outcomes(asked: Asked, kind: Format, target: str) -> OutcomesOf:
     from replay.archive import Archive
     from replay.archived_policy import archived_policy, uniform
 
@@ -271,12 +295,12 @@ def _outcomes(asked: Asked, kind: Format, target: str) -> _Outcomes:
         judged = uniform()
     elif kind is Format.BOWERBIRD:
         archive = Archive.at(asked.path, asked.prefix)
-        judged = archived_policy(archive, target, lambda name: _configured(asked.config, name))
+        judged = archived_policy(archive, target, lambda name: configured(asked.config, name))
     else:
         judged = _version_0(target, Path(asked.path) if kind is Format.KAFKA else asked.config, kind)
     policy = judged.policy
     try:
-        return _Outcomes(
+        return OutcomesOf(
             asked, kind, judged.name, policy.kind, policy.arguments, policy.dump(), judged.learned_from, judged.cut
         )
     finally:
@@ -288,7 +312,7 @@ def _version_0(target: str, config: Path | None, kind: Format) -> Any:
     from replay.archived_policy import ArchivedPolicy
 
     name, _, version = target.partition("@")
-    told = _configured(config, name)
+    told = configured(config, name)
     if told is None or version not in ("", "0"):
         raise WrongConfiguration(
             f"--target: found {target}, expected {UNIFORM}, or a policy of bowerbird.toml as it is before it learns: "
@@ -297,7 +321,8 @@ def _version_0(target: str, config: Path | None, kind: Format) -> Any:
     return ArchivedPolicy(f"{name}@0", make(told.kind, told.arguments))
 
 
-def _configured(file: Path | None, name: str) -> "Arguments | None":
+def configured(file: Path | None, name: str) -> "Arguments | None":
+    """Return a policy as the settings have it; None where they have none of this name."""
     from replay.archived_policy import Arguments
 
     told = load(file).policies.get(name)

@@ -10,6 +10,7 @@ import numpy as np
 from policies.errors import BadInput
 from replay.answer import ActionOverlap, Answer, Bin, Difference, Estimated, Finding, How, Level, Look, Segment
 from replay.estimators.adaptive import REFERENCE
+from replay.estimators.balanced import Balanced
 from replay.estimators.doubly_robust import DirectMethod
 from replay.estimators.estimator import Estimator
 from replay.estimators.importance import InversePropensity
@@ -69,6 +70,8 @@ class About:
         The smallest and the largest reward that is possible, where somebody said so.
     expected_shares
         What share of the rows each version should have, by its number; none: nobody said so.
+    remarks
+        What is to be said of the log beside what is found in its sums.
     """
 
     target: str
@@ -78,6 +81,7 @@ class About:
     segments: Mapping[str, Sequence[str]] = field(default_factory=dict)
     reward_range: tuple[float, float] | None = None
     expected_shares: Mapping[int, float] = field(default_factory=dict)
+    remarks: Sequence[Finding] = ()
 
 
 def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
@@ -95,9 +99,10 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
     known = statistics(state)
     shares = about.expected_shares or None
     found = findings(state, left_out, summary.learned, expected_shares=shares, actions=about.actions)
+    found = sorted([*found, *about.remarks], key=lambda each: not each.wrong)
     by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN
     chosen = [_chosen(each, summary.values.moments) for each in wanted.asked]
-    estimates = [_estimated(each, summary, by_unit) for each in chosen]
+    estimates = [_estimated(each, summary, by_unit, wanted.fixed) for each in chosen]
     effect = summary.values.effect_of_units(wanted.of_segments, by_unit=by_unit)
     if summary.adaptive:
         estimates.insert(0, _adaptive(summary.adaptive, about.headline, by_unit))
@@ -144,7 +149,7 @@ def _chosen(candidates: tuple[Estimator, ...], moments: Moments) -> Estimator:
     return candidates[0] if len(candidates) == 1 else slope(candidates, moments).estimator
 
 
-def _estimated(estimator: Estimator, summary: Summary, by_unit: bool) -> Estimated:
+def _estimated(estimator: Estimator, summary: Summary, by_unit: bool, fixed: bool) -> Estimated:
     found = summary.values.interval(estimator, by_unit=by_unit)
     low = high = None
     if summary.resampled is not None:
@@ -154,7 +159,7 @@ def _estimated(estimator: Estimator, summary: Summary, by_unit: bool) -> Estimat
     if isinstance(estimator, DirectMethod):
         # How the model's word varies over the rows says nothing of how wrong it is.
         found, low, high = Interval(found.value, None, None, "none: the model's error is unknown"), None, None
-    elif isinstance(estimator, Shrunk):
+    elif isinstance(estimator, Shrunk) or (isinstance(estimator, Balanced) and not fixed):
         found = replace(found, method=f"{found.method}, without the bias")
     return Estimated(
         estimator=f"{estimator.name}={estimator.lambda_:g}" if isinstance(estimator, Shrunk) else estimator.name,

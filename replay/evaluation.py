@@ -14,13 +14,21 @@ import msgspec
 from policies.errors import BadInput, WrongConfiguration, shorten
 from replay.answer import Answer, How
 from replay.answering import About, answer
+from replay.estimators.balanced import (
+    PREFIX,
+    Balanced,
+    BalancedDoublyRobust,
+    BalancedInversePropensity,
+    BalancedSelfNormalised,
+)
 from replay.estimators.catalogue import requested
 from replay.estimators.default import default_estimator
 from replay.estimators.doubly_robust import DoublyRobust
 from replay.estimators.estimator import Estimator
 from replay.estimators.importance import SelfNormalised
+from replay.health.loggers import UNFIXED, not_balanced
 from replay.intervals.difference import Difference, LoggedMean
-from replay.logs.chunk import OPTIONAL, REWARD_RANGE
+from replay.logs.chunk import MEAN_PROPENSITY, OPTIONAL, REWARD_RANGE
 from replay.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS
 from replay.models.catalogue import make
 from replay.models.cross_fitting import CrossFitted, CrossFitting, folds
@@ -46,6 +54,8 @@ DEFAULT_MODEL = "action-means"
 """Learns as fast as a log is read, and needs no package: other models say more of the context, and take longer."""
 WITHOUT_MODEL = ("ips", "snips")
 WITH_MODEL = ("ips", "snips", "dm", "dr", "sndr")
+_BELIEVED = (BalancedDoublyRobust(), BalancedSelfNormalised(), BalancedInversePropensity())
+"""Of balanced estimators that were asked for, the first of these is believed first."""
 SEEDS = 2**63
 
 
@@ -69,7 +79,8 @@ class Options:
         The smallest and the largest reward that is possible, for the confidence sequence; None: what the rules in the
         log allow, and in a log without any 0 and 1.
     fixed_loggers
-        The versions were fixed beforehand, such as the arms of a test, and are not one learner's.
+        The versions were fixed beforehand, such as the arms of a test, and are not one learner's. Weights are balanced
+        over them where the log tells what all would have done.
     expected_shares
         What share of the rows each version, or arm, should have, by its name: a log that differs has lost rows.
     """
@@ -93,6 +104,11 @@ class Options:
             low, high = self.reward_range
             raise WrongConfiguration(f"reward range: found {low:g} to {high:g}, expected room between them")
 
+    @property
+    def balanced(self) -> bool:
+        """Whether balanced weights are wanted: by name, or since loggers are fixed and nobody named estimators."""
+        return any(each.startswith(PREFIX) for each in self.estimators) or (self.fixed_loggers and not self.estimators)
+
 
 def evaluate(
     open_log: OpenLog,
@@ -104,6 +120,7 @@ def evaluate(
     against: Against | None = None,
     executor: Executor | None = None,
     parts: int = 1,
+    lacks: str = "found a log that does not tell what all of its loggers would have done",
 ) -> Answer:
     """Judge a policy on a log.
 
@@ -122,6 +139,8 @@ def evaluate(
     executor, parts
         Who adds up, and how many parts the log is cut into for that. They change no bit of the answer. Where the
         executor is of processes, ``open_log`` must be picklable.
+    lacks
+        What the log lacks for balanced weights, if it does.
 
     Raises
     ------
@@ -134,24 +153,31 @@ def evaluate(
     seen: Scan | None = None
     if options.model != NO_MODEL or executor is not None:
         fitted, seen = _fitted(open_log, options, stages)
-    asked = _asked(options, with_model=fitted is not None)
+    columns = OPTIONAL | {REWARD_RANGE} | (set() if fitted is None else {_entries_of(options)})
+    if options.balanced:
+        columns |= {MEAN_PROPENSITY}
+    log = open_log(columns, True)
+    balanced = options.balanced and MEAN_PROPENSITY in log.tells
+    asked = _asked(options, fitted is not None, None if balanced else lacks)
     shown: Estimator = DoublyRobust() if fitted else SelfNormalised()
+    if even := balanced and options.fixed_loggers:
+        shown = next(each for each in _BELIEVED if (each,) in asked)
     wanted = Wanted(
         asked=asked,
         of_segments=shown,
         pair=Difference(shown, LoggedMean() if against is None else shown),
         against=None if against is None else against.name,
         adaptive=not options.fixed_loggers and (seen is None or seen.versions > 1),
+        fixed=options.fixed_loggers,
+        balanced=even,
         resamples=options.resamples,
         seed=options.seed,
         threads=options.threads,
         least=0.0 if options.reward_range is None else options.reward_range[0],
         largest=None if options.reward_range is None else options.reward_range[1],
     )
-    columns = OPTIONAL | {REWARD_RANGE} | (set() if fitted is None else {_entries_of(options)})
     told = stages("evaluating")
     if executor is None:
-        log = open_log(columns, True)
         names = log.names
         blocks = added(beside(log.blocks(told), against, columns, names), fitted, wanted)
     else:
@@ -166,25 +192,35 @@ def evaluate(
     versions = versions_in(names)
     if versions < 2:
         summary, wanted = replace(summary, adaptive=None), replace(wanted, adaptive=False)
-    headline = default_estimator(versions, wanted.adaptive, fitted is not None)
+    # A log that names no version does not say whether a learner wrote it.
+    wanted = replace(wanted, fixed=wanted.fixed or versions == 1)
+    remarks = [UNFIXED] if balanced and not wanted.fixed else []
+    if options.balanced and not balanced and versions > 1:
+        remarks.append(not_balanced(lacks))
     about = About(
         target=target,
-        headline=headline.name,
+        headline=shown.name if even else default_estimator(versions, wanted.adaptive, fitted is not None).name,
         how=msgspec.structs.replace(how, model=fitted.text if fitted else None, resamples=options.resamples),
         actions=names.actions.names,
         expected_shares=_numbered(options.expected_shares, names.versions.names),
         segments={name: numbered.names for name, numbered in names.segments.items()},
         reward_range=options.reward_range,
+        remarks=remarks,
     )
     return answer(summary, wanted, about)
 
 
-def _asked(options: Options, *, with_model: bool) -> tuple[tuple[Estimator, ...], ...]:
+def _asked(options: Options, with_model: bool, lacks: str | None) -> tuple[tuple[Estimator, ...], ...]:
+    """Return what is asked for; ``lacks`` is why balanced weights are not known, None where they are."""
     told = options.estimators or (WITH_MODEL if with_model else WITHOUT_MODEL)
+    if options.fixed_loggers and not options.estimators and lacks is None:
+        told = (*told, *(each.name for each in reversed(_BELIEVED) if with_model or "model_target" not in each.needs))
     # The answer has these two in any case.
     asked = [requested(each) for each in dict.fromkeys((*WITHOUT_MODEL, *told))]
     for candidates in asked:
         name = candidates[0].name
+        if lacks is not None and isinstance(candidates[0], Balanced):
+            raise WrongConfiguration(f"estimator {name}: {lacks}")
         if not with_model and "model_target" in candidates[0].needs:
             raise WrongConfiguration(f"estimator {name}: found no reward model, expected --model")
     return tuple(asked)

@@ -29,6 +29,9 @@ class Judged:
         The importance weight; ``target / propensity`` where it is not given.
     model_logged, model_target
         What a reward model says of the logged action, q(x, a), and of the target, sum over a of pi(a|x) q(x, a).
+    mean_propensity
+        The average over all loggers, each by its share of the rows, of the probability of the logged action: what
+        balanced weights divide by (:mod:`replay.estimators.balanced`).
     squared_weight
         Its expectation under the logging policy, from the whole pmf: sum over a of pi(a|x)^2 / mu(a|x).
     unseen
@@ -59,6 +62,7 @@ class Judged:
     weight: Floats = field(default_factory=lambda: np.empty(0))
     model_logged: Floats | None = None
     model_target: Floats | None = None
+    mean_propensity: Floats | None = None
     squared_weight: Floats | None = None
     unseen: Floats | None = None
     inverse: Floats | None = None

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from replay.estimators.balanced import with_balanced_weights
 from replay.estimators.estimator import Estimator, all_terms
 from replay.estimators.importance import InversePropensity
 from replay.estimators.shrinkage import Shrunk
-from replay.health.statistics import State
+from replay.health.statistics import CERTAIN, State
 from replay.intervals.adaptive import AdaptiveSums
 from replay.intervals.difference import Difference, LoggedMean, paired_reach
 from replay.intervals.reach import Reach
@@ -36,6 +37,9 @@ class Wanted:
         What is compared, and with which policy; None: the logging policy.
     adaptive
         Whether the versions of one learner wrote the log.
+    fixed, balanced
+        Whether whoever wrote the log was fixed beforehand, and whether the weights that are to be believed, and whose
+        health is looked at, are balanced over them.
     resamples, seed, threads
         Of the bootstrap; 0: none.
     clustered
@@ -49,6 +53,8 @@ class Wanted:
     pair: Difference
     against: str | None = None
     adaptive: bool = False
+    fixed: bool = False
+    balanced: bool = False
     resamples: int = 0
     seed: int = 0
     threads: int = 1
@@ -142,7 +148,7 @@ def summarise(chunk: LogChunk, wanted: Wanted, others: Judged | None = None) -> 
     return Summary(
         values=Sums.of(terms, Reach.of(wanted.estimators, rows, **reach), unit),
         paired=Sums.of(wanted.pair.terms_of(rows, others), paired_reach(wanted.pair, rows, others, **reach), unit),
-        health=State.of(rows),
+        health=_health(rows, wanted),
         stretches=Stretches.of(rows.weight, rows.reward, times),
         adaptive=AdaptiveSums.of(rows, **reach) if wanted.adaptive and rows.squared_weight is not None else None,
         segments={
@@ -156,6 +162,15 @@ def summarise(chunk: LogChunk, wanted: Wanted, others: Judged | None = None) -> 
         learned=chunk.learned,
         reward_range=chunk.reward_range,
     )
+
+
+def _health(rows: Judged, wanted: Wanted) -> State:
+    if not wanted.balanced:
+        return State.of(rows)
+    even = with_balanced_weights(rows)
+    assert even.mean_propensity is not None
+    # What one logger did for certain, another may not have done at all.
+    return replace(State.of(even), certain=int((even.mean_propensity >= CERTAIN).sum()))
 
 
 def _resampled(chunk: LogChunk, terms: Mapping[str, Any], wanted: Wanted) -> "Resampled":

@@ -86,7 +86,10 @@ def evaluate(
         str, typer.Option(metavar="past|unit|time", help="What the model of a row may not have learned from.")
     ] = "auto",
     fixed_loggers: Annotated[
-        bool, typer.Option("--fixed-loggers", help="The log's versions are not one learner's, but the arms of a test.")
+        bool,
+        typer.Option(
+            "--fixed-loggers", help="The versions are the arms of a test, not one learner's; weights are balanced."
+        ),
     ] = False,
     expected_share: Annotated[
         list[str] | None,

@@ -5,6 +5,11 @@ from types import MappingProxyType
 from typing import Any
 
 from policies.errors import WrongConfiguration
+from replay.estimators.balanced import (
+    BalancedDoublyRobust,
+    BalancedInversePropensity,
+    BalancedSelfNormalised,
+)
 from replay.estimators.continuous import (
     Continuous,
     KernelDoublyRobust,
@@ -59,6 +64,9 @@ ESTIMATORS: Mapping[str, type[Estimator]] = MappingProxyType(
             SubGaussianDoublyRobust,
             WeightedInversePropensity,
             WeightedDoublyRobust,
+            BalancedInversePropensity,
+            BalancedSelfNormalised,
+            BalancedDoublyRobust,
         )
     }
 )

@@ -17,6 +17,8 @@ from replay.judged import Floats, Judged
 FAR = 30
 """A weight above ``rows / FAR`` makes one row count for more than thirty average ones together."""
 RANK_BINS = 16
+CERTAIN = 1 - 1e-9
+"""From here on a probability is one of what was certain."""
 ROUNDING = 1e-5
 """Probabilities that were logged as 32-bit numbers and normalised still agree this well."""
 UNITS_RETURN = 1.01
@@ -124,7 +126,7 @@ class State:
             spread_squared=None if squared is None else Histogram.of(squared),
             ranks=_ranks(rows),
             contradicting=_contradicting(rows),
-            certain=int((propensity >= 1 - 1e-9).sum()),
+            certain=int((propensity >= CERTAIN).sum()),
             actions=None if rows.action is None else Actions.of(rows.action, propensity, weight, reward),
             versions=None if rows.version is None else Actions.of(rows.version, propensity, weight, reward),
             events=None if rows.event_hash is None else Sampled.of(rows.event_hash),

@@ -25,6 +25,8 @@ OPTIONAL = frozenset(
 REWARD_RANGE = "reward_range"
 """Wanted, too, is what the log's own rules say of :attr:`LogChunk.reward_range`, where it has any."""
 Range = tuple[float, float]
+MEAN_PROPENSITY = "mean_propensity"
+"""A column that a reader fills only where it is asked for by name: of an archive it takes a prediction a logger."""
 
 LARGEST = 1e15
 """No reward is larger, up or down: the fourth power of what it may weigh is still a number."""
@@ -72,7 +74,11 @@ class Log(Protocol):
 
     @property
     def tells(self) -> frozenset[str]:
-        """What it can tell a reward model: see :mod:`replay.logs.entries`; nothing of a log that lacks the actions."""
+        """What it can tell beside columns of its own.
+
+        What a reward model looks at (:mod:`replay.logs.entries`; nothing of a log that lacks the actions), and
+        :data:`MEAN_PROPENSITY` where it knows all loggers.
+        """
 
     def blocks(self, progress: Progress, first: int = 0, last: int | None = None) -> Iterator[LogChunk]:
         """Yield it in blocks, in its order: those from ``first`` to ``last``, exclusive."""

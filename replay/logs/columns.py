@@ -10,7 +10,7 @@ import pyarrow as pa
 from policies.errors import BadInput, WrongConfiguration, shorten
 from policies.policy import SMALLEST_PROPENSITY
 from replay.judged import Judged
-from replay.logs.chunk import LARGEST, LogChunk, Progress, between, cut, first_row_of, gathered, silent
+from replay.logs.chunk import LARGEST, MEAN_PROPENSITY, LogChunk, Progress, between, cut, first_row_of, gathered, silent
 from replay.logs.column_rows import ColumnRows, check_types, plain
 from replay.logs.numbered import Names, Numbered
 from replay.logs.pmf import ranks, whole
@@ -39,6 +39,8 @@ class Columns:
         Numbers, or truths.
     propensity
         The logged probability of the logged action; not needed where ``pmf`` and ``action`` tell it.
+    mean_propensity
+        The average of that probability over all loggers, each by its share of the rows.
     action
         Its index in the lists, as a whole number; or its name.
     actions
@@ -63,6 +65,7 @@ class Columns:
 
     reward: str = ""
     propensity: str = ""
+    mean_propensity: str = ""
     action: str = ""
     actions: str = ""
     pmf: str = ""
@@ -156,8 +159,6 @@ class ColumnLog:
         Whether it tells what it is judged for; else the target is the logging policy itself, and every weight is 1.
     """
 
-    tells: frozenset[str] = frozenset()
-
     def __init__(
         self,
         schema: "pa.Schema",
@@ -174,6 +175,7 @@ class ColumnLog:
         self._batches, self._called, self._count, self._first_row = batches, called, rows, first_row
         self._segments = tuple(columns.segments)
         self.names = names or Names(segments={name: Numbered() for name in columns.segments})
+        self.tells = frozenset({MEAN_PROPENSITY} & {*self._found})
         self.has_target = bool({"target", "target_pmf", "weight"} & {*self._found})
         check_types(schema, self._found)
 
@@ -237,6 +239,8 @@ class ColumnLog:
         for name in ("weight", "model_logged", "model_target"):
             if name in rows:
                 told[name] = rows.between(name, *((0.0, _HEAVIEST) if name == "weight" else (-LARGEST, LARGEST)))
+        if MEAN_PROPENSITY in rows:
+            told[MEAN_PROPENSITY] = rows.between(MEAN_PROPENSITY, SMALLEST_PROPENSITY, 1)
         if "weight" in rows and not {"target", "target_pmf"} & {*self._found}:
             target = told["weight"] * propensity
         if "action" in rows:

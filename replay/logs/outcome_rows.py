@@ -58,6 +58,10 @@ class OutcomeRows:
         """Return some of the rows."""
         return OutcomeRows(self.batch.filter(flags), self._place)
 
+    def with_column(self, name: str, values: Floats) -> "OutcomeRows":
+        """Return the rows with a column of numbers more."""
+        return OutcomeRows(self.batch.append_column(name, pa.array(values)), self._place)
+
     def bad(self, column: str, row: int, found: str, expected: str) -> Exception:
         """Return the error for a value."""
         return self._place.bad(column, self.batch.column("offset")[row].as_py(), found, expected)

@@ -15,6 +15,7 @@ from replay.archived_policy import ArchivedPolicy
 from replay.judged import Codes, Flags, Floats, Judged
 from replay.logs.chunk import (
     LARGEST,
+    MEAN_PROPENSITY,
     OPTIONAL,
     REWARD_RANGE,
     LogChunk,
@@ -30,7 +31,7 @@ from replay.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS, ActionIds, Exam
 from replay.logs.numbered import Names, Numbered
 from replay.logs.outcome_rows import OutcomeRows, Place
 from replay.logs.pmf import Pmfs, ranks, whole
-from replay.logs.predicted import Predicted, predicted_by
+from replay.logs.predicted import Logger, Predicted, mean_propensities, predicted_by
 from replay.logs.segments import segment, segment_column
 from replay.models.rows import ModelRows
 from rewards.learner import catalogue
@@ -42,6 +43,7 @@ NUMBERS = ("problem", "policy", "policy_version", "offset", "shard", "seq", "rev
 _COLUMNS = (*NUMBERS, "reward", "learn", "why", "propensity")
 _LOW = 2**32 - 1
 """The lower half of a number that is made of two."""
+_ENTRIES = frozenset({WITHOUT_CONTEXTS, WITH_CONTEXTS})
 _OF_PMF = {"squared_weight", "unseen", "inverse", "squared_inverse", "rank"}
 
 
@@ -101,9 +103,9 @@ class Judge:
         What is numbered already.
     count_missing
         Count outcomes that are missing between others as left out, instead of refusing the log.
+    loggers
+        All versions that wrote it, to be asked what they would have done in each row; none: it is not told.
     """
-
-    tells = frozenset({WITHOUT_CONTEXTS, WITH_CONTEXTS})
 
     def __init__(
         self,
@@ -117,7 +119,10 @@ class Judge:
         segments: Sequence[str] = (),
         names: Names | None = None,
         count_missing: bool = False,
+        loggers: Sequence[Logger] = (),
     ) -> None:
+        self.tells = _ENTRIES | {MEAN_PROPENSITY} if loggers else _ENTRIES
+        self._loggers = loggers
         self.names = names or Names(segments={name: Numbered() for name in segments})
         self._outcomes, self._target, self._of, self._external = outcomes, target, of, external
         self._mixed, self._wanted, self._segments = mixed, frozenset(wanted), tuple(segments)
@@ -166,8 +171,8 @@ class Judge:
 
     def _needed(self, wanted: frozenset[str]) -> list[str]:
         columns = [*_COLUMNS]
-        entries = wanted & self.tells
-        if self._predicts or WITH_CONTEXTS in wanted:
+        entries = wanted & _ENTRIES
+        if self._predicts or self._loggers or WITH_CONTEXTS in wanted:
             columns += ["raw"]
         if entries:
             columns += ["pmf", "chosen", "actions", "decided_at", "unit_hash"]
@@ -221,6 +226,11 @@ class Judge:
             rows = leave_out("own" if self._external else "external", external != self._external)
         # The learner refuses them too.
         rows = leave_out("refused", rows.between("propensity", 0, 1) < SMALLEST_PROPENSITY)
+        if self._loggers:
+            mean = mean_propensities(self._loggers, rows, self._catalogue)
+            # A column, so that rows which are left out from here on take their own along.
+            rows = rows.with_column(MEAN_PROPENSITY, mean)
+            rows = leave_out("refused", np.isnan(mean))
         predicted = predicted_by(self._predicts, rows, self._catalogue) if self._predicts else None
         if predicted is not None:
             rows = leave_out("refused", predicted.refused)
@@ -231,7 +241,7 @@ class Judge:
         learned: Any = ()
         if self._target is not None and self._of == self._target.learned_from:
             learned = rows.numbers("offset") < self._target.cut
-        entries = (self._entries(rows, predicted, examples),) if wanted & self.tells else ()
+        entries = (self._entries(rows, predicted, examples),) if wanted & _ENTRIES else ()
         allowed = _allowed(rows) if REWARD_RANGE in wanted else None
         return LogChunk(index, judged, +left_out, int(np.sum(learned)), entries, allowed)
 
@@ -286,6 +296,8 @@ class Judge:
             target = 1 / rows.counts()
         if wanted & _OF_PMF:
             told = self._of_pmf(rows, predicted, wanted)
+        if self._loggers:
+            told[MEAN_PROPENSITY] = rows.numbers(MEAN_PROPENSITY)
         if "action" in wanted:
             told["action"] = self.names.actions.codes(rows.batch.column("chosen"))
         if "version" in wanted:

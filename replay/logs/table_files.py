@@ -20,7 +20,7 @@ _UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 BUFFER_BYTES = 2**20
 CSV_BYTES = 2**20
 """So much text is read at a time; a longer line is refused."""
-_NUMBERS = ("reward", "propensity", "target", "weight", "model_logged", "model_target")
+_NUMBERS = ("reward", "propensity", "mean_propensity", "target", "weight", "model_logged", "model_target")
 _ARROW = (".arrow", ".feather", ".ipc")
 _CSV = (".csv", ".csv.gz", ".csv.xz")
 SUFFIXES = (".parquet", *_ARROW, *_CSV)

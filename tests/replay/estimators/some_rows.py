@@ -39,9 +39,12 @@ def rows(draw: st.DrawFn, *, least: int = 1, most: int = 30) -> Judged:
         "money": lambda: rng.normal(0, 100, size),
         "none": lambda: np.zeros(size),
     }[draw(st.sampled_from(["clicks", "money", "none"]))]()
+    propensity = rng.random(size) ** draw(st.integers(1, 4)) * 0.999 + 0.001
     return Judged(
         reward=np.asarray(reward, dtype=np.float64),
-        propensity=rng.random(size) ** draw(st.integers(1, 4)) * 0.999 + 0.001,
+        propensity=propensity,
+        # Its own logger has a share of a half.
+        mean_propensity=(propensity + rng.random(size)) / 2,
         target=np.asarray(target, dtype=np.float64),
         model_logged=rng.normal(0, 1, size),
         model_target=rng.normal(0, 1, size),

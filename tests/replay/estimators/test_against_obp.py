@@ -1,8 +1,11 @@
 """Every estimator says what the Open Bandit Pipeline 0.5.7 says of the same rows, to 1e-9."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from replay.estimators.balanced import BalancedDoublyRobust, BalancedInversePropensity
 from replay.estimators.catalogue import ESTIMATORS, SHRUNK
 from replay.estimators.doubly_robust import (
     DirectMethod,
@@ -26,6 +29,7 @@ from replay.judged import Judged
 from studies.fixtures.inputs import EMBEDDED, LOGGERS, LOGS, Counting
 from tests.replay.estimators.obp_logs import judged, number, said, weights_by_dimensions
 
+BALANCED: dict[str, Estimator] = {"clipped-ips": BalancedInversePropensity(), "clipped-dr": BalancedDoublyRobust()}
 BASIC, TUNING, OF_LOGGERS, OF_EMBEDDINGS = (said(each) for each in ("basic", "tuning", "loggers", "embedding"))
 
 
@@ -120,6 +124,9 @@ def test_estimators_of_several_loggers(log: str) -> None:
         }
         found = estimators[name or kind].estimate(even if kind == "balanced" else rows)
         assert found == close(number(each["value"])), each
+        if kind == "balanced" and lambda_ == np.inf:
+            beside = replace(rows, mean_propensity=even.propensity)
+            assert BALANCED[name].estimate(beside) == close(number(each["value"]))
 
 
 @pytest.mark.parametrize("log", EMBEDDED)

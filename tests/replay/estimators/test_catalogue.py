@@ -56,5 +56,11 @@ def test_what_can_be_used_goes_by_the_columns() -> None:
     without = {"ips", "snips", "replay", "clipped-ips", "clipped-snips", "sg-ips"}
     assert set(usable(ROWS)) == without
     assert set(usable(replace(ROWS, model_target=np.ones(4)))) == without | {"dm"}
-    everything = replace(ROWS, model_target=np.ones(4), model_logged=np.ones(4), version=np.zeros(4, np.int32))
+    everything = replace(
+        ROWS,
+        mean_propensity=np.ones(4),
+        model_target=np.ones(4),
+        model_logged=np.ones(4),
+        version=np.zeros(4, np.int32),
+    )
     assert set(usable(everything)) == set(ESTIMATORS)

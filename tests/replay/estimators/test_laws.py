@@ -135,7 +135,13 @@ def test_what_is_missing_or_not_finite_is_named(estimator: Estimator) -> None:
     for name in estimator.needs:
         with pytest.raises(BadInput, match=f"{name}: found none|{estimator.needs[0]}: found none"):
             estimator.estimate(judged)
-    full = replace(judged, model_logged=np.ones(3), model_target=np.ones(3), version=np.zeros(3, np.int32))
+    full = replace(
+        judged,
+        mean_propensity=np.full(3, 0.5),
+        model_logged=np.ones(3),
+        model_target=np.ones(3),
+        version=np.zeros(3, np.int32),
+    )
     assert np.isfinite(estimator.estimate(full)) or estimator.name == "replay"
     for wrong in (np.nan, np.inf):
         if estimator.name == "dm":
@@ -151,6 +157,7 @@ def test_one_row_is_judged(estimator: Estimator) -> None:
     judged = Judged(
         reward=np.ones(1),
         propensity=np.full(1, 0.5),
+        mean_propensity=np.full(1, 0.5),
         target=np.ones(1),
         model_logged=np.ones(1),
         model_target=np.ones(1),

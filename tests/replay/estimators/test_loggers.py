@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.errors import BadInput, WrongConfiguration
+from replay.estimators.balanced import BalancedDoublyRobust, BalancedInversePropensity, BalancedSelfNormalised
 from replay.estimators.doubly_robust import DirectMethod, DoublyRobust, residual
 from replay.estimators.importance import InversePropensity
 from replay.estimators.loggers import WeightedDoublyRobust, WeightedInversePropensity, balanced, shares_of
@@ -36,6 +37,19 @@ def test_balanced_rows_are_without_bias_and_vary_less(seed: int, loggers: int, a
     assert target @ model + chance @ correction == pytest.approx(target @ reward)
     assert chance @ even.weight**2 <= chance @ naive.weight**2 * (1 + 1e-12)
     assert even.weight.max() <= naive.weight.max() * (1 + 1e-12)
+
+
+@given(judged=rows(), shares=st.tuples(st.floats(0.01, 1), st.floats(0, 1)))
+def test_what_stands_beside_plain_weights_is_what_balanced_rows_give(
+    judged: Judged, shares: tuple[float, float]
+) -> None:
+    of_loggers = np.stack([judged.propensity, judged.propensity[::-1]], axis=1)
+    even = balanced(judged, of_loggers, shares)
+    beside = replace(judged, mean_propensity=even.propensity)
+    for estimator in (BalancedInversePropensity(), BalancedSelfNormalised(), BalancedDoublyRobust()):
+        np.testing.assert_equal(estimator.estimate(beside), estimator.plain.estimate(even))
+        plain = {name for name in estimator.plain.terms(judged) if name != "q(pi)"}
+        assert not plain & {*estimator.terms(beside)}
 
 
 @given(judged=rows())

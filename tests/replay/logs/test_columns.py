@@ -237,15 +237,15 @@ def blocks_of_the_page() -> list[str]:
     return re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_the_examples_of_the_page_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
 ) -> None:
-    assert len(blocks_of_the_page()) == 3
+    assert len(blocks_of_the_page()) == 4
     (tmp_path / "foreign.txt").write_text('{"cost": -1, "p": 0.5, "a": "x", "user": "u"}\n' * 25_000)
     monkeypatch.chdir(tmp_path)
     exec(blocks_of_the_page()[number], {})
-    assert ["[1.5 0.  0. ]", "mean=1.0", "array([1., 2.])"][number] in capsys.readouterr().out
+    assert ["balanced-snips", "[1.5 0.  0. ]", "mean=1.0", "array([1., 2.])"][number] in capsys.readouterr().out
 
 
 def test_the_page_tells_every_field() -> None:
