@@ -30,7 +30,7 @@ from replay.logs.chunk import silent
 from rewards.records import encode
 from tests.replay.archived import archive_of
 from tests.replay.arms import Arm, arms_world, by_hand
-from tests.replay.world import World
+from tests.replay.world import World, busy_world
 
 HOW = How(command="", bowerbird="", log="", format="", estimand="", model=None, resamples=0, digest="")
 BALANCED = ("balanced-ips", "balanced-snips", "balanced-dr")
@@ -174,10 +174,16 @@ def test_what_an_archive_lacks_is_said(
     monkeypatch.setattr(all_loggers, "MOST", 2)
     both(archive, "found 3 versions, expected at most 2: each takes a prediction a row")
     monkeypatch.undo()
+    archive_of(busy_world(200), tmp_path / "busy")
+    with pytest.raises(WrongConfiguration, match="balanced-ips: found decisions of another system"):
+        bowerbird.evaluate(tmp_path / "busy", "uniform", policy="front", external=True, estimators=["balanced-ips"])
     lost = World()
     lost.logs, lost.versions = world.logs, world.versions[:1]
-    archive_of(lost, tmp_path)
-    both(tmp_path, f"found version {world.versions[1].version} of front, expected one that the archive has: 0 to 1")
+    archive_of(lost, tmp_path / "lost")
+    both(
+        tmp_path / "lost",
+        f"found version {world.versions[1].version} of front, expected one that the archive has: 0 to 1",
+    )
 
 
 def change_the_last(world: World, **told: Any) -> None:
