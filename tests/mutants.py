@@ -38,6 +38,7 @@ PROPENSITY = "tests/laws/test_propensity.py"
 REQUESTS = "tests/laws/test_requests.py"
 ARCHIVED = "tests/stream/test_archive_store.py"
 ACKNOWLEDGED = "tests/real/test_acknowledgement.py"
+EVALUATING = "tests/bowerbird/test_evaluating.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,4 +532,83 @@ def _archiving() -> Iterator[Mutant]:
     )
 
 
-MUTANTS = (*_joining(), *_learning(), *_deciding(), *_archiving())
+def _evaluating() -> Iterator[Mutant]:
+    yield Mutant(
+        "rows of a person hang together",
+        "replay/intervals/sums.py",
+        "        if by_unit and self.buckets is not None:\n            return clustered(",
+        "        if not by_unit and self.buckets is not None:\n            return clustered(",
+        (
+            f"{EVALUATING}::test_rows_of_a_user_hang_together",
+            "tests/replay/intervals/test_segments.py::test_by_unit_all_hold_though_users_return",
+        ),
+    )
+    yield Mutant(
+        "rows of a person hang together in a learner's log, too",
+        "replay/intervals/adaptive.py",
+        "        variance * effect,\n",
+        "        variance,\n",
+        ("tests/replay/intervals/test_adaptive.py::test_of_one_version_by_unit_it_is_the_interval_of_clusters",),
+    )
+    yield Mutant(
+        "few rows may hide a tail",
+        "replay/intervals/skewed.py",
+        "        value + max(error, _reach(above_floor, variance, up, miss)),\n",
+        "        value + error,\n",
+        ("tests/replay/intervals/test_delta.py::test_few_clicks_have_garwoods_limit_for_a_poisson_count",),
+    )
+    yield Mutant(
+        "no weight knows its own row",
+        "replay/estimators/adaptive.py",
+        "                found[piece] = sums[source] / rows[source]\n",
+        "                found[piece] = float(pieces.squared_weight[piece])\n",
+        ("tests/replay/estimators/test_adaptive.py::test_the_rows_of_a_window_do_not_move_their_own_weight",),
+    )
+    yield Mutant(
+        "the model of a learner's log knows only the past",
+        "replay/evaluation.py",
+        'by = "past" if learner else',
+        'by = "time" if learner else',
+        ("tests/replay/test_evaluate.py::test_the_model_of_a_learners_log_knows_only_the_past",),
+    )
+    yield Mutant(
+        "a log without chance is a fault",
+        "replay/health/findings.py",
+        "            certain,\n            certain == 1.0,\n",
+        "            certain,\n            certain > 1.0,\n",
+        (
+            "tests/replay/health/test_findings.py::test_a_log_without_chance_is_found",
+            "tests/replay/health/test_verdict.py::test_what_is_never_reliable",
+        ),
+    )
+    yield Mutant(
+        "a value on rows that were learned is a fault",
+        "replay/health/findings.py",
+        "            learned > 0,\n",
+        "            learned < 0,\n",
+        ("tests/replay/health/test_verdict.py::test_what_is_never_reliable",),
+    )
+    yield Mutant(
+        "bounds that are seen afterwards bound nothing",
+        "replay/answering.py",
+        "    if within and math.isfinite(rounding)",
+        "    if math.isfinite(rounding)",
+        (f"{EVALUATING}::test_rewards_beyond_0_and_1_have_a_sequence_only_where_their_range_was_told",),
+    )
+    yield Mutant(
+        "two policies are compared on the same rows",
+        "replay/passes.py",
+        "    both = np.isin(mine, its)\n",
+        "    both = np.ones(len(mine), dtype=np.bool_)\n",
+        ("tests/replay/test_passes.py::test_what_one_of_them_refuses_is_left_out_of_both",),
+    )
+    yield Mutant(
+        "balanced weights of a learner's log are said to be biased",
+        "replay/evaluation.py",
+        "    remarks = [UNFIXED] if balanced and not wanted.fixed else []\n",
+        "    remarks = [UNFIXED][:0]\n",
+        ("tests/bowerbird/test_balanced.py::test_the_versions_of_a_learner_are_said_to_be_biased",),
+    )
+
+
+MUTANTS = (*_joining(), *_learning(), *_deciding(), *_archiving(), *_evaluating())

@@ -28,7 +28,7 @@ from rich.table import Table
 from tests.mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("bowerbird", "policies", "replay", "rewards", "stream", "tests", "pyproject.toml")
+PARTS = ("bowerbird", "policies", "replay", "rewards", "stream", "studies", "tests", "pyproject.toml")
 NOT_COPIED = shutil.ignore_patterns("__pycache__", ".*")
 TEST_TIMEOUT_S = 120
 RUN_TIMEOUT_S = 600

@@ -34,6 +34,7 @@ from replay.logs.outcomes import Judge
 from replay.passes import OpenLog
 from rewards.records import Outcome, encode
 from tests.replay.archived import archive_of
+from tests.replay.arms import arms_world
 from tests.replay.world import ARGUMENTS, World, busy_world
 
 DATA = Path(os.environ.get("BOWERBIRD_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "open_bandit"
@@ -326,6 +327,18 @@ def test_a_sequence_knows_what_rewards_the_rules_of_the_log_allow(tmp_path: Path
     assert -5 <= looks[-1].low < -0.1 < 0.6 < looks[-1].high <= 5
     # Somebody who says less than what was seen knows nothing.
     assert {each.low for each in judged(archive, uniform(), reward_range=(0.0, 0.1)).over_time} == {None}
+
+
+def test_the_model_of_a_learners_log_knows_only_the_past(tmp_path: Path) -> None:
+    archive = archive_of(arms_world()[0], tmp_path)
+    of_learner = judged(archive, uniform(), model="action-means")
+    assert of_learner.headline == "adaptive-dr"
+    assert of_learner.how.model is not None
+    assert "by time, from the past only" in of_learner.how.model
+    fixed = judged(archive, uniform(), model="action-means", fixed_loggers=True, estimators=("dr",))
+    assert fixed.headline == "dr"
+    assert fixed.how.model is not None
+    assert "by unit" in fixed.how.model
 
 
 @pytest.mark.parametrize("external", [False, True])
