@@ -202,7 +202,7 @@ def family_a(number: int) -> RandomWorld:
 
 def family_b(number: int) -> RandomWorld:
     """Return a world of the family that tests; it has no rule in common with the other one."""
-    chance = np.random.default_rng([3, number])
+    chance = np.random.default_rng([5, number])
     actions = int(chance.choice([3, 6, 12, 25, 50]))
     contexts = 300
     rows = int(chance.choice([1_000, 2_000, 5_000, 10_000, 10_000]))

@@ -1,47 +1,57 @@
 """Fits the scores of the warning to the runs of family A; :mod:`replay.health.verdict` reads what comes out."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 
-from replay.health.features import Feature, badness
+from replay.health.features import Feature
 from replay.judged import Flags, Floats
 from studies.flag_runs import FAMILIES, Runs
 
 BAD, GOOD = 0.80, 0.93
 PENALTY = 1e-3
-TRIMMED, ROUNDS = 0.1, 4
+TRIMMED, ROUNDS = 0.05, 4
 """So many of the runs of either kind, those that fit the score the least, do not count: some situations are good for a
 reason that no statistic shows, and would make the score blunt everywhere else."""
+MISSED = 0.75
+"""The cut of *reliable* misses so many times the share of bad runs that it flags of good ones."""
 REFUSED_BAD = 0.8
 """Above the cut of *not reliable* lies this share of the runs of bad worlds of family A."""
 
 
 def all_badness(runs: Runs, family: str, features: Sequence[Feature]) -> Floats:
     """Return the features of all runs: shape (worlds, runs, features)."""
-    worlds, each = runs.known.shape[:2]
-    flat = runs.known.reshape(worlds * each, -1)
-    found = np.empty((len(flat), len(features)))
-    for place, row in enumerate(flat):
-        known = {name: None if np.isnan(value) else float(value) for name, value in zip(runs.names, row, strict=True)}
-        found[place] = badness(known, family, features)
-    return found.reshape(worlds, each, -1)
+    columns = [(feature, runs.column(feature.statistic(family))) for feature in features]
+    found = [
+        [feature.badness(None if math.isnan(value) else value) for value in column.ravel().tolist()]
+        for feature, column in columns
+    ]
+    return np.array(found).T.reshape(*runs.known.shape[:2], -1)
 
 
 def kinds(runs: Runs, family: str) -> tuple[Flags, Flags]:
     """Return which worlds are bad for a family of estimators, and which are good: shape (worlds,) each."""
-    coverage = runs.coverage()[:, FAMILIES.index(family)]
+    return _kinds(runs.coverage[:, FAMILIES.index(family)])
+
+
+def kinds_as_shown(runs: Runs, family: str) -> tuple[Flags, Flags]:
+    """Return the same by the interval that the command shows: shape (worlds,) each."""
+    return _kinds(runs.covers_shown[..., FAMILIES.index(family)].mean(axis=1))
+
+
+def _kinds(coverage: Floats) -> tuple[Flags, Flags]:
     return coverage < BAD, coverage >= GOOD
 
 
 def fit(runs: Runs, family: str, features: Sequence[Feature], wrong: Flags) -> dict[str, Any]:
     """Return a logistic score of which no weight is negative, so that every feature can be a reason.
 
-    Bad and good worlds count the same, and so does every world of either kind. The cut of *reliable* makes the share of
-    bad runs that are missed and that of good runs that are flagged the same, together with what the checks call
-    ``wrong`` (shape (worlds, runs)).
+    Bad and good worlds count the same, and so does every world of either kind. The cut of *reliable* misses
+    :data:`MISSED` times the share of bad runs that it flags of good ones, together with what the checks call ``wrong``
+    (shape (worlds, runs)).
     """
     bad, good = kinds(runs, family)
     measured = all_badness(runs, family, features)
@@ -60,7 +70,10 @@ def fit(runs: Runs, family: str, features: Sequence[Feature], wrong: Flags) -> d
     scores = best[0] + inputs @ best[1:]
     cuts = np.quantile(scores, np.linspace(0.05, 0.99, 500))
     flagged = [(scores > cut) | wrong for cut in cuts]
-    care = min(zip(cuts, flagged, strict=True), key=lambda each: abs((1 - each[1][bad].mean()) - each[1][good].mean()))
+    care = min(
+        zip(cuts, flagged, strict=True),
+        key=lambda each: abs((1 - each[1][bad].mean()) - MISSED * each[1][good].mean()),
+    )
     refuse = np.quantile(scores[bad], 1 - REFUSED_BAD)
     return {
         "features": [feature.name for feature in features],

@@ -44,11 +44,11 @@ def draw(runs: Runs, folder: Path) -> None:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
         _save(figure, folder / "warnings-roc.svg")
-        figure, panels = plt.subplots(1, 3, figsize=(9, 2.9), sharey=True, layout="constrained")
+        figure, panels = plt.subplots(1, 3, figsize=(9, 3.2), sharey=True, layout="constrained")
         for place, (family, each, panel) in enumerate(zip(FAMILIES, found, panels, strict=True)):
             panel.axvspan(BAD, GOOD, color="#e8e8e8", zorder=0, label="grey zone")
             panel.plot(
-                runs.coverage()[:, place],
+                runs.coverage[:, place],
                 each.flagged.mean(axis=1),
                 "o",
                 color=OURS,
@@ -58,7 +58,7 @@ def draw(runs: Runs, folder: Path) -> None:
             )
             panel.set(title=family, xlabel="true coverage of the interval", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
         panels[0].set_ylabel("share of logs flagged")
-        panels[0].legend(loc="lower left", frameon=False)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
         _save(figure, folder / "warnings-coverage.svg")
 
 

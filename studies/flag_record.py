@@ -17,7 +17,7 @@ def record(runs: Runs, path: Path) -> None:
     found: dict[str, Any] = {
         "made_by": f"python -m studies.flags --write: family B, {runs.covers.shape[1]} logs of each world",
         "coverage": {
-            family: [round(float(share), 4) for share in runs.coverage()[:, place]]
+            family: [round(float(share), 4) for share in runs.coverage[:, place]]
             for place, family in enumerate(FAMILIES)
         },
     }

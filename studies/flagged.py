@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from replay.health.features import BARE, WHOLE
-from replay.health.verdict import Score
+from replay.health.verdict import FEWEST, Score
 from replay.judged import Flags, Floats
 from studies.flag_fit import all_badness, kinds
 from studies.flag_runs import Runs
@@ -36,12 +36,13 @@ class Told:
 
 
 def told(runs: Runs, family: str, kind: str, score: Score) -> Told:
-    """Return what is said of runs, with the checks of the log's health."""
+    """Return what is said of runs, with the checks of the log's health and the rule of the fewest effective rows."""
     parts = all_badness(runs, family, SETS[kind])
     scores = score.intercept + ((parts - score.centre) / score.scale) @ score.weights
     wrong = runs.wrong[:, :, list(SETS).index(kind)]
     bad, good = kinds(runs, family)
-    return Told(scores, (scores > score.care) | wrong, (scores > score.refuse) | wrong, bad, good)
+    few = np.nan_to_num(runs.column("ess"), nan=0.0) < FEWEST
+    return Told(scores, (scores > score.care) | wrong | few, (scores > score.refuse) | wrong, bad, good)
 
 
 def area(found: Told) -> float:

@@ -30,9 +30,13 @@ class Feature:
     badness: Callable[[float | None], float]
     says: Callable[[Known, float], str]
 
+    def statistic(self, family: str) -> str:
+        """Return the name of the statistic for a family of estimators."""
+        return self.name.replace("*", family)
+
     def of(self, known: Known, family: str) -> float | None:
         """Return the statistic; None where it is unknown."""
-        return known.get(self.name.replace("*", family))
+        return known.get(self.statistic(family))
 
 
 def _few(value: float | None) -> float:
@@ -87,7 +91,7 @@ _VARIANCE = Feature(
     _few,
     lambda known, value: f"how wide the interval is rests on {count(value)} of {_rows(known)} rows",
 )
-_ESS = Feature("ess", _few, lambda known, value: f"effective sample size {count(value)} of {_rows(known)}")
+ESS = Feature("ess", _few, lambda known, value: f"effective sample size {count(value)} of {_rows(known)}")
 _SHARE_OF_ROWS = Feature(
     "ess_share",
     lambda value: -_share(value),
@@ -124,9 +128,9 @@ _PERCENT = Feature(
     lambda known, value: f"1 % of the rows carry {percent(value)} of the weight",
 )
 
-WHOLE: tuple[Feature, ...] = (_POSITIVES, _VARIANCE, _ESS, _OF_PMF, _FAR, _UNSEEN, _PARETO, _LARGEST)
+WHOLE: tuple[Feature, ...] = (_POSITIVES, _VARIANCE, ESS, _OF_PMF, _FAR, _UNSEEN, _PARETO, _LARGEST)
 """Where the log has whole probability mass functions."""
-BARE: tuple[Feature, ...] = (_POSITIVES, _VARIANCE, _ESS, _SHARE_OF_ROWS, _MISSING, _PARETO, _LARGEST, _PERCENT)
+BARE: tuple[Feature, ...] = (_POSITIVES, _VARIANCE, ESS, _SHARE_OF_ROWS, _MISSING, _PARETO, _LARGEST, _PERCENT)
 """Where it has the propensity of the logged action only."""
 
 

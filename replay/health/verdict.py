@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from replay.answer import Finding, Level, Verdict
-from replay.health.features import BARE, FAMILIES, WHOLE, Feature, Known, badness, count
+from replay.health.features import BARE, ESS, FAMILIES, WHOLE, Feature, Known, badness, count
 from replay.judged import Floats
 
 LESS = frozenset({"repeated", "balanced_over_versions"})
@@ -28,6 +28,8 @@ TOLD = 3
 """So many reasons stand in the sentence."""
 WEIGHTY = 0.5
 """A statistic is a reason when it moves the score by so much against a good log's."""
+FEWEST = 15
+"""A log with a smaller effective sample size is never reliable, however well the rest of it looks."""
 LEVELS: tuple[Level, ...] = ("reliable", "use with care", "not reliable")
 
 
@@ -114,8 +116,8 @@ def verdict(
     """Return how far a value may be trusted, and why.
 
     Never reliable is a value when the log has no row or only certain actions, when a check found a fault (wrong
-    propensities, rows that the target has learned from), when the target never takes what was logged, and when the
-    mean of the weights could not be checked.
+    propensities, rows that the target has learned from), when the target never takes what was logged, when the
+    effective sample size is below :data:`FEWEST`, and when the mean of the weights could not be checked.
 
     Parameters
     ----------
@@ -152,7 +154,9 @@ def verdict(
     ruled = _ruled(known, findings)
     parts = score.parts(known, family)
     total = score.intercept + float(parts.sum())
-    level = max([score.level(total), *(level for level, _ in ruled)], key=LEVELS.index)
+    ess = known.get("ess") or 0.0
+    least: Level = "use with care" if ess < FEWEST else "reliable"
+    level = max([score.level(total), least, *(level for level, _ in ruled)], key=LEVELS.index)
     if level == "reliable":
         return Verdict(level=level, sentence=f"reliable: {_good(known)}{together}", reasons=[])
     reasons = [reason for _, reason in sorted(ruled, key=lambda each: -LEVELS.index(each[0]))]
@@ -162,6 +166,8 @@ def verdict(
         for place in weighty or by_weight[:1]:
             feature = score.features[place]
             reasons.append(feature.says(known, feature.of(known, family) or 0.0))
+    if 0 < ess < FEWEST and (few := ESS.says(known, ess)) not in reasons:
+        reasons.append(few)
     return _told(level, reasons, together)
 
 

@@ -59,6 +59,20 @@ def test_what_is_never_reliable(family):
     assert "the target never takes what was logged" in of(never, family).reasons
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "bare"])
+def test_an_effective_sample_size_of_twelve_is_never_reliable(family, whole):
+    rows = good_log(10_000)
+    state = State.of(rows if whole else dataclasses.replace(rows, squared_weight=None, unseen=None))
+    few = {**statistics(state), "ess": 12.0}
+    if not whole:
+        few["ess_of_pmf"] = None
+    found = verdict(few, findings(state), family)
+    assert found.level != "reliable"
+    assert "effective sample size 12 of 10,000" in found.reasons
+    assert "effective sample size 12 of 10,000" not in verdict({**few, "ess": 500.0}, findings(state), family).reasons
+
+
 def test_a_mean_weight_that_nobody_checked_is_never_reliable():
     state = State.of(good_log())
     others = [each for each in findings(state) if each.name != "mean_weight"]
