@@ -54,6 +54,7 @@ def _parts(answer: Answer, plain: bool) -> Iterator[RenderableType]:
         value, between = number(last.value, places), _between(last.low, last.high, places)
         yield Text(f"However often one looks{until}: {value}, {between}.")
     yield from _faults(answer, plain)
+    yield from _remarks(answer, plain)
     if answer.left_out:
         counts = ", ".join(f"{count:,} {brief(spelled(reason), 60)}" for reason, count in answer.left_out.items())
         yield Text(f"Left out: {counts}.")
@@ -137,6 +138,13 @@ def _faults(answer: Answer, plain: bool) -> Iterator[RenderableType]:
         yield _listed(Text.assemble((spelled(finding.name), "bold"), f": {finding.says}{chance}"), plain)
     if len(wrong) > _MOST_FINDINGS:
         yield _listed(Text(f"and {len(wrong) - _MOST_FINDINGS} more: --json or the report has all"), plain)
+
+
+def _remarks(answer: Answer, plain: bool) -> Iterator[RenderableType]:
+    """Yield what is said of how the log was taken, without a measurement: it may be why an interval is too narrow."""
+    for each in answer.health:
+        if not each.wrong and each.value is None and each.p_value is None:
+            yield _listed(Text.assemble((spelled(each.name), "bold"), f": {each.says}"), plain)
 
 
 def _listed(text: Text, plain: bool) -> RenderableType:

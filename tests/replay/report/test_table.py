@@ -72,6 +72,15 @@ The target has learned from 2,500 of them: its value there is too good."""
     )
 
 
+def test_what_was_not_measured_is_said() -> None:
+    answer = reliable()
+    remark = Finding(
+        name="not_adaptive", value=None, expected=None, p_value=None, wrong=False, says="its rows count alike"
+    )
+    told = lines(changed(answer, health=[*answer.health, remark]))
+    assert [line for line in told if line not in lines(answer)][-1] == "  • not adaptive: its rows count alike"
+
+
 def test_what_is_well_takes_one_line() -> None:
     said = lines(reliable())
     assert "The log's health: 3 checks, no fault." in said
