@@ -23,7 +23,7 @@ _NEEDS = (
         "segments, by Bonferroni's correction",
         "intervals.segments",
         "a number a row; `unit_hash`, where units return",
-        "`Segments` (256 buckets a segment)",
+        "`Segments` (64 buckets a segment)",
     ),
     ("clustered", "intervals.clustered", "`unit_hash`", "`BucketSums` (4,096 buckets), `Moments`, `Reach`"),
     ("Cressie-Read", "intervals.cressie_read", _BOUNDED, "`WeightedSums`"),

@@ -15,8 +15,8 @@ from replay.judged import Codes, Judged
 CORRECTION = "Bonferroni"
 """Holm's correction is for tests; there are no simple intervals that go with it. Bonferroni's also holds for segments
 that overlap and for users who are in several."""
-BUCKETS = 256
-"""Fewer than a whole log has, since there may be many segments. The width of an interval by unit then varies by 4 %."""
+BUCKETS = 64
+"""Fewer than a whole log has, since there may be many segments: intervals by unit are 3 % wider, and vary by 9 %."""
 
 
 @dataclass(frozen=True, slots=True)

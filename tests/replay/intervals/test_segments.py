@@ -81,8 +81,8 @@ def test_by_unit_is_the_interval_of_clusters() -> None:
         exact = clustered_of_rows(SNIPS, some, confidence=1 - 0.05 / 2)
         assert each.interval.method == exact.method == "clustered"
         assert each.interval.value == pytest.approx(exact.value)
-        # A few of the 30 units share one of the 256 buckets.
-        assert each.interval.width == pytest.approx(exact.width, rel=0.15)
+        # Some of the 30 units share one of the 64 buckets.
+        assert each.interval.width == pytest.approx(exact.width, rel=0.25)
 
 
 def test_one_user_says_nothing_of_others() -> None:
