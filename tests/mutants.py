@@ -546,7 +546,7 @@ def _evaluating() -> Iterator[Mutant]:
     yield Mutant(
         "rows of a person hang together in a learner's log, too",
         "replay/intervals/adaptive.py",
-        "        variance * effect,\n",
+        "        variance * effect * student**2,\n",
         "        variance,\n",
         ("tests/replay/intervals/test_adaptive.py::test_of_one_version_by_unit_it_is_the_interval_of_clusters",),
     )

@@ -5,7 +5,6 @@ much units matter, and how far one row could move the value, is measured on a me
 :class:`StableMean`.
 """
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -149,15 +148,17 @@ def _around(
     if by_unit and sums.of_one_unit:
         return Interval(value, None, None, CLUSTERED, ONE_UNIT)
     effect = sums.effect_of_units(estimator, by_unit=by_unit)
+    buckets = sums.buckets if by_unit else None
+    student = 1.0 if buckets is None else buckets.student(confidence)
     _, slopes = slopes_at(estimator, sums.moments.means)
     return interval_around(
         estimator,
         value,
-        variance * effect,
+        variance * effect * student**2,
         slopes,
         sums.moments,
         sums.reach,
         confidence=confidence,
-        method=METHOD if math.isclose(effect, 1.0) else CLUSTERED,
+        method=METHOD if buckets is None else CLUSTERED,
         rows_at_once=effect,
     )

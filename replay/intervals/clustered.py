@@ -70,10 +70,19 @@ class BucketSums:
             raise ValueError("expected sums of the same terms in the same number of buckets")
         return BucketSums(self.names, self.rows + other.rows, self.sums + other.sums)
 
+    @property
+    def used(self) -> int:
+        """How many buckets have rows."""
+        return int(np.count_nonzero(self.rows))
+
+    def student(self, confidence: float) -> float:
+        """Return Student's quantile by the normal one; there is one degree of freedom fewer than buckets with rows."""
+        chance = 0.5 + confidence / 2
+        return float(stdtrit(self.used - 1, chance) / ndtri(chance))
+
     def variance(self, slopes: Mapping[str, float], means: Mapping[str, float]) -> float | None:
         """Return the variance of a value from how its buckets differ; None of fewer than two."""
-        used = int(np.count_nonzero(self.rows))
-        if used < 2:
+        if (used := self.used) < 2:
             return None
         slope = np.array([slopes[name] for name in self.names])
         mean = np.array([means[name] for name in self.names])
@@ -113,12 +122,10 @@ def clustered(
     alone = variance_of(slopes, moments)
     if variance is None or alone is None:
         return Interval(value, None, None, METHOD, ONE_UNIT)
-    used = int(np.count_nonzero(sums.rows))
-    student = float(stdtrit(used - 1, 0.5 + confidence / 2) / ndtri(0.5 + confidence / 2))
     return interval_around(
         estimator,
         value,
-        variance * student**2,
+        variance * sums.student(confidence) ** 2,
         slopes,
         moments,
         reach,

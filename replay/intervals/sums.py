@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
-
 from replay.estimators.estimator import Estimator
 from replay.intervals.clustered import BUCKETS, BucketSums, clustered, design_effect
 from replay.intervals.delta import delta
@@ -72,4 +70,4 @@ class Sums:
     @property
     def of_one_unit(self) -> bool:
         """Whether all rows are known to be of one unit, or as good as."""
-        return self.buckets is not None and int(np.count_nonzero(self.buckets.rows)) == 1
+        return self.buckets is not None and self.buckets.used == 1
