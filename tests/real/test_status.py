@@ -64,7 +64,9 @@ async def test_a_loop_that_learns_and_what_is_wrong_when_its_parts_die(loop: Loo
 
         async def well() -> Status | None:
             status = await observer.look()
-            done = policy(status).examples == 20 and all(one.workers == 1 for one in status.backlogs)
+            # What was learned may have been looked at after what was joined.
+            caught_up = policy(status).examples == policy(status).outcomes == 20
+            done = caught_up and all(one.workers == 1 for one in status.backlogs)
             return status if done and not alarms(config, status) else None
 
         status: Status = await until(well)
