@@ -75,9 +75,15 @@ def evaluated_in_memory(
 
 def _in_memory(data: Any, columns: Mapping[str, str], segments: Collection[str]) -> tuple[OpenLog, OpenLog | None]:
     """Return what opens a log judged for its target, and for what that is compared with, if it tells that."""
+    import pyarrow as pa
+
     from replay.logs.columns import as_log
     from replay.logs.obp_feedback import ObpFeedback
 
+    if isinstance(data, pa.RecordBatchReader):
+        raise WrongConfiguration(
+            "log: found a reader, which gives its rows once, expected a table, as read_all() returns"
+        )
     if isinstance(data, Mapping) and "pscore" in data:
         one, other = (data.get(name) for name in ("action_dist", "against_dist"))
         read: Callable[[Any], Log] = partial(ObpFeedback, data)

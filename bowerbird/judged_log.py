@@ -187,14 +187,15 @@ def table_columns(told: Mapping[str, str], segments: Collection[str]) -> "tuple[
     WrongConfiguration
         There is no such field.
     """
-    from replay.logs.columns import Columns
+    from replay.logs.columns import IGNORED, Columns
 
     fields = [*(name for name in Columns.__slots__ if name != "segments"), *OF_OTHER]
     if unknown := [name for name in told if name not in fields]:
         raise WrongConfiguration(f"--column: found {unknown[0]}, expected a field: one of {', '.join(fields)}")
     of_target = {name: column for name, column in told.items() if name not in OF_OTHER}
     columns = Columns(**of_target, segments=tuple(segments))
-    of_other = {OF_OTHER[name]: column for name, column in told.items() if name in OF_OTHER}
+    named = {name: column for name, column in told.items() if column not in ("", IGNORED)}
+    of_other = {field: named[name] for name, field in OF_OTHER.items() if name in named}
     return columns, columns.for_other(**of_other) if of_other else None
 
 

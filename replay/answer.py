@@ -128,6 +128,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
+    base
+        The value of what it is compared with, by the same estimator.
     value, low, high
         Of the difference; ``shows``: whether the interval excludes 0.
     days_more
@@ -136,6 +138,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     against: str
+    base: float | None
     value: float | None
     low: float | None
     high: float | None

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from policies.errors import BadInput
-from replay.answer import ActionOverlap, Answer, Bin, Difference, Estimated, Finding, How, Level, Look, Segment
+from replay.answer import ActionOverlap, Answer, Bin, Difference, Estimated, Finding, How, Level, Look, Segment, Verdict
 from replay.estimators.adaptive import REFERENCE
 from replay.estimators.balanced import Balanced
 from replay.estimators.doubly_robust import DirectMethod
@@ -20,14 +21,14 @@ from replay.health.actions import COUNT, REWARD, WEIGHT
 from replay.health.findings import findings
 from replay.health.statistics import UNITS_RETURN, State, statistics
 from replay.health.tail import HIGHEST, LOWEST, STEPS
-from replay.health.verdict import family_of, verdict
+from replay.health.verdict import TOLD, family_of, verdict, worse
 from replay.intervals.adaptive import AdaptiveSums, StableMean, adaptive_difference, adaptive_interval
 from replay.intervals.clustered import widened
 from replay.intervals.difference import LoggedMean, paired, shows
 from replay.intervals.gamma_exponential import GammaExponential
 from replay.intervals.horizon import horizon
 from replay.intervals.interval import Interval
-from replay.intervals.segments import CORRECTION, segments
+from replay.intervals.segments import CORRECTION, Positives, segments
 from replay.intervals.sums import Sums
 from replay.logs.chunk import Range
 from replay.moments import Moments
@@ -103,21 +104,25 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
     by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN
     chosen = [_chosen(each, summary.values.moments) for each in wanted.asked]
     estimates = [_estimated(each, summary, by_unit, wanted.fixed) for each in chosen]
-    effect = summary.values.effect_of_units(wanted.of_segments, by_unit=by_unit)
+    effect = summary.values.rows_that_tell_as_one(wanted.shown, by_unit=by_unit)
     if summary.adaptive:
         estimates.insert(0, _adaptive(summary.adaptive, about.headline, by_unit))
         compared = adaptive_difference(summary.adaptive, by_unit=by_unit)
-        effect = summary.adaptive.stable.effect_of_units(StableMean(), by_unit=by_unit)
+        effect = summary.adaptive.stable.rows_that_tell_as_one(StableMean(), by_unit=by_unit)
     elif wanted.adaptive:
         found.append(_NOT_ADAPTIVE)
     if not summary.adaptive or wanted.against is not None:
         compared = paired(summary.paired.interval(wanted.pair, by_unit=by_unit))
     by_name = {each.estimator: each for each in estimates}
-    headline = about.headline if about.headline in by_name else wanted.of_segments.name
+    headline = about.headline if about.headline in by_name else wanted.shown.name
     ips, snips = by_name["ips"], by_name["snips"]
     logged_value = summary.values.interval(LoggedMean(), by_unit=by_unit)
+    judgement = verdict(known, found, family_of(headline), effect_of_units=effect)
+    if summary.compared is not None:
+        others = _of_compared(summary, family_of(headline), effect, wanted.against or "")
+        judgement, found = worse(judgement, others.verdict), [*others.faults, *found]
     return Answer(
-        verdict=verdict(known, found, family_of(headline), effect_of_units=effect),
+        verdict=judgement,
         target=about.target,
         rows=state.rows,
         ips=ips.value,
@@ -134,7 +139,7 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         learned=summary.learned,
         headline=headline,
         estimates=estimates,
-        difference=_compared(compared, wanted.against, summary),
+        difference=_compared(compared, wanted, summary),
         over_time=_over_time(summary, about.reward_range or summary.reward_range or (0.0, 1.0), by_unit),
         weights=_bins(state),
         overlap=_overlap(state, about.actions),
@@ -180,13 +185,35 @@ def _adaptive(sums: AdaptiveSums, name: str, by_unit: bool) -> Estimated:
     )
 
 
-def _compared(found: Interval, against: str | None, summary: Summary) -> Difference:
-    days = 0.0
+class _Others(NamedTuple):
+    """What the log says of the policy that the target is compared with."""
+
+    verdict: Verdict
+    faults: list[Finding]
+
+
+def _of_compared(summary: Summary, family: str, effect: float, name: str) -> _Others:
+    """Judge the policy that the target is compared with: a difference is no better known than the worse of both."""
+    assert summary.compared is not None
+    found = findings(summary.compared, {}, summary.learned_compared)
+    told = verdict(statistics(summary.compared), found, family, effect_of_units=effect)
+    reasons = [f"of {name}: {each}" for each in told.reasons]
+    said = msgspec.structs.replace(told, sentence=f"{told.level}: {', '.join(reasons[:TOLD])}", reasons=reasons)
+    own = [each for each in found if each.wrong]
+    faults = [
+        msgspec.structs.replace(each, name=f"against_{each.name}", says=f"of {name}: {each.says}") for each in own
+    ]
+    return _Others(said, faults)
+
+
+def _compared(found: Interval, wanted: Wanted, summary: Summary) -> Difference:
+    days, means = 0.0, wanted.pair.of_other(summary.paired.moments.means)
     if summary.first_ms is not None and summary.last_ms is not None:
         days = (summary.last_ms - summary.first_ms) / DAY_MS
     more = horizon(found, days)
     return Difference(
-        against=against or "logged",
+        against=wanted.against or "logged",
+        base=_finite(float(wanted.pair.other.value(means))),
         value=_finite(found.value),
         low=_finite(found.low),
         high=_finite(found.high),
@@ -200,16 +227,16 @@ def _compared(found: Interval, against: str | None, summary: Summary) -> Differe
 def _over_time(summary: Summary, reward_range: Range, by_unit: bool) -> list[Look]:
     stretches = summary.stretches
     least, most = reward_range
-    # A mean of equal rewards may be off by its last bit.
-    rounding = 1e-9 * (most - least)
-    within = stretches.least_reward.min() >= least - rounding and stretches.most_reward.max() <= most + rounding
-    if within and math.isfinite(rounding) and most > least:
+    within = stretches.least_reward.min() >= least and stretches.most_reward.max() <= most
+    if within and math.isfinite(most - least) and most > least:
         looks = stretches.looks(GammaExponential(rmin=least, rmax=most))
         if by_unit and summary.values.buckets is not None:
             # The more rows a unit has, the larger this is: at earlier looks it is too large, which is the safe side.
             effect = summary.values.effect_of_units(InversePropensity(), by_unit=by_unit)
             looks = widened(looks, np.full(len(looks.rows), effect))
-        rows, values, lows, highs = looks.rows, looks.value, looks.low, looks.high
+        rows, values = looks.rows, looks.value
+        # No value lies where no reward does.
+        lows, highs = np.maximum(looks.low, least), np.minimum(looks.high, most)
     else:
         # Bounds that are known afterwards alone bound nothing before.
         rows = np.cumsum(stretches.rows)
@@ -274,20 +301,16 @@ def _segments(summary: Summary, wanted: Wanted, names: Mapping[str, Sequence[str
             low=_finite(each.interval.low),
             high=_finite(each.interval.high),
             interval=each.interval.method,
-            level=_level_of_segment(parts.parts[each.code], by_unit),
+            level=_level_of_segment(parts.parts[each.code], wanted.shown, by_unit),
             correction=CORRECTION,
         )
         for name, parts in summary.segments.items()
-        for each in segments(wanted.of_segments, parts, by_unit=by_unit, looked_at=looked_at)
+        for each in segments(wanted.shown, parts, by_unit=by_unit, looked_at=looked_at)
     ]
 
 
-def _level_of_segment(sums: Sums, by_unit: bool) -> Level:
-    at = sums.moments.names.index("w r")
-    total = sums.moments.rows * sums.moments.mean[at]
-    squares = sums.moments.comoment[at, at] + total * sums.moments.mean[at]
-    positives = total**2 / squares if squares > 0 else 0.0
-    positives /= sums.effect_of_units(InversePropensity(), by_unit=by_unit)
+def _level_of_segment(sums: Sums, shown: Estimator, by_unit: bool) -> Level:
+    positives = Positives.effective(sums.moments) / sums.rows_that_tell_as_one(shown, by_unit=by_unit)
     if positives < FEW:
         return "not reliable"
     return "use with care" if positives < SOME else "reliable"

@@ -164,9 +164,10 @@ def evaluate(
         shown = next(each for each in _BELIEVED if (each,) in asked)
     wanted = Wanted(
         asked=asked,
-        of_segments=shown,
+        shown=shown,
         pair=Difference(shown, LoggedMean() if against is None else shown),
         against=None if against is None else against.name,
+        model=fitted is not None,
         adaptive=not options.fixed_loggers and (seen is None or seen.versions > 1),
         fixed=options.fixed_loggers,
         balanced=even,
@@ -215,8 +216,9 @@ def _asked(options: Options, with_model: bool, lacks: str | None) -> tuple[tuple
     told = options.estimators or (WITH_MODEL if with_model else WITHOUT_MODEL)
     if options.fixed_loggers and not options.estimators and lacks is None:
         told = (*told, *(each.name for each in reversed(_BELIEVED) if with_model or "model_target" not in each.needs))
-    # The answer has these two in any case.
-    asked = [requested(each) for each in dict.fromkeys((*WITHOUT_MODEL, *told))]
+    # The answer has these in any case: its keys, and what the headline, the difference and the verdict are made of.
+    always = (*WITHOUT_MODEL, DoublyRobust.name) if with_model else WITHOUT_MODEL
+    asked = [requested(each) for each in dict.fromkeys((*always, *told))]
     for candidates in asked:
         name = candidates[0].name
         if lacks is not None and isinstance(candidates[0], Balanced):

@@ -101,7 +101,7 @@ def added(blocks: Iterable[Beside], fitted: CrossFitted | None, wanted: Wanted) 
         assert chunk is not None
         if others is not None:
             chunk, others = shared(chunk, others)
-        found.put(chunk.index, summarise(chunk, wanted, None if others is None else others.rows))
+        found.put(chunk.index, summarise(chunk, wanted, others))
     return found
 
 

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from replay.estimators.balanced import with_balanced_weights
 from replay.estimators.estimator import Estimator, all_terms
-from replay.estimators.importance import InversePropensity
 from replay.estimators.shrinkage import Shrunk
 from replay.health.statistics import CERTAIN, State
 from replay.intervals.adaptive import AdaptiveSums
 from replay.intervals.difference import Difference, LoggedMean, paired_reach
 from replay.intervals.reach import Reach
-from replay.intervals.segments import Segments
+from replay.intervals.segments import Positives, Segments
 from replay.intervals.stretches import Stretches
 from replay.intervals.sums import Sums
 from replay.judged import Judged
-from replay.logs.chunk import LogChunk, Range, spanned
+from replay.logs.chunk import LogChunk, Range, first_row_of, spanned
 
 if TYPE_CHECKING:
     from replay.resample import Resampled
@@ -31,12 +30,14 @@ class Wanted:
     ----------
     asked
         Whose values are asked for: an estimator by itself, or candidates of which the data choose one.
-    of_segments
-        The one of them that is asked for within each segment.
+    shown
+        The one of them that is compared, looked at within each segment, and whose health the verdict is of.
     pair, against
         What is compared, and with which policy; None: the logging policy.
     adaptive
         Whether the versions of one learner wrote the log.
+    model
+        Whether what a reward model says of the rows is looked at.
     fixed, balanced
         Whether whoever wrote the log was fixed beforehand, and whether the weights that are to be believed, and whose
         health is looked at, are balanced over them.
@@ -49,10 +50,11 @@ class Wanted:
     """
 
     asked: tuple[tuple[Estimator, ...], ...]
-    of_segments: Estimator
+    shown: Estimator
     pair: Difference
     against: str | None = None
     adaptive: bool = False
+    model: bool = False
     fixed: bool = False
     balanced: bool = False
     resamples: int = 0
@@ -79,8 +81,9 @@ class Summary:
         Of the estimators' terms and of the reward.
     paired
         Of the terms of the difference.
-    health
-        What the log says of itself.
+    health, compared
+        What the log says of itself, judged for the target, and for what that is compared with; None: the logging
+        policy.
     stretches
         Its course.
     adaptive
@@ -91,6 +94,8 @@ class Summary:
         The bootstrap, where it was asked for.
     first_ms, last_ms
         When the first and the last decision was; None where the log does not tell.
+    learned_compared
+        From so many rows that has learned what the target is compared with.
     left_out, learned, reward_range
         As in :class:`~replay.logs.chunk.LogChunk`.
     """
@@ -98,6 +103,7 @@ class Summary:
     values: Sums
     paired: Sums
     health: State
+    compared: State | None
     stretches: Stretches
     adaptive: AdaptiveSums | None
     segments: Mapping[str, Segments]
@@ -106,13 +112,19 @@ class Summary:
     last_ms: int | None
     left_out: Counter[str] = field(default_factory=Counter)
     learned: int = 0
+    learned_compared: int = 0
     reward_range: Range | None = None
 
     def __add__(self, other: "Summary") -> "Summary":
         # What has no row may lack a column that the others have, and says nothing.
         if not self.health.rows or not other.health.rows:
             whole = other if other.health.rows else self
-            return replace(whole, left_out=self.left_out + other.left_out, learned=self.learned + other.learned)
+            return replace(
+                whole,
+                left_out=self.left_out + other.left_out,
+                learned=self.learned + other.learned,
+                learned_compared=self.learned_compared + other.learned_compared,
+            )
         both: dict[str, Any] = {}
         for each in fields(Summary):
             mine, its = getattr(self, each.name), getattr(other, each.name)
@@ -131,55 +143,57 @@ class Summary:
         return Summary(**both)
 
 
-def summarise(chunk: LogChunk, wanted: Wanted, others: Judged | None = None) -> Summary:
-    """Return the sums over a block of a log; ``others`` are the same rows judged for what the target is compared with.
+def summarise(chunk: LogChunk, wanted: Wanted, compared: LogChunk | None = None) -> Summary:
+    """Return the sums over a block of a log; ``compared``: the same rows judged for what the target is compared with.
 
     Raises
     ------
     BadInput
         A number is not finite, or a column that an estimator needs is missing.
     """
-    rows = chunk.rows
+    rows = _seen(chunk.rows, wanted)
+    others = rows if compared is None else _seen(compared.rows, wanted)
     terms = all_terms(wanted.estimators, rows)
     reach: Any = {"least": wanted.least, "largest": wanted.largest}
-    unit = rows.unit_hash
-    times = rows.time_ms
-    others = rows if others is None else others
+    unit, times, first = rows.unit_hash, rows.time_ms, first_row_of(chunk.index)
+    of_segments = [wanted.shown, Positives(wanted.balanced)]
     return Summary(
         values=Sums.of(terms, Reach.of(wanted.estimators, rows, **reach), unit),
         paired=Sums.of(wanted.pair.terms_of(rows, others), paired_reach(wanted.pair, rows, others, **reach), unit),
-        health=_health(rows, wanted),
+        health=_health(rows, wanted, first),
+        compared=None if compared is None else _health(others, wanted, first),
         stretches=Stretches.of(rows.weight, rows.reward, times),
         adaptive=AdaptiveSums.of(rows, **reach) if wanted.adaptive and rows.squared_weight is not None else None,
-        segments={
-            name: Segments.of([wanted.of_segments, InversePropensity()], rows, codes, **reach)
-            for name, codes in rows.segments.items()
-        },
-        resampled=_resampled(chunk, terms, wanted) if wanted.resamples else None,
+        segments={name: Segments.of(of_segments, rows, codes, **reach) for name, codes in rows.segments.items()},
+        resampled=_resampled(chunk.index, rows, terms, wanted) if wanted.resamples else None,
         first_ms=None if times is None or not len(times) else int(times.min()),
         last_ms=None if times is None or not len(times) else int(times.max()),
         left_out=Counter(chunk.left_out),
         learned=chunk.learned,
+        learned_compared=0 if compared is None else compared.learned,
         reward_range=chunk.reward_range,
     )
 
 
-def _health(rows: Judged, wanted: Wanted) -> State:
+def _seen(rows: Judged, wanted: Wanted) -> Judged:
+    return rows if wanted.model else replace(rows, model_logged=None, model_target=None)
+
+
+def _health(rows: Judged, wanted: Wanted, first: int) -> State:
     if not wanted.balanced:
-        return State.of(rows)
+        return State.of(rows, first=first)
     even = with_balanced_weights(rows)
     assert even.mean_propensity is not None
     # What one logger did for certain, another may not have done at all.
-    return replace(State.of(even), certain=int((even.mean_propensity >= CERTAIN).sum()))
+    return replace(State.of(even, first=first), certain=int((even.mean_propensity >= CERTAIN).sum()))
 
 
-def _resampled(chunk: LogChunk, terms: Mapping[str, Any], wanted: Wanted) -> "Resampled":
+def _resampled(index: int, rows: Judged, terms: Mapping[str, Any], wanted: Wanted) -> "Resampled":
     # What it compiles takes a quarter of a second to load.
     from replay.resample import Resampled, places
 
-    rows = chunk.rows
     hashes = rows.unit_hash if wanted.clustered and rows.unit_hash is not None else rows.event_hash
     if hashes is None:
         # 2^20 places a block: more than it has rows.
-        hashes = places(chunk.index << 20, len(rows))
+        hashes = places(index << 20, len(rows))
     return Resampled.of(terms, hashes, resamples=wanted.resamples, seed=wanted.seed, threads=wanted.threads)

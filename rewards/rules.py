@@ -175,7 +175,8 @@ def reward_range(rule: Reward) -> tuple[float, float]:
     """Return the least and the largest reward that a rule can make, whatever the feedback; infinite without a bound.
 
     A stream that says nothing adds nothing, and at least one says something, else it is the default. A clip at
-    ±:data:`REWARD_LIMIT`, which every rule has, is no bound that a reader could use.
+    ±:data:`REWARD_LIMIT`, which every rule has, is no bound that a reader could use. The ends hold to the last bit:
+    they are added as :func:`reward` adds, and what is rounded there never falls when one of its terms rises.
 
     >>> reward_range(Reward(streams={"clicks": StreamReward(weight=1.0, aggregate="max")}))
     (0.0, 1.0)
@@ -188,8 +189,8 @@ def reward_range(rule: Reward) -> tuple[float, float]:
         return rule.default, rule.default
     ends = [_range_of(stream) for stream in rule.streams.values()]
     # The one end by all streams that lower it, or, if none does, by that which lifts it least.
-    least = sum(low for low, _ in ends if low < 0) or min(low for low, _ in ends)
-    largest = sum(high for _, high in ends if high > 0) or max(high for _, high in ends)
+    least = math.fsum(low for low, _ in ends if low < 0) or min(low for low, _ in ends)
+    largest = math.fsum(high for _, high in ends if high > 0) or max(high for _, high in ends)
     low, high = rule.clip
     least, largest = min(max(least, low), high), min(max(largest, low), high)
     least, largest = min(least, rule.default), max(largest, rule.default)
@@ -199,6 +200,9 @@ def reward_range(rule: Reward) -> tuple[float, float]:
 def _range_of(stream: StreamReward) -> tuple[float, float]:
     if stream.weight is None:
         return -math.inf, math.inf
+    if stream.aggregate == "mean":
+        # n equal worths, added, rounded, divided by n and rounded again, come back to them or to a neighbour.
+        return math.nextafter(stream.weight, -math.inf), math.nextafter(stream.weight, math.inf)
     if stream.aggregate != "sum":
         return stream.weight, stream.weight
     # One event or any number of them.

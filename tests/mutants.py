@@ -591,8 +591,8 @@ def _evaluating() -> Iterator[Mutant]:
     yield Mutant(
         "bounds that are seen afterwards bound nothing",
         "replay/answering.py",
-        "    if within and math.isfinite(rounding)",
-        "    if math.isfinite(rounding)",
+        "    if within and math.isfinite(most - least)",
+        "    if math.isfinite(most - least)",
         (f"{EVALUATING}::test_rewards_beyond_0_and_1_have_a_sequence_only_where_their_range_was_told",),
     )
     yield Mutant(

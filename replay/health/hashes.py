@@ -83,8 +83,22 @@ class Sampled:
 
     @property
     def rows_each(self) -> float | None:
-        """Rows for each different hash; None of no row."""
+        """Rows for each different hash, of those that were kept; None of no row."""
         return float(self.counts.sum()) / len(self.hashes) if len(self.hashes) else None
+
+    def rows_each_of(self, rows: int) -> float | None:
+        """Return the same of all ``rows``: a few hashes may have many of the rows, whether they were kept or not.
+
+        How many hashes there are is known to some :data:`UNSURE` of them; within that, those kept say it better.
+        """
+        if self.rows_each is None:
+            return None
+        of_all = rows / (len(self.hashes) * 2.0**self.halvings)
+        return self.rows_each if abs(of_all / self.rows_each - 1) <= UNSURE else of_all
+
+
+UNSURE = 0.06
+"""Three standard errors of the number of hashes by those kept, of which there are at least half of :data:`KEPT`."""
 
 
 def _highest(halvings: int) -> np.uint64:

@@ -86,7 +86,7 @@ class State:
     periods: Periods | None
 
     @staticmethod
-    def of(rows: Judged) -> "State":
+    def of(rows: Judged, *, first: int = 0) -> "State":
         """Return the state of some rows, of which there may be none.
 
         Raises
@@ -124,7 +124,7 @@ class State:
             largest=Largest.of(weight),
             spread_weight=Histogram.of(weight),
             spread_squared=None if squared is None else Histogram.of(squared),
-            ranks=_ranks(rows),
+            ranks=_ranks(rows, first),
             contradicting=_contradicting(rows),
             certain=int((propensity >= CERTAIN).sum()),
             actions=None if rows.action is None else Actions.of(rows.action, propensity, weight, reward),
@@ -152,14 +152,14 @@ def _together(left: Any, right: Any) -> Any:
     return None if left is None or right is None else left + right
 
 
-def _ranks(rows: Judged) -> Floats | None:
+def _ranks(rows: Judged, first: int) -> Floats | None:
     """Count randomised ranks (Czado, Gneiting, Held 2009, Biometrics 65:1254, section 2): uniform where all is well.
 
-    The random number comes from the event, or from the place within the block: the count is the same every time.
+    The random number comes from the event, or from the place in the log: the count is the same every time.
     """
     if rows.rank is None:
         return None
-    names = np.arange(len(rows), dtype=np.uint64) if rows.event_hash is None else rows.event_hash
+    names = first + np.arange(len(rows), dtype=np.uint64) if rows.event_hash is None else rows.event_hash
     rank = rows.rank + rows.propensity * (uniform(names) - 0.5)
     place = np.clip((rank * RANK_BINS).astype(np.int64), 0, RANK_BINS - 1)
     return np.bincount(place, minlength=RANK_BINS).astype(np.float64)
@@ -204,7 +204,7 @@ def statistics(state: State) -> dict[str, float | None]:
     ``zero_share``                rows that the target would never take
     ``certain``                   share of rows with the propensity 1
     ``repeated``                  share of rows whose event id came before, by a sample
-    ``rows_each_unit``            decisions for each person, by a sample
+    ``rows_each_unit``            decisions for each person, by a sample of persons
     ============================  =====================================================================================
 
     Examples
@@ -248,7 +248,7 @@ def statistics(state: State) -> dict[str, float | None]:
         zero_share=state.spread_weight.zeros / rows,
         certain=state.certain / rows,
         repeated=None if state.events is None else 1 - 1 / (state.events.rows_each or 1),
-        rows_each_unit=None if state.units is None else state.units.rows_each,
+        rows_each_unit=None if state.units is None else state.units.rows_each_of(rows),
     )
     return known
 

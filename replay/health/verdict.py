@@ -171,6 +171,11 @@ def verdict(
     return _told(level, reasons, together)
 
 
+def worse(one: Verdict, other: Verdict) -> Verdict:
+    """Return the worse of two verdicts, and the first where they are alike."""
+    return other if LEVELS.index(other.level) > LEVELS.index(one.level) else one
+
+
 def _fewer(name: str, value: float | None, effect_of_units: float) -> float | None:
     counts = name in OF_ROWS or name.startswith("variance_ess")
     return value / effect_of_units if counts and value is not None else value

@@ -6,17 +6,53 @@ from typing import Any
 
 import numpy as np
 
-from replay.estimators.estimator import Estimator, all_terms
+from replay.estimators.balanced import with_balanced_weights
+from replay.estimators.estimator import Estimator, Means, all_terms
 from replay.intervals.interval import Interval
 from replay.intervals.reach import Reach
 from replay.intervals.sums import Sums
-from replay.judged import Codes, Judged
+from replay.judged import Codes, Floats, Judged
+from replay.moments import Moments
 
 CORRECTION = "Bonferroni"
 """Holm's correction is for tests; there are no simple intervals that go with it. Bonferroni's also holds for segments
 that overlap and for users who are in several."""
+_SIZE = "|w r|"
 BUCKETS = 64
 """Fewer than a whole log has, since there may be many segments: intervals by unit are 3 % wider, and vary by 9 %."""
+
+
+@dataclass(frozen=True)
+class Positives(Estimator):
+    """The mean size of weight times reward: how many effective rows with a reward a segment has.
+
+    Parameters
+    ----------
+    balanced
+        Whether by balanced weights.
+    """
+
+    balanced: bool = False
+
+    name = "positives"
+    reference = "Kong 1992, A note on importance sampling, of weight times reward"
+
+    def terms(self, rows: Judged) -> dict[str, Floats]:
+        """Return the size of weight times reward."""
+        weight = with_balanced_weights(rows).weight if self.balanced else rows.weight
+        return {_SIZE: np.abs(weight * rows.reward)}
+
+    def value(self, means: Means) -> Any:
+        """Return its mean."""
+        return means[_SIZE]
+
+    @staticmethod
+    def effective(moments: Moments) -> float:
+        """Return ``(sum |w r|)^2 / sum (w r)^2``."""
+        at = moments.names.index(_SIZE)
+        total = float(moments.rows * moments.mean[at])
+        squares = float(moments.comoment[at, at]) + total * float(moments.mean[at])
+        return total**2 / squares if squares > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,13 @@ class Sums:
             return float(self.moments.rows)
         return design_effect(estimator, self.buckets, self.moments)
 
+    def rows_that_tell_as_one(self, estimator: Estimator[Any], *, by_unit: bool, confidence: float = 0.95) -> float:
+        """Return the same where few units also make the design effect itself unsure: by Student's quantile, squared."""
+        effect = self.effect_of_units(estimator, by_unit=by_unit)
+        if not by_unit or self.buckets is None or self.of_one_unit:
+            return effect
+        return min(effect * self.buckets.student(confidence) ** 2, float(self.moments.rows))
+
     @property
     def of_one_unit(self) -> bool:
         """Whether all rows are known to be of one unit, or as good as."""

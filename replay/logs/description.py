@@ -14,7 +14,7 @@ from replay.blocks import Blocks
 from replay.health.findings import findings
 from replay.health.statistics import State, statistics
 from replay.judged import Codes, Floats
-from replay.logs.chunk import LogChunk
+from replay.logs.chunk import LogChunk, first_row_of
 from replay.logs.numbered import Names, Numbered
 from replay.logs.spread import Spread
 
@@ -126,7 +126,7 @@ def describe(
         learned += chunk.learned
         if not len(rows):
             continue
-        blocks.put(chunk.index, State.of(rows))
+        blocks.put(chunk.index, State.of(rows, first=first_row_of(chunk.index)))
         rewards.add(rows.reward)
         propensities.add(rows.propensity)
         versions.add(rows.version, rows.reward)

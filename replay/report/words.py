@@ -7,7 +7,7 @@ import msgspec
 
 from replay.answer import Answer, Difference, Finding, Level
 from replay.report.numbers import brief, days, moment, number, percent, plural, printable, spelled
-from replay.report.pictures import headline, places
+from replay.report.pictures import places
 
 NOTED_BELOW = 0.05
 _LENGTH = 120
@@ -102,10 +102,10 @@ def against(difference: Difference) -> str:
 
 def relative(answer: Answer) -> str | None:
     """Return the difference in per cent of what it is compared with; None where that says nothing."""
-    first, difference = headline(answer), answer.difference
-    if first is None or first.value is None or difference is None or difference.value is None:
+    difference = answer.difference
+    if difference is None or difference.value is None or difference.base is None:
         return None
-    base = first.value - difference.value
+    base = difference.base
     # Of nothing, or of less, there is no share.
     if abs(difference.value) >= 100 * base:
         return None

@@ -161,6 +161,53 @@ def test_thousands_of_rows_of_three_users_are_not_reliable(users: int) -> None:
         assert by_name(found)["snips"].low is None
 
 
+def test_two_users_with_many_rows_are_not_reliable_either() -> None:
+    """Two users say next to nothing of how users differ, however alike they happen to be."""
+    levels = []
+    for seed in range(10):
+        told = columns(6000, seed=seed, users=2)
+        rates = np.random.default_rng([seed, 1]).beta(1, 4, 2)
+        told["reward"] = (
+            np.random.default_rng(seed).random(6000) < [rates[int(name.split("-")[1])] for name in told["unit"]]
+        ).astype(float)
+        levels.append(bowerbird.evaluate(told).verdict.level)
+    assert levels.count("reliable") <= 2
+
+
+def test_a_user_with_half_of_the_rows_is_seen() -> None:
+    told = columns(40_000)
+    told["unit"] = np.where(np.arange(40_000) % 2 == 0, "guest", np.array(told["event"]))
+    found = bowerbird.evaluate(told)
+    assert found.statistics["rows_each_unit"] == pytest.approx(2.0, rel=0.1)
+    assert by_name(found)["snips"].interval == "clustered"
+
+
+def test_without_event_ids_a_long_log_is_as_honest() -> None:
+    """Each block draws numbers of its own where ranks are split at random."""
+    accused = 0
+    for seed in range(10):
+        chance = np.random.default_rng(seed)
+        action = (chance.random(300_000) < 0.1).astype(int)
+        pmf = np.tile([0.9, 0.1], (300_000, 1))
+        log = {"reward": np.ones(300_000), "action": action, "pmf": list(pmf), "target_pmf": list(pmf[:, ::-1])}
+        accused += any(each.wrong for each in bowerbird.evaluate(log).health if each.name == "draws")
+    assert accused <= 2
+
+
+def test_what_a_table_says_of_a_model_counts_where_it_is_asked_for() -> None:
+    told = columns(4000)
+    told["version"] = np.where(np.arange(4000) < 2000, "1", "2")
+    modelled = {**told, "model_logged": np.full(4000, 0.9), "model_target": np.full(4000, 0.1)}
+    plain, other = bowerbird.evaluate(told), bowerbird.evaluate(modelled)
+    assert plain.headline == other.headline == "adaptive-ips"
+    assert by_name(plain)["adaptive-ips"].value == by_name(other)["adaptive-ips"].value
+
+
+def test_the_sequence_of_users_lies_where_rewards_do() -> None:
+    looks = bowerbird.evaluate(columns(6000, users=10)).over_time
+    assert all(0 <= each.low <= each.high <= 1 for each in looks if each.low is not None)
+
+
 # ----- who adds up
 
 
@@ -322,6 +369,52 @@ def test_what_a_table_does_not_tell_is_not_compared(tmp_path: Path) -> None:
             bowerbird.evaluate(log, columns={"against": "other"})
         with pytest.raises(WrongConfiguration, match="--column: found rewards, expected a field: one of reward, "):
             bowerbird.evaluate(log, columns={"rewards": "click"})
+
+
+@pytest.mark.parametrize("none", ["-", ""])
+def test_no_column_of_another_policy_is_none(none: str) -> None:
+    found = bowerbird.evaluate(columns(100), columns={"against": none, "against_pmf": none})
+    assert found.difference is not None
+    assert found.difference.against == "logged"
+
+
+def test_what_gives_its_rows_once_is_refused() -> None:
+    with pytest.raises(WrongConfiguration, match="log: found a reader, which gives its rows once, expected a table"):
+        bowerbird.evaluate(pa.table(columns(100)).to_reader())
+
+
+def test_the_policy_that_is_compared_is_looked_at_too() -> None:
+    """The log never shows the action that the other policy takes, which is the best one."""
+    chance = np.random.default_rng(1)
+    action = chance.integers(0, 2, 10_000)
+    log = {
+        "reward": (chance.random(10_000) < 0.3).astype(float),
+        "action": action,
+        "pmf": list(np.tile([0.5, 0.5, 0.0], (10_000, 1))),
+        "target_pmf": list(np.tile([0.7, 0.3, 0.0], (10_000, 1))),
+        "old": list(np.tile([0.05, 0.0, 0.95], (10_000, 1))),
+    }
+    assert bowerbird.evaluate(log).verdict.level == "reliable"
+    found = bowerbird.evaluate(log, columns={"against_pmf": "old"}, against="old")
+    assert found.verdict.level == "not reliable"
+    assert found.verdict.sentence.startswith("not reliable: of old: ")
+
+
+def test_rows_that_the_compared_policy_has_learned_are_a_fault(tmp_path: Path) -> None:
+    archive_of(busy_world(200), tmp_path)
+    found = bowerbird.evaluate(tmp_path, "uniform", against="front@2", policy="front", fixed_loggers=True)
+    assert found.verdict.level == "not reliable"
+    assert any(each.name == "against_learned" and each.wrong for each in found.health)
+
+
+@pytest.mark.parametrize("estimators", [["ips"], ["clipped-ips"], []])
+@pytest.mark.parametrize("fixed_loggers", [True, False])
+def test_the_headline_is_among_the_estimates(tmp_path: Path, estimators: list[str], fixed_loggers: bool) -> None:
+    archive_of(busy_world(200), tmp_path)
+    found = bowerbird.evaluate(
+        tmp_path, "uniform", policy="front", estimators=estimators, fixed_loggers=fixed_loggers, model="action-means"
+    )
+    assert found.headline in by_name(found)
 
 
 def test_rows_of_an_arm_that_were_lost_are_a_fault() -> None:

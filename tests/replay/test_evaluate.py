@@ -27,12 +27,14 @@ from replay.evaluation import Options, evaluate
 from replay.judged import Judged
 from replay.logs.archive import ArchivedOutcomes
 from replay.logs.chunk import LogChunk, Progress, silent
+from replay.logs.json_outcomes import JsonLines
 from replay.logs.judge_open_bandit import OpenBanditLog, read_target
 from replay.logs.numbered import Names
 from replay.logs.open_bandit_columns import log_at
 from replay.logs.outcomes import Judge
 from replay.passes import OpenLog
 from rewards.records import Outcome, encode
+from rewards.rules import Event, Reward, StreamReward, reward
 from tests.replay.archived import archive_of
 from tests.replay.arms import arms_world
 from tests.replay.world import ARGUMENTS, World, busy_world
@@ -327,6 +329,33 @@ def test_a_sequence_knows_what_rewards_the_rules_of_the_log_allow(tmp_path: Path
     assert -5 <= looks[-1].low < -0.1 < 0.6 < looks[-1].high <= 5
     # Somebody who says less than what was seen knows nothing.
     assert {each.low for each in judged(archive, uniform(), reward_range=(0.0, 0.1)).over_time} == {None}
+
+
+@pytest.mark.parametrize(
+    "streams",
+    [
+        {"clicks": StreamReward(weight=0.1, aggregate="mean")},
+        {name: StreamReward(weight=weight, aggregate="max") for name, weight in (("a", 0.2), ("b", 0.7), ("c", 0.1))},
+    ],
+    ids=["a mean of 0.1", "0.2 and 0.7 and 0.1"],
+)
+def test_a_reward_that_is_rounded_lies_within_what_its_rule_allows(
+    tmp_path: Path, streams: dict[str, StreamReward]
+) -> None:
+    rule = Reward(streams=streams)
+    records = [json.loads(encode(outcome)) for _, outcome in busy_world(200).outcomes()]
+    for number, record in enumerate(records):
+        events = [Event(name, str(event)) for name in streams for event in range(3 * (number % 2))]
+        record["reward"] = reward(rule, events)
+        record["decision"]["rule"] = {"window_s": 10.0, "reward": msgspec.to_builtins(rule)}
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, records)))
+
+    def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Judge:
+        return Judge(JsonLines(tmp_path / "log.jsonl"), uniform() if for_target else None, "front", wanted=wanted)
+
+    found = answered(open_log)
+    assert found.value_logged > 0
+    assert found.over_time[-1].low is not None
 
 
 def test_the_model_of_a_learners_log_knows_only_the_past(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from fractions import Fraction
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rewards.rules import (
@@ -174,7 +174,7 @@ def test_an_aggregate_lies_within_what_it_aggregates(values: list[float], name: 
 # ----- what a rule allows
 
 stream_rewards = st.one_of(
-    st.builds(StreamReward, weight=st.sampled_from([-2.5, -0.1, 0.0, 0.1, 1.0, 7.0]), aggregate=aggregates),
+    st.builds(StreamReward, weight=st.sampled_from([-2.5, -0.1, 0.0, 0.1, 1.0, 7.0]) | worths, aggregate=aggregates),
     st.builds(StreamReward, value=st.just(True), aggregate=aggregates),
 )
 clips = st.sampled_from([(-REWARD_LIMIT, REWARD_LIMIT), (0.0, 1.0), (-3.0, 0.5), (2.0, 2.0), (-REWARD_LIMIT, 4.0)])
@@ -193,7 +193,29 @@ happened = st.lists(
 @given(rules, happened)
 def test_no_reward_lies_beyond_what_its_rule_allows(rule: Reward, events: list[Event]) -> None:
     least, largest = reward_range(rule)
-    assert least - 1e-9 <= reward(rule, events) <= largest + 1e-9
+    assert least <= reward(rule, events) <= largest
+
+
+decimals = st.integers(-10_000, 10_000).map(lambda number: number / 1000)
+
+
+@given(worths | decimals, st.integers(1, 200))
+@example(0.1, 3)
+@example(0.1, 43)
+def test_a_mean_of_equal_worths_is_within_its_range_to_the_last_bit(weight: float, many: int) -> None:
+    rule = Reward(streams={"clicks": StreamReward(weight=weight, aggregate="mean")})
+    least, largest = reward_range(rule)
+    assert least <= reward(rule, clicks(*[None] * many)) <= largest
+
+
+@given(st.lists(worths | decimals, min_size=1, max_size=6))
+@example([0.2, 0.7, 0.1])
+def test_streams_add_up_to_no_more_than_their_range(weights: list[float]) -> None:
+    streams = {f"s{at}": StreamReward(weight=weight, aggregate="max") for at, weight in enumerate(weights)}
+    least, largest = reward_range(Reward(streams=streams))
+    for some in (weights, [each for each in weights if each > 0], [each for each in weights if each < 0]):
+        events = [Event(f"s{at}", "a") for at, weight in enumerate(weights) if weight in some]
+        assert least <= reward(Reward(streams=streams), events) <= largest
 
 
 @given(rules)

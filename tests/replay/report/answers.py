@@ -60,6 +60,7 @@ def reliable() -> Answer:
         ],
         difference=Difference(
             against="logged",
+            base=0.04862,
             value=0.00826,
             low=0.00681,
             high=0.00971,
@@ -155,6 +156,7 @@ def open_question() -> Answer:
         headline="snips",
         difference=Difference(
             against="logged",
+            base=0.0486,
             value=0.0031,
             low=-0.0042,
             high=0.0104,
@@ -214,6 +216,7 @@ def not_reliable() -> Answer:
         ],
         difference=Difference(
             against="logged",
+            base=0.0486,
             value=0.0824,
             low=-0.05,
             high=None,
@@ -300,6 +303,7 @@ def large() -> Answer:
         estimates=[_estimated("ips", "r", 1_150.1, 44.0), _estimated("dr", "r", 1_190.0, 11.2)],
         difference=Difference(
             against="front@11",
+            base=1_204.2,
             value=-14.2,
             low=-21.0,
             high=-7.4,
@@ -355,7 +359,15 @@ def hostile() -> Answer:
             Estimated(estimator=long, reference=long, value=1e-300, low=0.0, high=1e-299, interval=long),
         ],
         difference=Difference(
-            against=EVIL, value=1e-9, low=-1.0, high=1.0, interval=EVIL, shows=False, days_more=1e300, assumption=EVIL
+            against=EVIL,
+            base=None,
+            value=1e-9,
+            low=-1.0,
+            high=1.0,
+            interval=EVIL,
+            shows=False,
+            days_more=1e300,
+            assumption=EVIL,
         ),
         over_time=[
             Look(time_ms=-(2**62), rows=1, value=0.1, low=None, high=None),

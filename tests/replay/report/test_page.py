@@ -95,11 +95,11 @@ def test_a_difference_that_shows() -> None:
     assert worse.one("p", class_="big").words == "\u221214 \u22121.2 %"
 
 
-@pytest.mark.parametrize("value", [0.05688, 0.06, 0.056879999])
-def test_a_difference_from_nothing_has_no_per_cent(value: float) -> None:
+@pytest.mark.parametrize("base", [0.0, -0.003, 1e-9, None])
+def test_a_difference_from_nothing_has_no_per_cent(base: float | None) -> None:
     difference = reliable().difference
     assert difference is not None
-    page = read(html(changed(reliable(), difference=changed(difference, value=value))))
+    page = read(html(changed(reliable(), difference=changed(difference, base=base))))
     assert "%" not in page.one("section", class_="difference").one("p", class_="big").words
 
 
