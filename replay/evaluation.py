@@ -28,7 +28,7 @@ from replay.estimators.estimator import Estimator
 from replay.estimators.importance import SelfNormalised
 from replay.health.loggers import UNFIXED, not_balanced
 from replay.intervals.difference import Difference, LoggedMean
-from replay.logs.chunk import MEAN_PROPENSITY, OPTIONAL, REWARD_RANGE
+from replay.logs.chunk import MEAN_PROPENSITY, OPTIONAL, REWARD_RANGE, WINDOWS
 from replay.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS
 from replay.models.catalogue import make
 from replay.models.cross_fitting import CrossFitted, CrossFitting, folds
@@ -157,6 +157,9 @@ def evaluate(
     if options.balanced:
         columns |= {MEAN_PROPENSITY}
     log = open_log(columns, True)
+    if seen is None and WINDOWS in log.tells:
+        seen = scan(open_log(SCANNED, False), stages("looking"))
+    closed_ms = None if seen is None else seen.closed_ms
     balanced = options.balanced and MEAN_PROPENSITY in log.tells
     asked = _asked(options, fitted is not None, None if balanced else lacks)
     shown: Estimator = DoublyRobust() if fitted else SelfNormalised()
@@ -180,11 +183,11 @@ def evaluate(
     told = stages("evaluating")
     if executor is None:
         names = log.names
-        blocks = added(beside(log.blocks(told), against, columns, names), fitted, wanted)
+        blocks = added(beside(log.blocks(told), against, columns, names), fitted, wanted, closed_ms)
     else:
         # All number alike, whatever part of the log they see.
         names = names_of(open_log, stages("numbering"))
-        one = partial(added_part, open_log, against, columns, names, fitted, wanted)
+        one = partial(added_part, open_log, against, columns, names, fitted, wanted, closed_ms)
         assert seen is not None
         blocks = run(cut_blocks(seen.blocks, parts), one, executor=executor, progress=told)
     summary = blocks.total()

@@ -61,6 +61,8 @@ class Scan(NamedTuple):
         Whether rows say whose they are.
     blocks
         How many the log has.
+    closed_ms
+        As in :class:`~replay.logs.chunk.LogChunk`.
     """
 
     versions: int
@@ -68,6 +70,7 @@ class Scan(NamedTuple):
     last_ms: int | None
     units: bool
     blocks: int
+    closed_ms: int | None = None
 
     @property
     def timed(self) -> bool:
@@ -93,11 +96,26 @@ def beside(
         yield from zip(chunks, against.open_log(columns, True, names).blocks(silent, *part), strict=True)
 
 
-def added(blocks: Iterable[Beside], fitted: CrossFitted | None, wanted: Wanted) -> Blocks[Summary]:
-    """Return the sums over blocks, each put where it stands in the log."""
+def added(
+    blocks: Iterable[Beside], fitted: CrossFitted | None, wanted: Wanted, closed_ms: int | None = None
+) -> Blocks[Summary]:
+    """Return the sums over blocks, each put where it stands in the log.
+
+    Parameters
+    ----------
+    blocks
+        The log's.
+    fitted
+        What says what the reward model thinks of them.
+    wanted
+        What to add up.
+    closed_ms
+        Decisions after this time do not count: their neighbours still wait (see :class:`Scan`).
+    """
     found: Blocks[Summary] = Blocks()
     for one, other in blocks:
-        chunk, others = (each if each is None or fitted is None else predicted(each, fitted) for each in (one, other))
+        told = (each if each is None or fitted is None else predicted(each, fitted) for each in (one, other))
+        chunk, others = (each if each is None or closed_ms is None else closed(each, closed_ms) for each in told)
         assert chunk is not None
         if others is not None:
             chunk, others = shared(chunk, others)
@@ -112,11 +130,26 @@ def added_part(
     names: Names,
     fitted: CrossFitted | None,
     wanted: Wanted,
+    closed_ms: int | None,
     part: tuple[int, int],
 ) -> Blocks[Summary]:
     """Return the sums over a part of the log: what a process of its own does."""
     chunks = open_log(columns, True, names).blocks(silent, *part)
-    return added(beside(chunks, against, columns, names, part), fitted, wanted)
+    return added(beside(chunks, against, columns, names, part), fitted, wanted, closed_ms)
+
+
+def closed(chunk: LogChunk, closed_ms: int) -> LogChunk:
+    """Return a block without the decisions after a time.
+
+    Where feedback may close a window early, the log's last decisions are those with feedback alone: the others still
+    wait. Taken for all, every policy would look better than it is.
+    """
+    times = chunk.rows.time_ms
+    if times is None or not (late := times > closed_ms).any():
+        return chunk
+    rows = chunk.rows.where(~late)
+    left_out = Counter(chunk.left_out) + Counter({"open": int(late.sum())})
+    return replace(chunk, rows=rows, left_out=left_out, learned=min(chunk.learned, len(rows)))
 
 
 def shared(one: LogChunk, other: LogChunk) -> tuple[LogChunk, LogChunk]:
@@ -180,16 +213,18 @@ def predicted(chunk: LogChunk, fitted: CrossFitted) -> LogChunk:
 
 def scan(log: Log, progress: Progress) -> Scan:
     """Look who wrote a log, when, and how long it is."""
-    first, last, units, blocks = None, None, True, 0
+    first, last, units, blocks, closed = None, None, True, 0, None
     for chunk in log.blocks(progress):
         rows, blocks = chunk.rows, chunk.index + 1
+        if chunk.closed_ms is not None:
+            closed = max(chunk.closed_ms, closed or 0)
         if not len(rows):
             continue
         units = units and rows.unit_hash is not None
         if rows.time_ms is not None:
             low, high = int(rows.time_ms.min()), int(rows.time_ms.max())
             first, last = min(low, low if first is None else first), max(high, high if last is None else last)
-    return Scan(versions_in(log.names), first, last, units, blocks)
+    return Scan(versions_in(log.names), first, last, units, blocks, closed)
 
 
 def versions_in(names: Names) -> int:

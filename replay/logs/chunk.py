@@ -22,6 +22,8 @@ OPTIONAL = frozenset(
 )
 """Columns of :class:`~replay.judged.Judged` that a reader fills only where they are wanted, and the log has them."""
 
+WINDOWS = "windows"
+"""What a log tells whose decisions wait in a window for what people do."""
 REWARD_RANGE = "reward_range"
 """Wanted, too, is what the log's own rules say of :attr:`LogChunk.reward_range`, where it has any."""
 Range = tuple[float, float]
@@ -55,6 +57,9 @@ class LogChunk:
     reward_range
         The least and the largest reward that the rules of ``rows`` allow, infinite without a bound; None where it was
         not wanted, or the log has no rules.
+    closed_ms
+        When the latest decision was whose window ran to its end: of later ones those alone are in the log that
+        feedback closed early. None where times were not wanted, or the log has no windows; 0 of no such decision.
     """
 
     index: int
@@ -63,6 +68,7 @@ class LogChunk:
     learned: int = 0
     entries: tuple[ModelRows, ...] = ()
     reward_range: Range | None = None
+    closed_ms: int | None = None
 
 
 class Log(Protocol):
@@ -148,6 +154,7 @@ def _together(parts: list[LogChunk]) -> LogChunk:
         sum(part.learned for part in parts),
         tuple(each for part in parts for each in part.entries),
         spanned([part.reward_range for part in some]),
+        max((part.closed_ms for part in parts if part.closed_ms is not None), default=None),
     )
 
 

@@ -18,6 +18,7 @@ from replay.logs.chunk import (
     MEAN_PROPENSITY,
     OPTIONAL,
     REWARD_RANGE,
+    WINDOWS,
     LogChunk,
     Progress,
     Range,
@@ -121,10 +122,11 @@ class Judge:
         count_missing: bool = False,
         loggers: Sequence[Logger] = (),
     ) -> None:
-        self.tells = _ENTRIES | {MEAN_PROPENSITY} if loggers else _ENTRIES
+        self.tells = _ENTRIES | {WINDOWS} | ({MEAN_PROPENSITY} if loggers else set())
         self._loggers = loggers
         self.names = names or Names(segments={name: Numbered() for name in segments})
         self._outcomes, self._target, self._of, self._external = outcomes, target, of, external
+        self._told = of is not None
         self._mixed, self._wanted, self._segments = mixed, frozenset(wanted), tuple(segments)
         self._count_missing = count_missing
         # Its probabilities hang on the number of the actions alone, so no outcome has to be decoded.
@@ -218,6 +220,9 @@ class Judge:
             return rows.where(pa.array(~which))
 
         why, learn = rows.texts("why"), rows.flags("learn")
+        closed_ms = None
+        if "time_ms" in wanted and len(rows):
+            closed_ms = int(rows.times("decided_at")[why.has("window")].max(initial=0))
         for reason in why.names if not learn.all() else ():
             left_out[reason] += int((why.has(reason) & ~learn).sum())
         rows = rows if learn.all() else rows.where(pa.array(learn))
@@ -243,7 +248,7 @@ class Judge:
             learned = rows.numbers("offset") < self._target.cut
         entries = (self._entries(rows, predicted, examples),) if wanted & _ENTRIES else ()
         allowed = _allowed(rows) if REWARD_RANGE in wanted else None
-        return LogChunk(index, judged, +left_out, int(np.sum(learned)), entries, allowed)
+        return LogChunk(index, judged, +left_out, int(np.sum(learned)), entries, allowed, closed_ms)
 
     def _entries(self, rows: OutcomeRows, predicted: Predicted | None, examples: Examples | None) -> ModelRows:
         pmfs = rows.pmfs()
@@ -256,8 +261,8 @@ class Judge:
         return 1 / pmfs.each(pmfs.counts) if predicted is None else predicted.flat(rows, pmfs)
 
     def _whose(self, policies: list[str]) -> str | None:
-        for name in sorted(policies) if self._of is None else ():
-            if self._of is not None:
+        for name in () if self._told else sorted(policies):
+            if self._of not in (None, name):
                 raise WrongConfiguration(f"--policy: found none, expected one of those in the log ({self._of}, {name})")
             self._of = name
         return self._of

@@ -358,6 +358,41 @@ def test_a_reward_that_is_rounded_lies_within_what_its_rule_allows(
     assert found.over_time[-1].low is not None
 
 
+def test_decisions_whose_neighbours_still_wait_do_not_count(tmp_path: Path) -> None:
+    """Half of the decisions earn a purchase, which closes their window at once; of the last ones only those are there."""
+    every = [outcome for _, outcome in busy_world(200).outcomes() if outcome.policy == "front" and outcome.learn]
+    outcomes = [outcome for outcome in every if outcome.policy_version != "external"]
+    lines: list[str] = []
+    for seq, outcome in enumerate(outcomes, 1):
+        record = json.loads(encode(outcome)) | {"shard": 0, "seq": seq}
+        early = seq % 2 == 0
+        if seq > 50 and not early:
+            continue
+        record |= {"why": "early" if early else "window", "reward": float(early), "seq": len(lines) + 1}
+        record["decision_place"]["time_ms"] = 1_000_000 + seq
+        lines.append(json.dumps(record))
+    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+
+    def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Judge:
+        return Judge(JsonLines(tmp_path / "log.jsonl"), uniform() if for_target else None, "front", wanted=wanted)
+
+    for model in ("none", "auto"):
+        found = answered(open_log, model=model)
+        assert found.value_logged == pytest.approx(0.5, abs=0.03)
+        assert found.left_out["open"] == len(lines) - found.rows > 3
+
+
+def test_a_policy_must_be_named_wherever_its_outcomes_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that comes in a later file is no less there."""
+    outcomes = [json.loads(encode(outcome)) for _, outcome in busy_world(200).outcomes() if outcome.policy == "front"]
+    other = [record | {"policy": "side"} for record in outcomes[:20]]
+    (tmp_path / "log.jsonl").write_text("\n".join(json.dumps(record) for record in [*outcomes, *other]))
+    monkeypatch.setattr("replay.logs.json_outcomes.BLOCK_BYTES", 2_000)
+    judge = Judge(JsonLines(tmp_path / "log.jsonl"), uniform())
+    with pytest.raises(WrongConfiguration, match="--policy: found none"):
+        list(judge.blocks())
+
+
 def test_the_model_of_a_learners_log_knows_only_the_past(tmp_path: Path) -> None:
     archive = archive_of(arms_world()[0], tmp_path)
     of_learner = judged(archive, uniform(), model="action-means")
