@@ -37,8 +37,8 @@ class Moments:
 
     References
     ----------
-    Chan, Golub, LeVeque 1983, Algorithms for computing the sample variance, eq. 1.5 (the sum of two states) and 1.7
-    (two passes over a block, corrected).
+    Chan, Golub, LeVeque 1983, Algorithms for computing the sample variance: analysis and recommendations, The American
+    Statistician 37:242: eq. 1.5 (the sum of two states) and the corrected two-pass algorithm (a block).
 
     Examples
     --------

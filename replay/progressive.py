@@ -37,7 +37,7 @@ class Weighted(NamedTuple):
 
 
 def progressive(rows: Iterable[Row], versions: Iterable[tuple[int, Predicts]]) -> Iterator[Weighted]:
-    """Weight each row by the newest version that has not learned from it (Blum, Kalai, Langford 1999).
+    """Weight each row by the newest version that has not learned from it (Blum, Kalai, Langford 1999, COLT).
 
     So a policy that learns is judged on what it had not seen, and no row is kept from learning.
 

@@ -1,7 +1,7 @@
 """Hashes of ids, the same for ever and in any language: who a row belongs to, and what chance it gets in a resample.
 
 The text's UTF-8 bytes, filled up with zeros to 64-bit words (little-endian), go through the finaliser of splitmix64
-(Steele, Lea, Flood 2014, Fast splittable pseudorandom number generators, figure 16), one word after the other::
+(Steele, Lea, Flood 2014, Fast splittable pseudorandom number generators, mix64variant13), one word after the other::
 
     def mix(z):                                     # all numbers are unsigned, of 64 bits
         z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9

@@ -61,8 +61,8 @@ makes this page again; [`studies/worlds.py`](../studies/worlds.py) has the world
 - **One look at the end:** `delta`, which every estimator has. Where few rows carry the value it is wider than the
   textbook's normal interval, on purpose: that one is too narrow there.
   {_delta_span(cells)}
-- **Users who decide more than once:** `clustered`. No interval for a value that takes rows for
-  independent keeps its word.
+- **Users who decide more than once:** `clustered`. Every other interval for a value takes their rows for
+  independent, and is too narrow.
 - **A log that is looked at while it grows:** the gamma-exponential sequence, made wider where rows of a unit hang
   together. It needs no assumption but right propensities and bounded rewards, and it is wide.
 - **A learning logger:** adaptive weights, by unit where units return; they are narrower than the plain mean.

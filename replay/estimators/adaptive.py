@@ -27,7 +27,7 @@ taken more often later, and weighs less. The value is biased, and its interval k
 References
 ----------
 Hadad, Hirshberg, Zhan, Wager, Athey (2021). *Confidence intervals for policy evaluation in adaptive experiments.*
-Proceedings of the National Academy of Sciences 118:e2014602118.
+Proceedings of the National Academy of Sciences 118:e2014602118; the weights: arXiv 1911.02768, eq. 12.
 Zhan, Hadad, Hirshberg, Athey (2021). *Off-Policy Evaluation via Adaptive Weighting with Data from Contextual Bandits.*
 KDD 2021.
 """
@@ -53,7 +53,7 @@ FIRST_ROWS = 16
 MOST_ROWS = 4096
 """From here on a window ends after each so many rows of a version."""
 _VERSION = 0xFFFFFFFF
-REFERENCE = "Hadad et al. 2021 (adaptively weighted AIPW); Zhan et al. 2021 (StableVar)"
+REFERENCE = "Hadad et al. 2021, PNAS (constant allocation rate); Zhan et al. 2021, KDD (StableVar)"
 
 
 def scores(rows: Judged) -> Floats:

@@ -70,7 +70,7 @@ class BalancedInversePropensity(Balanced):
     """The mean of balanced weight times reward: ``mean(b r)``. Never heavier weights than the plain ones' largest."""
 
     name = "balanced-ips"
-    reference = "Agarwal, Basu, Schnabel, Joachims 2017 (balanced IPS)"
+    reference = "Agarwal, Basu, Schnabel, Joachims 2017, KDD (balanced IPS)"
     needs = ("mean_propensity",)
     plain = InversePropensity()
 
@@ -80,7 +80,9 @@ class BalancedSelfNormalised(Balanced):
     """The same divided by the mean weight: ``mean(b r) / mean(b)``."""
 
     name = "balanced-snips"
-    reference = "Agarwal, Basu, Schnabel, Joachims 2017 (balanced IPS), with Swaminathan and Joachims 2015, eq. 8"
+    reference = (
+        "Agarwal, Basu, Schnabel, Joachims 2017, KDD (balanced IPS); Swaminathan and Joachims 2015, NeurIPS (SNIPS)"
+    )
     needs = ("mean_propensity",)
     plain = SelfNormalised()
 
@@ -90,6 +92,6 @@ class BalancedDoublyRobust(Balanced):
     """The same with a reward model: ``mean(q(pi) + b (r - q))``."""
 
     name = "balanced-dr"
-    reference = "Kallus, Saito, Uehara 2021, Optimal off-policy evaluation from multiple logging policies (balanced)"
+    reference = "Kallus, Saito, Uehara 2021, ICML (balanced DR)"
     needs = ("mean_propensity", "model_logged", "model_target")
     plain = DoublyRobust()

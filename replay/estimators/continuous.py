@@ -192,7 +192,7 @@ class KernelInversePropensity(Kernelised):
     """
 
     name = "kernel-ips"
-    reference = "Kallus and Zhou 2018, kernel IPW"
+    reference = "Kallus and Zhou 2018, AISTATS (kernelised IPW)"
 
     @property
     def plain(self) -> Estimator:
@@ -204,7 +204,7 @@ class KernelSelfNormalised(Kernelised):
     """The same divided by the mean weight; unknown where no logged action is near the target's."""
 
     name = "kernel-snips"
-    reference = "Kallus and Zhou 2018, kernel IPW, normalised"
+    reference = "Kallus and Zhou 2018, AISTATS (kernelised IPW, normalised)"
 
     @property
     def plain(self) -> Estimator:
@@ -216,7 +216,7 @@ class KernelDoublyRobust(Kernelised):
     """The reward model's word of the target's action, corrected near it: ``mean(q + K(u) (r - q) / (h mu))``."""
 
     name = "kernel-dr"
-    reference = "Kallus and Zhou 2018, kernel DR"
+    reference = "Kallus and Zhou 2018, AISTATS (kernelised DR)"
     needs = ("model_target",)
 
     @property

@@ -16,7 +16,7 @@ class DirectMethod(Estimator):
     """The reward model's word, ``mean(q(pi))``: narrow, and as wrong as the model."""
 
     name = "dm"
-    reference = "Dudik, Langford, Li 2011, section 2"
+    reference = "Dudik, Langford, Li 2011, ICML (direct method)"
     needs = ("model_target",)
 
     def terms(self, rows: Judged) -> dict[str, Floats]:
@@ -36,7 +36,7 @@ class DoublyRobust(Estimator):
     """
 
     name = "dr"
-    reference = "Dudik, Langford, Li 2011, eq. 1"
+    reference = "Dudik, Langford, Li 2011, ICML, eq. 1"
     needs = ("model_logged", "model_target")
 
     def terms(self, rows: Judged) -> dict[str, Floats]:
@@ -56,7 +56,7 @@ class SelfNormalisedDoublyRobust(Estimator):
     """
 
     name = "sndr"
-    reference = "Dudik, Langford, Li 2011, eq. 1, with the correction of Swaminathan and Joachims 2015, eq. 8"
+    reference = "Dudik, Langford, Li 2011, ICML, eq. 1; Swaminathan and Joachims 2015, NeurIPS (SNIPS)"
     needs = ("model_logged", "model_target")
 
     def terms(self, rows: Judged) -> dict[str, Floats]:
@@ -89,8 +89,8 @@ def importance_fit_weights(rows: Judged) -> Floats:
 def more_robust_fit_weights(rows: Judged) -> Floats:
     """Return the fit's weights that make the variance of DR least: ``pi (1 - mu) / mu^2``, shape (rows,).
 
-    Farajtabar, Chow, Ghavamzadeh 2018 (More robust doubly robust off-policy evaluation) derive it for a deterministic
-    target; for others it is what is commonly used.
+    Farajtabar, Chow, Ghavamzadeh 2018 (More robust doubly robust off-policy evaluation, ICML) derive it for a
+    deterministic target; for others it is what is commonly used.
     """
     weights: Floats = rows.target * (1 - rows.propensity) / rows.propensity**2
     return weights

@@ -3,7 +3,7 @@
 An embedding is a row of categories, numbered from 0 in each dimension, such as an item's brand and colour. Where the
 reward depends on the action only through it, the weight ``p(e|x, pi) / p(e|x, mu)`` is right, and it varies far less
 than ``pi(a|x) / mu(a|x)`` where there are many actions (Saito and Joachims 2022, Off-policy evaluation for large action
-spaces via embeddings).
+spaces via embeddings, ICML).
 
 The weights go into the rows: ``MarginalInversePropensity().estimate(marginal(rows, weights))``.
 Which dimensions to use can be left to the data: :mod:`replay.estimators.embedding_dimensions`.
@@ -26,7 +26,7 @@ class MarginalInversePropensity(Estimator):
     """The mean of marginal weight times reward: ``mean(w(x, e) r)``; for the rows of :func:`marginal`."""
 
     name = "mips"
-    reference = "Saito and Joachims 2022, Off-policy evaluation for large action spaces via embeddings (MIPS)"
+    reference = "Saito and Joachims 2022, ICML, section 3 (MIPS)"
 
     def terms(self, rows: Judged) -> dict[str, Floats]:
         """Return marginal weight times reward."""
@@ -42,7 +42,7 @@ class SelfNormalisedMarginal(Estimator):
     """The same divided by the mean weight: ``mean(w(x, e) r) / mean(w(x, e))``; unknown where every weight is 0."""
 
     name = "snmips"
-    reference = "Saito and Joachims 2022, with Swaminathan and Joachims 2015, eq. 8"
+    reference = "Saito and Joachims 2022, ICML, section 3 (MIPS); Swaminathan and Joachims 2015, NeurIPS (SNIPS)"
 
     def terms(self, rows: Judged) -> dict[str, Floats]:
         """Return marginal weight times reward, and the weight."""
@@ -129,8 +129,8 @@ def weights_by_classifier(
 ) -> Floats:
     """Return the weights ``sum over a of w(x, a) p(a|x, e)`` where ``p(a|x, e)`` has to be learned.
 
-    Saito and Joachims 2022, section 3 (estimating the marginal weights): the classifier learns the logged action from
-    the context and the embedding, one column per category but the first. It is fitted and used on the same rows.
+    Saito and Joachims 2022, ICML, section 3.3, eq. 3: the classifier learns the logged action from the context and the
+    embedding, one column per category but the first. It is fitted and used on the same rows.
 
     Parameters
     ----------

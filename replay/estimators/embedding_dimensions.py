@@ -46,9 +46,10 @@ def drop_dimensions(
 ) -> Dropped:
     """Choose the dimensions of the embedding by SLOPE: fewer of them vary less, and may miss what moves the reward.
 
-    Saito and Joachims 2022, section 3 (data-driven embedding selection). Sets of as many dimensions are tried from the
-    widest interval to the narrowest, until one does not agree with all that were taken before. The Open Bandit
-    Pipeline returns the value of the last but one of the path where it never has to stop; this takes the last.
+    Saito and Joachims 2022, ICML, section 3.2 (data-driven embedding selection) and appendix C. Sets of as many
+    dimensions are tried from the widest interval to the narrowest, until one does not agree with all that were taken
+    before. The Open Bandit Pipeline returns the value of the last but one of the path where it never has to stop; this
+    takes the last.
 
     Parameters
     ----------

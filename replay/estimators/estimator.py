@@ -85,7 +85,7 @@ def need(column: Column | None, name: str) -> Column:
 def gradient(estimator: Estimator[Any], means: Mapping[str, float]) -> dict[str, float]:
     """Return the derivative of the value by each mean.
 
-    By a complex step (Squire and Trapp 1998, SIAM Review 40:110, eq. 6), which is exact to the last digits.
+    By a complex step (Squire and Trapp 1998, SIAM Review 40:110), which is exact to the last digits.
     """
     step = 1e-100
     return {

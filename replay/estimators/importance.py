@@ -20,7 +20,7 @@ class InversePropensity(Estimator):
     """The mean of weight times reward: ``mean(w r)``. Without bias where the propensities are right, and wide."""
 
     name = "ips"
-    reference = "Horvitz and Thompson 1952; Dudik, Langford, Li 2011, section 2.1"
+    reference = "Horvitz and Thompson 1952, JASA 47:663"
 
     def terms(self, rows: Judged) -> dict[str, Floats]:
         """Return weight times reward."""
@@ -39,7 +39,7 @@ class SelfNormalised(Estimator):
     """
 
     name = "snips"
-    reference = "Swaminathan and Joachims 2015, eq. 8"
+    reference = "Swaminathan and Joachims 2015, NeurIPS (SNIPS)"
 
     def terms(self, rows: Judged) -> dict[str, Floats]:
         """Return weight times reward, and the weight."""
@@ -59,7 +59,7 @@ class Replay(Estimator):
     """
 
     name = "replay"
-    reference = "Li, Chu, Langford, Wang 2011, algorithm 2"
+    reference = "Li, Chu, Langford, Wang 2011, WSDM (policy evaluator)"
 
     def terms(self, rows: Judged) -> dict[str, Floats]:
         """Return whether a row matches, and its reward if it does."""
@@ -88,7 +88,7 @@ def with_weight(rows: Judged, weight: Floats) -> Judged:
 
     With weights by a classifier that tells the target's actions from the logged ones, for logs without propensities,
     :class:`~replay.estimators.shrinkage.ClippedSelfNormalised` is the balanced estimator of Sondhi, Arbour, Dimmery
-    2020 (Balanced off-policy evaluation in general action spaces).
+    2020 (Balanced off-policy evaluation in general action spaces, AISTATS).
 
     Raises
     ------

@@ -94,7 +94,8 @@ class MaximumLikelihood:
 
     References
     ----------
-    Karampatziakis, Langford, Mineiro 2020, Empirical likelihood for contextual bandits, NeurIPS, section 4.
+    Karampatziakis, Langford, Mineiro 2020, Empirical likelihood for contextual bandits, NeurIPS: the maximum
+    likelihood estimator.
 
     Examples
     --------
@@ -103,7 +104,7 @@ class MaximumLikelihood:
     """
 
     name = "mle"
-    reference = "Karampatziakis, Langford, Mineiro 2020, section 4"
+    reference = "Karampatziakis, Langford, Mineiro 2020, NeurIPS (maximum likelihood)"
 
     wmin: float = 0.0
     wmax: float = math.inf

@@ -26,10 +26,11 @@ def balanced(rows: Judged, propensities: ArrayLike, shares: ArrayLike) -> Judged
     """Return the rows with the weights ``pi(a|x) / sum over k of share_k mu_k(a|x)``, as if one policy had logged them.
 
     Every estimator on these rows is its balanced form (Agarwal, Basu, Schnabel, Joachims 2017, Effective evaluation
-    using logged bandit feedback from multiple loggers, balanced IPS; Kallus, Saito, Uehara 2021). Its weights are never
-    larger than the largest of the naive ones, and need every logger's probability of every logged action. Right for
-    loggers that were fixed beforehand. Over the versions of one learner it is biased: a version that was
-    made by lucky rewards of an action takes part in the weights of these very rewards.
+    using logged bandit feedback from multiple loggers, KDD: balanced IPS; Kallus, Saito, Uehara 2021, Optimal
+    off-policy evaluation from multiple logging policies, ICML: standard IS). Its weights are never larger than the
+    largest of the naive ones, and need every logger's probability of every logged action. Right for loggers that were
+    fixed beforehand. Over the versions of one learner it is biased: a version that was made by lucky rewards of an
+    action takes part in the weights of these very rewards.
 
     Parameters
     ----------
@@ -144,7 +145,7 @@ class WeightedInversePropensity(_Weighted):
     """
 
     name = "weighted-ips"
-    reference = "Agarwal, Basu, Schnabel, Joachims 2017 (weighted IPS)"
+    reference = "Agarwal, Basu, Schnabel, Joachims 2017, KDD (weighted IPS)"
     needs = ("version",)
 
     def terms(self, rows: Judged) -> dict[str, Floats]:
@@ -175,7 +176,7 @@ class WeightedDoublyRobust(_Weighted):
 
     weigh_model: bool = False
     name = "weighted-dr"
-    reference = "Kallus, Saito, Uehara 2021, Optimal off-policy evaluation from multiple logging policies (precision)"
+    reference = "Kallus, Saito, Uehara 2021, ICML (precision weighted DR)"
     needs = ("version", "model_logged", "model_target")
 
     def terms(self, rows: Judged) -> dict[str, Floats]:

@@ -24,7 +24,7 @@ class PseudoInverse(Estimator[Slates]):
     """
 
     name = "pi"
-    reference = "Swaminathan et al. 2017, example 4"
+    reference = "Swaminathan et al. 2017, NeurIPS, example 4"
     needs = ("weight_position",)
 
     def terms(self, rows: Slates) -> dict[str, Floats]:

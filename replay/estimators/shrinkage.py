@@ -112,14 +112,14 @@ class ClippedInversePropensity(_Clipped, ShrunkInversePropensity):
     """
 
     name = "clipped-ips"
-    reference = "Ionides 2008, Truncated importance sampling; Strehl et al. 2010"
+    reference = "Ionides 2008, JCGS 17:295 (truncated importance sampling); Strehl, Langford, Li, Kakade 2010, NeurIPS"
 
 
 class ClippedSelfNormalised(_Clipped):
     """``mean(min(w, lambda) r) / mean(min(w, lambda))``: infinity gives SNIPS; unknown where every weight is 0."""
 
     name = "clipped-snips"
-    reference = "Swaminathan and Joachims 2015, eq. 8, with the weights of Ionides 2008"
+    reference = "Swaminathan and Joachims 2015, NeurIPS (SNIPS), with the weights of Ionides 2008, JCGS 17:295"
     plain = SelfNormalised()
 
     def terms(self, rows: Judged) -> dict[str, Floats]:
@@ -136,7 +136,7 @@ class ClippedDoublyRobust(_Clipped, ShrunkDoublyRobust):
     """``mean(q(pi) + min(w, lambda) (r - q))``: infinity gives DR, 0 the direct method."""
 
     name = "clipped-dr"
-    reference = "Su et al. 2020, Doubly robust off-policy evaluation with shrinkage (clipping)"
+    reference = "Su, Dimakopoulou, Krishnamurthy, Dudik 2020, ICML (pessimistic shrinkage)"
 
 
 class SwitchDoublyRobust(ShrunkDoublyRobust):
@@ -146,7 +146,7 @@ class SwitchDoublyRobust(ShrunkDoublyRobust):
     """
 
     name = "switch-dr"
-    reference = "Wang, Agarwal, Dudik 2017, Optimal and adaptive off-policy evaluation (SWITCH-DR)"
+    reference = "Wang, Agarwal, Dudik 2017, ICML (SWITCH-DR)"
     lambdas = _Clipped.lambdas
 
     @property
@@ -166,7 +166,7 @@ class OptimisticDoublyRobust(ShrunkDoublyRobust):
     """
 
     name = "dr-os"
-    reference = "Su et al. 2020, Doubly robust off-policy evaluation with shrinkage (optimistic)"
+    reference = "Su, Dimakopoulou, Krishnamurthy, Dudik 2020, ICML (optimistic shrinkage)"
     lambdas = (1.0, 10.0, 100.0, 1000.0, 10_000.0, 100_000.0, 1_000_000.0, math.inf)
 
     @property
@@ -201,11 +201,11 @@ class SubGaussianInversePropensity(_HarmonicMean, ShrunkInversePropensity):
     """``mean(w / (1 - lambda + lambda w) r)``: a smooth clip at ``1 / lambda``; 0 gives IPS, 1 weights of 1."""
 
     name = "sg-ips"
-    reference = "Metelli, Russo, Restelli 2021, Subgaussian and differentiable importance sampling (power mean, s = -1)"
+    reference = "Metelli, Russo, Restelli 2021, NeurIPS, definition 4.1 with s = -1"
 
 
 class SubGaussianDoublyRobust(_HarmonicMean, ShrunkDoublyRobust):
     """``mean(q(pi) + w / (1 - lambda + lambda w) (r - q))``: 0 gives DR."""
 
     name = "sg-dr"
-    reference = "Metelli, Russo, Restelli 2021, Subgaussian and differentiable importance sampling (power mean, s = -1)"
+    reference = "Metelli, Russo, Restelli 2021, NeurIPS, definition 4.1 with s = -1"

@@ -24,7 +24,7 @@ class StandardSlate(Estimator[Slates]):
     """
 
     name = "sips"
-    reference = "McInerney et al. 2020, eq. 1"
+    reference = "McInerney et al. 2020, KDD, eq. 1"
     needs = ("weight",)
 
     def terms(self, rows: Slates) -> dict[str, Floats]:
@@ -43,7 +43,7 @@ class SelfNormalisedStandardSlate(Estimator[Slates]):
     """
 
     name = "snsips"
-    reference = "McInerney et al. 2020, eq. 1; Swaminathan and Joachims 2015, eq. 8"
+    reference = "McInerney et al. 2020, KDD, eq. 1; Swaminathan and Joachims 2015, NeurIPS (SNIPS)"
     needs = ("weight",)
 
     def terms(self, rows: Slates) -> dict[str, Floats]:
@@ -63,7 +63,7 @@ class IndependentSlate(Estimator[Slates]):
     """
 
     name = "iips"
-    reference = "Li et al. 2018; McInerney et al. 2020, eq. 2"
+    reference = "Li et al. 2018, KDD; McInerney et al. 2020, KDD, eq. 2"
     needs = ("weight_position",)
 
     def terms(self, rows: Slates) -> dict[str, Floats]:
@@ -82,7 +82,7 @@ class RewardInteractionSlate(Estimator[Slates]):
     """
 
     name = "rips"
-    reference = "McInerney et al. 2020, eq. 3 and 4"
+    reference = "McInerney et al. 2020, KDD, eq. 3 and 4"
     needs = ("weight_cascade",)
 
     def terms(self, rows: Slates) -> dict[str, Floats]:
@@ -103,7 +103,7 @@ class CascadeDoublyRobust(Estimator[Slates]):
     """
 
     name = "cascade-dr"
-    reference = "Kiyohara et al. 2022, section 3.1"
+    reference = "Kiyohara et al. 2022, WSDM, section 3.1"
     needs = ("weight_cascade", "model_logged", "model_target")
 
     def terms(self, rows: Slates) -> dict[str, Floats]:
@@ -180,7 +180,7 @@ class SelfNormalisedIndependentSlate(SelfNormalisedByPosition):
     """``iips`` with each position's weights divided by their mean: ``sum_l sum_i(w_il r_il) / sum_i(w_il)``."""
 
     name = "sniips"
-    reference = "McInerney et al. 2020, eq. 2; Swaminathan and Joachims 2015, eq. 8"
+    reference = "McInerney et al. 2020, KDD, eq. 2; Swaminathan and Joachims 2015, NeurIPS (SNIPS)"
     needs = ("weight_position",)
     kind = "position"
 
@@ -193,7 +193,7 @@ class SelfNormalisedRewardInteractionSlate(SelfNormalisedByPosition):
     """``rips`` with each position's weights divided by their mean: ``sum_l sum_i(w_i1..l r_il) / sum_i(w_i1..l)``."""
 
     name = "snrips"
-    reference = "McInerney et al. 2020, eq. 3 and 4; Swaminathan and Joachims 2015, eq. 8"
+    reference = "McInerney et al. 2020, KDD, eq. 3 and 4; Swaminathan and Joachims 2015, NeurIPS (SNIPS)"
     needs = ("weight_cascade",)
     kind = "cascade"
 

@@ -20,10 +20,10 @@ from replay.judged import Floats
 class Slots:
     """Weighted sums per slot; ``a + b`` are those of the slates of both.
 
-    A reward's weight is that of all actions from the top down to it (per-decision importance sampling, Precup,
-    Sutton, Singh 2000), and each slot gets the value and interval of
-    :class:`~replay.intervals.cressie_read.CressieRead`, which assumes a mean weight of 1. As ``ccb.multislot`` of
-    vw-estimators; and as ``ccb.pdis_cressieread``, where slots are the positions and ``power`` is set.
+    A reward's weight is that of all actions from the top down to it (per-decision importance sampling, Precup, Sutton,
+    Singh 2000, ICML), and each slot gets the value and interval of :class:`~replay.intervals.cressie_read.CressieRead`,
+    which assumes a mean weight of 1. As ``ccb.multislot`` of vw-estimators; and as ``ccb.pdis_cressieread``, where
+    slots are the positions and ``power`` is set.
 
     Attributes
     ----------

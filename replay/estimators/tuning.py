@@ -26,7 +26,7 @@ from replay.judged import Floats, Judged
 from replay.moments import Moments
 
 _ACROSS = math.sqrt(6) - 1
-"""How much wider than its own half-width two estimates may lie apart: Tucker and Lee 2021, SLOPE++."""
+"""How much wider than its own half-width two estimates may lie apart: Tucker and Lee 2021 (SLOPE++)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,12 @@ def choosing_terms(candidates: Sequence[Estimator], rows: Judged) -> dict[str, F
 
 
 def slope(candidates: Sequence[Estimator], found: Judged | Moments, *, delta: float = 0.1) -> Chosen:
-    """Choose the narrowest candidate that agrees with all wider ones (SLOPE; Su, Srinath, Krishnamurthy 2020).
+    """Choose the narrowest candidate that agrees with all wider ones (SLOPE; Su, Srinath, Krishnamurthy 2020, ICML).
 
     From the widest on, a candidate is taken as long as it lies within its half-width, plus sqrt(6) - 1 times that of
-    each wider one, of all of them (Tucker and Lee 2021); the last that was taken is chosen. It wants candidates that
-    are the more biased the narrower they are.
+    each wider one, of all of them (Tucker and Lee 2021, Improved estimator selection for off-policy evaluation,
+    workshop on reinforcement learning theory at ICML); the last that was taken is chosen. It wants candidates that are
+    the more biased the narrower they are.
 
     Parameters
     ----------
@@ -93,8 +94,8 @@ def least_error(
 ) -> Chosen:
     """Choose the candidate of the least estimated mean squared error: variance plus squared bias.
 
-    Wang, Agarwal, Dudik 2017 (their choice of tau); Su et al. 2020, section 5. The bias is how far the candidate lies
-    from the plain estimator on the same rows.
+    Wang, Agarwal, Dudik 2017, ICML, eq. 8; Su, Dimakopoulou, Krishnamurthy, Dudik 2020, ICML, section 5. The bias is
+    how far the candidate lies from the plain estimator on the same rows.
 
     Parameters
     ----------

@@ -10,8 +10,8 @@ from replay.judged import Floats
 class Central:
     """A column's count, mean, and sums of powers around the mean; ``a + b`` is that of both columns.
 
-    Added by Pébay 2008, Formulas for robust, one-pass parallel computation of covariances and arbitrary-order
-    statistical moments, eqs. 2.1 and 3.1: exact but for rounding, however large the mean is.
+    Added by the pairwise formulas of Pébay 2008, Formulas for robust, one-pass parallel computation of covariances and
+    arbitrary-order statistical moments, Sandia report SAND2008-6212: exact but for rounding, however large the mean is.
 
     Examples
     --------

@@ -131,7 +131,9 @@ def shares(counts: Floats, expected: Mapping[int, float]) -> float | None:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Correct p-values for their number (Holm 1979): all false alarms together are as rare as one would be alone.
+    """Correct p-values for their number: all false alarms together are as rare as one would be alone.
+
+    Holm 1979, Scandinavian Journal of Statistics 6:65.
 
     Examples
     --------

@@ -11,7 +11,7 @@ KEPT = 8_192
 
 
 def mixed(numbers: Hashes) -> Hashes:
-    """Return numbers that look random, one for each (splitmix64: Steele, Lea, Flood 2014, figure 15)."""
+    """Return numbers that look random, one for each (splitmix64: mix64variant13 of Steele, Lea, Flood 2014)."""
     with np.errstate(over="ignore"):
         z = numbers + np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

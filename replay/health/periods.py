@@ -109,7 +109,7 @@ class Periods:
 
 
 def _added(left: Periods, right: Periods) -> Periods:
-    """Add periods of the same length by Chan, Golub and LeVeque 1983, eq. 2.1."""
+    """Add periods of the same length by Chan, Golub, LeVeque 1983, The American Statistician 37:242, eq. 1.5."""
     places = np.union1d(left.places, right.places)
 
     def spread(periods: Periods) -> tuple[NDArray[np.int64], Floats, Floats]:

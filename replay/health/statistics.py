@@ -153,7 +153,7 @@ def _together(left: Any, right: Any) -> Any:
 
 
 def _ranks(rows: Judged, first: int) -> Floats | None:
-    """Count randomised ranks (Czado, Gneiting, Held 2009, Biometrics 65:1254, section 2): uniform where all is well.
+    """Count randomised ranks (Czado, Gneiting, Held 2009, Biometrics 65:1254): uniform where all is well.
 
     The random number comes from the event, or from the place in the log: the count is the same every time.
     """
@@ -186,7 +186,8 @@ def statistics(state: State) -> dict[str, float | None]:
     ``rows``                      decisions that were judged
     ``mean_weight``               1 less ``unseen`` but for chance, where the propensities are right
     ``max_weight``                what one row can move
-    ``ess``                       ``(sum w)^2 / sum w^2`` (Kong 1992, A note on importance sampling)
+    ``ess``                       ``(sum w)^2 / sum w^2`` (Kong 1992, A note on importance sampling
+                                  using standardized weights)
     ``ess_share``                 the same as a share of the rows
     ``ess_of_pmf``                rows by the mean of ``squared_weight``: the same, of all that could be logged and was
                                   not

@@ -38,8 +38,8 @@ def pareto_k(largest: Floats, rows: int) -> float | None:
     """Return the shape of the weights' tail: how many moments they seem to have is ``1 / k``.
 
     A generalised Pareto distribution is fitted to the largest weights (Zhang and Stephens 2009, Technometrics 51:316,
-    section 3, with the prior of Vehtari, Simpson, Gelman, Yao, Gabry 2024, JMLR 25(72), appendix C); the tail is as
-    long as they say in section 3.2: ``3 sqrt(rows)``, or a fifth of up to 225 rows.
+    with the prior of Vehtari, Simpson, Gelman, Yao, Gabry 2024, JMLR 25(72)); the tail is as long as they say in
+    appendix H: ``3 sqrt(rows)``, or a fifth of up to 225 rows.
 
     Parameters
     ----------

@@ -31,8 +31,9 @@ def asymptotic(
 
     ``v -+ s sqrt(2 (n p^2 + 1) / (n^2 p^2) log(sqrt(n p^2 + 1) / d))`` with the standard deviation s of a row's
     influence, the chance d to miss, and p such that it is tightest at a number of rows (Waudby-Smith, Arbour, Sinha,
-    Kennedy, Ramdas 2024, Time-uniform central limit theory and asymptotic confidence sequences, theorem 2.2 and
-    appendix B.2). What it holds is the running mean of what the rows are worth, which may drift.
+    Kennedy, Ramdas 2024, Time-uniform central limit theory and asymptotic confidence sequences, Annals of Statistics
+    52:2613, theorem 2.2 and appendix B.2). What it holds is the running mean of what the rows are worth, which may
+    drift.
 
     The theory is about the limit, and says nothing of when it begins. So there is no interval before the rows have so
     many effective positives.

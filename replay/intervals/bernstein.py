@@ -17,9 +17,9 @@ def bernstein(
 ) -> Interval:
     """Return the value of an estimator that is a mean (ips, dr, dm), with an interval that is never too narrow.
 
-    ``mean -+ sqrt(2 v log(2/d) / n) + 7 (high - low) log(2/d) / (3 (n - 1))``, each end with half of the chance d
-    to miss (Maurer and Pontil 2009, Empirical Bernstein bounds and sample variance penalization, theorem 4). The rows
-    must be independent.
+    ``mean -+ (sqrt(2 v log(4/d) / n) + 7 (high - low) log(4/d) / (3 (n - 1)))``, each end with half of the chance d
+    to miss (Maurer and Pontil 2009, Empirical Bernstein bounds and sample variance penalization, COLT, theorem 4). The
+    rows must be independent.
 
     Parameters
     ----------

@@ -106,9 +106,9 @@ def betting(
 
     A gambler bets before each row that its worth is above a candidate for the mean. If the candidate is right the
     capital has no reason to grow: that it ever becomes 1/d times as large has at most the chance d (Waudby-Smith and
-    Ramdas 2024, Estimating means of bounded random variables by betting, theorem 3, the hedged capital process with
-    plug-in stakes; for policies Waudby-Smith et al. 2022, arXiv 2210.10768). The upper bound is the lower one
-    of what is missing to the largest reward, for which the mean weight has to be 1.
+    Ramdas 2024, Estimating means of bounded random variables by betting, JRSS B 86:1, theorem 3, the hedged capital
+    process with plug-in stakes; for policies Waudby-Smith et al. 2022, arXiv 2210.10768). The upper bound is the lower
+    one of what is missing to the largest reward, for which the mean weight has to be 1.
 
     Parameters
     ----------

@@ -100,7 +100,7 @@ def clustered(
 ) -> Interval:
     """Return the value of an estimator and an interval that holds though the rows of a unit hang together.
 
-    The variance is that of the buckets' influence (Liang and Zeger 1986, Biometrika 73:13, theorem 1, for an
+    The variance is that of the buckets' influence (Liang and Zeger 1986, Biometrika 73:13: the robust variance, for an
     independence working model), its quantile that of Student's t with one degree of freedom fewer than buckets that
     have rows.
 

@@ -22,11 +22,11 @@ class CressieRead:
     Cressie-Read divergence of power -2. One more weight, the largest or the smallest possible, stands for what was
     not seen. The interval holds the values whose divergence is below the quantile of F(1, rows).
 
-    Assumes a mean weight of 1: wrong propensities make it wrong without a sign. It is asymptotic, for a number of
-    rows that was fixed before. As ``cressieread`` of vw-estimators, from Karampatziakis, Langford, Mineiro 2020
-    (Empirical likelihood for contextual bandits, NeurIPS; section 4 with the divergence of Cressie and Read 1984).
-    There, rounding decides where what is 0 has a root (one row; all weights 0): an end moves by up to 1e-5 of the
-    bounds' distance, or is lost and becomes ``-rmin``. Here it is 0.
+    Assumes a mean weight of 1: wrong propensities make it wrong without a sign. It is asymptotic, for a number of rows
+    that was fixed before. As ``cressieread`` of vw-estimators, from Karampatziakis, Langford, Mineiro 2020 (Empirical
+    likelihood for contextual bandits, NeurIPS), with the divergence of Cressie and Read 1984 (JRSS B 46:440). There,
+    rounding decides where what is 0 has a root (one row; all weights 0): an end moves by up to 1e-5 of the bounds'
+    distance, or is lost and becomes ``-rmin``. Here it is 0.
 
     Parameters
     ----------

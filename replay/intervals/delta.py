@@ -36,9 +36,9 @@ def delta(
 ) -> Interval:
     """Return the value of an estimator and its interval.
 
-    The variance of a smooth function of means is that of its linear part (Owen 2013, Monte Carlo theory, eq. 9.8, for
-    the ratio). Where few rows carry the value the normal interval is too narrow; given the reach of the rows, the
-    ends are those of :func:`~replay.intervals.skewed.skewed_ends`.
+    The variance of a smooth function of means is that of its linear part (Owen 2013, Monte Carlo theory, methods and
+    examples, chapter 9, for the ratio). Where few rows carry the value the normal interval is too narrow; given the
+    reach of the rows, the ends are those of :func:`~replay.intervals.skewed.skewed_ends`.
 
     Parameters
     ----------

@@ -18,11 +18,11 @@ def skewed_ends(
     """Return the wider, at each end, of the normal interval and the gamma interval.
 
     A value that cannot fall below a floor, and is made of few and large pieces, is more often too low than too high.
-    Its upper end is that of a gamma distribution over the floor, which has the value's own mean and variance after
-    one more piece of the largest size. With equal pieces and a floor of 0 it is Garwood's exact limit for a Poisson
-    count; Fay and Feuer 1997 (Statistics in Medicine 16:791, section 2) have it for unequal ones. Unlike theirs, the
-    variance is that of the value, taken around its mean: so that where rewards are common the normal interval is left
-    as it is. The lower end is the same, seen from a ceiling.
+    Its upper end is that of a gamma distribution over the floor, which has the value's own mean and variance after one
+    more piece of the largest size. With equal pieces and a floor of 0 it is Garwood's exact limit for a Poisson count;
+    Fay and Feuer 1997 (Statistics in Medicine 16:791) have it for unequal ones. Unlike theirs, the variance is that of
+    the value, taken around its mean: so that where rewards are common the normal interval is left as it is. The lower
+    end is the same, seen from a ceiling.
 
     Parameters
     ----------

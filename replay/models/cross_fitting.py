@@ -3,7 +3,7 @@
 A model that has learned a row predicts it too well, and a doubly robust score that trusts it is biased. So a log is
 read twice: several models learn, each of them without some folds of the log, and each row is then predicted by a model
 that has not learned its fold (Chernozhukov et al. 2018, *Double/debiased machine learning*, The Econometrics Journal
-21:C1, definition 3.1; in batches of time, without what comes later, for logs of a learner).
+21:C1, definition 3.2; in batches of time, without what comes later, for logs of a learner).
 
 Folds are whole units or whole stretches of time. The rows of one unit hang together, and so do neighbours in time: a
 model that has learned a row's neighbour knows something of the row's own reward.

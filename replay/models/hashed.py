@@ -65,7 +65,7 @@ def _put(found: dict[str, float], text: str, value: object, field: str) -> None:
 
 
 def mixed(numbers: Hashes) -> Hashes:
-    """Return each number's bits spread over all 64 (splitmix64: Steele, Lea, Flood 2014, figure 9)."""
+    """Return each number's bits spread over all 64 (splitmix64: mix64variant13 of Steele, Lea, Flood 2014)."""
     numbers = numbers + _GOLDEN
     numbers = (numbers ^ (numbers >> np.uint64(30))) * _MIX_1
     numbers = (numbers ^ (numbers >> np.uint64(27))) * _MIX_2

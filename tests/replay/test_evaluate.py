@@ -359,7 +359,7 @@ def test_a_reward_that_is_rounded_lies_within_what_its_rule_allows(
 
 
 def test_decisions_whose_neighbours_still_wait_do_not_count(tmp_path: Path) -> None:
-    """Half of the decisions earn a purchase, which closes their window at once; of the last ones only those are there."""
+    """Half of the decisions earn a purchase, which closes their window at once: of the last ones those alone."""
     every = [outcome for _, outcome in busy_world(200).outcomes() if outcome.policy == "front" and outcome.learn]
     outcomes = [outcome for outcome in every if outcome.policy_version != "external"]
     lines: list[str] = []
