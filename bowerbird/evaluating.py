@@ -7,12 +7,13 @@ from typing import Any
 from bowerbird import __version__
 from bowerbird.all_loggers import NO_COLUMN, with_all_loggers
 from bowerbird.judged_log import (
-    OF_THE_TABLE,
     OTHER_OF_THE_TABLE,
     Asked,
     compared_log,
     judged_log,
+    needs_target,
     table_columns,
+    target_of_table,
 )
 from policies.errors import WrongConfiguration
 from replay.answer import Answer, How
@@ -64,13 +65,14 @@ def evaluated_in_memory(
     stages: Stages,
 ) -> Answer:
     """Judge on a table, a frame, or a bandit feedback of obp, that tells its target; see :func:`bowerbird.evaluate`."""
+    name = target_of_table(target)
     open_log, open_other = _in_memory(data, columns, segments)
     if against is not None and open_other is None:
         expected = "columns={'against': ...}, or against_dist in a bandit feedback"
         raise WrongConfiguration(f"against: found {against} and nothing of its probabilities, expected {expected}")
     other = None if open_other is None else Against(against or OTHER_OF_THE_TABLE, open_other)
     how = _how("bowerbird.evaluate(...)", f"a {type(data).__name__} in memory", "in memory")
-    return evaluate(open_log, target or OF_THE_TABLE, how, options, stages, against=other, lacks=NO_COLUMN)
+    return evaluate(open_log, name, how, options, stages, against=other, lacks=NO_COLUMN)
 
 
 def _in_memory(data: Any, columns: Mapping[str, str], segments: Collection[str]) -> tuple[OpenLog, OpenLog | None]:
@@ -93,7 +95,10 @@ def _in_memory(data: Any, columns: Mapping[str, str], segments: Collection[str])
 
     def opens(told: Any) -> OpenLog:
         def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Log:
-            return read(told)
+            log = read(told)
+            if not getattr(log, "has_target", told is not None):
+                raise needs_target(f"the {type(data).__name__}")
+            return log
 
         return open_log
 

@@ -1,12 +1,13 @@
 """Logs opened as their paths say: judged for a policy, or as they are."""
 
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bowerbird.settings import load
+from bowerbird.settings import WrongSettings, find_file, load
 from policies.errors import WrongConfiguration
 from replay.logs.formats import Format, format_of
 
@@ -82,7 +83,7 @@ def judged_log(asked: Asked) -> "tuple[str, OpenLog]":
     """
     kind = _checked(asked)
     if kind is Format.TABLE:
-        return asked.target or OF_THE_TABLE, _Table(asked.path, table_columns(asked.columns or {}, asked.segments)[0])
+        return target_of_table(asked.target), _Table(asked.path, table_columns(asked.columns or {}, asked.segments)[0])
     if asked.target is None:
         raise WrongConfiguration(f"--target: found none, expected the policy to judge, as {UNIFORM}")
     if kind is Format.OPEN_BANDIT:
@@ -92,6 +93,28 @@ def judged_log(asked: Asked) -> "tuple[str, OpenLog]":
         return asked.target, _OpenBandit(asked.path, target, tuple(asked.segments))
     opened = _outcomes(asked, kind, asked.target)
     return opened.name, opened
+
+
+def target_of_table(told: str | None) -> str:
+    """Return what to call the target of a log that tells it itself.
+
+    Raises
+    ------
+    WrongConfiguration
+        It is called as a policy that would have to be computed.
+    """
+    if told is not None and (told == UNIFORM or told.endswith(".npy")):
+        expected = "a name for what the column target (or target_pmf, action_dist) tells: it is not computed"
+        raise WrongConfiguration(f"--target: found {told}, expected {expected}")
+    return told or OF_THE_TABLE
+
+
+def needs_target(log: str) -> WrongConfiguration:
+    """Return the error for a log that does not tell what it is to be judged for."""
+    return WrongConfiguration(
+        f"--target: found no column target, target_pmf or weight in {log}, expected one: name it with --column "
+        "target=..., in Python columns={'target': ...}; a bandit feedback has action_dist"
+    )
 
 
 def log_as_it_is(asked: Asked, progress: "Progress") -> "Log":
@@ -211,10 +234,7 @@ class _Table:
 
         log = table_log(Path(self.path), self.columns, names=names)
         if not log.has_target:
-            raise WrongConfiguration(
-                f"--target: found no column target, target_pmf or weight in {Path(self.path).name}, expected one: "
-                "name it with --column target=..."
-            )
+            raise needs_target(Path(self.path).name)
         return log
 
 
@@ -326,7 +346,13 @@ def configured(file: Path | None, name: str) -> "Arguments | None":
     """Return a policy as the settings have it; None where they have none of this name."""
     from replay.archived_policy import Arguments
 
-    told = load(file).policies.get(name)
+    try:
+        told = load(file).policies.get(name)
+    except WrongSettings:
+        # Where there is no file nobody meant it, and a policy that it lacks is the one that is wrong.
+        if find_file(file, os.environ) is not None:
+            raise
+        return None
     return None if told is None else Arguments(told.kind, told.arguments)
 
 

@@ -48,8 +48,8 @@ _NOT_ADAPTIVE = Finding(
     expected=None,
     p_value=None,
     wrong=False,
-    says="one learner wrote the log by several versions, but not the probabilities of all actions: its rows count "
-    "alike, and the interval may be too narrow",
+    says="several versions wrote the log, which does not tell the probabilities of all actions: if one learner "
+    "published them, rows should not count alike, and the interval may be too narrow; of arms say --fixed-loggers",
 )
 
 
@@ -65,7 +65,7 @@ class About:
         The estimator to be believed first, and why.
     how
         How it was computed; its ``digest`` and ``estimand`` are filled in by the answer.
-    actions, segments
+    actions, versions, segments
         What their numbers mean.
     reward_range
         The smallest and the largest reward that is possible, where somebody said so.
@@ -79,6 +79,7 @@ class About:
     headline: str
     how: How
     actions: Sequence[str] = ()
+    versions: Sequence[str] = ()
     segments: Mapping[str, Sequence[str]] = field(default_factory=dict)
     reward_range: tuple[float, float] | None = None
     expected_shares: Mapping[int, float] = field(default_factory=dict)
@@ -99,7 +100,8 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         raise BadInput("no_rows", "rows", told, "a decision that can be judged")
     known = statistics(state)
     shares = about.expected_shares or None
-    found = findings(state, left_out, summary.learned, expected_shares=shares, actions=about.actions)
+    called = {"actions": about.actions, "versions": about.versions}
+    found = findings(state, left_out, summary.learned, expected_shares=shares, **called)
     found = sorted([*found, *about.remarks], key=lambda each: not each.wrong)
     by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN
     chosen = [_chosen(each, summary.values.moments) for each in wanted.asked]

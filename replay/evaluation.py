@@ -26,10 +26,11 @@ from replay.estimators.default import default_estimator
 from replay.estimators.doubly_robust import DoublyRobust
 from replay.estimators.estimator import Estimator
 from replay.estimators.importance import SelfNormalised
-from replay.health.loggers import UNFIXED, not_balanced
+from replay.health.loggers import UNFIXED, not_at_the_same_time, not_balanced
 from replay.intervals.difference import Difference, LoggedMean
 from replay.logs.chunk import MEAN_PROPENSITY, OPTIONAL, REWARD_RANGE, WINDOWS
 from replay.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS
+from replay.logs.numbered import NOTHING
 from replay.models.catalogue import make
 from replay.models.cross_fitting import CrossFitted, CrossFitting, folds
 from replay.passes import (
@@ -201,11 +202,17 @@ def evaluate(
     remarks = [UNFIXED] if balanced and not wanted.fixed else []
     if options.balanced and not balanced and versions > 1:
         remarks.append(not_balanced(lacks))
+    if balanced and seen is not None and seen.apart is not None:
+        remarks.append(not_at_the_same_time(*seen.apart))
+    for name, numbered in names.segments.items():
+        if numbered.names and set(numbered.names) == {NOTHING}:
+            raise WrongConfiguration(f"segment {shorten(name)}: found no row that has it")
     about = About(
         target=target,
         headline=shown.name if even else default_estimator(versions, wanted.adaptive, fitted is not None).name,
         how=msgspec.structs.replace(how, model=fitted.text if fitted else None, resamples=options.resamples),
         actions=names.actions.names,
+        versions=names.versions.names,
         expected_shares=_numbered(options.expected_shares, names.versions.names),
         segments={name: numbered.names for name, numbered in names.segments.items()},
         reward_range=options.reward_range,
@@ -232,10 +239,14 @@ def _asked(options: Options, with_model: bool, lacks: str | None) -> tuple[tuple
 
 
 def _numbered(shares: Mapping[str, float], versions: Sequence[str]) -> dict[int, float]:
+    if shares and not versions:
+        raise WrongConfiguration("expected share: found a log that names no versions, expected a column version")
     if unknown := [name for name in shares if name not in versions]:
         raise WrongConfiguration(
             f"expected share: found version {unknown[0]}, expected one of the log's: {shorten(', '.join(versions))}"
         )
+    if missing := [name for name in versions if shares and name not in shares]:
+        raise WrongConfiguration(f"expected share: found none of {shorten(missing[0])}, expected one of every version")
     return {versions.index(name): share for name, share in shares.items()}
 
 
@@ -250,9 +261,13 @@ def _fitted(open_log: OpenLog, options: Options, stages: Stages) -> tuple[CrossF
         raise WrongConfiguration(
             f"--model {options.model}: found a log without {lacking}, expected outcomes of Bowerbird; else --model none"
         )
-    by = options.folds
+    by, learner = options.folds, found.versions > 1 and not options.fixed_loggers
+    if learner and by not in (AUTOMATIC, "past"):
+        raise WrongConfiguration(
+            f"--folds: found {by} and a log of {found.versions} versions, expected past, or --fixed-loggers if they "
+            "are the arms of a test: the model of a learner's log must not know later rewards"
+        )
     if by == AUTOMATIC:
-        learner = found.versions > 1 and not options.fixed_loggers
         by = "past" if learner else "unit" if found.units else "time"
     cut = folds(by, first_ms=found.first_ms, last_ms=found.last_ms)
     name = DEFAULT_MODEL if options.model == AUTOMATIC else options.model

@@ -1,16 +1,17 @@
 """The passes over a log: what looks who wrote it, what lets a reward model learn, and what adds it up."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from policies.errors import BadInput
 from replay.blocks import Blocks
-from replay.judged import joined
+from replay.judged import Codes, joined
 from replay.logs.chunk import Log, LogChunk, Progress, silent
 from replay.logs.numbered import NOTHING, Names
 from replay.models.cross_fitting import CrossFitted, with_predictions
@@ -63,6 +64,8 @@ class Scan(NamedTuple):
         How many the log has.
     closed_ms
         As in :class:`~replay.logs.chunk.LogChunk`.
+    apart
+        The names of two versions of which the one had ended when the other began; None: there are no such.
     """
 
     versions: int
@@ -71,6 +74,7 @@ class Scan(NamedTuple):
     units: bool
     blocks: int
     closed_ms: int | None = None
+    apart: tuple[str, str] | None = None
 
     @property
     def timed(self) -> bool:
@@ -214,6 +218,7 @@ def predicted(chunk: LogChunk, fitted: CrossFitted) -> LogChunk:
 def scan(log: Log, progress: Progress) -> Scan:
     """Look who wrote a log, when, and how long it is."""
     first, last, units, blocks, closed = None, None, True, 0, None
+    spans: dict[int, tuple[int, int]] = {}
     for chunk in log.blocks(progress):
         rows, blocks = chunk.rows, chunk.index + 1
         if chunk.closed_ms is not None:
@@ -224,7 +229,24 @@ def scan(log: Log, progress: Progress) -> Scan:
         if rows.time_ms is not None:
             low, high = int(rows.time_ms.min()), int(rows.time_ms.max())
             first, last = min(low, low if first is None else first), max(high, high if last is None else last)
-    return Scan(versions_in(log.names), first, last, units, blocks, closed)
+            if rows.version is not None:
+                _spans(spans, rows.version, rows.time_ms)
+    return Scan(versions_in(log.names), first, last, units, blocks, closed, _apart(spans, log.names.versions.names))
+
+
+def _spans(spans: dict[int, tuple[int, int]], version: Codes, time_ms: NDArray[np.int64]) -> None:
+    """Add when versions began and ended."""
+    for each in np.unique(version).tolist():
+        times = time_ms[version == each]
+        first, last = spans.get(each, (int(times[0]), int(times[0])))
+        spans[each] = min(first, int(times.min())), max(last, int(times.max()))
+
+
+def _apart(spans: Mapping[int, tuple[int, int]], names: Sequence[str]) -> tuple[str, str] | None:
+    if not spans:
+        return None
+    ended, began = min(spans, key=lambda each: spans[each][1]), max(spans, key=lambda each: spans[each][0])
+    return (names[ended], names[began]) if spans[ended][1] < spans[began][0] else None
 
 
 def versions_in(names: Names) -> int:

@@ -77,7 +77,7 @@ def evaluate(
     ] = None,
     estimator: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Only these (docs/estimators.md) [default: what fits]"),
+        typer.Option(metavar="NAME", help="These beside ips and snips (docs/estimators.md) [default: what fits]"),
     ] = None,
     model: Annotated[
         str, typer.Option(metavar="NAME", help="The reward model: none, action-means, vw, ridge, … or auto.")
@@ -118,7 +118,7 @@ def evaluate(
 
     Example: bowerbird replay evaluate archive --target front@12 --html report.html
 
-    Example: bowerbird replay evaluate --format open-bandit random/all --target policy.npy --json
+    Example: bowerbird replay evaluate --format open-bandit random/men --target policy.npy --json
     """
     from bowerbird.judged_log import Asked, columns_of, shares_of
 
@@ -137,6 +137,9 @@ def evaluate(
             segments=segment or (),
             config=config,
         )
+        if html is not None and not html.absolute().parent.is_dir():
+            complain(f"--html: found no folder {html.absolute().parent}, expected one that is there")
+            raise typer.Exit(WRONG_USE)
         options = Options(
             estimators=tuple(estimator or ()),
             model=model,

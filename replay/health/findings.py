@@ -23,6 +23,7 @@ def findings(
     *,
     expected_shares: Mapping[int, float] | None = None,
     actions: Sequence[str] = (),
+    versions: Sequence[str] = (),
 ) -> list[Finding]:
     """Return what the checks found, faults first.
 
@@ -39,7 +40,7 @@ def findings(
         From so many of the rows the target has learned.
     expected_shares
         The share of rows that each version, or arm of a test, shall have, by its number.
-    actions
+    actions, versions
         What their numbers mean.
 
     Examples
@@ -56,7 +57,7 @@ def findings(
         return []
     chance = _by_chance(state, actions)
     if expected_shares is not None and state.versions is not None:
-        chance.append(_shares(state, expected_shares))
+        chance.append(_shares(state, expected_shares, versions))
     judged = [
         _settled(each, p_value)
         for each, p_value in zip(chance, checks.holm([each.p_value for each in chance]), strict=True)
@@ -143,18 +144,19 @@ def _inverse_says(state: State, inverse: float | None, wanted: float | None, act
     return f"{told}; farthest off is {called} with {of_worst:.3g} instead of 1"
 
 
-def _shares(state: State, expected: Mapping[int, float]) -> Finding:
+def _shares(state: State, expected: Mapping[int, float], names: Sequence[str]) -> Finding:
     assert state.versions is not None
     counts = state.versions.sums[COUNT]
     total, every = float(counts.sum()), sum(expected.values())
     far = max(expected, key=lambda number: abs(_at(counts, number) / total - expected[number] / every))
+    called = names[far] if far < len(names) else f"number {far}"
     return Finding(
         name="shares",
         value=_at(counts, far) / total,
         expected=expected[far] / every,
         p_value=checks.shares(counts, expected),
         wrong=False,
-        says=f"version number {far} has {_percent(_at(counts, far) / total)} of the rows, and should have "
+        says=f"version {called} has {_percent(_at(counts, far) / total)} of the rows, and should have "
         f"{_percent(expected[far] / every)}",
     )
 

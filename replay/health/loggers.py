@@ -22,6 +22,18 @@ def not_balanced(lacks: str) -> Finding:
         expected=None,
         p_value=None,
         wrong=False,
-        says="each row counts by the probability of its own logger alone; weights balanced over all of them are never "
-        f"heavier, but: {lacks}",
+        says=f"weights are not balanced over the loggers, each row counts by its own: {lacks}",
+    )
+
+
+def not_at_the_same_time(ended: str, began: str) -> Finding:
+    """Return what is said where one of the loggers had ended when another began."""
+    return Finding(
+        name="not_at_the_same_time",
+        value=None,
+        expected=None,
+        p_value=None,
+        wrong=True,
+        says=f"balanced weights need loggers that ran at the same time, and {ended} had ended when {began} began: what "
+        "changed between them counts as the target's",
     )

@@ -1,6 +1,7 @@
 """The answer on a terminal: the verdict first, then what it is a verdict on."""
 
 from collections.abc import Iterator
+from itertools import groupby
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -13,7 +14,7 @@ from replay.report.numbers import NARROW, UNKNOWN, brief, moment, number, plural
 
 COLOURS = {"reliable": "bold green", "use with care": "bold yellow", "not reliable": "bold red"}
 _PICTURE = 26
-_MOST_FINDINGS = 10
+_MOST_FINDINGS, _MOST_SEGMENTS = 10, 10
 
 
 def show(answer: Answer, console: Console) -> None:
@@ -52,7 +53,10 @@ def _parts(answer: Answer, plain: bool) -> Iterator[RenderableType]:
         places = pictures.places(answer)
         until = f" (until {moment(last.time_ms)} UTC)" if last.time_ms is not None else ""
         value, between = number(last.value, places), _between(last.low, last.high, places)
+        if last.low is None and last.high is None:
+            between += ": nothing bounds what a decision can earn, or rewards lie beyond it (--reward-range)"
         yield Text(f"However often one looks{until}: {value}, {between}.")
+    yield from _segments(answer)
     yield from _faults(answer, plain)
     yield from _remarks(answer, plain)
     if answer.left_out:
@@ -75,10 +79,31 @@ def _estimates(answer: Answer, plain: bool) -> Table:
         table.add_row(
             Text(row.name, style=style),
             Text(number(row.value, row.places), style=style),
-            _between(row.low, row.high, row.places),
+            _between(row.low, row.high, row.places) + (" (without its bias)" if "without the bias" in row.note else ""),
             Text(_drawn(row.mark, forest.reference, plain), style=style),
         )
     return table
+
+
+def _segments(answer: Answer) -> Iterator[RenderableType]:
+    """Yield a table a kind of segment, with the largest ones."""
+    for kind, found in groupby(sorted(answer.segments, key=lambda each: each.segment), key=lambda each: each.segment):
+        largest = sorted(found, key=lambda each: (-each.rows, each.name))
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        table.add_column(Text(kind), overflow="fold", max_width=30)
+        table.add_column("value", overflow="fold", justify="right")
+        for name in ("95 % interval, of all", "rows", ""):
+            table.add_column(name, overflow="fold", justify="right" if name == "rows" else "left")
+        places = pictures.places(answer)
+        for each in largest[:_MOST_SEGMENTS]:
+            between = _between(each.low, each.high, places)
+            table.add_row(Text(each.name), number(each.value, places), between, f"{each.rows:,}", each.level)
+        yield Text()
+        yield table
+        if len(largest) > _MOST_SEGMENTS:
+            yield Text(f"and {len(largest) - _MOST_SEGMENTS} more: --json or the report has them")
+    if answer.segments:
+        yield Text()
 
 
 def _drawn(mark: Mark | None, reference: float | None, plain: bool) -> str:

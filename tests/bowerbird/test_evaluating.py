@@ -306,6 +306,44 @@ def test_what_cannot_be_asked_is_refused_by_name(told: Mapping[str, Any], messag
         bowerbird.evaluate(columns(100), **told)
 
 
+@pytest.mark.parametrize(
+    ("left_out", "told", "message"),
+    [
+        ((), {"target": "uniform"}, "--target: found uniform, expected a name for what the column target"),
+        (("target_pmf",), {}, "--target: found no column target, target_pmf or weight in the dict"),
+        ((), {"segments": ["none"]}, "segment none: found no row that has it"),
+        (
+            (),
+            {"expected_shares": {"1": 0.7}, "fixed_loggers": True},
+            "expected share: found none of 2, expected one of",
+        ),
+        (
+            ("version",),
+            {"expected_shares": {"1": 0.7}},
+            "found a log that names no versions, expected a column version",
+        ),
+    ],
+)
+def test_what_would_be_misunderstood_is_refused(
+    left_out: tuple[str, ...], told: Mapping[str, Any], message: str
+) -> None:
+    log = columns(200) | {"version": np.arange(200) // 100 + 1, "none": pa.nulls(200, pa.string())}
+    for name in left_out:
+        del log[name]
+    with pytest.raises(WrongConfiguration, match=message):
+        bowerbird.evaluate(log, **told)
+
+
+def test_balanced_weights_need_loggers_that_ran_at_the_same_time() -> None:
+    told = columns(6000) | {"mean_propensity": columns(6000)["propensity"]}
+    beside = {**told, "version": np.where(np.arange(6000) % 2, "a", "b")}
+    apart = {**told, "version": np.where(np.arange(6000) < 3000, "a", "b")}
+    assert "not_at_the_same_time" not in [each.name for each in bowerbird.evaluate(beside, fixed_loggers=True).health]
+    found = bowerbird.evaluate(apart, fixed_loggers=True)
+    assert found.verdict.level == "use with care"
+    assert "a had ended when b began" in found.verdict.sentence
+
+
 def test_a_log_without_rows_is_refused() -> None:
     with pytest.raises(BadInput, match="rows: found none at all"):
         bowerbird.evaluate(pa.table({"reward": [1.0], "propensity": [1.0], "target": [1.0]}).slice(1))

@@ -110,7 +110,8 @@ def test_the_report_is_written_and_strict_refuses_what_is_not_reliable(log: Path
     assert told["verdict"]["level"] == "not reliable"
     assert told["verdict"]["sentence"].startswith("not reliable: ")
     assert "not reliable" in run(*few, "--strict", code=1)
-    assert "expected a file that can be written" in run(*few, "--html", tmp_path / "no" / "r.html", code=2)
+    assert "expected one that is there" in run(*few, "--html", tmp_path / "no" / "r.html", code=2)
+    assert "expected a file that can be written" in run(*few, "--html", tmp_path, code=2)
 
 
 @pytest.mark.parametrize("share", ["a", "a=", "=0.5", "a=0", "a=x", "a=nan"])

@@ -65,6 +65,13 @@ No decision by these numbers. They are not reliable: see why above.
 Difference from the logged policy: +0.082, -0.050 or more.
 Effective sample 12.1, effective positives 1.9, largest weight 9,301, mean weight 1.31.
 However often one looks (until 2025-11-15 00:00 UTC): 0.057, 0.053 to 0.060.
+
+country  value  95 % interval, of all    rows
+France   0.058  0.049 to 0.067         84,787  reliable
+Germany  0.057  0.046 to 0.068         57,139  reliable
+Spain    0.054  0.040 to 0.068         33,178  reliable
+Malta    0.071  -0.009 to 0.151           737  not reliable
+
 The log's health: 1 of 3 checks found a fault.
   • mean weight: the mean weight is not 1: the logged propensities are not those of the draws (p < 0.0001)
 Left out: 12 conflicting, 1,204 expired, 3,391 not activated, 3 repeats.
