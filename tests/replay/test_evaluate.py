@@ -400,7 +400,7 @@ def test_the_model_of_a_learners_log_knows_only_the_past(tmp_path: Path) -> None
     assert of_learner.how.model is not None
     assert "by time, from the past only" in of_learner.how.model
     with pytest.raises(WrongConfiguration, match="--folds: found unit and a log of 3 versions, expected past"):
-        judged(archive, uniform(), folds="unit")
+        judged(archive, uniform(), model="auto", folds="unit")
     fixed = judged(archive, uniform(), model="action-means", fixed_loggers=True, estimators=("dr",))
     assert fixed.headline == "dr"
     assert fixed.how.model is not None
