@@ -603,6 +603,27 @@ def _evaluating() -> Iterator[Mutant]:
         ("tests/replay/test_passes.py::test_what_one_of_them_refuses_is_left_out_of_both",),
     )
     yield Mutant(
+        "of two policies both are looked at",
+        "replay/answering.py",
+        "worse(judgement, others.verdict)",
+        "worse(judgement, judgement)",
+        (f"{EVALUATING}::test_the_policy_that_is_compared_is_looked_at_too",),
+    )
+    yield Mutant(
+        "decisions whose neighbours still wait do not count",
+        "replay/passes.py",
+        "(late := times > closed_ms).any()",
+        "(late := times > 2**62).any()",
+        ("tests/replay/test_evaluate.py::test_decisions_whose_neighbours_still_wait_do_not_count",),
+    )
+    yield Mutant(
+        "few users say little of users",
+        "replay/intervals/sums.py",
+        "min(effect * self.buckets.student(confidence) ** 2, float(self.moments.rows))",
+        "effect",
+        (f"{EVALUATING}::test_two_users_with_many_rows_are_not_reliable_either",),
+    )
+    yield Mutant(
         "balanced weights of a learner's log are said to be biased",
         "replay/evaluation.py",
         "    remarks = [UNFIXED] if balanced and not wanted.fixed else []\n",
