@@ -33,6 +33,7 @@ BEST_OF = 3
 PARQUET_S, JSON_S = 1.0, 3.0
 DAY = "2026-11-24"
 FIRST_MS = 1_795_478_400_000
+RULE = {"window_s": 60.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}
 NAMES = [f"item-{number}" for number in range(ACTIONS)]
 COLUMNS = (
     *("problem", "policy", "policy_version", "offset", "shard", "seq", "revision", "reward", "learn", "why"),
@@ -165,6 +166,7 @@ def outcomes(start: int, count: int) -> pa.Table:
         "reward": pa.array((chance.random(count) < 0.1).astype(float)),
         "learn": pa.array([True] * count),
         "why": pa.array(["window"] * count),
+        "rule": pa.array([json.dumps(RULE)] * count),
         "decided_at": pa.array(FIRST_MS + numbers * 50).cast(pa.timestamp("ms", tz="UTC")),
         "pmf": pa.ListArray.from_arrays(ends, pa.array(pmf.ravel())),
         "propensity": pa.array(pmf[np.arange(count), chosen]),
@@ -181,7 +183,6 @@ def outcomes(start: int, count: int) -> pa.Table:
 def write_lines(file: Path, rows: int) -> None:
     """Write the same outcomes as JSON lines."""
     actions = [{"id": name} for name in NAMES]
-    rule = {"window_s": 60.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}
     wanted = ["event_id", "user_id", "policy_version", "seq", "reward", "pmf", "propensity", "chosen", "offset"]
     with file.open("wb") as lines:
         for start in range(0, rows, GROUP):
@@ -198,7 +199,7 @@ def write_lines(file: Path, rows: int) -> None:
                     "chosen": row["chosen"],
                     "propensity": row["propensity"],
                     "policy_version": row["policy_version"],
-                    "rule": rule,
+                    "rule": RULE,
                 }
                 outcome = {
                     "v": 1,

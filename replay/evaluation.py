@@ -28,7 +28,7 @@ from replay.estimators.estimator import Estimator
 from replay.estimators.importance import SelfNormalised
 from replay.health.loggers import UNFIXED, not_at_the_same_time, not_balanced
 from replay.intervals.difference import Difference, LoggedMean
-from replay.logs.chunk import MEAN_PROPENSITY, OPTIONAL, REWARD_RANGE, WINDOWS
+from replay.logs.chunk import MEAN_PROPENSITY, OPTIONAL, REWARD_RANGE, Windowed
 from replay.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS
 from replay.logs.numbered import NOTHING
 from replay.models.catalogue import make
@@ -158,9 +158,9 @@ def evaluate(
     if options.balanced:
         columns |= {MEAN_PROPENSITY}
     log = open_log(columns, True)
-    if seen is None and WINDOWS in log.tells:
-        seen = scan(open_log(SCANNED, False), stages("looking"))
     closed_ms = None if seen is None else seen.closed_ms
+    if seen is None and isinstance(log, Windowed):
+        closed_ms = log.closed_ms(stages("looking"))
     balanced = options.balanced and MEAN_PROPENSITY in log.tells
     asked = _asked(options, fitted is not None, None if balanced else lacks)
     shown: Estimator = DoublyRobust() if fitted else SelfNormalised()

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -22,8 +22,6 @@ OPTIONAL = frozenset(
 )
 """Columns of :class:`~replay.judged.Judged` that a reader fills only where they are wanted, and the log has them."""
 
-WINDOWS = "windows"
-"""What a log tells whose decisions wait in a window for what people do."""
 REWARD_RANGE = "reward_range"
 """Wanted, too, is what the log's own rules say of :attr:`LogChunk.reward_range`, where it has any."""
 Range = tuple[float, float]
@@ -88,6 +86,14 @@ class Log(Protocol):
 
     def blocks(self, progress: Progress, first: int = 0, last: int | None = None) -> Iterator[LogChunk]:
         """Yield it in blocks, in its order: those from ``first`` to ``last``, exclusive."""
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """A log whose decisions wait in a window for what people do."""
+
+    def closed_ms(self, progress: Progress = silent) -> int:
+        """Return the latest :attr:`LogChunk.closed_ms`, by reading little."""
 
 
 def first_row_of(index: int) -> int:

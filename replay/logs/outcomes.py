@@ -18,7 +18,6 @@ from replay.logs.chunk import (
     MEAN_PROPENSITY,
     OPTIONAL,
     REWARD_RANGE,
-    WINDOWS,
     LogChunk,
     Progress,
     Range,
@@ -122,7 +121,7 @@ class Judge:
         count_missing: bool = False,
         loggers: Sequence[Logger] = (),
     ) -> None:
-        self.tells = _ENTRIES | {WINDOWS} | ({MEAN_PROPENSITY} if loggers else set())
+        self.tells = _ENTRIES | {MEAN_PROPENSITY} if loggers else _ENTRIES
         self._loggers = loggers
         self.names = names or Names(segments={name: Numbered() for name in segments})
         self._outcomes, self._target, self._of, self._external = outcomes, target, of, external
@@ -156,6 +155,19 @@ class Judge:
             Outcomes are missing between others, and who knows which.
         """
         return gathered(self._parts(progress, first, last))
+
+    def closed_ms(self, progress: Progress = silent) -> int:
+        """Return when the latest decision was whose window ran to its end: that of all blocks, by reading little."""
+        latest = 0
+        for found in self._outcomes.batches(("problem", "policy", "why", "decided_at", "offset"), progress):
+            problems = found.rows.column("problem")
+            whole = problems.null_count == len(problems)
+            rows = OutcomeRows(found.rows if whole else found.rows.filter(problems.is_null()), found.place)
+            ran = rows.texts("why").has("window")
+            if self._told:
+                ran &= rows.texts("policy").has(self._of or "")
+            latest = max(latest, int(rows.times("decided_at")[ran].max(initial=0)))
+        return latest
 
     def _parts(self, progress: Progress, first: int, last: int | None) -> Iterator[LogChunk]:
         wanted = self._wanted
@@ -341,6 +353,8 @@ class Judge:
 
 def _allowed(rows: OutcomeRows) -> Range | None:
     """Return the least and the largest reward that the rules of some outcomes allow."""
+    if rows.batch.column("rule").null_count:
+        return -math.inf, math.inf
     rules = rows.texts("rule")
     return spanned([_allowed_by(rules.names[code]) for code in np.unique(rules.codes).tolist()])
 

@@ -259,6 +259,16 @@ def test_without_a_rule_nobody_knows_what_rewards_are_possible(
     assert block.reward_range == (-math.inf, math.inf)
 
 
+def test_an_archive_without_rules_is_judged_all_the_same(world: World, tmp_path: Path) -> None:
+    archive_of(world, tmp_path)
+    file = min((tmp_path / "rewards").rglob("*.parquet"))
+    table = pq.read_table(file, partitioning=None)
+    at = table.schema.get_field_index("rule")
+    pq.write_table(table.set_column(at, "rule", pa.nulls(len(table), pa.string())), file)
+    blocks = Judge(ArchivedOutcomes(Archive.at(str(tmp_path))), None, "front", wanted=[REWARD_RANGE]).blocks()
+    assert {block.reward_range for block in blocks} == {(-math.inf, math.inf)}
+
+
 def test_missing_outcomes_are_counted_where_a_log_is_only_looked_at(world: World, tmp_path: Path) -> None:
     holed = World(versions=world.versions, models=world.models)
     log = world.logs["rewards", 0]
