@@ -159,8 +159,9 @@ def evaluate(
         columns |= {MEAN_PROPENSITY}
     log = open_log(columns, True)
     closed_ms = None if seen is None else seen.closed_ms
-    if seen is None and isinstance(log, Windowed):
-        closed_ms = log.closed_ms(stages("looking"))
+    # Opened for itself: what streams can be read once.
+    if seen is None and isinstance(log, Windowed) and isinstance(again := open_log(SCANNED, False), Windowed):
+        closed_ms = again.closed_ms(stages("looking"))
     balanced = options.balanced and MEAN_PROPENSITY in log.tells
     asked = _asked(options, fitted is not None, None if balanced else lacks)
     shown: Estimator = DoublyRobust() if fitted else SelfNormalised()
