@@ -163,10 +163,9 @@ class Judge:
             problems = found.rows.column("problem")
             whole = problems.null_count == len(problems)
             rows = OutcomeRows(found.rows if whole else found.rows.filter(problems.is_null()), found.place)
-            ran = rows.texts("why").has("window")
             if self._told:
-                ran &= rows.texts("policy").has(self._of or "")
-            latest = max(latest, int(rows.times("decided_at")[ran].max(initial=0)))
+                rows = rows.where(pa.array(rows.texts("policy").has(self._of or "")))
+            latest = max(latest, _closed_ms(rows))
         return latest
 
     def _parts(self, progress: Progress, first: int, last: int | None) -> Iterator[LogChunk]:
@@ -232,9 +231,7 @@ class Judge:
             return rows.where(pa.array(~which))
 
         why, learn = rows.texts("why"), rows.flags("learn")
-        closed_ms = None
-        if "time_ms" in wanted and len(rows):
-            closed_ms = int(rows.times("decided_at")[why.has("window")].max(initial=0))
+        closed_ms = _closed_ms(rows) if "time_ms" in wanted and len(rows) else None
         for reason in why.names if not learn.all() else ():
             left_out[reason] += int((why.has(reason) & ~learn).sum())
         rows = rows if learn.all() else rows.where(pa.array(learn))
@@ -349,6 +346,11 @@ class Judge:
             policy, version = int(pairs[place]) >> 32, int(pairs[place]) & _LOW
             numbers[place] = self.names.versions.number(f"{policies.names[policy]}@{versions.names[version]}")
         return np.asarray(numbers[places], dtype=np.int32)
+
+
+def _closed_ms(rows: OutcomeRows) -> int:
+    """Return when the latest decision was whose window ran to its end; 0 where none did."""
+    return int(rows.times("decided_at")[rows.texts("why").has("window")].max(initial=0))
 
 
 def _allowed(rows: OutcomeRows) -> Range | None:

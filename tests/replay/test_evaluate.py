@@ -26,7 +26,7 @@ from replay.archived_policy import ArchivedPolicy, Arguments, archived_policy, u
 from replay.evaluation import Options, evaluate
 from replay.judged import Judged
 from replay.logs.archive import ArchivedOutcomes
-from replay.logs.chunk import LogChunk, Progress, silent
+from replay.logs.chunk import REWARD_RANGE, LogChunk, Progress, silent
 from replay.logs.json_outcomes import JsonLines
 from replay.logs.judge_open_bandit import OpenBanditLog, read_target
 from replay.logs.numbered import Names
@@ -356,6 +356,24 @@ def test_a_reward_that_is_rounded_lies_within_what_its_rule_allows(
     found = answered(open_log)
     assert found.value_logged > 0
     assert found.over_time[-1].low is not None
+
+
+def test_blocks_with_rules_of_their_own_allow_what_either_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replay.logs.chunk.BLOCK_ROWS", 64)
+    records = [json.loads(encode(outcome)) for _, outcome in busy_world(200).outcomes()]
+    for number, record in enumerate(records):
+        record["reward"] = float(number < 64) * 0.5
+        record["decision"]["rule"]["reward"]["clip"] = [0.0, 1.0] if number < 64 else [-3.0, 0.5]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, records)))
+
+    def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Judge:
+        return Judge(JsonLines(tmp_path / "log.jsonl"), uniform() if for_target else None, "front", wanted=wanted)
+
+    blocks = list(open_log({REWARD_RANGE}, False).blocks())
+    # No feedback is worth -0.1 by either.
+    assert [block.reward_range for block in blocks[:2]] == [(-0.1, 1.0), (-3.0, 0.5)]
+    first = answered(open_log).over_time[0]
+    assert (first.low, first.high) == (-3.0, 1.0)
 
 
 def test_decisions_whose_neighbours_still_wait_do_not_count(tmp_path: Path) -> None:

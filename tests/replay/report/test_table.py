@@ -88,6 +88,22 @@ def test_what_was_not_measured_is_said() -> None:
     assert [line for line in told if line not in lines(answer)][-1] == "  • not adaptive: its rows count alike"
 
 
+def test_an_interval_that_does_not_count_its_bias_says_so() -> None:
+    answer = reliable()
+    shrunk = [changed(each, interval="delta, without the bias") for each in answer.estimates[:1]]
+    told = lines(changed(answer, estimates=[*shrunk, *answer.estimates[1:]]))
+    assert [line for line in told if "(without its bias)" in line] == [
+        line for line in told if line.startswith(shrunk[0].estimator)
+    ]
+
+
+def test_a_sequence_that_is_unknown_says_why() -> None:
+    answer = reliable()
+    unknown = [changed(look, low=None, high=None) for look in answer.over_time]
+    (said,) = [line for line in lines(changed(answer, over_time=unknown)) if line.startswith("However often")]
+    assert said.endswith("unknown: nothing bounds what a decision can earn, or rewards lie beyond it (--reward-range).")
+
+
 def test_what_is_well_takes_one_line() -> None:
     said = lines(reliable())
     assert "The log's health: 3 checks, no fault." in said
