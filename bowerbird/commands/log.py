@@ -122,6 +122,9 @@ def _show_health(found: "Description", console: "Console") -> None:
     wrong = [each for each in found.health if each.wrong]
     for each in wrong:
         console.print(f"[bold red]wrong[/] {escape(each.says)}", soft_wrap=True)
+    for each in found.health:
+        if each.name == "open":
+            console.print(f"[yellow]note[/] {escape(each.says)}", soft_wrap=True)
     if found.health and not wrong:
         console.print(f"[green]healthy[/] {len(found.health)} checks found nothing wrong")
 

@@ -120,8 +120,10 @@ def describe(
     left_out: Counter[str] = Counter()
     learned = inverse = with_pmf = 0.0
     times: list[int] = []
+    open_ = _Open()
     for chunk in chunks:
         rows = chunk.rows
+        open_.add(chunk)
         left_out.update(chunk.left_out)
         learned += chunk.learned
         if not len(rows):
@@ -153,9 +155,36 @@ def describe(
         segments={name: groups.found(names.segments[name]) for name, groups in segments.items()},
         rewards=rewards.found(),
         propensities=propensities.found(),
-        health=[] if state is None else findings(state, left_out, int(learned), actions=names.actions.names),
+        health=[]
+        if state is None
+        else [*findings(state, left_out, int(learned), actions=names.actions.names), *open_.found(rewards.rows)],
         statistics={} if state is None else {name: _finite(value) for name, value in statistics(state).items()},
     )
+
+
+class _Open:
+    """Counts the decisions after the last one whose window ran to its end, as an evaluation leaves them out."""
+
+    def __init__(self) -> None:
+        self._closed_ms: int | None = None
+        self._later: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+    def add(self, chunk: LogChunk) -> None:
+        if chunk.closed_ms is None or chunk.rows.time_ms is None:
+            return
+        self._closed_ms = max(chunk.closed_ms, self._closed_ms or 0)
+        later = np.concatenate([self._later, chunk.rows.time_ms])
+        self._later = later[later > self._closed_ms]
+
+    def found(self, rows: int) -> list[Finding]:
+        count = len(self._later)
+        if not count:
+            return []
+        says = (
+            f"{count:,} of {rows:,} decisions came after the last one whose window ran to its end: of that time only "
+            "those are here that feedback closed early, and an evaluation leaves them out"
+        )
+        return [Finding(name="open", value=count / rows, expected=0.0, p_value=None, wrong=False, says=says)]
 
 
 class _Distribution:

@@ -26,7 +26,8 @@ from replay.archived_policy import ArchivedPolicy, Arguments, archived_policy, u
 from replay.evaluation import Options, evaluate
 from replay.judged import Judged
 from replay.logs.archive import ArchivedOutcomes
-from replay.logs.chunk import REWARD_RANGE, LogChunk, Progress, silent
+from replay.logs.chunk import OPTIONAL, REWARD_RANGE, LogChunk, Progress, silent
+from replay.logs.description import describe
 from replay.logs.json_outcomes import JsonLines
 from replay.logs.judge_open_bandit import OpenBanditLog, read_target
 from replay.logs.numbered import Names
@@ -398,6 +399,9 @@ def test_decisions_whose_neighbours_still_wait_do_not_count(tmp_path: Path) -> N
         found = answered(open_log, model=model)
         assert found.value_logged == pytest.approx(0.5, abs=0.03)
         assert found.left_out["open"] == len(lines) - found.rows > 3
+    log = open_log(OPTIONAL, False)
+    (told,) = [each for each in describe(log.blocks(), log.names, log="", written_in="").health if each.name == "open"]
+    assert told.says.startswith(f"{found.left_out['open']} of {len(lines)} decisions came after the last one")
 
 
 def test_a_policy_must_be_named_wherever_its_outcomes_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
