@@ -58,6 +58,8 @@ def load(file: Path | None = None, environment: Mapping[str, str] | None = None)
     _refuse_unknown(tree, tree.values, Config, ())
     config = _validated(tree)
     for key, shown, expected, others in contradictions(config):
+        if found is None and key == ("policies",):
+            expected += f"; {Path.cwd()} has no {DEFAULT_FILE}: name a file by --config or {FILE_VARIABLE}"
         involved = [key, *others]
         if not any(path[: len(dropped)] == dropped for path in involved for dropped in tree.dropped):
             tree.report(key, shown, expected)

@@ -20,7 +20,7 @@ from bowerbird.settings import DEFAULT_FILE, load
 from bowerbird.supervisor import Supervisor
 from bowerbird.up_settings import Settings, chosen, on_servers, without_addresses
 from policies.errors import BowerbirdError, WrongConfiguration
-from stream import topics
+from stream import embedded, topics
 from stream.apps import log_as_json
 from stream.config import Config
 from stream.embedded import Servers, servers
@@ -31,6 +31,10 @@ SERVERS_FOLDERS = ("kafka", "redis")
 READY_WITHIN_S = 90.0
 LOOK_EVERY_S = 0.5
 LOG_LINES = 15
+
+
+def _silent(line: str) -> None:
+    pass
 
 
 class Up(NamedTuple):
@@ -48,6 +52,8 @@ class Up(NamedTuple):
         Where the roles log to.
     pids
         The process of each role.
+    elsewhere
+        A sentence for each server that does not listen on its usual port.
     """
 
     config: Config
@@ -56,9 +62,12 @@ class Up(NamedTuple):
     health: str
     log: Path
     pids: dict[str, int]
+    elsewhere: list[str]
 
 
-def run(folder: Path | None, given: Path | None, ready: Callable[[Up], None]) -> None:
+def run(
+    folder: Path | None, given: Path | None, ready: Callable[[Up], None], progress: Callable[[str], None] = _silent
+) -> None:
     """Start everything, say so, and return after SIGINT or SIGTERM, when everything has ended.
 
     Parameters
@@ -69,6 +78,8 @@ def run(folder: Path | None, given: Path | None, ready: Callable[[Up], None]) ->
         The file with the settings; None: see :func:`bowerbird.up_settings.chosen`.
     ready
         Called once every role does its work.
+    progress
+        Called with a line for each step on the way there.
 
     Raises
     ------
@@ -79,6 +90,7 @@ def run(folder: Path | None, given: Path | None, ready: Callable[[Up], None]) ->
     """
     with suppress(KeyboardInterrupt), ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
+        folder = folder.resolve() if folder is not None else None
         kept = folder / DEFAULT_FILE if folder is not None else None
         settings = chosen(given, kept, os.environ)
         environment = without_addresses(os.environ)
@@ -89,7 +101,10 @@ def run(folder: Path | None, given: Path | None, ready: Callable[[Up], None]) ->
         stack.enter_context(_alone(place))
         for server in SERVERS_FOLDERS:
             replace_taken_ports(place / server)
-        running = stack.enter_context(servers(folder))
+        progress("Starting Kafka and Redis …")
+        running = stack.enter_context(servers(folder, usual_ports=True))
+        elsewhere = [*_elsewhere("Kafka", running.kafka.port, embedded.KAFKA_PORT)]
+        elsewhere += _elsewhere("Redis", running.redis.port, embedded.REDIS_PORT)
         file = place / DEFAULT_FILE
         file.write_text(on_servers(settings.document, running.brokers, running.redis_url))
         config = load(file, environment)
@@ -97,7 +112,8 @@ def run(folder: Path | None, given: Path | None, ready: Callable[[Up], None]) ->
         with log.open("ab") as output, _logged_to(output):
             began = output.tell()
             try:
-                asyncio.run(_Running(running, config, settings, file, log, environment, output).run(ready))
+                loop = _Running(running, config, settings, file, log, environment, output, elsewhere)
+                asyncio.run(loop.run(ready, progress))
             except BowerbirdError as error:
                 kind = WrongConfiguration if isinstance(error, WrongConfiguration) else BowerbirdError
                 raise kind(f"{error}\nThe end of {log}:\n{_tail(log, began)}") from error
@@ -115,23 +131,28 @@ class _Running:
         log: Path,
         environment: dict[str, str],
         output: IO[bytes],
+        elsewhere: list[str],
     ) -> None:
         self._servers, self._config, self._settings = running, config, settings
         self._file, self._log, self._environment, self._output = file, log, environment, output
+        self._elsewhere = elsewhere
 
-    async def run(self, ready: Callable[[Up], None]) -> None:
+    async def run(self, ready: Callable[[Up], None], progress: Callable[[str], None]) -> None:
         """Keep the roles running until a signal or until a server ends."""
         loop, this = asyncio.get_running_loop(), asyncio.current_task()
         assert this is not None
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, this.cancel)
         with suppress(asyncio.CancelledError):
+            progress(f"Kafka answers at {self._servers.brokers}; creating its topics …")
             await topics.create(self._config)
+            progress(f"Starting {', '.join(self._config.roles)} …")
             roles = Supervisor(self._config, self._config.roles, self._file, self._environment, stderr=self._output)
             async with roles:
                 await self._until_ready(roles)
                 health = f"http://{self._config.metrics_host}:{roles.port}/health"
-                ready(Up(self._config, self._file, self._settings.file, health, self._log, roles.pids))
+                source = self._settings.file
+                ready(Up(self._config, self._file, source, health, self._log, roles.pids, self._elsewhere))
                 while True:
                     await asyncio.sleep(LOOK_EVERY_S)
                     self._look()
@@ -148,6 +169,12 @@ class _Running:
             if not server.running:
                 name = type(server).__name__.removeprefix("Embedded")
                 raise BowerbirdError(f"{name} has ended; its log is {server.folder / 'server.log'}")
+
+
+def _elsewhere(server: str, port: int, usual: int) -> Iterator[str]:
+    """Say where a server listens if that is not its usual port."""
+    if port != usual:
+        yield f"Port {usual} was taken by another program, so {server} listens on port {port}."
 
 
 @contextmanager

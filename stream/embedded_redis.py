@@ -33,6 +33,8 @@ class EmbeddedRedis(EmbeddedServer):
         Listen on a socket file, too; see `unix_socket_url`.
     settings : mapping, optional
         Further settings of the server, by Redis' names; they win over ours.
+    preferred_port : int, optional
+        Listen on this port if it is free; default: the folder's port, a random free one for a new folder.
 
     Raises
     ------
@@ -47,18 +49,20 @@ class EmbeddedRedis(EmbeddedServer):
         cluster: bool = False,
         unix_socket: bool = False,
         settings: Mapping[str, str | int] | None = None,
+        preferred_port: int | None = None,
     ) -> None:
         super().__init__(folder, _redis_server())
-        identity = self._identity(lambda: {"port": free_port(), "bus_port": free_port()})
-        self._port: int = identity["port"]
+        identity = self._identity(lambda: {"port": free_port(), "bus_port": free_port()}, preferred_port)
+        self.port: int = identity["port"]
+        """The TCP port."""
         self._cluster = cluster
-        self.url = f"redis://{HOST}:{self._port}/0"
+        self.url = f"redis://{HOST}:{self.port}/0"
         """What clients connect to."""
         self.unix_socket_url: str | None = None
         """What clients on this machine may connect to instead, where a socket file was asked for."""
         self._settings: dict[str, str | int] = {
             "bind": HOST,
-            "port": self._port,
+            "port": self.port,
             "dir": str(self.folder),
             "daemonize": "no",
             "appendonly": "yes",

@@ -1,6 +1,7 @@
 """What the servers that come along have in common: a folder, an identity kept in it, and a process."""
 
 import asyncio
+import fcntl
 import json
 import os
 import platform
@@ -11,12 +12,14 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from policies.errors import BowerbirdError
+from stream.jars import cache_folder
 from stream.watched import WatchedProcess
 
 HOST = "127.0.0.1"
@@ -133,12 +136,21 @@ class EmbeddedServer:
         remove = self.folder if self._temporary else None
         return WatchedProcess(command, self.folder / "server.log", environment, remove)
 
-    def _identity(self, new: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return what this folder remembers of itself; `new` makes it for a new folder."""
+    def _identity(self, new: Callable[[], dict[str, Any]], preferred_port: int | None = None) -> dict[str, Any]:
+        """Return what this folder remembers of itself.
+
+        Parameters
+        ----------
+        new
+            Makes it for a new folder.
+        preferred_port
+            The port to move to if it is free; None keeps the port of the folder.
+        """
         file = self.folder / IDENTITY_FILE
-        if not file.exists():
-            file.write_text(json.dumps(new()))
-        found: dict[str, Any] = json.loads(file.read_text())
+        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else new()
+        if preferred_port is not None and found["port"] != preferred_port and is_free(preferred_port):
+            found["port"] = preferred_port
+        file.write_text(json.dumps(found))
         return found
 
     def _wait_until(self, what: str, holds: Callable[[], bool]) -> None:
@@ -156,10 +168,24 @@ class EmbeddedServer:
             time.sleep(POLL_S)
 
 
+@contextmanager
+def choosing_ports() -> Iterator[None]:
+    """Let one process at a time choose usual ports: nobody else finds a port free before a server listens on it."""
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "ports.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            # A child that was forked meanwhile holds a copy of the file.
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+
 def free_port() -> int:
     """Return a port of the loopback address that nobody listens on."""
     for port in random.SystemRandom().sample(PORTS, len(PORTS)):
-        if _is_free(port):
+        if is_free(port):
             return port
     raise BowerbirdError(f"No port between {PORTS.start} and {PORTS.stop} is free on {HOST}")
 
@@ -180,13 +206,14 @@ def replace_taken_ports(folder: Path, patience_s: float = PORT_WITHIN_S) -> None
     identity: dict[str, Any] = json.loads(file.read_text())
     ports = {name: port for name, port in identity.items() if name.endswith("port")}
     give_up = time.monotonic() + patience_s
-    while (taken := [name for name, port in ports.items() if not _is_free(port)]) and time.monotonic() < give_up:
+    while (taken := [name for name, port in ports.items() if not is_free(port)]) and time.monotonic() < give_up:
         time.sleep(POLL_S)
     if taken:
         file.write_text(json.dumps(identity | {name: free_port() for name in taken}))
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Return whether nobody listens on a port of the loopback address."""
     with socket.socket() as candidate:
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -39,6 +39,8 @@ ALONE = (
 
 LIST = Path(__file__).with_name("jars.sha256")
 PARALLEL_DOWNLOADS = 8
+JARS_A_LINE = 10
+"""Off a terminal, the progress is a line for every so many jars."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of jars that are there, and the number of all jars."""
@@ -160,11 +162,14 @@ def write_list(path: Path = LIST) -> int:
 
 @contextlib.contextmanager
 def console_progress() -> Iterator[Progress]:
-    """Show a bar on the standard error stream, from the first jar that is fetched on."""
+    """Show a bar on the standard error stream, from the first jar that is fetched on; off a terminal, some lines."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
+    if not Console(stderr=True).is_terminal:
+        yield _progress_in_lines
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bar = Bar(*columns, console=Console(stderr=True))
     task = bar.add_task(f"Fetching Apache Kafka {KAFKA_VERSION}", total=None)
@@ -177,6 +182,12 @@ def console_progress() -> Iterator[Progress]:
         yield show
     finally:
         bar.stop()
+
+
+def _progress_in_lines(done: int, total: int) -> None:
+    if done % JARS_A_LINE == 0 or done == total:
+        sys.stderr.write(f"Fetching Apache Kafka {KAFKA_VERSION}: {done} of {total} files\n")
+        sys.stderr.flush()
 
 
 def _fetch_missing(jars: Sequence[Jar], folder: Path, progress: Progress | None) -> None:

@@ -27,7 +27,8 @@ def up(
 ) -> None:
     """Run Kafka, Redis and a worker of every role on this machine, until Ctrl-C.
 
-    Says when all is ready, where everything is, and what to copy to see a click change a decision. The settings are
+    Prints when all is ready, where everything is, and what to copy to see a click change a decision. Kafka listens on
+    127.0.0.1:9092 and Redis on 127.0.0.1:6379; if a port is taken, on another one, which is printed. The settings are
     those of bowerbird.toml where there is one, else good built-in ones with a policy named front; with --dir they are
     kept there, beside the data, and used again.
 
@@ -36,8 +37,6 @@ def up(
     from policies.errors import BowerbirdError, WrongConfiguration
 
     began_s = time.monotonic()
-    if not as_json:
-        say("Starting Kafka, Redis and the roles …")
 
     def ready(running: "Up") -> None:
         if as_json:
@@ -46,11 +45,15 @@ def up(
             _tell(running, time.monotonic() - began_s, folder is not None)
         sys.stdout.flush()
 
-    sys.stdout.flush()
+    def progress(line: str) -> None:
+        if not as_json:
+            say(line)
+            sys.stdout.flush()
+
     try:
         from bowerbird.up import run
 
-        run(folder, config, ready)
+        run(folder, config, ready, progress)
     except BowerbirdError as error:
         complain(f"up: {error}")
         raise typer.Exit(WRONG_USE if isinstance(error, WrongConfiguration) else DOES_NOT_HOLD) from None
@@ -66,6 +69,7 @@ def _for_machines(running: "Up") -> dict[str, object]:
         "config": str(running.file),
         "health": running.health,
         "log": str(running.log),
+        "elsewhere": running.elsewhere,
         "policies": list(config.policies),
         "streams": list(config.streams),
         "pids": running.pids,
@@ -87,10 +91,17 @@ def _tell(running: "Up", seconds: float, kept: bool) -> None:
         say(f"  archive   {config.archive.url}")
     say(f"  health    {running.health}")
     say(f"  logs      {running.log}")
+    if running.elsewhere:
+        say()
+        for sentence in running.elsewhere:
+            say(sentence)
+        say("Where an example names a usual port, write the one above.")
+    say("\nIn another terminal, this line lets every command find these settings:\n")
+    say(f"  export BOWERBIRD_CONFIG={shlex.quote(str(running.file))}")
     if (shown := example(config, f"visit-{secrets.token_hex(2)}")) is not None:
         command = _command()
         told = f"--config {shlex.quote(str(running.file))}"
-        say("\nCopy into another terminal. Ask what to show to somebody:\n")
+        say("\nSee it learn. Ask what to show to a person:\n")
         say(f"  echo {shlex.quote(shown.request)} | {command} request - {told}")
         say(f"\nTell what the person did, an event of {shown.stream}:\n")
         say(f"  echo {shlex.quote(shown.feedback)} | {command} send {shown.stream} - {told}")

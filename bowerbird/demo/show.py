@@ -24,7 +24,7 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 class Show:
     """A list of parts, each with a line of its own, and the chart of the live world. A context manager.
 
-    Where the output is no terminal, every finished part is printed once instead.
+    Where the output is no terminal, a line is printed when a part begins and when it is done.
     """
 
     def __init__(self, console: Console, seed: int) -> None:
@@ -52,6 +52,8 @@ class Show:
 
     def goes_on(self, part: str, text: str) -> None:
         """Say how far a part is."""
+        if part not in self._parts and not self.console.is_terminal:
+            self.console.print(f"● {part}: {text}", highlight=False, soft_wrap=True)
         self._parts[part] = "●", text
         self._part_began_s.setdefault(part, time.monotonic())
 
@@ -60,7 +62,7 @@ class Show:
         self._parts[part] = "✓" if good else "✗", text
         self.seconds[part] = round(time.monotonic() - self._part_began_s.get(part, time.monotonic()), 1)
         if not self.console.is_terminal:
-            self.console.print(f"{self._parts[part][0]} {part}: {text}", highlight=False)
+            self.console.print(f"{self._parts[part][0]} {part}: {text}", highlight=False, soft_wrap=True)
 
     def chart(self, curve: Sequence[Point], columns: int) -> None:
         """Show click rates, of ``columns`` that there will be."""

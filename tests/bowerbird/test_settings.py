@@ -259,6 +259,8 @@ def test_the_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert load(Path("third.toml"), named).shards == 4
     (tmp_path / "bowerbird.toml").unlink()
     assert load(None, {"BOWERBIRD_POLICIES__FRONT__KIND": "uniform"}).shards == 1
+    with pytest.raises(WrongSettings, match=f"{tmp_path} has no bowerbird.toml: name a file by --config or BOWER"):
+        load(None, {})
 
 
 SECRET = "s3cret"

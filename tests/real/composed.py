@@ -49,7 +49,7 @@ class ComposedKafka(EmbeddedKafka):
     def __init__(self, environment: Mapping[str, str]) -> None:
         super().__init__()
         self.cluster_id = environment["CLUSTER_ID"]
-        inside = f"{HOST}:{self._port}"
+        inside = f"{HOST}:{self.port}"
         places = {
             "/var/lib/kafka/data": str(self.folder / "data"),
             "kafka:19092": inside,
@@ -81,7 +81,7 @@ class ComposedRedis(EmbeddedRedis):
 
     def __init__(self, command: Sequence[str]) -> None:
         super().__init__()
-        self.arguments = [*command[1:], "--bind", HOST, "--port", str(self._port), "--dir", str(self.folder)]
+        self.arguments = [*command[1:], "--bind", HOST, "--port", str(self.port), "--dir", str(self.folder)]
 
     def _launch(self) -> WatchedProcess:
         return self._watched([self.executable, *self.arguments])

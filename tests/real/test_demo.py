@@ -107,6 +107,9 @@ def test_a_short_demo_proves_what_it_did(demo: Demo) -> None:
     assert demo.plot_file.read_bytes().startswith(b"\x89PNG")
     assert demo.plot_file.name in output
     assert "Try next" in output
+    # Off a terminal, a part is a line when it begins, and one when it is done.
+    for part in ("Servers", "1 A real log", "2 A live world", "3 The learner", "4 Proof", "5 The archive"):
+        assert output.index(f"● {part}: ") < output.index(f"✓ {part}: ")
 
 
 def test_ctrl_c_stops_everything_that_it_started(demo: Demo) -> None:

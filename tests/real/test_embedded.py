@@ -3,12 +3,14 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
@@ -20,7 +22,7 @@ from policies.errors import BowerbirdError, WrongConfiguration
 from stream import jars
 from stream.embedded import EmbeddedKafka, EmbeddedRedis, servers
 from stream.embedded_kafka import new_cluster_id
-from stream.embedded_server import HOST
+from stream.embedded_server import HOST, choosing_ports, free_port
 
 LOG_APPEND_TIME = 1
 ROOT = Path(__file__).parents[2]
@@ -293,3 +295,36 @@ async def test_both_in_a_coroutine_and_in_one_folder(tmp_path: Path) -> None:
             with redis.Redis.from_url(third.url) as client:
                 assert client.ping()
         assert not third.running
+
+
+def test_a_server_takes_the_preferred_port_whenever_it_is_free(tmp_path: Path) -> None:
+    preferred = free_port()
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((HOST, preferred))
+        taken.listen()
+        with EmbeddedRedis(tmp_path, preferred_port=preferred) as server:
+            assert server.port != preferred
+            redis.Redis.from_url(server.url).set("x", "kept")
+    with EmbeddedRedis(tmp_path, preferred_port=preferred) as server:
+        assert server.url == f"redis://{HOST}:{preferred}/0"
+        assert redis.Redis.from_url(server.url).get("x") == b"kept"
+    with EmbeddedRedis(tmp_path) as server:
+        assert server.port == preferred
+
+
+def test_usual_ports_are_chosen_by_one_start_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOWERBIRD_CACHE", str(tmp_path))
+    entered: list[int] = []
+
+    def choose() -> None:
+        with choosing_ports():
+            entered.append(2)
+
+    other = Thread(target=choose)
+    with choosing_ports():
+        other.start()
+        other.join(0.2)
+        entered.append(1)
+    other.join()
+    assert entered == [1, 2]

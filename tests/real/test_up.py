@@ -18,15 +18,27 @@ from typer.testing import CliRunner
 
 from bowerbird.cli import app
 from bowerbird.up_settings import MARK
+from stream.embedded_server import free_port
 
 WITHIN_S = 60.0
+
+
+PORTS = {"KAFKA_PORT": free_port(), "REDIS_PORT": free_port()}
+"""What the usual ports are here: another program may use the real ones."""
 
 
 @contextmanager
 def up(folder: Path | None, *arguments: str, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run ``bowerbird up`` as long as the block lasts; gives its process and what it said when it was ready."""
     place = [] if folder is None else ["--dir", str(folder)]
-    program = f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); from bowerbird.cli import main; main()"
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path.cwd())!r})
+import stream.embedded
+vars(stream.embedded).update({PORTS})
+from bowerbird.cli import main
+main()
+"""
     process = subprocess.Popen(
         [sys.executable, "-c", program, "up", *place, *arguments],
         stdout=subprocess.PIPE,
@@ -36,9 +48,13 @@ def up(folder: Path | None, *arguments: str, cwd: Path) -> Iterator[tuple[subpro
     )
     try:
         assert process.stdout is not None
-        said = ""
+        said, began_s = "", 0.0
         while line := process.stdout.readline():
+            began_s = began_s or time.monotonic()
             said += line
+            if line.startswith("Ready after"):
+                # Each line comes when it is true, not all at the end: a Java does not start in less.
+                assert time.monotonic() - began_s > 0.2
             if line.startswith(("}", "Ctrl-C")):
                 break
         yield process, said
@@ -63,12 +79,16 @@ def until_gone(processes: list[psutil.Process]) -> None:
 @pytest.mark.kill
 def test_a_click_changes_a_decision_and_all_is_there_again(tmp_path: Path) -> None:
     folder = tmp_path / "loop"
-    with up(folder, cwd=tmp_path) as (process, said):
+    with up(Path("loop"), cwd=tmp_path) as (process, said):
         children = psutil.Process(process.pid).children(recursive=True)
         # What is printed to be copied is what is run here, but for the name of the program.
         ask, click, ask_again = [shlex.split(line) for line in said.splitlines() if line.startswith("  echo ")]
         config = ask[-2:]
         assert config == ["--config", str(folder / "bowerbird.toml")]
+        assert f"  export BOWERBIRD_CONFIG={folder / 'bowerbird.toml'}\n" in said
+        assert f"  logs      {folder / 'roles.log'}\n" in said
+        assert f"  Kafka     127.0.0.1:{PORTS['KAFKA_PORT']}\n" in said
+        assert f"  Redis     127.0.0.1:{PORTS['REDIS_PORT']}\n" in said
         assert [line[line.index("|") + 1 :][-4:] for line in (ask, ask_again)] == [["request", "-", *config]] * 2
         assert click[-5:] == ["send", "clicks", "-", *config]
         before = bowerbird(*ask[-4:], stdin=ask[1])
@@ -88,7 +108,7 @@ def test_a_click_changes_a_decision_and_all_is_there_again(tmp_path: Path) -> No
     # A line of the user's own in the settings stays; a port that somebody else has taken by now is replaced.
     file = folder / "bowerbird.toml"
     file.write_text(file.read_text() + "[policies.side]\n")
-    port = json.loads((folder / "redis" / "embedded.json").read_text())["port"]
+    port = PORTS["REDIS_PORT"]
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", port))
@@ -97,7 +117,9 @@ def test_a_click_changes_a_decision_and_all_is_there_again(tmp_path: Path) -> No
             told = json.loads(said)
             assert told["policies"] == ["front", "side"]
             assert f":{port}/" not in told["redis_url"]
-            assert told["brokers"] in ask[0] + said
+            moved = told["redis_url"].removesuffix("/0").rpartition(":")[2]
+            assert told["elsewhere"] == [f"Port {port} was taken by another program, so Redis listens on port {moved}."]
+            assert told["brokers"] == f"127.0.0.1:{PORTS['KAFKA_PORT']}"
             life = bowerbird("trace", before["event_id"], *config)
             assert life["decisions"][0]["outcome"]["version"] == "1-" + after["policy_version"].partition("-")[2]
             assert bowerbird("verify", "front", *config)["ok"]
