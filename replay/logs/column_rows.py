@@ -27,9 +27,28 @@ _KINDS: dict[str, tuple[tuple[Callable[[Any], bool], ...], str]] = {
     **dict.fromkeys(["model_logged", "model_target"], (_NUMBER, "numbers")),
     **dict.fromkeys(["pmf", "target_pmf"], (_LISTS, "lists of numbers")),
     "actions": (_LISTS, "lists of texts"),
-    **dict.fromkeys(["action", "event", "unit", "version"], (_TEXT, "texts or whole numbers")),
-    "time": ((_types.is_timestamp, _types.is_date, _types.is_integer), "times, or whole numbers of ms since 1970"),
+    **dict.fromkeys(
+        ["action", "event", "unit", "version"],
+        ((*_TEXT, _types.is_boolean, _types.is_floating), "texts or whole numbers"),
+    ),
+    "time": (
+        (_types.is_timestamp, _types.is_date, *_TEXT, _types.is_floating),
+        "times, texts as 2026-11-29T12:00:00Z, or whole numbers of ms since 1970",
+    ),
 }
+
+_NOT_MS = (("seconds", 10**9, 5 * 10**9), ("microseconds", 10**15, 5 * 10**15), ("nanoseconds", 10**18, 5 * 10**18))
+"""Since 2001 time was and will be in these units from the one number to the other; in ms that is 1970, or far ahead."""
+
+
+def _is_time(text: str) -> bool:
+    for kind in (pa.int64(), pa.timestamp("ns"), pa.timestamp("ns", "UTC")):
+        try:
+            pa.scalar(text).cast(kind)
+        except pa.ArrowInvalid:
+            continue
+        return True
+    return False
 
 
 def check_types(schema: "pa.Schema", found: Mapping[str, str]) -> None:
@@ -110,16 +129,59 @@ class ColumnRows:
             raise self.bad(name, row, str(values[row]), span)
         return values
 
+    def ids(self, name: str) -> "pa.Array":
+        """Return a column of texts or whole numbers; floats and truths as the whole numbers that they are."""
+        column = self.column(name)
+        if _types.is_boolean(column.type):
+            return column.cast(pa.int8())
+        if not _types.is_floating(column.type):
+            return column
+        values = np.asarray(column.cast(pa.float64()))
+        right = (values == np.floor(values)) & (np.abs(values) < 2**53)
+        if not right.all():
+            row = int(np.argmin(right))
+            raise self.bad(name, row, str(values[row]), "a text or a whole number")
+        return pa.array(values.astype(np.int64))
+
     def texts(self, name: str) -> "pa.Array":
         """Return a column of texts; whole numbers as they are written."""
-        return self.column(name).cast(pa.large_string())
+        return self.ids(name).cast(pa.large_string())
 
     def times(self) -> NDArray[np.int64]:
-        """Return the times in ms since 1970; those without a zone are of UTC."""
-        column = self.column("time")
+        """Return the times in ms since 1970; those without a zone are of UTC.
+
+        Whole numbers of the size that seconds, microseconds or nanoseconds since 2001 have are refused where the log
+        begins: read as ms they would be another time.
+        """
+        column = self.ids("time") if _types.is_floating(self._columns["time"].type) else self.column("time")
+        if _types.is_dictionary(column.type):
+            column = column.cast(pa.large_string())
+        if _types.is_string(column.type) or _types.is_large_string(column.type):
+            column = self._told_times(column)
         if not _types.is_integer(column.type):
             column = column.cast(pa.timestamp("ms", getattr(column.type, "tz", None)), safe=False)
-        return np.asarray(column.cast(pa.int64()))
+            return np.asarray(column.cast(pa.int64()))
+        times = np.asarray(column.cast(pa.int64()))
+        if not self._first and len(times):
+            for unit, least, most in _NOT_MS:
+                if ((times >= least) & (times < most)).all():
+                    expected = "ms since 1970, or a column of timestamps"
+                    raise self.bad("time", 0, f"{times[0]}, which looks like {unit} since 1970", expected)
+        return times
+
+    def _told_times(self, column: "pa.Array") -> "pa.Array":
+        """Return texts as whole numbers, or as timestamps of ISO 8601 with or without a zone."""
+        for kind in (pa.int64(), pa.timestamp("ns"), pa.timestamp("ns", "UTC")):
+            try:
+                return column.cast(kind)
+            except pa.ArrowInvalid:
+                continue
+        for row, text in enumerate(column.to_pylist()):
+            if not _is_time(text):
+                raise self.bad("time", row, repr(text), "a time as 2026-11-29T12:00:00Z, or ms since 1970")
+        raise self.bad(
+            "time", 0, "times with and without a zone, or in several forms", "one form: all with a zone, or none"
+        )
 
     def pmfs(self, name: str) -> Pmfs | None:
         """Return the probabilities of all actions, where they are told."""
@@ -146,7 +208,7 @@ class ColumnRows:
         """Return the index of the logged action in the lists; None where nothing tells it."""
         if pmfs is None or "action" not in self:
             return None
-        column = self.column("action")
+        column = self.ids("action")
         if _types.is_integer(column.type):
             chosen = np.asarray(column).astype(np.int64)
             if not (right := (chosen >= 0) & (chosen < pmfs.counts)).all():

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +56,7 @@ class Columns:
     model_logged, model_target
         What a reward model says: see :class:`~replay.judged.Judged`.
     time
-        Times, dates, or whole numbers of ms since 1970.
+        Times, dates, texts of ISO 8601, or whole numbers of ms since 1970.
     event, unit, version
         Texts or whole numbers.
     segments
@@ -103,9 +103,9 @@ class Columns:
                 found[name] = name
         needed = "reward" if "reward" not in found else "propensity"
         if needed not in found and not (needed == "propensity" and {"pmf", "action"} <= {*found}):
-            raise WrongConfiguration(
-                f"{needed}: found no column of this name among {shorten(', '.join(there))}, expected one: name it"
-            )
+            among = shorten(", ".join(there))
+            expected = f"one: name it with --column {needed}=..., in Python columns={{'{needed}': ...}}"
+            raise WrongConfiguration(f"{needed}: found no column of this name among {among}, expected {expected}")
         return found
 
     def read(self, there: Sequence[str]) -> list[str]:
@@ -203,9 +203,9 @@ class ColumnLog:
             try:
                 # Texts that are no UTF-8, and the like, come to light only when somebody looks at them.
                 batch.validate(full=True)
-            except pa.ArrowInvalid as error:
-                expected = "columns that are what their types say"
-                raise BadInput("bad_log", f"{self._called}, row {row} or after it", str(error), expected) from None
+            except pa.ArrowInvalid:
+                where, found = f"{self._called}, row {row} or after it", "bytes that are no value of their column"
+                raise BadInput("bad_log", where, found, "columns that are what their types say") from None
             rows = ColumnRows({each: plain(batch.column(name)) for each, name in self._found.items()}, row, self.bad)
             yield LogChunk(index, self._judged(rows, batch))
             row += batch.num_rows
@@ -244,9 +244,9 @@ class ColumnLog:
         if "weight" in rows and not {"target", "target_pmf"} & {*self._found}:
             target = told["weight"] * propensity
         if "action" in rows:
-            told["action"] = self.names.actions.codes(rows.column("action"))
+            told["action"] = self.names.actions.codes(rows.ids("action"))
         if "version" in rows:
-            told["version"] = self.names.versions.codes(rows.column("version"))
+            told["version"] = self.names.versions.codes(rows.ids("version"))
         if "time" in rows:
             told["time_ms"] = rows.times()
         if "event" in rows:
@@ -258,8 +258,10 @@ class ColumnLog:
         return Judged(reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **told)
 
 
-def as_log(data: "ArrowStream | Mapping[str, Any]", columns: Columns | None = None, called: str = "log") -> ColumnLog:
-    """Return a frame, a table, a reader of batches, or a mapping of names to arrays as a log.
+def as_log(data: Any, columns: Columns | None = None, called: str = "log") -> ColumnLog:
+    """Return a frame, a table, a reader of batches, a mapping of names to arrays, or a list of rows as a log.
+
+    A lazy frame is collected. An array of shape (rows, actions) in a mapping is a column of lists.
 
     Raises
     ------
@@ -273,14 +275,37 @@ def as_log(data: "ArrowStream | Mapping[str, Any]", columns: Columns | None = No
     >>> block.rows.weight.tolist()
     [2.0, 2.0]
     """
-    if isinstance(data, Mapping):
-        try:
-            data = pa.table(dict(data))
-        except (pa.ArrowException, ValueError, TypeError) as error:
-            raise WrongConfiguration(f"log: found no columns ({error}), expected arrays of one length") from None
-    if not hasattr(data, "__arrow_c_stream__"):
-        raise WrongConfiguration(
-            f"log: found {type(data).__name__}, expected a table, a frame or a reader with __arrow_c_stream__"
-        )
+    data = _as_table(data)
     reader = pa.RecordBatchReader.from_stream(data)
     return ColumnLog(reader.schema, reader, columns, called=called)
+
+
+def _as_table(data: Any) -> ArrowStream:
+    if isinstance(data, Mapping):
+        columns = {str(name): _as_column(str(name), values) for name, values in data.items()}
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len({*lengths.values()}) > 1:
+            found = ", ".join(f"{name} of {length}" for name, length in lengths.items())
+            raise WrongConfiguration(f"log: found no columns of one length: {shorten(found)}, expected one")
+        return pa.table(columns)
+    if type(data).__name__ == "LazyFrame" and hasattr(data, "collect"):
+        data = data.collect()
+    if isinstance(data, list | tuple) and data and all(isinstance(row, Mapping) for row in data):
+        names = dict.fromkeys(name for row in data for name in row)
+        return _as_table({name: [row.get(name) for row in data] for name in names})
+    if not hasattr(data, "__arrow_c_stream__"):
+        expected = "a table, a frame, a mapping of names to arrays, a list of rows as mappings, or the path of a log"
+        raise WrongConfiguration(f"log: found {type(data).__name__}, expected {expected}")
+    return cast(ArrowStream, data)
+
+
+def _as_column(name: str, values: Any) -> "pa.Array":
+    if isinstance(values, np.ndarray) and values.ndim == 2 and values.shape[1]:
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+    try:
+        # One value is no column.
+        return values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        found = f"an array of shape {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
+        expected = "an array of values of one kind"
+        raise WrongConfiguration(f"log: found no columns: {shorten(name)} is {found}, expected {expected}") from None

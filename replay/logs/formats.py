@@ -5,9 +5,10 @@ from pathlib import Path
 
 from policies.errors import WrongConfiguration
 
-_PACKED = ("", ".gz", ".xz")
+_PACKED = ("", ".gz", ".xz", ".bz2", ".zst", ".zip")
 _JSON = tuple(f"{suffix}{packed}" for suffix in (".jsonl", ".ndjson", ".json") for packed in _PACKED)
-_CSV = tuple(f".csv{packed}" for packed in _PACKED)
+TEXT = tuple(f"{suffix}{packed}" for suffix in (".csv", ".tsv", ".txt") for packed in _PACKED)
+"""How the names of tables end that are text."""
 _TABLES = (".parquet", ".arrow", ".feather", ".ipc")
 _AFFINITY = b"user-item_affinity_"
 
@@ -47,20 +48,29 @@ def format_of(path: str) -> Format:
         return Format.JSON_LINES
     if path.endswith(_TABLES):
         return Format.TABLE
-    if path.endswith(_CSV):
+    if path.endswith(TEXT):
         return Format.OPEN_BANDIT if _is_open_bandit(place) else Format.TABLE
     if path.endswith(".toml"):
         return Format.KAFKA
     if not place.exists():
         raise WrongConfiguration(f"{path}: found nothing there, expected a log")
-    raise WrongConfiguration(f"{path}: found no suffix that tells what it is written in, expected --format")
+    from replay.logs.looks import HEAD_BYTES, looks_like
+
+    with place.open("rb") as file:
+        looks = looks_like(file.read(HEAD_BYTES))
+    if looks is not None:
+        raise WrongConfiguration(f"{path}: found {looks}")
+    raise WrongConfiguration(
+        f"{path}: found a name that does not say what it is written in, expected --format, and for a table as text a "
+        "name that ends with .csv, .tsv or .txt"
+    )
 
 
 def _of_folder(folder: Path) -> Format:
     names = [each.name for each in folder.iterdir()]
     if any(name.startswith("_") and name.endswith("log.json") for name in names):
         return Format.BOWERBIRD
-    if any(name.endswith(_CSV) for name in names):
+    if any(name.endswith(TEXT) for name in names):
         return Format.OPEN_BANDIT
     return Format.TABLE if any(folder.rglob("*.parquet")) else Format.BOWERBIRD
 

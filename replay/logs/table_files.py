@@ -7,23 +7,21 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import csv as arrow_csv
 
 from policies.errors import BadInput, WrongConfiguration
 from replay.logs.ahead import read_ahead
 from replay.logs.chunk import Progress, silent
 from replay.logs.columns import BATCH_ROWS, ColumnLog, Columns
+from replay.logs.csv_table import CsvBatches, dialect_of, kinds_of
+from replay.logs.formats import TEXT
 from replay.logs.numbered import Names
-from replay.logs.opened import opened
+from replay.logs.opened import damaged, opened
 
 _UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 BUFFER_BYTES = 2**20
-CSV_BYTES = 2**20
-"""So much text is read at a time; a longer line is refused."""
 _NUMBERS = ("reward", "propensity", "mean_propensity", "target", "weight", "model_logged", "model_target")
 _ARROW = (".arrow", ".feather", ".ipc")
-_CSV = (".csv", ".csv.gz", ".csv.xz")
-SUFFIXES = (".parquet", *_ARROW, *_CSV)
+SUFFIXES = (".parquet", *_ARROW, *TEXT)
 
 
 class Group(NamedTuple):
@@ -153,7 +151,7 @@ def table_log(
         Told of CSV and Arrow files how far they have been read.
     """
     columns = columns or Columns()
-    if path.name.endswith(_CSV):
+    if path.name.endswith(TEXT):
         return _csv_log(path, columns, progress, names)
     if not path.name.endswith(_ARROW):
         return parquet_log(path, columns, names=names)
@@ -172,28 +170,12 @@ def table_log(
 
 
 def _csv_log(path: Path, columns: Columns, progress: Progress, names: Names | None) -> ColumnLog:
-    def read_with(some: dict[str, "pa.DataType"], only: list[str] | None, told: Progress) -> "Iterator[pa.RecordBatch]":
-        with opened(path, told, "a CSV file, whole, in UTF-8") as file:
-            yield from arrow_csv.open_csv(
-                file,
-                read_options=arrow_csv.ReadOptions(block_size=CSV_BYTES, use_threads=False),
-                parse_options=arrow_csv.ParseOptions(ignore_empty_lines=False),
-                convert_options=arrow_csv.ConvertOptions(include_columns=only or [], column_types=some),
-            )
-
-    first = next(read_with({}, None, silent), None)
-    if first is None:
-        raise BadInput("bad_log", path.name, "no rows", "a table with rows")
-    schema = first.schema
-    found = columns.found_in(schema.names)
-    read = columns.read(schema.names)
-    # What a column's first lines look like is not what its others do.
-    kinds = {name: pa.float64() for each, name in found.items() if each in _NUMBERS}
-    as_found = {found.get("action"), found.get("time")}
-    kinds |= {name: pa.string() for name in read if name not in kinds and name not in as_found}
-    fields = [pa.field(name, kinds.get(name, schema.field(name).type)) for name in read]
-    return ColumnLog(pa.schema(fields), read_with(kinds, read, progress), columns, called=path.name, names=names)
+    dialect = dialect_of(path)
+    found = columns.found_in(dialect.names)
+    numbers = [found.get(name) for name in _NUMBERS]
+    batches = CsvBatches(path, dialect, kinds_of(dialect, columns.read(dialect.names), numbers), progress)
+    return ColumnLog(batches.schema, batches, columns, called=path.name, names=names)
 
 
 def _damaged(file: Path, error: Exception) -> BadInput:
-    return BadInput("bad_log", file.name, str(error).replace("\n", " "), "a Parquet file, whole")
+    return damaged(file, error, "a Parquet file, whole")

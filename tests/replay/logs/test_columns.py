@@ -183,7 +183,7 @@ def test_a_value_that_cannot_be_is_named(message: str, data: Any, whole: bool) -
 def test_texts_that_are_no_utf_8_are_refused() -> None:
     ends = pa.array([0, 1, 3], pa.int32()).buffers()[1]
     texts = pa.StringArray.from_buffers(2, ends, pa.py_buffer(b"a\xff\xfe"))
-    with pytest.raises(BadInput, match=r"^log, row 0 or after it: found .*UTF8"):
+    with pytest.raises(BadInput, match=r"^log, row 0 or after it: found bytes that are no value"):
         rows(pa.table({"reward": [1.0, 0.0], "propensity": [0.5, 0.5], "unit": texts}))
 
 
@@ -211,7 +211,7 @@ def test_a_target_beyond_1_is_named() -> None:
             "pmf: found column pmf of int64, expected lists of numbers",
         ),
         ({"reward": [1], "propensity": [1], "pmf": [["a"]]}, None, "pmf: found column pmf of list<item: string>"),
-        ({"reward": [1], "propensity": [1], "time": ["noon"]}, None, "time: found column time of string"),
+        ({"reward": [1], "propensity": [1], "time": [True]}, None, "time: found column time of bool"),
         ({"reward": [1], "propensity": [1], "target_pmf": [[1.0]]}, None, "action: found no index"),
         ({"reward": [1], "pmf": [[1.0]], "action": ["a"]}, None, "propensity: found none, expected a column"),
         ({"reward": [1, 2], "propensity": [1]}, None, "log: found no columns"),
@@ -252,3 +252,46 @@ def test_the_page_tells_every_field() -> None:
     cells = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", PAGE.read_text(), re.MULTILINE)
     told = {name for cell in cells for name in cell.split(", ")}
     assert {f"`{name}`" for name in Columns.__slots__ if name != "segments"} <= told
+
+
+@pytest.mark.parametrize(
+    ("time", "says"),
+    [
+        (["noon"], "row 0: time: found 'noon', expected a time as 2026-11-29T12:00:00Z"),
+        ([1_764_000_000], "row 0: time: found 1764000000, which looks like seconds since 1970"),
+        ([1_764_000_000_000_000], "which looks like microseconds since 1970"),
+        ([1_764_000_000_000_000_000], "which looks like nanoseconds since 1970"),
+        (["2026-11-29 12:00:00", "2026-11-29T12:00:00Z"], "found times with and without a zone"),
+    ],
+)
+def test_times_in_another_unit_are_refused(time: Any, says: str) -> None:
+    some = len(time)
+    with pytest.raises(BadInput, match=re.escape(says)):
+        rows({"reward": [1] * some, "propensity": [1] * some, "time": time})
+
+
+@pytest.mark.parametrize(
+    "time", ["2026-11-29T12:00:00Z", "2026-11-29 12:00:00", "2026-11-29T13:00:00+01:00", "1795953600000"]
+)
+def test_times_as_texts(time: str) -> None:
+    found = rows({"reward": [1], "propensity": [1], "time": [time]})
+    assert found.time_ms is not None
+    assert found.time_ms.tolist() == [1_795_953_600_000]
+
+
+def test_ids_as_floats_and_truths_are_whole_numbers() -> None:
+    log = as_log({"reward": [1, 0], "propensity": [1, 1], "action": [1.0, 0.0], "version": [True, False]})
+    list(log.blocks())
+    assert (log.names.actions.names, log.names.versions.names) == (["1", "0"], ["1", "0"])
+    with pytest.raises(BadInput, match=r"row 1: action: found 0\.5, expected a text or a whole number"):
+        rows({"reward": [1, 0], "propensity": [1, 1], "action": [1.0, 0.5]})
+
+
+def test_what_lies_in_memory_in_other_forms() -> None:
+    usual = rows({"reward": [1, 0], "pmf": [[0.5, 0.5], [0.25, 0.75]], "action": [0, 1]})
+    matrix = rows({"reward": np.array([1, 0]), "pmf": np.array([[0.5, 0.5], [0.25, 0.75]]), "action": np.array([0, 1])})
+    listed = rows([{"reward": 1, "pmf": [0.5, 0.5], "action": 0}, {"reward": 0, "pmf": [0.25, 0.75], "action": 1}])
+    lazy = rows(pl.DataFrame({"reward": [1, 0], "pmf": [[0.5, 0.5], [0.25, 0.75]], "action": [0, 1]}).lazy())
+    for other in (matrix, listed, lazy):
+        assert other.propensity.tolist() == usual.propensity.tolist() == [0.5, 0.75]
+        assert other.reward.tolist() == usual.reward.tolist()

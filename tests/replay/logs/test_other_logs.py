@@ -139,14 +139,14 @@ def spoilt(path: Path) -> None:
 
 
 DAMAGE: list[tuple[str, str, Callable[[Path], Any]]] = [
-    ("nothing", "found .*, expected an? .* file", lambda path: path.write_bytes(b"")),
+    ("nothing", "found .*, expected an? ", lambda path: path.write_bytes(b"")),
     (
         "text",
-        "found .*, expected an? .* file",
+        "found .*, expected an? ",
         lambda path: path.write_bytes(b"no table, whatever it is called"),
     ),
-    ("cut short", "found .*, expected an? .* file", cut_short),
-    ("spoilt", "found .*, expected an? .* file", spoilt),
+    ("cut short", "found .*, expected an? ", cut_short),
+    ("spoilt", "found .*, expected an? ", spoilt),
 ]
 
 
@@ -182,7 +182,7 @@ def test_a_line_of_a_csv_is_no_number(tmp_path: Path) -> None:
     csv(tmp_path / "a.csv")
     with (tmp_path / "a.csv").open("a") as file:
         file.write('"much",0.5,0.5,"a","b"\n')
-    with pytest.raises(BadInput, match=r"a\.csv: found .*much.*, expected a CSV file"):
+    with pytest.raises(BadInput, match=r"a\.csv, line 102: reward: found 'much', expected a number"):
         list(table_log(tmp_path / "a.csv").blocks())
 
 
@@ -419,6 +419,7 @@ def test_the_format_is_told_by_the_path(tmp_path: Path) -> None:
         assert format_of(name) is expected
     with pytest.raises(WrongConfiguration, match="found nothing there, expected a log"):
         format_of(str(tmp_path / "nothing"))
-    (tmp_path / "odd").touch()
-    with pytest.raises(WrongConfiguration, match="expected --format"):
-        format_of(str(tmp_path / "odd"))
+    for content, says in ((b"", "found an empty file"), (b"a\n", "expected --format"), (b"PAR1", "found Parquet")):
+        (tmp_path / "odd").write_bytes(content)
+        with pytest.raises(WrongConfiguration, match=says):
+            format_of(str(tmp_path / "odd"))

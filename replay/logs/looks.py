@@ -1,0 +1,40 @@
+"""What a file looks like by its first bytes, for errors that help."""
+
+HEAD_BYTES = 4096
+_MAGIC = (
+    (b"PK\x03\x04", "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook: save the sheet as CSV"),
+    (b"\x1f\x8b", "gzip: its name must end with .gz"),
+    (b"\xfd7zXZ\x00", "xz: its name must end with .xz"),
+    (b"BZh", "bzip2: its name must end with .bz2"),
+    (b"\x28\xb5\x2f\xfd", "zstd: its name must end with .zst"),
+    (b"PAR1", "Parquet: its name must end with .parquet"),
+    (b"ARROW1", "Arrow: its name must end with .arrow"),
+    (b"\x93NUMPY", "an array of numpy: a log has named columns, an array can be a --target"),
+    (b"SQLite format 3", "a SQLite database: export the table as CSV or Parquet"),
+    (b"\x80\x04", "a Python pickle, which is never loaded: save the table as Parquet"),
+    (b"\x80\x05", "a Python pickle, which is never loaded: save the table as Parquet"),
+)
+
+
+def looks_like(head: bytes) -> str | None:
+    """Return what the first bytes of a file look like, and what to do about it; None: text, or unknown.
+
+    Examples
+    --------
+    >>> looks_like(b"PAR1...")
+    'Parquet: its name must end with .parquet'
+    >>> looks_like(b'[{"a": 1}]'), looks_like(b"a,b")
+    ('JSON: its name must end with .json, or .jsonl with an object on each line', None)
+    """
+    for magic, says in _MAGIC:
+        if head.startswith(magic):
+            return says
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith((b"{", b"[{")):
+        return "JSON: its name must end with .json, or .jsonl with an object on each line"
+    if text[:1] == b"<":
+        return "HTML or XML, expected a table: export it as CSV"
+    if not head:
+        return "an empty file"
+    return None
