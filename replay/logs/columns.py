@@ -287,7 +287,7 @@ def _as_table(data: Any) -> ArrowStream:
         if len({*lengths.values()}) > 1:
             found = ", ".join(f"{name} of {length}" for name, length in lengths.items())
             raise WrongConfiguration(f"log: found no columns of one length: {shorten(found)}, expected one")
-        return pa.table(columns)
+        return cast(ArrowStream, pa.table(columns))
     if type(data).__name__ == "LazyFrame" and hasattr(data, "collect"):
         data = data.collect()
     if isinstance(data, list | tuple) and data and all(isinstance(row, Mapping) for row in data):

@@ -247,7 +247,7 @@ def _outside(text: bytes) -> "np.ndarray[Any, Any]":
     if b'"' not in text:
         return ends
     quotes = np.flatnonzero(content == 34)
-    return ends[np.searchsorted(quotes, ends) % 2 == 0]
+    return np.asarray(ends[np.searchsorted(quotes, ends) % 2 == 0])
 
 
 def _last_end(text: bytes) -> int:

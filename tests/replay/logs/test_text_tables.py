@@ -1,9 +1,11 @@
 """Tables as text, as people and programs write them."""
 
 import bz2
+import gzip
 import random
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,7 @@ def text(delimiter: str = ",", end: str = "\n", decimal: str = ".") -> str:
 
 
 def zstd(content: bytes) -> bytes:
-    return pa.Codec("zstd").compress(content, asbytes=True)
+    return bytes(pa.Codec("zstd").compress(content))
 
 
 def zipped(path: Path, content: bytes) -> None:
@@ -158,8 +160,6 @@ def _whole(path: Path) -> bytes:
         with pa.ipc.new_file(path, table.schema) as sink:
             sink.write_table(table)
     else:
-        import gzip
-
         lines = "reward,propensity,action\n" + "".join(
             f"{row['reward']},{row['propensity']},{row['action']}\n" for row in table.to_pylist()
         )
@@ -167,6 +167,6 @@ def _whole(path: Path) -> bytes:
         if path.suffix == ".zip":
             zipped(path, plain)
             return path.read_bytes()
-        packers = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstd}
+        packers: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstd}
         return packers.get(path.suffix, bytes)(plain)
     return path.read_bytes()
