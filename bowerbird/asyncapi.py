@@ -73,7 +73,7 @@ _VERSION = {
     "number": 12,
     "version": "12-0a1b2c3d",
     "kind": "vw",
-    "arguments": "--cb_explore_adf --epsilon 0.1 -q uA",
+    "arguments": "--cb_explore_adf --epsilon 0.1 -q uI",
     "salt": "front",
     "cut": 120,
     "last_seqs": {"0": 41},

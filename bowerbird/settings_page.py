@@ -38,6 +38,12 @@ aggregate = "max"
 value = true
 ```
 
+**What is learned from what.** Each action is scored by its own features. `-q uA` also crosses the context's features
+with the action's: each pair of a namespace that begins with `u` (`user`) and one that begins with `A`. A namespace of
+the context has a lower case letter, one of an action the same in upper case, so `-q uI` crosses an action's `item`. An
+action that brings nothing but its id is learned by its id, as if it had brought `{"action": {"id": "boots"}}`: that is
+the `A` of `-q uA`. With `--id_as_feature` every action's id is a feature, in the namespace `_` (`-q u_`).
+
 Streams are free: a stream is the topic of its name behind the prefix, and exists by being named here.
 
 An environment variable overrides a key: `BOWERBIRD_` and the key in upper case, `__` for each step into a table, `_`

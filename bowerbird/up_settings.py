@@ -19,7 +19,7 @@ session_timeout_s = 6.0      # a worker that was killed is replaced after so lon
 
 [policies.front]
 kind = "vw"
-arguments = "--cb_explore_adf --epsilon 0.2 -q uI --learning_rate 1"
+arguments = "--cb_explore_adf --epsilon 0.2 -q uA --learning_rate 1"
 window_s = 20                # feedback counts for 20 seconds; a service waits longer
 
 [policies.front.reward]
@@ -137,7 +137,7 @@ def example(config: Config, name: str) -> Example | None:
 
 
 def _request(policy: str, event_id: str) -> str:
-    actions = [{"id": action, "features": {"item": {"kind": action}}} for action in ("boots", "hat", "scarf")]
+    actions = [{"id": action} for action in ("boots", "hat", "scarf")]
     return json.dumps(
         {"event_id": event_id, "policy": policy, "context": {"user": {"city": "Lyon"}}, "actions": actions}
     )

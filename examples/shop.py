@@ -15,11 +15,7 @@ from collections.abc import Callable
 
 from bowerbird.client import BlockingClient
 
-ARTICLES = [
-    {"id": "boots", "features": {"item": {"kind": "outdoor", "price": 90}}},
-    {"id": "hat", "features": {"item": {"kind": "summer", "price": 25}}},
-    {"id": "novel", "features": {"item": {"kind": "indoor", "price": 12}}},
-]
+ARTICLES = ["boots", "hat", "novel"]
 FAVOURITE = {"hiker": "boots", "swimmer": "hat", "reader": "novel"}
 """Who clicks on what: what the shop does not know, and the policy finds out."""
 
@@ -66,7 +62,7 @@ def main() -> None:
     from stream.config import Config, PolicyConfig
 
     reward = Reward(streams={"views": StreamReward(weight=0.0), "clicks": StreamReward(weight=1.0, aggregate="max")})
-    arguments = "--cb_explore_adf --epsilon 0.1 -q uI --learning_rate 1"
+    arguments = "--cb_explore_adf --epsilon 0.1 -q uA --learning_rate 1"
     loop = FakeLoop(Config(policies={"front": PolicyConfig("vw", arguments, window_s=5, reward=reward)}))
     with loop.blocking_client(batch_ms=0) as client:
 

@@ -8,7 +8,8 @@ Two are Bowerbird's own and decide what the text is that Vowpal Wabbit sees (:mo
 the arguments, since a version must be computed again from its arguments and the log alone:
 
 ``--id_as_feature``
-    An action's id is a feature of it.
+    Every action's id is a feature of it, in the namespace ``_``; otherwise only that of an action without features is,
+    in the namespace ``action`` (letter ``A``).
 ``--letter NAMESPACE=x``
     The first letter of a namespace, where its own is another's already; once a namespace.
 """
@@ -198,7 +199,7 @@ class Arguments:
     letters
         First letter, lower case, of namespaces that have another than their own.
     id_as_feature
-        An action's id is a feature.
+        Every action's id is a feature.
     interacting
         The letters that ``-q``, ``--cubic`` and ``--interactions`` name.
     """

@@ -20,8 +20,10 @@ read back, and no name ends a line, a namespace or a feature. Namespaces and fea
 features give the same text. What is nearer to zero than
 2^-66 is written ``0``, which Vowpal Wabbit drops; it computes in single precision.
 
-**Ids.** An action's id is no feature; with ``--id_as_feature`` it is ``id=a1`` in a namespace of its own, ``|_``, so
-that ``-q u_`` crosses it.
+**Ids.** An action that brings no feature is written as if it had brought ``{"action": {"id": "a1"}}``: ``|Action
+id=a1``, so that ``-q uA`` crosses its id with the context. The id of an action that brings features is no feature. With
+``--id_as_feature`` every action's id is one, ``id=a1`` in a namespace of its own, ``|_``, so that ``-q u_`` crosses it,
+and nothing else is added.
 
 **Labels.** ``0:cost:propensity`` before the line of the action that was shown.
 """
@@ -49,6 +51,9 @@ _SAFE = re.compile(r"[A-Za-z0-9_.-]*").fullmatch
 _digits: Callable[[float], bytes] = msgspec.json.Encoder().encode
 _NEAR_ZERO = 2.0**-66
 _LETTERS = re.compile(r"[A-Za-z]").search
+
+ID_NAMESPACE = "action"
+"""The namespace in which the id of an action that brings no feature is one."""
 
 
 def escape(text: str) -> str:
@@ -95,7 +100,8 @@ class Writer:
     letters
         First letter, lower case, of namespaces that have another than their own.
     id_as_feature
-        Write an action's id as the feature ``id=...`` of the namespace ``_``, which is no other's.
+        Write every action's id as the feature ``id=...`` of the namespace ``_``, which is no other's. Otherwise only
+        the id of an action without features is written, in the namespace ``action``.
     size, max_bytes
         How many actions' texts are kept, and how much text.
 
@@ -105,7 +111,7 @@ class Writer:
     >>> print(writer.example({"user": {"age": 31}}, [Action("a", {"item": {"price": 9.5}}), Action("b", {})]))
     shared |user age:31
     |Item price:9.5
-    |
+    |Action id=b
     """
 
     def __init__(
@@ -162,7 +168,9 @@ class Writer:
             parts.append(f"{written}{self._features(features, namespace)}")
         if self._id_as_feature:
             parts.append(f"|_ id={escape(action.id)}")
-        return " ".join(parts) or "|"
+        elif not parts:
+            parts.append(f"|{self._namespace(ID_NAMESPACE, upper=True)} id={escape(action.id)}")
+        return " ".join(parts)
 
     def _check_letter(self, letters: dict[str, str], letter: str, namespace: str, field: str) -> None:
         other = letters.setdefault(letter, namespace)

@@ -68,10 +68,7 @@ async function tell(stream, events) {
 
 async function main() {
   await open();
-  const actions = [
-    { id: 'boots', features: { item: { price: 90 } } },
-    { id: 'hat', features: { item: { price: 25 } } },
-  ];
+  const actions = [{ id: 'boots' }, { id: 'hat' }];
   for (let visit = 0; visit < Number(visits); visit += 1) {
     const answer = await decide('front', actions, { user: { age: 34 } }, 'hat');
     console.log(JSON.stringify(answer));

@@ -1,5 +1,6 @@
 """The workspaces: what is saved, what is learned again after an error, and that no example is finished twice."""
 
+import random
 from collections import Counter
 
 import psutil
@@ -188,3 +189,30 @@ def test_nothing_is_left_behind_on_the_disk_or_in_memory(tmp_path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
     assert process.num_fds() == opened
     assert sizes[-1] - sizes[20] < 20 * 2**20, "a workspace of 16 MB is lost each time"
+
+
+@pytest.mark.parametrize("arguments", ["--cb_explore_adf --epsilon 0.1 -q uA", "--cb_explore_adf --epsilon 0.2"])
+def test_an_action_that_brings_nothing_but_its_id_is_learned_by_its_id(arguments: str) -> None:
+    policy, chance = make("vw", arguments), random.Random(1)
+    actions = [Action("boots", {}), Action("hat", {})]
+    worth = {"boots": 0.9, "hat": 0.05}
+    for _ in range(350):
+        pmf = policy.predict({"user": {"age": 34}}, actions)
+        chosen = chance.choices(range(2), pmf)[0]
+        reward = float(chance.random() < worth[actions[chosen].id])
+        policy.learn({"user": {"age": 34}}, actions, chosen, pmf[chosen], reward)
+    assert policy.predict({"user": {"age": 34}}, actions)[0] > 0.85
+
+
+def test_ids_are_crossed_with_the_context_as_the_arguments_say() -> None:
+    chance = random.Random(1)
+    actions = [Action("boots", {}), Action("hat", {})]
+    crossed, plain = (make("vw", f"--cb_explore_adf --epsilon 0.2 {more}") for more in ("-q uA", ""))
+    for _ in range(400):
+        city, chosen = chance.choice(["Lyon", "Nice"]), chance.randrange(2)
+        reward = float((city == "Lyon") == (chosen == 0))
+        for policy in (crossed, plain):
+            policy.learn({"user": {"city": city}}, actions, chosen, 0.5, reward)
+    for city, liked in (("Lyon", 0), ("Nice", 1)):
+        assert crossed.predict({"user": {"city": city}}, actions)[liked] > 0.85
+    assert plain.predict({"user": {"city": "Lyon"}}, actions) == plain.predict({"user": {"city": "Nice"}}, actions)

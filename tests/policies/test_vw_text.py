@@ -101,7 +101,7 @@ def check(auditor: Auditor, context: Features, actions: list[Action]) -> None:
     for shared in read.context:
         assert shared == as_read(context, upper=False)
     for found, action in zip(read.actions, actions, strict=True):
-        assert found == as_read(action.features, upper=True)
+        assert found == as_read(action.features or {"action": {"id": action.id}}, upper=True)
 
 
 @given(decisions)
@@ -123,7 +123,7 @@ def test_what_is_escaped_is_safe_and_read_back(text: str) -> None:
 
 def test_names_that_are_numbers_do_not_share_an_index(auditor: Auditor) -> None:
     # 1 and 262145 are the same modulo 2^18, the size of the table.
-    read = auditor.read(Writer().example({"f": {"1": 1.0, "262145": 1.0}}, [Action("a", {})]))
+    read = auditor.read(Writer().example({"f": {"1": 1.0, "262145": 1.0}}, [Action("a", {"g": {"x": 0}})]))
     assert len(set(read.indices.values())) == len(read.indices) == 2
 
 
@@ -149,7 +149,7 @@ def test_namespaces_of_one_letter_are_refused_until_one_gets_another() -> None:
     context: Features = {"user": {"a": 1}, "url": {"b": 1}}
     with pytest.raises(BadInput, match=r"context\.user.*letter u.*'url'.*--letter user=x.*namespaces_share_letter"):
         Writer().example(context, [Action("a", {})])
-    assert Writer({"url": "w"}).example(context, [Action("a", {})]) == "shared | |w/url b:1 |user a:1\n|"
+    assert Writer({"url": "w"}).example(context, [Action("a", {})]) == ("shared | |w/url b:1 |user a:1\n|Action id=a")
     with pytest.raises(BadInput, match=r"actions\.a7\.user"):
         Writer().example({}, [Action("a7", context)])
     assert Writer({"url": "w"}).example({}, [Action("a7", context)]) == "shared |\n|W/url b:1 |User a:1"
@@ -171,9 +171,10 @@ def test_the_form_of_the_text() -> None:
     )
 
 
-def test_an_id_is_a_feature_only_where_the_arguments_say_so() -> None:
+def test_an_id_is_a_feature_where_an_action_has_no_other_or_the_arguments_say_so() -> None:
     actions = [Action("a b", {"item": {"x": 1}}), Action("c", {})]
-    assert Writer().example({}, actions) == "shared |\n|Item x:1\n|"
+    assert Writer().example({}, actions) == "shared |\n|Item x:1\n|Action id=c"
+    assert Writer({"action": "b"}).example({}, [Action("c d", {})]) == "shared |\n|B/action id=c%20d"
     assert Writer(id_as_feature=True).example({}, actions) == "shared |\n|Item x:1 |_ id=a%20b\n|_ id=c"
 
 
