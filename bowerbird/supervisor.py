@@ -25,6 +25,7 @@ from policies.errors import WrongConfiguration
 from stream.apps import EXIT_REFUSED
 from stream.config import ROLES, Config
 from stream.metrics import ROLE_RESTARTS
+from stream.tasks import within
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +108,8 @@ class RoleProcess:
                 log.critical("the role %s refuses to work, see its last message", self.role, extra=told)
             else:
                 log.error("the role %s died", self.role, extra=told)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause_s)
+            await within(self._stopping.wait(), pause_s)
+            if self._stopping.is_set():
                 return
             self.restarts += 1
             ROLE_RESTARTS.labels(self.role).inc()
@@ -301,8 +302,7 @@ class Supervisor:
                     return EXIT_REFUSED
                 if not ready and (ready := all((await self.readiness()).values())):
                     log.info("ready", extra={"ports": self.ports, "pids": self.pids})
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(told.wait(), 0.2)
+                await within(told.wait(), 0.2)
         return 0
 
     async def _ready(self, role: RoleProcess) -> bool:

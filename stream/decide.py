@@ -34,7 +34,7 @@ from stream.lookup import REDIS_FAILURES, Lookup
 from stream.replies import Replies, Reply
 from stream.tasks import closed, ended
 from stream.ticks import BrokerClock
-from stream.topics import LARGE_MESSAGE_BYTES
+from stream.topics import LARGE_MESSAGE_BYTES, METADATA_AGE_MS
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +107,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=FETCH_WAIT_MS,
+            metadata_max_age_ms=METADATA_AGE_MS,
             session_timeout_ms=round(config.session_timeout_s * 1000),
             heartbeat_interval_ms=round(config.session_timeout_s * 250),
             # Input may be held back for as long as the broker cannot write; that is no reason to lose it.

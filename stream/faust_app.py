@@ -9,7 +9,7 @@ from faust.types import TP
 
 from stream.apps import Progress, scratch_folder
 from stream.config import Config
-from stream.topics import LARGE_MESSAGE_BYTES
+from stream.topics import LARGE_MESSAGE_BYTES, METADATA_AGE_MS
 
 BUFFERED_MESSAGES = 256
 """Messages that wait in memory for an agent; one may hold 4 MiB, so few."""
@@ -130,8 +130,7 @@ def make_app(config: Config, role: str) -> RoleApp:
         stream_buffer_maxsize=BUFFERED_MESSAGES,
         stream_recovery_delay=0.0,
         consumer_auto_offset_reset="earliest",
-        # A partition that is added holds every window until it is read.
-        consumer_metadata_max_age_ms=5_000,
+        consumer_metadata_max_age_ms=METADATA_AGE_MS,
         consumer_max_fetch_size=2 * LARGE_MESSAGE_BYTES,
         broker_commit_interval=0.5,
         broker_session_timeout=config.session_timeout_s,

@@ -35,7 +35,7 @@ from stream.log import LogReader, identify, started
 from stream.outbox import Emitter
 from stream.redis_store import RedisStore, shard_key
 from stream.tails import Tails
-from stream.tasks import closed
+from stream.tasks import closed, within
 from stream.ticks import BrokerClock
 from stream.topics import LARGE_MESSAGE_BYTES
 
@@ -194,8 +194,7 @@ class JoinRole(mode.Service):
             portion = self._intake.take(hold_line(self._read_to.values(), self._closed_ttl_ms))
             if portion is None:
                 self._wake.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), 0.2)
+                await within(self._wake.wait(), 0.2)
                 continue
             await self._until_done(partial(self._apply, portion))
 

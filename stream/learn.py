@@ -286,16 +286,22 @@ class Learn(mode.Service):
             return
         name = learner.name
         wall_ms = time.time_ns() // 1_000_000
-        result = await until_there(
-            ROLE, f"publishing {name}", lambda: policy.publisher.save(learner, wall_ms, move=move or full)
-        )
+        began_ms = now_ms
+
+        async def save() -> str:
+            # Only the attempt that succeeds is publishing time: an outage must not delay the next publish.
+            nonlocal began_ms
+            began_ms = _now_ms()
+            return await policy.publisher.save(learner, wall_ms, move=move or full)
+
+        result = await until_there(ROLE, f"publishing {name}", save)
         ended_ms = _now_ms()
-        policy.cadence.published(now_ms, ended_ms)
+        policy.cadence.published(began_ms, ended_ms)
         if result in ("published", "moved"):
             policy.saved_ms = ended_ms
         if result == "published":
             metrics.PUBLISHED.labels(name).inc()
-            metrics.PUBLISH_SECONDS.observe((ended_ms - now_ms) / 1000)
+            metrics.PUBLISH_SECONDS.observe((ended_ms - began_ms) / 1000)
             metrics.MODEL_BYTES.labels(name).set(learner.model_bytes)
             metrics.policy_in_use(ROLE, name, learner.saved.number, wall_ms)
         elif result == "lost":

@@ -21,6 +21,7 @@ from aiokafka.structs import TopicPartition
 from policies.errors import LossDetected, StateRefused
 from rewards.records import UNREADABLE, LogIdentity, encode
 from stream.config import Config
+from stream.topics import METADATA_AGE_MS
 
 FETCH_BYTES = 8 * 1024 * 1024
 """What one fetch of one partition may bring: more than the largest message that a topic of the loop takes."""
@@ -330,6 +331,7 @@ def _consumer(config: Config) -> AIOKafkaConsumer:
         auto_offset_reset="none",
         max_partition_fetch_bytes=FETCH_BYTES,
         fetch_max_wait_ms=100,
+        metadata_max_age_ms=METADATA_AGE_MS,
     )
 
 

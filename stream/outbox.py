@@ -5,9 +5,7 @@ acknowledged. Any error starts again from the head: two emitters repeat, they ne
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Coroutine
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -21,6 +19,7 @@ from stream import metrics
 from stream.config import Config
 from stream.dead_letters import DeadLetters, letter_of
 from stream.redis_store import RedisStore
+from stream.tasks import within
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class Emitter:
                         for outbox in outboxes:
                             group.create_task(self._empty(shard, outbox))
                 failures = 0
-                await _within(self._wake[shard].wait(), IDLE_S)
+                await within(self._wake[shard].wait(), IDLE_S)
             except* (RedisError, KafkaError, OSError, BowerbirdError) as errors:
                 self._count(errors)
                 pause_s = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
@@ -134,8 +133,3 @@ def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-async def _within(wait: Coroutine[object, object, object], seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(wait, seconds)

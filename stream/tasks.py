@@ -1,8 +1,9 @@
 """Ending tasks and clients for certain: a cancellation may get lost inside a library, and a client may hang."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from aiokafka.errors import ProducerClosed
@@ -47,6 +48,17 @@ async def closed(client: Any, within_s: float) -> None:
             accumulator.fail_all(ProducerClosed())
     if not closing.cancelled() and (error := closing.exception()) is not None:
         log.debug("closing %r: %r", client, error)
+
+
+async def within(wait: Awaitable[object], seconds: float) -> None:
+    """Wait for something for a limited time; a cancellation always gets through.
+
+    ``asyncio.wait_for`` of Python 3.11 drops a cancellation that comes at the moment at which the wait ends, and the
+    loop that it should end runs on.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await wait
 
 
 def _task(client: Any, owner: str, name: str) -> "asyncio.Task[Any] | None":

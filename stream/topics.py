@@ -14,6 +14,8 @@ from stream.config import Config
 
 INPUT_MESSAGE_BYTES = 1024 * 1024
 """Largest message of a topic that callers write."""
+METADATA_AGE_MS = 5_000
+"""A partition that is added is found after so long at the latest; until it is read it holds every window."""
 LARGE_MESSAGE_BYTES = 4 * 1024 * 1024
 """Largest message of a topic that the loop writes: more than any input, since it adds to what it got."""
 TICKS_RETENTION_MS = 3_600_000
