@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import redis
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.structs import TopicPartition
 
 from policies.errors import StateRefused
@@ -509,5 +509,24 @@ def test_two_workers_share_the_partitions_and_answer_all(kafka, redis_server, pr
             by_id = {told["event_id"]: told for told in found}
             assert len(by_id) == 101
             assert all(told == by_id[told["event_id"]] for told in found)
+
+    asyncio.run(scenario())
+
+
+def test_partitions_that_are_added_are_decided_from_their_first_request(kafka, redis_server, prefix):
+    async def scenario():
+        config = configured(kafka, redis_server, prefix)
+        async with deciding(config) as (loop, caller):
+            before = len(await loop.reader.partitions(config.topic("decision-requests")))
+            admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
+            await admin.start()
+            for topic in ("decisions", "decision-requests"):
+                await admin.create_partitions({config.topic(topic): NewPartitions(before + 1)})
+            await admin.close()
+            # A producer of its own, which knows the new partition at once; decide does not yet.
+            async with caller_of(config) as another:
+                asked = [await another.send(request(f"n{number}"), partition=before) for number in range(20)]
+                replies = [await another.reply(one) for one in asked]
+            assert [reply["event_id"] for reply in replies] == [f"n{number}" for number in range(20)]
 
     asyncio.run(scenario())
