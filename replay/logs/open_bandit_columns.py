@@ -2,10 +2,11 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +50,9 @@ class Shown(NamedTuple):
     others: "pa.RecordBatch"
 
 
+_UNEVEN = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """A log file whose first line is as the dataset describes it.
@@ -84,7 +88,13 @@ class Log:
         """
         with opened(self.path, progress, EXPECTED) as file:
             line = 2
-            for batch in arrow_csv.open_csv(
+            for batch in self._batches(file, others):
+                yield self._shown(batch, line, others)
+                line += batch.num_rows
+
+    def _batches(self, file: IO[bytes], others: Sequence[str]) -> "Iterator[pa.RecordBatch]":
+        try:
+            yield from arrow_csv.open_csv(
                 file,
                 # One thread, or an error does not know its line.
                 read_options=arrow_csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
@@ -93,9 +103,14 @@ class Log:
                     include_columns=[*_COLUMNS, *(name for name in others if name not in _COLUMNS)],
                     column_types=dict.fromkeys([*_COLUMNS, *others], pa.string()),
                 ),
-            ):
-                yield self._shown(batch, line, others)
-                line += batch.num_rows
+            )
+        except pa.ArrowInvalid as error:
+            # The reader's own handler of such rows cannot be used: it fails on rows that are not UTF-8.
+            if (uneven := _UNEVEN.search(str(error))) is None:
+                raise
+            line, expected, found = uneven.groups()
+            where = f"{self.path.name}, line {line}"
+            raise BadInput("bad_log", where, f"{found} fields", f"{expected}, as the first line has") from None
 
     def _shown(self, batch: "pa.RecordBatch", line: int, others: Sequence[str]) -> Shown:
         item_ids, positions, clicks, propensities = (self._numbers(batch, name, line) for name in _COLUMNS)

@@ -516,7 +516,7 @@ def test_two_workers_share_the_partitions_and_answer_all(kafka, redis_server, pr
 def test_partitions_that_are_added_are_decided_from_their_first_request(kafka, redis_server, prefix):
     async def scenario():
         config = configured(kafka, redis_server, prefix)
-        async with deciding(config) as (loop, caller):
+        async with deciding(config) as (loop, _):
             before = len(await loop.reader.partitions(config.topic("decision-requests")))
             admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
             await admin.start()
