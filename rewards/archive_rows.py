@@ -382,7 +382,10 @@ def _version_fields(record: bytes) -> Row:
 
 
 def _letter(message: WholeMessage) -> Row:
-    headers = [(name, content or b"") for name, content in message.headers]
+    headers = [
+        (name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), content or b"")
+        for name, content in message.headers
+    ]
     told = {name: content.decode(errors="replace") for name, content in reversed(headers)}
 
     def number(name: str, bits: int) -> int | None:

@@ -37,6 +37,9 @@ RawDecision = Annotated[Raw, _passed_on("Decision")]
 RawFeedback = Annotated[Raw, _passed_on("Feedback")]
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Version = Literal[1]
+LARGEST_INTEGER = 2**53 - 1
+"""The largest integer that every reader of JSON takes as it is."""
+Integer = Annotated[int, Meta(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
 Why = Literal["window", "early", "conflicting", "not_activated", "expired"]
 
 
@@ -139,7 +142,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     propensity: Annotated[float, Meta(gt=0, le=1)]
     ranking: list[str] = []
     policy_version: str
-    expires_at_ms: int | None = None
+    expires_at_ms: Integer | None = None
     rule: RawRule
 
 
@@ -161,7 +164,7 @@ class DecisionHead(msgspec.Struct, frozen=True, kw_only=True):
     propensity: Annotated[float, Meta(gt=0, le=1)]
     policy_version: str
     activate: bool = True
-    expires_at_ms: int | None = None
+    expires_at_ms: Integer | None = None
     rule: RawRule
 
 

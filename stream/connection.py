@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self, cast
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyExistsError, for_code
 from aiokafka.structs import TopicPartition
 
 from policies.errors import BadInput, BrokerAway
 from stream.config import Config
+from stream.consumer import reading
 from stream.log import LogRecord, log_record, started
 from stream.requests import CORRELATION_HEADERS, EXPIRES_HEADER, REPLY_TOPIC_HEADERS
 from stream.tasks import closed
@@ -49,7 +50,7 @@ class Connection:
         self._reply_topic = reply_topic
         self._requests = _producer(config, acks=1, request_timeout_ms=round(request_within_s * 1000))
         self._feedback = _producer(config, acks="all")
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = reading(
             bootstrap_servers=config.brokers,
             client_id=CLIENT_ID,
             group_id=None,

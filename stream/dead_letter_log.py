@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from typing import NamedTuple
 
 from stream.config import Config
+from stream.dead_letters import HEX
 from stream.log import LogReader, LogRecord
 from stream.send import Appended, Outgoing, send
 
@@ -98,12 +99,24 @@ def read_letter(record: LogRecord) -> Letter:
         None if "tombstone" in told else record.value,
         told.get(own_key),
         [
-            (name.removeprefix(SOURCE), content or b"")
+            (_source_name(name), content or b"")
             for name, content in record.headers
             if name.startswith(SOURCE) and name not in (own_key, f"{SOURCE}headers-cut")
         ],
         int(cut) if cut.isdigit() else None,
     )
+
+
+def _source_name(name: str) -> str:
+    """Return the name that a header had in its message."""
+    try:
+        raw = bytes.fromhex(name.removeprefix(HEX)) if name.startswith(HEX) else b""
+        raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("utf-8", "surrogateescape")
+    except ValueError:
+        pass
+    return name.removeprefix(SOURCE)
 
 
 async def letters(config: Config, reader: LogReader, since_ms: int = 0) -> AsyncIterator[Letter]:
@@ -241,7 +254,10 @@ async def _seen(reader: LogReader, letters: Mapping[Source, Letter]) -> tuple[se
 def _outgoing(letter: Letter) -> Outgoing:
     source = letter.source
     assert source is not None
-    headers = [(name, content) for name, content in letter.headers if name not in CALLERS_HEADERS]
+    # aiokafka sends no name that is not UTF-8; nothing in the loop reads such a header, and the letter keeps it.
+    headers = [
+        (name, content) for name, content in letter.headers if name not in CALLERS_HEADERS and name.isprintable()
+    ]
     return Outgoing(source.topic, letter.value, letter.key, [*headers, (RESENT_HEADER, source.header())])
 
 

@@ -11,6 +11,7 @@ from rewards.join import Rejected
 from rewards.store import Unusable
 from stream import metrics
 from stream.config import Config
+from stream.consumer import header_name_bytes
 from stream.topics import LARGE_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,9 @@ ROOM_BYTES = 64 * 1024
 MESSAGE_CHARACTERS = 500
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
+
+HEX = "source-hex-"
+"""Begins the name of a header whose own name is not UTF-8."""
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -75,7 +79,7 @@ class DeadLetter(NamedTuple):
             value = value[:room_bytes]
         room = ROOM_BYTES // 2
         extra = [("source-key", self.key)] if self.key is not None else []
-        for name, content in (*extra, *((f"source-{name}", content) for name, content in self.headers)):
+        for name, content in (*extra, *((_letter_header(name), content) for name, content in self.headers)):
             # A header's content may be null on the wire, whatever the client's types say.
             content = content or b""
             room -= len(name.encode()) + len(content) + 16
@@ -84,6 +88,15 @@ class DeadLetter(NamedTuple):
                 break
             headers.append((name, content))
         return value, headers
+
+
+def _letter_header(name: str) -> str:
+    """Return the name under which a letter keeps a header of its message; one that is not UTF-8 in hex."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return HEX + header_name_bytes(name).hex()
+    return f"source-{name}"
 
 
 REASONS = {

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from time import perf_counter
 
 import mode
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
+from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, IllegalStateError, InvalidSessionTimeoutError, KafkaError
 from aiokafka.structs import TopicPartition
@@ -28,6 +28,7 @@ from stream.appender import Appender, Message
 from stream.apps import RoleParts
 from stream.away import Outage
 from stream.config import Config
+from stream.consumer import reading
 from stream.dead_letters import DeadLetters
 from stream.deciding import Request, Requests
 from stream.lookup import REDIS_FAILURES, Lookup
@@ -100,7 +101,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             acks="all",
             max_request_size=LARGE_MESSAGE_BYTES,
         )
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = reading(
             bootstrap_servers=config.brokers,
             client_id="bowerbird-decide",
             group_id=config.group(ROLE),

@@ -9,6 +9,7 @@ from faust.types import TP
 
 from stream.apps import Progress, scratch_folder
 from stream.config import Config
+from stream.consumer import READ_COMMITTED
 from stream.topics import LARGE_MESSAGE_BYTES, METADATA_AGE_MS
 
 BUFFERED_MESSAGES = 256
@@ -28,6 +29,7 @@ class _Thread(AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # Faust hard-codes 1500 ms: after a stall a partition would wait for the others' long poll.
         consumer._fetch_max_wait_ms = self.app.fetch_max_wait_ms
+        consumer._isolation_level = READ_COMMITTED
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:

@@ -234,7 +234,8 @@ class JoinRole(mode.Service):
         if missing:
             log.error("no topic %s: no window closes; run `bowerbird topics create`", ", ".join(sorted(missing)))
         await self._synchronise()
-        ends = await self._reader.ends(self._intake.inputs)
+        # A message of an open transaction may still count: such an input is not read to its end.
+        ends = await self._reader.written_ends(self._intake.inputs)
         fetched = await self._app.caught_up(self._intake.inputs)
         await self._synchronise()
         steps = self._intake.tick(

@@ -21,6 +21,7 @@ from aiokafka.structs import TopicPartition
 from policies.errors import LossDetected, StateRefused
 from rewards.records import UNREADABLE, LogIdentity, encode
 from stream.config import Config
+from stream.consumer import READ_COMMITTED, reading
 from stream.topics import METADATA_AGE_MS
 
 FETCH_BYTES = 8 * 1024 * 1024
@@ -65,6 +66,7 @@ class LogReader:
         self._config = config
         self._admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers, client_id="bowerbird-log")
         self._asker: AIOKafkaConsumer | None = None
+        self._uncommitted: AIOKafkaConsumer | None = None
 
     async def __aenter__(self) -> Self:
         await started(self._admin)
@@ -81,8 +83,9 @@ class LogReader:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._asker is not None:
-            await self._asker.stop()
+        for asker in (self._asker, self._uncommitted):
+            if asker is not None:
+                await asker.stop()
         await self._admin.close()
 
     async def partitions(self, topic: str) -> list[int]:
@@ -100,9 +103,17 @@ class LogReader:
         return {(part.topic, part.partition): offset for part, offset in found.items()}
 
     async def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Return the offset that the next message of each partition will get."""
+        """Return the offset up to which each partition can be read now: its end, or its first open transaction."""
         asked = [TopicPartition(*partition) for partition in partitions]
         found = await self._consumer.end_offsets(asked) if asked else {}
+        return {(part.topic, part.partition): offset for part, offset in found.items()}
+
+    async def written_ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Return the offset that the next message of each partition will get, also behind an open transaction."""
+        if self._uncommitted is None:
+            self._uncommitted = await started(_consumer(self._config, isolation_level="read_uncommitted"))
+        asked = [TopicPartition(*partition) for partition in partitions]
+        found = await self._uncommitted.end_offsets(asked) if asked else {}
         return {(part.topic, part.partition): offset for part, offset in found.items()}
 
     async def since(self, partitions: Collection[Partition], time_ms: int) -> dict[Partition, int | None]:
@@ -322,8 +333,9 @@ async def started(client: Any) -> Any:
     return client
 
 
-def _consumer(config: Config) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(
+def _consumer(config: Config, isolation_level: str = READ_COMMITTED) -> AIOKafkaConsumer:
+    return reading(
+        isolation_level=isolation_level,
         bootstrap_servers=config.brokers,
         client_id="bowerbird-log",
         group_id=None,

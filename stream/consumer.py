@@ -1,0 +1,136 @@
+"""Consumers that read whatever a Kafka client may write; what a transaction has aborted is not read.
+
+aiokafka decodes the names of headers as UTF-8 and fails for good at a record where they are not. Here such a name keeps
+its bytes as surrogates (PEP 383), and a batch that cannot be parsed at all comes as one record with the batch's bytes.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import aiokafka.consumer.fetcher
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
+from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import decode_varint
+
+READ_COMMITTED = "read_committed"
+BATCH_HEADER = 12
+"""Bytes before a batch's body: its first offset and its length."""
+MAGIC_AT = 16
+
+
+def reading(*topics: str, isolation_level: str = READ_COMMITTED, **options: Any) -> AIOKafkaConsumer:
+    """Return a consumer; its options are those of :class:`aiokafka.AIOKafkaConsumer`."""
+    return AIOKafkaConsumer(*topics, isolation_level=isolation_level, **options)
+
+
+def header_name_bytes(name: str) -> bytes:
+    r"""Return the bytes of a header's name as they stand in the log.
+
+    >>> header_name_bytes(b"a\xff".decode("utf-8", "surrogateescape"))
+    b'a\xff'
+    """
+    return name.encode("utf-8", "surrogateescape")
+
+
+class _Record(NamedTuple):
+    """A record as aiokafka's fetcher takes it."""
+
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    checksum: None = None
+
+
+class _Batch:
+    """A batch of records; all are parsed before the first is handed out, so that none is handed out in vain."""
+
+    def __init__(self, batch: Any, raw: bytes) -> None:
+        self._batch, self._raw = batch, raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __next__(self) -> Any:
+        return next(self._batch)
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            return iter(list(self._batch))
+        except UnsupportedCodecError:
+            raise
+        except Exception:
+            return iter(_parsed(self._raw))
+
+
+def _parsed(raw: bytes) -> list[_Record]:
+    """Return the records of a batch that aiokafka cannot parse."""
+    if raw[MAGIC_AT] < 2:
+        return [_Record(int.from_bytes(raw[:8], "big"), 0, 1, None, raw, [])]
+    batch = _DefaultRecordBatchPy(raw)
+    time_ms, time_type = batch.max_timestamp, batch.timestamp_type
+    try:
+        batch._maybe_uncompress()
+        data, position = bytes(batch._buffer), batch._pos
+        records: list[_Record] = []
+        for _ in range(batch._num_records):
+            record, position = _record(batch, data, position)
+            records.append(record)
+        return records
+    except Exception:
+        return [_Record(batch.base_offset, time_ms, time_type, None, raw, [])]
+
+
+def _record(batch: _DefaultRecordBatchPy, data: bytes, position: int) -> tuple[_Record, int]:
+    length, position = decode_varint(data, position)
+    end = position + length
+    position += 1  # attributes, which say nothing
+    passed_ms, position = decode_varint(data, position)
+    passed, position = decode_varint(data, position)
+    key, position = _nullable(data, position, end)
+    value, position = _nullable(data, position, end)
+    count, position = decode_varint(data, position)
+    headers: list[tuple[str, bytes | None]] = []
+    for _ in range(count):
+        name, position = _nullable(data, position, end)
+        content, position = _nullable(data, position, end)
+        headers.append(((name or b"").decode("utf-8", "surrogateescape"), content))
+    if position != end:
+        raise CorruptRecordException(f"{end - position} bytes after the last header")
+    time_ms = batch.max_timestamp if batch.timestamp_type else batch.first_timestamp + passed_ms
+    return _Record(batch.base_offset + passed, time_ms, batch.timestamp_type, key, value, headers), end
+
+
+def _nullable(data: bytes, position: int, end: int) -> tuple[bytes | None, int]:
+    length, position = decode_varint(data, position)
+    if length < 0:
+        return None, position
+    if position + length > end:
+        raise CorruptRecordException(f"{length} bytes announced, {end - position} there")
+    return data[position : position + length], position + length
+
+
+class _Records:
+    """What a fetch brought of one partition, batch by batch."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._position = data, 0
+        self._batches = MemoryRecords(data)
+
+    def size_in_bytes(self) -> int:
+        return int(self._batches.size_in_bytes())
+
+    def has_next(self) -> bool:
+        return bool(self._batches.has_next())
+
+    def next_batch(self) -> _Batch:
+        start = self._position
+        self._position += BATCH_HEADER + int.from_bytes(self._data[start + 8 : start + BATCH_HEADER], "big")
+        return _Batch(self._batches.next_batch(), bytes(self._data[start : self._position]))
+
+
+aiokafka.consumer.fetcher.MemoryRecords = _Records
