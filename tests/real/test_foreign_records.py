@@ -91,7 +91,8 @@ def send_in_transactions(config: Config, event_id: str) -> None:
         for stream in ("clicks", "purchases") if commits else ("clicks",):
             click = {"event_id": event_id, "id": f"{stream}-{number}"}
             producer.produce(config.topic(stream), json.dumps(click).encode())
-        producer.flush(20)
+            # The purchase ends the window, so the click must stand in the log before it.
+            producer.flush(20)
         if commits:
             producer.commit_transaction(20)
         else:
