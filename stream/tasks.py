@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 CANCEL_AGAIN_S = 0.2
 
 
-async def ended(*tasks: "asyncio.Task[Any]") -> None:
+async def ended(*tasks: "asyncio.Future[Any]") -> None:
     """Cancel tasks, again and again until all have ended; what they raise is dropped."""
     left = {task for task in tasks if not task.done()}
     while left:

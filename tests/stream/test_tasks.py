@@ -36,3 +36,29 @@ def test_a_wait_is_given_up_after_its_time() -> None:
         await within(asyncio.Event().wait(), 0.01)
 
     asyncio.run(never())
+
+
+def test_a_loop_ends_whose_task_group_fails_as_it_is_cancelled() -> None:
+    async def scenario() -> bool:
+        closed = asyncio.Event()
+
+        async def use() -> None:
+            await closed.wait()
+            raise ConnectionError
+
+        async def loop() -> None:
+            while True:
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(use())
+                except* ConnectionError:
+                    await asyncio.sleep(0.01)
+
+        task = asyncio.create_task(loop())
+        await asyncio.sleep(0.01)
+        closed.set()
+        await asyncio.sleep(0)
+        await asyncio.wait_for(ended(task), 20)
+        return task.cancelled()
+
+    assert asyncio.run(scenario())
