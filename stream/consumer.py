@@ -25,6 +25,11 @@ def reading(*topics: str, isolation_level: str = READ_COMMITTED, **options: Any)
     return AIOKafkaConsumer(*topics, isolation_level=isolation_level, **options)
 
 
+def is_utf8(name: str) -> bool:
+    """Return whether the name of a header is UTF-8 in the log."""
+    return not any("\udc80" <= character <= "\udcff" for character in name)
+
+
 def header_name_bytes(name: str) -> bytes:
     r"""Return the bytes of a header's name as they stand in the log.
 
@@ -49,7 +54,7 @@ class _Record(NamedTuple):
 class _Batch:
     """A batch of records; all are parsed before the first is handed out, so that none is handed out in vain."""
 
-    def __init__(self, batch: Any, raw: bytes) -> None:
+    def __init__(self, batch: Any, raw: memoryview) -> None:
         self._batch, self._raw = batch, raw
 
     def __getattr__(self, name: str) -> Any:
@@ -64,7 +69,7 @@ class _Batch:
         except UnsupportedCodecError:
             raise
         except Exception:
-            return iter(_parsed(self._raw))
+            return iter(_parsed(bytes(self._raw)))
 
 
 def _parsed(raw: bytes) -> list[_Record]:
@@ -118,7 +123,7 @@ class _Records:
     """What a fetch brought of one partition, batch by batch."""
 
     def __init__(self, data: bytes) -> None:
-        self._data, self._position = data, 0
+        self._data, self._position = memoryview(data), 0
         self._batches = MemoryRecords(data)
 
     def size_in_bytes(self) -> int:
@@ -130,7 +135,7 @@ class _Records:
     def next_batch(self) -> _Batch:
         start = self._position
         self._position += BATCH_HEADER + int.from_bytes(self._data[start + 8 : start + BATCH_HEADER], "big")
-        return _Batch(self._batches.next_batch(), bytes(self._data[start : self._position]))
+        return _Batch(self._batches.next_batch(), self._data[start : self._position])
 
 
 aiokafka.consumer.fetcher.MemoryRecords = _Records

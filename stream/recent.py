@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from stream.config import Config
+from stream.consumer import reading
 from stream.log import LogReader, LogRecord, Partition, log_record, started
 
 FETCH_BYTES = 4 * 1024 * 1024
@@ -49,7 +50,7 @@ class Recent:
 
     async def __aenter__(self) -> Self:
         self._consumer = await started(
-            AIOKafkaConsumer(
+            reading(
                 bootstrap_servers=self._config.brokers,
                 client_id="bowerbird-recent",
                 group_id=None,

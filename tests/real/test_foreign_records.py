@@ -16,6 +16,7 @@ from tests.real.loop import Loop, loop_of, until
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 EACH = 20
+BRIEF_S = 2.0
 READ_TOPICS = ("decision-requests", "decisions", "clicks", "rewards", "versions")
 REQUEST = {"policy": "front", "actions": [{"id": "boots"}, {"id": "hat"}]}
 
@@ -44,11 +45,12 @@ KEYS_AND_VALUES: list[tuple[bytes | None, bytes | None]] = [
 def configured(kafka: Any, redis_server: Any, prefix: str) -> Config:
     streams = {"clicks": StreamReward(weight=1.0, aggregate="sum"), "purchases": StreamReward(weight=0.0)}
     policy = PolicyConfig(window_s=300.0, reward=Reward(close_on=("purchases",), streams=streams))
+    brief = PolicyConfig(window_s=BRIEF_S, reward=Reward(streams=streams))
     return Config(
         brokers=kafka.address,
         redis_url=redis_server.url,
         prefix=prefix,
-        policies={"front": policy},
+        policies={"front": policy, "brief": brief},
         session_timeout_s=2.0,
         request_ttl_ms=60_000,
     )
@@ -99,20 +101,49 @@ def send_in_transactions(config: Config, event_id: str) -> None:
             producer.abort_transaction(20)
 
 
-async def outcomes(loop: Loop, wanted: set[str]) -> dict[str, float]:
+async def readable(loop: Loop, topic: str) -> list[dict[str, Any]]:
+    """Return the records of a topic that are objects, arrays unpacked; others are passed over."""
+    found: list[dict[str, Any]] = []
+    name = loop.config.topic(topic)
+    for partition in await loop.reader.partitions(name):
+        begins = (await loop.reader.beginning([(name, partition)]))[name, partition]
+        async for message in loop.reader.read(name, partition, begins):
+            try:
+                records = json.loads(message.value or b"null")
+            except (ValueError, RecursionError):
+                continue
+            found += [each for each in (records if isinstance(records, list) else [records]) if isinstance(each, dict)]
+    return found
+
+
+async def outcomes(loop: Loop, wanted: set[str], policy: str = "front") -> dict[str, float]:
     """Wait for the outcomes of these decisions; return their rewards."""
 
     async def there() -> dict[str, float] | None:
-        found: dict[str, float] = {}
-        topic = loop.config.topic("rewards")
-        for partition in await loop.reader.partitions(topic):
-            begins = (await loop.reader.beginning([(topic, partition)]))[topic, partition]
-            async for message in loop.reader.read(topic, partition, begins):
-                if message.key == b"front":
-                    found |= {each["event_id"]: each["reward"] for each in json.loads(message.value or b"[]")}
+        records = await readable(loop, "rewards")
+        found = {each["event_id"]: each["reward"] for each in records if each.get("policy") == policy}
         return found if wanted <= set(found) else None
 
     return dict(await until(there, 60, every_s=0.3))
+
+
+async def a_click_of_an_open_transaction_is_waited_for(loop: Loop) -> None:
+    config = loop.config
+    producer = Producer({"bootstrap.servers": config.brokers, "transactional.id": config.topic("slow-shop")})
+    await asyncio.to_thread(producer.init_transactions, 20)
+    producer.begin_transaction()
+    producer.produce(config.topic("clicks"), b'{"event_id": "held", "id": "1"}')
+    await asyncio.to_thread(producer.flush, 20)
+    await loop.send("decision-requests", REQUEST | {"policy": "brief", "event_id": "held"})
+
+    async def decided() -> bool:
+        return any(record and record.get("event_id") == "held" for record in await readable(loop, "decisions"))
+
+    await until(decided, 30)
+    # The window passes, and the transaction is still open.
+    await asyncio.sleep(BRIEF_S + 2)
+    await asyncio.to_thread(producer.commit_transaction, 20)
+    assert await outcomes(loop, {"held"}, "brief") == {"held": 1.0}
 
 
 def test_no_record_stops_a_role_and_every_codec_is_read(kafka, redis_server, prefix):
@@ -137,6 +168,7 @@ def test_no_record_stops_a_role_and_every_codec_is_read(kafka, redis_server, pre
             wanted = {"transacted", *(event_id for ids in event_ids.values() for event_id in ids)}
             rewards = await outcomes(loop, wanted)
             assert rewards == dict.fromkeys(wanted, 1.0)
+            await a_click_of_an_open_transaction_is_waited_for(loop)
             assert all(role.process is not None and role.process.poll() is None for role in roles)
 
     asyncio.run(scenario())

@@ -200,3 +200,10 @@ def test_every_record_has_a_schema() -> None:
     told = schemas()
     assert told["records"].keys() == RECORDS.keys()
     assert json.loads(msgspec.json.encode(told)) == told
+
+
+@pytest.mark.parametrize("moment_ms", [10**40, 2**53, -(2**53)])
+def test_a_time_that_no_reader_can_hold_is_refused(moment_ms: int) -> None:
+    with pytest.raises(BadInput, match="expires_at_ms"):
+        decision_head(decision(expires_at_ms=moment_ms))
+    assert decision_head(decision(expires_at_ms=2**53 - 1)).expires_at_ms == 2**53 - 1
