@@ -5,9 +5,11 @@ sent, the topics are searched for that header.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from stream.config import Config
+from stream.consumer import is_utf8
 from stream.dead_letters import HEX
 from stream.log import LogReader, LogRecord
 from stream.send import Appended, Outgoing, send
@@ -109,13 +111,10 @@ def read_letter(record: LogRecord) -> Letter:
 
 def _source_name(name: str) -> str:
     """Return the name that a header had in its message."""
-    try:
-        raw = bytes.fromhex(name.removeprefix(HEX)) if name.startswith(HEX) else b""
-        raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("utf-8", "surrogateescape")
-    except ValueError:
-        pass
+    if name.startswith(HEX):
+        # What another program wrote there may be no hex.
+        with suppress(ValueError):
+            return bytes.fromhex(name.removeprefix(HEX)).decode("utf-8", "surrogateescape")
     return name.removeprefix(SOURCE)
 
 
@@ -255,9 +254,7 @@ def _outgoing(letter: Letter) -> Outgoing:
     source = letter.source
     assert source is not None
     # aiokafka sends no name that is not UTF-8; nothing in the loop reads such a header, and the letter keeps it.
-    headers = [
-        (name, content) for name, content in letter.headers if name not in CALLERS_HEADERS and name.isprintable()
-    ]
+    headers = [(name, content) for name, content in letter.headers if name not in CALLERS_HEADERS and is_utf8(name)]
     return Outgoing(source.topic, letter.value, letter.key, [*headers, (RESENT_HEADER, source.header())])
 
 

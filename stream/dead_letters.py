@@ -11,7 +11,7 @@ from rewards.join import Rejected
 from rewards.store import Unusable
 from stream import metrics
 from stream.config import Config
-from stream.consumer import header_name_bytes
+from stream.consumer import header_name_bytes, is_utf8
 from stream.topics import LARGE_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
 
 HEX = "source-hex-"
-"""Begins the name of a header whose own name is not UTF-8."""
+"""Begins the name of a header whose own name is kept in hex."""
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -91,12 +91,9 @@ class DeadLetter(NamedTuple):
 
 
 def _letter_header(name: str) -> str:
-    """Return the name under which a letter keeps a header of its message; one that is not UTF-8 in hex."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return HEX + header_name_bytes(name).hex()
-    return f"source-{name}"
+    """Return the name under which a letter keeps a header; in hex if it is not UTF-8, or would be taken for hex."""
+    kept = f"source-{name}"
+    return kept if is_utf8(name) and not kept.startswith(HEX) else HEX + header_name_bytes(name).hex()
 
 
 REASONS = {

@@ -43,3 +43,17 @@ def test_what_is_asked_for() -> None:
     assert not matching(letter, ["1@35"], None, None)
     assert not matching(letter, (), "early", None)
     assert not matching(letter, (), None, "views")
+
+
+NAMES = ["shop", "hex-ff", "hex-", "", "two\nlines", "ü", b"\xff\xfe".decode("utf-8", "surrogateescape")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_name_of_a_header_comes_back_as_it_was(name: str) -> None:
+    written = DeadLetter("clicks", 0, 0, 0, "not_json", "", b"{", None, [(name, b"x")])
+    assert read_back(written).headers == [(name, b"x")]
+
+
+def test_a_name_in_hex_that_is_none_is_left_as_it_is() -> None:
+    letter = read_letter(LogRecord("dead-letters", 0, 0, 0, None, b"", [("source-hex-zz", b"x")]))
+    assert letter.headers == [("hex-zz", b"x")]
