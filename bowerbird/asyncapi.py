@@ -131,7 +131,10 @@ _LETTER_HEADERS = {
     "tombstone": "`true` where the message had no value.",
     "cut-from": "Where the value was too large: its size in bytes before it was cut.",
     "source-key": "The key that its message had.",
-    "source-…": "Each header that its message had, under its name.",
+    "source-…": (
+        "Each header that its message had, under its name; a name that is not UTF-8, or begins with `hex-`, is written"
+        " as `hex-` and its bytes in hex."
+    ),
     "source-headers-cut": "`true` where the headers of its message were too large to be kept.",
 }
 

@@ -291,18 +291,18 @@ class Supervisor:
             The exit code: 0, or 2 where every role refuses to work.
         """
         loop = asyncio.get_running_loop()
-        told = asyncio.Event()
+        signalled = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, told.set)
+            loop.add_signal_handler(number, signalled.set)
         async with self:
             ready = False
-            while not told.is_set():
+            while not signalled.is_set():
                 if all(role.refused for role in self.roles.values()):
                     log.critical("every role refuses to work")
                     return EXIT_REFUSED
                 if not ready and (ready := all((await self.readiness()).values())):
                     log.info("ready", extra={"ports": self.ports, "pids": self.pids})
-                await within(told.wait(), 0.2)
+                await within(signalled.wait(), 0.2)
         return 0
 
     async def _ready(self, role: RoleProcess) -> bool:

