@@ -146,30 +146,31 @@ class CsvBatches:
     def __iter__(self) -> "Iterator[pa.RecordBatch]":
         line = 1
         with opened(self._path, self._progress, EXPECTED) as file:
-            for number, text in enumerate(_blocks(_decoded(file, self._dialect.encoding), self._path.name)):
+            quoted = _quoted(self._dialect.delimiter)
+            for number, text in enumerate(_blocks(_decoded(file, self._dialect.encoding), quoted, self._path.name)):
                 rows, first = text, line
                 if number == 0:
-                    head = _end_of_line(text)
+                    head = _end_of_line(text, quoted)
                     rows, first = text[head:], line + text[:head].count(b"\n")
                 line += text.count(b"\n")
                 if rows.strip():
                     yield from self._parsed(rows, first).to_batches()
 
     def _parsed(self, text: bytes, line: int) -> "pa.Table":
-        told = self._dialect
+        dialect = self._dialect
         try:
             return arrow_csv.read_csv(
                 pa.BufferReader(text),
                 read_options=arrow_csv.ReadOptions(
-                    block_size=len(text) + 1, use_threads=False, column_names=told.names
+                    block_size=len(text) + 1, use_threads=False, column_names=dialect.names
                 ),
                 parse_options=arrow_csv.ParseOptions(
-                    delimiter=told.delimiter, ignore_empty_lines=True, newlines_in_values=True
+                    delimiter=dialect.delimiter, ignore_empty_lines=True, newlines_in_values=True
                 ),
                 convert_options=arrow_csv.ConvertOptions(
                     include_columns=[*self._kinds],
                     column_types=self._kinds,
-                    decimal_point=told.decimal,
+                    decimal_point=dialect.decimal,
                     true_values=["True", "true", "TRUE", "1"],
                     false_values=["False", "false", "FALSE", "0"],
                 ),
@@ -226,12 +227,12 @@ def _decoded(file: IO[bytes], encoding: str) -> Iterator[bytes]:
         first = False
 
 
-def _blocks(texts: Iterator[bytes], name: str) -> Iterator[bytes]:
+def _blocks(texts: Iterator[bytes], quoted: re.Pattern[bytes], name: str) -> Iterator[bytes]:
     """Yield whole lines; an end of line within quotes ends none."""
     rest = b""
     for text in texts:
         rest += text
-        if end := _last_end(rest):
+        if end := _last_end(rest, quoted):
             yield rest[:end]
             rest = rest[end:]
         elif len(rest) > LONGEST_LINE:
@@ -241,23 +242,29 @@ def _blocks(texts: Iterator[bytes], name: str) -> Iterator[bytes]:
         yield rest
 
 
-def _outside(text: bytes) -> "np.ndarray[Any, Any]":
-    content = np.frombuffer(text, dtype=np.uint8)
-    ends = np.flatnonzero(content == 10)
+def _quoted(delimiter: str) -> re.Pattern[bytes]:
+    """Return what a field in quotes looks like. A quote within a field, as in 5" screen, is a character like others."""
+    return re.compile(rb'(?:(?<=[\n%s])|\A)"[^"]*(?:""[^"]*)*(?:"|\Z)' % re.escape(delimiter.encode()))
+
+
+def _outside(text: bytes, quoted: re.Pattern[bytes]) -> "np.ndarray[Any, Any]":
+    """Return where lines end: each end that is in no quoted field."""
+    ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == 10)
     if b'"' not in text:
         return ends
-    quotes = np.flatnonzero(content == 34)
-    return np.asarray(ends[np.searchsorted(quotes, ends) % 2 == 0])
+    spans = np.array([field.span() for field in quoted.finditer(text)], dtype=np.int64).reshape(-1, 2)
+    begun, over = (np.searchsorted(each, ends, side="right") for each in spans.T)
+    return np.asarray(ends[begun == over])
 
 
-def _last_end(text: bytes) -> int:
-    ends = _outside(text)
+def _last_end(text: bytes, quoted: re.Pattern[bytes]) -> int:
+    ends = _outside(text, quoted)
     return int(ends[-1]) + 1 if len(ends) else 0
 
 
-def _end_of_line(text: bytes) -> int:
+def _end_of_line(text: bytes, quoted: re.Pattern[bytes]) -> int:
     """Return where the line of names ends: the first that is not empty."""
-    for end in _outside(text).tolist():
+    for end in _outside(text, quoted).tolist():
         if text[:end].strip():
             return int(end) + 1
     return len(text)

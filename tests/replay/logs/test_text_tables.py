@@ -170,3 +170,17 @@ def _whole(path: Path) -> bytes:
         packers: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstd}
         return packers.get(path.suffix, bytes)(plain)
     return path.read_bytes()
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
+def test_a_quote_within_a_field_is_a_character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delimiter: str) -> None:
+    monkeypatch.setattr("replay.logs.csv_table.LONGEST_LINE", 2 * CSV_BYTES)
+    written = {'5" screen': '5" screen', 'a "b': 'a "b', '"two\nlines ""and"" quotes"': 'two\nlines "and" quotes'}
+    cells = ['5"', *(cell for cell in written for _ in range(60_000))]
+    path = tmp_path / "log.csv"
+    rows = [["reward", "propensity", "action"], *(["1", "0.5", cell] for cell in cells)]
+    path.write_text("".join(delimiter.join(row) + "\n" for row in rows))
+    assert path.stat().st_size > 3 * CSV_BYTES
+    log = table_log(path)
+    assert sum(len(block.rows) for block in log.blocks()) == len(cells)
+    assert log.names.actions.names == ['5"', *written.values()]
