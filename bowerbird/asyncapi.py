@@ -16,10 +16,11 @@ from policies.features import Limits
 from rewards.join import JoinSettings
 from rewards.records import RECORDS, CountedFeedback, Place, Problem, schemas
 from rewards.rules import Reward, Rule, StreamReward
+from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.dead_letter_log import RESENT_HEADER
 from stream.requests import CORRELATION_BYTES, CORRELATION_HEADERS, EXPIRES_HEADER, LONGEST_EXPIRES_MS
-from stream.topics import INPUT_MESSAGE_BYTES, LARGE_MESSAGE_BYTES, TICKS_RETENTION_MS
+from stream.topics import INPUT_MESSAGE_BYTES, TICKS_RETENTION_MS
 
 CONTRACT_VERSION = "1.0.0"
 """Its first number is the ``v`` of the records; the second grows with fields and codes that are new."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from policies import checks
 from policies.errors import WrongConfiguration, shorten
-from stream import preflight, topics
+from stream import clients, preflight, topics
 from stream.config import Config
 
 
@@ -81,7 +81,7 @@ async def _kafka(config: Config) -> AsyncIterator[Finding]:
 
 
 async def _redis(config: Config) -> AsyncIterator[Finding]:
-    redis = preflight.redis_client(config)
+    redis = clients.redis_client(config)
     try:
         facts = await preflight.redis_facts(redis)
         kept = await preflight.remembered(redis, config)

@@ -27,12 +27,13 @@ from rewards.outcome import outcome_of, pack
 from rewards.readto import hold_line
 from rewards.records import LogIdentity, PolicyVersion, encode, items
 from rewards.store import DEAD_LETTERS, Frozen, Inputs, MemoryStore, Step, Unusable
+from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.dead_letters import DeadLetter, letter_of
 from stream.deciding import LOG_APPEND_TIME, Requests
 from stream.log import LogRecord
 from stream.requests import CORRELATION_HEADERS, EXPIRES_HEADER, REPLY_TOPIC_HEADERS
-from stream.topics import LARGE_MESSAGE_BYTES, needed
+from stream.topics import needed
 
 START_MS = 1_700_000_000_000
 TICK_MS = 1

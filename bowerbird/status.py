@@ -12,9 +12,9 @@ from policies.errors import StateRefused
 from rewards.controls import in_force, made_by
 from rewards.readto import read_to
 from rewards.records import PolicyVersion
+from stream.clients import redis_client
 from stream.config import Config
 from stream.log import LogReader, LogRecord, Partition
-from stream.preflight import redis_client
 from stream.publish import RedisPolicyStore, version_of
 from stream.recent import Recent
 from stream.redis_store import RedisStore

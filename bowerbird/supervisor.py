@@ -279,8 +279,11 @@ class Supervisor:
 
     async def readiness(self) -> dict[str, bool]:
         """Ask every role whether it does its work now."""
-        answers = await asyncio.gather(*map(self._ready, self.roles.values()))
-        return dict(zip(self.roles, answers, strict=True))
+        return await self._asked("ready")
+
+    async def health(self) -> dict[str, bool]:
+        """Ask every role whether it has done its work lately."""
+        return await self._asked("health")
 
     async def run(self) -> int:
         """Keep the roles running until SIGTERM or SIGINT, and stop them.
@@ -305,11 +308,15 @@ class Supervisor:
                 await within(signalled.wait(), 0.2)
         return 0
 
-    async def _ready(self, role: RoleProcess) -> bool:
+    async def _asked(self, question: str) -> dict[str, bool]:
+        answers = await asyncio.gather(*(self._answers(role, question) for role in self.roles.values()))
+        return dict(zip(self.roles, answers, strict=True))
+
+    async def _answers(self, role: RoleProcess, question: str) -> bool:
         if role.port is None or self._http is None:
             return False
         try:
-            async with self._http.get(f"http://{self._own_host}:{role.port}/ready") as answer:
+            async with self._http.get(f"http://{self._own_host}:{role.port}/{question}") as answer:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
@@ -340,10 +347,11 @@ class Supervisor:
         log.info("listening", extra={"host": self._config.metrics_host, "port": self.port})
 
     async def _answer_health(self, request: web.Request) -> web.Response:
-        ready = await self.readiness()
+        ready, healthy = await asyncio.gather(self.readiness(), self.health())
         roles = {
             name: {
                 "state": role.state,
+                "healthy": healthy[name],
                 "ready": ready[name],
                 "pid": role.pid,
                 "port": role.port,
@@ -351,8 +359,8 @@ class Supervisor:
             }
             for name, role in self.roles.items()
         }
-        running = all(role.state == "running" for role in self.roles.values())
-        return web.json_response({"healthy": running, "roles": roles}, status=200 if running else 503)
+        well = all(healthy.values())
+        return web.json_response({"healthy": well, "roles": roles}, status=200 if well else 503)
 
     async def _answer_ready(self, request: web.Request) -> web.Response:
         ready = await self.readiness()

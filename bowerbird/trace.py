@@ -15,10 +15,10 @@ from rewards.decision import made_event_id
 from rewards.message import Message
 from rewards.readto import read_to
 from rewards.records import DecisionRequest, Outcome, Place, PolicyVersion, decode, items
+from stream.clients import redis_client
 from stream.config import Config
 from stream.dead_letter_log import Letter, read_letter
 from stream.log import LogReader
-from stream.preflight import redis_client
 from stream.redis_store import RedisStore
 
 Progress = Callable[[str, int], None]

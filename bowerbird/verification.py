@@ -33,9 +33,9 @@ from rewards.controls import draws_uniformly
 from rewards.message import Message
 from rewards.readto import INPUTS, read_to
 from rewards.records import EXTERNAL, PolicyVersion
+from stream.clients import redis_client
 from stream.config import Config
 from stream.log import LogReader
-from stream.preflight import redis_client
 from stream.publish import RedisPolicyStore, version_of
 from stream.redis_store import RedisStore
 

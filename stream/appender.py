@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from stream import metrics
+from stream import clients, metrics
+from stream.config import Config
 from stream.tasks import closed
-from stream.topics import LARGE_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,6 @@ BATCH_BYTES = 1024 * 1024
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
 CLOSE_S = 0.5
-TIMEOUT_MS = 10_000
 
 
 class Message(NamedTuple):
@@ -38,8 +37,8 @@ class Appender:
     that cannot be written would delay all decisions for ever.
     """
 
-    def __init__(self, brokers: str, topic: str) -> None:
-        self._brokers, self._topic = brokers, topic
+    def __init__(self, config: Config, topic: str) -> None:
+        self._config, self._topic = config, topic
         self._producer: AIOKafkaProducer | None = None
         self._renewing = asyncio.Lock()
 
@@ -133,15 +132,7 @@ class Appender:
                 await closed(spoilt, CLOSE_S)
 
     async def _made(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._brokers,
-            client_id="bowerbird-decide",
-            acks="all",
-            request_timeout_ms=TIMEOUT_MS,
-            max_batch_size=BATCH_BYTES,
-            max_request_size=LARGE_MESSAGE_BYTES,
-            retry_backoff_ms=50,
-        )
+        producer = clients.producer(self._config, "bowerbird-decide", max_batch_size=BATCH_BYTES, retry_backoff_ms=50)
         try:
             await producer.start()
             await producer.partitions_for(self._topic)

@@ -24,6 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from policies.errors import StateRefused, WrongConfiguration
 from stream.config import ROLES, Config
+from stream.liveness import LIMIT_S, Check, Guard, Pulse, end_for_certain
 
 if TYPE_CHECKING:
     from stream.faust_app import RoleApp
@@ -47,11 +48,17 @@ class RoleParts:
         The Faust app whose agents read the role's topics; None for a role without Faust.
     ready
         Tells whether the role does its work now.
+    pulse
+        What the role has done lately.
+    checks
+        Each returns what has died of the role, None: nothing has.
     """
 
     services: Sequence[mode.Service]
     app: "RoleApp | None"
     ready: Callable[[], bool]
+    pulse: Pulse
+    checks: Sequence[Check] = ()
 
 
 class Progress(NamedTuple):
@@ -87,11 +94,13 @@ def run_role(config: Config, role: str) -> int:
     log_as_json(role)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    worker: _Worker | None = None
+    hanging = contextlib.ExitStack()
     try:
         parts = cast(RoleParts, import_module(f"stream.{role}").build(config))
+        guard = Guard(parts.services, parts.checks)
         worker = _Worker(
-            HealthServer(config, role, parts.ready),
+            HealthServer(config, role, parts.ready, parts.pulse),
+            guard,
             *parts.services,
             *([parts.app] if parts.app is not None else []),
             loop=loop,
@@ -99,6 +108,7 @@ def run_role(config: Config, role: str) -> int:
             redirect_stdouts=False,
             quiet=True,
         )
+        hanging.callback(end_for_certain(worker, guard, EXIT_FAILED))
         worker.run()
     except (WrongConfiguration, StateRefused) as refused:
         log.critical("%s", refused)
@@ -110,6 +120,7 @@ def run_role(config: Config, role: str) -> int:
         log.critical("the role %s failed", role, exc_info=True)
         return EXIT_FAILED
     finally:
+        hanging.close()
         if not loop.is_closed():
             loop.close()
     log.info("stopped")
@@ -138,15 +149,15 @@ class _Worker(mode.Worker):
 
 
 class HealthServer(mode.Service):
-    """``/health`` (200 as soon as the process runs), ``/ready`` (503 until the role works), ``/metrics``.
+    """``/health`` (503 when it has done nothing lately), ``/ready`` (503 until the role works), ``/metrics``.
 
     It listens on ``metrics_host`` at ``metrics_port`` plus the role's index in :data:`ROLES`, with 0 at
     a free port, and logs which one it is.
     """
 
-    def __init__(self, config: Config, role: str, ready: Callable[[], bool]) -> None:
+    def __init__(self, config: Config, role: str, ready: Callable[[], bool], pulse: Pulse) -> None:
         super().__init__()
-        self._config, self._role, self._is_ready = config, role, ready
+        self._config, self._role, self._is_ready, self._pulse = config, role, ready, pulse
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -175,7 +186,10 @@ class HealthServer(mode.Service):
             await self._runner.cleanup()
 
     async def _health(self, request: web.Request) -> web.Response:
-        return web.json_response({"role": self._role, "pid": os.getpid(), "healthy": True})
+        healthy = self._pulse.healthy
+        polled_s, stepped_s = (round(age_s, 1) for age_s in self._pulse.ages())
+        told = {"healthy": healthy, "last_poll_s": polled_s, "last_step_s": stepped_s, "limit_s": LIMIT_S}
+        return web.json_response({"role": self._role, "pid": os.getpid(), **told}, status=200 if healthy else 503)
 
     async def _ready(self, request: web.Request) -> web.Response:
         ready = self._is_ready()

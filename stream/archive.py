@@ -17,12 +17,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 import mode
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from policies.errors import LossDetected, StateRefused, WrongConfiguration
 from rewards.archive_rows import TOPICS
-from stream import metrics
+from stream import clients, metrics
 from stream.apps import RoleParts, retry_pause, role_app
 from stream.archive_file import GrowingFile, day_of
 from stream.archive_store import ArchiveStore
@@ -61,7 +60,7 @@ def build(config: Config) -> RoleParts:
     async def archive(stream: Any) -> None:
         await role.consume(stream.noack().events())
 
-    return RoleParts([role], app, role.ready)
+    return RoleParts([role], app, role.ready, app.pulse, (app.dead, role.dead))
 
 
 @dataclass(slots=True)
@@ -118,14 +117,14 @@ class Archive(mode.Service):
     async def _connect(self) -> str:
         """Return the name of the log."""
         config = self._config
-        async with contextlib.AsyncExitStack() as clients:
-            self._reader = await clients.enter_async_context(LogReader(config))
-            producer = await started(AIOKafkaProducer(bootstrap_servers=config.brokers, acks="all"))
+        async with contextlib.AsyncExitStack() as opened:
+            self._reader = await opened.enter_async_context(LogReader(config))
+            producer = await started(clients.producer(config, "bowerbird-archive"))
             try:
                 name = await identify(self._reader, config, producer)
             finally:
                 await producer.stop()
-            self._stop_clients = clients.pop_all()
+            self._stop_clients = opened.pop_all()
             return name
 
     async def on_stop(self) -> None:
@@ -142,6 +141,10 @@ class Archive(mode.Service):
     def ready(self) -> bool:
         """Tell whether this worker has its partitions, and the archive is this log's."""
         return self._compared and bool(self._app.joined)
+
+    def dead(self) -> str | None:
+        """Return what has died of the clients, None: nothing has."""
+        return None if self.should_stop or not self._compared else self._reader.dead()
 
     async def consume(self, events: AsyncIterable[Any]) -> None:
         """Take every message in. Nothing escapes: Faust would take it as acknowledged."""
@@ -281,6 +284,7 @@ class Archive(mode.Service):
             if self._app.joined:
                 async with self._lock:
                     await self._until_done(self._look)
+                self._app.pulse.stepped()
 
     async def _look(self) -> None:
         """Forget what was given away, close what is old, and read what Kafka will not hand out again."""

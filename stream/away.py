@@ -55,7 +55,7 @@ async def until_there(role: str, what: str, call: Callable[[], Awaitable[Result]
             else:
                 metrics.broker_failed(role)
             outage.failed(f"{what}; trying again", error)
-            await retry_pause(outage.attempt - 1)
+            await retry_pause(outage.attempt - 1, longest_s=1.0)
         else:
             metrics.redis_answered(role)
             metrics.broker_answered(role)

@@ -11,15 +11,19 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyEx
 from aiokafka.structs import TopicPartition
 
 from policies.errors import BadInput, BrokerAway
+from stream import clients
+from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.consumer import reading
 from stream.log import LogRecord, log_record, started
 from stream.requests import CORRELATION_HEADERS, EXPIRES_HEADER, REPLY_TOPIC_HEADERS
 from stream.tasks import closed
-from stream.topics import CREATE_TIMEOUT_S, LARGE_MESSAGE_BYTES
+from stream.topics import CREATE_TIMEOUT_S
 
 CLIENT_ID = "bowerbird-client"
 REPLIES_RETENTION_MS = 3_600_000
+FEEDBACK_KEPT_MS = 40_000
+"""A feedback that the broker has not taken after so long is given up by the producer, and tried again by its caller."""
 CLOSE_WITHIN_S = 5.0
 FAILURES = (KafkaError, OSError, TimeoutError)
 
@@ -48,8 +52,10 @@ class Connection:
     def __init__(self, config: Config, reply_topic: str, *, request_within_s: float = 40.0) -> None:
         self._config = config
         self._reply_topic = reply_topic
-        self._requests = _producer(config, acks=1, request_timeout_ms=round(request_within_s * 1000))
-        self._feedback = _producer(config, acks="all")
+        batches = {"max_batch_size": LARGE_MESSAGE_BYTES}
+        kept_ms = round(request_within_s * 1000)
+        self._requests = clients.producer(config, CLIENT_ID, acks=1, request_timeout_ms=kept_ms, **batches)
+        self._feedback = clients.producer(config, CLIENT_ID, request_timeout_ms=FEEDBACK_KEPT_MS, **batches)
         self._consumer = reading(
             bootstrap_servers=config.brokers,
             client_id=CLIENT_ID,
@@ -148,7 +154,7 @@ class Connection:
     async def _reply_partitions(self) -> list[TopicPartition]:
         """Return the partitions of the topic for replies, made where it is missing."""
         name = self._reply_topic
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._config.brokers, client_id=CLIENT_ID)
+        admin = clients.admin(self._config, CLIENT_ID)
         await started(admin)
         try:
             if name not in await admin.list_topics():
@@ -168,13 +174,3 @@ class Connection:
         async with asyncio.timeout(CREATE_TIMEOUT_S):
             while name not in await admin.list_topics():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-
-
-def _producer(config: Config, **options: Any) -> AIOKafkaProducer:
-    return AIOKafkaProducer(
-        bootstrap_servers=config.brokers,
-        client_id=CLIENT_ID,
-        max_request_size=LARGE_MESSAGE_BYTES,
-        max_batch_size=LARGE_MESSAGE_BYTES,
-        **options,
-    )

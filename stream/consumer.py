@@ -14,6 +14,8 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
 
+from stream.clients import CALL_MS, METADATA_AGE_MS
+
 READ_COMMITTED = "read_committed"
 BATCH_HEADER = 12
 """Bytes before a batch's body: its first offset and its length."""
@@ -22,7 +24,8 @@ MAGIC_AT = 16
 
 def reading(*topics: str, isolation_level: str = READ_COMMITTED, **options: Any) -> AIOKafkaConsumer:
     """Return a consumer; its options are those of :class:`aiokafka.AIOKafkaConsumer`."""
-    return AIOKafkaConsumer(*topics, isolation_level=isolation_level, **options)
+    defaults = {"metadata_max_age_ms": METADATA_AGE_MS, "request_timeout_ms": CALL_MS}
+    return AIOKafkaConsumer(*topics, isolation_level=isolation_level, **(defaults | options))
 
 
 def is_utf8(name: str) -> bool:

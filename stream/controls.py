@@ -9,18 +9,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaProducer
-
 from policies.errors import StateRefused
 from policies.policy import digest, make
 from rewards.controls import FREEZE, Control, in_force
 from rewards.learner import Learner, MakePolicy, Position, outcomes_in
 from rewards.records import PolicyVersion
+from stream import clients
+from stream.clients import redis_client
 from stream.config import Config
 from stream.log import LogReader, Partition, started
-from stream.preflight import redis_client
 from stream.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore, Saved, version_of
-from stream.topics import LARGE_MESSAGE_BYTES
 
 ATTEMPTS = 50
 """So often an operator tries again when a learner, or another operator, was faster."""
@@ -164,12 +162,7 @@ async def desk(config: Config, name: str) -> AsyncIterator[Desk]:
     told = config.policies[name]
     identity = PolicyIdentity(told.kind, told.arguments, config.salt(name))
     redis = redis_client(config)
-    producer = AIOKafkaProducer(
-        bootstrap_servers=config.brokers,
-        client_id="bowerbird-operator",
-        acks="all",
-        max_request_size=LARGE_MESSAGE_BYTES,
-    )
+    producer = clients.producer(config, "bowerbird-operator")
     try:
         await started(producer)
         store, versions = RedisPolicyStore(redis, config), KafkaVersions(config, producer)

@@ -10,9 +10,9 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from rewards.join import Rejected
 from rewards.store import Unusable
 from stream import metrics
+from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.consumer import header_name_bytes, is_utf8
-from stream.topics import LARGE_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 

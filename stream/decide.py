@@ -14,16 +14,13 @@ from collections.abc import Collection, Mapping, Sequence
 from time import perf_counter
 
 import mode
-from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, InvalidSessionTimeoutError, KafkaError
 from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from policies.errors import BowerbirdError, WrongConfiguration
-from stream import metrics, topics
+from stream import clients, metrics, topics
 from stream.appender import Appender, Message
 from stream.apps import RoleParts
 from stream.away import Outage
@@ -31,11 +28,11 @@ from stream.config import Config
 from stream.consumer import reading
 from stream.dead_letters import DeadLetters
 from stream.deciding import Request, Requests
+from stream.liveness import Pulse, dead_among
 from stream.lookup import REDIS_FAILURES, Lookup
 from stream.replies import Replies, Reply
 from stream.tasks import closed, ended
 from stream.ticks import BrokerClock
-from stream.topics import LARGE_MESSAGE_BYTES, METADATA_AGE_MS
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +56,7 @@ ITS_TOPICS = ("decision-requests", "decisions", "ticks", "dead-letters")
 def build(config: Config) -> RoleParts:
     """Return the parts of the decide role."""
     service = Decide(config)
-    return RoleParts(services=(service,), app=None, ready=lambda: service.ready)
+    return RoleParts((service,), None, lambda: service.ready, service.pulse, (service.dead,))
 
 
 class _Progress:
@@ -91,16 +88,11 @@ class _Progress:
 class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
     """One connection to the broker: from :meth:`start` until an error or :meth:`stop`."""
 
-    def __init__(self, config: Config, lookup: Lookup) -> None:
-        self._config, self._lookup = config, lookup
+    def __init__(self, config: Config, lookup: Lookup, pulse: Pulse) -> None:
+        self._config, self._lookup, self._pulse = config, lookup, pulse
         self._topic = config.topic("decision-requests")
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers, client_id="bowerbird-decide")
-        self._control = AIOKafkaProducer(
-            bootstrap_servers=config.brokers,
-            client_id="bowerbird-decide-control",
-            acks="all",
-            max_request_size=LARGE_MESSAGE_BYTES,
-        )
+        self._admin = clients.admin(config, "bowerbird-decide")
+        self._control = clients.producer(config, "bowerbird-decide-control")
         self._consumer = reading(
             bootstrap_servers=config.brokers,
             client_id="bowerbird-decide",
@@ -108,19 +100,19 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=FETCH_WAIT_MS,
-            metadata_max_age_ms=METADATA_AGE_MS,
             session_timeout_ms=round(config.session_timeout_s * 1000),
             heartbeat_interval_ms=round(config.session_timeout_s * 250),
             # Input may be held back for as long as the broker cannot write; that is no reason to lose it.
             max_poll_interval_ms=86_400_000,
         )
-        self._appender = Appender(config.brokers, config.topic("decisions"))
-        self._replies = Replies(config.brokers, self._admin, lambda: self._appender.producer)
+        self._appender = Appender(config, config.topic("decisions"))
+        self._replies = Replies(config, self._admin, lambda: self._appender.producer)
         self._dead_letters = DeadLetters(self._control, config, ROLE)
-        self._clock = BrokerClock(self._control, config.topic("ticks"), ROLE)
+        self._clock = BrokerClock(self._control, config.topic("ticks"), ROLE, ticked=pulse.stepped)
         self._requests: Requests | None = None
         self._progress: dict[TopicPartition, _Progress] = {}
         self.joined = False
+        self._runs = False
 
     async def start(self) -> None:
         """Connect, look at the topics, learn the broker's time, and join the group."""
@@ -155,8 +147,22 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             *(closed(client, STOP_S) for client in (self._consumer, self._control, self._admin)),
         )
 
+    def dead(self) -> str | None:
+        """Return what has died of the clients while it runs, None: nothing has."""
+        opened = {
+            "the consumer": self._consumer,
+            "the producer of ticks": self._control,
+            "the producer of decisions": self._appender.producer,
+            "the producer of replies": self._replies.producer,
+            "the admin client": self._admin,
+        }
+        if not self._runs:
+            return None
+        return dead_among(opened)
+
     async def run(self) -> None:
         """Decide until something fails; that is raised."""
+        self._runs = True
         tasks = [
             asyncio.create_task(work)
             for work in (self._read(), self._commit_now_and_then(), self._clock.run(self._config.decide_tick_ms))
@@ -166,6 +172,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             for task in done:
                 task.result()
         finally:
+            self._runs = False
             await ended(*tasks)
 
     async def _read(self) -> None:
@@ -173,6 +180,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         assert requests is not None
         while True:
             fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=FETCHED_MESSAGES)
+            self._pulse.polled()
             begun: list[asyncio.Task[None]] = []
             for partition, records in fetched.items():
                 progress = self._progress.get(partition)
@@ -308,19 +316,19 @@ class Decide(mode.Service):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self._config = config
-        self._redis: Redis = Redis.from_url(
-            config.redis_url,
-            socket_timeout=REDIS_TIMEOUT_S,
-            socket_connect_timeout=REDIS_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis: Redis = clients.redis_client(config, REDIS_TIMEOUT_S)
         self._lookup = Lookup(config, self._redis)
         self._connection: _Connection | None = None
+        self.pulse = Pulse()
 
     @property
     def ready(self) -> bool:
         """Whether it has joined its group and knows the broker's time."""
         return self._connection is not None and self._connection.joined
+
+    def dead(self) -> str | None:
+        """Return what has died of the clients, None: nothing has."""
+        return None if self.should_stop or self._connection is None else self._connection.dead()
 
     async def on_start(self) -> None:
         """Take the published versions, if Redis answers at once."""
@@ -341,7 +349,7 @@ class Decide(mode.Service):
     async def _decide(self) -> None:
         outage = Outage()
         while not self.should_stop:
-            connection = self._connection = _Connection(self._config, self._lookup)
+            connection = self._connection = _Connection(self._config, self._lookup, self.pulse)
             try:
                 await connection.start()
                 outage.answered()

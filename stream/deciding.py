@@ -12,10 +12,10 @@ from rewards.decision import NO_DEAD_LETTER, Chooser, Decided, Refused, decide, 
 from rewards.records import Problem, items
 from stream import metrics
 from stream.appender import Message
+from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.dead_letters import DeadLetter
 from stream.requests import Envelope, Envelopes
-from stream.topics import LARGE_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 

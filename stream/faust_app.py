@@ -8,9 +8,10 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP
 
 from stream.apps import Progress, scratch_folder
+from stream.clients import CALL_MS, CALL_S, LARGE_MESSAGE_BYTES, METADATA_AGE_MS
 from stream.config import Config
 from stream.consumer import READ_COMMITTED
-from stream.topics import LARGE_MESSAGE_BYTES, METADATA_AGE_MS
+from stream.liveness import Pulse, dead_client
 
 BUFFERED_MESSAGES = 256
 """Messages that wait in memory for an agent; one may hold 4 MiB, so few."""
@@ -30,9 +31,13 @@ class _Thread(AIOKafkaConsumerThread):
         # Faust hard-codes 1500 ms: after a stall a partition would wait for the others' long poll.
         consumer._fetch_max_wait_ms = self.app.fetch_max_wait_ms
         consumer._isolation_level = READ_COMMITTED
+        # Faust refuses one that is shorter than the session; joining the group has a limit of its own.
+        consumer._client._request_timeout_ms = consumer._request_timeout_ms = CALL_MS
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:
+        # Faust never asks; a coordinator with an error waits until somebody has.
+        self._ensure_consumer()._coordinator.check_errors()
         records = await super()._fetch_records(*args, **kwargs)
         for partition, found in records.items():
             self._handed[TP(partition.topic, partition.partition)] = found[-1].offset + 1
@@ -75,6 +80,11 @@ class _Consumer(Consumer):
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
+    async def _wait_next_records(self, *args: Any, **kwargs: Any) -> Any:
+        found = await super()._wait_next_records(*args, **kwargs)
+        cast("RoleApp", self.app).pulse.polled()
+        return found
+
 
 class _Transport(Transport):
     Consumer = _Consumer
@@ -84,6 +94,28 @@ class RoleApp(faust.App):
     """A Faust app of one role."""
 
     fetch_max_wait_ms = 100
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pulse = Pulse()
+
+    def dead(self) -> str | None:
+        """Return what has died of what reads the topics, None: nothing has."""
+        if not self.started or self.should_stop:
+            return None
+        consumer = cast(Any, self.consumer)
+        thread = consumer._thread
+        if thread._thread is not None and not thread._thread.is_alive():
+            return "the consumer's thread has ended"
+        for part in (consumer, thread, self._fetcher):
+            if part.crashed:
+                return f"{type(part).__name__} has crashed: {part.crash_reason!r}"
+        if any(task.done() for actor in self._role_actors() if (task := actor.actor_task) is not None):
+            return "the agent has ended"
+        return dead_client("the consumer", thread._consumer)
+
+    def _role_actors(self) -> list[Any]:
+        return [actor for agent in self.agents.values() for actor in cast(Any, agent)._actors]
 
     def _new_transport(self) -> _Transport:
         return _Transport(self.conf.broker_consumer, self)
@@ -137,7 +169,10 @@ def make_app(config: Config, role: str) -> RoleApp:
         broker_commit_interval=0.5,
         broker_session_timeout=config.session_timeout_s,
         broker_heartbeat_interval=config.session_timeout_s / 4,
-        broker_request_timeout=max(40.0, config.session_timeout_s),
+        broker_request_timeout=max(CALL_S, config.session_timeout_s),
+        broker_rebalance_timeout=config.session_timeout_s,
+        producer_request_timeout=CALL_S,
+        producer_metadata_max_age_ms=METADATA_AGE_MS,
         # Input may be held back for as long as Redis is away; that is no reason to lose the assignment.
         broker_max_poll_interval=86_400.0,
         broker_commit_livelock_soft_timeout=86_400.0,

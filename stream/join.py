@@ -15,10 +15,8 @@ from typing import Any, cast
 from uuid import uuid4
 
 import mode
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from faust.types import TP
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from policies.errors import LossDetected, StateRefused, WrongConfiguration
@@ -26,18 +24,18 @@ from rewards.join import Fetched, Input, Intake, JoinSettings, Message, Portion
 from rewards.readto import entry_after, hold_line
 from rewards.rules import milliseconds
 from rewards.store import Inputs, Step, Stepped
-from stream import metrics
+from stream import clients, metrics
 from stream.apps import RoleParts, retry_pause, role_app
 from stream.away import until_there
 from stream.config import Config
 from stream.dead_letters import DeadLetters, letter_of
+from stream.liveness import dead_among
 from stream.log import LogReader, identify, started
 from stream.outbox import Emitter
 from stream.redis_store import RedisStore, shard_key
 from stream.tails import Tails
 from stream.tasks import closed, ended, within
 from stream.ticks import BrokerClock
-from stream.topics import LARGE_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +55,7 @@ def build(config: Config) -> RoleParts:
     async def join(stream: Any) -> None:
         await role.consume(stream.noack().events())
 
-    return RoleParts([role], app, role.ready)
+    return RoleParts([role], app, role.ready, app.pulse, (app.dead, role.dead))
 
 
 class JoinRole(mode.Service):
@@ -96,23 +94,23 @@ class JoinRole(mode.Service):
 
     async def _connect(self) -> None:
         config = self._config
-        async with contextlib.AsyncExitStack() as clients:
-            options = {"bootstrap_servers": config.brokers, "acks": "all", "max_request_size": LARGE_MESSAGE_BYTES}
-            producer = await started(AIOKafkaProducer(enable_idempotence=True, **options))
-            clients.push_async_callback(closed, producer, STOP_S)
-            plain_producer = await started(AIOKafkaProducer(**options))
-            clients.push_async_callback(closed, plain_producer, STOP_S)
-            self._reader = await clients.enter_async_context(LogReader(config))
-            redis = Redis.from_url(config.redis_url)
-            clients.push_async_callback(redis.aclose)
+        async with contextlib.AsyncExitStack() as opened:
+            producer = await started(clients.producer(config, "bowerbird-join", enable_idempotence=True))
+            opened.push_async_callback(closed, producer, STOP_S)
+            plain_producer = await started(clients.producer(config, "bowerbird-join"))
+            opened.push_async_callback(closed, plain_producer, STOP_S)
+            self._reader = await opened.enter_async_context(LogReader(config))
+            redis = clients.redis_client(config)
+            opened.push_async_callback(redis.aclose)
             self._clock = BrokerClock(plain_producer, config.topic("ticks"), "join")
             self._log = await identify(self._reader, config, plain_producer)
             self._tails = Tails(config, self._reader)
+            self._producers = {"the producer of outcomes": producer, "the producer of dead letters": plain_producer}
             self._store = RedisStore(redis, config.prefix, self._compare)
             self._dead_letters = DeadLetters(plain_producer, config, "join")
             self._emitter = Emitter(self._store, producer, self._dead_letters, config, uuid4().hex)
             await self._compare(self._store)
-            self._stop_clients = clients.pop_all()
+            self._stop_clients = opened.pop_all()
 
     async def on_stop(self) -> None:
         """End the loops, then close the connections; what was not acknowledged is read again.
@@ -126,6 +124,12 @@ class JoinRole(mode.Service):
     def ready(self) -> bool:
         """Tell whether this worker has its partitions and a shard has answered a tick."""
         return self._app.joined and self._ticked
+
+    def dead(self) -> str | None:
+        """Return what has died of the clients, None: nothing has."""
+        if self.should_stop or not self._loops:
+            return None
+        return self._reader.dead() or dead_among(self._producers)
 
     # What Faust hands over.
 
@@ -248,6 +252,7 @@ class JoinRole(mode.Service):
         await asyncio.gather(*(self._step(shard, step) for shard, step in steps.items()))
         self._intake.ticked(steps)
         self._ticked = True
+        self._app.pulse.stepped()
         for name, end in ends.items():
             applied_to = self._intake.applied_to(*name)
             if applied_to is not None:

@@ -18,9 +18,6 @@ import mode
 import msgspec
 from aiokafka import AIOKafkaProducer
 from faust.types import TP, EventT, StreamT
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from policies.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
 from policies.policy import make
@@ -35,15 +32,16 @@ from rewards.learner import (
     outcomes_in,
 )
 from rewards.records import items
-from stream import metrics
+from stream import clients, metrics
 from stream.apps import RoleParts, role_app
 from stream.away import AWAY, until_there
 from stream.config import Config
 from stream.dead_letters import DeadLetter, DeadLetters
 from stream.faust_app import RoleApp
+from stream.liveness import dead_client
 from stream.log import LogReader, identify, started
 from stream.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore
-from stream.topics import LARGE_MESSAGE_BYTES
+from stream.tasks import closed
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +52,7 @@ KEPT_OUTCOMES = 50_000
 """So many outcomes wait for a publish at most, however much of the time publishing takes."""
 LOOK_EVERY_S = 0.05
 LAG_EVERY_S = 2.0
-REDIS_TIMEOUT_S = 10.0
+STOP_S = 0.4
 
 
 @dataclass(slots=True)
@@ -99,6 +97,7 @@ class Learn(mode.Service):
         # One thing at a time: a message, a publish by the clock, a new assignment.
         self._lock = asyncio.Lock()
         self._clients = contextlib.AsyncExitStack()
+        self._producer: AIOKafkaProducer | None = None
 
     async def on_start(self) -> None:
         """Connect and compare the configuration with what is remembered; servers that are away are waited for.
@@ -118,6 +117,12 @@ class Learn(mode.Service):
         """Tell whether every policy of the assigned partitions is loaded, or stopped with a sentence."""
         return self._app.joined and self._generation == self._app.consumer_generation_id and not self._missing()
 
+    def dead(self) -> str | None:
+        """Return what has died of the clients, None: nothing has."""
+        if self.should_stop or self._producer is None:
+            return None
+        return self._reader.dead() or dead_client("the producer", self._producer)
+
     async def handle(self, event: EventT[Any]) -> None:
         """Take one message of ``rewards``; never raises on account of the message."""
         number = event.message.partition
@@ -136,30 +141,19 @@ class Learn(mode.Service):
 
     async def _connect(self) -> None:
         config = self._config
-        async with contextlib.AsyncExitStack() as clients:
-            producer = await started(
-                AIOKafkaProducer(
-                    bootstrap_servers=config.brokers,
-                    client_id="bowerbird-learn",
-                    acks="all",
-                    max_request_size=LARGE_MESSAGE_BYTES,
-                )
-            )
-            clients.push_async_callback(producer.stop)
-            self._reader = await clients.enter_async_context(LogReader(config))
-            redis = Redis.from_url(
-                config.redis_url,
-                socket_timeout=REDIS_TIMEOUT_S,
-                socket_connect_timeout=REDIS_TIMEOUT_S,
-                retry=Retry(NoBackoff(), 0),
-            )
-            clients.push_async_callback(redis.aclose)
+        async with contextlib.AsyncExitStack() as opened:
+            producer = await started(clients.producer(config, "bowerbird-learn"))
+            opened.push_async_callback(closed, producer, STOP_S)
+            self._reader = await opened.enter_async_context(LogReader(config))
+            redis = clients.redis_client(config)
+            opened.push_async_callback(redis.aclose)
             self._versions = KafkaVersions(config, producer)
-            clients.push_async_callback(self._versions.stop)
+            opened.push_async_callback(self._versions.stop)
             self._store = RedisPolicyStore(redis, config)
             self._dead_letters = DeadLetters(producer, config, ROLE)
             await self._compare_homes(await identify(self._reader, config, producer))
-            self._clients = clients.pop_all()
+            self._producer = producer
+            self._clients = opened.pop_all()
 
     async def _compare_homes(self, log_name: str) -> None:
         config = self._config
@@ -363,6 +357,7 @@ class Learn(mode.Service):
                     if not partition.stopped:
                         await self._guarded(number, self._save_if_due(policy))
                         self._acknowledge(partition)
+            self._app.pulse.stepped()
 
     async def _guarded(self, number: int, work: Awaitable[object]) -> None:
         try:
@@ -398,7 +393,7 @@ def build(config: Config) -> RoleParts:
         async for event in cast(Any, stream).noack().events():
             await learn.handle(event)
 
-    return RoleParts([learn], app, learn.ready)
+    return RoleParts([learn], app, learn.ready, app.pulse, (app.dead, learn.dead))
 
 
 def _by_policy(outcomes: Sequence[OutcomeToLearn]) -> dict[str, Sequence[OutcomeToLearn]]:

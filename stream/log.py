@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
@@ -20,9 +19,10 @@ from aiokafka.structs import TopicPartition
 
 from policies.errors import LossDetected, StateRefused
 from rewards.records import UNREADABLE, LogIdentity, encode
+from stream import clients
 from stream.config import Config
 from stream.consumer import READ_COMMITTED, reading
-from stream.topics import METADATA_AGE_MS
+from stream.liveness import dead_client
 
 FETCH_BYTES = 8 * 1024 * 1024
 """What one fetch of one partition may bring: more than the largest message that a topic of the loop takes."""
@@ -64,7 +64,7 @@ class LogReader:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers, client_id="bowerbird-log")
+        self._admin = clients.admin(config, "bowerbird-log")
         self._asker: AIOKafkaConsumer | None = None
         self._uncommitted: AIOKafkaConsumer | None = None
 
@@ -87,6 +87,13 @@ class LogReader:
             if asker is not None:
                 await asker.stop()
         await self._admin.close()
+
+    def dead(self) -> str | None:
+        """Return what has died of its connections, None: nothing has."""
+        for client in (self._admin, self._asker, self._uncommitted):
+            if (found := dead_client("the reader of the log", client)) is not None:
+                return found
+        return None
 
     async def partitions(self, topic: str) -> list[int]:
         """Return the numbers of a topic's partitions, rising; none when there is no such topic."""
@@ -343,7 +350,6 @@ def _consumer(config: Config, isolation_level: str = READ_COMMITTED) -> AIOKafka
         auto_offset_reset="none",
         max_partition_fetch_bytes=FETCH_BYTES,
         fetch_max_wait_ms=100,
-        metadata_max_age_ms=METADATA_AGE_MS,
     )
 
 

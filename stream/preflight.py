@@ -4,19 +4,16 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from policies.errors import BrokerAway, StateRefused
+from stream import clients
 from stream.config import Config
 from stream.log import started
 from stream.publish import policy_key
 from stream.redis_store import shard_key
-
-ANSWER_S = 5.0
-"""How long a server may take to answer one question."""
 
 
 class BrokerFacts(NamedTuple):
@@ -52,23 +49,12 @@ async def broker_facts(config: Config) -> BrokerFacts:
     KafkaError
         It does not answer; :func:`explain` says so in words.
     """
-    admin = await started(
-        AIOKafkaAdminClient(
-            bootstrap_servers=config.brokers,
-            client_id="bowerbird-preflight",
-            request_timeout_ms=round(ANSWER_S * 1000),
-        )
-    )
+    admin = await started(clients.admin(config, "bowerbird-preflight"))
     try:
         cluster = await admin.describe_cluster()
     finally:
         await admin.close()
     return BrokerFacts(str(cluster["cluster_id"]), len(cluster["brokers"]))
-
-
-def redis_client(config: Config) -> "Redis":
-    """Return a client that gives up after :data:`ANSWER_S`; to be closed by ``aclose``."""
-    return Redis.from_url(config.redis_url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S)
 
 
 async def redis_facts(redis: "Redis") -> RedisFacts:

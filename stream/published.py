@@ -5,9 +5,9 @@ from collections import deque
 import msgspec
 
 from rewards.records import UNREADABLE, PolicyVersion
+from stream.clients import redis_client
 from stream.config import Config
 from stream.log import LogReader
-from stream.preflight import redis_client
 from stream.publish import RedisPolicyStore, Saved
 
 

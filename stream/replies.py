@@ -21,9 +21,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from rewards.records import ErrorReply, Problem, encode
-from stream import metrics
+from stream import clients, metrics
+from stream.config import Config
 from stream.tasks import closed, ended
-from stream.topics import LARGE_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -101,16 +101,18 @@ class Replies:
 
     Parameters
     ----------
-    brokers
-        Kafka's bootstrap servers.
+    config
+        Names the brokers.
     admin
         Tells which topics exist, without making any.
     shared
         Returns the decisions' producer of now.
     """
 
-    def __init__(self, brokers: str, admin: AIOKafkaAdminClient, shared: Callable[[], AIOKafkaProducer | None]) -> None:
-        self._brokers, self._admin, self._shared = brokers, admin, shared
+    def __init__(
+        self, config: Config, admin: AIOKafkaAdminClient, shared: Callable[[], AIOKafkaProducer | None]
+    ) -> None:
+        self._config, self._admin, self._shared = config, admin, shared
         self._producer: AIOKafkaProducer | None = None
         self._topics: dict[str, _Topic] = {}
         self._used: set[str] = set()
@@ -119,6 +121,11 @@ class Replies:
         self._listed: frozenset[str] = frozenset()
         self._listed_at = float("-inf")
         self._listing = asyncio.Lock()
+
+    @property
+    def producer(self) -> AIOKafkaProducer | None:
+        """The producer of the topics that do not share the decisions' one."""
+        return self._producer
 
     async def start(self) -> None:
         """Connect."""
@@ -294,14 +301,7 @@ class Replies:
             await closed(former, WAIT_S)
 
     async def _made(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._brokers,
-            client_id="bowerbird-replies",
-            acks=1,
-            max_batch_size=BATCH_BYTES,
-            max_request_size=LARGE_MESSAGE_BYTES,
-            request_timeout_ms=round(WAIT_S * 1000),
-        )
+        producer = clients.producer(self._config, "bowerbird-replies", acks=1, max_batch_size=BATCH_BYTES)
         try:
             await producer.start()
         except BaseException:

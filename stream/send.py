@@ -6,9 +6,10 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaProducer
 
 from policies.errors import StateRefused
+from stream import clients
+from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.log import LogReader, started
-from stream.topics import LARGE_MESSAGE_BYTES
 
 
 class Outgoing(NamedTuple):
@@ -44,14 +45,7 @@ async def send(config: Config, messages: Sequence[Outgoing]) -> list[Appended]:
             if not await reader.partitions(topic):
                 raise StateRefused(f"topic {topic}", "no such topic", "the topic", "run `bowerbird topics create`")
     producer: AIOKafkaProducer = await started(
-        AIOKafkaProducer(
-            bootstrap_servers=config.brokers,
-            client_id="bowerbird-send",
-            acks="all",
-            enable_idempotence=True,
-            max_request_size=LARGE_MESSAGE_BYTES,
-            max_batch_size=LARGE_MESSAGE_BYTES,
-        )
+        clients.producer(config, "bowerbird-send", enable_idempotence=True, max_batch_size=LARGE_MESSAGE_BYTES)
     )
     try:
         sent = [

@@ -45,6 +45,8 @@ class BrokerClock:
         The full name of the topic of ticks, whose timestamps are log-append times.
     role
         Whose metrics count the errors.
+    ticked
+        Called at each acknowledged tick.
     """
 
     def __init__(
@@ -53,11 +55,13 @@ class BrokerClock:
         topic: str,
         role: str = "decide",
         monotonic: Callable[[], float] = time.monotonic,
+        ticked: Callable[[], None] = lambda: None,
     ) -> None:
         self._producer = producer
         self._topic = topic
         self._role = role
         self._monotonic = monotonic
+        self._ticked = ticked
         self._log_ms = 0
         self._at: float | None = None
 
@@ -71,6 +75,7 @@ class BrokerClock:
         appended = await self._producer.send_and_wait(self._topic, TICK)
         self._at = self._monotonic()
         self._log_ms = int(appended.timestamp)
+        self._ticked()
         metrics.broker_answered(self._role)
         return self._log_ms
 

@@ -10,14 +10,12 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from policies.errors import WrongConfiguration
+from stream import clients
+from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 
 INPUT_MESSAGE_BYTES = 1024 * 1024
 """Largest message of a topic that callers write."""
-METADATA_AGE_MS = 5_000
-"""A partition that is added is found after so long at the latest; until it is read it holds every window."""
-LARGE_MESSAGE_BYTES = 4 * 1024 * 1024
-"""Largest message of a topic that the loop writes: more than any input, since it adds to what it got."""
 TICKS_RETENTION_MS = 3_600_000
 KEPT_FOR_EVER = -1
 MISSING = "missing"
@@ -237,7 +235,7 @@ class _Admin:
     """An admin client that is closed again."""
 
     def __init__(self, config: Config) -> None:
-        self._client = AIOKafkaAdminClient(bootstrap_servers=config.brokers, client_id="bowerbird-topics")
+        self._client = clients.admin(config, "bowerbird-topics")
 
     async def __aenter__(self) -> AIOKafkaAdminClient:
         try:

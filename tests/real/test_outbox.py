@@ -10,13 +10,13 @@ from aiokafka.errors import MessageSizeTooLargeError
 from redis.asyncio import Redis
 
 from rewards.store import Step
+from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config, PolicyConfig
 from stream.dead_letters import DeadLetters
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from stream.log import LogReader
 from stream.outbox import Emitter
 from stream.redis_store import RedisStore
-from stream.topics import LARGE_MESSAGE_BYTES
 from tests.laws.test_store import TTL_MS, Reader, decided
 from tests.real.loop import decision, until
 

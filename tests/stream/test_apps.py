@@ -12,6 +12,7 @@ import pytest
 from policies.errors import StateRefused
 from stream.apps import HealthServer, JsonFormatter, RoleParts, run_role
 from stream.config import Config
+from stream.liveness import LIMIT_S, Pulse
 
 
 @pytest.fixture
@@ -38,8 +39,9 @@ def test_a_log_record_is_a_line_of_json() -> None:
 
 
 async def test_health_readiness_and_metrics() -> None:
-    ready = False
-    server = HealthServer(Config(), "learn", lambda: ready)
+    ready, now = False, 100.0
+    pulse = Pulse(lambda: now)
+    server = HealthServer(Config(), "learn", lambda: ready, pulse)
     await server.on_start()
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client:
@@ -49,6 +51,15 @@ async def test_health_readiness_and_metrics() -> None:
             ready = True
             async with client.get("/ready") as answer:
                 assert (answer.status, await answer.json()) == (200, {"role": "learn", "ready": True})
+            now += LIMIT_S + 1
+            pulse.polled()
+            async with client.get("/health") as answer:
+                told = await answer.json()
+                assert (answer.status, told["healthy"]) == (503, False)
+                assert (told["last_poll_s"], told["last_step_s"]) == (0.0, LIMIT_S + 1)
+            pulse.stepped()
+            async with client.get("/health") as answer:
+                assert (answer.status, (await answer.json())["healthy"]) == (200, True)
     finally:
         await server.on_stop()
 

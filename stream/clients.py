@@ -1,0 +1,76 @@
+"""Clients of Kafka and Redis with the limits that all of them share: no call waits longer than :data:`CALL_S`.
+
+Clients that read are made by :func:`stream.consumer.reading`.
+"""
+
+from typing import Any
+
+import aiokafka.conn
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from stream.config import Config
+
+CALL_S = 5.0
+"""How long one call of Kafka or Redis may take; then its connection is closed, and the caller tries again."""
+CALL_MS = 5_000
+METADATA_AGE_MS = 5_000
+"""A partition that is added is found after so long at the latest; until it is read it holds every window."""
+LARGE_MESSAGE_BYTES = 4 * 1024 * 1024
+"""Largest message of a topic that the loop writes: more than any input, since it adds to what it got."""
+
+
+def producer(config: Config, client_id: str, **options: Any) -> AIOKafkaProducer:
+    """Return a producer of messages of any size that the loop writes.
+
+    ``options`` are those of aiokafka; ``request_timeout_ms`` among them limits how long a message is kept, not a call.
+    """
+    defaults = {
+        "acks": "all",
+        "max_request_size": LARGE_MESSAGE_BYTES,
+        "metadata_max_age_ms": METADATA_AGE_MS,
+        "request_timeout_ms": CALL_MS,
+    }
+    made = AIOKafkaProducer(bootstrap_servers=config.brokers, client_id=client_id, **(defaults | options))
+    made.client._request_timeout_ms = CALL_MS
+    return made
+
+
+def admin(config: Config, client_id: str) -> AIOKafkaAdminClient:
+    """Return an admin client."""
+    return AIOKafkaAdminClient(
+        bootstrap_servers=config.brokers,
+        client_id=client_id,
+        metadata_max_age_ms=METADATA_AGE_MS,
+        request_timeout_ms=CALL_MS,
+    )
+
+
+def redis_client(config: Config, wait_s: float = CALL_S) -> "Redis":
+    """Return a client of Redis that never tries again by itself; to be closed by ``aclose``."""
+    return Redis.from_url(
+        config.redis_url,
+        socket_timeout=wait_s,
+        socket_connect_timeout=wait_s,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+class _Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]
+    """A connection whose requests are answered within the client's limit, but for those that wait for other members."""
+
+    def send(self, request: Any, expect_response: bool = True) -> Any:
+        # The broker answers when every member has joined, or when the rebalance timeout of the slowest is over.
+        waits_ms = getattr(request, "_rebalance_timeout", 0)
+        limit_s = float(self._request_timeout)
+        self._request_timeout: float = limit_s + max(0, waits_ms) / 1000
+        try:
+            return super().send(request, expect_response)
+        finally:
+            self._request_timeout = limit_s
+
+
+aiokafka.conn.AIOKafkaConnection = _Connection

@@ -1,0 +1,81 @@
+"""A role in which something dies as soon as it is ready: ``python -m tests.real.harmed ROLE CONFIG HARM``."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import msgspec
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from stream.apps import RoleParts, run_role
+from stream.config import Config
+
+
+def _thread(parts: RoleParts) -> Any:
+    return parts.app.consumer._thread  # type: ignore[union-attr]
+
+
+def _in_thread(harm: Callable[[Any], Any]) -> Callable[[RoleParts], Any]:
+    def act(parts: RoleParts) -> None:
+        thread = _thread(parts)
+        thread.thread_loop.call_soon_threadsafe(harm, thread._consumer)
+
+    return act
+
+
+def _out_of_range(consumer: Any) -> None:
+    fetcher = consumer._fetcher
+    for partition in consumer.assignment():
+        fetcher._set_error(partition, OffsetOutOfRangeError({partition: 0}))
+    for waiter in list(fetcher._fetch_waiters):
+        fetcher._notify(waiter)
+
+
+def _producer(parts: RoleParts) -> Any:
+    role: Any = parts.services[0]
+    return next(iter(role._producers.values())) if hasattr(role, "_producers") else role._producer
+
+
+HARMS: dict[str, Callable[[RoleParts], Any]] = {
+    "fetcher": _in_thread(lambda consumer: consumer._fetcher._fetch_task.cancel()),
+    "coordinator": _in_thread(lambda consumer: consumer._coordinator._coordination_task.cancel()),
+    "coordinator's error": _in_thread(lambda consumer: consumer._coordinator._push_error_to_user(KafkaError("no"))),
+    "offset out of range": _in_thread(_out_of_range),
+    "metadata": _in_thread(lambda consumer: consumer._client._sync_task.cancel()),
+    "sender": lambda parts: _producer(parts)._sender.sender_task.cancel(),
+    "producer": lambda parts: _producer(parts).stop(),
+    "loop": lambda parts: next(iter(parts.services[0]._futures)).cancel(),
+    "decide's fetcher": lambda parts: parts.services[0]._connection._consumer._fetcher._fetch_task.cancel(),  # type: ignore[attr-defined]
+    "decide's clock": lambda parts: parts.services[0]._connection._control.stop(),  # type: ignore[attr-defined]
+}
+
+
+def main(role: str, told: str, harm: str) -> int:
+    """Run the role."""
+    module: Any = import_module(f"stream.{role}")
+    build = module.build
+
+    def harmed(config: Config) -> RoleParts:
+        parts: RoleParts = build(config)
+
+        async def act() -> None:
+            while not parts.ready():
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)
+            print("ready", flush=True)
+            done = HARMS[harm](parts)
+            if asyncio.iscoroutine(done):
+                await done
+
+        harming.append(asyncio.get_event_loop().create_task(act()))
+        return parts
+
+    harming: list[Any] = []
+    module.build = harmed
+    return run_role(msgspec.json.decode(told, type=Config), role)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,100 @@
+"""The guard of a role's process."""
+
+import asyncio
+import subprocess
+import sys
+import types
+
+import mode
+import pytest
+
+from stream.liveness import LIMIT_S, LOOK_S, Guard, Pulse, RoleDiedError, dead_client
+
+HANGS = """
+import asyncio, sys, time
+import mode
+from stream import apps, liveness
+from stream.apps import RoleParts, run_role
+from stream.config import Config
+from stream.liveness import Pulse
+
+liveness.LEAVE_S = liveness.FROZEN_S = 1.0
+
+class Hangs(mode.Service):
+    async def on_started(self):
+        if sys.argv[1] == "frozen":
+            asyncio.get_running_loop().call_later(0.1, time.sleep, 60)
+        else:
+            self.add_future(self.fail())
+
+    async def fail(self):
+        raise RuntimeError("a fault")
+
+    async def on_stop(self):
+        await asyncio.sleep(60)
+
+module = type(sys)("stream.learn")
+module.build = lambda config: RoleParts([Hangs()], None, lambda: True, Pulse())
+sys.modules["stream.learn"] = module
+sys.exit(run_role(Config(), "learn"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"), [("stop", "does not stop within 1 s"), ("frozen", "has stood still for 1 s")]
+)
+def test_a_process_that_hangs_is_ended(how: str, sentence: str) -> None:
+    done = subprocess.run([sys.executable, "-c", HANGS, how], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1, done.stderr
+    assert sentence in done.stderr
+
+
+def test_health_is_what_was_done_lately() -> None:
+    now = 0.0
+    pulse = Pulse(lambda: now)
+    now = LIMIT_S
+    found = [pulse.healthy]
+    pulse.polled()
+    now += 1
+    found.append(pulse.healthy)
+    pulse.stepped()
+    found.append(pulse.healthy)
+    assert found == [True, False, True]
+    assert pulse.ages() == (1.0, 0.0)
+
+
+async def test_a_client_whose_task_has_ended_is_dead() -> None:
+    task = asyncio.create_task(asyncio.sleep(60))
+    client = types.SimpleNamespace(_closed=False, _sender=types.SimpleNamespace(sender_task=task))
+    assert dead_client("the producer", None) is None
+    assert dead_client("the producer", client) is None
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert dead_client("the producer", client) == "the producer: its task for sending has ended"
+    client._closed = True
+    assert dead_client("the producer", client) == "the producer is closed"
+
+
+async def test_what_is_dead_twice_in_a_row_ends_the_role() -> None:
+    answers = iter(["it", None, "it", "other", "other"])
+    guard = Guard([], [lambda: next(answers)])
+    with pytest.raises(RoleDiedError, match="other"):
+        await asyncio.wait_for(guard._look(guard), 6 * LOOK_S)
+
+
+async def test_a_task_that_ends_while_its_service_runs_is_dead() -> None:
+    class Role(mode.Service):
+        async def on_start(self) -> None:
+            self.work = self.add_future(asyncio.sleep(60))
+
+    role = Role()
+    await role.start()
+    guard = Guard([role], [])
+    assert guard.dead() is None
+    await asyncio.sleep(0)
+    role.work.cancel()
+    await asyncio.wait({role.work})
+    assert "a task of the role has ended" in (guard.dead() or "")
+    await role.stop()
+    assert guard.dead() is None
