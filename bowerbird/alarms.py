@@ -33,6 +33,7 @@ def notes(status: Status) -> list[str]:
     """Return what somebody has to know and what is no fault."""
     found: list[str] = []
     for policy in status.policies:
+        found += [symptom.sentence for symptom in policy.symptoms if not symptom.fatal]
         if policy.control is not None:
             does = "draws every action alike" if policy.control == "uniform" else "decides by the weights that it had"
             found.append(
@@ -75,6 +76,7 @@ def _policy(config: Config, status: Status, policy: PolicyStatus, learns: bool) 
             f"{policy.name} does not learn: outcomes have waited for {age(status, policy.waiting_since_ms)}. The log "
             "of the learn role says why, and what to do."
         )
+    found += [symptom.sentence for symptom in policy.symptoms if symptom.fatal]
     if policy.pending > NEARLY * policy.max_pending:
         found.append(
             f"{policy.name} nearly has too many open windows: {policy.pending} of {policy.max_pending}; beyond that, "

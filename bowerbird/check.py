@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bowerbird.status import Observer
 from policies import checks
 from policies.errors import WrongConfiguration, shorten
 from stream import clients, preflight, topics
 from stream.config import Config
+
+LEARNING_OVER_MINUTES = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ async def findings(config: Config) -> AsyncIterator[Finding]:
     async for finding in _redis(config):
         yield finding
     for finding in _policies(config):
+        yield finding
+    async for finding in _learning(config):
         yield finding
     if config.archive.url is not None:
         yield await asyncio.to_thread(_archive, config.archive.url, config.prefix)
@@ -128,6 +133,27 @@ def _policies(config: Config) -> Iterator[Finding]:
             yield Finding(f"policy {name}", True, f"{policy.kind}, obeys the laws of every policy")
         for problem in problems:
             yield Finding(f"policy {name}", False, problem, f"change policies.{name}.kind or .arguments")
+
+
+async def _learning(config: Config) -> AsyncIterator[Finding]:
+    """Look at what was decided and earned lately; a server that is away has been reported already."""
+    try:
+        async with Observer(config, LEARNING_OVER_MINUTES) as observer:
+            status = await observer.look()
+    except Exception as error:
+        if preflight.explain(error, config) is None:
+            raise
+        return
+    for policy in status.policies:
+        if config.policies[policy.name].kind != "vw":
+            continue
+        subject = f"learning {policy.name}"
+        if not policy.symptoms:
+            seen = f"{policy.decisions} decisions and {policy.outcomes} outcomes of the last hour"
+            yield Finding(subject, True, f"nothing keeps it from learning in {seen}")
+        for symptom in policy.symptoms:
+            found, _, remedy = symptom.sentence.partition(". ")
+            yield Finding(subject, not symptom.fatal, found, remedy)
 
 
 def _archive(url: str, prefix: str) -> Finding:

@@ -10,6 +10,7 @@ import msgspec
 
 from policies.errors import StateRefused
 from rewards.controls import in_force, made_by
+from rewards.learnability import Sights, Symptom
 from rewards.readto import read_to
 from rewards.records import PolicyVersion
 from stream.clients import redis_client
@@ -83,6 +84,8 @@ class PolicyStatus(msgspec.Struct, frozen=True, kw_only=True):
         Windows that are open, and how many may be.
     problem
         Why its state cannot be read.
+    symptoms
+        Why it does not learn what it could, as far as decisions and outcomes show.
     """
 
     name: str
@@ -103,6 +106,7 @@ class PolicyStatus(msgspec.Struct, frozen=True, kw_only=True):
     pending: int
     max_pending: int
     problem: str = ""
+    symptoms: list[Symptom] = []
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +176,7 @@ class Observer:
         self._seen: deque[_Seen] = deque(maxlen=KEPT_RECORDS)
         self._complete_from_ms = 0
         self._samples: deque[_Sample] = deque()
+        self._sights = Sights([name for name, policy in config.policies.items() if policy.kind == "vw"])
 
     async def __aenter__(self) -> Self:
         config = self._config
@@ -225,6 +230,10 @@ class Observer:
 
     def _take(self, record: LogRecord) -> None:
         topic = self._config.stream_of(record.topic)
+        if topic == "decisions":
+            self._sights.decisions(record.value, record.time_ms)
+        elif topic == "rewards":
+            self._sights.outcomes(record.value, record.time_ms)
         for told in _TOLD[topic](record):
             if isinstance(told, str):
                 told = told.replace(f" of {self._config.prefix}", " of ")
@@ -294,12 +303,14 @@ class Observer:
         outcomes = [outcome for _, outcome in closed.values()]
         rewards = [outcome.reward for outcome in outcomes if outcome.learn]
         waiting = [seen.time_ms for seen, outcome in closed.values() if outcome.learn and seen.offset >= cut]
+        control = in_force(record.control) if record is not None else None
+        sight = self._sights.of.get(name)
         return PolicyStatus(
             name=name,
             version=record.version if record is not None else "0",
             number=record.number if record is not None else 0,
             by=made_by(record),
-            control=in_force(record.control) if record is not None else None,
+            control=control,
             published_ms=record.published_ms if record is not None else None,
             examples=record.examples if record is not None else 0,
             waiting_since_ms=min(waiting, default=None),
@@ -313,6 +324,7 @@ class Observer:
             pending=pending,
             max_pending=told.max_pending,
             problem=problem,
+            symptoms=sight.symptoms(name, told.arguments, held=control is not None) if sight is not None else [],
         )
 
 

@@ -200,14 +200,23 @@ class Arguments:
         First letter, lower case, of namespaces that have another than their own.
     id_as_feature
         Every action's id is a feature.
-    interacting
-        The letters that ``-q``, ``--cubic`` and ``--interactions`` name.
+    crossings
+        The values of ``-q``, ``--cubic`` and ``--interactions``, in the order in which they stand.
     """
 
     command: tuple[str, ...]
     letters: Mapping[str, str]
     id_as_feature: bool
-    interacting: frozenset[str]
+    crossings: tuple[str, ...]
+
+    @property
+    def interacting(self) -> frozenset[str]:
+        """The letters that the crossings name."""
+        return frozenset("".join(self.crossings))
+
+    def has(self, *names: str) -> bool:
+        """Tell whether one of these arguments (long names) is among the command's."""
+        return any(told[2:].partition("=")[0] in names for told in self.command)
 
 
 def parse(arguments: str) -> Arguments:
@@ -230,7 +239,7 @@ def parse(arguments: str) -> Arguments:
     command: list[str] = []
     letters: dict[str, str] = {}
     seen: set[str] = set()
-    interacting: set[str] = set()
+    crossings: list[str] = []
     position = 0
     while position < len(tokens):
         token = tokens[position]
@@ -261,7 +270,7 @@ def parse(arguments: str) -> Arguments:
                 raise _refused(token, f"found {value}, expected 1 to {_MOST_BITS} bits")
             command.append(f"--{name}={value}")
             if name in ("quadratic", "cubic", "interactions"):
-                interacting.update(value)
+                crossings.append(value)
         elif name in _KNOWN_TO_FAIL:
             raise _refused(token, _KNOWN_TO_FAIL[name])
         else:
@@ -273,7 +282,7 @@ def parse(arguments: str) -> Arguments:
             )
     if "cb_explore_adf" not in seen:
         raise WrongConfiguration("arguments of a vw policy: --cb_explore_adf is missing, and no other mode is known")
-    return Arguments((*command, *_ALWAYS), letters, "id_as_feature" in seen, frozenset(interacting))
+    return Arguments((*command, *_ALWAYS), letters, "id_as_feature" in seen, tuple(crossings))
 
 
 def _name(token: str) -> tuple[str, str | None]:

@@ -88,6 +88,19 @@ def number_text(value: float) -> str:
     return "0" if -_NEAR_ZERO < value < _NEAR_ZERO else _digits(value).decode()
 
 
+def letter_of(namespace: str, letters: Mapping[str, str]) -> str:
+    """Return the letter of a namespace, in lower case; ``letters`` are those that arguments give.
+
+    >>> letter_of("user", {}), letter_of("2nd", {}), letter_of("user", {"user": "x"})
+    ('u', 'n', 'x')
+    """
+    letter = letters.get(namespace)
+    if letter is None:
+        first = _LETTERS(namespace)
+        letter = first[0].lower() if first else "z"
+    return letter
+
+
 def _text_bytes(key: object, text: str) -> int:
     return len(text)
 
@@ -186,10 +199,7 @@ class Writer:
         return "|" + self._namespace(namespace, upper=False)
 
     def _namespace(self, namespace: str, upper: bool) -> str:
-        letter = self._letters.get(namespace)
-        if letter is None:
-            first = _LETTERS(namespace)
-            letter = first[0].lower() if first else "z"
+        letter = letter_of(namespace, self._letters)
         told = letter.upper() if upper else letter
         return told + escape(namespace[1:]) if namespace[:1] == letter else f"{told}/{escape(namespace)}"
 

@@ -39,6 +39,7 @@ from stream.config import Config
 from stream.dead_letters import DeadLetter, DeadLetters
 from stream.faust_app import RoleApp
 from stream.liveness import dead_client
+from stream.learnability import Watch
 from stream.log import LogReader, identify, started
 from stream.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore
 from stream.tasks import closed
@@ -93,7 +94,7 @@ class Learn(mode.Service):
         self._policies: dict[str, _Policy] = {}
         self._partitions: dict[int, _Partition] = {}
         self._generation = 0
-        self._looked_at_ms = 0.0
+        self._watch = Watch(config)
         # One thing at a time: a message, a publish by the clock, a new assignment.
         self._lock = asyncio.Lock()
         self._clients = contextlib.AsyncExitStack()
@@ -224,6 +225,7 @@ class Learn(mode.Service):
             await self._learn(policy, event, own)
             seqs[name] = highest_seqs(own)
         metrics.LEARN_SECONDS.observe(time.perf_counter() - began)
+        self._watch.take(message.value, round(message.timestamp * 1000), _now_ms())
         partition.unacknowledged.add(offset, event, seqs)
         for name in seqs:
             await self._save_if_due(self._policies[name])
@@ -351,7 +353,10 @@ class Learn(mode.Service):
                 self._follow_assignment()
                 for name in self._missing():
                     await self._guarded(self._config.rewards_partition(name), self._policy(name))
+                judged = self._watch.due(_now_ms())
                 for name, policy in list(self._policies.items()):
+                    if judged:
+                        self._watch.judge(name, policy.learner.saved.held)
                     number = self._config.rewards_partition(name)
                     partition = self._partitions.setdefault(number, _Partition(number))
                     if not partition.stopped:

@@ -85,6 +85,13 @@ STOPPED = Gauge(
 # learn
 LEARNED = Counter("bowerbird_learned", "Outcomes learned.", ["policy"])
 NOT_LEARNED = Counter("bowerbird_not_learned", "Outcomes that say learn: false, or that were refused.", ["policy"])
+CANNOT_LEARN = Gauge(
+    "bowerbird_cannot_learn",
+    "1: a policy learns nothing of its context or of its actions: crossed_not_sent (its arguments cross a namespace"
+    " that no request sends), sent_not_used (no crossing brings its context to an action), probabilities_stand"
+    " (rewards differ by action, its probabilities do not follow).",
+    ["policy", "why"],
+)
 GAPS = Counter("bowerbird_gaps", "Jumps of an outcome's seq: something of rewards was lost.", ["policy"])
 LOST_RACES = Counter("bowerbird_lost_races", "Publishes that found another version in their place.", ["policy"])
 PUBLISHED = Counter("bowerbird_published", "Versions published.", ["policy"])

@@ -147,7 +147,7 @@ def _state(config: "Config", found: "Status", policy: "PolicyStatus") -> tuple[s
         return "stopped", "bold red"
     if policy.control is not None:
         return ("frozen" if policy.control == "freeze" else "uniform"), "bold yellow"
-    if stands_still(config, found, policy):
+    if stands_still(config, found, policy) or any(symptom.fatal for symptom in policy.symptoms):
         return "NOT learning", "bold red"
     if policy.learnable:
         return "learning", "green"

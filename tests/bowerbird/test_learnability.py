@@ -1,0 +1,129 @@
+"""What keeps a policy from learning is seen in what it decided and what that earned."""
+
+import random
+from typing import Any
+
+import pytest
+
+from bowerbird.fake import FakeLoop
+from rewards.learnability import Sights, Symptom
+from rewards.rules import Reward, StreamReward
+from stream import metrics
+from stream.config import Config, PolicyConfig
+from stream.learnability import Watch
+
+CLICKS = Reward(streams={"clicks": StreamReward(weight=1.0)})
+BASE = "--cb_explore_adf --epsilon 0.1"
+BARE: list[Any] = ["boots", "hat"]
+WITH_FEATURES = [{"id": name, "features": {"item": {"kind": name}}} for name in BARE]
+ALIKE = [{"id": name, "features": {"item": {"kind": "thing"}}} for name in BARE]
+
+
+def loop_after(
+    arguments: str, actions: list[Any], context: dict[str, Any], decisions: int = 200, step_s: float = 1.0
+) -> FakeLoop:
+    """Return a loop in which boots were clicked nine times in ten, and hats once in twenty."""
+    loop = FakeLoop(Config(policies={"front": PolicyConfig("vw", arguments, window_s=1, reward=CLICKS)}))
+    chance = random.Random(3)
+    with loop.blocking_client(batch_ms=0) as client:
+        for _ in range(decisions):
+            answer = client.decide("front", actions, context)
+            if chance.random() < (0.9 if answer.chosen == "boots" else 0.05):
+                client.reward(answer.event_id, "clicks")
+            client.flush()
+            loop.advance(step_s)
+    return loop
+
+
+def symptoms(loop: FakeLoop, **told: Any) -> list[Symptom]:
+    sights = Sights(["front"])
+    for topic, take in (("decisions", sights.decisions), ("rewards", sights.outcomes)):
+        for message in loop.messages(topic):
+            take(message.value, message.time_ms)
+    return sights.of["front"].symptoms("front", loop.config.policies["front"].arguments, **told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "actions", "context"),
+    [
+        (f"{BASE} -q uA", BARE, {"user": {"city": "Lyon"}}),
+        (f"{BASE} -q uI", WITH_FEATURES, {"user": {"city": "Lyon"}}),
+        (f"{BASE} --interactions=uI", WITH_FEATURES, {"user": {"city": "Lyon"}}),
+        (f"{BASE} -q ::", WITH_FEATURES, {"user": {"city": "Lyon"}}),
+        (f"{BASE} -q u_ --id_as_feature", BARE, {"user": {"city": "Lyon"}}),
+        (f"{BASE} -q xA --letter user=x", BARE, {"user": {"city": "Lyon"}}),
+        (f"{BASE} -q uA --ignore p", BARE, {"user": {"city": "Lyon"}, "page": {"name": "home"}}),
+        (BASE, BARE, {}),
+        (f"{BASE} --nn 3", BARE, {"user": {"city": "Lyon"}}),
+    ],
+)
+def test_a_policy_that_learns_has_no_symptom(arguments: str, actions: list[Any], context: dict[str, Any]) -> None:
+    assert symptoms(loop_after(arguments, actions, context)) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "actions", "context", "reason", "fatal", "parts"),
+    [
+        (
+            f"{BASE} -q uA",
+            BARE,
+            {"person": {"age": 3}},
+            "crossed_not_sent",
+            True,
+            ["letter u", "p (person)", "`-q uA`"],
+        ),
+        (f"{BASE} -q ua", BARE, {"user": {"age": 3}}, "crossed_not_sent", True, ["letter a", "upper case"]),
+        (f"{BASE} -q uA", WITH_FEATURES, {"user": {"age": 3}}, "crossed_not_sent", True, ["letter A", "I (item)"]),
+        (f"{BASE} -q uA -q pA", BARE, {"user": {"age": 3}}, "crossed_not_sent", False, ["`-q pA`", "letter p"]),
+        (BASE, BARE, {"user": {"age": 3}}, "sent_not_used", True, ["namespace user", "`-q uA`"]),
+        (f"{BASE} -q uu", BARE, {"user": {"age": 3}}, "sent_not_used", True, ["namespace user"]),
+        (
+            f"{BASE} -q uA",
+            BARE,
+            {"user": {"age": 3}, "page": {"n": 1}, "hour": {"n": 1}},
+            "sent_not_used",
+            False,
+            ["namespaces hour, page:"],
+        ),
+    ],
+)
+def test_crossings_that_meet_nothing(
+    arguments: str, actions: list[Any], context: dict[str, Any], reason: str, fatal: bool, parts: list[str]
+) -> None:
+    loop = loop_after(arguments, actions, context, decisions=25)
+    found = {symptom.reason: symptom for symptom in symptoms(loop)}
+    assert found[reason].fatal is fatal
+    for part in parts:
+        assert part in found[reason].sentence
+
+
+def test_a_few_decisions_say_nothing() -> None:
+    assert symptoms(loop_after(f"{BASE} -q uA", BARE, {"person": {"age": 3}}, decisions=19)) == []
+
+
+def test_probabilities_that_stand_while_rewards_differ() -> None:
+    """The actions bring the same features, so nothing tells boots and hat apart."""
+    loop = loop_after(f"{BASE} -q uI", ALIKE, {"user": {"city": "Lyon"}}, decisions=120)
+    (found,) = symptoms(loop)
+    assert (found.reason, found.fatal) == ("probabilities_stand", True)
+    assert "boots earns 0.9" in found.sentence or "boots earns 0.8" in found.sentence
+    assert "0.500 and 0.500" in found.sentence
+    assert symptoms(loop, held=True) == []
+
+
+def test_probabilities_that_stand_for_good_reason() -> None:
+    """Rewards that do not differ, or that could not be learned yet, are no symptom."""
+    same = f"{BASE} -q uI"
+    assert symptoms(loop_after(same, ALIKE, {"user": {"city": "Lyon"}}, decisions=120, step_s=0.01)) == []
+    assert symptoms(loop_after(f"{same} --first 1000", ALIKE, {"user": {"city": "Lyon"}}, decisions=120)) == []
+
+
+def test_the_metric_of_the_learn_role() -> None:
+    loop = loop_after(f"{BASE} -q uA", BARE, {"person": {"age": 3}}, decisions=30)
+    watch = Watch(loop.config)
+    for number, message in enumerate(loop.messages("rewards")):
+        watch.take(message.value, message.time_ms, 1000.0 * number)
+    watch.judge("front", held=False)
+    told = {reason: metrics.CANNOT_LEARN.labels("front", reason)._value.get() for reason in ("crossed_not_sent",)}
+    assert told == {"crossed_not_sent": 1}
+    assert [watch.due(moment) for moment in (0.0, 4999.0, 5000.0)] == [True, False, True]
