@@ -272,6 +272,13 @@ def _joining() -> Iterator[Mutant]:
 
 def _learning() -> Iterator[Mutant]:
     yield Mutant(
+        "probabilities that stand while rewards differ are seen",
+        "rewards/learnability.py",
+        "> CLEARLY * error > 0",
+        "> CLEARLY * error > 1e9",
+        ("tests/bowerbird/test_learnability.py::test_probabilities_that_stand_while_rewards_differ",),
+    )
+    yield Mutant(
         "the compare-and-set",
         "stream/publish.lua",
         "if (redis.call('HGET', position, 'token') or '') ~= expected then",

@@ -18,7 +18,7 @@ from stream.config import Config, PolicyConfig
 from stream.controls import desk
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from stream.recent import Recent
-from tests.real.loop import Loop, loop_of, until
+from tests.real.loop import Loop, decision, loop_of, until
 from tests.real.test_commands import bowerbird, told
 from tests.real.test_learn import append, saved_up_to
 
@@ -126,6 +126,25 @@ async def test_a_learner_that_stands_still_is_told(loop: Loop, config: Config) -
         later = status.now_ms + 20_000
         status = Status(**{**{name: getattr(status, name) for name in status.__struct_fields__}, "now_ms": later})
         assert any("front does not learn" in sentence for sentence in alarms(config, status))
+
+
+async def test_what_a_policy_cannot_learn_is_an_alarm_and_fails_the_check(
+    loop: Loop, config: Config, tmp_path: Path
+) -> None:
+    """Its arguments cross nothing, so the user who is sent with each request changes no decision."""
+    await loop.send("decisions", *(decision(f"v{number}") for number in range(20)), partition=0)
+    async with Observer(config) as observer:
+        status = await observer.look()
+    assert [symptom.reason for symptom in policy(status).symptoms] == ["sent_not_used"]
+    assert any("namespace user" in sentence for sentence in alarms(config, status))
+    file = tmp_path / "bowerbird.toml"
+    front = {"kind": "vw", "arguments": FRONT.arguments}
+    servers = {"brokers": config.brokers, "redis_url": config.redis_url, "prefix": config.prefix}
+    file.write_text(tomli_w.dumps({**servers, "policies": {"front": front}}))
+    found = await told("check", file=file, code=1)
+    (learning,) = [each for each in found["findings"] if each["subject"] == "learning front"]
+    assert not learning["holds"]
+    assert "`-q uA`" in learning["remedy"]
 
 
 async def test_however_much_there_is_a_look_is_bounded(loop: Loop, config: Config) -> None:
