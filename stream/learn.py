@@ -38,8 +38,8 @@ from stream.away import AWAY, until_there
 from stream.config import Config
 from stream.dead_letters import DeadLetter, DeadLetters
 from stream.faust_app import RoleApp
-from stream.liveness import dead_client
 from stream.learnability import Watch
+from stream.liveness import dead_client
 from stream.log import LogReader, identify, started
 from stream.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore
 from stream.tasks import closed
