@@ -211,7 +211,8 @@ and tell it; no library is needed.
 
 A message's value is one JSON object (UTF-8) or an array of them; a producer that batches gets many times the \
 throughput. A request that is an array gets one array as its reply, decisions and errors in the places of their \
-requests. Every record has `"v": 1` (absent: 1). Fields that are unknown here are kept and passed on.
+requests. Every record has `"v": 1` (absent: 1). Fields that are unknown here are kept
+and passed on; those of a request are named in `warnings` of its decision.
 
 Topics are created by `bowerbird topics create`, with log-append time: all durations are counted by the broker's \
 clock. Anything that cannot be used goes to `dead-letters` and stops nothing.

@@ -70,6 +70,8 @@ class Action(msgspec.Struct, frozen=True, eq=False):
 
     id: str
     features: Features
+    unknown: tuple[str, ...] = ()
+    """Fields that nothing reads."""
 
 
 _Value = bool | float | int | str | None | list[float | str]
@@ -95,9 +97,18 @@ class _WireAction(msgspec.Struct):
     features: _Namespaces | None = None
 
 
+class _StrictAction(_WireAction, forbid_unknown_fields=True):
+    """An action without another field, as nearly all are."""
+
+
+ACTION_FIELDS = ("id", "features")
+
+
 _decode_context: Callable[[Buffer], _Namespaces | None] = msgspec.json.Decoder(_Namespaces | None).decode
 _decode_sure: Callable[[Buffer], dict[str, Any]] = msgspec.json.Decoder(_Sure).decode
 _decode_action: Callable[[bytes], _WireAction] = msgspec.json.Decoder(_WireAction).decode
+_decode_strict: Callable[[bytes], _StrictAction] = msgspec.json.Decoder(_StrictAction).decode
+_decode_fields: Callable[[bytes], dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def decode_context(raw: Buffer, limits: Limits, field: str = "context") -> Features:
@@ -165,12 +176,19 @@ def decode_action(raw: bytes, limits: Limits, field: str = "action") -> Action:
     {'f': {'price': 9.5}}
     """
     _check_size(raw, limits, field)
+    found: _WireAction
+    unknown: tuple[str, ...] = ()
     try:
-        found = _decode_action(raw)
+        try:
+            found = _decode_strict(raw)
+        except msgspec.ValidationError:
+            found = _decode_action(raw)
+            unknown = tuple(name for name in _decode_fields(raw) if name not in ACTION_FIELDS)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refusal(raw, error, field, "features") from None
     _check_name(found.id, limits, f"{field}.id", "id")
-    return Action(found.id, _checked(found.features, limits, f"{field}.features") if found.features else {})
+    features = _checked(found.features, limits, f"{field}.features") if found.features else {}
+    return Action(found.id, features, unknown)
 
 
 class Catalogue:

@@ -4,8 +4,10 @@ The same request and the same version give the same bytes: no clock, no random s
 in the decision byte for byte, fields that nobody knows here included; only decide's own fields are set.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -13,8 +15,8 @@ import msgspec
 from msgspec import Raw
 
 from policies.draw import draw
-from policies.errors import BadInput
-from policies.features import Action, Limits, decode_context
+from policies.errors import BadInput, shorten
+from policies.features import ACTION_FIELDS, Action, Limits, decode_action, decode_context
 from policies.policy import Policy
 from rewards.records import (
     DecisionRequest,
@@ -29,6 +31,10 @@ EVENT_ID_DIGEST_BYTES = 16
 
 NO_DEAD_LETTER = frozenset({"expired", "overloaded"})
 """Errors of a request that was fine: it is answered and counted, and can be sent again; nothing of it is broken."""
+
+REQUEST_FIELDS = DecisionRequest.__struct_fields__
+MOST_WARNINGS = 10
+"""Of one request; the others are not named."""
 
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _request = msgspec.json.Decoder(DecisionRequest)
@@ -204,4 +210,45 @@ def _decided(
         "expires_at_ms": expires_at_ms,
         "rule": Raw(chooser.rule),
     }
+    if warned := _warnings(fields, actions):
+        own["warnings"] = warned
     return encode(fields | own)
+
+
+def warnings_of(raw: bytes, limits: Limits) -> list[str]:
+    """Return what the reply to a request would warn of: the fields that nothing reads.
+
+    Raises
+    ------
+    BadInput
+        It is no request.
+
+    Examples
+    --------
+    >>> warnings_of(b'{"policy": "front", "actions": [{"id": "a", "feature": {}}], "contextFeatures": {}}', Limits())[0]
+    'contextFeatures: found an unknown field, which nothing reads; did you mean context?'
+    """
+    actions = [decode_action(bytes(action), limits) for action in decode(_request, raw).actions]
+    return _warnings(decode(_fields, raw), actions)
+
+
+def _warnings(fields: Mapping[str, Raw], actions: Sequence[Action]) -> list[str]:
+    """Return a sentence for each field of a request, or of an action, that nothing reads; of a name the first."""
+    found = [_unknown(name, name, REQUEST_FIELDS) for name in fields if name not in _REQUEST_FIELDS]
+    seen: set[str] = set()
+    for index, action in enumerate(actions):
+        for name in action.unknown:
+            if name not in seen:
+                seen.add(name)
+                found.append(_unknown(f"actions[{index}].{name}", name, ACTION_FIELDS))
+    return found[:MOST_WARNINGS]
+
+
+@lru_cache(maxsize=1000)
+def _unknown(where: str, name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(shorten(name), known, n=1)
+    told = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"{shorten(where)}: found an unknown field, which nothing reads; {told}"
+
+
+_REQUEST_FIELDS = frozenset(REQUEST_FIELDS)

@@ -128,6 +128,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         Log time beyond which nobody waits for the reply any more; None: never.
     rule
         What the join obeys: window and reward.
+    warnings
+        Fields of the request that nothing reads, a sentence each; absent where there is none.
     """
 
     v: Version = 1
@@ -144,6 +146,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     policy_version: str
     expires_at_ms: Integer | None = None
     rule: RawRule
+    warnings: list[str] = []
 
 
 class ActionHead(msgspec.Struct, frozen=True):

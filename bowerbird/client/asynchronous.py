@@ -27,6 +27,8 @@ REQUEST_WITHIN_S = 2.0
 LONGEST_EXPIRES_MS = 60_000
 READ_WAIT_MS = 500
 PAUSE_S = 0.2
+MOST_WARNINGS = 100
+"""A client logs at most so many different warnings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Answer:
     reason
         None: decided. Else why this is the caller's own default: ``timeout``, ``broker_away``, or the code of an
         error reply (docs/contract.md).
+    warnings
+        Fields of the request that nothing reads, a sentence each.
     """
 
     event_id: str
@@ -56,6 +60,7 @@ class Answer:
     propensity: float | None = None
     policy_version: str | None = None
     reason: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def decided(self) -> bool:
@@ -96,6 +101,7 @@ class _Reply(msgspec.Struct, frozen=True):
     ranking: tuple[str, ...] = ()
     propensity: float = 0.0
     policy_version: str = ""
+    warnings: tuple[str, ...] = ()
     error: dict[str, str] | None = None
 
 
@@ -164,6 +170,7 @@ class Client:
         self._numbers = count(1)
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
         self._reading: asyncio.Task[None] | None = None
+        self._warned: set[str] = set()
 
     async def __aenter__(self) -> Self:
         await self._connection.__aenter__()
@@ -246,7 +253,9 @@ class Client:
         try:
             reply = _reply.decode(await self._ask(event_id, value, timeout_s))
             if reply.error is None:
-                return Answer(event_id, reply.chosen, reply.ranking, reply.propensity, reply.policy_version)
+                self._warn(reply.warnings)
+                told = (reply.chosen, reply.ranking, reply.propensity, reply.policy_version)
+                return Answer(event_id, *told, warnings=reply.warnings)
             missed = NotDecided(event_id, reply.error["code"], reply.error["message"])
         except TimeoutError:
             missed = NotDecided(event_id, "timeout", f"no reply within {timeout_s:g} s")
@@ -314,6 +323,13 @@ class Client:
             Some was refused for good since the last time.
         """
         await self._outgoing.flush()
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        """Log each warning once."""
+        for warning in warnings:
+            if warning not in self._warned and len(self._warned) < MOST_WARNINGS:
+                self._warned.add(warning)
+                log.warning("%s", warning)
 
     async def _ask(self, event_id: str, value: bytes, timeout_s: float) -> bytes:
         correlation_id = f"{self._name}-{next(self._numbers)}"

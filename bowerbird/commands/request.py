@@ -22,6 +22,7 @@ def request(
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, max=LONGEST_S, help="How long to wait for the reply.")
     ] = 10.0,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse fields that nothing reads.")] = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -41,6 +42,8 @@ def request(
     told = settings(config)
     with errors_in_words(told):
         records = read(file)
+        if strict:
+            _refuse_unknown(told, records)
     reply = run(told, lambda: _ask(told, records, timeout))
     if reply is None:
         complain(
@@ -77,6 +80,21 @@ async def _ask(config: "Config", records: "Records", timeout_s: float) -> bytes 
     return None
 
 
+def _refuse_unknown(config: "Config", records: "Records") -> None:
+    """Refuse requests with fields that nothing reads; what is wrong otherwise is left to the reply."""
+    from policies.errors import BadInput, WrongConfiguration
+    from rewards.decision import warnings_of
+
+    for number, body in enumerate(records.bodies, 1):
+        try:
+            found = warnings_of(body, config.limits)
+        except BadInput:
+            continue
+        if found:
+            place = "" if records.alone else f"request {number}: "
+            raise WrongConfiguration("\n".join(f"{place}{warning}" for warning in found))
+
+
 def _show(reply: dict[str, Any]) -> None:
     if "error" in reply:
         error = reply["error"]
@@ -89,3 +107,5 @@ def _show(reply: dict[str, Any]) -> None:
     for action, probability in zip(ids, reply["pmf"], strict=True):
         mark = ">" if action == reply["chosen"] else " "
         say(f"  {mark} {action:<{width}}  {probability:.4f}  {'█' * round(probability * BAR_CHARACTERS)}".rstrip())
+    for warning in reply.get("warnings", []):
+        complain(f"warning: {warning}")

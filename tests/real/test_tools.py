@@ -104,6 +104,11 @@ async def test_the_life_of_a_decision(file: Path, tmp_path: Path) -> None:
         await supervisor.until_ready()
         one = await commands.told("request", "-", stdin=json.dumps(request("visit-1")))
         shown = await commands.run("request", "-", stdin=json.dumps(request("visit-2")))
+        misspelt = json.dumps(request(None) | {"contextFeatures": {}})
+        assert "did you mean context?" in await commands.run("request", "-", stdin=misspelt)
+        refused = await commands.run("request", "-", "--strict", stdin=misspelt, code=2)
+        assert "contextFeatures: found an unknown field" in refused
+        await commands.run("request", "-", "--strict", stdin=json.dumps(request(None)))
         both = await commands.told("request", "-", stdin=json.dumps([request(None), {"policy": "none"}]), code=1)
         events = tmp_path / "events.jsonl"
         events.write_text('{"event_id": "visit-1", "id": "v1"}\n\n{"event_id": "visit-1", "id": "v1"}\n')

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from policies.errors import StateRefused
 from policies.features import Catalogue, Limits
 from policies.policy import make
-from rewards.decision import Chooser, Decided, Refused, decide, event_id_of, made_event_id
+from rewards.decision import Chooser, Decided, Refused, decide, event_id_of, made_event_id, warnings_of
 from rewards.records import Decision, encode
 from rewards.rules import Rule
 
@@ -47,14 +47,41 @@ JSON = st.recursive(
 
 @given(unknown=st.dictionaries(st.text(min_size=1), JSON, max_size=4), ids=st.sets(st.text(min_size=1, max_size=8)))
 def test_everything_of_the_request_stands_in_the_decision(unknown, ids):
-    known = {"policy", "actions", "context", "user_id", "activate", *OWN}
+    known = {"policy", "actions", "context", "user_id", "activate", "warnings", *OWN}
     asked = json.loads(request(actions=[{"id": "a"}, *({"id": f"b{one}"} for one in sorted(ids))]))
     asked |= {name: value for name, value in unknown.items() if name not in known}
     found = decided(json.dumps(asked).encode())
     assert isinstance(found, Decided)
     told = json.loads(found.value)
     assert {name: told[name] for name in asked} == asked
-    assert set(told) == set(asked) | OWN
+    assert set(told) == set(asked) | OWN | ({"warnings"} if set(asked) - known - {"event_id", "v"} else set())
+
+
+def test_fields_that_nothing_reads_are_named():
+    raw = request(
+        contextFeatures={"user": {"age": 3}},
+        excludedActions=["z"],
+        actions=[{"id": "a"}, {"id": "b", "feature": {"x": 1}}, {"id": "c", "feature": {}, "price": 2}],
+    )
+    found = json.loads(decided(raw).value)
+    assert found["warnings"] == [
+        "contextFeatures: found an unknown field, which nothing reads; did you mean context?",
+        "excludedActions: found an unknown field, which nothing reads; known are "
+        "v, event_id, policy, context, actions, user_id, activate",
+        "actions[1].feature: found an unknown field, which nothing reads; did you mean features?",
+        "actions[2].price: found an unknown field, which nothing reads; known are id, features",
+    ]
+    assert found["contextFeatures"] == {"user": {"age": 3}}
+    assert warnings_of(raw, LIMITS) == found["warnings"]
+    assert "warnings" not in json.loads(decided(request()).value)
+    many = json.loads(decided(request(**{f"field{number}" * 50: 1 for number in range(50)})).value)["warnings"]
+    assert len(many) == 10
+    assert max(map(len, many)) < 300
+
+
+def test_a_caller_cannot_set_the_warnings():
+    (told,) = json.loads(decided(request(warnings=["all is well"])).value)["warnings"]
+    assert told.startswith("warnings: found an unknown field")
 
 
 def test_bytes_of_fields_pass_through_as_they_came():
