@@ -229,7 +229,8 @@ def warnings_of(raw: bytes, limits: Limits) -> list[str]:
     'contextFeatures: found an unknown field, which nothing reads; did you mean context?'
     """
     actions = [decode_action(bytes(action), limits) for action in decode(_request, raw).actions]
-    return _warnings(decode(_fields, raw), actions)
+    fields: dict[str, Raw] = decode(_fields, raw)
+    return _warnings(fields, actions)
 
 
 def _warnings(fields: Mapping[str, Raw], actions: Sequence[Action]) -> list[str]:
