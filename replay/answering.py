@@ -10,24 +10,26 @@ import numpy as np
 
 from policies.errors import BadInput
 from replay.answer import ActionOverlap, Answer, Bin, Difference, Estimated, Finding, How, Level, Look, Segment, Verdict
-from replay.estimators.adaptive import REFERENCE
+from replay.estimators.adaptive import ADAPTIVE_DR, ADAPTIVE_IPS, REFERENCE
 from replay.estimators.balanced import Balanced
-from replay.estimators.doubly_robust import DirectMethod
+from replay.estimators.doubly_robust import DirectMethod, DoublyRobust
 from replay.estimators.estimator import Estimator
 from replay.estimators.importance import InversePropensity
 from replay.estimators.shrinkage import Shrunk
 from replay.estimators.tuning import slope
 from replay.health.actions import COUNT, REWARD, WEIGHT
 from replay.health.findings import findings
+from replay.health.profile import profile
 from replay.health.statistics import UNITS_RETURN, State, statistics
 from replay.health.tail import HIGHEST, LOWEST, STEPS
 from replay.health.verdict import TOLD, family_of, verdict, worse
-from replay.intervals.adaptive import AdaptiveSums, StableMean, adaptive_difference, adaptive_interval
+from replay.intervals.adaptive import adaptive_interval
 from replay.intervals.clustered import widened
 from replay.intervals.difference import LoggedMean, paired, shows
 from replay.intervals.gamma_exponential import GammaExponential
 from replay.intervals.horizon import horizon
 from replay.intervals.interval import Interval
+from replay.intervals.possible import cut, hull, with_bias, within
 from replay.intervals.segments import CORRECTION, Positives, segments
 from replay.intervals.sums import Sums
 from replay.logs.chunk import Range
@@ -42,15 +44,8 @@ ACTIONS = 1_000
 FEW, SOME = 10.0, 100.0
 """Effective positives of a segment: below the one its value is not reliable, below the other it wants care."""
 DAY_MS = 86_400_000
-_NOT_ADAPTIVE = Finding(
-    name="not_adaptive",
-    value=None,
-    expected=None,
-    p_value=None,
-    wrong=False,
-    says="several versions wrote the log, which does not tell the probabilities of all actions: if one learner "
-    "published them, rows should not count alike, and the interval may be too narrow; of arms say --fixed-loggers",
-)
+WITH_BIAS, NO_INTERVAL = "with the bias", "none"
+"""The end, or the start, of an interval's method if the estimator is biased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +100,17 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
     found = sorted([*found, *about.remarks], key=lambda each: not each.wrong)
     by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN
     chosen = [_chosen(each, summary.values.moments) for each in wanted.asked]
-    estimates = [_estimated(each, summary, by_unit, wanted.fixed) for each in chosen]
+    possible = _possible(summary, about.reward_range)
+    estimates = [_estimated(each, summary, by_unit, wanted.fixed, possible) for each in chosen]
     effect = summary.values.rows_that_tell_as_one(wanted.shown, by_unit=by_unit)
     if summary.adaptive:
-        estimates.insert(0, _adaptive(summary.adaptive, about.headline, by_unit))
-        compared = adaptive_difference(summary.adaptive, by_unit=by_unit)
-        effect = summary.adaptive.stable.rows_that_tell_as_one(StableMean(), by_unit=by_unit)
-    elif wanted.adaptive:
-        found.append(_NOT_ADAPTIVE)
-    if not summary.adaptive or wanted.against is not None:
-        compared = paired(summary.paired.interval(wanted.pair, by_unit=by_unit))
+        estimates.append(_adaptive(summary, wanted.model, by_unit, possible))
+        found.append(profile(summary.adaptive.target, effect))
+    compared = paired(summary.paired.interval(wanted.pair, by_unit=by_unit))
     by_name = {each.estimator: each for each in estimates}
     headline = about.headline if about.headline in by_name else wanted.shown.name
     ips, snips = by_name["ips"], by_name["snips"]
-    logged_value = summary.values.interval(LoggedMean(), by_unit=by_unit)
+    logged_value = within(summary.values.interval(LoggedMean(), by_unit=by_unit), *possible)
     judgement = verdict(known, found, family_of(headline), effect_of_units=effect)
     if summary.compared is not None:
         others = _of_compared(summary, family_of(headline), effect, wanted.against or "")
@@ -141,11 +133,11 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         learned=summary.learned,
         headline=headline,
         estimates=estimates,
-        difference=_compared(compared, wanted, summary),
+        difference=_compared(compared, wanted, summary, possible),
         over_time=_over_time(summary, about.reward_range or summary.reward_range or (0.0, 1.0), by_unit),
         weights=_bins(state),
         overlap=_overlap(state, about.actions),
-        segments=_segments(summary, wanted, about.segments, by_unit),
+        segments=_segments(summary, wanted, about.segments, by_unit, possible),
         statistics={name: _finite(value) for name, value in known.items()},
         health=found,
         how=_how(about.how, summary, found),
@@ -156,18 +148,33 @@ def _chosen(candidates: tuple[Estimator, ...], moments: Moments) -> Estimator:
     return candidates[0] if len(candidates) == 1 else slope(candidates, moments).estimator
 
 
-def _estimated(estimator: Estimator, summary: Summary, by_unit: bool, fixed: bool) -> Estimated:
-    found = summary.values.interval(estimator, by_unit=by_unit)
-    low = high = None
-    if summary.resampled is not None:
-        from replay.resample import ends
+def _possible(summary: Summary, told: Range | None) -> Range:
+    """Return the range of a mean reward: the one given, else that of the log's rules, else 0 to 1 for binary rewards.
 
-        low, high = ends(summary.resampled.values(estimator))
+    A reward outside the range refutes it; then the range is unbounded.
+    """
+    least, most = (float(each) for each in summary.seen)
+    known = told or summary.reward_range
+    if known is None and summary.binary:
+        known = (0.0, 1.0)
+    return known if known is not None and known[0] <= least and most <= known[1] else (-math.inf, math.inf)
+
+
+def _estimated(estimator: Estimator, summary: Summary, by_unit: bool, fixed: bool, possible: Range) -> Estimated:
+    found = summary.values.interval(estimator, by_unit=by_unit)
+    resampled = _resampled(estimator, summary)
     if isinstance(estimator, DirectMethod):
-        # How the model's word varies over the rows says nothing of how wrong it is.
-        found, low, high = Interval(found.value, None, None, "none: the model's error is unknown"), None, None
-    elif isinstance(estimator, Shrunk) or (isinstance(estimator, Balanced) and not fixed):
-        found = replace(found, method=f"{found.method}, without the bias")
+        # The spread of a model's predictions says nothing about its error.
+        found = Interval(found.value, None, None, f"{NO_INTERVAL}: the model's error is unknown")
+    elif isinstance(estimator, Balanced) and not fixed:
+        found = Interval(found.value, None, None, f"{NO_INTERVAL}: the bias over the versions of a learner is unknown")
+    elif isinstance(estimator, Shrunk):
+        found = with_bias(found, summary.values.interval(estimator.plain, by_unit=by_unit))
+        resampled = hull(resampled, _resampled(estimator.plain, summary))
+        found = replace(found, method=f"{found.method}, {WITH_BIAS}")
+    if found.method.startswith(NO_INTERVAL):
+        resampled = None, None
+    found, (low, high) = within(found, *possible), cut(resampled, *possible)
     return Estimated(
         estimator=f"{estimator.name}={estimator.lambda_:g}" if isinstance(estimator, Shrunk) else estimator.name,
         reference=estimator.reference,
@@ -175,15 +182,34 @@ def _estimated(estimator: Estimator, summary: Summary, by_unit: bool, fixed: boo
         low=_finite(found.low),
         high=_finite(found.high),
         interval=found.method,
-        resampled_low=low,
-        resampled_high=high,
+        resampled_low=_finite(low),
+        resampled_high=_finite(high),
     )
 
 
-def _adaptive(sums: AdaptiveSums, name: str, by_unit: bool) -> Estimated:
-    found = adaptive_interval(sums, by_unit=by_unit)
+def _resampled(estimator: Estimator, summary: Summary) -> tuple[float | None, float | None]:
+    if summary.resampled is None:
+        return None, None
+    from replay.resample import ends
+
+    return ends(summary.resampled.values(estimator))
+
+
+def _adaptive(summary: Summary, modelled: bool, by_unit: bool, possible: Range) -> Estimated:
+    """Return the value by adaptive weights; its interval includes the bias that drifting rewards cause."""
+    assert summary.adaptive is not None
+    plain: Estimator = DoublyRobust() if modelled else InversePropensity()
+    told = with_bias(
+        adaptive_interval(summary.adaptive, by_unit=by_unit), summary.values.interval(plain, by_unit=by_unit)
+    )
+    found = within(told, *possible)
     return Estimated(
-        estimator=name, reference=REFERENCE, value=found.value, low=found.low, high=found.high, interval=found.method
+        estimator=ADAPTIVE_DR if modelled else ADAPTIVE_IPS,
+        reference=REFERENCE,
+        value=_finite(found.value),
+        low=_finite(found.low),
+        high=_finite(found.high),
+        interval=f"{found.method}, {WITH_BIAS}",
     )
 
 
@@ -208,7 +234,9 @@ def _of_compared(summary: Summary, family: str, effect: float, name: str) -> _Ot
     return _Others(said, faults)
 
 
-def _compared(found: Interval, wanted: Wanted, summary: Summary) -> Difference:
+def _compared(found: Interval, wanted: Wanted, summary: Summary, possible: Range) -> Difference:
+    widest = possible[1] - possible[0]
+    found = within(found, -widest, widest)
     days, means = 0.0, wanted.pair.of_other(summary.paired.moments.means)
     if summary.first_ms is not None and summary.last_ms is not None:
         days = (summary.last_ms - summary.first_ms) / DAY_MS
@@ -292,22 +320,25 @@ def _overlap(state: State, names: Sequence[str]) -> list[ActionOverlap]:
     ]
 
 
-def _segments(summary: Summary, wanted: Wanted, names: Mapping[str, Sequence[str]], by_unit: bool) -> list[Segment]:
+def _segments(
+    summary: Summary, wanted: Wanted, names: Mapping[str, Sequence[str]], by_unit: bool, possible: Range
+) -> list[Segment]:
     looked_at = sum(len(parts.parts) for parts in summary.segments.values())
     return [
         Segment(
             segment=name,
             name=names[name][each.code],
             rows=each.rows,
-            value=_finite(each.interval.value),
-            low=_finite(each.interval.low),
-            high=_finite(each.interval.high),
-            interval=each.interval.method,
+            value=_finite(interval.value),
+            low=_finite(interval.low),
+            high=_finite(interval.high),
+            interval=interval.method,
             level=_level_of_segment(parts.parts[each.code], wanted.shown, by_unit),
             correction=CORRECTION,
         )
         for name, parts in summary.segments.items()
         for each in segments(wanted.shown, parts, by_unit=by_unit, looked_at=looked_at)
+        for interval in [within(each.interval, *possible)]
     ]
 
 

@@ -1,5 +1,6 @@
 """What an evaluation adds up: one state a block of the log, from which every number of the answer is made."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -114,6 +115,17 @@ class Summary:
     learned: int = 0
     learned_compared: int = 0
     reward_range: Range | None = None
+
+    @property
+    def seen(self) -> Range:
+        """The least and the largest reward."""
+        return float(self.stretches.least_reward.min()), float(self.stretches.most_reward.max())
+
+    @property
+    def binary(self) -> bool:
+        """Whether every reward is 0 or 1: of numbers from 0 to 1, only these have squares with the same mean."""
+        mean, squares = self.health.reward.mean, self.health.reward.squares / max(self.health.rows, 1)
+        return self.seen[0] >= 0 and self.seen[1] <= 1 and math.isclose(mean, squares, rel_tol=1e-9)
 
     def __add__(self, other: "Summary") -> "Summary":
         # What has no row may lack a column that the others have, and says nothing.

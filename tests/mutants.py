@@ -631,6 +631,27 @@ def _evaluating() -> Iterator[Mutant]:
         (f"{EVALUATING}::test_two_users_with_many_rows_are_not_reliable_either",),
     )
     yield Mutant(
+        "each part of a learner's log counts by its share",
+        "replay/estimators/default.py",
+        '        return Default(name, "logged", reason)\n',
+        '        return Default("adaptive-dr" if has_model else "adaptive-ips", "logged", reason)\n',
+        ("tests/bowerbird/test_drifting.py::test_the_headline_covers_the_average_over_the_period",),
+    )
+    yield Mutant(
+        "a biased interval includes the unbiased one",
+        "replay/intervals/possible.py",
+        "    low, high = hull((found.low, found.high), (unbiased.low, unbiased.high))\n",
+        "    low, high = found.low, found.high\n",
+        ("tests/replay/intervals/test_possible.py::test_the_interval_of_a_biased_estimator_includes_the_unbiased_one",),
+    )
+    yield Mutant(
+        "ends of intervals lie within the range of rewards",
+        "replay/intervals/possible.py",
+        "    low, high = cut((found.low, found.high), least, most)\n",
+        "    low, high = found.low, found.high\n",
+        ("tests/replay/intervals/test_possible.py::test_an_interval_without_a_possible_value_becomes_the_range",),
+    )
+    yield Mutant(
         "balanced weights of a learner's log are said to be biased",
         "replay/evaluation.py",
         "    remarks = [UNFIXED] if balanced and not wanted.fixed else []\n",

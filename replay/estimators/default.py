@@ -2,8 +2,6 @@
 
 from typing import Literal, NamedTuple
 
-from replay.estimators.adaptive import ADAPTIVE_DR, ADAPTIVE_IPS
-
 
 class Default(NamedTuple):
     """The estimator to be believed first, on which weights, and why."""
@@ -27,19 +25,19 @@ def default_estimator(versions: int, one_learner: bool, has_model: bool) -> Defa
 
     Examples
     --------
-    >>> default_estimator(versions=50, one_learner=True, has_model=True).name
-    'adaptive-dr'
+    >>> default_estimator(versions=50, one_learner=True, has_model=True)[:2]
+    ('dr', 'logged')
     >>> default_estimator(versions=2, one_learner=False, has_model=False)[:2]
     ('snips', 'balanced')
     """
+    name = "dr" if has_model else "snips"
     if versions > 1 and one_learner:
-        name: str = ADAPTIVE_DR if has_model else ADAPTIVE_IPS
         reason = (
-            f"one learner published {versions} versions, each from the rewards before it: rows are weighted by how "
-            "much their version can tell, from what was known before them; weights balanced over versions are biased"
+            f"one learner published {versions} versions, each from the rewards before it: every row has the same "
+            "weight, so that each part of the log's period counts by its share; adaptive weights favour a part of it, "
+            "and weights balanced over versions are biased"
         )
         return Default(name, "logged", reason)
-    name = "dr" if has_model else "snips"
     if versions > 1:
         reason = (
             f"{versions} policies that were fixed beforehand wrote the log: weights by their mixture are never heavier"

@@ -79,7 +79,7 @@ def _estimates(answer: Answer, plain: bool) -> Table:
         table.add_row(
             Text(row.name, style=style),
             Text(number(row.value, row.places), style=style),
-            _between(row.low, row.high, row.places) + (" (without its bias)" if "without the bias" in row.note else ""),
+            _between(row.low, row.high, row.places) + (" (with its bias)" if "with the bias" in row.note else ""),
             Text(_drawn(row.mark, forest.reference, plain), style=style),
         )
     return table

@@ -199,7 +199,7 @@ def test_what_a_table_says_of_a_model_counts_where_it_is_asked_for() -> None:
     told["version"] = np.where(np.arange(4000) < 2000, "1", "2")
     modelled = {**told, "model_logged": np.full(4000, 0.9), "model_target": np.full(4000, 0.1)}
     plain, other = bowerbird.evaluate(told), bowerbird.evaluate(modelled)
-    assert plain.headline == other.headline == "adaptive-ips"
+    assert plain.headline == other.headline == "snips"
     assert by_name(plain)["adaptive-ips"].value == by_name(other)["adaptive-ips"].value
 
 
@@ -230,7 +230,7 @@ def test_nothing_hangs_on_the_number_of_parts(table: Path, parts: int) -> None:
     with ThreadPoolExecutor(2) as executor:
         shared = evaluate(open_log, name, HOW, options, lambda _: silent, executor=executor, parts=parts)
     assert alone.rows == 300_000
-    assert alone.headline == "adaptive-ips"
+    assert alone.headline == "snips"
     assert alone.how.digest == shared.how.digest
     assert msgspec.json.encode(alone) == msgspec.json.encode(shared)
 

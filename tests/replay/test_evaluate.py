@@ -418,7 +418,7 @@ def test_a_policy_must_be_named_wherever_its_outcomes_lie(tmp_path: Path, monkey
 def test_the_model_of_a_learners_log_knows_only_the_past(tmp_path: Path) -> None:
     archive = archive_of(arms_world()[0], tmp_path)
     of_learner = judged(archive, uniform(), model="action-means")
-    assert of_learner.headline == "adaptive-dr"
+    assert of_learner.headline == "dr"
     assert of_learner.how.model is not None
     assert "by time, from the past only" in of_learner.how.model
     with pytest.raises(WrongConfiguration, match="--folds: found unit and a log of 3 versions, expected past"):

@@ -255,8 +255,8 @@ def test_an_unknown_allocation_is_refused() -> None:
 @pytest.mark.parametrize(
     ("versions", "one_learner", "has_model", "name", "which"),
     [
-        (50, True, True, "adaptive-dr", "logged"),
-        (50, True, False, "adaptive-ips", "logged"),
+        (50, True, True, "dr", "logged"),
+        (50, True, False, "snips", "logged"),
         (2, False, True, "dr", "balanced"),
         (2, False, False, "snips", "balanced"),
         (1, True, True, "dr", "logged"),

@@ -88,11 +88,11 @@ def test_what_was_not_measured_is_said() -> None:
     assert [line for line in told if line not in lines(answer)][-1] == "  • not adaptive: its rows count alike"
 
 
-def test_an_interval_that_does_not_count_its_bias_says_so() -> None:
+def test_an_interval_that_includes_the_bias_is_marked() -> None:
     answer = reliable()
-    shrunk = [changed(each, interval="delta, without the bias") for each in answer.estimates[:1]]
+    shrunk = [changed(each, interval="delta, with the bias") for each in answer.estimates[:1]]
     told = lines(changed(answer, estimates=[*shrunk, *answer.estimates[1:]]))
-    assert [line for line in told if "(without its bias)" in line] == [
+    assert [line for line in told if "(with its bias)" in line] == [
         line for line in told if line.startswith(shrunk[0].estimator)
     ]
 
