@@ -15,6 +15,7 @@ from bowerbird.commands import (
     demo,
     log,
     policy,
+    recover,
     replay,
     request,
     send,
@@ -51,6 +52,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(replay.app, name="replay")
 app.add_typer(log.app, name="log")
 app.command()(verify.verify)
+app.command()(recover.recover)
 app.command()(check.check)
 app.command()(status.status)
 app.command()(asyncapi.asyncapi)

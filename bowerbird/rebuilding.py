@@ -97,6 +97,15 @@ async def rebuild(
             work.rebuild.close()
 
 
+async def refusal(at: Desk) -> StateRefused | None:
+    """Return why a learner would not go on from what is saved of a policy; None: it would."""
+    try:
+        await at.check_outcomes(await at.publisher.load())
+    except StateRefused as refused:
+        return refused
+    return None
+
+
 class _Work:
     def __init__(self, at: Desk, until_ms: int | None, archive: "Archive | None", progress: Progress) -> None:
         identity = at.publisher.identity

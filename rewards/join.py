@@ -53,7 +53,11 @@ class Fetched(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JoinSettings:
-    """What the core must know. ``decisions`` is the topic of decisions, ``shard_of`` places an event id."""
+    """What the core must know.
+
+    ``decisions`` is the topic of decisions, ``shard_of`` places an event id; ``hold`` and ``passes_over`` are a
+    recovery's: its hold on the shards, and which feedback it leaves out.
+    """
 
     decisions: str
     prefix: str
@@ -66,6 +70,8 @@ class JoinSettings:
     feedback_bytes: int = 16 * 1024
     decision_bytes: int = 1024 * 1024
     portion_items: int = 200
+    hold: str = ""
+    passes_over: Callable[[DecisionItem | FeedbackItem], bool] | None = None
 
 
 @dataclass(slots=True)
@@ -194,7 +200,7 @@ class Intake:
                 if position >= ends[name] and reading.next >= min(handed, ends[name]):
                     read_to_ms = entry_after(tick_ms, grace_ms)
             claims.append(Claim(*name, reading.next, reading.next, read_to_ms, reading.fresh))
-        step = Step(claims, (), inputs, feedback_limit=self.settings.feedback_limit)
+        step = Step(claims, (), inputs, feedback_limit=self.settings.feedback_limit, hold=self.settings.hold)
         return dict.fromkeys(range(self.settings.shards), step)
 
     def ticked(self, claims: Mapping[int, Step]) -> None:
@@ -213,7 +219,9 @@ class Intake:
         for index, body in enumerate(bodies):
             place = Place(message.time_ms, message.topic, message.partition, message.offset, index)
             try:
-                found.append(self._item(place, body))
+                item = self._item(place, body)
+                if self.settings.passes_over is None or not self.settings.passes_over(item):
+                    found.append(item)
             except BadInput as error:
                 rejected.append(Rejected(message, index, error, body))
 
@@ -268,7 +276,7 @@ class Intake:
                 by_shard[self.settings.shard_of(item.event_id)].append(item)
             parts.append(
                 {
-                    shard: Step(claims, own, feedback_limit=self.settings.feedback_limit)
+                    shard: Step(claims, own, feedback_limit=self.settings.feedback_limit, hold=self.settings.hold)
                     for shard, own in by_shard.items()
                 }
             )

@@ -7,7 +7,7 @@ the offsets of the inputs together with the state that they made.
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -15,6 +15,8 @@ from policies.errors import LossDetected, StateRefused
 from rewards.readto import INPUTS, partition_name, read_to
 from rewards.records import Place
 
+RECOVER = "run `bowerbird recover`"
+"""What an operator does about a join state that may not be continued."""
 DEAD_LETTERS = ".dead-letters"
 """The outbox of what the join could not use; no policy can have this name."""
 
@@ -59,6 +61,18 @@ class FeedbackItem(NamedTuple):
     body: bytes
 
 
+class Closing(NamedTuple):
+    """An outcome that stands in ``rewards``: until when its event id is remembered, and what it has counted."""
+
+    event_id: str
+    forget_ms: int
+    deadline_ms: int
+
+
+NEEDED = "needed"
+"""The hold of a shard that has forgotten something: it waits for a recovery."""
+
+
 class Inputs(NamedTuple):
     """The list of all partitions of all inputs, asked after a tick of this log time (grace taken off)."""
 
@@ -71,7 +85,7 @@ class Step:
     """One call: what was read, and from where to where. A tick's call holds no items.
 
     ``close_limit``: how many windows one call closes at most; ``feedback_limit``: how many of one decision's
-    feedback, the first by place, are kept.
+    feedback, the first by place, are kept. ``hold``: the hold that the caller has on the shard.
     """
 
     claims: Sequence[Claim] = ()
@@ -79,6 +93,7 @@ class Step:
     inputs: Inputs | None = None
     close_limit: int = 500
     feedback_limit: int = 1000
+    hold: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +156,8 @@ class JoinStore(Protocol):
         Raises
         ------
         policies.errors.StateRefused
-            The state belongs to another log, or something between the state and the step was lost; nothing
-            was applied.
+            The state belongs to another log, or something between the state and the step was lost, or the shard
+            is held by another; nothing was applied. A shard that has lost something is held from then on.
         """
         ...
 
@@ -160,6 +175,22 @@ class JoinStore(Protocol):
 
     async def pending(self, shard: int) -> dict[str, int]:
         """Return how many decisions wait for their deadline, per policy."""
+        ...
+
+    async def held(self, shard: int) -> str:
+        """Return the hold on a shard; empty: there is none, and everyone may step it."""
+        ...
+
+    async def hold(self, shard: int, hold: str) -> None:
+        """Hold a shard, whoever held it before; an empty hold lets it go, with what only a recovery needs."""
+        ...
+
+    async def reset(self, shard: int, log: str, hold: str, seqs: Mapping[str, int]) -> None:
+        """Forget all of a shard but its last seqs, which are set, and hold it."""
+        ...
+
+    async def remember(self, shard: int, closings: Sequence[Closing]) -> None:
+        """Remember event ids that are closed, while a shard is held: what they have counted is no late feedback."""
         ...
 
 
@@ -186,6 +217,8 @@ class _Shard:
     closed: dict[str, int] = field(default_factory=dict)
     seq: Counter[str] = field(default_factory=Counter)
     outboxes: dict[str, list[Frozen | Unusable]] = field(default_factory=dict)
+    hold: str = ""
+    counted: dict[str, int] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -197,7 +230,13 @@ class MemoryStore:
     async def step(self, shard: int, log: str, step: Step) -> Stepped:
         """See :meth:`JoinStore.step`."""
         state = self._shards.setdefault(shard, _Shard())
-        _check(state, shard, log, step.claims)
+        if state.hold != step.hold:
+            raise not_free(shard, state.hold)
+        try:
+            _check(state, shard, log, step.claims)
+        except LossDetected:
+            state.hold = state.hold or NEEDED
+            raise
         state.log = log
         return _Stepping(state, step).run()
 
@@ -219,6 +258,28 @@ class MemoryStore:
         entries = self._shards.setdefault(shard, _Shard()).entries.values()
         return dict(Counter(entry.first.policy for entry in entries))
 
+    async def held(self, shard: int) -> str:
+        """See :meth:`JoinStore.held`."""
+        return self._shards.setdefault(shard, _Shard()).hold
+
+    async def hold(self, shard: int, hold: str) -> None:
+        """See :meth:`JoinStore.hold`."""
+        state = self._shards.setdefault(shard, _Shard())
+        state.hold = hold
+        if not hold:
+            state.counted.clear()
+
+    async def reset(self, shard: int, log: str, hold: str, seqs: Mapping[str, int]) -> None:
+        """See :meth:`JoinStore.reset`."""
+        self._shards[shard] = _Shard(log, seq=Counter(seqs), hold=hold)
+
+    async def remember(self, shard: int, closings: Sequence[Closing]) -> None:
+        """See :meth:`JoinStore.remember`."""
+        state = self._shards[shard]
+        for closing in closings:
+            state.closed[closing.event_id] = closing.forget_ms
+            state.counted[closing.event_id] = closing.deadline_ms
+
 
 def _check(state: _Shard, shard: int, log: str, claims: Sequence[Claim]) -> None:
     if state.log not in ("", log):
@@ -239,13 +300,25 @@ def other_log(shard: int, found: str, expected: str) -> StateRefused:
     )
 
 
+def not_free(shard: int, hold: str) -> StateRefused:
+    """Return the refusal of a step on a shard that is held by another."""
+    what = f"join state of shard {shard}"
+    if hold == NEEDED:
+        return LossDetected(what, "a part that Redis has forgotten", "the whole state", RECOVER)
+    if not hold:
+        return StateRefused(what, "no recovery", "the one that was begun", RECOVER)
+    return StateRefused(
+        what, "a recovery that has not finished", "none", "wait for it, or run `bowerbird recover` if it has stopped"
+    )
+
+
 def behind(shard: int, claim: Claim, stored: int | None) -> LossDetected:
     """Return the refusal of a state that has not seen all that was acknowledged."""
     return LossDetected(
         f"join state of shard {shard}, {claim.topic} partition {claim.partition}",
         "no offset" if stored is None else f"offset {stored}",
         f"offset {claim.start} or above, which Kafka has as read",
-        "Redis has forgotten a part: restore it from its append-only file (docs/guarantees.md)",
+        f"Redis has forgotten a part: {RECOVER}",
     )
 
 
@@ -313,7 +386,10 @@ class _Stepping:
 
     def feedback(self, item: FeedbackItem) -> None:
         if item.place.time_ms <= self.state.closed.get(item.event_id, -1):
-            self.unusable(item, "late")
+            if item.place.time_ms <= self.state.counted.get(item.event_id, -1):
+                self.repeats += 1
+            else:
+                self.unusable(item, "late")
             return
         known = self.state.feedback.setdefault(item.event_id, [])
         if any(item.place == other.place for other in known):

@@ -36,6 +36,10 @@ EXIT_REFUSED = 2
 """A wrong configuration, or a state that may not be continued: starting again would not help."""
 
 
+class PutRight(Exception):  # noqa: N818
+    """What a role has refused can be continued now: it ends, and its next process goes on."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoleParts:
     """What a role consists of.
@@ -116,6 +120,9 @@ def run_role(config: Config, role: str) -> int:
     except ModuleNotFoundError as missing:
         log.critical("the role %s needs %s: pip install 'bowerbird[%s]'", role, missing.name, role)
         return EXIT_REFUSED
+    except PutRight as right:
+        log.warning("%s", right)
+        return EXIT_FAILED
     except Exception:
         log.critical("the role %s failed", role, exc_info=True)
         return EXIT_FAILED

@@ -139,6 +139,7 @@ class Desk:
         """
         identity = self.publisher.identity
         position, model = in_use(saved, identity)
+        await self.reader.refuse_shorter(self.rewards, position.cut)
         held = replace(position, control=FREEZE)
         learner = Learner(self.name, identity.kind, identity.arguments, held, model)
         try:

@@ -59,6 +59,15 @@ class _Thread(AIOKafkaConsumerThread):
                 consumer.seek(partition, offset)
         return offsets
 
+    async def go_back(self, partition: TP, offset: int) -> None:
+        """Read on from an offset below what the group has acknowledged, and acknowledge that instead."""
+        await self.call_thread(self._go_back, partition, offset)
+
+    async def _go_back(self, partition: TP, offset: int) -> None:
+        consumer = self._ensure_consumer()
+        consumer.seek(partition, offset)
+        await consumer.commit({partition: offset})
+
     async def progress(self, partitions: Iterable[TP]) -> dict[TP, Progress]:
         return cast("dict[TP, Progress]", await self.call_thread(self._progress, list(partitions)))
 
@@ -135,6 +144,11 @@ class RoleApp(faust.App):
     @property
     def _ready_to_read(self) -> bool:
         return bool(self.started and self.consumer_generation_id > 0)
+
+    async def go_back(self, name: tuple[str, int], offset: int) -> None:
+        """Read a partition from an offset below what the group has acknowledged, and acknowledge that instead."""
+        thread = cast(_Thread, cast(Any, self.consumer)._thread)
+        await thread.go_back(TP(*name), offset)
 
     async def caught_up(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Progress]:
         """Return how far the consumer is in those of the partitions that it has.

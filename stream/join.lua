@@ -2,8 +2,9 @@
 -- It knows no business: it keeps records by their place, lowers a deadline, and pops what is due.
 -- rewards/store.py holds the same step in memory, in Python; one suite of laws runs over both.
 --
--- KEYS   log offsets readto entries bodies due feedback waiting closed seq pending outbox (a prefix)
--- ARGV   run id of the server that was checked, name of the log, close limit, feedback limit,
+-- KEYS   log offsets readto entries bodies due feedback waiting closed seq pending hold counted outbox (a prefix)
+-- ARGV   run id of the server that was checked, name of the hold that the caller has or "", name of the log,
+--        close limit, feedback limit,
 --        read-to of the list of inputs or "", number of inputs, their names,
 --        number of claims, per claim: name, start, end, read-to or "", fresh ("1" or "0"),
 --        then items: "d" claim offset event_id place policy fingerprint opens deadline forget close_on body
@@ -11,7 +12,8 @@
 -- A place sorts as text (rewards.records.Place.key). A member of `feedback` is event_id, place, waits_until and
 -- body, NUL between them: its order is that of (event id, place), and the same place is the same member.
 
-local LOG, OFFSETS, READTO, ENTRIES, BODIES, DUE, FEEDBACK, WAITING, CLOSED, SEQ, PENDING, OUTBOX = unpack(KEYS)
+local LOG, OFFSETS, READTO, ENTRIES, BODIES, DUE, FEEDBACK, WAITING, CLOSED, SEQ, PENDING = unpack(KEYS)
+local HOLD, COUNTED, OUTBOX = unpack(KEYS, 12)
 local call = redis.call
 local DEAD_LETTERS = '.dead-letters'
 
@@ -25,6 +27,9 @@ local function whole(number) return string.format('%.0f', number) end
 -- The server that answers must be the one whose state was compared with the log (a restart may have forgotten).
 local checked = arg()
 if string.match(call('INFO', 'server'), 'run_id:(%w+)') ~= checked then return {'unchecked'} end
+-- A shard that has forgotten, or that is being rebuilt, is held: nobody else steps it.
+local held = call('GET', HOLD) or ''
+if held ~= arg() then return {'held', held} end
 local log = arg()
 local known_log = call('GET', LOG)
 if known_log and known_log ~= log then return {'other_log', known_log} end
@@ -38,6 +43,8 @@ for i = 1, tonumber(arg()) do
   local claim = {name = arg(), start = arg(), stop = arg(), read_to = arg(), fresh = arg() == '1'}
   local stored = call('HGET', OFFSETS, claim.name)
   if (not stored and not claim.fresh) or (stored and tonumber(stored) < tonumber(claim.start)) then
+    -- The other workers must not go on either.
+    if held == '' then call('SET', HOLD, 'needed') end
     return {'behind', i - 1, stored or ''}
   end
   claim.stored = tonumber(stored or claim.start)
@@ -158,7 +165,13 @@ end
 
 local function feedback(event_id, place, waits, body)
   if remembered(event_id, place) then
-    unusable(event_id, place, 'late', body)
+    -- While a shard is rebuilt, what the outcome has counted already comes by again.
+    local deadline = held ~= '' and call('HGET', COUNTED, event_id)
+    if deadline and time_of(place) <= tonumber(deadline) then
+      repeats = repeats + 1
+    else
+      unusable(event_id, place, 'late', body)
+    end
     return
   end
   local member = table.concat({event_id, place, waits, body}, '\0')

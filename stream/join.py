@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, cast
 from uuid import uuid4
@@ -21,9 +21,9 @@ from redis.exceptions import RedisError
 
 from policies.errors import LossDetected, StateRefused, WrongConfiguration
 from rewards.join import Fetched, Input, Intake, JoinSettings, Message, Portion
-from rewards.readto import entry_after, hold_line
+from rewards.readto import entry_after, hold_line, partition_name
 from rewards.rules import milliseconds
-from rewards.store import Inputs, Step, Stepped
+from rewards.store import RECOVER, Inputs, Step, Stepped
 from stream import clients, metrics
 from stream.apps import RoleParts, retry_pause, role_app
 from stream.away import until_there
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 PAUSE_AT, RESUME_AT = 400, 100
 """Messages of one partition that wait here before it is not fetched any more, and is again."""
 REFUSED_PAUSE_S = 5.0
+SHORTER_TICKS = 3
+"""At so many ticks in a row a log must end before what was read of it, until that is taken for a loss."""
 STOP_S = 0.4
 
 
@@ -83,12 +85,18 @@ class JoinRole(mode.Service):
         self._synchronised = asyncio.Lock()
         self._read_to = dict.fromkeys(range(config.shards), 0)
         self._ticked = False
+        self._shorter: dict[Input, int] = {}
         self._loops: list[asyncio.Future[Any]] = []
         self._stop_clients = contextlib.AsyncExitStack()
 
     async def on_start(self) -> None:
-        """Connect, and refuse a state that is not this log's; servers that are away are waited for."""
-        await until_there("join", "starting", self._connect)
+        """Connect, and refuse a state that is not this log's; servers, and a recovery, are waited for."""
+        while True:
+            try:
+                await until_there("join", "starting", self._connect)
+                break
+            except LossDetected as loss:
+                await self._refused(loss.what, loss)
         emitting = (self._emitter.run(shard) for shard in range(self._config.shards))
         self._loops = [self.add_future(loop) for loop in (self._apply_forever(), self._tick_forever(), *emitting)]
 
@@ -190,10 +198,20 @@ class JoinRole(mode.Service):
                 return
             acknowledged = await self._reader.committed(self._config.group("join"), new)
             beginnings = await self._reader.beginning(new)
+            ends = await self._reader.written_ends(new)
             for name in self._app.assigned & set(new):
                 offset = acknowledged.get(name)
                 start = beginnings[name] if offset is None else offset
+                if start > ends[name] and (stored := await self._stored(name)) is not None and stored <= ends[name]:
+                    # A recovery has taken the shorter log as it is; the group still acknowledges what was before.
+                    start = stored
+                    await self._app.go_back(name, start)
                 self._intake.assign(name[0], name[1], start, offset is None)
+
+    async def _stored(self, name: Input) -> int | None:
+        """Return up to where all shards have stored an input; None: one of them has nothing."""
+        found = [(await self._store.offsets(shard)).get(partition_name(*name)) for shard in range(self._config.shards)]
+        return None if None in found else min(offset for offset in found if offset is not None)
 
     # What is applied.
 
@@ -242,8 +260,10 @@ class JoinRole(mode.Service):
         if missing:
             log.error("no topic %s: no window closes; run `bowerbird topics create`", ", ".join(sorted(missing)))
         await self._synchronise()
+        read = {name: self._intake.applied_to(*name) or 0 for name in self._intake.inputs}
         # A message of an open transaction may still count: such an input is not read to its end.
-        ends = await self._reader.written_ends(self._intake.inputs)
+        ends = await self._reader.written_ends(read)
+        await self._refuse_shorter(read, ends)
         fetched = await self._app.caught_up(self._intake.inputs)
         await self._synchronise()
         steps = self._intake.tick(
@@ -258,6 +278,24 @@ class JoinRole(mode.Service):
             if applied_to is not None:
                 metrics.show_lag("join", self._config.stream_of(name[0]), name[1], end - applied_to)
         await self._show()
+
+    async def _refuse_shorter(self, read: Mapping[Input, int], ends: dict[Input, int]) -> None:
+        """Hold all shards where a log ends before what was read of it, at several ticks in a row.
+
+        It was made anew, or its tail is lost; a new leader of a partition may know its end a moment late.
+        """
+        for name in [name for name, end in ends.items() if end < read[name]]:
+            end = ends.pop(name)
+            self._shorter[name] = self._shorter.get(name, 0) + 1
+            if self._shorter[name] >= SHORTER_TICKS:
+                for shard in range(self._config.shards):
+                    await self._store.need_recovery(shard)
+                raise LossDetected(
+                    f"{name[0]}[{name[1]}]", f"a log that ends at offset {end}",
+                    f"one that reaches offset {read[name]}, up to which it was read",
+                    f"the topic was made anew, or has lost its tail: {RECOVER}",
+                )  # fmt: skip
+        self._shorter = {name: count for name, count in self._shorter.items() if name not in ends}
 
     def _entry(self, tick_ms: int) -> int:
         return entry_after(tick_ms, self._config.close_grace_ms)
@@ -341,11 +379,12 @@ class JoinRole(mode.Service):
         for (policy, shard), tail in (await self._tails.last_seqs()).items():
             given = (await store.outboxes(shard)).get(policy, 0)
             if given < tail:
-                raise StateRefused(
+                await store.need_recovery(shard)
+                raise LossDetected(
                     f"join state of shard {shard}, policy {policy}",
                     f"seq {given}",
                     f"seq {tail} or above, the last in rewards",
-                    "Redis has forgotten a part: restore it from its append-only file (docs/guarantees.md)",
+                    f"Redis has forgotten a part: {RECOVER}",
                 )
 
     @property

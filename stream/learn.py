@@ -33,7 +33,7 @@ from rewards.learner import (
 )
 from rewards.records import items
 from stream import clients, metrics
-from stream.apps import RoleParts, role_app
+from stream.apps import PutRight, RoleParts, role_app
 from stream.away import AWAY, until_there
 from stream.config import Config
 from stream.dead_letters import DeadLetter, DeadLetters
@@ -54,16 +54,21 @@ KEPT_OUTCOMES = 50_000
 LOOK_EVERY_S = 0.05
 LAG_EVERY_S = 2.0
 STOP_S = 0.4
+LOOK_AT_STOPPED_MS = 2000.0
 
 
 @dataclass(slots=True)
 class _Partition:
-    """A partition of ``rewards``: its unacknowledged messages, and whether it stands still."""
+    """A partition of ``rewards``: its unacknowledged messages, and whether it stands still.
+
+    ``refused``: because of a state that an operator can put right.
+    """
 
     number: int
     unacknowledged: Unacknowledged[EventT[Any]] = field(default_factory=Unacknowledged)
     next_offset: int | None = None
     stopped: bool = False
+    refused: bool = False
 
 
 @dataclass(slots=True)
@@ -94,6 +99,7 @@ class Learn(mode.Service):
         self._policies: dict[str, _Policy] = {}
         self._partitions: dict[int, _Partition] = {}
         self._generation = 0
+        self._looked_at_ms = 0.0
         self._watch = Watch(config)
         # One thing at a time: a message, a publish by the clock, a new assignment.
         self._lock = asyncio.Lock()
@@ -134,7 +140,7 @@ class Learn(mode.Service):
                 if not partition.stopped:
                     await self._take(partition, event)
         except (StateRefused, WrongConfiguration) as refused:
-            self._stop(number, str(refused))
+            self._stop(number, str(refused), refused=True)
         except Exception as error:
             metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
             log.exception("rewards[%d], offset %d", number, event.message.offset)
@@ -270,6 +276,7 @@ class Learn(mode.Service):
         where = (self._topic, self._config.rewards_partition(name))
         log_start = (await self._reader.beginning([where]))[where]
         saved = await publisher.load()
+        await self._reader.refuse_shorter(where, saved.position.cut if saved is not None else 0)
         if saved is None:
             return Learner(name, told.kind, told.arguments, log_start=log_start)
         return Learner(name, told.kind, told.arguments, saved.position, saved.model, log_start)
@@ -331,12 +338,12 @@ class Learn(mode.Service):
             )
         )
 
-    def _stop(self, number: int, sentence: str) -> None:
+    def _stop(self, number: int, sentence: str, refused: bool = False) -> None:
         """Let a partition stand still: its input is held, the others go on."""
         partition = self._partitions.setdefault(number, _Partition(number))
         if partition.stopped:
             return
-        partition.stopped = True
+        partition.stopped, partition.refused = True, refused
         partition.unacknowledged = Unacknowledged()
         metrics.STOPPED.labels(ROLE, f"rewards[{number}]").set(1)
         log.critical("%s", sentence, extra={"stopped": f"{self._topic}[{number}]"})
@@ -362,13 +369,38 @@ class Learn(mode.Service):
                     if not partition.stopped:
                         await self._guarded(number, self._save_if_due(policy))
                         self._acknowledge(partition)
+                await self._look_at_the_stopped()
             self._app.pulse.stepped()
+
+    async def _look_at_the_stopped(self) -> None:
+        """End the process where what stopped a partition has been put right: the next one goes on from there."""
+        if _now_ms() - self._looked_at_ms < LOOK_AT_STOPPED_MS:
+            return
+        self._looked_at_ms = _now_ms()
+        for partition in self._partitions.values():
+            if partition.refused and await self._put_right(partition.number):
+                raise PutRight(f"rewards[{partition.number}] can be learned again: starting anew")
+
+    async def _put_right(self, number: int) -> bool:
+        """Tell whether each policy of a partition can be continued, and one that could not has another state now."""
+        changed = False
+        for name in self._config.policies:
+            if self._config.rewards_partition(name) != number:
+                continue
+            try:
+                saved = await self._publisher(name).load(model=False)
+            except (StateRefused, *AWAY):
+                return False
+            known = self._policies.get(name)
+            newest = saved.position.number if saved is not None else 0
+            changed = changed or known is None or newest != known.learner.saved.number
+        return changed
 
     async def _guarded(self, number: int, work: Awaitable[object]) -> None:
         try:
             await work
         except (StateRefused, WrongConfiguration) as refused:
-            self._stop(number, str(refused))
+            self._stop(number, str(refused), refused=True)
         except Exception as error:
             metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
             log.exception("rewards[%d]", number)

@@ -123,6 +123,23 @@ class LogReader:
         found = await self._uncommitted.end_offsets(asked) if asked else {}
         return {(part.topic, part.partition): offset for part, offset in found.items()}
 
+    async def refuse_shorter(self, where: Partition, offset: int) -> None:
+        """Refuse to go on from an offset that the log does not reach.
+
+        Raises
+        ------
+        LossDetected
+            The topic was made anew, or has lost its tail.
+        """
+        end = (await self.ends([where]))[where]
+        if end < offset:
+            raise LossDetected(
+                f"{where[0]}[{where[1]}]",
+                f"a log that ends at offset {end}",
+                f"one that reaches offset {offset}, up to which it was read",
+                "the topic was made anew, or has lost its tail: run `bowerbird recover`",
+            )
+
     async def since(self, partitions: Collection[Partition], time_ms: int) -> dict[Partition, int | None]:
         """Return the offset of each partition's first message that is no older than a log time, None: there is none."""
         asked = {TopicPartition(*partition): time_ms for partition in partitions}

@@ -1,8 +1,8 @@
 """The join's state in Redis: one hash tag a shard, one script call a step (``join.lua``)."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
-from typing import cast
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
@@ -11,6 +11,8 @@ from rewards.readto import partition_name
 from rewards.records import Place
 from rewards.store import (
     DEAD_LETTERS,
+    NEEDED,
+    Closing,
     DecisionItem,
     Frozen,
     Kept,
@@ -18,11 +20,12 @@ from rewards.store import (
     Stepped,
     Unusable,
     behind,
+    not_free,
     other_log,
 )
 
 KEYS = tuple(
-    "log offsets readto entries bodies due feedback waiting closed seq pending outbox:".split()  # noqa: SIM905
+    "log offsets readto entries bodies due feedback waiting closed seq pending hold counted outbox:".split()  # noqa: SIM905
 )
 
 
@@ -63,10 +66,12 @@ class RedisStore:
         keys = [self.key(shard, name) for name in KEYS]
         arguments = _arguments(log, step)
         while True:
-            answer = await self._script(keys=keys, args=[self._compared_run_id, *arguments])
+            answer = await self._script(keys=keys, args=[self._compared_run_id, step.hold, *arguments])
             match answer:
                 case [b"unchecked"]:
                     await self._check_server()
+                case [b"held", hold]:
+                    raise not_free(shard, hold.decode())
                 case [b"other_log", found]:
                     raise other_log(shard, found.decode(), log)
                 case [b"behind", claim, stored]:
@@ -106,8 +111,56 @@ class RedisStore:
         """See :meth:`rewards.store.JoinStore.trim`."""
         await self.redis.zremrangebyscore(self.key(shard, f"outbox:{outbox}"), "-inf", seq)
 
+    async def held(self, shard: int) -> str:
+        """See :meth:`rewards.store.JoinStore.held`."""
+        hold = cast("bytes | None", await self.redis.get(self.key(shard, "hold")))
+        return hold.decode() if hold is not None else ""
+
+    async def need_recovery(self, shard: int) -> None:
+        """Hold a shard that has forgotten something, unless it is held already."""
+        await self.redis.set(self.key(shard, "hold"), NEEDED, nx=True)
+
+    async def log_name(self, shard: int) -> str | None:
+        """Return the name of the log that a shard's state was made from; None: there is no state."""
+        name = cast("bytes | None", await self.redis.get(self.key(shard, "log")))
+        return name.decode() if name is not None else None
+
+    async def hold(self, shard: int, hold: str) -> None:
+        """See :meth:`rewards.store.JoinStore.hold`."""
+        if hold:
+            await self.redis.set(self.key(shard, "hold"), hold)
+        else:
+            await self.redis.unlink(self.key(shard, "hold"), self.key(shard, "counted"))
+
+    async def reset(self, shard: int, log: str, hold: str, seqs: Mapping[str, int]) -> None:
+        """See :meth:`rewards.store.JoinStore.reset`."""
+        await self.hold(shard, hold)
+        outboxes = [f"outbox:{outbox}" for outbox in await self.outboxes(shard)]
+        kept = {"hold", "outbox:"}
+        pipeline: Any = self.redis.pipeline(transaction=True)
+        pipeline.unlink(*(self.key(shard, name) for name in (*KEYS, *outboxes) if name not in kept))
+        pipeline.set(self.key(shard, "log"), log)
+        if seqs:
+            pipeline.hset(self.key(shard, "seq"), mapping=dict(seqs))
+        await pipeline.execute()
+
+    async def remember(self, shard: int, closings: Sequence[Closing]) -> None:
+        """See :meth:`rewards.store.JoinStore.remember`."""
+        if not closings:
+            return
+        pipeline: Any = self.redis.pipeline(transaction=False)
+        pipeline.zadd(self.key(shard, "closed"), {each.event_id: each.forget_ms for each in closings})
+        pipeline.hset(self.key(shard, "counted"), mapping={each.event_id: each.deadline_ms for each in closings})
+        await pipeline.execute()
+
+    async def offsets(self, shard: int) -> dict[str, int]:
+        """Return up to where each input is stored in a shard, by :func:`rewards.readto.partition_name`."""
+        return await self._counts(shard, "offsets")
+
     async def lease(self, shard: int, owner: str, milliseconds: int = 3000) -> bool:
         """Take or keep the advisory lease of a shard's emission, so that not everything is sent twice."""
+        if await self.held(shard):
+            return False
         key = self.key(shard, "lease")
         if await self.redis.set(key, owner, nx=True, px=milliseconds):
             return True

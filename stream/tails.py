@@ -2,38 +2,27 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TypeVar
 
 import msgspec
 
 from policies.errors import BadInput
 from rewards.records import UNREADABLE, PolicyVersion, items
+from rewards.recovery import outcome_heads
 from stream.config import Config
 from stream.log import LogReader
 
-
-class _Numbered(msgspec.Struct, frozen=True):
-    """What is read of an outcome here."""
-
-    policy: str
-    shard: int
-    seq: int
-
-
-_numbered = msgspec.json.Decoder(_Numbered)
 _version = msgspec.json.Decoder(PolicyVersion)
-_Record = TypeVar("_Record")
 
 
-def _readable(value: bytes | None, decoder: "msgspec.json.Decoder[_Record]") -> Iterator[_Record]:
-    """Yield the records of a message; what is none is told by those who use it."""
+def _versions(value: bytes | None) -> Iterator[PolicyVersion]:
+    """Yield the versions of a message; what is none is passed over."""
     try:
         bodies = items(value)
     except BadInput:
         return
     for body in bodies:
         with suppress(*UNREADABLE):
-            yield decoder.decode(body)
+            yield _version.decode(body)
 
 
 class Tails:
@@ -55,7 +44,7 @@ class Tails:
             start = max(self._next.get(partition, 0), begins)
             async for record in self._reader.read(topic, partition, start):
                 self._next[partition] = record.offset + 1
-                for found in _readable(record.value, _numbered):
+                for found in outcome_heads(record.value):
                     key = found.policy, found.shard
                     self._last[key] = max(found.seq, self._last.get(key, 0))
         return dict(self._last)
@@ -66,7 +55,7 @@ class Tails:
         newest: dict[str, PolicyVersion] = {}
         begins = (await self._reader.beginning([(versions, 0)]))[versions, 0]
         async for record in self._reader.read(versions, 0, begins):
-            for version in _readable(record.value, _version):
+            for version in _versions(record.value):
                 newest[version.policy] = version
         for version in newest.values():
             for shard, seq in version.last_seqs.items():

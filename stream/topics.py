@@ -192,6 +192,12 @@ async def create(config: Config) -> list[str]:
         return [need.name for need in missing]
 
 
+async def describe_topics(config: Config, names: Sequence[str]) -> dict[str, TopicFound]:
+    """Return those of the named topics that are there; see :func:`describe`."""
+    async with _Admin(config) as admin:
+        return await describe(admin, names)
+
+
 async def describe(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, TopicFound]:
     """Return those of the named topics that are there."""
     there = set(await admin.list_topics())

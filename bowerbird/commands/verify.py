@@ -67,8 +67,8 @@ def _policy(config: "Config", name: str, archive: str | None, as_json: bool) -> 
 
     from bowerbird.verification import verify as verified
 
-    kept = _opened(config, archive)
-    with _progress() as progress:
+    kept = opened(config, archive)
+    with progress_bar() as progress:
         verdict = run(config, lambda: verified(config, name, progress, archive=kept))
     if as_json:
         answer(msgspec.to_builtins(verdict))
@@ -104,8 +104,8 @@ def _decision(config: "Config", event_id: str, archive: str | None, as_json: boo
 
     from bowerbird.verification import verify_decision
 
-    kept = _opened(config, archive)
-    with _progress() as progress:
+    kept = opened(config, archive)
+    with progress_bar() as progress:
         found = run(config, lambda: verify_decision(config, event_id, progress, kept))
     if as_json:
         answer({"event_id": event_id, "ok": _all_hold(found), "decisions": msgspec.to_builtins(found)})
@@ -123,7 +123,8 @@ def _decision(config: "Config", event_id: str, archive: str | None, as_json: boo
     return _all_hold(found)
 
 
-def _opened(config: "Config", url: str | None) -> "Archive | None":
+def opened(config: "Config", url: str | None) -> "Archive | None":
+    """Return the archive that ``--archive`` names; ends the command where it cannot be read."""
     if url is None:
         return None
     with errors_in_words(config):
@@ -141,7 +142,7 @@ def _all_hold(found: "list[Recomputed]") -> bool:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def progress_bar() -> Iterator[Progress]:
     """Show how far the logs have been read, on the standard error stream and only to a person."""
     from rich.console import Console
     from rich.progress import Progress as Bar

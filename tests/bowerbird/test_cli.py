@@ -36,7 +36,7 @@ def commands(group: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]
 
 ALL = commands(typer.main.get_command(app))
 MACHINE_READABLE = {("topics", "create"), ("topics", "check"), ("policy", "list"), ("policy", "show"), ("verify",)}
-MACHINE_READABLE |= {("up",), ("request",), ("send",), ("trace",)}
+MACHINE_READABLE |= {("up",), ("recover",), ("request",), ("send",), ("trace",)}
 MACHINE_READABLE |= {("dead-letters", "list"), ("dead-letters", "show"), ("dead-letters", "resend")}
 MACHINE_READABLE |= {("status",), *(("policy", name) for name in ("freeze", "unfreeze", "uniform", "rebuild"))}
 ARGUMENTS: dict[tuple[str, ...], list[str]] = {
@@ -122,6 +122,7 @@ def test_a_wrong_configuration_ends_with_2_and_tells_all(path: tuple[str, ...], 
         ["topics", "check"],
         ["policy", "list"],
         ["verify", "front"],
+        ["recover"],
         ["check"],
         ["request", "-"],
         ["send", "clicks", "-"],

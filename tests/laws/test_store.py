@@ -10,7 +10,9 @@ from policies.errors import LossDetected, StateRefused
 from rewards.records import Place
 from rewards.store import (
     DEAD_LETTERS,
+    NEEDED,
     Claim,
+    Closing,
     DecisionItem,
     FeedbackItem,
     Frozen,
@@ -159,14 +161,54 @@ class StoreLaws:
         with pytest.raises(LossDetected, match="t-decisions partition 0"):
             await reader.store.step(0, "log", ahead)
         assert await reader.store.pending(0) == {"front": 1}
+        await reader.store.hold(0, "")
         with pytest.raises(LossDetected):
             await reader.store.step(0, "log", Step([Claim(CLICKS, 0, 1, 1)]))
+        await reader.store.hold(0, "")
         await reader.apply(decided("b", 0, offset=1))
         assert await reader.store.pending(0) == {"front": 2}
+
+    async def test_offsets_a_shard_that_has_lost_something_is_stepped_by_nobody(self, reader: Reader) -> None:
+        await reader.apply(decided("a", 0, offset=0))
+        with pytest.raises(LossDetected, match="offset 1"):
+            await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 5, 6)]))
+        with pytest.raises(LossDetected, match="bowerbird recover"):
+            await reader.apply(decided("b", 0, offset=1))
+        assert await reader.store.held(0) == NEEDED
+        assert await reader.store.pending(0) == {"front": 1}
+
+    async def test_recovery_only_who_holds_a_shard_steps_it(self, reader: Reader) -> None:
+        await reader.apply(decided("a", 0))
+        await reader.store.reset(0, "log", "mine", {"front": 7})
+        for hold in ("", "theirs"):
+            with pytest.raises(StateRefused, match="recovery"):
+                await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 0, 1, None, True)], hold=hold))
+        await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 0, 1, None, True)], [decided("b", 0)], hold="mine"))
+        await reader.store.hold(0, "")
+        with pytest.raises(StateRefused, match="found no recovery"):
+            await reader.store.step(0, "log", Step(hold="mine"))
+        assert await reader.store.pending(0) == {"front": 1}
+        await reader.read_to(WINDOW_MS + 1)
+        assert [frozen.seq for frozen in await reader.closed()] == [8]
+
+    async def test_recovery_what_an_outcome_has_counted_is_no_late_feedback(self, reader: Reader) -> None:
+        await reader.store.reset(0, "log", "mine", {})
+        await reader.store.remember(0, [Closing("a", START_MS + TTL_MS, START_MS + 10)])
+        step = Step(
+            [Claim(CLICKS, 0, 0, 3, None, True)],
+            [happened("a", 10, offset=0), happened("a", 11, offset=1), happened("b", 11, offset=2)],
+            hold="mine",
+        )
+        assert (await reader.store.step(0, "log", step)).late == 1
+        await reader.store.hold(0, "")
+        assert await reader.unused() == [("a", 11, "late")]
+        late = Step([Claim(CLICKS, 0, 3, 4)], [happened("a", 10, offset=3)])
+        assert (await reader.store.step(0, "log", late)).late == 1
 
     async def test_offsets_a_state_that_knows_nothing_takes_only_who_began_at_the_start(self, reader: Reader) -> None:
         with pytest.raises(LossDetected):
             await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 0, 1)], [decided("a", 0)]))
+        await reader.store.hold(0, "")
         assert await reader.store.pending(0) == {}
         await reader.apply(decided("a", 0))
         assert await reader.store.pending(0) == {"front": 1}

@@ -5,13 +5,14 @@ from collections.abc import Callable
 import pytest
 from redis.asyncio import Redis
 
+from bowerbird.recovering import recover
 from policies.errors import StateRefused
-from rewards.store import Claim, Step
+from rewards.store import NEEDED, Claim, Step
 from stream.config import Config, PolicyConfig
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.redis_store import RedisStore
+from stream.redis_store import RedisStore, shard_key
 from tests.laws.test_store import DECISIONS, decided
-from tests.real.loop import decision, loop_of, until
+from tests.real.loop import Loop, decision, loop_of, until
 
 
 async def test_a_restarted_redis_is_compared_before_it_is_written(
@@ -46,7 +47,7 @@ async def test_a_restarted_redis_is_compared_before_it_is_written(
 async def test_a_redis_whose_seq_lies_behind_rewards_is_refused(
     kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
 ) -> None:
-    """`rewards` holds what this Redis has never given: the join ends with exit code 2 and closes nothing."""
+    """`rewards` holds what this Redis has never given: the join closes nothing, and waits for a recovery."""
     config = Config(
         brokers=kafka.address,
         redis_url=redis_server.url,
@@ -55,14 +56,26 @@ async def test_a_redis_whose_seq_lies_behind_rewards_is_refused(
         policies={"front": PolicyConfig(window_s=1.0)},
     )
     async with loop_of(config) as loop:
-        await loop.send("rewards", {"v": 1, "policy": "front", "shard": 0, "seq": 5}, partition=0)
+        await loop.send("rewards", {"v": 1, "policy": "front", "shard": 0, "seq": 9}, "no outcome", partition=0)
+        place = {"time_ms": 1, "topic": "decisions", "partition": 0, "offset": 0, "index": 0}
+        outcome = {"policy": "front", "shard": 0, "seq": 5, "event_id": "d", "closed_ms": 2, "decision_place": place}
+        await loop.send("rewards", outcome, partition=0)
         await loop.send("decisions", decision("e"), partition=0)
         join = loop.role("join")
+        async with Redis.from_url(config.redis_url) as redis:
 
-        async def ended() -> bool:
-            assert join.process is not None
-            return join.process.poll() is not None or len(await loop.records("rewards")) > 1
+            async def refused() -> bool:
+                return await redis.get(shard_key(prefix, 0, "hold")) == NEEDED.encode()
 
-        await until(ended)
-        assert len(await loop.records("rewards")) == 1
-        assert join.stop() == 2
+            await until(refused)
+        assert len(await loop.records("rewards")) == 3
+        assert join.process is not None
+        assert join.process.poll() is None
+        await recover(config, 0)
+        await until(lambda: closed(loop))
+        assert join.stop() == 0
+
+
+async def closed(loop: Loop) -> bool:
+    """Tell whether the window of the decision has closed, under the seq after the last one in `rewards`."""
+    return [each.get("seq") for each in (await loop.records("rewards"))[3:] if each["event_id"] == "e"] == [6]

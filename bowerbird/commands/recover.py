@@ -1,0 +1,85 @@
+"""``bowerbird recover``."""
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bowerbird.commands.shared import AsJson, ConfigFile, answer, run, say, settings
+from bowerbird.commands.verify import opened, progress_bar
+
+if TYPE_CHECKING:
+    from bowerbird.recovering import Recovered
+
+
+def recover(
+    archive: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Read from this archive what Kafka has forgotten.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Rebuild the join's state even if it is sound.")] = False,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Go on without messages that are gone for good.")
+    ] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute again from the logs what Redis has forgotten: the join's state, and each policy that cannot go on.
+
+    The roles may run: they wait until it has finished, then go on by themselves. Run it again if it was stopped.
+
+    Example: bowerbird recover --dry-run
+
+    Example: bowerbird recover --archive archive/
+    """
+    from bowerbird.recovering import recover as recovered
+
+    told = settings(config)
+    kept = opened(told, archive)
+    with progress_bar() as progress:
+        done = run(
+            told,
+            lambda: recovered(
+                told,
+                time.time_ns() // 1_000_000,
+                kept,
+                dry_run=dry_run,
+                force=force,
+                accept_loss=accept_loss,
+                progress=progress,
+            ),
+        )
+    if as_json:
+        answer(_as_json(done))
+    else:
+        _tell(done, dry_run)
+
+
+def _as_json(done: "Recovered") -> dict[str, Any]:
+    import msgspec
+
+    versions = {name: each.version.version for name, each in done.rebuilt.items()}
+    return {"join": msgspec.to_builtins(done.join), "refused": done.refused, "rebuilt": versions}
+
+
+def _tell(done: "Recovered", dry_run: bool) -> None:
+    join = done.join
+    for sentence in join.needed:
+        say(f"join: {sentence}")
+    if join.from_ms is None:
+        say("join: its state is sound")
+    else:
+        would = "would read" if dry_run else "read"
+        say(f"join: {would} {join.messages} messages of its inputs; {join.unfinished} decisions had no outcome yet")
+        if not dry_run:
+            say(f"join: {join.pending} decisions wait for feedback, {join.remembered} that have closed are remembered")
+    for sentence in join.gone:
+        say(f"join: gone for good: {sentence}; outcomes may lack feedback")
+    for name, sentence in done.refused.items():
+        say(f"policy {name}: {sentence}")
+        if name in done.rebuilt:
+            say(f"policy {name}: version {done.rebuilt[name].version.version} is computed from the log and published")
+        else:
+            say(f"policy {name}: would be rebuilt")
+    if dry_run:
+        say("nothing was changed")

@@ -1,0 +1,389 @@
+"""Rebuilds the join's state from the logs: what Redis has forgotten is computed again.
+
+The shards are held while it works, so the roles wait. Last seqs and closed event ids come from ``rewards``; every
+decision that may have no outcome yet, and all feedback since its window opened, goes through the same intake and the
+same script as in the join. Each step is stored with its offsets, so a recovery that was killed goes on where it stood.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from bowerbird.verification import ARCHIVED_TOPICS
+from policies.errors import LossDetected, WrongConfiguration
+from rewards.join import Input, JoinSettings
+from rewards.readto import partition_name
+from rewards.recovery import Frontiers, outcome_heads
+from rewards.rules import milliseconds
+from rewards.store import DEAD_LETTERS, NEEDED, Closing, DecisionItem, FeedbackItem, other_log
+from stream.config import Config
+from stream.dead_letter_log import Source, read_letter
+from stream.dead_letters import DeadLetters, letter_of
+from stream.log import LogReader, LogRecord, identify
+from stream.redis_store import RedisStore, shard_key
+from stream.refeed import Ends, Refeed
+from stream.ticks import BrokerClock
+from stream.topics import describe_topics
+
+if TYPE_CHECKING:
+    from replay.archive import Archive
+
+Progress = Callable[[str, int, int], None]
+"""Called while logs are read: what is read, how many of how many offsets have been passed."""
+
+SEEDING, FEEDING = "seeding", "feeding"
+"""A hold begins with what the recovery does now; one that feeds can be taken over."""
+PORTION_ITEMS = 1000
+SEED = 5000
+"""So many closed event ids are remembered by one call."""
+SETTLED = frozenset({"late", "early", "unknown_decision"})
+"""Reasons of letters whose feedback has no further part in any window."""
+
+
+@dataclass(slots=True)
+class JoinRecovered:
+    """What a recovery of the join did, or would do.
+
+    Attributes
+    ----------
+    needed
+        Why the state may not be continued, a sentence each; none: it is sound.
+    from_ms
+        The log time from which the inputs were read again, None: they were not.
+    messages
+        How many messages of the inputs were to be read.
+    unfinished
+        How many decisions had no outcome for certain.
+    remembered
+        How many closed event ids were remembered again.
+    pending
+        How many decisions wait for their deadline now.
+    gone
+        Inputs whose beginning is gone, a sentence each: outcomes may lack feedback.
+    resumed
+        Whether a recovery that had been stopped was finished.
+    """
+
+    needed: list[str] = field(default_factory=list)
+    from_ms: int | None = None
+    messages: int = 0
+    unfinished: int = 0
+    remembered: int = 0
+    pending: int = 0
+    gone: list[str] = field(default_factory=list)
+    resumed: bool = False
+
+
+class JoinRecovery:
+    """A recovery of the join's state.
+
+    Parameters
+    ----------
+    producer
+        Of Kafka, started; see :func:`stream.clients.producer`.
+    archive
+        Gives the decisions and outcomes that Kafka has forgotten.
+    accept_loss
+        Go on where messages that are needed are gone for good.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        reader: LogReader,
+        store: RedisStore,
+        producer: Any,
+        archive: "Archive | None",
+        progress: Progress,
+        accept_loss: bool = False,
+    ) -> None:
+        self._config, self._reader, self._store, self._producer = config, reader, store, producer
+        self._archive, self._progress, self._accept_loss = archive, progress, accept_loss
+        self._topics = [config.topic("decisions"), *map(config.topic, config.streams)]
+        self._frontiers = Frontiers()
+        self._lettered: dict[int, int] = {}
+        self._ttl_ms = milliseconds(config.closed_ttl_s)
+        self._log = ""
+
+    async def run(self, *, force: bool, dry_run: bool) -> JoinRecovered:
+        """Recover the state, unless it is sound; ``force``: also then.
+
+        Raises
+        ------
+        StateRefused
+            Redis holds the state of another log, or what is needed is gone.
+        """
+        self._log = await identify(self._reader, self._config, self._producer)
+        holds = [await self._check(shard) for shard in range(self._config.shards)]
+        done = JoinRecovered(await self._needed(holds), resumed=all(hold.startswith(FEEDING) for hold in holds))
+        if not done.needed and not force:
+            return done
+        token = uuid4().hex
+        if not dry_run:
+            await self._hold(f"{FEEDING if done.resumed else SEEDING} {token}")
+        ends = await self._ends()
+        await self._read_outcomes()
+        if done.resumed:
+            starts = await self._stored(ends)
+            done.from_ms = 0
+        else:
+            starts = await self._plan(ends, done)
+        done.messages = sum(ends.readable[name] - start for name, start in starts.items())
+        if dry_run:
+            return done
+        await self._read_letters(done.from_ms or 0)
+        if not done.resumed:
+            await self._seed(done)
+            await self._hold(f"{FEEDING} {token}")
+        await self._feed(f"{FEEDING} {token}", starts, ends, done)
+        await self._hold("")
+        counts = [await self._store.pending(shard) for shard in range(self._config.shards)]
+        done.pending = sum(sum(count.values()) for count in counts)
+        return done
+
+    async def _check(self, shard: int) -> str:
+        """Refuse a state that is not this service's; return its hold."""
+        known = await self._store.log_name(shard)
+        if known not in (None, self._log):
+            raise other_log(shard, str(known), self._log)
+        key = shard_key(self._config.prefix, "s", "count")
+        kept = await self._store.redis.get(key)
+        if kept is not None and int(kept) != self._config.shards:
+            raise WrongConfiguration(
+                f"shards: found {self._config.shards}, expected {int(kept)}, which the join's state was begun with"
+            )
+        return await self._store.held(shard)
+
+    async def _needed(self, holds: list[str]) -> list[str]:
+        """Say why the state may not be continued."""
+        inputs = await self._inputs()
+        acknowledged = await self._reader.committed(self._config.group("join"), inputs)
+        ends = await self._reader.written_ends(inputs)
+        needed: list[str] = []
+        for shard, hold in enumerate(holds):
+            if hold:
+                what = "has forgotten a part" if hold == NEEDED else "was left by a recovery that did not finish"
+                needed.append(f"shard {shard} {what}")
+                continue
+            stored = await self._store.offsets(shard)
+            for name in inputs:
+                offset, where = stored.get(partition_name(*name)), f"shard {shard}, {name[0]}[{name[1]}]"
+                read = acknowledged.get(name)
+                if read is not None and (offset is None or offset < read):
+                    needed.append(f"{where}: stored up to {offset or 0}, acknowledged up to {read}")
+                elif offset is not None and offset > ends[name]:
+                    needed.append(f"{where}: stored up to {offset}, the log ends at {ends[name]}")
+        if not needed:
+            await self._read_outcomes()
+            for (policy, shard), last in sorted(self._frontiers.last.items()):
+                given = (await self._store.outboxes(shard)).get(policy, 0)
+                if given < last.seq:
+                    needed.append(f"shard {shard}, policy {policy}: seq {given}, rewards holds {last.seq}")
+        return needed
+
+    async def _hold(self, hold: str) -> None:
+        for shard in range(self._config.shards):
+            await self._store.hold(shard, hold)
+
+    async def _inputs(self) -> list[Input]:
+        return [(topic, number) for topic in self._topics for number in await self._reader.partitions(topic)]
+
+    async def _ends(self) -> Ends:
+        tick_ms = await BrokerClock(self._producer, self._config.topic("ticks"), "join").tick()
+        inputs = await self._inputs()
+        if missing := set(self._topics) - {topic for topic, _ in inputs}:
+            raise LossDetected(
+                f"topic {', '.join(sorted(missing))}", "none", "all inputs", "run `bowerbird topics create`"
+            )
+        begins = await self._reader.beginning(inputs)
+        return Ends(tick_ms, begins, await self._reader.ends(inputs), await self._reader.written_ends(inputs))
+
+    # What the logs say.
+
+    async def _read_outcomes(self) -> None:
+        """Find the last outcome of every policy and shard."""
+        if self._frontiers.last:
+            return
+        async for message in self._messages("rewards", 0):
+            for head in outcome_heads(message.value):
+                self._frontiers.see(head)
+                if head.shard != self._config.shard(head.event_id):
+                    raise WrongConfiguration(
+                        f"shards: found {self._config.shards}, expected another number: {head.event_id} was joined in"
+                        f" shard {head.shard}"
+                    )
+
+    async def _plan(self, ends: Ends, done: JoinRecovered) -> dict[Input, int]:
+        """Find where to begin: all that may have a part in an unfinished window lies at or beyond."""
+        config = self._config
+        scan_ms = self._frontiers.scan_from_ms(config.policies, config.shards, self._ttl_ms // 2)
+        begin_ms = ends.tick_ms
+        async for message in self._messages("decisions", scan_ms):
+            count = self._frontiers.unfinished_in(message.value, message.time_ms, config.shard)
+            done.unfinished += count
+            if count:
+                begin_ms = min(begin_ms, message.time_ms)
+        begin_ms -= milliseconds(config.early_s)
+        inputs = list(ends.readable)
+        acknowledged = await self._reader.committed(config.group("join"), inputs)
+        for name in inputs:
+            # What was never applied may lie before: feedback that no window takes is a dead letter still to be written.
+            unread = max(acknowledged.get(name, 0), ends.begins[name])
+            async for record in self._reader.read(*name, unread, ends.readable[name]):
+                begin_ms = min(begin_ms, record.time_ms)
+                break
+        done.from_ms = max(0, begin_ms)
+        starts = await self._reader.at(inputs, done.from_ms)
+        starts = {name: min(start, ends.readable[name]) for name, start in starts.items()}
+        await self._look_for_gaps(ends, done)
+        return starts
+
+    async def _look_for_gaps(self, ends: Ends, done: JoinRecovered) -> None:
+        """Refuse to go on where what is needed has been removed from Kafka and stands in no archive."""
+        from_ms, rewards = done.from_ms or 0, self._config.topic("rewards")
+        outcomes = [(rewards, number) for number in await self._reader.partitions(rewards)]
+        begins = ends.begins | await self._reader.beginning(outcomes)
+        readable = ends.readable | await self._reader.ends(outcomes)
+        topics = await describe_topics(self._config, [*self._topics, rewards])
+        for name, begin in begins.items():
+            # What retention has removed is older than it: younger windows have lost nothing.
+            kept_ms = int(topics[name[0]].settings["retention.ms"])
+            if not begin or kept_ms < 0 or from_ms >= ends.tick_ms - kept_ms:
+                continue
+            first_ms = ends.tick_ms
+            async for record in self._reader.read(*name, begin, readable[name]):
+                first_ms = record.time_ms
+                break
+            held = self._archived(*name, begin)
+            if first_ms > from_ms and (held is None or held[0] > 0):
+                where = f"{name[0]}[{name[1]}]"
+                done.gone.append(f"{where} from {_moment(first_ms)} on, needed from {_moment(from_ms)} on")
+        if done.gone and not self._accept_loss:
+            raise LossDetected(
+                "the logs", "; ".join(done.gone), "all that belongs to windows that are open",
+                "name an archive of decisions and outcomes (--archive DIR), or do without (--accept-loss)",
+            )  # fmt: skip
+
+    async def _stored(self, ends: Ends) -> dict[Input, int]:
+        """Return where a recovery that was stopped stood."""
+        shards = [await self._store.offsets(shard) for shard in range(self._config.shards)]
+        starts: dict[Input, int] = {}
+        for name, begin in ends.begins.items():
+            stored = [offsets[partition_name(*name)] for offsets in shards if partition_name(*name) in offsets]
+            starts[name] = min(ends.readable[name], min(stored, default=begin))
+        return starts
+
+    def _archived(self, topic: str, partition: int, before: int) -> tuple[int, int] | None:
+        stream = self._config.stream_of(topic)
+        if self._archive is None or stream not in ARCHIVED_TOPICS:
+            return None
+        return self._archive.held(stream, partition, before)
+
+    async def _messages(self, name: str, from_ms: int) -> AsyncIterator["LogRecord"]:
+        """Yield the messages of decisions or rewards from a log time on, also those that only the archive has."""
+        topic = self._config.topic(name)
+        partitions = [(topic, number) for number in await self._reader.partitions(topic)]
+        begins = await self._reader.beginning(partitions)
+        starts = await self._reader.at(partitions, from_ms) if from_ms > 0 else begins
+        ends = await self._reader.ends(partitions)
+        passed, total = 0, sum(ends[each] - starts[each] for each in partitions)
+        for each in partitions:
+            for archived in self._from_archive(each, begins[each], from_ms):
+                yield archived
+            async for record in self._reader.read(*each, starts[each], ends[each]):
+                yield record
+                if record.offset % 500 == 0:
+                    self._progress(f"reading {name}", passed + record.offset - starts[each], total)
+            passed += ends[each] - starts[each]
+            self._progress(f"reading {name}", passed, total)
+
+    def _from_archive(self, name: Input, begin: int, from_ms: int) -> Iterator[LogRecord]:
+        """Yield what lies in the archive and not in Kafka any more."""
+        held = self._archived(*name, begin) if begin else None
+        if held is None or self._archive is None:
+            return
+        stream = self._config.stream_of(name[0])
+        for found in self._archive.messages(stream, name[1], held[0], min(begin, held[1])):
+            if found.time_ms >= from_ms:
+                yield LogRecord(*name, found.offset, found.time_ms, None, found.value, ())
+
+    async def _read_letters(self, from_ms: int) -> None:
+        """Note which feedback has become a dead letter already: it need not become one again."""
+        async for record in self._reader.read_since(self._config.topic("dead-letters"), from_ms):
+            letter = read_letter(record)
+            if letter.source is not None and letter.reason in SETTLED:
+                self._lettered[hash(letter.source)] = letter.time_ms
+
+    # What is done.
+
+    async def _seed(self, done: JoinRecovered) -> None:
+        """Forget the state, then set the last seqs and remember what has closed."""
+        shards = range(self._config.shards)
+        await self._store.redis.set(shard_key(self._config.prefix, "s", "count"), self._config.shards)
+        for shard in shards:
+            seqs = self._frontiers.seqs(shard)
+            # An emitter that was stopped may still trim by its own number: letters begin above it.
+            seqs[DEAD_LETTERS] = time.time_ns() // 1000
+            await self._store.reset(shard, self._log, await self._store.held(shard), seqs)
+        found: dict[int, list[Closing]] = {shard: [] for shard in shards}
+        async for message in self._messages("rewards", max(0, (done.from_ms or 0) - self._ttl_ms)):
+            for head in outcome_heads(message.value):
+                forget_ms = head.decision_place.time_ms + self._ttl_ms
+                # What came since the last outcome was found will close again.
+                if forget_ms < (done.from_ms or 0) or head.seq > self._frontiers.last[head.policy, head.shard].seq:
+                    continue
+                found[head.shard].append(Closing(head.event_id, forget_ms, head.closed_ms))
+                done.remembered += 1
+                if len(found[head.shard]) >= SEED:
+                    await self._store.remember(head.shard, found[head.shard])
+                    found[head.shard] = []
+        for shard, rest in found.items():
+            await self._store.remember(shard, rest)
+
+    async def _feed(self, hold: str, starts: dict[Input, int], ends: Ends, done: JoinRecovered) -> None:
+        config = self._config
+        settings = JoinSettings(
+            decisions=config.topic("decisions"),
+            prefix=config.prefix,
+            shards=config.shards,
+            shard_of=config.shard,
+            early_s=config.early_s,
+            close_grace_ms=config.close_grace_ms,
+            closed_ttl_s=config.closed_ttl_s,
+            feedback_limit=config.limits.max_feedback,
+            portion_items=PORTION_ITEMS,
+            hold=hold,
+            passes_over=self._passes_over(bool(done.gone)),
+        )
+        acknowledged = await self._reader.committed(config.group("join"), list(starts))
+        feed = Refeed(
+            self._store, self._log, settings, starts, ends, lambda passed, of: self._progress("inputs", passed, of)
+        )
+        letters = DeadLetters(self._producer, config, "join")
+        from_ms = done.from_ms or 0
+        async for rejected in feed.run(
+            config, from_ms, lambda name: self._from_archive(name, ends.begins[name], from_ms)
+        ):
+            # What was acknowledged has its letter already.
+            unread = [one for one in rejected if one.message.offset >= acknowledged.get(one.message[:2], 0)]
+            await letters.send(*map(letter_of, unread))
+
+    def _passes_over(self, outcomes_gone: bool) -> "Callable[[DecisionItem | FeedbackItem], bool]":
+        def passes_over(item: DecisionItem | FeedbackItem) -> bool:
+            if isinstance(item, FeedbackItem):
+                place = item.place
+                # In a topic that was made anew, other feedback may stand at a place that had a letter.
+                source = Source(place.topic, place.partition, place.offset, place.index)
+                return self._lettered.get(hash(source), -1) >= place.time_ms
+            return outcomes_gone and not self._frontiers.unfinished(
+                item.policy, self._config.shard(item.event_id), item.deadline_ms
+            )
+
+        return passes_over
+
+
+def _moment(time_ms: int | None) -> str:
+    return datetime.fromtimestamp((time_ms or 0) / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,94 @@
+"""Puts Redis right from the logs: the join's state first, then every policy whose state a learner refuses."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bowerbird.join_recovery import JoinRecovered, JoinRecovery, Progress
+from bowerbird.rebuilding import Done, rebuild, refusal
+from stream import clients
+from stream.clients import redis_client
+from stream.config import Config
+from stream.controls import desk
+from stream.log import LogReader, started
+from stream.redis_store import RedisStore
+
+if TYPE_CHECKING:
+    from replay.archive import Archive
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a recovery did, or with ``dry_run`` would do.
+
+    Attributes
+    ----------
+    join
+        The join's state.
+    refused
+        Why the state of a policy could not be continued, by policy.
+    rebuilt
+        What was published instead.
+    """
+
+    join: JoinRecovered
+    refused: dict[str, str] = field(default_factory=dict)
+    rebuilt: dict[str, Done] = field(default_factory=dict)
+
+
+async def recover(
+    config: Config,
+    now_ms: int,
+    archive: "Archive | None" = None,
+    *,
+    dry_run: bool = False,
+    force: bool = False,
+    accept_loss: bool = False,
+    progress: Progress = lambda what, passed, of: None,
+) -> Recovered:
+    """Compute again what Redis has forgotten.
+
+    It may run beside the roles, which wait for it; twice, which changes nothing; and again after it was killed.
+
+    Parameters
+    ----------
+    now_ms
+        Goes into published versions, for people.
+    archive
+        Gives the decisions and outcomes that Kafka has forgotten.
+    dry_run
+        Change nothing.
+    force
+        Rebuild the join's state also where it is sound.
+    accept_loss
+        Go on where feedback or outcomes that are needed are gone for good.
+
+    Raises
+    ------
+    StateRefused
+        Redis holds the state of another log; or what is needed is gone, and the loss is not accepted.
+    WrongConfiguration
+        The shards are not those that the service was begun with; or the archive is another log's.
+    """
+    from bowerbird.verification import compare_log
+
+    redis, producer = redis_client(config), clients.producer(config, "bowerbird-recover")
+    try:
+        await started(producer)
+        try:
+            async with LogReader(config) as reader:
+                await compare_log(archive, reader)
+                store = RedisStore(redis, config.prefix)
+                join = JoinRecovery(config, reader, store, producer, archive, progress, accept_loss)
+                done = Recovered(await join.run(force=force, dry_run=dry_run))
+        finally:
+            await producer.stop()
+    finally:
+        await redis.aclose()
+    for name in config.policies:
+        async with desk(config, name) as at:
+            refused = await refusal(at)
+        if refused is not None:
+            done.refused[name] = str(refused)
+            if not dry_run:
+                done.rebuilt[name] = await rebuild(config, name, now_ms, archive=archive, progress=progress)
+    return done

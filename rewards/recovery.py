@@ -1,0 +1,125 @@
+"""Where a rebuilding of the join's state begins, and what it need not do again: functions of the logs alone.
+
+Windows of one policy and shard close in the order of (deadline, event id), and leave in the order of their seqs. So the
+last outcome in ``rewards`` says which decisions are finished: all whose window ends before its deadline. Everything
+else is read again from the inputs, and closes again under the same seqs.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import msgspec
+
+from policies.errors import BadInput
+from rewards.records import UNREADABLE, RawRule, items, rule_of
+from rewards.rules import deadline_ms
+
+
+class _Time(msgspec.Struct, frozen=True, gc=False):
+    time_ms: int
+
+
+class OutcomeHead(msgspec.Struct, frozen=True, gc=False):
+    """What is read of an outcome to find out how far the join has come."""
+
+    policy: str
+    shard: int
+    seq: int
+    event_id: str
+    closed_ms: int
+    decision_place: _Time
+
+
+class _Decided(msgspec.Struct, frozen=True, gc=False):
+    event_id: str
+    policy: str
+    rule: RawRule
+
+
+_outcomes = msgspec.json.Decoder(list[OutcomeHead]).decode
+_outcome = msgspec.json.Decoder(OutcomeHead).decode
+_decided = msgspec.json.Decoder(_Decided).decode
+
+
+def outcome_heads(value: bytes | None) -> Iterator[OutcomeHead]:
+    """Yield the outcomes of a message of ``rewards``; what is none is passed over.
+
+    >>> list(outcome_heads(b'[{"policy": "front", "shard": 0, "seq": 3}, 1]'))
+    []
+    """
+    try:
+        yield from _outcomes(value or b"")
+        return
+    except UNREADABLE:
+        pass  # one of them is not as it should be
+    try:
+        bodies = items(value)
+    except BadInput:
+        return
+    for body in bodies:
+        with suppress(*UNREADABLE):
+            yield _outcome(body)
+
+
+class Frontier(NamedTuple):
+    """The last outcome of a policy and shard: its seq and its final deadline."""
+
+    seq: int
+    deadline_ms: int
+
+
+class Frontiers:
+    """How far ``rewards`` goes, by policy and shard.
+
+    Attributes
+    ----------
+    last
+        The last outcome by (policy, shard).
+    """
+
+    def __init__(self) -> None:
+        self.last: dict[tuple[str, int], Frontier] = {}
+
+    def see(self, head: OutcomeHead) -> None:
+        """Take in an outcome."""
+        key = head.policy, head.shard
+        last = self.last.get(key)
+        if last is None or head.seq > last.seq:
+            self.last[key] = Frontier(head.seq, head.closed_ms)
+
+    def seqs(self, shard: int) -> dict[str, int]:
+        """Return the last seq of each policy in a shard."""
+        return {policy: last.seq for (policy, number), last in self.last.items() if number == shard}
+
+    def scan_from_ms(self, policies: Collection[str], shards: int, longest_ms: int) -> int:
+        """Return the log time before which every decision is finished; 0: nothing is known of one of the policies.
+
+        Parameters
+        ----------
+        longest_ms
+            No window is longer.
+        """
+        wanted = {(policy, shard) for policy in policies for shard in range(shards)}
+        if wanted - self.last.keys():
+            return 0
+        return max(0, min((last.deadline_ms for last in self.last.values()), default=0) - longest_ms)
+
+    def unfinished(self, policy: str, shard: int, deadline: int) -> bool:
+        """Tell whether a decision with this deadline may have no outcome yet."""
+        last = self.last.get((policy, shard))
+        return last is None or deadline >= last.deadline_ms
+
+    def unfinished_in(self, value: bytes | None, time_ms: int, shard_of: Callable[[str], int]) -> int:
+        """Return how many decisions of a message may have no outcome yet."""
+        try:
+            bodies = items(value)
+        except BadInput:
+            return 0
+        count = 0
+        for body in bodies:
+            with suppress(BadInput, *UNREADABLE):
+                told = _decided(body)
+                deadline = deadline_ms(rule_of(told.rule), time_ms)
+                count += self.unfinished(told.policy, shard_of(told.event_id), deadline)
+        return count

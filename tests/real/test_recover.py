@@ -1,0 +1,223 @@
+"""What Redis has forgotten is computed again from the logs while the roles wait: the proof is `verify`."""
+
+import asyncio
+import random
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from bowerbird.recovering import Recovered, recover
+from bowerbird.verification import verify
+from rewards.rules import Reward, StreamReward
+from stream.config import Config, PolicyConfig
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from tests.real.loop import Loop, RoleProcess, decision, loop_of, numbered, until
+
+pytestmark = pytest.mark.real
+
+POLICIES = ("front", "side")
+REWARD = Reward(streams={"clicks": StreamReward(weight=1.0)}, close_on=("purchases",))
+RULE = {"window_s": 2.0, "early_s": 5.0, "reward": {"streams": {"clicks": {"weight": 1.0}}, "close_on": ["purchases"]}}
+NOW_MS = 1_800_000_000_000
+
+
+@pytest.fixture
+def server(own_redis: Callable[..., EmbeddedRedis]) -> EmbeddedRedis:
+    return own_redis()
+
+
+@pytest.fixture
+def config(kafka: EmbeddedKafka, server: EmbeddedRedis, prefix: str) -> Config:
+    vw = PolicyConfig("vw", "--cb_explore_adf --epsilon 0.2", window_s=2.0, reward=REWARD, publish_examples=20)
+    return Config(
+        brokers=kafka.address,
+        redis_url=server.url,
+        prefix=prefix,
+        shards=2,
+        early_s=5.0,
+        closed_ttl_s=120.0,
+        session_timeout_s=2.0,
+        policies=dict.fromkeys(POLICIES, vw),
+    )
+
+
+class Shop:
+    """Decisions and feedback of every kind, and the roles that join and learn them."""
+
+    def __init__(self, loop: Loop, server: EmbeddedRedis) -> None:
+        self.loop, self.server, self.config = loop, server, loop.config
+        self.random = random.Random(1)
+        self.count = 0
+        self.joins: Sequence[RoleProcess] = [loop.role("join"), loop.role("join")]
+        self.learner = loop.role("learn")
+
+    async def trade(self, count: int) -> None:
+        """Let things happen: clicks before and after decisions, late ones, ends of windows, copies, rubbish."""
+        choose = self.random
+        for _ in range(count):
+            number = self.count
+            self.count += 1
+            event_id, policy, partition = f"e{number}", POLICIES[number % 2], choose.randrange(3)
+            if choose.random() < 0.2:
+                await self.loop.send("clicks", {"event_id": event_id, "id": "before"}, partition=choose.randrange(3))
+            await self.loop.send(
+                "decisions", decision(event_id, policy, rule=RULE, chosen="ab"[number % 3 % 2]), partition=partition
+            )
+            for nth in range(choose.randrange(3)):
+                await self.loop.send("clicks", {"event_id": event_id, "id": f"{nth}"}, partition=choose.randrange(3))
+            if choose.random() < 0.2:
+                await self.loop.send("purchases", {"event_id": event_id}, partition=choose.randrange(3))
+            if choose.random() < 0.2:
+                old = f"e{choose.randrange(self.count)}"
+                await self.loop.send("clicks", {"event_id": old, "id": f"again {number}"}, partition=0)
+            if choose.random() < 0.1:
+                await self.loop.send("decisions", decision(event_id, policy, rule=RULE), partition=choose.randrange(3))
+            if choose.random() < 0.1:
+                await self.loop.send("clicks", {"event_id": f"unknown {number}"}, partition=1)
+
+    async def joined(self, count: int) -> None:
+        """Wait until so many decisions have their outcomes."""
+
+        async def enough() -> bool:
+            found = await self.loop.records("rewards")
+            seqs = {(each["policy"], each["shard"], each["seq"]) for each in found}
+            return len(seqs) >= count
+
+        await until(enough)
+
+    async def all_is_right(self) -> None:
+        """Every decision has its outcome, as the raw streams say, and live weights equal recomputed weights."""
+        await self.joined(self.count)
+        if self.learner.process is not None and self.learner.process.poll() is not None:
+            assert self.learner.process.returncode == 1
+            self.learner = self.loop.role("learn")
+
+        async def learned() -> bool:
+            verdicts = [await verify(self.config, policy) for policy in POLICIES]
+            return all(verdict.waiting == 0 for verdict in verdicts)
+
+        await until(learned)
+        for policy in POLICIES:
+            verdict = await verify(self.config, policy)
+            assert verdict.ok, verdict.findings
+            assert verdict.missing == verdict.doubled == verdict.wrong == verdict.pending == 0
+        found = await self.loop.records("rewards")
+        for policy in POLICIES:
+            for shard in (0, 1):
+                own = [each for each in found if (each["policy"], each["shard"]) == (policy, shard)]
+                assert list(numbered(own)) == list(range(1, len(numbered(own)) + 1))
+        assert len({each["event_id"] for each in found}) == self.count
+
+    async def letters(self) -> list[tuple[str, ...]]:
+        """Return source and reason of every dead letter."""
+        found: list[tuple[str, ...]] = []
+        async for message in self.loop.reader.read_since(self.config.topic("dead-letters"), 0):
+            told = dict(message.headers)
+            names = ("topic", "partition", "offset", "index")
+            found.append(tuple(told[name].decode() for name in names))
+        return found
+
+
+@pytest.fixture
+async def shop(config: Config, server: EmbeddedRedis) -> AsyncIterator[Shop]:
+    async with loop_of(config) as loop:
+        yield Shop(loop, server)
+
+
+async def stands(shop: Shop) -> None:
+    """Wait until the join says that it needs a recovery."""
+    async with Redis.from_url(shop.config.redis_url) as redis:
+        keys = [f"{{{shop.config.prefix}join-{shard}}}:hold" for shard in range(shop.config.shards)]
+
+        async def held() -> bool:
+            return any([await redis.get(key) for key in keys])
+
+        await until(held)
+
+
+async def test_a_redis_that_was_emptied_is_rebuilt_while_the_roles_wait(shop: Shop) -> None:
+    await shop.trade(60)
+    await shop.joined(20)
+    async with Redis.from_url(shop.config.redis_url) as redis:
+        await redis.flushall()
+    await shop.trade(40)
+    await stands(shop)
+    dry = await recover(shop.config, NOW_MS, dry_run=True)
+    assert dry.join.needed
+    assert dry.join.messages
+    assert not dry.rebuilt
+    await stands(shop)
+    done = await recover(shop.config, NOW_MS)
+    assert done.join.needed
+    assert done.join.remembered
+    assert set(done.rebuilt) == set(POLICIES)
+    await shop.trade(20)
+    await shop.all_is_right()
+    letters = await shop.letters()
+    assert len(letters) == len(set(letters))
+    again = await recover(shop.config, NOW_MS)
+    assert again == Recovered(again.join)
+    assert not again.join.needed
+    assert again.join.from_ms is None
+
+
+class KilledError(Exception):
+    """A recovery dies here."""
+
+
+async def test_a_recovery_that_was_killed_is_finished_by_the_next(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It dies while it sets up what has closed, then while it reads the inputs; the roles wait in between."""
+    monkeypatch.setattr("bowerbird.join_recovery.PORTION_ITEMS", 20)
+    await shop.trade(60)
+    await shop.joined(20)
+    async with Redis.from_url(shop.config.redis_url) as redis:
+        await redis.flushall()
+
+    def dies(at: str, after: int) -> Callable[[str, int, int], None]:
+        def progress(what: str, passed: int, of: int) -> None:
+            if what == at and passed > after:
+                raise KilledError
+
+        return progress
+
+    for at, after in (("reading decisions", 0), ("inputs", 50)):
+        with pytest.raises(KilledError):
+            await recover(shop.config, NOW_MS, progress=dies(at, after))
+        await shop.trade(10)
+        await stands(shop)
+    done = await recover(shop.config, NOW_MS)
+    assert done.join.resumed
+    await shop.all_is_right()
+
+
+async def test_a_redis_that_is_older_than_the_log_is_rebuilt(shop: Shop, tmp_path: Path) -> None:
+    """A copy that is seconds old, then an append-only file that was cut by one byte: both workers stop."""
+    await shop.trade(40)
+    await shop.joined(10)
+    shutil.copytree(shop.server.folder, tmp_path / "copy")
+    await shop.trade(30)
+    await shop.joined(45)
+    shop.server.kill()
+    shutil.rmtree(shop.server.folder)
+    shutil.copytree(tmp_path / "copy", shop.server.folder)
+    shop.server.restart()
+    await stands(shop)
+    assert (await recover(shop.config, NOW_MS)).join.needed
+    await shop.trade(20)
+    await shop.all_is_right()
+    await shop.trade(10)
+    # The last step has been answered, so that its worker stands above what the cut leaves.
+    await asyncio.sleep(1.0)
+    shop.server.kill()
+    newest = max(shop.server.folder.glob("**/*.incr.aof"), key=lambda path: path.stat().st_mtime)
+    # The cut lies in the last step of a shard; what follows it is lost with it.
+    with newest.open("r+b") as file:
+        file.truncate(newest.read_bytes().rindex(b"}:offsets"))
+    shop.server.restart()
+    await shop.trade(10)
+    await stands(shop)
+    assert (await recover(shop.config, NOW_MS)).join.needed
+    await shop.all_is_right()
