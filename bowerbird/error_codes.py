@@ -55,6 +55,7 @@ ERROR_CODES: dict[str, str] = {
     "early": "feedback from before the window of its decision opened",
     "late": "feedback from after the deadline of its decision",
     "too_many": "more feedback than is kept for one decision",
+    "unknown_stream": "a stream that is not there; only clients say so, since nothing reads such a topic",
     "unknown_decision": "feedback whose decision was not logged in time",
 }
 """A code never changes its meaning; a caller treats one that it does not know as an error all the same."""

@@ -18,7 +18,7 @@ from uuid import uuid4
 import msgspec
 
 from bowerbird.client import BlockingClient, Client
-from policies.errors import WrongConfiguration
+from policies.errors import BadInput, WrongConfiguration
 from policies.policy import make
 from rewards.decision import Chooser
 from rewards.join import Fetched, Intake, JoinSettings, Message
@@ -338,6 +338,12 @@ class FakeConnection:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         pass
+
+    async def check_stream(self, stream: str) -> None:
+        """Refuse what is no stream of the configuration."""
+        if stream not in self._loop.config.streams:
+            known = ", ".join(self._loop.config.streams) or "none is there"
+            raise BadInput("unknown_stream", "stream", repr(stream), f"a stream of the service: {known}")
 
     async def append(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
         """Append a message."""

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from policies.errors import BadInput, WrongConfiguration
+from policies.json_errors import syntax, told
 from rewards.records import items
 
 STANDARD_INPUT = "-"
@@ -71,6 +72,8 @@ def _problem(body: bytes) -> str | None:
         _object.decode(body)
     except UnicodeDecodeError:
         return "bytes that are not UTF-8"
+    except msgspec.ValidationError as error:
+        return told(error, body).found
     except (msgspec.DecodeError, RecursionError) as error:
-        return str(error)
+        return syntax(error)
     return None

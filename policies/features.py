@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from policies.errors import BadInput
+from policies.json_errors import syntax, told
 from policies.recent import Recent
 
 FeatureValue = bool | float | int | str | list[float] | list[str]
@@ -354,7 +355,7 @@ def _refusal(raw: Buffer, error: Exception, field: str, features: str | None) ->
     if isinstance(error, RecursionError):
         return BadInput("too_deep", field, "nested beyond reason", "features at most a list deep")
     if not isinstance(error, msgspec.ValidationError):
-        return BadInput("not_json", field, str(error), "JSON")
+        return BadInput("not_json", field, syntax(error), "JSON")
     try:
         found: Any = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as again:
@@ -363,7 +364,7 @@ def _refusal(raw: Buffer, error: Exception, field: str, features: str | None) ->
             return BadInput("too_deep", field, "nested beyond reason", "features at most a list deep")
         if "out of range" in str(again):
             return BadInput("feature_not_finite", field, "a number beyond double precision", "a finite number")
-        return BadInput("not_json", field, str(again), "JSON")
+        return BadInput("not_json", field, syntax(again), "JSON")
     if not isinstance(found, dict):
         return BadInput("not_an_object", field, _shown(found), "an object")
     if features is not None:
@@ -381,7 +382,8 @@ def _refusal(raw: Buffer, error: Exception, field: str, features: str | None) ->
                 for index, item in enumerate(value):
                     if not isinstance(item, str | int | float) or isinstance(item, bool):
                         return BadInput("list_invalid", f"{where}[{index}]", _shown(item), "a number or a string")
-    return BadInput("invalid", field, str(error), "features")
+    found_there = told(error, bytes(raw))
+    return BadInput("invalid", f"{field}.{found_there.field}".rstrip("."), found_there.found, found_there.expected)
 
 
 def _shown(value: object) -> str:

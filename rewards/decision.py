@@ -38,7 +38,7 @@ MOST_WARNINGS = 10
 
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _request = msgspec.json.Decoder(DecisionRequest)
-_text = msgspec.json.Decoder(str)
+_id = msgspec.json.Decoder(str | int)
 _NULL = Raw(b"null")
 
 
@@ -173,7 +173,8 @@ def event_id_of(raw: bytes) -> str | None:
 
 def _told(fields: Mapping[str, Raw], name: str) -> str | None:
     try:
-        return check_event_id(_text.decode(fields.get(name, _NULL)))
+        told = _id.decode(fields.get(name, _NULL))
+        return check_event_id(told if isinstance(told, str) else str(told))
     except (msgspec.DecodeError, UnicodeDecodeError, BadInput):
         return None
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 import msgspec
 from msgspec import Meta, Raw
 
+from policies import json_errors
 from policies.errors import BadInput
 from policies.features import FEATURE_LIMIT
 from rewards.rules import REWARD_LIMIT, Rule
@@ -416,7 +417,7 @@ def items(value: bytes | None) -> list[bytes]:
     except UnicodeDecodeError as error:
         raise BadInput("not_utf8", "value", repr(value[error.start : error.start + 8]), "UTF-8") from None
     except UNREADABLE as error:
-        raise BadInput("not_json", "value", str(error), "a JSON object or an array of them") from None
+        raise BadInput("not_json", "value", json_errors.syntax(error), "a JSON object or an array of them") from None
 
 
 def decode(decoder: "msgspec.json.Decoder[Decoded]", value: bytes) -> Decoded:
@@ -424,10 +425,11 @@ def decode(decoder: "msgspec.json.Decoder[Decoded]", value: bytes) -> Decoded:
     try:
         return decoder.decode(value)
     except msgspec.ValidationError as error:
-        problem, _, where = str(error).partition(" - at `$")
-        raise BadInput("invalid_field", where.strip(".`") or "value", problem, "see the record's schema") from None
+        found = json_errors.told(error, value)
+        expected = "1" if found.field == "v" else found.expected
+        raise BadInput("invalid_field", found.field or "value", found.found, expected) from None
     except UNREADABLE as error:
-        raise BadInput("not_json", "value", str(error), "a JSON object") from None
+        raise BadInput("not_json", "value", json_errors.syntax(error), "a JSON object") from None
 
 
 def check_event_id(event_id: str) -> str:
@@ -456,8 +458,10 @@ def decision_head(value: bytes) -> DecisionHead:
 def _check_propensity(head: DecisionHead) -> None:
     try:
         pmf = _pmf.decode(head.pmf)
-    except msgspec.DecodeError as error:
-        raise BadInput("invalid_field", "pmf", str(error), "a list of probabilities from 0 to 1") from None
+    except msgspec.ValidationError as error:
+        where = json_errors.told(error, bytes(head.pmf))
+        expected = "a probability from 0 to 1" if where.field else "a list of probabilities from 0 to 1"
+        raise BadInput("invalid_field", f"pmf{where.field}", where.found, expected) from None
     ids = [action.id for action in head.actions]
     if len(pmf) != len(ids) or not math.isclose(math.fsum(pmf), 1.0, rel_tol=PMF_TOLERANCE):
         found = f"{len(pmf)} probabilities with the sum {math.fsum(pmf):g}"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from difflib import get_close_matches
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -13,7 +14,7 @@ from aiokafka.structs import TopicPartition
 from policies.errors import BadInput, BrokerAway
 from stream import clients
 from stream.clients import LARGE_MESSAGE_BYTES
-from stream.config import Config
+from stream.config import LOOP_TOPICS, Config
 from stream.consumer import reading
 from stream.log import LogRecord, log_record, started
 from stream.requests import CORRELATION_HEADERS, EXPIRES_HEADER, REPLY_TOPIC_HEADERS
@@ -25,6 +26,8 @@ REPLIES_RETENTION_MS = 3_600_000
 FEEDBACK_KEPT_MS = 40_000
 """A feedback that the broker has not taken after so long is given up by the producer, and tried again by its caller."""
 CLOSE_WITHIN_S = 5.0
+MOST_NAMED = 10
+"""Streams that an error names."""
 FAILURES = (KafkaError, OSError, TimeoutError)
 
 
@@ -52,6 +55,7 @@ class Connection:
     def __init__(self, config: Config, reply_topic: str, *, request_within_s: float = 40.0) -> None:
         self._config = config
         self._reply_topic = reply_topic
+        self._topics: set[str] = set()
         batches = {"max_batch_size": LARGE_MESSAGE_BYTES}
         kept_ms = round(request_within_s * 1000)
         self._requests = clients.producer(config, CLIENT_ID, acks=1, request_timeout_ms=kept_ms, **batches)
@@ -99,9 +103,52 @@ class Connection:
         BrokerAway
             It was not acknowledged; it may stand there all the same.
         BadInput
-            It is larger than the topic takes.
+            It is larger than the topic takes, or there is no such topic.
         """
-        await self._send(self._feedback, topic, value, key, [])
+        # Kafka's client would wait for a topic that is not there, again and again.
+        await self._check_topic(topic)
+        try:
+            await self._send(self._feedback, topic, value, key, [])
+        except BrokerAway:
+            self._topics.discard(self._config.topic(topic))
+            raise
+
+    async def check_stream(self, stream: str) -> None:
+        """Refuse what is no stream: a topic that is not there, or one of the loop's own.
+
+        Raises
+        ------
+        BrokerAway
+            The stream is not known here, and the broker cannot be asked.
+        BadInput
+            There is no such stream.
+        """
+        if stream in LOOP_TOPICS:
+            raise self._unknown(stream)
+        await self._check_topic(stream)
+
+    async def _check_topic(self, topic: str) -> None:
+        name = self._config.topic(topic)
+        if name in self._topics:
+            return
+        try:
+            self._topics = set((await self._feedback.client.fetch_all_metadata()).topics())
+        except FAILURES as error:
+            raise BrokerAway(f"Kafka at {self._config.brokers} did not list its topics: {error!r}") from error
+        if name not in self._topics:
+            raise self._unknown(topic)
+
+    def _unknown(self, stream: str) -> BadInput:
+        """Return the error for a stream that is not there; it names those that may be meant, the likely ones first."""
+        prefix = self._config.prefix
+        own = {name.removeprefix(prefix) for name in self._topics if name.startswith(prefix)}
+        hidden = (*LOOP_TOPICS, "__consumer_offsets")
+        streams = sorted(name for name in own if name not in hidden and not name.startswith("replies."))
+        near = get_close_matches(stream, streams, n=3)
+        shown = [*near, *(name for name in streams if name not in near)]
+        more = f" and {len(shown) - MOST_NAMED} more" if len(shown) > MOST_NAMED else ""
+        told = ", ".join(shown[:MOST_NAMED]) + more or "none is there"
+        return BadInput("unknown_stream", "stream", repr(stream), f"a stream of the service: {told}")
 
     async def ask(
         self, value: bytes, correlation_id: str, *, key: bytes | None = None, expires_ms: int | None = None
@@ -157,7 +204,8 @@ class Connection:
         admin = clients.admin(self._config, CLIENT_ID)
         await started(admin)
         try:
-            if name not in await admin.list_topics():
+            self._topics = set(await admin.list_topics())
+            if name not in self._topics:
                 await self._create(admin)
             (found,) = cast("list[dict[str, Any]]", await admin.describe_topics([name]))
             return [TopicPartition(name, part["partition"]) for part in found["partitions"]]

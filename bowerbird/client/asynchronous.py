@@ -1,7 +1,7 @@
 """The client for asyncio."""
 
 import asyncio
-import json
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import msgspec
 
 from bowerbird.client.event_ids import EventIds
 from bowerbird.client.outgoing import Outgoing
+from bowerbird.client.values import action_of, json_of, number_of, text_of
 from policies.errors import BowerbirdError, BrokerAway, NotDecided
 from rewards.records import Feedback, check_event_id, encode, feedback
 
@@ -79,6 +80,10 @@ class SpeaksKafka(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close."""
+        ...
+
+    async def check_stream(self, stream: str) -> None:
+        """Refuse what is no stream of the service."""
         ...
 
     async def append(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
@@ -184,8 +189,8 @@ class Client:
             async with asyncio.timeout(self._flush_within_s):
                 await self.flush()
         except (TimeoutError, BowerbirdError) as failed:
-            left = self._outgoing.waiting
-            told = BrokerAway(f"{left} feedback not acknowledged and dropped") if left else failed
+            left = self._outgoing.left()
+            told = BrokerAway(f"{left} not acknowledged and dropped") if left else failed
             log.error("%s", told)
             if error is None:
                 raise told from failed
@@ -199,16 +204,18 @@ class Client:
     async def decide(
         self,
         policy: str,
-        actions: Sequence[str | Mapping[str, Any]],
+        actions: Sequence[str | int | Mapping[str, Any]],
         context: Mapping[str, Any] | None = None,
         *,
         default: str | None = None,
-        event_id: str | None = None,
-        user_id: str | None = None,
+        event_id: str | int | None = None,
+        user_id: str | int | None = None,
         activate: bool = True,
         timeout_s: float | None = None,
     ) -> Answer:
         """Ask what to show.
+
+        An id that is an integer is taken as its text; numbers and arrays of numpy are numbers and lists.
 
         Parameters
         ----------
@@ -233,22 +240,20 @@ class Client:
         NotDecided
             There was no decision, and there is no default.
         BadInput
-            The event id cannot be one, or the request is larger than its topic takes.
-        TypeError, ValueError
-            Actions or context are no JSON.
+            The event id cannot be one, a value cannot be a feature, or the request is larger than its topic takes.
         """
-        event_id = self._ids.mint() if event_id is None else check_event_id(event_id)
+        event_id = self._ids.mint() if event_id is None else check_event_id(text_of(event_id, "event_id"))
         request: dict[str, Any] = {
             "v": 1,
             "event_id": event_id,
             "policy": policy,
             "context": {} if context is None else context,
-            "actions": [{"id": action} if isinstance(action, str) else action for action in actions],
+            "actions": [action_of(action, f"actions[{index}]") for index, action in enumerate(actions)],
             "activate": activate,
         }
         if user_id is not None:
-            request["user_id"] = user_id
-        value = json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+            request["user_id"] = text_of(user_id, "user_id")
+        value = json_of(request)
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         try:
             reply = _reply.decode(await self._ask(event_id, value, timeout_s))
@@ -268,11 +273,11 @@ class Client:
 
     async def reward(
         self,
-        event_id: str,
+        event_id: str | int,
         stream: str,
         *,
         value: float | None = None,
-        id: str | None = None,  # noqa: A002
+        id: str | int | None = None,  # noqa: A002
         activate: bool | None = None,
     ) -> str | None:
         """Tell what a person did after a decision.
@@ -300,17 +305,22 @@ class Client:
         Raises
         ------
         BadInput
-            A field cannot be used.
+            A field cannot be used, or there is no such stream.
         """
+        event_id = text_of(event_id, "event_id")
         if event_id.startswith(DEFAULT_MARK):
             return None
-        told = self._ids.mint() if id is None else id
-        record = encode(Feedback(id=told, event_id=event_id, value=value, activate=activate))
+        told = self._ids.mint() if id is None else text_of(id, "id")
+        worth = None if value is None else number_of(value, "value")
+        record = encode(Feedback(id=told, event_id=event_id, value=worth, activate=activate))
         feedback(record)
+        # A broker that is away is asked before the feedback is sent.
+        with contextlib.suppress(BrokerAway):
+            await self._connection.check_stream(stream)
         await self._outgoing.add(stream, record)
         return told
 
-    async def activate(self, event_id: str, stream: str = "views") -> str | None:
+    async def activate(self, event_id: str | int, stream: str = "views") -> str | None:
         """Tell that what was decided was seen, so that it may be learned; as :meth:`reward`."""
         return await self.reward(event_id, stream, activate=True)
 

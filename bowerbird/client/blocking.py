@@ -47,12 +47,12 @@ class BlockingClient:
     def decide(
         self,
         policy: str,
-        actions: Sequence[str | Mapping[str, Any]],
+        actions: Sequence[str | int | Mapping[str, Any]],
         context: Mapping[str, Any] | None = None,
         *,
         default: str | None = None,
-        event_id: str | None = None,
-        user_id: str | None = None,
+        event_id: str | int | None = None,
+        user_id: str | int | None = None,
         activate: bool = True,
         timeout_s: float | None = None,
     ) -> Answer:
@@ -72,17 +72,17 @@ class BlockingClient:
 
     def reward(
         self,
-        event_id: str,
+        event_id: str | int,
         stream: str,
         *,
         value: float | None = None,
-        id: str | None = None,  # noqa: A002
+        id: str | int | None = None,  # noqa: A002
         activate: bool | None = None,
     ) -> str | None:
         """Tell what a person did; see :meth:`bowerbird.client.Client.reward`."""
         return self._run(self._client.reward(event_id, stream, value=value, id=id, activate=activate))
 
-    def activate(self, event_id: str, stream: str = "views") -> str | None:
+    def activate(self, event_id: str | int, stream: str = "views") -> str | None:
         """Tell that what was decided was seen; see :meth:`bowerbird.client.Client.activate`."""
         return self._run(self._client.activate(event_id, stream))
 

@@ -53,6 +53,11 @@ class Outgoing:
         """How many records are not acknowledged."""
         return sum(stream.added - stream.done for stream in self._streams.values())
 
+    def left(self) -> str:
+        """Return what is not acknowledged, by stream, as words; empty: nothing."""
+        left = {name: stream.added - stream.done for name, stream in self._streams.items()}
+        return ", ".join(f"{count} feedback of {name}" for name, count in sorted(left.items()) if count)
+
     async def add(self, name: str, record: bytes) -> None:
         """Put a record on its way; returns at once, unless too many wait."""
         async with self._changed:

@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 
 from bowerbird.client import BlockingClient, Client, EventIds
 from bowerbird.client.outgoing import BATCH_BYTES, Outgoing
 from bowerbird.fake import FakeLoop
-from policies.errors import BadInput, BrokerAway, NotDecided, WrongConfiguration
+from policies.errors import BadInput, BrokerAway, NotDecided
 from rewards.rules import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 
@@ -128,12 +129,35 @@ async def test_what_cannot_be_told_is_refused_at_once() -> None:
     async with FakeLoop(config()).client() as client:
         with pytest.raises(BadInput, match="event_id"):
             await client.decide("front", ["boots"], event_id="a\nb")
-        with pytest.raises(ValueError, match="JSON compliant"):
-            await client.decide("front", ["boots"], {"age": float("nan")})
+        nothing: dict[str, Any] = {"user": {"age": 3, "seen": [1.0, np.float32("nan")]}}
+        with pytest.raises(BadInput, match=r"context\.user\.seen\[1\]: found nan, expected a finite number"):
+            await client.decide("front", ["boots"], nothing)
+        with pytest.raises(BadInput, match=r"context\.user: found set"):
+            await client.decide("front", ["boots"], {"user": {1}})
+        with pytest.raises(BadInput, match=r"actions\[1\]: found 1\.5, expected a string, or an integer"):
+            await client.decide("front", ["boots", 1.5])  # type: ignore[list-item]
         with pytest.raises(BadInput, match="event_id"):
             await client.reward("", "clicks")
         with pytest.raises(BadInput, match="value"):
             await client.reward("visit", "clicks", value=1e7)
+        for value in (float("nan"), float("inf"), np.float32("nan"), True, "3"):
+            with pytest.raises(BadInput, match="expected a finite number within"):
+                await client.reward("visit", "clicks", value=value)  # type: ignore[arg-type]
+
+
+async def test_scalars_of_numpy_are_numbers_and_integers_are_ids() -> None:
+    loop = FakeLoop(config())
+    async with loop.client() as client:
+        context = {"user": {"age": np.int64(34), "score": np.float32(0.5), "seen": np.array([1, 2])}}
+        answer = await client.decide("front", [7, {"id": np.int32(8)}], context, event_id=12345, user_id=42)
+        assert answer.chosen in ("7", "8")
+        assert answer.event_id == "12345"
+        await client.reward(12345, "purchases", value=np.float64(2.5), id=9)
+    (asked,) = loop.records("decision-requests")
+    assert (asked["event_id"], asked["user_id"]) == ("12345", "42")
+    assert asked["context"] == {"user": {"age": 34, "score": 0.5, "seen": [1, 2]}}
+    (told,) = loop.records("purchases")
+    assert (told["event_id"], told["id"], told["value"]) == ("12345", "9", 2.5)
 
 
 async def test_feedback_goes_in_arrays_and_all_of_it_before_the_end() -> None:
@@ -145,10 +169,14 @@ async def test_feedback_goes_in_arrays_and_all_of_it_before_the_end() -> None:
     assert len(loop.messages("clicks")) < 20
 
 
-async def test_a_stream_that_is_not_there_is_told_at_the_end() -> None:
-    with pytest.raises(WrongConfiguration, match="clics"):
-        async with FakeLoop(config()).client() as client:
-            await client.reward("visit", "clics")
+async def test_a_stream_that_is_not_there_is_refused_at_once() -> None:
+    async with FakeLoop(config()).client() as client:
+        for stream in ("clics", "decisions"):
+            with pytest.raises(
+                BadInput, match=f"found '{stream}', expected a stream of the service: clicks, purchases"
+            ):
+                await client.reward("visit", stream)
+        await client.flush()
 
 
 class Flaky:
@@ -228,7 +256,7 @@ async def test_feedback_that_could_not_be_sent_is_told() -> None:
         raise BrokerAway("away")
 
     connection.append = append  # type: ignore[method-assign]
-    with pytest.raises(BrokerAway, match="1 feedback not acknowledged"):
+    with pytest.raises(BrokerAway, match="1 feedback of clicks not acknowledged"):
         async with Client(connection=connection, flush_within_s=0.05) as client:
             await client.reward("visit", "clicks")
 

@@ -25,7 +25,7 @@ def test_the_bytes_stay_as_they_are(document: bytes, bodies: list[bytes], alone:
         (b"", "f: found nothing"),
         (b"[]", "f: found nothing"),
         (b"[1, 2", "f: value: found"),
-        (b'[{"a": 1}, 2]', "f, item 2: found Expected `object`"),
+        (b'[{"a": 1}, 2]', "f, item 2: found 2, expected a JSON object"),
         (b'{"a": 1}\n{"a"\n', "f, line 2: found"),
         (b'{"a": "\xff"}', "f, line 1: found bytes that are not UTF-8"),
         (b"[" * 100_000, "f: value: found"),

@@ -12,6 +12,7 @@ import pytest
 
 from bowerbird.client import Client
 from bowerbird.fake import FakeLoop
+from policies.errors import BadInput
 from rewards.rules import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
@@ -139,6 +140,11 @@ async def test_a_program_that_just_ends_sends_what_it_told(
         done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
         assert len(await loop.records("clicks")) == 20
+        async with Client(kafka.address, prefix=prefix, reply_topic="replies.test") as client:
+            for stream in ("clics", "decisions", "replies.nobody"):
+                with pytest.raises(BadInput, match=r"expected a stream of the service: clicks, purchases \(unknown"):
+                    await client.reward("visit-1", stream)
+            await client.flush()
 
 
 async def test_the_shop_on_a_service(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> None:

@@ -79,6 +79,13 @@ def test_fields_that_nothing_reads_are_named():
     assert max(map(len, many)) < 300
 
 
+def test_an_error_carries_an_event_id_that_is_no_text():
+    found = decided(request(event_id=12345))
+    assert isinstance(found, Refused)
+    assert json.loads(found.reply())["event_id"] == "12345"
+    assert found.problem.message == "event_id: found 12345, expected a string or null"
+
+
 def test_a_caller_cannot_set_the_warnings():
     (told,) = json.loads(decided(request(warnings=["all is well"])).value)["warnings"]
     assert told.startswith("warnings: found an unknown field")
@@ -144,7 +151,8 @@ def test_an_error_names_event_id_and_policy_where_they_can_be_read():
     assert (found.event_id, found.policy, found.problem.code) == ("e1", "front", "duplicate_action")
     assert found.problem.field == "actions[1].id"
     assert json.loads(found.reply())["error"]["code"] == "duplicate_action"
-    assert decided(b'{"event_id": 7}').event_id is None
+    assert decided(b'{"event_id": 7}').event_id == "7"
+    assert decided(b'{"event_id": [7]}').event_id is None
 
 
 def test_limits_are_settings():

@@ -110,7 +110,7 @@ def test_a_message_that_cannot_be_cut_is_refused_with_its_reason(value: bytes | 
         (b"3", "invalid_field", "value"),
         (b"NaN", "not_json", "value"),
         (b'{"a":' * 10_000, "not_json", "value"),
-        (click(event_id=...), "invalid_field", "value"),
+        (click(event_id=...), "invalid_field", "event_id"),
         (click(event_id=7), "invalid_field", "event_id"),
         (click(event_id=""), "bad_event_id", "event_id"),
         (click(event_id="x" * 129), "bad_event_id", "event_id"),
@@ -137,7 +137,7 @@ def test_bad_feedback_is_refused_with_its_field(value: bytes, code: str, field: 
 @pytest.mark.parametrize(
     ("value", "field"),
     [
-        (decision(pmf=...), "value"),
+        (decision(pmf=...), "pmf"),
         (decision(propensity=0), "propensity"),
         (decision(propensity=1.5), "propensity"),
         (decision(propensity=None), "propensity"),
@@ -151,8 +151,8 @@ def test_bad_feedback_is_refused_with_its_field(value: bytes, code: str, field: 
         (decision(chosen="c"), "chosen"),
         (decision(actions=[{"id": "b"}, {"id": "b"}]), "chosen"),
         (decision(policy="Front Page"), "policy"),
-        (decision(rule=...), "value"),
-        (decision(rule={"early_s": 3}), "rule.value"),
+        (decision(rule=...), "rule"),
+        (decision(rule={"early_s": 3}), "rule.window_s"),
         (decision(rule={"window_s": -1}), "rule"),
         (decision(rule={"window_s": 1, "reward": {"clip": [2, 1]}}), "rule"),
         (decision(rule={"window_s": 1, "reward": {"streams": {"clicks": {}}}}), "rule"),

@@ -1,0 +1,87 @@
+"""What a program hands to a client becomes JSON: numbers of numpy, integers as ids, and only what is finite."""
+
+import json
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+from policies.errors import BadInput
+from rewards.rules import REWARD_LIMIT
+
+
+def text_of(value: object, field: str) -> str:
+    """Return an id; an integer is taken as its text.
+
+    >>> text_of(42, "user_id")
+    '42'
+    """
+    if isinstance(value, str):
+        return str(value)
+    if not isinstance(value, bool) and isinstance(value, Integral):
+        return str(int(value))
+    raise BadInput("invalid_field", field, repr(value), "a string, or an integer")
+
+
+def number_of(value: object, field: str) -> float:
+    """Return the value of a feedback.
+
+    >>> number_of(float("nan"), "value")
+    Traceback (most recent call last):
+        ...
+    policies.errors.BadInput: value: found nan, expected a finite number within ±1e+06 (invalid_field)
+    """
+    if not isinstance(value, bool) and isinstance(value, Real):
+        number = float(value)
+        if abs(number) <= REWARD_LIMIT:
+            return number
+    raise BadInput("invalid_field", field, repr(value), f"a finite number within ±{REWARD_LIMIT:g}")
+
+
+def action_of(action: object, field: str) -> Mapping[str, Any]:
+    """Return an action as a request has it: an id, or an object with ``id`` and ``features``."""
+    if isinstance(action, Mapping):
+        number = isinstance(action.get("id"), Integral)
+        return {**action, "id": text_of(action["id"], f"{field}.id")} if number else action
+    return {"id": text_of(action, field)}
+
+
+def json_of(request: Mapping[str, Any]) -> bytes:
+    """Return a request as JSON.
+
+    Raises
+    ------
+    BadInput
+        A value is not finite, or nothing that JSON has.
+    """
+    try:
+        text = json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _refusal(request, "") or BadInput("invalid_field", "request", str(error), "what JSON has") from None
+
+
+def _plain(value: Any) -> Any:
+    """Return a scalar or an array of numpy, and whatever else offers it, as Python has it."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if (plain := getattr(value, "tolist", None)) is None:
+        raise TypeError(type(value).__name__)
+    return plain()
+
+
+def _refusal(value: Any, field: str, depth: int = 0) -> BadInput | None:
+    """Return the error that names the first value that cannot be sent."""
+    if isinstance(value, Mapping) and depth < 10:
+        parts = [(f"{field}.{name}".lstrip("."), part) for name, part in value.items()]
+    elif isinstance(value, list | tuple) and depth < 10:
+        parts = [(f"{field}[{index}]", part) for index, part in enumerate(value)]
+    elif isinstance(value, float) and not math.isfinite(value):
+        return BadInput("feature_not_finite", field, repr(value), "a finite number")
+    elif value is None or isinstance(value, str | int | float):
+        return None
+    elif hasattr(value, "tolist"):
+        return _refusal(value.tolist(), field, depth + 1)
+    else:
+        return BadInput("feature_invalid", field, type(value).__name__, "a number, string, bool or list")
+    return next((found for name, part in parts if (found := _refusal(part, name, depth + 1)) is not None), None)
