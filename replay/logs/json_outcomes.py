@@ -14,6 +14,7 @@ import pyarrow.json as arrow_json
 from policies.errors import BadInput
 from replay.logs.ahead import ahead
 from replay.logs.chunk import Progress
+from replay.logs.looks import json_line_looks_like
 from replay.logs.opened import opened
 from replay.logs.outcomes import NUMBERS, OutcomeBatch
 from rewards.archive_rows import computed
@@ -93,14 +94,23 @@ class JsonLines:
             return _parsed(text.whole(), NUMBERS if text.last_line <= first_row else columns)
 
         with opened(self._path, progress, EXPECTED) as file:
-            for found in ahead(parsed, _texts(file, self._path.name), _WORKERS):
+            for found in ahead(parsed, self._known(_texts(file, self._path.name)), _WORKERS):
                 if found.wrong is not None:
-                    line, field, told = found.wrong
-                    raise BadInput("bad_log", f"{place.where(passed + line)}: {field}", told, EXPECTED)
+                    line, field, told, expected = found.wrong
+                    raise BadInput("bad_log", f"{place.where(passed + line)}: {field}", told, expected)
                 offsets = pc.add(found.batch.column("offset"), passed)
                 index = found.batch.schema.get_field_index("offset")
                 yield OutcomeBatch(found.batch.set_column(index, "offset", offsets), place, beheaded=True)
                 passed += found.lines
+
+    def _known(self, texts: Iterator["_Text"]) -> Iterator["_Text"]:
+        """Yield the texts; refuse a file whose first line is an object of another kind."""
+        for number, text in enumerate(texts):
+            if not number:
+                first = text.whole().lstrip().split(b"\n", 1)[0]
+                if (looks := json_line_looks_like(first)) is not None:
+                    raise BadInput("bad_log", self._path.name, *looks)
+            yield text
 
 
 class _Line(NamedTuple):
@@ -137,7 +147,7 @@ class _Parsed(NamedTuple):
 
     batch: "pa.RecordBatch"
     lines: int
-    wrong: tuple[int, str, str] | None = None
+    wrong: tuple[int, str, str, str] | None = None
 
 
 def _texts(file: Any, name: str) -> Iterator[_Text]:
@@ -169,8 +179,8 @@ def _parsed(text: bytes, columns: Sequence[str]) -> _Parsed:
         return _Parsed(None, len(ends), _wrong(text, lines, columns, str(error)))
 
 
-def _wrong(text: bytes, lines: np.ndarray[Any, Any], columns: Sequence[str], told: str) -> tuple[int, str, str]:
-    """Return the first line that is no outcome, which field of it is wrong, and what was found."""
+def _wrong(text: bytes, lines: np.ndarray[Any, Any], columns: Sequence[str], told: str) -> tuple[int, str, str, str]:
+    """Return the first line that is no outcome, which field of it is wrong, what was found and expected."""
     filled = (line for line in text.split(b"\n") if line.strip())
     for number, line in zip(lines.tolist(), filled, strict=True):
         within = ""
@@ -181,10 +191,11 @@ def _wrong(text: bytes, lines: np.ndarray[Any, Any], columns: Sequence[str], tol
             # Arrow refuses what is no number of its kind, and a field that comes twice.
             outcome_batch(line + b"\n", columns, np.array([number]))
         except BadInput as error:
-            return number, within + error.field, error.found
+            expected = EXPECTED if error.field == "value" else f"{error.expected} ({EXPECTED})"
+            return number, within + error.field, error.found, expected
         except pa.ArrowInvalid as error:
-            return number, "value", str(error)
-    return int(lines[0]), "value", told
+            return number, "value", str(error), EXPECTED
+    return int(lines[0]), "value", told, EXPECTED
 
 
 def outcome_batch(text: bytes, columns: Sequence[str], offsets: np.ndarray[Any, Any]) -> "pa.RecordBatch":

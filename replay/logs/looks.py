@@ -1,6 +1,10 @@
 """What a file looks like by its first bytes, for errors that help."""
 
+import msgspec
+
 HEAD_BYTES = 4096
+MOST_NAMES = 6
+"""Fields that an error names."""
 _MAGIC = (
     (b"PK\x03\x04", "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook: save the sheet as CSV"),
@@ -15,6 +19,8 @@ _MAGIC = (
     (b"\x80\x04", "a Python pickle, which is never loaded: save the table as Parquet"),
     (b"\x80\x05", "a Python pickle, which is never loaded: save the table as Parquet"),
 )
+
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def looks_like(head: bytes) -> str | None:
@@ -38,3 +44,31 @@ def looks_like(head: bytes) -> str | None:
     if not head:
         return "an empty file"
     return None
+
+
+def json_line_looks_like(line: bytes) -> tuple[str, str] | None:
+    """Return what a JSON object that is no outcome looks like, and how such a log is read; None: unknown.
+
+    Examples
+    --------
+    >>> json_line_looks_like(b'{"_label_cost": -1, "_label_probability": 0.8, "a": [1, 2]}')[0]
+    'dsjson, as Vowpal Wabbit reads it'
+    >>> json_line_looks_like(b'{"click": 1, "p": 0.5}')[0]
+    'a row with the fields click, p'
+    """
+    try:
+        names = list(_object(line))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if any(name.startswith(("_label", "_outcomes")) for name in names):
+        return (
+            "dsjson, as Vowpal Wabbit reads it",
+            "a table: save it as Parquet or CSV with reward (-_label_cost) and propensity (_label_probability)",
+        )
+    if not names or {"decision", "policy", "seq"} & {*names}:
+        return None
+    shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+    return (
+        f"a row with the fields {shown}",
+        "an outcome, as `rewards` has them; save a table as Parquet or CSV, and name its columns by --column",
+    )

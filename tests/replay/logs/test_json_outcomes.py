@@ -87,16 +87,16 @@ def test_lines_however_they_end_and_wherever_blocks_do(
     same(read(written(tmp_path, content)), expected)
     hostile = written(tmp_path, content + between + line(6, reward="much"))
     number = hostile.read_bytes().count(b"\n")
-    with pytest.raises(BadInput, match=rf"log\.jsonl, line {number}: reward: found Expected `float`, got `str`"):
+    with pytest.raises(BadInput, match=rf"log\.jsonl, line {number}: reward: found \"much\", expected a number"):
         read(hostile)
 
 
 HOSTILE: list[tuple[str, str, bytes]] = [
     ("no JSON", "line 6: value: found", b"nonsense\n"),
     ("a bare null", "line 6: policy: found null", b"null\n"),
-    ("a number", "line 6: value: found Expected `object`", b"7\n"),
-    ("an array", "line 6: value: found Expected `object`, got `array`", b"[" + line(6).strip() + b"]\n"),
-    ("cut short", "line 6: value: found Input data was truncated", line(6)[:200] + b"\n"),
+    ("a number", "line 6: value: found 7", b"7\n"),
+    ("an array", "line 6: value: found a list", b"[" + line(6).strip() + b"]\n"),
+    ("cut short", "line 6: value: found text that is no JSON: it ends too early", line(6)[:200] + b"\n"),
     ("two on a line", "line 6: value: found", line(6).strip() + line(7)),
     ("null behind one", "line 6: value: found", line(6).strip() + b" null\n"),
     ("no UTF-8", "line 6: value: found", line(6).replace(b"event-6", b"\xff\xfe")),
@@ -113,10 +113,10 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("no pmf", "line 6: decision.pmf: found null", line(6).replace(b'"pmf"', b'"pdf"')),
     ("no time", "line 6: decision_place.time_ms: found null", line(6).replace(b'"time_ms"', b'"time"')),
     ("a giant seq", "line 6: value: found .*int64", line(10**30)),
-    ("a reward as text", "line 6: reward: found Expected `float`, got `str`", line(6, reward="1")),
+    ("a reward as text", 'line 6: reward: found "1", expected a number', line(6, reward="1")),
     ("an endless reward", "line 6: reward: found", line(6, reward=float("inf"))),
     ("a reward that is none", "line 6: reward: found nan", line(6, reward=float("nan"))),
-    ("learn as a number", "line 6: learn: found Expected `bool`, got `int`", line(6, learn=1)),
+    ("learn as a number", "line 6: learn: found 1, expected true or false", line(6, learn=1)),
     ("propensity 0", "line 6: decision.propensity: found 0.0", line(6, _propensity=0)),
     ("propensity 2", "line 6: decision.propensity: found 2.0", line(6, _propensity=2)),
     ("propensity nan", "line 6: decision.propensity: found nan", line(6, _propensity=float("nan"))),
@@ -132,6 +132,20 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("an action that is null", "line 6: decision.chosen", line(6, _actions=[{"id": "a"}, None])),
     ("actions as text", "line 6: decision.actions", line(6, _actions="b")),
 ]
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b'{"_label_cost":-1,"_label_probability":0.8,"a":[1]}\n', ["dsjson", "_label_probability", "CSV"]),
+        (b'{"click": 1, "p": 0.5}\n', ["a row with the fields click, p", "Parquet or CSV", "--column"]),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path: Path, content: bytes, parts: list[str]) -> None:
+    with pytest.raises(BadInput) as refused:
+        read(written(tmp_path, content))
+    for part in ("log.jsonl: found ", *parts):
+        assert part in str(refused.value)
 
 
 @pytest.mark.parametrize(("message", "content"), [each[1:] for each in HOSTILE], ids=[each[0] for each in HOSTILE])
