@@ -29,7 +29,7 @@ def alarms(config: Config, status: Status) -> list[str]:
     return found
 
 
-def notes(status: Status) -> list[str]:
+def notes(config: Config, status: Status) -> list[str]:
     """Return what somebody has to know and what is no fault."""
     found: list[str] = []
     for policy in status.policies:
@@ -40,8 +40,9 @@ def notes(status: Status) -> list[str]:
                 f"{policy.name} is on {policy.control}: it {does}, and learns nothing. "
                 f"`bowerbird policy unfreeze {policy.name}` ends it."
             )
-    if status.dead_letters:
-        count = sum(status.dead_letters.values())
+    # What is worth nothing changes nothing when it comes late, such as a view after the click that ended its window.
+    harmless = {f"late of {stream}" for stream in config.weightless}
+    if count := sum(number for what, number in status.dead_letters.items() if what not in harmless):
         found.append(
             f"{count} record{'s' if count > 1 else ''} could not be used. `bowerbird dead-letters list` shows them."
         )

@@ -23,10 +23,13 @@ arguments = "--cb_explore_adf --epsilon 0.2 -q uA --learning_rate 1"
 window_s = 20                # feedback counts for 20 seconds; a service waits longer
 
 [policies.front.reward]
-close_on = ["clicks", "purchases"]   # these end the waiting: what they teach acts within a second or two
+close_on = ["clicks", "purchases", "leaves"]   # these end the waiting: what they teach acts within a second or two
 
 [policies.front.reward.streams.views]
 weight = 0.0                 # seen, and no more
+
+[policies.front.reward.streams.leaves]
+weight = 0.0                 # the person has left without a click
 
 [policies.front.reward.streams.clicks]
 weight = 1.0

@@ -4,7 +4,9 @@
     bowerbird up                                            # or: on a running service, in another terminal,
     python examples/shop.py                                 # --brokers names others than 127.0.0.1:9092
 
-The policy is called `front`, its streams `views` and `clicks`.
+The policy is called `front`, its streams `views`, `clicks` and `leaves`; `close_on` names the last two. So a decision
+is learned as soon as its visitor has clicked or left. Without `leaves`, what nobody clicked would be learned only when
+its window has closed.
 """
 
 import argparse
@@ -27,14 +29,12 @@ def visit(client: BlockingClient, chance: random.Random) -> bool:
     answer = client.decide("front", ARTICLES, {"user": {"kind": person}}, default="novel", timeout_s=1.0)
     client.activate(answer.event_id, "views")
     clicked = chance.random() < (0.8 if FAVOURITE[person] == answer.chosen else 0.1)
-    if clicked:
-        client.reward(answer.event_id, "clicks")
+    client.reward(answer.event_id, "clicks" if clicked else "leaves")
     return clicked
 
 
-def open_shop(client: BlockingClient, visits: int, pause: Callable[[], None]) -> None:
-    """Serve visitors, and tell how many clicked, quarter by quarter."""
-    chance = random.Random(1)
+def open_shop(client: BlockingClient, visits: int, chance: random.Random, pause: Callable[[], None]) -> None:
+    """Serve visitors, and print how many clicked, quarter by quarter."""
     for quarter in range(1, 5):
         clicks = 0
         for _ in range(visits // 4):
@@ -42,6 +42,7 @@ def open_shop(client: BlockingClient, visits: int, pause: Callable[[], None]) ->
             pause()
         sys.stdout.write(f"quarter {quarter}: {clicks} of {visits // 4} visitors clicked\n")
         sys.stdout.flush()
+    sys.stdout.write("By chance it would be one in three, by the best choice four in five.\n")
 
 
 def main() -> None:
@@ -50,18 +51,21 @@ def main() -> None:
     parser.add_argument("--brokers", default="127.0.0.1:9092", help="Kafka's bootstrap servers")
     parser.add_argument("--prefix", default="", help="the service's setting `prefix`")
     parser.add_argument("--visits", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=1, help="of the visitors")
     parser.add_argument("--fake", action="store_true", help="no servers: the whole loop in this process")
     told = parser.parse_args()
+    chance = random.Random(told.seed)
     if not told.fake:
         with BlockingClient(told.brokers, prefix=told.prefix, reply_topic="replies.shop") as client:
-            open_shop(client, told.visits, lambda: time.sleep(0.02))
+            open_shop(client, told.visits, chance, lambda: time.sleep(0.02))
         return
 
     from bowerbird.fake import FakeLoop
     from rewards.rules import Reward, StreamReward
     from stream.config import Config, PolicyConfig
 
-    reward = Reward(streams={"views": StreamReward(weight=0.0), "clicks": StreamReward(weight=1.0, aggregate="max")})
+    seen, clicked = StreamReward(weight=0.0), StreamReward(weight=1.0, aggregate="max")
+    reward = Reward(close_on=("clicks", "leaves"), streams={"views": seen, "clicks": clicked, "leaves": seen})
     arguments = "--cb_explore_adf --epsilon 0.1 -q uA --learning_rate 1"
     loop = FakeLoop(Config(policies={"front": PolicyConfig("vw", arguments, window_s=5, reward=reward)}))
     with loop.blocking_client(batch_ms=0) as client:
@@ -70,7 +74,7 @@ def main() -> None:
             client.flush()
             loop.advance(1)
 
-        open_shop(client, told.visits, pause)
+        open_shop(client, told.visits, chance, pause)
 
 
 if __name__ == "__main__":

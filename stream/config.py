@@ -182,6 +182,18 @@ class Config:
         return tuple(sorted(names))
 
     @property
+    def weightless(self) -> frozenset[str]:
+        """The streams whose events change nothing when they come late: no worth, no early close, no activation."""
+        changing: set[str] = set()
+        for policy in self.policies.values():
+            worth = policy.reward.streams
+            changing.update(name for name, stream in worth.items() if stream.value or stream.weight)
+            changing.update(policy.reward.close_on)
+            if policy.activate_on is not None:
+                changing.add(policy.activate_on)
+        return frozenset(self.streams) - changing
+
+    @property
     def longest_window_s(self) -> float:
         """The longest window of all policies, in seconds; 0 without any."""
         return max((policy.window_s for policy in self.policies.values()), default=0.0)

@@ -50,7 +50,9 @@ OUTCOMES = Counter("bowerbird_outcomes", "Outcomes acknowledged in rewards, by w
 EXTERNAL_DECISIONS = Counter(
     "bowerbird_external_decisions", "Outcomes of decisions that another system took.", ["policy"]
 )
-LATE_FEEDBACK = Counter("bowerbird_late_feedback", "Feedback after its decision's deadline.", ["stream"])
+LATE_FEEDBACK = Counter(
+    "bowerbird_late_feedback", "Feedback after its decision's deadline, of streams that change a reward.", ["stream"]
+)
 INPUT_READ_TO = Gauge(
     "bowerbird_input_read_to_seconds",
     "Everything in this partition before this log time (Unix seconds) has been applied; the lowest one holds"

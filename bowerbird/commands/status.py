@@ -62,7 +62,7 @@ async def _looked(config: "Config", minutes: float, watch: bool, as_json: bool) 
                         found = await observer.look()
                         wrong = alarms(config, found)
                         if as_json:
-                            _write(found, wrong, in_one_line=watch)
+                            _write(config, found, wrong, in_one_line=watch)
                         elif live is not None:
                             live.update(screen(config, found), refresh=True)
                         else:
@@ -78,14 +78,14 @@ async def _looked(config: "Config", minutes: float, watch: bool, as_json: bool) 
                 await asyncio.sleep(BETWEEN_LOOKS_S)
 
 
-def _write(found: "Status", wrong: list[str], in_one_line: bool) -> None:
+def _write(config: "Config", found: "Status", wrong: list[str], in_one_line: bool) -> None:
     import sys
 
     import msgspec
 
     from bowerbird.alarms import notes
 
-    told = msgspec.to_builtins(found) | {"alarms": wrong, "notes": notes(found)}
+    told = msgspec.to_builtins(found) | {"alarms": wrong, "notes": notes(config, found)}
     encoded = msgspec.json.encode(told)
     sys.stdout.write((encoded if in_one_line else msgspec.json.format(encoded, indent=2)).decode() + "\n")
     sys.stdout.flush()
@@ -99,7 +99,7 @@ def screen(config: "Config", found: "Status") -> "RenderableType":
 
     from bowerbird.alarms import alarms, duration, notes
 
-    wrong, told = alarms(config, found), notes(found)
+    wrong, told = alarms(config, found), notes(config, found)
     moment = time.strftime("%H:%M:%S", time.gmtime(found.now_ms / 1000))
     head = Text.assemble(
         ("bowerbird", "bold"), f"  {moment} UTC  ·  figures of the last {duration(found.looked_at_s)}", style="default"

@@ -1,5 +1,6 @@
 """Every alarm, by figures: what is wrong, since when, and what to do."""
 
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from bowerbird.alarms import alarms, notes
 from bowerbird.commands.status import screen
 from bowerbird.status import Backlog, PolicyStatus, ReadTo, Status
+from rewards.rules import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 
 NOW_MS = 1_700_000_000_000
@@ -61,7 +63,7 @@ def shown(found: Status) -> str:
 
 
 def test_all_is_well() -> None:
-    assert alarms(CONFIG, status()) == notes(status()) == []
+    assert alarms(CONFIG, status()) == notes(CONFIG, status()) == []
     text = shown(status())
     for part in ("All is well.", "learning", "12.0 %", "0.1200", "12-0a1b2c3d", "clicks[2]", "none"):
         assert part in text
@@ -101,11 +103,22 @@ def test_what_follows_from_another_fault_is_not_told() -> None:
     assert len(alarms(CONFIG, found)) == 3
 
 
+def test_what_is_worth_nothing_and_comes_late_is_no_warning() -> None:
+    streams = {"views": StreamReward(weight=0.0), "clicks": StreamReward(weight=1.0)}
+    front = PolicyConfig(reward=Reward(close_on=("clicks",), streams=streams))
+    letters = status(dead_letters={"late of views": 18})
+    assert notes(Config(policies={"front": front}), letters) == []
+    (note,) = notes(Config(policies={"front": front}), status(dead_letters={"late of views": 18, "late of clicks": 1}))
+    assert note.startswith("1 record could not be used")
+    activating = Config(policies={"front": front, "other": replace(front, activate_on="views")})
+    assert notes(activating, letters) != []
+
+
 @pytest.mark.parametrize(("control", "says"), [("freeze", "frozen"), ("uniform", "uniform")])
 def test_a_control_is_no_fault(control: str, says: str) -> None:
     found = status(policies=[policy(control=control, by=control, waiting_since_ms=NOW_MS - 95_000)])
     assert alarms(CONFIG, found) == []
-    (note,) = notes(found)
+    (note,) = notes(CONFIG, found)
     assert "policy unfreeze front" in note
     assert says in shown(found)
 

@@ -20,8 +20,8 @@ def test_the_built_in_settings_close_on_a_click_within_seconds(tmp_path: Path) -
     config = load(file, {})
     assert config.archive.url == str(tmp_path / "archive")
     assert list(config.policies) == ["front"]
-    assert config.streams == ("clicks", "purchases", "views")
-    assert config.policies["front"].reward.close_on == ("clicks", "purchases")
+    assert config.streams == ("clicks", "leaves", "purchases", "views")
+    assert config.policies["front"].reward.close_on == ("clicks", "purchases", "leaves")
     assert config.longest_window_s <= 30
 
 

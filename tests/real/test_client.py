@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
+from bowerbird.alarms import notes
 from bowerbird.client import Client
 from bowerbird.fake import FakeLoop
+from bowerbird.settings import load
+from bowerbird.status import Observer
+from bowerbird.up_settings import BUILT_IN, on_servers
 from policies.errors import BadInput
 from rewards.rules import Reward, StreamReward
 from stream.config import Config, PolicyConfig
@@ -147,18 +151,31 @@ async def test_a_program_that_just_ends_sends_what_it_told(
             await client.flush()
 
 
-async def test_the_shop_on_a_service(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> None:
-    async with loop_of(config(kafka, redis_server, prefix, activate_on="views")) as loop:
-        loop.role("decide")
+async def test_the_shop_learns_while_one_watches(
+    kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str, tmp_path: Path
+) -> None:
+    """By the settings of a fresh ``bowerbird up``, in its first run; its late views are neither alarm nor warning."""
+    file = tmp_path / "bowerbird.toml"
+    file.write_text(on_servers(f'prefix = "{prefix}"\n{BUILT_IN}', kafka.address, redis_server.url))
+    service = load(file, {})
+    async with loop_of(service) as loop:
+        for role in ("decide", "join", "learn"):
+            loop.role(role)
         async with Client(kafka.address, prefix=prefix, reply_topic="replies.test") as client:
             await ready(client)
-        command = [sys.executable, "examples/shop.py", "--brokers", kafka.address, "--prefix", prefix, "--visits", "20"]
+        command = [sys.executable, "examples/shop.py", "--brokers", kafka.address, "--prefix", prefix]
         done = await asyncio.to_thread(
-            subprocess.run, command, cwd=ROOT, env=_path(), capture_output=True, text=True, timeout=60
+            subprocess.run, command, cwd=ROOT, env=_path(), capture_output=True, text=True, timeout=120
         )
         assert done.returncode == 0, done.stderr
-        assert len(done.stdout.splitlines()) == 4
+        clicked = [int(line.split()[2]) for line in done.stdout.splitlines()[:4]]
+        assert clicked[-1] >= 50, done.stdout
         await _activated(loop)
+        async with Observer(service) as observer:
+            status = await observer.look()
+        assert {letter.partition(" of ")[2] for letter in status.dead_letters} <= {"views"}
+        assert notes(service, status) == []
+        assert [symptom for policy in status.policies for symptom in policy.symptoms] == []
 
 
 async def _activated(loop: Loop) -> None:

@@ -78,14 +78,14 @@ async def test_a_loop_that_learns_and_what_is_wrong_when_its_parts_die(loop: Loo
         assert (front.by, front.control, front.pending) == ("learning", None, 0)
         assert (idle.version, idle.decisions, idle.reward, idle.by) == ("0", 0, None, "arguments")
         assert status.dead_letters == {"invalid_field of clicks": 1}
-        assert "dead-letters list" in notes(status)[0]
+        assert "dead-letters list" in notes(config, status)[0]
         assert status.now_ms - status.read_to[0].read_to_ms < 30_000
 
         async with desk(config, "front") as at:
             await at.control(FREEZE, 0)
         status = await observer.look()
         assert (policy(status).control, policy(status).by) == ("freeze", "freeze")
-        assert "policy unfreeze front" in notes(status)[0]
+        assert "policy unfreeze front" in notes(config, status)[0]
 
         roles["join"].kill()
         roles["decide"].kill()
