@@ -19,6 +19,7 @@ from replay.estimators.shrinkage import Shrunk
 from replay.estimators.tuning import slope
 from replay.health.actions import COUNT, REWARD, WEIGHT
 from replay.health.findings import findings
+from replay.health.missing import FILLED
 from replay.health.profile import profile
 from replay.health.statistics import UNITS_RETURN, State, statistics
 from replay.health.tail import HIGHEST, LOWEST, STEPS
@@ -138,7 +139,7 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         weights=_bins(state),
         overlap=_overlap(state, about.actions),
         segments=_segments(summary, wanted, about.segments, by_unit, possible),
-        statistics={name: _finite(value) for name, value in known.items()},
+        statistics={name: _finite(value) for name, value in known.items() if not name.startswith(FILLED)},
         health=found,
         how=_how(about.how, summary, found),
     )

@@ -638,6 +638,20 @@ def _evaluating() -> Iterator[Mutant]:
         ("tests/bowerbird/test_drifting.py::test_the_headline_covers_the_average_over_the_period",),
     )
     yield Mutant(
+        "a log that shows less gets no milder verdict",
+        "replay/health/features.py",
+        "        return more if more is not None and self.badness(more) > self.badness(value) else value\n",
+        "        return value\n",
+        ("tests/replay/health/test_missing.py::test_the_missing_weight_is_what_keeps_the_verdict",),
+    )
+    yield Mutant(
+        "no value is reliable if most of what the target does is missing",
+        "replay/health/verdict.py",
+        "    elif shown is not None and shown < MOST_SHOWN:\n",
+        "    elif False:\n",
+        ("tests/replay/health/test_missing.py::test_the_answer_says_what_the_log_lacks",),
+    )
+    yield Mutant(
         "a biased interval includes the unbiased one",
         "replay/intervals/possible.py",
         "    low, high = hull((found.low, found.high), (unbiased.low, unbiased.high))\n",

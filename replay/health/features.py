@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from replay.health.missing import FILLED
 from replay.judged import Floats
 
 Known = Mapping[str, float | None]
@@ -35,8 +36,10 @@ class Feature:
         return self.name.replace("*", family)
 
     def of(self, known: Known, family: str) -> float | None:
-        """Return the statistic; None where it is unknown."""
-        return known.get(self.statistic(family))
+        """Return the statistic, with the missing weight filled in where that is worse; None where it is unknown."""
+        name = self.statistic(family)
+        value, more = known.get(name), known.get(f"{FILLED}{name}")
+        return more if more is not None and self.badness(more) > self.badness(value) else value
 
 
 def _few(value: float | None) -> float:

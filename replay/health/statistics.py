@@ -10,6 +10,7 @@ import numpy as np
 from replay.health.actions import Actions
 from replay.health.central import AroundRatio, Central, effective
 from replay.health.hashes import Sampled, uniform
+from replay.health.missing import filled
 from replay.health.periods import Periods
 from replay.health.tail import Histogram, Largest, largest_share, pareto_k
 from replay.judged import Floats, Judged
@@ -206,6 +207,7 @@ def statistics(state: State) -> dict[str, float | None]:
     ``certain``                   share of rows with the propensity 1
     ``repeated``                  share of rows whose event id came before, by a sample
     ``rows_each_unit``            decisions for each person, by a sample of persons
+    ``filled_*``                  statistics with the missing weight filled in (:mod:`replay.health.missing`)
     ============================  =====================================================================================
 
     Examples
@@ -251,6 +253,7 @@ def statistics(state: State) -> dict[str, float | None]:
         repeated=None if state.events is None else 1 - 1 / (state.events.rows_each or 1),
         rows_each_unit=None if state.units is None else state.units.rows_each_of(rows),
     )
+    known.update(filled(state, known))
     return known
 
 

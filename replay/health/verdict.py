@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from replay.answer import Finding, Level, Verdict
-from replay.health.features import BARE, ESS, FAMILIES, WHOLE, Feature, Known, badness, count
+from replay.health.features import BARE, ESS, FAMILIES, WHOLE, Feature, Known, badness, count, percent
+from replay.health.missing import FILLED
 from replay.judged import Floats
 
 LESS = frozenset({"repeated", "balanced_over_versions", "not_at_the_same_time"})
@@ -30,6 +31,8 @@ WEIGHTY = 0.5
 """A statistic is a reason when it moves the score by so much against a good log's."""
 FEWEST = 15
 """A log with a smaller effective sample size is never reliable, however well the rest of it looks."""
+LEAST_SHOWN, MOST_SHOWN = 0.5, 0.8
+"""A log with a mean weight below the first is not reliable, one below the second needs care: rows are missing."""
 LEVELS: tuple[Level, ...] = ("reliable", "use with care", "not reliable")
 
 
@@ -117,7 +120,8 @@ def verdict(
 
     Never reliable is a value when the log has no row or only certain actions, when a check found a fault (wrong
     propensities, rows that the target has learned from), when the target never takes what was logged, when the
-    effective sample size is below :data:`FEWEST`, and when the mean of the weights could not be checked.
+    effective sample size is below :data:`FEWEST`, when the log shows less of what the target does than
+    :data:`MOST_SHOWN`, and when the mean of the weights could not be checked.
 
     Parameters
     ----------
@@ -154,7 +158,7 @@ def verdict(
     ruled = _ruled(known, findings)
     parts = score.parts(known, family)
     total = score.intercept + float(parts.sum())
-    ess = known.get("ess") or 0.0
+    ess = ESS.of(known, family) or 0.0
     least: Level = "use with care" if ess < FEWEST else "reliable"
     level = max([score.level(total), least, *(level for level, _ in ruled)], key=LEVELS.index)
     if level == "reliable":
@@ -177,6 +181,7 @@ def worse(one: Verdict, other: Verdict) -> Verdict:
 
 
 def _fewer(name: str, value: float | None, effect_of_units: float) -> float | None:
+    name = name.removeprefix(FILLED)
     counts = name in OF_ROWS or name.startswith("variance_ess")
     return value / effect_of_units if counts and value is not None else value
 
@@ -186,9 +191,13 @@ def _ruled(known: Known, findings: Sequence[Finding]) -> list[tuple[Level, str]]
     ruled: list[tuple[Level, str]] = [
         ("use with care" if each.name in LESS else "not reliable", each.says) for each in findings if each.wrong
     ]
+    shown = known.get("mean_weight")
     if not known.get("ess"):
         ruled.append(("not reliable", "the target never takes what was logged"))
-    elif all(each.name != "mean_weight" for each in findings):
+    elif shown is not None and shown < MOST_SHOWN:
+        level: Level = "not reliable" if shown < LEAST_SHOWN else "use with care"
+        ruled.append((level, f"the log shows only {percent(shown)} of what the target does"))
+    if known.get("ess") and all(each.name != "mean_weight" for each in findings):
         ruled.append(("use with care", "whether the propensities are right could not be checked"))
     return ruled
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from replay.answer import Finding
 from replay.blocks import Blocks
 from replay.health.findings import findings
+from replay.health.missing import FILLED
 from replay.health.statistics import State, statistics
 from replay.judged import Codes, Floats
 from replay.logs.chunk import LogChunk, first_row_of
@@ -158,7 +159,9 @@ def describe(
         health=[]
         if state is None
         else [*findings(state, left_out, int(learned), actions=names.actions.names), *open_.found(rewards.rows)],
-        statistics={} if state is None else {name: _finite(value) for name, value in statistics(state).items()},
+        statistics={}
+        if state is None
+        else {name: _finite(value) for name, value in statistics(state).items() if not name.startswith(FILLED)},
     )
 
 

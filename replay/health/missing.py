@@ -1,0 +1,83 @@
+"""Statistics of a log with its missing weight filled in.
+
+A log in which rare and heavy rows were not drawn looks even: its weights are alike, and their effective sample size is
+large. Therefore the weight that the mean lacks to 1 is filled in with hypothetical rows. The verdict uses the worse of
+each statistic with and without them, so that a log never looks better because it shows less.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from replay.health.central import effective
+from replay.health.tail import pareto_k
+
+if TYPE_CHECKING:
+    from replay.health.statistics import State
+
+FILLED = "filled_"
+"""The prefix of a statistic with the missing rows filled in."""
+MOST_ROWS = 1_000
+"""The largest number of missing rows that the tail of the weights is filled with."""
+
+
+class Missing(NamedTuple):
+    """Hypothetical rows that were not drawn: their total weight, the sum of its squares, and the weight of one row."""
+
+    weight: float
+    squares: float
+    each: float
+
+
+def missing(state: "State") -> Missing | None:
+    """Return the rows that raise the mean weight to 1 less the mass that could not be logged; None if there are none.
+
+    A missing row has the largest weight in the log, or a larger one if whole pmfs promise a larger sum of squared
+    weights than the log has; but at most all of the missing weight.
+    """
+    lacking = state.rows - (state.unseen or 0.0) - state.weight.total
+    if lacking <= 0:
+        return None
+    squares = 0.0 if state.squared is None else max(state.squared - state.weight.squares, 0.0)
+    each = min(max(squares / lacking, float(state.largest.kept[-1])), lacking)
+    return Missing(lacking, max(squares, lacking * each), each)
+
+
+def filled(state: "State", known: dict[str, float | None]) -> dict[str, float | None]:
+    """Return the statistics with the missing rows filled in, named ``filled_*``; without missing rows they are equal.
+
+    The rewards of the missing rows are distributed as those of the logged rows, by weight.
+
+    Parameters
+    ----------
+    state
+        The sums of a log's rows.
+    known
+        The statistics of the logged rows.
+    """
+    lack = missing(state) or Missing(0.0, 0.0, 0.0)
+    if not state.weight.squares:
+        return {}
+    weight, squares, ratio = state.weight.total, state.weight.squares, state.ratio
+    more, more_fourth = lack.squares / squares, lack.squares * lack.each**2 / ratio.fourth[0]
+    found: dict[str, float | None] = {
+        "ess": effective(weight + lack.weight, squares + lack.squares),
+        "effective_positives": effective(
+            state.worth_size * (1 + lack.weight / weight), state.worth.squares * (1 + more)
+        ),
+        "variance_ess_ips": effective(state.worth.second * (1 + more), state.worth.fourth * (1 + more_fourth)),
+        "variance_ess_snips": effective(ratio.second[2] * (1 + more), ratio.fourth[4] * (1 + more_fourth)),
+        "variance_ess_dr": None
+        if state.corrected is None
+        else effective(state.corrected.second * (1 + more), state.corrected.fourth * (1 + more_fourth)),
+    }
+    found["ess_share"] = (found["ess"] or 0.0) / state.rows
+    found["largest_share"] = max(known["max_weight"] or 0.0, lack.each) / (weight + lack.weight)
+    found["pareto_k"] = _pareto_k(state, lack) if lack.weight else known["pareto_k"]
+    return {f"{FILLED}{name}": value for name, value in found.items()}
+
+
+def _pareto_k(state: "State", lack: Missing) -> float | None:
+    rows = min(max(round(lack.weight / lack.each), 1), MOST_ROWS) if lack.each else 0
+    kept = np.sort(np.append(state.largest.kept, np.full(rows, lack.each)))
+    return pareto_k(kept, state.rows + rows)
