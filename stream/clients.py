@@ -3,11 +3,15 @@
 Clients that read are made by :func:`stream.consumer.reading`.
 """
 
-from typing import Any
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Any, ClassVar
 
 import aiokafka.conn
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import CloseReason
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -17,6 +21,8 @@ from stream.config import Config
 CALL_S = 5.0
 """How long one call of Kafka or Redis may take; then its connection is closed, and the caller tries again."""
 CALL_MS = 5_000
+DOUBT_S = 2.0
+"""A request that is given up after so long casts doubt on the connections to its broker."""
 METADATA_AGE_MS = 5_000
 """A partition that is added is found after so long at the latest; until it is read it holds every window."""
 LARGE_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -60,7 +66,21 @@ def redis_client(config: Config, wait_s: float = CALL_S) -> "Redis":
 
 
 class _Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]
-    """A connection whose requests are answered within the client's limit, but for those that wait for other members."""
+    """A connection that is not used again when it may be half open.
+
+    A role has several connections to a broker. When one request is given up without an answer, each connection on which
+    nothing has come since is replaced at its next use; otherwise every one of them would cost a time-out of its own.
+    """
+
+    silent_since: ClassVar[dict[tuple[str, int], float]] = {}
+    """By broker: when the newest request was sent that was given up."""
+
+    def connected(self) -> bool:
+        connected = bool(super().connected())
+        if connected and self._last_action < self.silent_since.get((self.host, self.port), 0.0):
+            self.close(reason=CloseReason.IDLE_DROP)
+            return False
+        return connected
 
     def send(self, request: Any, expect_response: bool = True) -> Any:
         # The broker answers when every member has joined, or when the rebalance timeout of the slowest is over.
@@ -68,9 +88,19 @@ class _Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]
         limit_s = float(self._request_timeout)
         self._request_timeout: float = limit_s + max(0, waits_ms) / 1000
         try:
-            return super().send(request, expect_response)
+            return self._answer(super().send(request, expect_response), time.monotonic())
         finally:
             self._request_timeout = limit_s
+
+    async def _answer(self, answer: Awaitable[Any], sent_s: float) -> Any:
+        try:
+            return await answer
+        except (TimeoutError, asyncio.CancelledError):
+            # A caller with a shorter limit cancels; that leaves the connection open.
+            if time.monotonic() - sent_s >= DOUBT_S:
+                broker = self.host, self.port
+                self.silent_since[broker] = max(sent_s, self.silent_since.get(broker, 0.0))
+            raise
 
 
 aiokafka.conn.AIOKafkaConnection = _Connection

@@ -24,8 +24,19 @@ MAGIC_AT = 16
 
 def reading(*topics: str, isolation_level: str = READ_COMMITTED, **options: Any) -> AIOKafkaConsumer:
     """Return a consumer; its options are those of :class:`aiokafka.AIOKafkaConsumer`."""
-    defaults = {"metadata_max_age_ms": METADATA_AGE_MS, "request_timeout_ms": CALL_MS}
-    return AIOKafkaConsumer(*topics, isolation_level=isolation_level, **(defaults | options))
+    made = AIOKafkaConsumer(*topics, isolation_level=isolation_level, metadata_max_age_ms=METADATA_AGE_MS, **options)
+    limit_calls(made)
+    return made
+
+
+def limit_calls(consumer: AIOKafkaConsumer) -> None:
+    """Limit each call of a consumer that is not started yet.
+
+    The limit of what it does as a whole is longer: one as long as a call's would cancel the call at the moment at which
+    its connection would be closed, and the next call would wait on the same connection.
+    """
+    consumer._client._request_timeout_ms = CALL_MS
+    consumer._request_timeout_ms = 2 * CALL_MS
 
 
 def is_utf8(name: str) -> bool:

@@ -8,9 +8,9 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP
 
 from stream.apps import Progress, scratch_folder
-from stream.clients import CALL_MS, CALL_S, LARGE_MESSAGE_BYTES, METADATA_AGE_MS
+from stream.clients import CALL_S, LARGE_MESSAGE_BYTES, METADATA_AGE_MS
 from stream.config import Config
-from stream.consumer import READ_COMMITTED
+from stream.consumer import READ_COMMITTED, limit_calls
 from stream.liveness import Pulse, dead_client
 
 BUFFERED_MESSAGES = 256
@@ -32,7 +32,7 @@ class _Thread(AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = self.app.fetch_max_wait_ms
         consumer._isolation_level = READ_COMMITTED
         # Faust refuses one that is shorter than the session; joining the group has a limit of its own.
-        consumer._client._request_timeout_ms = consumer._request_timeout_ms = CALL_MS
+        limit_calls(consumer)
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:

@@ -1,0 +1,127 @@
+"""A network between a client and a server, for tests: it cuts connections, swallows data, and forgets one side."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from stream.embedded_server import HOST, free_port
+
+CHUNK_BYTES = 64 * 1024
+
+
+class Network:
+    """Passes connections on to a server, in a thread of its own; a context manager.
+
+    Attributes
+    ----------
+    port
+        Where clients connect.
+    """
+
+    def __init__(self, server_port: int, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self._server_port = server_port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._open = asyncio.Event()
+        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._forgotten: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._do(self._listen)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._do(self._close)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def cut(self) -> None:
+        """Reset all connections."""
+        self._do(self._cut)
+
+    def swallow(self) -> None:
+        """Pass nothing on, in both directions, until :meth:`restore`; what is sent meanwhile arrives then."""
+        self._do(self._open.clear)
+
+    def restore(self) -> None:
+        """Pass on again."""
+        self._do(self._open.set)
+
+    def forget(self) -> None:
+        """Close the server's side of all connections, and never tell the client; new connections work."""
+        self._do(self._forget)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _do(self, act: Callable[[], Any]) -> None:
+        async def call() -> None:
+            done = act()
+            if asyncio.iscoroutine(done):
+                await done
+
+        asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
+
+    async def _listen(self) -> None:
+        self._open.set()
+        self._server = await asyncio.start_server(self._connected, HOST, self.port)
+
+    async def _close(self) -> None:
+        self._server.close()
+        self._cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _cut(self) -> None:
+        for writer in (*self._forgotten, *(writer for pair in self._pairs for writer in pair)):
+            writer.transport.abort()
+        self._forgotten.clear()
+        self._pairs.clear()
+
+    def _forget(self) -> None:
+        for client, server in self._pairs:
+            self._forgotten.append(client)
+            server.transport.abort()
+        self._pairs.clear()
+
+    async def _connected(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        await self._open.wait()
+        try:
+            answers, server = await asyncio.open_connection(HOST, self._server_port)
+        except OSError:
+            client.transport.abort()
+            return
+        pair = client, server
+        self._pairs.add(pair)
+        for source, target in ((reader, server), (answers, client)):
+            task = self._loop.create_task(self._pass_on(source, target, pair))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pass_on(
+        self,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        pair: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
+    ) -> None:
+        try:
+            while data := await source.read(CHUNK_BYTES):
+                await self._open.wait()
+                target.write(data)
+                await target.drain()
+        except OSError:
+            pass
+        if pair in self._pairs:
+            self._pairs.discard(pair)
+            for writer in pair:
+                writer.transport.abort()

@@ -1,0 +1,169 @@
+"""Connections that are cut, swallowed or half open: every role works again soon after the network is back."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from stream.archive_store import ArchiveStore
+from stream.config import ArchiveConfig, Config, PolicyConfig
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.embedded_server import HOST, free_port
+from stream.publish import read_published
+from tests.real.asking import Caller, caller_of, request
+from tests.real.loop import Loop, RoleProcess, decision, loop_of, until
+from tests.real.network import Network
+
+ROLES = ("decide", "join", "join", "learn", "archive")
+BACK_S = 15.0
+"""All roles work again so long after the network is back."""
+PUBLISH_S = 5.0
+RULE = {"window_s": 0.5, "early_s": 1.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}
+
+
+@pytest.fixture
+def broker(own_kafka: Callable[..., EmbeddedKafka]) -> Iterator[tuple[EmbeddedKafka, Network]]:
+    """Give a broker with a second address, behind a network."""
+    behind, seen = free_port(), free_port()
+    listeners = {"listeners": behind, "advertised.listeners": seen}
+
+    def addresses(kafka_port: int, controller_port: int, port: int) -> str:
+        return f"PLAINTEXT://{HOST}:{kafka_port},PROXIED://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}"
+
+    own, controller = free_port(), free_port()
+    properties = {name: addresses(own, controller, port) for name, port in listeners.items()}
+    properties["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT"
+    properties["controller.quorum.bootstrap.servers"] = f"{HOST}:{controller}"
+    kafka = own_kafka(properties=properties, preferred_port=own)
+    with Network(behind, seen) as network:
+        yield kafka, network
+
+
+@contextlib.asynccontextmanager
+async def kept(config: Config) -> AsyncIterator[list[int]]:
+    """Keep the roles running as a supervisor does; gives the exit codes of those that ended."""
+    roles = [RoleProcess(config, role).start() for role in ROLES]
+    codes: list[int] = []
+
+    async def keep() -> None:
+        while True:
+            for role in roles:
+                if role.process is not None and (code := role.process.poll()) is not None:
+                    codes.append(code)
+                    role.start()
+            await asyncio.sleep(0.1)
+
+    keeping = asyncio.create_task(keep())
+    try:
+        yield codes
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        for role in roles:
+            role.kill()
+
+
+class Works:
+    """Asks every role for something that it has not done yet."""
+
+    def __init__(self, loop: Loop, caller: Caller, redis: Redis, archive: ArchiveStore) -> None:
+        self._loop, self._caller, self._redis, self._archive = loop, caller, redis, archive
+        self._number = 0
+
+    async def check(self, within_s: float) -> dict[str, float]:
+        """Return after how many seconds each role had worked."""
+        began = time.monotonic()
+        ends = began + within_s
+        self._number += 1
+        asked = asyncio.create_task(self._answered(ends))
+        examples = await self._examples()
+        for partition in range(2):
+            ids = [f"{self._number}-{partition}-{index}" for index in range(4)]
+            await self._loop.send("decisions", *(decision(name, rule=RULE) for name in ids), partition=partition)
+        topic = self._loop.config.topic("decisions")
+        written = await self._loop.reader.ends([(topic, 0), (topic, 1)])
+        took: dict[str, float] = {}
+
+        async def joined() -> bool:
+            outcomes = {outcome["event_id"] for outcome in await self._loop.records("rewards")}
+            return {f"{self._number}-{p}-{i}" for p in range(2) for i in range(4)} <= outcomes
+
+        async def learned() -> bool:
+            return await self._examples() >= examples + 8
+
+        async def archived() -> bool:
+            return all((self._archive._end(*name) or 0) >= end for name, end in written.items())
+
+        async def measure(role: str, condition: Callable[[], object]) -> None:
+            await until(condition, max(1.0, ends - time.monotonic()))  # type: ignore[arg-type]
+            took[role] = round(time.monotonic() - began, 1)
+
+        await asyncio.gather(measure("join", joined), measure("learn", learned), measure("archive", archived))
+        took["decide"] = round(await asked - began, 1)
+        return took
+
+    async def _answered(self, ends: float) -> float:
+        while True:
+            name = await self._caller.send(request(None))
+            with contextlib.suppress(AssertionError):
+                await self._caller.reply(name, 1.0)
+                return time.monotonic()
+            assert time.monotonic() < ends, "decide does not answer"
+
+    async def _examples(self) -> int:
+        published = await read_published(self._redis, self._loop.config, "front")
+        return published.record.examples if published is not None else 0
+
+
+@pytest.mark.parametrize(
+    ("hole_s", "away_s"), [(8.0, 10.0), pytest.param(25.0, 45.0, marks=pytest.mark.slow)], ids=["short", "long"]
+)
+async def test_every_role_works_again_soon_after_the_network_is_back(
+    broker: tuple[EmbeddedKafka, Network],
+    redis_server: EmbeddedRedis,
+    prefix: str,
+    tmp_path: Path,
+    hole_s: float,
+    away_s: float,
+) -> None:
+    kafka, network = broker
+    with Network(redis_server.port) as to_redis:
+        direct = Config(
+            brokers=kafka.address,
+            redis_url=redis_server.url,
+            prefix=prefix,
+            partitions=2,
+            shards=2,
+            request_ttl_ms=5_000,
+            early_s=1.0,
+            archive=ArchiveConfig(url=str(tmp_path), max_s=0.5),
+            policies={"front": PolicyConfig("vw", "--cb_explore_adf", window_s=0.5, publish_ms=100)},
+        )
+        proxied = replace(direct, brokers=f"{HOST}:{network.port}", redis_url=f"redis://{HOST}:{to_redis.port}/0")
+        async with (
+            loop_of(direct) as loop,
+            caller_of(direct) as caller,
+            Redis.from_url(redis_server.url) as redis,
+            kept(proxied) as codes,
+        ):
+            works = Works(loop, caller, redis, ArchiveStore(str(tmp_path), prefix))
+            found = {"start": await works.check(60.0)}
+            network.forget()
+            found["half open"] = await works.check(BACK_S)
+            network.cut()
+            found["cut"] = await works.check(BACK_S)
+            network.swallow()
+            await asyncio.sleep(hole_s)
+            network.restore()
+            found["hole"] = await works.check(BACK_S)
+            to_redis.swallow()
+            await asyncio.sleep(away_s)
+            to_redis.restore()
+            found["redis away"] = await works.check(BACK_S)
+            assert max(found["redis away"].values()) <= PUBLISH_S, found
+            assert set(codes) <= {1}, codes
