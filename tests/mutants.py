@@ -674,4 +674,35 @@ def _evaluating() -> Iterator[Mutant]:
     )
 
 
-MUTANTS = (*_joining(), *_learning(), *_deciding(), *_archiving(), *_evaluating())
+def _living() -> Iterator[Mutant]:
+    yield Mutant(
+        "a role in which something has died ends",
+        "stream/liveness.py",
+        "            if found is not None and found == former and not self.should_stop:\n",
+        "            if False:\n",
+        ("tests/stream/test_liveness.py::test_what_is_dead_twice_in_a_row_ends_the_role",),
+    )
+    yield Mutant(
+        "a role in which something has died ends, also when its end hangs",
+        "stream/liveness.py",
+        "            if stopping * LOOK_S >= LEAVE_S:\n",
+        "            if False:\n",
+        ("tests/stream/test_liveness.py::test_a_process_that_hangs_is_ended",),
+    )
+    yield Mutant(
+        "half-open connections are given up together",
+        "stream/clients.py",
+        "if connected and self._last_action < self.silent_since",
+        "if False and self._last_action < self.silent_since",
+        ("tests/stream/test_clients.py::test_a_request_without_an_answer_casts_doubt_on_silent_connections",),
+    )
+    yield Mutant(
+        "the limit of a call is shorter than what its caller waits",
+        "stream/consumer.py",
+        "consumer._request_timeout_ms = 2 * CALL_MS",
+        "consumer._request_timeout_ms = CALL_MS",
+        ("tests/stream/test_clients.py::test_the_limit_of_a_call_is_shorter_than_what_its_caller_waits",),
+    )
+
+
+MUTANTS = (*_joining(), *_learning(), *_deciding(), *_archiving(), *_living(), *_evaluating())

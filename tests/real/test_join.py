@@ -18,6 +18,9 @@ from tests.real.loop import WINDOW_MS, Loop, RoleProcess, decision, loop_of, num
 
 pytestmark = pytest.mark.real
 
+ADDED_WITHIN_S = 25.0
+"""Partitions that were added are found within 5 s; then the group has a rebalance, and their windows close."""
+
 
 @pytest.fixture
 def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> Config:
@@ -199,19 +202,26 @@ async def test_a_partition_added_while_running_is_waited_for(loop: Loop) -> None
     admin = AIOKafkaAdminClient(bootstrap_servers=loop.config.brokers)
     await admin.start()
     try:
-        await admin.create_partitions({loop.config.topic("clicks"): NewPartitions(4)})
+        for topic in ("clicks", "decisions"):
+            await admin.create_partitions({loop.config.topic(topic): NewPartitions(4)})
     finally:
         await admin.close()
-    await until(lambda: loop.reader.partitions(loop.config.topic("clicks")), 10)
-    await loop.send("decisions", decision("after"), partition=2)
-    click = AIOKafkaProducer(bootstrap_servers=loop.config.brokers)
-    await click.start()
+    # A producer of its own, which knows the new partitions at once; the workers do not yet.
+    writer = AIOKafkaProducer(bootstrap_servers=loop.config.brokers)
+    await writer.start()
     try:
-        await click.send_and_wait(loop.config.topic("clicks"), b'{"event_id": "after"}', partition=3)
+        await loop.send("decisions", decision("after"), partition=2)
+        for number in range(20):
+            made = json.dumps(decision(f"n{number}")).encode()
+            await writer.send_and_wait(loop.config.topic("decisions"), made, partition=3)
+        for name in ("after", *(f"n{number}" for number in range(20))):
+            click = json.dumps({"event_id": name}).encode()
+            await writer.send_and_wait(loop.config.topic("clicks"), click, partition=3)
     finally:
-        await click.stop()
-    found = await until(lambda: seen(loop, 2), 60)
-    assert {outcome["event_id"]: outcome["reward"] for outcome in found} == {"before": 0.0, "after": 1.0}
+        await writer.stop()
+    found = await until(lambda: seen(loop, 22), ADDED_WITHIN_S)
+    rewards = {outcome["event_id"]: outcome["reward"] for outcome in found}
+    assert rewards == {"before": 0.0, "after": 1.0} | {f"n{number}": 1.0 for number in range(20)}
 
 
 async def test_markers_of_transactions_hold_nothing_back(loop: Loop) -> None:

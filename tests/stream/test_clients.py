@@ -1,0 +1,85 @@
+"""The limits of calls, and connections that may be half open."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest
+
+from stream import clients
+from stream.clients import CALL_MS, producer, redis_client
+from stream.config import Config
+from stream.consumer import reading
+
+
+class _Open:
+    def at_eof(self) -> bool:
+        return False
+
+
+class _Writer:
+    def write(self, data: bytes) -> None:
+        """Send nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+def _connected(limit_ms: int) -> Any:
+    connection = clients._Connection("broker", 9092, request_timeout_ms=limit_ms)
+    connection._reader, connection._writer = _Open(), _Writer()
+    connection._read_task = asyncio.create_task(asyncio.sleep(0))
+    connection._versions = {HeartbeatRequest.API_KEY: (0, 1), JoinGroupRequest.API_KEY: (0, 5)}
+    return connection
+
+
+@pytest.fixture(autouse=True)
+def no_doubts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients._Connection, "silent_since", {})
+    monkeypatch.setattr(clients, "DOUBT_S", 0.01)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_request_without_an_answer_casts_doubt_on_silent_connections(cancelled: bool) -> None:
+    silent, asked = _connected(50), _connected(50)
+    assert silent.connected()
+    answer = asyncio.ensure_future(asked.send(HeartbeatRequest("group", 1, "member")))
+    await asyncio.sleep(0.02)
+    answers = _connected(50)
+    if cancelled:
+        answer.cancel()
+    await asyncio.wait({answer})
+    assert not silent.connected()
+    assert answers.connected()
+    for connection in (asked, answers):
+        connection.close()
+
+
+async def test_joining_a_group_waits_for_the_other_members() -> None:
+    connection = _connected(20)
+    joining = JoinGroupRequest("group", 100, 300, "member", "", "consumer", [("roundrobin", b"")])
+    since = time.monotonic()
+    with pytest.raises(TimeoutError):
+        await connection.send(joining)
+    assert time.monotonic() - since >= 0.3
+    assert connection._request_timeout == 0.02
+    connection.close()
+
+
+async def test_the_limit_of_a_call_is_shorter_than_what_its_caller_waits() -> None:
+    """Else the caller gives up first, and the connection that does not answer is used again."""
+    consumer, sends = reading(bootstrap_servers="127.0.0.1:1"), producer(Config(), "test", request_timeout_ms=40_000)
+    try:
+        assert consumer._client._request_timeout_ms == CALL_MS < consumer._request_timeout_ms
+        assert sends.client._request_timeout_ms == CALL_MS
+    finally:
+        consumer._closed = sends._closed = True
+
+
+async def test_a_client_of_redis_tries_once_and_not_for_long() -> None:
+    redis = redis_client(Config())
+    options = redis.connection_pool.connection_kwargs
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (5.0, 5.0)
+    assert options["retry"].get_retries() == 0
+    await redis.aclose()
