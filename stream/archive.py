@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 LOOK_EVERY_S = 0.2
 ENDS_EVERY_S = 2.0
 REFUSED_PAUSE_S = 5.0
-CLOSE_WITHIN_S = 1.5
+CLOSE_WITHIN_S = 1.0
 WAITING_GROUPS = 2
 """More row groups than this do not wait for their compression: the input does."""
 

@@ -53,10 +53,10 @@ def role(
         from bowerbird.supervised import become_supervised
 
         become_supervised()
-    from stream.apps import run_role
+    from stream.apps import leave, run_role
     from stream.config import ROLES
 
     if name not in ROLES:
         complain(f"role: found {name}, expected one of {', '.join(ROLES)}")
         raise typer.Exit(WRONG_USE)
-    raise typer.Exit(run_role(settings(config), name))
+    leave(run_role(settings(config), name))

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from stream.apps import RoleParts, run_role
+from stream.apps import RoleParts, leave, run_role
 from stream.config import Config
 
 
@@ -78,4 +78,4 @@ def main(role: str, told: str, harm: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    leave(main(*sys.argv[1:]))

@@ -21,9 +21,9 @@ WINDOW_MS = 3_000
 
 CHILD = """
 import sys, msgspec
-from stream.apps import run_role
+from stream.apps import leave, run_role
 from stream.config import Config
-sys.exit(run_role(msgspec.json.decode(sys.argv[2], type=Config), sys.argv[1]))
+leave(run_role(msgspec.json.decode(sys.argv[2], type=Config), sys.argv[1]))
 """
 
 

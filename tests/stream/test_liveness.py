@@ -79,7 +79,7 @@ async def test_a_client_whose_task_has_ended_is_dead() -> None:
 async def test_what_is_dead_twice_in_a_row_ends_the_role() -> None:
     answers = iter(["it", None, "it", "other", "other", None, None])
     guard = Guard([], [lambda: next(answers)])
-    looking = asyncio.create_task(guard._look.fun(guard))
+    looking = asyncio.ensure_future(guard._look.fun(guard))
     await asyncio.wait({looking}, timeout=5.5 * LOOK_S)
     looking.cancel()
     await asyncio.wait({looking})
