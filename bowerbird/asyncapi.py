@@ -14,11 +14,12 @@ from bowerbird.definitions import meanings
 from bowerbird.error_codes import ERROR_CODES
 from policies.features import Limits
 from rewards.join import JoinSettings
-from rewards.records import RECORDS, CountedFeedback, Place, Problem, schemas
+from rewards.records import ITEMS_LIMIT, RECORDS, CountedFeedback, Place, Problem, schemas
 from rewards.rules import Reward, Rule, StreamReward
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.dead_letter_log import RESENT_HEADER
+from stream.dead_letters import APART
 from stream.requests import CORRELATION_BYTES, CORRELATION_HEADERS, EXPIRES_HEADER, LONGEST_EXPIRES_MS
 from stream.topics import INPUT_MESSAGE_BYTES, TICKS_RETENTION_MS
 
@@ -130,6 +131,7 @@ _LETTER_HEADERS = {
     "reason": "Why it could not be used: a code.",
     "message": "Why, as a sentence.",
     "tombstone": "`true` where the message had no value.",
+    "count": "Where many items of one array have one reason: how many stand in this letter, as an array.",
     "cut-from": "Where the value was too large: its size in bytes before it was cut.",
     "source-key": "The key that its message had.",
     "source-…": (
@@ -215,7 +217,10 @@ requests. Every record has `"v": 1` (absent: 1). Fields that are unknown here ar
 and passed on; those of a request are named in `warnings` of its decision.
 
 Topics are created by `bowerbird topics create`, with log-append time: all durations are counted by the broker's \
-clock. Anything that cannot be used goes to `dead-letters` and stops nothing.
+clock. Anything that cannot be used goes to `dead-letters` and stops nothing. Of an array each item is used by itself, \
+if the array is strict JSON (RFC 8259: no `NaN`, no comma after the last item) and has at most {ITEMS_LIMIT:,} items; \
+else nothing of it is used, and its bytes are one dead letter. More than {APART} unusable items of one array are one \
+letter.
 
 Limits, if not configured otherwise: a request {Limits().max_request_bytes} bytes, {Limits().max_actions} actions, \
 {Limits().max_features} features of a context or an action, {Limits().max_name_bytes} bytes a name; a feedback \

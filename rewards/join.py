@@ -156,7 +156,7 @@ class Intake:
         rejected: list[Rejected] = []
         queues = [reading.waiting for reading in self._readings.values()]
         for message in merge(*queues, key=lambda each: each.time_ms):
-            if len(found) >= self.settings.portion_items or message.time_ms > hold_line_ms:
+            if len(found) + len(rejected) >= self.settings.portion_items or message.time_ms > hold_line_ms:
                 break
             taken.append(message)
             self._decode(message, found, rejected)

@@ -18,6 +18,8 @@ from policies.errors import BadInput
 from policies.features import FEATURE_LIMIT
 from rewards.rules import REWARD_LIMIT, Rule
 
+ITEMS_LIMIT = 10_000
+"""Records of one message; more of them cost more than their bytes say."""
 NAME_PATTERN = r"^[a-z0-9-]{1,64}$"
 EVENT_ID_BYTES = 128
 PMF_TOLERANCE = 1e-6
@@ -405,7 +407,8 @@ def items(value: bytes | None) -> list[bytes]:
     Raises
     ------
     BadInput
-        The value is a tombstone, is not UTF-8, or is no JSON array although it starts as one.
+        The value is a tombstone, is not UTF-8, is no JSON array although it starts as one (then nothing of it is used,
+        whatever its items are), or has more than :data:`ITEMS_LIMIT` items.
     """
     if value is None:
         raise BadInput("tombstone", "value", "null", "a JSON object or an array of them")
@@ -413,11 +416,16 @@ def items(value: bytes | None) -> list[bytes]:
         value.decode()
         if value.lstrip(b" \t\r\n")[:1] != b"[":
             return [value]
-        return [bytes(item) for item in _items.decode(value)]
+        found = _items.decode(value)
+        if len(found) > ITEMS_LIMIT:
+            size = f"an array of {len(found)} in {len(value)} bytes"
+            raise BadInput("too_many_items", "value", size, f"at most {ITEMS_LIMIT} records in a message")
+        return [bytes(item) for item in found]
     except UnicodeDecodeError as error:
         raise BadInput("not_utf8", "value", repr(value[error.start : error.start + 8]), "UTF-8") from None
     except UNREADABLE as error:
-        raise BadInput("not_json", "value", json_errors.syntax(error), "a JSON object or an array of them") from None
+        malformed = f"{len(value)} bytes of which nothing is used ({json_errors.syntax(error)})"
+        raise BadInput("not_json", "value", malformed, "a JSON object or an array of them, strict JSON") from None
 
 
 def decode(decoder: "msgspec.json.Decoder[Decoded]", value: bytes) -> Decoded:

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 ROOM_BYTES = 64 * 1024
 """What a message may need beside its value: headers, key and framing."""
 MESSAGE_CHARACTERS = 500
+APART = 20
+"""So many unusable items of one array have a letter each."""
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
 
@@ -45,6 +47,8 @@ class DeadLetter(NamedTuple):
         The key of the message that it came in.
     headers
         The headers of the message that it came in.
+    count
+        How many records of one array ``value`` holds, as an array; None: it is one record.
     """
 
     topic: str
@@ -56,6 +60,7 @@ class DeadLetter(NamedTuple):
     value: bytes | None
     key: bytes | None = None
     headers: Headers = ()
+    count: int | None = None  # type: ignore[assignment]
 
     def wire(self, room_bytes: int) -> tuple[bytes | None, list[tuple[str, bytes]]]:
         """Return the value and the headers of the message that holds this letter.
@@ -71,6 +76,8 @@ class DeadLetter(NamedTuple):
             ("reason", self.reason.encode()),
             ("message", self.message[:MESSAGE_CHARACTERS].encode("utf-8", "replace")),
         ]
+        if self.count is not None:
+            headers.append(("count", str(self.count).encode()))
         value = self.value
         if value is None:
             headers.append(("tombstone", b"true"))
@@ -103,6 +110,24 @@ REASONS = {
     "unknown_decision": "no decision with this event id was logged in time",
 }
 """Why no window took a feedback."""
+
+
+def gathered(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    """Return letters with those of one array and one reason in one, where they are more than :data:`APART`.
+
+    A letter is larger than a small item: one message of them would make many times its bytes.
+    """
+    together: dict[tuple[str, int, int, str], list[DeadLetter]] = {}
+    for letter in letters:
+        together.setdefault((letter.topic, letter.partition, letter.offset, letter.reason), []).append(letter)
+    found: list[DeadLetter] = []
+    for own in together.values():
+        if len(own) > APART:
+            value = b"[" + b",".join(letter.value or b"null" for letter in own) + b"]"
+            found.append(own[0]._replace(value=value, count=len(own)))
+        else:
+            found += own
+    return found
 
 
 def letter_of(dead: Rejected | Unusable) -> DeadLetter:

@@ -26,7 +26,7 @@ from stream.apps import RoleParts
 from stream.away import Outage
 from stream.config import Config
 from stream.consumer import reading
-from stream.dead_letters import DeadLetters
+from stream.dead_letters import DeadLetters, gathered
 from stream.deciding import Request, Requests
 from stream.liveness import Pulse, dead_among
 from stream.lookup import REDIS_FAILURES, Lookup
@@ -223,7 +223,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             log.exception("a batch goes to the dead letters")
             for request in batch:
                 request.give_up()
-        letters = [letter for request in batch for letter in request.letters]
+        letters = gathered(letter for request in batch for letter in request.letters)
         if letters:
             await self._dead_letters.send(*letters)
 

@@ -92,10 +92,11 @@ class Request:
         return late < len(self.results)
 
     def _too_large(self, group: Sequence[int]) -> None:
+        error = BadInput("decision_too_large", "value", "a decision", f"at most {DECISIONS_BYTES} bytes")
         for index in group:
-            error = BadInput("decision_too_large", "value", "a decision", f"at most {DECISIONS_BYTES} bytes")
             self._refuse(index, error)
-            self.letters.append(_letter(self.record, index, error, self.record.value))
+        # The whole message once, however many of its items are in the group.
+        self.letters.append(_letter(self.record, group[0], error, self.record.value))
 
     def _refuse(self, index: int, error: BadInput) -> None:
         result = self.results[index]

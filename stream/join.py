@@ -28,7 +28,7 @@ from stream import clients, metrics
 from stream.apps import RoleParts, retry_pause, role_app
 from stream.away import until_there
 from stream.config import Config
-from stream.dead_letters import DeadLetters, letter_of
+from stream.dead_letters import DeadLetters, gathered, letter_of
 from stream.liveness import dead_among
 from stream.log import LogReader, identify, started
 from stream.outbox import Emitter
@@ -225,7 +225,7 @@ class JoinRole(mode.Service):
             await self._until_done(partial(self._apply, portion))
 
     async def _apply(self, portion: Portion) -> None:
-        await self._dead_letters.send(*map(letter_of, portion.rejected))
+        await self._dead_letters.send(*gathered(map(letter_of, portion.rejected)))
         for part in portion.parts:
             await asyncio.gather(*(self._step(shard, step) for shard, step in part.items()))
         self._intake.applied(portion)

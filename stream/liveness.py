@@ -137,6 +137,12 @@ class Guard(mode.Service):
         return next((found for check in self._checks if (found := check()) is not None), None)
 
 
+def _pending(worker: mode.Worker) -> list[str]:
+    """Return what the tasks wait for that have not ended."""
+    found = [task.get_stack(limit=1) for task in asyncio.all_tasks(worker.loop)]
+    return sorted(f"{frame.f_code.co_qualname}:{frame.f_lineno}" for frames in found for frame in frames)
+
+
 def end_for_certain(worker: mode.Worker, guard: Guard, code: int) -> Callable[[], None]:
     """End the process with a code when it hangs: at its end, or in the middle of its work.
 
@@ -157,7 +163,7 @@ def end_for_certain(worker: mode.Worker, guard: Guard, code: int) -> Callable[[]
             frozen = frozen + 1 if guard.looks == looks else 0
             looks = guard.looks
             if stopping * LOOK_S >= LEAVE_S:
-                log.critical("it does not stop within %g s, and is ended", LEAVE_S)
+                log.critical("it does not stop within %g s, and is ended", LEAVE_S, extra={"tasks": _pending(worker)})
                 os._exit(code)
             if frozen * LOOK_S >= FROZEN_S:
                 log.critical("its event loop has stood still for %g s, and it is ended", FROZEN_S)

@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,8 +136,8 @@ async def end_of(config: Config, role: str, wait_s: float) -> End:
             await process.wait()
 
 
-async def ends(times: int, loaded: int, seed: int) -> list[End]:
-    """End every role so many times, all four at once."""
+async def ends(times: int, loaded: int, seed: int, roles: Sequence[str] = ROLES) -> list[End]:
+    """End each of the roles so many times, all at once."""
     rng = random.Random(seed)
     found: list[End] = []
     with tempfile.TemporaryDirectory() as folder, servers() as running, load(loaded):
@@ -160,8 +160,9 @@ async def ends(times: int, loaded: int, seed: int) -> list[End]:
         await topics.create(config)
         async with work(config):
             for number in range(times):
-                found += await asyncio.gather(*(end_of(config, role, rng.uniform(0, 1.5)) for role in ROLES))
-                print(f"{number + 1}: {' '.join(f'{end.role} {end.took_s:.2f}' for end in found[-4:])}", flush=True)
+                found += await asyncio.gather(*(end_of(config, role, rng.uniform(0, 1.5)) for role in roles))
+                took = " ".join(f"{end.role} {end.took_s:.2f}" for end in found[-len(roles) :])
+                print(f"{number + 1}: {took}", flush=True)
     return found
 
 
@@ -171,9 +172,11 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--load", type=int, default=2)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10_000))
+    parser.add_argument("--roles", default=",".join(ROLES))
     told = parser.parse_args()
-    found = asyncio.run(ends(told.times, told.load, told.seed))
-    for role in ROLES:
+    roles = told.roles.split(",")
+    found = asyncio.run(ends(told.times, told.load, told.seed, roles))
+    for role in roles:
         took = [end.took_s for end in found if end.role == role]
         print(f"{role:8} median {statistics.median(took):.2f} s, longest {max(took):.2f} s, {len(took)} ends")
     late = [end for end in found if end.code != 0 or end.took_s > WITHIN_S]

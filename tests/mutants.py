@@ -703,6 +703,30 @@ def _living() -> Iterator[Mutant]:
         "consumer._request_timeout_ms = CALL_MS",
         ("tests/stream/test_clients.py::test_the_limit_of_a_call_is_shorter_than_what_its_caller_waits",),
     )
+    yield Mutant(
+        "a message has a limit of records",
+        "rewards/records.py",
+        "        if len(found) > ITEMS_LIMIT:\n",
+        "        if False:\n",
+        (
+            "tests/rewards/test_records.py::test_a_message_has_a_limit_of_records",
+            f"{INTAKE}::test_an_array_of_more_items_than_a_message_may_have_is_one_rejection",
+        ),
+    )
+    yield Mutant(
+        "what cannot be used counts towards a portion",
+        "rewards/join.py",
+        "if len(found) + len(rejected) >= self.settings.portion_items",
+        "if len(found) >= self.settings.portion_items",
+        (f"{INTAKE}::test_a_portion_is_bounded_by_its_items_whether_or_not_they_can_be_used",),
+    )
+    yield Mutant(
+        "many unusable items of one array are one letter",
+        "stream/dead_letters.py",
+        "        if len(own) > APART:\n",
+        "        if False:\n",
+        ("tests/stream/test_dead_letters.py::test_many_bad_items_of_one_array_are_one_letter",),
+    )
 
 
 MUTANTS = (*_joining(), *_learning(), *_deciding(), *_archiving(), *_living(), *_evaluating())

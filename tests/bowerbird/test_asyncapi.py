@@ -138,6 +138,7 @@ def test_the_headers_are_those_of_a_dead_letter() -> None:
     letters = [
         DeadLetter("clicks", 0, 1, 0, "not_json", "no JSON", b"x" * 100, b"key", [("trace", b"1")]),
         DeadLetter("clicks", 0, 1, 0, "tombstone", "nothing", None, None, [("large", b"x" * 100_000)]),
+        DeadLetter("clicks", 0, 1, 0, "not_json", "no JSON", b"[1,2]", count=2),
     ]
     written = {name for letter in letters for name, _ in letter.wire(10)[1]} - {"source-trace"}
     assert written | {"source-…"} == set(DOCUMENT["components"]["messages"]["dead-letters"]["headers"]["properties"])

@@ -244,3 +244,24 @@ def test_a_decision_carries_its_own_window_and_closing_streams() -> None:
     assert (second.opens_ms, second.deadline_ms, second.forget_ms) == (START_MS + 800, START_MS + 1500, START_MS + 3000)
     assert second.close_on == ("t-clicks",)
     assert first.waits_until_ms == START_MS + 1200
+
+
+def test_a_portion_is_bounded_by_its_items_whether_or_not_they_can_be_used() -> None:
+    worker = intake(portion_items=10)
+    worker.assign(*CLICKS, start=0, fresh=True)
+    for offset in range(8):
+        worker.offer(message(CLICKS, offset, offset, [0] * 5))
+    portion = worker.take(START_MS + 100)
+    assert portion is not None
+    assert (len(portion.messages), len(portion.rejected)) == (2, 10)
+
+
+def test_an_array_of_more_items_than_a_message_may_have_is_one_rejection() -> None:
+    worker = intake()
+    worker.assign(*CLICKS, start=0, fresh=True)
+    worker.offer(message(CLICKS, 0, 0, b"[" + b",".join([b"0"] * 450_000) + b"]"))
+    portion = worker.take(START_MS + 100)
+    assert portion is not None
+    (rejected,) = portion.rejected
+    assert (rejected.error.code, rejected.item) == ("too_many_items", -1)
+    assert "an array of 450000 in 900001 bytes" in str(rejected.error)

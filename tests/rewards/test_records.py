@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from policies.errors import BadInput
 from rewards.records import (
+    ITEMS_LIMIT,
     RECORDS,
     Place,
     check_event_id,
@@ -207,3 +208,18 @@ def test_a_time_that_no_reader_can_hold_is_refused(moment_ms: int) -> None:
     with pytest.raises(BadInput, match="expires_at_ms"):
         decision_head(decision(expires_at_ms=moment_ms))
     assert decision_head(decision(expires_at_ms=2**53 - 1)).expires_at_ms == 2**53 - 1
+
+
+@pytest.mark.parametrize("value", [b'[{"a": 1}, NaN]', b'[{"a": 1},]'])
+def test_an_array_that_is_not_strict_says_how_many_bytes_are_not_used(value: bytes) -> None:
+    with pytest.raises(BadInput) as refused:
+        items(value)
+    assert refused.value.code == "not_json"
+    assert f"{len(value)} bytes of which nothing is used" in str(refused.value)
+
+
+def test_a_message_has_a_limit_of_records() -> None:
+    assert len(items(b"[" + b",".join([b"1"] * ITEMS_LIMIT) + b"]")) == ITEMS_LIMIT
+    with pytest.raises(BadInput) as refused:
+        items(b"[" + b",".join([b"1"] * (ITEMS_LIMIT + 1)) + b"]")
+    assert refused.value.code == "too_many_items"

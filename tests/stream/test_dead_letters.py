@@ -1,6 +1,7 @@
 """What a dead letter says on the wire, and that it is written in the end."""
 
 import asyncio
+import json
 
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from stream import dead_letters
 from stream.config import Config
-from stream.dead_letters import ROOM_BYTES, DeadLetter, DeadLetters
+from stream.dead_letters import APART, ROOM_BYTES, DeadLetter, DeadLetters, gathered
 
 LETTER = DeadLetter("clicks", 2, 7, 1, "not_json", "value: found x", b"\xff", b"key", (("a", b"1"),))
 
@@ -80,3 +81,16 @@ def test_a_topic_that_takes_less_than_it_should_gets_shorter_letters(monkeypatch
     asyncio.run(DeadLetters(broker, Config(), "join").send(LETTER._replace(value=b"x" * 4_000_000)))
     ((_, _, value, _),) = broker.taken
     assert 0 < len(value) < 4_000_000
+
+
+def test_many_bad_items_of_one_array_are_one_letter():
+    """Each item is there in its order, and an array of few has a letter for each."""
+    many = [LETTER._replace(index=index, value=b"%d" % index) for index in range(APART + 1)]
+    few = [LETTER._replace(offset=8, index=index) for index in range(APART)]
+    other = LETTER._replace(index=3, reason="too_large")
+    found = gathered([*many, *few, other])
+    assert found[1:] == [*few, other]
+    value, headers = found[0].wire(1000)
+    assert json.loads(value or b"") == list(range(APART + 1))
+    told = dict(headers)
+    assert (told["count"], told["index"], told["reason"]) == (b"21", b"0", b"not_json")

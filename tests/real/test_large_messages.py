@@ -1,0 +1,83 @@
+"""Arrays of very many items cost about what their bytes cost, and hold nothing else up."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rewards.records import ITEMS_LIMIT
+from rewards.rules import Reward, StreamReward
+from stream.config import Config, PolicyConfig
+from stream.dead_letter_log import Letter, letters
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from tests.real.asking import caller_of, request
+from tests.real.loop import Loop, decision, loop_of, until
+
+ZEROS = b"[" + b",".join([b"0"] * 450_000) + b"]"
+MOST_ZEROS = b"[" + b",".join([b"0"] * ITEMS_LIMIT) + b"]"
+WITHIN_S = 20.0
+MEMORY_KB = 500_000
+
+
+async def _send(loop: Loop, topic: str, value: bytes) -> None:
+    await loop.producer.send_and_wait(loop.config.topic(topic), value, partition=0)
+
+
+def _most_memory_kb(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+async def test_arrays_of_very_many_items_hold_nothing_up(
+    kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
+) -> None:
+    """450,000 zeros in 900 kB, and 30 arrays of as many as are allowed."""
+    config = Config(
+        brokers=kafka.address,
+        redis_url=redis_server.url,
+        prefix=prefix,
+        partitions=1,
+        early_s=1.0,
+        session_timeout_s=3.0,
+        request_ttl_ms=30_000,
+        policies={"front": PolicyConfig(window_s=1.0, reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))},
+    )
+    async with loop_of(config) as loop, caller_of(config) as caller:
+        workers = [loop.role("join"), loop.role("join"), loop.role("decide")]
+        await loop.send("decisions", decision("before"), partition=0)
+        await until(lambda: _outcome(loop, "before"))
+        for _ in range(3):
+            await _send(loop, "clicks", ZEROS)
+        for _ in range(30):
+            await _send(loop, "clicks", MOST_ZEROS)
+        asked = await caller.send(ZEROS, partition=0)
+        await loop.send("decisions", decision("after"), partition=0)
+        await loop.send("clicks", {"event_id": "after"}, partition=0)
+        since = time.monotonic()
+        assert (await until(lambda: _outcome(loop, "after"), WITHIN_S))["reward"] == 1.0
+        assert (await caller.reply(asked))["error"]["code"] == "too_many_items"
+        assert "chosen" in await caller.ask(request("e1"), partition=0)
+        assert time.monotonic() - since < WITHIN_S
+        found = await until(lambda: _letters(loop, 34))
+        counts = sorted((letter.reason, dict(letter.headers).get("count")) for letter in found)
+        assert [reason for reason, _ in counts].count("too_many_items") == 4
+        whole = [letter for letter in found if letter.reason == "too_many_items"]
+        assert {letter.value for letter in whole} == {ZEROS}
+        assert all("450000" in letter.message for letter in whole)
+        rest = [letter for letter in found if letter.reason != "too_many_items"]
+        assert [len(json.loads(letter.value or b"")) for letter in rest] == [ITEMS_LIMIT] * 30
+        for worker in workers:
+            assert worker.process is not None
+            assert worker.process.poll() is None
+            assert _most_memory_kb(worker.process.pid) < MEMORY_KB
+
+
+async def _outcome(loop: Loop, event_id: str) -> Any:
+    return next((each for each in await loop.records("rewards") if each["event_id"] == event_id), None)
+
+
+async def _letters(loop: Loop, count: int) -> list[Letter]:
+    found = [letter async for letter in letters(loop.config, loop.reader)]
+    await asyncio.sleep(0)
+    return found if len(found) >= count else []
