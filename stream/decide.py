@@ -319,6 +319,7 @@ class Decide(mode.Service):
         self._redis: Redis = clients.redis_client(config, REDIS_TIMEOUT_S)
         self._lookup = Lookup(config, self._redis)
         self._connection: _Connection | None = None
+        self._following: asyncio.Future[None] | None = None
         self.pulse = Pulse()
 
     @property
@@ -340,10 +341,12 @@ class Decide(mode.Service):
         except REDIS_FAILURES as error:
             metrics.redis_failed(ROLE)
             log.warning("Redis is away; deciding with version 0 until it is back: %r", error)
+        self._following = self.add_future(self._lookup.run())
 
-    @mode.Service.task
-    async def _follow(self) -> None:
-        await self._lookup.run()
+    async def on_stop(self) -> None:
+        """End what follows Redis, however often that takes: a cancellation may get lost in the client of Redis."""
+        if self._following is not None:
+            await ended(self._following)
 
     @mode.Service.task
     async def _decide(self) -> None:

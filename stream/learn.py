@@ -42,7 +42,7 @@ from stream.learnability import Watch
 from stream.liveness import dead_client
 from stream.log import LogReader, identify, started
 from stream.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore
-from stream.tasks import closed
+from stream.tasks import closed, ended
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +118,7 @@ class Learn(mode.Service):
 
     async def on_stop(self) -> None:
         """Disconnect. What was not published is read again by whoever comes next."""
+        await ended(*self._futures)
         await self._clients.aclose()
 
     def ready(self) -> bool:

@@ -1,6 +1,7 @@
 """The guard of a role's process."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import types
@@ -8,7 +9,10 @@ import types
 import mode
 import pytest
 
+from stream.config import Config
+from stream.decide import Decide
 from stream.liveness import LIMIT_S, LOOK_S, Guard, Pulse, RoleDiedError, dead_client
+from stream.lookup import Lookup
 
 HANGS = """
 import asyncio, sys, time
@@ -85,6 +89,20 @@ async def test_what_is_dead_twice_in_a_row_ends_the_role() -> None:
     await asyncio.wait({looking})
     assert not looking.cancelled()
     assert repr(looking.exception()) == repr(RoleDiedError("other"))
+
+
+async def test_a_role_ends_also_when_a_cancellation_gets_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(lookup: Lookup) -> None:
+        for _ in range(3):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+    monkeypatch.setattr(Lookup, "run", run)
+    role = Decide(Config(brokers="127.0.0.1:1", redis_url="redis://127.0.0.1:1"))
+    await role.start()
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(5):
+        await role.stop()
 
 
 async def test_a_task_that_ends_while_its_service_runs_is_dead() -> None:
