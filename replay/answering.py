@@ -100,6 +100,8 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
     found = findings(state, left_out, summary.learned, expected_shares=shares, **called)
     found = sorted([*found, *about.remarks], key=lambda each: not each.wrong)
     by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN
+    if by_unit and (units := summary.values.buckets) is not None:
+        known.update(effective_units=units.effective, largest_unit_share=units.largest_share)
     chosen = [_chosen(each, summary.values.moments) for each in wanted.asked]
     possible = _possible(summary, about.reward_range)
     estimates = [_estimated(each, summary, by_unit, wanted.fixed, possible) for each in chosen]

@@ -624,6 +624,20 @@ def _evaluating() -> Iterator[Mutant]:
         ("tests/replay/test_evaluate.py::test_decisions_whose_neighbours_still_wait_do_not_count",),
     )
     yield Mutant(
+        "a large user does not hide how users differ",
+        "replay/intervals/clustered.py",
+        " @ slope / (1 - self.rows / rows)\n",
+        " @ slope\n",
+        ("tests/replay/intervals/test_clustered.py::test_by_hand",),
+    )
+    yield Mutant(
+        "no value is reliable if one unit has a great share",
+        "replay/health/verdict.py",
+        "    if largest is not None and largest > GREAT_SHARE:\n",
+        "    if False:\n",
+        ("tests/studies/test_units.py::test_a_log_with_one_great_user_is_never_reliable",),
+    )
+    yield Mutant(
         "few users say little of users",
         "replay/intervals/sums.py",
         "min(effect * self.buckets.student(confidence) ** 2, float(self.moments.rows))",

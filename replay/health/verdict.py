@@ -33,6 +33,8 @@ FEWEST = 15
 """A log with a smaller effective sample size is never reliable, however well the rest of it looks."""
 LEAST_SHOWN, MOST_SHOWN = 0.5, 0.8
 """A log with a mean weight below the first is not reliable, one below the second needs care: rows are missing."""
+GREAT_SHARE = 0.1
+"""A log in which one unit (a user) has a larger share of the rows is never reliable."""
 LEVELS: tuple[Level, ...] = ("reliable", "use with care", "not reliable")
 
 
@@ -121,7 +123,8 @@ def verdict(
     Never reliable is a value when the log has no row or only certain actions, when a check found a fault (wrong
     propensities, rows that the target has learned from), when the target never takes what was logged, when the
     effective sample size is below :data:`FEWEST`, when the log shows less of what the target does than
-    :data:`MOST_SHOWN`, and when the mean of the weights could not be checked.
+    :data:`MOST_SHOWN`, when one unit has more than :data:`GREAT_SHARE` of the rows, when there are fewer than
+    :data:`FEWEST` effective units, and when the mean of the weights could not be checked.
 
     Parameters
     ----------
@@ -197,6 +200,11 @@ def _ruled(known: Known, findings: Sequence[Finding]) -> list[tuple[Level, str]]
     elif shown is not None and shown < MOST_SHOWN:
         level: Level = "not reliable" if shown < LEAST_SHOWN else "use with care"
         ruled.append((level, f"the log shows only {percent(shown)} of what the target does"))
+    units, largest = known.get("effective_units"), known.get("largest_unit_share")
+    if largest is not None and largest > GREAT_SHARE:
+        ruled.append(("use with care", f"one unit has {percent(largest)} of the rows"))
+    if units is not None and units < FEWEST:
+        ruled.append(("use with care", f"the rows are of {count(units)} effective units"))
     if known.get("ess") and all(each.name != "mean_weight" for each in findings):
         ruled.append(("use with care", "whether the propensities are right could not be checked"))
     return ruled

@@ -75,19 +75,35 @@ class BucketSums:
         """How many buckets have rows."""
         return int(np.count_nonzero(self.rows))
 
+    @property
+    def effective(self) -> float:
+        """The number of buckets of equal size that would be as even: ``(sum rows)^2 / sum rows^2`` (Kish 1965)."""
+        rows = self.rows.astype(np.float64)
+        return float(rows.sum() ** 2 / (rows @ rows)) if self.used else 0.0
+
+    @property
+    def largest_share(self) -> float:
+        """The share of the rows in the bucket with the most rows."""
+        return float(self.rows.max() / self.rows.sum()) if self.used else 0.0
+
     def student(self, confidence: float) -> float:
-        """Return Student's quantile by the normal one; there is one degree of freedom fewer than buckets with rows."""
+        """Return Student's quantile over the normal one; the degrees of freedom are the effective buckets less 1."""
         chance = 0.5 + confidence / 2
-        return float(stdtrit(self.used - 1, chance) / ndtri(chance))
+        return float(stdtrit(max(self.effective - 1, 1.0), chance) / ndtri(chance))
 
     def variance(self, slopes: Mapping[str, float], means: Mapping[str, float]) -> float | None:
-        """Return the variance of a value from how its buckets differ; None of fewer than two."""
+        """Return the variance of a value from the differences of its buckets; None of fewer than two.
+
+        Each bucket is compared with the rows of the others, since a large one pulls the mean of all towards itself
+        (the jackknife, or CR3: Bell and McCaffrey 2002, Survey Methodology 28:169).
+        """
         if (used := self.used) < 2:
             return None
         slope = np.array([slopes[name] for name in self.names])
         mean = np.array([means[name] for name in self.names])
-        moved = (self.sums - self.rows[:, None] * mean) @ slope
-        return float(moved @ moved) / float(self.rows.sum()) ** 2 * used / (used - 1)
+        rows = float(self.rows.sum())
+        moved = (self.sums - self.rows[:, None] * mean) @ slope / (1 - self.rows / rows)
+        return float(moved @ moved) / rows**2 * (used - 1) / used
 
 
 def clustered(
@@ -101,8 +117,8 @@ def clustered(
     """Return the value of an estimator and an interval that holds though the rows of a unit hang together.
 
     The variance is that of the buckets' influence (Liang and Zeger 1986, Biometrika 73:13: the robust variance, for an
-    independence working model), its quantile that of Student's t with one degree of freedom fewer than buckets that
-    have rows.
+    independence working model), by the jackknife. The quantile is that of Student's t; its degrees of freedom are the
+    effective number of buckets less 1, so that a few large units make the interval wider.
 
     Parameters
     ----------

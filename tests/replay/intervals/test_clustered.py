@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 
 from policies.errors import BadInput
 from replay.estimators.estimator import influence
@@ -38,7 +39,11 @@ def test_by_hand() -> None:
     assert rows.unit_hash is not None
     moved = influence(SNIPS, rows)
     units = np.array([moved[rows.unit_hash == unit].sum() for unit in np.unique(rows.unit_hash)])
-    error = 2.093024 * np.sqrt((units**2).sum() * 20 / 19) / 300
+    counts = np.unique(rows.unit_hash, return_counts=True)[1]
+    # Each unit against the rows of all others, and Student's quantile for the effective units less 1.
+    apart = units / (300 - counts)
+    student = stdtrit(300**2 / (counts**2).sum() - 1, 0.975)
+    error = student * np.sqrt((apart**2).sum() * 19 / 20)
     found = plain(rows, BucketSums.exact(SNIPS.terms(rows), rows.unit_hash))
     assert found.value == pytest.approx(SNIPS.estimate(rows))
     assert found.high == pytest.approx(SNIPS.estimate(rows) + error, rel=1e-6)
