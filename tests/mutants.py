@@ -670,14 +670,20 @@ def _evaluating() -> Iterator[Mutant]:
         "replay/intervals/possible.py",
         "    low, high = hull((found.low, found.high), (unbiased.low, unbiased.high))\n",
         "    low, high = found.low, found.high\n",
-        ("tests/replay/intervals/test_possible.py::test_the_interval_of_a_biased_estimator_includes_the_unbiased_one",),
+        (
+            "tests/replay/intervals/test_possible.py::test_the_interval_of_a_biased_estimator_includes_the_unbiased_one",
+            "tests/bowerbird/test_ends.py::test_tuned_estimators_include_the_interval_of_the_plain_one",
+        ),
     )
     yield Mutant(
         "ends of intervals lie within the range of rewards",
         "replay/intervals/possible.py",
         "    low, high = cut((found.low, found.high), least, most)\n",
         "    low, high = found.low, found.high\n",
-        ("tests/replay/intervals/test_possible.py::test_an_interval_without_a_possible_value_becomes_the_range",),
+        (
+            "tests/replay/intervals/test_possible.py::test_an_interval_without_a_possible_value_becomes_the_range",
+            "tests/bowerbird/test_ends.py::test_a_given_range_bounds_the_ends",
+        ),
     )
     yield Mutant(
         "balanced weights of a learner's log are said to be biased",

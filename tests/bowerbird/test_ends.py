@@ -1,0 +1,115 @@
+"""The ends of every interval that is shown lie within what a mean reward can be, and include an estimator's bias."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bowerbird
+from replay.answer import Answer
+from tests.replay.archived import archive_of
+from tests.replay.arms import arms_world
+from tests.replay.report.test_table import lines
+
+SHRUNK = ("switch-dr", "dr-os", "sg-dr", "clipped-dr", "clipped-ips", "clipped-snips", "sg-ips")
+
+
+def few_rows(rewards: tuple[float, float] = (0.0, 1.0), seed: int = 3, **columns: Any) -> dict[str, Any]:
+    """Return a log in which few rows carry the value, so that intervals by their width alone would leave the range."""
+    chance = np.random.default_rng(seed)
+    rows, pmf, target = 300, np.array([0.9, 0.06, 0.04]), np.array([0.1, 0.5, 0.4])
+    action = chance.choice(3, rows, p=pmf)
+    return {
+        "reward": np.where(chance.random(rows) < 0.9, rewards[1], rewards[0]),
+        "action": action,
+        "propensity": pmf[action],
+        "pmf": [list(pmf)] * rows,
+        "target_pmf": [list(target)] * rows,
+        "part": np.where(action > 0, "rare", "frequent"),
+    } | columns
+
+
+def ends_of(found: Answer) -> Iterator[float]:
+    """Yield every known end of an interval of a value."""
+    every: list[float | None] = [*found.value_logged_interval, *found.ips_interval, *found.snips_interval]
+    for each in found.estimates:
+        every += [each.low, each.high, each.resampled_low, each.resampled_high]
+    for look in found.over_time:
+        every += [look.low, look.high]
+    for part in found.segments:
+        every += [part.low, part.high]
+    yield from (each for each in every if each is not None)
+
+
+def evaluated(log: Any, *arguments: Any, **options: Any) -> Answer:
+    found = bowerbird.evaluate(log, *arguments, resamples=50, **options)
+    assert isinstance(found, Answer)
+    return found
+
+
+@pytest.mark.parametrize("more", ["nothing", "versions", "units"])
+def test_clicks_have_ends_from_0_to_1(more: str) -> None:
+    columns: dict[str, dict[str, Any]] = {
+        "nothing": {},
+        "versions": {"version": np.arange(300) // 100},
+        "units": {"unit": [f"user-{number % 40}" for number in range(300)]},
+    }
+    found = evaluated(few_rows(**columns[more]), segments=["part"])
+    ends = [*ends_of(found)]
+    assert min(ends) >= 0
+    assert max(ends) == 1
+    assert found.difference is not None
+    assert found.difference.low is not None
+    assert found.difference.high is not None
+    assert -1 <= found.difference.low <= found.difference.high <= 1
+
+
+def test_a_given_range_bounds_the_ends() -> None:
+    found = evaluated(few_rows((2.0, 2.5)), reward_range=(2.0, 2.5), segments=["part"])
+    assert min(ends_of(found)) >= 2.0
+    assert max(ends_of(found)) <= 2.5
+    assert found.difference is not None
+    assert found.difference.low is not None
+    assert found.difference.low >= -0.5
+
+
+def test_a_reward_beyond_the_given_range_refutes_it() -> None:
+    found = evaluated(few_rows((2.0, 2.5)), reward_range=(2.0, 2.25))
+    assert max(each.high or 0.0 for each in found.estimates) > 2.25
+
+
+def test_without_a_range_nothing_is_cut() -> None:
+    assert max(ends_of(evaluated(few_rows((0.0, 3.0), seed=7)))) > 3.0
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ends")
+    archive_of(arms_world()[0], folder, files=1)
+    return folder
+
+
+def test_tuned_estimators_include_the_interval_of_the_plain_one(archive: Path) -> None:
+    found = evaluated(archive, "uniform", policy="front", estimators=["dr", *SHRUNK])
+    plain = {each.estimator: each for each in found.estimates}
+    shown = 0
+    for each in found.estimates:
+        name, tuned, _ = each.estimator.partition("=")
+        if not tuned:
+            continue
+        unbiased = plain["snips" if name == "clipped-snips" else "ips" if name.endswith("-ips") else "dr"]
+        assert each.interval.endswith("with the bias")
+        for low, high, least, most in (
+            (each.low, each.high, unbiased.low, unbiased.high),
+            (each.resampled_low, each.resampled_high, unbiased.resampled_low, unbiased.resampled_high),
+        ):
+            assert low is not None
+            assert high is not None
+            assert least is not None
+            assert most is not None
+            assert low <= least < most <= high
+        shown += 1
+    assert shown == len(SHRUNK)
+    assert sum("(with its bias)" in line for line in lines(found)) >= len(SHRUNK)
