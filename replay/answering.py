@@ -20,6 +20,7 @@ from replay.estimators.tuning import slope
 from replay.health.actions import COUNT, REWARD, WEIGHT
 from replay.health.findings import findings
 from replay.health.missing import FILLED
+from replay.health.parts import segment_weights
 from replay.health.profile import profile
 from replay.health.statistics import UNITS_RETURN, State, statistics
 from replay.health.tail import HIGHEST, LOWEST, STEPS
@@ -99,6 +100,8 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
     called = {"actions": about.actions, "versions": about.versions}
     found = findings(state, left_out, summary.learned, expected_shares=shares, **called)
     found = sorted([*found, *about.remarks], key=lambda each: not each.wrong)
+    if not state.unseen and (parts := segment_weights(summary.segments, about.segments, known["max_weight"] or 0.0)):
+        found.insert(0, parts)
     by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN
     if by_unit and (units := summary.values.buckets) is not None:
         known.update(effective_units=units.effective, largest_unit_share=units.largest_share)

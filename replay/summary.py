@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from replay.estimators.balanced import with_balanced_weights
 from replay.estimators.estimator import Estimator, all_terms
 from replay.estimators.shrinkage import Shrunk
+from replay.health.parts import MeanWeight
 from replay.health.statistics import CERTAIN, State
 from replay.intervals.adaptive import AdaptiveSums
 from replay.intervals.difference import Difference, LoggedMean, paired_reach
@@ -168,7 +169,7 @@ def summarise(chunk: LogChunk, wanted: Wanted, compared: LogChunk | None = None)
     terms = all_terms(wanted.estimators, rows)
     reach: Any = {"least": wanted.least, "largest": wanted.largest}
     unit, times, first = rows.unit_hash, rows.time_ms, first_row_of(chunk.index)
-    of_segments = [wanted.shown, Positives(wanted.balanced)]
+    of_segments = [wanted.shown, Positives(wanted.balanced), MeanWeight()]
     return Summary(
         values=Sums.of(terms, Reach.of(wanted.estimators, rows, **reach), unit),
         paired=Sums.of(wanted.pair.terms_of(rows, others), paired_reach(wanted.pair, rows, others, **reach), unit),

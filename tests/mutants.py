@@ -651,6 +651,28 @@ def _evaluating() -> Iterator[Mutant]:
         '        return Default("adaptive-dr" if has_model else "adaptive-ips", "logged", reason)\n',
         ("tests/bowerbird/test_drifting.py::test_the_headline_covers_the_average_over_the_period",),
     )
+    suspicions = "tests/replay/health/test_suspicions.py"
+    yield Mutant(
+        "rewards that have not arrived yet are reported",
+        "replay/health/arrival.py",
+        "        if p_value < RARE:\n",
+        "        if p_value < 0:\n",
+        (f"{suspicions}::test_missing_rewards_of_the_last_part_need_care",),
+    )
+    yield Mutant(
+        "copies of rows are reported",
+        "replay/health/copies.py",
+        "        if rows.event_hash is not None or rows.time_ms is None:\n",
+        "        if True:\n",
+        (f"{suspicions}::test_rows_that_were_written_twice_need_care",),
+    )
+    yield Mutant(
+        "draws that depend on a segment are reported",
+        "replay/health/parts.py",
+        "    if p_value >= RARE:\n",
+        "    if True:\n",
+        (f"{suspicions}::test_draws_that_depend_on_a_context_are_found",),
+    )
     yield Mutant(
         "a log that shows less gets no milder verdict",
         "replay/health/features.py",

@@ -8,6 +8,7 @@ import numpy as np
 from replay.answer import Finding
 from replay.health import checks
 from replay.health.actions import COUNT
+from replay.health.arrival import late_rewards
 from replay.health.statistics import UNITS_RETURN, State, statistics
 from replay.judged import Floats
 
@@ -63,7 +64,7 @@ def findings(
         for each, p_value in zip(chance, checks.holm([each.p_value for each in chance]), strict=True)
         if p_value is not None
     ]
-    found = [*judged, *_certain(state, left_out or {}, learned), *_drift(state)]
+    found = [*judged, *_certain(state, left_out or {}, learned), *_suspicions(state), *_drift(state)]
     return sorted(found, key=lambda each: not each.wrong)
 
 
@@ -203,6 +204,29 @@ def _certain(state: State, left_out: Mapping[str, int], learned: int) -> list[Fi
     for reason, count in sorted(left_out.items()):
         told = f"{count:,} of {every:,} decisions could not be used: {reason.replace('_', ' ')}"
         found.append(_plain(f"left_out_{reason}", count / every, reason == "missing" and count > 0, told))
+    return found
+
+
+def _suspicions(state: State) -> list[Finding]:
+    """Return what the log itself does not say, but shows or leaves open."""
+    found = []
+    if state.units is None:
+        told = (
+            "no column names a unit (a user): rows are taken as independent; intervals are too narrow if users return"
+        )
+        found.append(Finding(name="independent_rows", value=None, expected=None, p_value=None, wrong=False, says=told))
+    share = None if state.copies is None else state.copies.share(state.rows)
+    if share is not None and share > MANY_REPEATED:
+        told = f"{_percent(share)} of the rows are exact copies of others: without event ids each counts as a decision"
+        found.append(_plain("copies", share, True, told))
+    tail = None if state.periods is None else late_rewards(state.periods)
+    if tail is not None:
+        told = (
+            f"the mean reward of the last {_percent(tail.share)} of the rows is {tail.mean:.3g}, and never was below "
+            f"{tail.before:.3g} before: rewards of the last part may not have arrived yet"
+        )
+        late = _plain("late_rewards", tail.mean, True, told)
+        found.append(msgspec.structs.replace(late, expected=tail.before, p_value=tail.p_value))
     return found
 
 

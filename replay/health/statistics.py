@@ -9,6 +9,7 @@ import numpy as np
 
 from replay.health.actions import Actions
 from replay.health.central import AroundRatio, Central, effective
+from replay.health.copies import Copies
 from replay.health.hashes import Sampled, uniform
 from replay.health.missing import filled
 from replay.health.periods import Periods
@@ -55,6 +56,8 @@ class State:
         Rows whose propensity cannot be that of the pmf that was logged with it.
     certain
         Rows with the propensity 1.
+    copies
+        What shows rows that are copies of others; None in a log with event ids or without times.
     """
 
     rows: int
@@ -85,6 +88,7 @@ class State:
     events: Sampled | None
     units: Sampled | None
     periods: Periods | None
+    copies: Copies | None
 
     @staticmethod
     def of(rows: Judged, *, first: int = 0) -> "State":
@@ -135,6 +139,7 @@ class State:
             periods=None
             if rows.time_ms is None
             else Periods.of(rows.time_ms, np.stack([reward, propensity, weight], axis=1)),
+            copies=Copies.of(rows),
         )
 
     def __add__(self, other: "State") -> "State":

@@ -19,7 +19,9 @@ from replay.health.features import BARE, ESS, FAMILIES, WHOLE, Feature, Known, b
 from replay.health.missing import FILLED
 from replay.judged import Floats
 
-LESS = frozenset({"repeated", "balanced_over_versions", "not_at_the_same_time"})
+LESS = frozenset(
+    {"repeated", "copies", "late_rewards", "segment_weights", "balanced_over_versions", "not_at_the_same_time"}
+)
 """Faults that leave a value usable with care."""
 OF_ROWS = ("effective_positives", "ess", "ess_of_pmf")
 """Statistics, beside those of the intervals' variances, that count rows: fewer count where rows hang together."""

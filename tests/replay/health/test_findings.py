@@ -113,7 +113,7 @@ def test_hardly_any_row_is_no_fault(rows):
 def test_what_the_log_cannot_tell_is_not_said():
     half = np.full(50, 0.5)
     names = {each.name for each in findings(State.of(Judged(reward=half, propensity=half, target=half)))}
-    assert names == {"mean_weight", "contradicting", "deterministic", "learned"}
+    assert names == {"mean_weight", "contradicting", "deterministic", "learned", "independent_rows"}
 
 
 @pytest.mark.parametrize("actions", [2, 30])
