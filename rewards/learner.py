@@ -17,7 +17,7 @@ from policies.errors import BadInput, LossDetected
 from policies.features import Action, Catalogue, Features, Limits, decode_context
 from policies.policy import Policy, digest, make, version_name
 from rewards.controls import holds
-from rewards.records import decode, items
+from rewards.records import ITEMS_LIMIT, Natural, Ordinal, decode, items
 
 FEATURE_LIMITS = Limits(
     max_features=1_000_000,
@@ -45,24 +45,24 @@ class LearnableOutcome(msgspec.Struct, frozen=True, gc=False):
     """What learning reads of a :class:`rewards.records.Outcome`; ``decision`` only where it is learned."""
 
     policy: str
-    shard: int
-    seq: int
+    shard: Ordinal
+    seq: Natural
     reward: float
     learn: bool
     decision: Raw
-    revision: int = 0
+    revision: Ordinal = 0
 
 
 class _Whole(msgspec.Struct, frozen=True, gc=False):
     """An outcome decoded in one go, since reading the decision's bytes twice would cost a tenth of the rate."""
 
     policy: str
-    shard: int
-    seq: int
+    shard: Ordinal
+    seq: Natural
     reward: float
     learn: bool
     decision: Lesson
-    revision: int = 0
+    revision: Ordinal = 0
 
 
 OutcomeToLearn = LearnableOutcome | _Whole
@@ -89,8 +89,8 @@ def outcomes_in(value: bytes | None) -> tuple[Sequence[OutcomeToLearn], list[Unr
     'invalid_field'
     """
     try:
-        if value is not None:
-            return _wholes(value), []
+        if value is not None and len(wholes := _wholes(value)) <= ITEMS_LIMIT:
+            return wholes, []
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         pass  # one of them is not as it should be: one by one, to find out which
     try:

@@ -43,6 +43,10 @@ Version = Literal[1]
 LARGEST_INTEGER = 2**53 - 1
 """The largest integer that every reader of JSON takes as it is."""
 Integer = Annotated[int, Meta(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
+Natural = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]
+Ordinal = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+"""The number of a partition, a shard or an item: what Kafka and the archive keep in 32 bits."""
+ShardName = Annotated[str, Meta(pattern=r"^[0-9]{1,4}$")]
 Why = Literal["window", "early", "conflicting", "not_activated", "expired"]
 
 
@@ -59,11 +63,11 @@ class Place(msgspec.Struct, frozen=True, order=True):
         Its number in the array, from 0.
     """
 
-    time_ms: int
+    time_ms: Integer
     topic: str
-    partition: int
-    offset: int
-    index: int
+    partition: Ordinal
+    offset: Natural
+    index: Ordinal
 
     def key(self) -> str:
         """Return text that sorts, byte by byte, as the places do.
@@ -213,10 +217,10 @@ class CountedFeedback(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     stream: str
-    time_ms: int
-    partition: int
-    offset: int
-    index: int
+    time_ms: Integer
+    partition: Ordinal
+    offset: Natural
+    index: Ordinal
     event: RawFeedback
 
 
@@ -256,13 +260,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str
     policy: Name
     policy_version: str
-    shard: int
-    seq: int
-    revision: int = 0
+    shard: Ordinal
+    seq: Natural
+    revision: Ordinal = 0
     reward: float
     learn: bool
     why: Why
-    closed_ms: int
+    closed_ms: Integer
     decision_place: Place
     feedback: list[CountedFeedback]
     decision: RawDecision
@@ -306,22 +310,22 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
 
     v: Version = 1
     policy: Name
-    number: int
+    number: Natural
     version: str
     kind: str
     arguments: str
     salt: str
-    cut: int
-    last_seqs: dict[str, int]
+    cut: Natural
+    last_seqs: dict[ShardName, Natural]
     digest: str
-    examples: int
+    examples: Natural
     clip: tuple[float, float] = (0.0, 1.0)
-    partition: int = 0
-    published_ms: int = 0
+    partition: Ordinal = 0
+    published_ms: Integer = 0
     vw_build: str = ""
     processor: str = ""
     control: str | None = None
-    rebuilt_to: int | None = None
+    rebuilt_to: Natural | None = None
 
 
 class LogIdentity(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,22 +12,22 @@ from typing import NamedTuple
 import msgspec
 
 from policies.errors import BadInput
-from rewards.records import UNREADABLE, RawRule, items, rule_of
+from rewards.records import ITEMS_LIMIT, UNREADABLE, Integer, Natural, Ordinal, RawRule, items, rule_of
 from rewards.rules import deadline_ms
 
 
 class _Time(msgspec.Struct, frozen=True, gc=False):
-    time_ms: int
+    time_ms: Integer
 
 
 class OutcomeHead(msgspec.Struct, frozen=True, gc=False):
     """What is read of an outcome to find out how far the join has come."""
 
     policy: str
-    shard: int
-    seq: int
+    shard: Ordinal
+    seq: Natural
     event_id: str
-    closed_ms: int
+    closed_ms: Integer
     decision_place: _Time
 
 
@@ -49,8 +49,10 @@ def outcome_heads(value: bytes | None) -> Iterator[OutcomeHead]:
     []
     """
     try:
-        yield from _outcomes(value or b"")
-        return
+        heads = _outcomes(value or b"")
+        if len(heads) <= ITEMS_LIMIT:
+            yield from heads
+            return
     except UNREADABLE:
         pass  # one of them is not as it should be
     try:

@@ -17,6 +17,7 @@ from stream.send import Appended, Outgoing, send
 RESENT_HEADER = "resent"
 """On a message that was sent again: topic, partition, offset and index of its first coming."""
 SOURCE = "source-"
+NUMBER_DIGITS = 19
 REQUESTS = "decision-requests"
 CALLERS_HEADERS = frozenset(
     {"reply-topic", "correlation-id", "expires-ms", "kafka_replyTopic", "kafka_correlationId", RESENT_HEADER}
@@ -87,10 +88,9 @@ def read_letter(record: LogRecord) -> Letter:
         told.setdefault(name, content or b"")
     own_key = f"{SOURCE}key"
     source = None
-    if "topic" in told and all(told.get(name, b"").isdigit() for name in ("partition", "offset", "index")):
-        place = (int(told[name]) for name in ("partition", "offset", "index"))
-        source = Source(told["topic"].decode("utf-8", "replace"), *place)
-    cut = told.get("cut-from", b"")
+    partition, offset, index = (_number(told.get(name, b"")) for name in ("partition", "offset", "index"))
+    if "topic" in told and partition is not None and offset is not None and index is not None:
+        source = Source(told["topic"].decode("utf-8", "replace"), partition, offset, index)
     return Letter(
         record.partition,
         record.offset,
@@ -105,8 +105,13 @@ def read_letter(record: LogRecord) -> Letter:
             for name, content in record.headers
             if name.startswith(SOURCE) and name not in (own_key, f"{SOURCE}headers-cut")
         ],
-        int(cut) if cut.isdigit() else None,
+        _number(told.get("cut-from", b"")),
     )
+
+
+def _number(content: bytes) -> int | None:
+    """Return the number in a header; None for what is none, or longer than any of ours."""
+    return int(content) if content.isdigit() and len(content) <= NUMBER_DIGITS else None
 
 
 def _source_name(name: str) -> str:

@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 
 from policies.errors import StateRefused
 from rewards.learner import Learner, Position
-from rewards.records import UNREADABLE, PolicyVersion, encode
+from rewards.records import UNREADABLE, Natural, PolicyVersion, encode
 from stream.config import Config
 from stream.log import Follower
 
@@ -167,8 +167,8 @@ class VersionHead(msgspec.Struct, frozen=True):
     """What a learner reads of a record of ``versions``."""
 
     policy: str
-    number: int
-    rebuilt_to: int | None = None
+    number: Natural
+    rebuilt_to: Natural | None = None
 
 
 def fingerprint_of(record: bytes) -> bytes:
