@@ -56,6 +56,10 @@ class Recomputed(msgspec.Struct, frozen=True, kw_only=True):
     parts: list[Part]
 
 
+NUMBER_DIGITS = 16
+"""More than any number of a version has."""
+
+
 def decisions_of(message: Message, event_id: str) -> list[FoundDecision]:
     """Return the decisions of an event id in a message of ``decisions``; what is no decision is left out."""
     name = event_id.encode()
@@ -86,7 +90,7 @@ def version_number(name: str) -> int | None:
     (12, None)
     """
     number, dash, tail = name.partition("-")
-    if dash and number.isascii() and number.isdigit() and len(tail) == 8:
+    if dash and number.isascii() and number.isdigit() and len(number) <= NUMBER_DIGITS and len(tail) == 8:
         return int(number)
     return None
 

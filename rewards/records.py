@@ -163,19 +163,25 @@ class ActionHead(msgspec.Struct, frozen=True):
 
 
 class DecisionHead(msgspec.Struct, frozen=True, kw_only=True):
-    """What the join reads of a :class:`Decision`; the rest passes through as bytes."""
+    """What the join reads of a :class:`Decision`; the rest passes through as bytes.
+
+    ``user_id``, ``ranking`` and ``warnings`` are read so that whatever the join takes is a decision to everyone who reads it whole.
+    """
 
     v: Version = 1
     event_id: str
     policy: Name
     actions: list[ActionHead]
+    user_id: str | None = None
     pmf: Raw
     chosen: str
     propensity: Annotated[float, Meta(gt=0, le=1)]
+    ranking: list[str] = []
     policy_version: str
     activate: bool = True
     expires_at_ms: Integer | None = None
     rule: RawRule
+    warnings: list[str] = []
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True):

@@ -756,6 +756,20 @@ def _living() -> Iterator[Mutant]:
         ),
     )
     yield Mutant(
+        "every integer of a record is bounded",
+        "rewards/records.py",
+        "Natural = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]",
+        "Natural = Annotated[int, Meta(ge=0)]",
+        ("tests/laws/test_readers.py::test_what_anybody_writes_into_rewards_no_reader_fails_on",),
+    )
+    yield Mutant(
+        "what the join takes is a whole decision",
+        "rewards/records.py",
+        "    ranking: list[str] = []\n    policy_version: str\n    activate",
+        "    ranking: Raw = Raw(b'[]')\n    policy_version: str\n    activate",
+        ("tests/laws/test_readers.py::test_what_the_join_takes_no_reader_fails_on",),
+    )
+    yield Mutant(
         "what cannot be used counts towards a portion",
         "rewards/join.py",
         "if len(found) + len(rejected) >= self.settings.portion_items",

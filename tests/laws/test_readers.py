@@ -1,0 +1,161 @@
+"""Whatever the join and the learner take, no reader of the logs fails on: verify, trace, the archive, the letters."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from copy import deepcopy
+from typing import Any, cast
+
+import msgspec
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from bowerbird.trace import _Tracing
+from policies.errors import BadInput
+from policies.features import Catalogue, Limits
+from replay.published import published_in
+from replay.recompute import version_number
+from rewards.archive_rows import rows_of, table_of
+from rewards.learner import example_of, outcomes_in
+from rewards.records import PolicyVersion, encode
+from rewards.recovery import outcome_heads
+from stream.config import Config, PolicyConfig
+from stream.dead_letter_log import read_letter
+from stream.log import LogReader, LogRecord
+from tests.replay.world import World, decision
+
+EXAMPLES = 150
+NUMBERS = [0, -1, 2**31, 2**53, -(2**53), 2**63, 2**64, 10**40, -(10**40), 0.5, 5e-324, 1.7e308, -1.7e308]
+OTHERS = ["", "9" * 5000 + "-00000000", "\x00", "é" * 70, None, True, [], {}, [[]], {"a": 1}, "decisions", "clicks"]
+WEIRD = st.sampled_from([*NUMBERS, *OTHERS])
+TIMES = st.sampled_from([0, 1, 999, 2**40, 2**46])
+DECISION = {**decision("visit"), "expires_at_ms": 10**9, "user_id": "u", "activate": True, "warnings": ["w"]}
+CLICK = {"v": 1, "event_id": "visit", "id": "c", "value": 1.0, "activate": True}
+VERSION = msgspec.to_builtins(
+    PolicyVersion(
+        policy="front",
+        number=1,
+        version="1-00000000",
+        kind="vw",
+        arguments="--cb_explore_adf",
+        salt="front",
+        cut=1,
+        last_seqs={"0": 1, "1": 1},
+        digest="00",
+        examples=1,
+        rebuilt_to=1,
+    )
+)
+
+
+class _World(World):
+    """A world in which nobody learns: what the policy refuses is of no matter here."""
+
+    def publish(self, cut_each: int) -> None:
+        """Publish nothing."""
+
+
+def _paths(record: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = record.items() if isinstance(record, dict) else enumerate(record) if isinstance(record, list) else ()
+    return [path, *(found for key, value in inner for found in _paths(value, (*path, key)))]
+
+
+@st.composite
+def altered(draw: st.DrawFn, base: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with up to two values that nobody expects, anywhere in it."""
+    record = json.loads(json.dumps(base))
+    for _ in range(draw(st.integers(0, 2))):
+        *way, last = draw(st.sampled_from(_paths(record)[1:]))
+        place = record
+        for key in way:
+            place = place[key]
+        place[last] = deepcopy(draw(WEIRD))
+    return cast("dict[str, Any]", record)
+
+
+def _learned(value: bytes | None) -> None:
+    """Read outcomes as the learner does."""
+    catalogue = Catalogue(Limits())
+    outcomes, _ = outcomes_in(value)
+    for outcome in outcomes:
+        if outcome.policy == "front" and outcome.learn:
+            with contextlib.suppress(BadInput):
+                example_of(outcome, catalogue)
+
+
+class _Logs:
+    """Logs in memory, as a trace reads them."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def cluster_id(self) -> str:
+        return "cluster"
+
+    async def read_since(self, topic: str, time_ms: int, until_ms: int | None = None) -> AsyncIterator[LogRecord]:
+        for message in self._world.of(topic):
+            yield LogRecord(*message[:4], b"key", message.value, ())
+
+
+async def _traced(world: World) -> bytes:
+    config = Config(policies={"front": PolicyConfig()}, closed_ttl_s=60.0)
+    tracing = _Tracing(config, cast(LogReader, _Logs(world)), "visit", lambda *_: None)
+    return msgspec.json.encode(await tracing.trace(world.read_to_ms, "clicks 0"))
+
+
+def _read_by_all(world: World) -> None:
+    for topic in ("decisions", "rewards", "versions"):
+        for message in world.of(topic):
+            whole = LogRecord(*message[:4], b"key", message.value, ())
+            table_of(topic, rows_of(topic, whole))
+            published_in(whole, "front")
+    for message in world.of("rewards"):
+        _learned(message.value)
+        list(outcome_heads(message.value))
+    world.verify()
+    asyncio.run(_traced(world))
+
+
+@settings(max_examples=EXAMPLES, phases=(Phase.explicit, Phase.generate))
+@given(st.data())
+def test_what_the_join_takes_no_reader_fails_on(data: st.DataObject) -> None:
+    world = _World()
+    now = data.draw(TIMES)
+    world.append("decisions", 0, now, data.draw(altered(DECISION)))
+    world.append("clicks", 0, now + 1, data.draw(altered(CLICK)), data.draw(altered(CLICK)))
+    world.append("versions", 0, now, data.draw(altered(VERSION)))
+    world.run(now + 20_000)
+    _read_by_all(world)
+
+
+@settings(max_examples=EXAMPLES, phases=(Phase.explicit, Phase.generate))
+@given(st.data())
+def test_what_anybody_writes_into_rewards_no_reader_fails_on(data: st.DataObject) -> None:
+    world = _World()
+    world.append("decisions", 0, 1000, DECISION)
+    world.append("clicks", 0, 1001, CLICK)
+    world.run(21_000)
+    ((_, outcome),) = world.outcomes()
+    written = data.draw(altered(msgspec.json.decode(encode(outcome))))
+    world.append("rewards", 0, 22_000, written, data.draw(altered(written)))
+    _read_by_all(world)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["topic", "partition", "offset", "index", "count", "cut-from", "source-key", "source-x"]),
+            st.none() | st.binary(max_size=30) | st.sampled_from([b"9" * 5000, b"-1", b"7", b"\xc2\xb2"]),
+        )
+    )
+)
+def test_whatever_the_headers_of_a_letter_it_is_read(headers: list[tuple[str, bytes]]) -> None:
+    record = LogRecord("dead-letters", 0, 1, 2, None, b"x", headers)
+    letter = read_letter(record)
+    assert letter.source is None or letter.source.offset < 10**19
+    table_of("dead-letters", rows_of("dead-letters", record))
+
+
+def test_a_version_of_very_many_digits_is_none_of_ours() -> None:
+    assert version_number("9" * 5000 + "-00000000") is None
