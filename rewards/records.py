@@ -165,7 +165,7 @@ class ActionHead(msgspec.Struct, frozen=True):
 class DecisionHead(msgspec.Struct, frozen=True, kw_only=True):
     """What the join reads of a :class:`Decision`; the rest passes through as bytes.
 
-    ``user_id``, ``ranking`` and ``warnings`` are read so that whatever the join takes is a decision to everyone who reads it whole.
+    ``user_id``, ``ranking`` and ``warnings`` are read, too: whatever the join takes is a decision to everyone.
     """
 
     v: Version = 1

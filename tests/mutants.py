@@ -760,14 +760,14 @@ def _living() -> Iterator[Mutant]:
         "rewards/records.py",
         "Natural = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]",
         "Natural = Annotated[int, Meta(ge=0)]",
-        ("tests/laws/test_readers.py::test_what_anybody_writes_into_rewards_no_reader_fails_on",),
+        ("tests/laws/test_readers.py::test_whatever_a_field_of_an_outcome_holds_no_reader_fails_on_it",),
     )
     yield Mutant(
         "what the join takes is a whole decision",
         "rewards/records.py",
         "    ranking: list[str] = []\n    policy_version: str\n    activate",
         "    ranking: Raw = Raw(b'[]')\n    policy_version: str\n    activate",
-        ("tests/laws/test_readers.py::test_what_the_join_takes_no_reader_fails_on",),
+        ("tests/laws/test_readers.py::test_whatever_a_field_holds_no_reader_fails_on_what_the_join_takes",),
     )
     yield Mutant(
         "what cannot be used counts towards a portion",

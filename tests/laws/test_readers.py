@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from copy import deepcopy
+from itertools import product
 from typing import Any, cast
 
 import msgspec
@@ -25,9 +26,22 @@ from stream.dead_letter_log import read_letter
 from stream.log import LogReader, LogRecord
 from tests.replay.world import World, decision
 
-EXAMPLES = 150
-NUMBERS = [0, -1, 2**31, 2**53, -(2**53), 2**63, 2**64, 10**40, -(10**40), 0.5, 5e-324, 1.7e308, -1.7e308]
-OTHERS = ["", "9" * 5000 + "-00000000", "\x00", "é" * 70, None, True, [], {}, [[]], {"a": 1}, "decisions", "clicks"]
+EXAMPLES = 60
+NUMBERS: list[Any] = [0, -1, 2**31, 2**53, -(2**53), 2**63, 2**64, 10**40, -(10**40), 0.5, 5e-324, 1.7e308, -1.7e308]
+OTHERS: list[Any] = [
+    "",
+    "9" * 5000 + "-00000000",
+    "\x00",
+    "é" * 70,
+    None,
+    True,
+    [],
+    {},
+    [[]],
+    {"a": 1},
+    "decisions",
+    "clicks",
+]
 WEIRD = st.sampled_from([*NUMBERS, *OTHERS])
 TIMES = st.sampled_from([0, 1, 999, 2**40, 2**46])
 DECISION = {**decision("visit"), "expires_at_ms": 10**9, "user_id": "u", "activate": True, "warnings": ["w"]}
@@ -74,6 +88,18 @@ def altered(draw: st.DrawFn, base: dict[str, Any]) -> dict[str, Any]:
     return cast("dict[str, Any]", record)
 
 
+def every(base: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a record with each value that nobody expects in each place, under event ids of their own."""
+    for number, (path, value) in enumerate(product(_paths(base)[1:], (*NUMBERS, *OTHERS))):
+        record = {**json.loads(json.dumps(base)), "event_id": f"visit-{number}"}
+        *way, last = path
+        place = record
+        for key in way:
+            place = place[key]
+        place[last] = deepcopy(value)
+        yield record
+
+
 def _learned(value: bytes | None) -> None:
     """Read outcomes as the learner does."""
     catalogue = Catalogue(Limits())
@@ -98,13 +124,13 @@ class _Logs:
             yield LogRecord(*message[:4], b"key", message.value, ())
 
 
-async def _traced(world: World) -> bytes:
+async def _traced(world: World, event_id: str) -> bytes:
     config = Config(policies={"front": PolicyConfig()}, closed_ttl_s=60.0)
-    tracing = _Tracing(config, cast(LogReader, _Logs(world)), "visit", lambda *_: None)
+    tracing = _Tracing(config, cast(LogReader, _Logs(world)), event_id, lambda *_: None)
     return msgspec.json.encode(await tracing.trace(world.read_to_ms, "clicks 0"))
 
 
-def _read_by_all(world: World) -> None:
+def _read_by_all(world: World, *event_ids: str) -> None:
     for topic in ("decisions", "rewards", "versions"):
         for message in world.of(topic):
             whole = LogRecord(*message[:4], b"key", message.value, ())
@@ -114,7 +140,33 @@ def _read_by_all(world: World) -> None:
         _learned(message.value)
         list(outcome_heads(message.value))
     world.verify()
-    asyncio.run(_traced(world))
+    for event_id in event_ids or ["visit"]:
+        asyncio.run(_traced(world, event_id))
+
+
+def test_whatever_a_field_holds_no_reader_fails_on_what_the_join_takes() -> None:
+    world = _World()
+    for number, record in enumerate(every(DECISION)):
+        world.append("decisions", number % 3, 1000 + number, record)
+    for number, record in enumerate(every(CLICK)):
+        world.append("clicks", number % 2, 1000 + number, record)
+    for record in every(VERSION):
+        world.append("versions", 0, 1000, record)
+    world.run(100_000)
+    assert len(world.outcomes()) > 100
+    _read_by_all(world, *(outcome.event_id for _, outcome in world.outcomes()))
+
+
+def test_whatever_a_field_of_an_outcome_holds_no_reader_fails_on_it() -> None:
+    world = _World()
+    world.append("decisions", 0, 1000, DECISION)
+    world.append("clicks", 0, 1001, CLICK)
+    world.run(21_000)
+    ((_, outcome),) = world.outcomes()
+    written = list(every(msgspec.json.decode(encode(outcome))))
+    for record in written:
+        world.append("rewards", 0, 22_000, record)
+    _read_by_all(world, *(record["event_id"] for record in written[:: len(written) // 100]))
 
 
 @settings(max_examples=EXAMPLES, phases=(Phase.explicit, Phase.generate))
