@@ -8,7 +8,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import psutil
 import pytest
 
 from bowerbird import supervisor
@@ -16,6 +15,7 @@ from bowerbird.supervisor import RoleProcess, Supervisor, backoff_s
 from policies.errors import WrongConfiguration
 from stream.config import Config
 from stream.metrics import ROLE_RESTARTS
+from tests.processes import lives
 from tests.real.loop import until
 
 
@@ -111,11 +111,11 @@ asyncio.run(main())
 async def test_law_a_role_dies_with_its_supervisor() -> None:
     with subprocess.Popen([sys.executable, "-c", ORPHANED], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        child = psutil.Process(int(parent.stdout.readline()))
+        child = int(parent.stdout.readline())
         parent.kill()
 
     async def gone() -> bool:
-        return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+        return not lives(child)
 
     await until(gone)
 

@@ -23,6 +23,7 @@ from stream import jars
 from stream.embedded import EmbeddedKafka, EmbeddedRedis, servers
 from stream.embedded_kafka import new_cluster_id
 from stream.embedded_server import HOST, choosing_ports, free_port
+from tests.processes import lives
 
 LOG_APPEND_TIME = 1
 ROOT = Path(__file__).parents[2]
@@ -33,10 +34,6 @@ def wait_until(what: str, holds: Callable[[], bool], within_s: float = 20.0) -> 
     while not holds():
         assert time.monotonic() < give_up, f"not within {within_s} s: {what}"
         time.sleep(0.02)
-
-
-def lives(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 async def create(address: str, topic: str) -> None:

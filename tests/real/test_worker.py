@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
-import psutil
 import pytest
 import tomli_w
 
@@ -19,6 +18,7 @@ from bowerbird.supervisor import Supervisor
 from stream import topics
 from stream.config import LOOP_ROLES, Config
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from tests.processes import lives
 from tests.real.loop import until
 
 
@@ -50,7 +50,7 @@ async def supervisor(config: Config, config_file: Path) -> AsyncIterator[Supervi
 
 
 async def gone(*pids: int) -> bool:
-    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids)
+    return not any(map(lives, pids))
 
 
 async def test_a_role_that_dies_comes_back_and_is_counted(supervisor: Supervisor) -> None:
