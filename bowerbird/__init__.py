@@ -11,7 +11,7 @@ def read(
 ) -> Any:
     """Return what an archive holds of a topic, in log order, each record once.
 
-    Needs the extra ``bowerbird[archive]``; a lazy frame needs polars.
+    Needs the extra ``bowerbird[archive]``; a lazy frame needs ``bowerbird[polars]``.
 
     Parameters
     ----------
@@ -45,9 +45,12 @@ def read(
         outcomes = bowerbird.read("archive/")
         print(outcomes.group_by(["policy", "policy_version"]).aggregate([("reward", "mean"), ("reward", "count")]))
     """
-    from replay.archive import read as read_archive
+    from policies.extras import needed_by
 
-    return read_archive(path, topic, columns, prefix, lazy)
+    with needed_by("bowerbird.read", "archive"):
+        from replay.archive import read as read_archive
+
+        return read_archive(path, topic, columns, prefix, lazy)
 
 
 def evaluate(
@@ -113,9 +116,12 @@ def evaluate(
     ('reliable', 0.5)
     """
     from bowerbird.commands.shared import stages
-    from bowerbird.evaluating import evaluated, evaluated_in_memory
-    from bowerbird.judged_log import Asked
-    from replay.evaluation import Options
+    from policies.extras import needed_by
+
+    with needed_by("bowerbird.evaluate", "evaluate"):
+        from bowerbird.evaluating import evaluated, evaluated_in_memory
+        from bowerbird.judged_log import Asked
+        from replay.evaluation import Options
 
     options = Options(
         estimators=tuple(estimators),

@@ -10,6 +10,7 @@ from typing import Any
 from bowerbird.status import Observer
 from policies import checks
 from policies.errors import WrongConfiguration, shorten
+from policies.extras import sentence
 from stream import clients, preflight, topics
 from stream.config import Config
 
@@ -168,7 +169,8 @@ def _archive(url: str, prefix: str) -> Finding:
             return Finding("archive", False, f"{local} cannot be written", remedy)
         known = place.read(log_file(prefix))
     except ModuleNotFoundError as error:
-        return Finding("archive", False, f"{error.name} is not installed", "pip install 'bowerbird[archive]'")
+        found, _, remedy = sentence("archive", error, "archive").removeprefix("archive: ").partition(": ")
+        return Finding("archive", False, found, remedy)
     except WrongConfiguration as error:
         return _failed("archive", str(error))
     except OSError as error:

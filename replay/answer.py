@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from policies.extras import needed_by
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -215,7 +217,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     def plot(self) -> "Figure":
         """Return the estimates as a picture; see :func:`replay.report.plot.figure`."""
-        from replay.report.plot import figure
+        with needed_by("plot()", "report"):
+            from replay.report.plot import figure
 
         return figure(self)
 

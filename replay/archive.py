@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from policies.errors import BadInput, StateRefused, WrongConfiguration, shorten
+from policies.extras import needed_by
 from rewards.archive_names import Piece, held, log_file, pieces
 from rewards.archive_place import ArchivePlace, place_of
 from rewards.archive_rows import (
@@ -141,7 +142,8 @@ class Archive:
 
     def lazy(self, topic: str) -> "pl.LazyFrame":
         """Return the rows of a topic as a lazy frame of polars, which reads only what a query needs."""
-        import polars as pl
+        with needed_by("a lazy frame", "polars"):
+            import polars as pl
         import pyarrow.dataset as ds
 
         whole = [piece for piece in self.pieces(topic) if piece.start == piece.file.first]

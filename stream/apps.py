@@ -23,6 +23,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from policies.errors import StateRefused, WrongConfiguration
+from policies.extras import extra_of, sentence
 from stream.config import ROLES, Config
 from stream.liveness import LIMIT_S, Check, Guard, Pulse, end_for_certain
 
@@ -118,7 +119,7 @@ def run_role(config: Config, role: str) -> int:
         log.critical("%s", refused)
         return EXIT_REFUSED
     except ModuleNotFoundError as missing:
-        log.critical("the role %s needs %s: pip install 'bowerbird[%s]'", role, missing.name, role)
+        log.critical("%s", sentence(f"role {role}", missing, extra_of(missing, role) or role))
         return EXIT_REFUSED
     except PutRight as right:
         log.warning("%s", right)

@@ -9,7 +9,6 @@ import typer
 
 from bowerbird.commands.shared import (
     DOES_NOT_HOLD,
-    EXTRAS,
     WRONG_USE,
     AsJson,
     ConfigFile,
@@ -182,10 +181,12 @@ def _tell(found: "Answer", *, as_json: bool) -> None:
     if as_json:
         answer(msgspec.to_builtins(found))
         return
+    from policies.extras import extra_of
+
     try:
         from replay.report.table import show
     except ModuleNotFoundError as error:
-        if EXTRAS.get(error.name or "") != "report":
+        if extra_of(error, "report") != "report":
             raise
         say(found.verdict.sentence)
         return

@@ -20,12 +20,6 @@ DOES_NOT_HOLD = 1
 WRONG_USE = 2
 """Wrong use or configuration, also a state that may not be continued."""
 
-EXTRAS = {
-    **dict.fromkeys(("numba", "numpy", "pyarrow", "scipy"), "evaluate"),
-    **dict.fromkeys(("jinja2", "markupsafe", "matplotlib"), "report"),
-}
-"""Packages that may be missing where logs are read, and the extra that brings each."""
-
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="Settings [default: $BOWERBIRD_CONFIG or bowerbird.toml]"),
@@ -71,20 +65,17 @@ def errors_in_words(config: "Config") -> Iterator[None]:
 def log_errors_in_words(command: str) -> Iterator[None]:
     """End a command that reads logs with a sentence and its exit code where the log, or what was asked, is wrong."""
     from policies.errors import BadInput, StateRefused, WrongConfiguration
+    from policies.extras import needed_by
 
     try:
-        yield
+        with needed_by(command, "evaluate"):
+            yield
     except (WrongConfiguration, StateRefused) as error:
         complain(str(error))
         raise typer.Exit(WRONG_USE) from None
     except BadInput as error:
         complain(str(error))
         raise typer.Exit(DOES_NOT_HOLD) from None
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
-            raise
-        complain(f"{command}: {error.name} is not installed: pip install 'bowerbird[{EXTRAS[error.name]}]'")
-        raise typer.Exit(WRONG_USE) from None
 
 
 @contextmanager

@@ -127,12 +127,11 @@ def opened(config: "Config", url: str | None) -> "Archive | None":
     """Return the archive that ``--archive`` names; ends the command where it cannot be read."""
     if url is None:
         return None
+    from policies.extras import needed_by
+
     with errors_in_words(config):
-        try:
+        with needed_by("--archive", "archive"):
             from replay.archive import Archive
-        except ModuleNotFoundError as missing:
-            complain(f"--archive: {missing.name} is not installed; pip install 'bowerbird[archive]'")
-            raise typer.Exit(WRONG_USE) from None
 
         return Archive.at(url, config.prefix)
 

@@ -3,6 +3,7 @@
 from importlib import import_module
 
 from policies.errors import WrongConfiguration
+from policies.extras import needed_by
 from replay.models.model import RewardModel
 
 _CLASSES = {
@@ -14,7 +15,6 @@ _CLASSES = {
     "river": "river_model:River",
     "vw": "vowpal_wabbit:VowpalWabbit",
 }
-_PACKAGES = ("river", "sklearn", "threadpoolctl")
 MODELS = tuple(_CLASSES)
 """The names."""
 
@@ -35,12 +35,6 @@ def make(name: str) -> RewardModel:
     if name not in _CLASSES:
         raise WrongConfiguration(f"reward model: found {name!r}, expected one of {', '.join(MODELS)}")
     module, _, kind = _CLASSES[name].partition(":")
-    try:
+    with needed_by(f"reward model {name}", "models"):
         made: RewardModel = getattr(import_module(f"replay.models.{module}"), kind)()
-    except ModuleNotFoundError as error:
-        if error.name not in _PACKAGES:
-            raise
-        raise WrongConfiguration(
-            f"reward model {name}: the package {error.name} is missing: pip install 'bowerbird[models]'"
-        ) from None
     return made

@@ -6,6 +6,7 @@ import msgspec
 import pyarrow as pa
 
 from policies.errors import WrongConfiguration
+from policies.extras import needed_by
 from replay.answer import Answer
 
 Library = Literal["pandas", "polars", "arrow"]
@@ -21,12 +22,13 @@ def frame(answer: Answer, library: Library = "pandas") -> Any:
     answer
         What an evaluation found.
     library
-        ``pandas``, ``polars`` or ``arrow``: whose frame it shall be. The library must be installed.
+        ``pandas``, ``polars`` or ``arrow``: whose frame it shall be. The library must be installed
+        (the extras ``pandas`` and ``polars``).
 
     Raises
     ------
     WrongConfiguration
-        There is no such library.
+        There is no such library, or it is not installed.
     """
     rows = [msgspec.to_builtins(each) for each in answer.estimates]
     schema = pa.schema([(name, pa.string() if name in _TEXTS else pa.float64()) for name in _SCHEMA])
@@ -35,9 +37,13 @@ def frame(answer: Answer, library: Library = "pandas") -> Any:
         case "arrow":
             return table
         case "pandas":
+            with needed_by('frame("pandas")', "pandas"):
+                import pandas  # noqa: F401
+
             return table.to_pandas()
         case "polars":
-            import polars
+            with needed_by('frame("polars")', "polars"):
+                import polars
 
             return polars.from_arrow(table)
         case _:

@@ -190,7 +190,7 @@ def test_the_answer_can_say_what_computed_it(
         monkeypatch.setitem(sys.modules, module, None)
         for known in [each for each in sys.modules if each.startswith("replay.models.")]:
             monkeypatch.delitem(sys.modules, known)
-        with pytest.raises(WrongConfiguration, match=rf"{module} is missing: pip install 'bowerbird\[models\]'"):
+        with pytest.raises(WrongConfiguration, match=rf"{module} is not installed: pip install 'bowerbird\[models\]'"):
             make(name)
 
 
