@@ -139,6 +139,7 @@ class JoinRecovery:
             await self._seed(done)
             await self._hold(f"{FEEDING} {token}")
         await self._feed(f"{FEEDING} {token}", starts, ends, done)
+        await self._settle()
         await self._hold("")
         counts = [await self._store.pending(shard) for shard in range(self._config.shards)]
         done.pending = sum(sum(count.values()) for count in counts)
@@ -162,12 +163,13 @@ class JoinRecovery:
         inputs = await self._inputs()
         acknowledged = await self._reader.committed(self._config.group("join"), inputs)
         ends = await self._reader.written_ends(inputs)
-        needed: list[str] = []
+        needed = [f"topic {name} was deleted and made anew" for name in sorted(await self._made_anew())]
         for shard, hold in enumerate(holds):
-            if hold:
-                what = "has forgotten a part" if hold == NEEDED else "was left by a recovery that did not finish"
-                needed.append(f"shard {shard} {what}")
+            if hold not in ("", NEEDED):
+                needed.append(f"shard {shard} was left by a recovery that did not finish")
                 continue
+            if hold:
+                needed.append(f"shard {shard} waits: a step of the join was refused")
             stored = await self._store.offsets(shard)
             for name in inputs:
                 offset, where = stored.get(partition_name(*name)), f"shard {shard}, {name[0]}[{name[1]}]"
@@ -229,9 +231,10 @@ class JoinRecovery:
         begin_ms -= milliseconds(config.early_s)
         inputs = list(ends.readable)
         acknowledged = await self._reader.committed(config.group("join"), inputs)
+        anew = await self._made_anew()
         for name in inputs:
             # What was never applied may lie before: feedback that no window takes is a dead letter still to be written.
-            unread = max(acknowledged.get(name, 0), ends.begins[name])
+            unread = max(0 if name[0] in anew else acknowledged.get(name, 0), ends.begins[name])
             async for record in self._reader.read(*name, unread, ends.readable[name]):
                 begin_ms = min(begin_ms, record.time_ms)
                 break
@@ -370,6 +373,26 @@ class JoinRecovery:
             # What was acknowledged has its letter already.
             unread = [one for one in rejected if one.message.offset >= acknowledged.get(one.message[:2], 0)]
             await letters.send(*map(letter_of, unread))
+
+    async def _settle(self) -> None:
+        """Note which topics these are now, and where the group has acknowledged more than there is."""
+        inputs = await self._inputs()
+        acknowledged = await self._reader.committed(self._config.group("join"), inputs)
+        shards = [await self._store.offsets(shard) for shard in range(self._config.shards)]
+        stored = {name: min(offsets[partition_name(*name)] for offsets in shards) for name in inputs}
+        void = {partition_name(*name): stored[name] for name, read in acknowledged.items() if read > stored[name]}
+        await self._store.void_acknowledgements(void)
+        await self._store.topic_ids(await self._ids(), forget=True)
+
+    async def _ids(self) -> dict[str, str]:
+        topics = await self._reader.topics(self._topics)
+        return {name: topic.id for name, topic in topics.items() if topic.id}
+
+    async def _made_anew(self) -> set[str]:
+        """Return the inputs whose topics were deleted and created again since they were read first."""
+        now = await self._ids()
+        known = await self._store.topic_ids({})
+        return {name for name, topic_id in now.items() if known.get(name, topic_id) != topic_id}
 
     def _passes_over(self, outcomes_gone: bool) -> "Callable[[DecisionItem | FeedbackItem], bool]":
         def passes_over(item: DecisionItem | FeedbackItem) -> bool:

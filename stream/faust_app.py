@@ -1,6 +1,6 @@
 """A Faust app as the roles need it: its own group, a fetch wait that can be set, and a stop that is quick."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import faust
@@ -44,29 +44,29 @@ class _Thread(AIOKafkaConsumerThread):
         return records
 
     async def seek_to_committed(self) -> Any:
-        return await self.call_thread(self._seek_to_committed)
+        void = await self.app.void_acknowledgements() if self.app.void_acknowledgements is not None else {}
+        offsets = await self.call_thread(self._seek_to_committed, void)
+        if found := [tuple(partition) for partition in offsets if tuple(partition) in void]:
+            await self.app.acknowledged_anew(found)
+        return offsets
 
-    async def _seek_to_committed(self) -> Any:
+    async def _seek_to_committed(self, void: Mapping[tuple[str, int], int]) -> Any:
         """Begin each partition anew, also one of which the group has acknowledged nothing yet.
 
         There aiokafka leaves the position where it is: what was fetched before Faust was ready to hand it on
-        would never come again.
+        would never come again. Where an acknowledgement is void, what is given here is acknowledged in its place.
         """
         consumer = self._ensure_consumer()
         offsets = await consumer.seek_to_committed()
         if fresh := [partition for partition, offset in offsets.items() if not offset or offset < 0]:
             for partition, offset in (await consumer.beginning_offsets(fresh)).items():
                 consumer.seek(partition, offset)
-        return offsets
-
-    async def go_back(self, partition: TP, offset: int) -> None:
-        """Read on from an offset below what the group has acknowledged, and acknowledge that instead."""
-        await self.call_thread(self._go_back, partition, offset)
-
-    async def _go_back(self, partition: TP, offset: int) -> None:
-        consumer = self._ensure_consumer()
-        consumer.seek(partition, offset)
-        await consumer.commit({partition: offset})
+        below = {partition: void[tuple(partition)] for partition in offsets if tuple(partition) in void}
+        for partition, offset in below.items():
+            consumer.seek(partition, offset)
+        if below:
+            await consumer.commit(below)
+        return {**offsets, **below}
 
     async def progress(self, partitions: Iterable[TP]) -> dict[TP, Progress]:
         return cast("dict[TP, Progress]", await self.call_thread(self._progress, list(partitions)))
@@ -99,14 +99,28 @@ class _Transport(Transport):
     Consumer = _Consumer
 
 
+async def _nothing(partitions: Sequence[tuple[str, int]]) -> None:
+    pass
+
+
 class RoleApp(faust.App):
-    """A Faust app of one role."""
+    """A Faust app of one role.
+
+    Attributes
+    ----------
+    void_acknowledgements
+        Asked at each assignment: which partitions are read on from below what the group has acknowledged.
+    acknowledged_anew
+        Called when that stands acknowledged.
+    """
 
     fetch_max_wait_ms = 100
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.pulse = Pulse()
+        self.void_acknowledgements: Callable[[], Awaitable[dict[tuple[str, int], int]]] | None = None
+        self.acknowledged_anew: Callable[[Sequence[tuple[str, int]]], Awaitable[None]] = _nothing
 
     def dead(self) -> str | None:
         """Return what has died of what reads the topics, None: nothing has."""
@@ -144,11 +158,6 @@ class RoleApp(faust.App):
     @property
     def _ready_to_read(self) -> bool:
         return bool(self.started and self.consumer_generation_id > 0)
-
-    async def go_back(self, name: tuple[str, int], offset: int) -> None:
-        """Read a partition from an offset below what the group has acknowledged, and acknowledge that instead."""
-        thread = cast(_Thread, cast(Any, self.consumer)._thread)
-        await thread.go_back(TP(*name), offset)
 
     async def caught_up(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Progress]:
         """Return how far the consumer is in those of the partitions that it has.

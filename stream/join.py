@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 from uuid import uuid4
@@ -25,7 +25,7 @@ from rewards.readto import entry_after, hold_line, partition_name
 from rewards.rules import milliseconds
 from rewards.store import RECOVER, Inputs, Step, Stepped
 from stream import clients, metrics
-from stream.apps import RoleParts, retry_pause, role_app
+from stream.apps import PutRight, RoleParts, retry_pause, role_app
 from stream.away import until_there
 from stream.config import Config
 from stream.dead_letters import DeadLetters, gathered, letter_of
@@ -36,12 +36,14 @@ from stream.redis_store import RedisStore, shard_key
 from stream.tails import Tails
 from stream.tasks import closed, ended, within
 from stream.ticks import BrokerClock
+from stream.topic_ids import TopicNow
 
 log = logging.getLogger(__name__)
 
 PAUSE_AT, RESUME_AT = 400, 100
 """Messages of one partition that wait here before it is not fetched any more, and is again."""
 REFUSED_PAUSE_S = 5.0
+HELD_POLL_S = 1.0
 SHORTER_TICKS = 3
 """At so many ticks in a row a log must end before what was read of it, until that is taken for a loss."""
 STOP_S = 0.4
@@ -86,6 +88,8 @@ class JoinRole(mode.Service):
         self._read_to = dict.fromkeys(range(config.shards), 0)
         self._ticked = False
         self._shorter: dict[Input, int] = {}
+        app.void_acknowledgements = self._void_acknowledgements
+        app.acknowledged_anew = self._acknowledged_anew
         self._loops: list[asyncio.Future[Any]] = []
         self._stop_clients = contextlib.AsyncExitStack()
 
@@ -96,7 +100,8 @@ class JoinRole(mode.Service):
                 await until_there("join", "starting", self._connect)
                 break
             except LossDetected as loss:
-                await self._refused(loss.what, loss)
+                self._say_stopped(loss.what, loss)
+                await asyncio.sleep(REFUSED_PAUSE_S)
         emitting = (self._emitter.run(shard) for shard in range(self._config.shards))
         self._loops = [self.add_future(loop) for loop in (self._apply_forever(), self._tick_forever(), *emitting)]
 
@@ -198,20 +203,20 @@ class JoinRole(mode.Service):
                 return
             acknowledged = await self._reader.committed(self._config.group("join"), new)
             beginnings = await self._reader.beginning(new)
-            ends = await self._reader.written_ends(new)
             for name in self._app.assigned & set(new):
                 offset = acknowledged.get(name)
                 start = beginnings[name] if offset is None else offset
-                if start > ends[name] and (stored := await self._stored(name)) is not None and stored <= ends[name]:
-                    # A recovery has taken the shorter log as it is; the group still acknowledges what was before.
-                    start = stored
-                    await self._app.go_back(name, start)
                 self._intake.assign(name[0], name[1], start, offset is None)
 
-    async def _stored(self, name: Input) -> int | None:
-        """Return up to where all shards have stored an input; None: one of them has nothing."""
-        found = [(await self._store.offsets(shard)).get(partition_name(*name)) for shard in range(self._config.shards)]
-        return None if None in found else min(offset for offset in found if offset is not None)
+    async def _void_acknowledgements(self) -> dict[Input, int]:
+        """Return where a recovery has taken a log that is shorter than the group has acknowledged."""
+        found = await until_there("join", "beginning to read", self._store.voided)
+        names = {name: name.rpartition(" ") for name in found}
+        return {(topic, int(number)): found[name] for name, (topic, _, number) in names.items()}
+
+    async def _acknowledged_anew(self, inputs: Sequence[Input]) -> None:
+        names = [partition_name(*name) for name in inputs]
+        await until_there("join", "beginning to read", partial(self._store.acknowledged_anew, names))
 
     # What is applied.
 
@@ -252,15 +257,15 @@ class JoinRole(mode.Service):
 
     async def _tick(self) -> None:
         tick_ms = await self._clock.tick()
-        partitions = [
-            (topic, partition) for topic in self._topics for partition in await self._reader.partitions(topic)
-        ]
-        missing = set(self._topics) - {topic for topic, _ in partitions}
+        topics = await self._reader.topics(self._topics)
+        await self._refuse_new(topics)
+        partitions = [(name, partition) for name, topic in topics.items() for partition in topic.partitions]
+        missing = set(self._topics) - topics.keys()
         inputs = None if missing else Inputs(tuple(partitions), self._entry(tick_ms))
         if missing:
             log.error("no topic %s: no window closes; run `bowerbird topics create`", ", ".join(sorted(missing)))
         await self._synchronise()
-        read = {name: self._intake.applied_to(*name) or 0 for name in self._intake.inputs}
+        read = await self._read_up_to()
         # A message of an open transaction may still count: such an input is not read to its end.
         ends = await self._reader.written_ends(read)
         await self._refuse_shorter(read, ends)
@@ -279,6 +284,29 @@ class JoinRole(mode.Service):
                 metrics.show_lag("join", self._config.stream_of(name[0]), name[1], end - applied_to)
         await self._show()
 
+    async def _read_up_to(self) -> dict[Input, int]:
+        """Return up to where each input of this worker was read, here or by others before a restart."""
+        shards = [await self._store.offsets(shard) for shard in range(self._config.shards)]
+        return {
+            name: max(self._intake.applied_to(*name) or 0, *(stored.get(partition_name(*name), 0) for stored in shards))
+            for name in self._intake.inputs
+        }
+
+    async def _refuse_new(self, topics: Mapping[str, TopicNow]) -> None:
+        """Hold all shards where a topic is not the one that was read: its id is another one."""
+        known = await self._store.topic_ids({name: topic.id for name, topic in topics.items() if topic.id})
+        for name, topic in topics.items():
+            if topic.id and known[name] != topic.id:
+                await self._need_recovery()
+                raise LossDetected(
+                    f"topic {name}", f"id {topic.id}", f"id {known[name]}",
+                    f"the topic was deleted and made anew: {RECOVER}",
+                )  # fmt: skip
+
+    async def _need_recovery(self) -> None:
+        for shard in range(self._config.shards):
+            await self._store.need_recovery(shard)
+
     async def _refuse_shorter(self, read: Mapping[Input, int], ends: dict[Input, int]) -> None:
         """Hold all shards where a log ends before what was read of it, at several ticks in a row.
 
@@ -288,8 +316,7 @@ class JoinRole(mode.Service):
             end = ends.pop(name)
             self._shorter[name] = self._shorter.get(name, 0) + 1
             if self._shorter[name] >= SHORTER_TICKS:
-                for shard in range(self._config.shards):
-                    await self._store.need_recovery(shard)
+                await self._need_recovery()
                 raise LossDetected(
                     f"{name[0]}[{name[1]}]", f"a log that ends at offset {end}",
                     f"one that reaches offset {read[name]}, up to which it was read",
@@ -350,6 +377,8 @@ class JoinRole(mode.Service):
                 return
             except StateRefused as refused:
                 await self._refused(refused.what, refused)
+            except PutRight:
+                raise
             except (RedisError, KafkaError, OSError) as error:
                 failed = metrics.redis_failed if isinstance(error, RedisError) else metrics.broker_failed
                 failed("join")
@@ -362,9 +391,27 @@ class JoinRole(mode.Service):
             attempt += 1
 
     async def _refused(self, part: str, refused: StateRefused) -> None:
+        self._say_stopped(part, refused)
+        if not await self._held():
+            await asyncio.sleep(REFUSED_PAUSE_S)
+            return
+        while await self._held():
+            self._app.pulse.stepped()
+            await asyncio.sleep(HELD_POLL_S)
+        # What waits here was read before the recovery, which may have begun elsewhere.
+        raise PutRight("the recovery has finished: starting anew")
+
+    @staticmethod
+    def _say_stopped(part: str, refused: StateRefused) -> None:
         metrics.STOPPED.labels("join", part).set(1)
         log.error("stopped: %s", refused)
-        await asyncio.sleep(REFUSED_PAUSE_S)
+
+    async def _held(self) -> bool:
+        """Tell whether a shard waits for a recovery, or for the end of one."""
+        for shard in range(self._config.shards):
+            if await until_there("join", "waiting for a recovery", partial(self._store.held, shard)):
+                return True
+        return False
 
     async def _compare(self, store: RedisStore) -> None:
         """Refuse a Redis that has forgotten: fewer outcomes than ``rewards`` holds, or other shards."""

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
+    IncompatibleBrokerVersion,
     KafkaError,
     NotCoordinatorForGroupError,
     OffsetOutOfRangeError,
@@ -23,6 +24,7 @@ from stream import clients
 from stream.config import Config
 from stream.consumer import READ_COMMITTED, reading
 from stream.liveness import dead_client
+from stream.topic_ids import TopicNow, topics_now
 
 FETCH_BYTES = 8 * 1024 * 1024
 """What one fetch of one partition may bring: more than the largest message that a topic of the loop takes."""
@@ -97,11 +99,21 @@ class LogReader:
 
     async def partitions(self, topic: str) -> list[int]:
         """Return the numbers of a topic's partitions, rising; none when there is no such topic."""
-        # A question for a topic by name would make the broker create it where it is allowed to.
-        if topic not in await self._admin.list_topics():
-            return []
-        (found,) = cast("list[dict[str, Any]]", await self._admin.describe_topics([topic]))
-        return sorted(part["partition"] for part in found["partitions"])
+        found = (await self.topics([topic])).get(topic)
+        return found.partitions if found is not None else []
+
+    async def topics(self, names: Collection[str]) -> dict[str, TopicNow]:
+        """Return those of the named topics that are there now, with their ids where the broker has such."""
+        try:
+            return await topics_now(self._admin, names)
+        except (NotImplementedError, IncompatibleBrokerVersion):
+            # Asked by name, an old broker would create a topic where it is allowed to.
+            there = set(await self._admin.list_topics()) & set(names)
+            described = await self._admin.describe_topics(sorted(there)) if there else []
+            return {
+                found["topic"]: TopicNow(None, sorted(part["partition"] for part in found["partitions"]))
+                for found in cast("list[dict[str, Any]]", described)
+            }
 
     async def beginning(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return the offset at which each partition's log starts now."""

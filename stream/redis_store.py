@@ -120,6 +120,34 @@ class RedisStore:
         """Hold a shard that has forgotten something, unless it is held already."""
         await self.redis.set(self.key(shard, "hold"), NEEDED, nx=True)
 
+    async def topic_ids(self, now: Mapping[str, str], *, forget: bool = False) -> dict[str, str]:
+        """Return the ids under which topics were read first; ``forget``: those of now count from here on."""
+        key = shard_key(self.prefix, "s", "topics")
+        pipeline: Any = self.redis.pipeline(transaction=True)
+        for name, topic_id in now.items():
+            (pipeline.hset if forget else pipeline.hsetnx)(key, name, topic_id)
+        pipeline.hgetall(key)
+        return {name.decode(): topic_id.decode() for name, topic_id in (await pipeline.execute())[-1].items()}
+
+    async def void_acknowledgements(self, offsets: Mapping[str, int]) -> None:
+        """Note inputs that are read on from below what the group has acknowledged, and from where."""
+        if offsets:
+            await self.redis.hset(self._void, mapping={name: str(offset) for name, offset in offsets.items()})
+
+    async def voided(self) -> dict[str, int]:
+        """Return what :meth:`void_acknowledgements` has noted."""
+        found = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._void))
+        return {name.decode(): int(offset) for name, offset in found.items()}
+
+    async def acknowledged_anew(self, names: Sequence[str]) -> None:
+        """Forget notes: the group has acknowledged where an input is read on from."""
+        if names:
+            await self.redis.hdel(self._void, *names)
+
+    @property
+    def _void(self) -> str:
+        return shard_key(self.prefix, "s", "void")
+
     async def log_name(self, shard: int) -> str | None:
         """Return the name of the log that a shard's state was made from; None: there is no state."""
         name = cast("bytes | None", await self.redis.get(self.key(shard, "log")))

@@ -57,12 +57,8 @@ def status(**told: Any) -> Status:
 
 
 def shown(found: Status) -> str:
-    return shown_at(110, CONFIG, found)
-
-
-def shown_at(width: int, config: Config, found: Status) -> str:
-    console = Console(width=width, file=StringIO(), record=True)
-    console.print(screen(config, found))
+    console = Console(width=110, file=StringIO(), record=True)
+    console.print(screen(CONFIG, found))
     return console.export_text()
 
 

@@ -46,5 +46,5 @@ async def test_an_assignment_begins_where_the_group_has_acknowledged_and_else_at
         if acknowledged is not None:
             await consumer.commit({where: acknowledged})
         thread = cast(_Thread, SimpleNamespace(_ensure_consumer=lambda: consumer))
-        await _Thread._seek_to_committed(thread)
+        await _Thread._seek_to_committed(thread, {})
         assert await consumer.position(where) == begins

@@ -4,14 +4,17 @@ import asyncio
 import random
 import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
 from bowerbird.recovering import Recovered, recover
 from bowerbird.verification import verify
 from rewards.rules import Reward, StreamReward
+from stream import topics
 from stream.config import Config, PolicyConfig
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from tests.real.loop import Loop, RoleProcess, decision, loop_of, numbered, until
@@ -78,10 +81,18 @@ class Shop:
             if choose.random() < 0.1:
                 await self.loop.send("clicks", {"event_id": f"unknown {number}"}, partition=1)
 
+    def revive(self) -> None:
+        """Start again what has ended since its state can be continued, as a supervisor does."""
+        for role in (*self.joins, self.learner):
+            if role.process is not None and role.process.poll() is not None:
+                assert role.process.returncode == 1
+                role.start()
+
     async def joined(self, count: int) -> None:
         """Wait until so many decisions have their outcomes."""
 
         async def enough() -> bool:
+            self.revive()
             found = await self.loop.records("rewards")
             seqs = {(each["policy"], each["shard"], each["seq"]) for each in found}
             return len(seqs) >= count
@@ -91,11 +102,9 @@ class Shop:
     async def all_is_right(self) -> None:
         """Every decision has its outcome, as the raw streams say, and live weights equal recomputed weights."""
         await self.joined(self.count)
-        if self.learner.process is not None and self.learner.process.poll() is not None:
-            assert self.learner.process.returncode == 1
-            self.learner = self.loop.role("learn")
 
         async def learned() -> bool:
+            self.revive()
             verdicts = [await verify(self.config, policy) for policy in POLICIES]
             return all(verdict.waiting == 0 for verdict in verdicts)
 
@@ -138,9 +147,15 @@ async def stands(shop: Shop) -> None:
         await until(held)
 
 
+async def published(shop: Shop) -> bool:
+    """Tell whether each policy has a version."""
+    return {each.get("policy") for each in await shop.loop.records("versions")} >= set(POLICIES)
+
+
 async def test_a_redis_that_was_emptied_is_rebuilt_while_the_roles_wait(shop: Shop) -> None:
     await shop.trade(60)
     await shop.joined(20)
+    await until(lambda: published(shop))
     async with Redis.from_url(shop.config.redis_url) as redis:
         await redis.flushall()
     await shop.trade(40)
@@ -221,3 +236,83 @@ async def test_a_redis_that_is_older_than_the_log_is_rebuilt(shop: Shop, tmp_pat
     await stands(shop)
     assert (await recover(shop.config, NOW_MS)).join.needed
     await shop.all_is_right()
+
+
+async def delete_clicks(shop: Shop) -> None:
+    """Delete a feedback topic and create it again, as an operator does who wants it empty."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=shop.config.brokers)
+    await admin.start()
+    try:
+        name = shop.config.topic("clicks")
+        await admin.delete_topics([name])
+
+        async def gone() -> bool:
+            return name not in await admin.list_topics()
+
+        await until(gone)
+        await topics.create(shop.config)
+    finally:
+        await admin.close()
+
+
+async def test_a_feedback_topic_that_was_made_anew_stops_the_join_until_a_recovery(shop: Shop) -> None:
+    """Nothing of the new topic is passed over, though it is soon longer than the one that was read."""
+    await shop.trade(30)
+    await shop.joined(30)
+    await delete_clicks(shop)
+    first = shop.count
+    for partition in range(3):
+        for number in range(40):
+            await shop.loop.send("clicks", {"event_id": f"nobody {number}"}, partition=partition)
+    await stands(shop)
+    for number in range(first, first + 12):
+        await shop.loop.send("decisions", decision(f"e{number}", POLICIES[number % 2], rule=RULE), partition=number % 3)
+        await shop.loop.send("clicks", {"event_id": f"e{number}", "id": "1"}, partition=number % 3)
+    shop.count += 12
+    done = await recover(shop.config, NOW_MS)
+    assert any("made anew" in sentence for sentence in done.join.needed)
+    await shop.joined(shop.count)
+    found = await shop.loop.records("rewards")
+    assert {each["reward"] for each in found if int(each["event_id"][1:]) >= first} == {1.0}
+    await shop.trade(10)
+    await shop.joined(shop.count)
+    assert len({each["event_id"] for each in await shop.loop.records("rewards")}) == shop.count
+
+
+async def test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery(
+    own_kafka: Callable[..., EmbeddedKafka], config: Config, server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    """A broker restored from a copy, with roles that run on, and with roles that start beside it."""
+    kafka = own_kafka(tmp_path / "kafka")
+    config = replace(config, brokers=kafka.address)
+    async with loop_of(config) as loop:
+        shop = Shop(loop, server)
+        await shop.trade(30)
+        await shop.joined(30)
+        for restarted in (False, True):
+            kafka.stop()
+            shutil.copytree(kafka.folder, tmp_path / f"copy-{restarted}")
+            kafka.restart()
+            await shop.trade(30)
+            await shop.joined(shop.count)
+            kafka.kill()
+            if restarted:
+                for role in (*shop.joins, shop.learner):
+                    role.kill()
+            shutil.rmtree(kafka.folder)
+            shutil.copytree(tmp_path / f"copy-{restarted}", kafka.folder)
+            kafka.restart()
+            if restarted:
+                for role in (*shop.joins, shop.learner):
+                    role.start()
+            await stands(shop)
+            done = await recover(config, NOW_MS)
+            assert any("the log ends at" in sentence for sentence in done.join.needed)
+            shop.count -= 30
+            await shop.trade(20)
+            await shop.joined(shop.count)
+            found = await loop.records("rewards")
+            assert len({each["event_id"] for each in found}) == shop.count
+            for policy in POLICIES:
+                verdict = await verify(config, policy)
+                assert verdict.missing == verdict.doubled == verdict.wrong == 0, verdict.findings
