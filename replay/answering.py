@@ -24,7 +24,7 @@ from replay.health.parts import segment_weights
 from replay.health.profile import profile
 from replay.health.statistics import UNITS_RETURN, State, statistics
 from replay.health.tail import HIGHEST, LOWEST, STEPS
-from replay.health.verdict import TOLD, family_of, verdict, worse
+from replay.health.verdict import MOST_SHOWN, TOLD, family_of, verdict, worse
 from replay.intervals.adaptive import adaptive_interval
 from replay.intervals.clustered import widened
 from replay.intervals.difference import LoggedMean, paired, shows
@@ -35,6 +35,7 @@ from replay.intervals.possible import cut, hull, with_bias, within
 from replay.intervals.segments import CORRECTION, Positives, segments
 from replay.intervals.sums import Sums
 from replay.logs.chunk import Range
+from replay.logs.taken import UNIT, Taken
 from replay.moments import Moments
 from replay.run import digest
 from replay.summary import Summary, Wanted
@@ -45,6 +46,8 @@ ACTIONS = 1_000
 """Of so many actions the overlap is told, those that were logged most often."""
 FEW, SOME = 10.0, 100.0
 """Effective positives of a segment: below the one its value is not reliable, below the other it wants care."""
+NOT_LOGGED = "(not in the log)"
+"""The name of all actions together that the target takes and that were not logged, if nothing tells them apart."""
 DAY_MS = 86_400_000
 WITH_BIAS, NO_INTERVAL = "with the bias", "none"
 """The end, or the start, of an interval's method if the estimator is biased."""
@@ -142,7 +145,7 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         difference=_compared(compared, wanted, summary, possible),
         over_time=_over_time(summary, about.reward_range or summary.reward_range or (0.0, 1.0), by_unit),
         weights=_bins(state),
-        overlap=_overlap(state, about.actions),
+        overlap=_overlap(state, about.actions, summary.taken),
         segments=_segments(summary, wanted, about.segments, by_unit, possible),
         statistics={name: _finite(value) for name, value in known.items() if not name.startswith(FILLED)},
         health=found,
@@ -307,22 +310,36 @@ def _bins(state: State) -> list[Bin]:
     return found
 
 
-def _overlap(state: State, names: Sequence[str]) -> list[ActionOverlap]:
-    """Return each action's share, and that which the target would give it, by the mean of its weights."""
+def _overlap(state: State, names: Sequence[str], taken: Taken | None) -> list[ActionOverlap]:
+    """Return each action's share of the log and of the target; first those that the target takes and were not logged.
+
+    The target's shares are means of its probabilities. If the log does not tell them, they follow from the weights;
+    what the weights lack to 1 is the first row then, if it is more than chance may explain.
+    """
     if state.actions is None or state.actions.crowded:
         return []
     sums = state.actions.sums
-    order = np.argsort(-sums[COUNT], kind="stable")[:ACTIONS]
+    logged = [action for action in np.argsort(-sums[COUNT], kind="stable").tolist() if sums[COUNT, action]]
+    called = {action: names[action] if action < len(names) else str(action) for action in logged}
+    every = state.rows * max(state.weight.mean, 1.0)
+    unseen = {NOT_LOGGED: 1 - state.weight.mean} if taken is None and state.weight.mean < MOST_SHOWN else {}
+    if taken is not None:
+        seen = {*called.values()}
+        unseen = {name: mass * UNIT / state.rows for name, mass in taken.items() if name not in seen and mass > 0}
     return [
+        ActionOverlap(action=name, rows=0, logged=0.0, target=share, reward=None)
+        for name, share in sorted(unseen.items(), key=lambda each: (-each[1], each[0]))[:ACTIONS]
+    ] + [
         ActionOverlap(
-            action=names[action] if action < len(names) else str(action),
+            action=called[action],
             rows=int(sums[COUNT, action]),
             logged=float(sums[COUNT, action]) / state.rows,
-            target=float(sums[WEIGHT, action]) / state.rows,
+            target=float(sums[WEIGHT, action]) / every
+            if taken is None
+            else taken.get(called[action], 0) * UNIT / state.rows,
             reward=float(sums[REWARD, action] / sums[COUNT, action]),
         )
-        for action in order.tolist()
-        if sums[COUNT, action]
+        for action in logged[:ACTIONS]
     ]
 
 

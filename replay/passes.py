@@ -14,6 +14,7 @@ from replay.blocks import Blocks
 from replay.judged import Codes, joined
 from replay.logs.chunk import Log, LogChunk, Progress, silent
 from replay.logs.numbered import NOTHING, Names
+from replay.logs.taken import scaled
 from replay.models.cross_fitting import CrossFitted, with_predictions
 from replay.summary import Summary, Wanted, summarise
 from rewards.records import EXTERNAL
@@ -153,7 +154,8 @@ def closed(chunk: LogChunk, closed_ms: int) -> LogChunk:
         return chunk
     rows = chunk.rows.where(~late)
     left_out = Counter(chunk.left_out) + Counter({"open": int(late.sum())})
-    return replace(chunk, rows=rows, left_out=left_out, learned=min(chunk.learned, len(rows)))
+    taken = scaled(chunk.taken, len(rows), len(chunk.rows))
+    return replace(chunk, rows=rows, left_out=left_out, learned=min(chunk.learned, len(rows)), taken=taken)
 
 
 def shared(one: LogChunk, other: LogChunk) -> tuple[LogChunk, LogChunk]:
@@ -174,7 +176,8 @@ def shared(one: LogChunk, other: LogChunk) -> tuple[LogChunk, LogChunk]:
         return one, other
     both = np.isin(mine, its)
     left_out = Counter(one.left_out) + Counter({"refused": int((~both).sum())})
-    return replace(one, rows=one.rows.where(both), left_out=left_out), replace(
+    taken = scaled(one.taken, int(both.sum()), len(both))
+    return replace(one, rows=one.rows.where(both), left_out=left_out, taken=taken), replace(
         other, rows=other.rows.where(np.isin(its, mine))
     )
 

@@ -19,6 +19,7 @@ from replay.intervals.stretches import Stretches
 from replay.intervals.sums import Sums
 from replay.judged import Judged
 from replay.logs.chunk import LogChunk, Range, first_row_of, spanned
+from replay.logs.taken import Taken, together
 
 if TYPE_CHECKING:
     from replay.resample import Resampled
@@ -98,7 +99,7 @@ class Summary:
         When the first and the last decision was; None where the log does not tell.
     learned_compared
         From so many rows that has learned what the target is compared with.
-    left_out, learned, reward_range
+    left_out, learned, reward_range, taken
         As in :class:`~replay.logs.chunk.LogChunk`.
     """
 
@@ -116,6 +117,7 @@ class Summary:
     learned: int = 0
     learned_compared: int = 0
     reward_range: Range | None = None
+    taken: Taken | None = None
 
     @property
     def seen(self) -> Range:
@@ -149,6 +151,8 @@ class Summary:
                 both[each.name] = max(mine, its)
             elif each.name == "reward_range":
                 both[each.name] = spanned([mine, its])
+            elif each.name == "taken":
+                both[each.name] = together([mine, its])
             elif each.name == "segments":
                 both[each.name] = {name: parts + its[name] for name, parts in mine.items()}
             else:
@@ -185,6 +189,7 @@ def summarise(chunk: LogChunk, wanted: Wanted, compared: LogChunk | None = None)
         learned=chunk.learned,
         learned_compared=0 if compared is None else compared.learned,
         reward_range=chunk.reward_range,
+        taken=chunk.taken,
     )
 
 

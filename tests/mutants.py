@@ -651,6 +651,13 @@ def _evaluating() -> Iterator[Mutant]:
         '        return Default("adaptive-dr" if has_model else "adaptive-ips", "logged", reason)\n',
         ("tests/bowerbird/test_drifting.py::test_the_headline_covers_the_average_over_the_period",),
     )
+    yield Mutant(
+        "an action that was never logged is in the table",
+        "replay/answering.py",
+        " if name not in seen and mass > 0}",
+        " if name in seen and mass < 0}",
+        ("tests/bowerbird/test_actions.py::test_an_action_that_was_never_logged_comes_first",),
+    )
     suspicions = "tests/replay/health/test_suspicions.py"
     yield Mutant(
         "rewards that have not arrived yet are reported",

@@ -10,6 +10,7 @@ import pyarrow as pa
 from replay.blocks import BLOCK_ROWS
 from replay.judged import Judged, joined
 from replay.logs.numbered import Names
+from replay.logs.taken import Taken, together
 from replay.models.rows import ModelRows
 
 Progress = Callable[[int, int], None]
@@ -55,6 +56,8 @@ class LogChunk:
     reward_range
         The least and the largest reward that the rules of ``rows`` allow, infinite without a bound; None where it was
         not wanted, or the log has no rules.
+    taken
+        The sum of the target's probabilities over ``rows``, by action; None if the log does not tell them all.
     closed_ms
         When the latest decision was whose window ran to its end: of later ones those alone are in the log that
         feedback closed early. None where times were not wanted, or the log has no windows; 0 of no such decision.
@@ -67,6 +70,7 @@ class LogChunk:
     entries: tuple[ModelRows, ...] = ()
     reward_range: Range | None = None
     closed_ms: int | None = None
+    taken: Taken | None = None
 
 
 class Log(Protocol):
@@ -161,6 +165,7 @@ def _together(parts: list[LogChunk]) -> LogChunk:
         tuple(each for part in parts for each in part.entries),
         spanned([part.reward_range for part in some]),
         max((part.closed_ms for part in parts if part.closed_ms is not None), default=None),
+        together([part.taken for part in some]),
     )
 
 

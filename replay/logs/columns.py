@@ -13,7 +13,8 @@ from replay.judged import Judged
 from replay.logs.chunk import LARGEST, MEAN_PROPENSITY, LogChunk, Progress, between, cut, first_row_of, gathered, silent
 from replay.logs.column_rows import ColumnRows, check_types, plain
 from replay.logs.numbered import Names, Numbered
-from replay.logs.pmf import ranks, whole
+from replay.logs.pmf import flat, ranks, whole
+from replay.logs.taken import Taken, taken_by_name, taken_by_place
 from rewards.hashes import event_hashes, unit_hashes
 
 BATCH_ROWS = 16_384
@@ -207,7 +208,7 @@ class ColumnLog:
                 where, found = f"{self._called}, row {row} or after it", "bytes that are no value of their column"
                 raise BadInput("bad_log", where, found, "columns that are what their types say") from None
             rows = ColumnRows({each: plain(batch.column(name)) for each, name in self._found.items()}, row, self.bad)
-            yield LogChunk(index, self._judged(rows, batch))
+            yield LogChunk(index, self._judged(rows, batch), taken=_taken(rows))
             row += batch.num_rows
             if self._count:
                 progress(row - self._first_row, self._count)
@@ -256,6 +257,17 @@ class ColumnLog:
             told["unit_hash"] = np.asarray(unit_hashes(rows.texts("unit"), events))
         told["segments"] = {name: self.names.segments[name].codes(plain(batch.column(name))) for name in self._segments}
         return Judged(reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **told)
+
+
+def _taken(rows: ColumnRows) -> Taken | None:
+    target = rows.pmfs("target_pmf")
+    if target is None or "action" not in rows:
+        return None
+    if "actions" not in rows or pa.types.is_integer(rows.ids("action").type):
+        return taken_by_place(target)
+    names, offsets = flat(rows.column("actions"))
+    rows.alike("actions", target, np.diff(offsets))
+    return taken_by_name(plain(names), target.values)
 
 
 def as_log(data: Any, columns: Columns | None = None, called: str = "log") -> ColumnLog:

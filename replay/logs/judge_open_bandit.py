@@ -17,6 +17,7 @@ from replay.logs.chunk import LogChunk, Progress, between, gathered, silent
 from replay.logs.entries import WITHOUT_CONTEXTS
 from replay.logs.numbered import Names, Numbered
 from replay.logs.open_bandit_columns import Log, Shown
+from replay.logs.taken import UNIT, Taken
 from replay.models.rows import ModelRows, rows_of_catalogue
 from rewards.records import PMF_TOLERANCE
 
@@ -130,8 +131,17 @@ class OpenBanditLog:
                 end = min(len(judged), start + BLOCK_ROWS - row % BLOCK_ROWS)
                 some, positions = judged.where(slice(start, end)), shown.positions[start:end]
                 entries = (self._of_items(some, positions),) if self._entries else ()
-                yield LogChunk(row // BLOCK_ROWS, some, entries=entries)
+                yield LogChunk(row // BLOCK_ROWS, some, entries=entries, taken=self._taken(positions))
                 start, row = end, row + end - start
+
+    def _taken(self, positions: NDArray[np.int64]) -> Taken | None:
+        if self._itself:
+            return None
+        if self._target is None:
+            masses = np.full(self._log.items, len(positions) / self._log.items)
+        else:
+            masses = self._target @ np.bincount(positions - 1, minlength=self._target.shape[1])
+        return {str(item): round(mass / UNIT) for item, mass in enumerate(masses.tolist())}
 
     def _judged(self, shown: Shown) -> Judged:
         if self._itself:

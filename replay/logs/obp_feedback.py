@@ -14,6 +14,7 @@ from replay.judged import Floats, Judged
 from replay.logs.chunk import LARGEST, LogChunk, Progress, silent
 from replay.logs.numbered import Names, Numbered
 from replay.logs.pmf import Pmfs, ranks, whole
+from replay.logs.taken import taken_by_place
 from rewards.records import PMF_TOLERANCE
 
 
@@ -79,14 +80,15 @@ class ObpFeedback:
         stop = self._rounds if last is None else min(self._rounds, last * BLOCK_ROWS)
         for start in range(first * BLOCK_ROWS, stop, BLOCK_ROWS):
             end = min(start + BLOCK_ROWS, self._rounds)
-            yield LogChunk(start // BLOCK_ROWS, self._judged(start, end))
+            target = self._pmf("action_dist", self._target, start, end)
+            taken = None if target is None else taken_by_place(target)
+            yield LogChunk(start // BLOCK_ROWS, self._judged(start, end, target), taken=taken)
             progress(end, self._rounds)
 
-    def _judged(self, start: int, end: int) -> Judged:
+    def _judged(self, start: int, end: int, target: Pmfs | None) -> Judged:
         part = slice(start, end)
         action, propensity = self._action[part], self._pscore[part]
         logged = self._pmf("pi_b", self._pi_b, start, end)
-        target = self._pmf("action_dist", self._target, start, end)
         told: dict[str, Any] = {}
         if logged is not None:
             right = np.abs(logged.at(action) - propensity) <= PMF_TOLERANCE * propensity

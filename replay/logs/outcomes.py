@@ -30,9 +30,10 @@ from replay.logs.chunk import (
 from replay.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS, ActionIds, Examples, examples_in, with_contexts
 from replay.logs.numbered import Names, Numbered
 from replay.logs.outcome_rows import OutcomeRows, Place
-from replay.logs.pmf import Pmfs, ranks, whole
+from replay.logs.pmf import Pmfs, flat, ranks, whole
 from replay.logs.predicted import Logger, Predicted, mean_propensities, predicted_by
 from replay.logs.segments import segment, segment_column
+from replay.logs.taken import Taken, taken_by_name
 from replay.models.rows import ModelRows
 from rewards.learner import catalogue
 from rewards.records import EXTERNAL, rule_of
@@ -191,7 +192,7 @@ class Judge:
             columns += ["pmf", "chosen", "actions", "decided_at", "unit_hash"]
         if self._target is not None or wanted & _OF_PMF:
             columns += ["pmf"]
-        if "rank" in wanted and not self._predicts:
+        if "rank" in wanted:
             columns += ["chosen", "actions"]
         columns += ["chosen"] if "action" in wanted else []
         columns += ["decided_at"] if "time_ms" in wanted else []
@@ -257,7 +258,14 @@ class Judge:
             learned = rows.numbers("offset") < self._target.cut
         entries = (self._entries(rows, predicted, examples),) if wanted & _ENTRIES else ()
         allowed = _allowed(rows) if REWARD_RANGE in wanted else None
-        return LogChunk(index, judged, +left_out, int(np.sum(learned)), entries, allowed, closed_ms)
+        taken = self._taken(rows, predicted) if {"rank", "action"} <= wanted else None
+        return LogChunk(index, judged, +left_out, int(np.sum(learned)), entries, allowed, closed_ms, taken)
+
+    def _taken(self, rows: OutcomeRows, predicted: Predicted | None) -> Taken:
+        pmfs = rows.pmfs()
+        target = pmfs.values if self._target is None else self._target_of(rows, predicted, pmfs)
+        parts, _ = flat(rows.whole("actions"))
+        return taken_by_name(parts.field("id"), target)
 
     def _entries(self, rows: OutcomeRows, predicted: Predicted | None, examples: Examples | None) -> ModelRows:
         pmfs = rows.pmfs()

@@ -210,8 +210,11 @@ def course(answer: Answer) -> Course | None:
 
 
 def overlap(answer: Answer) -> tuple[list[ActionOverlap], list[ActionOverlap], Bars]:
-    """Return the actions that are shown, by their larger share, then the others, and the scale of the bars."""
-    ordered = sorted(answer.overlap, key=lambda each: (-max(each.logged, each.target), each.action))
+    """Return the actions that are shown, then the others, and the scale of the bars.
+
+    First come those that were never logged, then those with the larger shares.
+    """
+    ordered = sorted(answer.overlap, key=lambda each: (each.rows > 0, -max(each.logged, each.target), each.action))
     shown = ordered[:SHOWN_ACTIONS]
     return shown, ordered[SHOWN_ACTIONS:], _bars(share for each in shown for share in (each.logged, each.target))
 

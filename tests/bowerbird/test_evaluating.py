@@ -107,7 +107,7 @@ def test_weights_overlap_and_segments_are_of_all_rows(answer: Any) -> None:
     assert sum(each.share for each in answer.weights) == pytest.approx(1.0)
     assert sum(each.rows for each in answer.overlap) == answer.rows
     assert sum(each.logged for each in answer.overlap) == pytest.approx(1.0)
-    assert sum(each.target for each in answer.overlap) == pytest.approx(answer.mean_weight)
+    assert sum(each.target for each in answer.overlap) == pytest.approx(1.0)
     assert {each.action for each in answer.overlap} == {"0", "1", "2", "3"}
     assert {each.name for each in answer.segments} == {"fr", "de"}
     assert sum(each.rows for each in answer.segments) == answer.rows
