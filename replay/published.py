@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from policies.errors import BadInput
 from policies.policy import digest, make, version_name
 from replay.proof import Findings
 from replay.question import Question
 from replay.rebuild import Rebuild, Rebuilt
 from rewards.message import Message
-from rewards.records import PolicyVersion, decode, items
+from rewards.records import PolicyVersion
+from rewards.versions import versions_in
 
 _version = msgspec.json.Decoder(PolicyVersion)
 
@@ -22,19 +22,7 @@ def published_in(message: Message, policy: str) -> list[PolicyVersion]:
     What is none (the identity of the log, or what anybody wrote there) is left out, as the learner does; a
     version that became unreadable is missing in the chain of numbers.
     """
-    found: list[PolicyVersion] = []
-    try:
-        records = items(message.value)
-    except BadInput:
-        return []
-    for record in records:
-        try:
-            version = decode(_version, record)
-        except BadInput:
-            continue
-        if version.policy == policy:
-            found.append(version)
-    return found
+    return [version for version, _ in versions_in(message.value) if version.policy == policy]
 
 
 class _Position(NamedTuple):

@@ -23,6 +23,7 @@ from redis.asyncio import Redis
 from policies.errors import StateRefused
 from rewards.learner import Learner, Position
 from rewards.records import UNREADABLE, Natural, PolicyVersion, encode
+from rewards.versions import versions_in
 from stream.config import Config
 from stream.log import Follower
 
@@ -163,8 +164,8 @@ class Seen:
             del self.fingerprints[min(self.fingerprints)]
 
 
-class VersionHead(msgspec.Struct, frozen=True):
-    """What a learner reads of a record of ``versions``."""
+class VersionHead(NamedTuple):
+    """What a learner must know of a version that was published."""
 
     policy: str
     number: Natural
@@ -564,11 +565,9 @@ class KafkaVersions:
             self._seen.clear()
             self._follower.position = start
         for record in await self._follower.to_end():
-            try:
-                head = msgspec.json.decode(record.value or b"", type=VersionHead)
-            except UNREADABLE:
-                continue  # the identity of the log, or what anybody wrote there: nothing was built on it
-            self._seen.setdefault(head.policy, Seen()).add(head, record.value or b"")
+            for version, body in versions_in(record.value):
+                head = VersionHead(version.policy, version.number, version.rebuilt_to)
+                self._seen.setdefault(version.policy, Seen()).add(head, body)
 
     def seen(self, policy: str) -> Seen:
         """See :meth:`VersionsLog.seen`."""

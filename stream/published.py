@@ -2,9 +2,8 @@
 
 from collections import deque
 
-import msgspec
-
-from rewards.records import UNREADABLE, PolicyVersion
+from rewards.records import PolicyVersion
+from rewards.versions import versions_in
 from stream.clients import redis_client
 from stream.config import Config
 from stream.log import LogReader
@@ -30,10 +29,7 @@ async def versions_of(config: Config, name: str, newest: int) -> list[PolicyVers
             return []
         begins = (await reader.beginning([(topic, 0)]))[topic, 0]
         async for record in reader.read(topic, 0, begins):
-            try:
-                version = msgspec.json.decode(record.value or b"", type=PolicyVersion)
-            except UNREADABLE:
-                continue  # the identity of the log
-            if version.policy == name and (not found or version.number > found[-1].number):
-                found.append(version)
+            for version, _ in versions_in(record.value):
+                if version.policy == name and (not found or version.number > found[-1].number):
+                    found.append(version)
     return list(reversed(found))

@@ -1,28 +1,10 @@
 """The last seq of every policy and shard that stands in ``rewards``."""
 
-from collections.abc import Iterator
-from contextlib import suppress
-
-import msgspec
-
-from policies.errors import BadInput
-from rewards.records import UNREADABLE, PolicyVersion, items
+from rewards.records import PolicyVersion
 from rewards.recovery import outcome_heads
+from rewards.versions import versions_in
 from stream.config import Config
 from stream.log import LogReader
-
-_version = msgspec.json.Decoder(PolicyVersion)
-
-
-def _versions(value: bytes | None) -> Iterator[PolicyVersion]:
-    """Yield the versions of a message; what is none is passed over."""
-    try:
-        bodies = items(value)
-    except BadInput:
-        return
-    for body in bodies:
-        with suppress(*UNREADABLE):
-            yield _version.decode(body)
 
 
 class Tails:
@@ -55,7 +37,7 @@ class Tails:
         newest: dict[str, PolicyVersion] = {}
         begins = (await self._reader.beginning([(versions, 0)]))[versions, 0]
         async for record in self._reader.read(versions, 0, begins):
-            for version in _versions(record.value):
+            for version, _ in versions_in(record.value):
                 newest[version.policy] = version
         for version in newest.values():
             for shard, seq in version.last_seqs.items():

@@ -17,6 +17,7 @@ from policies.policy import digest
 from rewards.controls import Control
 from rewards.learner import Learner, Position, Unacknowledged, highest_seqs, outcomes_in
 from rewards.records import PolicyVersion
+from rewards.versions import versions_in
 from stream.controls import Controlled, control
 from stream.publish import PolicyIdentity, PolicyStore, Publisher, Saved, SaveResult, Seen, VersionHead
 
@@ -202,8 +203,9 @@ class SteppedVersions:
             self._start = self.position = start
             self._seen = {}
         for policy, record in self.records[self.position :]:
-            head = msgspec.json.decode(record, type=VersionHead)
-            self._seen.setdefault(policy, Seen()).add(head, record)
+            for version, body in versions_in(record):
+                head = VersionHead(version.policy, version.number, version.rebuilt_to)
+                self._seen.setdefault(policy, Seen()).add(head, body)
         self.position = len(self.records)
         await _Pause()
 
