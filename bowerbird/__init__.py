@@ -58,13 +58,13 @@ def evaluate(
     target: str | None = None,
     *,
     columns: Mapping[str, str] | None = None,
-    segments: Sequence[str] = (),
+    segments: str | Sequence[str] = (),
     format: str | None = None,  # noqa: A002
     against: str | None = None,
     policy: str | None = None,
     external: bool = False,
     prefix: str = "",
-    estimators: Sequence[str] = (),
+    estimators: str | Sequence[str] = (),
     model: str = "auto",
     folds: str = "auto",
     fixed_loggers: bool = False,
@@ -123,8 +123,9 @@ def evaluate(
         from bowerbird.judged_log import Asked
         from replay.evaluation import Options
 
+    segments = (segments,) if isinstance(segments, str) else segments
     options = Options(
-        estimators=tuple(estimators),
+        estimators=(estimators,) if isinstance(estimators, str) else tuple(estimators),
         model=model,
         folds=folds,
         resamples=resamples,

@@ -26,6 +26,7 @@ from bowerbird.commands import (
     verify,
     worker,
 )
+from bowerbird.commands.once import each_once
 from bowerbird.commands.shared import say
 
 app = typer.Typer(
@@ -57,6 +58,7 @@ app.command()(check.check)
 app.command()(status.status)
 app.command()(asyncapi.asyncapi)
 app.command(hidden=True)(worker.role)
+each_once(app)
 
 
 def _show_version(wanted: bool) -> None:

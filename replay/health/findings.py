@@ -198,7 +198,7 @@ def _certain(state: State, left_out: Mapping[str, int], learned: int) -> list[Fi
         found.append(_plain("repeated", repeated, repeated > MANY_REPEATED, told))
     each_unit = known["rows_each_unit"]
     if each_unit is not None and each_unit > UNITS_RETURN:
-        told = f"{each_unit:.2g} decisions for each person, which hang together: intervals are by person"
+        told = f"{each_unit:.2g} decisions of each unit, which depend on each other: intervals are by unit"
         found.append(msgspec.structs.replace(_plain("rows_each_unit", each_unit, False, told), expected=1.0))
     every = rows + sum(left_out.values())
     for reason, count in sorted(left_out.items()):

@@ -211,7 +211,7 @@ def statistics(state: State) -> dict[str, float | None]:
     ``zero_share``                rows that the target would never take
     ``certain``                   share of rows with the propensity 1
     ``repeated``                  share of rows whose event id came before, by a sample
-    ``rows_each_unit``            decisions for each person, by a sample of persons
+    ``rows_each_unit``            decisions of each unit, by a sample of units
     ``filled_*``                  statistics with the missing weight filled in (:mod:`replay.health.missing`)
     ============================  =====================================================================================
 

@@ -116,7 +116,9 @@ class OpenBanditLog:
         Raises
         ------
         BadInput
-            The log is damaged, or has a position that the target does not know.
+            The log is damaged.
+        WrongConfiguration
+            The log has a position that the target does not know.
         """
         return between(gathered(self.parts(progress)), first, last)
 
@@ -152,8 +154,11 @@ class OpenBanditLog:
             known = shown.positions <= self._target.shape[1]
             if not known.all():
                 row = int(np.argmin(known))
-                expected = f"1 to {self._target.shape[1]}, for the target has as many columns"
-                raise self._log.bad(shown.line + row, "position", shown.positions[row], expected)
+                columns = "1 column" if self._target.shape[1] == 1 else f"{self._target.shape[1]} columns"
+                raise WrongConfiguration(
+                    f"--target: found {columns}, expected one for each position of the log: line {shown.line + row} "
+                    f"of {self._log.path.name} has the position {shown.positions[row]}"
+                )
             probabilities = self._target[shown.item_ids, shown.positions - 1]
         return Judged(
             reward=shown.clicks.astype(np.float64),

@@ -63,6 +63,11 @@ class ObpFeedback:
             raise WrongConfiguration(f"pi_b and action_dist: found the shapes {found}, expected the same")
         if shapes:
             _, actions, positions = shapes.pop()
+            if positions > 1 and feedback.get("position") is None:
+                raise WrongConfiguration(
+                    f"bandit_feedback, position: found none, expected that of each row, 0 to {positions - 1}: pi_b or "
+                    f"action_dist tells of {positions} positions"
+                )
         else:
             actions = int(feedback.get("n_actions") or self._action.max(initial=0) + 1)
             positions = int(self._position.max(initial=0)) + 1

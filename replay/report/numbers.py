@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 UNKNOWN = "unknown"
+MOST_PLACES = 9
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 NARROW = "\u202f"
 """A space that does not break, between a number and its unit."""
@@ -20,7 +21,7 @@ def decimals(step: float | None, digits: int = 2) -> int:
     """
     if step is None or not math.isfinite(step) or not step:
         return 4
-    return min(max(digits - 1 - math.floor(math.log10(abs(step))), 0), 9)
+    return min(max(digits - 1 - math.floor(math.log10(abs(step))), 0), MOST_PLACES)
 
 
 def number(value: float | None, places: int) -> str:
@@ -28,12 +29,13 @@ def number(value: float | None, places: int) -> str:
 
     Examples
     --------
-    >>> number(0.00463, 4), number(1234567.8, 0), number(3e-12, 4), number(None, 4)
-    ('0.0046', '1,234,568', '3e-12', 'unknown')
+    >>> number(0.00463, 4), number(1234567.8, 0), number(3e-12, 4), number(1.234e-9, 9), number(None, 4)
+    ('0.0046', '1,234,568', '3e-12', '1.23e-09', 'unknown')
     """
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    if abs(value) >= 1e12 or 0 < abs(value) < 0.05 * 10.0**-places:
+    # More decimals than are ever shown, or than the value has: powers of ten keep its significant digits.
+    if abs(value) >= 1e12 or 0 < abs(value) < 0.05 * 10.0**-places or (places >= MOST_PLACES and 0 < abs(value) < 1e-6):
         return f"{value:.3g}"
     text = f"{value:,.{places}f}"
     # Rounded to zero, it has no sign.

@@ -43,6 +43,7 @@ def _parts(answer: Answer, plain: bool) -> Iterator[RenderableType]:
     yield Text.assemble((answer.target, "bold"), f": {words.measured(answer)}.")
     yield Text()
     yield _estimates(answer, plain)
+    yield from _resampled(answer)
     yield Text()
     yield from _difference(answer)
     sizes = {"effective sample": answer.ess, "effective positives": answer.effective_positives}
@@ -83,6 +84,18 @@ def _estimates(answer: Answer, plain: bool) -> Table:
             Text(_drawn(row.mark, forest.reference, plain), style=style),
         )
     return table
+
+
+def _resampled(answer: Answer) -> Iterator[Text]:
+    """Yield the ends by the bootstrap, where it was asked for."""
+    places = pictures.places(answer)
+    ends = [
+        f"{each.estimator} {_between(each.resampled_low, each.resampled_high, places)}"
+        for each in answer.estimates
+        if each.resampled_low is not None or each.resampled_high is not None
+    ]
+    if ends:
+        yield Text(f"By the bootstrap: {', '.join(ends)}.")
 
 
 def _segments(answer: Answer) -> Iterator[RenderableType]:

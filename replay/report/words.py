@@ -24,7 +24,7 @@ _STATISTICS = {
     "zero_share": "share of rows that the target never takes",
     "certain": "share of rows with propensity 1",
     "repeated": "share of rows whose event came before",
-    "rows_each_unit": "decisions for each person",
+    "rows_each_unit": "decisions of each unit",
 } | {
     f"{key}_{of}": f"{says} ({of})"
     for of in ("ips", "snips", "dr")

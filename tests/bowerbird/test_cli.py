@@ -94,7 +94,14 @@ WRONG = [
     ["verify"],
     ["verify", "front", "--decision", "a"],
     ["policy", "show"],
+    ["status", "--minutes", "1", "--minutes", "2"],
+    ["log", "describe", "x.csv", "--format", "table", "--format=table"],
 ]
+
+
+def test_an_option_that_is_given_twice_is_named() -> None:
+    result = RUNNER.invoke(app, ["request", "-", "--timeout", "1", "--timeout", "2"])
+    assert "--timeout: found 2 times, expected once" in result.output
 
 
 @pytest.mark.parametrize("arguments", WRONG, ids=" ".join)

@@ -60,7 +60,7 @@ def by_name(found: Answer) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def answer() -> Any:
-    found = bowerbird.evaluate(columns(20_000), segments=["country"], resamples=200, seed=3)
+    found = bowerbird.evaluate(columns(20_000), segments="country", resamples=200, seed=3)
     return found
 
 
@@ -156,7 +156,7 @@ def test_thousands_of_rows_of_three_users_are_not_reliable(users: int) -> None:
     told["reward"] = np.array([float(int(name.split("-")[1]) % 2) for name in told["unit"]])
     found = bowerbird.evaluate(told)
     assert found.verdict.level == "not reliable"
-    assert "rows of a person tell as much as one" in found.verdict.sentence
+    assert "rows of a unit tell as much as one" in found.verdict.sentence
     if users == 1:
         assert by_name(found)["snips"].low is None
 

@@ -77,7 +77,7 @@ def test_repeated_events_are_found():
 
 def test_people_with_many_decisions_are_told_of():
     state = state_of(unit_hash=np.arange(5_000, dtype=np.uint64) // np.uint64(4))
-    assert named(state, "rows_each_unit").says.startswith("4 decisions for each person")
+    assert named(state, "rows_each_unit").says.startswith("4 decisions of each unit")
     assert not named(state, "rows_each_unit").wrong
     alone = state_of(unit_hash=np.arange(5_000, dtype=np.uint64))
     assert all(each.name != "rows_each_unit" for each in findings(alone))

@@ -112,7 +112,7 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("no decision", "line 6: decision.propensity: found null", line(6).replace(b'"decision"', b'"other"')),
     ("no pmf", "line 6: decision.pmf: found null", line(6).replace(b'"pmf"', b'"pdf"')),
     ("no time", "line 6: decision_place.time_ms: found null", line(6).replace(b'"time_ms"', b'"time"')),
-    ("a giant seq", "line 6: value: found .*int64", line(10**30)),
+    ("a giant seq", "line 6: seq: found 1.*, expected an integer", line(10**30)),
     ("a reward as text", 'line 6: reward: found "1", expected a number', line(6, reward="1")),
     ("an endless reward", "line 6: reward: found", line(6, reward=float("inf"))),
     ("a reward that is none", "line 6: reward: found nan", line(6, reward=float("nan"))),

@@ -203,6 +203,9 @@ def test_open_bandit_in_columns(tmp_path: Path) -> None:
     log = OpenBanditLog(log_at(file), np.array([[0.25, 0.5], [0.75, 0.5]]), segments=["position", "user_feature_0"])
     rows = together(log.blocks())
     assert rows.weight.tolist() == [1.5, 2.0]
+    one_column = OpenBanditLog(log_at(file), np.array([[0.25], [0.75]]))
+    with pytest.raises(WrongConfiguration, match=r"--target: found 1 column, expected .* line 3 .* the position 2"):
+        list(one_column.blocks())
     assert rows.time_ms is not None
     assert rows.time_ms.tolist() == [1_574_553_601_500, 1_574_553_601_000]
     assert named(rows.action, log.names.actions.names) == ["1", "0"]
@@ -275,6 +278,7 @@ def test_obp_in_columns(monkeypatch: pytest.MonkeyPatch) -> None:
         ("row 0: action: found 4", {"action": [4] * 30}),
         ("row 0: action: found 0.5, expected a whole number", {"action": [0.5] * 30}),
         ("row 0: position: found 2", {"position": [2] * 30}),
+        ("position: found none, expected that of each row, 0 to 1", {"position": None}),
         ("row 0: pi_b: found", {"pi_b": np.full((30, 4, 2), 0.5)}),
         ("pi_b: found object of shape", {"pi_b": np.full((30, 4, 2), {})}),
         ("pi_b: found float64 of shape .30, 4.", {"pi_b": np.full((30, 4), 0.25)}),

@@ -367,7 +367,7 @@ def test_a_segment_by_a_feature_is_a_short_text_or_none(context: str | None, exp
 
 
 def test_a_policy_must_be_named_where_there_are_several(lines: JsonLines) -> None:
-    with pytest.raises(WrongConfiguration, match=r"expected one of those in the log \(front, side\)"):
+    with pytest.raises(WrongConfiguration, match=r"expected one of those in the log: front, side"):
         list(Judge(lines, uniform()).blocks())
 
 

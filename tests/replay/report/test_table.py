@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -31,6 +32,13 @@ def shown(answer: Answer, *, width: int = 80, encoding: str = "utf-8", colour: b
 
 def lines(answer: Answer, width: int = 200) -> list[str]:
     return [line.rstrip() for line in shown(answer, width=width).splitlines()]
+
+
+def test_the_ends_by_the_bootstrap_are_shown_where_it_was_asked_for() -> None:
+    (line,) = [line for line in lines(reliable()) if line.startswith("By the bootstrap: ")]
+    assert "snips 0." in line
+    without = [msgspec.structs.replace(each, resampled_low=None, resampled_high=None) for each in reliable().estimates]
+    assert not any("bootstrap:" in line for line in lines(changed(reliable(), estimates=without)))
 
 
 @pytest.mark.parametrize("make", [reliable, open_question, not_reliable, one_row])
