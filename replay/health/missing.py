@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FILLED = "filled_"
 """The prefix of a statistic with the missing rows filled in."""
+SMALL = 0.05
+"""A smaller missing share of the weight is left alone: chance alone makes good logs lack as much."""
 MOST_ROWS = 1_000
 """The largest number of missing rows that the tail of the weights is filled with."""
 
@@ -30,17 +32,17 @@ class Missing(NamedTuple):
 
 
 def missing(state: "State") -> Missing | None:
-    """Return the rows that raise the mean weight to 1 less the mass that could not be logged; None if there are none.
+    """Return the rows that raise the mean weight to 1 less the mass that could not be logged; None if it lacks little.
 
     A missing row has the largest weight in the log, or a larger one if whole pmfs promise a larger sum of squared
     weights than the log has; but at most all of the missing weight.
     """
     lacking = state.rows - (state.unseen or 0.0) - state.weight.total
-    if lacking <= 0:
+    if lacking <= SMALL * state.rows:
         return None
     squares = 0.0 if state.squared is None else max(state.squared - state.weight.squares, 0.0)
     each = min(max(squares / lacking, float(state.largest.kept[-1])), lacking)
-    return Missing(lacking, max(squares, lacking * each), each)
+    return Missing(lacking, lacking * each, each)
 
 
 def filled(state: "State", known: dict[str, float | None]) -> dict[str, float | None]:
