@@ -14,12 +14,14 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
 
+from stream import decompress
 from stream.clients import CALL_MS, METADATA_AGE_MS
 
 READ_COMMITTED = "read_committed"
 BATCH_HEADER = 12
 """Bytes before a batch's body: its first offset and its length."""
 MAGIC_AT = 16
+COUNT_AT = 57
 
 
 def reading(*topics: str, isolation_level: str = READ_COMMITTED, **options: Any) -> AIOKafkaConsumer:
@@ -79,11 +81,17 @@ class _Batch:
 
     def __iter__(self) -> Iterator[Any]:
         try:
+            if self._raw[MAGIC_AT] >= 2 and _count(self._raw) > decompress.BATCH_RECORDS:
+                raise CorruptRecordException(f"a batch of more than {decompress.BATCH_RECORDS} records")
             return iter(list(self._batch))
         except UnsupportedCodecError:
             raise
         except Exception:
             return iter(_parsed(bytes(self._raw)))
+
+
+def _count(raw: memoryview) -> int:
+    return int.from_bytes(raw[COUNT_AT : COUNT_AT + 4], "big")
 
 
 def _parsed(raw: bytes) -> list[_Record]:
@@ -93,6 +101,8 @@ def _parsed(raw: bytes) -> list[_Record]:
     batch = _DefaultRecordBatchPy(raw)
     time_ms, time_type = batch.max_timestamp, batch.timestamp_type
     try:
+        if _count(memoryview(raw)) > decompress.BATCH_RECORDS:
+            raise CorruptRecordException("too many records")
         batch._maybe_uncompress()
         data, position = bytes(batch._buffer), batch._pos
         records: list[_Record] = []
@@ -153,3 +163,4 @@ class _Records:
 
 
 aiokafka.consumer.fetcher.MemoryRecords = _Records
+decompress.install()

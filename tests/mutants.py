@@ -763,6 +763,13 @@ def _living() -> Iterator[Mutant]:
         ),
     )
     yield Mutant(
+        "decompression has a limit",
+        "stream/consumer.py",
+        "decompress.install()\n",
+        "",
+        ("tests/stream/test_decompress.py::test_a_batch_beyond_the_limit_is_one_record_of_its_bytes",),
+    )
+    yield Mutant(
         "every integer of a record is bounded",
         "rewards/records.py",
         "Natural = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]",

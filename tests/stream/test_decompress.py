@@ -1,0 +1,87 @@
+"""Batches that hold more than they may: decompressed up to a limit, and handed out as one record."""
+
+import gzip
+import struct
+from typing import Any
+
+import cramjam
+import pytest
+from aiokafka.codec import snappy_encode
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
+
+from stream import decompress
+from stream.consumer import _Records
+from stream.decompress import DECODERS
+
+CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+ENCODERS: dict[str, Any] = {
+    "gzip": gzip.compress,
+    "snappy": snappy_encode,
+    "lz4": cramjam.lz4.compress,
+    "zstd": cramjam.zstd.compress,
+}
+
+
+def _batch(codec: str, values: list[bytes]) -> bytes:
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=CODECS[codec],
+        is_transactional=False,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=10**9,
+    )
+    for offset, value in enumerate(values):
+        assert builder.append(offset, 1, None, value, []) is not None
+    return bytes(builder.build())
+
+
+def _records(raw: bytes) -> list[bytes | None]:
+    records = _Records(raw)
+    assert records.has_next()
+    return [record.value for record in records.next_batch()]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("size", [0, 1, 1000, 3_000_000])
+def test_what_is_within_the_limit_is_decompressed(codec: str, size: int) -> None:
+    data = bytes(size // 2) + bytes(range(256)) * (size // 512)
+    assert DECODERS[f"{codec}_decode"](bytes(ENCODERS[codec](data))) == data
+    assert _records(_batch(codec, [data, b"x"])) == [data, b"x"]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_batch_beyond_the_limit_is_one_record_of_its_bytes(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = _batch(codec, [bytes(3_000_000)] * 3)
+    monkeypatch.setattr(decompress, "BATCH_BYTES", 8_000_000)
+    with pytest.raises(CorruptRecordException):
+        DECODERS[f"{codec}_decode"](bytes(ENCODERS[codec](bytes(9_000_000))))
+    assert _records(raw) == [raw]
+
+
+def test_a_batch_of_too_many_records_is_one_record_of_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = _batch("gzip", [b"x"] * 11)
+    assert len(_records(raw)) == 11
+    monkeypatch.setattr(decompress, "BATCH_RECORDS", 10)
+    assert _records(raw) == [raw]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_damaged_batch_is_one_record_of_its_bytes(codec: str) -> None:
+    raw = bytearray(_batch(codec, [b"x" * 1000]))
+    raw[61:] = b"nonsense" * 4
+    raw[8:12] = struct.pack(">i", len(raw) - 12)
+    assert _records(bytes(raw)) == [bytes(raw)]
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+def test_messages_of_older_formats_have_the_limit_too(magic: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = LegacyRecordBatchBuilder(magic=magic, compression_type=1, batch_size=10**9)
+    builder.append(0, timestamp=1, key=None, value=bytes(3_000_000))
+    raw = bytes(builder.build())
+    assert _records(raw) == [bytes(3_000_000)]
+    monkeypatch.setattr(decompress, "BATCH_BYTES", 1_000_000)
+    assert _records(raw) == [raw]
