@@ -11,7 +11,7 @@ from bowerbird.status import Observer
 from policies import checks
 from policies.errors import WrongConfiguration, shorten
 from policies.extras import sentence
-from stream import clients, preflight, topics
+from stream import clients, codecs, preflight, topics
 from stream.config import Config
 
 LEARNING_OVER_MINUTES = 60.0
@@ -84,6 +84,21 @@ async def _kafka(config: Config) -> AsyncIterator[Finding]:
             yield Finding(f"topic {name}", True, "as needed")
         for each in wrong:
             yield Finding(f"topic {name}", False, f"{each.setting}: {each.found}, needed: {each.needed}", each.remedy)
+    async for finding in _codecs(config):
+        yield finding
+
+
+async def _codecs(config: Config) -> AsyncIterator[Finding]:
+    failed = await codecs.failures(config)
+    if failed is None:
+        # That topics may not be made from here says nothing about the service.
+        yield Finding("codecs", True, f"not looked at, since topic {config.topic(codecs.TOPIC)} cannot be made")
+        return
+    for codec, problem in failed.items():
+        yield Finding(f"codec {codec}", False, shorten(problem), "install bowerbird with its dependencies (cramjam)")
+    if not failed:
+        told = f"{', '.join(codecs.CODECS)}: a record of each was written to {config.topic(codecs.TOPIC)} and read"
+        yield Finding("codecs", True, told)
 
 
 async def _redis(config: Config) -> AsyncIterator[Finding]:

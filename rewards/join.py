@@ -17,6 +17,11 @@ from rewards.records import Place, decision_head, feedback, fingerprint, items, 
 from rewards.rules import deadline_ms, milliseconds, opens_ms
 from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, Step
 
+LEAST_BYTES = len('{"event_id":"."}')
+FEW_ITEMS = 20
+"""Of longer arrays an item that is shorter than any record is not decoded: decoding costs many times its bytes."""
+NO_RECORD = BadInput("invalid_field", "value", f"less than {LEAST_BYTES} bytes", "a record with an event_id")
+
 Input = tuple[str, int]
 """A topic and a partition of it."""
 
@@ -217,6 +222,9 @@ class Intake:
             rejected.append(Rejected(message, -1, error, message.value))
             return
         for index, body in enumerate(bodies):
+            if len(body) < LEAST_BYTES and len(bodies) > FEW_ITEMS:
+                rejected.append(Rejected(message, index, NO_RECORD, body))
+                continue
             place = Place(message.time_ms, message.topic, message.partition, message.offset, index)
             try:
                 item = self._item(place, body)

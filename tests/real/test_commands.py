@@ -118,8 +118,10 @@ async def test_check_tells_what_is_wrong_and_what_to_do(file: Path, redis_server
         "policy side",
         "shards",
         "retention",
+        "codecs",
     ):
         assert found[subject]["holds"]
+    assert "gzip, snappy, lz4, zstd" in found["codecs"]["found"]
     redis = Redis.from_url(redis_server.url)
     try:
         await redis.config_set("appendfsync", "everysec")

@@ -16,7 +16,7 @@ from tests.real.loop import Loop, decision, loop_of, until
 
 ZEROS = b"[" + b",".join([b"0"] * 450_000) + b"]"
 MOST_ZEROS = b"[" + b",".join([b"0"] * ITEMS_LIMIT) + b"]"
-WITHIN_S = 20.0
+WITHIN_S = 30.0
 MEMORY_KB = 500_000
 
 

@@ -6,7 +6,7 @@ from zlib import crc32
 
 import pytest
 
-from rewards.join import Fetched, Input, Intake, JoinSettings, Message
+from rewards.join import NO_RECORD, Fetched, Input, Intake, JoinSettings, Message
 from rewards.readto import entry_after, hold_line, read_to
 from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, MemoryStore, Step
 
@@ -264,3 +264,14 @@ def test_an_array_of_more_items_than_a_message_may_have_is_one_rejection() -> No
     assert portion is not None
     assert [(rejected.error.code, rejected.item) for rejected in portion.rejected] == [("too_many_items", -1)]
     assert "an array of 450000 in 900001 bytes" in str(portion.rejected[0].error)
+
+
+def test_of_a_long_array_what_is_shorter_than_any_record_is_rejected_and_the_rest_is_taken() -> None:
+    worker = intake()
+    worker.assign(*CLICKS, start=0, fresh=True)
+    worker.offer(message(CLICKS, 0, 0, [0] * 50 + [{"event_id": "a"}]))
+    portion = worker.take(START_MS + 100)
+    assert portion is not None
+    assert [rejected.item for rejected in portion.rejected] == list(range(50))
+    assert {rejected.error for rejected in portion.rejected} == {NO_RECORD}
+    assert [item.event_id for part in portion.parts for item in part[0].items] == ["a"]
