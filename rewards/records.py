@@ -22,8 +22,10 @@ ITEMS_LIMIT = 10_000
 """Records of one message; more of them cost more than their bytes say."""
 NAME_PATTERN = r"^[a-z0-9-]{1,64}$"
 EVENT_ID_BYTES = 128
-PMF_TOLERANCE = 1e-6
-"""How far, relatively, a logged pmf may be from the sum 1, and a logged propensity from its pmf."""
+PMF_TOLERANCE = 1e-5
+"""How far, relatively, a logged pmf may be from the sum 1, and a logged propensity from its pmf: six digits suffice."""
+PMF_EXACT = 1e-6
+"""What is further from it has been rounded, and is worth a warning where a log is judged."""
 EXTERNAL = "external"
 """The policy version of a decision that another system took (an imported log)."""
 

@@ -64,11 +64,15 @@ def errors_in_words(config: "Config") -> Iterator[None]:
 @contextmanager
 def log_errors_in_words(command: str) -> Iterator[None]:
     """End a command that reads logs with a sentence and its exit code where the log, or what was asked, is wrong."""
+    import warnings
+
     from policies.errors import BadInput, StateRefused, WrongConfiguration
     from policies.extras import needed_by
 
     try:
-        with needed_by(command, "evaluate"):
+        with needed_by(command, "evaluate"), warnings.catch_warnings():
+            warnings.simplefilter("once", UserWarning)
+            warnings.showwarning = lambda message, *_, **__: complain(f"warning: {message}")
             yield
     except (WrongConfiguration, StateRefused) as error:
         complain(str(error))

@@ -1,5 +1,6 @@
 """What a whole probability mass function tells of a row, beyond the probability of the action that was logged."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,9 +9,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from replay.judged import Flags, Floats
-from rewards.records import PMF_TOLERANCE
+from rewards.records import PMF_EXACT, PMF_TOLERANCE
 
 Numbers = NDArray[np.int64]
+
+
+class RoundedProbabilities(UserWarning):
+    """A log holds probabilities with fewer digits than they had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,15 @@ class Pmfs:
         return np.repeat(column, self.counts)
 
     def honest(self) -> Flags:
-        """Tell which rows have numbers from 0 to 1 with the sum 1."""
-        right: Flags = np.asarray(np.abs(self.sums(self.values) - 1) <= PMF_TOLERANCE)
+        """Tell which rows have numbers from 0 to 1 with the sum 1; warn of those that were rounded."""
+        apart = np.abs(self.sums(self.values) - 1)
+        right: Flags = np.asarray(apart <= PMF_TOLERANCE)
+        if (right & (apart > PMF_EXACT)).any():
+            warnings.warn(
+                "pmf: found probabilities that were rounded, their sum is 1 only to 1e-5; log all digits",
+                RoundedProbabilities,
+                stacklevel=2,
+            )
         if self.values.size and not (self.values.min() >= 0 and self.values.max() <= 1):
             right &= self.sums(~((self.values >= 0) & (self.values <= 1))) == 0
         return right

@@ -178,3 +178,11 @@ def test_without_the_extra_it_says_what_to_install(lines: Path, monkeypatch: pyt
 
 def test_the_progress_is_not_shown_to_a_machine(lines: Path) -> None:
     assert RUNNER.invoke(app, ["log", "describe", str(lines), "--json"]).stderr == ""
+
+
+def test_rounded_probabilities_are_read_with_a_warning(tmp_path: Path) -> None:
+    rows = {"reward": [0, 1] * 50, "action": [0, 1] * 50, "pmf": [[0.333332, 0.333332, 0.333332]] * 100}
+    pq.write_table(pa.table(rows), tmp_path / "six.parquet")
+    result = RUNNER.invoke(app, ["log", "describe", str(tmp_path / "six.parquet")])
+    assert result.exit_code == 0, result.output
+    assert "warning: pmf: found probabilities that were rounded" in result.stderr

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay.logs.pmf import Pmfs, ranks, whole
+from replay.logs.pmf import Pmfs, RoundedProbabilities, ranks, whole
 
 KINDS = [pa.list_(pa.float64()), pa.large_list(pa.float64()), pa.list_(pa.float32())]
 
@@ -72,3 +72,12 @@ def test_a_fixed_size_and_no_rows() -> None:
     nothing = Pmfs.of(pa.array([], pa.list_(pa.float64())))
     assert [len(each) for each in whole(nothing, None)] == [0, 0, 0, 0]
     assert ranks(nothing, np.zeros(0, dtype=np.int64)).tolist() == []
+
+
+def test_probabilities_of_six_digits_are_taken_with_a_warning() -> None:
+    """As Vowpal Wabbit prints them: the sum of a few is 0.999996."""
+    with pytest.warns(RoundedProbabilities, match="log all digits"):
+        assert Pmfs.matrix(np.array([[0.333332] * 3])).honest().all()
+    with pytest.warns(RoundedProbabilities):
+        assert Pmfs.matrix(np.array([[0.142857] * 6 + [0.142854]])).honest().tolist() == [True]
+    assert Pmfs.matrix(np.array([[0.3333] * 3])).honest().tolist() == [False]
