@@ -78,6 +78,7 @@ def show(
     Example: bowerbird dead-letters show 1@34 --json
     """
     told = settings(config)
+    _check_known(told, reason, topic)
     limit = len(names) if names else limit
     shown, hidden = run(told, lambda: _newest(told, _wanted(told, names, reason, topic), limit))
     if as_json:
@@ -117,18 +118,46 @@ def resend(
     if not (names or reason or topic or everything):
         complain("resend: found nothing to choose by, expected LETTER, --reason, --topic or --all")
         raise typer.Exit(WRONG_USE)
+    _check_known(told, reason, topic)
     done = run(told, lambda: _resend(told, names, reason, topic, requests, returned, dry_run))
     if as_json:
         sent = [{"letter": letter.name, "source": str(letter.source), **place._asdict()} for letter, place in done.sent]
         skipped = [{"letter": letter.name, "why": why} for letter, why in done.skipped]
         answer({"sent": sent, "skipped": skipped})
-        return
+    else:
+        _say_sent(done, dry_run)
+    if missing := sorted(set(names or ()) - {letter.name for letter, _ in (*done.sent, *done.skipped)}):
+        complain(f"resend: found no dead letter {', '.join(missing)}; `bowerbird dead-letters show` names them")
+        raise typer.Exit(DOES_NOT_HOLD)
+
+
+def _say_sent(done: "Resent", dry_run: bool) -> None:
     for letter, place in done.sent:
         where = "would be sent" if dry_run else f"sent to {place.topic}[{place.partition}]@{place.offset}"
         say(f"{letter.name}  {letter.source}  {where}")
     for letter, why in done.skipped:
         say(f"{letter.name}  {_safe(str(letter.source))}  not sent: {_safe(why)}")
     say(f"{len(done.sent)} {'to be sent' if dry_run else 'sent'}, {len(done.skipped)} not sent")
+
+
+def _check_known(config: "Config", reason: str | None, topic: str | None) -> None:
+    """End the command where it asks for a reason or a topic that no dead letter has, or can have."""
+    from bowerbird.error_codes import ERROR_CODES
+    from stream.config import LOOP_TOPICS
+
+    topics = {*config.streams, *LOOP_TOPICS}
+    if (reason is None or reason in ERROR_CODES) and (topic is None or topic in topics):
+        return
+    groups = run(config, lambda: _counted(config))
+    for option, wanted, known in (
+        ("reason", reason, {group.reason for group in groups}),
+        ("topic", topic, {group.topic for group in groups}),
+    ):
+        possible = ERROR_CODES.keys() if option == "reason" else topics
+        if wanted is not None and wanted not in known and wanted not in possible:
+            there = ", ".join(sorted(map(_safe, known))) or "there is no dead letter"
+            complain(f"--{option}: found {_safe(wanted)}, expected one that dead letters have: {there}")
+            raise typer.Exit(WRONG_USE)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -21,6 +21,7 @@ from bowerbird.commands.shared import (
     say,
     settings,
 )
+from bowerbird.commands.tables import Fitted
 
 if TYPE_CHECKING:
     from bowerbird.rebuilding import Done, Progress
@@ -334,11 +335,9 @@ def _ago(published_ms: int | None) -> str:
 
 
 def _table(columns: list[tuple[str, str]], rows: list[dict[str, Any]]) -> None:
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(*(title for title, _ in columns), box=box.SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*(str(row[key]) for _, key in columns))
-    Console().print(table)
+    cells = [[str(row[key]) for _, key in columns] for row in rows]
+    titles = [f">{title}" if title in ("cut", "examples") else title for title, _ in columns]
+    # The version holds the first digits of the digest.
+    Console().print(Fitted(titles, cells, ("digest", "cut", "kind", "by", "published")))

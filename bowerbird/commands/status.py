@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bowerbird.commands.shared import DOES_NOT_HOLD, AsJson, ConfigFile, run, settings
+from bowerbird.commands.tables import Fitted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
-    from rich.table import Table
 
     from bowerbird.status import Backlog, PolicyStatus, Status
     from stream.config import Config
@@ -116,14 +118,14 @@ def screen(config: "Config", found: "Status") -> "RenderableType":
     return Group(*lines)
 
 
-def _policies(config: "Config", found: "Status") -> "Table":
+def _policies(config: "Config", found: "Status") -> "Fitted":
     from bowerbird.alarms import age
 
-    table = _table("policy", "state", "version", "age", *_NUMBERS)
+    rows: list[Sequence[str]] = []
     for policy in found.policies:
         state, style = _state(config, found, policy)
         joined = f"{100 * policy.joined / policy.outcomes:.1f} %" if policy.outcomes else "-"
-        table.add_row(
+        row = (
             policy.name,
             f"[{style}]{state}[/]",
             policy.version,
@@ -134,7 +136,9 @@ def _policies(config: "Config", found: "Status") -> "Table":
             f"{policy.reward:.4f}" if policy.reward is not None else "-",
             f"{policy.pending:,}",
         )
-    return table
+        rows.append(row)
+    columns = ("policy", "state", "version", "age", *_NUMBERS)
+    return Fitted(columns, rows, ("with feedback", "open", "age", "decisions", "closed"))
 
 
 _NUMBERS = (">decisions", ">closed", ">with feedback", ">mean reward", ">open")
@@ -154,10 +158,9 @@ def _state(config: "Config", found: "Status", policy: "PolicyStatus") -> tuple[s
     return ("waits for windows" if policy.pending else "nothing to learn"), "default"
 
 
-def _roles(backlogs: "list[Backlog]") -> "Table":
-    table = _table("role", ">workers", ">backlog", "most of it in", ">done a second", "gone")
-    for one in backlogs:
-        table.add_row(
+def _roles(backlogs: "list[Backlog]") -> "Fitted":
+    rows = [
+        (
             one.role,
             str(one.workers) if one.workers else "[bold red]none[/]",
             f"{one.messages:,}",
@@ -165,7 +168,10 @@ def _roles(backlogs: "list[Backlog]") -> "Table":
             f"{one.done_per_s:,.0f}" if one.done_per_s is not None else "-",
             _gone(one),
         )
-    return table
+        for one in backlogs
+    ]
+    columns = ("role", ">workers", ">backlog", "most of it in", ">done a second", "gone")
+    return Fitted(columns, rows, ("most of it in", "done a second"))
 
 
 def _gone(one: "Backlog") -> str:
@@ -206,14 +212,3 @@ def _away(explained: str) -> "RenderableType":
     from rich.panel import Panel
 
     return Panel(explained, title="To do", border_style="bold red")
-
-
-def _table(*columns: str) -> "Table":
-    """Return a table; a column that begins with ``>`` holds numbers."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
-    return table

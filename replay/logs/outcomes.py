@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from policies.errors import BadInput, LossDetected, WrongConfiguration
 from policies.policy import SMALLEST_PROPENSITY
@@ -280,9 +281,18 @@ class Judge:
     def _whose(self, policies: list[str]) -> str | None:
         for name in () if self._told else sorted(policies):
             if self._of not in (None, name):
-                raise WrongConfiguration(f"--policy: found none, expected one of those in the log ({self._of}, {name})")
+                raise WrongConfiguration(
+                    f"--policy: found none, expected one of those in the log: {', '.join(self._policies())}"
+                )
             self._of = name
         return self._of
+
+    def _policies(self) -> list[str]:
+        """Return the policies that the log holds outcomes of; reads it once."""
+        found: set[str] = set()
+        for batch in self._outcomes.batches(("problem", "policy", "offset"), silent):
+            found.update(name for name in pc.unique(batch.rows.column("policy")).to_pylist() if name)
+        return sorted(found)
 
     def _repeats(self, rows: OutcomeRows, beheaded: bool, left_out: Counter[str]) -> Flags:
         shards = rows.numbers("shard").astype(np.int64) & _LOW

@@ -57,8 +57,12 @@ def status(**told: Any) -> Status:
 
 
 def shown(found: Status) -> str:
-    console = Console(width=110, file=StringIO(), record=True)
-    console.print(screen(CONFIG, found))
+    return shown_at(110, CONFIG, found)
+
+
+def shown_at(width: int, config: Config, found: Status) -> str:
+    console = Console(width=width, file=StringIO(), record=True)
+    console.print(screen(config, found))
     return console.export_text()
 
 

@@ -176,6 +176,12 @@ async def test_dead_letters_are_listed_shown_and_sent_again_once(file: Path) -> 
         only = await commands.told("dead-letters", "show", "--topic", "decision-requests")
         # The repair: the decision that the click waited for in vain is there now.
         await commands.run("request", "-", stdin=json.dumps(request("visit-1")))
+        for option in ("--reason", "--topic"):
+            refused = await commands.run("dead-letters", "resend", option, "bogus", code=2)
+            assert f"{option}: found bogus, expected one that dead letters have: " in refused
+            assert ("invalid_field" if option == "--reason" else "decision-requests") in refused
+        assert "no dead letter 0@99999" in await commands.run("dead-letters", "resend", "0@99999", code=1)
+        assert "--reason: found bogus" in await commands.run("dead-letters", "show", "--reason", "bogus", code=2)
         planned = await commands.told("dead-letters", "resend", "--all", "--dry-run")
         first = await commands.told("dead-letters", "resend", "--all")
         second = await commands.told("dead-letters", "resend", "--all")
