@@ -642,7 +642,7 @@ def _evaluating() -> Iterator[Mutant]:
         "replay/intervals/sums.py",
         "min(effect * self.buckets.student(confidence) ** 2, float(self.moments.rows))",
         "effect",
-        (f"{EVALUATING}::test_two_users_with_many_rows_are_not_reliable_either",),
+        ("tests/replay/intervals/test_clustered.py::test_few_units_make_the_design_effect_unsure",),
     )
     yield Mutant(
         "each part of a learner's log counts by its share",

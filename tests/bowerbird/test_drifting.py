@@ -47,6 +47,7 @@ def drifting(request: pytest.FixtureRequest) -> list[tuple[Log, Answer]]:
 def test_the_headline_covers_the_average_over_the_period(drifting: list[tuple[Log, Answer]]) -> None:
     held = 0
     for log, found in drifting:
+        assert found.headline == "snips"
         headline = by_name(found, found.headline)
         assert headline.low is not None
         assert headline.high is not None

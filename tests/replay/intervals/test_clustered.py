@@ -22,6 +22,8 @@ from replay.intervals.clustered import (
 from replay.intervals.delta import delta, delta_of_rows
 from replay.intervals.difference import Difference, LoggedMean, difference_of_rows, paired_reach
 from replay.intervals.interval import Interval, Looks
+from replay.intervals.reach import Reach
+from replay.intervals.sums import Sums
 from replay.judged import Judged
 from replay.moments import Moments
 from studies.worlds import world
@@ -47,6 +49,15 @@ def test_by_hand() -> None:
     found = plain(rows, BucketSums.exact(SNIPS.terms(rows), rows.unit_hash))
     assert found.value == pytest.approx(SNIPS.estimate(rows))
     assert found.high == pytest.approx(SNIPS.estimate(rows) + error, rel=1e-6)
+
+
+def test_few_units_make_the_design_effect_unsure() -> None:
+    for units, factor in ((3, 3.5), (300, 1.0)):
+        rows = random_log(4, 3_000, units=units)
+        terms = SNIPS.terms(rows)
+        sums = Sums.of(terms, Reach.of([SNIPS], rows), rows.unit_hash)
+        effect = sums.effect_of_units(SNIPS, by_unit=True)
+        assert sums.rows_that_tell_as_one(SNIPS, by_unit=True) >= factor * effect
 
 
 def test_rows_that_were_written_many_times_tell_no_more() -> None:
