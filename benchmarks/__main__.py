@@ -19,6 +19,7 @@ NAMES = (
     "decide",
     "predict",
     "join_single",
+    "recover",
     "publish",
     "memory",
     "archive",

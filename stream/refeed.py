@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
@@ -15,10 +15,10 @@ from rewards.rules import milliseconds
 from rewards.store import Claim, Inputs, JoinStore, Step
 from stream.config import Config
 from stream.consumer import reading
-from stream.log import started
+from stream.log import log_record, started
 
-WAITING = 4000
-"""So many messages of one partition wait here at most."""
+WAITING_BYTES = 4 * 1024 * 1024
+"""A partition is read on only while fewer bytes of its messages wait here."""
 FETCH_BYTES = 2 * 1024 * 1024
 POLL_MS = 100
 
@@ -77,6 +77,7 @@ class Refeed:
             self._intake.assign(*name, start, fresh=True)
         self._positions = dict(starts)
         self._read_to = dict.fromkeys(range(settings.shards), 0)
+        self._waiting = dict.fromkeys(starts, 0)
         self._inputs = Inputs(tuple(starts), entry_after(ends.tick_ms, settings.close_grace_ms))
 
     async def run(self, config: Config, from_ms: int, archived: Archived) -> AsyncIterator[list[Rejected]]:
@@ -100,7 +101,8 @@ class Refeed:
                 portion = None if hungry else self._intake.take(line)
                 if portion is not None:
                     yield portion.rejected
-                    await self._apply(portion)
+                    # Redis works while the next messages are fetched and unpacked.
+                    await asyncio.gather(self._apply(portion), self._fill(consumer, old))
                 elif not hungry:
                     await self._tick()
                     if not behind and not any(self._intake.waiting_of(*name) for name in self._starts):
@@ -111,11 +113,11 @@ class Refeed:
         return [name for name, position in self._positions.items() if position < self._ends.readable[name]]
 
     async def _fill(self, consumer: AIOKafkaConsumer, old: dict[Input, Iterator[WholeMessage]]) -> None:
-        wanted = [name for name in self._behind() if self._intake.waiting_of(*name) < WAITING]
+        wanted = [name for name in self._behind() if self._waiting[name] < WAITING_BYTES]
         for name in [name for name in wanted if name in old]:
             for message in old[name]:
                 self._offer(message)
-                if self._intake.waiting_of(*name) >= WAITING:
+                if self._waiting[name] >= WAITING_BYTES:
                     break
             else:
                 del old[name]
@@ -123,29 +125,26 @@ class Refeed:
         if not partitions:
             return
         hungry = any(not self._intake.waiting_of(*name) for name in wanted)
-        found = await consumer.getmany(*partitions, timeout_ms=POLL_MS if hungry else 0, max_records=WAITING)
+        found = await consumer.getmany(*partitions, timeout_ms=POLL_MS if hungry else 0)
         for records in found.values():
             for record in records:
-                self._offer_record(record)
+                if record.offset < self._ends.readable[record.topic, record.partition]:
+                    self._offer(log_record(record))
         for partition in partitions:
             self._positions[partition.topic, partition.partition] = await consumer.position(partition)
         await asyncio.sleep(0)
 
     def _offer(self, message: WholeMessage) -> None:
-        self._intake.offer(
-            Message(message.topic, message.partition, message.offset, message.time_ms, message.value, message.key)
-        )
-
-    def _offer_record(self, record: Any) -> None:
-        if record.offset < self._ends.readable[record.topic, record.partition]:
-            self._intake.offer(
-                Message(record.topic, record.partition, record.offset, record.timestamp, record.value, record.key)
-            )
+        name = message.topic, message.partition
+        if self._intake.offer(Message(*name, message.offset, message.time_ms, message.value, message.key)):
+            self._waiting[name] += len(message.value or b"")
 
     async def _apply(self, portion: Portion) -> None:
         for part in portion.parts:
             await self._step_all(part)
         self._intake.applied(portion)
+        for message in portion.messages:
+            self._waiting[message[:2]] -= len(message.value or b"")
         passed = sum((self._intake.applied_to(*name) or 0) - start for name, start in self._starts.items())
         self._progress(passed, sum(self._ends.readable[name] - start for name, start in self._starts.items()))
 
