@@ -7,7 +7,8 @@ import numpy as np
 from replay.health.hashes import Sampled, mixed
 from replay.judged import Hashes, Judged
 
-LAGS = (1, 2, 3)
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+LAGS = (1, 2)
 """Rows are compared with these many rows before them to learn how often neighbours are equal by chance."""
 
 
@@ -76,10 +77,15 @@ def _pairs(sampled: Sampled) -> float:
 
 
 def _hashed(rows: Judged) -> Hashes:
+    columns = [
+        np.ascontiguousarray(column, dtype=np.float64).view(np.uint64)
+        for column in (rows.reward, rows.propensity, rows.weight)
+    ]
+    columns += [codes.astype(np.uint64) for codes in (rows.action, rows.version) if codes is not None]
+    columns += [] if rows.unit_hash is None else [rows.unit_hash]
     found = np.zeros(len(rows), dtype=np.uint64)
-    for column in (rows.reward, rows.propensity, rows.weight):
-        found = mixed(found ^ np.ascontiguousarray(column, dtype=np.float64).view(np.uint64))
-    for codes in (rows.action, rows.version):
-        if codes is not None:
-            found = mixed(found ^ codes.astype(np.uint64))
-    return found if rows.unit_hash is None else mixed(found ^ rows.unit_hash)
+    with np.errstate(over="ignore"):
+        for column in columns:
+            # The end of a float is often all zeros, and a product moves bits up only.
+            found = (found ^ column ^ (column >> np.uint64(32))) * _ODD
+    return mixed(found)
