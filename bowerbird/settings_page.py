@@ -43,8 +43,8 @@ with the action's: each pair of a namespace that begins with `u` (`user`) and on
 the context has a lower case letter, one of an action the same in upper case, so `-q uI` crosses an action's `item`. An
 action that brings nothing but its id is learned by its id, as if it had brought `{"action": {"id": "boots"}}`: that is
 the `A` of `-q uA`. With `--id_as_feature` every action's id is a feature, in the namespace `_` (`-q u_`).
-`bowerbird status` and `bowerbird check` name a crossing that no request sends, a namespace that no crossing brings to an
-action, and probabilities that stand while rewards differ by action.
+`bowerbird status` and `bowerbird check` name a crossing that no request sends, a namespace that no crossing brings to
+an action, and probabilities that stand while rewards differ by action.
 
 Streams are free: a stream is the topic of its name behind the prefix, and exists by being named here.
 
