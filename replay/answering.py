@@ -20,11 +20,11 @@ from replay.estimators.tuning import slope
 from replay.health.actions import COUNT, REWARD, WEIGHT
 from replay.health.findings import findings
 from replay.health.missing import FILLED
-from replay.health.parts import segment_weights
+from replay.health.parts import MeanWeight, segment_weights
 from replay.health.profile import profile
 from replay.health.statistics import UNITS_RETURN, State, statistics
 from replay.health.tail import HIGHEST, LOWEST, STEPS
-from replay.health.verdict import MOST_SHOWN, TOLD, family_of, verdict, worse
+from replay.health.verdict import LEAST_SHOWN, MOST_SHOWN, TOLD, family_of, verdict, worse
 from replay.intervals.adaptive import adaptive_interval
 from replay.intervals.clustered import widened
 from replay.intervals.difference import LoggedMean, paired, shows
@@ -367,9 +367,10 @@ def _segments(
 
 def _level_of_segment(sums: Sums, shown: Estimator, by_unit: bool) -> Level:
     positives = Positives.effective(sums.moments) / sums.rows_that_tell_as_one(shown, by_unit=by_unit)
-    if positives < FEW:
+    mean_weight = MeanWeight().value(sums.moments.means)
+    if positives < FEW or mean_weight < LEAST_SHOWN:
         return "not reliable"
-    return "use with care" if positives < SOME else "reliable"
+    return "use with care" if positives < SOME or mean_weight < MOST_SHOWN else "reliable"
 
 
 def _how(how: How, summary: Summary, found: Sequence[Finding]) -> How:

@@ -65,8 +65,8 @@ makes this page again; [`studies/worlds.py`](../studies/worlds.py) has the world
   independent, and is too narrow.
 - **A log that is looked at while it grows:** the gamma-exponential sequence, made wider where rows of a unit hang
   together. It needs no assumption but right propensities and bounded rewards, and it is wide.
-- **A learning logger:** `delta`, or `clustered` where units return. Adaptive weights are narrower, but they miss the value
-  over the log's period where rewards drift together with exploration ([measured](reward-models.md#drift)).
+- **A learning logger:** `delta`, or `clustered` where units return. Adaptive weights are narrower, but they miss the
+  value over the log's period where rewards drift ([measured](reward-models.md#drift)).
 
 ## One look
 

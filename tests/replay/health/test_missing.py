@@ -131,6 +131,28 @@ def test_a_log_that_lacks_nothing_is_as_it_is(whole: bool) -> None:
         assert value == known[name.removeprefix(FILLED)], name
 
 
+def test_a_segment_without_the_favourites_is_not_reliable() -> None:
+    chance = np.random.default_rng(0)
+    rows, pmf = 20_000, np.array([0.2, 0.4, 0.4])
+    action = chance.choice(3, rows, p=pmf)
+    part = np.where(action == 0, "lacking", "even")
+    part[chance.random(rows) < 0.5] = "even"
+    told = {
+        "reward": (chance.random(rows) < 0.3).astype(float),
+        "propensity": pmf[action],
+        "target": TARGET[action],
+        "part": part,
+    }
+    found = bowerbird.evaluate(told, segments=["part"])
+    assert isinstance(found, Answer)
+    levels = {each.name: each.level for each in found.segments}
+    assert levels == {"lacking": "use with care", "even": "reliable"}
+    told["target"] = np.array([0.05, 0.55, 0.4])[action]
+    found = bowerbird.evaluate(told, segments=["part"])
+    assert isinstance(found, Answer)
+    assert {each.name: each.level for each in found.segments}["lacking"] == "not reliable"
+
+
 def test_the_answer_says_what_the_log_lacks() -> None:
     rows, pmf = 10_000, [0.999, 0.0005, 0.0005]
     told = {
