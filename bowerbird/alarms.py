@@ -16,7 +16,7 @@ def alarms(config: Config, status: Status) -> list[str]:
     idle = [backlog.role for backlog in status.backlogs if not backlog.workers]
     found = [f"No worker runs the role {role}. Start `bowerbird worker --roles {role}`." for role in idle]
     if "join" not in idle:
-        found += _held_back(status)
+        found += _held_back(config, status)
     for policy in status.policies:
         found += _policy(config, status, policy, learns="learn" not in idle)
     for backlog in status.backlogs:
@@ -49,11 +49,20 @@ def notes(config: Config, status: Status) -> list[str]:
     return found
 
 
-def _held_back(status: Status) -> list[str]:
+def _held_back(config: Config, status: Status) -> list[str]:
     late = [one for one in status.read_to if status.now_ms - one.read_to_ms > READ_TO_LATE_S * 1000]
     found: list[str] = []
     for held_by in sorted({one.held_by for one in late}):
         read_to_ms = min(one.read_to_ms for one in late if one.held_by == held_by)
+        transactions = [one.open_transaction for one in late if one.held_by == held_by]
+        if (offset := next((each for each in transactions if each is not None), None)) is not None:
+            topic, _, number = held_by.rpartition(" ")
+            found.append(
+                f"A transaction in {named(held_by)} is open since offset {offset}, so no window closes that ends after "
+                "it. Let its producer commit or abort it, or run `kafka-transactions --bootstrap-server "
+                f"{config.brokers} abort --topic {topic} --partition {number} --start-offset {offset}`."
+            )
+            continue
         if held_by == "*" or not read_to_ms:
             unread = f"Nothing of {named(held_by)} has been read"
             what = "The join has not read its inputs even once" if held_by == "*" else unread

@@ -57,12 +57,25 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
         return self.messages / -self.growth_per_s
 
 
+LATE_MS = 10_000
+"""A shard that lies further behind is asked what holds it."""
+
+
 class ReadTo(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a shard of the join has read everything; ``held_by`` is the partition that holds it there."""
+    """How far a shard of the join has read everything.
+
+    Attributes
+    ----------
+    held_by
+        The partition that holds it there.
+    open_transaction
+        The offset at which a transaction begins that holds this partition; None: none does, or the shard is not late.
+    """
 
     shard: int
     read_to_ms: int
     held_by: str
+    open_transaction: int | None = None
 
 
 class PolicyStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,10 +236,19 @@ class Observer:
             now_ms=now_ms,
             looked_at_s=max(0.0, (now_ms - self._complete_from_ms) / 1000),
             backlogs=await self._backlogs(),
-            read_to=[ReadTo(shard=shard, read_to_ms=at, held_by=by) for shard, (at, by) in entries.items()],
+            read_to=[await self._read_to(shard, at, by, now_ms) for shard, (at, by) in entries.items()],
             policies=[await self._policy(name, pending[name]) for name in self._config.policies],
             dead_letters=dict(Counter(seen.told for seen in self._seen if isinstance(seen.told, str)).most_common()),
         )
+
+    async def _read_to(self, shard: int, read_to_ms: int, held_by: str, now_ms: int) -> ReadTo:
+        found = ReadTo(shard=shard, read_to_ms=read_to_ms, held_by=held_by)
+        topic, _, partition = held_by.rpartition(" ")
+        if now_ms - read_to_ms < LATE_MS or not topic:
+            return found
+        name = topic, int(partition)
+        held = await self._reader.open_transactions([name])
+        return msgspec.structs.replace(found, open_transaction=held[name][0] if name in held else None)
 
     def _take(self, record: LogRecord) -> None:
         topic = self._config.stream_of(record.topic)

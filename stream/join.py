@@ -25,7 +25,7 @@ from rewards.readto import entry_after, hold_line, partition_name
 from rewards.rules import milliseconds
 from rewards.store import RECOVER, Inputs, Step, Stepped
 from stream import clients, metrics
-from stream.apps import PutRight, RoleParts, retry_pause, role_app
+from stream.apps import Progress, PutRight, RoleParts, retry_pause, role_app
 from stream.away import until_there
 from stream.config import Config
 from stream.dead_letters import DeadLetters, gathered, letter_of
@@ -271,6 +271,7 @@ class JoinRole(mode.Service):
         await self._refuse_shorter(read, ends)
         fetched = await self._app.caught_up(self._intake.inputs)
         await self._synchronise()
+        await self._show_transactions(ends, fetched)
         steps = self._intake.tick(
             tick_ms, ends, {name: Fetched(*progress) for name, progress in fetched.items()}, inputs
         )
@@ -283,6 +284,14 @@ class JoinRole(mode.Service):
             if applied_to is not None:
                 metrics.show_lag("join", self._config.stream_of(name[0]), name[1], end - applied_to)
         await self._show()
+
+    async def _show_transactions(self, ends: Mapping[Input, int], fetched: Mapping[Input, Progress]) -> None:
+        """Show which inputs are held back by a transaction that is neither committed nor aborted."""
+        behind = [name for name in ends if name in fetched and fetched[name].position < ends[name]]
+        held = await self._reader.open_transactions(behind) if behind else {}
+        for name in ends:
+            labels = self._config.stream_of(name[0]), str(name[1])
+            metrics.OPEN_TRANSACTION.labels(*labels).set(held.get(name, (0, 0))[1])
 
     async def _read_up_to(self) -> dict[Input, int]:
         """Return up to where each input of this worker was read, here or by others before a restart."""

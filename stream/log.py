@@ -152,6 +152,12 @@ class LogReader:
                 "the topic was made anew, or has lost its tail: run `bowerbird recover`",
             )
 
+    async def open_transactions(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
+        """Return where the first open transaction of a partition begins, and how many offsets it holds back."""
+        written = await self.written_ends(partitions)
+        readable = await self.ends(partitions)
+        return {name: (readable[name], end - readable[name]) for name, end in written.items() if readable[name] < end}
+
     async def since(self, partitions: Collection[Partition], time_ms: int) -> dict[Partition, int | None]:
         """Return the offset of each partition's first message that is no older than a log time, None: there is none."""
         asked = {TopicPartition(*partition): time_ms for partition in partitions}

@@ -59,6 +59,11 @@ INPUT_READ_TO = Gauge(
     " back every window.",
     ["topic", "partition"],
 )
+OPEN_TRANSACTION = Gauge(
+    "bowerbird_open_transaction_offsets",
+    "Offsets of this partition that an open transaction holds back, and with them every window; 0: none does.",
+    ["topic", "partition"],
+)
 READ_TO = Gauge("bowerbird_read_to_seconds", "Read-to time of a shard, in Unix seconds of log time.", ["shard"])
 BEHIND_ENTRY = Counter(
     "bowerbird_behind_entry",

@@ -142,7 +142,13 @@ async def a_click_of_an_open_transaction_is_waited_for(loop: Loop) -> None:
     await until(decided, 30)
     # The window passes, and the transaction is still open.
     await asyncio.sleep(BRIEF_S + 2)
+    clicks = [(config.topic("clicks"), number) for number in await loop.reader.partitions(config.topic("clicks"))]
+    held = await loop.reader.open_transactions(clicks)
+    ((where, (offset, behind)),) = held.items()
+    assert [record.value async for record in loop.reader.read(*where, offset)] == []
+    assert behind >= 1
     await asyncio.to_thread(producer.commit_transaction, 20)
+    assert await loop.reader.open_transactions(clicks) == {}
     assert await outcomes(loop, {"held"}, "brief") == {"held": 1.0}
 
 

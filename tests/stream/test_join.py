@@ -4,6 +4,8 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+from stream import metrics
+from stream.apps import Progress
 from stream.config import Config, PolicyConfig
 from stream.join import JoinRole
 
@@ -19,3 +21,20 @@ def test_the_loops_end_before_their_connections_are_closed() -> None:
         return ended
 
     assert asyncio.run(stopped()) == [True]
+
+
+async def test_a_partition_that_an_open_transaction_holds_is_shown() -> None:
+    asked: list[Any] = []
+
+    class Reader:
+        async def open_transactions(self, partitions: Any) -> Any:
+            asked.append(partitions)
+            return {("test-clicks", 1): (7, 3)}
+
+    role = JoinRole.__new__(JoinRole)
+    role._config, role._reader = Config(prefix="test-"), cast(Any, Reader())
+    ends = {("test-clicks", 0): 5, ("test-clicks", 1): 10}
+    await role._show_transactions(ends, {name: Progress(5, 5) for name in ends})
+    assert asked == [[("test-clicks", 1)]]
+    shown = [metrics.OPEN_TRANSACTION.labels("clicks", number)._value.get() for number in "01"]
+    assert shown == [0, 3]
