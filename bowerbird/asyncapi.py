@@ -20,6 +20,7 @@ from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.dead_letter_log import RESENT_HEADER
 from stream.dead_letters import APART
+from stream.decompress import BATCH_BYTES, BATCH_RECORDS
 from stream.requests import CORRELATION_BYTES, CORRELATION_HEADERS, EXPIRES_HEADER, LONGEST_EXPIRES_MS
 from stream.topics import INPUT_MESSAGE_BYTES, TICKS_RETENTION_MS
 
@@ -220,7 +221,8 @@ Topics are created by `bowerbird topics create`, with log-append time: all durat
 clock. Anything that cannot be used goes to `dead-letters` and stops nothing. Of an array each item is used by itself, \
 if the array is strict JSON (RFC 8259: no `NaN`, no comma after the last item) and has at most {ITEMS_LIMIT:,} items; \
 else nothing of it is used, and its bytes are one dead letter. More than {APART} unusable items of one array are one \
-letter.
+letter. A batch of a producer holds at most {BATCH_BYTES // 2**20} MiB and {BATCH_RECORDS:,} records when it is \
+decompressed; a larger one is one dead letter.
 
 Limits, if not configured otherwise: a request {Limits().max_request_bytes} bytes, {Limits().max_actions} actions, \
 {Limits().max_features} features of a context or an action, {Limits().max_name_bytes} bytes a name; a feedback \

@@ -83,7 +83,11 @@ class _Batch:
         try:
             if self._raw[MAGIC_AT] >= 2 and _count(self._raw) > decompress.BATCH_RECORDS:
                 raise CorruptRecordException(f"a batch of more than {decompress.BATCH_RECORDS} records")
-            return iter(list(self._batch))
+            records = list(self._batch)
+            if self._raw[MAGIC_AT] == 0:
+                # The oldest format has no timestamps.
+                return iter([_Record(each.offset, 0, 0, each.key, each.value, []) for each in records])
+            return iter(records)
         except UnsupportedCodecError:
             raise
         except Exception:

@@ -43,7 +43,7 @@ OTHERS: list[Any] = [
     "clicks",
 ]
 WEIRD = st.sampled_from([*NUMBERS, *OTHERS])
-TIMES = st.sampled_from([0, 1, 999, 2**40, 2**46])
+TIMES = st.sampled_from([-1, 0, 1, 999, 2**40, 2**46])
 DECISION = {**decision("visit"), "expires_at_ms": 10**9, "user_id": "u", "activate": True, "warnings": ["w"]}
 CLICK = {"v": 1, "event_id": "visit", "id": "c", "value": 1.0, "activate": True}
 VERSION = msgspec.to_builtins(

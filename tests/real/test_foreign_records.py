@@ -2,17 +2,24 @@
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.structs import TopicPartition
 from confluent_kafka import Producer
+from redis.asyncio import Redis
 
 from rewards.rules import Reward, StreamReward
 from stream.config import Config, PolicyConfig
+from stream.publish import model_key, read_published
 from tests.real.loop import Loop, loop_of, until
+from tests.real.test_learn import outcome
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 EACH = 20
@@ -33,6 +40,7 @@ HEADERS: list[list[tuple[str, bytes | None]]] = [
     [("twice", b"1"), ("twice", None), ("", b"")],
     [("reply-topic", None), ("correlation-id", b"\xff"), ("expires-ms", b"\xff")],
 ]
+Foreign = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 KEYS_AND_VALUES: list[tuple[bytes | None, bytes | None]] = [
     (None, None),
     (b"", b""),
@@ -58,8 +66,12 @@ def configured(kafka: Any, redis_server: Any, prefix: str) -> Config:
 
 async def send_foreign(producer: AIOKafkaProducer, topic: str) -> None:
     """Append one batch of records that no record of ours looks like."""
+    await append_batch(producer, topic, [(key, value, names) for names in HEADERS for key, value in KEYS_AND_VALUES])
+
+
+async def append_batch(producer: AIOKafkaProducer, topic: str, cases: Sequence[Foreign]) -> None:
+    """Append records with whatever headers as one batch to the first partition of a topic."""
     batch = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, -1, 1 << 20)
-    cases = [(key, value, headers) for headers in HEADERS for key, value in KEYS_AND_VALUES]
     for offset, (key, value, headers) in enumerate(cases):
         assert batch.append(offset, 0, key, value, headers) is not None
     content = bytes(batch.build())
@@ -178,3 +190,56 @@ def test_no_record_stops_a_role_and_every_codec_is_read(kafka, redis_server, pre
             assert all(role.process is not None and role.process.poll() is None for role in roles)
 
     asyncio.run(scenario())
+
+
+async def test_outcomes_and_versions_with_any_headers_are_learned(kafka: Any, redis_server: Any, prefix: str) -> None:
+    """As a program copies them that mirrors topics and adds what it likes."""
+    vw = PolicyConfig("vw", "--cb_explore_adf", window_s=1.0, publish_ms=100)
+    config = replace(configured(kafka, redis_server, prefix), policies={"front": vw})
+    async with loop_of(config) as loop, Redis.from_url(config.redis_url) as redis:
+        learn = loop.role("learn")
+        for first in (1, 4):
+            values = [json.dumps(outcome(seq)).encode() for seq in range(first, first + 3)]
+            cases: list[Foreign] = [(b"front", value, names) for value, names in zip(values, HEADERS, strict=True)]
+            await append_batch(loop.producer, config.topic("rewards"), cases)
+
+            async def learned(count: int = first + 2) -> bool:
+                published = await read_published(redis, config, "front")
+                return published is not None and published.record.examples == count
+
+            await until(learned, 30)
+            # The same record again, as whoever is in doubt writes it.
+            record = cast("bytes | None", await redis.hget(model_key(config, "front"), "record"))
+            await append_batch(loop.producer, config.topic("versions"), [(b"front", record, HEADERS[0])])
+        assert learn.process is not None
+        assert learn.process.poll() is None
+
+
+async def test_feedback_with_a_time_of_its_producer_stops_no_role(kafka: Any, redis_server: Any, prefix: str) -> None:
+    """A topic of feedback that was altered to CreateTime, and times of 0, 1 and the year 2000."""
+    config = configured(kafka, redis_server, prefix)
+    async with loop_of(config) as loop:
+        roles = [loop.role("decide"), loop.role("join")]
+        await loop.send("decision-requests", REQUEST | {"event_id": "first", "policy": "brief"})
+        assert await outcomes(loop, {"first"}, "brief") == {"first": 0.0}
+        await set_time_type(config, "clicks", "CreateTime")
+        for time_ms in (0, 1, 946_684_800_000):
+            click = json.dumps({"event_id": "second", "id": str(time_ms)}).encode()
+            await loop.producer.send_and_wait(config.topic("clicks"), click, timestamp_ms=time_ms, partition=0)
+        await set_time_type(config, "clicks", "LogAppendTime")
+        await loop.send("decision-requests", REQUEST | {"event_id": "second", "policy": "brief"})
+        await loop.send("clicks", {"event_id": "second", "id": "now"})
+        rewards = await outcomes(loop, {"first", "second"}, "brief")
+        assert rewards == {"first": 0.0, "second": 1.0}
+        assert all(role.process is not None and role.process.poll() is None for role in roles)
+
+
+async def set_time_type(config: Config, topic: str, time_type: str) -> None:
+    """Alter how a topic gets its timestamps."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
+    await admin.start()
+    try:
+        settings = {"message.timestamp.type": time_type}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, config.topic(topic), settings)])
+    finally:
+        await admin.close()
