@@ -4,6 +4,7 @@ Clients that read are made by :func:`stream.consumer.reading`.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable
 from typing import Any, ClassVar
@@ -27,6 +28,31 @@ METADATA_AGE_MS = 5_000
 """A partition that is added is found after so long at the latest; until it is read it holds every window."""
 LARGE_MESSAGE_BYTES = 4 * 1024 * 1024
 """Largest message of a topic that the loop writes: more than any input, since it adds to what it got."""
+
+
+SAID_AGAIN_S = 60.0
+
+
+class Rarely(logging.Filter):
+    """Passes a message once a minute: of a topic that is gone, aiokafka warns thousands of times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether to pass a record."""
+        message, now = record.getMessage(), time.monotonic()
+        if now - self._said.get(message, float("-inf")) < SAID_AGAIN_S:
+            return False
+        if len(self._said) >= MOST_MESSAGES:
+            self._said.clear()
+        self._said[message] = now
+        return True
+
+
+MOST_MESSAGES = 1000
+logging.getLogger("aiokafka.cluster").addFilter(Rarely())
 
 
 def producer(config: Config, client_id: str, **options: Any) -> AIOKafkaProducer:

@@ -272,6 +272,27 @@ def _joining() -> Iterator[Mutant]:
 
 def _learning() -> Iterator[Mutant]:
     yield Mutant(
+        "a stream that is not there is refused at once",
+        "bowerbird/client/asynchronous.py",
+        "await self._connection.check_stream(stream)",
+        "pass",
+        ("tests/bowerbird/test_client.py::test_a_stream_that_is_not_there_is_refused_at_once",),
+    )
+    yield Mutant(
+        "fields that nothing reads are named",
+        "rewards/decision.py",
+        "if warned := _warnings(fields, actions):",
+        "if warned := _warnings({}, ()):",
+        ("tests/rewards/test_decision.py::test_fields_that_nothing_reads_are_named",),
+    )
+    yield Mutant(
+        "what is worth nothing and comes late is no warning",
+        "bowerbird/alarms.py",
+        "if what not in harmless",
+        "if what",
+        ("tests/bowerbird/test_alarms.py::test_what_is_worth_nothing_and_comes_late_is_no_warning",),
+    )
+    yield Mutant(
         "probabilities that stand while rewards differ are seen",
         "rewards/learnability.py",
         "> CLEARLY * error > 0",
