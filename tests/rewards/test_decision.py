@@ -64,7 +64,7 @@ def test_fields_that_nothing_reads_are_named():
         actions=[{"id": "a"}, {"id": "b", "feature": {"x": 1}}, {"id": "c", "feature": {}, "price": 2}],
     )
     found = json.loads(decided(raw).value)
-    assert found["warnings"] == [
+    assert found.get("warnings") == [
         "contextFeatures: found an unknown field, which nothing reads; did you mean context?",
         "excludedActions: found an unknown field, which nothing reads; known are "
         "v, event_id, policy, context, actions, user_id, activate",
