@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from time import perf_counter
+from typing import Any
 
 import mode
 from aiokafka import ConsumerRebalanceListener
@@ -49,6 +50,8 @@ STALLED_S = 0.2
 """A partition that takes longer to write is not waited for before others are read on."""
 REDIS_TIMEOUT_S = 2.0
 RECONNECT_S = 1.0
+TURN_S = 0.05
+"""Deciding lets others run after so long."""
 STOP_S = 0.4
 ITS_TOPICS = ("decision-requests", "decisions", "ticks", "dead-letters")
 
@@ -187,8 +190,9 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
                 if progress is None:
                     # Taken away meanwhile: its next owner decides them.
                     continue
-                now_ms = self._clock.now_ms()
-                batch = [requests.read(record, now_ms) for record in records]
+                batch = await self._decided(requests, records)
+                if self._progress.get(partition) is not progress:
+                    continue
                 task = asyncio.create_task(self._finish(batch))
                 progress.add(records[-1].offset + 1, task)
                 begun.append(task)
@@ -198,6 +202,17 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
                 # Meanwhile requests gather, so that under load one round trip carries many.
                 await asyncio.wait(begun, timeout=STALLED_S)
             self._trim()
+
+    async def _decided(self, requests: Requests, records: Sequence[Any]) -> list[Request]:
+        """Decide what was fetched at once, and let the loop turn: a small batch may hold very many requests."""
+        batch: list[Request] = []
+        now_ms, since = self._clock.now_ms(), perf_counter()
+        for record in records:
+            batch.append(requests.read(record, now_ms))
+            if perf_counter() - since >= TURN_S:
+                await asyncio.sleep(0)
+                now_ms, since = self._clock.now_ms(), perf_counter()
+        return batch
 
     def _pause(self, partition: TopicPartition, progress: _Progress) -> None:
         progress.trim()

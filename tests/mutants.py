@@ -784,6 +784,13 @@ def _living() -> Iterator[Mutant]:
         ),
     )
     yield Mutant(
+        "the loop turns while very many requests are decided",
+        "stream/decide.py",
+        "            if perf_counter() - since >= TURN_S:\n",
+        "            if False:\n",
+        ("tests/stream/test_deciding.py::test_the_loop_turns_while_very_many_requests_are_decided",),
+    )
+    yield Mutant(
         "decompression has a limit",
         "stream/consumer.py",
         "decompress.install()\n",

@@ -1,13 +1,16 @@
 """What becomes of a message when the broker has said what it did with its decisions."""
 
+import asyncio
 import json
+import time
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
 from rewards.decision import Decided
 from stream.config import Config, PolicyConfig
+from stream.decide import TURN_S, _Connection
 from stream.deciding import DECISIONS_BYTES, Request
 from stream.lookup import Lookup
 from stream.requests import Envelope
@@ -76,3 +79,25 @@ def test_version_0_is_in_use_until_redis_tells_otherwise():
     lookup = Lookup(config, cast(Redis, None))
     assert lookup.choosers["front"].version.startswith("0-")
     assert not lookup.overloaded("front")
+
+
+async def test_the_loop_turns_while_very_many_requests_are_decided():
+    connection = _Connection.__new__(_Connection)
+    connection._clock = cast(Any, SimpleNamespace(now_ms=lambda: 7))
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def read(record, now_ms):
+        time.sleep(TURN_S)
+        return record, now_ms
+
+    beside = asyncio.create_task(others())
+    found: list[Any] = list(await connection._decided(cast(Any, SimpleNamespace(read=read)), range(5)))
+    beside.cancel()
+    assert found == [(number, 7) for number in range(5)]
+    assert turns >= 5
