@@ -13,6 +13,7 @@ import aiokafka.conn
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import CloseReason
+from aiokafka.errors import RequestTimedOutError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -121,12 +122,20 @@ class _Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]
     async def _answer(self, answer: Awaitable[Any], sent_s: float) -> Any:
         try:
             return await answer
-        except (TimeoutError, asyncio.CancelledError):
+        except TimeoutError:
+            self._doubt(sent_s)
+            # aiokafka's client would close whichever connection it has by now, and fail where it has none.
+            self.close(reason=CloseReason.CONNECTION_TIMEOUT)
+            raise RequestTimedOutError from None
+        except asyncio.CancelledError:
             # A caller with a shorter limit cancels; that leaves the connection open.
-            if time.monotonic() - sent_s >= DOUBT_S:
-                broker = self.host, self.port
-                self.silent_since[broker] = max(sent_s, self.silent_since.get(broker, 0.0))
+            self._doubt(sent_s)
             raise
+
+    def _doubt(self, sent_s: float) -> None:
+        if time.monotonic() - sent_s >= DOUBT_S:
+            broker = self.host, self.port
+            self.silent_since[broker] = max(sent_s, self.silent_since.get(broker, 0.0))
 
 
 aiokafka.conn.AIOKafkaConnection = _Connection

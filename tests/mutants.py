@@ -767,6 +767,13 @@ def _living() -> Iterator[Mutant]:
         ("tests/stream/test_clients.py::test_a_request_without_an_answer_casts_doubt_on_silent_connections",),
     )
     yield Mutant(
+        "a request that times out closes its own connection",
+        "stream/clients.py",
+        "            raise RequestTimedOutError from None\n",
+        "            raise\n",
+        ("tests/stream/test_clients.py::test_a_request_that_times_out_closes_its_own_connection",),
+    )
+    yield Mutant(
         "the limit of a call is shorter than what its caller waits",
         "stream/consumer.py",
         "consumer._request_timeout_ms = 2 * CALL_MS",

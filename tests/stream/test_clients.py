@@ -1,10 +1,13 @@
 """The limits of calls, and connections that may be half open."""
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
 import pytest
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import RequestTimedOutError
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest
 
 from stream import clients
@@ -49,7 +52,8 @@ async def test_a_request_without_an_answer_casts_doubt_on_silent_connections(can
     answers = _connected(50)
     if cancelled:
         answer.cancel()
-    await asyncio.wait({answer})
+    with contextlib.suppress(RequestTimedOutError, asyncio.CancelledError):
+        await answer
     assert not silent.connected()
     assert answers.connected()
     for connection in (asked, answers):
@@ -60,11 +64,22 @@ async def test_joining_a_group_waits_for_the_other_members() -> None:
     connection = _connected(20)
     joining = JoinGroupRequest("group", 100, 300, "member", "", "consumer", [("roundrobin", b"")])
     since = time.monotonic()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(RequestTimedOutError):
         await connection.send(joining)
     assert time.monotonic() - since >= 0.3
     assert connection._request_timeout == 0.02
-    connection.close()
+
+
+async def test_a_request_that_times_out_closes_its_own_connection() -> None:
+    """The client may have another one to the broker by then, or none."""
+    client, connection = AIOKafkaClient(), _connected(20)
+    client._conns[1, 0] = connection
+    asking = asyncio.ensure_future(client.send(1, HeartbeatRequest("group", 1, "member"), group=0))
+    await asyncio.sleep(0.01)
+    client._conns.clear()
+    await asyncio.wait({asking})
+    assert repr(asking.exception()) == repr(RequestTimedOutError())
+    assert connection._reader is None
 
 
 async def test_the_limit_of_a_call_is_shorter_than_what_its_caller_waits() -> None:
