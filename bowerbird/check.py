@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bowerbird.join_state import input_topics, problems
 from bowerbird.status import Observer
 from policies import checks
 from policies.errors import WrongConfiguration, shorten
 from policies.extras import sentence
 from stream import clients, codecs, preflight, topics
 from stream.config import Config
+from stream.log import LogReader
+from stream.redis_store import RedisStore
 
 LEARNING_OVER_MINUTES = 60.0
 
@@ -50,6 +53,8 @@ async def findings(config: Config) -> AsyncIterator[Finding]:
     async for finding in _kafka(config):
         yield finding
     async for finding in _redis(config):
+        yield finding
+    async for finding in _state(config):
         yield finding
     for finding in _policies(config):
         yield finding
@@ -130,6 +135,25 @@ async def _redis(config: Config) -> AsyncIterator[Finding]:
                 f"it never changes: set it back to {each.kept}, or use another prefix",
             )
         )
+
+
+async def _state(config: Config) -> AsyncIterator[Finding]:
+    redis = clients.redis_client(config)
+    try:
+        async with LogReader(config) as reader:
+            if len(await reader.topics(input_topics(config))) < len(input_topics(config)):
+                return
+            found = await problems(config, reader, RedisStore(redis, config.prefix))
+    except Exception as error:
+        if preflight.explain(error, config) is None:
+            raise
+        return  # told above
+    finally:
+        await redis.aclose()
+    for problem in found:
+        yield Finding("join state", False, problem, "run `bowerbird recover`")
+    if not found:
+        yield Finding("join state", True, "goes as far as the logs say")
 
 
 def _setting(name: str, found: str | None, needed: str, risk: str) -> Finding:

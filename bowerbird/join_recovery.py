@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from bowerbird.verification import ARCHIVED_TOPICS
+from bowerbird.join_state import input_topics, inputs, made_anew, problems, topic_ids
 from policies.errors import LossDetected, WrongConfiguration
+from rewards.archive_names import ARCHIVED_STREAMS
 from rewards.join import Input, JoinSettings
 from rewards.readto import partition_name
 from rewards.recovery import Frontiers, outcome_heads
 from rewards.rules import milliseconds
-from rewards.store import DEAD_LETTERS, NEEDED, Closing, DecisionItem, FeedbackItem, other_log
+from rewards.store import DEAD_LETTERS, Closing, DecisionItem, FeedbackItem, other_log
 from stream.config import Config
 from stream.dead_letter_log import Source, read_letter
 from stream.dead_letters import DeadLetters, letter_of
@@ -102,11 +103,12 @@ class JoinRecovery:
     ) -> None:
         self._config, self._reader, self._store, self._producer = config, reader, store, producer
         self._archive, self._progress, self._accept_loss = archive, progress, accept_loss
-        self._topics = [config.topic("decisions"), *map(config.topic, config.streams)]
+        self._topics = input_topics(config)
         self._frontiers = Frontiers()
         self._lettered: dict[int, int] = {}
         self._ttl_ms = milliseconds(config.closed_ttl_s)
         self._log = ""
+        self._holds = False
 
     async def run(self, *, force: bool, dry_run: bool) -> JoinRecovered:
         """Recover the state, unless it is sound; ``force``: also then.
@@ -118,7 +120,8 @@ class JoinRecovery:
         """
         self._log = await identify(self._reader, self._config, self._producer)
         holds = [await self._check(shard) for shard in range(self._config.shards)]
-        done = JoinRecovered(await self._needed(holds), resumed=all(hold.startswith(FEEDING) for hold in holds))
+        needed = await problems(self._config, self._reader, self._store)
+        done = JoinRecovered(needed, resumed=all(hold.startswith(FEEDING) for hold in holds))
         if not done.needed and not force:
             return done
         token = uuid4().hex
@@ -140,10 +143,15 @@ class JoinRecovery:
             await self._hold(f"{FEEDING} {token}")
         await self._feed(f"{FEEDING} {token}", starts, ends, done)
         await self._settle()
-        await self._hold("")
+        self._holds = True
         counts = [await self._store.pending(shard) for shard in range(self._config.shards)]
         done.pending = sum(sum(count.values()) for count in counts)
         return done
+
+    async def release(self) -> None:
+        """Let the roles go on, where a recovery has held them."""
+        if self._holds:
+            await self._hold("")
 
     async def _check(self, shard: int) -> str:
         """Refuse a state that is not this service's; return its hold."""
@@ -158,50 +166,19 @@ class JoinRecovery:
             )
         return await self._store.held(shard)
 
-    async def _needed(self, holds: list[str]) -> list[str]:
-        """Say why the state may not be continued."""
-        inputs = await self._inputs()
-        acknowledged = await self._reader.committed(self._config.group("join"), inputs)
-        ends = await self._reader.written_ends(inputs)
-        needed = [f"topic {name} was deleted and made anew" for name in sorted(await self._made_anew())]
-        for shard, hold in enumerate(holds):
-            if hold not in ("", NEEDED):
-                needed.append(f"shard {shard} was left by a recovery that did not finish")
-                continue
-            if hold:
-                needed.append(f"shard {shard} waits: a step of the join was refused")
-            stored = await self._store.offsets(shard)
-            for name in inputs:
-                offset, where = stored.get(partition_name(*name)), f"shard {shard}, {name[0]}[{name[1]}]"
-                read = acknowledged.get(name)
-                if read is not None and (offset is None or offset < read):
-                    needed.append(f"{where}: stored up to {offset or 0}, acknowledged up to {read}")
-                elif offset is not None and offset > ends[name]:
-                    needed.append(f"{where}: stored up to {offset}, the log ends at {ends[name]}")
-        if not needed:
-            await self._read_outcomes()
-            for (policy, shard), last in sorted(self._frontiers.last.items()):
-                given = (await self._store.outboxes(shard)).get(policy, 0)
-                if given < last.seq:
-                    needed.append(f"shard {shard}, policy {policy}: seq {given}, rewards holds {last.seq}")
-        return needed
-
     async def _hold(self, hold: str) -> None:
         for shard in range(self._config.shards):
             await self._store.hold(shard, hold)
 
-    async def _inputs(self) -> list[Input]:
-        return [(topic, number) for topic in self._topics for number in await self._reader.partitions(topic)]
-
     async def _ends(self) -> Ends:
         tick_ms = await BrokerClock(self._producer, self._config.topic("ticks"), "join").tick()
-        inputs = await self._inputs()
-        if missing := set(self._topics) - {topic for topic, _ in inputs}:
+        read = await inputs(self._config, self._reader)
+        if missing := set(self._topics) - {topic for topic, _ in read}:
             raise LossDetected(
                 f"topic {', '.join(sorted(missing))}", "none", "all inputs", "run `bowerbird topics create`"
             )
-        begins = await self._reader.beginning(inputs)
-        return Ends(tick_ms, begins, await self._reader.ends(inputs), await self._reader.written_ends(inputs))
+        begins = await self._reader.beginning(read)
+        return Ends(tick_ms, begins, await self._reader.ends(read), await self._reader.written_ends(read))
 
     # What the logs say.
 
@@ -229,17 +206,17 @@ class JoinRecovery:
             if count:
                 begin_ms = min(begin_ms, message.time_ms)
         begin_ms -= milliseconds(config.early_s)
-        inputs = list(ends.readable)
-        acknowledged = await self._reader.committed(config.group("join"), inputs)
-        anew = await self._made_anew()
-        for name in inputs:
+        read = list(ends.readable)
+        acknowledged = await self._reader.committed(config.group("join"), read)
+        anew = await made_anew(config, self._reader, self._store)
+        for name in read:
             # What was never applied may lie before: feedback that no window takes is a dead letter still to be written.
             unread = max(0 if name[0] in anew else acknowledged.get(name, 0), ends.begins[name])
             async for record in self._reader.read(*name, unread, ends.readable[name]):
                 begin_ms = min(begin_ms, record.time_ms)
                 break
         done.from_ms = max(0, begin_ms)
-        starts = await self._reader.at(inputs, done.from_ms)
+        starts = await self._reader.at(read, done.from_ms)
         starts = {name: min(start, ends.readable[name]) for name, start in starts.items()}
         await self._look_for_gaps(ends, done)
         return starts
@@ -281,7 +258,7 @@ class JoinRecovery:
 
     def _archived(self, topic: str, partition: int, before: int) -> tuple[int, int] | None:
         stream = self._config.stream_of(topic)
-        if self._archive is None or stream not in ARCHIVED_TOPICS:
+        if self._archive is None or stream not in ARCHIVED_STREAMS:
             return None
         return self._archive.held(stream, partition, before)
 
@@ -376,23 +353,13 @@ class JoinRecovery:
 
     async def _settle(self) -> None:
         """Note which topics these are now, and where the group has acknowledged more than there is."""
-        inputs = await self._inputs()
-        acknowledged = await self._reader.committed(self._config.group("join"), inputs)
+        read = await inputs(self._config, self._reader)
+        acknowledged = await self._reader.committed(self._config.group("join"), read)
         shards = [await self._store.offsets(shard) for shard in range(self._config.shards)]
-        stored = {name: min(offsets[partition_name(*name)] for offsets in shards) for name in inputs}
+        stored = {name: min(offsets[partition_name(*name)] for offsets in shards) for name in read}
         void = {partition_name(*name): stored[name] for name, read in acknowledged.items() if read > stored[name]}
         await self._store.void_acknowledgements(void)
-        await self._store.topic_ids(await self._ids(), forget=True)
-
-    async def _ids(self) -> dict[str, str]:
-        topics = await self._reader.topics(self._topics)
-        return {name: topic.id for name, topic in topics.items() if topic.id}
-
-    async def _made_anew(self) -> set[str]:
-        """Return the inputs whose topics were deleted and created again since they were read first."""
-        now = await self._ids()
-        known = await self._store.topic_ids({})
-        return {name for name, topic_id in now.items() if known.get(name, topic_id) != topic_id}
+        await self._store.topic_ids(await topic_ids(self._config, self._reader), forget=True)
 
     def _passes_over(self, outcomes_gone: bool) -> "Callable[[DecisionItem | FeedbackItem], bool]":
         def passes_over(item: DecisionItem | FeedbackItem) -> bool:

@@ -80,10 +80,21 @@ async def recover(
                 store = RedisStore(redis, config.prefix)
                 join = JoinRecovery(config, reader, store, producer, archive, progress, accept_loss)
                 done = Recovered(await join.run(force=force, dry_run=dry_run))
+                try:
+                    await _policies(config, done, now_ms, archive, dry_run, progress)
+                finally:
+                    # The join compares its seqs with what the policies have learned.
+                    await join.release()
         finally:
             await producer.stop()
     finally:
         await redis.aclose()
+    return done
+
+
+async def _policies(
+    config: Config, done: Recovered, now_ms: int, archive: "Archive | None", dry_run: bool, progress: Progress
+) -> None:
     for name in config.policies:
         async with desk(config, name) as at:
             refused = await refusal(at)
@@ -91,4 +102,3 @@ async def recover(
             done.refused[name] = str(refused)
             if not dry_run:
                 done.rebuilt[name] = await rebuild(config, name, now_ms, archive=archive, progress=progress)
-    return done

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bowerbird.join_state import problems
 from policies.errors import WrongConfiguration
 from policies.policy import make, version_name
 from replay.proof import Verdict
@@ -29,6 +30,7 @@ from replay.recompute import (
     version_number,
 )
 from replay.verify import DECISIONS, Verification
+from rewards.archive_names import ARCHIVED_STREAMS
 from rewards.controls import draws_uniformly
 from rewards.message import Message
 from rewards.readto import INPUTS, read_to
@@ -45,9 +47,8 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 """Told while logs are read: the topic, and how many of all offsets have been passed."""
 
-ARCHIVED_TOPICS = (DECISIONS, "rewards")
-"""What retention removes and the archive keeps; `versions` stays in Kafka for ever."""
 SETTLE_S = 10.0
+LAST_TICKS = 100
 _POLL_S = 0.05
 _MESSAGES_A_REPORT = 500
 
@@ -93,7 +94,7 @@ async def verify(
     try:
         async with LogReader(config) as reader:
             join = _Join(RedisStore(redis, config.prefix), config)
-            await join.ask(policy, settle_s)
+            await join.ask(policy, settle_s, reader)
             versions, rewards = config.topic("versions"), config.topic("rewards")
             await compare_log(archive, reader)
             logs = _Logs(reader, progress, archive, config)
@@ -121,6 +122,7 @@ async def verify(
                     (config.stream_of(topic), number): start for (topic, number), start in logs.starts.items() if start
                 },
                 unsent=join.unsent,
+                lost=join.lost,
                 own_feedback=archive is not None,
             )
             return await _verdict(Verification(question), logs, config, streams)
@@ -265,7 +267,7 @@ class _Join:
     """What the join's state says of how far it is.
 
     ``streams``: what it reads, decisions left out. ``unsent``: above 0 where something that had to close before
-    read-to time has not left it in time.
+    read-to time has not left it in time. ``lost``: why it may not be continued, a sentence each.
     """
 
     store: RedisStore
@@ -273,17 +275,29 @@ class _Join:
     read_to_ms: int = 0
     streams: set[str] = field(default_factory=set)
     unsent: int = 0
+    lost: list[str] = field(default_factory=list)
 
-    async def ask(self, policy: str, settle_s: float) -> None:
+    async def ask(self, policy: str, settle_s: float, reader: LogReader) -> None:
         """Note read-to time, then wait until what had to close before it stands in ``rewards``."""
         entries = [await self.store.read_to(shard) for shard in range(self.config.shards)]
         self.read_to_ms = min(read_to(each)[0] for each in entries)
         names = {name.rsplit(" ", 1)[0] for each in entries for name in each if name != INPUTS}
         self.streams = {self.config.stream_of(topic) for topic in names} - {DECISIONS}
+        self.lost = await problems(self.config, reader, self.store)
+        if self.lost:
+            # What had closed by the last tick of any role had to have an outcome.
+            self.read_to_ms = max(self.read_to_ms, await self._last_tick_ms(reader) - self.config.close_grace_ms)
+            return
         ends_at = time.monotonic() + settle_s
         # Redis tells nobody when an outbox is empty.
         while await self._held_back(policy) and time.monotonic() < ends_at:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)
+
+    async def _last_tick_ms(self, reader: LogReader) -> int:
+        ticks = (self.config.topic("ticks"), 0)
+        end = (await reader.ends([ticks]))[ticks]
+        begin = max((await reader.beginning([ticks]))[ticks], end - LAST_TICKS)
+        return max([record.time_ms async for record in reader.read(*ticks, begin, end)], default=0)
 
     async def _held_back(self, policy: str) -> bool:
         self.unsent = 0
@@ -322,7 +336,7 @@ class _Logs:
             self.ends.update(await self._reader.ends(names))
             for name, begins in (await self._reader.beginning(names)).items():
                 self.starts[name] = begins
-                if begins and self._archive is not None and self._name(topic) in ARCHIVED_TOPICS:
+                if begins and self._archive is not None and self._name(topic) in ARCHIVED_STREAMS:
                     held = await asyncio.to_thread(self._archive.held, self._name(topic), name[1], begins)
                     if held is not None and held[0] < begins:
                         self.starts[name], self._archived_to[name] = held[0], begins

@@ -28,6 +28,7 @@ FindingKind = Literal[
     "cut",
     "live",
     "position",
+    "state",
     "not_verifiable",
 ]
 SHOWN_PER_KIND = 10
@@ -46,7 +47,8 @@ class Finding(msgspec.Struct, frozen=True):
         outcome is wrong. ``unreadable``: a record of ``rewards`` cannot be read. ``versions``: a
         version is missing, or stands there twice and differs. ``arguments``: they changed under one name.
         ``digest``, ``last_seqs``, ``examples``, ``cut``: that part of a version is not what the log gives.
-        ``live``, ``position``: Redis holds something else than the log gives. ``not_verifiable``: retention has
+        ``live``, ``position``: Redis holds something else than the log gives. ``state``: the join's
+        state in Redis is not the log's. ``not_verifiable``: retention has
         removed what would be needed.
     where
         An event id, a version or a place in a topic.

@@ -1,6 +1,6 @@
 """What is to be verified, and what the logs alone do not say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -53,6 +53,8 @@ class Question:
         The end offset of the policy's partition of ``rewards``.
     unsent
         Above 0 where the join still holds what had to close before read-to time.
+    lost
+        Why the join's state may not be continued, a sentence each.
     own_feedback
         Whether feedback that retention has removed may be taken from the outcome that counted it. Then a reward is
         proved from what the outcome says of its feedback, and not that no other feedback was there.
@@ -66,6 +68,7 @@ class Question:
     rewards_end: int
     closed_ttl_ms: int
     unsent: int = 0
+    lost: Sequence[str] = ()
     own_feedback: bool = False
     shards: int = 1
     limits: Limits = field(default_factory=Limits)

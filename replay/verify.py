@@ -103,6 +103,8 @@ class Verification:
     def verdict(self) -> Verdict:
         """Return what was found, once all logs have been read."""
         self._weights.finish()
+        for sentence in self.question.lost:
+            self._findings.add("state", "the join's state in Redis", f"{sentence}; run `bowerbird recover`")
         for shard, seq in self._evidence.contradictions():
             self._findings.add(
                 "contradiction",

@@ -17,6 +17,8 @@ from typing import NamedTuple, Self
 
 ARCHIVE_SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss")
 """Where an archive may lie; of object stores those in which an object is there as a whole or not at all."""
+ARCHIVED_STREAMS = ("decisions", "rewards")
+"""Topics whose messages, without the prefix, can be read from an archive in the place of Kafka."""
 SUFFIX = ".parquet"
 _NAME = re.compile(
     r"(?P<topic>[A-Za-z0-9._-]+)/day=(?P<day>\d{4}-\d\d-\d\d)"

@@ -11,6 +11,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
+from bowerbird.check import findings
 from bowerbird.recovering import Recovered, recover
 from bowerbird.verification import verify
 from rewards.rules import Reward, StreamReward
@@ -160,6 +161,16 @@ async def test_a_redis_that_was_emptied_is_rebuilt_while_the_roles_wait(shop: Sh
         await redis.flushall()
     await shop.trade(40)
     await stands(shop)
+
+    async def missing() -> bool:
+        await shop.loop.send("ticks", {"v": 1})  # As the decide role goes on to do.
+        verdict = await verify(shop.config, "front")
+        assert not verdict.ok
+        assert verdict.found["state"]
+        return verdict.missing > 0
+
+    await until(missing)
+    assert [each.subject async for each in findings(shop.config) if not each.holds and each.subject == "join state"]
     dry = await recover(shop.config, NOW_MS, dry_run=True)
     assert dry.join.needed
     assert dry.join.messages

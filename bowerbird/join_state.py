@@ -1,0 +1,63 @@
+"""Whether the join's state in Redis may be continued: compared with the logs, and nothing is changed."""
+
+from rewards.readto import partition_name
+from rewards.store import NEEDED
+from stream.config import Config
+from stream.log import LogReader, Partition
+from stream.redis_store import RedisStore
+from stream.tails import Tails
+
+
+def input_topics(config: Config) -> list[str]:
+    """Return the full names of the topics that the join reads."""
+    return [config.topic("decisions"), *map(config.topic, config.streams)]
+
+
+async def inputs(config: Config, reader: LogReader) -> list[Partition]:
+    """Return every partition that the join reads."""
+    topics = await reader.topics(input_topics(config))
+    return [(name, partition) for name, topic in topics.items() for partition in topic.partitions]
+
+
+async def topic_ids(config: Config, reader: LogReader) -> dict[str, str]:
+    """Return the ids that the inputs' topics have now, where the broker gives them some."""
+    topics = await reader.topics(input_topics(config))
+    return {name: topic.id for name, topic in topics.items() if topic.id}
+
+
+async def made_anew(config: Config, reader: LogReader, store: RedisStore) -> set[str]:
+    """Return the inputs whose topics were deleted and created again since they were read first."""
+    known = await store.topic_ids({})
+    return {
+        name for name, topic_id in (await topic_ids(config, reader)).items() if known.get(name, topic_id) != topic_id
+    }
+
+
+async def problems(config: Config, reader: LogReader, store: RedisStore) -> list[str]:
+    """Say why the state may not be continued, a sentence each; none: it may."""
+    found = [f"topic {name} was deleted and made anew" for name in sorted(await made_anew(config, reader, store))]
+    read = await inputs(config, reader)
+    # In this order, since the state runs on meanwhile: what is acknowledged is stored, what is stored is in the log.
+    acknowledged = await reader.committed(config.group("join"), read)
+    tails = await Tails(config, reader).last_seqs()
+    shards = range(config.shards)
+    stored = [await store.offsets(shard) for shard in shards]
+    seqs = [await store.outboxes(shard) for shard in shards]
+    ends = await reader.written_ends(read)
+    for shard in shards:
+        hold = await store.held(shard)
+        if hold not in ("", NEEDED):
+            found.append(f"shard {shard} was left by a recovery that has not finished")
+            continue
+        if hold:
+            found.append(f"shard {shard} waits: a step of the join was refused")
+        for name in read:
+            offset, where = stored[shard].get(partition_name(*name)), f"shard {shard}, {name[0]}[{name[1]}]"
+            if name in acknowledged and (offset is None or offset < acknowledged[name]):
+                found.append(f"{where}: stored up to {offset or 0}, acknowledged up to {acknowledged[name]}")
+            elif offset is not None and offset > ends[name]:
+                found.append(f"{where}: stored up to {offset}, the log ends at {ends[name]}")
+    for (policy, shard), tail in sorted(tails.items()):
+        if shard < config.shards and (given := seqs[shard].get(policy, 0)) < tail:
+            found.append(f"shard {shard}, policy {policy}: seq {given}, rewards holds {tail}")
+    return found
