@@ -469,3 +469,11 @@ def test_rows_of_an_arm_that_were_lost_are_a_fault() -> None:
     assert wrong(lost) == ["shares"]
     with pytest.raises(WrongConfiguration, match="expected share: found version c, expected one of the log's: b, a"):
         bowerbird.evaluate(told, expected_shares={"c": 1.0})
+
+
+def test_one_estimator_may_be_named_without_a_list() -> None:
+    table = {"reward": [1, 0] * 500, "propensity": [0.5] * 1000, "target": [0.5] * 1000}
+    found = bowerbird.evaluate(table, estimators="clipped-ips")
+    assert any(each.estimator.startswith("clipped-ips") for each in found.estimates)
+    with pytest.raises(WrongConfiguration, match="estimator: found 'clipped', expected one of"):
+        bowerbird.evaluate(table, estimators="clipped")
