@@ -434,10 +434,15 @@ class Cadence:
         Publish when so many examples wait, or the first of them has waited so long.
     share
         The part of the time that publishing may take: a large model is published more seldom.
+    longest_pause_ms
+        The next publish waits no longer for that: a call may have waited for a server that was away.
     """
 
-    def __init__(self, examples: int, interval_ms: float, share: float = 0.2) -> None:
+    def __init__(
+        self, examples: int, interval_ms: float, share: float = 0.2, longest_pause_ms: float = 2_500.0
+    ) -> None:
         self._examples, self._interval_ms, self._share = examples, interval_ms, share
+        self._longest_pause_ms = longest_pause_ms
         self._since_ms: float | None = None
         self._not_before_ms = float("-inf")
 
@@ -459,4 +464,4 @@ class Cadence:
     def published(self, began_ms: float, ended_ms: float) -> None:
         """Note that a publish took from ``began_ms`` to ``ended_ms``."""
         self._since_ms = None
-        self._not_before_ms = ended_ms + (ended_ms - began_ms) * (1 / self._share - 1)
+        self._not_before_ms = ended_ms + min((ended_ms - began_ms) * (1 / self._share - 1), self._longest_pause_ms)

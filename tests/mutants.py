@@ -760,6 +760,13 @@ def _living() -> Iterator[Mutant]:
         ("tests/stream/test_liveness.py::test_a_process_that_hangs_is_ended",),
     )
     yield Mutant(
+        "waiting for a server is no publishing time",
+        "rewards/learner.py",
+        "min((ended_ms - began_ms) * (1 / self._share - 1), self._longest_pause_ms)",
+        "(ended_ms - began_ms) * (1 / self._share - 1)",
+        (f"{LEARNER}::test_a_publish_that_waited_for_a_server_does_not_delay_the_next_for_long",),
+    )
+    yield Mutant(
         "half-open connections are given up together",
         "stream/clients.py",
         "if connected and self._last_action < self.silent_since",

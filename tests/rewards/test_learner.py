@@ -179,3 +179,11 @@ def test_publishing_takes_a_fifth_of_the_time_at_most() -> None:
     assert not cadence.due(1004, 9)
     assert cadence.due(1005, 9)
     assert not cadence.due(1010, 0)
+
+
+def test_a_publish_that_waited_for_a_server_does_not_delay_the_next_for_long() -> None:
+    cadence = Cadence(examples=10, interval_ms=500)
+    assert cadence.due(0, 10)
+    cadence.published(0, 4_900)
+    assert not cadence.due(7_399, 10)
+    assert cadence.due(7_400, 10)
