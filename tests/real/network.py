@@ -27,6 +27,7 @@ class Network:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._open = asyncio.Event()
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._closing = False
         self._forgotten: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -76,11 +77,16 @@ class Network:
         self._server = await asyncio.start_server(self._connected, HOST, self.port)
 
     async def _close(self) -> None:
+        self._closing = True
         self._server.close()
+        self._open.set()
         self._cut()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Those that waited for the network to come back see that it is gone; transports close at the next turn.
+        for _ in range(10):
+            await asyncio.sleep(0.01)
 
     def _cut(self) -> None:
         for writer in (*self._forgotten, *(writer for pair in self._pairs for writer in pair)):
@@ -96,6 +102,9 @@ class Network:
 
     async def _connected(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         await self._open.wait()
+        if self._closing:
+            client.transport.abort()
+            return
         try:
             answers, server = await asyncio.open_connection(HOST, self._server_port)
         except OSError:
