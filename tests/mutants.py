@@ -841,4 +841,70 @@ def _living() -> Iterator[Mutant]:
     )
 
 
-MUTANTS = (*_joining(), *_learning(), *_deciding(), *_archiving(), *_living(), *_evaluating())
+def _recovery() -> Iterator[Mutant]:
+    """Yield the mutants of what a recovery rests on."""
+    held = "test_recovery_only_who_holds_a_shard_steps_it"
+    counted = "test_recovery_what_an_outcome_has_counted_is_no_late_feedback"
+    lost = "test_offsets_a_shard_that_has_lost_something_is_stepped_by_nobody"
+    yield Mutant("the hold", STORE, "if state.hold != step.hold:", "if False:", (f"{IN_MEMORY}::{held}",))
+    yield Mutant("the hold", SCRIPT, "if held ~= arg() then", "if arg() == 0 then", (f"{IN_REDIS}::{held}",))
+    yield Mutant(
+        "feedback that has counted is passed over",
+        STORE,
+        "if item.place.time_ms <= self.state.counted.get(item.event_id, -1):",
+        "if False:",
+        (f"{IN_MEMORY}::{counted}",),
+    )
+    yield Mutant(
+        "feedback that has counted is passed over",
+        SCRIPT,
+        "if deadline and time_of(place) <= tonumber(deadline) then",
+        "if false then",
+        (f"{IN_REDIS}::{counted}",),
+    )
+    yield Mutant(
+        "a loss stops all workers", STORE, "state.hold = state.hold or NEEDED", "pass", (f"{IN_MEMORY}::{lost}",)
+    )
+    yield Mutant(
+        "a loss stops all workers", SCRIPT, "call('SET', HOLD, 'needed')", "held = ''", (f"{IN_REDIS}::{lost}",)
+    )
+    yield Mutant(
+        "a decision whose window ends later is unfinished",
+        "rewards/recovery.py",
+        "return last is None or deadline >= last.deadline_ms",
+        "return last is None or deadline > last.deadline_ms",
+        ("tests/rewards/test_recovery.py::test_repeats_and_what_is_no_outcome_do_not_move_the_frontier",),
+    )
+    recovered = "tests/real/test_recover.py::"
+    emptied = f"{recovered}test_a_redis_that_was_emptied_is_rebuilt_while_the_roles_wait"
+    yield Mutant(
+        "closed event ids are remembered again",
+        "bowerbird/join_recovery.py",
+        "found[head.shard].append(Closing(head.event_id, forget_ms, head.closed_ms))",
+        "pass",
+        (emptied,),
+    )
+    yield Mutant(
+        "a recovery goes on from the last seqs",
+        "bowerbird/join_recovery.py",
+        "seqs = self._frontiers.seqs(shard)",
+        "seqs: dict[str, int] = {}",
+        (emptied,),
+    )
+    yield Mutant(
+        "the topic's id",
+        "stream/join.py",
+        "if topic.id and known[name] != topic.id:",
+        "if False:",
+        (f"{recovered}test_a_feedback_topic_that_was_made_anew_stops_the_join_until_a_recovery",),
+    )
+    yield Mutant(
+        "a log that ends before what was read of it",
+        "stream/join.py",
+        "for name in [name for name, end in ends.items() if end < read[name]]:",
+        "for name in list[Input]():",
+        (f"{recovered}test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery",),
+    )
+
+
+MUTANTS = (*_joining(), *_recovery(), *_learning(), *_deciding(), *_archiving(), *_living(), *_evaluating())
