@@ -218,6 +218,10 @@ class JoinRecovery:
         done.from_ms = max(0, begin_ms)
         starts = await self._reader.at(read, done.from_ms)
         starts = {name: min(start, ends.readable[name]) for name, start in starts.items()}
+        for name in read:
+            for archived in self._from_archive(name, ends.begins[name], done.from_ms):
+                starts[name] = archived.offset
+                break
         await self._look_for_gaps(ends, done)
         return starts
 
