@@ -2,7 +2,7 @@
 
     python examples/shop.py --fake                          # in this process, without any server
     bowerbird up                                            # or: on a running service, in another terminal,
-    python examples/shop.py                                 # --brokers names others than 127.0.0.1:9092
+    python examples/shop.py                                 # after the `export BOWERBIRD_CONFIG=…` that it prints
 
 The policy is called `front`, its streams `views`, `clicks` and `leaves`; `close_on` names the last two. So a decision
 is learned as soon as its visitor has clicked or left. Without `leaves`, what nobody clicked would be learned only when
@@ -10,12 +10,15 @@ its window has closed.
 """
 
 import argparse
+import os
 import random
 import sys
 import time
 from collections.abc import Callable
 
 from bowerbird.client import BlockingClient
+from bowerbird.settings import load
+from stream.config import Config
 
 ARTICLES = ["boots", "hat", "novel"]
 FAVOURITE = {"hiker": "boots", "swimmer": "hat", "reader": "novel"}
@@ -48,8 +51,9 @@ def open_shop(client: BlockingClient, visits: int, chance: random.Random, pause:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="A small shop that learns what to show.")
-    parser.add_argument("--brokers", default="127.0.0.1:9092", help="Kafka's bootstrap servers")
-    parser.add_argument("--prefix", default="", help="the service's setting `prefix`")
+    service = load() if "BOWERBIRD_CONFIG" in os.environ else Config()
+    parser.add_argument("--brokers", default=service.brokers, help="Kafka's bootstrap servers [default: %(default)s]")
+    parser.add_argument("--prefix", default=service.prefix, help="the service's setting `prefix`")
     parser.add_argument("--visits", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1, help="of the visitors")
     parser.add_argument("--fake", action="store_true", help="no servers: the whole loop in this process")
@@ -62,7 +66,7 @@ def main() -> None:
 
     from bowerbird.fake import FakeLoop
     from rewards.rules import Reward, StreamReward
-    from stream.config import Config, PolicyConfig
+    from stream.config import PolicyConfig
 
     seen, clicked = StreamReward(weight=0.0), StreamReward(weight=1.0, aggregate="max")
     reward = Reward(close_on=("clicks", "leaves"), streams={"views": seen, "clicks": clicked, "leaves": seen})

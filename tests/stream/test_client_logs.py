@@ -11,7 +11,7 @@ def test_what_is_repeated_is_logged_once_a_minute(
     now = [0.0]
     monkeypatch.setattr("stream.clients.time.monotonic", lambda: 1e9 + now[0])
     log = logging.getLogger("aiokafka.cluster")
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="aiokafka.cluster"):
         for second in (0.0, 0.0, 59.0, 61.0):
             now[0] = second
             log.warning("Topic %s not found in cluster metadata", "none-such")
