@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from bowerbird.join_state import input_topics, problems
+from bowerbird.rebuilding import refusal
 from bowerbird.status import Observer
 from policies import checks
 from policies.errors import WrongConfiguration, shorten
 from policies.extras import sentence
 from stream import clients, codecs, preflight, topics
 from stream.config import Config
+from stream.controls import desk
 from stream.log import LogReader
 from stream.redis_store import RedisStore
 
@@ -55,6 +57,8 @@ async def findings(config: Config) -> AsyncIterator[Finding]:
     async for finding in _redis(config):
         yield finding
     async for finding in _state(config):
+        yield finding
+    async for finding in _published(config):
         yield finding
     for finding in _policies(config):
         yield finding
@@ -154,6 +158,21 @@ async def _state(config: Config) -> AsyncIterator[Finding]:
         yield Finding("join state", False, problem, "run `bowerbird recover`")
     if not found:
         yield Finding("join state", True, "goes as far as the logs say")
+
+
+async def _published(config: Config) -> AsyncIterator[Finding]:
+    try:
+        for name in config.policies:
+            async with desk(config, name) as at:
+                refused = await refusal(at)
+            if refused is not None:
+                yield Finding(f"state of policy {name}", False, str(refused), "run `bowerbird recover`")
+            else:
+                yield Finding(f"state of policy {name}", True, "a learner can go on from it")
+    except Exception as error:
+        if preflight.explain(error, config) is None:
+            raise
+        # That the servers, or the topics, are not there was told above.
 
 
 def _setting(name: str, found: str | None, needed: str, risk: str) -> Finding:

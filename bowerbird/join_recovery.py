@@ -19,7 +19,7 @@ from rewards.join import Input, JoinSettings
 from rewards.readto import partition_name
 from rewards.recovery import Frontiers, outcome_heads
 from rewards.rules import milliseconds
-from rewards.store import DEAD_LETTERS, Closing, DecisionItem, FeedbackItem, other_log
+from rewards.store import DEAD_LETTERS, Closing, DecisionItem, FeedbackItem, not_free, other_log
 from stream.config import Config
 from stream.dead_letter_log import Source, read_letter
 from stream.dead_letters import DeadLetters, letter_of
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 """Called while logs are read: what is read, how many of how many offsets have been passed."""
 
+OTHERS = "of another recovery"
 SEEDING, FEEDING = "seeding", "feeding"
 """A hold begins with what the recovery does now; one that feeds can be taken over."""
 PORTION_ITEMS = 1000
@@ -198,6 +199,16 @@ class JoinRecovery:
     async def _plan(self, ends: Ends, done: JoinRecovered) -> dict[Input, int]:
         """Find where to begin: all that may have a part in an unfinished window lies at or beyond."""
         config = self._config
+        anew = await made_anew(config, self._reader, self._store)
+        rewards = config.topic("rewards")
+        if rewards in anew and (late := [seq for seq in self._frontiers.first.values() if seq > 1]):
+            raise LossDetected(
+                f"topic {rewards}",
+                f"outcomes from seq {min(late)} on in a topic that was made anew",
+                "none, or those from seq 1 on",
+                "while the roles wait, delete it and run `bowerbird topics create`, then `bowerbird recover`: all"
+                " outcomes are made again",
+            )
         scan_ms = self._frontiers.scan_from_ms(config.policies, config.shards, self._ttl_ms // 2)
         begin_ms = ends.tick_ms
         async for message in self._messages("decisions", scan_ms):
@@ -208,7 +219,6 @@ class JoinRecovery:
         begin_ms -= milliseconds(config.early_s)
         read = list(ends.readable)
         acknowledged = await self._reader.committed(config.group("join"), read)
-        anew = await made_anew(config, self._reader, self._store)
         for name in read:
             # What was never applied may lie before: feedback that no window takes is a dead letter still to be written.
             unread = max(0 if name[0] in anew else acknowledged.get(name, 0), ends.begins[name])
@@ -360,6 +370,8 @@ class JoinRecovery:
         read = await inputs(self._config, self._reader)
         acknowledged = await self._reader.committed(self._config.group("join"), read)
         shards = [await self._store.offsets(shard) for shard in range(self._config.shards)]
+        if any(partition_name(*name) not in offsets for offsets in shards for name in read):
+            raise not_free(0, OTHERS)
         stored = {name: min(offsets[partition_name(*name)] for offsets in shards) for name in read}
         void = {partition_name(*name): stored[name] for name, read in acknowledged.items() if read > stored[name]}
         await self._store.void_acknowledgements(void)

@@ -13,6 +13,11 @@ def input_topics(config: Config) -> list[str]:
     return [config.topic("decisions"), *map(config.topic, config.streams)]
 
 
+def known_topics(config: Config) -> list[str]:
+    """Return the topics from which the state was made, and into which it went: each must stay the same."""
+    return [*input_topics(config), config.topic("rewards")]
+
+
 async def inputs(config: Config, reader: LogReader) -> list[Partition]:
     """Return every partition that the join reads."""
     topics = await reader.topics(input_topics(config))
@@ -20,13 +25,13 @@ async def inputs(config: Config, reader: LogReader) -> list[Partition]:
 
 
 async def topic_ids(config: Config, reader: LogReader) -> dict[str, str]:
-    """Return the ids that the inputs' topics have now, where the broker gives them some."""
-    topics = await reader.topics(input_topics(config))
+    """Return the ids that the topics of the state have now, where the broker gives them some."""
+    topics = await reader.topics(known_topics(config))
     return {name: topic.id for name, topic in topics.items() if topic.id}
 
 
 async def made_anew(config: Config, reader: LogReader, store: RedisStore) -> set[str]:
-    """Return the inputs whose topics were deleted and created again since they were read first."""
+    """Return the topics of the state that were deleted and created again since they were read first."""
     known = await store.topic_ids({})
     return {
         name for name, topic_id in (await topic_ids(config, reader)).items() if known.get(name, topic_id) != topic_id
@@ -51,6 +56,11 @@ async def problems(config: Config, reader: LogReader, store: RedisStore) -> list
             continue
         if hold:
             found.append(f"shard {shard} waits: a step of the join was refused")
+        entries, bodies, due = await store.sizes(shard)
+        if not entries == bodies == due:
+            found.append(
+                f"shard {shard}: of {entries} decisions that wait, {bodies} have their text and {due} a deadline"
+            )
         for name in read:
             offset, where = stored[shard].get(partition_name(*name)), f"shard {shard}, {name[0]}[{name[1]}]"
             if name in acknowledged and (offset is None or offset < acknowledged[name]):

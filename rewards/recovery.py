@@ -78,15 +78,19 @@ class Frontiers:
     ----------
     last
         The last outcome by (policy, shard).
+    first
+        The lowest seq by (policy, shard).
     """
 
     def __init__(self) -> None:
         self.last: dict[tuple[str, int], Frontier] = {}
+        self.first: dict[tuple[str, int], int] = {}
 
     def see(self, head: OutcomeHead) -> None:
         """Take in an outcome."""
         key = head.policy, head.shard
         last = self.last.get(key)
+        self.first[key] = min(head.seq, self.first.get(key, head.seq))
         if last is None or head.seq > last.seq:
             self.last[key] = Frontier(head.seq, head.closed_ms)
 

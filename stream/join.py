@@ -257,8 +257,9 @@ class JoinRole(mode.Service):
 
     async def _tick(self) -> None:
         tick_ms = await self._clock.tick()
-        topics = await self._reader.topics(self._topics)
+        topics = await self._reader.topics([*self._topics, self._config.topic("rewards")])
         await self._refuse_new(topics)
+        topics.pop(self._config.topic("rewards"), None)
         partitions = [(name, partition) for name, topic in topics.items() for partition in topic.partitions]
         missing = set(self._topics) - topics.keys()
         inputs = None if missing else Inputs(tuple(partitions), self._entry(tick_ms))

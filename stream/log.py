@@ -24,12 +24,14 @@ from stream import clients
 from stream.config import Config
 from stream.consumer import READ_COMMITTED, reading
 from stream.liveness import dead_client
+from stream.tasks import closed
 from stream.topic_ids import TopicNow, topics_now
 
 FETCH_BYTES = 8 * 1024 * 1024
 """What one fetch of one partition may bring: more than the largest message that a topic of the loop takes."""
 POLL_MS = 200
 COORDINATOR_WITHIN_S = 30.0
+CLOSE_WITHIN_S = 2.0
 COORDINATOR_STARTS = (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
@@ -87,8 +89,8 @@ class LogReader:
     ) -> None:
         for asker in (self._asker, self._uncommitted):
             if asker is not None:
-                await asker.stop()
-        await self._admin.close()
+                await closed(asker, CLOSE_WITHIN_S)
+        await closed(self._admin, CLOSE_WITHIN_S)
 
     def dead(self) -> str | None:
         """Return what has died of its connections, None: nothing has."""
@@ -349,7 +351,7 @@ class Follower:
         self._consumer = self._asker = None
         for client in clients:
             if client is not None:
-                await client.stop()
+                await closed(client, CLOSE_WITHIN_S)
 
 
 def log_record(record: Any) -> LogRecord:

@@ -148,6 +148,15 @@ class RedisStore:
     def _void(self) -> str:
         return shard_key(self.prefix, "s", "void")
 
+    async def sizes(self, shard: int) -> tuple[int, int, int]:
+        """Return how many decisions wait: their entries, their bodies and their deadlines, which are equally many."""
+        pipeline: Any = self.redis.pipeline(transaction=True)
+        pipeline.hlen(self.key(shard, "entries"))
+        pipeline.hlen(self.key(shard, "bodies"))
+        pipeline.zcard(self.key(shard, "due"))
+        entries, bodies, due = await pipeline.execute()
+        return entries, bodies, due
+
     async def log_name(self, shard: int) -> str | None:
         """Return the name of the log that a shard's state was made from; None: there is no state."""
         name = cast("bytes | None", await self.redis.get(self.key(shard, "log")))
