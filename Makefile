@@ -16,7 +16,7 @@ help:
 	@echo "make check-deploy  the files of the deployment, by promtool and a Prometheus that asks a running loop"
 	@echo "make bench     the benchmarks of docs/benchmarks.md"
 	@echo "make mutate    switches off one mechanism at a time and shows the test that fails"
-	@echo "make torture   20 times kill -9 under load"
+	@echo "make torture   20 times kill -9 under load, 50 ends of each role, holes in the network"
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/bowerbird demo $(DEMO)
@@ -42,6 +42,8 @@ mutate: $(VENV)/dev.stamp
 
 torture: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.torture $(TORTURE)
+	$(BIN)/python -m tests.ends
+	BOWERBIRD_LONG=1 $(BIN)/python -m pytest tests/real/test_network.py
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .

@@ -6,11 +6,13 @@ import pytest
 
 from tests.ends import WITHIN_S, ends
 
+TIMES = 3
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_every_role_ends_within_two_seconds() -> None:
-    """Fifty ends of each role; the same by hand: ``python -m tests.ends``."""
-    found = await ends(times=50, loaded=2, seed=secrets.randbelow(10_000))
-    assert len(found) == 200
+    """A few ends of each role; ``make torture`` and ``python -m tests.ends`` do fifty."""
+    found = await ends(times=TIMES, loaded=1, seed=secrets.randbelow(10_000))
+    assert len(found) == 4 * TIMES
     assert [end for end in found if end.code != 0 or end.took_s > WITHIN_S] == []
