@@ -267,14 +267,15 @@ async def make_anew(shop: Shop, topic: str) -> None:
         await admin.close()
 
 
-async def test_a_feedback_topic_that_was_made_anew_stops_the_join_until_a_recovery(shop: Shop) -> None:
-    """Nothing of the new topic is passed over, though it is soon longer than the one that was read."""
+@pytest.mark.parametrize("refilled", [0, 40], ids=["shorter", "longer"])
+async def test_a_feedback_topic_that_was_made_anew_stops_the_join_until_a_recovery(shop: Shop, refilled: int) -> None:
+    """Nothing of the new topic is passed over, whether it is shorter than the one that was read or soon longer."""
     await shop.trade(30)
     await shop.joined(30)
     await make_anew(shop, "clicks")
     first = shop.count
     for partition in range(3):
-        for number in range(40):
+        for number in range(refilled):
             await shop.loop.send("clicks", {"event_id": f"nobody {number}"}, partition=partition)
     await stands(shop)
     for number in range(first, first + 12):
