@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bowerbird.join_state import input_topics, problems
+from bowerbird.join_state import problems
 from bowerbird.rebuilding import refusal
 from bowerbird.status import Observer
 from policies import checks
@@ -16,6 +16,7 @@ from policies.extras import sentence
 from stream import clients, codecs, preflight, topics
 from stream.config import Config
 from stream.controls import desk
+from stream.intake import input_topics
 from stream.log import LogReader
 from stream.redis_store import RedisStore
 
@@ -151,7 +152,7 @@ async def _state(config: Config) -> AsyncIterator[Finding]:
     except Exception as error:
         if preflight.explain(error, config) is None:
             raise
-        return  # told above
+        return  # The findings on the servers say so.
     finally:
         await redis.aclose()
     for problem in found:
@@ -172,7 +173,7 @@ async def _published(config: Config) -> AsyncIterator[Finding]:
     except Exception as error:
         if preflight.explain(error, config) is None:
             raise
-        # That the servers, or the topics, are not there was told above.
+        # The findings on the servers and the topics say what is not there.
 
 
 def _setting(name: str, found: str | None, needed: str, risk: str) -> Finding:

@@ -7,15 +7,15 @@ same script as in the join. Each step is stored with its offsets, so a recovery 
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from bowerbird.join_state import input_topics, inputs, made_anew, problems, topic_ids
+from bowerbird.join_state import inputs, made_anew, problems, topic_ids
 from policies.errors import LossDetected, WrongConfiguration
 from rewards.archive_names import ARCHIVED_STREAMS
-from rewards.join import Input, JoinSettings
+from rewards.join import Input
 from rewards.readto import partition_name
 from rewards.recovery import Frontiers, outcome_heads
 from rewards.rules import milliseconds
@@ -23,6 +23,7 @@ from rewards.store import DEAD_LETTERS, Closing, DecisionItem, FeedbackItem, not
 from stream.config import Config
 from stream.dead_letter_log import Source, read_letter
 from stream.dead_letters import DeadLetters, letter_of
+from stream.intake import input_topics, join_settings
 from stream.log import LogReader, LogRecord, identify
 from stream.redis_store import RedisStore, shard_key
 from stream.refeed import Ends, Refeed
@@ -339,15 +340,8 @@ class JoinRecovery:
 
     async def _feed(self, hold: str, starts: dict[Input, int], ends: Ends, done: JoinRecovered) -> None:
         config = self._config
-        settings = JoinSettings(
-            decisions=config.topic("decisions"),
-            prefix=config.prefix,
-            shards=config.shards,
-            shard_of=config.shard,
-            early_s=config.early_s,
-            close_grace_ms=config.close_grace_ms,
-            closed_ttl_s=config.closed_ttl_s,
-            feedback_limit=config.limits.max_feedback,
+        settings = replace(
+            join_settings(config),
             portion_items=PORTION_ITEMS,
             hold=hold,
             passes_over=self._passes_over(bool(done.gone)),

@@ -3,14 +3,10 @@
 from rewards.readto import partition_name
 from rewards.store import NEEDED
 from stream.config import Config
+from stream.intake import input_topics
 from stream.log import LogReader, Partition
 from stream.redis_store import RedisStore
 from stream.tails import Tails
-
-
-def input_topics(config: Config) -> list[str]:
-    """Return the full names of the topics that the join reads."""
-    return [config.topic("decisions"), *map(config.topic, config.streams)]
 
 
 def known_topics(config: Config) -> list[str]:

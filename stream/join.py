@@ -20,7 +20,7 @@ from faust.types import TP
 from redis.exceptions import RedisError
 
 from policies.errors import LossDetected, StateRefused, WrongConfiguration
-from rewards.join import Fetched, Input, Intake, JoinSettings, Message, Portion
+from rewards.join import Fetched, Input, Intake, Message, Portion
 from rewards.readto import entry_after, hold_line, partition_name
 from rewards.rules import milliseconds
 from rewards.store import RECOVER, Inputs, Step, Stepped
@@ -29,6 +29,7 @@ from stream.apps import Progress, PutRight, RoleParts, retry_pause, role_app
 from stream.away import until_there
 from stream.config import Config
 from stream.dead_letters import DeadLetters, gathered, letter_of
+from stream.intake import input_topics, join_settings
 from stream.liveness import dead_among
 from stream.log import LogReader, identify, started
 from stream.outbox import Emitter
@@ -68,19 +69,8 @@ class JoinRole(mode.Service):
     def __init__(self, config: Config, app: Any) -> None:
         super().__init__()
         self._config, self._app = config, app
-        self._topics = [config.topic("decisions"), *map(config.topic, config.streams)]
-        self._intake = Intake(
-            JoinSettings(
-                decisions=config.topic("decisions"),
-                prefix=config.prefix,
-                shards=config.shards,
-                shard_of=config.shard,
-                early_s=config.early_s,
-                close_grace_ms=config.close_grace_ms,
-                closed_ttl_s=config.closed_ttl_s,
-                feedback_limit=config.limits.max_feedback,
-            )
-        )
+        self._topics = input_topics(config)
+        self._intake = Intake(join_settings(config))
         self._events: dict[tuple[str, int, int], Any] = {}
         self._paused: set[Input] = set()
         self._wake = asyncio.Event()
@@ -387,8 +377,6 @@ class JoinRole(mode.Service):
                 return
             except StateRefused as refused:
                 await self._refused(refused.what, refused)
-            except PutRight:
-                raise
             except (RedisError, KafkaError, OSError) as error:
                 failed = metrics.redis_failed if isinstance(error, RedisError) else metrics.broker_failed
                 failed("join")

@@ -899,6 +899,13 @@ def _recovery() -> Iterator[Mutant]:
         (f"{recovered}test_a_feedback_topic_that_was_made_anew_stops_the_join_until_a_recovery",),
     )
     yield Mutant(
+        "an acknowledgement beyond the log is void",
+        "bowerbird/join_recovery.py",
+        "await self._store.void_acknowledgements(void)",
+        "pass",
+        (f"{recovered}test_a_topic_that_is_shorter_than_what_was_acknowledged_is_read_from_its_beginning",),
+    )
+    yield Mutant(
         "a log that ends before what was read of it",
         "stream/join.py",
         "for name in [name for name, end in ends.items() if end < read[name]]:",
