@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bowerbird.join_state import problems
-from policies.errors import WrongConfiguration
+from policies.errors import LossDetected, WrongConfiguration
 from policies.policy import make, version_name
 from replay.proof import Verdict
 from replay.published import published_in
@@ -49,6 +49,8 @@ Progress = Callable[[str, int, int], None]
 
 SETTLE_S = 10.0
 LAST_TICKS = 100
+ORDERED = ("versions", "rewards")
+"""Of these nothing may be missing in the middle."""
 _POLL_S = 0.05
 _MESSAGES_A_REPORT = 500
 
@@ -118,9 +120,7 @@ async def verify(
                 shards=config.shards,
                 limits=config.limits,
                 versions_end=versions_end,
-                starts={
-                    (config.stream_of(topic), number): start for (topic, number), start in logs.starts.items() if start
-                },
+                starts=logs.named_starts,
                 unsent=join.unsent,
                 lost=join.lost,
                 own_feedback=archive is not None,
@@ -322,6 +322,7 @@ class _Logs:
     ) -> None:
         self.starts: dict[tuple[str, int], int] = {}
         self.ends: dict[tuple[str, int], int] = {}
+        self.named_starts: dict[tuple[str, int], int] = {}
         self._reader, self._progress = reader, progress
         self._archive = archive
         self._archived_to: dict[tuple[str, int], int] = {}
@@ -340,6 +341,12 @@ class _Logs:
                     held = await asyncio.to_thread(self._archive.held, self._name(topic), name[1], begins)
                     if held is not None and held[0] < begins:
                         self.starts[name], self._archived_to[name] = held[0], begins
+                self._named(name, self.starts[name])
+
+    def _named(self, name: tuple[str, int], start: int) -> None:
+        """Keep the start of a log that has lost its head, under the name of its stream."""
+        if start:
+            self.named_starts[self._name(name[0]), name[1]] = start
 
     async def read(self, topic: str, until: int | None = None) -> AsyncIterator[Message]:
         """Yield the messages of a topic, partition after partition; ``until``: below this offset."""
@@ -363,5 +370,14 @@ class _Logs:
         if self._archive is not None and start < begins:
             for record in self._archive.messages(self._name(name[0]), name[1], start, min(begins, end)):
                 yield record
-        async for logged in self._reader.read(*name, begins, end):
-            yield logged
+        while True:
+            try:
+                async for logged in self._reader.read(*name, begins, end):
+                    yield logged
+                return
+            except LossDetected:
+                if self._name(name[0]) in ORDERED:
+                    raise
+                # Retention was faster; what it has removed cannot be verified.
+                begins = (await self._reader.beginning([name]))[name]
+                self._named(name, begins)

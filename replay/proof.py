@@ -49,7 +49,7 @@ class Finding(msgspec.Struct, frozen=True):
         ``digest``, ``last_seqs``, ``examples``, ``cut``: that part of a version is not what the log gives.
         ``live``, ``position``: Redis holds something else than the log gives. ``state``: the join's
         state in Redis is not the log's. ``not_verifiable``: retention has
-        removed what would be needed.
+        removed what would be needed, or its topic was deleted and made anew.
     where
         An event id, a version or a place in a topic.
     message
@@ -92,7 +92,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         Outcomes right by the feedback that they carry, since retention has removed what the streams held at their
         time: decision, reward, deadline, order and weights are proved, not that no other feedback had to count.
     not_verifiable
-        Outcomes and windows of which retention has removed a part.
+        Outcomes and windows of which a part is in no topic any more: retention has removed it, or its topic was made
+        anew.
     unusable
         Records of the inputs that are no decision or feedback; the join put them into the dead letters.
     versions

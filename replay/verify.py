@@ -49,7 +49,8 @@ class Verification:
         self._first: dict[int, _Closing] = {}
         self._last: dict[int, _Closing] = {}
         self._last_seqs: dict[int, int] = {}
-        self._begun: set[tuple[str, int]] = set()
+        self._begun: dict[tuple[str, int], int] = {}
+        self._oldest_ms: dict[str, int] = {}
         self._complete_from_ms = {"decisions": 0, "feedback": 0}
         self._unprovable: dict[int, int] = {}
 
@@ -97,7 +98,7 @@ class Verification:
                 self._evidence.outcome(outcome.event_id, FoundOutcome.of(message.offset, outcome, cited))
                 if self._count(outcome) and self.question.own_feedback:
                     for event in outcome.feedback:
-                        if self._is_removed(event.stream, event.partition, event.offset):
+                        if self._is_removed(event.stream, event.time_ms, event.partition, event.offset):
                             self._evidence.counted(event)
 
     def verdict(self) -> Verdict:
@@ -117,8 +118,8 @@ class Verification:
             self._findings.add(
                 "not_verifiable",
                 f"shard {shard}",
-                f"not verifiable before seq {seq + 1}: "
-                "retention has removed decisions or feedback of outcomes before it",
+                f"not verifiable before seq {seq + 1}: decisions or feedback of outcomes before it are no longer in"
+                " their topics: retention has removed them, or a topic was deleted and made anew",
             )
         counts, figures, weights = self._findings.counts, self._figures, self._weights
         live = self.question.live.record
@@ -162,9 +163,12 @@ class Verification:
     def _note_start(self, name: str, message: Message) -> None:
         """Note from when on a log is complete that has lost its head: from its first message."""
         where = (name, message.partition)
-        if where not in self._begun:
-            self._begun.add(where)
-            if self.question.starts.get(where, 0) > 0:
+        self._oldest_ms[name] = min(message.time_ms, self._oldest_ms.get(name, message.time_ms))
+        start = self.question.starts.get(where, 0)
+        # Retention may remove more while it is read.
+        if self._begun.get(where) != start:
+            self._begun[where] = start
+            if start > 0:
                 kind = "decisions" if name == DECISIONS else "feedback"
                 self._complete_from_ms[kind] = max(self._complete_from_ms[kind], message.time_ms)
 
@@ -331,8 +335,8 @@ class Verification:
         )
 
     def _cites_removed(self, outcome: FoundOutcome) -> bool:
-        _, partition, offset, _ = outcome.decision_at
-        if self._is_removed(DECISIONS, partition, offset):
+        time_ms, partition, offset, _ = outcome.decision_at
+        if self._is_removed(DECISIONS, time_ms, partition, offset):
             return True
         return not self.question.own_feedback and self._carries(outcome)
 
@@ -348,10 +352,15 @@ class Verification:
 
     def _carries(self, outcome: FoundOutcome) -> bool:
         """Tell whether an outcome counts feedback that only the outcome itself still holds."""
-        return any(self._is_removed(event[0], event[2], event[3]) for event in outcome.feedback)
+        return any(self._is_removed(*event[:4]) for event in outcome.feedback)
 
-    def _is_removed(self, name: str, partition: int, offset: int) -> bool:
-        return offset < self.question.starts.get((name, partition), 0)
+    def _is_removed(self, name: str, time_ms: int, partition: int, offset: int) -> bool:
+        """Tell whether a topic holds no more what stood at a place: it lies before its start, or before all of it.
+
+        A topic that was deleted and created anew holds other messages at the same offsets, all of them younger.
+        """
+        start = self.question.starts.get((name, partition), 0)
+        return offset < start or time_ms < self._oldest_ms.get(name, time_ms + 1)
 
     def _not_provable(self, outcome: FoundOutcome) -> None:
         self._figures["not_verifiable"] += 1

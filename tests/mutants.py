@@ -912,6 +912,16 @@ def _recovery() -> Iterator[Mutant]:
         "for name in list[Input]():",
         (f"{recovered}test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery",),
     )
+    yield Mutant(
+        "what stood in a topic that was made anew is not verifiable",
+        "replay/verify.py",
+        "return offset < start or time_ms < self._oldest_ms.get(name, time_ms + 1)",
+        "return offset < start",
+        (
+            "tests/replay/test_verify.py::test_a_topic_that_was_made_anew_proves_nothing_of_before",
+            "tests/replay/test_verify.py::test_what_is_wrong_after_a_topic_was_made_anew_is_found",
+        ),
+    )
 
 
 MUTANTS = (*_joining(), *_recovery(), *_learning(), *_deciding(), *_archiving(), *_living(), *_evaluating())

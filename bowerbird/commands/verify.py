@@ -88,6 +88,8 @@ def _show(verdict: "Verdict") -> None:
         say(f"{name.replace('_', ' '):<12} {getattr(verdict, name)}")
     for name in ("pending", "missing", "doubled", "wrong", "repeats"):
         say(f"{name:<12} {getattr(verdict, name)}")
+    if verdict.not_verifiable:
+        say(f"unproved     {verdict.not_verifiable}, since their topics hold no more what was counted")
     say(f"versions     {verdict.versions}, the live one is {verdict.live_version}")
     say(f"live         {verdict.live_digest}")
     say(f"recomputed   {verdict.recomputed_digest}" + ("  identical" if verdict.identical else "  NOT identical"))

@@ -299,6 +299,12 @@ async def recovered_from_new_clicks(shop: Shop, refilled: int) -> None:
     await shop.trade(10)
     await shop.joined(shop.count)
     assert len({each["event_id"] for each in await shop.loop.records("rewards")}) == shop.count
+    for policy in POLICIES:
+        verdict = await verify(shop.config, policy)
+        assert verdict.missing == verdict.doubled == verdict.wrong == 0, verdict.findings
+        # What counted clicks of the old topic cannot be proved any more, and nothing else.
+        assert verdict.not_verifiable
+        assert set(verdict.found) == {"not_verifiable"}
 
 
 async def test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from policies.policy import digest, version_name
 from replay.proof import Verdict
 from replay.question import Live
-from rewards.records import Outcome, PolicyVersion
+from rewards.records import CountedFeedback, Outcome, PolicyVersion
 from tests.replay.world import World, busy_world, decision
 
 
@@ -533,3 +533,61 @@ def test_what_the_join_could_not_use_is_counted(world: World) -> None:
     verdict = world.verify()
     assert verdict.ok
     assert verdict.unusable == 2
+
+
+def made_anew(world: World, topic: str, from_ms: int) -> None:
+    """Delete a topic and create it again at a log time: what stands there begins at offset 0."""
+    for name, log in world.logs.items():
+        if name[0] == topic:
+            kept = [message for message in log if message.time_ms >= from_ms]
+            world.logs[name] = [message._replace(offset=offset) for offset, message in enumerate(kept)]
+
+
+@pytest.mark.parametrize("topic", ["clicks", "decisions"])
+def test_a_topic_that_was_made_anew_proves_nothing_of_before(world: World, topic: str) -> None:
+    made_anew(world, topic, 10**9)
+    verdict = world.verify()
+    assert kinds(verdict) == {"not_verifiable"}
+    assert verdict.wrong == verdict.missing == 0
+    citing = [
+        outcome
+        for _, outcome in world.outcomes()
+        if outcome.policy == "front" and (topic == "decisions" or any(e.stream == topic for e in outcome.feedback))
+    ]
+    assert verdict.not_verifiable == len({outcome.event_id for outcome in citing})
+    assert "made anew" in verdict.findings[0].message
+
+
+def cite_anew(world: World, topic: str) -> None:
+    """Let outcomes cite the places that the messages of a new topic have."""
+    offsets = {
+        (partition, message.time_ms): message.offset
+        for (name, partition), log in world.logs.items()
+        if name == topic
+        for message in log
+    }
+
+    def cited(event: CountedFeedback) -> CountedFeedback:
+        at = offsets.get((event.partition, event.time_ms)) if event.stream == topic else None
+        return event if at is None else msgspec.structs.replace(event, offset=at)
+
+    for index, message in enumerate(world.logs["rewards", 0]):
+        outcomes = msgspec.json.decode(message.value or b"", type=list[Outcome])
+        world.rewrite(index, [changed(each, feedback=list(map(cited, each.feedback))) for each in outcomes])
+
+
+def test_what_is_wrong_after_a_topic_was_made_anew_is_found(world: World) -> None:
+    """The old feedback cannot be verified; what is in the new topic can, and so can what was invented."""
+    outcomes = world.outcomes()
+    since_ms = outcomes[len(outcomes) // 2][1].closed_ms
+    made_anew(world, "clicks", since_ms)
+    cite_anew(world, "clicks")
+    verdict = world.verify()
+    assert kinds(verdict) == {"not_verifiable"}
+    assert verdict.wrong == 0
+    index, outcome = front(
+        world, lambda outcome: min((event.time_ms for event in outcome.feedback), default=0) > since_ms
+    )
+    invented = msgspec.structs.replace(outcome.feedback[0], offset=10**6)
+    world.rewrite(index, [changed(outcome, feedback=[invented, *outcome.feedback[1:]])])
+    assert world.verify().wrong == 1
