@@ -5,11 +5,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
+import bowerbird.verification as verification_module
 from bowerbird.verification import verify, verify_decision
 from policies.errors import WrongConfiguration
 from replay.proof import Verdict
+from replay.verify import Verification
 from rewards.rules import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
@@ -82,7 +86,7 @@ async def traffic(loop: Loop, start: int, stop: int) -> None:
             await loop.send("purchases", {"event_id": f"visit-{number}"}, partition=0)
 
 
-async def test_a_service_is_verified_while_it_runs_and_after(loop: Loop) -> None:
+async def test_a_service_is_verified_while_it_runs_and_after(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     for role in ("decide", "join", "learn"):
         loop.role(role)
     config = loop.config
@@ -111,6 +115,32 @@ async def test_a_service_is_verified_while_it_runs_and_after(loop: Loop) -> None
         assert again.policy_version == version
         assert again.ok == (version != "external"), again
     assert await verify_decision(config, "nobody") == []
+    await retention_is_faster(config, monkeypatch)
+
+
+async def retention_is_faster(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove clicks after a verification has asked where their log starts: it goes on, and says what is unproved."""
+
+    async def removes(verification: Verification, logs: Any, *told: Any) -> Verdict:
+        admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
+        await admin.start()
+        try:
+            everything = {
+                TopicPartition(topic, partition): RecordsToDelete(before_offset=end)
+                for (topic, partition), end in logs.ends.items()
+                if topic == config.topic("clicks") and end
+            }
+            await admin.delete_records(everything)
+        finally:
+            await admin.close()
+        return await judged(verification, logs, *told)
+
+    judged = verification_module._verdict
+    monkeypatch.setattr("bowerbird.verification._verdict", removes)
+    verdict = await verify(config, "front")
+    assert set(verdict.found) == {"not_verifiable"}, verdict.findings
+    assert verdict.wrong == verdict.missing == 0
+    assert verdict.not_verifiable >= 30
 
 
 async def test_damage_is_found(loop: Loop, config: Config, redis_server: EmbeddedRedis) -> None:
