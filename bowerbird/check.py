@@ -11,7 +11,7 @@ from bowerbird.join_state import problems
 from bowerbird.rebuilding import refusal
 from bowerbird.status import Observer
 from policies import checks
-from policies.errors import WrongConfiguration, shorten
+from policies.errors import WrongConfiguration, of_disk, shorten
 from policies.extras import sentence
 from stream import clients, codecs, preflight, topics
 from stream.config import Config
@@ -233,7 +233,7 @@ def _archive(url: str, prefix: str) -> Finding:
     except WrongConfiguration as error:
         return _failed("archive", str(error))
     except OSError as error:
-        return Finding("archive", False, shorten(str(error)), "see that archive.url can be read and written from here")
+        return Finding("archive", False, of_disk(error), "see that archive.url can be read and written from here")
     return Finding("archive", True, f"{place.root}, " + ("a copy of this log goes on" if known else "empty as yet"))
 
 

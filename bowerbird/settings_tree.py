@@ -222,6 +222,31 @@ def _value(text: str) -> Any:
     return json.loads(text)
 
 
+_SYNTAX = (
+    ("Expected '=' after a key", "a key without ="),
+    ("Invalid statement", "neither a key nor a table"),
+    ("Invalid value", "a value that TOML has not (a text stands in quotation marks)"),
+    ("Cannot ", "a key or a table twice"),
+    ("Duplicate ", "a key or a table twice"),
+    ("Unclosed array", "a [ that is never closed"),
+    ("Unclosed inline table", "a { that is never closed"),
+    ("Unterminated string", "a text that never ends"),
+    ("Illegal character", "a text that goes over the end of its line, or a control character"),
+    ("Found invalid character", "a control character"),
+    ("Expected newline or end of document", "more than one value on the line"),
+    ("Unescaped '\\\\'", "a backslash that begins no escape (write two, or the text in '…')"),
+    ("Expected ']", "a table's name that is not closed"),
+    ("Invalid date or datetime", "a date that is none"),
+    ("Invalid initial character for a key part", "a key that needs quotation marks"),
+    ("Invalid hex value", "an escape that is no character"),
+    ("Escaped character is not", "an escape that is no character"),
+)
+
+
 def _syntax(message: str) -> str:
-    problem = re.sub(r" \(at .*\)$", "", message)
-    return problem[:1].lower() + problem[1:]
+    """Return what is wrong with a document, in words.
+
+    >>> _syntax("Invalid value (at line 1, column 5)")
+    'a value that TOML has not (a text stands in quotation marks)'
+    """
+    return next((words for begin, words in _SYNTAX if message.startswith(begin)), "text that is no TOML")

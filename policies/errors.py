@@ -11,7 +11,10 @@
         └── LossDetected     something that was acknowledged is gone
 """
 
+import re
+
 _SHOWN_CHARACTERS = 80
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class BowerbirdError(Exception):
@@ -119,5 +122,24 @@ class LossDetected(StateRefused):
 
 
 def shorten(text: str) -> str:
-    """Return text that is fit for an error: at most 80 characters, the cut marked by an ellipsis."""
+    """Return text that is fit for an error: printable, at most 80 characters, the cut marked by an ellipsis."""
+    text = printable(text)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+
+
+def printable(text: str) -> str:
+    r"""Return text that does nothing to a terminal: what controls one is escaped; tabs and line ends stay.
+
+    >>> print(printable("a\0b\x1b[2J"))
+    a\x00b\x1b[2J
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def of_disk(error: OSError) -> str:
+    """Return why a file cannot be read or written, without its path.
+
+    >>> of_disk(PermissionError(13, "Permission denied", "/a/file"))
+    'permission denied'
+    """
+    return (error.strerror or "an error of the disk").lower()

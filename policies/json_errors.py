@@ -19,7 +19,25 @@ _NAMES = {
     "array": "a list",
     "object": "an object",
 }
-_SYNTAX = {"Input data was truncated": "it ends too early"}
+_SYNTAX = {
+    "Input data was truncated": "it ends too early",
+    "trailing characters": "something follows the value",
+    "trailing comma in array": "a comma before ]",
+    "trailing comma in object": "a comma before }",
+    "object keys must be strings": "a name that is no string",
+    "expected ':'": "a name without a colon",
+    "expected ',' or ']'": "a list without a comma or its ]",
+    "expected ',' or '}'": "an object without a comma or its }",
+    "invalid number": "a number that is none",
+    "invalid character": "a character that is not expected there",
+    "expected character": "a character that is not expected there",
+    "invalid escape character in string": "an escape that JSON has not",
+    "invalid utf-16 surrogate pair": "half a character",
+    "unexpected end of escaped utf-16 surrogate pair": "half a character",
+    "unexpected end of hex escape": "an escape that is cut short",
+    "invalid character in unicode escape": "an escape that JSON has not",
+}
+_AT = re.compile(r" \(byte (\d+)\)$")
 _TYPE = re.compile(r"Expected `([^`]+)`(.*?)(?:, got `?([^`]+)`?)?$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `([^`]+)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]+)`")
@@ -65,12 +83,14 @@ def syntax(error: Exception) -> str:
     >>> syntax(Exception("Input data was truncated"))
     'text that is no JSON: it ends too early'
     >>> syntax(Exception("JSON is malformed: invalid character (byte 3)"))
-    'text that is no JSON: invalid character (byte 3)'
+    'text that is no JSON: a character that is not expected there, at byte 3'
     """
     if isinstance(error, RecursionError):
         return "JSON that is nested too deeply"
     said = str(error).removeprefix("JSON is malformed: ")
-    return f"text that is no JSON: {_SYNTAX.get(said, said)}"
+    where = _AT.search(said)
+    reason = _SYNTAX.get(_AT.sub("", said), "something that JSON has not")
+    return f"text that is no JSON: {reason}" + (f", at byte {where[1]}" if where is not None else "")
 
 
 def _told(text: str) -> Told:
@@ -95,7 +115,8 @@ def _by_rule(field: str, text: str) -> Told:
     rule, _, found = text.partition(", found ")
     name, must, expected = rule.partition(" must be ")
     if not must:
-        return Told(field, found or OTHERWISE, rule.removesuffix(" is expected"))
+        ours = rule.endswith(" is expected")
+        return Told(field, found or OTHERWISE, rule.removesuffix(" is expected") if ours else "what this field takes")
     return Told(f"{field}.{name}".lstrip("."), found or OTHERWISE, expected)
 
 

@@ -18,7 +18,7 @@ from policies.draw import normalise
 from policies.errors import BadInput, StateRefused, WrongConfiguration
 from policies.features import Action, Features
 from policies.policy import check_actions, check_example
-from policies.vw_arguments import parse
+from policies.vw_arguments import ALWAYS, MODE, parse
 from policies.vw_text import Writer
 
 BUILD: str = pylibvw.__version__
@@ -81,7 +81,7 @@ class VowpalWabbit:
             # Examples of a call that raised must not be finished, and their workspace is not to be trusted.
             self._predictor = None
             workspace.finish()
-            raise refused_by_vw(error) from None
+            raise refused_by_vw() from error
         _finish(workspace, lines)
         if len(scores) != len(actions):
             raise StateRefused(
@@ -106,7 +106,7 @@ class VowpalWabbit:
             # As above; what was learned since the last saved bytes is learned again by a new workspace.
             self._learner = None
             workspace.finish()
-            raise refused_by_vw(error) from None
+            raise refused_by_vw() from error
         _finish(workspace, lines)
         self._learned.append(text)
         if self._predictor is not None:
@@ -153,7 +153,7 @@ class VowpalWabbit:
         try:
             workspace = _VW(list(self._command))
         except (RuntimeError, ValueError, MemoryError) as error:
-            raise WrongConfiguration(f"Vowpal Wabbit refuses {self.arguments!r}: {error}") from None
+            raise WrongConfiguration(f"arguments of a vw policy: {_refused(self._command)}") from error
         model = saved(workspace)
         workspace.finish()
         return model
@@ -169,10 +169,10 @@ class VowpalWabbit:
             except (RuntimeError, ValueError, MemoryError) as error:
                 raise StateRefused(
                     "model of Vowpal Wabbit",
-                    f"{len(model)} bytes that cannot be loaded ({error})",
+                    f"{len(model)} bytes that cannot be loaded",
                     f"one that was saved by the arguments {self.arguments!r}",
                     "load a former version, or compute this one again from the log",
-                ) from None
+                ) from error
 
 
 @lru_cache(maxsize=8)
@@ -182,9 +182,30 @@ def _writer(arguments: str) -> Writer:
     return Writer(told.letters, told.id_as_feature)
 
 
-def refused_by_vw(error: Exception) -> BadInput:
+def refused_by_vw() -> BadInput:
     """Return the error for an example that Vowpal Wabbit refuses."""
-    return BadInput("refused_by_vw", "features", str(error), "what Vowpal Wabbit can read")
+    return BadInput("refused_by_vw", "features", "what Vowpal Wabbit refuses", "features that it can read")
+
+
+def _refused(command: Sequence[str]) -> str:
+    """Return which argument Vowpal Wabbit refuses: one that it refuses alone, or beside the others."""
+    own = [token for token in command if token != MODE and token not in ALWAYS]
+    alone = next((token for token in own if not _accepted([MODE, token, *ALWAYS])), None)
+    if alone is not None:
+        return f"Vowpal Wabbit refuses {alone!r}"
+    for token in own:
+        if _accepted([each for each in command if each != token]):
+            others = [each for each in own if each != token]
+            return f"Vowpal Wabbit refuses {token!r} together with {' '.join(others)!r}"
+    return f"Vowpal Wabbit refuses {' '.join(own)!r} together"
+
+
+def _accepted(command: Sequence[str]) -> bool:
+    try:
+        _VW(list(command)).finish()
+    except (RuntimeError, ValueError, MemoryError):
+        return False
+    return True
 
 
 def saved(workspace: pylibvw.vw) -> bytes:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from policies.errors import WrongConfiguration
+from policies.vw_values import problem
 
 _FLAGS = frozenset(
     (
@@ -32,6 +33,7 @@ _FLAGS = frozenset(
         "cb_adf",
         "cb_dro",
         "cb_explore_adf",
+        "challenger_epsilon",
         "check_enabled",
         "coin",
         "compete",
@@ -93,7 +95,6 @@ _VALUES = frozenset(
         "cb_max_cost",
         "cb_min_cost",
         "cb_type",
-        "challenger_epsilon",
         "clip_p",
         "constant",
         "cover",
@@ -176,14 +177,14 @@ _LISTS = frozenset(
 _SHORT = MappingProxyType({"q": "quadratic", "b": "bit_precision", "l": "learning_rate", "C": "constant"})
 
 # A small ring: Vowpal Wabbit keeps as many examples ready, and makes more where it needs them.
-_ALWAYS = ("--ring_size=16", "--hash=all", "--quiet", "--no_stdin", "--preserve_performance_counters")
+MODE = "--cb_explore_adf"
+ALWAYS = ("--ring_size=16", "--hash=all", "--quiet", "--no_stdin", "--preserve_performance_counters")
 _ALREADY = frozenset(("hash=all", "quiet", "no_stdin", "preserve_performance_counters", "save_resume"))
 
 _KNOWN_TO_FAIL = MappingProxyType(
     {"large_action_space": "its pmf depends on what was predicted before, so no decision could be computed again"}
 )
 
-_MOST_BITS = 28
 _NUMBER = re.compile(r"-[0-9.][0-9.eE+-]*")
 _LETTER = re.compile(r"(.+)=([A-Za-z])", re.DOTALL)
 
@@ -235,7 +236,7 @@ def parse(arguments: str) -> Arguments:
     try:
         tokens = shlex.split(arguments)
     except ValueError as error:
-        raise _refused(arguments, str(error)) from None
+        raise _refused(arguments, "a quotation mark is never closed, or a backslash ends it") from error
     command: list[str] = []
     letters: dict[str, str] = {}
     seen: set[str] = set()
@@ -266,8 +267,8 @@ def parse(arguments: str) -> Arguments:
         elif (name in _VALUES or name in _LISTS) and value is not None:
             if not value or "\0" in value:
                 raise _refused(token, "the value is empty")
-            if name == "bit_precision" and not (value.isdecimal() and 0 < int(value) <= _MOST_BITS):
-                raise _refused(token, f"found {value}, expected 1 to {_MOST_BITS} bits")
+            if (wrong := problem(name, value)) is not None:
+                raise _refused(f"--{name} {value}", wrong)
             command.append(f"--{name}={value}")
             if name in ("quadratic", "cubic", "interactions"):
                 crossings.append(value)
@@ -282,7 +283,7 @@ def parse(arguments: str) -> Arguments:
             )
     if "cb_explore_adf" not in seen:
         raise WrongConfiguration("arguments of a vw policy: --cb_explore_adf is missing, and no other mode is known")
-    return Arguments((*command, *_ALWAYS), letters, "id_as_feature" in seen, tuple(crossings))
+    return Arguments((*command, *ALWAYS), letters, "id_as_feature" in seen, tuple(crossings))
 
 
 def _name(token: str) -> tuple[str, str | None]:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from policies.errors import BadInput, StateRefused, WrongConfiguration, shorten
+from policies.errors import BadInput, StateRefused, WrongConfiguration, of_disk, shorten
 from policies.extras import needed_by
 from rewards.archive_names import Piece, held, log_file, pieces
 from rewards.archive_place import ArchivePlace, place_of
@@ -107,7 +107,7 @@ class Archive:
             with self._place.system.open_input_file(self._place.path(piece.file.path)) as stream:
                 return int(pq.read_metadata(stream).num_rows)
         except (pa.ArrowException, OSError) as error:
-            raise self._damaged(piece.file.path, str(error)) from None
+            raise self._damaged(piece.file.path, _found(error)) from error
 
     def batches(
         self,
@@ -211,7 +211,7 @@ class Archive:
                     batch = batch.select(schema.names)
                     yield _cast_but_for_texts(batch, schema) if encoded else batch.cast(schema)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise self._damaged(file.path, str(error)) from None
+            raise self._damaged(file.path, _found(error)) from error
 
     def _damaged(self, name: str, found: str) -> StateRefused:
         return StateRefused(
@@ -220,6 +220,14 @@ class Archive:
             "what the archive role wrote under this name",
             "bring it back from a copy, or move it away: then its range is missing",
         )
+
+
+def _found(error: Exception) -> str:
+    """Return what a file is that cannot be read."""
+    # Arrow's errors of Parquet are errors of the disk without a number.
+    if isinstance(error, OSError) and error.errno is not None:
+        return of_disk(error)
+    return "bytes that are damaged or cut short"
 
 
 def _cast_but_for_texts(batch: "pa.RecordBatch", schema: "pa.Schema") -> "pa.RecordBatch":

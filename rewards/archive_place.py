@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 from pyarrow import fs
 
-from policies.errors import WrongConfiguration, shorten
+from policies.errors import WrongConfiguration
 from rewards.archive_names import ARCHIVE_SCHEMES, ArchiveFile
 
 
@@ -63,7 +63,10 @@ def place_of(url: str) -> ArchivePlace:
         try:
             system, root = fs.FileSystem.from_uri(url)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise WrongConfiguration(f"archive.url: it can't be used: {shorten(str(error))}") from None
+            # Never the URL itself: it may hold a key.
+            raise WrongConfiguration(
+                f"archive.url: found a URL of {scheme}:// that can't be used, expected {scheme}://BUCKET/FOLDER"
+            ) from error
         if root.strip("/"):
             return ArchivePlace(system, root.rstrip("/"))
         raise WrongConfiguration(f"archive.url: found {scheme}:// alone, expected a bucket or a folder behind it")

@@ -177,8 +177,10 @@ def rows_of(topic: str, message: WholeMessage) -> list[Row]:
         place = _place(message, index, batch, record)
         try:
             rows.append((*place, *fields(record)))
-        except Exception as error:  # no record may stop the archive, whatever is in it
+        except BadInput as error:
             rows.append(unreadable(topic, place, str(error)))
+        except Exception:  # no record may stop the archive, whatever is in it
+            rows.append(unreadable(topic, place, f"found something else, expected a record of {topic}"))
     return rows
 
 
@@ -265,9 +267,30 @@ def _actions(column: Sequence[msgspec.Raw | None]) -> "pa.Array":
 def _storable(topic: str, row: Row) -> Row:
     try:
         _table(topic, [row])
-    except UNSTORABLE as error:
-        return unreadable(topic, row, str(error).replace("\n", " "))
+    except UNSTORABLE:
+        return unreadable(topic, row, _unstorable(topic, row))
     return row
+
+
+def _unstorable(topic: str, row: Row) -> str:
+    """Return which field of a record its column cannot hold."""
+    for field, value in zip(_come(topic), row, strict=True):
+        try:
+            _actions([value]) if field.name == "actions" else pa.array([value], field.type)
+        except UNSTORABLE:
+            return f"{field.name}: found {shorten(repr(value))}, expected what a column of {_kind(field.type)} holds"
+    return f"found a value that cannot be stored, expected a record of {topic}"
+
+
+def _kind(kind: "pa.DataType") -> str:
+    """Return the type of a column in words."""
+    if pa.types.is_integer(kind):
+        return f"integers of {kind.bit_width} bits"
+    if pa.types.is_floating(kind):
+        return "numbers"
+    if pa.types.is_timestamp(kind):
+        return "times"
+    return "lists" if pa.types.is_nested(kind) else "texts"
 
 
 def _place(message: WholeMessage, index: int, batch: int | None, raw: bytes | None) -> Row:

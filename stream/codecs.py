@@ -30,7 +30,7 @@ async def failures(config: Config) -> dict[str, str] | None:
                 topic = config.topic(TOPIC)
                 values = [record.value async for record in reader.read(topic, 0, offset, offset + 1)]
             except Exception as error:  # whatever a codec's library raises
-                found[codec] = repr(error)
+                found[codec] = f"a record was not written or not read again ({type(error).__name__})"
             else:
                 if values != [VALUE]:
                     found[codec] = f"{len(values)} records came back, and not the one that was written"

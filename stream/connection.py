@@ -80,7 +80,7 @@ class Connection:
             for client in clients:
                 await closed(client, CLOSE_WITHIN_S)
             if isinstance(error, FAILURES):
-                raise BrokerAway(f"Kafka at {self._config.brokers} did not answer: {error}") from error
+                raise BrokerAway(f"Kafka at {self._config.brokers} did not answer ({_name(error)})") from error
             raise
         return self
 
@@ -134,7 +134,7 @@ class Connection:
         try:
             self._topics = set((await self._feedback.client.fetch_all_metadata()).topics())
         except FAILURES as error:
-            raise BrokerAway(f"Kafka at {self._config.brokers} did not list its topics: {error!r}") from error
+            raise BrokerAway(f"Kafka at {self._config.brokers} did not list its topics ({_name(error)})") from error
         if name not in self._topics:
             raise self._unknown(topic)
 
@@ -179,7 +179,7 @@ class Connection:
         try:
             found = await self._consumer.getmany(timeout_ms=wait_ms)
         except FAILURES as error:
-            raise BrokerAway(f"topic {self._reply_topic} can't be read: {error!r}") from error
+            raise BrokerAway(f"topic {self._reply_topic} can't be read ({_name(error)})") from error
         return [log_record(record) for records in found.values() for record in records]
 
     async def _send(
@@ -194,9 +194,10 @@ class Connection:
         try:
             await producer.send_and_wait(name, value, key, headers=headers)
         except MessageSizeTooLargeError as error:
-            raise BadInput("too_large", "value", f"{len(value)} bytes", f"what topic {name} takes: {error}") from error
+            most = f"at most what topic {name} takes (max.message.bytes)"
+            raise BadInput("too_large", "value", f"{len(value)} bytes", most) from error
         except FAILURES as error:
-            raise BrokerAway(f"topic {name}: a message was not acknowledged ({error!r})") from error
+            raise BrokerAway(f"topic {name}: a message was not acknowledged ({_name(error)})") from error
 
     async def _reply_partitions(self) -> list[TopicPartition]:
         """Return the partitions of the topic for replies, made where it is missing."""
@@ -222,3 +223,8 @@ class Connection:
         async with asyncio.timeout(CREATE_TIMEOUT_S):
             while name not in await admin.list_topics():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+
+
+def _name(error: BaseException) -> str:
+    """Return the name of an error of Kafka's client, to look it up; its text is for who knows the client."""
+    return type(error).__name__

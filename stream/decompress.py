@@ -51,7 +51,7 @@ def _into(decompress: Callable[[Any, Any], int]) -> Callable[[Any], bytes]:
                 return bytes(memoryview(buffer)[: decompress(bytes(payload), buffer)])
             except cramjam.DecompressionError as error:
                 if _TOO_SMALL not in str(error):
-                    raise CorruptRecordException(str(error)) from None
+                    raise CorruptRecordException("a batch whose compressed bytes are damaged") from error
                 if size >= BATCH_BYTES:
                     raise _beyond(BATCH_BYTES) from None
             size *= _FIRST_RATIO

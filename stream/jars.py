@@ -216,8 +216,8 @@ def _fetch(jar: Jar, scratch: Path, folder: Path) -> None:
         path = context.create_dependency(jar.coordinate).artifact.resolve()
     except Exception as error:  # jgo raises whatever its parts raise
         raise WrongConfiguration(
-            f"The jar {jar.coordinate} could not be fetched: {error}. It is needed once, to start a Kafka on "
-            f"this machine; with a Kafka of your own, name it in the setting `brokers`."
+            f"The jar {jar.coordinate} could not be fetched ({type(error).__name__}). It is needed once,"
+            f" to start a Kafka on this machine; with a Kafka of your own, name it in the setting `brokers`."
         ) from error
     check(jar, path)
     path.replace(folder / jar.filename)

@@ -76,9 +76,9 @@ def version_of(name: str, record: bytes) -> PolicyVersion:
     """Decode a record of a version that lies in Redis."""
     try:
         return msgspec.json.decode(record, type=PolicyVersion)
-    except UNREADABLE as error:
+    except UNREADABLE:
         raise StateRefused(
-            f"policy {name} in Redis", f"a record that can't be read ({error})", "a version", repair(name)
+            f"policy {name} in Redis", "a record that can't be read", "a version", repair(name)
         ) from None
 
 
@@ -469,9 +469,9 @@ class RedisPolicyStore:
             )
             identity = PolicyIdentity(told["kind"], told["arguments"], told["salt"])
             read = int(told["versions_read"])
-        except (KeyError, ValueError, msgspec.DecodeError) as error:
+        except (KeyError, ValueError, msgspec.DecodeError):
             raise StateRefused(
-                f"policy {name} in Redis", f"a position that can't be read ({error!r})", "one", repair(name)
+                f"policy {name} in Redis", "a position that can't be read", "one", repair(name)
             ) from None
         return Saved(position, identity, record, rest[0] if rest else None, read)
 

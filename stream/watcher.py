@@ -68,7 +68,7 @@ def _become(command: list[str], watcher: int, libc: ctypes.CDLL | None) -> NoRet
         os.dup2(2, 1)
         os.execv(command[0], command)
     except OSError as error:
-        os.write(2, f"{command[0]}: {error}\n".encode())
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
     os._exit(127)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from policies.errors import BadInput
 from rewards.rules import REWARD_LIMIT
 
+_DEEPEST = 10
+
 
 def text_of(value: object, field: str) -> str:
     """Return an id; an integer is taken as its text.
@@ -57,8 +59,10 @@ def json_of(request: Mapping[str, Any]) -> bytes:
     try:
         text = json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
         return text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise _refusal(request, "") or BadInput("invalid_field", "request", str(error), "what JSON has") from None
+    except (TypeError, ValueError, RecursionError):
+        raise _refusal(request, "") or BadInput(
+            "invalid_field", "request", "a list or an object within itself", "what JSON has"
+        ) from None
 
 
 def _plain(value: Any) -> Any:
@@ -72,12 +76,19 @@ def _plain(value: Any) -> Any:
 
 def _refusal(value: Any, field: str, depth: int = 0) -> BadInput | None:
     """Return the error that names the first value that cannot be sent."""
-    if isinstance(value, Mapping) and depth < 10:
+    if depth > _DEEPEST:
+        return BadInput("too_deep", field, "lists or objects within each other", f"at most {_DEEPEST} levels")
+    if isinstance(value, Mapping):
+        strange = next((name for name in value if not isinstance(name, str | int | float | None)), None)
+        if strange is not None:
+            return BadInput("invalid_field", field or "request", f"the name {strange!r}", "a name that is a string")
         parts = [(f"{field}.{name}".lstrip("."), part) for name, part in value.items()]
-    elif isinstance(value, list | tuple) and depth < 10:
+    elif isinstance(value, list | tuple):
         parts = [(f"{field}[{index}]", part) for index, part in enumerate(value)]
     elif isinstance(value, float) and not math.isfinite(value):
         return BadInput("feature_not_finite", field, repr(value), "a finite number")
+    elif isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        return BadInput("invalid_field", field, "half a character", "text that UTF-8 can hold")
     elif value is None or isinstance(value, str | int | float):
         return None
     elif hasattr(value, "tolist"):

@@ -165,13 +165,14 @@ def _evaluated(asked: "Asked", options: "Options", workers: int) -> "Answer":
 
 
 def _write(file: Path, found: "Answer") -> None:
+    from policies.errors import of_disk
     from replay.report.page import html
 
     page = html(found)
     try:
         file.write_text(page, encoding="utf-8")
     except OSError as error:
-        complain(f"--html: found {error}, expected a file that can be written")
+        complain(f"--html {file}: found {of_disk(error)}, expected a file that can be written")
         raise typer.Exit(WRONG_USE) from None
 
 

@@ -79,7 +79,7 @@ def log_errors_in_words(command: str) -> Iterator[None]:
         raise typer.Exit(WRONG_USE) from None
     except BadInput as error:
         complain(str(error))
-        raise typer.Exit(DOES_NOT_HOLD) from None
+        raise typer.Exit(WRONG_USE) from None
 
 
 @contextmanager
@@ -116,12 +116,16 @@ def answer(value: Any) -> None:
 
 def say(text: str = "") -> None:
     """Write a line to the standard output."""
-    sys.stdout.write(text + "\n")
+    from policies.errors import printable
+
+    sys.stdout.write(printable(text) + "\n")
 
 
 def complain(text: str) -> None:
     """Write lines to the standard error stream."""
-    sys.stderr.write(text + "\n")
+    from policies.errors import printable
+
+    sys.stderr.write(printable(text) + "\n")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Outcomes as lines of JSON."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -175,11 +176,11 @@ def _parsed(text: bytes, columns: Sequence[str]) -> _Parsed:
         lines = lines[[bool(line.strip()) for line in text.split(b"\n")[:-1]]]
     try:
         return _Parsed(outcome_batch(text, columns, lines), len(ends))
-    except (pa.ArrowInvalid, msgspec.DecodeError) as error:
-        return _Parsed(None, len(ends), _wrong(text, lines, columns, str(error)))
+    except (pa.ArrowInvalid, msgspec.DecodeError):
+        return _Parsed(None, len(ends), _wrong(text, lines, columns))
 
 
-def _wrong(text: bytes, lines: np.ndarray[Any, Any], columns: Sequence[str], told: str) -> tuple[int, str, str, str]:
+def _wrong(text: bytes, lines: np.ndarray[Any, Any], columns: Sequence[str]) -> tuple[int, str, str, str]:
     """Return the first line that is no outcome, which field of it is wrong, what was found and expected."""
     filled = (line for line in text.split(b"\n") if line.strip())
     for number, line in zip(lines.tolist(), filled, strict=True):
@@ -193,9 +194,32 @@ def _wrong(text: bytes, lines: np.ndarray[Any, Any], columns: Sequence[str], tol
         except BadInput as error:
             expected = EXPECTED if error.field == "value" else f"{error.expected} ({EXPECTED})"
             return number, within + error.field, error.found, expected
-        except pa.ArrowInvalid as error:
-            return number, "value", str(error), EXPECTED
-    return int(lines[0]), "value", told, EXPECTED
+        except pa.ArrowInvalid:
+            return number, *_unfit(line)
+    return int(lines[0]), "value", "what is no outcome", EXPECTED
+
+
+def _unfit(line: bytes) -> tuple[str, str, str]:
+    """Return which field of an outcome a table cannot hold, what stands there, and what may."""
+    twice: list[str] = []
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        twice.extend(name for name in names if names.count(name) > 1)
+        return dict(pairs)
+
+    outcome = json.loads(line, object_pairs_hook=once)
+    if twice:
+        return twice[0], "the field twice", f"it once ({EXPECTED})"
+    drawn = {f"decision.{name}": (kind, outcome["decision"].get(name)) for name, kind in _DRAWN.items()}
+    outer = {name: (kind, outcome.get(name)) for name, kind in _OUTER.items()}
+    place = {"decision_place.time_ms": (pa.int64(), outcome["decision_place"].get("time_ms"))}
+    for field, (kind, value) in {**outer, **drawn, **place}.items():
+        try:
+            pa.array([value], kind)
+        except (pa.ArrowException, OverflowError, TypeError, ValueError):
+            return field, json.dumps(value), f"an outcome's ({EXPECTED})"
+    return "value", "an outcome that no table can hold", EXPECTED
 
 
 def outcome_batch(text: bytes, columns: Sequence[str], offsets: np.ndarray[Any, Any]) -> "pa.RecordBatch":

@@ -46,7 +46,7 @@ def read_target(path: Path) -> Floats:
         # Mapped, so that a header cannot ask for more memory than the file has; what it maps is never unpickled.
         mapped = open_memmap(path, mode="r")
     except (ValueError, OSError, EOFError, SyntaxError, OverflowError, MemoryError, TypeError) as error:
-        raise wrong(f"what is no array ({str(error).splitlines()[0]})", "a .npy of numbers") from None
+        raise wrong("no array", "a .npy of numbers") from error
     if mapped.dtype.kind not in "fiu" or mapped.ndim != 2 or not mapped.size:
         raise wrong(f"{mapped.dtype} of shape {mapped.shape}", "numbers of shape (actions, positions)")
     target = np.array(mapped, dtype=np.float64)

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from policies.errors import BadInput, WrongConfiguration
+from policies.errors import BadInput, WrongConfiguration, of_disk
 from replay.logs.chunk import Progress
 from replay.logs.looks import HEAD_BYTES, looks_like
 from replay.logs.open_bandit import COMPRESSIONS
@@ -54,7 +54,7 @@ def opened(path: Path, progress: Progress, expected: str) -> Iterator[IO[bytes]]
 def damaged(path: Path, error: Exception, expected: str) -> BadInput:
     """Return the error for a file that cannot be read: what it looks like, in our own words."""
     if isinstance(error, OSError) and error.errno is not None:
-        return BadInput("bad_log", path.name, (error.strerror or "an error of the disk").lower(), "a readable file")
+        return BadInput("bad_log", path.name, of_disk(error), "a readable file")
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     found = None if path.suffix in (*PACKED, ".parquet", ".arrow", ".feather", ".ipc") else looks_like(head)

@@ -133,5 +133,5 @@ def _parsed(workspace: Any, text: str) -> Any:
     try:
         (example,) = workspace._parse(text)
     except (RuntimeError, ValueError) as error:
-        raise refused_by_vw(error) from None
+        raise refused_by_vw() from error
     return example

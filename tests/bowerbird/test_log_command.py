@@ -166,7 +166,7 @@ def test_wrong_use_ends_with_2_and_a_sentence(
 def test_a_damaged_log_ends_with_1_and_a_sentence(lines: Path, tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_bytes(lines.read_bytes() + b"{}\n")
     count = lines.read_bytes().count(b"\n")
-    told = run(tmp_path / "log.jsonl", code=1)
+    told = run(tmp_path / "log.jsonl", code=2)
     assert told.strip() == f"log.jsonl, line {count + 1}: policy: found null, expected a value (bad_log)"
 
 

@@ -71,7 +71,7 @@ def test_a_policy_of_the_configuration_that_never_ran(archive: Path, tmp_path: P
     told = json.loads(run(archive, "--target", "bold", "--policy", "front", *config, "--json"))
     assert told["target"].startswith("bold@0-")
     assert told["rows"] > 5
-    assert "rows: found none at all" in run(archive, "--target", "bold", *config, code=1)
+    assert "rows: found none at all" in run(archive, "--target", "bold", *config, code=2)
     (tmp_path / "bowerbird.toml").write_text("shards = 0\n")
     assert "line 1: shards" in run(archive, "--target", "bold", *config, code=2)
 
@@ -120,9 +120,9 @@ def test_a_share_that_is_none_is_refused(log: Path, share: str) -> None:
     assert f"--expected-share: found {share}" in told
 
 
-def test_a_damaged_log_ends_with_1_and_a_sentence(log: Path) -> None:
+def test_a_damaged_log_ends_with_2_and_a_sentence(log: Path) -> None:
     log.write_text(LOG + "x,1,0,0.5,0,0\n")
-    told = run("--format", "open-bandit", log, "--target", "uniform", code=1)
+    told = run("--format", "open-bandit", log, "--target", "uniform", code=2)
     assert told.strip() == "log.csv, line 4: item_id: found 'x', expected a number (bad_log)"
 
 

@@ -43,7 +43,8 @@ def test_uniform_obeys_every_law() -> None:
 def test_what_cannot_be_made_is_a_problem_too() -> None:
     (problem,) = check("vw", "--cb_explore_adf -f model")
     assert "'-f' is refused" in problem
-    assert "refuses" in check("vw", "--cb_explore_adf --epsilon 2")[0]
+    assert "expected a number from 0 to 1" in check("vw", "--cb_explore_adf --epsilon 2")[0]
+    assert "refuses '--bag=3' together with '--cover=3'" in check("vw", "--cb_explore_adf --bag 3 --cover 3")[0]
     assert "expected one of" in check("bandit", "")[0]
 
 

@@ -25,7 +25,8 @@ ADF = "--cb_explore_adf"
         "data.txt", "-- data.txt", "--", "-", "-q", "-q --softmax", "--epsilon", "--ignore a b", "--softmax=true",
         "--epsilon 0.1 --epsilon 0.2", "-b 0", "-b 40", "-b x", "-l", "--interactions=", "--letter user",
         "--letter u=1", "--letter a=x --letter a=y", "--id_as_feature=1", "--epsilon 'unclosed", "--epsilon -f",
-        "-q '--invert_hash'",
+        "-q '--invert_hash'", "--epsilon abc", "--epsilon 2", "--epsilon nan", "-l inf", "--bag -1", "--bag 0",
+        "--cover -1", "--cb_type x", "--automl 0", "--rnd -1", "-q u", "--cubic uA", "--bag 1000000",
     ],
 )  # fmt: skip
 def test_refused(arguments: str) -> None:
@@ -35,8 +36,8 @@ def test_refused(arguments: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", ["", "--cb_adf", "--epsilon 0.1", f"{ADF} --epsilon abc", f"{ADF} --epsilon 2", f"{ADF} --cb_type x",
-                  f"{ADF} --bag 3 --cover 3", f"{ADF} --epsilon nan", f"{ADF} -l inf", f"{ADF} --bag -1"]
+    "arguments",
+    ["", "--cb_adf", "--epsilon 0.1", f"{ADF} --bag 3 --cover 3", f"{ADF} --loss_function x", f"{ADF} --affix x"],
 )  # fmt: skip
 def test_what_vowpal_wabbit_refuses_is_a_wrong_configuration_too(arguments: str) -> None:
     with pytest.raises(WrongConfiguration, match=r"--cb_explore_adf is missing|Vowpal Wabbit refuses"):

@@ -340,7 +340,7 @@ def test_texts_that_are_no_utf_8_are_a_damaged_file(world: World, tmp_path: Path
     ends = pa.array(range(len(table) + 1), pa.int32()).buffers()[1]
     spoilt = pa.StringArray.from_buffers(len(table), ends, pa.py_buffer(b"\xff" * len(table)))
     pq.write_table(table.set_column(column, "chosen", spoilt), file)
-    with pytest.raises(StateRefused, match=r"archive file .*: found .*UTF8"):
+    with pytest.raises(StateRefused, match=r"archive file .*: found bytes that are damaged"):
         list(Judge(ArchivedOutcomes(archive), None, "front").blocks())
 
 
