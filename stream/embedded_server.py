@@ -31,6 +31,8 @@ STOP_WITHIN_S = 10.0
 PORT_WITHIN_S = 5.0
 POLL_S = 0.02
 IDENTITY_FILE = "embedded.json"
+# Ports that free_port() has returned: a server that has one may not listen on it yet.
+_returned: set[int] = set()
 
 
 class EmbeddedServer:
@@ -183,9 +185,10 @@ def choosing_ports() -> Iterator[None]:
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on."""
+    """Return a port of the loopback address that nobody listens on; this process returns each port once."""
     for port in random.SystemRandom().sample(PORTS, len(PORTS)):
-        if is_free(port):
+        if port not in _returned and is_free(port):
+            _returned.add(port)
             return port
     raise BowerbirdError(f"No port between {PORTS.start} and {PORTS.stop} is free on {HOST}")
 

@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from policies.errors import BowerbirdError, WrongConfiguration
-from stream import jars
+from stream import embedded_server, jars
 from stream.embedded import EmbeddedKafka, EmbeddedRedis, servers
 from stream.embedded_kafka import new_cluster_id
 from stream.embedded_server import HOST, choosing_ports, free_port
@@ -292,6 +292,14 @@ async def test_both_in_a_coroutine_and_in_one_folder(tmp_path: Path) -> None:
             with redis.Redis.from_url(third.url) as client:
                 assert client.ping()
         assert not third.running
+
+
+def test_two_servers_that_do_not_listen_yet_get_two_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = range(31_500, 31_900)
+    monkeypatch.setattr(embedded_server, "PORTS", few)
+    ports = [free_port() for _ in range(100)]
+    assert len(set(ports)) == 100
+    assert set(ports) <= set(few)
 
 
 def test_a_server_takes_the_preferred_port_whenever_it_is_free(tmp_path: Path) -> None:
