@@ -27,17 +27,19 @@ from replay.health.tail import HIGHEST, LOWEST, STEPS
 from replay.health.verdict import LEAST_SHOWN, MOST_SHOWN, TOLD, family_of, verdict, worse
 from replay.intervals.adaptive import adaptive_interval
 from replay.intervals.clustered import widened
+from replay.intervals.delta import slopes_at
 from replay.intervals.difference import LoggedMean, paired, shows
 from replay.intervals.gamma_exponential import GammaExponential
 from replay.intervals.horizon import horizon
 from replay.intervals.interval import Interval
 from replay.intervals.possible import cut, hull, with_bias, within
-from replay.intervals.segments import CORRECTION, Positives, segments
+from replay.intervals.segments import CORRECTION, Positives, Segments, segments
 from replay.intervals.sums import Sums
 from replay.logs.chunk import Range
 from replay.logs.taken import UNIT, Taken
 from replay.moments import Moments
 from replay.run import digest
+from replay.sample_weights import a_decision
 from replay.summary import Summary, Wanted
 
 LOOKS = 100
@@ -99,6 +101,7 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         told = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none at all"
         raise BadInput("no_rows", "rows", told, "a decision that can be judged")
     known = statistics(state)
+    of_rows, summary = summary, _a_decision(summary)
     shares = about.expected_shares or None
     called = {"actions": about.actions, "versions": about.versions}
     found = findings(state, left_out, summary.learned, expected_shares=shares, **called)
@@ -107,7 +110,8 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         found.insert(0, parts)
     by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN
     if by_unit and (units := summary.values.buckets) is not None:
-        known.update(effective_units=units.effective, largest_unit_share=units.largest_share)
+        _, slopes = slopes_at(wanted.shown, summary.values.moments.means)
+        known.update(effective_units=units.effective(slopes), largest_unit_share=units.largest_share(slopes))
     chosen = [_chosen(each, summary.values.moments) for each in wanted.asked]
     possible = _possible(summary, about.reward_range)
     estimates = [_estimated(each, summary, by_unit, wanted.fixed, possible) for each in chosen]
@@ -120,6 +124,7 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
     headline = about.headline if about.headline in by_name else wanted.shown.name
     ips, snips = by_name["ips"], by_name["snips"]
     logged_value = within(summary.values.interval(LoggedMean(), by_unit=by_unit), *possible)
+    known["mean_reward"] = logged_value.value
     judgement = verdict(known, found, family_of(headline), effect_of_units=effect)
     if summary.compared is not None:
         others = _of_compared(summary, family_of(headline), effect, wanted.against or "")
@@ -132,7 +137,7 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         ips_interval=(ips.low, ips.high),
         snips=snips.value,
         snips_interval=(snips.low, snips.high),
-        value_logged=state.reward.mean,
+        value_logged=logged_value.value or 0.0,
         value_logged_interval=(logged_value.low, logged_value.high),
         ess=known["ess"] or 0.0,
         effective_positives=known["effective_positives"] or 0.0,
@@ -143,13 +148,28 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         headline=headline,
         estimates=estimates,
         difference=_compared(compared, wanted, summary, possible),
-        over_time=_over_time(summary, about.reward_range or summary.reward_range or (0.0, 1.0), by_unit),
+        over_time=[]
+        if state.sized is not None
+        else _over_time(summary, about.reward_range or summary.reward_range or (0.0, 1.0), by_unit),
         weights=_bins(state),
         overlap=_overlap(state, about.actions, summary.taken),
-        segments=_segments(summary, wanted, about.segments, by_unit, possible),
+        segments=_segments(summary, of_rows, wanted, about.segments, by_unit, possible),
         statistics={name: _finite(value) for name, value in known.items() if not name.startswith(FILLED)},
         health=found,
-        how=_how(about.how, summary, found),
+        how=_how(about.how, of_rows, found),
+    )
+
+
+def _a_decision(summary: Summary) -> Summary:
+    """Return the sums of estimators' terms by sample weights, where there are some."""
+    return replace(
+        summary,
+        values=a_decision(summary.values),
+        paired=a_decision(summary.paired),
+        segments={
+            name: Segments({code: a_decision(sums) for code, sums in parts.parts.items()})
+            for name, parts in summary.segments.items()
+        },
     )
 
 
@@ -304,7 +324,7 @@ def _bins(state: State) -> list[Bin]:
     found = [Bin(low=0.0, high=0.0, rows=spread.zeros, share=0.0)] if spread.zeros else []
     some = np.flatnonzero(counts)
     for place in range(int(some[0]), int(some[-1]) + 1) if len(some) else ():
-        low = 2.0 ** (place + LOWEST // STEPS)
+        low = 2.0 ** (place + LOWEST // STEPS) * state.rows / state.size
         share = float(sums[place]) / total if total else 0.0
         found.append(Bin(low=low, high=2 * low, rows=int(counts[place]), share=share))
     return found
@@ -321,8 +341,9 @@ def _overlap(state: State, names: Sequence[str], taken: Taken | None) -> list[Ac
     sums = state.actions.sums
     logged = [action for action in np.argsort(-sums[COUNT], kind="stable").tolist() if sums[COUNT, action]]
     called = {action: names[action] if action < len(names) else str(action) for action in logged}
-    every = state.rows * max(state.weight.mean, 1.0)
-    unseen = {NOT_LOGGED: 1 - state.weight.mean} if taken is None and state.weight.mean < MOST_SHOWN else {}
+    mean_weight = state.weight.total / state.size
+    every = state.size * max(mean_weight, 1.0)
+    unseen = {NOT_LOGGED: 1 - mean_weight} if taken is None and mean_weight < MOST_SHOWN else {}
     if taken is not None:
         seen = {*called.values()}
         unseen = {name: mass * UNIT / state.rows for name, mass in taken.items() if name not in seen and mass > 0}
@@ -332,8 +353,8 @@ def _overlap(state: State, names: Sequence[str], taken: Taken | None) -> list[Ac
     ] + [
         ActionOverlap(
             action=called[action],
-            rows=int(sums[COUNT, action]),
-            logged=float(sums[COUNT, action]) / state.rows,
+            rows=max(round(sums[COUNT, action]), 1),
+            logged=float(sums[COUNT, action]) / state.size,
             target=float(sums[WEIGHT, action]) / every
             if taken is None
             else taken.get(called[action], 0) * UNIT / state.rows,
@@ -344,7 +365,12 @@ def _overlap(state: State, names: Sequence[str], taken: Taken | None) -> list[Ac
 
 
 def _segments(
-    summary: Summary, wanted: Wanted, names: Mapping[str, Sequence[str]], by_unit: bool, possible: Range
+    summary: Summary,
+    of_rows: Summary,
+    wanted: Wanted,
+    names: Mapping[str, Sequence[str]],
+    by_unit: bool,
+    possible: Range,
 ) -> list[Segment]:
     looked_at = sum(len(parts.parts) for parts in summary.segments.values())
     return [
@@ -356,7 +382,9 @@ def _segments(
             low=_finite(interval.low),
             high=_finite(interval.high),
             interval=interval.method,
-            level=_level_of_segment(parts.parts[each.code], wanted.shown, by_unit),
+            level=_level_of_segment(
+                parts.parts[each.code], of_rows.segments[name].parts[each.code], wanted.shown, by_unit
+            ),
             correction=CORRECTION,
         )
         for name, parts in summary.segments.items()
@@ -365,8 +393,8 @@ def _segments(
     ]
 
 
-def _level_of_segment(sums: Sums, shown: Estimator, by_unit: bool) -> Level:
-    positives = Positives.effective(sums.moments) / sums.rows_that_tell_as_one(shown, by_unit=by_unit)
+def _level_of_segment(sums: Sums, of_rows: Sums, shown: Estimator, by_unit: bool) -> Level:
+    positives = Positives.effective(of_rows.moments) / sums.rows_that_tell_as_one(shown, by_unit=by_unit)
     mean_weight = MeanWeight().value(sums.moments.means)
     if positives < FEW or mean_weight < LEAST_SHOWN:
         return "not reliable"

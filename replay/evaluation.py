@@ -195,6 +195,8 @@ def evaluate(
     summary = blocks.total()
     if summary is None:
         raise BadInput("no_rows", "rows", "none at all", "a decision that can be judged")
+    if options.expected_shares and summary.health.sized is not None:
+        raise WrongConfiguration("expected share: found a log with sample weights, expected rows that count alike")
     versions = versions_in(names)
     if versions < 2:
         summary, wanted = replace(summary, adaptive=None), replace(wanted, adaptive=False)

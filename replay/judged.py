@@ -52,6 +52,8 @@ class Judged:
         When the decision was logged, since 1970.
     version
         The policy version that logged it, as a number of the log's own.
+    sample_weight
+        How many decisions each row counts as; above 0. None: each counts as one.
     segments
         A number per row and kind of segment.
     """
@@ -73,6 +75,7 @@ class Judged:
     unit_hash: Hashes | None = None
     time_ms: NDArray[np.int64] | None = None
     version: Codes | None = None
+    sample_weight: Floats | None = None
     segments: Mapping[str, Codes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ from replay.blocks import BLOCK_ROWS, Blocks
 from replay.estimators.estimator import Estimator, need
 from replay.judged import Floats, Hashes, Judged
 from replay.moments import stacked
+from replay.sample_weights import means_of
 
 Progress = Callable[[int, int], None]
 """Takes how many are done, and of how many."""
@@ -132,7 +133,7 @@ class Resampled:
         """Per column its mean in every resample, shape (resamples,); NaN in one that holds no row."""
         count = self.sums[:, :1]
         means = np.divide(self.sums[:, 1:], count, out=np.full_like(self.sums[:, 1:], np.nan), where=count > 0)
-        return dict(zip(self.names, means.T, strict=True))
+        return means_of(dict(zip(self.names, means.T, strict=True)))
 
     def values(self, estimator: Estimator[Any]) -> Floats:
         """Return an estimator's value in every resample, shape (resamples,); NaN where it is unknown."""

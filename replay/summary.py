@@ -20,6 +20,7 @@ from replay.intervals.sums import Sums
 from replay.judged import Judged
 from replay.logs.chunk import LogChunk, Range, first_row_of, spanned
 from replay.logs.taken import Taken, together
+from replay.sample_weights import sized
 
 if TYPE_CHECKING:
     from replay.resample import Resampled
@@ -173,14 +174,17 @@ def summarise(chunk: LogChunk, wanted: Wanted, compared: LogChunk | None = None)
     terms = all_terms(wanted.estimators, rows)
     reach: Any = {"least": wanted.least, "largest": wanted.largest}
     unit, times, first = rows.unit_hash, rows.time_ms, first_row_of(chunk.index)
+    adaptive = wanted.adaptive and rows.squared_weight is not None and rows.sample_weight is None
     of_segments = [wanted.shown, Positives(wanted.balanced), MeanWeight()]
     return Summary(
         values=Sums.of(terms, Reach.of(wanted.estimators, rows, **reach), unit),
-        paired=Sums.of(wanted.pair.terms_of(rows, others), paired_reach(wanted.pair, rows, others, **reach), unit),
+        paired=Sums.of(
+            sized(wanted.pair.terms_of(rows, others), rows), paired_reach(wanted.pair, rows, others, **reach), unit
+        ),
         health=_health(rows, wanted, first),
         compared=None if compared is None else _health(others, wanted, first),
         stretches=Stretches.of(rows.weight, rows.reward, times),
-        adaptive=AdaptiveSums.of(rows, **reach) if wanted.adaptive and rows.squared_weight is not None else None,
+        adaptive=AdaptiveSums.of(rows, **reach) if adaptive else None,
         segments={name: Segments.of(of_segments, rows, codes, **reach) for name, codes in rows.segments.items()},
         resampled=_resampled(chunk.index, rows, terms, wanted) if wanted.resamples else None,
         first_ms=None if times is None or not len(times) else int(times.min()),

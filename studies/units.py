@@ -88,8 +88,8 @@ def measure(world: UnevenWorld, repetitions: int, seed: int = 0) -> Measured:
         assert rows.unit_hash is not None
         units = BucketSums.exact(SNIPS.terms(rows), rows.unit_hash)
         held += clustered_of_rows(SNIPS, rows, largest=1.0).holds(world.truth)
-        shares.append(units.largest_share)
-        effective.append(units.effective)
+        shares.append(units.largest_share())
+        effective.append(units.effective())
     return Measured(held / repetitions, float(np.median(shares)), float(np.median(effective)))
 
 

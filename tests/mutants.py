@@ -647,8 +647,8 @@ def _evaluating() -> Iterator[Mutant]:
     yield Mutant(
         "a large user does not hide how users differ",
         "replay/intervals/clustered.py",
-        " @ slope / (1 - self.rows / rows)\n",
-        " @ slope\n",
+        "        rest = (total - self.sums[some])",
+        "        rest = (total - 0.5 * self.sums[some])",
         ("tests/replay/intervals/test_clustered.py::test_by_hand",),
     )
     yield Mutant(
@@ -659,9 +659,23 @@ def _evaluating() -> Iterator[Mutant]:
         ("tests/studies/test_units.py::test_a_log_with_one_great_user_is_never_reliable",),
     )
     yield Mutant(
+        "a user with heavy weights counts by the weights",
+        "replay/intervals/clustered.py",
+        " in _DIVISORS and slopes.get(name)]",
+        " in ()]",
+        ("tests/replay/intervals/test_clustered.py::test_by_hand",),
+    )
+    yield Mutant(
+        "sample weights are divided by their own mean, which is not known",
+        "replay/sample_weights.py",
+        "    change[:, at] = -mean / size\n",
+        "",
+        ("tests/replay/test_sample_weights.py::test_intervals_of_rows_and_of_their_own_units_agree",),
+    )
+    yield Mutant(
         "few users say little of users",
         "replay/intervals/sums.py",
-        "min(effect * self.buckets.student(confidence) ** 2, float(self.moments.rows))",
+        "min(effect * self.buckets.student(confidence, slopes) ** 2, float(self.moments.rows))",
         "effect",
         ("tests/replay/intervals/test_clustered.py::test_few_units_make_the_design_effect_unsure",),
     )

@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 
 from policies.errors import BadInput
 from replay.judged import Floats, Judged
+from replay.sample_weights import means_of, sized, unsized
 
 Rows = TypeVar("Rows", bound=Sized, default=Judged)
 """What an estimator reads: judged rows; slates, or continuous actions, where it says so."""
@@ -62,7 +63,7 @@ class Estimator(ABC, Generic[Rows]):
         for name in self.needs:
             need(getattr(rows, name), name)
         with np.errstate(invalid="ignore", over="ignore"):
-            means = {name: float(column.mean()) for name, column in self.terms(rows).items()}
+            means = means_of({name: column.mean() for name, column in all_terms([self], rows).items()})
         for name, mean in means.items():
             if not np.isfinite(mean):
                 raise BadInput("not_finite", name, f"a mean of {mean}", "finite rewards, weights and models")
@@ -95,6 +96,8 @@ def gradient(estimator: Estimator[Any], means: Mapping[str, float]) -> dict[str,
 
 def influence(estimator: Estimator[Rows], rows: Rows) -> Floats:
     """Return what each row adds to the value: shape (rows,), with the mean 0; its spread is the delta method's."""
+    if isinstance(rows, Judged):
+        unsized(rows)
     terms = estimator.terms(rows)
     means = {name: float(column.mean()) for name, column in terms.items()}
     slopes = gradient(estimator, means)
@@ -105,8 +108,8 @@ def influence(estimator: Estimator[Rows], rows: Rows) -> Floats:
 
 
 def all_terms(estimators: Sequence[Estimator[Rows]], rows: Rows) -> dict[str, Floats]:
-    """Return the terms of several estimators, each once."""
+    """Return the terms of several estimators, each once; multiplied by sample weights where the rows have some."""
     found: dict[str, Floats] = {}
     for estimator in estimators:
         found.update(estimator.terms(rows))
-    return found
+    return found if not isinstance(rows, Judged) else sized(found, rows)

@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 from policies.errors import WrongConfiguration
 from replay.intervals.weighted_sums import checked
 from replay.judged import Floats, Judged
+from replay.sample_weights import unsized
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class MaximumLikelihood:
 
     def estimate(self, rows: Judged) -> float | None:
         """Return the value on rows that are at hand; None of no rows."""
-        return self.value(WeightTable.of(rows.weight, rows.reward))
+        return self.value(WeightTable.of(unsized(rows).weight, rows.reward))
 
     def value(self, table: WeightTable) -> float | None:
         """Return the value; None of no rows."""

@@ -24,6 +24,7 @@ from replay.estimators.estimator import Estimator, all_terms, gradient
 from replay.estimators.shrinkage import Shrunk
 from replay.judged import Floats, Judged
 from replay.moments import Moments
+from replay.sample_weights import unsized
 
 _ACROSS = math.sqrt(6) - 1
 """How much wider than its own half-width two estimates may lie apart: Tucker and Lee 2021 (SLOPE++)."""
@@ -54,7 +55,7 @@ def ladder(kind: type[Shrunk], lambdas: Sequence[float] | None = None) -> tuple[
 def choosing_terms(candidates: Sequence[Estimator], rows: Judged) -> dict[str, Floats]:
     """Return the terms that the choice is made by; the values of the candidates and of ``plain`` are among them."""
     plain = [each.plain for each in candidates if isinstance(each, Shrunk)]
-    return {**all_terms([*candidates, *plain], rows), "w": rows.weight}
+    return {**all_terms([*candidates, *plain], unsized(rows)), "w": rows.weight}
 
 
 def slope(candidates: Sequence[Estimator], found: Judged | Moments, *, delta: float = 0.1) -> Chosen:

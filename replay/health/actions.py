@@ -33,8 +33,8 @@ class Actions:
     crowded: bool
 
     @staticmethod
-    def of(action: Codes, propensity: Floats, weight: Floats, reward: Floats) -> "Actions":
-        """Return the sums of columns of shape (rows,).
+    def of(action: Codes, propensity: Floats, weight: Floats, reward: Floats, times: Floats | None = None) -> "Actions":
+        """Return the sums of columns of shape (rows,); ``times``: how many rows each row counts as.
 
         Raises
         ------
@@ -46,13 +46,13 @@ class Actions:
         crowded = bool(action.size) and int(action.max()) >= MOST
         if crowded:
             action = action % np.int32(MOST)
-        inverse = 1 / propensity
+        inverse, earned = 1 / propensity, reward if times is None else reward * times
         size = int(action.max()) + 1 if action.size else 0
         return Actions(
             np.stack(
                 [
                     np.bincount(action, weights=column, minlength=size)
-                    for column in (None, inverse, inverse * inverse, weight, reward)
+                    for column in (times, inverse, inverse * inverse, weight, earned)
                 ]
             ).astype(np.float64),
             crowded,

@@ -24,14 +24,18 @@ MANY = 50
 
 def mean_weight(state: State) -> float | None:
     """Test that the weights have the mean 1 less the unseen mass; their variance is known where the pmf is."""
-    expected = state.rows - (state.unseen or 0.0)
+    expected = state.size - (state.unseen or 0.0)
     largest = float(state.largest.kept[-1])
     if state.squared is not None:
         known = state.squared - state.squared_mean
         return _two_sided(state.weight.total, expected, state, max(state.weight.second, known), known)
     # What was never drawn is not known, only that one more of the largest weights would not have been strange.
-    low = _by_ratio(state.weight.squares, state.weight.total, state.rows) + largest * largest
-    return _two_sided(state.weight.total, expected, state, state.weight.second, low, largest)
+    high, low = state.weight.second, _by_ratio(state.weight.squares, state.weight.total, state.rows)
+    if state.sized_weight is not None:
+        # Sample weights may depend on the reward, and so on the weight.
+        high = state.sized_weight.second[2]
+        low = high + state.weight.squares * max(state.size / (state.weight.total or math.inf) - 1, 0.0)
+    return _two_sided(state.weight.total, expected, state, high, low + largest * largest, largest)
 
 
 def inverse_propensity(state: State) -> float | None:
@@ -159,7 +163,7 @@ def _two_sided(
     off = total - expected
     if state.rows < 2:
         return None
-    if abs(off) <= ROUNDING * max(abs(expected), state.rows):
+    if abs(off) <= ROUNDING * max(abs(expected), state.size):
         return 1.0
     off, spread = (off, max(high, 0.0)) if off > 0 else (min(off + one_more, 0.0), max(low, 0.0))
     if spread <= 0:

@@ -11,6 +11,7 @@ from replay.health.actions import COUNT
 from replay.health.arrival import late_rewards
 from replay.health.statistics import UNITS_RETURN, State, statistics
 from replay.judged import Floats
+from replay.sample_weights import counted
 
 WRONG_BELOW = 0.05
 """All checks with chance together raise a false alarm in at most so many logs."""
@@ -81,9 +82,8 @@ _ODD = {
 
 
 def _by_chance(state: State, actions: Sequence[str]) -> list[Finding]:
-    rows = state.rows
-    unseen = (state.unseen or 0.0) / rows
-    mean = state.weight.mean
+    unseen = (state.unseen or 0.0) / state.size
+    mean = state.weight.total / state.size
     less = f" (1 less the {_percent(unseen)} that could not be logged)" if unseen else ""
     if state.unseen is None and mean < 1:
         less = " unless the target does what was hardly or never logged"
@@ -209,7 +209,7 @@ def _certain(state: State, left_out: Mapping[str, int], learned: int) -> list[Fi
 
 def _suspicions(state: State) -> list[Finding]:
     """Return what the log itself does not say, but shows or leaves open."""
-    found = []
+    found = [] if state.sized is None else [counted(state.rows, state.size)]
     if state.units is None:
         told = (
             "no column names a unit (a user): rows are taken as independent; intervals are too narrow if users return"

@@ -37,8 +37,8 @@ def missing(state: "State") -> Missing | None:
     A missing row has the largest weight in the log, or a larger one if whole pmfs promise a larger sum of squared
     weights than the log has; but at most all of the missing weight.
     """
-    lacking = state.rows - (state.unseen or 0.0) - state.weight.total
-    if lacking <= SMALL * state.rows:
+    lacking = state.size - (state.unseen or 0.0) - state.weight.total
+    if lacking <= SMALL * state.size:
         return None
     squares = 0.0 if state.squared is None else max(state.squared - state.weight.squares, 0.0)
     each = min(max(squares / lacking, float(state.largest.kept[-1])), lacking)
@@ -62,19 +62,22 @@ def filled(state: "State", known: dict[str, float | None]) -> dict[str, float | 
         return {}
     weight, squares, ratio = state.weight.total, state.weight.squares, state.ratio
     more, more_fourth = lack.squares / squares, lack.squares * lack.each**2 / ratio.fourth[0]
+    second, fourth = state.worth.second, state.worth.fourth
+    if state.sized is not None:
+        second, fourth = state.sized.second[2], state.sized.fourth[4]
     found: dict[str, float | None] = {
         "ess": effective(weight + lack.weight, squares + lack.squares),
         "effective_positives": effective(
             state.worth_size * (1 + lack.weight / weight), state.worth.squares * (1 + more)
         ),
-        "variance_ess_ips": effective(state.worth.second * (1 + more), state.worth.fourth * (1 + more_fourth)),
+        "variance_ess_ips": effective(second * (1 + more), fourth * (1 + more_fourth)),
         "variance_ess_snips": effective(ratio.second[2] * (1 + more), ratio.fourth[4] * (1 + more_fourth)),
         "variance_ess_dr": None
         if state.corrected is None
         else effective(state.corrected.second * (1 + more), state.corrected.fourth * (1 + more_fourth)),
     }
     found["ess_share"] = (found["ess"] or 0.0) / state.rows
-    found["largest_share"] = max(known["max_weight"] or 0.0, lack.each) / (weight + lack.weight)
+    found["largest_share"] = max(float(state.largest.kept[-1]), lack.each) / (weight + lack.weight)
     found["pareto_k"] = _pareto_k(state, lack) if lack.weight else known["pareto_k"]
     return {f"{FILLED}{name}": value for name, value in found.items()}
 

@@ -36,8 +36,13 @@ class State:
 
     Attributes
     ----------
+    size
+        The sum of the sample weights; the number of rows where there are none.
+    sized, sized_weight
+        What the means of ``weight * reward`` and of ``weight`` by sample weights spread by; None where there are none.
     reward, propensity, weight, worth
-        Moments of the columns; ``worth`` is weight times reward, and ``worth_size`` the sum of it without signs.
+        Moments of the columns; ``worth`` is weight times reward, and ``worth_size`` the sum of it without signs. Here
+        and below ``weight`` includes the sample weight.
     ratio
         What the self-normalised value spreads by.
     corrected
@@ -61,6 +66,9 @@ class State:
     """
 
     rows: int
+    size: float
+    sized: AroundRatio | None
+    sized_weight: AroundRatio | None
     reward: Central
     propensity: Central
     weight: Central
@@ -100,7 +108,11 @@ class State:
             A weight or a reward is not finite, or a weight is negative, or a propensity not above 0: a reader lets no
             such row pass.
         """
-        weight, reward, propensity = rows.weight, rows.reward, rows.propensity
+        times, reward, propensity = rows.sample_weight, rows.reward, rows.propensity
+        contradicting = _contradicting(rows)
+        if times is not None:
+            rows = _with_sizes(rows, times)
+        weight = rows.weight
         if not (np.isfinite(weight).all() and np.isfinite(reward).all()):
             raise ValueError("expected finite weights and rewards")
         if not ((weight >= 0).all() and (propensity > 0).all()):
@@ -110,6 +122,9 @@ class State:
         corrected = None if residual is None or rows.model_target is None else rows.model_target + weight * residual
         return State(
             rows=len(rows),
+            size=float(len(rows) if times is None else times.sum()),
+            sized=None if times is None else AroundRatio.of(times, weight / times * reward),
+            sized_weight=None if times is None else AroundRatio.of(times, weight / times),
             reward=Central.of(reward),
             propensity=Central.of(propensity),
             weight=Central.of(weight),
@@ -130,10 +145,10 @@ class State:
             spread_weight=Histogram.of(weight),
             spread_squared=None if squared is None else Histogram.of(squared),
             ranks=_ranks(rows, first),
-            contradicting=_contradicting(rows),
+            contradicting=contradicting,
             certain=int((propensity >= CERTAIN).sum()),
-            actions=None if rows.action is None else Actions.of(rows.action, propensity, weight, reward),
-            versions=None if rows.version is None else Actions.of(rows.version, propensity, weight, reward),
+            actions=None if rows.action is None else Actions.of(rows.action, propensity, weight, reward, times),
+            versions=None if rows.version is None else Actions.of(rows.version, propensity, weight, reward, times),
             events=None if rows.event_hash is None else Sampled.of(rows.event_hash),
             units=None if rows.unit_hash is None else Sampled.of(rows.unit_hash),
             periods=None
@@ -152,6 +167,15 @@ class State:
         both["inverse_low"] = min(self.inverse_low, other.inverse_low)
         both["inverse_high"] = max(self.inverse_high, other.inverse_high)
         return State(**both)
+
+
+def _with_sizes(rows: Judged, times: Floats) -> Judged:
+    """Return rows with sample weights in their weights, without the columns whose checks do not know of them."""
+    without: dict[str, Any] = dict.fromkeys(
+        ("model_logged", "squared_weight", "inverse", "squared_inverse", "rank", "time_ms")
+    )
+    unseen = None if rows.unseen is None else rows.unseen * times
+    return dataclasses.replace(rows, weight=rows.weight * times, unseen=unseen, **without)
 
 
 def _together(left: Any, right: Any) -> Any:
@@ -222,29 +246,32 @@ def statistics(state: State) -> dict[str, float | None]:
     >>> found["mean_weight"], found["ess"], found["zero_share"], found["unseen"]
     (1.0, 2.6666666666666665, 0.25, None)
     """
-    rows, weight = state.rows, state.weight
+    rows, weight, size = state.rows, state.weight, state.size
     known: dict[str, float | None] = {"rows": float(rows)}
     if not rows:
         return known
-    unseen = None if state.unseen is None else state.unseen / rows
-    missing = max(1 - weight.mean, 0.0)
+    unseen = None if state.unseen is None else state.unseen / size
+    missing = max(1 - weight.total / size, 0.0)
     top = float(state.largest.kept[-1])
+    second, fourth, error = state.worth.second, state.worth.fourth, state.worth.error
+    if state.sized is not None:
+        second, fourth, error = state.sized.second[2], state.sized.fourth[4], _ratio_error(state.sized)
     known.update(
         mean_reward=state.reward.mean,
-        mean_weight=weight.mean,
-        max_weight=top,
+        mean_weight=weight.total / size,
+        max_weight=top * rows / size,
         ess=effective(weight.total, weight.squares),
         ess_share=(effective(weight.total, weight.squares) or 0.0) / rows,
         ess_of_pmf=rows**2 / state.squared if state.squared else None,
         effective_positives=effective(state.worth_size, state.worth.squares),
-        variance_ess_ips=effective(state.worth.second, state.worth.fourth),
+        variance_ess_ips=effective(second, fourth),
         variance_ess_snips=effective(state.ratio.second[2], state.ratio.fourth[4]),
         variance_ess_dr=None if state.corrected is None else effective(state.corrected.second, state.corrected.fourth),
         unseen=unseen,
-        unseen_errors_ips=_in_errors(unseen, state.reward, state.worth.error),
+        unseen_errors_ips=_in_errors(unseen, state.reward, error),
         unseen_errors_snips=_in_errors(unseen, state.reward, _ratio_error(state.ratio)),
         unseen_errors_dr=_in_errors(unseen, state.residual, None if state.corrected is None else state.corrected.error),
-        missing_errors_ips=_in_errors(missing, state.reward, state.worth.error),
+        missing_errors_ips=_in_errors(missing, state.reward, error),
         missing_errors_snips=_in_errors(missing, state.reward, _ratio_error(state.ratio)),
         missing_errors_dr=_in_errors(
             missing, state.residual, None if state.corrected is None else state.corrected.error

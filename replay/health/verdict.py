@@ -125,8 +125,8 @@ def verdict(
     Never reliable is a value when the log has no row or only certain actions, when a check found a fault (wrong
     propensities, rows that the target has learned from), when the target never takes what was logged, when the
     effective sample size is below :data:`FEWEST`, when the log shows less of what the target does than
-    :data:`MOST_SHOWN`, when one unit has more than :data:`GREAT_SHARE` of the rows, when there are fewer than
-    :data:`FEWEST` effective units, and when the mean of the weights could not be checked.
+    :data:`MOST_SHOWN`, when one unit has more than :data:`GREAT_SHARE` of the rows or of their weight, when there are
+    fewer than :data:`FEWEST` effective units, and when the mean of the weights could not be checked.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def _ruled(known: Known, findings: Sequence[Finding]) -> list[tuple[Level, str]]
         ruled.append((level, f"the log shows only {percent(shown)} of what the target does"))
     units, largest = known.get("effective_units"), known.get("largest_unit_share")
     if largest is not None and largest > GREAT_SHARE:
-        ruled.append(("use with care", f"one unit has {percent(largest)} of the rows"))
+        ruled.append(("use with care", f"one unit has {percent(largest)} of the rows or of their weight"))
     if units is not None and units < FEWEST:
         ruled.append(("use with care", f"the rows are of {count(units)} effective units"))
     if known.get("ess") and all(each.name != "mean_weight" for each in findings):

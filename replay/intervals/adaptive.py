@@ -18,6 +18,7 @@ from replay.intervals.difference import Difference, LoggedMean, paired, paired_r
 from replay.intervals.interval import Interval
 from replay.intervals.sums import Sums
 from replay.judged import Floats, Judged
+from replay.sample_weights import unsized
 
 METHOD = "adaptive"
 CLUSTERED = "adaptive, clustered"
@@ -80,7 +81,7 @@ class AdaptiveSums:
         BadInput
             As :meth:`~replay.estimators.adaptive.Pieces.of`.
         """
-        score = scores(rows)
+        score = scores(unsized(rows))
         plain = replace(rows, weight=np.ones(len(rows)), model_logged=None, model_target=None)
         return cls(
             target=Pieces.of(replace(plain, reward=score)),
@@ -149,8 +150,8 @@ def _around(
         return Interval(value, None, None, CLUSTERED, ONE_UNIT)
     effect = sums.effect_of_units(estimator, by_unit=by_unit)
     buckets = sums.buckets if by_unit else None
-    student = 1.0 if buckets is None else buckets.student(confidence)
     _, slopes = slopes_at(estimator, sums.moments.means)
+    student = 1.0 if buckets is None else buckets.student(confidence, slopes)
     return interval_around(
         estimator,
         value,

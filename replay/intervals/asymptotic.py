@@ -11,6 +11,7 @@ from replay.estimators.estimator import Estimator
 from replay.intervals.interval import Looks
 from replay.intervals.running import Running
 from replay.judged import Judged
+from replay.sample_weights import unsized
 
 METHOD = "asymptotic"
 
@@ -93,6 +94,6 @@ def asymptotic_of_rows(
     >>> found.low.round(2).tolist(), found.high.round(2).tolist()
     ([-inf, 0.44], [inf, 0.56])
     """
-    columns = {**estimator.terms(rows), CARRIER: rows.weight * rows.reward}
+    columns = {**estimator.terms(unsized(rows)), CARRIER: rows.weight * rows.reward}
     running = Running.of(columns, looks)
     return asymptotic(estimator, running, confidence=confidence, tightest_at=tightest_at, opens_at=opens_at)

@@ -15,10 +15,14 @@ from replay.intervals.interval import Interval, Looks
 from replay.intervals.reach import Reach
 from replay.judged import Floats, Hashes, Judged
 from replay.moments import Moments
+from replay.sample_weights import unsized
 
 BUCKETS = 4096
 METHOD = "clustered"
 ONE_UNIT = "a single unit does not say how sure it is"
+ONE_WEIGHTY = "a single unit carries all of the weight and does not say how sure it is"
+_DIVISORS = ("w", "h")
+"""The last words of the names of terms by whose means values are divided."""
 
 # Odd, from the golden ratio: a multiplication carries every bit of the hash into those that choose the bucket.
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
@@ -37,13 +41,13 @@ class BucketSums:
     names
         Of the terms: as many as k.
     rows
-        Per bucket how many rows: shape (buckets,).
+        Per bucket how many rows, or how many decisions by sample weights: shape (buckets,).
     sums
         Shape (buckets, k).
     """
 
     names: tuple[str, ...]
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64] | Floats
     sums: Floats
 
     @classmethod
@@ -75,35 +79,56 @@ class BucketSums:
         """How many buckets have rows."""
         return int(np.count_nonzero(self.rows))
 
-    @property
-    def effective(self) -> float:
-        """The number of buckets of equal size that would be as even: ``(sum rows)^2 / sum rows^2`` (Kish 1965)."""
-        rows = self.rows.astype(np.float64)
-        return float(rows.sum() ** 2 / (rows @ rows)) if self.used else 0.0
+    def sizes(self, slopes: Mapping[str, float]) -> Floats:
+        """Return the share of each bucket in the rows and, if the value is divided by the weights, in the weights.
 
-    @property
-    def largest_share(self) -> float:
-        """The share of the rows in the bucket with the most rows."""
-        return float(self.rows.max() / self.rows.sum()) if self.used else 0.0
+        Parameters
+        ----------
+        slopes
+            The value's derivatives: it is divided by the weights if it depends on their mean.
 
-    def student(self, confidence: float) -> float:
+        Returns
+        -------
+        Floats
+            Shape (1 or 2, buckets).
+        """
+        divided = [at for at, name in enumerate(self.names) if name.split(" ")[-1] in _DIVISORS and slopes.get(name)]
+        sizes = np.stack([self.rows, *(self.sums[:, at] for at in divided)]).astype(np.float64)
+        totals = sizes.sum(axis=1, keepdims=True)
+        shares: Floats = np.divide(sizes, totals, out=np.zeros_like(sizes), where=totals > 0)
+        return shares
+
+    def effective(self, slopes: Mapping[str, float] | None = None) -> float:
+        """Return the number of buckets of equal size that would be as even: ``1 / sum share^2`` (Kish 1965).
+
+        The smaller one of those by the rows and by the weights: see :meth:`sizes`.
+        """
+        return float(1 / (self.sizes(slopes or {}) ** 2).sum(axis=1).max()) if self.used else 0.0
+
+    def largest_share(self, slopes: Mapping[str, float] | None = None) -> float:
+        """Return the largest share of one bucket in the rows or the weights: see :meth:`sizes`."""
+        return float(self.sizes(slopes or {}).max()) if self.used else 0.0
+
+    def student(self, confidence: float, slopes: Mapping[str, float] | None = None) -> float:
         """Return Student's quantile over the normal one; the degrees of freedom are the effective buckets less 1."""
         chance = 0.5 + confidence / 2
-        return float(stdtrit(max(self.effective - 1, 1.0), chance) / ndtri(chance))
+        return float(stdtrit(max(self.effective(slopes) - 1, 1.0), chance) / ndtri(chance))
 
-    def variance(self, slopes: Mapping[str, float], means: Mapping[str, float]) -> float | None:
-        """Return the variance of a value from the differences of its buckets; None of fewer than two.
+    def variance(self, estimator: Estimator[Any]) -> float | None:
+        """Return the variance of a value from the values without each of the buckets (the jackknife; Efron 1982).
 
-        Each bucket is compared with the rows of the others, since a large one pulls the mean of all towards itself
-        (the jackknife, or CR3: Bell and McCaffrey 2002, Survey Methodology 28:169).
+        A bucket is compared with the others alone, since a large one pulls the value of all towards itself: one with
+        many rows, or with heavy weights if the value is divided by them. None of fewer than two buckets, or if one
+        of them carries all of the weight.
         """
         if (used := self.used) < 2:
             return None
-        slope = np.array([slopes[name] for name in self.names])
-        mean = np.array([means[name] for name in self.names])
-        rows = float(self.rows.sum())
-        moved = (self.sums - self.rows[:, None] * mean) @ slope / (1 - self.rows / rows)
-        return float(moved @ moved) / rows**2 * (used - 1) / used
+        some, total, rows = self.rows > 0, self.sums.sum(axis=0), float(self.rows.sum())
+        rest = (total - self.sums[some]) / (rows - self.rows[some])[:, None]
+        value = float(estimator.value(dict(zip(self.names, (total / rows).tolist(), strict=True))))
+        moved = np.asarray(estimator.value(dict(zip(self.names, rest.T, strict=True)))) - value
+        variance = float(moved @ moved) * (used - 1) / used
+        return variance if np.isfinite(variance) else None
 
 
 def clustered(
@@ -134,14 +159,15 @@ def clustered(
     value, slopes = slopes_at(estimator, moments.means)
     if not slopes:
         return Interval(None, None, None, METHOD, "no value: the target never takes what was logged")
-    variance = sums.variance(slopes, moments.means)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = sums.variance(estimator)
     alone = variance_of(slopes, moments)
     if variance is None or alone is None:
-        return Interval(value, None, None, METHOD, ONE_UNIT)
+        return Interval(value, None, None, METHOD, ONE_UNIT if sums.used < 2 else ONE_WEIGHTY)
     return interval_around(
         estimator,
         value,
-        variance * sums.student(confidence) ** 2,
+        variance * sums.student(confidence, slopes) ** 2,
         slopes,
         moments,
         reach,
@@ -165,7 +191,7 @@ def clustered_of_rows(
         raise BadInput("no_unit", "unit_hash", "none", "a hash a row of whose decision it was")
     if not len(rows):
         return Interval(None, None, None, METHOD, "no rows")
-    terms = estimator.terms(rows)
+    terms = estimator.terms(unsized(rows))
     reach = Reach.of([estimator], rows, least=least, largest=largest)
     exact = BucketSums.exact(terms, rows.unit_hash)
     return clustered(estimator, exact, Moments.of(terms), reach, confidence=confidence)
@@ -184,7 +210,7 @@ def design_effects(estimator: Estimator, rows: Judged, looks: NDArray[np.int64],
     """
     if rows.unit_hash is None:
         raise BadInput("no_unit", "unit_hash", "none", "a hash a row of whose decision it was")
-    terms = estimator.terms(rows)
+    terms = estimator.terms(unsized(rows))
     found, start = np.ones(len(looks)), 0
     sums: BucketSums | None = None
     moments: Moments | None = None
@@ -199,11 +225,17 @@ def design_effects(estimator: Estimator, rows: Judged, looks: NDArray[np.int64],
 
 
 def design_effect(estimator: Estimator[Any], sums: BucketSums, moments: Moments) -> float:
-    """Return by how much units make a value's variance larger than rows alone would; 1 where nothing is known."""
+    """Return by how much units make a value's variance larger than rows alone would; 1 where nothing is known.
+
+    If one unit carries all of the weight, all rows tell as much as one.
+    """
     _, slopes = slopes_at(estimator, moments.means)
     alone = variance_of(slopes, moments) if slopes else None
-    variance = sums.variance(slopes, moments.means) if slopes else None
-    return max(variance / alone, 1.0) if alone and variance else 1.0
+    if not alone or sums.used < 2:
+        return 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = sums.variance(estimator)
+    return float(moments.rows) if variance is None else max(variance / alone, 1.0)
 
 
 def widened(looks: Looks, effects: Floats) -> Looks:

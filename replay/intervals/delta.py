@@ -13,6 +13,7 @@ from replay.intervals.reach import Reach
 from replay.intervals.skewed import skewed_ends
 from replay.judged import Judged
 from replay.moments import Moments
+from replay.sample_weights import unsized
 
 METHOD = "delta"
 
@@ -128,4 +129,4 @@ def delta_of_rows(
     if not len(rows):
         return Interval(None, None, None, METHOD, "no rows")
     reach = Reach.of([estimator], rows, least=least, largest=largest)
-    return delta(estimator, Moments.of(estimator.terms(rows)), reach, confidence=confidence)
+    return delta(estimator, Moments.of(estimator.terms(unsized(rows))), reach, confidence=confidence)

@@ -13,6 +13,7 @@ from replay.intervals.interval import Interval
 from replay.intervals.reach import Reach
 from replay.judged import Floats, Judged
 from replay.moments import Moments
+from replay.sample_weights import sized, unsized
 
 METHOD = "delta, paired"
 
@@ -140,7 +141,7 @@ def difference_of_rows(
     """Return :func:`difference` of rows at hand; ``others`` are the same rows judged for the other policy."""
     if not len(rows):
         return Interval(None, None, None, METHOD, "no rows")
-    others = rows if others is None else others
+    others = unsized(rows) if others is None else others
     reach = paired_reach(pair, rows, others, least=least, largest=largest)
     return difference(pair, Moments.of(pair.terms_of(rows, others)), reach, confidence=confidence)
 
@@ -155,7 +156,7 @@ def paired_reach(
 
     def terms(reward: float) -> dict[str, Floats]:
         earned = np.full(len(rows), reward)
-        return pair.terms_of(replace(rows, reward=earned), replace(others, reward=earned))
+        return sized(pair.terms_of(replace(rows, reward=earned), replace(others, reward=earned)), rows)
 
     return Reach.by(terms, rows.reward, least=least, largest=largest)
 

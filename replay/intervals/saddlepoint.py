@@ -12,6 +12,7 @@ from replay.estimators.estimator import Estimator
 from replay.intervals.delta import delta_of_rows, slopes_at
 from replay.intervals.interval import Interval
 from replay.judged import Floats, Judged
+from replay.sample_weights import unsized
 
 METHOD = "saddlepoint"
 
@@ -62,7 +63,7 @@ def saddlepoint(
 
     if len(rows) < 2:
         return instead("")
-    terms = estimator.terms(rows)
+    terms = estimator.terms(unsized(rows))
     means = {name: float(column.mean()) for name, column in terms.items()}
     value, slopes = slopes_at(estimator, means)
     if not slopes:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from replay.estimators.estimator import Estimator
 from replay.intervals.clustered import BUCKETS, BucketSums, clustered, design_effect
-from replay.intervals.delta import delta
+from replay.intervals.delta import delta, slopes_at
 from replay.intervals.interval import Interval
 from replay.intervals.reach import Reach
 from replay.judged import Floats, Hashes
@@ -72,7 +72,8 @@ class Sums:
         effect = self.effect_of_units(estimator, by_unit=by_unit)
         if not by_unit or self.buckets is None or self.of_one_unit:
             return effect
-        return min(effect * self.buckets.student(confidence) ** 2, float(self.moments.rows))
+        _, slopes = slopes_at(estimator, self.moments.means)
+        return min(effect * self.buckets.student(confidence, slopes) ** 2, float(self.moments.rows))
 
     @property
     def of_one_unit(self) -> bool:

@@ -23,7 +23,9 @@ _TEXT = (_types.is_string, _types.is_large_string, _types.is_dictionary, _types.
 _LISTS = (_types.is_list, _types.is_large_list, _types.is_fixed_size_list)
 _KINDS: dict[str, tuple[tuple[Callable[[Any], bool], ...], str]] = {
     "reward": ((*_NUMBER, _types.is_boolean), "numbers"),
-    **dict.fromkeys(["propensity", "mean_propensity", "target", "weight"], (_NUMBER, "numbers")),
+    **dict.fromkeys(
+        ["propensity", "mean_propensity", "target", "weight", "sample_weight", "pdrop"], (_NUMBER, "numbers")
+    ),
     **dict.fromkeys(["model_logged", "model_target"], (_NUMBER, "numbers")),
     **dict.fromkeys(["pmf", "target_pmf"], (_LISTS, "lists of numbers")),
     "actions": (_LISTS, "lists of texts"),

@@ -15,6 +15,7 @@ from replay.logs.column_rows import ColumnRows, check_types, plain
 from replay.logs.numbered import Names, Numbered
 from replay.logs.pmf import flat, ranks, whole
 from replay.logs.taken import Taken, taken_by_name, taken_by_place
+from replay.sample_weights import LEAST, MOST
 from rewards.hashes import event_hashes, unit_hashes
 
 BATCH_ROWS = 16_384
@@ -54,6 +55,10 @@ class Columns:
         Lists of all its probabilities, as long as those of ``pmf``.
     weight
         The importance weight, where it is not target by propensity.
+    sample_weight
+        How many decisions a row counts as, above 0.
+    pdrop
+        The probability with which the row could have been dropped from the log: it counts as ``1 / (1 - pdrop)``.
     model_logged, model_target
         What a reward model says: see :class:`~replay.judged.Judged`.
     time
@@ -73,6 +78,8 @@ class Columns:
     target: str = ""
     target_pmf: str = ""
     weight: str = ""
+    sample_weight: str = ""
+    pdrop: str = ""
     model_logged: str = ""
     model_target: str = ""
     time: str = ""
@@ -102,6 +109,9 @@ class Columns:
                 found[name] = given
             elif there.count(name) == 1:
                 found[name] = name
+        if {"sample_weight", "pdrop"} <= {*found}:
+            expected = f"one of them: take the other out with --column pdrop={IGNORED}"
+            raise WrongConfiguration(f"sample_weight and pdrop: found both, expected {expected}")
         needed = "reward" if "reward" not in found else "propensity"
         if needed not in found and not (needed == "propensity" and {"pmf", "action"} <= {*found}):
             among = shorten(", ".join(there))
@@ -208,7 +218,8 @@ class ColumnLog:
                 where, found = f"{self._called}, row {row} or after it", "bytes that are no value of their column"
                 raise BadInput("bad_log", where, found, "columns that are what their types say") from None
             rows = ColumnRows({each: plain(batch.column(name)) for each, name in self._found.items()}, row, self.bad)
-            yield LogChunk(index, self._judged(rows, batch), taken=_taken(rows))
+            judged = self._judged(rows, batch)
+            yield LogChunk(index, judged, taken=_taken(rows) if judged.sample_weight is None else None)
             row += batch.num_rows
             if self._count:
                 progress(row - self._first_row, self._count)
@@ -240,6 +251,10 @@ class ColumnLog:
         for name in ("weight", "model_logged", "model_target"):
             if name in rows:
                 told[name] = rows.between(name, *((0.0, _HEAVIEST) if name == "weight" else (-LARGEST, LARGEST)))
+        if "sample_weight" in rows:
+            told["sample_weight"] = rows.between("sample_weight", LEAST, MOST)
+        if "pdrop" in rows:
+            told["sample_weight"] = 1 / (1 - rows.between("pdrop", 0, 1 - LEAST))
         if MEAN_PROPENSITY in rows:
             told[MEAN_PROPENSITY] = rows.between(MEAN_PROPENSITY, SMALLEST_PROPENSITY, 1)
         if "weight" in rows and not {"target", "target_pmf"} & {*self._found}:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy.special import stdtrit
 
 from policies.errors import BadInput
-from replay.estimators.estimator import influence
 from replay.estimators.importance import InversePropensity, SelfNormalised
 from replay.intervals.clustered import (
     BucketSums,
@@ -39,12 +38,12 @@ def plain(rows: Judged, sums: BucketSums) -> Interval:
 def test_by_hand() -> None:
     rows = random_log(1, 300, units=20)
     assert rows.unit_hash is not None
-    moved = influence(SNIPS, rows)
-    units = np.array([moved[rows.unit_hash == unit].sum() for unit in np.unique(rows.unit_hash)])
-    counts = np.unique(rows.unit_hash, return_counts=True)[1]
-    # Each unit against the rows of all others, and Student's quantile for the effective units less 1.
-    apart = units / (300 - counts)
-    student = stdtrit(300**2 / (counts**2).sum() - 1, 0.975)
+    units, counts = np.unique(rows.unit_hash, return_counts=True)
+    weights = np.array([rows.weight[rows.unit_hash == unit].sum() for unit in units])
+    # The value of all against those without each unit, and Student's quantile for the effective units less 1.
+    apart = np.array([SNIPS.estimate(rows.where(rows.unit_hash != unit)) for unit in units]) - SNIPS.estimate(rows)
+    effective = min(each.sum() ** 2 / (each**2).sum() for each in (counts, weights))
+    student = stdtrit(effective - 1, 0.975)
     error = student * np.sqrt((apart**2).sum() * 19 / 20)
     found = plain(rows, BucketSums.exact(SNIPS.terms(rows), rows.unit_hash))
     assert found.value == pytest.approx(SNIPS.estimate(rows))
@@ -92,12 +91,11 @@ def test_shared_buckets_are_right_on_average() -> None:
     for seed in range(60):
         rows = users.simulate(np.random.default_rng(seed), 10_000)
         assert rows.unit_hash is not None
-        terms, moments = IPS.terms(rows), Moments.of(IPS.terms(rows))
+        terms = IPS.terms(rows)
         few = BucketSums.of(terms, rows.unit_hash, buckets=64)
         exact = BucketSums.exact(terms, rows.unit_hash)
-        slopes = {"w r": 1.0}
-        found = [few.variance(slopes, moments.means), exact.variance(slopes, moments.means)]
-        widths[seed] = *np.array(found, dtype=np.float64), design_effect(IPS, exact, moments)
+        found = [few.variance(IPS), exact.variance(IPS)]
+        widths[seed] = *np.array(found, dtype=np.float64), design_effect(IPS, exact, Moments.of(terms))
     assert widths[:, 0].mean() == pytest.approx(widths[:, 1].mean(), rel=0.08)
     assert widths[:, 2].mean() > 4, "the world is not hard enough to show anything"
 
