@@ -33,13 +33,12 @@ from replay.intervals.gamma_exponential import GammaExponential
 from replay.intervals.horizon import horizon
 from replay.intervals.interval import Interval
 from replay.intervals.possible import cut, hull, with_bias, within
-from replay.intervals.segments import CORRECTION, Positives, Segments, segments
+from replay.intervals.segments import CORRECTION, Positives, segments
 from replay.intervals.sums import Sums
 from replay.logs.chunk import Range
 from replay.logs.taken import UNIT, Taken
 from replay.moments import Moments
 from replay.run import digest
-from replay.sample_weights import a_decision
 from replay.summary import Summary, Wanted
 
 LOOKS = 100
@@ -101,7 +100,7 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         told = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none at all"
         raise BadInput("no_rows", "rows", told, "a decision that can be judged")
     known = statistics(state)
-    of_rows, summary = summary, _a_decision(summary)
+    of_rows, summary = summary, summary.a_decision
     shares = about.expected_shares or None
     called = {"actions": about.actions, "versions": about.versions}
     found = findings(state, left_out, summary.learned, expected_shares=shares, **called)
@@ -157,19 +156,6 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         statistics={name: _finite(value) for name, value in known.items() if not name.startswith(FILLED)},
         health=found,
         how=_how(about.how, of_rows, found),
-    )
-
-
-def _a_decision(summary: Summary) -> Summary:
-    """Return the sums of estimators' terms by sample weights, where there are some."""
-    return replace(
-        summary,
-        values=a_decision(summary.values),
-        paired=a_decision(summary.paired),
-        segments={
-            name: Segments({code: a_decision(sums) for code, sums in parts.parts.items()})
-            for name, parts in summary.segments.items()
-        },
     )
 
 

@@ -20,7 +20,7 @@ from replay.intervals.sums import Sums
 from replay.judged import Judged
 from replay.logs.chunk import LogChunk, Range, first_row_of, spanned
 from replay.logs.taken import Taken, together
-from replay.sample_weights import sized
+from replay.sample_weights import a_decision, sized
 
 if TYPE_CHECKING:
     from replay.resample import Resampled
@@ -130,6 +130,19 @@ class Summary:
         """Whether every reward is 0 or 1: of numbers from 0 to 1, only these have squares with the same mean."""
         mean, squares = self.health.reward.mean, self.health.reward.squares / max(self.health.rows, 1)
         return self.seen[0] >= 0 and self.seen[1] <= 1 and math.isclose(mean, squares, rel_tol=1e-9)
+
+    @property
+    def a_decision(self) -> "Summary":
+        """The same with the sums of estimators' terms a decision, if rows have sample weights."""
+        return replace(
+            self,
+            values=a_decision(self.values),
+            paired=a_decision(self.paired),
+            segments={
+                name: Segments({code: a_decision(sums) for code, sums in kind.parts.items()})
+                for name, kind in self.segments.items()
+            },
+        )
 
     def __add__(self, other: "Summary") -> "Summary":
         # What has no row may lack a column that the others have, and says nothing.
