@@ -13,12 +13,15 @@ NEARLY = 0.9
 
 def alarms(config: Config, status: Status) -> list[str]:
     """Return what is wrong now, the cause before what follows from it; an empty list: all is well."""
-    idle = [backlog.role for backlog in status.backlogs if not backlog.workers]
-    found = [f"No worker runs the role {role}. Start `bowerbird worker --roles {role}`." for role in idle]
-    if "join" not in idle:
+    found = [f"{one.role} stands still: {one.sentence}." for one in status.stopped]
+    stopped = {one.role for one in status.stopped}
+    idle = [each.role for each in status.backlogs if not each.workers and each.role not in stopped]
+    found += [f"No worker runs the role {role}. Start `bowerbird worker --roles {role}`." for role in idle]
+    explained = {*idle, *stopped}
+    if "join" not in explained:
         found += _held_back(config, status)
     for policy in status.policies:
-        found += _policy(config, status, policy, learns="learn" not in idle)
+        found += _policy(config, status, policy, learns="learn" not in explained)
     for backlog in status.backlogs:
         grows = backlog.growth_per_s is not None and backlog.growth_per_s > 0
         if backlog.role not in idle and backlog.messages > BACKLOG_MESSAGES and grows:

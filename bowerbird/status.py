@@ -19,6 +19,7 @@ from stream.log import LogReader, LogRecord, Partition
 from stream.publish import RedisPolicyStore, version_of
 from stream.recent import Recent
 from stream.redis_store import RedisStore
+from stream.stopped import StoppedPart, kept
 
 MOST_MESSAGES = 2000
 """Of each partition at most so many of the newest messages are read; then the figures are of a shorter time."""
@@ -133,6 +134,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         Decisions, outcomes and dead letters are those of so many seconds.
     dead_letters
         How many, by reason and the stream that they came from (``late of clicks``).
+    stopped
+        What stands still now, as its role says.
     """
 
     now_ms: int
@@ -141,6 +144,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     read_to: list[ReadTo]
     policies: list[PolicyStatus]
     dead_letters: dict[str, int]
+    stopped: list[StoppedPart] = []
 
 
 class _Decided(msgspec.Struct, frozen=True):
@@ -239,6 +243,7 @@ class Observer:
             read_to=[await self._read_to(shard, at, by, now_ms) for shard, (at, by) in entries.items()],
             policies=[await self._policy(name, pending[name]) for name in self._config.policies],
             dead_letters=dict(Counter(seen.told for seen in self._seen if isinstance(seen.told, str)).most_common()),
+            stopped=await kept(self._join.redis, self._config),
         )
 
     async def _read_to(self, shard: int, read_to_ms: int, held_by: str, now_ms: int) -> ReadTo:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 
 import aiohttp
 from aiohttp import web
@@ -273,8 +273,7 @@ class Supervisor:
         """
         async with asyncio.timeout(timeout_s):
             while not all((await self.readiness()).values()):
-                if refused := [name for name, role in self.roles.items() if role.refused]:
-                    raise WrongConfiguration(f"refused to work, see the log: {', '.join(refused)}")
+                self.refuse()
                 await asyncio.sleep(READY_POLL_S)
 
     async def readiness(self) -> dict[str, bool]:
@@ -284,6 +283,26 @@ class Supervisor:
     async def health(self) -> dict[str, bool]:
         """Ask every role whether it has done its work lately."""
         return await self._asked("health")
+
+    async def stopped(self) -> dict[tuple[str, str], str]:
+        """Return the sentence of each part of a role that stands still, by role and part."""
+        answers = await asyncio.gather(*(self._told(role) for role in self.roles.values()))
+        return {
+            (name, part): sentence
+            for name, told in zip(self.roles, answers, strict=True)
+            for part, sentence in told.get("stopped", {}).items()
+        }
+
+    def refuse(self) -> None:
+        """Raise where a role refuses its configuration or its state.
+
+        Raises
+        ------
+        WrongConfiguration
+            One does.
+        """
+        if refused := [name for name, role in self.roles.items() if role.refused]:
+            raise WrongConfiguration(f"refused to work, see the log: {', '.join(refused)}")
 
     async def run(self) -> int:
         """Keep the roles running until SIGTERM or SIGINT, and stop them.
@@ -320,6 +339,14 @@ class Supervisor:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
+
+    async def _told(self, role: RoleProcess) -> dict[str, Any]:
+        if role.port is None or self._http is None:
+            return {}
+        with suppress(aiohttp.ClientError, TimeoutError, ValueError):
+            async with self._http.get(f"http://{self._own_host}:{role.port}/ready") as answer:
+                return cast("dict[str, Any]", await answer.json())
+        return {}
 
     @property
     def _own_host(self) -> str:

@@ -9,6 +9,7 @@ import fcntl
 import json
 import logging
 import os
+import shlex
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from bowerbird.settings import DEFAULT_FILE, load
-from bowerbird.supervisor import Supervisor
+from bowerbird.supervisor import READY_POLL_S, Supervisor
 from bowerbird.up_settings import Settings, chosen, on_servers, without_addresses
 from policies.errors import BowerbirdError, WrongConfiguration
 from stream import embedded, topics
@@ -31,6 +32,10 @@ SERVERS_FOLDERS = ("kafka", "redis")
 READY_WITHIN_S = 90.0
 LOOK_EVERY_S = 0.5
 LOG_LINES = 15
+MOST_ENDS, ENDS_WITHIN_S = 3, 60.0
+"""A server that ends more often within so long is not started again."""
+
+log = logging.getLogger(__name__)
 
 
 def _silent(line: str) -> None:
@@ -86,7 +91,7 @@ def run(
     WrongConfiguration
         The settings cannot be used, the folder is in use, or a role refuses its state.
     BowerbirdError
-        A server could not be started, or has ended.
+        A server could not be started, or not again when it had ended.
     """
     with suppress(KeyboardInterrupt), ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
@@ -108,15 +113,15 @@ def run(
         file = place / DEFAULT_FILE
         file.write_text(on_servers(settings.document, running.brokers, running.redis_url))
         config = load(file, environment)
-        log = place / ROLES_LOG
-        with log.open("ab") as output, _logged_to(output):
+        roles_log = place / ROLES_LOG
+        with roles_log.open("ab") as output, _logged_to(output):
             began = output.tell()
             try:
-                loop = _Running(running, config, settings, file, log, environment, output, elsewhere)
-                asyncio.run(loop.run(ready, progress))
+                loop = _Running(running, config, settings, file, roles_log, environment, output, elsewhere, progress)
+                asyncio.run(loop.run(ready))
             except BowerbirdError as error:
                 kind = WrongConfiguration if isinstance(error, WrongConfiguration) else BowerbirdError
-                raise kind(f"{error}\nThe end of {log}:\n{_tail(log, began)}") from error
+                raise kind(f"{error}\nThe end of {roles_log}:\n{_tail(roles_log, began)}") from error
 
 
 class _Running:
@@ -132,21 +137,25 @@ class _Running:
         environment: dict[str, str],
         output: IO[bytes],
         elsewhere: list[str],
+        progress: Callable[[str], None],
     ) -> None:
+        self._progress = progress
+        self._stopped: dict[tuple[str, str], str] = {}
+        self._ended: dict[str, list[float]] = {}
         self._servers, self._config, self._settings = running, config, settings
         self._file, self._log, self._environment, self._output = file, log, environment, output
         self._elsewhere = elsewhere
 
-    async def run(self, ready: Callable[[Up], None], progress: Callable[[str], None]) -> None:
-        """Keep the roles running until a signal or until a server ends."""
+    async def run(self, ready: Callable[[Up], None]) -> None:
+        """Keep the roles and the servers running until a signal, or until a server cannot be started again."""
         loop, this = asyncio.get_running_loop(), asyncio.current_task()
         assert this is not None
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, this.cancel)
         with suppress(asyncio.CancelledError):
-            progress(f"Kafka answers at {self._servers.brokers}; creating its topics …")
+            self._progress(f"Kafka answers at {self._servers.brokers}; creating its topics …")
             await topics.create(self._config)
-            progress(f"Starting {', '.join(self._config.roles)} …")
+            self._progress(f"Starting {', '.join(self._config.roles)} …")
             roles = Supervisor(self._config, self._config.roles, self._file, self._environment, stderr=self._output)
             async with roles:
                 await self._until_ready(roles)
@@ -155,20 +164,60 @@ class _Running:
                 ready(Up(self._config, self._file, source, health, self._log, roles.pids, self._elsewhere))
                 while True:
                     await asyncio.sleep(LOOK_EVERY_S)
-                    self._look()
+                    await self._keep_servers()
+                    await self._say_stopped(roles)
 
     async def _until_ready(self, roles: Supervisor) -> None:
-        try:
-            await roles.until_ready(READY_WITHIN_S)
-        except TimeoutError:
-            late = [role for role, is_ready in (await roles.readiness()).items() if not is_ready]
-            raise BowerbirdError(f"not ready after {READY_WITHIN_S:g} s: {', '.join(late)}") from None
+        """Wait for the roles; what stands still waits for an operator, and for no limit."""
+        clock = asyncio.get_running_loop().time
+        give_up = clock() + READY_WITHIN_S
+        while True:
+            await self._keep_servers()
+            await self._say_stopped(roles)
+            ready = await roles.readiness()
+            if all(ready.values()) and not self._stopped:
+                return
+            roles.refuse()
+            if self._stopped:
+                give_up = clock() + READY_WITHIN_S
+            if clock() > give_up:
+                late = [role for role, is_ready in ready.items() if not is_ready]
+                raise BowerbirdError(f"not ready after {READY_WITHIN_S:g} s: {', '.join(late)}")
+            await asyncio.sleep(READY_POLL_S)
 
-    def _look(self) -> None:
+    async def _say_stopped(self, roles: Supervisor) -> None:
+        """Say what stands still, and that it goes on, once each."""
+        found = await roles.stopped()
+        for (role, part), sentence in found.items():
+            if self._stopped.get((role, part)) != sentence:
+                self._progress(f"{role} stands still: {sentence}")
+        if found and not self._stopped:
+            self._progress(f"Run it in another terminal, with --config {shlex.quote(str(self._file))}; the roles wait.")
+        if self._stopped and not found:
+            self._progress("The roles go on.")
+        self._stopped = found
+
+    async def _keep_servers(self) -> None:
+        """Start a server again that has ended; its folder holds all that it has acknowledged."""
         for server in (self._servers.kafka, self._servers.redis):
-            if not server.running:
-                name = type(server).__name__.removeprefix("Embedded")
-                raise BowerbirdError(f"{name} has ended; its log is {server.folder / 'server.log'}")
+            if server.running:
+                continue
+            name = type(server).__name__.removeprefix("Embedded")
+            now_s = asyncio.get_running_loop().time()
+            ended = [*(at_s for at_s in self._ended.get(name, []) if now_s - at_s < ENDS_WITHIN_S), now_s]
+            self._ended[name] = ended
+            if len(ended) > MOST_ENDS:
+                raise BowerbirdError(
+                    f"{name} has ended {len(ended)} times within {ENDS_WITHIN_S:g} s;"
+                    f" its log is {server.folder / 'server.log'}"
+                )
+            self._progress(f"{name} has ended; starting it again on its data …")
+            log.error("%s has ended; starting it again", name)
+            try:
+                await asyncio.to_thread(server.start)
+            except BowerbirdError as error:
+                raise BowerbirdError(f"{name} has ended and does not start again: {error}") from error
+            self._progress(f"{name} runs again.")
 
 
 def _elsewhere(server: str, port: int, usual: int) -> Iterator[str]:

@@ -24,6 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from policies.errors import StateRefused, WrongConfiguration
 from policies.extras import extra_of, sentence
+from stream import stopped
 from stream.config import ROLES, Config
 from stream.liveness import LIMIT_S, Check, Guard, Pulse, end_for_certain
 
@@ -105,6 +106,7 @@ def run_role(config: Config, role: str) -> int:
         guard = Guard(parts.services, parts.checks)
         worker = _Worker(
             HealthServer(config, role, parts.ready, parts.pulse),
+            stopped.Teller(config, role, parts.ready),
             guard,
             *parts.services,
             *([parts.app] if parts.app is not None else []),
@@ -117,6 +119,7 @@ def run_role(config: Config, role: str) -> int:
         worker.run()
     except (WrongConfiguration, StateRefused) as refused:
         log.critical("%s", refused)
+        stopped.keep_refusal(config, role, refused)
         return EXIT_REFUSED
     except ModuleNotFoundError as missing:
         log.critical("%s", sentence(f"role {role}", missing, extra_of(missing, role) or role))
@@ -171,6 +174,8 @@ class _Worker(mode.Worker):
 class HealthServer(mode.Service):
     """``/health`` (503 when it has done nothing lately), ``/ready`` (503 until the role works), ``/metrics``.
 
+    ``/ready`` also names the parts that stand still, each with the sentence that says why.
+
     It listens on ``metrics_host`` at ``metrics_port`` plus the role's index in :data:`ROLES`, with 0 at
     a free port, and logs which one it is.
     """
@@ -213,7 +218,8 @@ class HealthServer(mode.Service):
 
     async def _ready(self, request: web.Request) -> web.Response:
         ready = self._is_ready()
-        return web.json_response({"role": self._role, "ready": ready}, status=200 if ready else 503)
+        told = {"role": self._role, "ready": ready, "stopped": stopped.stopped_parts(self._role)}
+        return web.json_response(told, status=200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

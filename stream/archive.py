@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 
 from policies.errors import LossDetected, StateRefused, WrongConfiguration
 from rewards.archive_rows import TOPICS
-from stream import clients, metrics
+from stream import clients, metrics, stopped
 from stream.apps import RoleParts, retry_pause, role_app
 from stream.archive_file import GrowingFile, day_of
 from stream.archive_store import ArchiveStore
@@ -320,10 +320,10 @@ class Archive(mode.Service):
             try:
                 await work()
                 if attempt:
-                    metrics.STOPPED.labels(ROLE, ROLE).set(0)
+                    stopped.go_on(ROLE)
                 return
             except StateRefused as refused:
-                metrics.STOPPED.labels(ROLE, ROLE).set(1)
+                stopped.stop(ROLE, ROLE, refused)
                 log.error("stopped: %s", refused)
                 await asyncio.sleep(REFUSED_PAUSE_S)
             except KafkaError as error:

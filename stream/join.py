@@ -24,7 +24,7 @@ from rewards.join import Fetched, Input, Intake, Message, Portion
 from rewards.readto import entry_after, hold_line, partition_name
 from rewards.rules import milliseconds
 from rewards.store import RECOVER, Inputs, Step, Stepped
-from stream import clients, metrics
+from stream import clients, metrics, stopped
 from stream.apps import Progress, PutRight, RoleParts, retry_pause, role_app
 from stream.away import until_there
 from stream.config import Config
@@ -88,6 +88,7 @@ class JoinRole(mode.Service):
         while True:
             try:
                 await until_there("join", "starting", self._connect)
+                stopped.go_on("join")
                 break
             except LossDetected as loss:
                 self._say_stopped(loss.what, loss)
@@ -141,6 +142,9 @@ class JoinRole(mode.Service):
         async for event in events:
             try:
                 await self._receive(event)
+            except PutRight as right:
+                await self.crash(right)
+                return
             except Exception:
                 metrics.UNEXPECTED_ERRORS.labels("join").inc()
                 log.exception("a message could not be taken in; it is read again after the next start")
@@ -353,7 +357,6 @@ class JoinRole(mode.Service):
 
     def _note(self, shard: int, done: Stepped) -> None:
         metrics.redis_answered("join")
-        metrics.STOPPED.labels("join", f"shard {shard}").set(0)
         self._read_to[shard] = max(self._read_to[shard], done.read_to_ms)
         metrics.READ_TO.labels(str(shard)).set(done.read_to_ms / 1000)
         if done.repeats:
@@ -371,11 +374,15 @@ class JoinRole(mode.Service):
     async def _until_done(self, work: Callable[[], Awaitable[None]]) -> None:
         """Try again what cannot be done now; hold back what may not be done."""
         attempt = 0
+        refused_parts: set[str] = set()
         while not self.should_stop:
             try:
                 await work()
+                for part in refused_parts:
+                    stopped.go_on("join", part)
                 return
             except StateRefused as refused:
+                refused_parts.add(refused.what)
                 await self._refused(refused.what, refused)
             except (RedisError, KafkaError, OSError) as error:
                 failed = metrics.redis_failed if isinstance(error, RedisError) else metrics.broker_failed
@@ -401,7 +408,7 @@ class JoinRole(mode.Service):
 
     @staticmethod
     def _say_stopped(part: str, refused: StateRefused) -> None:
-        metrics.STOPPED.labels("join", part).set(1)
+        stopped.stop("join", part, refused)
         log.error("stopped: %s", refused)
 
     async def _held(self) -> bool:

@@ -32,7 +32,7 @@ from rewards.learner import (
     outcomes_in,
 )
 from rewards.records import items
-from stream import clients, metrics
+from stream import clients, metrics, stopped
 from stream.apps import PutRight, RoleParts, role_app
 from stream.away import AWAY, until_there
 from stream.config import Config
@@ -199,7 +199,7 @@ class Learn(mode.Service):
             policy.learner.policy.close()
         self._policies.clear()
         for number in self._partitions:
-            metrics.STOPPED.labels(ROLE, f"rewards[{number}]").set(0)
+            stopped.go_on(ROLE, f"rewards[{number}]")
             metrics.forget_lag(ROLE, "rewards", number)
         self._partitions.clear()
 
@@ -346,7 +346,7 @@ class Learn(mode.Service):
             return
         partition.stopped, partition.refused = True, refused
         partition.unacknowledged = Unacknowledged()
-        metrics.STOPPED.labels(ROLE, f"rewards[{number}]").set(1)
+        stopped.stop(ROLE, f"rewards[{number}]", sentence)
         log.critical("%s", sentence, extra={"stopped": f"{self._topic}[{number}]"})
         self._app.consumer.pause_partitions([TP(self._topic, number)])
 

@@ -12,6 +12,7 @@ from bowerbird.commands.status import screen
 from bowerbird.status import Backlog, PolicyStatus, ReadTo, Status
 from rewards.rules import Reward, StreamReward
 from stream.config import Config, PolicyConfig
+from stream.stopped import StoppedPart
 
 NOW_MS = 1_700_000_000_000
 CONFIG = Config(policies={"front": PolicyConfig(publish_ms=500)})
@@ -109,6 +110,19 @@ def test_what_follows_from_another_fault_is_not_told() -> None:
     old = [ReadTo(shard=0, read_to_ms=NOW_MS - 95_000, held_by="clicks 2")]
     found = status(backlogs=nobody, read_to=old, policies=[policy(waiting_since_ms=NOW_MS - 95_000)])
     assert len(alarms(CONFIG, found)) == 3
+
+
+def test_what_stands_still_is_told_as_its_role_says() -> None:
+    """And what follows from it is not: no worker in the group, windows that do not close, nothing learned."""
+    sentence = "topic clicks: found id 1, expected id 2; the topic was deleted and made anew: run `bowerbird recover`"
+    late = ReadTo(shard=0, read_to_ms=NOW_MS - 60_000, held_by="clicks 2")
+    found = status(
+        backlogs=[backlog("decide"), backlog("join", workers=0), backlog("learn"), backlog("archive", workers=0)],
+        read_to=[late],
+        stopped=[StoppedPart("join", "topic clicks", sentence), StoppedPart("archive", "archive", "no space")],
+    )
+    assert alarms(CONFIG, found) == [f"join stands still: {sentence}.", "archive stands still: no space."]
+    assert "All is well" not in shown(found)
 
 
 def test_what_is_worth_nothing_and_comes_late_is_no_warning() -> None:

@@ -1,13 +1,15 @@
 """`bowerbird up`: a click changes a decision, all is there again at the next start, and nothing is left running."""
 
 import json
+import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,13 @@ PORTS = {"KAFKA_PORT": free_port(), "REDIS_PORT": free_port()}
 
 
 @contextmanager
-def up(folder: Path | None, *arguments: str, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run ``bowerbird up`` as long as the block lasts; gives its process and what it said when it was ready."""
+def up(
+    folder: Path | None, *arguments: str, cwd: Path, answer: Callable[[str], None] = lambda line: None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run ``bowerbird up`` as long as the block lasts; gives its process and what it said when it was ready.
+
+    ``answer`` is called with each line that it says until then.
+    """
     place = [] if folder is None else ["--dir", str(folder)]
     program = f"""
 import sys
@@ -52,6 +59,7 @@ main()
         while line := process.stdout.readline():
             began_s = began_s or time.monotonic()
             said += line
+            answer(line)
             if line.startswith("Ready after"):
                 # Each line comes when it is true, not all at the end: a Java does not start in less.
                 assert time.monotonic() - began_s > 0.2
@@ -134,14 +142,61 @@ def test_a_click_changes_a_decision_and_all_is_there_again(tmp_path: Path) -> No
             )
             assert second.returncode == 2
             assert "in use by another" in second.stderr
-            # A loop without its Redis is no loop: all ends, and says so.
+            # Servers that are killed are started again on their data, and the roles go on.
+            for name in ("valkey-server", "java"):
+                (killed,) = [
+                    child for child in psutil.Process(process.pid).children(recursive=True) if name in child.name()
+                ]
+                killed.kill()
+                killed.wait(WITHIN_S)
+                until_answered(config, f"after {name}")
+            assert bowerbird("verify", "front", *config)["ok"]
             children = psutil.Process(process.pid).children(recursive=True)
-            (redis,) = [child for child in children if "valkey-server" in child.name()]
-            redis.kill()
-            _, err = process.communicate(timeout=WITHIN_S)
-            assert process.returncode == 1
-            assert "Redis has ended" in err
+    assert process.returncode == 0
     until_gone(children)
+    emptied_redis_is_recovered(folder, config, tmp_path)
+
+
+def until_answered(config: list[str], event_id: str) -> None:
+    """Ask until a decision is made."""
+    give_up = time.monotonic() + WITHIN_S
+    request = json.dumps({"event_id": event_id, "policy": "front", "actions": [{"id": "a"}, {"id": "b"}]})
+    while CliRunner().invoke(app, ["request", "-", *config], request).exit_code:
+        assert time.monotonic() < give_up
+
+
+def emptied_redis_is_recovered(folder: Path, config: list[str], cwd: Path) -> None:
+    """``up`` says what stands still and the command that ends it, which then ends it."""
+    shutil.rmtree(folder / "redis" / "appendonlydir")
+    began_s = time.monotonic()
+    commands: list[str] = []
+
+    def answer(line: str) -> None:
+        if not commands and (found := re.search("run `bowerbird ([a-z ]+)`", line)):
+            assert time.monotonic() - began_s < WITHIN_S / 2
+            # A person on call sees the same in `status`.
+            shown = until_shown(config)
+            assert f"`bowerbird {found[1]}`" in shown
+            commands.append(found[1])
+            done = CliRunner().invoke(app, [*found[1].split(), *config])
+            assert done.exit_code == 0, done.output
+
+    with up(folder, cwd=cwd, answer=answer) as (_, said):
+        assert commands == ["recover"]
+        assert "The roles go on.\n" in said
+        assert bowerbird("verify", "front", *config)["ok"]
+
+
+def until_shown(config: list[str]) -> str:
+    """Return the alarms of ``bowerbird status``, once it has some of a part that stands still."""
+    give_up = time.monotonic() + WITHIN_S
+    while True:
+        done = CliRunner().invoke(app, ["status", "--json", *config])
+        shown = "\n".join(json.loads(done.stdout)["alarms"])
+        if "stands still" in shown:
+            assert done.exit_code == 1
+            return shown
+        assert time.monotonic() < give_up
 
 
 def test_the_users_settings_are_used_and_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from policies.errors import StateRefused
+from stream import stopped
 from stream.apps import HealthServer, JsonFormatter, RoleParts, run_role
 from stream.config import Config
 from stream.liveness import LIMIT_S, Pulse
@@ -50,7 +51,14 @@ async def test_health_readiness_and_metrics() -> None:
                     assert answer.status == status
             ready = True
             async with client.get("/ready") as answer:
-                assert (answer.status, await answer.json()) == (200, {"role": "learn", "ready": True})
+                told = {"role": "learn", "ready": True, "stopped": {}}
+                assert (answer.status, await answer.json()) == (200, told)
+            stopped.stop("learn", "rewards[0]", "a; do b")
+            async with client.get("/ready") as answer:
+                assert (await answer.json())["stopped"] == {"rewards[0]": "a; do b"}
+            stopped.go_on("learn")
+            async with client.get("/ready") as answer:
+                assert (await answer.json())["stopped"] == {}
             now += LIMIT_S + 1
             pulse.polled()
             async with client.get("/health") as answer:
@@ -79,7 +87,7 @@ def test_a_role_that_may_not_start_says_so_by_its_exit_code(
         raise error
 
     monkeypatch.setitem(sys.modules, "stream.learn", types.SimpleNamespace(build=build))
-    assert run_role(Config(), "learn") == code
+    assert run_role(Config(redis_url="redis://127.0.0.1:1/0"), "learn") == code
     (line,) = capsys.readouterr().err.splitlines()
     told = json.loads(line)
     assert told["level"] == "critical"
