@@ -11,6 +11,7 @@ from stream.config import Config
 from stream.controls import desk
 from stream.log import LogReader, started
 from stream.redis_store import RedisStore
+from stream.tasks import closed
 
 if TYPE_CHECKING:
     from replay.archive import Archive
@@ -86,7 +87,7 @@ async def recover(
                     # The join compares its seqs with what the policies have learned.
                     await join.release()
         finally:
-            await producer.stop()
+            await closed(producer)
     finally:
         await redis.aclose()
     return done

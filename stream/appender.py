@@ -18,7 +18,6 @@ ROLE = "decide"
 BATCH_BYTES = 1024 * 1024
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
-CLOSE_S = 0.5
 
 
 class Message(NamedTuple):
@@ -50,7 +49,7 @@ class Appender:
         """Close; what is not acknowledged by then may or may not stand in the log."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await closed(producer, CLOSE_S)
+            await closed(producer)
 
     @property
     def producer(self) -> AIOKafkaProducer | None:
@@ -129,7 +128,7 @@ class Appender:
                 log.warning("no connection to the broker: %r", error)
                 return
             if spoilt is not None:
-                await closed(spoilt, CLOSE_S)
+                await closed(spoilt)
 
     async def _made(self) -> AIOKafkaProducer:
         producer = clients.producer(self._config, "bowerbird-decide", max_batch_size=BATCH_BYTES, retry_backoff_ms=50)
@@ -137,6 +136,6 @@ class Appender:
             await producer.start()
             await producer.partitions_for(self._topic)
         except BaseException:
-            await closed(producer, CLOSE_S)
+            await closed(producer)
             raise
         return producer

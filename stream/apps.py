@@ -27,12 +27,14 @@ from policies.extras import extra_of, sentence
 from stream import stopped
 from stream.config import ROLES, Config
 from stream.liveness import LIMIT_S, Check, Guard, Pulse, end_for_certain
+from stream.tasks import ended, within
 
 if TYPE_CHECKING:
     from stream.faust_app import RoleApp
 
 log = logging.getLogger(__name__)
 
+LEFT_S = 0.3
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
 """A wrong configuration, or a state that may not be continued: starting again would not help."""
@@ -165,6 +167,11 @@ class _Worker(mode.Worker):
 
     def carp(self, msg: str) -> None:
         """Say nothing: signals are logged."""
+
+    def _gather_all(self) -> None:
+        # The original waits a second for tasks that nothing ends.
+        if left := asyncio.all_tasks(self.loop):
+            self.loop.run_until_complete(within(ended(*left), LEFT_S))
 
     async def _sentinel_task(self) -> None:
         # The original sleeps a second at each stop.

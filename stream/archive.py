@@ -28,6 +28,7 @@ from stream.archive_store import ArchiveStore
 from stream.away import until_there
 from stream.config import Config
 from stream.log import LogReader, LogRecord, identify, started
+from stream.tasks import STOP_S, Opened, closed, ended
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ Result = TypeVar("Result")
 LOOK_EVERY_S = 0.2
 ENDS_EVERY_S = 2.0
 REFUSED_PAUSE_S = 5.0
-CLOSE_WITHIN_S = 1.0
+CLOSE_WITHIN_S = 0.5
 WAITING_GROUPS = 2
 """More row groups than this do not wait for their compression: the input does."""
 
@@ -105,30 +106,37 @@ class Archive(mode.Service):
         self._lock = asyncio.Lock()
         self._compared = False
         self._looked_at_ends_s = 0.0
-        self._stop_clients = contextlib.AsyncExitStack()
+        self._looking: list[asyncio.Future[None]] = []
+        self._opened = Opened()
 
     async def on_start(self) -> None:
         """Connect, and refuse an archive that is another log's copy; a broker that is away is waited for."""
         name = await until_there(ROLE, "starting", self._connect)
         await asyncio.to_thread(self._store.belongs_to, name)
         self._compared = True
-        self.add_future(self._look_forever())
+        self._looking.append(self.add_future(self._look_forever()))
 
     async def _connect(self) -> str:
         """Return the name of the log."""
         config = self._config
-        async with contextlib.AsyncExitStack() as opened:
-            self._reader = await opened.enter_async_context(LogReader(config))
+        async with Opened() as opened:
+            self._reader = await LogReader(config).__aenter__()
+            opened.add(self._reader.close)
             producer = await started(clients.producer(config, "bowerbird-archive"))
             try:
                 name = await identify(self._reader, config, producer)
             finally:
-                await producer.stop()
-            self._stop_clients = opened.pop_all()
+                await closed(producer)
+            self._opened = opened.kept()
             return name
 
     async def on_stop(self) -> None:
         """Close what is open, if that can be done soon; what could not be stored is read again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S), self._lock:
+                pass
+        # What waits for Kafka holds the lock.
+        await ended(*self._looking)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WITHIN_S), self._lock:
                 try:
@@ -136,7 +144,7 @@ class Archive(mode.Service):
                         await self._close(part)
                 except (OSError, KafkaError, StateRefused) as error:
                     log.warning("what was not stored is read again after the next start: %r", error)
-        await self._stop_clients.aclose()
+        await self._opened.close()
 
     def ready(self) -> bool:
         """Tell whether this worker has its partitions, and the archive is this log's."""

@@ -8,6 +8,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from stream import clients
 from stream.config import Config
 from stream.log import LogReader, started
+from stream.tasks import closed
 
 CODECS = ("gzip", "snappy", "lz4", "zstd")
 TOPIC = "check"
@@ -43,7 +44,7 @@ async def _written(config: Config, codec: str) -> int:
         await started(producer)
         return int((await producer.send_and_wait(config.topic(TOPIC), VALUE, partition=0)).offset)
     finally:
-        await producer.stop()
+        await closed(producer)
 
 
 async def _create(config: Config) -> None:
@@ -58,4 +59,4 @@ async def _create(config: Config) -> None:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise for_code(code)(f"topic {name} was not created: {message}")
     finally:
-        await admin.close()
+        await closed(admin)

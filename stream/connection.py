@@ -25,7 +25,6 @@ CLIENT_ID = "bowerbird-client"
 REPLIES_RETENTION_MS = 3_600_000
 FEEDBACK_KEPT_MS = 40_000
 """A feedback that the broker has not taken after so long is given up by the producer, and tried again by its caller."""
-CLOSE_WITHIN_S = 5.0
 MOST_NAMED = 10
 """Streams that an error names."""
 FAILURES = (KafkaError, OSError, TimeoutError)
@@ -77,8 +76,7 @@ class Connection:
             self._consumer.assign(where)
             await self._consumer.seek_to_end(*where)
         except BaseException as error:
-            for client in clients:
-                await closed(client, CLOSE_WITHIN_S)
+            await asyncio.gather(*map(closed, clients))
             if isinstance(error, FAILURES):
                 raise BrokerAway(f"Kafka at {self._config.brokers} did not answer ({_name(error)})") from error
             raise
@@ -87,8 +85,7 @@ class Connection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for client in (self._consumer, self._requests, self._feedback):
-            await closed(client, CLOSE_WITHIN_S)
+        await asyncio.gather(*map(closed, (self._consumer, self._requests, self._feedback)))
 
     async def append(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
         """Append a message; returns when every replica that is in sync has it.
@@ -211,7 +208,7 @@ class Connection:
             (found,) = cast("list[dict[str, Any]]", await admin.describe_topics([name]))
             return [TopicPartition(name, part["partition"]) for part in found["partitions"]]
         finally:
-            await admin.close()
+            await closed(admin)
 
     async def _create(self, admin: AIOKafkaAdminClient) -> None:
         name = self._reply_topic

@@ -19,6 +19,7 @@ from stream.clients import redis_client
 from stream.config import Config
 from stream.log import LogReader, Partition, started
 from stream.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore, Saved, version_of
+from stream.tasks import closed
 
 ATTEMPTS = 50
 """So often an operator tries again when a learner, or another operator, was faster."""
@@ -174,7 +175,7 @@ async def desk(config: Config, name: str) -> AsyncIterator[Desk]:
                 yield Desk(config, name, reader, store, versions, publisher)
         finally:
             await versions.stop()
-            await producer.stop()
+            await closed(producer)
     finally:
         await redis.aclose()
 

@@ -32,7 +32,7 @@ from stream.deciding import Request, Requests
 from stream.liveness import Pulse, dead_among
 from stream.lookup import REDIS_FAILURES, Lookup
 from stream.replies import Replies, Reply
-from stream.tasks import closed, ended
+from stream.tasks import STOP_S, closed, ended
 from stream.ticks import BrokerClock
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ REDIS_TIMEOUT_S = 2.0
 RECONNECT_S = 1.0
 TURN_S = 0.05
 """Deciding lets others run after so long."""
-STOP_S = 0.4
+SETTLE_S = 0.4
+"""What is in flight at the end, or when a partition is given away, is waited for so long."""
 ITS_TOPICS = ("decision-requests", "decisions", "ticks", "dead-letters")
 
 
@@ -145,9 +146,9 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._settle(left)
         await ended(*(task for progress in left.values() for task in progress.tasks))
         await asyncio.gather(
-            self._replies.stop(STOP_S),
+            self._replies.stop(),
             self._appender.stop(),
-            *(closed(client, STOP_S) for client in (self._consumer, self._control, self._admin)),
+            *map(closed, (self._consumer, self._control, self._admin)),
         )
 
     def dead(self) -> str | None:
@@ -302,7 +303,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _settle(self, left: Mapping[TopicPartition, _Progress]) -> None:
         """Wait a short time for what is in flight, and commit it."""
         if tasks := [task for progress in left.values() for task in progress.tasks]:
-            await asyncio.wait(tasks, timeout=STOP_S)
+            await asyncio.wait(tasks, timeout=SETTLE_S)
         try:
             for progress in left.values():
                 progress.trim()

@@ -1,17 +1,20 @@
 """A Faust app as the roles need it: its own group, a fetch wait that can be set, and a stop that is quick."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import faust
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
+from mode.threads import QueueServiceThread
 
 from stream.apps import Progress, scratch_folder
 from stream.clients import CALL_S, LARGE_MESSAGE_BYTES, METADATA_AGE_MS
 from stream.config import Config
 from stream.consumer import READ_COMMITTED, limit_calls
 from stream.liveness import Pulse, dead_client
+from stream.tasks import STOP_S, closed, ended
 
 BUFFERED_MESSAGES = 256
 """Messages that wait in memory for an agent; one may hold 4 MiB, so few."""
@@ -42,6 +45,13 @@ class _Thread(AIOKafkaConsumerThread):
         for partition, found in records.items():
             self._handed[TP(partition.topic, partition.partition)] = found[-1].offset + 1
         return records
+
+    async def on_thread_stop(self) -> None:
+        # What is called in this thread ends with the consumer at the latest.
+        ending = asyncio.create_task(QueueServiceThread.on_thread_stop(self))
+        await asyncio.wait({ending}, timeout=STOP_S)
+        if self._consumer is not None:
+            await closed(self._consumer)
 
     async def seek_to_committed(self) -> Any:
         void = await self.app.void_acknowledgements() if self.app.void_acknowledgements is not None else {}
@@ -88,6 +98,13 @@ class _Thread(AIOKafkaConsumerThread):
 class _Consumer(Consumer):
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_stop(self) -> None:
+        # What the broker does not acknowledge soon is read again. Faust waits for a commit that is under way, and
+        # drops a cancellation meanwhile.
+        committing = asyncio.create_task(super().on_stop())
+        await asyncio.wait({committing}, timeout=STOP_S)
+        await ended(committing)
 
     async def _wait_next_records(self, *args: Any, **kwargs: Any) -> Any:
         found = await super()._wait_next_records(*args, **kwargs)

@@ -6,7 +6,6 @@ empties the outboxes (``stream.outbox``).
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
@@ -35,7 +34,7 @@ from stream.log import LogReader, identify, started
 from stream.outbox import Emitter
 from stream.redis_store import RedisStore, shard_key
 from stream.tails import Tails
-from stream.tasks import closed, ended, within
+from stream.tasks import Opened, closed, ended, within
 from stream.ticks import BrokerClock
 from stream.topic_ids import TopicNow
 
@@ -47,7 +46,6 @@ REFUSED_PAUSE_S = 5.0
 HELD_POLL_S = 1.0
 SHORTER_TICKS = 3
 """At so many ticks in a row a log must end before what was read of it, until that is taken for a loss."""
-STOP_S = 0.4
 
 
 def build(config: Config) -> RoleParts:
@@ -81,7 +79,7 @@ class JoinRole(mode.Service):
         app.void_acknowledgements = self._void_acknowledgements
         app.acknowledged_anew = self._acknowledged_anew
         self._loops: list[asyncio.Future[Any]] = []
-        self._stop_clients = contextlib.AsyncExitStack()
+        self._opened = Opened()
 
     async def on_start(self) -> None:
         """Connect, and refuse a state that is not this log's; servers, and a recovery, are waited for."""
@@ -98,14 +96,15 @@ class JoinRole(mode.Service):
 
     async def _connect(self) -> None:
         config = self._config
-        async with contextlib.AsyncExitStack() as opened:
+        async with Opened() as opened:
             producer = await started(clients.producer(config, "bowerbird-join", enable_idempotence=True))
-            opened.push_async_callback(closed, producer, STOP_S)
+            opened.add(partial(closed, producer))
             plain_producer = await started(clients.producer(config, "bowerbird-join"))
-            opened.push_async_callback(closed, plain_producer, STOP_S)
-            self._reader = await opened.enter_async_context(LogReader(config))
+            opened.add(partial(closed, plain_producer))
+            self._reader = await LogReader(config).__aenter__()
+            opened.add(self._reader.close)
             redis = clients.redis_client(config)
-            opened.push_async_callback(redis.aclose)
+            opened.add(redis.aclose)
             self._clock = BrokerClock(plain_producer, config.topic("ticks"), "join")
             self._log = await identify(self._reader, config, plain_producer)
             self._tails = Tails(config, self._reader)
@@ -114,7 +113,7 @@ class JoinRole(mode.Service):
             self._dead_letters = DeadLetters(plain_producer, config, "join")
             self._emitter = Emitter(self._store, producer, self._dead_letters, config, uuid4().hex)
             await self._compare(self._store)
-            self._stop_clients = opened.pop_all()
+            self._opened = opened.kept()
 
     async def on_stop(self) -> None:
         """End the loops, then close the connections; what was not acknowledged is read again.
@@ -123,7 +122,7 @@ class JoinRole(mode.Service):
         that comes at the same moment, and the loop around it runs on.
         """
         await ended(*self._loops)
-        await self._stop_clients.aclose()
+        await self._opened.close()
 
     def ready(self) -> bool:
         """Tell whether this worker has its partitions and a shard has answered a tick."""

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import mode
@@ -42,7 +43,7 @@ from stream.learnability import Watch
 from stream.liveness import dead_client
 from stream.log import LogReader, identify, started
 from stream.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore
-from stream.tasks import closed, ended
+from stream.tasks import Opened, closed, ended
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,6 @@ KEPT_OUTCOMES = 50_000
 """So many outcomes wait for a publish at most, however much of the time publishing takes."""
 LOOK_EVERY_S = 0.05
 LAG_EVERY_S = 2.0
-STOP_S = 0.4
 LOOK_AT_STOPPED_MS = 2000.0
 
 
@@ -103,7 +103,7 @@ class Learn(mode.Service):
         self._watch = Watch(config)
         # One thing at a time: a message, a publish by the clock, a new assignment.
         self._lock = asyncio.Lock()
-        self._clients = contextlib.AsyncExitStack()
+        self._opened = Opened()
         self._producer: AIOKafkaProducer | None = None
 
     async def on_start(self) -> None:
@@ -119,7 +119,7 @@ class Learn(mode.Service):
     async def on_stop(self) -> None:
         """Disconnect. What was not published is read again by whoever comes next."""
         await ended(*self._futures)
-        await self._clients.aclose()
+        await self._opened.close()
 
     def ready(self) -> bool:
         """Tell whether every policy of the assigned partitions is loaded, or stopped with a sentence."""
@@ -149,19 +149,20 @@ class Learn(mode.Service):
 
     async def _connect(self) -> None:
         config = self._config
-        async with contextlib.AsyncExitStack() as opened:
+        async with Opened() as opened:
             producer = await started(clients.producer(config, "bowerbird-learn"))
-            opened.push_async_callback(closed, producer, STOP_S)
-            self._reader = await opened.enter_async_context(LogReader(config))
+            opened.add(partial(closed, producer))
+            self._reader = await LogReader(config).__aenter__()
+            opened.add(self._reader.close)
             redis = clients.redis_client(config)
-            opened.push_async_callback(redis.aclose)
+            opened.add(redis.aclose)
             self._versions = KafkaVersions(config, producer)
-            opened.push_async_callback(self._versions.stop)
+            opened.add(self._versions.stop)
             self._store = RedisPolicyStore(redis, config)
             self._dead_letters = DeadLetters(producer, config, ROLE)
             await self._compare_homes(await identify(self._reader, config, producer))
             self._producer = producer
-            self._clients = opened.pop_all()
+            self._opened = opened.kept()
 
     async def _compare_homes(self, log_name: str) -> None:
         config = self._config

@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 LIMIT_S = 30.0
 """A role that has not polled, or has finished no step, for so long is not healthy."""
 LOOK_S = 0.5
-LEAVE_S = 4.0
+WATCH_S = 0.1
+LEAVE_S = 1.7
 """A process that was asked to stop, or that has crashed, is gone after so long, whatever hangs."""
 FROZEN_S = 60.0
 """An event loop that has not turned for so long never will."""
@@ -158,14 +159,14 @@ def end_for_certain(worker: mode.Worker, guard: Guard, code: int) -> Callable[[]
     def watch() -> None:
         # Counted in looks of this thread, not in time: a process that was paused has not hung.
         stopping = frozen = looks = 0
-        while not over.wait(LOOK_S):
+        while not over.wait(WATCH_S):
             stopping = stopping + 1 if worker.should_stop else 0
             frozen = frozen + 1 if guard.looks == looks else 0
             looks = guard.looks
-            if stopping * LOOK_S >= LEAVE_S:
+            if stopping * WATCH_S >= LEAVE_S:
                 log.critical("it does not stop within %g s, and is ended", LEAVE_S, extra={"tasks": _pending(worker)})
                 os._exit(code)
-            if frozen * LOOK_S >= FROZEN_S:
+            if frozen * WATCH_S >= FROZEN_S:
                 log.critical("its event loop has stood still for %g s, and it is ended", FROZEN_S)
                 os._exit(code)
 

@@ -31,7 +31,6 @@ FETCH_BYTES = 8 * 1024 * 1024
 """What one fetch of one partition may bring: more than the largest message that a topic of the loop takes."""
 POLL_MS = 200
 COORDINATOR_WITHIN_S = 30.0
-CLOSE_WITHIN_S = 2.0
 COORDINATOR_STARTS = (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
@@ -77,7 +76,7 @@ class LogReader:
         try:
             self._asker = await started(_consumer(self._config))
         except BaseException:
-            await self._admin.close()
+            await closed(self._admin)
             raise
         return self
 
@@ -87,10 +86,12 @@ class LogReader:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for asker in (self._asker, self._uncommitted):
-            if asker is not None:
-                await closed(asker, CLOSE_WITHIN_S)
-        await closed(self._admin, CLOSE_WITHIN_S)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        opened = self._asker, self._uncommitted, self._admin
+        await asyncio.gather(*(closed(client) for client in opened if client is not None))
 
     def dead(self) -> str | None:
         """Return what has died of its connections, None: nothing has."""
@@ -208,7 +209,7 @@ class LogReader:
                 "retention has removed it",
             ) from None
         finally:
-            await consumer.stop()
+            await closed(consumer)
 
     async def at(self, partitions: Collection[Partition], time_ms: int) -> dict[Partition, int]:
         """Return the offset of the first message of each partition with at least this log time; else its end."""
@@ -347,11 +348,9 @@ class Follower:
 
     async def stop(self) -> None:
         """Close the connections; the next call opens them again."""
-        clients = self._consumer, self._asker
+        opened = self._consumer, self._asker
         self._consumer = self._asker = None
-        for client in clients:
-            if client is not None:
-                await closed(client, CLOSE_WITHIN_S)
+        await asyncio.gather(*(closed(client) for client in opened if client is not None))
 
 
 def log_record(record: Any) -> LogRecord:
@@ -372,7 +371,7 @@ async def started(client: Any) -> Any:
     try:
         await client.start()
     except BaseException:
-        await (client.stop() if hasattr(client, "stop") else client.close())
+        await closed(client)
         raise
     return client
 

@@ -14,6 +14,7 @@ from stream.config import Config
 from stream.log import started
 from stream.publish import policy_key
 from stream.redis_store import shard_key
+from stream.tasks import closed
 
 
 class BrokerFacts(NamedTuple):
@@ -53,7 +54,7 @@ async def broker_facts(config: Config) -> BrokerFacts:
     try:
         cluster = await admin.describe_cluster()
     finally:
-        await admin.close()
+        await closed(admin)
     return BrokerFacts(str(cluster["cluster_id"]), len(cluster["brokers"]))
 
 

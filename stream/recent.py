@@ -10,6 +10,7 @@ from aiokafka.structs import TopicPartition
 from stream.config import Config
 from stream.consumer import reading
 from stream.log import LogReader, LogRecord, Partition, log_record, started
+from stream.tasks import closed
 
 FETCH_BYTES = 4 * 1024 * 1024
 POLL_MS = 100
@@ -68,7 +69,7 @@ class Recent:
         traceback: TracebackType | None,
     ) -> None:
         if self._consumer is not None:
-            await self._consumer.stop()
+            await closed(self._consumer)
 
     async def look(self, since_ms: int) -> Found:
         """Return what came since the last look; at the first one since a log time."""

@@ -16,6 +16,7 @@ from rewards.store import Claim, Inputs, JoinStore, Step
 from stream.config import Config
 from stream.consumer import reading
 from stream.log import log_record, started
+from stream.tasks import closed
 
 WAITING_BYTES = 4 * 1024 * 1024
 """A partition is read on only while fewer bytes of its messages wait here."""
@@ -188,4 +189,4 @@ async def _reading(config: Config, starts: Mapping[Input, int], ends: Ends) -> A
             consumer.seek(TopicPartition(*name), max(start, ends.begins[name]))
         yield consumer
     finally:
-        await consumer.stop()
+        await closed(consumer)

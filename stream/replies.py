@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from rewards.records import ErrorReply, Problem, encode
 from stream import clients, metrics
 from stream.config import Config
-from stream.tasks import closed, ended
+from stream.tasks import STOP_S, closed, ended
 
 log = logging.getLogger(__name__)
 
@@ -131,17 +131,17 @@ class Replies:
         """Connect."""
         self._producer = await self._made()
 
-    async def stop(self, within_s: float) -> None:
-        """Send what can be sent within the time, and close."""
+    async def stop(self) -> None:
+        """Send what can be sent within a short time, and close."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(STOP_S):
                 for topic in list(self._topics.values()):
                     while topic.unacknowledged:
                         topic.has_room.clear()
                         await topic.has_room.wait()
         await ended(*self._tasks)
         if self._producer is not None:
-            await closed(self._producer, within_s)
+            await closed(self._producer)
 
     async def send(self, reply: Reply) -> None:
         """Put a reply on its way; returns at once, whatever state its topic is in."""
@@ -305,7 +305,7 @@ class Replies:
         try:
             await producer.start()
         except BaseException:
-            await closed(producer, 1.0)
+            await closed(producer)
             raise
         return producer
 

@@ -10,6 +10,7 @@ from stream import clients
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.log import LogReader, started
+from stream.tasks import closed
 
 
 class Outgoing(NamedTuple):
@@ -54,5 +55,5 @@ async def send(config: Config, messages: Sequence[Outgoing]) -> list[Appended]:
         ]
         answers = [await each for each in sent]
     finally:
-        await producer.stop()
+        await closed(producer)
     return [Appended(told.topic, told.partition, told.offset, told.timestamp) for told in answers]

@@ -4,13 +4,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from aiokafka.errors import ProducerClosed
 
 log = logging.getLogger(__name__)
 
 CANCEL_AGAIN_S = 0.2
+STOP_S = 0.3
+"""A client that has not closed by itself after so long is torn down."""
+TEAR_S = 0.1
 
 
 async def ended(*tasks: "asyncio.Future[Any]") -> None:
@@ -26,7 +30,7 @@ async def ended(*tasks: "asyncio.Future[Any]") -> None:
             task.exception()
 
 
-async def closed(client: Any, within_s: float) -> None:
+async def closed(client: Any, within_s: float = STOP_S) -> None:
     """Close a client of aiokafka; one that hangs after the time, since the broker is away, is torn down."""
     close: Callable[[], Coroutine[Any, Any, None]] = client.stop if hasattr(client, "stop") else client.close
     closing = asyncio.create_task(close())
@@ -37,17 +41,52 @@ async def closed(client: Any, within_s: float) -> None:
         if sending is not None:
             sending.cancel()
         connections = client.client if hasattr(client, "client") else client._client
-        await connections.close()
-        await asyncio.wait({closing}, timeout=within_s)
+        tearing = asyncio.create_task(connections.close())
+        await asyncio.wait({closing, tearing}, timeout=TEAR_S, return_when=asyncio.ALL_COMPLETED)
         names = [("_fetcher", "_fetch_task"), ("_sender", "sender_task")]
         names += [("_coordinator", f"_{task}_task") for task in ("coordination", "heartbeat", "commit_refresh")]
         left = [task for owner, name in names if (task := _task(client, owner, name)) is not None]
-        await ended(closing, *left)
+        await ended(closing, tearing, *left)
         if (accumulator := getattr(client, "_message_accumulator", None)) is not None:
             # Whoever waits for an acknowledgement must learn that there will be none.
             accumulator.fail_all(ProducerClosed())
     if not closing.cancelled() and (error := closing.exception()) is not None:
         log.debug("closing %r: %r", client, error)
+
+
+class Opened:
+    """What was opened, to be closed all at once: where a server is away each closing takes its whole time.
+
+    An asynchronous context manager: leaving it closes what :meth:`kept` has not taken out.
+    """
+
+    def __init__(self) -> None:
+        self._closings: list[Callable[[], Awaitable[object]]] = []
+
+    def add(self, close: Callable[[], Awaitable[object]]) -> None:
+        """Add what closes something."""
+        self._closings.append(close)
+
+    def kept(self) -> "Opened":
+        """Take out all that was added."""
+        kept = Opened()
+        kept._closings, self._closings = self._closings, []
+        return kept
+
+    async def close(self) -> None:
+        """Close everything."""
+        closings, self._closings = self._closings, []
+        for result in await asyncio.gather(*(close() for close in closings), return_exceptions=True):
+            if isinstance(result, BaseException):
+                log.debug("closing: %r", result)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
 
 
 async def within(wait: Awaitable[object], seconds: float) -> None:

@@ -13,6 +13,7 @@ from policies.errors import WrongConfiguration
 from stream import clients
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
+from stream.tasks import closed
 
 INPUT_MESSAGE_BYTES = 1024 * 1024
 """Largest message of a topic that callers write."""
@@ -247,9 +248,9 @@ class _Admin:
         try:
             await self._client.start()
         except KafkaError:
-            await self._client.close()
+            await closed(self._client)
             raise
         return self._client
 
     async def __aexit__(self, *error: object) -> None:
-        await self._client.close()
+        await closed(self._client)

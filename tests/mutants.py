@@ -769,7 +769,7 @@ def _living() -> Iterator[Mutant]:
     yield Mutant(
         "a role in which something has died ends, also when its end hangs",
         "stream/liveness.py",
-        "            if stopping * LOOK_S >= LEAVE_S:\n",
+        "            if stopping * WATCH_S >= LEAVE_S:\n",
         "            if False:\n",
         ("tests/stream/test_liveness.py::test_a_process_that_hangs_is_ended",),
     )

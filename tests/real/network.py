@@ -56,6 +56,10 @@ class Network:
         """Pass on again."""
         self._do(self._open.set)
 
+    def refuse(self) -> None:
+        """Reset all connections, and accept no more: as where the server has gone."""
+        self._do(self._refuse)
+
     def forget(self) -> None:
         """Close the server's side of all connections, and never tell the client; new connections work."""
         self._do(self._forget)
@@ -93,6 +97,10 @@ class Network:
             writer.transport.abort()
         self._forgotten.clear()
         self._pairs.clear()
+
+    def _refuse(self) -> None:
+        self._server.close()
+        self._cut()
 
     def _forget(self) -> None:
         for client, server in self._pairs:
