@@ -43,7 +43,7 @@ mutate: $(VENV)/dev.stamp
 torture: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.torture $(TORTURE)
 	$(BIN)/python -m tests.ends
-	BOWERBIRD_LONG=1 $(BIN)/python -m pytest tests/real/test_network.py
+	BOWERBIRD_LONG=1 $(BIN)/python -m pytest tests/real/test_network.py tests/real/test_ends.py -k "network or away"
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .

@@ -136,27 +136,25 @@ async def end_of(config: Config, role: str, wait_s: float) -> End:
             await process.wait()
 
 
+def config_of(brokers: str, redis_url: str, folder: str) -> Config:
+    """Return a service whose roles all have work when requests and clicks come."""
+    rule = Reward(streams={"clicks": StreamReward(weight=1.0)})
+    return Config(
+        brokers=brokers,
+        redis_url=redis_url,
+        prefix=f"e-{secrets.token_hex(4)}-",
+        session_timeout_s=6.0,
+        archive=ArchiveConfig(url=folder, max_s=0.5),
+        policies={"front": PolicyConfig("vw", "--cb_explore_adf", window_s=1.0, publish_ms=100, reward=rule)},
+    )
+
+
 async def ends(times: int, loaded: int, seed: int, roles: Sequence[str] = ROLES) -> list[End]:
     """End each of the roles so many times, all at once."""
     rng = random.Random(seed)
     found: list[End] = []
     with tempfile.TemporaryDirectory() as folder, servers() as running, load(loaded):
-        config = Config(
-            brokers=running.brokers,
-            redis_url=running.redis_url,
-            prefix=f"e-{secrets.token_hex(4)}-",
-            session_timeout_s=6.0,
-            archive=ArchiveConfig(url=folder, max_s=0.5),
-            policies={
-                "front": PolicyConfig(
-                    "vw",
-                    "--cb_explore_adf",
-                    window_s=1.0,
-                    publish_ms=100,
-                    reward=Reward(streams={"clicks": StreamReward(weight=1.0)}),
-                )
-            },
-        )
+        config = config_of(running.brokers, running.redis_url, folder)
         await topics.create(config)
         async with work(config):
             for number in range(times):

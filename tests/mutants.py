@@ -774,6 +774,13 @@ def _living() -> Iterator[Mutant]:
         ("tests/stream/test_liveness.py::test_a_process_that_hangs_is_ended",),
     )
     yield Mutant(
+        "a commit at the end is not waited for for long",
+        "stream/faust_app.py",
+        "        await asyncio.wait({committing}, timeout=STOP_S)\n",
+        "        await asyncio.wait({committing})\n",
+        ("tests/real/test_ends.py::test_every_role_and_a_client_end_within_two_seconds_whatever_is_away",),
+    )
+    yield Mutant(
         "waiting for a server is no publishing time",
         "rewards/learner.py",
         "min((ended_ms - began_ms) * (1 / self._share - 1), self._longest_pause_ms)",

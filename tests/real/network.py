@@ -4,11 +4,34 @@ import asyncio
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+from stream.embedded import EmbeddedKafka
 from stream.embedded_server import HOST, free_port
 
 CHUNK_BYTES = 64 * 1024
+
+
+class Seen(NamedTuple):
+    """A second address of a broker: clients see ``port``, the broker listens on ``behind``."""
+
+    behind: int
+    port: int
+
+
+def seen_through_a_network(own_kafka: Callable[..., EmbeddedKafka]) -> tuple[EmbeddedKafka, Seen]:
+    """Start a broker with a second address, to be put behind a network."""
+    seen = Seen(free_port(), free_port())
+    listeners = {"listeners": seen.behind, "advertised.listeners": seen.port}
+
+    def addresses(port: int) -> str:
+        return f"PLAINTEXT://{HOST}:{own},PROXIED://{HOST}:{port},CONTROLLER://{HOST}:{controller}"
+
+    own, controller = free_port(), free_port()
+    properties = {name: addresses(port) for name, port in listeners.items()}
+    properties["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT"
+    properties["controller.quorum.bootstrap.servers"] = f"{HOST}:{controller}"
+    return own_kafka(properties=properties, preferred_port=own), seen
 
 
 class Network:

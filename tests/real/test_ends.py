@@ -1,12 +1,24 @@
-"""SIGTERM at any moment of a role's work, beside other load."""
+"""SIGTERM at any moment of a role's work, beside other load, and while servers are away."""
 
+import os
 import secrets
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.ends import WITHIN_S, ends
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from tests.away import ALL, SERVERS, Away, ends_in, late
+from tests.ends import WITHIN_S, End, ends
+from tests.real.network import seen_through_a_network
 
 TIMES = 3
+SOME = [
+    Away("running", "swallow", ("kafka",)),
+    Away("running", "refuse", SERVERS),
+    Away("starting", "swallow", SERVERS),
+    Away("held", "swallow", SERVERS),
+]
 
 
 @pytest.mark.slow
@@ -16,3 +28,17 @@ async def test_every_role_ends_within_two_seconds() -> None:
     found = await ends(times=TIMES, loaded=1, seed=secrets.randbelow(10_000))
     assert len(found) == 4 * TIMES
     assert [end for end in found if end.code != 0 or end.took_s > WITHIN_S] == []
+
+
+@pytest.mark.timeout(600)
+async def test_every_role_and_a_client_end_within_two_seconds_whatever_is_away(
+    own_kafka: Callable[..., EmbeddedKafka], redis_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    """Some situations; with BOWERBIRD_LONG=1, as in ``make torture``, all of them."""
+    kafka, seen = seen_through_a_network(own_kafka)
+    hung: dict[Away, list[End]] = {}
+    for case in ALL if "BOWERBIRD_LONG" in os.environ else SOME:
+        # What hangs hangs again; what is late because others compute is not.
+        if late(await ends_in(case, kafka, seen, redis_server, str(tmp_path))):
+            hung[case] = late(await ends_in(case, kafka, seen, redis_server, str(tmp_path)))
+    assert {case: found for case, found in hung.items() if found} == {}

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,18 +15,16 @@ from redis.asyncio import Redis
 from stream.archive_store import ArchiveStore
 from stream.config import ArchiveConfig, Config, PolicyConfig
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.embedded_server import HOST, free_port
+from stream.embedded_server import HOST
 from stream.publish import read_published
 from tests.real.asking import Caller, caller_of, request
 from tests.real.loop import Loop, RoleProcess, decision, loop_of, until
-from tests.real.network import Network
+from tests.real.network import Network, seen_through_a_network
 
 ROLES = ("decide", "join", "join", "learn", "archive")
 BACK_S = 15.0
 """All roles work again so long after the network is back."""
 PUBLISH_S = 5.0
-ENDS_S = 4.5
-"""A role is gone so long after SIGTERM, also while no server answers."""
 RULE = {"window_s": 0.5, "early_s": 1.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}
 
 LONG = pytest.mark.skipif("BOWERBIRD_LONG" not in os.environ, reason="two minutes more: set BOWERBIRD_LONG=1")
@@ -36,18 +33,8 @@ LONG = pytest.mark.skipif("BOWERBIRD_LONG" not in os.environ, reason="two minute
 @pytest.fixture
 def broker(own_kafka: Callable[..., EmbeddedKafka]) -> Iterator[tuple[EmbeddedKafka, Network]]:
     """Give a broker with a second address, behind a network."""
-    behind, seen = free_port(), free_port()
-    listeners = {"listeners": behind, "advertised.listeners": seen}
-
-    def addresses(kafka_port: int, controller_port: int, port: int) -> str:
-        return f"PLAINTEXT://{HOST}:{kafka_port},PROXIED://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}"
-
-    own, controller = free_port(), free_port()
-    properties = {name: addresses(own, controller, port) for name, port in listeners.items()}
-    properties["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT"
-    properties["controller.quorum.bootstrap.servers"] = f"{HOST}:{controller}"
-    kafka = own_kafka(properties=properties, preferred_port=own)
-    with Network(behind, seen) as network:
+    kafka, seen = seen_through_a_network(own_kafka)
+    with Network(seen.behind, seen.port) as network:
         yield kafka, network
 
 
@@ -74,21 +61,6 @@ class Kept:
         self._keeping.cancel()
         for role in self._roles:
             role.kill()
-
-    async def end(self) -> dict[str, float]:
-        """End all with SIGTERM; return the seconds after which each was gone."""
-        self._keeping.cancel()
-        began = time.monotonic()
-        for role in self._roles:
-            role.signal(signal.SIGTERM)
-        gone: dict[str, float] = {}
-        while len(gone) < len(self._roles) and time.monotonic() - began < 10:
-            for number, role in enumerate(self._roles):
-                name = f"{role.role} {number}"
-                if name not in gone and role.process is not None and role.process.poll() is not None:
-                    gone[name] = round(time.monotonic() - began, 1)
-            await asyncio.sleep(0.05)
-        return gone
 
     async def _keep(self) -> None:
         while True:
@@ -198,9 +170,3 @@ async def test_every_role_works_again_soon_after_the_network_is_back(
             found["redis away"] = await works.check(BACK_S)
             assert max(found["redis away"].values()) <= PUBLISH_S, found
             assert set(roles.codes) <= {1}, roles.codes
-            network.swallow()
-            to_redis.swallow()
-            await asyncio.sleep(1.0)
-            ends = await roles.end()
-            assert len(ends) == len(ROLES)
-            assert max(ends.values()) <= ENDS_S, ends

@@ -16,7 +16,11 @@ def test_the_loops_end_before_their_connections_are_closed() -> None:
         loop = asyncio.ensure_future(asyncio.Event().wait())
         role._loops = [loop]
         ended: list[bool] = []
-        role._stop_clients.callback(lambda: ended.append(loop.done()))
+
+        async def close() -> None:
+            ended.append(loop.done())
+
+        role._opened.add(close)
         await role.on_stop()
         return ended
 
