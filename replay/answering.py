@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -68,6 +68,8 @@ class About:
         How it was computed; its ``digest`` and ``estimand`` are filled in by the answer.
     actions, versions, segments
         What their numbers mean.
+    unit_like
+        The column that seems to name units, in a log that names none.
     reward_range
         The smallest and the largest reward that is possible, where somebody said so.
     expected_shares
@@ -82,6 +84,7 @@ class About:
     actions: Sequence[str] = ()
     versions: Sequence[str] = ()
     segments: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unit_like: str | None = None
     reward_range: tuple[float, float] | None = None
     expected_shares: Mapping[int, float] = field(default_factory=dict)
     remarks: Sequence[Finding] = ()
@@ -102,7 +105,7 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
     known = statistics(state)
     of_rows, summary = summary, summary.a_decision
     shares = about.expected_shares or None
-    called = {"actions": about.actions, "versions": about.versions}
+    called: dict[str, Any] = {"actions": about.actions, "versions": about.versions, "unit_like": about.unit_like}
     found = findings(state, left_out, summary.learned, expected_shares=shares, **called)
     found = sorted([*found, *about.remarks], key=lambda each: not each.wrong)
     if not state.unseen and (parts := segment_weights(summary.segments, about.segments, known["max_weight"] or 0.0)):

@@ -216,6 +216,7 @@ def evaluate(
         how=msgspec.structs.replace(how, model=fitted.text if fitted else None, resamples=options.resamples),
         actions=names.actions.names,
         versions=names.versions.names,
+        unit_like=names.unit_like,
         expected_shares=_numbered(options.expected_shares, names.versions.names),
         segments={name: numbered.names for name, numbered in names.segments.items()},
         reward_range=options.reward_range,

@@ -48,6 +48,8 @@ class Judged:
         where the draws follow the pmf (randomised ranks).
     event_hash, unit_hash
         Of the event id, and of whose decision it was (:mod:`rewards.hashes`): rows of one unit hang together.
+    group_hash
+        Of what seems to be the unit where none is named (:mod:`replay.logs.unit_like`).
     time_ms
         When the decision was logged, since 1970.
     version
@@ -73,6 +75,7 @@ class Judged:
     rank: Floats | None = None
     event_hash: Hashes | None = None
     unit_hash: Hashes | None = None
+    group_hash: Hashes | None = None
     time_ms: NDArray[np.int64] | None = None
     version: Codes | None = None
     sample_weight: Floats | None = None

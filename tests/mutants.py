@@ -666,6 +666,13 @@ def _evaluating() -> Iterator[Mutant]:
         ("tests/replay/intervals/test_clustered.py::test_by_hand",),
     )
     yield Mutant(
+        "rows of a slate are not taken for decisions in silence",
+        "replay/health/findings.py",
+        "each is not None and each > UNITS_RETURN:\n        found",
+        "each is not None and each > 1e9:\n        found",
+        ("tests/replay/logs/test_unit_like.py::test_rows_of_a_slate_are_not_taken_for_decisions_in_silence",),
+    )
+    yield Mutant(
         "sample weights are divided by their own mean, which is not known",
         "replay/sample_weights.py",
         "    change[:, at] = -mean / size\n",

@@ -11,6 +11,7 @@ from replay.health.actions import COUNT
 from replay.health.arrival import late_rewards
 from replay.health.statistics import UNITS_RETURN, State, statistics
 from replay.judged import Floats
+from replay.logs.unit_like import says
 from replay.sample_weights import counted
 
 WRONG_BELOW = 0.05
@@ -26,6 +27,7 @@ def findings(
     expected_shares: Mapping[int, float] | None = None,
     actions: Sequence[str] = (),
     versions: Sequence[str] = (),
+    unit_like: str | None = None,
 ) -> list[Finding]:
     """Return what the checks found, faults first.
 
@@ -44,6 +46,8 @@ def findings(
         The share of rows that each version, or arm of a test, shall have, by its number.
     actions, versions
         What their numbers mean.
+    unit_like
+        The column that seems to name units, in a log that names none.
 
     Examples
     --------
@@ -65,7 +69,7 @@ def findings(
         for each, p_value in zip(chance, checks.holm([each.p_value for each in chance]), strict=True)
         if p_value is not None
     ]
-    found = [*judged, *_certain(state, left_out or {}, learned), *_suspicions(state), *_drift(state)]
+    found = [*judged, *_certain(state, left_out or {}, learned), *_suspicions(state, unit_like), *_drift(state)]
     return sorted(found, key=lambda each: not each.wrong)
 
 
@@ -207,7 +211,7 @@ def _certain(state: State, left_out: Mapping[str, int], learned: int) -> list[Fi
     return found
 
 
-def _suspicions(state: State) -> list[Finding]:
+def _suspicions(state: State, like: str | None) -> list[Finding]:
     """Return what the log itself does not say, but shows or leaves open."""
     found = [] if state.sized is None else [counted(state.rows, state.size)]
     if state.units is None:
@@ -215,6 +219,9 @@ def _suspicions(state: State) -> list[Finding]:
             "no column names a unit (a user): rows are taken as independent; intervals are too narrow if users return"
         )
         found.append(Finding(name="independent_rows", value=None, expected=None, p_value=None, wrong=False, says=told))
+    each = None if state.groups is None or state.units is not None else state.groups.rows_each_of(state.rows)
+    if like is not None and each is not None and each > UNITS_RETURN:
+        found.append(msgspec.structs.replace(_plain("unnamed_unit", each, True, says(like, each)), expected=1.0))
     share = None if state.copies is None else state.copies.share(state.rows)
     if share is not None and share > MANY_REPEATED:
         told = f"{_percent(share)} of the rows are exact copies of others: without event ids each counts as a decision"

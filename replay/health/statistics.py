@@ -95,6 +95,7 @@ class State:
     versions: Actions | None
     events: Sampled | None
     units: Sampled | None
+    groups: Sampled | None
     periods: Periods | None
     copies: Copies | None
 
@@ -151,6 +152,7 @@ class State:
             versions=None if rows.version is None else Actions.of(rows.version, propensity, weight, reward, times),
             events=None if rows.event_hash is None else Sampled.of(rows.event_hash),
             units=None if rows.unit_hash is None else Sampled.of(rows.unit_hash),
+            groups=None if rows.group_hash is None else Sampled.of(rows.group_hash),
             periods=None
             if rows.time_ms is None
             else Periods.of(rows.time_ms, np.stack([reward, propensity, weight], axis=1)),

@@ -20,7 +20,10 @@ from replay.health.missing import FILLED
 from replay.judged import Floats
 
 LESS = frozenset(
-    {"repeated", "copies", "late_rewards", "segment_weights", "balanced_over_versions", "not_at_the_same_time"}
+    {
+        *("repeated", "copies", "late_rewards", "segment_weights", "unnamed_unit"),
+        *("balanced_over_versions", "not_at_the_same_time"),
+    }
 )
 """Faults that leave a value usable with care."""
 OF_ROWS = ("effective_positives", "ess", "ess_of_pmf")

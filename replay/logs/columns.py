@@ -15,6 +15,7 @@ from replay.logs.column_rows import ColumnRows, check_types, plain
 from replay.logs.numbered import Names, Numbered
 from replay.logs.pmf import flat, ranks, whole
 from replay.logs.taken import Taken, taken_by_name, taken_by_place
+from replay.logs.unit_like import groups_in, unit_like
 from replay.sample_weights import LEAST, MOST
 from rewards.hashes import event_hashes, unit_hashes
 
@@ -121,7 +122,16 @@ class Columns:
 
     def read(self, there: Sequence[str]) -> list[str]:
         """Return the names of the columns that are read; errors are those of :meth:`found_in`."""
-        return list(dict.fromkeys([*self.found_in(there).values(), *self.segments]))
+        like = self.unit_like(there)
+        return list(dict.fromkeys([*self.found_in(there).values(), *self.segments, *([] if like is None else [like])]))
+
+    def unit_like(self, there: Sequence[str]) -> str | None:
+        """Return the column that seems to name units; None if one is named, or is said not to be there."""
+        found = self.found_in(there)
+        if "unit" in found or self.unit == IGNORED:
+            return None
+        like = unit_like(there, [*found.values(), *self.segments])
+        return like if like is not None and there.count(like) == 1 else None
 
     def for_other(self, target: str = "", target_pmf: str = "") -> "Columns":
         """Return the columns of the same log, judged for another policy, whose probabilities these columns are."""
@@ -185,7 +195,9 @@ class ColumnLog:
         self._found = columns.found_in(schema.names)
         self._batches, self._called, self._count, self._first_row = batches, called, rows, first_row
         self._segments = tuple(columns.segments)
-        self.names = names or Names(segments={name: Numbered() for name in columns.segments})
+        self._unit_like = columns.unit_like(schema.names)
+        segments = {name: Numbered() for name in columns.segments}
+        self.names = names or Names(segments=segments, unit_like=self._unit_like)
         self.tells = frozenset({MEAN_PROPENSITY} & {*self._found})
         self.has_target = bool({"target", "target_pmf", "weight"} & {*self._found})
         check_types(schema, self._found)
@@ -219,6 +231,8 @@ class ColumnLog:
                 raise BadInput("bad_log", where, found, "columns that are what their types say") from None
             rows = ColumnRows({each: plain(batch.column(name)) for each, name in self._found.items()}, row, self.bad)
             judged = self._judged(rows, batch)
+            if self._unit_like is not None:
+                judged = replace(judged, group_hash=groups_in(batch, self._unit_like, row))
             yield LogChunk(index, judged, taken=_taken(rows) if judged.sample_weight is None else None)
             row += batch.num_rows
             if self._count:

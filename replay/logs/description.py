@@ -158,7 +158,10 @@ def describe(
         propensities=propensities.found(),
         health=[]
         if state is None
-        else [*findings(state, left_out, int(learned), actions=names.actions.names), *open_.found(rewards.rows)],
+        else [
+            *findings(state, left_out, int(learned), actions=names.actions.names, unit_like=names.unit_like),
+            *open_.found(rewards.rows),
+        ],
         statistics={}
         if state is None
         else {name: _finite(value) for name, value in statistics(state).items() if not name.startswith(FILLED)},

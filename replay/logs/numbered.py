@@ -70,8 +70,12 @@ class Numbered:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the numbers in judged rows mean; versions are called ``policy@version``."""
+    """What the numbers in judged rows mean; versions are called ``policy@version``.
+
+    ``unit_like`` is the column that seems to name units, in a log that names none.
+    """
 
     actions: Numbered = field(default_factory=Numbered)
     versions: Numbered = field(default_factory=Numbered)
     segments: dict[str, Numbered] = field(default_factory=dict)
+    unit_like: str | None = None

@@ -17,6 +17,9 @@ from replay.logs.pmf import Pmfs, ranks, whole
 from replay.logs.taken import taken_by_place
 from rewards.records import PMF_TOLERANCE
 
+_OF_SLATES = ("slate_id", "pscore_item_position", "pscore_cascade")
+"""Arrays of a feedback of slates, as obp's SyntheticSlateBanditDataset returns it."""
+
 
 class ObpFeedback:
     """A ``bandit_feedback``, and the target's ``action_dist``.
@@ -48,6 +51,12 @@ class ObpFeedback:
     tells: frozenset[str] = frozenset()
 
     def __init__(self, feedback: Mapping[str, Any], action_dist: ArrayLike | None = None) -> None:
+        if slates := [name for name in _OF_SLATES if feedback.get(name) is not None]:
+            raise WrongConfiguration(
+                f"bandit_feedback: found {slates[0]}: its rows are positions of slates, expected a row per decision. A "
+                "frame with columns={'unit': 'slate_id', 'propensity': 'pscore_item_position'} is judged position by "
+                "position; replay.estimators.slates judges whole slates"
+            )
         self._reward = _numbers("reward", feedback)
         self._rounds = len(self._reward)
         self._pscore = _numbers("pscore", feedback, self._rounds)
