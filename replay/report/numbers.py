@@ -31,12 +31,16 @@ def number(value: float | None, places: int) -> str:
     --------
     >>> number(0.00463, 4), number(1234567.8, 0), number(3e-12, 4), number(1.234e-9, 9), number(None, 4)
     ('0.0046', '1,234,568', '3e-12', '1.23e-09', 'unknown')
+    >>> number(0.0, 4), number(0.0, 9)
+    ('0.0000', '0')
     """
     if value is None or not math.isfinite(value):
         return UNKNOWN
     # More decimals than are ever shown, or than the value has: powers of ten keep its significant digits.
     if abs(value) >= 1e12 or 0 < abs(value) < 0.05 * 10.0**-places or (places >= MOST_PLACES and 0 < abs(value) < 1e-6):
         return f"{value:.3g}"
+    if not value and places >= MOST_PLACES:
+        return "0"
     text = f"{value:,.{places}f}"
     # Rounded to zero, it has no sign.
     return text if text.strip("-0.") else text.lstrip("-")

@@ -73,6 +73,8 @@ def _told(answer: Answer) -> dict[str, Any]:
         "measured": words.measured(answer),
         "because": because[:1].upper() + because[1:],
         "reasons": [reason for reason in verdict.reasons if reason not in verdict.sentence],
+        "explained": words.explained(answer),
+        "places_over_time": pictures.places_over_time(answer),
         "judgement": words.judgement(answer),
         "assumption": words.assumption(answer),
         "relative": words.relative(answer),

@@ -107,6 +107,14 @@ def places_apart(answer: Answer) -> int:
     return min(max([shown, *hidden]), shown + 3)
 
 
+def places_over_time(answer: Answer) -> int:
+    """Return how many decimals looks deserve: those of the values, or fewer if the last interval is much wider."""
+    last = answer.over_time[-1] if answer.over_time else None
+    if last is None or last.low is None or last.high is None or last.high <= last.low:
+        return places(answer)
+    return min(places(answer), decimals((last.high - last.low) / 2, 3))
+
+
 def values(answer: Answer) -> Forest:
     """Return the first picture: the target beside the policy that wrote the log."""
     first = headline(answer)
@@ -193,10 +201,13 @@ def course(answer: Answer) -> Course | None:
         return None
     by_time = all(look.time_ms is not None for look in looks)
     at = [float(look.time_ms if by_time and look.time_ms is not None else look.rows) for look in looks]
-    # The first looks know so little that the others would be flat beside them.
     last = looks[-1]
-    core = [answer.value_logged, last.value, last.low, last.high]
-    y_axis = focused(core, [end for look in looks for end in (look.value, look.low, look.high)])
+    if last.low is None and last.high is None:
+        y_axis = axis_of([answer.value_logged, *(look.value for look in looks)])
+    else:
+        # The first looks know so little that the others would be flat beside them.
+        core = [answer.value_logged, last.value, last.low, last.high]
+        y_axis = focused(core, [end for look in looks for end in (look.value, look.low, look.high)])
     start, length = at[0], (at[-1] - at[0]) or 1.0
     across = [round(100 * (each - start) / length, 2) for each in at]
     return Course(

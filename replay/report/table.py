@@ -10,7 +10,7 @@ from rich.text import Text
 from replay.answer import Answer
 from replay.report import pictures, words
 from replay.report.axis import Mark
-from replay.report.numbers import NARROW, UNKNOWN, brief, moment, number, plural, probability, short, signed, spelled
+from replay.report.numbers import NARROW, brief, moment, number, plural, probability, short, signed, spelled
 
 COLOURS = {"reliable": "bold green", "use with care": "bold yellow", "not reliable": "bold red"}
 _PICTURE = 26
@@ -46,16 +46,16 @@ def _parts(answer: Answer, plain: bool) -> Iterator[RenderableType]:
     yield from _resampled(answer)
     yield Text()
     yield from _difference(answer)
-    sizes = {"effective sample": answer.ess, "effective positives": answer.effective_positives}
-    sizes |= {"largest weight": answer.max_weight, "mean weight": answer.mean_weight}
-    yield Text(", ".join(f"{name} {short(value)}" for name, value in sizes.items()).capitalize() + ".")
+    yield Text(f"Largest weight {short(answer.max_weight)}, mean weight {short(answer.mean_weight)}.")
+    for sentence in words.explained(answer):
+        yield Text(sentence, style="dim")
     last = answer.over_time[-1] if answer.over_time else None
     if last is not None and last.value is not None:
-        places = pictures.places(answer)
+        places = pictures.places_over_time(answer)
         until = f" (until {moment(last.time_ms)} UTC)" if last.time_ms is not None else ""
-        value, between = number(last.value, places), _between(last.low, last.high, places)
+        value, between = number(last.value, places), words.between(last.low, last.high, places)
         if last.low is None and last.high is None:
-            between += ": nothing bounds what a decision can earn, or rewards lie beyond it (--reward-range)"
+            between += f". {words.NO_BAND}"
         yield Text(f"However often one looks{until}: {value}, {between}.")
     yield from _segments(answer)
     yield from _faults(answer, plain)
@@ -80,7 +80,7 @@ def _estimates(answer: Answer, plain: bool) -> Table:
         table.add_row(
             Text(row.name, style=style),
             Text(number(row.value, row.places), style=style),
-            _between(row.low, row.high, row.places) + (" (with its bias)" if "with the bias" in row.note else ""),
+            words.between(row.low, row.high, row.places) + (" (with its bias)" if "with the bias" in row.note else ""),
             Text(_drawn(row.mark, forest.reference, plain), style=style),
         )
     return table
@@ -90,7 +90,7 @@ def _resampled(answer: Answer) -> Iterator[Text]:
     """Yield the ends by the bootstrap, where it was asked for."""
     places = pictures.places(answer)
     ends = [
-        f"{each.estimator} {_between(each.resampled_low, each.resampled_high, places)}"
+        f"{each.estimator} {words.between(each.resampled_low, each.resampled_high, places)}"
         for each in answer.estimates
         if each.resampled_low is not None or each.resampled_high is not None
     ]
@@ -109,7 +109,7 @@ def _segments(answer: Answer) -> Iterator[RenderableType]:
             table.add_column(name, overflow="fold", justify="right" if name == "rows" else "left")
         places = pictures.places(answer)
         for each in largest[:_MOST_SEGMENTS]:
-            between = _between(each.low, each.high, places)
+            between = words.between(each.low, each.high, places)
             table.add_row(Text(each.name), number(each.value, places), between, f"{each.rows:,}", each.level)
         yield Text()
         yield table
@@ -141,25 +141,13 @@ def _drawn(mark: Mark | None, reference: float | None, plain: bool) -> str:
     return "".join(cells).rstrip()
 
 
-def _between(low: float | None, high: float | None, places: int) -> str:
-    match low, high:
-        case None, None:
-            return UNKNOWN
-        case None, _:
-            return f"{number(high, places)} or less"
-        case _, None:
-            return f"{number(low, places)} or more"
-        case _:
-            return f"{number(low, places)} to {number(high, places)}"
-
-
 def _difference(answer: Answer) -> Iterator[Text]:
     judgement, difference = words.judgement(answer), answer.difference
     style = {"better": "bold green", "worse": "bold red", "open": "bold"}[judgement.tone]
     yield Text.assemble((f"{judgement.says}.", style), " ", judgement.why)
     if difference is not None and difference.value is not None:
         places = pictures.places_apart(answer)
-        value, between = signed(difference.value, places), _between(difference.low, difference.high, places)
+        value, between = signed(difference.value, places), words.between(difference.low, difference.high, places)
         assumed = words.assumption(answer)
         yield Text(f"Difference from {words.against(difference)}: {value}, {between}. {assumed}".rstrip())
 

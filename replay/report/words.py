@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from replay.answer import Answer, Difference, Finding, Level
-from replay.report.numbers import brief, days, moment, number, percent, plural, printable, spelled
-from replay.report.pictures import places
+from replay.health.features import count
+from replay.report.numbers import UNKNOWN, brief, days, moment, number, percent, plural, printable, spelled
+from replay.report.pictures import headline, places_over_time
 
 NOTED_BELOW = 0.05
 _LENGTH = 120
@@ -116,21 +117,63 @@ def relative(answer: Answer) -> str | None:
 def course(answer: Answer) -> str:
     """Return in words what the picture over time shows."""
     first, last = answer.over_time[0], answer.over_time[-1]
-    digits = places(answer)
+    digits = places_over_time(answer)
     start = f"{moment(first.time_ms)} to {moment(last.time_ms)} UTC" if last.time_ms is not None else "the first row on"
-    ends = f"{number(last.low, digits)} to {number(last.high, digits)}"
+    ends = between(last.low, last.high, digits)
+    if ends == UNKNOWN:
+        return f"From {start}; at the end {number(last.value, digits)}, from {plural(last.rows, 'row')}. {NO_BAND}."
     return f"From {start}; at the end {number(last.value, digits)}, interval {ends}, from {plural(last.rows, 'row')}."
+
+
+NO_BAND = "Nothing bounds what a decision can earn, or rewards lie beyond it (--reward-range)"
+"""Why no interval holds at all times."""
+
+
+def between(low: float | None, high: float | None, digits: int) -> str:
+    """Return the ends of an interval, with so many decimals."""
+    match low, high:
+        case None, None:
+            return UNKNOWN
+        case None, _:
+            return f"{number(high, digits)} or less"
+        case _, None:
+            return f"{number(low, digits)} or more"
+        case _:
+            return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def explained(answer: Answer) -> list[str]:
+    """Return a sentence for each term of the first screen that is not everyday language."""
+    first = headline(answer)
+    method = None if first is None else _METHODS.get(first.estimator.removeprefix("balanced-"))
+    rows, ess, positives = answer.rows, answer.ess, answer.effective_positives
+    told = [
+        f"Effective sample size: the {plural(rows, 'decision')}, of unequal weight, say as much as {count(ess)} of "
+        "equal weight.",
+        f"Effective rows with a reward: those of them with a reward say as much as {count(positives)} of equal weight.",
+    ]
+    if first is not None and method is not None:
+        told.append(f"{first.estimator}: {method}.")
+    return told
+
+
+_METHODS = {
+    "ips": "the mean reward, if each decision counts by how much more often the target takes the logged action",
+    "snips": "the mean reward, if each decision counts by how much more often the target takes the logged action, "
+    "divided by the mean of these weights",
+    "dr": "what a model of rewards predicts for the target, corrected by the weighted errors of its predictions",
+}
 
 
 def statistics(answer: Answer) -> dict[str, float | None]:
     """Return all statistics by name, those that every answer has first."""
     always: dict[str, float | None] = {
         "effective sample size": answer.ess,
-        "effective positives": answer.effective_positives,
+        "effective rows with a reward": answer.effective_positives,
         "largest weight": answer.max_weight,
         "mean weight": answer.mean_weight,
     }
-    known = {*always, "ess", "max weight", "rows"}
+    known = {*always, "effective positives", "ess", "max weight", "rows"}
     others = {
         name: value
         for name, value in answer.statistics.items()

@@ -318,10 +318,38 @@ def test_a_course_without_bounds() -> None:
     picture = page.one("svg", class_="course")
     assert picture.all("polyline")
     assert not picture.all("polygon")
-    assert "No interval is known that holds at all times at once." in page.one("figcaption").words
+    caption = page.one("figcaption").words
+    assert "No interval is known that holds at all times at once." in caption
+    assert "--reward-range" in caption
+    assert "unknown" not in caption
+    (heads,) = [each.all("th") for each in page.one("section", **{"aria-labelledby": "time"}).all("thead")]
+    assert [each.words for each in heads] == ["Until (UTC)", "Rows", "Value"]
     unknown = [changed(look, value=None) for look in looks]
     picture = read(html(changed(reliable(), over_time=unknown))).one("svg", class_="course")
     assert not picture.all("polyline")
+
+
+def test_a_course_without_bounds_is_not_cut() -> None:
+    looks = [
+        changed(look, low=None, high=None, value=0.05 + (5.0 if place < 5 else 0.0))
+        for place, look in enumerate(reliable().over_time)
+    ]
+    picture = read(html(changed(reliable(), over_time=looks))).one("svg", class_="course")
+    (line,) = picture.all("polyline")
+    points = [float(point.split(",")[1]) for point in (line.attributes["points"] or "").split()]
+    assert len(points) == len(looks)
+    assert max(points) - min(points) > 50
+
+
+def _reward_card(answer: Answer) -> list[Element]:
+    return read(html(answer)).one("section", **{"aria-label": "Reward per decision"}).all("p")
+
+
+def test_the_terms_of_the_first_screen_are_explained() -> None:
+    told = [each.words for each in _reward_card(reliable())]
+    assert any(each.startswith("Effective sample size: the 184,320 decisions, of unequal weight, say") for each in told)
+    assert any(each.startswith("Effective rows with a reward: those of them") for each in told)
+    assert any(each.startswith("dr: what a model of rewards predicts") for each in told)
 
 
 def test_many_bins_of_weights_are_few_lines() -> None:

@@ -71,7 +71,10 @@ Logged policy  0.04862  0.04764 to 0.04960       ●
 
 No decision by these numbers. They are not reliable: see why above.
 Difference from the logged policy: +0.082, -0.050 or more.
-Effective sample 12.1, effective positives 1.9, largest weight 9,301, mean weight 1.31.
+Largest weight 9,301, mean weight 1.31.
+Effective sample size: the 10,000 decisions, of unequal weight, say as much as 12 of equal weight.
+Effective rows with a reward: those of them with a reward say as much as 1.9 of equal weight.
+ips: the mean reward, if each decision counts by how much more often the target takes the logged action.
 However often one looks (until 2025-11-15 00:00 UTC): 0.057, 0.053 to 0.060.
 
 country  value  95 % interval, of all    rows
@@ -109,7 +112,7 @@ def test_a_sequence_that_is_unknown_says_why() -> None:
     answer = reliable()
     unknown = [changed(look, low=None, high=None) for look in answer.over_time]
     (said,) = [line for line in lines(changed(answer, over_time=unknown)) if line.startswith("However often")]
-    assert said.endswith("unknown: nothing bounds what a decision can earn, or rewards lie beyond it (--reward-range).")
+    assert said.endswith("unknown. Nothing bounds what a decision can earn, or rewards lie beyond it (--reward-range).")
 
 
 def test_what_is_well_takes_one_line() -> None:
