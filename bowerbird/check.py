@@ -149,6 +149,7 @@ async def _state(config: Config) -> AsyncIterator[Finding]:
             if len(await reader.topics(input_topics(config))) < len(input_topics(config)):
                 return
             found = await problems(config, reader, RedisStore(redis, config.prefix))
+            archived = await _archived(config, reader)
     except Exception as error:
         if preflight.explain(error, config) is None:
             raise
@@ -159,6 +160,21 @@ async def _state(config: Config) -> AsyncIterator[Finding]:
         yield Finding("join state", False, problem, "run `bowerbird recover`")
     if not found:
         yield Finding("join state", True, "goes as far as the logs say")
+    for problem in archived:
+        yield Finding("archive", False, problem, "run `bowerbird recover`")
+
+
+async def _archived(config: Config, reader: LogReader) -> list[str]:
+    """Say why the archive is no copy of this log; that it cannot be read is another finding."""
+    if config.archive.url is None or (log_id := await reader.log_id()) is None:
+        return []
+    try:
+        from bowerbird.archive_recovery import recover_archive
+
+        log = f"{await reader.cluster_id()}/{log_id}"
+        return (await recover_archive(config, reader, log, 0, dry_run=True)).needed
+    except (ModuleNotFoundError, WrongConfiguration, OSError):
+        return []
 
 
 async def _published(config: Config) -> AsyncIterator[Finding]:

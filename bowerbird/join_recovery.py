@@ -312,6 +312,11 @@ class JoinRecovery:
             if letter.source is not None and letter.reason in SETTLED:
                 self._lettered[hash(letter.source)] = letter.time_ms
 
+    @property
+    def log(self) -> str:
+        """The name of the log, after :meth:`run`."""
+        return self._log
+
     # What is done.
 
     async def _seed(self, done: JoinRecovered) -> None:

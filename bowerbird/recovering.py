@@ -29,11 +29,17 @@ class Recovered:
         Why the state of a policy could not be continued, by policy.
     rebuilt
         What was published instead.
+    archive_needed
+        Why the archive of the service could not be continued, a sentence each.
+    archive_moved_to
+        Where the archive's old files are now.
     """
 
     join: JoinRecovered
     refused: dict[str, str] = field(default_factory=dict)
     rebuilt: dict[str, Done] = field(default_factory=dict)
+    archive_needed: list[str] = field(default_factory=list)
+    archive_moved_to: str = ""
 
 
 async def recover(
@@ -86,6 +92,11 @@ async def recover(
                 finally:
                     # The join compares its seqs with what the policies have learned.
                     await join.release()
+                if config.archive.url is not None:
+                    from bowerbird.archive_recovery import recover_archive
+
+                    told = await recover_archive(config, reader, join.log, now_ms, dry_run=dry_run)
+                    done.archive_needed, done.archive_moved_to = told.needed, told.moved_to
         finally:
             await closed(producer)
     finally:

@@ -4,6 +4,7 @@
 
     archive/
         _log.json                                                            which log it is a copy of
+        _topics.json                                                         the ids of that log's topics
         rewards/day=2026-11-24/00000-00000000000000000000-00000000000000004711.parquet
         (topic) (UTC, log time) (partition)      (first offset)       (last offset)
 
@@ -123,3 +124,8 @@ def held(files: Iterable[ArchiveFile], end: int | None = None) -> tuple[int, int
 def log_file(prefix: str) -> str:
     """Return the name of the file that names the log whose copy a service's archive is."""
     return f"_{prefix}log.json"
+
+
+def topics_file(prefix: str) -> str:
+    """Return the name of the file that keeps the ids of the topics that a service's archive is a copy of."""
+    return f"_{prefix}topics.json"

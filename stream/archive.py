@@ -21,8 +21,9 @@ from aiokafka.errors import KafkaError
 
 from policies.errors import LossDetected, StateRefused, WrongConfiguration
 from rewards.archive_rows import TOPICS
+from rewards.store import RECOVER
 from stream import clients, metrics, stopped
-from stream.apps import RoleParts, retry_pause, role_app
+from stream.apps import PutRight, RoleParts, retry_pause, role_app
 from stream.archive_file import GrowingFile, day_of
 from stream.archive_store import ArchiveStore
 from stream.away import until_there
@@ -38,6 +39,7 @@ LOOK_EVERY_S = 0.2
 ENDS_EVERY_S = 2.0
 REFUSED_PAUSE_S = 5.0
 CLOSE_WITHIN_S = 0.5
+SHORTER_LOOKS = 3
 WAITING_GROUPS = 2
 """More row groups than this do not wait for their compression: the input does."""
 
@@ -78,6 +80,8 @@ class _Partition:
         The offset after the last message that there is known to be; never below ``taken`` for long.
     looked_at
         ``taken``, and where the log ended, when that was asked last.
+    shorter
+        At so many looks in a row the log ended before ``taken``.
     writing
         What compresses a group of ``file`` meanwhile.
     events
@@ -90,6 +94,7 @@ class _Partition:
     taken: int
     seen: int
     looked_at: tuple[int, int] = (-1, 0)
+    shorter: int = 0
     file: GrowingFile | None = None
     writing: asyncio.Task[None] | None = None
     events: dict[int, Any] = field(default_factory=dict)
@@ -106,13 +111,24 @@ class Archive(mode.Service):
         self._lock = asyncio.Lock()
         self._compared = False
         self._looked_at_ends_s = 0.0
+        self._ids: dict[str, str] = {}
         self._looking: list[asyncio.Future[None]] = []
         self._opened = Opened()
 
     async def on_start(self) -> None:
-        """Connect, and refuse an archive that is another log's copy; a broker that is away is waited for."""
+        """Connect; while the archive is another log's copy, or the broker is away, wait."""
         name = await until_there(ROLE, "starting", self._connect)
-        await asyncio.to_thread(self._store.belongs_to, name)
+        while True:
+            try:
+                await asyncio.to_thread(self._store.belongs_to, name)
+                await self._compare_topics()
+                break
+            except StateRefused as refused:
+                await self._refused(refused)
+            except (KafkaError, OSError) as error:
+                log.warning("cannot compare the archive with the log now: %r", error)
+                await asyncio.sleep(REFUSED_PAUSE_S)
+        stopped.go_on(ROLE)
         self._compared = True
         self._looking.append(self.add_future(self._look_forever()))
 
@@ -181,12 +197,7 @@ class Archive(mode.Service):
         begins = (await self._reader.beginning([name]))[name]
         ends = (await self._reader.ends([name]))[name]
         if stored is not None and stored > ends:
-            raise StateRefused(
-                f"archive of {name[0]}[{name[1]}]",
-                f"offsets up to {stored - 1}",
-                f"at most {ends - 1}, where the log ends",
-                "the topic was made anew: set archive.url to an empty folder",
-            )
+            raise beyond(name, stored, ends)
         start = begins if stored is None else stored
         part = _Partition(*name, start, start, start)
         if start < begins:
@@ -310,9 +321,32 @@ class Archive(mode.Service):
             self._looked_at_ends_s = time.monotonic()
             await self._look_at_ends()
 
+    async def _compare_topics(self) -> None:
+        """Refuse a topic that is not the one whose copy the archive is: it was deleted and created again."""
+        topics = await self._reader.topics([self._config.topic(name) for name in TOPICS])
+        ids = {name: topic.id for name, topic in topics.items() if topic.id}
+        if any(self._ids.get(name) != topic_id for name, topic_id in ids.items()):
+            self._ids = await asyncio.to_thread(self._store.topic_ids, ids)
+        for name, topic_id in ids.items():
+            if self._ids[name] != topic_id:
+                await self._let_go(name)
+                raise made_anew(name, topic_id, self._ids[name])
+
+    async def _let_go(self, topic: str) -> None:
+        """Store what was taken of a topic that is gone, and take nothing more of it."""
+        for name in [name for name in self._partitions if name[0] == topic]:
+            await self._close(self._partitions[name])
+            del self._partitions[name]
+
     async def _look_at_ends(self) -> None:
+        await self._compare_topics()
         for name, end in (await self._reader.ends(sorted(self._partitions))).items():
             part = self._partitions[name]
+            part.shorter = part.shorter + 1 if end < part.taken else 0
+            # A new leader may know its end a moment late.
+            if part.shorter >= SHORTER_LOOKS:
+                await self._let_go(part.topic)
+                raise beyond(name, part.taken, end)
             metrics.show_lag(ROLE, self._config.stream_of(part.topic), part.number, end - part.taken)
             taken, ended = part.looked_at
             if part.taken == taken:
@@ -321,19 +355,26 @@ class Archive(mode.Service):
             part.looked_at = (part.taken, end)
         metrics.broker_answered(ROLE)
 
+    @staticmethod
+    async def _refused(refused: StateRefused) -> None:
+        stopped.stop(ROLE, ROLE, refused)
+        log.error("stopped: %s", refused)
+        await asyncio.sleep(REFUSED_PAUSE_S)
+
     async def _until_done(self, work: Callable[[], Awaitable[None]]) -> None:
         """Try again what cannot be done now; the input is held back meanwhile."""
-        attempt = 0
+        attempt, was_refused = 0, False
         while not self.should_stop:
             try:
                 await work()
-                if attempt:
-                    stopped.go_on(ROLE)
+                if was_refused:
+                    # What was fetched before the archive was put right may be of the topic that is gone.
+                    self._partitions.clear()
+                    await self.crash(PutRight("the archive can be continued: starting anew"))
                 return
             except StateRefused as refused:
-                stopped.stop(ROLE, ROLE, refused)
-                log.error("stopped: %s", refused)
-                await asyncio.sleep(REFUSED_PAUSE_S)
+                was_refused = True
+                await self._refused(refused)
             except KafkaError as error:
                 metrics.broker_failed(ROLE)
                 log.warning("cannot go on now: %r", error)
@@ -347,3 +388,23 @@ class Archive(mode.Service):
                 log.exception("cannot go on now")
                 await retry_pause(attempt)
             attempt += 1
+
+
+def beyond(name: tuple[str, int], taken: int, end: int) -> StateRefused:
+    """Return the refusal of a log that ends before what the archive holds of it."""
+    return StateRefused(
+        f"archive of {name[0]}[{name[1]}]",
+        f"a log that ends at offset {end}",
+        f"one that reaches offset {taken}, up to which it was archived",
+        f"the topic was made anew, or has lost its tail: {RECOVER}, which sets the old files aside",
+    )
+
+
+def made_anew(name: str, found: str, expected: str) -> StateRefused:
+    """Return the refusal of a topic with another id than that whose copy the archive is."""
+    return StateRefused(
+        f"archive of topic {name}",
+        f"id {found}",
+        f"id {expected}",
+        f"the topic was deleted and made anew: {RECOVER}, which sets the old files aside",
+    )

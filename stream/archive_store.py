@@ -8,17 +8,21 @@ object is there as a whole or not at all.
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
+
 from policies.errors import StateRefused
-from rewards.archive_names import ArchiveFile, held, log_file
+from rewards.archive_names import ArchiveFile, held, log_file, topics_file
 from rewards.archive_place import place_of
 from rewards.records import LogIdentity, encode
+from rewards.store import RECOVER
 
 ASIDE = ".writing"
 LOCKS = ".locks"
+FORMER = "_former"
 
 
 class ArchiveStore:
@@ -45,18 +49,67 @@ class ArchiveStore:
         StateRefused
             It is the copy of another log: its offsets mean other records.
         """
-        content = encode(LogIdentity(log_id=log))
+        if self._place.read(log_file(self._prefix)) is None:
+            self._put(log_file(self._prefix), encode(LogIdentity(log_id=log)), f"log-{uuid4().hex}")
+        elif (refused := self.other_log(log)) is not None:
+            raise refused
+
+    def other_log(self, log: str) -> StateRefused | None:
+        """Return the refusal of a log whose copy the archive is not; None where it is, or where it is empty."""
         name = log_file(self._prefix)
         found = self._place.read(name)
-        if found is None:
-            self._put(name, content, f"log-{uuid4().hex}")
-        elif found != content:
-            raise StateRefused(
-                f"archive {self._place.root}",
-                f"in {name} {found.decode(errors='replace')}",
-                f"the log {log}",
-                "set archive.url to an empty folder, or point the service at the archive's own Kafka",
-            )
+        if found in (None, encode(LogIdentity(log_id=log))):
+            return None
+        return StateRefused(
+            f"archive {self._place.root}",
+            f"in {name} {(found or b'').decode(errors='replace')}",
+            f"the log {log}",
+            f"point the service at the archive's own Kafka, or {RECOVER}: it sets the old copy aside",
+        )
+
+    def topic_ids(self, now: Mapping[str, str]) -> dict[str, str]:
+        """Return the ids of the topics that this is a copy of; those of topics that are new to it are noted."""
+        name = topics_file(self._prefix)
+        known = _ids(self._place.read(name) or b"{}")
+        if new := {topic: topic_id for topic, topic_id in now.items() if topic not in known}:
+            known |= new
+            self._put(name, msgspec.json.encode(known), f"topics-{uuid4().hex}")
+        return known
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Return the offset after the last one that the archive holds, by partition of a topic."""
+        found: dict[int, int] = {}
+        for file in self._place.files(topic):
+            found[file.partition] = max(found.get(file.partition, 0), file.last + 1)
+        return found
+
+    def set_aside(self, topics: Sequence[str], folder: str, *, whole: bool) -> str:
+        """Move the files of topics to where they are no part of the archive, and return that place.
+
+        Parameters
+        ----------
+        folder
+            Is below :data:`FORMER`; it can be read as an archive of its own.
+        whole
+            The archive is another log's, and forgets whose copy it was.
+        """
+        to = f"{FORMER}/{folder}"
+        system, path = self._place.system, self._place.path
+        identity, ids = (self._place.read(name(self._prefix)) for name in (log_file, topics_file))
+        system.create_dir(path(to), recursive=True)
+        if identity is not None:
+            self._put(f"{to}/{log_file(self._prefix)}", identity, f"log-{uuid4().hex}")
+        for topic in topics:
+            if self._local is not None and (self._local / topic).exists():
+                system.move(path(topic), path(f"{to}/{topic}"))
+            elif self._local is None:
+                for file in list(self._place.files(topic)):
+                    system.move(path(file.path), path(f"{to}/{file.path}"))
+        left = {name: topic_id for name, topic_id in _ids(ids or b"{}").items() if name not in topics}
+        self._put(topics_file(self._prefix), msgspec.json.encode(left), f"topics-{uuid4().hex}")
+        if whole and identity is not None:
+            system.delete_file(path(log_file(self._prefix)))
+        return path(to)
 
     def begin(self, topic: str, partition: int) -> int | None:
         """Return the offset after the last one that the archive holds; None where it holds nothing.
@@ -144,6 +197,14 @@ class ArchiveStore:
         with lock.open("wb") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+
+def _ids(content: bytes) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(content, type=dict[str, str])
+    except msgspec.DecodeError:
+        # What cannot be read proves nothing; offsets are compared all the same.
+        return {}
 
 
 def _end_of(files: list[ArchiveFile]) -> int | None:

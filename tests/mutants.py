@@ -554,8 +554,8 @@ def _archiving() -> Iterator[Mutant]:
     yield Mutant(
         "the archive: another log's copy is refused",
         "stream/archive_store.py",
-        "        elif found != content:\n",
-        "        elif False:\n",
+        "        if found in (None, encode(LogIdentity(log_id=log))):\n",
+        "        if True:\n",
         (f"{ARCHIVED}::test_the_archive_of_another_log_is_refused",),
     )
 
@@ -948,6 +948,15 @@ def _recovery() -> Iterator[Mutant]:
         (
             "tests/replay/test_verify.py::test_a_topic_that_was_made_anew_proves_nothing_of_before",
             "tests/replay/test_verify.py::test_what_is_wrong_after_a_topic_was_made_anew_is_found",
+        ),
+    )
+    yield Mutant(
+        "the archive: a topic that was made anew is refused",
+        "stream/archive.py",
+        "            if self._ids[name] != topic_id:\n",
+        "            if False:\n",
+        (
+            "tests/real/test_archive.py::test_an_archive_of_another_log_or_topic_is_set_aside_by_the_command_that_is_named",
         ),
     )
 

@@ -26,6 +26,8 @@ def recover(
 ) -> None:
     """Compute again from the logs what Redis has forgotten: the join's state, and each policy that cannot go on.
 
+    Files of the archive that are another topic's (it was deleted and created again) are set aside, in the archive.
+
     The roles may run: they wait until it has finished, then go on by themselves. Run it again if it was stopped.
 
     Example: bowerbird recover --dry-run
@@ -59,7 +61,8 @@ def _as_json(done: "Recovered") -> dict[str, Any]:
     import msgspec
 
     versions = {name: each.version.version for name, each in done.rebuilt.items()}
-    return {"join": msgspec.to_builtins(done.join), "refused": done.refused, "rebuilt": versions}
+    archive = {"needed": done.archive_needed, "moved_to": done.archive_moved_to}
+    return {"join": msgspec.to_builtins(done.join), "refused": done.refused, "rebuilt": versions, "archive": archive}
 
 
 def _tell(done: "Recovered", dry_run: bool) -> None:
@@ -81,5 +84,10 @@ def _tell(done: "Recovered", dry_run: bool) -> None:
             say(f"policy {name}: version {done.rebuilt[name].version.version} is computed from the log and published")
         else:
             say(f"policy {name}: would be rebuilt")
+    for sentence in done.archive_needed:
+        say(f"archive: {sentence}")
+    if done.archive_needed:
+        to = f"are in {done.archive_moved_to} now" if done.archive_moved_to else "would be set aside"
+        say(f"archive: its old files {to}; it begins anew with what Kafka holds")
     if dry_run:
         say("nothing was changed")

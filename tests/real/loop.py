@@ -2,19 +2,25 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+import tomli_w
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 
 from stream import topics
+from stream.clients import redis_client
 from stream.config import Config
 from stream.log import LogReader
+from stream.stopped import kept
 
 WINDOW_MS = 3_000
 """The window of a decision that :func:`decision` makes: a slow machine sends its feedback within it."""
@@ -157,3 +163,59 @@ def numbered(outcomes: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     for outcome in outcomes:
         found.setdefault(outcome["seq"], outcome)
     return found
+
+
+def _told(value: Any) -> Any:
+    """Leave out what is not set: TOML has no null."""
+    if isinstance(value, dict):
+        return {name: _told(each) for name, each in value.items() if each is not None}
+    return [_told(each) for each in value] if isinstance(value, list) else value
+
+
+async def stop_sentence(config: Config, role: str, part: str = "") -> str:
+    """Wait until a role says that something stands still, and return the sentence, as `bowerbird status` shows it."""
+    redis = redis_client(config)
+
+    async def told() -> str:
+        parts = await kept(redis, config)
+        return next((each.sentence for each in parts if each.role == role and part in each.part + each.sentence), "")
+
+    try:
+        return str(await until(told))
+    finally:
+        await redis.aclose()
+
+
+async def run_named(config: Config, sentence: str, *further: str) -> str:
+    """Run exactly the command that a sentence names, in a process of its own, and return what it said."""
+    found = re.search("`bowerbird ([^`]+)`", sentence)
+    assert found, sentence
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(tomli_w.dumps(_told(msgspec.to_builtins(config))))
+        file.flush()
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "bowerbird", *found[1].split(), *further, "--config", file.name],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+async def make_anew(loop: Loop, topic: str) -> None:
+    """Delete a topic and create it again, as an operator does who wants it empty."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=loop.config.brokers)
+    await admin.start()
+    try:
+        name = loop.config.topic(topic)
+        await admin.delete_topics([name])
+
+        async def gone() -> bool:
+            return name not in await admin.list_topics()
+
+        await until(gone)
+        await topics.create(loop.config)
+    finally:
+        await admin.close()

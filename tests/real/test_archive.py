@@ -3,6 +3,7 @@
 import asyncio
 import random
 import re
+import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -19,13 +20,15 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 import bowerbird
+from bowerbird.alarms import alarms
+from bowerbird.status import Observer
 from replay.archive import Archive
 from rewards.archive_names import ArchiveFile
 from rewards.archive_rows import SCHEMAS, TOPICS
 from rewards.records import items
 from stream.config import ROLES, ArchiveConfig, Config, PolicyConfig
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from tests.real.loop import Loop, decision, loop_of, until
+from tests.real.loop import Loop, RoleProcess, decision, loop_of, make_anew, run_named, stop_sentence, until
 
 pytestmark = pytest.mark.real
 
@@ -259,16 +262,55 @@ async def test_files_that_were_taken_away_are_written_again_from_the_log(loop: L
     await everything(loop)
 
 
-async def test_the_archive_of_another_log_and_no_place_are_refused(loop: Loop, tmp_path: Path) -> None:
-    (tmp_path / "archive").mkdir()
-    (tmp_path / "archive" / f"_{loop.config.prefix}log.json").write_text('{"v":1,"log_id":"other/log"}')
+async def test_an_archive_of_another_log_or_topic_is_set_aside_by_the_command_that_is_named(
+    loop: Loop, tmp_path: Path
+) -> None:
+    """The role waits meanwhile, and goes on by itself; what was archived stays readable."""
+    root = tmp_path / "archive"
+    root.mkdir()
+    (root / f"_{loop.config.prefix}log.json").write_text('{"v":1,"log_id":"other/log"}')
     role = loop.role("archive")
+    sentence = await stop_sentence(loop.config, "archive", "other/log")
+    assert "begins anew" in await run_named(loop.config, sentence)
+    await load(loop, 0, 20)
+    await everything(loop)
+    # The new topic is soon longer than the old one, so that offsets alone tell nothing.
+    before = in_the_files(loop.config)
+    await make_anew(loop, "decisions")
+    await load(loop, 20, 80)
+    sentence = await stop_sentence(loop.config, "archive", "made anew")
+    found = await status(loop.config)
+    assert f"archive stands still: {sentence}." in found
+    told = await run_named(loop.config, sentence)
+    (former,) = [path for path in (root / "_former").iterdir() if str(path) in told]
+    old = in_the_files(replace(loop.config, archive=ArchiveConfig(url=str(former))))
+    assert old == [record for record in before if record[0] == loop.config.topic("decisions")]
+    assert Archive.at(str(former), loop.config.prefix).held("decisions", 0)
+    shutil.rmtree(root / "_former")
+    role.process = await again(role)
+    await everything(loop)
 
-    def refused() -> bool:
-        assert role.process is not None
-        return role.process.wait(30) == 2
+    async def well() -> bool:
+        return not any("archive stands still" in alarm for alarm in await status(loop.config))
 
-    assert await asyncio.to_thread(refused)
+    await until(well)
+
+
+async def status(config: Config) -> list[str]:
+    """Return the alarms of ``bowerbird status``."""
+    async with Observer(config) as observer:
+        return alarms(config, await observer.look())
+
+
+async def again(role: RoleProcess) -> Any:
+    """Wait until a role ends since it was put right, and start it, as its supervisor does."""
+    assert role.process is not None
+    assert await asyncio.to_thread(role.process.wait, 30) == 1
+    return role.start().process
+
+
+async def test_an_archive_without_a_place_is_refused(loop: Loop) -> None:
     loop.config = replace(loop.config, archive=ArchiveConfig())
     role = loop.role("archive")
-    assert await asyncio.to_thread(refused)
+    assert role.process is not None
+    assert await asyncio.to_thread(role.process.wait, 30) == 2

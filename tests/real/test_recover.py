@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
 from bowerbird.check import findings
@@ -16,10 +15,9 @@ from bowerbird.recovering import Recovered, recover
 from bowerbird.verification import verify
 from policies.errors import StateRefused
 from rewards.rules import Reward, StreamReward
-from stream import topics
 from stream.config import Config, PolicyConfig
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from tests.real.loop import Loop, RoleProcess, decision, loop_of, numbered, until
+from tests.real.loop import Loop, RoleProcess, decision, loop_of, make_anew, numbered, until
 
 pytestmark = pytest.mark.real
 
@@ -250,23 +248,6 @@ async def test_a_redis_that_is_older_than_the_log_is_rebuilt(shop: Shop, tmp_pat
     await shop.all_is_right()
 
 
-async def make_anew(shop: Shop, topic: str) -> None:
-    """Delete a topic and create it again, as an operator does who wants it empty."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=shop.config.brokers)
-    await admin.start()
-    try:
-        name = shop.config.topic(topic)
-        await admin.delete_topics([name])
-
-        async def gone() -> bool:
-            return name not in await admin.list_topics()
-
-        await until(gone)
-        await topics.create(shop.config)
-    finally:
-        await admin.close()
-
-
 async def test_a_feedback_topic_that_was_made_anew_stops_the_join_until_a_recovery(shop: Shop) -> None:
     """Nothing of the new topic is passed over, though it is soon longer than the one that was read."""
     await recovered_from_new_clicks(shop, 40)
@@ -281,7 +262,7 @@ async def recovered_from_new_clicks(shop: Shop, refilled: int) -> None:
     """Make the topic of clicks anew, with so many records a partition, and recover."""
     await shop.trade(30)
     await shop.joined(30)
-    await make_anew(shop, "clicks")
+    await make_anew(shop.loop, "clicks")
     first = shop.count
     for partition in range(3):
         for number in range(refilled):
@@ -380,7 +361,7 @@ async def test_outcomes_whose_topic_was_made_anew_are_made_again_from_the_inputs
     await shop.trade(40)
     await shop.joined(40)
     await until(lambda: published(shop))
-    await make_anew(shop, "rewards")
+    await make_anew(shop.loop, "rewards")
     await stands(shop)
     assert await shop.loop.records("rewards") == []
     found = await asyncio.gather(*(recover(shop.config, NOW_MS) for _ in range(2)), return_exceptions=True)

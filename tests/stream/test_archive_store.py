@@ -112,7 +112,7 @@ def test_the_archive_of_another_log_is_refused(store: ArchiveStore, tmp_path: Pa
     store.belongs_to("cluster/one")
     store.belongs_to("cluster/one")
     ArchiveStore(str(tmp_path), "shop.").belongs_to("cluster/two")
-    with pytest.raises(StateRefused, match=r"cluster/one.*cluster/two.*archive.url"):
+    with pytest.raises(StateRefused, match=r"cluster/one.*cluster/two.*bowerbird recover"):
         store.belongs_to("cluster/two")
 
 
