@@ -1,6 +1,7 @@
 """Evaluation as people ask for it: a log by its path, or whatever lies in memory, and a policy by its name."""
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ from bowerbird import __version__
 from bowerbird.all_loggers import NO_COLUMN, with_all_loggers
 from bowerbird.judged_log import (
     OTHER_OF_THE_TABLE,
+    UNIFORM,
     Asked,
     compared_log,
     judged_log,
@@ -66,7 +68,7 @@ def evaluated_in_memory(
 ) -> Answer:
     """Judge on a table, a frame, or a bandit feedback of obp, that tells its target; see :func:`bowerbird.evaluate`."""
     name = target_of_table(target)
-    open_log, open_other = _in_memory(data, columns, segments)
+    open_log, open_other = _in_memory(data, columns, segments, target == UNIFORM, against == UNIFORM)
     if against is not None and open_other is None:
         expected = "columns={'against': ...}, or against_dist in a bandit feedback"
         raise WrongConfiguration(f"against: found {against} and nothing of its probabilities, expected {expected}")
@@ -75,7 +77,9 @@ def evaluated_in_memory(
     return evaluate(open_log, name, how, options, stages, against=other, lacks=NO_COLUMN)
 
 
-def _in_memory(data: Any, columns: Mapping[str, str], segments: Collection[str]) -> tuple[OpenLog, OpenLog | None]:
+def _in_memory(
+    data: Any, columns: Mapping[str, str], segments: Collection[str], uniform: bool, against_uniform: bool
+) -> tuple[OpenLog, OpenLog | None]:
     """Return what opens a log judged for its target, and for what that is compared with, if it tells that."""
     import pyarrow as pa
 
@@ -88,9 +92,12 @@ def _in_memory(data: Any, columns: Mapping[str, str], segments: Collection[str])
         )
     if isinstance(data, Mapping) and "pscore" in data:
         one, other = (data.get(name) for name in ("action_dist", "against_dist"))
+        one, other = (UNIFORM if uniform else one), (UNIFORM if against_uniform else other)
         read: Callable[[Any], Log] = partial(ObpFeedback, data)
     else:
         one, other = table_columns(columns, segments)
+        other = replace(one.for_other(), uniform=True) if against_uniform else other
+        one = replace(one, uniform=uniform)
         read = partial(as_log, data)
 
     def opens(told: Any) -> OpenLog:

@@ -83,7 +83,8 @@ def judged_log(asked: Asked) -> "tuple[str, OpenLog]":
     """
     kind = _checked(asked)
     if kind is Format.TABLE:
-        return target_of_table(asked.target), _Table(asked.path, table_columns(asked.columns or {}, asked.segments)[0])
+        columns = table_columns(asked.columns or {}, asked.segments)[0]
+        return target_of_table(asked.target), _Table(asked.path, replace(columns, uniform=asked.target == UNIFORM))
     if asked.target is None:
         raise WrongConfiguration(f"--target: found none, expected the policy to judge, as {UNIFORM}")
     if kind is Format.OPEN_BANDIT:
@@ -103,7 +104,7 @@ def target_of_table(told: str | None) -> str:
     WrongConfiguration
         It is called as a policy that would have to be computed.
     """
-    if told is not None and (told == UNIFORM or told.endswith(".npy")):
+    if told is not None and told.endswith(".npy"):
         expected = "a name for what the column target (or target_pmf, action_dist) tells: it is not computed"
         raise WrongConfiguration(f"--target: found {told}, expected {expected}")
     return told or OF_THE_TABLE
@@ -192,7 +193,9 @@ def compared_log(asked: Asked, judged_on: str | None) -> "Against | None":
         if asked.against is None:
             return None
         return Against(*judged_log(replace(asked, target=asked.against, policy=asked.policy or judged_on)))
-    _, others = table_columns(asked.columns or {}, asked.segments)
+    columns, others = table_columns(asked.columns or {}, asked.segments)
+    if asked.against == UNIFORM:
+        others = replace(columns.for_other(), uniform=True)
     if others is not None:
         return Against(asked.against or OTHER_OF_THE_TABLE, _Table(asked.path, others))
     if asked.against is not None:
@@ -212,11 +215,11 @@ def table_columns(told: Mapping[str, str], segments: Collection[str]) -> "tuple[
     """
     from replay.logs.columns import IGNORED, Columns
 
-    fields = [*(name for name in Columns.__slots__ if name != "segments"), *OF_OTHER]
+    fields = [*Columns.fields(), *OF_OTHER]
     if unknown := [name for name in told if name not in fields]:
         raise WrongConfiguration(f"--column: found {unknown[0]}, expected a field: one of {', '.join(fields)}")
-    of_target = {name: column for name, column in told.items() if name not in OF_OTHER}
-    columns = Columns(**of_target, segments=tuple(segments))
+    of_target: dict[str, Any] = {name: column for name, column in told.items() if name not in OF_OTHER}
+    columns = replace(Columns(segments=tuple(segments)), **of_target)
     named = {name: column for name, column in told.items() if column not in ("", IGNORED)}
     of_other = {field: named[name] for name, field in OF_OTHER.items() if name in named}
     return columns, columns.for_other(**of_other) if of_other else None

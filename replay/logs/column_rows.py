@@ -189,16 +189,20 @@ class ColumnRows:
         """Return the probabilities of all actions, where they are told."""
         if name not in self:
             return None
-        column = self.column(name)
-        counts = np.asarray(pc.list_value_length(column))
-        if len(counts) and counts.min() < 1:
-            raise self.bad(name, int(np.argmin(counts)), "no action", "a probability an action")
-        pmfs = Pmfs.of(column)
+        self.lengths(name)
+        pmfs = Pmfs.of(self.column(name))
         if not (honest := pmfs.honest()).all():
             row = int(np.argmin(honest))
             found = f"probabilities with the sum {pmfs.sums(pmfs.values)[row]:.9g}"
             raise self.bad(name, row, found, "numbers from 0 to 1 with the sum 1")
         return pmfs
+
+    def lengths(self, name: str) -> Numbers:
+        """Return how long the lists of a column are; none is empty."""
+        counts = np.asarray(pc.list_value_length(self.column(name))).astype(np.int64)
+        if len(counts) and counts.min() < 1:
+            raise self.bad(name, int(np.argmin(counts)), "no action", "a value per action")
+        return counts
 
     def alike(self, name: str, pmfs: Pmfs, counts: Numbers) -> None:
         """Refuse lists of another length than those of ``pmfs``."""
@@ -243,7 +247,8 @@ class ColumnRows:
             return told
         if from_pmf is None:
             raise WrongConfiguration(
-                "propensity: found none, expected a column; or an action that tells its place in pmf"
+                "propensity: found none, expected a column; or an action that has a place in pmf: its index from 0, or "
+                "its name and a column actions"
             )
         if not (right := from_pmf >= SMALLEST_PROPENSITY).all():
             row = int(np.argmin(right))

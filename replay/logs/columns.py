@@ -13,13 +13,14 @@ from replay.judged import Judged
 from replay.logs.chunk import LARGEST, MEAN_PROPENSITY, LogChunk, Progress, between, cut, first_row_of, gathered, silent
 from replay.logs.column_rows import ColumnRows, check_types, plain
 from replay.logs.numbered import Names, Numbered
-from replay.logs.pmf import flat, ranks, whole
+from replay.logs.pmf import Pmfs, flat, ranks, whole
 from replay.logs.taken import Taken, taken_by_name, taken_by_place
 from replay.logs.unit_like import groups_in, unit_like
 from replay.sample_weights import LEAST, MOST
 from rewards.hashes import event_hashes, unit_hashes
 
 BATCH_ROWS = 16_384
+_OF_TARGET = ("target", "target_pmf", "weight")
 _HEAVIEST = 1 / SMALLEST_PROPENSITY
 IGNORED = "-"
 """Given as a field's column: there is none, whatever the columns are called."""
@@ -68,6 +69,9 @@ class Columns:
         Texts or whole numbers.
     segments
         Names of columns to cut the log by.
+    uniform
+        The target takes every action alike, whatever ``target``, ``target_pmf`` and ``weight`` say; how many there are
+        is the length of ``pmf`` or ``actions``.
     """
 
     reward: str = ""
@@ -88,6 +92,7 @@ class Columns:
     unit: str = ""
     version: str = ""
     segments: Sequence[str] = ()
+    uniform: bool = False
 
     def found_in(self, there: Sequence[str]) -> dict[str, str]:
         """Return the column of each field that has one.
@@ -98,18 +103,22 @@ class Columns:
             A column that was named is not there, or one that is needed is not.
         """
         found: dict[str, str] = {}
-        for name in self.__slots__:
+        for each in self.segments:
+            self._must_be_there("segment", each, there)
+        for name in self.fields():
             given = getattr(self, name)
-            if name == "segments":
-                for each in given:
-                    self._must_be_there("segment", each, there)
-            elif given == IGNORED:
+            if given == IGNORED or (self.uniform and name in _OF_TARGET):
                 continue
             elif given:
                 self._must_be_there(name, given, there)
                 found[name] = given
             elif there.count(name) == 1:
                 found[name] = name
+        if self.uniform and not {"pmf", "actions"} & {*found}:
+            raise WrongConfiguration(
+                "uniform: found no column pmf or actions, whose length is the number of actions, expected one of them; "
+                "else judge a column with 1 / that number (target, or against)"
+            )
         if {"sample_weight", "pdrop"} <= {*found}:
             expected = f"one of them: take the other out with --column pdrop={IGNORED}"
             raise WrongConfiguration(f"sample_weight and pdrop: found both, expected {expected}")
@@ -119,6 +128,11 @@ class Columns:
             expected = f"one: name it with --column {needed}=..., in Python columns={{'{needed}': ...}}"
             raise WrongConfiguration(f"{needed}: found no column of this name among {among}, expected {expected}")
         return found
+
+    @classmethod
+    def fields(cls) -> list[str]:
+        """Return the names of the fields that have columns."""
+        return [name for name in cls.__slots__ if name not in ("segments", "uniform")]
 
     def read(self, there: Sequence[str]) -> list[str]:
         """Return the names of the columns that are read; errors are those of :meth:`found_in`."""
@@ -136,7 +150,7 @@ class Columns:
     def for_other(self, target: str = "", target_pmf: str = "") -> "Columns":
         """Return the columns of the same log, judged for another policy, whose probabilities these columns are."""
         told = {"target": target or IGNORED, "target_pmf": target_pmf or IGNORED}
-        return replace(self, **told, weight=IGNORED, model_target=IGNORED)
+        return replace(self, **told, weight=IGNORED, model_target=IGNORED, uniform=False)
 
     def _must_be_there(self, what: str, name: str, there: Sequence[str]) -> None:
         if (count := there.count(name)) != 1:
@@ -199,7 +213,8 @@ class ColumnLog:
         segments = {name: Numbered() for name in columns.segments}
         self.names = names or Names(segments=segments, unit_like=self._unit_like)
         self.tells = frozenset({MEAN_PROPENSITY} & {*self._found})
-        self.has_target = bool({"target", "target_pmf", "weight"} & {*self._found})
+        self._uniform = columns.uniform
+        self.has_target = self._uniform or bool({"target", "target_pmf", "weight"} & {*self._found})
         check_types(schema, self._found)
 
     def blocks(self, progress: Progress = silent, first: int = 0, last: int | None = None) -> Iterator[LogChunk]:
@@ -233,7 +248,8 @@ class ColumnLog:
             judged = self._judged(rows, batch)
             if self._unit_like is not None:
                 judged = replace(judged, group_hash=groups_in(batch, self._unit_like, row))
-            yield LogChunk(index, judged, taken=_taken(rows) if judged.sample_weight is None else None)
+            taken = _taken(rows, self._theirs(rows)) if judged.sample_weight is None else None
+            yield LogChunk(index, judged, taken=taken)
             row += batch.num_rows
             if self._count:
                 progress(row - self._first_row, self._count)
@@ -242,19 +258,31 @@ class ColumnLog:
         """Return the error for a value."""
         return BadInput("bad_log", f"{self._called}, row {row}: {self._found[name]}", found, expected)
 
+    def _theirs(self, rows: ColumnRows) -> Pmfs | None:
+        """Return the target's probabilities of all actions, where the log tells them."""
+        if not self._uniform:
+            return rows.pmfs("target_pmf")
+        counts = rows.lengths("pmf" if "pmf" in rows else "actions")
+        return Pmfs(np.repeat(1 / counts, counts), counts.cumsum() - counts, counts)
+
     def _judged(self, rows: ColumnRows, batch: "pa.RecordBatch") -> Judged:
         told: dict[str, Any] = {}
         pmfs = rows.pmfs("pmf")
-        chosen = rows.chosen(pmfs or rows.pmfs("target_pmf"))
-        propensity = rows.propensity(pmfs, chosen)
-        target, theirs = propensity, rows.pmfs("target_pmf")
+        theirs = self._theirs(rows)
+        chosen = rows.chosen(pmfs or theirs)
+        target = propensity = rows.propensity(pmfs, chosen)
         if theirs is not None and pmfs is not None:
             rows.alike("target_pmf", pmfs, theirs.counts)
         if "target" in rows:
             target = rows.between("target", 0, 1)
+        elif self._uniform and theirs is not None:
+            target = 1 / theirs.counts
         elif theirs is not None:
             if chosen is None:
-                raise WrongConfiguration("action: found no index, expected one that tells its place in target_pmf")
+                raise WrongConfiguration(
+                    "action: found none that has a place in target_pmf, expected a column action with its index there, "
+                    "from 0; or with its name, and a column actions with the names of all"
+                )
             target = theirs.at(chosen)
         if pmfs is not None:
             told |= whole(pmfs, None if theirs is None else theirs.values)._asdict()
@@ -288,8 +316,7 @@ class ColumnLog:
         return Judged(reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **told)
 
 
-def _taken(rows: ColumnRows) -> Taken | None:
-    target = rows.pmfs("target_pmf")
+def _taken(rows: ColumnRows, target: Pmfs | None) -> Taken | None:
     if target is None or "action" not in rows:
         return None
     if "actions" not in rows or pa.types.is_integer(rows.ids("action").type):

@@ -31,7 +31,8 @@ class ObpFeedback:
         ``position`` (shape (rounds,), from 0; None: always 0), ``n_actions``, and ``pi_b``, the logged probabilities of
         all actions, of shape (rounds, actions, positions).
     action_dist
-        The target's probabilities, of shape (rounds, actions, positions); None: the target is the logging policy.
+        The target's probabilities, of shape (rounds, actions, positions); ``uniform``: every action alike; None: the
+        target is the logging policy.
 
     Raises
     ------
@@ -50,7 +51,7 @@ class ObpFeedback:
 
     tells: frozenset[str] = frozenset()
 
-    def __init__(self, feedback: Mapping[str, Any], action_dist: ArrayLike | None = None) -> None:
+    def __init__(self, feedback: Mapping[str, Any], action_dist: ArrayLike | str | None = None) -> None:
         if slates := [name for name in _OF_SLATES if feedback.get(name) is not None]:
             raise WrongConfiguration(
                 f"bandit_feedback: found {slates[0]}: its rows are positions of slates, expected a row per decision. A "
@@ -61,7 +62,8 @@ class ObpFeedback:
         self._rounds = len(self._reward)
         self._pscore = _numbers("pscore", feedback, self._rounds)
         self._action = _whole_numbers("action", feedback, self._rounds)
-        told = {**feedback, "action_dist": action_dist}
+        uniform = isinstance(action_dist, str)
+        told = {**feedback, "action_dist": None if uniform else action_dist}
         self._pi_b, self._target = (_cube(name, told, self._rounds) for name in ("pi_b", "action_dist"))
         self._position = np.zeros(self._rounds, dtype=np.int64)
         if feedback.get("position") is not None:
@@ -78,8 +80,12 @@ class ObpFeedback:
                     f"action_dist tells of {positions} positions"
                 )
         else:
+            if uniform and not feedback.get("n_actions"):
+                raise WrongConfiguration("bandit_feedback: found no n_actions or pi_b, expected one: uniform needs it")
             actions = int(feedback.get("n_actions") or self._action.max(initial=0) + 1)
             positions = int(self._position.max(initial=0)) + 1
+        if uniform:
+            self._target = np.broadcast_to(1 / actions, (self._rounds, actions, positions))
         _check("reward", self._reward, np.abs(self._reward) <= LARGEST, f"a number within ±{LARGEST:g}")
         right = (self._pscore >= SMALLEST_PROPENSITY) & (self._pscore <= 1)
         _check("pscore", self._pscore, right, "a probability from 2^-66 to 1")

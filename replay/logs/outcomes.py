@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from policies.errors import BadInput, LossDetected, WrongConfiguration
+from policies.errors import BadInput, LossDetected, WrongConfiguration, shorten
 from policies.policy import SMALLEST_PROPENSITY
 from replay.archived_policy import ArchivedPolicy
 from replay.judged import Codes, Flags, Floats, Judged
@@ -150,13 +150,24 @@ class Judge:
         Raises
         ------
         WrongConfiguration
-            There are outcomes of several policies, and none was named.
+            There are outcomes of several policies, and none was named; or there are none of the one that was named.
         StateRefused, BadInput
             A file is damaged, or holds what no join has written.
         LossDetected
             Outcomes are missing between others, and who knows which.
         """
-        return gathered(self._parts(progress, first, last))
+        found = gathered(self._parts(progress, first, last))
+        return self._some(found) if self._told and not first and last is None else found
+
+    def _some(self, chunks: Iterator[LogChunk]) -> Iterator[LogChunk]:
+        """Yield the blocks of a whole log, in which the policy that was named must have an outcome."""
+        some = False
+        for chunk in chunks:
+            some = some or len(chunk.rows) > 0 or bool(chunk.left_out)
+            yield chunk
+        if not some and (there := self._policies()) and self._of not in there:
+            expected = f"one of those in the log: {', '.join(there)}"
+            raise WrongConfiguration(f"--policy: found no outcome of {shorten(str(self._of))}, expected {expected}")
 
     def closed_ms(self, progress: Progress = silent) -> int:
         """Return when the latest decision was whose window ran to its end: that of all blocks, by reading little."""

@@ -46,7 +46,9 @@ def _parts(answer: Answer, plain: bool) -> Iterator[RenderableType]:
     yield from _resampled(answer)
     yield Text()
     yield from _difference(answer)
-    yield Text(f"Largest weight {short(answer.max_weight)}, mean weight {short(answer.mean_weight)}.")
+    sizes = {"effective sample size": answer.ess, "effective rows with a reward": answer.effective_positives}
+    sizes |= {"largest weight": answer.max_weight, "mean weight": answer.mean_weight}
+    yield Text(", ".join(f"{name} {short(value)}" for name, value in sizes.items()).capitalize() + ".")
     for sentence in words.explained(answer):
         yield Text(sentence, style="dim")
     last = answer.over_time[-1] if answer.over_time else None

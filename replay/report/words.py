@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 
 from replay.answer import Answer, Difference, Finding, Level
-from replay.health.features import count
 from replay.report.numbers import UNKNOWN, brief, days, moment, number, percent, plural, printable, spelled
 from replay.report.pictures import headline, places_over_time
 
@@ -146,11 +145,9 @@ def explained(answer: Answer) -> list[str]:
     """Return a sentence for each term of the first screen that is not everyday language."""
     first = headline(answer)
     method = None if first is None else _METHODS.get(first.estimator.removeprefix("balanced-"))
-    rows, ess, positives = answer.rows, answer.ess, answer.effective_positives
     told = [
-        f"Effective sample size: the {plural(rows, 'decision')}, of unequal weight, say as much as {count(ess)} of "
-        "equal weight.",
-        f"Effective rows with a reward: those of them with a reward say as much as {count(positives)} of equal weight.",
+        f"Effective sample size: so many decisions of equal weight say as much as {answer.rows:,} of unequal weight.",
+        "Effective rows with a reward: the same number for the decisions that earned something.",
     ]
     if first is not None and method is not None:
         told.append(f"{first.estimator}: {method}.")

@@ -309,7 +309,8 @@ def test_what_cannot_be_asked_is_refused_by_name(told: Mapping[str, Any], messag
 @pytest.mark.parametrize(
     ("left_out", "told", "message"),
     [
-        ((), {"target": "uniform"}, "--target: found uniform, expected a name for what the column target"),
+        (("pmf",), {"target": "uniform"}, "uniform: found no column pmf or actions, whose length is the number"),
+        (("pmf",), {"against": "uniform"}, "uniform: found no column pmf or actions, whose length is the number"),
         (("target_pmf",), {}, "--target: found no column target, target_pmf or weight in the dict"),
         ((), {"segments": ["none"]}, "segment none: found no row that has it"),
         (

@@ -71,7 +71,7 @@ def test_a_policy_of_the_configuration_that_never_ran(archive: Path, tmp_path: P
     told = json.loads(run(archive, "--target", "bold", "--policy", "front", *config, "--json"))
     assert told["target"].startswith("bold@0-")
     assert told["rows"] > 5
-    assert "rows: found none at all" in run(archive, "--target", "bold", *config, code=2)
+    assert "--policy: found no outcome of bold, expected one" in run(archive, "--target", "bold", *config, code=2)
     (tmp_path / "bowerbird.toml").write_text("shards = 0\n")
     assert "line 1: shards" in run(archive, "--target", "bold", *config, code=2)
 
@@ -83,6 +83,14 @@ def test_a_policy_of_the_configuration_that_never_ran(archive: Path, tmp_path: P
         (["ARCHIVE", "--target", "x.npy"], "an array has no contexts"),
         (["ARCHIVE", "--target", "front@999"], "found version 999 of front"),
         (["ARCHIVE", "--target", "uniform"], "--policy: found none, expected one of"),
+        (
+            ["ARCHIVE", "--target", "uniform", "--policy", "frnt"],
+            "--policy: found no outcome of frnt, expected one of those in the log: front, side",
+        ),
+        (
+            ["ARCHIVE", "--target", "uniform", "--policy", "frnt", "--workers", "2"],
+            "--policy: found no outcome of frnt, expected one of those in the log: front, side",
+        ),
         (["ARCHIVE", "--target", "front", "--format", "csv"], "csv"),
         (["ARCHIVE"], "--target"),
         (["--target", "uniform"], "PATH"),

@@ -503,7 +503,7 @@ def test_outcomes_of_several_policies_are_not_mixed(world: World, tmp_path: Path
     with pytest.raises(WrongConfiguration, match=r"--policy: found none, expected one of .*front, side"):
         judged(archive, uniform(), of=None)
     assert judged(archive, uniform(), of="side").rows == len(list(usable(world, "side")))
-    with pytest.raises(BadInput, match="rows: found none at all"):
+    with pytest.raises(WrongConfiguration, match="--policy: found no outcome of back, expected one .*: front, side"):
         judged(archive, uniform(), of="back")
 
 

@@ -212,7 +212,11 @@ def test_a_target_beyond_1_is_named() -> None:
         ),
         ({"reward": [1], "propensity": [1], "pmf": [["a"]]}, None, "pmf: found column pmf of list<item: string>"),
         ({"reward": [1], "propensity": [1], "time": [True]}, None, "time: found column time of bool"),
-        ({"reward": [1], "propensity": [1], "target_pmf": [[1.0]]}, None, "action: found no index"),
+        (
+            {"reward": [1], "propensity": [1], "target_pmf": [[1.0]]},
+            None,
+            "action: found none that has a place in target_pmf, expected a column action",
+        ),
         ({"reward": [1], "pmf": [[1.0]], "action": ["a"]}, None, "propensity: found none, expected a column"),
         ({"reward": [1, 2], "propensity": [1]}, None, "log: found no columns"),
         ([1, 2], None, "log: found list, expected a table, a frame"),
@@ -251,7 +255,7 @@ def test_the_examples_of_the_page_run(
 def test_the_page_tells_every_field() -> None:
     cells = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", PAGE.read_text(), re.MULTILINE)
     told = {name for cell in cells for name in cell.split(", ")}
-    assert {f"`{name}`" for name in Columns.__slots__ if name != "segments"} <= told
+    assert {f"`{name}`" for name in Columns.fields()} <= told
 
 
 @pytest.mark.parametrize(

@@ -347,8 +347,8 @@ def _reward_card(answer: Answer) -> list[Element]:
 
 def test_the_terms_of_the_first_screen_are_explained() -> None:
     told = [each.words for each in _reward_card(reliable())]
-    assert any(each.startswith("Effective sample size: the 184,320 decisions, of unequal weight, say") for each in told)
-    assert any(each.startswith("Effective rows with a reward: those of them") for each in told)
+    assert any(each.startswith("Effective sample size: so many decisions of equal weight say") for each in told)
+    assert any(each.startswith("Effective rows with a reward: the same number") for each in told)
     assert any(each.startswith("dr: what a model of rewards predicts") for each in told)
 
 

@@ -71,9 +71,9 @@ Logged policy  0.04862  0.04764 to 0.04960       ●
 
 No decision by these numbers. They are not reliable: see why above.
 Difference from the logged policy: +0.082, -0.050 or more.
-Largest weight 9,301, mean weight 1.31.
-Effective sample size: the 10,000 decisions, of unequal weight, say as much as 12 of equal weight.
-Effective rows with a reward: those of them with a reward say as much as 1.9 of equal weight.
+Effective sample size 12.1, effective rows with a reward 1.9, largest weight 9,301, mean weight 1.31.
+Effective sample size: so many decisions of equal weight say as much as 10,000 of unequal weight.
+Effective rows with a reward: the same number for the decisions that earned something.
 ips: the mean reward, if each decision counts by how much more often the target takes the logged action.
 However often one looks (until 2025-11-15 00:00 UTC): 0.057, 0.053 to 0.060.
 
