@@ -253,12 +253,12 @@ def header_lies(path: Path) -> None:
 
 
 HOSTILE_TARGETS: list[tuple[str, str, Callable[[Path], Any]]] = [
-    ("objects", "what is no array", pickled),
-    ("text", "what is no array", lambda path: path.write_text("0.5,0.5")),
-    ("nothing", "what is no array", lambda path: path.write_bytes(b"")),
-    ("cut short", "what is no array", lambda path: path.write_bytes(array_bytes()[:-8])),
-    ("a lying header", "what is no array", header_lies),
-    ("an npz", "what is no array", an_npz),
+    ("objects", "no array", pickled),
+    ("text", "no array", lambda path: path.write_text("0.5,0.5")),
+    ("nothing", "no array", lambda path: path.write_bytes(b"")),
+    ("cut short", "no array", lambda path: path.write_bytes(array_bytes()[:-8])),
+    ("a lying header", "no array", header_lies),
+    ("an npz", "no array", an_npz),
     ("too large", "bytes, expected at most", sparse),
     ("one dimension", "of shape", saved(np.full(2, 0.5))),
     ("no column", "of shape", saved(np.ones((2, 0)))),
@@ -503,7 +503,7 @@ def test_outcomes_of_several_policies_are_not_mixed(world: World, tmp_path: Path
     with pytest.raises(WrongConfiguration, match=r"--policy: found none, expected one of .*front, side"):
         judged(archive, uniform(), of=None)
     assert judged(archive, uniform(), of="side").rows == len(list(usable(world, "side")))
-    with pytest.raises(WrongConfiguration, match="--policy: found no outcome of back, expected one .*: front, side"):
+    with pytest.raises(WrongConfiguration, match=r"--policy: found no outcome of back, expected one .*: front, side"):
         judged(archive, uniform(), of="back")
 
 
