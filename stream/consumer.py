@@ -79,6 +79,13 @@ class _Batch:
     def __next__(self) -> Any:
         return next(self._batch)
 
+    @property
+    def next_offset(self) -> int:
+        if self._raw[MAGIC_AT] >= 2:
+            return int(self._batch.next_offset)
+        # aiokafka would look for it inside, also where that cannot be decompressed.
+        return int.from_bytes(self._raw[:8], "big") + 1
+
     def __iter__(self) -> Iterator[Any]:
         try:
             if self._raw[MAGIC_AT] >= 2 and _count(self._raw) > decompress.BATCH_RECORDS:
@@ -89,7 +96,10 @@ class _Batch:
                 return iter([_Record(each.offset, 0, 0, each.key, each.value, []) for each in records])
             return iter(records)
         except UnsupportedCodecError:
-            raise
+            # A library that is missing ends the role; of format 0 there is a framing of LZ4 that none of them reads.
+            if self._raw[MAGIC_AT] > 0:
+                raise
+            return iter(_parsed(bytes(self._raw)))
         except Exception:
             return iter(_parsed(bytes(self._raw)))
 
@@ -148,22 +158,28 @@ def _nullable(data: bytes, position: int, end: int) -> tuple[bytes | None, int]:
 
 
 class _Records:
-    """What a fetch brought of one partition, batch by batch."""
+    """What a fetch brought of one partition, batch by batch; the last one may be cut.
+
+    aiokafka takes the format of the first batch for that of all. In the log of a cluster that was upgraded they differ.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._data, self._position = memoryview(data), 0
-        self._batches = MemoryRecords(data)
 
     def size_in_bytes(self) -> int:
-        return int(self._batches.size_in_bytes())
+        return len(self._data)
 
     def has_next(self) -> bool:
-        return bool(self._batches.has_next())
+        return self._position + BATCH_HEADER <= len(self._data) and self._end() <= len(self._data)
 
     def next_batch(self) -> _Batch:
-        start = self._position
-        self._position += BATCH_HEADER + int.from_bytes(self._data[start + 8 : start + BATCH_HEADER], "big")
-        return _Batch(self._batches.next_batch(), self._data[start : self._position])
+        raw = self._data[self._position : self._end()]
+        self._position += len(raw)
+        return _Batch(MemoryRecords(bytes(raw)).next_batch(), raw)
+
+    def _end(self) -> int:
+        length_at = self._position + BATCH_HEADER - 4
+        return self._position + BATCH_HEADER + int.from_bytes(self._data[length_at : length_at + 4], "big")
 
 
 aiokafka.consumer.fetcher.MemoryRecords = _Records

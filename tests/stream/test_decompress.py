@@ -86,3 +86,31 @@ def test_messages_of_older_formats_have_the_limit_too(magic: int, monkeypatch: p
     assert (record.value, record.timestamp, list(record.headers)) == (bytes(3_000_000), magic, [])
     monkeypatch.setattr(decompress, "BATCH_BYTES", 1_000_000)
     assert _records(raw) == [raw]
+
+
+def test_formats_may_differ_within_one_fetch() -> None:
+    """As behind the last message from before a cluster was upgraded; a message of format 0 has no time."""
+    log = b""
+    for offset, (magic, codec) in enumerate([(0, 0), (0, 1), (1, 0), (1, 2)]):
+        builder = LegacyRecordBatchBuilder(magic=magic, compression_type=codec, batch_size=10**6)
+        assert builder.append(offset if magic == 0 else 0, timestamp=5, key=None, value=b"old") is not None
+        log += offset.to_bytes(8, "big") + bytes(builder.build())[8:]
+    new = bytearray(_batch("zstd", [b"new"]))
+    new[:8] = (4).to_bytes(8, "big")
+    fetched = _Records(log + bytes(new) + bytes(new)[:70])
+    found = []
+    while fetched.has_next():
+        batch = fetched.next_batch()
+        found += [(record.offset, record.timestamp, record.value, batch.next_offset) for record in batch]
+    times = [0, 0, 5, 5]
+    assert found == [(offset, times[offset], b"old", offset + 1) for offset in range(4)] + [(4, 1, b"new", 5)]
+
+
+def test_an_older_message_whose_codec_nobody_reads_is_one_record_of_its_bytes() -> None:
+    builder = LegacyRecordBatchBuilder(magic=0, compression_type=0, batch_size=10**6)
+    builder.append(7, timestamp=None, key=None, value=b"framed as in Kafka 0.8")
+    raw = bytearray(builder.build())
+    raw[17] = CODECS["lz4"]
+    batch = _Records(bytes(raw)).next_batch()
+    assert [record.value for record in batch] == [bytes(raw)]
+    assert batch.next_offset == 8
