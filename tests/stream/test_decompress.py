@@ -88,22 +88,34 @@ def test_messages_of_older_formats_have_the_limit_too(magic: int, monkeypatch: p
     assert _records(raw) == [raw]
 
 
-def test_formats_may_differ_within_one_fetch() -> None:
-    """As behind the last message from before a cluster was upgraded; a message of format 0 has no time."""
+def _older() -> bytes:
     log = b""
     for offset, (magic, codec) in enumerate([(0, 0), (0, 1), (1, 0), (1, 2)]):
         builder = LegacyRecordBatchBuilder(magic=magic, compression_type=codec, batch_size=10**6)
         assert builder.append(offset if magic == 0 else 0, timestamp=5, key=None, value=b"old") is not None
         log += offset.to_bytes(8, "big") + bytes(builder.build())[8:]
-    new = bytearray(_batch("zstd", [b"new"]))
-    new[:8] = (4).to_bytes(8, "big")
-    fetched = _Records(log + bytes(new) + bytes(new)[:70])
-    found = []
+    return log
+
+
+def _fetched(raw: bytes) -> list[tuple[int, int, bytes, int]]:
+    fetched, found = _Records(raw), []
     while fetched.has_next():
         batch = fetched.next_batch()
         found += [(record.offset, record.timestamp, record.value, batch.next_offset) for record in batch]
+    return found
+
+
+def test_older_formats_may_differ_within_one_fetch() -> None:
+    """A message of format 0 has no time."""
     times = [0, 0, 5, 5]
-    assert found == [(offset, times[offset], b"old", offset + 1) for offset in range(4)] + [(4, 1, b"new", 5)]
+    assert _fetched(_older()) == [(offset, times[offset], b"old", offset + 1) for offset in range(4)]
+
+
+def test_batches_of_today_may_stand_behind_messages_of_older_formats() -> None:
+    """As where a cluster was upgraded; the end of a fetch may be cut."""
+    new = bytearray(_batch("zstd", [b"new"]))
+    new[:8] = (4).to_bytes(8, "big")
+    assert _fetched(_older() + bytes(new) + bytes(new)[:70])[-1] == (4, 1, b"new", 5)
 
 
 def test_an_older_message_whose_codec_nobody_reads_is_one_record_of_its_bytes() -> None:
