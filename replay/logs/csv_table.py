@@ -144,17 +144,11 @@ class CsvBatches:
         self.schema = pa.schema([*kinds.items()])
 
     def __iter__(self) -> "Iterator[pa.RecordBatch]":
-        line = 1
+        dialect = self._dialect
         with opened(self._path, self._progress, EXPECTED) as file:
-            quoted = _quoted(self._dialect.delimiter)
-            for number, text in enumerate(_blocks(_decoded(file, self._dialect.encoding), quoted, self._path.name)):
-                rows, first = text, line
-                if number == 0:
-                    head = _end_of_line(text, quoted)
-                    rows, first = text[head:], line + text[:head].count(b"\n")
-                line += text.count(b"\n")
+            for line, rows in whole_lines(file, dialect.encoding, dialect.delimiter, self._path.name):
                 if rows.strip():
-                    yield from self._parsed(rows, first).to_batches()
+                    yield from self._parsed(rows, line).to_batches()
 
     def _parsed(self, text: bytes, line: int) -> "pa.Table":
         dialect = self._dialect
@@ -211,6 +205,31 @@ class CsvBatches:
         except ValueError:
             return "a number" + (" with a decimal comma" if decimal == "," else "")
         return "a number with a decimal comma" if decimal == "," and "." in cell else ""
+
+
+def whole_lines(file: IO[bytes], encoding: str, delimiter: str, name: str) -> Iterator[tuple[int, bytes]]:
+    """Yield some whole lines at a time and the number of the first, from 1, without the line of names.
+
+    The reader of Arrow that streams a file reads ahead in a thread of its own. If the interpreter ends while that
+    thread reads a file of Python, the process aborts. So each text is parsed by itself.
+
+    Parameters
+    ----------
+    file, encoding, delimiter
+        The text, and how it is written.
+    name
+        What errors call the file.
+
+    Raises
+    ------
+    BadInput
+        A line has no end.
+    """
+    line, quoted = 1, _quoted(delimiter)
+    for number, text in enumerate(_blocks(_decoded(file, encoding), quoted, name)):
+        head = 0 if number else _end_of_line(text, quoted)
+        yield line + text[:head].count(b"\n"), text[head:]
+        line += text.count(b"\n")
 
 
 def _decoded(file: IO[bytes], encoding: str) -> Iterator[bytes]:

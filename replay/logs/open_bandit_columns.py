@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from pyarrow import csv as arrow_csv
 from policies.errors import BadInput, WrongConfiguration
 from policies.policy import SMALLEST_PROPENSITY
 from replay.logs.chunk import Progress, silent
+from replay.logs.csv_table import whole_lines
 from replay.logs.opened import opened
 
 EXPECTED = "a CSV file, whole, in UTF-8"
@@ -87,17 +88,21 @@ class Log:
             A row is not as the dataset describes it; the error names line and column.
         """
         with opened(self.path, progress, EXPECTED) as file:
-            line = 2
-            for batch in self._batches(file, others):
-                yield self._shown(batch, line, others)
-                line += batch.num_rows
+            for line, text in whole_lines(file, "utf-8-sig", ",", self.path.name):
+                first = line
+                for batch in self._batches(text, line, others):
+                    yield self._shown(batch, first, others)
+                    first += batch.num_rows
 
-    def _batches(self, file: IO[bytes], others: Sequence[str]) -> "Iterator[pa.RecordBatch]":
+    def _batches(self, text: bytes, line: int, others: Sequence[str]) -> "Sequence[pa.RecordBatch]":
+        if not text:
+            return []
         try:
-            yield from arrow_csv.open_csv(
-                file,
-                # One thread, or an error does not know its line.
-                read_options=arrow_csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
+            found = arrow_csv.read_csv(
+                pa.BufferReader(text),
+                read_options=arrow_csv.ReadOptions(
+                    block_size=len(text) + 1, use_threads=False, column_names=[*self.names]
+                ),
                 parse_options=arrow_csv.ParseOptions(ignore_empty_lines=False),
                 convert_options=arrow_csv.ConvertOptions(
                     include_columns=[*_COLUMNS, *(name for name in others if name not in _COLUMNS)],
@@ -108,9 +113,10 @@ class Log:
             # The reader's own handler of such rows cannot be used: it fails on rows that are not UTF-8.
             if (uneven := _UNEVEN.search(str(error))) is None:
                 raise
-            line, expected, found = uneven.groups()
-            where = f"{self.path.name}, line {line}"
-            raise BadInput("bad_log", where, f"{found} fields", f"{expected}, as the first line has") from None
+            row, expected, fields = uneven.groups()
+            where = f"{self.path.name}, line {line + int(row) - 1}"
+            raise BadInput("bad_log", where, f"{fields} fields", f"{expected}, as the first line has") from None
+        return list(found.to_batches())
 
     def _shown(self, batch: "pa.RecordBatch", line: int, others: Sequence[str]) -> Shown:
         item_ids, positions, clicks, propensities = (self._numbers(batch, name, line) for name in _COLUMNS)
