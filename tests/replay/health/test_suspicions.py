@@ -47,6 +47,7 @@ def test_missing_rewards_of_the_last_part_need_care(share: float) -> None:
     log = log_of()
     log["reward"][round((1 - share) * ROWS) :] = 0
     answer, findings = found(log)
+    assert "late_rewards" in findings
     assert findings["late_rewards"].wrong
     assert "may not have arrived yet" in findings["late_rewards"].says
     assert answer.verdict.level == "use with care"
@@ -74,6 +75,7 @@ def test_rows_that_were_written_twice_need_care(share: float) -> None:
     log, more = log_of(), round(share * ROWS)
     twice = {name: np.concatenate([column, column[:more]]) for name, column in log.items()}
     answer, findings = found(twice)
+    assert "copies" in findings
     assert findings["copies"].value == pytest.approx(more / len(twice["reward"]), rel=0.2)
     assert answer.verdict.level != "reliable"
 
@@ -111,6 +113,7 @@ def test_draws_that_depend_on_a_context_are_found() -> None:
     log["target"] = np.array([0.2, 0.3, 0.5])[log["action"]]
     log["country"] = country
     answer, findings = found(log, segments=["country"])
+    assert "segment_weights" in findings
     wrong = findings["segment_weights"]
     assert wrong.wrong
     assert wrong.value is not None
