@@ -1,12 +1,13 @@
 """A caller's side of Kafka: what it sends is acknowledged, what is answered is read."""
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from types import TracebackType
 from typing import Any, Self, cast
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyExistsError, for_code
 from aiokafka.structs import TopicPartition
@@ -16,11 +17,15 @@ from stream import clients
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import LOOP_TOPICS, Config
 from stream.consumer import reading
+from stream.liveness import dead_client
 from stream.log import LogRecord, log_record, started
 from stream.requests import CORRELATION_HEADERS, EXPIRES_HEADER, REPLY_TOPIC_HEADERS
 from stream.tasks import closed
 from stream.topics import CREATE_TIMEOUT_S
 
+log = logging.getLogger(__name__)
+
+REQUESTS, FEEDBACK, REPLIES = "the producer of requests", "the producer of feedback", "the consumer of replies"
 CLIENT_ID = "bowerbird-client"
 REPLIES_RETENTION_MS = 3_600_000
 FEEDBACK_KEPT_MS = 40_000
@@ -33,6 +38,11 @@ FAILURES = (KafkaError, OSError, TimeoutError)
 def array(records: Sequence[bytes]) -> bytes:
     """Return encoded records as the value of one message."""
     return b"[" + b",".join(records) + b"]"
+
+
+async def _follow(consumer: AIOKafkaConsumer, where: Sequence[TopicPartition]) -> None:
+    consumer.assign(where)
+    await consumer.seek_to_end(*where)
 
 
 class Connection:
@@ -57,35 +67,54 @@ class Connection:
         self._topics: set[str] = set()
         batches = {"max_batch_size": LARGE_MESSAGE_BYTES}
         kept_ms = round(request_within_s * 1000)
-        self._requests = clients.producer(config, CLIENT_ID, acks=1, request_timeout_ms=kept_ms, **batches)
-        self._feedback = clients.producer(config, CLIENT_ID, request_timeout_ms=FEEDBACK_KEPT_MS, **batches)
-        self._consumer = reading(
-            bootstrap_servers=config.brokers,
-            client_id=CLIENT_ID,
-            group_id=None,
-            enable_auto_commit=False,
-            fetch_max_wait_ms=50,
-        )
+        self._makers: dict[str, Callable[[], Any]] = {
+            REQUESTS: lambda: clients.producer(config, CLIENT_ID, acks=1, request_timeout_ms=kept_ms, **batches),
+            FEEDBACK: lambda: clients.producer(config, CLIENT_ID, request_timeout_ms=FEEDBACK_KEPT_MS, **batches),
+            REPLIES: lambda: reading(
+                bootstrap_servers=config.brokers,
+                client_id=CLIENT_ID,
+                group_id=None,
+                enable_auto_commit=False,
+                fetch_max_wait_ms=50,
+            ),
+        }
+        self._clients: dict[str, Any] = {}
+        self._renewing = asyncio.Lock()
+        self._open = False
 
     async def __aenter__(self) -> Self:
-        clients: list[Any] = [self._requests, self._feedback, self._consumer]
         try:
             where = await self._reply_partitions()
-            for client in clients:
-                await started(client)
-            self._consumer.assign(where)
-            await self._consumer.seek_to_end(*where)
+            for name, make in self._makers.items():
+                self._clients[name] = await started(make())
+            await _follow(self._clients[REPLIES], where)
         except BaseException as error:
-            await asyncio.gather(*map(closed, clients))
+            await asyncio.gather(*map(closed, self._clients.values()))
             if isinstance(error, FAILURES):
                 raise BrokerAway(f"Kafka at {self._config.brokers} did not answer ({_name(error)})") from error
             raise
+        self._open = True
         return self
+
+    async def _client(self, name: str) -> Any:
+        """Return a client of Kafka; one in which something has died is made anew."""
+        async with self._renewing:
+            former = self._clients[name]
+            if not self._open or (died := dead_client(name, former)) is None:
+                return former
+            made = await started(self._makers[name]())
+            if name == REPLIES:
+                await _follow(made, sorted(former.assignment()))
+            self._clients[name] = made
+            log.warning("connected again: %s", died)
+            await closed(former)
+            return made
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await asyncio.gather(*map(closed, (self._consumer, self._requests, self._feedback)))
+        self._open = False
+        await asyncio.gather(*map(closed, self._clients.values()))
 
     async def append(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
         """Append a message; returns when every replica that is in sync has it.
@@ -105,7 +134,7 @@ class Connection:
         # Kafka's client would wait for a topic that is not there, again and again.
         await self._check_topic(topic)
         try:
-            await self._send(self._feedback, topic, value, key, [])
+            await self._send(FEEDBACK, topic, value, key, [])
         except BrokerAway:
             self._topics.discard(self._config.topic(topic))
             raise
@@ -129,7 +158,8 @@ class Connection:
         if name in self._topics:
             return
         try:
-            self._topics = set((await self._feedback.client.fetch_all_metadata()).topics())
+            asked = (await self._client(FEEDBACK)).client
+            self._topics = set((await asked.fetch_all_metadata()).topics())
         except FAILURES as error:
             raise BrokerAway(f"Kafka at {self._config.brokers} did not list its topics ({_name(error)})") from error
         if name not in self._topics:
@@ -163,7 +193,7 @@ class Connection:
         ]
         if expires_ms is not None:
             headers.append((EXPIRES_HEADER, str(expires_ms).encode()))
-        await self._send(self._requests, "decision-requests", value, key, headers)
+        await self._send(REQUESTS, "decision-requests", value, key, headers)
 
     async def replies(self, wait_ms: int) -> list[LogRecord]:
         """Return the replies that came since the last call; wait a little where there is none.
@@ -174,14 +204,14 @@ class Connection:
             The broker answers with an error.
         """
         try:
-            found = await self._consumer.getmany(timeout_ms=wait_ms)
+            found = await (await self._client(REPLIES)).getmany(timeout_ms=wait_ms)
         except FAILURES as error:
             raise BrokerAway(f"topic {self._reply_topic} can't be read ({_name(error)})") from error
         return [log_record(record) for records in found.values() for record in records]
 
     async def _send(
         self,
-        producer: AIOKafkaProducer,
+        by: str,
         topic: str,
         value: bytes,
         key: bytes | None,
@@ -189,7 +219,7 @@ class Connection:
     ) -> None:
         name = self._config.topic(topic)
         try:
-            await producer.send_and_wait(name, value, key, headers=headers)
+            await (await self._client(by)).send_and_wait(name, value, key, headers=headers)
         except MessageSizeTooLargeError as error:
             most = f"at most what topic {name} takes (max.message.bytes)"
             raise BadInput("too_large", "value", f"{len(value)} bytes", most) from error

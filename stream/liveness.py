@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import mode
+from aiokafka.errors import KafkaError
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,18 @@ def dead_client(what: str, client: Any) -> str | None:
         if isinstance(task, asyncio.Future) and task.done():
             return f"{what}: its task for {does} has ended"
     return None
+
+
+def refuse_dead(what: str, client: Any) -> None:
+    """Raise where something has ended in a client: a call would wait for it for ever.
+
+    Raises
+    ------
+    KafkaError
+        It says what; a client made anew works.
+    """
+    if (found := dead_client(what, client)) is not None:
+        raise KafkaError(found)
 
 
 def dead_among(clients: Mapping[str, Any]) -> str | None:

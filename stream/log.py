@@ -23,7 +23,7 @@ from rewards.records import UNREADABLE, LogIdentity, encode
 from stream import clients
 from stream.config import Config
 from stream.consumer import READ_COMMITTED, reading
-from stream.liveness import dead_client
+from stream.liveness import dead_client, refuse_dead
 from stream.tasks import closed
 from stream.topic_ids import TopicNow, topics_now
 
@@ -107,6 +107,7 @@ class LogReader:
 
     async def topics(self, names: Collection[str]) -> dict[str, TopicNow]:
         """Return those of the named topics that are there now, with their ids where the broker has such."""
+        refuse_dead("the reader of the log", self._admin)
         try:
             return await topics_now(self._admin, names)
         except (NotImplementedError, IncompatibleBrokerVersion):
@@ -134,6 +135,7 @@ class LogReader:
         """Return the offset that the next message of each partition will get, also behind an open transaction."""
         if self._uncommitted is None:
             self._uncommitted = await started(_consumer(self._config, isolation_level="read_uncommitted"))
+        refuse_dead("the reader of the log", self._uncommitted)
         asked = [TopicPartition(*partition) for partition in partitions]
         found = await self._uncommitted.end_offsets(asked) if asked else {}
         return {(part.topic, part.partition): offset for part, offset in found.items()}
@@ -259,6 +261,7 @@ class LogReader:
     def _consumer(self) -> AIOKafkaConsumer:
         if self._asker is None:
             raise RuntimeError("a LogReader is used in an `async with` block")
+        refuse_dead("the reader of the log", self._asker)
         return self._asker
 
 
@@ -320,6 +323,8 @@ class Follower:
             The broker does not answer; nothing was moved.
         """
         where = self._where
+        if any(dead_client("a reader", client) for client in (self._asker, self._consumer)):
+            await self.stop()
         if self._asker is None:
             self._asker = await started(_consumer(self._config))
         end = (await self._asker.end_offsets([where]))[where]
@@ -392,6 +397,8 @@ def _consumer(config: Config, isolation_level: str = READ_COMMITTED) -> AIOKafka
 async def _fetched(consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[Any]]:
     """Return what was fetched, at the latest after :data:`POLL_MS`."""
     found = await consumer.getmany(timeout_ms=POLL_MS)
+    if not found:
+        refuse_dead("the reader of the log", consumer)
     # Let others run, also while all that is asked for lies in memory already.
     await asyncio.sleep(0)
     return cast("dict[TopicPartition, list[Any]]", found)

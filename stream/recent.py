@@ -9,6 +9,7 @@ from aiokafka.structs import TopicPartition
 
 from stream.config import Config
 from stream.consumer import reading
+from stream.liveness import refuse_dead
 from stream.log import LogReader, LogRecord, Partition, log_record, started
 from stream.tasks import closed
 
@@ -92,7 +93,10 @@ class Recent:
                 waiting[TopicPartition(*name)] = end
         records: list[LogRecord] = []
         while waiting:
-            for where, found in (await consumer.getmany(*waiting, timeout_ms=POLL_MS)).items():
+            came = await consumer.getmany(*waiting, timeout_ms=POLL_MS)
+            if not came:
+                refuse_dead("the reader of what is new", consumer)
+            for where, found in came.items():
                 records += [log_record(record) for record in found if record.offset < waiting[where]]
                 if found and found[-1].offset >= waiting[where]:
                     # What came after this look began belongs to the next one.

@@ -1,0 +1,96 @@
+"""Tasks of Kafka's client that die in what is no role: the next call works, or says so; none waits for ever."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaError
+
+from bowerbird.client import Client
+from stream.config import Config
+from stream.connection import FEEDBACK, REPLIES, REQUESTS, Connection
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.liveness import _TASKS
+from stream.log import Follower, LogReader
+from stream.recent import Recent
+from tests.real.loop import Loop, loop_of, until
+from tests.real.test_foreign_records import configured
+
+SOON_S = 5.0
+
+
+def tasks_of(client: Any) -> Iterator[tuple[str, asyncio.Task[Any]]]:
+    """Yield the names and the tasks of a client of Kafka."""
+    for owner, name, does in _TASKS:
+        if isinstance(task := getattr(getattr(client, owner, None), name, None), asyncio.Task):
+            yield does, task
+
+
+async def ended(task: "asyncio.Task[Any]") -> None:
+    """End a task as a fault of a library would: nobody is told."""
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def test_what_is_no_role_goes_on_or_says_what_has_died(
+    kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
+) -> None:
+    config = configured(kafka, redis_server, prefix)
+    async with loop_of(config) as loop:
+        loop.role("decide")
+        await _a_follower(loop)
+        await _a_reader(loop)
+        await _what_is_new(loop)
+        await _a_client(config)
+
+
+async def _a_follower(loop: Loop) -> None:
+    follower = Follower(loop.config, loop.config.topic("clicks"), 0)
+    for number in range(2):
+        await loop.send("clicks", {"number": number}, partition=0)
+        assert len(await follower.to_end()) == 1
+    for count, client in enumerate(("_consumer", "_asker")):
+        for does, task in list(tasks_of(getattr(follower, client))):
+            await ended(task)
+            await loop.send("clicks", {"number": count}, partition=0)
+            assert len(await asyncio.wait_for(follower.to_end(), SOON_S)) == 1, does
+    await follower.stop()
+
+
+async def _a_reader(loop: Loop) -> None:
+    topic = loop.config.topic("clicks")
+    for client in ("_asker", "_admin"):
+        async with LogReader(loop.config) as reader:
+            for _, task in list(tasks_of(getattr(reader, client))):
+                await ended(task)
+            asking = reader.topics([topic]) if client == "_admin" else reader.ends([(topic, 0)])
+            with pytest.raises(KafkaError, match="has ended"):
+                await asyncio.wait_for(asking, SOON_S)
+
+
+async def _what_is_new(loop: Loop) -> None:
+    topic = loop.config.topic("clicks")
+    async with LogReader(loop.config) as reader, Recent(loop.config, reader, [topic], 100) as recent:
+        await recent.look(0)
+        ((_, fetching), *_) = tasks_of(recent._consumer)
+        await ended(fetching)
+        await loop.send("clicks", {"number": 1}, partition=0)
+        with pytest.raises(KafkaError, match="its task for fetching has ended"):
+            await asyncio.wait_for(recent.look(0), SOON_S)
+
+
+async def _a_client(config: Config) -> None:
+    connection = Connection(config, config.topic("replies.test"), request_within_s=2.0)
+    async with Client(connection=connection, timeout_s=1.0) as client:
+
+        async def decided() -> bool:
+            return (await client.decide("front", ["boots", "hat"], default="hat")).decided
+
+        await until(decided)
+        for name in (REQUESTS, FEEDBACK, REPLIES):
+            for _, task in list(tasks_of(connection._clients[name])):
+                await ended(task)
+                await until(decided, SOON_S)
+                await client.reward("some", "clicks")
+                await asyncio.wait_for(client.flush(), SOON_S)
