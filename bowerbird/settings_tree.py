@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from bowerbird.definitions import PREFIX, expectation, is_text, paths, setting, unwrapped, variables
 from bowerbird.toml_lines import KeyPath, key_lines
-from policies.errors import shorten
+from policies.errors import printable, shorten
 from stream.config import Config
 
 NOT_SETTINGS = frozenset({"BOWERBIRD_CONFIG", "BOWERBIRD_CACHE", "BOWERBIRD_REDIS_SERVER", "BOWERBIRD_TEST_DATA"})
@@ -35,7 +35,7 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         place = self.source if self.line is None else f"{self.source}, line {self.line}"
         about = f"{self.key}: " if self.key else ""
-        return f"{place}: {about}found {self.found}, expected {self.expected}"
+        return printable(f"{place}: {about}found {self.found}, expected {self.expected}")
 
 
 class SettingsTree:

@@ -969,4 +969,28 @@ def _recovery() -> Iterator[Mutant]:
     )
 
 
-MUTANTS = (*_joining(), *_recovery(), *_learning(), *_deciding(), *_archiving(), *_living(), *_evaluating())
+def _errors() -> Iterator[Mutant]:
+    yield Mutant(
+        "errors of libraries in our own words",
+        "replay/archive.py",
+        '    return "bytes that are damaged or cut short"',
+        "    return str(error)",
+        ("tests/errors/test_log_files.py::test_an_archive_with_files_that_are_spoilt",),
+    )
+    yield Mutant(
+        "nothing that a terminal obeys",
+        "bowerbird/commands/shared.py",
+        "    sys.stderr.write(printable(text)",
+        "    sys.stderr.write(str(text)",
+        ("tests/errors/test_log_files.py::test_what_is_no_file",),
+    )
+    yield Mutant(
+        "the values of Vowpal Wabbit's arguments",
+        "policies/vw_arguments.py",
+        "            if (wrong := problem(name, value)) is not None:",
+        "            if (wrong := None) is not None:",
+        ("tests/policies/test_vw_arguments.py::test_refused",),
+    )
+
+
+MUTANTS = (*_joining(), *_recovery(), *_learning(), *_deciding(), *_archiving(), *_living(), *_evaluating(), *_errors())

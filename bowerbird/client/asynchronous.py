@@ -13,7 +13,7 @@ import msgspec
 
 from bowerbird.client.event_ids import EventIds
 from bowerbird.client.outgoing import Outgoing
-from bowerbird.client.values import action_of, json_of, number_of, text_of
+from bowerbird.client.values import actions_of, json_of, number_of, text_of
 from policies.errors import BowerbirdError, BrokerAway, NotDecided
 from rewards.records import Feedback, check_event_id, encode, feedback
 
@@ -248,7 +248,7 @@ class Client:
             "event_id": event_id,
             "policy": policy,
             "context": {} if context is None else context,
-            "actions": [action_of(action, f"actions[{index}]") for index, action in enumerate(actions)],
+            "actions": actions_of(actions),
             "activate": activate,
         }
         if user_id is not None:
@@ -307,7 +307,7 @@ class Client:
         BadInput
             A field cannot be used, or there is no such stream.
         """
-        event_id = text_of(event_id, "event_id")
+        event_id, stream = text_of(event_id, "event_id"), text_of(stream, "stream")
         if event_id.startswith(DEFAULT_MARK):
             return None
         told = self._ids.mint() if id is None else text_of(id, "id")

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,10 +19,12 @@ def text_of(value: object, field: str) -> str:
     '42'
     """
     if isinstance(value, str):
+        if _halved(value):
+            raise BadInput("invalid_field", field, "half a character", "text that UTF-8 can hold")
         return str(value)
     if not isinstance(value, bool) and isinstance(value, Integral):
         return str(int(value))
-    raise BadInput("invalid_field", field, repr(value), "a string, or an integer")
+    raise BadInput("invalid_field", field, _shown(value), "a string, or an integer")
 
 
 def number_of(value: object, field: str) -> float:
@@ -37,7 +39,7 @@ def number_of(value: object, field: str) -> float:
         number = float(value)
         if abs(number) <= REWARD_LIMIT:
             return number
-    raise BadInput("invalid_field", field, repr(value), f"a finite number within ±{REWARD_LIMIT:g}")
+    raise BadInput("invalid_field", field, _shown(value), f"a finite number within ±{REWARD_LIMIT:g}")
 
 
 def action_of(action: object, field: str) -> Mapping[str, Any]:
@@ -46,6 +48,14 @@ def action_of(action: object, field: str) -> Mapping[str, Any]:
         number = isinstance(action.get("id"), Integral)
         return {**action, "id": text_of(action["id"], f"{field}.id")} if number else action
     return {"id": text_of(action, field)}
+
+
+def actions_of(actions: object) -> list[Mapping[str, Any]]:
+    """Return the actions as a request has them; a text alone is no list of its letters."""
+    actions = actions.tolist() if hasattr(actions, "tolist") else actions
+    if isinstance(actions, str | bytes | Mapping) or not isinstance(actions, Iterable):
+        raise BadInput("invalid_field", "actions", _shown(actions), "a list of ids, or of objects with an id")
+    return [action_of(action, f"actions[{index}]") for index, action in enumerate(actions)]
 
 
 def json_of(request: Mapping[str, Any]) -> bytes:
@@ -74,6 +84,17 @@ def _plain(value: Any) -> Any:
     return plain()
 
 
+def _shown(value: object) -> str:
+    """Return what a program has handed over, for an error; what has no text of its own by its type."""
+    if type(value).__repr__ is object.__repr__ or isinstance(value, list | tuple | Mapping | set):
+        return type(value).__name__
+    return " ".join(repr(value).split())
+
+
+def _halved(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _refusal(value: Any, field: str, depth: int = 0) -> BadInput | None:
     """Return the error that names the first value that cannot be sent."""
     if depth > _DEEPEST:
@@ -81,13 +102,15 @@ def _refusal(value: Any, field: str, depth: int = 0) -> BadInput | None:
     if isinstance(value, Mapping):
         strange = next((name for name in value if not isinstance(name, str | int | float | None)), None)
         if strange is not None:
-            return BadInput("invalid_field", field or "request", f"the name {strange!r}", "a name that is a string")
+            return BadInput(
+                "invalid_field", field or "request", f"the name {_shown(strange)}", "a name that is a string"
+            )
         parts = [(f"{field}.{name}".lstrip("."), part) for name, part in value.items()]
     elif isinstance(value, list | tuple):
         parts = [(f"{field}[{index}]", part) for index, part in enumerate(value)]
     elif isinstance(value, float) and not math.isfinite(value):
         return BadInput("feature_not_finite", field, repr(value), "a finite number")
-    elif isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+    elif isinstance(value, str) and _halved(value):
         return BadInput("invalid_field", field, "half a character", "text that UTF-8 can hold")
     elif value is None or isinstance(value, str | int | float):
         return None

@@ -66,7 +66,7 @@ def log_errors_in_words(command: str) -> Iterator[None]:
     """End a command that reads logs with a sentence and its exit code where the log, or what was asked, is wrong."""
     import warnings
 
-    from policies.errors import BadInput, StateRefused, WrongConfiguration
+    from policies.errors import BadInput, StateRefused, WrongConfiguration, of_disk
     from policies.extras import needed_by
 
     try:
@@ -79,6 +79,11 @@ def log_errors_in_words(command: str) -> Iterator[None]:
         raise typer.Exit(WRONG_USE) from None
     except BadInput as error:
         complain(str(error))
+        raise typer.Exit(WRONG_USE) from None
+    except OSError as error:
+        if error.errno is None or error.filename is None:
+            raise
+        complain(f"{error.filename}: found {of_disk(error)}, expected a file that can be read")
         raise typer.Exit(WRONG_USE) from None
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bowerbird.commands.shared import DOES_NOT_HOLD, AsJson, ConfigFile, answer, complain, run, say, settings
+from bowerbird.commands.shared import DOES_NOT_HOLD, WRONG_USE, AsJson, ConfigFile, answer, complain, run, say, settings
 
 if TYPE_CHECKING:
     from replay.trace import Trace, TracedDecision, TracedFeedback
@@ -29,6 +29,9 @@ def trace(
 
     from bowerbird.trace import trace as traced
 
+    if not event_id or not event_id.isprintable():
+        complain(f"EVENT_ID: found {event_id!r}, expected 1 to 128 bytes of UTF-8 without control characters")
+        raise typer.Exit(WRONG_USE)
     told = settings(config)
     console = Console(stderr=True)
     with Status("reading", console=console) as status:

@@ -34,7 +34,7 @@ def up(
 
     Example: bowerbird up --dir loop
     """
-    from policies.errors import BowerbirdError, WrongConfiguration
+    from policies.errors import BowerbirdError, WrongConfiguration, of_disk
 
     began_s = time.monotonic()
 
@@ -57,6 +57,11 @@ def up(
     except BowerbirdError as error:
         complain(f"up: {error}")
         raise typer.Exit(WRONG_USE if isinstance(error, WrongConfiguration) else DOES_NOT_HOLD) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        complain(f"up: {error.filename}: found {of_disk(error)}, expected what can be read and written")
+        raise typer.Exit(WRONG_USE) from None
     if not as_json:
         say("Stopped; Kafka, Redis and the roles have ended.")
 

@@ -123,7 +123,7 @@ class ColumnRows:
 
     def between(self, name: str, least: float, most: float) -> Floats:
         """Return a column of finite numbers within bounds."""
-        values = np.asarray(self.column(name).cast(pa.float64()))
+        values = np.asarray(self.column(name).cast(pa.float64(), safe=False))
         right = np.isfinite(values) & (values >= least) & (values <= most)
         if not right.all():
             row = int(np.argmin(right))

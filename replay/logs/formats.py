@@ -54,6 +54,8 @@ def format_of(path: str) -> Format:
         return Format.KAFKA
     if not place.exists():
         raise WrongConfiguration(f"{path}: found nothing there, expected a log")
+    if not place.is_file():
+        raise WrongConfiguration(f"{path}: found what is no file, expected a log")
     from replay.logs.looks import HEAD_BYTES, looks_like
 
     with place.open("rb") as file:
