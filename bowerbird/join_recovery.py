@@ -6,7 +6,7 @@ same script as in the join. Each step is stored with its offsets, so a recovery 
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -164,7 +164,8 @@ class JoinRecovery:
         kept = await self._store.redis.get(key)
         if kept is not None and int(kept) != self._config.shards:
             raise WrongConfiguration(
-                f"shards: found {self._config.shards}, expected {int(kept)}, which the join's state was begun with"
+                f"shards: found {self._config.shards}, expected {int(kept)}, which the join's state was begun with;"
+                " set it back, and see that `bowerbird check` agrees"
             )
         return await self._store.held(shard)
 
@@ -233,11 +234,26 @@ class JoinRecovery:
             for archived in self._from_archive(name, ends.begins[name], done.from_ms):
                 starts[name] = archived.offset
                 break
-        await self._look_for_gaps(ends, done)
+        known = await self._read_up_to(acknowledged)
+        await self._look_for_gaps(ends, {name: known[name] for name in known if name[0] not in anew}, done)
         return starts
 
-    async def _look_for_gaps(self, ends: Ends, done: JoinRecovered) -> None:
-        """Refuse to go on where what is needed has been removed from Kafka and stands in no archive."""
+    async def _read_up_to(self, acknowledged: Mapping[Input, int]) -> dict[Input, int]:
+        """Return up to where each input that was ever read is known to have been read."""
+        shards = [await self._store.offsets(shard) for shard in range(self._config.shards)]
+        names = {partition_name(*name): name for name in await inputs(self._config, self._reader)}
+        stored = {names[each]: min(offsets.get(each, 0) for offsets in shards) for each in names if each in shards[0]}
+        return {name: max(acknowledged.get(name, 0), stored.get(name, 0)) for name in {*acknowledged, *stored}}
+
+    async def _look_for_gaps(self, ends: Ends, unread: Mapping[Input, int], done: JoinRecovered) -> None:
+        """Refuse to go on where what is needed has been removed from Kafka and stands in no archive.
+
+        ``unread``: from where on each input was never read, however old what stood there is by now.
+        """
+        for name, offset in sorted(unread.items()):
+            held = self._archived(*name, ends.begins[name])
+            if offset < ends.begins[name] and (held is None or held[0] > offset):
+                done.gone.append(f"{name[0]}[{name[1]}] offsets {offset} to {ends.begins[name] - 1}, never read")
         from_ms, rewards = done.from_ms or 0, self._config.topic("rewards")
         outcomes = [(rewards, number) for number in await self._reader.partitions(rewards)]
         begins = ends.begins | await self._reader.beginning(outcomes)
@@ -259,7 +275,8 @@ class JoinRecovery:
         if done.gone and not self._accept_loss:
             raise LossDetected(
                 "the logs", "; ".join(done.gone), "all that belongs to windows that are open",
-                "name an archive of decisions and outcomes (--archive DIR), or do without (--accept-loss)",
+                "name an archive of decisions and outcomes (`bowerbird recover --archive DIR`), or do without"
+                " (`bowerbird recover --accept-loss`)",
             )  # fmt: skip
 
     async def _stored(self, ends: Ends) -> dict[Input, int]:

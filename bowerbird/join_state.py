@@ -42,6 +42,7 @@ async def problems(config: Config, reader: LogReader, store: RedisStore) -> list
     acknowledged = await reader.committed(config.group("join"), read)
     tails = await Tails(config, reader).last_seqs()
     shards = range(config.shards)
+    begins = await reader.beginning(read)
     stored = [await store.offsets(shard) for shard in shards]
     seqs = [await store.outboxes(shard) for shard in shards]
     ends = await reader.written_ends(read)
@@ -63,6 +64,8 @@ async def problems(config: Config, reader: LogReader, store: RedisStore) -> list
                 found.append(f"{where}: stored up to {offset or 0}, acknowledged up to {acknowledged[name]}")
             elif offset is not None and offset > ends[name]:
                 found.append(f"{where}: stored up to {offset}, the log ends at {ends[name]}")
+            elif offset is not None and offset < begins[name]:
+                found.append(f"{where}: stored up to {offset}, the log starts at {begins[name]}")
     for (policy, shard), tail in sorted(tails.items()):
         if shard < config.shards and (given := seqs[shard].get(policy, 0)) < tail:
             found.append(f"shard {shard}, policy {policy}: seq {given}, rewards holds {tail}")

@@ -145,7 +145,7 @@ class _Work:
             f"policy {self._at.name} in Redis",
             "another version each time",
             "the one that was read before",
-            "stop whoever else publishes it, and try again",
+            f"stop whoever else publishes it, and run `bowerbird policy rebuild {self._at.name}` again",
         )
 
     async def _state(self) -> tuple[Saved | None, bool]:
@@ -202,7 +202,8 @@ class _Work:
             if self._chain and version.rebuilt_to is not None:
                 raise StateRefused(
                     f"policy {self._at.name}", f"version {version.version}, which somebody else rebuilt meanwhile",
-                    "no other rebuild", "look at it, and rebuild again if it is not what you want",
+                    "no other rebuild", f"look at it (`bowerbird policy show {self._at.name}`), and rebuild again if it"
+                    " is not what you want",
                 )  # fmt: skip
 
     async def _end(self) -> int:
@@ -247,5 +248,6 @@ class _Work:
                 f"{self._at.rewards[0]}[{self._at.rewards[1]}]",
                 f"the log from offset {self._log_start}, where seq {max(gone)} comes first",
                 "the log from its start",
-                "name an archive that holds what retention has removed: --archive DIR",
+                f"name an archive that holds what retention has removed: `bowerbird policy rebuild {self._at.name}"
+                " --archive DIR`",
             )

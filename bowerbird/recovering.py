@@ -9,7 +9,8 @@ from stream import clients
 from stream.clients import redis_client
 from stream.config import Config
 from stream.controls import desk
-from stream.log import LogReader, started
+from stream.log import LogReader, identify, started
+from stream.publish import RedisPolicyStore
 from stream.redis_store import RedisStore
 from stream.tasks import closed
 
@@ -50,6 +51,7 @@ async def recover(
     dry_run: bool = False,
     force: bool = False,
     accept_loss: bool = False,
+    discard_other_log: bool = False,
     progress: Progress = lambda what, passed, of: None,
 ) -> Recovered:
     """Compute again what Redis has forgotten.
@@ -68,6 +70,8 @@ async def recover(
         Rebuild the join's state also where it is sound.
     accept_loss
         Go on where feedback or outcomes that are needed are gone for good.
+    discard_other_log
+        Throw away what Redis holds of another log.
 
     Raises
     ------
@@ -85,8 +89,11 @@ async def recover(
             async with LogReader(config) as reader:
                 await compare_log(archive, reader)
                 store = RedisStore(redis, config.prefix)
+                done = Recovered(JoinRecovered())
+                if discard_other_log and not dry_run:
+                    await _discard(config, store, await identify(reader, config, producer), done)
                 join = JoinRecovery(config, reader, store, producer, archive, progress, accept_loss)
-                done = Recovered(await join.run(force=force, dry_run=dry_run))
+                done.join = await join.run(force=force, dry_run=dry_run)
                 try:
                     await _policies(config, done, now_ms, archive, dry_run, progress)
                 finally:
@@ -104,13 +111,22 @@ async def recover(
     return done
 
 
+async def _discard(config: Config, store: RedisStore, log: str, done: Recovered) -> None:
+    """Throw away what was made from another log than this; all of it is computed again."""
+    await store.discard_others(config.shards, log)
+    policies = RedisPolicyStore(store.redis, config)
+    for name in config.policies:
+        if await policies.discard_other(name, log):
+            done.refused[name] = "it was learned from another log"
+
+
 async def _policies(
     config: Config, done: Recovered, now_ms: int, archive: "Archive | None", dry_run: bool, progress: Progress
 ) -> None:
     for name in config.policies:
         async with desk(config, name) as at:
             refused = await refusal(at)
-        if refused is not None:
-            done.refused[name] = str(refused)
+        if refused is not None or name in done.refused:
+            done.refused.setdefault(name, str(refused))
             if not dry_run:
                 done.rebuilt[name] = await rebuild(config, name, now_ms, archive=archive, progress=progress)

@@ -79,7 +79,7 @@ def normalise(pmf: Sequence[float], clip: tuple[float, float] = (0.0, 1.0)) -> l
             "pmf",
             str(list(pmf[:5])),
             "probabilities",
-            "the policy's weights are spoilt: go back to a former version",
+            "the policy's weights are spoilt: run `bowerbird policy rebuild NAME --until TIME`, of before that",
         )
     return clipped if total == 1.0 else [probability / total for probability in clipped]
 

@@ -30,7 +30,7 @@ class Uniform:
                 "model of a uniform policy",
                 f"{len(model)} bytes of another",
                 repr(_MODEL),
-                "give the policy the kind that wrote the model, or another name",
+                "give the policy the kind that wrote the model, or another name; `bowerbird check` tells",
             )
         self.arguments = arguments
 

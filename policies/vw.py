@@ -88,7 +88,7 @@ class VowpalWabbit:
                 "pmf of Vowpal Wabbit",
                 f"{len(scores)} probabilities for {len(actions)} actions",
                 "one an action",
-                "choose other arguments for the policy",
+                "choose other arguments for the policy; `bowerbird check` tries them",
             )
         return normalise(scores)
 
@@ -171,7 +171,7 @@ class VowpalWabbit:
                     "model of Vowpal Wabbit",
                     f"{len(model)} bytes that cannot be loaded",
                     f"one that was saved by the arguments {self.arguments!r}",
-                    "load a former version, or compute this one again from the log",
+                    "compute it again from the log: run `bowerbird policy rebuild NAME`",
                 ) from error
 
 

@@ -16,6 +16,7 @@ from rewards.readto import INPUTS, partition_name, read_to
 from rewards.records import Place
 
 RECOVER = "run `bowerbird recover`"
+DISCARD = "or, if its log is gone for good, run `bowerbird recover --discard-other-log`"
 """What an operator does about a join state that may not be continued."""
 DEAD_LETTERS = ".dead-letters"
 """The outbox of what the join could not use; no policy can have this name."""
@@ -296,7 +297,7 @@ def other_log(shard: int, found: str, expected: str) -> StateRefused:
         f"join state of shard {shard}",
         f"log {found}",
         f"log {expected}",
-        "point this service at the Redis of its own log, or use another prefix",
+        f"point this service at the Redis of its own log, use another prefix, {DISCARD}",
     )
 
 

@@ -88,7 +88,8 @@ async def control(
         f"policy {publisher.name} in Redis",
         f"another version at each of {ATTEMPTS} tries",
         "the one that was read before",
-        "stop whoever else publishes it, or try again",
+        f"stop whoever else publishes it, and run the command again; `bowerbird policy show {publisher.name}` shows"
+        " what was published",
     )
 
 

@@ -218,6 +218,8 @@ def _problem(config: Config, letter: Letter, *, by_name: bool, requests: bool) -
         return "its headers do not say where it came from"
     if letter.value is None:
         return "it is a tombstone"
+    if letter.reason == "removed_unread":
+        return "retention has removed it, and the letter does not hold it"
     if letter.whole_bytes is not None:
         return (
             f"only {len(letter.value)} of its {letter.whole_bytes} bytes are here; the rest stands at {letter.source}"

@@ -104,6 +104,7 @@ def _letter_header(name: str) -> str:
 
 
 REASONS = {
+    "removed_unread": "retention removed it before it was read",
     "early": "the feedback lies before the window of its decision opened",
     "late": "the feedback lies after the deadline of its decision",
     "too_many": "more feedback came for this decision than is kept",

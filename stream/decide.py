@@ -27,7 +27,7 @@ from stream.apps import RoleParts
 from stream.away import Outage
 from stream.config import Config
 from stream.consumer import reading
-from stream.dead_letters import DeadLetters, gathered
+from stream.dead_letters import DeadLetter, DeadLetters, gathered
 from stream.deciding import Request, Requests
 from stream.liveness import Pulse, dead_among
 from stream.lookup import REDIS_FAILURES, Lookup
@@ -64,9 +64,13 @@ def build(config: Config) -> RoleParts:
 
 
 class _Progress:
-    """The batches of one partition in their order; the end of the finished head may be committed."""
+    """The batches of one partition in their order; the end of the finished head may be committed.
 
-    def __init__(self) -> None:
+    ``next_offset`` is where the log goes on, None: nothing was ever committed.
+    """
+
+    def __init__(self, next_offset: int | None) -> None:
+        self.next_offset = next_offset
         self._batches: deque[tuple[int, asyncio.Task[None]]] = deque()
         self.committable: int | None = None
         self.paused = False
@@ -191,6 +195,8 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
                 if progress is None:
                     # Taken away meanwhile: its next owner decides them.
                     continue
+                await self._note_hole(partition, progress, records[0].offset)
+                progress.next_offset = records[-1].offset + 1
                 batch = await self._decided(requests, records)
                 if self._progress.get(partition) is not progress:
                     continue
@@ -203,6 +209,25 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
                 # Meanwhile requests gather, so that under load one round trip carries many.
                 await asyncio.wait(begun, timeout=STALLED_S)
             self._trim()
+
+    async def _note_hole(self, partition: TopicPartition, progress: _Progress, offset: int) -> None:
+        """Say which requests were removed before they were read, where the log goes on above the next offset."""
+        expected = progress.next_offset
+        if expected is None or offset <= expected:
+            return
+        # Markers of transactions are no loss.
+        begins = min(offset, (await self._consumer.beginning_offsets([partition]))[partition])
+        if begins <= expected:
+            return
+        lost = (
+            f"offsets {expected} to {begins - 1} were removed before they were read: up to {begins - expected} messages"
+            " have neither decision nor answer"
+        )
+        metrics.REQUESTS_LOST.inc(begins - expected)
+        log.error("%s[%d]: %s", partition.topic, partition.partition, lost)
+        await self._dead_letters.send(
+            DeadLetter(partition.topic, partition.partition, expected, 0, "removed_unread", lost, b"")
+        )
 
     async def _decided(self, requests: Requests, records: Sequence[Any]) -> list[Request]:
         """Decide what was fetched at once, and let the loop turn: a small batch may hold very many requests."""
@@ -321,7 +346,10 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Begin with each partition where its last owner has committed."""
         for partition in assigned:
-            self._progress[partition] = _Progress()
+            committed = None
+            with contextlib.suppress(KafkaError):
+                committed = await self._consumer.committed(partition)
+            self._progress[partition] = _Progress(committed)
         self.joined = True
         log.info("deciding", extra={"partitions": sorted(partition.partition for partition in assigned)})
 

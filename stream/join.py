@@ -152,8 +152,12 @@ class JoinRole(mode.Service):
         found = event.message
         name: Input = (found.topic, found.partition)
         message = Message(*name, found.offset, round(found.timestamp * 1000), found.value, found.key)
-        if self._intake.expected(*name) is None:
-            await self._synchronise()
+        while self._intake.expected(*name) is None:
+            try:
+                await self._synchronise()
+                break
+            except LossDetected as loss:
+                await self._refused(loss.what, loss)
         await self._fill_gap(message)
         if self._intake.offer(message) or self._intake.waits(message):
             self._events[(*name, message.offset)] = event
@@ -176,8 +180,10 @@ class JoinRole(mode.Service):
                 async for record in missing:
                     self._intake.offer(Message(*record[:4], record.value, record.key))
                 return
-            except LossDetected as loss:
-                await self._refused(f"{message.topic}[{message.partition}]", loss)
+            except LossDetected:
+                begins = (await self._reader.beginning([message[:2]]))[message[:2]]
+                loss = await self._removed_unread(message[:2], expected, begins)
+                await self._refused(loss.what, loss)
             except (KafkaError, OSError) as error:
                 metrics.broker_failed("join")
                 log.warning("reading %s[%d]: %r", message.topic, message.partition, error)
@@ -196,10 +202,36 @@ class JoinRole(mode.Service):
                 return
             acknowledged = await self._reader.committed(self._config.group("join"), new)
             beginnings = await self._reader.beginning(new)
+            stored = [await self._store.offsets(shard) for shard in range(self._config.shards)]
             for name in self._app.assigned & set(new):
                 offset = acknowledged.get(name)
+                if offset is not None and offset < beginnings[name]:
+                    # What every shard has stored may be acknowledged a moment later.
+                    offset = max(offset, min(offsets.get(partition_name(*name), 0) for offsets in stored))
+                    if offset < beginnings[name]:
+                        raise await self._removed_unread(name, offset, beginnings[name])
                 start = beginnings[name] if offset is None else offset
                 self._intake.assign(name[0], name[1], start, offset is None)
+
+    async def _removed_unread(self, name: Input, read_to: int, begins: int) -> LossDetected:
+        """Hold all shards, and return why: retention was faster than this input was read."""
+        await self._need_recovery()
+        return LossDetected(
+            f"{name[0]}[{name[1]}]", f"a log that starts at offset {begins}", f"offset {read_to}, the next to be read",
+            f"retention has removed what lies between: {RECOVER}",
+        )  # fmt: skip
+
+    async def _refuse_holes(self, ends: Mapping[Input, int], fetched: Mapping[Input, Progress]) -> None:
+        """Refuse to pass over what was removed: no message comes of it, as of the markers of transactions."""
+        passed = {name: self._intake.applied_to(*name) for name in ends if not self._intake.waiting_of(*name)}
+        silent = {
+            name: read_to
+            for name, read_to in passed.items()
+            if read_to is not None and name in fetched and read_to < min(ends[name], fetched[name].position)
+        }
+        for name, begins in (await self._reader.beginning(sorted(silent))).items():
+            if begins > silent[name]:
+                raise await self._removed_unread(name, silent[name], begins)
 
     async def _void_acknowledgements(self) -> dict[Input, int]:
         """Return where a recovery has taken a log that is shorter than the group has acknowledged."""
@@ -265,6 +297,7 @@ class JoinRole(mode.Service):
         await self._refuse_shorter(read, ends)
         fetched = await self._app.caught_up(self._intake.inputs)
         await self._synchronise()
+        await self._refuse_holes(ends, fetched)
         await self._show_transactions(ends, fetched)
         steps = self._intake.tick(
             tick_ms, ends, {name: Fetched(*progress) for name, progress in fetched.items()}, inputs
@@ -425,7 +458,7 @@ class JoinRole(mode.Service):
         if (kept := await store.redis.get(key)) != shards:
             raise WrongConfiguration(
                 f"shards: found {self._config.shards}, expected {cast(bytes, kept).decode()}, which the join's state"
-                " in Redis was begun with; it never changes"
+                " in Redis was begun with; it never changes: set it back, and see that `bowerbird check` agrees"
             )
         for (policy, shard), tail in (await self._tails.last_seqs()).items():
             given = (await store.outboxes(shard)).get(policy, 0)

@@ -55,6 +55,7 @@ KEPT_OUTCOMES = 50_000
 LOOK_EVERY_S = 0.05
 LAG_EVERY_S = 2.0
 LOOK_AT_STOPPED_MS = 2000.0
+REFUSED_PAUSE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -114,7 +115,15 @@ class Learn(mode.Service):
         StateRefused
             The policies are not what they were, or not where they were.
         """
-        await until_there(ROLE, "starting", self._connect)
+        while True:
+            try:
+                await until_there(ROLE, "starting", self._connect)
+                break
+            except LossDetected as loss:
+                stopped.stop(ROLE, ROLE, loss)
+                log.error("stopped: %s", loss)
+                await asyncio.sleep(REFUSED_PAUSE_S)
+        stopped.go_on(ROLE)
 
     async def on_stop(self) -> None:
         """Disconnect. What was not published is read again by whoever comes next."""
@@ -145,7 +154,7 @@ class Learn(mode.Service):
         except Exception as error:
             metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
             log.exception("rewards[%d], offset %d", number, event.message.offset)
-            self._stop(number, f"rewards[{number}] stands still after an unexpected {type(error).__name__}")
+            self._stop(number, _unexpected(number, error))
 
     async def _connect(self) -> None:
         config = self._config
@@ -347,9 +356,14 @@ class Learn(mode.Service):
             return
         partition.stopped, partition.refused = True, refused
         partition.unacknowledged = Unacknowledged()
-        stopped.stop(ROLE, f"rewards[{number}]", sentence)
-        log.critical("%s", sentence, extra={"stopped": f"{self._topic}[{number}]"})
+        self._say_stopped(number, sentence)
         self._app.consumer.pause_partitions([TP(self._topic, number)])
+
+    def _say_stopped(self, number: int, sentence: str) -> None:
+        part = f"rewards[{number}]"
+        if stopped.stopped_parts(ROLE).get(part) != sentence:
+            stopped.stop(ROLE, part, sentence)
+            log.critical("%s", sentence, extra={"stopped": f"{self._topic}[{number}]"})
 
     @mode.Service.task
     async def _look(self) -> None:
@@ -391,7 +405,11 @@ class Learn(mode.Service):
                 continue
             try:
                 saved = await self._publisher(name).load(model=False)
-            except (StateRefused, *AWAY):
+            except StateRefused as refused:
+                # Another policy of the partition than the one that was put right.
+                self._say_stopped(number, str(refused))
+                return False
+            except AWAY:
                 return False
             known = self._policies.get(name)
             newest = saved.position.number if saved is not None else 0
@@ -406,7 +424,7 @@ class Learn(mode.Service):
         except Exception as error:
             metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
             log.exception("rewards[%d]", number)
-            self._stop(number, f"rewards[{number}] stands still after an unexpected {type(error).__name__}")
+            self._stop(number, _unexpected(number, error))
 
     @mode.Service.task
     async def _measure_lag(self) -> None:
@@ -455,6 +473,13 @@ def _refused_records(
             if outcome.policy == policy and (outcome.shard, outcome.seq) in errors:
                 found.append((index, errors.pop((outcome.shard, outcome.seq)), record))
     return found
+
+
+def _unexpected(number: int, error: Exception) -> str:
+    return (
+        f"rewards[{number}] stands still after an unexpected {type(error).__name__}, which the log shows: start the"
+        f" role again (`bowerbird worker --roles {ROLE}`)"
+    )
 
 
 def _now_ms() -> float:

@@ -208,7 +208,7 @@ class LogReader:
                 f"{topic}[{partition}]",
                 f"the log's start at offset {begins}",
                 f"offset {start}",
-                "retention has removed it",
+                "retention has removed it; run the command again, or `bowerbird recover` where a role says this",
             ) from None
         finally:
             await closed(consumer)

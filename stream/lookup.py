@@ -20,7 +20,7 @@ from rewards.records import PolicyVersion, encode
 from stream import metrics
 from stream.away import Outage
 from stream.config import Config
-from stream.publish import channel, model_key, read_published
+from stream.publish import CHECK, channel, model_key, read_published, repair
 from stream.redis_store import shard_key
 from stream.tasks import ended
 
@@ -164,7 +164,7 @@ class Lookup:
                 f"policy {name} in Redis",
                 f"bytes with the digest {digest(published.model)[:8]}",
                 record.digest[:8],
-                "the learner publishes again within its cadence; if not, restore Redis",
+                f"the learner publishes again within its cadence; if not, {repair(name)}",
             )
         if draws_uniformly(record):
             policy = make("uniform", "")
@@ -208,7 +208,7 @@ class Lookup:
                     f"{what} of the published policy {name}",
                     repr(found),
                     repr(expected),
-                    "give the policy the former ones, or a new name",
+                    f"set it back, or give the changed policy another name; {CHECK}",
                 )
 
     def _use(self, name: str, policy: Policy, number: int, version: str, salt: str, published_ms: int) -> None:

@@ -20,6 +20,7 @@ _SLOW = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 REQUESTS = Counter("bowerbird_requests", "Decision requests read (an array counts each).", ["policy"])
 DECISIONS = Counter("bowerbird_decisions", "Decisions appended and acknowledged.", ["policy"])
 REQUEST_ERRORS = Counter("bowerbird_request_errors", "Requests answered by an error.", ["policy", "reason"])
+REQUESTS_LOST = Counter("bowerbird_requests_lost", "Messages that retention removed before they were read.")
 REPLIES = Counter(
     "bowerbird_replies",
     "Replies by what became of them: sent, late (the append took longer than the caller waits), failed,"

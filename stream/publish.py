@@ -20,9 +20,10 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from redis.asyncio import Redis
 
-from policies.errors import StateRefused
+from policies.errors import LossDetected, StateRefused
 from rewards.learner import Learner, Position
 from rewards.records import UNREADABLE, Natural, PolicyVersion, encode
+from rewards.store import DISCARD
 from rewards.versions import versions_in
 from stream.config import Config
 from stream.log import Follower
@@ -80,6 +81,9 @@ def version_of(name: str, record: bytes) -> PolicyVersion:
         raise StateRefused(
             f"policy {name} in Redis", "a record that can't be read", "a version", repair(name)
         ) from None
+
+
+CHECK = "and see that `bowerbird check` agrees"
 
 
 def repair(name: str) -> str:
@@ -422,7 +426,7 @@ class Publisher:
                     f"{field_name} of policy {self.name} in the configuration",
                     repr(expected),
                     f"{found!r}, by which it has learned so far",
-                    "give the changed policy another name",
+                    f"set it back, or give the changed policy another name; {CHECK}",
                 )
 
 
@@ -504,6 +508,15 @@ class RedisPolicyStore:
         )
         return bool(answer)
 
+    async def discard_other(self, name: str, log: str) -> bool:
+        """Throw away what is saved of a policy where it was learned from another log, and tell whether it was."""
+        home = await cast("Awaitable[bytes | None]", self._redis.hget(self._key(name, "home"), "log"))
+        if home is None or home.decode() == log:
+            return False
+        await self.forget(name)
+        await self._redis.delete(self._key(name, "home"))
+        return True
+
     async def forget(self, name: str) -> None:
         """Throw away what is saved of a policy, for a state that cannot even be read."""
         pipeline: Any = self._redis.pipeline(transaction=True)
@@ -526,12 +539,10 @@ class RedisPolicyStore:
         found = {key.decode(): value.decode() for key, value in (await pipeline.execute())[-1].items()}
         for what, value in home.items():
             if found.get(what) != value:
-                raise StateRefused(
-                    f"{what} of policy {name}",
-                    value,
-                    f"{found.get(what)}, as at its first start",
-                    "set it back, or give the policy another name",
-                )
+                told = f"{what} of policy {name}", value, f"{found.get(what)}, as at its first start"
+                if what == "log":
+                    raise LossDetected(*told, f"point this service at the Redis of its own log, {DISCARD}")
+                raise StateRefused(*told, f"set it back, or give the policy another name; {CHECK}")
 
 
 def _token(position: Position | None) -> str:

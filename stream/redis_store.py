@@ -29,6 +29,9 @@ KEYS = tuple(
 )
 
 
+ONE_BUILD = "use one build of Bowerbird on all machines: `bowerbird --version` tells which it is"
+
+
 def shard_key(prefix: str, shard: int | str, name: str) -> str:
     """Return the key of a part of a shard; a shard's keys share one hash tag.
 
@@ -80,7 +83,7 @@ class RedisStore:
                     closed = {name.decode(): count for name, count in zip(counts[::2], counts[1::2], strict=True)}
                     return Stepped(int(read_to), held_by.decode(), closed, repeats, late, behind_entry, bool(more))
                 case _:
-                    raise StateRefused("join.lua", repr(answer)[:80], "a known answer", "use one build of Bowerbird")
+                    raise StateRefused("join.lua", repr(answer)[:80], "a known answer", ONE_BUILD)
 
     async def _check_server(self) -> None:
         run_id = str((await self.redis.info("server"))["run_id"])
@@ -156,6 +159,16 @@ class RedisStore:
         pipeline.zcard(self.key(shard, "due"))
         entries, bodies, due = await pipeline.execute()
         return entries, bodies, due
+
+    async def discard_others(self, shards: int, log: str) -> bool:
+        """Throw the state away where it was made from another log, and tell whether it was."""
+        others = [shard for shard in range(shards) if await self.log_name(shard) not in (None, log)]
+        for shard in others:
+            outboxes = [f"outbox:{outbox}" for outbox in await self.outboxes(shard)]
+            await self.redis.unlink(*(self.key(shard, name) for name in (*KEYS, *outboxes)))
+        if others:
+            await self.redis.unlink(*(shard_key(self.prefix, "s", name) for name in ("count", "topics", "void")))
+        return bool(others)
 
     async def log_name(self, shard: int) -> str | None:
         """Return the name of the log that a shard's state was made from; None: there is no state."""

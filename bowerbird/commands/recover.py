@@ -21,6 +21,9 @@ def recover(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Go on without messages that are gone for good.")
     ] = False,
+    discard_other_log: Annotated[
+        bool, typer.Option("--discard-other-log", help="Throw away what Redis holds of a log that is gone.")
+    ] = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -48,6 +51,7 @@ def recover(
                 dry_run=dry_run,
                 force=force,
                 accept_loss=accept_loss,
+                discard_other_log=discard_other_log,
                 progress=progress,
             ),
         )

@@ -186,8 +186,11 @@ async def stop_sentence(config: Config, role: str, part: str = "") -> str:
         await redis.aclose()
 
 
-async def run_named(config: Config, sentence: str, *further: str) -> str:
-    """Run exactly the command that a sentence names, in a process of its own, and return what it said."""
+async def run_named(config: Config, sentence: str, *further: str, code: int | None = 0) -> str:
+    """Run exactly the command that a sentence names, in a process of its own, and return what it said.
+
+    ``code`` is how it must end; None: in any way.
+    """
     found = re.search("`bowerbird ([^`]+)`", sentence)
     assert found, sentence
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
@@ -200,8 +203,8 @@ async def run_named(config: Config, sentence: str, *further: str) -> str:
             text=True,
             check=False,
         )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert code in (None, done.returncode), done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 async def make_anew(loop: Loop, topic: str) -> None:

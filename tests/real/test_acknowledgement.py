@@ -5,6 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from stream.appender import Appender
@@ -116,3 +119,33 @@ async def test_the_learner_acknowledges_what_is_published(config: Config) -> Non
         learn.start()
         saved = await saved_up_to(loop, redis, 30)
         assert saved.position.examples == 30
+
+
+async def test_requests_that_were_removed_before_decide_read_them_are_counted_and_named(config: Config) -> None:
+    """Retention was faster: the log starts above what was committed, and one letter says so."""
+    async with loop_of(config) as loop, caller_of(config) as caller:
+        async with Decide(config):
+            assert (await caller.ask(request("first"), partition=1))["chosen"]
+            await until(lambda: committed(loop, 1))
+        where = (config.topic("decision-requests"), 1)
+        for number in range(5):
+            await loop.send("decision-requests", {"event_id": f"removed {number}"}, partition=1)
+        admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
+        await admin.start()
+        try:
+            await admin.delete_records({TopicPartition(*where): RecordsToDelete(before_offset=5)})
+        finally:
+            await admin.close()
+        before = REGISTRY.get_sample_value("bowerbird_requests_lost_total")
+        async with Decide(config):
+            assert (await caller.ask(request("last"), partition=1))["chosen"]
+        assert REGISTRY.get_sample_value("bowerbird_requests_lost_total") == (before or 0.0) + 4
+        letters = [each async for each in loop.reader.read_since(config.topic("dead-letters"), 0)]
+        told = [{name: content.decode() for name, content in each.headers} for each in letters]
+        (letter,) = [each for each in told if each["reason"] == "removed_unread"]
+        assert (letter["topic"], letter["partition"], letter["offset"]) == (where[0], "1", "1")
+        assert "4 messages" in letter["message"]
+
+
+async def committed(loop: Loop, offset: int) -> bool:
+    return await acknowledged(loop, "decide", "decision-requests", 1) >= offset

@@ -1,0 +1,151 @@
+"""What a role says when it stands still: exactly the command that its sentence names ends it, and the role goes on."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
+from redis.asyncio import Redis
+
+from bowerbird.verification import verify
+from stream.config import Config, PolicyConfig
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.redis_store import shard_key
+from tests.real.loop import Loop, loop_of, make_anew, run_named, stop_sentence, until
+from tests.real.test_recover import POLICIES, REWARD, Shop, published
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def server(own_redis: Callable[..., EmbeddedRedis]) -> EmbeddedRedis:
+    return own_redis()
+
+
+@pytest.fixture
+def config(kafka: EmbeddedKafka, server: EmbeddedRedis, prefix: str) -> Config:
+    vw = PolicyConfig("vw", "--cb_explore_adf --epsilon 0.2", window_s=2.0, reward=REWARD, publish_examples=20)
+    return Config(
+        brokers=kafka.address,
+        redis_url=server.url,
+        prefix=prefix,
+        shards=2,
+        early_s=5.0,
+        closed_ttl_s=120.0,
+        session_timeout_s=2.0,
+        policies=dict.fromkeys(POLICIES, vw),
+    )
+
+
+@pytest.fixture
+async def shop(config: Config, server: EmbeddedRedis) -> AsyncIterator[Shop]:
+    async with loop_of(config) as loop:
+        yield Shop(loop, server)
+
+
+async def test_a_role_that_may_not_go_on_names_the_command_that_ends_it(shop: Shop) -> None:
+    """An emptied Redis (the learner's sentence first, then the join's), a recovery that died, a topic made anew."""
+    config = shop.config
+    await shop.trade(30)
+    await shop.joined(30)
+    await until(lambda: published(shop))
+    async with Redis.from_url(config.redis_url) as redis:
+        await redis.flushall()
+        shop.learner.kill()
+        shop.learner.start()
+        await shop.trade(10)
+        for policy in POLICIES:
+            sentence = await stop_sentence(config, "learn", f"policy rebuild {policy}")
+            await run_named(config, sentence, "--yes")
+        await run_named(config, await stop_sentence(config, "join"))
+        await shop.all_is_right()
+        for shard in range(config.shards):
+            await redis.set(shard_key(config.prefix, shard, "hold"), "feeding nobody")
+        sentence = await stop_sentence(config, "join", "has not finished")
+        await run_named(config, sentence)
+        await shop.all_is_right()
+    await make_anew(shop.loop, "clicks")
+    await run_named(config, await stop_sentence(config, "join", "made anew"))
+    await shop.trade(10)
+    await shop.joined(shop.count)
+
+
+async def remove(loop: Loop, topic: str) -> None:
+    """Remove all that stands in a topic, as retention does."""
+    name = loop.config.topic(topic)
+    ends = await loop.reader.ends([(name, number) for number in await loop.reader.partitions(name)])
+    admin = AIOKafkaAdminClient(bootstrap_servers=loop.config.brokers)
+    await admin.start()
+    try:
+        await admin.delete_records(
+            {TopicPartition(*where): RecordsToDelete(before_offset=end) for where, end in ends.items() if end}
+        )
+    finally:
+        await admin.close()
+
+
+async def test_input_that_was_removed_unread_is_given_up_by_a_command(shop: Shop) -> None:
+    """Retention was faster than the join: no window closes as if nobody had clicked, though no message follows."""
+    config = shop.config
+    await shop.trade(20)
+    await shop.joined(20)
+    for join in shop.joins:
+        join.stop()
+    await shop.trade(15)
+    await remove(shop.loop, "clicks")
+    for join in shop.joins:
+        join.start()
+    sentence = await stop_sentence(config, "join", "removed")
+    assert "clicks" in sentence
+    assert len({each["event_id"] for each in await shop.loop.records("rewards")}) == 20
+    refused = await run_named(config, sentence, code=2)
+    assert "never read" in refused
+    accepting = next(each for each in re.findall("`[^`]+`", refused) if "--accept-loss" in each)
+    assert "gone for good" in await run_named(config, accepting)
+    await shop.trade(10)
+    await shop.joined(shop.count)
+
+
+async def test_a_redis_of_another_log_is_discarded_by_a_command(shop: Shop) -> None:
+    """The topic that holds the log's name was made anew: join and learner wait, and all is computed again."""
+    config = shop.config
+    await shop.trade(30)
+    await shop.joined(30)
+    await until(lambda: published(shop))
+    roles = (*shop.joins, shop.learner)
+    for role in roles:
+        role.stop()
+    await make_anew(shop.loop, "versions")
+    for role in roles:
+        role.start()
+    await stop_sentence(config, "learn", "--discard-other-log")
+    said = await run_named(config, await stop_sentence(config, "join", "--discard-other-log"))
+    assert "policy front: it was learned from another log" in said
+    await shop.trade(10)
+    await shop.joined(shop.count)
+
+    async def learned() -> bool:
+        shop.revive()
+        verdicts = [await verify(config, policy) for policy in POLICIES]
+        return all(verdict.ok and not verdict.waiting for verdict in verdicts)
+
+    await until(learned)
+
+
+async def test_what_is_set_back_is_right_again(shop: Shop) -> None:
+    """Arguments that were changed under a policy's name: the command that is named says so, and when it is right."""
+    config = shop.config
+    await shop.trade(30)
+    await until(lambda: published(shop))
+    front = replace(config.policies["front"], arguments="--cb_explore_adf --epsilon 0.3")
+    changed = replace(config, policies={**config.policies, "front": front})
+    shop.learner.stop()
+    shop.loop.config = changed
+    role = shop.loop.role("learn")
+    sentence = await stop_sentence(config, "learn", "by which it has learned so far")
+    assert role.process is not None
+    assert role.process.wait(10) == 2
+    assert "by which it has learned so far" in await run_named(changed, sentence, code=1)
+    assert "by which it has learned so far" not in await run_named(config, sentence, code=None)
