@@ -1,5 +1,7 @@
 """What is wrong with a service, in words for a person on call: what it is, since when, and what to do."""
 
+import time
+
 from bowerbird.status import PolicyStatus, Status
 from stream.config import Config
 
@@ -37,6 +39,13 @@ def notes(config: Config, status: Status) -> list[str]:
     found: list[str] = []
     for policy in status.policies:
         found += [symptom.sentence for symptom in policy.symptoms if not symptom.fatal]
+        if waits(policy) and policy.closes_ms is not None:
+            at = time.strftime("%H:%M:%S", time.gmtime(policy.closes_ms / 1000))
+            left = duration((policy.closes_ms - status.now_ms) / 1000)
+            found.append(
+                f"{policy.name} waits for its windows: the first closes in {left}, at {at} UTC, and nothing is learned "
+                "before. A shorter window_s, or a stream in close_on, closes it sooner."
+            )
         if policy.control is not None:
             does = "draws every action alike" if policy.control == "uniform" else "decides by the weights that it had"
             found.append(
@@ -96,6 +105,11 @@ def _policy(config: Config, status: Status, policy: PolicyStatus, learns: bool) 
             "requests get the error overloaded. Find out why windows do not close, or raise max_pending."
         )
     return found
+
+
+def waits(policy: PolicyStatus) -> bool:
+    """Tell whether there is nothing to learn yet, since no window has closed."""
+    return not policy.learnable and policy.pending > 0
 
 
 def stands_still(config: Config, status: Status, policy: PolicyStatus) -> bool:

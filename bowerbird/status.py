@@ -96,6 +96,8 @@ class PolicyStatus(msgspec.Struct, frozen=True, kw_only=True):
         Windows that closed; those with feedback; those to be learned; their mean reward (None: there is none).
     pending, max_pending
         Windows that are open, and how many may be.
+    closes_ms
+        Log time at which the next of the open windows closes, if nothing closes it earlier.
     problem
         Why its state cannot be read.
     symptoms
@@ -119,6 +121,7 @@ class PolicyStatus(msgspec.Struct, frozen=True, kw_only=True):
     why: dict[str, int]
     pending: int
     max_pending: int
+    closes_ms: int | None = None
     problem: str = ""
     symptoms: list[Symptom] = []
 
@@ -236,12 +239,16 @@ class Observer:
         pending: Counter[str] = Counter()
         for shard in shards:
             pending.update(await self._join.pending(shard))
+        closes: dict[str, int] = {}
+        for shard in shards if pending.total() else ():
+            for name, closes_ms in (await self._join.next_closes(shard)).items():
+                closes[name] = min(closes_ms, closes.get(name, closes_ms))
         return Status(
             now_ms=now_ms,
             looked_at_s=max(0.0, (now_ms - self._complete_from_ms) / 1000),
             backlogs=await self._backlogs(),
             read_to=[await self._read_to(shard, at, by, now_ms) for shard, (at, by) in entries.items()],
-            policies=[await self._policy(name, pending[name]) for name in self._config.policies],
+            policies=[await self._policy(name, pending[name], closes.get(name)) for name in self._config.policies],
             dead_letters=dict(Counter(seen.told for seen in self._seen if isinstance(seen.told, str)).most_common()),
             stopped=await kept(self._join.redis, self._config),
         )
@@ -311,7 +318,7 @@ class Observer:
             for role in config.roles
         ]
 
-    async def _policy(self, name: str, pending: int) -> PolicyStatus:
+    async def _policy(self, name: str, pending: int, closes_ms: int | None) -> PolicyStatus:
         told = self._config.policies[name]
         record: PolicyVersion | None = None
         cut, problem = 0, ""
@@ -350,6 +357,7 @@ class Observer:
             why=dict(Counter(outcome.why for outcome in outcomes).most_common()),
             pending=pending,
             max_pending=told.max_pending,
+            closes_ms=closes_ms,
             problem=problem,
             symptoms=sight.symptoms(name, told.arguments, held=control is not None) if sight is not None else [],
         )

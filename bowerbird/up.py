@@ -14,6 +14,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -101,7 +102,7 @@ def run(
         environment = without_addresses(os.environ)
         # What is wrong with them is told with the file's own lines, before anything is started.
         if settings.file is not None:
-            load(settings.file, environment)
+            _check_archive(load(settings.file, environment), kept=folder is not None)
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bowerbird-up-")))
         stack.enter_context(_alone(place))
         for server in SERVERS_FOLDERS:
@@ -122,6 +123,21 @@ def run(
             except BowerbirdError as error:
                 kind = WrongConfiguration if isinstance(error, WrongConfiguration) else BowerbirdError
                 raise kind(f"{error}\nThe end of {roles_log}:\n{_tail(roles_log, began)}") from error
+
+
+def _check_archive(config: Config, *, kept: bool) -> None:
+    """Refuse an archive that is the copy of another Kafka than the empty one that is about to start."""
+    if kept or config.archive.url is None or find_spec("pyarrow") is None:
+        return
+    from rewards.archive_names import log_file
+    from rewards.archive_place import place_of
+
+    place = place_of(config.archive.url)
+    if place.local is not None and place.read(log_file(config.prefix)) is not None:
+        raise WrongConfiguration(
+            f"archive.url: found {place.root}, the copy of a former Kafka, and without --dir an empty one is started"
+            " each time; expected --dir FOLDER, which keeps Kafka and Redis for the next start, or another archive.url"
+        )
 
 
 class _Running:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, cast
 
+import msgspec
 from redis.asyncio import Redis
 
 from policies.errors import StateRefused
@@ -169,6 +170,20 @@ class RedisStore:
         if others:
             await self.redis.unlink(*(shard_key(self.prefix, "s", name) for name in ("count", "topics", "void")))
         return bool(others)
+
+    async def next_closes(self, shard: int, most: int = 100) -> dict[str, int]:
+        """Return when the next window of each policy closes, in log time, among the next ``most`` of a shard."""
+        due = cast(
+            "list[tuple[bytes, float]]", await self.redis.zrange(self.key(shard, "due"), 0, most - 1, withscores=True)
+        )
+        found: dict[str, int] = {}
+        if due:
+            names = [name for name, _ in due]
+            headers = await cast("Awaitable[list[bytes | None]]", self.redis.hmget(self.key(shard, "entries"), names))
+            for (_, deadline), header in zip(due, headers, strict=True):
+                if header is not None:  # None: it has closed meanwhile
+                    found.setdefault(str(msgspec.msgpack.decode(header)[1]), int(deadline))
+        return found
 
     async def log_name(self, shard: int) -> str | None:
         """Return the name of the log that a shard's state was made from; None: there is no state."""

@@ -986,10 +986,10 @@ def _errors() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the values of Vowpal Wabbit's arguments",
-        "policies/vw_arguments.py",
-        "            if (wrong := problem(name, value)) is not None:",
-        "            if (wrong := None) is not None:",
-        ("tests/policies/test_vw_arguments.py::test_refused",),
+        "policies/vw_values.py",
+        '    return None if expected is None else f"found {value}, expected {expected}"',
+        "    return None",
+        ("tests/policies/test_checks.py::test_what_cannot_be_made_is_a_problem_too",),
     )
 
 

@@ -54,7 +54,11 @@ def list_(config: ConfigFile = None, as_json: AsJson = False) -> None:
         return
     for group in groups:
         what = f"{group.count:>8}  {_safe(group.reason):<20} from {_safe(group.topic):<20}"
-        say(f"{what} newest {group.newest} at {_moment(group.newest_ms)}")
+        harmless = group.reason == "late" and told.stream_of(group.topic) in told.weightless
+        say(
+            f"{what} newest {group.newest} at {_moment(group.newest_ms)}"
+            + (": worth 0, so nothing is lost" if harmless else "")
+        )
     if not groups:
         say("no dead letters")
 

@@ -1,11 +1,12 @@
 """``bowerbird status``: is it learning, and if not, why and what to do."""
 
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bowerbird.commands.shared import DOES_NOT_HOLD, AsJson, ConfigFile, run, settings
+from bowerbird.commands.shared import DOES_NOT_HOLD, AsJson, ConfigFile, run, say, settings
 from bowerbird.commands.tables import Fitted
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def status(
     """Tell whether the service learns, what holds it back, and what to do.
 
     It asks Kafka and Redis alone, in no consumer group, and changes nothing. Of each partition it reads the newest
-    2,000 messages at most. The exit code is 1 where something is wrong. With --watch and --json: a line of JSON each
-    look.
+    2,000 messages at most. The exit code is 1 where something is wrong. With --watch into a file or a pipe: plain lines
+    each look; with --watch and --json: a line of JSON.
 
     Example: bowerbird status --watch
     """
@@ -54,7 +55,8 @@ async def _looked(config: "Config", minutes: float, watch: bool, as_json: bool) 
 
     console = Console()
     with contextlib.ExitStack() as shown:
-        live = shown.enter_context(Live(console=console, screen=True)) if watch and not as_json else None
+        on_screen = watch and not as_json and console.is_terminal
+        live = shown.enter_context(Live(console=console, screen=True)) if on_screen else None
         while True:
             try:
                 async with Observer(config, minutes) as observer:
@@ -67,6 +69,8 @@ async def _looked(config: "Config", minutes: float, watch: bool, as_json: bool) 
                             _write(config, found, wrong, in_one_line=watch)
                         elif live is not None:
                             live.update(screen(config, found), refresh=True)
+                        elif watch:
+                            _write_lines(lines(config, found))
                         else:
                             console.print(screen(config, found))
                         if not watch:
@@ -74,15 +78,16 @@ async def _looked(config: "Config", minutes: float, watch: bool, as_json: bool) 
             except asyncio.CancelledError:
                 return True  # Ctrl-C is how a person ends it
             except Exception as error:
-                if live is None or (explained := explain(error, config)) is None:
+                if not watch or as_json or (explained := explain(error, config)) is None:
                     raise
-                live.update(_away(explained), refresh=True)
+                if live is not None:
+                    live.update(_away(explained), refresh=True)
+                else:
+                    _write_lines([f"{time.strftime('%H:%M:%S', time.gmtime())}  {explained}"])
                 await asyncio.sleep(BETWEEN_LOOKS_S)
 
 
 def _write(config: "Config", found: "Status", wrong: list[str], in_one_line: bool) -> None:
-    import sys
-
     import msgspec
 
     from bowerbird.alarms import notes
@@ -91,6 +96,27 @@ def _write(config: "Config", found: "Status", wrong: list[str], in_one_line: boo
     encoded = msgspec.json.encode(told)
     sys.stdout.write((encoded if in_one_line else msgspec.json.format(encoded, indent=2)).decode() + "\n")
     sys.stdout.flush()
+
+
+def _write_lines(told: list[str]) -> None:
+    for line in told:
+        say(line)
+    sys.stdout.flush()
+
+
+def lines(config: "Config", found: "Status") -> list[str]:
+    """Return what a file or a pipe gets of a look: a line for each policy, and one for each thing to do or to know."""
+    from bowerbird.alarms import alarms, notes
+
+    moment = time.strftime("%H:%M:%S", time.gmtime(found.now_ms / 1000))
+    told = [
+        f"{moment}  {policy.name}: {_state(config, found, policy)[0]}, version {policy.version},"
+        f" {policy.decisions} decisions, {policy.outcomes} closed, {policy.joined} with feedback,"
+        f" mean reward {'-' if policy.reward is None else f'{policy.reward:.4f}'}, {policy.pending} open"
+        for policy in found.policies
+    ]
+    told += [f"{moment}  to do: {each}" for each in alarms(config, found)]
+    return told + [f"{moment}  note: {each}" for each in notes(config, found)]
 
 
 def screen(config: "Config", found: "Status") -> "RenderableType":
@@ -106,16 +132,16 @@ def screen(config: "Config", found: "Status") -> "RenderableType":
     head = Text.assemble(
         ("bowerbird", "bold"), f"  {moment} UTC  ·  figures of the last {duration(found.looked_at_s)}", style="default"
     )
-    lines: list[RenderableType] = [head, Text()]
+    parts: list[RenderableType] = [head, Text()]
     if wrong:
         words = Text("\n\n").join(Text(each) for each in wrong)
-        lines.append(Panel(words, title=f"{len(wrong)} to do" if len(wrong) > 1 else "To do", border_style="bold red"))
+        parts.append(Panel(words, title=f"{len(wrong)} to do" if len(wrong) > 1 else "To do", border_style="bold red"))
     else:
-        lines.append(Text("All is well.", style="bold green"))
-    lines += [Text(f"• {each}", style="yellow") for each in told]
-    lines += [Text(), _policies(config, found), _roles(found.backlogs), Text()]
-    lines += [_read_to(found), _dead_letters(found)]
-    return Group(*lines)
+        parts.append(Text("All is well.", style="bold green"))
+    parts += [Text(f"• {each}", style="yellow") for each in told]
+    parts += [Text(), _policies(config, found), _roles(found.backlogs), Text()]
+    parts += [_read_to(found), _dead_letters(config, found)]
+    return Group(*parts)
 
 
 def _policies(config: "Config", found: "Status") -> "Fitted":
@@ -145,7 +171,7 @@ _NUMBERS = (">decisions", ">closed", ">with feedback", ">mean reward", ">open")
 
 
 def _state(config: "Config", found: "Status", policy: "PolicyStatus") -> tuple[str, str]:
-    from bowerbird.alarms import stands_still
+    from bowerbird.alarms import stands_still, waits
 
     if policy.problem:
         return "stopped", "bold red"
@@ -155,7 +181,7 @@ def _state(config: "Config", found: "Status", policy: "PolicyStatus") -> tuple[s
         return "NOT learning", "bold red"
     if policy.learnable:
         return "learning", "green"
-    return ("waits for windows" if policy.pending else "nothing to learn"), "default"
+    return ("waits for windows" if waits(policy) else "nothing to learn"), "default"
 
 
 def _roles(backlogs: "list[Backlog]") -> "Fitted":
@@ -199,10 +225,12 @@ def _read_to(found: "Status") -> "RenderableType":
     return Text(f"windows       close {age(found, oldest.read_to_ms)} behind now (furthest behind: {what})")
 
 
-def _dead_letters(found: "Status") -> "RenderableType":
+def _dead_letters(config: "Config", found: "Status") -> "RenderableType":
     from rich.text import Text
 
-    told = "  ·  ".join(f"{count:,} {what}" for what, count in list(found.dead_letters.items())[:MOST_REASONS])
+    harmless = {f"late of {stream}": " (worth 0: nothing is lost)" for stream in config.weightless}
+    shown = list(found.dead_letters.items())[:MOST_REASONS]
+    told = "  ·  ".join(f"{count:,} {what}{harmless.get(what, '')}" for what, count in shown)
     if (more := len(found.dead_letters) - MOST_REASONS) > 0:
         told += f"  ·  {more} other reasons"
     return Text(f"dead letters  {told or 'none'}")

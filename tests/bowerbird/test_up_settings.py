@@ -6,10 +6,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
+from bowerbird.cli import app
 from bowerbird.settings import load
 from bowerbird.up_settings import BUILT_IN, MARK, built_in, chosen, example, on_servers, without_addresses
 from policies.errors import WrongConfiguration
+from rewards.archive_names import log_file
 from rewards.records import DecisionRequest, feedback
 from stream.config import Config
 
@@ -79,3 +82,15 @@ def test_the_example_fits_the_settings(reward: str, tmp_path: Path) -> None:
 
 def test_without_a_stream_there_is_no_example() -> None:
     assert example(Config(), "visit") is None
+
+
+def test_an_archive_of_a_former_kafka_names_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --dir the second `up` has an empty Kafka, whose copy the archive of the first one is not."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bowerbird.toml").write_text('[policies.front]\n[archive]\nurl = "archive"\n')
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / log_file("")).write_text('{"log_id": "former"}')
+    done = CliRunner().invoke(app, ["up"])
+    assert done.exit_code == 2, done.output
+    assert f"archive.url: found {tmp_path / 'archive'}, the copy of a former Kafka" in done.output
+    assert "--dir FOLDER" in done.output

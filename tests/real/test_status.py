@@ -1,6 +1,9 @@
 """What `bowerbird status` tells of a loop on real servers, and what it says is wrong."""
 
+import asyncio
 import json
+import signal
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +14,7 @@ import tomli_w
 from redis.asyncio import Redis
 
 from bowerbird.alarms import alarms, notes
+from bowerbird.commands.status import lines
 from bowerbird.status import Observer, Status
 from rewards.controls import FREEZE
 from rewards.rules import Reward, StreamReward
@@ -34,7 +38,11 @@ def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> Co
         prefix=prefix,
         session_timeout_s=2.0,
         request_ttl_ms=60_000,
-        policies={"front": FRONT, "idle": replace(FRONT, kind="uniform", arguments="")},
+        policies={
+            "front": FRONT,
+            "idle": replace(FRONT, kind="uniform", arguments=""),
+            "slow": PolicyConfig(window_s=300),
+        },
     )
 
 
@@ -60,13 +68,18 @@ async def test_a_loop_that_learns_and_what_is_wrong_when_its_parts_die(loop: Loo
         if number % 4 == 0:
             await loop.send("clicks", {"event_id": f"v{number}", "id": "1"}, partition=0)
     await loop.send("clicks", {"event_id": 7}, partition=0)
+    slow = {"policy": "slow", "actions": [{"id": "a"}]}
+    await loop.send("decision-requests", slow, partition=0)
+    await loop.send("decision-requests", slow, partition=0)
     async with Observer(config) as observer:
 
         async def well() -> Status | None:
             status = await observer.look()
             # What was learned may have been looked at after what was joined.
             caught_up = policy(status).examples == policy(status).outcomes == 20
-            done = caught_up and all(one.workers == 1 for one in status.backlogs)
+            done = (
+                caught_up and policy(status, "slow").pending == 2 and all(one.workers == 1 for one in status.backlogs)
+            )
             return status if done and not alarms(config, status) else None
 
         status: Status = await until(well)
@@ -78,7 +91,13 @@ async def test_a_loop_that_learns_and_what_is_wrong_when_its_parts_die(loop: Loo
         assert (front.by, front.control, front.pending) == ("learning", None, 0)
         assert (idle.version, idle.decisions, idle.reward, idle.by) == ("0", 0, None, "arguments")
         assert status.dead_letters == {"invalid_field of clicks": 1}
-        assert "dead-letters list" in notes(config, status)[0]
+        assert "dead-letters list" in notes(config, status)[-1]
+        closes_ms = policy(status, "slow").closes_ms
+        assert closes_ms is not None
+        assert 200_000 < closes_ms - status.now_ms <= 300_000
+        assert any("slow waits for its windows: the first closes in" in note for note in notes(config, status))
+        assert front.closes_ms is None
+        assert any("slow: waits for windows" in line for line in lines(config, status))
         assert status.now_ms - status.read_to[0].read_to_ms < 30_000
 
         async with desk(config, "front") as at:
@@ -125,7 +144,9 @@ async def test_a_learner_that_stands_still_is_told(loop: Loop, config: Config) -
         assert not any("does not learn" in sentence for sentence in alarms(config, status))
         later = status.now_ms + 20_000
         status = Status(**{**{name: getattr(status, name) for name in status.__struct_fields__}, "now_ms": later})
-        assert any("front does not learn" in sentence for sentence in alarms(config, status))
+        # Once the learner has said that it stands still, its own sentence is what is to be done.
+        sentences = ("front does not learn", "learn stands still: policy front")
+        assert any(sentence in each for sentence in sentences for each in alarms(config, status))
 
 
 async def test_what_a_policy_cannot_learn_is_an_alarm_and_fails_the_check(
@@ -176,6 +197,16 @@ async def test_the_command_tells_what_to_do_and_exits_with_1(config: Config, tmp
     found = await told("status", file=file, code=1)
     assert len(found["alarms"]) == 3
     assert [backlog["workers"] for backlog in found["backlogs"]] == [0, 0, 0]
+    watching = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bowerbird", "status", "--watch", "--config", str(file)), stdout=asyncio.subprocess.PIPE
+    )
+    assert watching.stdout is not None
+    try:
+        line = await asyncio.wait_for(watching.stdout.readline(), 30)
+    finally:
+        watching.send_signal(signal.SIGINT)
+        await watching.wait()
+    assert "front: nothing to learn, version 0, 0 decisions" in line.decode()
     code, output = await bowerbird("status", file=file)
     assert code == 1
     assert "Start `bowerbird worker --roles learn`" in output
