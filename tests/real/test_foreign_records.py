@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+import aiohttp
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -13,16 +14,20 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.structs import TopicPartition
 from confluent_kafka import Producer
+from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
 from rewards.rules import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import ROLES, Config, PolicyConfig
+from stream.embedded_server import free_port
+from stream.metrics import OPEN_TRANSACTION
 from stream.publish import model_key, read_published
 from tests.real.loop import Loop, loop_of, until
 from tests.real.test_learn import outcome
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 EACH = 20
+HELD_METRIC = OPEN_TRANSACTION._name
 BRIEF_S = 2.0
 READ_TOPICS = ("decision-requests", "decisions", "clicks", "rewards", "versions")
 REQUEST = {"policy": "front", "actions": [{"id": "boots"}, {"id": "hat"}]}
@@ -139,6 +144,15 @@ async def outcomes(loop: Loop, wanted: set[str], policy: str = "front") -> dict[
     return dict(await until(there, 60, every_s=0.3))
 
 
+async def shown_held(config: Config, labels: dict[str, str]) -> float | None:
+    """Return what the join shows of an open transaction."""
+    url = f"http://127.0.0.1:{config.metrics_port + ROLES.index('join')}/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        families = text_string_to_metric_families(await answer.text())
+        samples = [sample for family in families for sample in family.samples]
+    return next((each.value for each in samples if each.name == HELD_METRIC and each.labels == labels), None)
+
+
 async def a_click_of_an_open_transaction_is_waited_for(loop: Loop) -> None:
     config = loop.config
     producer = Producer({"bootstrap.servers": config.brokers, "transactional.id": config.topic("slow-shop")})
@@ -159,14 +173,25 @@ async def a_click_of_an_open_transaction_is_waited_for(loop: Loop) -> None:
     ((where, (offset, behind)),) = held.items()
     assert [record.value async for record in loop.reader.read(*where, offset)] == []
     assert behind >= 1
+    labels = {"topic": "clicks", "partition": str(where[1])}
+
+    async def shown() -> bool:
+        return await shown_held(config, labels) == behind
+
+    await until(shown, 20)
     await asyncio.to_thread(producer.commit_transaction, 20)
     assert await loop.reader.open_transactions(clicks) == {}
     assert await outcomes(loop, {"held"}, "brief") == {"held": 1.0}
 
+    async def gone() -> bool:
+        return await shown_held(config, labels) == 0
+
+    await until(gone, 20)
+
 
 def test_no_record_stops_a_role_and_every_codec_is_read(kafka, redis_server, prefix):
     async def scenario() -> None:
-        config = configured(kafka, redis_server, prefix)
+        config = replace(configured(kafka, redis_server, prefix), metrics_port=free_port())
         async with loop_of(config) as loop:
             roles = [loop.role(name) for name in ("decide", "join", "learn")]
             for topic in READ_TOPICS:
