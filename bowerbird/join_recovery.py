@@ -392,6 +392,7 @@ class JoinRecovery:
         void = {partition_name(*name): stored[name] for name, read in acknowledged.items() if read > stored[name]}
         await self._store.void_acknowledgements(void)
         await self._store.topic_ids(await topic_ids(self._config, self._reader), forget=True)
+        await self._store.forget_marks()
 
     def _passes_over(self, outcomes_gone: bool) -> "Callable[[DecisionItem | FeedbackItem], bool]":
         def passes_over(item: DecisionItem | FeedbackItem) -> bool:

@@ -66,6 +66,11 @@ async def problems(config: Config, reader: LogReader, store: RedisStore) -> list
                 found.append(f"{where}: stored up to {offset}, the log ends at {ends[name]}")
             elif offset is not None and offset < begins[name]:
                 found.append(f"{where}: stored up to {offset}, the log starts at {begins[name]}")
+    marks = await store.marks()
+    for topic, number in await reader.replaced(
+        {name: marks[each] for name in read if (each := partition_name(*name)) in marks}
+    ):
+        found.append(f"{topic}[{number}]: the last message that was read is another now: the log has lost its tail")
     for (policy, shard), tail in sorted(tails.items()):
         if shard < config.shards and (given := seqs[shard].get(policy, 0)) < tail:
             found.append(f"shard {shard}, policy {policy}: seq {given}, rewards holds {tail}")

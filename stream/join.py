@@ -30,7 +30,7 @@ from stream.config import Config
 from stream.dead_letters import DeadLetters, gathered, letter_of
 from stream.intake import input_topics, join_settings
 from stream.liveness import dead_among
-from stream.log import LogReader, identify, started
+from stream.log import LogReader, Mark, identify, started
 from stream.outbox import Emitter
 from stream.redis_store import RedisStore, shard_key
 from stream.tails import Tails
@@ -203,6 +203,7 @@ class JoinRole(mode.Service):
             acknowledged = await self._reader.committed(self._config.group("join"), new)
             beginnings = await self._reader.beginning(new)
             stored = [await self._store.offsets(shard) for shard in range(self._config.shards)]
+            await self._refuse_replaced(new)
             for name in self._app.assigned & set(new):
                 offset = acknowledged.get(name)
                 if offset is not None and offset < beginnings[name]:
@@ -220,6 +221,19 @@ class JoinRole(mode.Service):
             f"{name[0]}[{name[1]}]", f"a log that starts at offset {begins}", f"offset {read_to}, the next to be read",
             f"retention has removed what lies between: {RECOVER}",
         )  # fmt: skip
+
+    async def _refuse_replaced(self, names: Sequence[Input]) -> None:
+        """Refuse a log that holds another message where the last one was read: offsets alone do not tell."""
+        marks = await self._store.marks()
+        known = {name: marks[each] for name in names if (each := partition_name(*name)) in marks}
+        if replaced := await self._reader.replaced(known):
+            await self._need_recovery()
+            topic, number = replaced[0]
+            raise LossDetected(
+                f"{topic}[{number}]", f"another message at offset {known[replaced[0]].offset}",
+                f"that of log time {known[replaced[0]].time_ms}, which was read there",
+                f"the log has lost its tail and has grown since: {RECOVER}",
+            )  # fmt: skip
 
     async def _refuse_holes(self, ends: Mapping[Input, int], fetched: Mapping[Input, Progress]) -> None:
         """Refuse to pass over what was removed: no message comes of it, as of the markers of transactions."""
@@ -256,6 +270,8 @@ class JoinRole(mode.Service):
 
     async def _apply(self, portion: Portion) -> None:
         await self._dead_letters.send(*gathered(map(letter_of, portion.rejected)))
+        marks = {partition_name(*message[:2]): Mark(message.offset, message.time_ms) for message in portion.messages}
+        await self._store.mark(marks)
         for part in portion.parts:
             await asyncio.gather(*(self._step(shard, step) for shard, step in part.items()))
         self._intake.applied(portion)

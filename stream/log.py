@@ -1,7 +1,7 @@
 """Reading a topic as what it is, a log: from an offset to an offset, in no consumer group."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
 from uuid import uuid4
@@ -52,6 +52,13 @@ class LogRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
+
+
+class Mark(NamedTuple):
+    """A message that was read: its offset and its log time."""
+
+    offset: int
+    time_ms: int
 
 
 class LogReader:
@@ -156,6 +163,26 @@ class LogReader:
                 f"one that reaches offset {offset}, up to which it was read",
                 "the topic was made anew, or has lost its tail: run `bowerbird recover`",
             )
+
+    async def replaced(self, marks: Mapping[Partition, Mark]) -> list[Partition]:
+        """Return the partitions that hold another message where one was read: they lost their tail, and grew again.
+
+        What retention has removed, and what lies beyond the log's end, tells nothing.
+        """
+        begins, ends = await self.beginning(marks), await self.ends(marks)
+        there = {name: mark for name, mark in marks.items() if begins[name] <= mark.offset < ends[name]}
+        asked = {TopicPartition(*name): mark.time_ms for name, mark in there.items()}
+        first = await self._consumer.offsets_for_times(asked) if asked else {}
+        found: list[Partition] = []
+        for name, mark in there.items():
+            told = first[TopicPartition(*name)]
+            if told is not None and told.timestamp == mark.time_ms and told.offset <= mark.offset:
+                continue
+            # Where a broker's clock went back, times do not rise: the message itself is looked at.
+            now = [message.time_ms async for message in self.read(name[0], name[1], mark.offset, mark.offset + 1)]
+            if now != [mark.time_ms]:
+                found.append(name)
+        return found
 
     async def open_transactions(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
         """Return where the first open transaction of a partition begins, and how many offsets it holds back."""

@@ -24,6 +24,7 @@ from rewards.store import (
     not_free,
     other_log,
 )
+from stream.log import Mark
 
 KEYS = tuple(
     "log offsets readto entries bodies due feedback waiting closed seq pending hold counted outbox:".split()  # noqa: SIM905
@@ -133,6 +134,25 @@ class RedisStore:
         pipeline.hgetall(key)
         return {name.decode(): topic_id.decode() for name, topic_id in (await pipeline.execute())[-1].items()}
 
+    async def mark(self, marks: Mapping[str, Mark]) -> None:
+        """Note of inputs, by :func:`rewards.readto.partition_name`, the last message that was read."""
+        if marks:
+            told = {name: f"{mark.offset} {mark.time_ms}" for name, mark in marks.items()}
+            await self.redis.hset(self._marks, mapping=cast(Any, told))
+
+    async def marks(self) -> dict[str, Mark]:
+        """Return what :meth:`mark` has noted."""
+        found = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._marks))
+        return {name.decode(): Mark(*map(int, told.split())) for name, told in found.items()}
+
+    async def forget_marks(self) -> None:
+        """Forget what :meth:`mark` has noted."""
+        await self.redis.unlink(self._marks)
+
+    @property
+    def _marks(self) -> str:
+        return shard_key(self.prefix, "s", "marks")
+
     async def void_acknowledgements(self, offsets: Mapping[str, int]) -> None:
         """Note inputs that are read on from below what the group has acknowledged, and from where."""
         if offsets:
@@ -168,7 +188,9 @@ class RedisStore:
             outboxes = [f"outbox:{outbox}" for outbox in await self.outboxes(shard)]
             await self.redis.unlink(*(self.key(shard, name) for name in (*KEYS, *outboxes)))
         if others:
-            await self.redis.unlink(*(shard_key(self.prefix, "s", name) for name in ("count", "topics", "void")))
+            await self.redis.unlink(
+                *(shard_key(self.prefix, "s", name) for name in ("count", "topics", "void", "marks"))
+            )
         return bool(others)
 
     async def next_closes(self, shard: int, most: int = 100) -> dict[str, int]:

@@ -949,6 +949,65 @@ def _recovery() -> Iterator[Mutant]:
         (f"{recovered}test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery",),
     )
     yield Mutant(
+        "a log that lost its tail and grew again",
+        "stream/join.py",
+        "if replaced := await self._reader.replaced(known):",
+        "if replaced := list[Input]():",
+        (f"{recovered}test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery",),
+    )
+    yield Mutant(
+        "input that was removed unread is refused",
+        "stream/join.py",
+        "            if begins > silent[name]:\n",
+        "            if False:\n",
+        ("tests/real/test_remedies.py::test_input_that_was_removed_unread_is_given_up_by_a_command",),
+    )
+    yield Mutant(
+        "feedback that was removed unread is missed by a recovery",
+        "bowerbird/join_recovery.py",
+        "if offset < ends.begins[name] and (held is None or held[0] > offset):",
+        "if False:",
+        ("tests/real/test_remedies.py::test_input_that_was_removed_unread_is_given_up_by_a_command",),
+    )
+    yield Mutant(
+        "requests that were removed unread are counted",
+        "stream/decide.py",
+        "        if expected is None or offset <= expected:\n",
+        "        if True:\n",
+        (f"{ACKNOWLEDGED}::test_requests_that_were_removed_before_decide_read_them_are_counted_and_named",),
+    )
+    yield Mutant(
+        "parts of the join's state that are missing are counted",
+        "bowerbird/join_state.py",
+        "        if not entries == bodies == due:\n",
+        "        if False:\n",
+        (f"{recovered}test_keys_that_somebody_deleted_are_missed",),
+    )
+    yield Mutant(
+        "dead letters are not repeated by a recovery",
+        "bowerbird/join_recovery.py",
+        "self._lettered[hash(letter.source)] = letter.time_ms",
+        "pass",
+        (emptied,),
+    )
+    yield Mutant(
+        "a recovery names what it misses",
+        "bowerbird/join_recovery.py",
+        "if first_ms > from_ms and (held is None or held[0] > 0):",
+        "if False:",
+        (
+            "tests/real/test_recover_archive.py::"
+            "test_what_kafka_has_forgotten_comes_from_the_archive_and_lost_feedback_is_named",
+        ),
+    )
+    yield Mutant(
+        "a learner that was put right starts anew",
+        "stream/learn.py",
+        "if partition.refused and await self._put_right(partition.number):",
+        "if False:",
+        ("tests/real/test_remedies.py::test_a_role_that_may_not_go_on_names_the_command_that_ends_it",),
+    )
+    yield Mutant(
         "what stood in a topic that was made anew is not verifiable",
         "replay/verify.py",
         "return offset < start or time_ms < self._oldest_ms.get(name, time_ms + 1)",
