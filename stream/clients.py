@@ -6,7 +6,7 @@ Clients that read are made by :func:`stream.consumer.reading`.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 import aiokafka.conn
@@ -25,6 +25,7 @@ CALL_S = 5.0
 CALL_MS = 5_000
 DOUBT_S = 2.0
 """A request that is given up after so long casts doubt on the connections to its broker."""
+METADATA_PAUSE_S = 0.1
 METADATA_AGE_MS = 5_000
 """A partition that is added is found after so long at the latest; until it is read it holds every window."""
 LARGE_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -69,7 +70,32 @@ def producer(config: Config, client_id: str, **options: Any) -> AIOKafkaProducer
     }
     made = AIOKafkaProducer(bootstrap_servers=config.brokers, client_id=client_id, **(defaults | options))
     made.client._request_timeout_ms = CALL_MS
+    pace(made.client)
     return made
+
+
+def pace(client: Any) -> None:
+    """Let a client ask for metadata ten times a second at most.
+
+    aiokafka's producer asks again as soon as it has the answer, as long as a message waits for a topic that is gone.
+    """
+    update: Callable[[], Awaitable[Any]] = client.force_metadata_update
+    asked_s = float("-inf")
+    asking: asyncio.Task[Any] | None = None
+
+    async def paced() -> Any:
+        nonlocal asked_s
+        await asyncio.sleep(asked_s + METADATA_PAUSE_S - time.monotonic())
+        asked_s = time.monotonic()
+        return await update()
+
+    def ask() -> "asyncio.Future[Any]":
+        nonlocal asking
+        if asking is None or asking.done():
+            asking = asyncio.ensure_future(paced())
+        return asyncio.shield(asking)
+
+    client.force_metadata_update = ask
 
 
 def admin(config: Config, client_id: str) -> AIOKafkaAdminClient:

@@ -30,6 +30,9 @@ CLIENT_ID = "bowerbird-client"
 REPLIES_RETENTION_MS = 3_600_000
 FEEDBACK_KEPT_MS = 40_000
 """A feedback that the broker has not taken after so long is given up by the producer, and tried again by its caller."""
+TOPIC_LOOK_S = 2.0
+GONE_LOOKS = 2
+"""A message whose topic was missing at so many looks is refused: aiokafka would wait for it until it expires."""
 MOST_NAMED = 10
 """Streams that an error names."""
 FAILURES = (KafkaError, OSError, TimeoutError)
@@ -133,11 +136,30 @@ class Connection:
         """
         # Kafka's client would wait for a topic that is not there, again and again.
         await self._check_topic(topic)
+        sending = asyncio.ensure_future(self._send(FEEDBACK, topic, value, key, []))
         try:
-            await self._send(FEEDBACK, topic, value, key, [])
+            looks = 0
+            while not (await asyncio.wait({sending}, timeout=TOPIC_LOOK_S))[0]:
+                looks = 0 if await self._there(topic) else looks + 1
+                if looks == GONE_LOOKS:
+                    raise self._unknown(topic)
+            await sending
         except BrokerAway:
             self._topics.discard(self._config.topic(topic))
             raise
+        finally:
+            sending.cancel()
+
+    async def _there(self, topic: str) -> bool:
+        """Tell whether a topic is there; it may be deleted while a message for it waits."""
+        self._topics.discard(self._config.topic(topic))
+        try:
+            await self._check_topic(topic)
+        except BadInput:
+            return False
+        except BrokerAway:
+            return True  # nobody knows
+        return True
 
     async def check_stream(self, stream: str) -> None:
         """Refuse what is no stream: a topic that is not there, or one of the loop's own.

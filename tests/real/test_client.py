@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from bowerbird.alarms import notes
 from bowerbird.client import Client
@@ -149,6 +150,28 @@ async def test_a_program_that_just_ends_sends_what_it_told(
                 with pytest.raises(BadInput, match=r"expected a stream of the service: clicks, purchases \(unknown"):
                     await client.reward("visit-1", stream)
             await client.flush()
+
+
+async def test_feedback_of_a_topic_that_is_deleted_is_refused_with_its_name(kafka: EmbeddedKafka, prefix: str) -> None:
+    """aiokafka would ask for its metadata without a pause for 40 s, and the caller would wait as long."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+    await admin.start()
+    try:
+        names = [f"{prefix}{name}" for name in ("clicks", "views", "decision-requests")]
+        await admin.create_topics([NewTopic(name, 1, 1) for name in names])
+        async with Client(kafka.address, prefix=prefix, reply_topic="replies.shop") as client:
+            await client.reward("visit-1", "clicks")
+            await client.flush()
+            await admin.delete_topics([f"{prefix}clicks"])
+            await client.reward("visit-2", "clicks")
+            with pytest.raises(BadInput, match="found 'clicks', expected a stream of the service: views"):
+                await asyncio.wait_for(client.flush(), 20)
+            with pytest.raises(BadInput, match="unknown_stream"):
+                await client.reward("visit-3", "clicks")
+            await client.reward("visit-3", "views")
+            await asyncio.wait_for(client.flush(), 20)
+    finally:
+        await admin.close()
 
 
 async def test_the_shop_learns_while_one_watches(

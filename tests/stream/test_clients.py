@@ -98,3 +98,21 @@ async def test_a_client_of_redis_tries_once_and_not_for_long() -> None:
     assert (options["socket_timeout"], options["socket_connect_timeout"]) == (5.0, 5.0)
     assert options["retry"].get_retries() == 0
     await redis.aclose()
+
+
+async def test_metadata_is_asked_for_ten_times_a_second_at_most() -> None:
+    """As aiokafka's producer does of a topic that is gone: again, as soon as there is an answer."""
+
+    class Client:
+        asked = 0
+
+        async def force_metadata_update(self) -> bool:
+            self.asked += 1
+            return True
+
+    client: Any = Client()
+    clients.pace(client)
+    until_s = time.monotonic() + 0.35
+    while time.monotonic() < until_s:
+        assert await client.force_metadata_update()
+    assert client.asked <= 6
