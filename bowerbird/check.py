@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bowerbird.join_state import problems
+from bowerbird.join_state import known_topics, problems
 from bowerbird.rebuilding import refusal
 from bowerbird.status import Observer
 from policies import checks
@@ -146,9 +146,10 @@ async def _state(config: Config) -> AsyncIterator[Finding]:
     redis = clients.redis_client(config)
     try:
         async with LogReader(config) as reader:
-            if len(await reader.topics(input_topics(config))) < len(input_topics(config)):
+            there = await reader.topics(known_topics(config))
+            if not there.keys() >= set(input_topics(config)):
                 return
-            found = await problems(config, reader, RedisStore(redis, config.prefix))
+            found = await problems(config, reader, RedisStore(redis, config.prefix), there)
             archived = await _archived(config, reader)
     except Exception as error:
         if preflight.explain(error, config) is None:

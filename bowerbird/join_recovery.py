@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from bowerbird.join_state import inputs, made_anew, problems, topic_ids
+from bowerbird.join_state import inputs, known_topics, made_anew, problems, topic_ids
 from policies.errors import LossDetected, WrongConfiguration
 from rewards.archive_names import ARCHIVED_STREAMS
 from rewards.join import Input
@@ -201,7 +201,7 @@ class JoinRecovery:
     async def _plan(self, ends: Ends, done: JoinRecovered) -> dict[Input, int]:
         """Find where to begin: all that may have a part in an unfinished window lies at or beyond."""
         config = self._config
-        anew = await made_anew(config, self._reader, self._store)
+        anew = await made_anew(self._store, await self._reader.topics(known_topics(config)))
         rewards = config.topic("rewards")
         if rewards in anew and (late := [seq for seq in self._frontiers.first.values() if seq > 1]):
             raise LossDetected(

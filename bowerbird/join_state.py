@@ -1,12 +1,15 @@
 """Whether the join's state in Redis may be continued: compared with the logs, and nothing is changed."""
 
-from rewards.readto import partition_name
+from collections.abc import Mapping
+
+from rewards.readto import INPUTS, partition_name
 from rewards.store import NEEDED
 from stream.config import Config
 from stream.intake import input_topics
 from stream.log import LogReader, Partition
 from stream.redis_store import RedisStore
 from stream.tails import Tails
+from stream.topic_ids import TopicNow
 
 
 def known_topics(config: Config) -> list[str]:
@@ -26,18 +29,23 @@ async def topic_ids(config: Config, reader: LogReader) -> dict[str, str]:
     return {name: topic.id for name, topic in topics.items() if topic.id}
 
 
-async def made_anew(config: Config, reader: LogReader, store: RedisStore) -> set[str]:
-    """Return the topics of the state that were deleted and created again since they were read first."""
+async def made_anew(store: RedisStore, topics: Mapping[str, TopicNow]) -> set[str]:
+    """Return those of the topics of now that were deleted and created again since they were read first."""
     known = await store.topic_ids({})
-    return {
-        name for name, topic_id in (await topic_ids(config, reader)).items() if known.get(name, topic_id) != topic_id
-    }
+    return {name for name, topic in topics.items() if topic.id and known.get(name, topic.id) != topic.id}
 
 
-async def problems(config: Config, reader: LogReader, store: RedisStore) -> list[str]:
-    """Say why the state may not be continued, a sentence each; none: it may."""
-    found = [f"topic {name} was deleted and made anew" for name in sorted(await made_anew(config, reader, store))]
-    read = await inputs(config, reader)
+async def problems(
+    config: Config, reader: LogReader, store: RedisStore, topics: Mapping[str, TopicNow] | None = None
+) -> list[str]:
+    """Say why the state may not be continued, a sentence each; none: it may.
+
+    ``topics`` are those of :func:`known_topics`, where they have been asked for already.
+    """
+    topics = await reader.topics(known_topics(config)) if topics is None else topics
+    found = [f"topic {name} was deleted and made anew" for name in sorted(await made_anew(store, topics))]
+    read = [(name, number) for name in input_topics(config) if name in topics for number in topics[name].partitions]
+    inputs_now = set(input_topics(config))
     # In this order, since the state runs on meanwhile: what is acknowledged is stored, what is stored is in the log.
     acknowledged = await reader.committed(config.group("join"), read)
     tails = await Tails(config, reader).last_seqs()
@@ -53,6 +61,9 @@ async def problems(config: Config, reader: LogReader, store: RedisStore) -> list
             continue
         if hold:
             found.append(f"shard {shard} waits: a step of the join was refused")
+        former = {name.rpartition(" ")[0] for name in await store.read_to(shard) if name != INPUTS} - inputs_now
+        if former:
+            found.append(f"shard {shard} waits for {', '.join(sorted(former))}, which no setting names any more")
         entries, bodies, due = await store.sizes(shard)
         if not entries == bodies == due:
             found.append(

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from policies.errors import LossDetected, StateRefused, WrongConfiguration
 from rewards.join import Fetched, Input, Intake, Message, Portion
-from rewards.readto import entry_after, hold_line, partition_name
+from rewards.readto import INPUTS, entry_after, hold_line, partition_name
 from rewards.rules import milliseconds
 from rewards.store import RECOVER, Inputs, Step, Stepped
 from stream import clients, metrics, stopped
@@ -44,6 +44,8 @@ PAUSE_AT, RESUME_AT = 400, 100
 """Messages of one partition that wait here before it is not fetched any more, and is again."""
 REFUSED_PAUSE_S = 5.0
 HELD_POLL_S = 1.0
+GIVEN_UP_MS = 5_000
+"""So long a former input may lie behind while workers with other settings are replaced."""
 SHORTER_TICKS = 3
 """At so many ticks in a row a log must end before what was read of it, until that is taken for a loss."""
 
@@ -305,7 +307,15 @@ class JoinRole(mode.Service):
         missing = set(self._topics) - topics.keys()
         inputs = None if missing else Inputs(tuple(partitions), self._entry(tick_ms))
         if missing:
-            log.error("no topic %s: no window closes; run `bowerbird topics create`", ", ".join(sorted(missing)))
+            sentence = (
+                f"no topic {', '.join(sorted(missing))}, so no window closes: run `bowerbird topics create`, or take it"
+                " out of the settings for good"
+            )
+            if stopped.stopped_parts("join").get("inputs") != sentence:
+                log.error("%s", sentence)
+            stopped.stop("join", "inputs", sentence)
+        else:
+            stopped.go_on("join", "inputs")
         await self._synchronise()
         read = await self._read_up_to()
         # A message of an open transaction may still count: such an input is not read to its end.
@@ -381,16 +391,34 @@ class JoinRole(mode.Service):
 
     async def _show(self) -> None:
         waiting: dict[str, int] = dict.fromkeys(self._config.policies, 0)
+        given_up: set[str] = set()
         for shard in range(self._config.shards):
             for policy, count in (await self._store.pending(shard)).items():
                 waiting[policy] = waiting.get(policy, 0) + count
-            for name, entry_ms in (await self._store.read_to(shard)).items():
+            entries = await self._store.read_to(shard)
+            for name, entry_ms in entries.items():
                 topic, _, partition = name.partition(" ")
+                if name != INPUTS and topic not in self._topics and entries.get(INPUTS, 0) - entry_ms > GIVEN_UP_MS:
+                    given_up.add(topic)
                 stream = self._config.stream_of(topic)
                 metrics.INPUT_READ_TO.labels(stream, partition).set(entry_ms / 1000)
+        self._say_given_up(given_up)
         for policy, count in waiting.items():
             known = policy if policy in self._config.policies else metrics.OTHER
             metrics.PENDING.labels("join", known).set(count)
+
+    def _say_given_up(self, topics: set[str]) -> None:
+        """Say which former inputs hold every window: no setting names them any more."""
+        if not topics:
+            stopped.go_on("join", "former inputs")
+            return
+        sentence = (
+            f"{', '.join(sorted(topics))} was an input and is none by these settings, so no window closes: to give it"
+            f" up for good, {RECOVER}; else set it back"
+        )
+        if stopped.stopped_parts("join").get("former inputs") != sentence:
+            log.error("%s", sentence)
+        stopped.stop("join", "former inputs", sentence)
 
     # What both do.
 

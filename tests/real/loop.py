@@ -209,6 +209,12 @@ async def run_named(config: Config, sentence: str, *further: str, code: int | No
 
 async def make_anew(loop: Loop, topic: str) -> None:
     """Delete a topic and create it again, as an operator does who wants it empty."""
+    await delete(loop, topic)
+    await topics.create(loop.config)
+
+
+async def delete(loop: Loop, topic: str) -> None:
+    """Delete a topic, and wait until it is gone."""
     admin = AIOKafkaAdminClient(bootstrap_servers=loop.config.brokers)
     await admin.start()
     try:
@@ -219,6 +225,5 @@ async def make_anew(loop: Loop, topic: str) -> None:
             return name not in await admin.list_topics()
 
         await until(gone)
-        await topics.create(loop.config)
     finally:
         await admin.close()

@@ -13,8 +13,8 @@ from bowerbird.verification import verify
 from stream.config import Config, PolicyConfig
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from stream.redis_store import shard_key
-from tests.real.loop import Loop, loop_of, make_anew, run_named, stop_sentence, until
-from tests.real.test_recover import POLICIES, REWARD, Shop, published
+from tests.real.loop import Loop, decision, delete, loop_of, make_anew, run_named, stop_sentence, until
+from tests.real.test_recover import POLICIES, REWARD, RULE, Shop, published
 
 pytestmark = pytest.mark.real
 
@@ -149,3 +149,33 @@ async def test_what_is_set_back_is_right_again(shop: Shop) -> None:
     assert role.process.wait(10) == 2
     assert "by which it has learned so far" in await run_named(changed, sentence, code=1)
     assert "by which it has learned so far" not in await run_named(config, sentence, code=None)
+
+
+async def test_an_input_that_was_deleted_is_created_again_or_given_up(shop: Shop) -> None:
+    """Two commands bring it back, and one gives it up when the settings name it no more."""
+    config = shop.config
+    await shop.trade(20)
+    await shop.joined(20)
+    await delete(shop.loop, "purchases")
+    sentence = await stop_sentence(config, "join", "no topic")
+    assert "created" in await run_named(config, sentence)
+    await run_named(config, await stop_sentence(config, "join", "made anew"))
+    await shop.trade(10)
+    await shop.joined(shop.count)
+
+    for join in shop.joins:
+        join.stop()
+    await delete(shop.loop, "purchases")
+    front = replace(config.policies["front"], reward=replace(REWARD, close_on=()))
+    shop.config = shop.loop.config = replace(config, policies=dict.fromkeys(POLICIES, front))
+    shop.joins = [shop.loop.role("join")]
+    # Decisions of before still name the stream.
+    for number in range(shop.count, shop.count + 6):
+        await shop.loop.send("decisions", decision(f"e{number}", POLICIES[number % 2], rule=RULE), partition=number % 3)
+    shop.count += 6
+    sentence = await stop_sentence(shop.config, "join", "give it up")
+    assert "no setting names any more" in await run_named(shop.config, sentence)
+    await shop.joined(shop.count)
+    for policy in POLICIES:
+        verdict = await verify(shop.config, policy)
+        assert verdict.missing == verdict.wrong == verdict.doubled == 0, verdict.findings
