@@ -137,18 +137,21 @@ class Connection:
         # Kafka's client would wait for a topic that is not there, again and again.
         await self._check_topic(topic)
         sending = asyncio.ensure_future(self._send(FEEDBACK, topic, value, key, []))
+        # What was given up ends when it expires, or with the producer; aiokafka does not bear that it is cancelled.
+        sending.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             looks = 0
             while not (await asyncio.wait({sending}, timeout=TOPIC_LOOK_S))[0]:
                 looks = 0 if await self._there(topic) else looks + 1
                 if looks == GONE_LOOKS:
                     raise self._unknown(topic)
-            await sending
+            sending.result()
         except BrokerAway:
             self._topics.discard(self._config.topic(topic))
             raise
-        finally:
+        except asyncio.CancelledError:
             sending.cancel()
+            raise
 
     async def _there(self, topic: str) -> bool:
         """Tell whether a topic is there; it may be deleted while a message for it waits."""
