@@ -48,6 +48,9 @@ async def closed(client: Any, within_s: float = STOP_S) -> None:
         left = [task for owner, name in names if (task := _task(client, owner, name)) is not None]
         await ended(closing, tearing, *left)
         if (accumulator := getattr(client, "_message_accumulator", None)) is not None:
+            # A batch that was to be sent again is no pending one: aiokafka then fails to take it out, as a traceback.
+            for batches in accumulator._batches.values():
+                accumulator._pending_batches.update(batches)
             # Whoever waits for an acknowledgement must learn that there will be none.
             accumulator.fail_all(ProducerClosed())
     if not closing.cancelled() and (error := closing.exception()) is not None:
