@@ -1,0 +1,87 @@
+"""Environments with what one ``pip install`` of this checkout brings, and nothing else, made within a second.
+
+The distributions are those of this environment, as links: what a package does not require is not there.
+"""
+
+import os
+import subprocess
+import sys
+import tomllib
+import venv
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import NamedTuple
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+
+
+class Environment(NamedTuple):
+    """A virtual environment."""
+
+    folder: Path
+
+    def run(self, command: str, *, cwd: Path, stdin: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run a line of a shell in it."""
+        return subprocess.run(
+            ["bash", "-c", command],
+            cwd=cwd,
+            env=self.variables(**variables),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def variables(self, **variables: str) -> dict[str, str]:
+        """Return the variables of a shell in which it is activated."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("BOWERBIRD_", "PYTHON"))}
+        path = f"{self.folder / 'bin'}{os.pathsep}{own['PATH']}"
+        return {**own, "PATH": path, "VIRTUAL_ENV": str(self.folder), "COLUMNS": "80", **variables}
+
+
+def environment(folder: Path, *extras: str) -> Environment:
+    """Return the environment that ``pip install '.[EXTRAS]'`` makes in this checkout."""
+    venv.create(folder, with_pip=False)
+    site = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    for name in _required(set(extras)):
+        for file in distribution(name).files or ():
+            top = file.parts[0]
+            if top in ("..", "__pycache__") or (site / top).is_symlink():
+                continue
+            if not (site / top).exists():
+                (site / top).symlink_to(Path(str(distribution(name).locate_file(top))))
+    (site / "checkout.pth").write_text(f"{ROOT}\n")
+    program = folder / "bin" / "bowerbird"
+    program.write_text(f"#!{folder / 'bin' / 'python'}\nfrom bowerbird.cli import main\n\nmain()\n")
+    program.chmod(0o755)
+    return Environment(folder)
+
+
+def _required(extras: set[str]) -> list[str]:
+    """Return the distributions that the extras of this project need, and those that they need."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    left = [Requirement(each) for each in project["dependencies"]]
+    for extra in extras:
+        left += [Requirement(each) for each in project["optional-dependencies"][extra]]
+    found: dict[str, set[str]] = {}
+    while left:
+        needed = left.pop()
+        name = canonicalize_name(needed.name)
+        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+            continue
+        if name == "bowerbird":
+            for extra in needed.extras:
+                left += [Requirement(each) for each in project["optional-dependencies"][extra]]
+        elif name not in found or needed.extras - found[name]:
+            found[name] = found.get(name, set()) | needed.extras
+            for text in distribution(name).requires or ():
+                below = Requirement(text)
+                if below.marker is None or any(below.marker.evaluate({"extra": e}) for e in ("", *needed.extras)):
+                    below.marker = None
+                    left.append(below)
+    return sorted(found)
