@@ -48,7 +48,9 @@ def missing(state: "State") -> Missing | None:
 def filled(state: "State", known: dict[str, float | None]) -> dict[str, float | None]:
     """Return the statistics with the missing rows filled in, named ``filled_*``; without missing rows they are equal.
 
-    The rewards of the missing rows are distributed as those of the logged rows, by weight.
+    The rewards of the missing rows are distributed as those of the logged rows, by weight; or one of them has the
+    typical reward of the log and the others have none, whichever is worse. Otherwise a log would look better if the
+    only heavy row with a reward is not in it.
 
     Parameters
     ----------
@@ -65,21 +67,46 @@ def filled(state: "State", known: dict[str, float | None]) -> dict[str, float | 
     second, fourth = state.worth.second, state.worth.fourth
     if state.sized is not None:
         second, fourth = state.sized.second[2], state.sized.fourth[4]
+    spreads = {"ips": (second, fourth), "snips": (ratio.second[2], ratio.fourth[4])}
+    if state.corrected is not None:
+        spreads["dr"] = state.corrected.second, state.corrected.fourth
+    one, each = _one_with_a_reward(state, lack), state.worth_size * (1 + lack.weight / weight)
     found: dict[str, float | None] = {
         "ess": effective(weight + lack.weight, squares + lack.squares),
-        "effective_positives": effective(
-            state.worth_size * (1 + lack.weight / weight), state.worth.squares * (1 + more)
+        "effective_positives": _worse(
+            effective(each, state.worth.squares * (1 + more)),
+            effective(state.worth_size + one.rows * one.worth, state.worth.squares + one.rows * one.worth**2),
         ),
-        "variance_ess_ips": effective(second * (1 + more), fourth * (1 + more_fourth)),
-        "variance_ess_snips": effective(ratio.second[2] * (1 + more), ratio.fourth[4] * (1 + more_fourth)),
-        "variance_ess_dr": None
-        if state.corrected is None
-        else effective(state.corrected.second * (1 + more), state.corrected.fourth * (1 + more_fourth)),
+        "variance_ess_dr": None,
     }
+    for name, (second, fourth) in spreads.items():
+        found[f"variance_ess_{name}"] = _worse(
+            effective(second * (1 + more), fourth * (1 + more_fourth)),
+            effective(second + one.rows * one.off**2, fourth + one.rows * one.off**4),
+        )
     found["ess_share"] = (found["ess"] or 0.0) / state.rows
     found["largest_share"] = max(float(state.largest.kept[-1]), lack.each) / (weight + lack.weight)
     found["pareto_k"] = _pareto_k(state, lack) if lack.weight else known["pareto_k"]
     return {f"{FILLED}{name}": value for name, value in found.items()}
+
+
+class _One(NamedTuple):
+    """A missing row with a reward: how much of a row is missing, its weight times reward, and how far that is off."""
+
+    rows: float
+    worth: float
+    off: float
+
+
+def _one_with_a_reward(state: "State", lack: Missing) -> _One:
+    # Larger rewards count by their size.
+    typical = state.reward.squares / abs(state.reward.total) if state.reward.total else 0.0
+    rows = min(lack.weight / lack.each, 1.0) if lack.each else 0.0
+    return _One(rows, lack.each * typical, lack.each * (typical - state.ratio.ratio))
+
+
+def _worse(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else min(one, other)
 
 
 def _pareto_k(state: "State", lack: Missing) -> float | None:

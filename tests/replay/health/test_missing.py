@@ -77,7 +77,7 @@ def levels_while_removing(rows: Judged, seed: int) -> list[int]:
 
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "bare"])
 def test_removing_rows_of_the_targets_actions_does_not_improve_the_verdict(whole: bool) -> None:
-    """In 4 of 4,290 removals of 1,500 worlds it does, mostly since a heavy row was the only one with a reward."""
+    """Of 1,500 worlds it does so in 1 of 8,580 removals, of a row heavier than the logged probabilities promise."""
     compared, milder = 0, 0
     for seed in range(300):
         rows = random_log(seed) if whole else bare(random_log(seed))
@@ -87,7 +87,13 @@ def test_removing_rows_of_the_targets_actions_does_not_improve_the_verdict(whole
             compared += len(found) - 1
             milder += int((np.diff(found) < 0).sum())
     assert compared > 700
-    assert milder <= compared / 300
+    assert milder == 0
+
+
+@pytest.mark.parametrize("seed", [23, 499, 598, 668])
+def test_a_log_without_its_only_heavy_reward_is_no_better(seed: int) -> None:
+    found = levels_while_removing(random_log(seed), seed)
+    assert found == sorted(found)
 
 
 @pytest.mark.parametrize("seed", [304, 309, 336, 364, 434])
