@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from replay.health.features import Feature
+from replay.health.features import WHOLE, Feature
+from replay.health.missing import FILLED
 from replay.judged import Flags, Floats
+from studies.flag_runs import BARE as _BARE
 from studies.flag_runs import FAMILIES, Runs
 
 BAD, GOOD = 0.80, 0.93
@@ -23,13 +25,21 @@ REFUSED_BAD = 0.8
 
 
 def all_badness(runs: Runs, family: str, features: Sequence[Feature]) -> Floats:
-    """Return the features of all runs: shape (worlds, runs, features)."""
-    columns = [(feature, runs.column(feature.statistic(family))) for feature in features]
+    """Return the features of all runs, with the missing rows filled in: shape (worlds, runs, features)."""
+    return np.stack([badness_of(runs, family, feature, bare=features is not WHOLE) for feature in features], axis=-1)
+
+
+def badness_of(runs: Runs, family: str, feature: Feature, *, bare: bool) -> Floats:
+    """Return a feature of all runs, the worse of that with and without the missing rows: shape (worlds, runs)."""
+    name = feature.statistic(family)
+    filled = f"{_BARE if bare else ''}{FILLED}{name}"
+    columns = [runs.column(each) for each in (name, filled) if each in runs.names]
     found = [
         [feature.badness(None if math.isnan(value) else value) for value in column.ravel().tolist()]
-        for feature, column in columns
+        for column in columns
     ]
-    return np.array(found).T.reshape(*runs.known.shape[:2], -1)
+    worse: Floats = np.array(found).max(axis=0).reshape(runs.known.shape[:2])
+    return worse
 
 
 def kinds(runs: Runs, family: str) -> tuple[Flags, Flags]:

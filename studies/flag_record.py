@@ -4,12 +4,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from replay.health.verdict import score_of
+from replay.judged import Floats
 from studies.flag_runs import FAMILIES, Runs
 from studies.flagged import SETS, told
 
 FIRST = 6
 """Of so many logs of each world the flags are written down one by one."""
+
+
+def coverage_in(path: Path) -> Floats:
+    """Return what was written down of how often the normal interval holds the truth: shape (worlds, 3)."""
+    stored = json.loads(path.read_text())["coverage"]
+    return np.stack([np.array(stored[family], dtype=np.float64) for family in FAMILIES], axis=1)
 
 
 def record(runs: Runs, path: Path) -> None:

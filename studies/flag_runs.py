@@ -14,6 +14,7 @@ from replay.estimators.importance import InversePropensity, SelfNormalised
 from replay.health import checks
 from replay.health.central import AroundRatio, Central
 from replay.health.findings import WRONG_BELOW
+from replay.health.missing import FILLED
 from replay.health.statistics import State, statistics
 from replay.intervals.delta import delta_of_rows
 from replay.judged import Flags, Floats, Judged
@@ -23,6 +24,8 @@ from studies.rival_rules import skdr_severity
 ESTIMATORS: tuple[Estimator, ...] = (InversePropensity(), SelfNormalised(), DoublyRobust())
 FAMILIES = ("ips", "snips", "dr")
 Z = 1.959963984540054
+BARE = "bare_"
+"""The prefix of a statistic with the missing rows filled in of a log that has propensities only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,8 @@ def measure(rows: Judged, truth: float) -> tuple[tuple[str, ...], tuple[Floats, 
     """Return the names of the statistics, and a log's row of each array of :class:`Runs`."""
     state = State.of(rows)
     known = statistics(state)
+    without = statistics(without_pmf(state))
+    known |= {f"{BARE}{name}": without[name] for name in known if name.startswith(FILLED)}
     held = [delta_of_rows(estimator, rows).holds(truth) for estimator in ESTIMATORS]
     p_values = [checks.mean_weight(state), checks.inverse_propensity(state), checks.draws(state)]
     bare = [checks.mean_weight(without_pmf(state))]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from replay.health.features import BARE, WHOLE
-from replay.health.verdict import FEWEST, Score
+from replay.health.features import BARE, ESS, WHOLE
+from replay.health.verdict import FEWEST, LEAST_SHOWN, MOST_SHOWN, Score
 from replay.judged import Flags, Floats
-from studies.flag_fit import all_badness, kinds
+from studies.flag_fit import all_badness, badness_of, kinds
 from studies.flag_runs import Runs
 
 SETS = {"whole": WHOLE, "bare": BARE}
@@ -36,13 +36,15 @@ class Told:
 
 
 def told(runs: Runs, family: str, kind: str, score: Score) -> Told:
-    """Return what is said of runs, with the checks of the log's health and the rule of the fewest effective rows."""
+    """Return what is said of runs: by score, checks of the log's health, and the rules that no score may overrule."""
     parts = all_badness(runs, family, SETS[kind])
     scores = score.intercept + ((parts - score.centre) / score.scale) @ score.weights
     wrong = runs.wrong[:, :, list(SETS).index(kind)]
     bad, good = kinds(runs, family)
-    few = np.nan_to_num(runs.column("ess"), nan=0.0) < FEWEST
-    return Told(scores, (scores > score.care) | wrong | few, (scores > score.refuse) | wrong, bad, good)
+    few = badness_of(runs, family, ESS, bare=kind == "bare") > ESS.badness(FEWEST)
+    shown = runs.column("mean_weight")
+    flagged = (scores > score.care) | wrong | few | (shown < MOST_SHOWN)
+    return Told(scores, flagged, (scores > score.refuse) | wrong | (shown < LEAST_SHOWN), bad, good)
 
 
 def area(found: Told) -> float:

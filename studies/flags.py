@@ -9,6 +9,7 @@ import itertools
 import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from replay.health.verdict import score_from, score_of
 from replay.judged import Flags
 from studies import flag_plots
 from studies.flag_fit import BAD, GOOD, fit, kinds, kinds_as_shown
-from studies.flag_record import record
+from studies.flag_record import coverage_in, record
 from studies.flag_runs import FAMILIES, Runs, run
 from studies.flagged import SETS, area, rivals, told
 from studies.page import written
@@ -135,12 +136,12 @@ def fitted(runs: Runs) -> dict[str, object]:
     return {"made_by": f"python -m studies.flags --fit: family A, {worlds} worlds, {logs} logs each", "scores": scores}
 
 
-def simulated(name: str, worlds: int, logs: int, more: int, keep: Path | None) -> Runs:
+def simulated(name: str, worlds: int, logs: int, more: int, keep: Path | None, processes: int | None = None) -> Runs:
     """Return the runs of a family, kept ones if there are any."""
     stored = None if keep is None else keep / f"{name}-{worlds}-{logs}-{more}.npz"
     if stored is not None and stored.exists():
         return Runs.load(stored)
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(processes) as pool:
         made = run(name, worlds, logs, more, lambda number: _progress(name, number, worlds), pool.map)
     if stored is not None:
         made.save(stored)
@@ -159,13 +160,18 @@ def main() -> None:
     parser.add_argument(
         "--more", type=int, default=700, help="further logs, by which to tell bad worlds from good ones"
     )
+    parser.add_argument("--processes", type=int, help="how many share the work; default: one per core")
+    parser.add_argument("--known", action="store_true", help="take from the record which worlds of B are bad")
     parser.add_argument("--keep", type=Path, help="a folder for the runs")
     parser.add_argument("--fit", action="store_true", help="fit the scores to family A before")
     parser.add_argument("--write", action="store_true", help="write tables and plots into docs")
     arguments = parser.parse_args()
-    runs = {
-        name: simulated(name, worlds, arguments.logs, arguments.more, arguments.keep) for name, worlds in WORLDS.items()
-    }
+    runs = {}
+    for name, worlds in WORLDS.items():
+        known = arguments.known and name == "B"
+        more = 0 if known else arguments.more
+        found = simulated(name, worlds, arguments.logs, more, arguments.keep, arguments.processes)
+        runs[name] = replace(found, coverage=coverage_in(RECORD)) if known else found
     if arguments.fit:
         SCORES.write_text(json.dumps(fitted(runs["A"]), indent=1) + "\n")
     text = tables(runs)

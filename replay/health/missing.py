@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 FILLED = "filled_"
 """The prefix of a statistic with the missing rows filled in."""
+NAMES = (
+    *("ess", "effective_positives", "variance_ess_dr", "variance_ess_ips", "variance_ess_snips"),
+    *("ess_share", "largest_share", "pareto_k"),
+)
+"""The statistics that are filled in."""
 SMALL = 0.05
 """A smaller missing share of the weight is left alone: chance alone makes good logs lack as much."""
 MOST_ROWS = 1_000
@@ -61,7 +66,7 @@ def filled(state: "State", known: dict[str, float | None]) -> dict[str, float | 
     """
     lack = missing(state) or Missing(0.0, 0.0, 0.0)
     if not state.weight.squares:
-        return {}
+        return {f"{FILLED}{name}": None for name in NAMES}
     weight, squares, ratio = state.weight.total, state.weight.squares, state.ratio
     more, more_fourth = lack.squares / squares, lack.squares * lack.each**2 / ratio.fourth[0]
     second, fourth = state.worth.second, state.worth.fourth
@@ -87,7 +92,7 @@ def filled(state: "State", known: dict[str, float | None]) -> dict[str, float | 
     found["ess_share"] = (found["ess"] or 0.0) / state.rows
     found["largest_share"] = max(float(state.largest.kept[-1]), lack.each) / (weight + lack.weight)
     found["pareto_k"] = _pareto_k(state, lack) if lack.weight else known["pareto_k"]
-    return {f"{FILLED}{name}": value for name, value in found.items()}
+    return {f"{FILLED}{name}": found[name] for name in NAMES}
 
 
 class _One(NamedTuple):
