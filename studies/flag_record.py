@@ -24,7 +24,7 @@ def coverage_in(path: Path) -> Floats:
 def record(runs: Runs, path: Path) -> None:
     """Write coverage and flags of every world."""
     found: dict[str, Any] = {
-        "made_by": f"python -m studies.flags --write: family B, {runs.covers.shape[1]} logs of each world",
+        "made_by": f"python -m studies.flags: family B, {runs.covers.shape[1]} logs of each world",
         "coverage": {
             family: [round(float(share), 4) for share in runs.coverage[:, place]]
             for place, family in enumerate(FAMILIES)

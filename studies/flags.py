@@ -161,17 +161,23 @@ def main() -> None:
         "--more", type=int, default=700, help="further logs, by which to tell bad worlds from good ones"
     )
     parser.add_argument("--processes", type=int, help="how many share the work; default: one per core")
-    parser.add_argument("--known", action="store_true", help="take from the record which worlds of B are bad")
+    parser.add_argument(
+        "--again", action="store_true", help="flag logs of B alone; which worlds are bad is taken from the record"
+    )
     parser.add_argument("--keep", type=Path, help="a folder for the runs")
     parser.add_argument("--fit", action="store_true", help="fit the scores to family A before")
     parser.add_argument("--write", action="store_true", help="write tables and plots into docs")
     arguments = parser.parse_args()
-    runs = {}
-    for name, worlds in WORLDS.items():
-        known = arguments.known and name == "B"
-        more = 0 if known else arguments.more
-        found = simulated(name, worlds, arguments.logs, more, arguments.keep, arguments.processes)
-        runs[name] = replace(found, coverage=coverage_in(RECORD)) if known else found
+    how = {"keep": arguments.keep, "processes": arguments.processes}
+    if arguments.again:
+        found = replace(simulated("B", WORLDS["B"], arguments.logs, 0, **how), coverage=coverage_in(RECORD))
+        text = "\n\n".join([_ours({"B": found}), _zones(found)])
+        if arguments.write:
+            written(DOCS / "warnings.md", "flags again", text)
+            record(found, RECORD)
+        print(text)  # noqa: T201
+        return
+    runs = {name: simulated(name, worlds, arguments.logs, arguments.more, **how) for name, worlds in WORLDS.items()}
     if arguments.fit:
         SCORES.write_text(json.dumps(fitted(runs["A"]), indent=1) + "\n")
     text = tables(runs)

@@ -50,8 +50,8 @@ def test_the_record_keeps_the_promise(family, kind):
 
 
 PROMISED = {
-    "whole": {"ips": (0.93, 0.09), "snips": (0.93, 0.07), "dr": (0.94, 0.08)},
-    "bare": {"ips": (0.93, 0.11), "snips": (0.92, 0.10), "dr": (0.94, 0.12)},
+    "whole": {"ips": (0.95, 0.09), "snips": (0.95, 0.08), "dr": (0.95, 0.08)},
+    "bare": {"ips": (0.93, 0.12), "snips": (0.92, 0.10), "dr": (0.94, 0.12)},
 }
 """At least so many bad logs are flagged, at most so many good ones: two lie beyond 0.10, as the page says."""
 
