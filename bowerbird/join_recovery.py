@@ -134,6 +134,8 @@ class JoinRecovery:
         if done.resumed:
             starts = await self._stored(ends)
             done.from_ms = 0
+            self._look_for_unread(ends, starts, done)
+            self._refuse_gone(done)
         else:
             starts = await self._plan(ends, done)
         done.messages = sum(ends.readable[name] - start for name, start in starts.items())
@@ -235,7 +237,9 @@ class JoinRecovery:
                 starts[name] = archived.offset
                 break
         known = await self._read_up_to(acknowledged)
-        await self._look_for_gaps(ends, {name: known[name] for name in known if name[0] not in anew}, done)
+        self._look_for_unread(ends, {name: known[name] for name in known if name[0] not in anew}, done)
+        await self._look_for_gaps(ends, done)
+        self._refuse_gone(done)
         return starts
 
     async def _read_up_to(self, acknowledged: Mapping[Input, int]) -> dict[Input, int]:
@@ -245,15 +249,15 @@ class JoinRecovery:
         stored = {names[each]: min(offsets.get(each, 0) for offsets in shards) for each in names if each in shards[0]}
         return {name: max(acknowledged.get(name, 0), stored.get(name, 0)) for name in {*acknowledged, *stored}}
 
-    async def _look_for_gaps(self, ends: Ends, unread: Mapping[Input, int], done: JoinRecovered) -> None:
-        """Refuse to go on where what is needed has been removed from Kafka and stands in no archive.
-
-        ``unread``: from where on each input was never read, however old what stood there is by now.
-        """
+    def _look_for_unread(self, ends: Ends, unread: Mapping[Input, int], done: JoinRecovered) -> None:
+        """Name what was removed before it was read, however old it is by now; ``unread``: where that begins."""
         for name, offset in sorted(unread.items()):
             held = self._archived(*name, ends.begins[name])
             if offset < ends.begins[name] and (held is None or held[0] > offset):
                 done.gone.append(f"{name[0]}[{name[1]}] offsets {offset} to {ends.begins[name] - 1}, never read")
+
+    async def _look_for_gaps(self, ends: Ends, done: JoinRecovered) -> None:
+        """Name what is needed, has been removed from Kafka, and stands in no archive."""
         from_ms, rewards = done.from_ms or 0, self._config.topic("rewards")
         outcomes = [(rewards, number) for number in await self._reader.partitions(rewards)]
         begins = ends.begins | await self._reader.beginning(outcomes)
@@ -272,6 +276,8 @@ class JoinRecovery:
             if first_ms > from_ms and (held is None or held[0] > 0):
                 where = f"{name[0]}[{name[1]}]"
                 done.gone.append(f"{where} from {_moment(first_ms)} on, needed from {_moment(from_ms)} on")
+
+    def _refuse_gone(self, done: JoinRecovered) -> None:
         if done.gone and not self._accept_loss:
             raise LossDetected(
                 "the logs", "; ".join(done.gone), "all that belongs to windows that are open",

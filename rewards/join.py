@@ -197,14 +197,15 @@ class Intake:
         grace_ms = self.settings.close_grace_ms
         claims: list[Claim] = []
         for name, reading in self._readings.items():
-            read_to_ms = None
+            read_to_ms, end = None, reading.next
             if reading.waiting:
                 read_to_ms = entry_after(reading.waiting[0].time_ms, grace_ms)
             elif name in ends and name in fetched:
                 position, handed = fetched[name]
                 if position >= ends[name] and reading.next >= min(handed, ends[name]):
-                    read_to_ms = entry_after(tick_ms, grace_ms)
-            claims.append(Claim(*name, reading.next, reading.next, read_to_ms, reading.fresh))
+                    # What lies between are markers of transactions: they count as read before retention removes them.
+                    read_to_ms, end = entry_after(tick_ms, grace_ms), max(reading.next, ends[name])
+            claims.append(Claim(*name, reading.next, end, read_to_ms, reading.fresh))
         step = Step(claims, (), inputs, feedback_limit=self.settings.feedback_limit, hold=self.settings.hold)
         return dict.fromkeys(range(self.settings.shards), step)
 
@@ -214,6 +215,8 @@ class Intake:
             for claim in step.claims:
                 if (reading := self._readings.get((claim.topic, claim.partition))) is not None:
                     reading.fresh = False
+                    if not reading.waiting:
+                        reading.next = max(reading.next, claim.end)
 
     def _decode(self, message: Message, found: list[DecisionItem | FeedbackItem], rejected: list[Rejected]) -> None:
         try:

@@ -34,6 +34,11 @@ def server(own_redis: Callable[..., EmbeddedRedis]) -> EmbeddedRedis:
 
 @pytest.fixture
 def config(kafka: EmbeddedKafka, server: EmbeddedRedis, prefix: str) -> Config:
+    return shop_config(kafka, server, prefix)
+
+
+def shop_config(kafka: EmbeddedKafka, server: EmbeddedRedis, prefix: str) -> Config:
+    """Return the settings of a :class:`Shop`."""
     vw = PolicyConfig("vw", "--cb_explore_adf --epsilon 0.2", window_s=2.0, reward=REWARD, publish_examples=20)
     return Config(
         brokers=kafka.address,

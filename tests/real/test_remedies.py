@@ -10,11 +10,11 @@ from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
 from bowerbird.verification import verify
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from stream.redis_store import shard_key
 from tests.real.loop import Loop, decision, delete, loop_of, make_anew, run_named, stop_sentence, until
-from tests.real.test_recover import POLICIES, REWARD, RULE, Shop, published
+from tests.real.test_recover import POLICIES, REWARD, RULE, Shop, published, shop_config
 
 pytestmark = pytest.mark.real
 
@@ -26,17 +26,7 @@ def server(own_redis: Callable[..., EmbeddedRedis]) -> EmbeddedRedis:
 
 @pytest.fixture
 def config(kafka: EmbeddedKafka, server: EmbeddedRedis, prefix: str) -> Config:
-    vw = PolicyConfig("vw", "--cb_explore_adf --epsilon 0.2", window_s=2.0, reward=REWARD, publish_examples=20)
-    return Config(
-        brokers=kafka.address,
-        redis_url=server.url,
-        prefix=prefix,
-        shards=2,
-        early_s=5.0,
-        closed_ttl_s=120.0,
-        session_timeout_s=2.0,
-        policies=dict.fromkeys(POLICIES, vw),
-    )
+    return shop_config(kafka, server, prefix)
 
 
 @pytest.fixture
