@@ -16,7 +16,7 @@ help:
 	@echo "make check-deploy  the files of the deployment, by promtool and a Prometheus that asks a running loop"
 	@echo "make bench     the benchmarks of docs/benchmarks.md"
 	@echo "make mutate    switches off one mechanism at a time and shows the test that fails"
-	@echo "make torture   20 times kill -9 under load, 50 ends of each role, holes in the network"
+	@echo "make torture   20 times kill -9 under load, 50 ends of each role, odd records, holes in the network"
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/bowerbird demo $(DEMO)
@@ -43,6 +43,7 @@ mutate: $(VENV)/dev.stamp
 torture: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.torture $(TORTURE)
 	$(BIN)/python -m tests.ends
+	$(BIN)/python -m tests.fuzz --minutes 5
 	BOWERBIRD_LONG=1 $(BIN)/python -m pytest tests/real/test_network.py tests/real/test_ends.py -k "network or away"
 
 format: $(VENV)/dev.stamp

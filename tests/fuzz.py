@@ -287,7 +287,7 @@ class Campaign:
                 if self.steps % COMMANDS_EVERY == 0:
                     await self._commands()
             await self._commands()
-            await self._command("verify", "front", "--json", codes=(0,), within_s=180)
+            await self._verified()
         finally:
             await ended(hearing)
 
@@ -339,7 +339,15 @@ class Campaign:
         await self._command("dead-letters", "show", "--limit", "20", codes=(0, 1))
         await self._command("trace", f"good-{self.steps}", codes=(0,))
 
-    async def _command(self, *arguments: str, codes: tuple[int, ...], within_s: float = 60) -> None:
+    async def _verified(self) -> None:
+        """Look at what `verify` says: that foreign records stand in ``rewards`` is all that it may find."""
+        told = json.loads(await self._command("verify", "front", "--json", codes=(0, 1), within_s=300) or "{}")
+        wrong = {name: told.get(name) for name in ("missing", "doubled", "wrong") if told.get(name) != 0}
+        if wrong or not told.get("identical") or set(told.get("found", {})) - {"unreadable"}:
+            self._problem(f"verify: {wrong}, {told}")
+
+    async def _command(self, *arguments: str, codes: tuple[int, ...], within_s: float = 60) -> str:
+        """Run a command, and return what it wrote."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "bowerbird", *arguments, "--config", str(self._file)),
             stdin=asyncio.subprocess.DEVNULL,
@@ -353,9 +361,10 @@ class Campaign:
             process.kill()
             await process.wait()
             self._problem(f"{arguments[0]} did not end within {within_s:g} s")
-            return
+            return ""
         if process.returncode not in codes or b"Traceback" in output:
             self._problem(f"{' '.join(arguments)} ended with {process.returncode}: {output[-3000:].decode()}")
+        return str(output.decode())
 
     def _problem(self, problem: str) -> None:
         self.problems.append(problem)
