@@ -107,9 +107,10 @@ class _Consumer(Consumer):
         await ended(committing)
 
     async def _wait_next_records(self, *args: Any, **kwargs: Any) -> Any:
-        found = await super()._wait_next_records(*args, **kwargs)
+        records, _ = await super()._wait_next_records(*args, **kwargs)
         cast("RoleApp", self.app).pulse.polled()
-        return found
+        # Faust would drop what was fetched of a partition that is paused meanwhile, and it would not come again.
+        return records, frozenset(records or ())
 
 
 class _Transport(Transport):

@@ -46,6 +46,9 @@ async def closed(client: Any, within_s: float = STOP_S) -> None:
         names = [("_fetcher", "_fetch_task"), ("_sender", "sender_task")]
         names += [("_coordinator", f"_{task}_task") for task in ("coordination", "heartbeat", "commit_refresh")]
         left = [task for owner, name in names if (task := _task(client, owner, name)) is not None]
+        # It may not have come to its connections yet.
+        for connection in list(connections._conns.values()):
+            connection.close()
         await ended(closing, tearing, *left)
         if (accumulator := getattr(client, "_message_accumulator", None)) is not None:
             # A batch that was to be sent again is no pending one: aiokafka then fails to take it out, as a traceback.

@@ -788,6 +788,13 @@ def _living() -> Iterator[Mutant]:
         ("tests/real/test_ends.py::test_every_role_and_a_client_end_within_two_seconds_whatever_is_away",),
     )
     yield Mutant(
+        "what was fetched of a partition that is paused meanwhile is handed on",
+        "stream/faust_app.py",
+        "        return records, frozenset(records or ())\n",
+        "        return records, _\n",
+        ("tests/real/test_foreign_records.py::test_a_burst_and_then_silence_holds_no_window_back",),
+    )
+    yield Mutant(
         "each message of an older format is read as its own says",
         "stream/consumer.py",
         "        return _Batch(MemoryRecords(bytes(raw)).next_batch(), raw)\n",

@@ -76,6 +76,8 @@ async def _looked(config: "Config", minutes: float, watch: bool, as_json: bool) 
                         if not watch:
                             return not wrong
             except asyncio.CancelledError:
+                if not watch:
+                    raise
                 return True  # Ctrl-C is how a person ends it
             except Exception as error:
                 if not watch or as_json or (explained := explain(error, config)) is None:

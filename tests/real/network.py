@@ -122,6 +122,7 @@ class Network:
         self._pairs.clear()
 
     def _refuse(self) -> None:
+        self._closing = True
         self._server.close()
         self._cut()
 
@@ -131,15 +132,22 @@ class Network:
             server.transport.abort()
         self._pairs.clear()
 
+    def _over(self) -> bool:
+        return self._closing
+
     async def _connected(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         await self._open.wait()
-        if self._closing:
+        if self._over():
             client.transport.abort()
             return
         try:
             answers, server = await asyncio.open_connection(HOST, self._server_port)
         except OSError:
             client.transport.abort()
+            return
+        if self._over():
+            client.transport.abort()
+            server.transport.abort()
             return
         pair = client, server
         self._pairs.add(pair)

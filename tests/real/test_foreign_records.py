@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from rewards.rules import Reward, StreamReward
 from stream.config import ROLES, Config, PolicyConfig
 from stream.embedded_server import free_port
+from stream.join import PAUSE_AT
 from stream.metrics import OPEN_TRANSACTION
 from stream.publish import model_key, read_published
 from tests.real.loop import Loop, loop_of, until
@@ -27,6 +28,8 @@ from tests.real.test_learn import outcome
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 EACH = 20
+ANY = -1
+"""The partition is the producer's choice."""
 HELD_METRIC = OPEN_TRANSACTION._name
 BRIEF_S = 2.0
 READ_TOPICS = ("decision-requests", "decisions", "clicks", "rewards", "versions")
@@ -93,11 +96,11 @@ async def append_batch(producer: AIOKafkaProducer, topic: str, cases: Sequence[F
     await until(appended, 20)
 
 
-def send_packed(config: Config, topic: str, codec: str, records: list[dict[str, Any]]) -> None:
+def send_packed(config: Config, topic: str, codec: str, records: list[dict[str, Any]], partition: int = ANY) -> None:
     """Append records by librdkafka, as one compressed batch."""
     producer = Producer({"bootstrap.servers": config.brokers, "compression.type": codec, "linger.ms": 50})
     for record in records:
-        producer.produce(config.topic(topic), json.dumps(record).encode())
+        producer.produce(config.topic(topic), json.dumps(record).encode(), partition=partition)
     assert producer.flush(20) == 0
 
 
@@ -238,6 +241,20 @@ async def test_outcomes_and_versions_with_any_headers_are_learned(kafka: Any, re
             await append_batch(loop.producer, config.topic("versions"), [(b"front", record, HEADERS[0])])
         assert learn.process is not None
         assert learn.process.poll() is None
+
+
+async def test_a_burst_and_then_silence_holds_no_window_back(kafka: Any, redis_server: Any, prefix: str) -> None:
+    """More messages of a partition in one fetch than wait in memory: the join pauses it, and nothing comes later."""
+    config = configured(kafka, redis_server, prefix)
+    async with loop_of(config) as loop:
+        loop.role("decide")
+        loop.role("join")
+        await loop.send("decision-requests", REQUEST | {"event_id": "first", "policy": "brief"})
+        assert await outcomes(loop, {"first"}, "brief") == {"first": 0.0}
+        clicks = [{"event_id": "second", "id": "1"}, *([{"no": "click"}] * (25 * PAUSE_AT))]
+        await asyncio.to_thread(send_packed, config, "clicks", "gzip", clicks)
+        await loop.send("decision-requests", REQUEST | {"event_id": "second", "policy": "brief"})
+        assert await outcomes(loop, {"second"}, "brief") == {"first": 0.0, "second": 1.0}
 
 
 async def test_feedback_with_a_time_of_its_producer_stops_no_role(kafka: Any, redis_server: Any, prefix: str) -> None:
