@@ -21,12 +21,14 @@ _types = pa.types
 _NUMBER = (_types.is_integer, _types.is_floating, _types.is_decimal)
 _TEXT = (_types.is_string, _types.is_large_string, _types.is_dictionary, _types.is_integer)
 _LISTS = (_types.is_list, _types.is_large_list, _types.is_fixed_size_list)
+NUMBERS = (
+    *("propensity", "mean_propensity", "target", "weight", "sample_weight", "pdrop"),
+    *("model_logged", "model_target"),
+)
+"""Fields whose columns are of numbers; a reward may be a truth, too."""
 _KINDS: dict[str, tuple[tuple[Callable[[Any], bool], ...], str]] = {
     "reward": ((*_NUMBER, _types.is_boolean), "numbers"),
-    **dict.fromkeys(
-        ["propensity", "mean_propensity", "target", "weight", "sample_weight", "pdrop"], (_NUMBER, "numbers")
-    ),
-    **dict.fromkeys(["model_logged", "model_target"], (_NUMBER, "numbers")),
+    **dict.fromkeys(NUMBERS, (_NUMBER, "numbers")),
     **dict.fromkeys(["pmf", "target_pmf"], (_LISTS, "lists of numbers")),
     "actions": (_LISTS, "lists of texts"),
     **dict.fromkeys(

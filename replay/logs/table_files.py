@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from policies.errors import BadInput, WrongConfiguration
 from replay.logs.ahead import read_ahead
 from replay.logs.chunk import Progress, silent
+from replay.logs.column_rows import NUMBERS
 from replay.logs.columns import BATCH_ROWS, ColumnLog, Columns
 from replay.logs.csv_table import CsvBatches, dialect_of, kinds_of
 from replay.logs.formats import TEXT
@@ -19,7 +20,6 @@ from replay.logs.opened import damaged, opened
 
 _UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 BUFFER_BYTES = 2**20
-_NUMBERS = ("reward", "propensity", "mean_propensity", "target", "weight", "model_logged", "model_target")
 _ARROW = (".arrow", ".feather", ".ipc")
 SUFFIXES = (".parquet", *_ARROW, *TEXT)
 
@@ -172,7 +172,7 @@ def table_log(
 def _csv_log(path: Path, columns: Columns, progress: Progress, names: Names | None) -> ColumnLog:
     dialect = dialect_of(path)
     found = columns.found_in(dialect.names)
-    numbers = [found.get(name) for name in _NUMBERS]
+    numbers = [found.get(name) for name in ("reward", *NUMBERS)]
     batches = CsvBatches(path, dialect, kinds_of(dialect, columns.read(dialect.names), numbers), progress)
     return ColumnLog(batches.schema, batches, columns, called=path.name, names=names)
 

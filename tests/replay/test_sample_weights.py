@@ -1,9 +1,11 @@
 """Sample weights: a row that counts as n decisions is n rows of one unit; thinned logs cover the truth."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 import bowerbird
@@ -175,6 +177,17 @@ def test_a_thinned_log_covers_the_truth() -> None:
     assert 0.93 <= held / 400 <= 0.985
     assert accused <= 20
     assert plain == 0, "the drops do not matter in this world"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow"])
+def test_weights_in_files(tmp_path: Path, suffix: str) -> None:
+    log = {name: column for name, column in counted().items() if column.ndim == 1}
+    file = tmp_path / f"log{suffix}"
+    frame = pl.DataFrame(log)
+    write: dict[str, Any] = {".csv": frame.write_csv, ".parquet": frame.write_parquet, ".arrow": frame.write_ipc}
+    write[suffix](file)
+    found = bowerbird.evaluate(str(file), columns={"sample_weight": "count"})
+    assert found.snips == pytest.approx(bowerbird.evaluate(log, columns={"sample_weight": "count"}).snips, rel=1e-12)
 
 
 # ----- what is refused
