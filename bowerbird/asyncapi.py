@@ -89,7 +89,7 @@ _ERROR = {
     "error": {
         "code": "unknown_policy",
         "field": "policy",
-        "message": "policy: found 'frnt', expected a policy of the configuration",
+        "message": "policy: found 'frnt', expected a policy of the configuration (front)",
     },
 }
 

@@ -34,6 +34,7 @@ NO_DEAD_LETTER = frozenset({"expired", "overloaded"})
 
 REQUEST_FIELDS = DecisionRequest.__struct_fields__
 MOST_WARNINGS = 10
+MOST_NAMED = 10
 """Of one request; the others are not named."""
 
 _fields = msgspec.json.Decoder(dict[str, Raw])
@@ -144,7 +145,9 @@ def decide(
             raise BadInput("expired", "request", f"{now_ms - expires_at_ms} ms too old", "a younger request")
         chooser = choosers.get(request.policy)
         if chooser is None:
-            raise BadInput("unknown_policy", "policy", repr(request.policy), "a policy of the configuration")
+            known = ", ".join(sorted(choosers)[:MOST_NAMED])
+            expected = f"a policy of the configuration ({known})" if known else "a policy of the configuration"
+            raise BadInput("unknown_policy", "policy", repr(request.policy), expected)
         if overloaded(request.policy):
             raise BadInput(
                 "overloaded",

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import os
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -106,8 +107,9 @@ class EmbeddedKafka(EmbeddedServer):
         return [self.executable, *options, "-cp", class_path, main_class, *arguments]
 
     def environment(self) -> dict[str, str]:
-        """Return this process' environment without what would change how Java starts."""
-        return {name: value for name, value in os.environ.items() if name not in JAVA_ENVIRONMENT}
+        """Return this process' environment, but for what changes how Java starts or reads names of files."""
+        own = {name: value for name, value in os.environ.items() if name not in JAVA_ENVIRONMENT}
+        return own if sys.platform == "darwin" else {**own, "LC_ALL": "C.UTF-8"}
 
     def _launch(self) -> WatchedProcess:
         data = self.folder / "data"

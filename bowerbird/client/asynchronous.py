@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -13,7 +14,7 @@ import msgspec
 
 from bowerbird.client.event_ids import EventIds
 from bowerbird.client.outgoing import Outgoing
-from bowerbird.client.values import actions_of, json_of, number_of, text_of
+from bowerbird.client.values import actions_of, check_names, json_of, number_of, seconds_of, text_of
 from policies.errors import BowerbirdError, BrokerAway, NotDecided
 from rewards.records import Feedback, check_event_id, encode, feedback
 
@@ -160,6 +161,8 @@ class Client:
         flush_within_s: float = 10.0,
         connection: SpeaksKafka | None = None,
     ) -> None:
+        self._timeout_s = seconds_of(timeout_s, "timeout_s")
+        check_names(brokers, reply_topic)
         if connection is None:
             # Only here: whoever brings a connection needs no Kafka.
             from stream.config import Config
@@ -168,7 +171,10 @@ class Client:
             config = Config(brokers=brokers, prefix=prefix)
             connection = Connection(config, config.topic(reply_topic), request_within_s=REQUEST_WITHIN_S)
         self._connection = connection
-        self._timeout_s, self._flush_within_s = timeout_s, flush_within_s
+        self._flush_within_s = flush_within_s
+        # The pattern is the service's own setting; that it is another one is not known here.
+        usual = fnmatchcase(reply_topic, "replies.*")
+        self._no_reply = "" if usual else f": is {prefix}{reply_topic} among the service's reply_topics (replies.*)?"
         self._outgoing = Outgoing(connection.append, batch_ms / 1000, most_waiting)
         self._ids = EventIds()
         self._name = self._ids.mint()
@@ -254,7 +260,7 @@ class Client:
         if user_id is not None:
             request["user_id"] = text_of(user_id, "user_id")
         value = json_of(request)
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        timeout_s = self._timeout_s if timeout_s is None else seconds_of(timeout_s, "timeout_s")
         try:
             reply = _reply.decode(await self._ask(event_id, value, timeout_s))
             if reply.error is None:
@@ -263,7 +269,7 @@ class Client:
                 return Answer(event_id, *told, warnings=reply.warnings)
             missed = NotDecided(event_id, reply.error["code"], reply.error["message"])
         except TimeoutError:
-            missed = NotDecided(event_id, "timeout", f"no reply within {timeout_s:g} s")
+            missed = NotDecided(event_id, "timeout", f"no reply within {timeout_s:g} s{self._no_reply}")
         except BrokerAway as error:
             missed = NotDecided(event_id, "broker_away", str(error))
         if default is None:

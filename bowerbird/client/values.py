@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -10,6 +11,7 @@ from policies.errors import BadInput
 from rewards.rules import REWARD_LIMIT
 
 _DEEPEST = 10
+_LONGEST_S = 86_400
 
 
 def text_of(value: object, field: str) -> str:
@@ -40,6 +42,29 @@ def number_of(value: object, field: str) -> float:
         if abs(number) <= REWARD_LIMIT:
             return number
     raise BadInput("invalid_field", field, _shown(value), f"a finite number within ±{REWARD_LIMIT:g}")
+
+
+def seconds_of(value: object, field: str) -> float:
+    """Return a time to wait.
+
+    >>> seconds_of(-1, "timeout_s")
+    Traceback (most recent call last):
+        ...
+    policies.errors.BadInput: timeout_s: found -1, expected seconds, more than 0 and at most 86400 (invalid_field)
+    """
+    if not isinstance(value, bool) and isinstance(value, Real) and 0 < float(value) <= _LONGEST_S:
+        return float(value)
+    raise BadInput("invalid_field", field, _shown(value), f"seconds, more than 0 and at most {_LONGEST_S}")
+
+
+def check_names(brokers: object, reply_topic: object) -> None:
+    """Refuse what names no broker, and what Kafka takes for no topic's name."""
+    if not isinstance(brokers, str) or not brokers.strip() or "://" in brokers:
+        raise BadInput("invalid_field", "brokers", _shown(brokers), "host:port, several of them with commas")
+    if not isinstance(reply_topic, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", reply_topic):
+        raise BadInput(
+            "invalid_field", "reply_topic", _shown(reply_topic), "a topic's name: letters, digits, . _ and -"
+        )
 
 
 def action_of(action: object, field: str) -> Mapping[str, Any]:

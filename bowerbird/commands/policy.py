@@ -238,7 +238,7 @@ def _settings_with(name: str, file: "ConfigFile") -> "Config":
     told = settings(file)
     if name not in told.policies:
         complain(f"policy: found {name}, expected one of {', '.join(told.policies)}")
-        raise typer.Exit(DOES_NOT_HOLD)
+        raise typer.Exit(WRONG_USE)
     return told
 
 

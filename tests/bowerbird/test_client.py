@@ -294,3 +294,20 @@ def test_a_blocking_client_that_cannot_connect_leaves_no_thread() -> None:
     with pytest.raises(BrokerAway, match=r"127\.0\.0\.1:1"):
         BlockingClient("127.0.0.1:1")
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"timeout_s": 0}, "timeout_s: found 0"),
+        ({"timeout_s": -1.0}, "timeout_s: found -1.0"),
+        ({"timeout_s": float("nan")}, "timeout_s: found nan"),
+        ({"brokers": ""}, "brokers: found ''"),
+        ({"brokers": "http://127.0.0.1:9092"}, "brokers: found 'http"),
+        ({"reply_topic": "re plies"}, "reply_topic: found 're plies'"),
+        ({"reply_topic": ""}, "reply_topic: found ''"),
+    ],
+)
+def test_what_a_client_cannot_be_made_with_is_refused_at_once(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(BadInput, match=field):
+        Client(**options)

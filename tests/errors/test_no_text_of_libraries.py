@@ -26,6 +26,7 @@ IN_WORDS = {
     "_found",
     "_name",
     "_refusal",
+    "_unexpected",
     "damaged",
     "explain",
     "extra_of",

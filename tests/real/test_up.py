@@ -86,14 +86,14 @@ def until_gone(processes: list[psutil.Process]) -> None:
 
 @pytest.mark.kill
 def test_a_click_changes_a_decision_and_all_is_there_again(tmp_path: Path) -> None:
-    folder = tmp_path / "loop"
-    with up(Path("loop"), cwd=tmp_path) as (process, said):
+    folder = tmp_path / "lüüp 1"  # No folder is too odd for Java.
+    with up(Path("lüüp 1"), cwd=tmp_path) as (process, said):
         children = psutil.Process(process.pid).children(recursive=True)
         # What is printed to be copied is what is run here, but for the name of the program.
         ask, click, ask_again = [shlex.split(line) for line in said.splitlines() if line.startswith("  echo ")]
         config = ask[-2:]
         assert config == ["--config", str(folder / "bowerbird.toml")]
-        assert f"  export BOWERBIRD_CONFIG={folder / 'bowerbird.toml'}\n" in said
+        assert f"  export BOWERBIRD_CONFIG={shlex.quote(str(folder / 'bowerbird.toml'))}\n" in said
         assert f"  logs      {folder / 'roles.log'}\n" in said
         assert f"  Kafka     127.0.0.1:{PORTS['KAFKA_PORT']}\n" in said
         assert f"  Redis     127.0.0.1:{PORTS['REDIS_PORT']}\n" in said
