@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 LOOK_EVERY_S = 0.2
 ENDS_EVERY_S = 2.0
 REFUSED_PAUSE_S = 5.0
-CLOSE_WITHIN_S = 0.5
+CLOSE_WITHIN_S = 0.8
 SHORTER_LOOKS = 3
 WAITING_GROUPS = 2
 """More row groups than this do not wait for their compression: the input does."""
@@ -155,11 +155,11 @@ class Archive(mode.Service):
         await ended(*self._looking)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WITHIN_S), self._lock:
-                try:
-                    for part in list(self._partitions.values()):
-                        await self._close(part)
-                except (OSError, KafkaError, StateRefused) as error:
-                    log.warning("what was not stored is read again after the next start: %r", error)
+                # All at once, since each is a write that is waited for.
+                closing = map(self._close, list(self._partitions.values()))
+                for failed in await asyncio.gather(*closing, return_exceptions=True):
+                    if isinstance(failed, BaseException):
+                        log.warning("what was not stored is read again after the next start: %r", failed)
         await self._opened.close()
 
     def ready(self) -> bool:

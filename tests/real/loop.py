@@ -126,7 +126,7 @@ async def loop_of(config: Config) -> AsyncIterator[Loop]:
         await producer.stop()
 
 
-async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 40.0, every_s: float = 0.1) -> Any:
+async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 120.0, every_s: float = 0.1) -> Any:
     """Poll a condition until it holds, and return what it returned; fail after a deadline."""
     ends = time.monotonic() + seconds
     while True:

@@ -52,7 +52,7 @@ class Network:
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._closing = False
         self._forgotten: list[asyncio.StreamWriter] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -136,15 +136,22 @@ class Network:
         return self._closing
 
     async def _connected(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            await self._connect(reader, client)
+        except (OSError, asyncio.CancelledError):
+            # The task ends quietly: what asyncio says of one that was cancelled helps nobody.
+            client.transport.abort()
+
+    async def _connect(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         await self._open.wait()
         if self._over():
             client.transport.abort()
             return
-        try:
-            answers, server = await asyncio.open_connection(HOST, self._server_port)
-        except OSError:
-            client.transport.abort()
-            return
+        answers, server = await asyncio.open_connection(HOST, self._server_port)
         if self._over():
             client.transport.abort()
             server.transport.abort()

@@ -184,13 +184,17 @@ async def test_files_are_per_topic_and_day_and_without_gaps(loop: Loop) -> None:
         port = free.getsockname()[1]
     archive = replace(loop.config.archive, max_s=3600.0, max_rows=10_000)
     loop.config = replace(loop.config, archive=archive, metrics_port=port - ROLES.index("archive"))
-    await load(loop, 150, 160)
-    role = loop.role("archive")
-    before = len(in_the_files(loop.config))
-    await until(lambda: all_taken(loop, port))
-    assert len(in_the_files(loop.config)) == before
-    assert role.stop() == 0
-    assert in_the_files(loop.config) == await in_the_log(loop)
+    for begin in range(150, 180, 10):
+        await load(loop, begin, begin + 10)
+        role = loop.role("archive")
+        before = len(in_the_files(loop.config))
+        await until(lambda: all_taken(loop, port))
+        assert len(in_the_files(loop.config)) == before
+        assert role.stop() == 0
+        # A worker that does not get to write within its time leaves it to the next one.
+        if stored := in_the_files(loop.config) == await in_the_log(loop):
+            break
+    assert stored
     root = Path(loop.config.archive.url or "")
     following: dict[tuple[str, int], int] = {}
     files = [ArchiveFile.parse(str(path.relative_to(root))) for path in root.rglob("*.parquet")]

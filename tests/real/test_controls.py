@@ -43,7 +43,7 @@ def file(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str, tmp_pat
             "front": {
                 "kind": "vw",
                 "arguments": "--cb_explore_adf --epsilon 0.1 -q uA",
-                "window_s": 0.5,
+                "window_s": 1.5,
                 "publish_ms": 100,
                 "reward": {"close_on": ["clicks"], "streams": {"clicks": {"weight": 1.0}}},
             }

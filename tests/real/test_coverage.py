@@ -6,6 +6,8 @@ from studies.coverage import Cell, study
 from studies.coverage_methods import CLUSTERED, LEARNING
 
 REPETITIONS = 200
+# The study computes for minutes, several times as long where others compute.
+pytestmark = pytest.mark.timeout(3_600)
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,16 @@ from tests.laws.join_world import World, random_schedule, run_schedule
 from tests.laws.test_join_machine import JoinMachine
 from tests.laws.test_store import StoreLaws
 
+BUSY_S = 60.0
+"""A machine that does much else may let an answer wait so long."""
+
 
 class TestRedisStore(StoreLaws):
     """The laws over the script."""
 
     @pytest.fixture
     async def store(self, redis_server: EmbeddedRedis, prefix: str) -> AsyncIterator[JoinStore]:
-        async with Redis.from_url(redis_server.url) as redis:
+        async with Redis.from_url(redis_server.url, socket_timeout=BUSY_S) as redis:
             yield RedisStore(redis, prefix)
 
 
@@ -34,7 +37,7 @@ def world_of(redis_server: EmbeddedRedis) -> Iterator[WorldOf]:
     """Give a maker of worlds around the script, each under its own prefix."""
     with asyncio.Runner() as runner:
         run = runner.get_loop().run_until_complete
-        redis = Redis.from_url(redis_server.url)
+        redis = Redis.from_url(redis_server.url, socket_timeout=BUSY_S)
 
         def make(seed: int) -> World:
             prefix = f"t-{secrets.token_hex(4)}-"
