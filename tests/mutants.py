@@ -963,13 +963,6 @@ def _recovery() -> Iterator[Mutant]:
         (f"{recovered}test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery",),
     )
     yield Mutant(
-        "input that was removed unread is refused",
-        "stream/join.py",
-        "            if begins > silent[name]:\n",
-        "            if False:\n",
-        ("tests/real/test_remedies.py::test_input_that_was_removed_unread_is_given_up_by_a_command",),
-    )
-    yield Mutant(
         "feedback that was removed unread is missed by a recovery",
         "bowerbird/join_recovery.py",
         "if offset < ends.begins[name] and (held is None or held[0] > offset):",
