@@ -44,12 +44,15 @@ async def closed(client: Any, within_s: float = STOP_S) -> None:
         tearing = asyncio.create_task(connections.close())
         await asyncio.wait({closing, tearing}, timeout=TEAR_S, return_when=asyncio.ALL_COMPLETED)
         names = [("_fetcher", "_fetch_task"), ("_sender", "sender_task")]
-        names += [("_coordinator", f"_{task}_task") for task in ("coordination", "heartbeat", "commit_refresh")]
+        names += [
+            ("_coordinator", f"_{task}_task")
+            for task in ("coordination", "heartbeat", "commit_refresh", "reset_committed")
+        ]
         left = [task for owner, name in names if (task := _task(client, owner, name)) is not None]
-        # It may not have come to its connections yet.
+        await ended(closing, tearing, *left)
+        # It may not have come to its connections, and what was ended now may have opened another one.
         for connection in list(connections._conns.values()):
             connection.close()
-        await ended(closing, tearing, *left)
         if (accumulator := getattr(client, "_message_accumulator", None)) is not None:
             # A batch that was to be sent again is no pending one: aiokafka then fails to take it out, as a traceback.
             for batches in accumulator._batches.values():
