@@ -19,7 +19,7 @@ from rewards.message import Message
 from rewards.records import PolicyVersion
 from stream.config import Config
 from stream.controls import Desk, desk
-from stream.publish import Saved, version_of
+from stream.publish import Saved, identity_of, version_of
 
 if TYPE_CHECKING:
     from replay.archive import Archive
@@ -125,7 +125,7 @@ class _Work:
             await self._advance(cut)
             former = self._chain[max(self._chain)] if self._chain else None
             rebuilt_to, weights = self._back or (cut, self.rebuild.weights())
-            newest = max(former.number if former else 0, saved.position.number if saved else 0)
+            newest = max(self._at.versions.seen(self._at.name).newest, saved.position.number if saved else 0)
             position = Position(
                 number=newest + 1,
                 digest=digest(weights.model),
@@ -182,8 +182,14 @@ class _Work:
         where = (at.config.topic("versions"), 0)
         begins = (await at.reader.beginning([where]))[where]
         found: dict[int, PolicyVersion] = {}
+        own: bool | None = None
         async for message in at.reader.read(*where, begins):
             for version in published_in(message, at.name):
+                is_own = identity_of(version) == at.publisher.identity
+                own = is_own if own is None else own
+                if own and not is_own:
+                    # Whoever wrote it was no learner of this policy: each compares what it is before it publishes.
+                    continue
                 if version.number not in self._chain and (newest is None or version.number <= newest):
                     found.setdefault(version.number, version)
         self._check(found)
@@ -193,7 +199,7 @@ class _Work:
     def _check(self, found: dict[int, PolicyVersion]) -> None:
         identity = self._at.publisher.identity
         for version in found.values():
-            if (version.kind, version.arguments, version.salt) != (identity.kind, identity.arguments, identity.salt):
+            if identity_of(version) != identity:
                 raise WrongConfiguration(
                     f"policy {self._at.name}: found {identity.kind!r} {identity.arguments!r} with the salt "
                     f"{identity.salt!r}, expected {version.kind!r} {version.arguments!r} with {version.salt!r}, as "

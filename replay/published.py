@@ -22,7 +22,7 @@ def published_in(message: Message, policy: str) -> list[PolicyVersion]:
     What is none (the identity of the log, or what anybody wrote there) is left out, as the learner does; a
     version that became unreadable is missing in the chain of numbers.
     """
-    return [version for version, _ in versions_in(message.value) if version.policy == policy]
+    return [version for version in versions_in(message.value) if version.policy == policy]
 
 
 class _Position(NamedTuple):

@@ -11,8 +11,8 @@ from rewards.records import UNREADABLE, PolicyVersion, items
 _version = msgspec.json.Decoder(PolicyVersion).decode
 
 
-def versions_in(value: bytes | None) -> Iterator[tuple[PolicyVersion, bytes]]:
-    """Yield the versions of a message, each with its bytes.
+def versions_in(value: bytes | None) -> Iterator[PolicyVersion]:
+    """Yield the versions of a message.
 
     What is none (the identity of the log, or what anybody wrote there) is left out: nothing was built on it.
 
@@ -25,4 +25,4 @@ def versions_in(value: bytes | None) -> Iterator[tuple[PolicyVersion, bytes]]:
         return
     for body in bodies:
         with suppress(*UNREADABLE):
-            yield _version(body), body
+            yield _version(body)

@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 
 from policies.errors import LossDetected, StateRefused
 from rewards.learner import Learner, Position
-from rewards.records import UNREADABLE, Natural, PolicyVersion, encode
+from rewards.records import UNREADABLE, PolicyVersion, encode
 from rewards.store import DISCARD
 from rewards.versions import versions_in
 from stream.config import Config
@@ -100,6 +100,11 @@ class PolicyIdentity:
     salt: str
 
 
+def identity_of(version: PolicyVersion) -> PolicyIdentity:
+    """Return what the policy of a version is."""
+    return PolicyIdentity(version.kind, version.arguments, version.salt)
+
+
 class Saved(NamedTuple):
     """What a store holds of a policy.
 
@@ -154,13 +159,13 @@ class Seen:
     fingerprints: dict[int, bytes] = field(default_factory=dict)
     differing: int | None = None
 
-    def add(self, head: "VersionHead", record: bytes) -> None:
+    def add(self, version: PolicyVersion) -> None:
         """Take in a record; a version that was computed again from the log settles what contradicted itself before."""
-        number = head.number
-        if head.rebuilt_to is not None and number > self.newest:
+        number = version.number
+        if version.rebuilt_to is not None and number > self.newest:
             self.fingerprints.clear()
             self.differing = None
-        fingerprint = fingerprint_of(record)
+        fingerprint = fingerprint_of(version)
         if self.fingerprints.setdefault(number, fingerprint) != fingerprint:
             self.differing = number
         self.newest = max(self.newest, number)
@@ -168,17 +173,9 @@ class Seen:
             del self.fingerprints[min(self.fingerprints)]
 
 
-class VersionHead(NamedTuple):
-    """What a learner must know of a version that was published."""
-
-    policy: str
-    number: Natural
-    rebuilt_to: Natural | None = None
-
-
-def fingerprint_of(record: bytes) -> bytes:
-    """Return what stands for a record's bytes."""
-    return blake2b(record, digest_size=16).digest()
+def fingerprint_of(version: PolicyVersion) -> bytes:
+    """Return what stands for a record's content, however its JSON is written."""
+    return blake2b(encode(version), digest_size=16).digest()
 
 
 class VersionsLog(Protocol):
@@ -392,29 +389,34 @@ class Publisher:
         seen = self._versions.seen(self.name)
         number = saved.position.number if saved is not None else 0
         what = f"policy {self.name} in Redis"
+        forgotten = f"Redis has forgotten a version, or somebody else has written one: {repair(self.name)}"
         if seen.newest > number:
             raise StateRefused(
                 what,
                 f"version {number}",
                 f"version {seen.newest}, which stands in versions",
-                f"Redis has forgotten a version: {repair(self.name)}",
+                forgotten,
             )
         if seen.differing is not None:
             raise StateRefused(
                 f"policy {self.name} in versions",
                 f"two records of version {seen.differing} that differ",
                 "one",
-                f"Redis has forgotten a version: {repair(self.name)}",
+                forgotten,
             )
         if saved is None:
             return
         told = seen.fingerprints.get(number)
-        if told is not None and saved.record is not None and told != fingerprint_of(saved.record):
+        if (
+            told is not None
+            and saved.record is not None
+            and told != fingerprint_of(version_of(self.name, saved.record))
+        ):
             raise StateRefused(
                 what,
                 f"version {number}",
                 "another one of this number, which stands in versions",
-                f"Redis has forgotten a version: {repair(self.name)}",
+                forgotten,
             )
         self._compare_identity(saved.identity)
 
@@ -576,9 +578,8 @@ class KafkaVersions:
             self._seen.clear()
             self._follower.position = start
         for record in await self._follower.to_end():
-            for version, body in versions_in(record.value):
-                head = VersionHead(version.policy, version.number, version.rebuilt_to)
-                self._seen.setdefault(version.policy, Seen()).add(head, body)
+            for version in versions_in(record.value):
+                self._seen.setdefault(version.policy, Seen()).add(version)
 
     def seen(self, policy: str) -> Seen:
         """See :meth:`VersionsLog.seen`."""

@@ -29,7 +29,7 @@ async def versions_of(config: Config, name: str, newest: int) -> list[PolicyVers
             return []
         begins = (await reader.beginning([(topic, 0)]))[topic, 0]
         async for record in reader.read(topic, 0, begins):
-            for version, _ in versions_in(record.value):
+            for version in versions_in(record.value):
                 if version.policy == name and (not found or version.number > found[-1].number):
                     found.append(version)
     return list(reversed(found))

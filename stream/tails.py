@@ -37,7 +37,7 @@ class Tails:
         newest: dict[str, PolicyVersion] = {}
         begins = (await self._reader.beginning([(versions, 0)]))[versions, 0]
         async for record in self._reader.read(versions, 0, begins):
-            for version, _ in versions_in(record.value):
+            for version in versions_in(record.value):
                 newest[version.policy] = version
         for version in newest.values():
             for shard, seq in version.last_seqs.items():

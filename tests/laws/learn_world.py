@@ -19,7 +19,7 @@ from rewards.learner import Learner, Position, Unacknowledged, highest_seqs, out
 from rewards.records import PolicyVersion
 from rewards.versions import versions_in
 from stream.controls import Controlled, control
-from stream.publish import PolicyIdentity, PolicyStore, Publisher, Saved, SaveResult, Seen, VersionHead
+from stream.publish import PolicyIdentity, PolicyStore, Publisher, Saved, SaveResult, Seen
 
 POISON = -999.0
 """A reward that the ledger refuses."""
@@ -203,9 +203,8 @@ class SteppedVersions:
             self._start = self.position = start
             self._seen = {}
         for policy, record in self.records[self.position :]:
-            for version, body in versions_in(record):
-                head = VersionHead(version.policy, version.number, version.rebuilt_to)
-                self._seen.setdefault(policy, Seen()).add(head, body)
+            for version in versions_in(record):
+                self._seen.setdefault(policy, Seen()).add(version)
         self.position = len(self.records)
         await _Pause()
 

@@ -336,13 +336,18 @@ async def test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery(
 
 
 async def test_a_version_with_a_number_far_ahead_is_settled_by_a_rebuild(shop: Shop) -> None:
-    """What is no whole version stops nobody; what is one stops the learner, and a recovery goes on above it."""
+    """What is no whole version stops nobody; what is one stops the learner, and a recovery goes on above it.
+
+    So does one with other arguments: no learner of this policy has written it.
+    """
     await shop.trade(30)
     await shop.joined(30)
     await until(lambda: published(shop))
     newest = [each for each in await shop.loop.records("versions") if each.get("policy") == "front"][-1]
     await shop.loop.send("versions", {"policy": "front", "number": 2_000_000, "rebuilt_to": None}, partition=0)
     await shop.loop.send("versions", newest | {"number": 1_000_000, "version": "1000000-00000000"}, partition=0)
+    other = {"number": 1_500_000, "version": "1500000-00000000", "arguments": "--cb_explore_adf --squarecb"}
+    await shop.loop.send("versions", newest | other, partition=0)
     await shop.trade(40)
 
     async def refused() -> bool:
@@ -350,14 +355,14 @@ async def test_a_version_with_a_number_far_ahead_is_settled_by_a_rebuild(shop: S
 
     await until(refused)
     done = await recover(shop.config, NOW_MS)
-    assert done.rebuilt["front"].version.number == 1_000_001
+    assert done.rebuilt["front"].version.number == 1_500_001
     await shop.joined(shop.count)
 
     async def goes_on() -> bool:
         shop.revive()
         versions = [each for each in await shop.loop.records("versions") if each.get("policy") == "front"]
         return (
-            any(each["number"] == 1_000_001 for each in versions) and (await verify(shop.config, "front")).waiting == 0
+            any(each["number"] == 1_500_001 for each in versions) and (await verify(shop.config, "front")).waiting == 0
         )
 
     await until(goes_on)

@@ -7,10 +7,11 @@ import pytest
 
 from policies.errors import LossDetected
 from rewards.controls import FREEZE, UNFREEZE, UNIFORM, Control
-from rewards.records import PolicyVersion
-from stream.publish import Seen, VersionHead
+from rewards.records import PolicyVersion, encode
+from rewards.versions import versions_in
+from stream.publish import Seen
 from tests.laws.learn_world import MemoryPolicyStore, Operator, World, run_now
-from tests.stream.test_publish import append, position, records, save, take_all
+from tests.stream.test_publish import append, position, records, save, take_all, version
 
 
 @pytest.fixture
@@ -172,17 +173,27 @@ def test_outcomes_that_are_missing_are_not_passed_over(world: World) -> None:
 
 def test_a_rebuilt_version_settles_what_contradicted_itself() -> None:
     seen = Seen()
-    for number, record in ((1, b"a"), (2, b"b"), (2, b"c")):
-        seen.add(VersionHead("left", number), record)
+    for number, digest in ((1, "a"), (2, "b"), (2, "c")):
+        seen.add(version(number, digest))
     assert seen.differing == 2
-    rebuilt = VersionHead("left", 3, rebuilt_to=5)
-    seen.add(rebuilt, b"d")
+    rebuilt = version(3, "d", rebuilt_to=5)
+    seen.add(rebuilt)
     assert (seen.newest, bool(seen.differing), list(seen.fingerprints)) == (3, False, [3])
-    seen.add(VersionHead("left", 4), b"e")
-    seen.add(rebuilt, b"d")
+    seen.add(version(4, "e"))
+    seen.add(rebuilt)
     assert seen.newest == 4, "its own repeat settles nothing"
-    seen.add(rebuilt, b"other")
+    seen.add(version(3, "other", rebuilt_to=5))
     assert seen.differing == 3
+
+
+def test_a_record_that_was_written_again_with_other_spaces_is_the_same_version() -> None:
+    seen, record = Seen(), encode(version(1, "a"))
+    spaced = json.dumps(json.loads(record), indent=1).encode()
+    assert spaced != record
+    for value in (record, spaced, b"[" + spaced + b"]"):
+        (found,) = versions_in(value)
+        seen.add(found)
+    assert (seen.newest, seen.differing) == (1, None)
 
 
 def test_a_version_of_an_older_build_is_read_as_uncontrolled() -> None:

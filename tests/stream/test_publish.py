@@ -10,7 +10,7 @@ import pytest
 from policies.errors import StateRefused
 from rewards.learner import Position
 from rewards.records import PolicyVersion
-from stream.publish import KEPT_NUMBERS, PolicyIdentity, Publisher, Saved, Seen, VersionHead
+from stream.publish import KEPT_NUMBERS, PolicyIdentity, Publisher, Saved, Seen
 from tests.laws.learn_world import IDENTITY, POISON, MemoryPolicyStore, Worker, World, run_now
 
 CALLS_OF_A_SAVE = {"cas": 2, "append": 4, "answer": 5}
@@ -362,10 +362,26 @@ def test_versions_is_read_from_where_it_was_compared(world: World) -> None:
     assert save(worker) == "published"
 
 
+def version(number: int, digest: str, rebuilt_to: int | None = None) -> PolicyVersion:
+    return PolicyVersion(
+        policy="left",
+        number=number,
+        version=f"{number}-{digest}",
+        kind="uniform",
+        arguments="",
+        salt="s",
+        cut=number,
+        last_seqs={},
+        digest=digest,
+        examples=0,
+        rebuilt_to=rebuilt_to,
+    )
+
+
 def test_of_the_newest_versions_only_is_remembered_what_they_were() -> None:
     seen = Seen()
     for number in range(1, 2 * KEPT_NUMBERS):
-        seen.add(VersionHead("left", number), b"%d" % number)
+        seen.add(version(number, str(number)))
     assert len(seen.fingerprints) == KEPT_NUMBERS
     assert seen.newest == 2 * KEPT_NUMBERS - 1
     assert seen.differing is None
