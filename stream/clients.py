@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import CloseReason
 from aiokafka.errors import RequestTimedOutError
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -26,6 +26,8 @@ CALL_MS = 5_000
 DOUBT_S = 2.0
 """A request that is given up after so long casts doubt on the connections to its broker."""
 METADATA_PAUSE_S = 0.1
+MOST_REDIS_CONNECTIONS = 64
+"""Of one client; whoever needs another one waits for it."""
 METADATA_AGE_MS = 5_000
 """A partition that is added is found after so long at the latest; until it is read it holds every window."""
 LARGE_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -110,12 +112,15 @@ def admin(config: Config, client_id: str) -> AIOKafkaAdminClient:
 
 def redis_client(config: Config, wait_s: float = CALL_S) -> "Redis":
     """Return a client of Redis that never tries again by itself; to be closed by ``aclose``."""
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         config.redis_url,
+        max_connections=MOST_REDIS_CONNECTIONS,
+        timeout=wait_s,
         socket_timeout=wait_s,
         socket_connect_timeout=wait_s,
         retry=Retry(NoBackoff(), 0),
     )
+    return Redis.from_pool(pool)
 
 
 class _Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]

@@ -24,6 +24,8 @@ from stream.tasks import within
 log = logging.getLogger(__name__)
 
 HEAD = 500
+OUTBOXES_AT_ONCE = 32
+"""Decisions may name any number of policies."""
 IDLE_S = 0.1
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0)
 
@@ -67,9 +69,10 @@ class Emitter:
                 self._wake[shard].clear()
                 if await self._store.lease(shard, self._owner):
                     outboxes = await self._store.outboxes(shard)
+                    turns = asyncio.Semaphore(OUTBOXES_AT_ONCE)
                     async with asyncio.TaskGroup() as group:
                         for outbox in outboxes:
-                            group.create_task(self._empty(shard, outbox))
+                            group.create_task(self._empty_in_turn(shard, outbox, turns))
                 failures = 0
                 await within(self._wake[shard].wait(), IDLE_S)
             except* (RedisError, KafkaError, OSError, BowerbirdError) as errors:
@@ -78,6 +81,10 @@ class Emitter:
                 failures += 1
                 log.warning("emitting shard %d: %s; again in %.1f s", shard, _first(errors), pause_s)
                 await asyncio.sleep(pause_s)
+
+    async def _empty_in_turn(self, shard: int, outbox: str, turns: asyncio.Semaphore) -> None:
+        async with turns:
+            await self._empty(shard, outbox)
 
     async def _empty(self, shard: int, outbox: str) -> None:
         while entries := await self._store.head(shard, outbox, HEAD):

@@ -1,5 +1,6 @@
 """Outcomes leave the store when Kafka has acknowledged them, and not before."""
 
+import asyncio
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 from redis.asyncio import Redis
 
 from rewards.store import Step
+from stream import clients
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config, PolicyConfig
 from stream.dead_letters import DeadLetters
@@ -66,6 +68,45 @@ async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(
             found = [json.loads(message.value or b"") async for message in log.read(topic, 0, 0)]
         assert [(outcome["seq"], outcome["event_id"]) for outcome in found[0]] == [(1, "a"), (2, "b"), (3, "c")]
         assert await store.step(0, "log", Step()) is not None
+    finally:
+        await redis.aclose()
+        await producer.stop()
+        await admin.close()
+
+
+async def test_outboxes_of_very_many_policies_are_emptied(
+    kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
+) -> None:
+    """Whoever writes into `decisions` may name any number of policies; all their outcomes come out."""
+    config = Config(
+        brokers=kafka.address, redis_url=redis_server.url, prefix=prefix, policies={"front": PolicyConfig()}
+    )
+    topic, count = config.topic("rewards"), 600
+    admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
+    producer = clients.producer(config, "emitter")
+    redis = clients.redis_client(config)
+    await admin.start()
+    await producer.start()
+    try:
+        await admin.create_topics([NewTopic(topic, 1, 1)])
+        store = RedisStore(redis, prefix)
+        reader = Reader(store)
+        bodies = [json.dumps(decision(f"e-{at}", policy=f"policy-{at}")).encode() for at in range(count)]
+        made = [decided(f"e-{at}", 0, at, body=body, policy=f"policy-{at}") for at, body in enumerate(bodies)]
+        await reader.apply(*made)
+        await reader.read_to(TTL_MS, close_limit=count)
+        emitter = Emitter(store, producer, DeadLetters(producer, config, "join"), config, "me")
+        running = asyncio.create_task(emitter.run(0))
+
+        async def all_emitted() -> bool:
+            async with LogReader(config) as log:
+                found = [json.loads(message.value or b"") async for message in log.read(topic, 0, 0)]
+            return len({outcome["policy"] for outcomes in found for outcome in outcomes}) == count
+
+        try:
+            await until(all_emitted)
+        finally:
+            running.cancel()
     finally:
         await redis.aclose()
         await producer.stop()
