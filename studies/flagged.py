@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from replay.health.features import BARE, ESS, WHOLE
-from replay.health.verdict import FEWEST, LEAST_SHOWN, MOST_SHOWN, Score
+from replay.health.features import BARE, WHOLE
+from replay.health.verdict import FEWEST_OF, LEAST_SHOWN, MOST_SHOWN, Score
 from replay.judged import Flags, Floats
 from studies.flag_fit import all_badness, badness_of, kinds
 from studies.flag_runs import Runs
@@ -41,7 +41,9 @@ def told(runs: Runs, family: str, kind: str, score: Score) -> Told:
     scores = score.intercept + ((parts - score.centre) / score.scale) @ score.weights
     wrong = runs.wrong[:, :, list(SETS).index(kind)]
     bad, good = kinds(runs, family)
-    few = badness_of(runs, family, ESS, bare=kind == "bare") > ESS.badness(FEWEST)
+    few = np.zeros_like(wrong)
+    for each, fewest in FEWEST_OF:
+        few |= badness_of(runs, family, each, bare=kind == "bare") > each.badness(fewest)
     shown = runs.column("mean_weight")
     flagged = (scores > score.care) | wrong | few | (shown < MOST_SHOWN)
     return Told(scores, flagged, (scores > score.refuse) | wrong | (shown < LEAST_SHOWN), bad, good)

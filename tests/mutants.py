@@ -659,6 +659,13 @@ def _evaluating() -> Iterator[Mutant]:
         ("tests/studies/test_units.py::test_a_log_with_one_great_user_is_never_reliable",),
     )
     yield Mutant(
+        "no value is reliable if its width rests on two rows",
+        "replay/health/verdict.py",
+        "FEWEST_OF_VARIANCE = 3\n",
+        "FEWEST_OF_VARIANCE = 0\n",
+        ("tests/replay/health/test_verdict.py::test_a_width_that_rests_on_two_rows_is_never_reliable",),
+    )
+    yield Mutant(
         "a user with heavy weights counts by the weights",
         "replay/intervals/clustered.py",
         " in _DIVISORS and slopes.get(name)]",

@@ -89,7 +89,7 @@ _POSITIVES = Feature(
         f"only {count(value)} effective rows with a reward" if value else "no row with a reward counts"
     ),
 )
-_VARIANCE = Feature(
+VARIANCE = Feature(
     "variance_ess_*",
     _few,
     lambda known, value: f"how wide the interval is rests on {count(value)} of {_rows(known)} rows",
@@ -131,9 +131,9 @@ _PERCENT = Feature(
     lambda known, value: f"1 % of the rows carry {percent(value)} of the weight",
 )
 
-WHOLE: tuple[Feature, ...] = (_POSITIVES, _VARIANCE, ESS, _OF_PMF, _FAR, _UNSEEN, _PARETO, _LARGEST)
+WHOLE: tuple[Feature, ...] = (_POSITIVES, VARIANCE, ESS, _OF_PMF, _FAR, _UNSEEN, _PARETO, _LARGEST)
 """Where the log has whole probability mass functions."""
-BARE: tuple[Feature, ...] = (_POSITIVES, _VARIANCE, ESS, _SHARE_OF_ROWS, _MISSING, _PARETO, _LARGEST, _PERCENT)
+BARE: tuple[Feature, ...] = (_POSITIVES, VARIANCE, ESS, _SHARE_OF_ROWS, _MISSING, _PARETO, _LARGEST, _PERCENT)
 """Where it has the propensity of the logged action only."""
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from replay.answer import Finding, Level, Verdict
-from replay.health.features import BARE, ESS, FAMILIES, WHOLE, Feature, Known, badness, count, percent
+from replay.health.features import BARE, ESS, FAMILIES, VARIANCE, WHOLE, Feature, Known, badness, count, percent
 from replay.health.missing import FILLED
 from replay.judged import Floats
 
@@ -36,10 +36,14 @@ WEIGHTY = 0.5
 """A statistic is a reason when it moves the score by so much against a good log's."""
 FEWEST = 15
 """A log with a smaller effective sample size is never reliable, however well the rest of it looks."""
+FEWEST_OF_VARIANCE = 3
+"""A value is never reliable if its variance rests on fewer effective rows: one or two rows carry most of it."""
 LEAST_SHOWN, MOST_SHOWN = 0.5, 0.8
 """A log with a mean weight below the first is not reliable, one below the second needs care: rows are missing."""
 GREAT_SHARE = 0.1
 """A log in which one unit (a user) has a larger share of the rows is never reliable."""
+FEWEST_OF = ((VARIANCE, FEWEST_OF_VARIANCE), (ESS, FEWEST))
+"""Statistics that count rows, and how many a reliable value needs at least."""
 LEVELS: tuple[Level, ...] = ("reliable", "use with care", "not reliable")
 
 
@@ -127,9 +131,10 @@ def verdict(
 
     Never reliable is a value when the log has no row or only certain actions, when a check found a fault (wrong
     propensities, rows that the target has learned from), when the target never takes what was logged, when the
-    effective sample size is below :data:`FEWEST`, when the log shows less of what the target does than
-    :data:`MOST_SHOWN`, when one unit has more than :data:`GREAT_SHARE` of the rows or of their weight, when there are
-    fewer than :data:`FEWEST` effective units, and when the mean of the weights could not be checked.
+    effective sample size is below :data:`FEWEST`, when the variance rests on fewer rows than
+    :data:`FEWEST_OF_VARIANCE`, when the log shows less of what the target does than :data:`MOST_SHOWN`, when one unit
+    has more than :data:`GREAT_SHARE` of the rows or of their weight, when there are fewer than :data:`FEWEST` effective
+    units, and when the mean of the weights could not be checked.
 
     Parameters
     ----------
@@ -166,8 +171,8 @@ def verdict(
     ruled = _ruled(known, findings)
     parts = score.parts(known, family)
     total = score.intercept + float(parts.sum())
-    ess = ESS.of(known, family) or 0.0
-    least: Level = "use with care" if ess < FEWEST else "reliable"
+    few = _few(known, family)
+    least: Level = "use with care" if few else "reliable"
     level = max([score.level(total), least, *(level for level, _ in ruled)], key=LEVELS.index)
     if level == "reliable":
         return Verdict(level=level, sentence=f"reliable: {_good(known)}{together}", reasons=[])
@@ -178,8 +183,7 @@ def verdict(
         for place in weighty or by_weight[:1]:
             feature = score.features[place]
             reasons.append(feature.says(known, feature.of(known, family) or 0.0))
-    if 0 < ess < FEWEST and (few := ESS.says(known, ess)) not in reasons:
-        reasons.append(few)
+    reasons += [each for each in few if each not in reasons]
     return _told(level, reasons, together)
 
 
@@ -192,6 +196,12 @@ def _fewer(name: str, value: float | None, effect_of_units: float) -> float | No
     name = name.removeprefix(FILLED)
     counts = name in OF_ROWS or name.startswith("variance_ess")
     return value / effect_of_units if counts and value is not None else value
+
+
+def _few(known: Known, family: str) -> list[str]:
+    """Return which effective numbers of rows are too small for any value, whatever the score says."""
+    found = [(each, each.of(known, family), fewest) for each, fewest in FEWEST_OF]
+    return [each.says(known, value) for each, value, fewest in found if value is not None and value < fewest]
 
 
 def _ruled(known: Known, findings: Sequence[Finding]) -> list[tuple[Level, str]]:

@@ -73,6 +73,24 @@ def test_an_effective_sample_size_of_twelve_is_never_reliable(family, whole):
     assert "effective sample size 12 of 10,000" not in verdict({**few, "ess": 500.0}, findings(state), family).reasons
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_a_width_that_rests_on_two_rows_is_never_reliable(family, seed):
+    chance = np.random.default_rng(seed)
+    propensity, ones = chance.choice([0.2, 0.5, 0.3], 8_000), np.ones(8_000)
+    small = np.where(chance.random(8_000) < 0.3, 2.0, 1.0)
+    great = np.where(np.isin(np.arange(8_000), [17, 50]), 9_000.0, small)
+    target = propensity * chance.choice([0.8, 1.2], 8_000)
+    log = Judged(reward=small, propensity=propensity, target=target, model_logged=ones, model_target=ones)
+    assert of(log, family).level == "reliable"
+    log = dataclasses.replace(log, reward=great)
+    rests_on = statistics(State.of(log))[f"variance_ess_{family}"] or 0.0
+    assert 1 < rests_on < 2.1
+    found = of(log, family)
+    assert found.level != "reliable"
+    assert found.reasons.count(f"how wide the interval is rests on {count(rests_on)} of 8,000 rows") == 1
+
+
 def test_a_mean_weight_that_nobody_checked_is_never_reliable():
     state = State.of(good_log())
     others = [each for each in findings(state) if each.name != "mean_weight"]
