@@ -326,6 +326,7 @@ class Observer:
             saved = await self._store.read(name, model=False)
             if saved is not None:
                 cut = saved.position.cut
+                problem = await self._ahead(name, saved.position.last_seqs)
                 record = version_of(name, saved.record) if saved.record is not None else None
         except StateRefused as error:
             problem = str(error)
@@ -361,6 +362,21 @@ class Observer:
             problem=problem,
             symptoms=sight.symptoms(name, told.arguments, held=control is not None) if sight is not None else [],
         )
+
+    async def _ahead(self, name: str, learned: Mapping[int, int]) -> str:
+        """Say that a policy has learned seqs which the join has not given yet; empty: it has not."""
+        for shard, seq in sorted(learned.items()):
+            given = (await self._join.outboxes(shard)).get(name, 0)
+            if shard >= self._config.shards:
+                continue
+            # Where the join itself has forgotten its seqs, it says so.
+            if seq > given and not await self._join.held(shard):
+                return (
+                    f"outcomes up to seq {seq} of shard {shard} were learned, and the join has given {given}: another"
+                    " program writes rewards, and what the join gives is skipped; keep that program out, then run"
+                    " `bowerbird recover`"
+                )
+        return ""
 
 
 def _decided(record: LogRecord) -> list[_Decided]:

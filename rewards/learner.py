@@ -31,6 +31,9 @@ FEATURE_LIMITS = Limits(
 
 CATALOGUE_BYTES = 64 * 2**20
 
+KEPT_EVENT_IDS = 1000
+"""Of so many of a shard's newest seqs it is remembered whose they were."""
+
 
 class Lesson(msgspec.Struct, frozen=True, gc=False):
     """What learning reads of a decision."""
@@ -51,6 +54,7 @@ class LearnableOutcome(msgspec.Struct, frozen=True, gc=False):
     learn: bool
     decision: Raw
     revision: Ordinal = 0
+    event_id: str = ""
 
 
 class _Whole(msgspec.Struct, frozen=True, gc=False):
@@ -63,6 +67,7 @@ class _Whole(msgspec.Struct, frozen=True, gc=False):
     learn: bool
     decision: Lesson
     revision: Ordinal = 0
+    event_id: str = ""
 
 
 OutcomeToLearn = LearnableOutcome | _Whole
@@ -198,17 +203,22 @@ class Refused(NamedTuple):
 
     shard: int
     seq: int
+    event_id: str
     error: BadInput
 
 
 @dataclass(slots=True)
 class Taken:
-    """What became of the outcomes of one message."""
+    """What became of the outcomes of one message.
+
+    ``contradicting``: those of the repeats whose seq was that of another event id.
+    """
 
     learned: int = 0
     not_learned: int = 0
     repeats: int = 0
     refused: list[Refused] = field(default_factory=list)
+    contradicting: list[Refused] = field(default_factory=list)
 
 
 MakePolicy = Callable[[str, str, bytes | None], Policy]
@@ -265,6 +275,7 @@ class Learner:
         self.model_bytes = 0
         self._catalogue = catalogue()
         self._kept: list[_Kept] = []
+        self._event_ids: dict[tuple[int, int], tuple[int, str]] = {}
         self.policy = self._make(kind, arguments, model)
         self._begin(position or Position(0, digest(self.policy.dump())))
 
@@ -299,21 +310,31 @@ class Learner:
                 continue
             if outcome.seq <= last.get(outcome.shard, 0):
                 taken.repeats += 1
+                if (error := self._contradiction(outcome)) is not None:
+                    taken.contradicting.append(Refused(outcome.shard, outcome.seq, outcome.event_id, error))
                 continue
             last[outcome.shard] = outcome.seq
+            self._event_ids[outcome.shard, outcome.seq % KEPT_EVENT_IDS] = outcome.seq, outcome.event_id
             if not outcome.learn or self.saved.held:
                 taken.not_learned += 1
                 continue
             try:
                 learn(self.policy, outcome, self._catalogue)
             except BadInput as error:
-                taken.refused.append(Refused(outcome.shard, outcome.seq, error))
+                taken.refused.append(Refused(outcome.shard, outcome.seq, outcome.event_id, error))
             else:
                 taken.learned += 1
         self.cut = max(self.cut, offset + 1)
         self.examples += taken.learned
         self.learned += taken.learned
         return taken
+
+    def _contradiction(self, repeat: OutcomeToLearn) -> BadInput | None:
+        """Say whose seq this is, where it is known to be that of another event id."""
+        seq, event_id = self._event_ids.get((repeat.shard, repeat.seq % KEPT_EVENT_IDS), (0, ""))
+        if seq != repeat.seq or event_id == repeat.event_id:
+            return None
+        return BadInput("seq_taken", "seq", f"{seq}, which was learned for {event_id!r}", "a seq of its own")
 
     def _follow(self, offset: int, outcomes: Sequence[OutcomeToLearn]) -> bool:
         """Tell whether any is new; a message is looked through before any of it is taken."""

@@ -266,8 +266,9 @@ class Learn(mode.Service):
         metrics.LEARNED.labels(name).inc(taken.learned)
         metrics.NOT_LEARNED.labels(name).inc(taken.not_learned + len(taken.refused))
         metrics.REPEATS.labels(ROLE, "outcome").inc(taken.repeats)
-        if taken.refused:
-            await self._bury(event, _refused_records(event.message.value, name, taken.refused))
+        if refused := [*taken.refused, *taken.contradicting]:
+            metrics.CONTRADICTING.labels(name).inc(len(taken.contradicting))
+            await self._bury(event, _refused_records(event.message.value, name, refused))
 
     async def _policy(self, name: str) -> _Policy:
         """Return a policy, loaded when it is first asked for."""
@@ -465,13 +466,14 @@ def _refused_records(
     value: bytes | None, policy: str, refused: Sequence[Refused]
 ) -> list[tuple[int, BadInput, bytes | None]]:
     """Return index, reason and bytes of the outcomes of a message that a policy refused."""
-    errors = {(one.shard, one.seq): one.error for one in refused}
+    errors = {one[:3]: one.error for one in refused}
     found: list[tuple[int, BadInput, bytes | None]] = []
     for index, record in enumerate(items(value)):
         with contextlib.suppress(msgspec.DecodeError):
             outcome = msgspec.json.decode(record, type=LearnableOutcome)
-            if outcome.policy == policy and (outcome.shard, outcome.seq) in errors:
-                found.append((index, errors.pop((outcome.shard, outcome.seq)), record))
+            which = (outcome.shard, outcome.seq, outcome.event_id)
+            if outcome.policy == policy and which in errors:
+                found.append((index, errors.pop(which), record))
     return found
 
 

@@ -101,6 +101,11 @@ CANNOT_LEARN = Gauge(
     ["policy", "why"],
 )
 GAPS = Counter("bowerbird_gaps", "Jumps of an outcome's seq: something of rewards was lost.", ["policy"])
+CONTRADICTING = Counter(
+    "bowerbird_contradicting_outcomes",
+    "Outcomes skipped as repeats, whose seq was learned under another event id: another program writes rewards.",
+    ["policy"],
+)
 LOST_RACES = Counter("bowerbird_lost_races", "Publishes that found another version in their place.", ["policy"])
 PUBLISHED = Counter("bowerbird_published", "Versions published.", ["policy"])
 PUBLISH_SECONDS = Histogram("bowerbird_publish_seconds", "Saving and publishing one version.", buckets=_SLOW)

@@ -91,6 +91,10 @@ def repair(name: str) -> str:
     return f"run `bowerbird policy rebuild {name}`"
 
 
+def _forgotten(name: str) -> str:
+    return f"Redis has forgotten a version, or somebody else has written one: {repair(name)}"
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyIdentity:
     """What a policy is, for ever: under one name nothing else is learned."""
@@ -389,20 +393,19 @@ class Publisher:
         seen = self._versions.seen(self.name)
         number = saved.position.number if saved is not None else 0
         what = f"policy {self.name} in Redis"
-        forgotten = f"Redis has forgotten a version, or somebody else has written one: {repair(self.name)}"
         if seen.newest > number:
             raise StateRefused(
                 what,
                 f"version {number}",
                 f"version {seen.newest}, which stands in versions",
-                forgotten,
+                _forgotten(self.name),
             )
         if seen.differing is not None:
             raise StateRefused(
                 f"policy {self.name} in versions",
                 f"two records of version {seen.differing} that differ",
                 "one",
-                forgotten,
+                _forgotten(self.name),
             )
         if saved is None:
             return
@@ -416,7 +419,7 @@ class Publisher:
                 what,
                 f"version {number}",
                 "another one of this number, which stands in versions",
-                forgotten,
+                _forgotten(self.name),
             )
         self._compare_identity(saved.identity)
 

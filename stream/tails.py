@@ -27,6 +27,8 @@ class Tails:
             async for record in self._reader.read(topic, partition, start):
                 self._next[partition] = record.offset + 1
                 for found in outcome_heads(record.value):
+                    if found.shard >= self._config.shards:
+                        continue  # the join did not write it
                     key = found.policy, found.shard
                     self._last[key] = max(found.seq, self._last.get(key, 0))
         return dict(self._last)
@@ -41,7 +43,8 @@ class Tails:
                 newest[version.policy] = version
         for version in newest.values():
             for shard, seq in version.last_seqs.items():
-                self._last[version.policy, int(shard)] = seq
+                if int(shard) < self._config.shards:
+                    self._last[version.policy, int(shard)] = seq
         for partition in partitions:
             here = [name for name in self._config.policies if self._config.rewards_partition(name) == partition]
             cuts = [newest[name].cut for name in here if name in newest]

@@ -398,6 +398,13 @@ def _learning() -> Iterator[Mutant]:
         (f"{LEARNER}::test_what_cannot_be_learned_is_skipped_and_counted",),
     )
     yield Mutant(
+        "an outcome in the place of another is told from a repeat",
+        "rewards/learner.py",
+        "        if seq != repeat.seq or event_id == repeat.event_id:\n",
+        "        if True:\n",
+        (f"{LEARNER}::test_an_outcome_in_the_place_of_another_is_told_from_a_repeat",),
+    )
+    yield Mutant(
         "not everything that closed is learned",
         "rewards/learner.py",
         "            if not outcome.learn or self.saved.held:\n",

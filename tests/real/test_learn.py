@@ -246,7 +246,9 @@ async def test_what_cannot_be_learned_is_skipped_everywhere(loop: Loop, redis: R
     worse["decision"]["context"] = {"user": {"age": {"deep": []}}}
     await loop.send("rewards", [outcome(3), bad, worse, outcome(6, propensity=1e-300)], partition=0)
     await loop.send("rewards", [outcome(1, "nobody-knows")], partition=0)
-    await append(loop, 7, 60)
+    await append(loop, 7, 59)
+    forged = outcome(60) | {"event_id": "forged"}
+    await loop.send("rewards", [forged, outcome(60), forged], partition=0)
     saved = await saved_up_to(loop, redis, 60)
     assert saved.position.examples == 57
     await all_acknowledged(loop)
@@ -258,6 +260,9 @@ async def test_what_cannot_be_learned_is_skipped_everywhere(loop: Loop, redis: R
             {name: value.decode() for name, value in message.headers}
             async for message in loop.reader.read(topic, partition, 0)
         ]
+    (seq_taken,) = [letter for letter in letters if letter["reason"] == "seq_taken"]
+    assert seq_taken["index"] == "1"
+    letters.remove(seq_taken)
     told = sorted((int(letter["offset"]), int(letter["index"]), letter["reason"]) for letter in letters)
     assert [place for *place, _ in told] == [[0, 0], [1, 0], [2, 1], [3, 1], [3, 2], [3, 3]]
     assert [reason for _, _, reason in told][:4] == ["not_json", "tombstone", "invalid_field", "chosen_unknown"]

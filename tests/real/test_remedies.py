@@ -9,6 +9,9 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
+from bowerbird.alarms import alarms
+from bowerbird.check import findings
+from bowerbird.status import Observer
 from bowerbird.verification import verify
 from stream.config import Config
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
@@ -122,6 +125,43 @@ async def test_a_redis_of_another_log_is_discarded_by_a_command(shop: Shop) -> N
         return all(verdict.ok and not verdict.waiting for verdict in verdicts)
 
     await until(learned)
+
+
+async def test_outcomes_that_another_program_wrote_are_named_until_the_join_goes_on_above_them(shop: Shop) -> None:
+    """One far ahead stops the learner; after its command `status` and `check` name the one that ends the skipping."""
+    config, loop = shop.config, shop.loop
+    await shop.trade(30)
+    await shop.joined(30)
+    await until(lambda: published(shop))
+    genuine = next(each for each in await loop.records("rewards") if each["policy"] == "front")
+    forged = genuine | {"event_id": "forged", "seq": genuine["seq"] + 1000}
+    elsewhere = [genuine | {"event_id": "forged", "seq": 1, "shard": 99}, forged]
+    await loop.send("rewards", elsewhere, partition=config.rewards_partition("front"))
+    await run_named(config, await stop_sentence(config, "learn", "policy rebuild front"), "--yes")
+    async with Observer(config) as observer:
+
+        async def named() -> str:
+            shop.revive()
+            return next((each for each in alarms(config, await observer.look()) if "another program" in each), "")
+
+        sentence = str(await until(named))
+        assert [each.remedy for each in [each async for each in findings(config)] if each.subject == "join state"] == [
+            "run `bowerbird recover`"
+        ]
+        await run_named(config, sentence)
+        await shop.trade(20)
+        await shop.joined(shop.count + 1)
+
+        async def learned() -> bool:
+            shop.revive()
+            status = await observer.look()
+            versions = [each for each in await loop.records("versions") if each.get("policy") == "front"]
+            own = [each for each in await loop.records("rewards") if each["policy"] == "front"]
+            newest = max(each["seq"] for each in own if each["shard"] == forged["shard"])
+            caught_up = versions[-1]["last_seqs"][str(forged["shard"])] == newest > forged["seq"]
+            return caught_up and not any(policy.problem for policy in status.policies)
+
+        await until(learned)
 
 
 async def test_what_is_set_back_is_right_again(shop: Shop) -> None:

@@ -117,6 +117,22 @@ def test_what_cannot_be_learned_is_skipped_and_counted() -> None:
     assert clean.next() == dirty.next()
 
 
+def test_an_outcome_in_the_place_of_another_is_told_from_a_repeat() -> None:
+    learner = Learner("front", "vw", BAG)
+    forged = outcome(2) | {"event_id": "forged"}
+    taken = learner.take(0, outcomes(outcome(1), forged, outcome(2), outcome(1)))
+    assert (taken.learned, taken.repeats) == (2, 2)
+    (found,) = taken.contradicting
+    assert (found.seq, found.event_id, found.error.code) == (2, outcome(2)["event_id"], "seq_taken")
+    assert "'forged'" in str(found.error)
+    # Of a seq from before the learner's start nothing is known.
+    learner = Learner("front", "vw", BAG, learner.next()[0], learner.policy.dump())
+    assert not learner.take(1, outcomes(outcome(2))).contradicting
+    learner.take(2, message(3, 1003))
+    assert not learner.take(3, outcomes(outcome(3) | {"event_id": "forgotten"})).contradicting
+    assert learner.take(3, outcomes(outcome(4) | {"event_id": "other"})).contradicting
+
+
 def test_records_that_are_no_outcomes_are_told_apart() -> None:
     found, unreadable = outcomes_in(json.dumps([outcome(1), {"seq": 2}, 3, outcome(2)]).encode())
     assert [one.seq for one in found] == [1, 2]
