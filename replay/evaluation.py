@@ -28,7 +28,7 @@ from replay.estimators.estimator import Estimator
 from replay.estimators.importance import SelfNormalised
 from replay.health.loggers import UNFIXED, not_at_the_same_time, not_balanced
 from replay.intervals.difference import Difference, LoggedMean
-from replay.logs.chunk import MEAN_PROPENSITY, OPTIONAL, REWARD_RANGE, Windowed
+from replay.logs.chunk import MEAN_PROPENSITY, OPTIONAL, REWARD_RANGE, SAMPLE_WEIGHT, Windowed
 from replay.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS
 from replay.logs.numbered import NOTHING
 from replay.models.catalogue import make
@@ -162,6 +162,8 @@ def evaluate(
     # Opened for itself: what streams can be read once.
     if seen is None and isinstance(log, Windowed) and isinstance(again := open_log(SCANNED, False), Windowed):
         closed_ms = again.closed_ms(stages("looking"))
+    if seen is None and SAMPLE_WEIGHT in log.tells:
+        seen = scan(open_log(SCANNED, False), stages("looking"))
     balanced = options.balanced and MEAN_PROPENSITY in log.tells
     asked = _asked(options, fitted is not None, None if balanced else lacks)
     shown: Estimator = DoublyRobust() if fitted else SelfNormalised()
@@ -176,6 +178,7 @@ def evaluate(
         adaptive=not options.fixed_loggers and (seen is None or seen.versions > 1),
         fixed=options.fixed_loggers,
         balanced=even,
+        sized=seen is None or seen.sized,
         resamples=options.resamples,
         seed=options.seed,
         threads=options.threads,

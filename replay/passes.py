@@ -16,6 +16,7 @@ from replay.logs.chunk import Log, LogChunk, Progress, silent
 from replay.logs.numbered import NOTHING, Names
 from replay.logs.taken import scaled
 from replay.models.cross_fitting import CrossFitted, with_predictions
+from replay.sample_weights import all_alike
 from replay.summary import Summary, Wanted, summarise
 from rewards.records import EXTERNAL
 
@@ -65,6 +66,8 @@ class Scan(NamedTuple):
         How many the log has.
     closed_ms
         As in :class:`~replay.logs.chunk.LogChunk`.
+    sized
+        Whether a row counts as more or fewer decisions than one.
     apart
         The names of two versions of which the one had ended when the other began; None: there are no such.
     """
@@ -75,6 +78,7 @@ class Scan(NamedTuple):
     units: bool
     blocks: int
     closed_ms: int | None = None
+    sized: bool = False
     apart: tuple[str, str] | None = None
 
     @property
@@ -220,7 +224,7 @@ def predicted(chunk: LogChunk, fitted: CrossFitted) -> LogChunk:
 
 def scan(log: Log, progress: Progress) -> Scan:
     """Look who wrote a log, when, and how long it is."""
-    first, last, units, blocks, closed = None, None, True, 0, None
+    first, last, units, blocks, closed, sized = None, None, True, 0, None, False
     spans: dict[int, tuple[int, int]] = {}
     for chunk in log.blocks(progress):
         rows, blocks = chunk.rows, chunk.index + 1
@@ -229,12 +233,14 @@ def scan(log: Log, progress: Progress) -> Scan:
         if not len(rows):
             continue
         units = units and rows.unit_hash is not None
+        sized = sized or not all_alike(rows)
         if rows.time_ms is not None:
             low, high = int(rows.time_ms.min()), int(rows.time_ms.max())
             first, last = min(low, low if first is None else first), max(high, high if last is None else last)
             if rows.version is not None:
                 _spans(spans, rows.version, rows.time_ms)
-    return Scan(versions_in(log.names), first, last, units, blocks, closed, _apart(spans, log.names.versions.names))
+    apart = _apart(spans, log.names.versions.names)
+    return Scan(versions_in(log.names), first, last, units, blocks, closed, sized, apart)
 
 
 def _spans(spans: dict[int, tuple[int, int]], version: Codes, time_ms: NDArray[np.int64]) -> None:

@@ -38,6 +38,11 @@ def sized(terms: dict[str, Floats], rows: Judged) -> dict[str, Floats]:
     return {**{name: term * rows.sample_weight for name, term in terms.items()}, SIZE: rows.sample_weight}
 
 
+def all_alike(rows: Judged) -> bool:
+    """Return whether every row counts as one decision."""
+    return rows.sample_weight is None or bool((rows.sample_weight == 1).all())
+
+
 def unsized(rows: Judged) -> Judged:
     """Return the rows if they have no sample weights.
 

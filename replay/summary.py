@@ -45,6 +45,8 @@ class Wanted:
     fixed, balanced
         Whether whoever wrote the log was fixed beforehand, and whether the weights that are to be believed, and whose
         health is looked at, are balanced over them.
+    sized
+        Whether sample weights count, if the log has any; else each row counts as one decision.
     resamples, seed, threads
         Of the bootstrap; 0: none.
     clustered
@@ -61,6 +63,7 @@ class Wanted:
     model: bool = False
     fixed: bool = False
     balanced: bool = False
+    sized: bool = True
     resamples: int = 0
     seed: int = 0
     threads: int = 1
@@ -187,7 +190,8 @@ def summarise(chunk: LogChunk, wanted: Wanted, compared: LogChunk | None = None)
     terms = all_terms(wanted.estimators, rows)
     reach: Any = {"least": wanted.least, "largest": wanted.largest}
     unit, times, first = rows.unit_hash, rows.time_ms, first_row_of(chunk.index)
-    adaptive = wanted.adaptive and rows.squared_weight is not None and rows.sample_weight is None
+    told = rows.squared_weight is not None and rows.version is not None
+    adaptive = wanted.adaptive and told and rows.sample_weight is None
     of_segments = [wanted.shown, Positives(wanted.balanced), MeanWeight()]
     return Summary(
         values=Sums.of(terms, Reach.of(wanted.estimators, rows, **reach), unit),
@@ -206,11 +210,14 @@ def summarise(chunk: LogChunk, wanted: Wanted, compared: LogChunk | None = None)
         learned=chunk.learned,
         learned_compared=0 if compared is None else compared.learned,
         reward_range=chunk.reward_range,
-        taken=chunk.taken,
+        # Of rows and not of decisions.
+        taken=chunk.taken if rows.sample_weight is None else None,
     )
 
 
 def _seen(rows: Judged, wanted: Wanted) -> Judged:
+    if not wanted.sized:
+        rows = replace(rows, sample_weight=None)
     return rows if wanted.model else replace(rows, model_logged=None, model_target=None)
 
 

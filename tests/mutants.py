@@ -687,6 +687,13 @@ def _evaluating() -> Iterator[Mutant]:
         ("tests/replay/logs/test_unit_like.py::test_rows_of_a_slate_are_not_taken_for_decisions_in_silence",),
     )
     yield Mutant(
+        "a log in which nothing was dropped has no sample weights",
+        "replay/passes.py",
+        "        sized = sized or not all_alike(rows)\n",
+        "        sized = True\n",
+        ("tests/replay/test_sample_weights.py::test_a_log_in_which_nothing_was_dropped_has_no_sample_weights",),
+    )
+    yield Mutant(
         "sample weights are divided by their own mean, which is not known",
         "replay/sample_weights.py",
         "    change[:, at] = -mean / size\n",

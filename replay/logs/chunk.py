@@ -28,6 +28,8 @@ REWARD_RANGE = "reward_range"
 Range = tuple[float, float]
 MEAN_PROPENSITY = "mean_propensity"
 """A column that a reader fills only where it is asked for by name: of an archive it takes a prediction a logger."""
+SAMPLE_WEIGHT = "sample_weight"
+"""A log that tells it has sample weights, which may all be 1."""
 
 LARGEST = 1e15
 """No reward is larger, up or down: the fourth power of what it may weigh is still a number."""

@@ -10,7 +10,18 @@ import pyarrow as pa
 from policies.errors import BadInput, WrongConfiguration, shorten
 from policies.policy import SMALLEST_PROPENSITY
 from replay.judged import Judged
-from replay.logs.chunk import LARGEST, MEAN_PROPENSITY, LogChunk, Progress, between, cut, first_row_of, gathered, silent
+from replay.logs.chunk import (
+    LARGEST,
+    MEAN_PROPENSITY,
+    SAMPLE_WEIGHT,
+    LogChunk,
+    Progress,
+    between,
+    cut,
+    first_row_of,
+    gathered,
+    silent,
+)
 from replay.logs.column_rows import ColumnRows, check_types, plain
 from replay.logs.numbered import Names, Numbered
 from replay.logs.pmf import Pmfs, flat, ranks, whole
@@ -213,6 +224,8 @@ class ColumnLog:
         segments = {name: Numbered() for name in columns.segments}
         self.names = names or Names(segments=segments, unit_like=self._unit_like)
         self.tells = frozenset({MEAN_PROPENSITY} & {*self._found})
+        if {"sample_weight", "pdrop"} & {*self._found}:
+            self.tells |= {SAMPLE_WEIGHT}
         self._uniform = columns.uniform
         self.has_target = self._uniform or bool({"target", "target_pmf", "weight"} & {*self._found})
         check_types(schema, self._found)
@@ -248,8 +261,7 @@ class ColumnLog:
             judged = self._judged(rows, batch)
             if self._unit_like is not None:
                 judged = replace(judged, group_hash=groups_in(batch, self._unit_like, row))
-            taken = _taken(rows, self._theirs(rows)) if judged.sample_weight is None else None
-            yield LogChunk(index, judged, taken=taken)
+            yield LogChunk(index, judged, taken=_taken(rows, self._theirs(rows)))
             row += batch.num_rows
             if self._count:
                 progress(row - self._first_row, self._count)

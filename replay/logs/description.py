@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -18,6 +19,7 @@ from replay.judged import Codes, Floats
 from replay.logs.chunk import LogChunk, first_row_of
 from replay.logs.numbered import Names, Numbered
 from replay.logs.spread import Spread
+from replay.sample_weights import all_alike
 
 QUANTILES = {"1 %": 0.01, "10 %": 0.1, "50 %": 0.5, "90 %": 0.9, "99 %": 0.99}
 
@@ -114,7 +116,7 @@ def describe(
     >>> found.rows, [(each.name, each.rows, each.reward) for each in found.actions]
     (3, [('a', 2, 0.5), ('b', 1, 0.0)])
     """
-    blocks: Blocks[State] = Blocks()
+    blocks, alike, sized = Blocks[State](), Blocks[State](), False
     rewards, propensities = _Distribution(), _Distribution()
     versions, actions = _Groups(), _Groups()
     segments = {name: _Groups() for name in names.segments}
@@ -129,7 +131,11 @@ def describe(
         learned += chunk.learned
         if not len(rows):
             continue
-        blocks.put(chunk.index, State.of(rows, first=first_row_of(chunk.index)))
+        sized = sized or not all_alike(rows)
+        if rows.sample_weight is not None:
+            blocks.put(chunk.index, State.of(rows, first=first_row_of(chunk.index)))
+        if not sized:
+            alike.put(chunk.index, State.of(replace(rows, sample_weight=None), first=first_row_of(chunk.index)))
         rewards.add(rows.reward)
         propensities.add(rows.propensity)
         versions.add(rows.version, rows.reward)
@@ -140,7 +146,7 @@ def describe(
             times = [min([*times, int(rows.time_ms.min())]), max([*times, int(rows.time_ms.max())])]
         if rows.inverse is not None:
             inverse, with_pmf = inverse + float(rows.inverse.sum()), with_pmf + len(rows)
-    state = blocks.total()
+    state = (blocks if sized else alike).total()
     return Description(
         log=log,
         format=written_in,

@@ -11,10 +11,11 @@ from policies.errors import BadInput, WrongConfiguration
 from policies.policy import SMALLEST_PROPENSITY
 from replay.blocks import BLOCK_ROWS
 from replay.judged import Floats, Judged
-from replay.logs.chunk import LARGEST, LogChunk, Progress, silent
+from replay.logs.chunk import LARGEST, SAMPLE_WEIGHT, LogChunk, Progress, silent
 from replay.logs.numbered import Names, Numbered
 from replay.logs.pmf import Pmfs, ranks, whole
 from replay.logs.taken import taken_by_place
+from replay.sample_weights import LEAST, MOST
 from rewards.records import PMF_TOLERANCE
 
 _OF_SLATES = ("slate_id", "pscore_item_position", "pscore_cascade")
@@ -29,7 +30,8 @@ class ObpFeedback:
     feedback
         ``action`` (whole numbers), ``reward`` and ``pscore``, of shape (rounds,). Also taken, where they are there:
         ``position`` (shape (rounds,), from 0; None: always 0), ``n_actions``, and ``pi_b``, the logged probabilities of
-        all actions, of shape (rounds, actions, positions).
+        all actions, of shape (rounds, actions, positions); ``sample_weight``, how many decisions each row counts as, or
+        ``pdrop``, the probability with which it could have been dropped, of shape (rounds,).
     action_dist
         The target's probabilities, of shape (rounds, actions, positions); ``uniform``: every action alike; None: the
         target is the logging policy.
@@ -49,8 +51,6 @@ class ObpFeedback:
     [2.0, 2.0]
     """
 
-    tells: frozenset[str] = frozenset()
-
     def __init__(self, feedback: Mapping[str, Any], action_dist: ArrayLike | str | None = None) -> None:
         if slates := [name for name in _OF_SLATES if feedback.get(name) is not None]:
             raise WrongConfiguration(
@@ -61,6 +61,8 @@ class ObpFeedback:
         self._reward = _numbers("reward", feedback)
         self._rounds = len(self._reward)
         self._pscore = _numbers("pscore", feedback, self._rounds)
+        self._size = _sample_weights(feedback, self._rounds)
+        self.tells = frozenset[str]() if self._size is None else frozenset({SAMPLE_WEIGHT})
         self._action = _whole_numbers("action", feedback, self._rounds)
         uniform = isinstance(action_dist, str)
         told = {**feedback, "action_dist": None if uniform else action_dist}
@@ -120,6 +122,7 @@ class ObpFeedback:
             propensity=propensity,
             target=propensity if target is None else target.at(action),
             action=action.astype(np.int32),
+            sample_weight=None if self._size is None else self._size[part],
             **told,
         )
 
@@ -143,6 +146,18 @@ def _numbers(name: str, feedback: Mapping[str, Any], rounds: int | None = None) 
         expected = "(rounds,)" if rounds is None else f"({rounds},)"
         raise WrongConfiguration(f"bandit_feedback, {name}: found the shape {found.shape}, expected {expected}")
     return found
+
+
+def _sample_weights(feedback: Mapping[str, Any], rounds: int) -> Floats | None:
+    there = [name for name in ("sample_weight", "pdrop") if feedback.get(name) is not None]
+    if not there:
+        return None
+    if len(there) > 1:
+        raise WrongConfiguration("bandit_feedback: found sample_weight and pdrop, expected one of them")
+    values = _numbers(there[0], feedback, rounds)
+    least, most = (0.0, 1 - LEAST) if there[0] == "pdrop" else (LEAST, MOST)
+    _check(there[0], values, (values >= least) & (values <= most), f"a number from {least:g} to {most:g}")
+    return 1 / (1 - values) if there[0] == "pdrop" else values
 
 
 def _whole_numbers(name: str, feedback: Mapping[str, Any], rounds: int) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ import pytest
 import bowerbird
 from policies.errors import BadInput, WrongConfiguration
 from replay.answer import Answer
+from replay.blocks import BLOCK_ROWS
 from replay.estimators.importance import InversePropensity, SelfNormalised
 from replay.intervals.clustered import BucketSums
 from replay.intervals.delta import delta_of_rows
@@ -188,6 +189,82 @@ def test_weights_in_files(tmp_path: Path, suffix: str) -> None:
     write[suffix](file)
     found = bowerbird.evaluate(str(file), columns={"sample_weight": "count"})
     assert found.snips == pytest.approx(bowerbird.evaluate(log, columns={"sample_weight": "count"}).snips, rel=1e-12)
+
+
+# ----- rows that all count as one
+
+
+@pytest.mark.parametrize("column", [{"pdrop": np.zeros(400)}, {"sample_weight": np.ones(400)}], ids=["pdrop", "weight"])
+@pytest.mark.parametrize("model", ["auto", "none"])
+def test_a_log_in_which_nothing_was_dropped_has_no_sample_weights(column: Mapping[str, Any], model: str) -> None:
+    log = {name: values for name, values in counted().items() if name != "count"}
+    found, plain = bowerbird.evaluate({**log, **column}, model=model), bowerbird.evaluate(log, model=model)
+    assert {each.name for each in plain.health} >= {"draws", "inverse_propensity", "drift_of_reward"}
+    assert found.health == plain.health
+    assert found.verdict == plain.verdict
+    assert found.estimates == plain.estimates
+    assert found.overlap == plain.overlap
+    described, itself = (
+        describe(each.blocks(), each.names, log="it", written_in="table")
+        for each in (as_log({**log, **column}), as_log(log))
+    )
+    assert described == itself
+
+
+def test_one_row_of_another_block_that_was_dropped_makes_all_count() -> None:
+    rows = BLOCK_ROWS + 10
+    log = {"reward": np.arange(rows) % 2, "propensity": np.full(rows, 0.5), "target": np.full(rows, 0.5)}
+    found = bowerbird.evaluate({**log, "pdrop": np.where(np.arange(rows) == rows - 1, 0.5, 0.0)})
+    (says,) = [each.says for each in found.health if each.name == "sample_weights"]
+    assert says.startswith(f"{rows:,} rows count as {rows + 1:,} decisions")
+    mixed = as_log({**log, "pdrop": np.where(np.arange(rows) == rows - 1, 0.5, 0.0)})
+    described = describe(mixed.blocks(), mixed.names, log="it", written_in="table")
+    assert any(each.name == "sample_weights" for each in described.health)
+
+
+# ----- a feedback of obp
+
+
+def feedback_of(log: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "n_actions": 3,
+        "action": log["action"],
+        "reward": log["reward"],
+        "pscore": log["propensity"],
+        "pi_b": log["pmf"][:, :, None],
+        "action_dist": log["target_pmf"][:, :, None],
+    }
+
+
+@pytest.mark.parametrize("name", ["sample_weight", "pdrop"])
+def test_a_feedback_of_obp_may_have_sample_weights(name: str) -> None:
+    log = counted()
+    many = log["count"] if name == "sample_weight" else 1 - 1 / log["count"]
+    found = bowerbird.evaluate({**feedback_of(log), name: many})
+    table = {**{each: log[each] for each in ("reward", "propensity", "action", "pmf", "target_pmf")}, name: many}
+    assert value_of(found) == pytest.approx(value_of(bowerbird.evaluate(table)), rel=1e-12)
+    assert abs(bowerbird.evaluate(feedback_of(log)).ips - found.ips) > 0.02
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"sample_weight": np.zeros(400)},
+            "bandit_feedback, row 0: sample_weight: found 0.0, expected a number from 1e-09",
+        ),
+        ({"pdrop": np.ones(400)}, "bandit_feedback, row 0: pdrop: found 1.0, expected a number from 0 to 1"),
+        ({"pdrop": np.zeros(4)}, "bandit_feedback, pdrop: found the shape (4,), expected (400,)"),
+        (
+            {"pdrop": np.zeros(400), "sample_weight": np.ones(400)},
+            "found sample_weight and pdrop, expected one of them",
+        ),
+    ],
+)
+def test_wrong_weights_of_a_feedback(change: Mapping[str, Any], says: str) -> None:
+    with pytest.raises((BadInput, WrongConfiguration)) as error:
+        bowerbird.evaluate({**feedback_of(counted()), **change})
+    assert says in str(error.value)
 
 
 # ----- what is refused
