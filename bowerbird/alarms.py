@@ -20,6 +20,12 @@ def alarms(config: Config, status: Status) -> list[str]:
     idle = [each.role for each in status.backlogs if not each.workers and each.role not in stopped]
     found += [f"No worker runs the role {role}. Start `bowerbird worker --roles {role}`." for role in idle]
     explained = {*idle, *stopped}
+    for held in status.transactions:
+        place = f"{held.topic}[{held.partition}]"
+        found.append(
+            f"A transaction in {place} is open since offset {held.offset}, so {held.role} reads nothing behind it. "
+            + _abort(config, held.topic, held.partition, held.offset)
+        )
     if "join" not in explained:
         found += _held_back(config, status)
     for policy in status.policies:
@@ -71,8 +77,7 @@ def _held_back(config: Config, status: Status) -> list[str]:
             topic, _, number = held_by.rpartition(" ")
             found.append(
                 f"A transaction in {named(held_by)} is open since offset {offset}, so no window closes that ends after "
-                "it. Let its producer commit or abort it, or run `kafka-transactions --bootstrap-server "
-                f"{config.brokers} abort --topic {topic} --partition {number} --start-offset {offset}`."
+                f"it. {_abort(config, topic, number, offset)}"
             )
             continue
         if held_by == "*" or not read_to_ms:
@@ -83,10 +88,17 @@ def _held_back(config: Config, status: Status) -> list[str]:
             what = f"{named(held_by)} is read only up to {age(status, read_to_ms)} ago"
             since = "so no window closes that ends after it"
         found.append(
-            f"{what}, {since}. If the join's backlog shrinks, wait; if not, read the join's log: a part that stands "
-            "still says there what to do."
+            f"{what}, {since}. If the join's backlog shrinks, wait; if not, run `bowerbird check`, and read the "
+            "join's log: a part that stands still says there what to do."
         )
     return found
+
+
+def _abort(config: Config, topic: str, partition: object, offset: int) -> str:
+    return (
+        "Let its producer commit or abort it, or run `kafka-transactions --bootstrap-server "
+        f"{config.brokers} abort --topic {topic} --partition {partition} --start-offset {offset}`."
+    )
 
 
 def _policy(config: Config, status: Status, policy: PolicyStatus, learns: bool) -> list[str]:

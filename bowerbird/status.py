@@ -1,5 +1,6 @@
 """Is it learning, and if not, why? Told from Kafka and Redis alone, so also where no worker answers any more."""
 
+import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -58,6 +59,9 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
         return self.messages / -self.growth_per_s
 
 
+OPEN_S = 2.0
+"""A transaction that is open for longer is shown."""
+_READ_BY = {"decision-requests": "decide", "rewards": "learn"}
 LATE_MS = 10_000
 """A shard that lies further behind is asked what holds it."""
 
@@ -126,6 +130,21 @@ class PolicyStatus(msgspec.Struct, frozen=True, kw_only=True):
     symptoms: list[Symptom] = []
 
 
+class OpenTransaction(msgspec.Struct, frozen=True, kw_only=True):
+    """A transaction that holds back what a role reads.
+
+    Attributes
+    ----------
+    offset
+        Where it begins.
+    """
+
+    role: str
+    topic: str
+    partition: int
+    offset: int
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A service at one moment.
 
@@ -139,6 +158,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         How many, by reason and the stream that they came from (``late of clicks``).
     stopped
         What stands still now, as its role says.
+    transactions
+        Those that are open for some seconds in what decide and learn read.
     """
 
     now_ms: int
@@ -148,6 +169,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     policies: list[PolicyStatus]
     dead_letters: dict[str, int]
     stopped: list[StoppedPart] = []
+    transactions: list[OpenTransaction] = []
 
 
 class _Decided(msgspec.Struct, frozen=True):
@@ -251,7 +273,22 @@ class Observer:
             policies=[await self._policy(name, pending[name], closes.get(name)) for name in self._config.policies],
             dead_letters=dict(Counter(seen.told for seen in self._seen if isinstance(seen.told, str)).most_common()),
             stopped=await kept(self._join.redis, self._config),
+            transactions=await self._transactions(),
         )
+
+    async def _transactions(self) -> list[OpenTransaction]:
+        roles = {self._config.topic(topic): role for topic, role in _READ_BY.items()}
+        partitions = [(topic, number) for topic in roles for number in await self._reader.partitions(topic)]
+        found = await self._reader.open_transactions(partitions)
+        if found:
+            # One that ends soon is as it should be.
+            await asyncio.sleep(OPEN_S)
+            later = await self._reader.open_transactions(list(found))
+            found = {name: held for name, held in found.items() if name in later and later[name][0] == held[0]}
+        return [
+            OpenTransaction(role=roles[topic], topic=topic, partition=number, offset=offset)
+            for (topic, number), (offset, _) in sorted(found.items())
+        ]
 
     async def _read_to(self, shard: int, read_to_ms: int, held_by: str, now_ms: int) -> ReadTo:
         found = ReadTo(shard=shard, read_to_ms=read_to_ms, held_by=held_by)

@@ -176,18 +176,18 @@ class Learn(mode.Service):
     async def _compare_homes(self, log_name: str) -> None:
         config = self._config
         partitions = len(await self._reader.partitions(self._topic))
-        if partitions != config.rewards_partitions:
+        if partitions < config.rewards_partitions:
             raise StateRefused(
                 f"topic {self._topic}",
                 f"{partitions} partitions",
-                f"{config.rewards_partitions}, the setting rewards_partitions",
+                f"at least {config.rewards_partitions}, the setting rewards_partitions",
                 "set it back, or run `bowerbird topics create` where the topic is missing",
             )
         for name, told in config.policies.items():
             make(told.kind, told.arguments).close()
             home = {
                 "log": log_name,
-                "rewards_partitions": str(partitions),
+                "rewards_partitions": str(config.rewards_partitions),
                 "partition": str(config.rewards_partition(name)),
             }
             await self._store.remember_home(name, home)

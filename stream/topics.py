@@ -31,8 +31,8 @@ class TopicNeed:
     ----------
     partitions
         How many ``create`` makes.
-    exact_partitions
-        Whether another number of partitions is refused; else more or fewer are fine.
+    used_partitions
+        How many the loop uses, from 0 on: fewer are refused, and more are left alone. 0: any number is fine.
     retention_ms
         What ``create`` sets; -1: for ever.
     least_retention_ms
@@ -43,7 +43,7 @@ class TopicNeed:
 
     name: str
     partitions: int
-    exact_partitions: bool
+    used_partitions: int
     retention_ms: int
     least_retention_ms: int
     message_bytes: int
@@ -85,15 +85,15 @@ def needed(config: Config) -> list[TopicNeed]:
     window_s = max(config.longest_window_s, 0.0) + config.early_s
     least_ms = min(round((window_s + config.survive_outage_s) * 1000), retention_ms)
 
-    def topic(name: str, partitions: int, message_bytes: int, *, exact: bool = False) -> TopicNeed:
-        return TopicNeed(config.topic(name), partitions, exact, retention_ms, least_ms, message_bytes)
+    def topic(name: str, partitions: int, message_bytes: int, *, used: int = 0) -> TopicNeed:
+        return TopicNeed(config.topic(name), partitions, used, retention_ms, least_ms, message_bytes)
 
-    one = (1, True)
+    one = (1, 1)
     return [
         topic("decision-requests", config.partitions, INPUT_MESSAGE_BYTES),
         topic("decisions", config.partitions, LARGE_MESSAGE_BYTES),
         *(topic(stream, config.partitions, INPUT_MESSAGE_BYTES) for stream in config.streams),
-        topic("rewards", config.rewards_partitions, LARGE_MESSAGE_BYTES, exact=True),
+        topic("rewards", config.rewards_partitions, LARGE_MESSAGE_BYTES, used=config.rewards_partitions),
         TopicNeed(config.topic("versions"), *one, KEPT_FOR_EVER, KEPT_FOR_EVER, INPUT_MESSAGE_BYTES),
         TopicNeed(config.topic("ticks"), *one, TICKS_RETENTION_MS, 60_000, 1024),
         topic("dead-letters", config.partitions, LARGE_MESSAGE_BYTES),
@@ -108,9 +108,11 @@ def compare(need: TopicNeed, found: TopicFound) -> list[TopicProblem]:
         remedy = f"set it: kafka-configs --alter --topic {need.name} --add-config {setting}={value}"
         problems.append(TopicProblem(need.name, setting, shown, needs, remedy))
 
-    if need.exact_partitions and found.partitions != need.partitions:
-        remedy = "it can't be changed without losing the loop's state: use another prefix, or the former setting"
-        problems.append(TopicProblem(need.name, "partitions", str(found.partitions), str(need.partitions), remedy))
+    if found.partitions < need.used_partitions:
+        remedy = f"add partitions: kafka-topics --alter --topic {need.name} --partitions {need.used_partitions}"
+        problems.append(
+            TopicProblem(need.name, "partitions", str(found.partitions), f"at least {need.used_partitions}", remedy)
+        )
     settings = found.settings
     if (stamp := settings.get("message.timestamp.type", "CreateTime")) != "LogAppendTime":
         set_it("message.timestamp.type", stamp, "LogAppendTime", "LogAppendTime")

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bowerbird.alarms import alarms, notes
 from bowerbird.commands.status import screen
-from bowerbird.status import Backlog, PolicyStatus, ReadTo, Status
+from bowerbird.status import Backlog, OpenTransaction, PolicyStatus, ReadTo, Status
 from rewards.rules import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 from stream.stopped import StoppedPart
@@ -87,6 +87,10 @@ def test_all_is_well() -> None:
         (
             {"read_to": [ReadTo(shard=0, read_to_ms=NOW_MS - 95_000, held_by="clicks 2", open_transaction=7)]},
             ["transaction in clicks[2] is open since offset 7", "--topic clicks --partition 2 --start-offset 7"],
+        ),
+        (
+            {"transactions": [OpenTransaction(role="decide", topic="decision-requests", partition=1, offset=9)]},
+            ["transaction in decision-requests[1] is open since offset 9", "decide reads nothing", "--start-offset 9"],
         ),
         ({"policies": [policy(waiting_since_ms=NOW_MS - 40_000)]}, ["front does not learn", "waited for 40 s"]),
         ({"policies": [policy(problem="policy front in Redis: found x")]}, ["front can't be learned: policy front in"]),

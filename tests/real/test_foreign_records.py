@@ -17,6 +17,7 @@ from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
+from bowerbird.status import Observer
 from rewards.rules import Reward, StreamReward
 from stream.config import ROLES, Config, PolicyConfig
 from stream.embedded_server import free_port
@@ -182,6 +183,11 @@ async def a_click_of_an_open_transaction_is_waited_for(loop: Loop) -> None:
         return await shown_held(config, labels) == behind
 
     await until(shown, 20)
+    producer.produce(config.topic("decision-requests"), b'{"event_id": "held too", "policy": "brief"}', partition=0)
+    await asyncio.to_thread(producer.flush, 20)
+    async with Observer(config) as observer:
+        (seen,) = (await observer.look()).transactions
+    assert (seen.role, seen.topic, seen.partition) == ("decide", config.topic("decision-requests"), 0)
     await asyncio.to_thread(producer.commit_transaction, 20)
     assert await loop.reader.open_transactions(clicks) == {}
     assert await outcomes(loop, {"held"}, "brief") == {"held": 1.0}

@@ -3,11 +3,14 @@
 import asyncio
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
 from policies.errors import WrongConfiguration
+from rewards.rules import Reward, StreamReward
 from stream import topics
 from stream.config import Config, PolicyConfig
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from tests.real.loop import loop_of, until
 
 
 def test_create_makes_what_check_wants_and_only_once(kafka, prefix):
@@ -27,7 +30,7 @@ def test_create_makes_what_check_wants_and_only_once(kafka, prefix):
 
 
 def test_create_refuses_what_contradicts_and_then_makes_nothing(kafka, prefix):
-    config = Config(brokers=kafka.address, prefix=prefix, policies={"front": PolicyConfig()})
+    config = Config(brokers=kafka.address, prefix=prefix, rewards_partitions=3, policies={"front": PolicyConfig()})
 
     async def scenario():
         admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
@@ -38,10 +41,44 @@ def test_create_refuses_what_contradicts_and_then_makes_nothing(kafka, prefix):
         with pytest.raises(WrongConfiguration) as refused:
             await topics.create(config)
         told = str(refused.value)
-        assert f"topic {prefix}rewards: partitions is 2, needed is 1" in told
+        assert f"topic {prefix}rewards: partitions is 2, needed is at least 3; add partitions" in told
         assert f"topic {prefix}rewards: message.timestamp.type is CreateTime, needed is LogAppendTime" in told
         assert f"topic {prefix}rewards: max.message.bytes is 1048588" in told
         assert f"{prefix}decisions" not in await admin.list_topics()
         await admin.close()
 
     asyncio.run(scenario())
+
+
+async def test_partitions_that_somebody_adds_to_the_loops_own_topics_are_left_alone(
+    kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
+) -> None:
+    """Kafka cannot take them away again."""
+    reward = Reward(close_on=("clicks",), streams={"clicks": StreamReward(weight=1.0)})
+    policy = PolicyConfig("vw", "--cb_explore_adf --epsilon 0.1 -q uA", reward=reward)
+    config = Config(
+        brokers=kafka.address,
+        redis_url=redis_server.url,
+        prefix=prefix,
+        policies={"front": policy},
+        request_ttl_ms=60_000,
+    )
+    async with loop_of(config) as loop:
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+        await admin.start()
+        try:
+            own = {config.topic(name): NewPartitions(total_count=4) for name in ("rewards", "versions", "ticks")}
+            await admin.create_partitions(own)
+        finally:
+            await admin.close()
+        assert await topics.check(config) == []
+        for role in ("decide", "join", "learn"):
+            loop.role(role)
+        await loop.send("decision-requests", {"event_id": "a", "policy": "front", "actions": [{"id": "x"}]})
+        await until(lambda: loop.records("decisions"), 60)
+        await loop.send("clicks", {"event_id": "a", "id": "1"})
+
+        async def learned() -> bool:
+            return any("policy" in record for record in await loop.records("versions"))
+
+        await until(learned, 60)
