@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 
 from policies.errors import LossDetected, StateRefused, WrongConfiguration
 from rewards.archive_rows import TOPICS
-from rewards.store import RECOVER
+from rewards.store import DISCARD, RECOVER
 from stream import clients, metrics, stopped
 from stream.apps import PutRight, RoleParts, retry_pause, role_app
 from stream.archive_file import GrowingFile, day_of
@@ -330,7 +330,8 @@ class Archive(mode.Service):
         for name, topic_id in ids.items():
             if self._ids[name] != topic_id:
                 await self._let_go(name)
-                raise made_anew(name, topic_id, self._ids[name])
+                versions = name == self._config.topic("versions")
+                raise (made_anew_log if versions else made_anew)(name, topic_id, self._ids[name])
 
     async def _let_go(self, topic: str) -> None:
         """Store what was taken of a topic that is gone, and take nothing more of it."""
@@ -397,6 +398,17 @@ def beyond(name: tuple[str, int], taken: int, end: int) -> StateRefused:
         f"a log that ends at offset {end}",
         f"one that reaches offset {taken}, up to which it was archived",
         f"the topic was made anew, or has lost its tail: {RECOVER}, which sets the old files aside",
+    )
+
+
+def made_anew_log(name: str, found: str, expected: str) -> StateRefused:
+    """Return the refusal of a topic ``versions`` with another id: the log's name has gone with it."""
+    return StateRefused(
+        f"archive of topic {name}",
+        f"id {found}",
+        f"id {expected}",
+        f"the topic was deleted and made anew: point this service at its own log, {DISCARD}, which sets the old files"
+        " aside",
     )
 
 

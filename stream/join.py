@@ -36,7 +36,7 @@ from stream.redis_store import RedisStore, shard_key
 from stream.tails import Tails
 from stream.tasks import Opened, closed, ended, within
 from stream.ticks import BrokerClock
-from stream.topic_ids import TopicNow
+from stream.topic_ids import TopicNow, Watched
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +107,8 @@ class JoinRole(mode.Service):
             opened.add(self._reader.close)
             redis = clients.redis_client(config)
             opened.add(redis.aclose)
+            self._versions = Watched(config.topic("versions"))
+            self._versions.made_anew(await self._reader.topics([self._versions.topic]))
             self._clock = BrokerClock(plain_producer, config.topic("ticks"), "join")
             self._log = await identify(self._reader, config, plain_producer)
             self._tails = Tails(config, self._reader)
@@ -300,22 +302,17 @@ class JoinRole(mode.Service):
 
     async def _tick(self) -> None:
         tick_ms = await self._clock.tick()
-        topics = await self._reader.topics([*self._topics, self._config.topic("rewards")])
-        await self._refuse_new(topics)
-        topics.pop(self._config.topic("rewards"), None)
-        partitions = [(name, partition) for name, topic in topics.items() for partition in topic.partitions]
+        rewards = self._config.topic("rewards")
+        topics = await self._reader.topics([*self._topics, rewards, self._versions.topic])
+        if self._versions.made_anew(topics):
+            raise PutRight(f"topic {self._versions.topic} was made anew: starting anew, to compare the logs")
+        topics.pop(self._versions.topic, None)
         missing = set(self._topics) - topics.keys()
+        self._say_missing(missing)
+        await self._refuse_new(topics)
+        topics.pop(rewards, None)
+        partitions = [(name, partition) for name, topic in topics.items() for partition in topic.partitions]
         inputs = None if missing else Inputs(tuple(partitions), self._entry(tick_ms))
-        if missing:
-            sentence = (
-                f"no topic {', '.join(sorted(missing))}, so no window closes: run `bowerbird topics create`, or take it"
-                " out of the settings for good"
-            )
-            if stopped.stopped_parts("join").get("inputs") != sentence:
-                log.error("%s", sentence)
-            stopped.stop("join", "inputs", sentence)
-        else:
-            stopped.go_on("join", "inputs")
         await self._synchronise()
         read = await self._read_up_to()
         # A message of an open transaction may still count: such an input is not read to its end.
@@ -337,6 +334,19 @@ class JoinRole(mode.Service):
             if applied_to is not None:
                 metrics.show_lag("join", self._config.stream_of(name[0]), name[1], end - applied_to)
         await self._show()
+
+    def _say_missing(self, topics: set[str]) -> None:
+        """Say which inputs are not there."""
+        if not topics:
+            stopped.go_on("join", "inputs")
+            return
+        sentence = (
+            f"no topic {', '.join(sorted(topics))}, so no window closes: run `bowerbird topics create`, or take it"
+            " out of the settings for good"
+        )
+        if stopped.stopped_parts("join").get("inputs") != sentence:
+            log.error("%s", sentence)
+        stopped.stop("join", "inputs", sentence)
 
     async def _show_transactions(self, ends: Mapping[Input, int], fetched: Mapping[Input, Progress]) -> None:
         """Show which inputs are held back by a transaction that is neither committed nor aborted."""
@@ -457,6 +467,8 @@ class JoinRole(mode.Service):
                 for part in refused_parts:
                     stopped.go_on("join", part)
                 return
+            except PutRight:
+                raise
             except StateRefused as refused:
                 refused_parts.add(refused.what)
                 await self._refused(refused.what, refused)

@@ -44,6 +44,7 @@ from stream.liveness import dead_client
 from stream.log import LogReader, identify, started
 from stream.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore
 from stream.tasks import Opened, closed, ended
+from stream.topic_ids import Watched
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ KEPT_OUTCOMES = 50_000
 """So many outcomes wait for a publish at most, however much of the time publishing takes."""
 LOOK_EVERY_S = 0.05
 LAG_EVERY_S = 2.0
-LOOK_AT_STOPPED_MS = 2000.0
+LOOK_AGAIN_MS = 2000.0
 REFUSED_PAUSE_S = 5.0
 
 
@@ -168,6 +169,8 @@ class Learn(mode.Service):
             self._versions = KafkaVersions(config, producer)
             opened.add(self._versions.stop)
             self._store = RedisPolicyStore(redis, config)
+            self._versions_topic = Watched(config.topic("versions"))
+            self._versions_topic.made_anew(await self._reader.topics([self._versions_topic.topic]))
             self._dead_letters = DeadLetters(producer, config, ROLE)
             await self._compare_homes(await identify(self._reader, config, producer))
             self._producer = producer
@@ -386,14 +389,21 @@ class Learn(mode.Service):
                     if not partition.stopped:
                         await self._guarded(number, self._save_if_due(policy))
                         self._acknowledge(partition)
-                await self._look_at_the_stopped()
+                await self._look_again()
             self._app.pulse.stepped()
 
-    async def _look_at_the_stopped(self) -> None:
-        """End the process where what stopped a partition has been put right: the next one goes on from there."""
-        if _now_ms() - self._looked_at_ms < LOOK_AT_STOPPED_MS:
+    async def _look_again(self) -> None:
+        """End the process where the log is another one, or what stopped a partition has been put right.
+
+        The next process compares the logs, and goes on from there.
+        """
+        if _now_ms() - self._looked_at_ms < LOOK_AGAIN_MS:
             return
         self._looked_at_ms = _now_ms()
+        with contextlib.suppress(*AWAY):
+            topic = self._versions_topic.topic
+            if self._versions_topic.made_anew(await self._reader.topics([topic])):
+                raise PutRight(f"topic {topic} was made anew: starting anew, to compare the logs")
         for partition in self._partitions.values():
             if partition.refused and await self._put_right(partition.number):
                 raise PutRight(f"rewards[{partition.number}] can be learned again: starting anew")

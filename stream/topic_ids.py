@@ -4,7 +4,7 @@ aiokafka speaks no version of the metadata request that holds them, so the versi
 protocol's own description (https://kafka.apache.org/protocol, Metadata version 10; Kafka 2.8 and later).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from io import BytesIO
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -122,3 +122,25 @@ async def topics_now(admin: AIOKafkaAdminClient, topics: Collection[str]) -> dic
         for code, name, topic_id, _, partitions, *_ in answer.topics
         if code == 0
     }
+
+
+class Watched:
+    """Notices that a topic was deleted and created again.
+
+    Parameters
+    ----------
+    topic
+        Its name.
+    """
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self._id: str | None = None
+
+    def made_anew(self, topics: Mapping[str, TopicNow]) -> bool:
+        """Tell, given the topics of now, whether it has another id than when it was asked for first."""
+        now = topics.get(self.topic)
+        if now is None or now.id is None:
+            return False
+        self._id = self._id or now.id
+        return self._id != now.id

@@ -1022,6 +1022,13 @@ def _recovery() -> Iterator[Mutant]:
         ),
     )
     yield Mutant(
+        "a log with another name is noticed while the roles run",
+        "stream/topic_ids.py",
+        "        return self._id != now.id\n",
+        "        return False\n",
+        ("tests/real/test_remedies.py::test_a_redis_of_another_log_is_discarded_by_a_command",),
+    )
+    yield Mutant(
         "a learner that was put right starts anew",
         "stream/learn.py",
         "if partition.refused and await self._put_right(partition.number):",

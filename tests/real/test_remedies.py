@@ -16,6 +16,7 @@ from bowerbird.verification import verify
 from stream.config import Config
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from stream.redis_store import shard_key
+from stream.stopped import kept
 from tests.real.loop import Loop, decision, delete, loop_of, make_anew, run_named, stop_sentence, until
 from tests.real.test_recover import POLICIES, REWARD, RULE, Shop, published, shop_config
 
@@ -102,17 +103,18 @@ async def test_input_that_was_removed_unread_is_given_up_by_a_command(shop: Shop
 
 
 async def test_a_redis_of_another_log_is_discarded_by_a_command(shop: Shop) -> None:
-    """The topic that holds the log's name was made anew: join and learner wait, and all is computed again."""
+    """The topic that holds the log's name is made anew below the roles: they wait, and all is computed again."""
     config = shop.config
     await shop.trade(30)
     await shop.joined(30)
     await until(lambda: published(shop))
-    roles = (*shop.joins, shop.learner)
-    for role in roles:
-        role.stop()
     await make_anew(shop.loop, "versions")
-    for role in roles:
-        role.start()
+
+    async def noticed() -> bool:
+        return all(role.process is not None and role.process.poll() == 1 for role in (*shop.joins, shop.learner))
+
+    await until(noticed)
+    shop.revive()
     await stop_sentence(config, "learn", "--discard-other-log")
     said = await run_named(config, await stop_sentence(config, "join", "--discard-other-log"))
     assert "policy front: it was learned from another log" in said
@@ -189,7 +191,14 @@ async def test_an_input_that_was_deleted_is_created_again_or_given_up(shop: Shop
     await delete(shop.loop, "purchases")
     sentence = await stop_sentence(config, "join", "no topic")
     assert "created" in await run_named(config, sentence)
-    await run_named(config, await stop_sentence(config, "join", "made anew"))
+    sentence = await stop_sentence(config, "join", "made anew")
+    async with Redis.from_url(config.redis_url) as redis:
+
+        async def only_this() -> bool:
+            return {each.sentence for each in await kept(redis, config)} == {sentence}
+
+        await until(only_this)
+    await run_named(config, sentence)
     await shop.trade(10)
     await shop.joined(shop.count)
 
