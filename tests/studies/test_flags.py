@@ -50,10 +50,10 @@ def test_the_record_keeps_the_promise(family, kind):
 
 
 PROMISED = {
-    "whole": {"ips": (0.95, 0.09), "snips": (0.95, 0.08), "dr": (0.95, 0.08)},
-    "bare": {"ips": (0.93, 0.12), "snips": (0.92, 0.10), "dr": (0.94, 0.12)},
+    "whole": {"ips": (0.95, 0.095), "snips": (0.95, 0.085), "dr": (0.96, 0.095)},
+    "bare": {"ips": (0.94, 0.125), "snips": (0.93, 0.115), "dr": (0.95, 0.135)},
 }
-"""At least so many bad logs are flagged, at most so many good ones: two lie beyond 0.10, as the page says."""
+"""At least so many bad logs are flagged, at most so many good ones: three lie beyond 0.10, as the page says."""
 
 
 def test_runs_are_stored_without_pickles_and_come_back(tmp_path):
