@@ -90,6 +90,15 @@ class About:
     remarks: Sequence[Finding] = ()
 
 
+_JUDGEABLE = "a decision that can be judged"
+_WAIT = (
+    ". Open are decisions after the last one whose window ran to its end: of these the log has only the ones whose"
+    " feedback closed the window early (close_on), so they do not count. Evaluate again when window_s has passed since"
+    " the last decision and a window without such feedback has closed; if every decision gets it, take a stream out of"
+    " close_on"
+)
+
+
 def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
     """Return the answer.
 
@@ -101,7 +110,7 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
     state, left_out = summary.health, dict(sorted(summary.left_out.items()))
     if not state.rows:
         told = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none at all"
-        raise BadInput("no_rows", "rows", told, "a decision that can be judged")
+        raise BadInput("no_rows", "rows", told, _JUDGEABLE + (_WAIT if left_out.get("open") else ""))
     known = statistics(state)
     of_rows, summary = summary, summary.a_decision
     shares = about.expected_shares or None

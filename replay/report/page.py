@@ -71,6 +71,7 @@ def _told(answer: Answer) -> dict[str, Any]:
         "answer": answer,
         "unknown": UNKNOWN,
         "measured": words.measured(answer),
+        "left_open": words.left_open(answer),
         "because": because[:1].upper() + because[1:],
         "reasons": [reason for reason in verdict.reasons if reason not in verdict.sentence],
         "explained": words.explained(answer),

@@ -41,6 +41,8 @@ def _parts(answer: Answer, plain: bool) -> Iterator[RenderableType]:
             yield _listed(Text(reason), plain)
     yield Text()
     yield Text.assemble((answer.target, "bold"), f": {words.measured(answer)}.")
+    if waits := words.left_open(answer):
+        yield Text(waits, style="yellow")
     yield Text()
     yield _estimates(answer, plain)
     yield from _resampled(answer)

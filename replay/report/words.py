@@ -80,6 +80,22 @@ def measured(answer: Answer) -> str:
     return f"{answer.how.estimand.rstrip('.')}, judged on {plural(answer.rows, 'decision')}"
 
 
+OPEN_SHARE = 0.1
+"""If more than this share of the decisions was left out as open, the reports say so beside their first number."""
+
+
+def left_open(answer: Answer) -> str:
+    """Return what is to be said of the decisions whose neighbours still wait; nothing where these are few."""
+    count = answer.left_out.get("open", 0)
+    of = count + answer.rows
+    if count <= OPEN_SHARE * of:
+        return ""
+    return (
+        f"{count:,} of {plural(of, 'decision')} do not count yet: they came after the last one whose window ran to its "
+        "end. Evaluate again when window_s has passed since the last decision."
+    )
+
+
 def judgement(answer: Answer) -> Judgement:
     """Return what the difference means, and when it will show."""
     difference = answer.difference

@@ -402,6 +402,11 @@ def test_decisions_whose_neighbours_still_wait_do_not_count(tmp_path: Path) -> N
     log = open_log(OPTIONAL, False)
     (told,) = [each for each in describe(log.blocks(), log.names, log="", written_in="").health if each.name == "open"]
     assert told.says.startswith(f"{found.left_out['open']} of {len(lines)} decisions came after the last one")
+    young = [line for line in lines if '"early"' in line]
+    young = [json.dumps(json.loads(line) | {"seq": seq}) for seq, line in enumerate(young, 1)]
+    (tmp_path / "log.jsonl").write_text("\n".join(young))
+    with pytest.raises(BadInput, match=f"found {len(young)} open, .* Evaluate again when window_s has passed since"):
+        answered(open_log, model="none")
 
 
 def test_a_policy_must_be_named_wherever_its_outcomes_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

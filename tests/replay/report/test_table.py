@@ -8,6 +8,8 @@ import pytest
 from rich.console import Console
 
 from replay.answer import Answer, Finding
+from replay.report import words
+from replay.report.page import html
 from replay.report.table import show
 from tests.replay.report.answers import (
     ANSWERS,
@@ -39,6 +41,15 @@ def test_the_ends_by_the_bootstrap_are_shown_where_it_was_asked_for() -> None:
     assert "snips 0." in line
     without = [msgspec.structs.replace(each, resampled_low=None, resampled_high=None) for each in reliable().estimates]
     assert not any("bootstrap:" in line for line in lines(changed(reliable(), estimates=without)))
+
+
+def test_many_open_decisions_are_told_at_the_top() -> None:
+    answer = reliable()
+    few, many = (changed(answer, left_out={"open": answer.rows // part}) for part in (10, 2))
+    assert not words.left_open(few)
+    assert words.left_open(many) in lines(many)[:6]
+    assert words.left_open(many) in html(many)
+    assert words.left_open(many).startswith(f"{answer.rows // 2:,} of ")
 
 
 @pytest.mark.parametrize("make", [reliable, open_question, not_reliable, one_row])
