@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from bowerbird.join_state import inputs, known_topics, made_anew, problems, topic_ids
+from bowerbird.join_state import OTHER_TYPE, inputs, known_topics, made_anew, problems, topic_ids
 from policies.errors import LossDetected, WrongConfiguration
 from rewards.archive_names import ARCHIVED_STREAMS
 from rewards.join import Input
@@ -121,8 +121,12 @@ class JoinRecovery:
             Redis holds the state of another log, or what is needed is gone.
         """
         self._log = await identify(self._reader, self._config, self._producer)
+        if dry_run and (spoilt := await self._store.spoilt(self._config.shards)):
+            return JoinRecovered([OTHER_TYPE.format(key) for key in spoilt])
+        spoilt = await self._store.discard_spoilt(self._config.shards)
         holds = [await self._check(shard) for shard in range(self._config.shards)]
-        needed = await problems(self._config, self._reader, self._store)
+        needed = [OTHER_TYPE.format(key) for key in spoilt]
+        needed += await problems(self._config, self._reader, self._store)
         done = JoinRecovered(needed, resumed=all(hold.startswith(FEEDING) for hold in holds))
         if not done.needed and not force:
             return done

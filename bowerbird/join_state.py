@@ -11,6 +11,8 @@ from stream.redis_store import RedisStore
 from stream.tails import Tails
 from stream.topic_ids import TopicNow
 
+OTHER_TYPE = "{} in Redis is a key of another type"
+
 
 def known_topics(config: Config) -> list[str]:
     """Return the topics from which the state was made, and into which it went: each must stay the same."""
@@ -42,6 +44,8 @@ async def problems(
 
     ``topics`` are those of :func:`known_topics`, where they have been asked for already.
     """
+    if spoilt := await store.spoilt(config.shards):
+        return [OTHER_TYPE.format(key) for key in spoilt]
     topics = await reader.topics(known_topics(config)) if topics is None else topics
     found = [f"topic {name} was deleted and made anew" for name in sorted(await made_anew(store, topics))]
     read = [(name, number) for name in input_topics(config) if name in topics for number in topics[name].partitions]

@@ -17,6 +17,7 @@ from aiokafka.errors import RequestTimedOutError
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
 
 from stream.config import Config
 
@@ -121,6 +122,11 @@ def redis_client(config: Config, wait_s: float = CALL_S) -> "Redis":
         retry=Retry(NoBackoff(), 0),
     )
     return Redis.from_pool(pool)
+
+
+def is_other_type(error: Exception) -> bool:
+    """Tell whether Redis answered that a key is of another type than its command needs: somebody has replaced it."""
+    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
 class _Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]

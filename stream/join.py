@@ -32,7 +32,7 @@ from stream.intake import input_topics, join_settings
 from stream.liveness import dead_among
 from stream.log import LogReader, Mark, identify, started
 from stream.outbox import Emitter
-from stream.redis_store import RedisStore, shard_key
+from stream.redis_store import RedisStore, shard_key, spoilt_state
 from stream.tails import Tails
 from stream.tasks import Opened, closed, ended, within
 from stream.ticks import BrokerClock
@@ -473,6 +473,11 @@ class JoinRole(mode.Service):
                 refused_parts.add(refused.what)
                 await self._refused(refused.what, refused)
             except (RedisError, KafkaError, OSError) as error:
+                if refused_type := spoilt_state(error):
+                    await self._need_recovery()
+                    refused_parts.add(refused_type.what)
+                    await self._refused(refused_type.what, refused_type)
+                    continue
                 failed = metrics.redis_failed if isinstance(error, RedisError) else metrics.broker_failed
                 failed("join")
                 log.warning("cannot go on now: %r", error)

@@ -11,10 +11,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from policies.errors import BowerbirdError
+from policies.errors import BowerbirdError, LossDetected
 from rewards.outcome import outcome_of, pack
 from rewards.records import EXTERNAL, Outcome, encode
-from rewards.store import DEAD_LETTERS, Frozen, Unusable
+from rewards.store import DEAD_LETTERS, RECOVER, Frozen, Unusable
 from stream import metrics
 from stream.config import Config
 from stream.dead_letters import DeadLetters, letter_of
@@ -55,6 +55,7 @@ class Emitter:
     ) -> None:
         self._store, self._producer, self._dead_letters = store, producer, dead_letters
         self._config, self._owner = config, owner
+        self._emitted: dict[tuple[int, str], int] = {}
         self._wake = [asyncio.Event() for _ in range(config.shards)]
 
     def wake(self, shard: int) -> None:
@@ -96,6 +97,14 @@ class Emitter:
                 return
 
     async def _emit(self, shard: int, policy: str, entries: list[Frozen]) -> None:
+        if entries[0].seq <= (emitted := self._emitted.get((shard, policy), 0)):
+            await self._store.need_recovery(shard)
+            raise LossDetected(
+                f"join state of shard {shard}, policy {policy}",
+                f"seq {entries[0].seq}",
+                f"seq {emitted + 1} or above",
+                f"Redis has forgotten a part: {RECOVER}",
+            )
         outcomes = [outcome_of(shard, self._config.prefix, entry) for entry in entries]
         sent = 0
         for count, value in pack([encode(outcome) for outcome in outcomes]):
@@ -108,6 +117,7 @@ class Emitter:
                 partition=self._config.rewards_partition(policy),
             )
             await self._store.trim(shard, policy, acknowledged[-1].seq)
+            self._emitted[shard, policy] = acknowledged[-1].seq
             self._count_outcomes(acknowledged)
 
     def _count_outcomes(self, outcomes: list[Outcome]) -> None:

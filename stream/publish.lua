@@ -5,6 +5,11 @@
 local position, model = KEYS[1], KEYS[2]
 local expected, token, channel, name, record, bytes = unpack(ARGV, 1, 6)
 
+-- Before anything is written: a key of another type would stop the script half-way.
+for _, key in ipairs(KEYS) do
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'hash' and kind ~= 'none' then return redis.error_reply('WRONGTYPE ' .. key) end
+end
 if (redis.call('HGET', position, 'token') or '') ~= expected then
   return 0
 end

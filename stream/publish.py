@@ -10,7 +10,8 @@ which partition of ``rewards``).
 """
 
 import platform
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from importlib.resources import files
@@ -19,12 +20,14 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 import msgspec
 from aiokafka import AIOKafkaProducer
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from policies.errors import LossDetected, StateRefused
 from rewards.learner import Learner, Position
 from rewards.records import UNREADABLE, PolicyVersion, encode
 from rewards.store import DISCARD
 from rewards.versions import versions_in
+from stream.clients import is_other_type
 from stream.config import Config
 from stream.log import Follower
 
@@ -92,6 +95,11 @@ def repair(name: str) -> str:
 
 
 def _forgotten(name: str) -> str:
+    return f"Redis has forgotten a version, or somebody else has written one: {repair(name)}"
+
+
+def forgotten(name: str) -> str:
+    """Return why versions in the log and in Redis differ, and what to do."""
     return f"Redis has forgotten a version, or somebody else has written one: {repair(name)}"
 
 
@@ -448,6 +456,17 @@ def _vw_build(kind: str) -> str:
     return BUILD
 
 
+@contextmanager
+def _of_its_type(name: str) -> Iterator[None]:
+    """Refuse a policy of which somebody has replaced a key by one of another type."""
+    try:
+        yield
+    except ResponseError as error:
+        if not is_other_type(error):
+            raise
+        raise StateRefused(f"policy {name} in Redis", "a key of another type", "a hash", repair(name)) from error
+
+
 class RedisPolicyStore:
     """See :class:`PolicyStore`."""
 
@@ -463,7 +482,8 @@ class RedisPolicyStore:
         pipeline: Any = self._redis.pipeline(transaction=True)
         pipeline.hgetall(self._key(name, "position"))
         pipeline.hmget(self._key(name, "model"), ["record", "bytes"] if model else ["record"])
-        found, (record, *rest) = await pipeline.execute()
+        with _of_its_type(name):
+            found, (record, *rest) = await pipeline.execute()
         if not found:
             return None
         try:
@@ -499,18 +519,17 @@ class RedisPolicyStore:
             "salt": identity.salt,
             "versions_read": saved.versions_read,
         }
-        answer = await self._script(
-            keys=[self._key(name, "position"), self._key(name, "model")],
-            args=[
-                _token(expected),
-                _token(position),
-                channel(self._config),
-                name,
-                saved.record or b"",
-                saved.model or b"",
-                *(part for pair in fields.items() for part in pair),
-            ],
-        )
+        arguments = [
+            _token(expected),
+            _token(position),
+            channel(self._config),
+            name,
+            saved.record or b"",
+            saved.model or b"",
+            *(part for pair in fields.items() for part in pair),
+        ]
+        with _of_its_type(name):
+            answer = await self._script(keys=[self._key(name, "position"), self._key(name, "model")], args=arguments)
         return bool(answer)
 
     async def discard_other(self, name: str, log: str) -> bool:

@@ -13,6 +13,7 @@ from rewards.records import Place
 from rewards.store import (
     DEAD_LETTERS,
     NEEDED,
+    RECOVER,
     Closing,
     DecisionItem,
     Frozen,
@@ -24,12 +25,21 @@ from rewards.store import (
     not_free,
     other_log,
 )
+from stream.clients import is_other_type
 from stream.log import Mark
 
 KEYS = tuple(
     "log offsets readto entries bodies due feedback waiting closed seq pending hold counted outbox:".split()  # noqa: SIM905
 )
 
+
+TYPES = {
+    **dict.fromkeys(["log", "hold", "lease"], b"string"),
+    **dict.fromkeys(["offsets", "readto", "entries", "bodies", "seq", "pending", "counted"], b"hash"),
+    **dict.fromkeys(["due", "feedback", "waiting", "closed"], b"zset"),
+}
+"""What each key of a shard is, as Redis names it."""
+SERVICE_TYPES = {"count": b"string", **dict.fromkeys(["topics", "void", "marks"], b"hash")}
 
 ONE_BUILD = "use one build of Bowerbird on all machines: `bowerbird --version` tells which it is"
 
@@ -172,6 +182,22 @@ class RedisStore:
     def _void(self) -> str:
         return shard_key(self.prefix, "s", "void")
 
+    async def spoilt(self, shards: int) -> list[str]:
+        """Return the keys that somebody has replaced by keys of another type."""
+        kinds = {self.key(shard, name): kind for shard in range(shards) for name, kind in TYPES.items()}
+        kinds |= {shard_key(self.prefix, "s", name): kind for name, kind in SERVICE_TYPES.items()}
+        pipeline: Any = self.redis.pipeline(transaction=False)
+        for key in kinds:
+            pipeline.type(key)
+        found = await pipeline.execute()
+        return [key for (key, kind), now in zip(kinds.items(), found, strict=True) if now not in (kind, b"none")]
+
+    async def discard_spoilt(self, shards: int) -> list[str]:
+        """Throw away what :meth:`spoilt` returns, and return it."""
+        if keys := await self.spoilt(shards):
+            await self.redis.unlink(*keys)
+        return keys
+
     async def sizes(self, shard: int) -> tuple[int, int, int]:
         """Return how many decisions wait: their entries, their bodies and their deadlines, which are equally many."""
         pipeline: Any = self.redis.pipeline(transaction=True)
@@ -259,6 +285,13 @@ class RedisStore:
     async def read_to(self, shard: int) -> dict[str, int]:
         """Return the entries of a shard: how far every input has been read."""
         return await self._counts(shard, "readto")
+
+
+def spoilt_state(error: Exception) -> StateRefused | None:
+    """Return what to say where a key of the state is of another type; None: the error says something else."""
+    if not is_other_type(error):
+        return None
+    return StateRefused("the join's state in Redis", "a key of another type", "the join's own", RECOVER)
 
 
 def _arguments(log: str, step: Step) -> list[str | int | bytes]:

@@ -10,8 +10,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import MessageSizeTooLargeError
 from redis.asyncio import Redis
 
+from policies.errors import LossDetected
 from rewards.store import Step
-from stream import clients
+from stream import clients, topics
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config, PolicyConfig
 from stream.dead_letters import DeadLetters
@@ -111,3 +112,32 @@ async def test_outboxes_of_very_many_policies_are_emptied(
         await redis.aclose()
         await producer.stop()
         await admin.close()
+
+
+async def test_a_seq_that_was_emitted_is_not_emitted_again_for_another_outcome(
+    kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
+) -> None:
+    """Somebody has deleted the seqs in Redis: nothing goes out under a seq that has been, and the shard waits."""
+    config = Config(
+        brokers=kafka.address, redis_url=redis_server.url, prefix=prefix, policies={"front": PolicyConfig()}
+    )
+    producer, redis = clients.producer(config, "emitter"), clients.redis_client(config)
+    await topics.create(config)
+    await producer.start()
+    try:
+        store = RedisStore(redis, prefix)
+        reader = Reader(store)
+        emitter = Emitter(store, producer, DeadLetters(producer, config, "join"), config, "me")
+        for at, event_id in enumerate("ab"):
+            body = json.dumps(decision(event_id)).encode()
+            await reader.apply(decided(event_id, at, at, body=body))
+            await reader.read_to((at + 1) * TTL_MS)
+            if event_id == "a":
+                await emitter._empty(0, "front")
+                await redis.delete(store.key(0, "seq"))
+        with pytest.raises(LossDetected, match="bowerbird recover"):
+            await emitter._empty(0, "front")
+        assert await store.held(0)
+    finally:
+        await redis.aclose()
+        await producer.stop()

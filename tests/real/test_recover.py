@@ -17,7 +17,7 @@ from policies.errors import StateRefused
 from rewards.rules import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from tests.real.loop import Loop, RoleProcess, decision, loop_of, make_anew, numbered, until
+from tests.real.loop import Loop, RoleProcess, decision, loop_of, make_anew, numbered, stop_sentence, until
 
 pytestmark = pytest.mark.real
 
@@ -388,6 +388,22 @@ async def test_outcomes_whose_topic_was_made_anew_are_made_again_from_the_inputs
         assert verdict.missing == verdict.doubled == verdict.wrong == 0, verdict.findings
         # The versions of before were learned from a topic that is gone.
         assert set(verdict.found) <= {"cut", "digest", "examples", "last_seqs"}
+
+
+async def test_keys_of_another_type_stop_the_roles_until_a_recovery(shop: Shop) -> None:
+    await shop.trade(30)
+    await shop.joined(30)
+    await until(lambda: published(shop))
+    prefix = shop.config.prefix
+    async with Redis.from_url(shop.config.redis_url) as redis:
+        for role, key in (("learn", "policy-front}:model"), ("join", "join-0}:readto")):
+            await redis.delete(f"{{{prefix}{key}")
+            await redis.lpush(f"{{{prefix}{key}", "hostile")
+            await shop.trade(10)
+            await stop_sentence(shop.config, role, "another type")
+    assert "another type" in " ".join((await recover(shop.config, NOW_MS, dry_run=True)).join.needed)
+    await recover(shop.config, NOW_MS)
+    await shop.all_is_right()
 
 
 async def test_keys_that_somebody_deleted_are_missed(shop: Shop) -> None:
