@@ -1,7 +1,8 @@
 """What no single setting can tell: settings that contradict each other or the loop's own names."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ INPUT_MESSAGE_BYTES = 1024 * 1024
 """``max.message.bytes`` of the topics that others write."""
 TOPIC_NAME_CHARACTERS = 249
 """Kafka's limit."""
+MISSPELT_LETTERS = 2
+"""A name is taken for a misspelt one if it has at most so many letters more or less."""
 
 
 class Contradiction(NamedTuple):
@@ -147,6 +150,11 @@ def _policy(config: Config, name: str, policy: PolicyConfig) -> Iterator[Contrad
             yield Contradiction(key, repr(stream), "a stream's name that is none of the loop's own topics")
         elif len(config.topic(stream)) > TOPIC_NAME_CHARACTERS:
             yield Contradiction(key, repr(stream), f"at most {TOPIC_NAME_CHARACTERS} characters with the prefix")
+        elif key[-1] == "close_on" and (meant := _misspelt(stream, policy.reward.streams)) is not None:
+            expected = (
+                f"a stream that people's events come on; did you mean {meant}? Else give {stream} a table (weight = 0)"
+            )
+            yield Contradiction(key, repr(stream), expected)
     if len(set(policy.reward.close_on)) < len(policy.reward.close_on):
         yield Contradiction((*here, "reward", "close_on"), "a stream twice", "each stream once")
 
@@ -158,6 +166,24 @@ def _named_streams(here: KeyPath, policy: PolicyConfig) -> Iterator[tuple[KeyPat
         yield (*here, "reward", "close_on"), stream
     if policy.activate_on is not None:
         yield (*here, "activate_on"), policy.activate_on
+
+
+def _misspelt(stream: str, known: Iterable[str]) -> str | None:
+    """Return the known stream that a name seems to mean; names that end in another number or part are others.
+
+    >>> _misspelt("click", ["clicks"]), _misspelt("clicks", ["clicks"]), _misspelt("click-b", ["click-a"])
+    ('clicks', None, None)
+    """
+    if stream in known:
+        return None
+    alike = [name for name in known if name[:1] == stream[:1] and abs(len(name) - len(stream)) <= MISSPELT_LETTERS]
+    near = [name for name in get_close_matches(stream, alike, 1, 0.8) if _parts(name) == _parts(stream)]
+    return near[0] if near else None
+
+
+def _parts(name: str) -> list[str]:
+    """Return what stands between the letters of the first word and the end: numbers and further words."""
+    return re.findall(r"\d+|-[a-z]*", name)
 
 
 def _shared_salts(config: Config) -> Iterator[Contradiction]:

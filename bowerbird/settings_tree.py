@@ -147,7 +147,7 @@ class SettingsTree:
             if readings:
                 told.append((readings[0], name))
             else:
-                near = difflib.get_close_matches(name, variables(Config, self.values), 1, 0.75)
+                near = difflib.get_close_matches(name, [*variables(Config, self.values), *NOT_SETTINGS], 1, 0.75)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 self.problems.append(Problem(name, None, "", "an unknown setting", f"a known one{hint}"))
         # A table first, then what replaces a part of it.

@@ -154,10 +154,13 @@ class ColumnRows:
     def times(self) -> NDArray[np.int64]:
         """Return the times in ms since 1970; those without a zone are of UTC.
 
-        Whole numbers of the size that seconds, microseconds or nanoseconds since 2001 have are refused where the log
+        Numbers of the size that seconds, microseconds or nanoseconds since 2001 have are refused where the log
         begins: read as ms they would be another time.
         """
-        column = self.ids("time") if _types.is_floating(self._columns["time"].type) else self.column("time")
+        column = self.column("time")
+        if _types.is_floating(column.type):
+            self._refuse_not_ms(np.asarray(column.cast(pa.float64())))
+            column = self.ids("time")
         if _types.is_dictionary(column.type):
             column = column.cast(pa.large_string())
         if _types.is_string(column.type) or _types.is_large_string(column.type):
@@ -166,12 +169,16 @@ class ColumnRows:
             column = column.cast(pa.timestamp("ms", getattr(column.type, "tz", None)), safe=False)
             return np.asarray(column.cast(pa.int64()))
         times = np.asarray(column.cast(pa.int64()))
-        if not self._first and len(times):
-            for unit, least, most in _NOT_MS:
-                if ((times >= least) & (times < most)).all():
-                    expected = "ms since 1970, or a column of timestamps"
-                    raise self.bad("time", 0, f"{times[0]}, which looks like {unit} since 1970", expected)
+        self._refuse_not_ms(times)
         return times
+
+    def _refuse_not_ms(self, times: "NDArray[np.int64] | Floats") -> None:
+        if self._first or not len(times):
+            return
+        for unit, least, most in _NOT_MS:
+            if ((times >= least) & (times < most)).all():
+                expected = "whole numbers of ms since 1970, or a column of timestamps"
+                raise self.bad("time", 0, f"{times[0]}, which looks like {unit} since 1970", expected)
 
     def _told_times(self, column: "pa.Array") -> "pa.Array":
         """Return texts as whole numbers, or as timestamps of ISO 8601 with or without a zone."""

@@ -70,11 +70,18 @@ def format_of(path: str) -> Format:
 
 def _of_folder(folder: Path) -> Format:
     names = [each.name for each in folder.iterdir()]
-    if any(name.startswith("_") and name.endswith("log.json") for name in names):
+    if _is_archive(folder):
         return Format.BOWERBIRD
+    below = folder / "archive"
+    if below.is_dir() and _is_archive(below):
+        raise WrongConfiguration(f"{folder}: found a folder with an archive in it, expected the archive: name {below}")
     if any(name.endswith(TEXT) for name in names):
         return Format.OPEN_BANDIT
     return Format.TABLE if any(folder.rglob("*.parquet")) else Format.BOWERBIRD
+
+
+def _is_archive(folder: Path) -> bool:
+    return any(each.name.startswith("_") and each.name.endswith("log.json") for each in folder.iterdir())
 
 
 def _is_open_bandit(file: Path) -> bool:

@@ -87,6 +87,11 @@ def test_the_keys_for_a_machine_are_the_same_for_all_origins(world: World, archi
     assert (told["format"], of_lines["format"]) == ("bowerbird", "json-lines")
 
 
+def test_the_folder_above_an_archive_names_it(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "archive").symlink_to(archive)
+    assert f"expected the archive: name {tmp_path / 'archive'}" in run(tmp_path, "--policy", "front", code=2)
+
+
 def test_one_policy(world: World, archive: Path) -> None:
     told = json.loads(run(archive, "--policy", "side", "--json"))
     assert {group["name"].partition("@")[0] for group in told["versions"]} == {"side"}

@@ -164,6 +164,24 @@ def test_a_contradiction_names_its_key(key: str, tmp_path: Path) -> None:
     assert found.key == expected
 
 
+def test_a_misspelt_stream_is_refused(tmp_path: Path) -> None:
+    text = POLICY + 'reward.close_on = ["{}"]\nreward.streams.clicks.weight = 1\nreward.streams.likes-a.weight = 1\n'
+    (found,) = problems(tmp_path, text.format("click"))
+    assert (found.key, found.line) == ("policies.front.reward.close_on", text[: text.index("close_on")].count("\n") + 1)
+    assert "found 'click', expected" in str(found)
+    assert "did you mean clicks?" in str(found)
+    for other in ("clicks", "purchases", "unclicks", "clicks2", "likes-b"):
+        (tmp_path / "bowerbird.toml").write_text(text.format(other))
+        load(tmp_path / "bowerbird.toml", {})
+    (tmp_path / "bowerbird.toml").write_text(text.format("click") + "reward.streams.click.weight = 0\n")
+    load(tmp_path / "bowerbird.toml", {})
+
+
+def test_a_misspelt_variable_that_is_no_setting(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, POLICY, BOWERBIRD_CONFG="other.toml")
+    assert "did you mean BOWERBIRD_CONFIG?" in str(found)
+
+
 def test_a_wrong_value_makes_no_contradiction_with_others(tmp_path: Path) -> None:
     found = problems(tmp_path, 'closed_ttl_s = "a day"\n[policies.front]\nwindow_s = 80000\n')
     assert keys(found) == {"closed_ttl_s": 1}

@@ -263,6 +263,10 @@ def test_the_page_tells_every_field() -> None:
     [
         (["noon"], "row 0: time: found 'noon', expected a time as 2026-11-29T12:00:00Z"),
         ([1_764_000_000], "row 0: time: found 1764000000, which looks like seconds since 1970"),
+        (
+            [1_764_000_000.5],
+            "row 0: time: found 1764000000.5, which looks like seconds since 1970, expected whole numbers",
+        ),
         ([1_764_000_000_000_000], "which looks like microseconds since 1970"),
         ([1_764_000_000_000_000_000], "which looks like nanoseconds since 1970"),
         (["2026-11-29 12:00:00", "2026-11-29T12:00:00Z"], "found times with and without a zone"),
