@@ -298,6 +298,13 @@ async def test_an_archive_of_another_log_or_topic_is_set_aside_by_the_command_th
         return not any("archive stands still" in alarm for alarm in await status(loop.config))
 
     await until(well)
+    # The log's own name stood in `versions`: what the roles keep beside their state is another one now.
+    await make_anew(loop, "versions")
+    sentence = await stop_sentence(loop.config, "archive", "versions: found id")
+    assert "begins anew" in await run_named(loop.config, sentence)
+    shutil.rmtree(root / "_former")
+    role.process = await again(role)
+    await everything(loop)
 
 
 async def status(config: Config) -> list[str]:
