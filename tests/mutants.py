@@ -939,6 +939,20 @@ def _recovery() -> Iterator[Mutant]:
         "return last is None or deadline > last.deadline_ms",
         ("tests/rewards/test_recovery.py::test_repeats_and_what_is_no_outcome_do_not_move_the_frontier",),
     )
+    yield Mutant(
+        "a seq that was emitted is not emitted again",
+        "stream/outbox.py",
+        "if entries[0].seq <= (emitted := self._emitted.get((shard, policy), 0)):",
+        "if not (emitted := 1):",
+        ("tests/real/test_outbox.py::test_a_seq_that_was_emitted_is_not_emitted_again_for_another_outcome",),
+    )
+    yield Mutant(
+        "versions of other arguments are no versions of a policy",
+        "bowerbird/rebuilding.py",
+        "if own and not is_own:",
+        "if False:",
+        ("tests/real/test_recover.py::test_a_version_with_a_number_far_ahead_is_settled_by_a_rebuild",),
+    )
     recovered = "tests/real/test_recover.py::"
     emptied = f"{recovered}test_a_redis_that_was_emptied_is_rebuilt_while_the_roles_wait"
     yield Mutant(

@@ -30,8 +30,10 @@ IN_WORDS = {
     "damaged",
     "explain",
     "extra_of",
+    "is_other_type",
     "of_disk",
     "sentence",
+    "spoilt_state",
     "syntax",
     "told",
 }
