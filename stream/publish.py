@@ -94,10 +94,6 @@ def repair(name: str) -> str:
     return f"run `bowerbird policy rebuild {name}`"
 
 
-def _forgotten(name: str) -> str:
-    return f"Redis has forgotten a version, or somebody else has written one: {repair(name)}"
-
-
 def forgotten(name: str) -> str:
     """Return why versions in the log and in Redis differ, and what to do."""
     return f"Redis has forgotten a version, or somebody else has written one: {repair(name)}"
@@ -406,14 +402,14 @@ class Publisher:
                 what,
                 f"version {number}",
                 f"version {seen.newest}, which stands in versions",
-                _forgotten(self.name),
+                forgotten(self.name),
             )
         if seen.differing is not None:
             raise StateRefused(
                 f"policy {self.name} in versions",
                 f"two records of version {seen.differing} that differ",
                 "one",
-                _forgotten(self.name),
+                forgotten(self.name),
             )
         if saved is None:
             return
@@ -427,7 +423,7 @@ class Publisher:
                 what,
                 f"version {number}",
                 "another one of this number, which stands in versions",
-                _forgotten(self.name),
+                forgotten(self.name),
             )
         self._compare_identity(saved.identity)
 
