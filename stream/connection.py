@@ -94,7 +94,9 @@ class Connection:
         except BaseException as error:
             await asyncio.gather(*map(closed, self._clients.values()))
             if isinstance(error, FAILURES):
-                raise BrokerAway(f"Kafka at {self._config.brokers} did not answer ({_name(error)})") from error
+                log.debug("could not connect", exc_info=True)
+                away = f"Kafka at {self._config.brokers} did not answer ({_name(error)}): start it, or correct brokers"
+                raise BrokerAway(away) from None
             raise
         self._open = True
         return self

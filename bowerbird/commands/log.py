@@ -89,8 +89,8 @@ def _described(asked: "Asked", progress: Progress) -> "Description":
     from replay.logs.description import describe as described
 
     log = log_as_it_is(asked, progress)
-    blocks, has_target = log.blocks(progress), getattr(log, "has_target", False)
-    return described(blocks, log.names, log=asked.path, written_in=asked.kind, has_target=has_target)
+    blocks, has_target, like = log.blocks(progress), getattr(log, "has_target", False), getattr(log, "time_like", None)
+    return described(blocks, log.names, log=asked.path, written_in=asked.kind, has_target=has_target, time_like=like)
 
 
 def _show(found: "Description", console: "Console") -> None:
@@ -123,7 +123,7 @@ def _show_health(found: "Description", console: "Console") -> None:
     for each in wrong:
         console.print(f"[bold red]wrong[/] {escape(each.says)}", soft_wrap=True)
     for each in found.health:
-        if each.name == "open":
+        if each.name in ("open", "no_time"):
             console.print(f"[yellow]note[/] {escape(each.says)}", soft_wrap=True)
     if found.health and not wrong:
         console.print(f"[green]healthy[/] {len(found.health)} checks found nothing wrong")

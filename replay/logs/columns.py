@@ -198,6 +198,8 @@ class ColumnLog:
         The place in the log of the first row, where a part of it is read apart.
     names
         What is numbered already.
+    time_like
+        The column that seems to be the time, where none is named.
 
     Attributes
     ----------
@@ -215,8 +217,10 @@ class ColumnLog:
         rows: int | None = None,
         first_row: int = 0,
         names: Names | None = None,
+        time_like: str | None = None,
     ) -> None:
         columns = columns or Columns()
+        self.time_like = time_like
         self._found = columns.found_in(schema.names)
         self._batches, self._called, self._count, self._first_row = batches, called, rows, first_row
         self._segments = tuple(columns.segments)

@@ -96,6 +96,7 @@ def describe(
     log: str,
     written_in: str,
     has_target: bool = False,
+    time_like: str | None = None,
 ) -> Description:
     """Return what a log holds.
 
@@ -107,6 +108,8 @@ def describe(
         What the numbers in its rows mean.
     log, written_in, has_target
         As the answer has them; ``written_in`` is its ``format``.
+    time_like
+        The column that seems to be the time, where the log names none.
 
     Examples
     --------
@@ -167,11 +170,22 @@ def describe(
         else [
             *findings(state, left_out, int(learned), actions=names.actions.names, unit_like=names.unit_like),
             *open_.found(rewards.rows),
+            *_no_time(time_like),
         ],
         statistics={}
         if state is None
         else {name: _finite(value) for name, value in statistics(state).items() if not name.startswith(FILLED)},
     )
+
+
+def _no_time(like: str | None) -> list[Finding]:
+    if like is None:
+        return []
+    says = (
+        f"no column is read as the time; {like} looks like it: name it with --column time={like}, or say that it is not"
+        " the time with --column time=-"
+    )
+    return [Finding(name="no_time", value=None, expected=None, p_value=None, wrong=False, says=says)]
 
 
 class _Open:

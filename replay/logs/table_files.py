@@ -17,6 +17,7 @@ from replay.logs.csv_table import CsvBatches, dialect_of, kinds_of
 from replay.logs.formats import TEXT
 from replay.logs.numbered import Names
 from replay.logs.opened import damaged, opened
+from replay.logs.unit_like import time_like
 
 _UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 BUFFER_BYTES = 2**20
@@ -94,6 +95,7 @@ def parquet_log(
         rows=rows,
         first_row=groups[0].first_row,
         names=names,
+        time_like=time_like(schema.names, columns.time),
     )
 
 
@@ -166,7 +168,8 @@ def table_log(
                 yield content.get_batch(number).select(read)
 
     fields = [content.schema.field(name) for name in read]
-    return ColumnLog(pa.schema(fields), batches(), columns, called=path.name, names=names)
+    like = time_like(there, columns.time)
+    return ColumnLog(pa.schema(fields), batches(), columns, called=path.name, names=names, time_like=like)
 
 
 def _csv_log(path: Path, columns: Columns, progress: Progress, names: Names | None) -> ColumnLog:
@@ -174,7 +177,8 @@ def _csv_log(path: Path, columns: Columns, progress: Progress, names: Names | No
     found = columns.found_in(dialect.names)
     numbers = [found.get(name) for name in ("reward", *NUMBERS)]
     batches = CsvBatches(path, dialect, kinds_of(dialect, columns.read(dialect.names), numbers), progress)
-    return ColumnLog(batches.schema, batches, columns, called=path.name, names=names)
+    like = time_like(dialect.names, columns.time)
+    return ColumnLog(batches.schema, batches, columns, called=path.name, names=names, time_like=like)
 
 
 def _damaged(file: Path, error: Exception) -> BadInput:

@@ -1,6 +1,6 @@
 """Columns by which rows belong together although the log names no unit: slates of other tools, sessions, users."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ POSITION = "position"
 """A column of this name that counts 0, 1, 2, ... (or from 1) again and again tells slates without a name."""
 SLATES = ("slate_id", "slate", "impression_id", "ranking_id", "list_id", "request_id", "query_id", "qid", "search_id")
 USERS = ("session_id", "user_id", "userid", "user", "visitor_id", "customer_id", "person_id", "household_id")
+TIMES = ("timestamp", "time_ms", "ts", "datetime", "date", "event_time", "created_at", "decided_at", "shown_at")
 FEWEST = 30
 """Fewer rows that count their positions do so by chance."""
 
@@ -36,6 +37,18 @@ def unit_like(there: Iterable[str], taken: Iterable[str]) -> str | None:
     """
     free = {name.lower(): name for name in there if name not in set(taken)}
     return next((free[name] for name in (*USERS, *SLATES, POSITION) if name in free), None)
+
+
+def time_like(there: Sequence[str], named: str) -> str | None:
+    """Return the column that seems to be the time; None if one is, is ``named``, or is said not to be there.
+
+    >>> time_like(["reward", "Timestamp"], ""), time_like(["day", "ts"], "day"), time_like(["time", "ts"], "")
+    ('Timestamp', None, None)
+    """
+    if named or "time" in there:
+        return None
+    free = {name.lower(): name for name in there if there.count(name) == 1}
+    return next((free[name] for name in TIMES if name in free), None)
 
 
 def groups_in(batch: "pa.RecordBatch", name: str, first: int) -> Hashes | None:

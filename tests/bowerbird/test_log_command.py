@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -116,6 +118,25 @@ def test_for_a_person(archive: Path, table: Path, csv: Path) -> None:
     told = run(csv)
     for text in ("open-bandit", "rows                 2", "2019-11-24 00:00:01 to 2019-11-24 00:00:02 (UTC)"):
         assert text in told
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "feather"])
+def test_a_column_that_looks_like_the_time_is_named(suffix: str, tmp_path: Path) -> None:
+    file, rows = tmp_path / f"shown.{suffix}", 3
+    columns = pa.table({"reward": [1, 0, 0], "propensity": [0.5] * rows, "Timestamp": [1_764_000_000_000 + 1] * rows})
+    if suffix == "csv":
+        pa.csv.write_csv(columns, file)
+    elif suffix == "parquet":
+        pq.write_table(columns, file)
+    else:
+        pa.feather.write_feather(columns, str(file))
+    hint = "name it with --column time=Timestamp"
+    assert hint in run(file)
+    assert hint in run(file, "--json")
+    named = run(file, "--column", "time=Timestamp")
+    assert "2025-11-24" in named
+    assert hint not in named
+    assert hint not in run(file, "--column", "time=-")
 
 
 def test_what_is_wrong_is_said_and_many_names_are_summed_up(tmp_path: Path) -> None:
