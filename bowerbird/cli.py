@@ -26,10 +26,11 @@ from bowerbird.commands import (
     verify,
     worker,
 )
-from bowerbird.commands.once import each_once
+from bowerbird.commands.once import Groups, each_once
 from bowerbird.commands.shared import say
 
 app = typer.Typer(
+    cls=Groups,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

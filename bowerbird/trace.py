@@ -12,7 +12,7 @@ from replay.published import published_in
 from replay.recompute import FoundDecision, decisions_of
 from replay.trace import FoundOutcomeRecord, Trace, TracedRecord, decisions
 from rewards.decision import made_event_id
-from rewards.message import Message
+from rewards.message import Message, WholeMessage
 from rewards.readto import read_to
 from rewards.records import DecisionRequest, Outcome, Place, PolicyVersion, decode, items
 from stream.clients import redis_client
@@ -20,6 +20,7 @@ from stream.config import Config
 from stream.dead_letter_log import Letter, read_letter
 from stream.log import LogReader
 from stream.redis_store import RedisStore
+from stream.requests import REPLY_TOPIC_HEADERS, first_of_each
 
 Progress = Callable[[str, int], None]
 """Told while logs are read: the topic, and how many of its messages have been read."""
@@ -118,7 +119,7 @@ class _Tracing:
             dead_letters=[_traced(self._config, letter) for letter in letters],
         )
 
-    async def _naming(self, topic: str, span: _Span) -> AsyncIterator[Message]:
+    async def _naming(self, topic: str, span: _Span) -> AsyncIterator[WholeMessage]:
         """Yield the messages of a topic that may name the event id."""
         async for message in self._read(topic, span):
             if self._may_name(message.value):
@@ -128,7 +129,7 @@ class _Tracing:
         # An escape may hide the id.
         return value is not None and (self._name in value or b"\\" in value)
 
-    async def _read(self, topic: str, span: _Span) -> AsyncIterator[Message]:
+    async def _read(self, topic: str, span: _Span) -> AsyncIterator[WholeMessage]:
         read = 0
         async for message in self._reader.read_since(self._config.topic(topic), *span):
             yield message
@@ -152,7 +153,7 @@ class _Tracing:
                 where = (message.topic, message.partition, message.offset, index)
                 event_id = request.event_id
                 if (made_event_id(cluster_id, *where) if event_id is None else event_id) == self._event_id:
-                    about = f"for policy {request.policy}, {len(request.actions)} actions"
+                    about = f"for policy {request.policy}, {len(request.actions)} actions; {_reply(message)}"
                     found.append(TracedRecord(self._place(message, index), about))
         return found
 
@@ -188,6 +189,14 @@ class _Tracing:
     def _place(self, message: Message, index: int) -> Place:
         topic = self._config.stream_of(message.topic)
         return Place(message.time_ms, topic, message.partition, message.offset, index)
+
+
+def _reply(message: WholeMessage) -> str:
+    told = first_of_each(message.headers)
+    asked = next((told[name] for name in REPLY_TOPIC_HEADERS if name in told), None)
+    return (
+        "reply: none asked for" if asked is None else f"reply: asked for on {asked.decode('utf-8', 'backslashreplace')}"
+    )
 
 
 def _bodies(message: Message) -> list[tuple[int, bytes]]:

@@ -66,7 +66,7 @@ class Envelopes:
         reply_topic: str | None = None
         ttl_ms = self._ttl_ms
         problem: BadInput | None = None
-        told = _first_of_each(headers)
+        told = first_of_each(headers)
         correlation = tuple(
             (name, content)
             for name in CORRELATION_HEADERS
@@ -123,7 +123,8 @@ def expires_ms(content: bytes | None) -> int:
     )
 
 
-def _first_of_each(headers: Headers) -> dict[str, bytes]:
+def first_of_each(headers: Headers) -> dict[str, bytes]:
+    """Return the first content of each header that has one: what counts where a header stands twice."""
     told: dict[str, bytes] = {}
     for name, content in headers:
         if content is not None:

@@ -1,10 +1,10 @@
-"""A command that refuses an option which is given twice: otherwise the last one would count, in silence."""
+"""Commands that refuse an option given twice, of which the last would count in silence; groups that name commands."""
 
 from collections import Counter
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 
 class Once(TyperCommand):
@@ -19,6 +19,20 @@ class Once(TyperCommand):
                     f"found {times} times, expected once", ctx, param_hint=max(parameter.opts, key=len)
                 )
         return super().parse_args(ctx, args)
+
+
+class Groups(TyperGroup):
+    """Commands, some of them in groups; the name of one that a group has names the group."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the arguments begin with; one that is not there ends the command line."""
+        name = args[0]
+        if self.get_command(ctx, name) is None:
+            groups = [group for group, each in self.commands.items() if name in getattr(each, "commands", {})]
+            if groups:
+                meant = " or ".join(f"'{ctx.command_path} {group} {name}'" for group in groups)
+                ctx.fail(f"No such command '{name}'. Did you mean {meant}?")
+        return super().resolve_command(ctx, args)
 
 
 def each_once(app: typer.Typer) -> None:

@@ -211,7 +211,10 @@ def _gone(one: "Backlog") -> str:
         return "-"
     if one.gone_in_s is not None:
         return f"in {duration(one.gone_in_s)}"
-    return f"[yellow]grows by {one.growth_per_s:,.0f} a second[/]" if one.growth_per_s else "[yellow]stands[/]"
+    if one.growth_per_s:
+        return f"[yellow]grows by {one.growth_per_s:,.0f} a second[/]"
+    # It acknowledges with each file, after archive.max_s.
+    return "with the next file" if one.role == "archive" and one.workers else "[yellow]stands[/]"
 
 
 def _read_to(found: "Status") -> "RenderableType":

@@ -63,7 +63,9 @@ def _show(found: "Trace") -> None:
 
 
 def _show_decision(found: "Trace", decision: "TracedDecision") -> None:
+    from bowerbird.alarms import named
     from replay.trace import where
+    from rewards.readto import INPUTS
 
     _line(
         decision.place.time_ms,
@@ -92,7 +94,12 @@ def _show_decision(found: "Trace", decision: "TracedDecision") -> None:
         _line(decision.deadline_ms, "closed", f"{decision.why}, reward {decision.reward:g}; its outcome is on its way")
     else:
         say(f"{'':14}{'open':<12}until {_clock(decision.deadline_ms)}; so far the reward is {decision.reward:g}")
-        say(f"{'':26}the join has read to {_clock(found.read_to_ms)}, held back by {found.held_by}")
+        by = (
+            "its list of inputs, in which it looks for new partitions"
+            if found.held_by == INPUTS
+            else named(found.held_by)
+        )
+        say(f"{'':26}the join has read to {_clock(found.read_to_ms)}, held back by {by}")
 
 
 def _show_feedback(feedback: "TracedFeedback") -> None:

@@ -119,14 +119,9 @@ def _tell(running: "Up", seconds: float, kept: bool) -> None:
 
 
 def _command() -> str:
-    """Return how this command was called, so that a copied line calls the same."""
+    """Return how this command was called, so that a copied line calls the same in a terminal without this PATH."""
     if Path(sys.argv[0]).name == "__main__.py":
         return f"{shlex.quote(sys.executable)} -m bowerbird"
-    return shlex.quote(sys.argv[0]) if "/" in sys.argv[0] and not _on_path(sys.argv[0]) else "bowerbird"
-
-
-def _on_path(program: str) -> bool:
     import shutil
 
-    found = shutil.which("bowerbird")
-    return found is not None and Path(found).resolve() == Path(program).resolve()
+    return shlex.quote(str(Path(shutil.which(sys.argv[0]) or sys.argv[0]).absolute()))

@@ -160,3 +160,9 @@ def test_a_control_is_no_fault(control: str, says: str) -> None:
 )
 def test_when_a_backlog_will_be_gone(told: dict[str, Any], gone: str) -> None:
     assert gone in shown(status(backlogs=[backlog("join", **told)]))
+
+
+def test_the_archive_waits_for_its_next_file() -> None:
+    waits = {"messages": 500, "growth_per_s": 0.0}
+    assert "with the next file" in shown(status(backlogs=[backlog("archive", **waits)]))
+    assert "stands" in shown(status(backlogs=[backlog("archive", **waits, workers=0)]))

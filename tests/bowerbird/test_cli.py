@@ -156,6 +156,13 @@ def test_servers_that_are_away_end_with_1_and_a_sentence(arguments: list[str], t
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(("name", "group"), [("evaluate", "replay"), ("describe", "log"), ("freeze", "policy")])
+def test_a_command_of_a_group_is_named_with_its_group(name: str, group: str) -> None:
+    result = RUNNER.invoke(app, [name, "archive"])
+    assert result.exit_code == 2
+    assert f"{group} {name}'?" in re.sub(r"[\s│]+", " ", result.output)
+
+
 def test_what_is_slow_to_import_is_imported_late() -> None:
     slow = ["aiohttp", "aiokafka", "faust", "matplotlib", "numpy", "pydantic", "redis", "vowpalwabbit"]
     told = f"import sys, bowerbird.cli; print([name for name in {slow!r} if name in sys.modules])"

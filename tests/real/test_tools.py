@@ -15,6 +15,7 @@ from bowerbird.supervisor import Supervisor
 from stream import topics
 from stream.config import Config
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.send import Outgoing, send
 from tests.real.asking import request
 from tests.real.loop import loop_of, until
 
@@ -127,6 +128,8 @@ async def test_the_life_of_a_decision(file: Path, tmp_path: Path) -> None:
         by_place = await commands.told("trace", both[0]["event_id"])
         versions = (await commands.told("policy", "show", "front"))["versions"]
         still_open = await commands.run("trace", "visit-2")
+        await send(config, [Outgoing(config.topic("decision-requests"), json.dumps(request("visit-3")).encode())])
+        silent = await commands.told("trace", "visit-3")
     assert one["chosen"] in {"a0", "a1", "a2"}
     assert f"for visit-2, by front version {one['policy_version']}" in shown
     assert both[1]["error"]["code"] == "no_actions"
@@ -153,8 +156,11 @@ async def test_the_life_of_a_decision(file: Path, tmp_path: Path) -> None:
         assert part in text
     # A request without an event id is found by the id that decide made for it.
     assert len(by_place["requests"]) == 1
+    assert by_place["requests"][0]["message"].endswith(f"; reply: asked for on {config.topic('replies.command')}")
+    assert silent["requests"][0]["message"].endswith("; reply: none asked for")
     assert "open" in still_open
     assert "held back by" in still_open
+    assert "held back by *" not in still_open
 
 
 async def letters_by_reason(commands: Commands, count: int) -> dict[str, Any]:
