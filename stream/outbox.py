@@ -74,6 +74,9 @@ class Emitter:
                     async with asyncio.TaskGroup() as group:
                         for outbox in outboxes:
                             group.create_task(self._empty_in_turn(shard, outbox, turns))
+                else:
+                    # Held for a recovery, which may begin the seqs anew, or another worker's now.
+                    self._emitted = {key: seq for key, seq in self._emitted.items() if key[0] != shard}
                 failures = 0
                 await within(self._wake[shard].wait(), IDLE_S)
             except* (RedisError, KafkaError, OSError, BowerbirdError) as errors:
