@@ -150,7 +150,7 @@ def _policy(config: Config, name: str, policy: PolicyConfig) -> Iterator[Contrad
             yield Contradiction(key, repr(stream), "a stream's name that is none of the loop's own topics")
         elif len(config.topic(stream)) > TOPIC_NAME_CHARACTERS:
             yield Contradiction(key, repr(stream), f"at most {TOPIC_NAME_CHARACTERS} characters with the prefix")
-        elif key[-1] == "close_on" and (meant := _misspelt(stream, policy.reward.streams)) is not None:
+        elif key[-1] in ("close_on", "activate_on") and (meant := _misspelt(stream, policy.reward.streams)) is not None:
             expected = (
                 f"a stream that people's events come on; did you mean {meant}? Else give {stream} a table (weight = 0)"
             )

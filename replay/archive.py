@@ -62,9 +62,12 @@ class Archive:
         """
         archive = cls(place_of(url), prefix)
         if archive.log is None:
+            local = archive._place.local
+            below = local / "archive" if local is not None else None
+            there = below is not None and (below / log_file(prefix)).is_file()
             raise WrongConfiguration(
                 f"archive: found no {log_file(prefix)} in {archive._place.root}, expected an archive: "
-                "name the folder that archive.url names"
+                + (f"name {below}" if there else "name the folder that archive.url names")
             )
         return archive
 

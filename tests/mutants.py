@@ -1092,6 +1092,20 @@ def _errors() -> Iterator[Mutant]:
         "    return None",
         ("tests/policies/test_checks.py::test_what_cannot_be_made_is_a_problem_too",),
     )
+    yield Mutant(
+        "a misspelt stream",
+        "bowerbird/contradictions.py",
+        "    return near[0] if near else None",
+        "    return None",
+        ("tests/bowerbird/test_settings.py::test_a_misspelt_stream_is_refused",),
+    )
+    yield Mutant(
+        "many open decisions told at the top",
+        "replay/report/words.py",
+        "    if count <= OPEN_SHARE * of:",
+        "    if count <= of:",
+        ("tests/replay/report/test_table.py::test_many_open_decisions_are_told_at_the_top",),
+    )
 
 
 MUTANTS = (*_joining(), *_recovery(), *_learning(), *_deciding(), *_archiving(), *_living(), *_evaluating(), *_errors())

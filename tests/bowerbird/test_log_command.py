@@ -92,6 +92,7 @@ def test_the_keys_for_a_machine_are_the_same_for_all_origins(world: World, archi
 def test_the_folder_above_an_archive_names_it(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "archive").symlink_to(archive)
     assert f"expected the archive: name {tmp_path / 'archive'}" in run(tmp_path, "--policy", "front", code=2)
+    assert f"expected an archive: name {tmp_path / 'archive'}" in run(tmp_path, "--format", "bowerbird", code=2)
 
 
 def test_one_policy(world: World, archive: Path) -> None:

@@ -177,6 +177,12 @@ def test_a_misspelt_stream_is_refused(tmp_path: Path) -> None:
     load(tmp_path / "bowerbird.toml", {})
 
 
+def test_a_misspelt_stream_that_activates_is_refused(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, POLICY + 'activate_on = "view"\nreward.streams.views.weight = 0\n')
+    assert found.key == "policies.front.activate_on"
+    assert "did you mean views?" in str(found)
+
+
 def test_a_misspelt_variable_that_is_no_setting(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, POLICY, BOWERBIRD_CONFG="other.toml")
     assert "did you mean BOWERBIRD_CONFIG?" in str(found)
