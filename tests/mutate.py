@@ -30,7 +30,7 @@ from tests.mutants import MUTANTS, Mutant
 ROOT = Path(__file__).parent.parent
 PARTS = ("bowerbird", "policies", "replay", "rewards", "stream", "studies", "tests", "pyproject.toml")
 NOT_COPIED = shutil.ignore_patterns("__pycache__", ".*")
-TEST_TIMEOUT_S = 120
+TEST_TIMEOUT_S = 240
 RUN_TIMEOUT_S = 600
 BY_ASSERTION = re.compile(r"AssertionError|assert |Failed: DID NOT RAISE|policies\.errors\.")
 ORIGIN = """
