@@ -39,6 +39,8 @@ START_MS = 1_700_000_000_000
 TICK_MS = 1
 """Log time that a message takes, so that each has one of its own."""
 AT_ONCE = 500
+PATIENCE_S = 30.0
+"""A reply comes at once; a machine that stands still for a moment is no time-out."""
 
 Headers = Sequence[tuple[str, bytes]]
 Result = TypeVar("Result")
@@ -141,12 +143,12 @@ class FakeLoop:
         self._append("versions", encode(LogIdentity(log_id=self._name)))
 
     def client(self, **options: Any) -> Client:
-        """Return a client of this loop; options as of :class:`bowerbird.client.Client`."""
-        return Client(connection=self.connection(), **options)
+        """Return a client of this loop; as :class:`bowerbird.client.Client`, but it waits longer by default."""
+        return Client(connection=self.connection(), **{"timeout_s": PATIENCE_S, **options})
 
     def blocking_client(self, **options: Any) -> BlockingClient:
-        """Return a blocking client of this loop."""
-        return BlockingClient(connection=self.connection(), **options)
+        """Return a blocking client of this loop; see :meth:`client`."""
+        return BlockingClient(connection=self.connection(), **{"timeout_s": PATIENCE_S, **options})
 
     def connection(self) -> "FakeConnection":
         """Return what a client speaks through."""
