@@ -172,11 +172,12 @@ def _told(value: Any) -> Any:
     return [_told(each) for each in value] if isinstance(value, list) else value
 
 
-async def stop_sentence(config: Config, role: str, part: str = "") -> str:
+async def stop_sentence(config: Config, role: str, part: str = "", meanwhile: Callable[[], None] = lambda: None) -> str:
     """Wait until a role says that something stands still, and return the sentence, as `bowerbird status` shows it."""
     redis = redis_client(config)
 
     async def told() -> str:
+        meanwhile()
         parts = await kept(redis, config)
         return next((each.sentence for each in parts if each.role == role and part in each.part + each.sentence), "")
 

@@ -61,7 +61,7 @@ async def test_a_role_that_may_not_go_on_names_the_command_that_ends_it(shop: Sh
         await run_named(config, sentence)
         await shop.all_is_right()
     await make_anew(shop.loop, "clicks")
-    await run_named(config, await stop_sentence(config, "join", "made anew"))
+    await run_named(config, await stop_sentence(config, "join", "made anew", shop.revive))
     await shop.trade(10)
     await shop.joined(shop.count)
 
