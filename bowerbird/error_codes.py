@@ -50,6 +50,7 @@ ERROR_CODES: dict[str, str] = {
     "window_too_long": "a window longer than half of the service's `closed_ttl_s`",
     "chosen_unknown": "an outcome whose chosen action is not among its actions",
     "seq_taken": "an outcome whose seq was learned under another event id",
+    "seq_too_high": "an outcome whose seq no join has given",
     "propensity_invalid": "an outcome whose propensity is no probability that can be learned from",
     "reward_not_finite": "an outcome whose reward is not finite",
     "reward_too_large": "an outcome whose reward is too large to be learned from",

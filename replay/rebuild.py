@@ -19,7 +19,7 @@ from policies.policy import Policy, digest, make, version_name
 from rewards.controls import holds
 from rewards.learner import OutcomeToLearn, catalogue, learn, outcomes_in
 from rewards.message import Message
-from rewards.records import PolicyVersion
+from rewards.records import PolicyVersion, far_ahead
 
 
 class Rebuilt(NamedTuple):
@@ -162,7 +162,7 @@ class Rebuild:
 
     def _learn(self, offset: int, outcome: OutcomeToLearn, pass_over: bool) -> None:
         last = self.last_seqs.get(outcome.shard, 0)
-        if outcome.seq <= last:
+        if outcome.seq <= last or far_ahead(last, outcome.seq):
             return
         self.first_seqs.setdefault(outcome.shard, outcome.seq)
         if outcome.seq != last + 1:

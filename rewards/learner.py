@@ -17,7 +17,7 @@ from policies.errors import BadInput, LossDetected
 from policies.features import Action, Catalogue, Features, Limits, decode_context
 from policies.policy import Policy, digest, make, version_name
 from rewards.controls import holds
-from rewards.records import ITEMS_LIMIT, Natural, Ordinal, decode, items
+from rewards.records import FARTHEST_JUMP, ITEMS_LIMIT, Natural, Ordinal, decode, far_ahead, items
 
 FEATURE_LIMITS = Limits(
     max_features=1_000_000,
@@ -308,6 +308,11 @@ class Learner:
         for outcome in outcomes:
             if outcome.revision:
                 continue
+            if far_ahead(last.get(outcome.shard, 0), outcome.seq):
+                highest = last.get(outcome.shard, 0) + FARTHEST_JUMP
+                too_high = BadInput("seq_too_high", "seq", str(outcome.seq), f"at most {highest}")
+                taken.contradicting.append(Refused(outcome.shard, outcome.seq, outcome.event_id, too_high))
+                continue
             if outcome.seq <= last.get(outcome.shard, 0):
                 taken.repeats += 1
                 if (error := self._contradiction(outcome)) is not None:
@@ -341,7 +346,7 @@ class Learner:
         seqs = dict(self.last_seqs)
         for outcome in outcomes:
             last = seqs.get(outcome.shard, 0)
-            if outcome.revision or outcome.seq <= last:
+            if outcome.revision or outcome.seq <= last or far_ahead(last, outcome.seq):
                 continue
             if outcome.seq != last + 1 and not (self.log_start > 0 and outcome.shard not in seqs):
                 raise LossDetected(
@@ -404,11 +409,13 @@ class Learner:
             self.take(offset, outcomes)
 
 
-def highest_seqs(outcomes: Sequence[OutcomeToLearn]) -> dict[int, int]:
-    """Return the highest seq of each shard."""
+def highest_seqs(outcomes: Sequence[OutcomeToLearn], last: Mapping[int, int]) -> dict[int, int]:
+    """Return the highest seq of each shard that is taken after the last ones; see :meth:`Learner.take`."""
     seqs: dict[int, int] = {}
     for outcome in outcomes:
-        if not outcome.revision and outcome.seq > seqs.get(outcome.shard, 0):
+        known = seqs.get(outcome.shard, 0)
+        far = far_ahead(max(known, last.get(outcome.shard, 0)), outcome.seq)
+        if not outcome.revision and not far and outcome.seq > known:
             seqs[outcome.shard] = outcome.seq
     return seqs
 

@@ -18,6 +18,8 @@ from policies.errors import BadInput
 from policies.features import FEATURE_LIMIT
 from rewards.rules import REWARD_LIMIT, Rule
 
+FARTHEST_JUMP = 10**12
+"""No join gives so many seqs between two outcomes of a policy and shard that follow each other in ``rewards``."""
 ITEMS_LIMIT = 10_000
 """Records of one message; more of them cost more than their bytes say."""
 NAME_PATTERN = r"^[a-z0-9-]{1,64}$"
@@ -411,6 +413,15 @@ _head = msgspec.json.Decoder(DecisionHead)
 _pmf = msgspec.json.Decoder(list[Annotated[float, Meta(ge=0, le=1)]])
 _feedback = msgspec.json.Decoder(Feedback)
 _rule = msgspec.json.Decoder(Rule)
+
+
+def far_ahead(last: int, seq: int) -> bool:
+    """Tell whether a seq lies so far above the last one that no join has given it: its outcome is passed over.
+
+    >>> far_ahead(7, 9), far_ahead(7, 2**53 - 1)
+    (False, True)
+    """
+    return seq > last + FARTHEST_JUMP
 
 
 def items(value: bytes | None) -> list[bytes]:

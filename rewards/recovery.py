@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from policies.errors import BadInput
-from rewards.records import ITEMS_LIMIT, UNREADABLE, Integer, Natural, Ordinal, RawRule, items, rule_of
+from rewards.records import ITEMS_LIMIT, UNREADABLE, Integer, Natural, Ordinal, RawRule, far_ahead, items, rule_of
 from rewards.rules import deadline_ms
 
 
@@ -90,6 +90,8 @@ class Frontiers:
         """Take in an outcome."""
         key = head.policy, head.shard
         last = self.last.get(key)
+        if far_ahead(last.seq if last is not None else 0, head.seq):
+            return
         self.first[key] = min(head.seq, self.first.get(key, head.seq))
         if last is None or head.seq > last.seq:
             self.last[key] = Frontier(head.seq, head.closed_ms)

@@ -242,8 +242,9 @@ class Learn(mode.Service):
                 metrics.NOT_LEARNED.labels(metrics.OTHER).inc(len(own))
                 continue
             policy = await self._policy(name)
+            before = dict(policy.learner.last_seqs)
             await self._learn(policy, event, own)
-            seqs[name] = highest_seqs(own)
+            seqs[name] = highest_seqs(own, before)
         metrics.LEARN_SECONDS.observe(time.perf_counter() - began)
         self._watch.take(message.value, round(message.timestamp * 1000), _now_ms())
         partition.unacknowledged.add(offset, event, seqs)

@@ -1,6 +1,6 @@
 """The last seq of every policy and shard that stands in ``rewards``."""
 
-from rewards.records import PolicyVersion
+from rewards.records import PolicyVersion, far_ahead
 from rewards.recovery import outcome_heads
 from rewards.versions import versions_in
 from stream.config import Config
@@ -30,7 +30,9 @@ class Tails:
                     if found.shard >= self._config.shards:
                         continue  # the join did not write it
                     key = found.policy, found.shard
-                    self._last[key] = max(found.seq, self._last.get(key, 0))
+                    last = self._last.get(key, 0)
+                    if not far_ahead(last, found.seq):
+                        self._last[key] = max(found.seq, last)
         return dict(self._last)
 
     async def _begin(self, partitions: list[int]) -> None:

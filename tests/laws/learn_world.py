@@ -310,8 +310,10 @@ class Worker(Stepped):
         seqs = {}
         for name in sorted({outcome.policy for outcome in outcomes}):
             own = [outcome for outcome in outcomes if outcome.policy == name]
-            (await self._learned(name)).learner.take(offset, own)
-            seqs[name] = highest_seqs(own)
+            learner = (await self._learned(name)).learner
+            before = dict(learner.last_seqs)
+            learner.take(offset, own)
+            seqs[name] = highest_seqs(own, before)
         self.unacknowledged.add(offset, offset, seqs)
         self.next_offset = offset + 1
 

@@ -248,7 +248,7 @@ async def test_what_cannot_be_learned_is_skipped_everywhere(loop: Loop, redis: R
     await loop.send("rewards", [outcome(1, "nobody-knows")], partition=0)
     await append(loop, 7, 59)
     forged = outcome(60) | {"event_id": "forged"}
-    await loop.send("rewards", [forged, outcome(60), forged], partition=0)
+    await loop.send("rewards", [forged, outcome(60), forged, outcome(2**53 - 1)], partition=0)
     saved = await saved_up_to(loop, redis, 60)
     assert saved.position.examples == 57
     await all_acknowledged(loop)
@@ -262,7 +262,10 @@ async def test_what_cannot_be_learned_is_skipped_everywhere(loop: Loop, redis: R
         ]
     (seq_taken,) = [letter for letter in letters if letter["reason"] == "seq_taken"]
     assert seq_taken["index"] == "1"
+    (seq_too_high,) = [letter for letter in letters if letter["reason"] == "seq_too_high"]
+    assert (seq_taken["offset"], seq_too_high["index"]) == (seq_too_high["offset"], "3")
     letters.remove(seq_taken)
+    letters.remove(seq_too_high)
     told = sorted((int(letter["offset"]), int(letter["index"]), letter["reason"]) for letter in letters)
     assert [place for *place, _ in told] == [[0, 0], [1, 0], [2, 1], [3, 1], [3, 2], [3, 3]]
     assert [reason for _, _, reason in told][:4] == ["not_json", "tombstone", "invalid_field", "chosen_unknown"]

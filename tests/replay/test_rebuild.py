@@ -99,8 +99,10 @@ def test_other_policies_and_corrections_are_left_out(world: World) -> None:
     found = [outcome for _, outcome in world.outcomes() if outcome.policy == "front"][-1]
     corrected = msgspec.structs.replace(found, seq=found.seq + 1, revision=1, reward=4.0)
     foreign = msgspec.structs.replace(found, seq=found.seq + 1, policy="other")
-    world.append_outcomes(log[-1].time_ms + 1, [corrected, foreign])
+    far = msgspec.structs.replace(found, seq=2**53 - 1)
+    world.append_outcomes(log[-1].time_ms + 1, [corrected, foreign, far])
     assert rebuilt(world).digest() == once.digest()
+    assert rebuilt(world).jumps == []
 
 
 def test_a_jump_is_told(world: World) -> None:

@@ -117,6 +117,18 @@ def test_what_cannot_be_learned_is_skipped_and_counted() -> None:
     assert clean.next() == dirty.next()
 
 
+def test_a_seq_that_no_join_has_given_is_passed_over() -> None:
+    """Else one record of another program would end a policy: nothing can follow the largest number."""
+    learner = Learner("front", "vw", BAG)
+    messages = [(outcome(1), outcome(2**53 - 1)), (outcome(2),), (outcome(3 + 10**12),)]
+    assert [highest_seqs(outcomes(*message), {}) for message in messages] == [{0: 1}, {0: 2}, {}]
+    found = [learner.take(offset, outcomes(*message)) for offset, message in enumerate(messages)]
+    assert [one.error.code for taken in found for one in taken.contradicting] == ["seq_too_high"] * 2
+    assert learner.next()[0].last_seqs == {0: 2}
+    with pytest.raises(LossDetected):
+        learner.take(3, outcomes(outcome(2 + 10**12)))
+
+
 def test_an_outcome_in_the_place_of_another_is_told_from_a_repeat() -> None:
     learner = Learner("front", "vw", BAG)
     forged = outcome(2) | {"event_id": "forged"}
@@ -166,7 +178,7 @@ def test_corrections_are_no_lessons() -> None:
     learner = Learner("front", "vw", BAG)
     learner.take(0, outcomes(outcome(1), {**outcome(1), "revision": 1}))
     assert learner.examples == 1
-    assert highest_seqs(outcomes({**outcome(9), "revision": 1})) == {}
+    assert highest_seqs(outcomes({**outcome(9), "revision": 1}), {}) == {}
 
 
 def test_only_the_head_is_acknowledged() -> None:
