@@ -285,6 +285,7 @@ class Learn(mode.Service):
             self._policies[name] = policy
             log.info("loaded", extra={"policy": name, "version": learner.saved.version, "cut": learner.cut})
             metrics.policy_in_use(ROLE, name, learner.saved.number, publisher.published_ms)
+            metrics.CONTRADICTING.labels(name).inc(0)
         return policy
 
     async def _load(self, name: str, publisher: Publisher) -> Learner:

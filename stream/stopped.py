@@ -81,6 +81,7 @@ class Teller(mode.Service):
     def __init__(self, config: Config, role: str, ready: Callable[[], bool]) -> None:
         super().__init__()
         self._config, self._role, self._ready = config, role, ready
+        metrics.STOPPED.labels(role, role).set(0)
         self._told: set[str] | None = None
 
     @mode.Service.task
