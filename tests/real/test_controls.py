@@ -320,7 +320,7 @@ async def test_a_log_that_does_not_start_at_its_start_is_refused_without_an_arch
 @pytest.mark.usefixtures("loop")
 async def test_a_wrong_use_is_told(file: Path) -> None:
     for words, code, sentence in (
-        (["freeze", "nobody"], 1, "expected one of front"),
+        (["freeze", "nobody"], 2, "expected one of front"),
         (["rebuild", "front", "--until", "yesterday", "--yes"], 2, "--until: found 'yesterday'"),
         (["rebuild", "front"], 2, "--yes"),
         (["rebuild", "front", "--archive", str(file.parent), "--yes"], 2, "archive: found no"),
