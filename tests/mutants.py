@@ -397,6 +397,28 @@ def _learning() -> Iterator[Mutant]:
         "            except ZeroDivisionError as error:\n                taken.refused",
         (f"{LEARNER}::test_what_cannot_be_learned_is_skipped_and_counted",),
     )
+    far = "a seq that no join has given is passed over"
+    yield Mutant(
+        far,
+        "rewards/learner.py",
+        "if far_ahead(last.get(outcome.shard, 0), outcome.seq):",
+        "if False:",
+        ("tests/rewards/test_learner.py::test_a_seq_that_no_join_has_given_is_passed_over",),
+    )
+    yield Mutant(
+        far,
+        "replay/rebuild.py",
+        "if outcome.seq <= last or far_ahead(last, outcome.seq):",
+        "if outcome.seq <= last:",
+        ("tests/replay/test_rebuild.py::test_other_policies_and_corrections_are_left_out",),
+    )
+    yield Mutant(
+        far,
+        "rewards/recovery.py",
+        "if far_ahead(last.seq if last is not None else 0, head.seq):",
+        "if False:",
+        ("tests/rewards/test_recovery.py::test_repeats_and_what_is_no_outcome_do_not_move_the_frontier",),
+    )
     yield Mutant(
         "an outcome in the place of another is told from a repeat",
         "rewards/learner.py",

@@ -134,6 +134,7 @@ def test_an_outcome_in_the_place_of_another_is_told_from_a_repeat() -> None:
     forged = outcome(2) | {"event_id": "forged"}
     taken = learner.take(0, outcomes(outcome(1), forged, outcome(2), outcome(1)))
     assert (taken.learned, taken.repeats) == (2, 2)
+    assert len(taken.contradicting) == 1
     (found,) = taken.contradicting
     assert (found.seq, found.event_id, found.error.code) == (2, outcome(2)["event_id"], "seq_taken")
     assert "'forged'" in str(found.error)
