@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from policies.errors import WrongConfiguration
-from policies.vw_values import problem
+from policies.vw_values import CHECKED, problem
 
 _FLAGS = frozenset(
     (
@@ -80,77 +80,8 @@ _FLAGS = frozenset(
     )
 )
 
-_VALUES = frozenset(
-    (
-        "affix",
-        "automl",
-        "automl_significance_level",
-        "bag",
-        "bit_precision",
-        "cb_c_alpha",
-        "cb_c_tau",
-        "cb_dro_alpha",
-        "cb_dro_tau",
-        "cb_dro_wmax",
-        "cb_max_cost",
-        "cb_min_cost",
-        "cb_type",
-        "clip_p",
-        "constant",
-        "cover",
-        "decay",
-        "default_lease",
-        "epsilon",
-        "epsilon_decay_significance_level",
-        "expectile_q",
-        "fepsilon",
-        "first",
-        "flipschitz_const",
-        "ftrl_alpha",
-        "ftrl_beta",
-        "gamma_exponent",
-        "gamma_scale",
-        "hash_seed",
-        "initial_denominator",
-        "initial_epsilon",
-        "initial_numerator",
-        "initial_t",
-        "initial_weight",
-        "interaction_type",
-        "l1",
-        "l2",
-        "lambda",
-        "learning_rate",
-        "link",
-        "logistic_max",
-        "logistic_min",
-        "loss_function",
-        "lr_multiplier",
-        "max_prediction",
-        "mellowness",
-        "min_champ_examples",
-        "min_prediction",
-        "min_scope",
-        "model_count",
-        "nn",
-        "opt_func",
-        "oracle_type",
-        "power_t",
-        "priority_challengers",
-        "priority_type",
-        "psi",
-        "quantile_tau",
-        "radius",
-        "random_seed",
-        "rnd",
-        "rnd_alpha",
-        "rnd_invlambda",
-        "shift_model_bounds",
-        "sparse_l2",
-        "synthcoverpsi",
-        "synthcoversize",
-        "tol_x",
-    )
+_VALUES = CHECKED | frozenset(
+    ("affix", "interaction_type", "link", "loss_function", "opt_func", "oracle_type", "priority_type")
 )
 
 _LISTS = frozenset(

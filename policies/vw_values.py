@@ -80,6 +80,8 @@ _REAL = frozenset(
 )
 _PROBABILITY = frozenset(("epsilon",))
 _CHOICES = MappingProxyType({"cb_type": ("dm", "dr", "ips", "mtr", "sm")})
+CHECKED = frozenset((*_WHOLE, *_PROBABILITY, *_REAL, *_CHOICES))
+"""The arguments with one value that is a number, or one of a few words."""
 _LETTERS = MappingProxyType({"quadratic": 2, "cubic": 3})
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 

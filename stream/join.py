@@ -337,16 +337,13 @@ class JoinRole(mode.Service):
 
     def _say_missing(self, topics: set[str]) -> None:
         """Say which inputs are not there."""
-        if not topics:
-            stopped.go_on("join", "inputs")
-            return
-        sentence = (
+        self._say_held(
+            "inputs",
             f"no topic {', '.join(sorted(topics))}, so no window closes: run `bowerbird topics create`, or take it"
             " out of the settings for good"
+            if topics
+            else "",
         )
-        if stopped.stopped_parts("join").get("inputs") != sentence:
-            log.error("%s", sentence)
-        stopped.stop("join", "inputs", sentence)
 
     async def _show_transactions(self, ends: Mapping[Input, int], fetched: Mapping[Input, Progress]) -> None:
         """Show which inputs are held back by a transaction that is neither committed nor aborted."""
@@ -419,16 +416,23 @@ class JoinRole(mode.Service):
 
     def _say_given_up(self, topics: set[str]) -> None:
         """Say which former inputs hold every window: no setting names them any more."""
-        if not topics:
-            stopped.go_on("join", "former inputs")
-            return
-        sentence = (
+        self._say_held(
+            "former inputs",
             f"{', '.join(sorted(topics))} was an input and is none by these settings, so no window closes: to give it"
             f" up for good, {RECOVER}; else set it back"
+            if topics
+            else "",
         )
-        if stopped.stopped_parts("join").get("former inputs") != sentence:
+
+    @staticmethod
+    def _say_held(part: str, sentence: str) -> None:
+        """Show at each tick why no window closes, and log it when it changes; an empty sentence: nothing holds them."""
+        if not sentence:
+            stopped.go_on("join", part)
+            return
+        if stopped.stopped_parts("join").get(part) != sentence:
             log.error("%s", sentence)
-        stopped.stop("join", "former inputs", sentence)
+        stopped.stop("join", part, sentence)
 
     # What both do.
 
