@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -75,69 +77,60 @@ async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(
         await admin.close()
 
 
-async def test_outboxes_of_very_many_policies_are_emptied(
+@pytest_asyncio.fixture
+async def emitting(
     kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
-) -> None:
-    """Whoever writes into `decisions` may name any number of policies; all their outcomes come out."""
+) -> AsyncIterator[tuple[RedisStore, Emitter, Config]]:
+    """Give a store, and an emitter of its outboxes, on topics that are there."""
     config = Config(
         brokers=kafka.address, redis_url=redis_server.url, prefix=prefix, policies={"front": PolicyConfig()}
     )
-    topic, count = config.topic("rewards"), 600
-    admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
-    producer = clients.producer(config, "emitter")
-    redis = clients.redis_client(config)
-    await admin.start()
+    await topics.create(config)
+    producer, redis = clients.producer(config, "emitter"), clients.redis_client(config)
     await producer.start()
     try:
-        await admin.create_topics([NewTopic(topic, 1, 1)])
         store = RedisStore(redis, prefix)
-        reader = Reader(store)
-        bodies = [json.dumps(decision(f"e-{at}", policy=f"policy-{at}")).encode() for at in range(count)]
-        made = [decided(f"e-{at}", 0, at, body=body, policy=f"policy-{at}") for at, body in enumerate(bodies)]
-        await reader.apply(*made)
-        await reader.read_to(TTL_MS, close_limit=count)
-        emitter = Emitter(store, producer, DeadLetters(producer, config, "join"), config, "me")
-        running = asyncio.create_task(emitter.run(0))
-
-        async def all_emitted() -> bool:
-            async with LogReader(config) as log:
-                found = [json.loads(message.value or b"") async for message in log.read(topic, 0, 0)]
-            return len({outcome["policy"] for outcomes in found for outcome in outcomes}) == count
-
-        try:
-            await until(all_emitted)
-        finally:
-            running.cancel()
+        yield store, Emitter(store, producer, DeadLetters(producer, config, "join"), config, "me"), config
     finally:
         await redis.aclose()
         await producer.stop()
-        await admin.close()
+
+
+async def test_outboxes_of_very_many_policies_are_emptied(emitting: tuple[RedisStore, Emitter, Config]) -> None:
+    """Whoever writes into `decisions` may name any number of policies; all their outcomes come out."""
+    store, emitter, config = emitting
+    topic, count = config.topic("rewards"), 600
+    reader = Reader(store)
+    bodies = [json.dumps(decision(f"e-{at}", policy=f"policy-{at}")).encode() for at in range(count)]
+    made = [decided(f"e-{at}", 0, at, body=body, policy=f"policy-{at}") for at, body in enumerate(bodies)]
+    await reader.apply(*made)
+    await reader.read_to(TTL_MS, close_limit=count)
+    running = asyncio.create_task(emitter.run(0))
+
+    async def all_emitted() -> bool:
+        async with LogReader(config) as log:
+            found = [json.loads(message.value or b"") async for message in log.read(topic, 0, 0)]
+        return len({outcome["policy"] for outcomes in found for outcome in outcomes}) == count
+
+    try:
+        await until(all_emitted)
+    finally:
+        running.cancel()
 
 
 async def test_a_seq_that_was_emitted_is_not_emitted_again_for_another_outcome(
-    kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
+    emitting: tuple[RedisStore, Emitter, Config],
 ) -> None:
     """Somebody has deleted the seqs in Redis: nothing goes out under a seq that has been, and the shard waits."""
-    config = Config(
-        brokers=kafka.address, redis_url=redis_server.url, prefix=prefix, policies={"front": PolicyConfig()}
-    )
-    producer, redis = clients.producer(config, "emitter"), clients.redis_client(config)
-    await topics.create(config)
-    await producer.start()
-    try:
-        store = RedisStore(redis, prefix)
-        reader = Reader(store)
-        emitter = Emitter(store, producer, DeadLetters(producer, config, "join"), config, "me")
-        for at, event_id in enumerate("ab"):
-            body = json.dumps(decision(event_id)).encode()
-            await reader.apply(decided(event_id, at, at, body=body))
-            await reader.read_to((at + 1) * TTL_MS)
-            if event_id == "a":
-                await emitter._empty(0, "front")
-                await redis.delete(store.key(0, "seq"))
-        with pytest.raises(LossDetected, match="bowerbird recover"):
+    store, emitter, _ = emitting
+    reader = Reader(store)
+    for at, event_id in enumerate("ab"):
+        body = json.dumps(decision(event_id)).encode()
+        await reader.apply(decided(event_id, at, at, body=body))
+        await reader.read_to((at + 1) * TTL_MS)
+        if event_id == "a":
             await emitter._empty(0, "front")
-        assert await store.held(0)
-    finally:
-        await redis.aclose()
-        await producer.stop()
+            await store.redis.delete(store.key(0, "seq"))
+    with pytest.raises(LossDetected, match="bowerbird recover"):
+        await emitter._empty(0, "front")
+    assert await store.held(0)
