@@ -26,7 +26,7 @@ from stream import clients, metrics, stopped
 from stream.apps import PutRight, RoleParts, retry_pause, role_app
 from stream.archive_file import GrowingFile, day_of
 from stream.archive_store import ArchiveStore
-from stream.away import until_there
+from stream.away import REFUSED_PAUSE_S, until_recovered, until_there
 from stream.config import Config
 from stream.log import LogReader, LogRecord, identify, started
 from stream.tasks import STOP_S, Opened, closed, ended
@@ -37,7 +37,6 @@ ROLE = "archive"
 Result = TypeVar("Result")
 LOOK_EVERY_S = 0.2
 ENDS_EVERY_S = 2.0
-REFUSED_PAUSE_S = 5.0
 CLOSE_WITHIN_S = 0.8
 SHORTER_LOOKS = 3
 WAITING_GROUPS = 2
@@ -118,17 +117,7 @@ class Archive(mode.Service):
     async def on_start(self) -> None:
         """Connect; while the archive is another log's copy, or the broker is away, wait."""
         name = await until_there(ROLE, "starting", self._connect)
-        while True:
-            try:
-                await asyncio.to_thread(self._store.belongs_to, name)
-                await self._compare_topics()
-                break
-            except StateRefused as refused:
-                await self._refused(refused)
-            except (KafkaError, OSError) as error:
-                log.warning("cannot compare the archive with the log now: %r", error)
-                await asyncio.sleep(REFUSED_PAUSE_S)
-        stopped.go_on(ROLE)
+        await until_recovered(ROLE, partial(self._compare, name), waits_after=StateRefused, part=ROLE)
         self._compared = True
         self._looking.append(self.add_future(self._look_forever()))
 
@@ -145,6 +134,17 @@ class Archive(mode.Service):
                 await closed(producer)
             self._opened = opened.kept()
             return name
+
+    async def _compare(self, name: str) -> None:
+        """Refuse an archive that is not a copy of the log of that name."""
+        while True:
+            try:
+                await asyncio.to_thread(self._store.belongs_to, name)
+                await self._compare_topics()
+                return
+            except (KafkaError, OSError) as error:
+                log.warning("cannot compare the archive with the log now: %r", error)
+                await asyncio.sleep(REFUSED_PAUSE_S)
 
     async def on_stop(self) -> None:
         """Close what is open, if that can be done soon; what could not be stored is read again."""
@@ -330,8 +330,7 @@ class Archive(mode.Service):
         for name, topic_id in ids.items():
             if self._ids[name] != topic_id:
                 await self._let_go(name)
-                versions = name == self._config.topic("versions")
-                raise (made_anew_log if versions else made_anew)(name, topic_id, self._ids[name])
+                raise made_anew(name, topic_id, self._ids[name], with_log=name == self._config.topic("versions"))
 
     async def _let_go(self, topic: str) -> None:
         """Store what was taken of a topic that is gone, and take nothing more of it."""
@@ -401,22 +400,18 @@ def beyond(name: tuple[str, int], taken: int, end: int) -> StateRefused:
     )
 
 
-def made_anew_log(name: str, found: str, expected: str) -> StateRefused:
-    """Return the refusal of a topic ``versions`` with another id: the log's name has gone with it."""
+def made_anew(name: str, found: str, expected: str, *, with_log: bool = False) -> StateRefused:
+    """Return the refusal of a topic with another id than that whose copy the archive is.
+
+    Parameters
+    ----------
+    with_log
+        The topic is ``versions``: the log's name has gone with it.
+    """
+    remedy = f"point this service at its own log, {DISCARD}" if with_log else RECOVER
     return StateRefused(
         f"archive of topic {name}",
         f"id {found}",
         f"id {expected}",
-        f"the topic was deleted and made anew: point this service at its own log, {DISCARD}, which sets the old files"
-        " aside",
-    )
-
-
-def made_anew(name: str, found: str, expected: str) -> StateRefused:
-    """Return the refusal of a topic with another id than that whose copy the archive is."""
-    return StateRefused(
-        f"archive of topic {name}",
-        f"id {found}",
-        f"id {expected}",
-        f"the topic was deleted and made anew: {RECOVER}, which sets the old files aside",
+        f"the topic was deleted and made anew: {remedy}, which sets the old files aside",
     )

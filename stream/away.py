@@ -1,5 +1,6 @@
-"""What to do while Redis or the broker is away: say so, try again, and let the input wait."""
+"""What to do while Redis, the broker or a recovery is waited for: say so, try again, and let the input wait."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -7,7 +8,8 @@ from typing import TypeVar
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from stream import metrics
+from policies.errors import LossDetected, StateRefused
+from stream import metrics, stopped
 from stream.apps import retry_pause
 
 log = logging.getLogger(__name__)
@@ -16,6 +18,8 @@ AWAY = (RedisError, KafkaError, OSError, TimeoutError)
 """What is raised while Redis or the broker is away."""
 TOLD_AT = (0, 10)
 """Attempts of which the log tells: the first, and one that shows that it lasts."""
+REFUSED_PAUSE_S = 5.0
+"""Before a state that was refused is looked at again."""
 
 Result = TypeVar("Result")
 
@@ -59,4 +63,32 @@ async def until_there(role: str, what: str, call: Callable[[], Awaitable[Result]
         else:
             metrics.redis_answered(role)
             metrics.broker_answered(role)
+            return result
+
+
+async def until_recovered(
+    role: str,
+    call: Callable[[], Awaitable[Result]],
+    *,
+    waits_after: type[StateRefused] = LossDetected,
+    part: str | None = None,
+) -> Result:
+    """Return what a call of a role's start returns; while it is refused, an operator's remedy is waited for.
+
+    Parameters
+    ----------
+    waits_after
+        The refusals that have a remedy while the role runs; others are raised.
+    part
+        What stands still meanwhile, as ``bowerbird status`` shows it. None: what the refusal names.
+    """
+    while True:
+        try:
+            result = await call()
+        except waits_after as refused:
+            stopped.stop(role, part or refused.what, refused)
+            log.error("stopped: %s", refused)
+            await asyncio.sleep(REFUSED_PAUSE_S)
+        else:
+            stopped.go_on(role)
             return result

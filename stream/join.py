@@ -25,7 +25,7 @@ from rewards.rules import milliseconds
 from rewards.store import RECOVER, Inputs, Step, Stepped
 from stream import clients, metrics, stopped
 from stream.apps import Progress, PutRight, RoleParts, retry_pause, role_app
-from stream.away import until_there
+from stream.away import REFUSED_PAUSE_S, until_recovered, until_there
 from stream.config import Config
 from stream.dead_letters import DeadLetters, gathered, letter_of
 from stream.intake import input_topics, join_settings
@@ -42,7 +42,6 @@ log = logging.getLogger(__name__)
 
 PAUSE_AT, RESUME_AT = 400, 100
 """Messages of one partition that wait here before it is not fetched any more, and is again."""
-REFUSED_PAUSE_S = 5.0
 HELD_POLL_S = 1.0
 GIVEN_UP_MS = 5_000
 """So long a former input may lie behind while workers with other settings are replaced."""
@@ -85,14 +84,7 @@ class JoinRole(mode.Service):
 
     async def on_start(self) -> None:
         """Connect, and refuse a state that is not this log's; servers, and a recovery, are waited for."""
-        while True:
-            try:
-                await until_there("join", "starting", self._connect)
-                stopped.go_on("join")
-                break
-            except LossDetected as loss:
-                self._say_stopped(loss.what, loss)
-                await asyncio.sleep(REFUSED_PAUSE_S)
+        await until_recovered("join", partial(until_there, "join", "starting", self._connect))
         emitting = (self._emitter.run(shard) for shard in range(self._config.shards))
         self._loops = [self.add_future(loop) for loop in (self._apply_forever(), self._tick_forever(), *emitting)]
 
@@ -493,7 +485,8 @@ class JoinRole(mode.Service):
             attempt += 1
 
     async def _refused(self, part: str, refused: StateRefused) -> None:
-        self._say_stopped(part, refused)
+        stopped.stop("join", part, refused)
+        log.error("stopped: %s", refused)
         if not await self._held():
             await asyncio.sleep(REFUSED_PAUSE_S)
             return
@@ -502,11 +495,6 @@ class JoinRole(mode.Service):
             await asyncio.sleep(HELD_POLL_S)
         # What waits here was read before the recovery, which may have begun elsewhere.
         raise PutRight("the recovery has finished: starting anew")
-
-    @staticmethod
-    def _say_stopped(part: str, refused: StateRefused) -> None:
-        stopped.stop("join", part, refused)
-        log.error("stopped: %s", refused)
 
     async def _held(self) -> bool:
         """Tell whether a shard waits for a recovery, or for the end of one."""

@@ -35,7 +35,7 @@ from rewards.learner import (
 from rewards.records import items
 from stream import clients, metrics, stopped
 from stream.apps import PutRight, RoleParts, role_app
-from stream.away import AWAY, until_there
+from stream.away import AWAY, until_recovered, until_there
 from stream.config import Config
 from stream.dead_letters import DeadLetter, DeadLetters
 from stream.faust_app import RoleApp
@@ -56,7 +56,6 @@ KEPT_OUTCOMES = 50_000
 LOOK_EVERY_S = 0.05
 LAG_EVERY_S = 2.0
 LOOK_AGAIN_MS = 2000.0
-REFUSED_PAUSE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -116,15 +115,7 @@ class Learn(mode.Service):
         StateRefused
             The policies are not what they were, or not where they were.
         """
-        while True:
-            try:
-                await until_there(ROLE, "starting", self._connect)
-                break
-            except LossDetected as loss:
-                stopped.stop(ROLE, ROLE, loss)
-                log.error("stopped: %s", loss)
-                await asyncio.sleep(REFUSED_PAUSE_S)
-        stopped.go_on(ROLE)
+        await until_recovered(ROLE, partial(until_there, ROLE, "starting", self._connect), part=ROLE)
 
     async def on_stop(self) -> None:
         """Disconnect. What was not published is read again by whoever comes next."""

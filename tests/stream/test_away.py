@@ -1,0 +1,54 @@
+"""What a role waits for at its start."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from policies.errors import LossDetected, StateRefused, WrongConfiguration
+from stream import away, stopped
+
+LOSS = LossDetected("shard 0", "seq 7", "seq 9", "run the recovery")
+OTHER = StateRefused("topic t", "id a", "id b", "run the recovery")
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(away, "REFUSED_PAUSE_S", 0.0)
+    yield
+    stopped.go_on("join")
+
+
+@pytest.mark.parametrize(("part", "shown"), [(None, "shard 0"), ("join", "join")])
+async def test_a_recovery_is_waited_for_and_shown_meanwhile(part: str | None, shown: str) -> None:
+    seen: list[dict[str, str]] = []
+
+    async def call() -> int:
+        seen.append(stopped.stopped_parts("join"))
+        if len(seen) < 3:
+            raise LOSS
+        return 5
+
+    assert await away.until_recovered("join", call, part=part) == 5
+    assert seen == [{}, {shown: str(LOSS)}, {shown: str(LOSS)}]
+    assert stopped.stopped_parts("join") == {}
+
+
+@pytest.mark.parametrize("refused", [OTHER, WrongConfiguration("shards: found 2, expected 3")])
+async def test_what_no_recovery_ends_is_raised(refused: Exception) -> None:
+    async def call() -> None:
+        raise refused
+
+    with pytest.raises(type(refused)):
+        await away.until_recovered("join", call)
+    assert stopped.stopped_parts("join") == {}
+
+
+async def test_a_role_may_wait_after_every_refusal() -> None:
+    refusals = [OTHER, LOSS]
+
+    async def call() -> None:
+        if refusals:
+            raise refusals.pop()
+
+    await away.until_recovered("join", call, waits_after=StateRefused)
+    assert refusals == []
