@@ -151,6 +151,7 @@ class _Work:
     async def _state(self) -> tuple[Saved | None, bool]:
         """Return what is saved, and whether a learner could go on from it."""
         at = self._at
+        await at.store.discard_spoilt_home(at.name)
         try:
             saved = await at.store.read(at.name)
         except StateRefused:

@@ -124,7 +124,7 @@ def redis_client(config: Config, wait_s: float = CALL_S) -> "Redis":
     return Redis.from_pool(pool)
 
 
-def is_other_type(error: Exception) -> bool:
+def is_other_type(error: BaseException) -> bool:
     """Tell whether Redis answered that a key is of another type than its command needs: somebody has replaced it."""
     return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 

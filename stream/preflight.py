@@ -12,8 +12,8 @@ from policies.errors import BrokerAway, StateRefused
 from stream import clients
 from stream.config import Config
 from stream.log import started
-from stream.publish import policy_key
-from stream.redis_store import shard_key
+from stream.publish import of_its_type, policy_key
+from stream.redis_store import shard_key, spoilt_state
 from stream.tasks import closed
 
 
@@ -81,7 +81,8 @@ async def remembered(redis: "Redis", config: Config) -> list[Remembered]:
     shards = await redis.get(shard_key(config.prefix, "s", "count"))
     found = [Remembered("shards", str(config.shards), _text(shards) if shards is not None else None)]
     for name in config.policies:
-        home: dict[Any, Any] = await redis.hgetall(policy_key(config.prefix, name, "home"))
+        with of_its_type(name):
+            home: dict[Any, Any] = await redis.hgetall(policy_key(config.prefix, name, "home"))
         kept = {_text(key): _text(value) for key, value in home.items()}
         for setting, configured in (
             ("partition", config.rewards_partition(name)),
@@ -95,6 +96,8 @@ def explain(error: BaseException, config: Config) -> str | None:
     """Say in words that a server failed, and what to do; None for an error that is no server's."""
     if isinstance(error, AuthenticationError):
         return f"{redis_place(config)} refused the password: correct redis_url"
+    if (refused := spoilt_state(error)) is not None:
+        return str(refused)
     if isinstance(error, RedisError):
         return f"{redis_place(config)} did not answer ({type(error).__name__}): start it, or correct redis_url"
     if isinstance(error, KafkaError):

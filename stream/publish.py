@@ -31,6 +31,8 @@ from stream.clients import is_other_type
 from stream.config import Config
 from stream.log import Follower
 
+HASH_OR_NONE = (b"hash", b"none")
+"""The types that a key of a policy may have, as Redis names them."""
 KEPT_NUMBERS = 1000
 """Of so many of a policy's newest versions it is remembered what their records were."""
 
@@ -453,14 +455,18 @@ def _vw_build(kind: str) -> str:
 
 
 @contextmanager
-def _of_its_type(name: str) -> Iterator[None]:
+def of_its_type(name: str) -> Iterator[None]:
     """Refuse a policy of which somebody has replaced a key by one of another type."""
     try:
         yield
     except ResponseError as error:
         if not is_other_type(error):
             raise
-        raise StateRefused(f"policy {name} in Redis", "a key of another type", "a hash", repair(name)) from error
+        raise _other_type(name) from error
+
+
+def _other_type(name: str) -> StateRefused:
+    return StateRefused(f"policy {name} in Redis", "a key of another type", "a hash", repair(name))
 
 
 class RedisPolicyStore:
@@ -478,8 +484,11 @@ class RedisPolicyStore:
         pipeline: Any = self._redis.pipeline(transaction=True)
         pipeline.hgetall(self._key(name, "position"))
         pipeline.hmget(self._key(name, "model"), ["record", "bytes"] if model else ["record"])
-        with _of_its_type(name):
-            found, (record, *rest) = await pipeline.execute()
+        pipeline.type(self._key(name, "home"))
+        with of_its_type(name):
+            found, (record, *rest), home = await pipeline.execute()
+        if home not in HASH_OR_NONE:
+            raise _other_type(name)
         if not found:
             return None
         try:
@@ -524,15 +533,17 @@ class RedisPolicyStore:
             saved.model or b"",
             *(part for pair in fields.items() for part in pair),
         ]
-        with _of_its_type(name):
+        with of_its_type(name):
             answer = await self._script(keys=[self._key(name, "position"), self._key(name, "model")], args=arguments)
         return bool(answer)
 
     async def discard_other(self, name: str, log: str) -> bool:
         """Throw away what is saved of a policy where it was learned from another log, and tell whether it was."""
-        home = await cast("Awaitable[bytes | None]", self._redis.hget(self._key(name, "home"), "log"))
-        if home is None or home.decode() == log:
-            return False
+        # A home that cannot be read says nothing of the log that the policy was learned from.
+        if not await self.discard_spoilt_home(name):
+            home = await cast("Awaitable[bytes | None]", self._redis.hget(self._key(name, "home"), "log"))
+            if home is None or home.decode() == log:
+                return False
         await self.forget(name)
         await self._redis.delete(self._key(name, "home"))
         return True
@@ -542,6 +553,14 @@ class RedisPolicyStore:
         pipeline: Any = self._redis.pipeline(transaction=True)
         pipeline.delete(self._key(name, "position"), self._key(name, "model"))
         await pipeline.execute()
+
+    async def discard_spoilt_home(self, name: str) -> bool:
+        """Throw away a home of another type, and tell whether it was; the learner's next start writes it again."""
+        key = self._key(name, "home")
+        if await self._redis.type(key) in HASH_OR_NONE:
+            return False
+        await self._redis.delete(key)
+        return True
 
     async def remember_home(self, name: str, home: Mapping[str, str]) -> None:
         """Keep where a policy's outcomes are at its first start, and compare at every other.
@@ -556,7 +575,9 @@ class RedisPolicyStore:
         for what, value in home.items():
             pipeline.hsetnx(key, what, value)
         pipeline.hgetall(key)
-        found = {key.decode(): value.decode() for key, value in (await pipeline.execute())[-1].items()}
+        with of_its_type(name):
+            answers = await pipeline.execute()
+        found = {key.decode(): value.decode() for key, value in answers[-1].items()}
         for what, value in home.items():
             if found.get(what) != value:
                 told = f"{what} of policy {name}", value, f"{found.get(what)}, as at its first start"

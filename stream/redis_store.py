@@ -287,7 +287,7 @@ class RedisStore:
         return await self._counts(shard, "readto")
 
 
-def spoilt_state(error: Exception) -> StateRefused | None:
+def spoilt_state(error: BaseException) -> StateRefused | None:
     """Return what to say where a key of the state is of another type; None: the error says something else."""
     if not is_other_type(error):
         return None

@@ -14,7 +14,8 @@ import msgspec
 
 from bowerbird.client.event_ids import EventIds
 from bowerbird.client.outgoing import Outgoing
-from bowerbird.client.values import actions_of, check_names, json_of, number_of, seconds_of, text_of
+from bowerbird.client.valued import Valued
+from bowerbird.client.values import actions_of, check_names, default_of, json_of, number_of, seconds_of, text_of
 from policies.errors import BowerbirdError, BrokerAway, NotDecided
 from rewards.records import Feedback, check_event_id, encode, feedback
 
@@ -108,6 +109,7 @@ class _Reply(msgspec.Struct, frozen=True):
     propensity: float = 0.0
     policy_version: str = ""
     warnings: tuple[str, ...] = ()
+    rule: msgspec.Raw = msgspec.Raw(b"")
     error: dict[str, str] | None = None
 
 
@@ -182,6 +184,7 @@ class Client:
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
         self._reading: asyncio.Task[None] | None = None
         self._warned: set[str] = set()
+        self._valued = Valued()
 
     async def __aenter__(self) -> Self:
         await self._connection.__aenter__()
@@ -213,7 +216,7 @@ class Client:
         actions: Sequence[str | int | Mapping[str, Any]],
         context: Mapping[str, Any] | None = None,
         *,
-        default: str | None = None,
+        default: str | int | None = None,
         event_id: str | int | None = None,
         user_id: str | int | None = None,
         activate: bool = True,
@@ -232,7 +235,7 @@ class Client:
         context
             Features of the person and the moment: ``{namespace: {name: value}}``.
         default
-            The id of the action to show when there is no decision in time, whatever the reason.
+            The id of that of the actions which is shown when there is no decision in time, whatever the reason.
         event_id
             The name of the decision; made here unless told.
         activate
@@ -246,7 +249,8 @@ class Client:
         NotDecided
             There was no decision, and there is no default.
         BadInput
-            The event id cannot be one, a value cannot be a feature, or the request is larger than its topic takes.
+            The event id cannot be one, a value cannot be a feature, the default is none of the actions, or the request
+            is larger than its topic takes.
         """
         event_id = self._ids.mint() if event_id is None else check_event_id(text_of(event_id, "event_id"))
         request: dict[str, Any] = {
@@ -254,17 +258,19 @@ class Client:
             "event_id": event_id,
             "policy": policy,
             "context": {} if context is None else context,
-            "actions": actions_of(actions),
+            "actions": (offered := actions_of(actions)),
             "activate": activate,
         }
         if user_id is not None:
             request["user_id"] = text_of(user_id, "user_id")
         value = json_of(request)
+        default = None if default is None else default_of(default, offered)
         timeout_s = self._timeout_s if timeout_s is None else seconds_of(timeout_s, "timeout_s")
         try:
             reply = _reply.decode(await self._ask(event_id, value, timeout_s))
             if reply.error is None:
                 self._warn(reply.warnings)
+                self._valued.answered(event_id, reply.rule)
                 told = (reply.chosen, reply.ranking, reply.propensity, reply.policy_version)
                 return Answer(event_id, *told, warnings=reply.warnings)
             missed = NotDecided(event_id, reply.error["code"], reply.error["message"])
@@ -297,7 +303,7 @@ class Client:
         stream
             A stream of the service's configuration: what the person did.
         value
-            What it is worth, where the configuration says ``value = true``.
+            What it is worth, where the configuration says ``value = true``; then it must be given.
         id
             A name of this event: told twice with one id, it counts once. Made here unless told.
         activate
@@ -311,13 +317,16 @@ class Client:
         Raises
         ------
         BadInput
-            A field cannot be used, or there is no such stream.
+            A field cannot be used, there is no such stream, or the value is missing that the rule of a decision of
+            this client needs.
         """
         event_id, stream = text_of(event_id, "event_id"), text_of(stream, "stream")
         if event_id.startswith(DEFAULT_MARK):
             return None
         told = self._ids.mint() if id is None else text_of(id, "id")
         worth = None if value is None else number_of(value, "value")
+        if worth is None and not activate:
+            self._valued.check(event_id, stream)
         record = encode(Feedback(id=told, event_id=event_id, value=worth, activate=activate))
         feedback(record)
         # A broker that is away is asked before the feedback is sent.

@@ -50,7 +50,7 @@ class BlockingClient:
         actions: Sequence[str | int | Mapping[str, Any]],
         context: Mapping[str, Any] | None = None,
         *,
-        default: str | None = None,
+        default: str | int | None = None,
         event_id: str | int | None = None,
         user_id: str | int | None = None,
         activate: bool = True,

@@ -3,13 +3,15 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
 from policies.errors import BadInput
 from rewards.rules import REWARD_LIMIT
 
+MOST_NAMED = 10
+"""Actions that an error names."""
 _DEEPEST = 10
 _LONGEST_S = 86_400
 
@@ -81,6 +83,22 @@ def actions_of(actions: object) -> list[Mapping[str, Any]]:
     if isinstance(actions, str | bytes | Mapping) or not isinstance(actions, Iterable):
         raise BadInput("invalid_field", "actions", _shown(actions), "a list of ids, or of objects with an id")
     return [action_of(action, f"actions[{index}]") for index, action in enumerate(actions)]
+
+
+def default_of(default: object, actions: Sequence[Mapping[str, Any]]) -> str:
+    """Return the id of the action that is shown without a decision; where there is nothing to choose from, any.
+
+    >>> default_of("cap", [{"id": "boots"}, {"id": "hat"}])
+    Traceback (most recent call last):
+        ...
+    policies.errors.BadInput: default: found 'cap', expected the id of one of the actions: boots, hat (invalid_field)
+    """
+    chosen = text_of(default, "default")
+    ids = [str(action.get("id")) for action in actions]
+    if ids and chosen not in ids:
+        named = ", ".join(ids[:MOST_NAMED]) + (", …" if len(ids) > MOST_NAMED else "")
+        raise BadInput("invalid_field", "default", _shown(chosen), f"the id of one of the actions: {named}")
+    return chosen
 
 
 def json_of(request: Mapping[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from bowerbird.client import BlockingClient, Client, EventIds
+from bowerbird.client import BlockingClient, Client, EventIds, valued
 from bowerbird.client.outgoing import BATCH_BYTES, Outgoing
 from bowerbird.fake import FakeLoop
 from policies.errors import BadInput, BrokerAway, NotDecided
@@ -98,6 +98,33 @@ async def test_an_error_reply_gives_the_default_or_an_error_with_its_code() -> N
         with pytest.raises(NotDecided, match="duplicate_action") as missed:
             await client.decide("front", ["boots", "boots"])
         assert missed.value.code == "duplicate_action"
+
+
+async def test_a_default_is_one_of_the_actions() -> None:
+    loop = FakeLoop(config())
+    async with loop.client(timeout_s=0.02) as client:
+        with pytest.raises(BadInput, match=r"default: found 'cap', expected the id of one of the actions: boots, 7"):
+            await client.decide("front", [{"id": "boots"}, 7], default="cap")
+        assert loop.messages("decision-requests") == []
+        assert (await client.decide("front", [], default="cap")).reason == "no_actions"
+        loop.answering = False
+        assert (await client.decide("front", [{"id": "boots"}, 7], default=7)).chosen == "7"
+
+
+async def test_feedback_without_the_value_that_its_rule_needs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(valued, "MOST_DECISIONS", 2)
+    loop = FakeLoop(config())
+    async with loop.client() as client:
+        answers = [await client.decide("front", ["boots", "hat"]) for _ in range(3)]
+        for answer in answers[1:]:
+            with pytest.raises(BadInput, match=r"value: found none, expected a number: .* purchases is worth its value"):
+                await client.reward(answer.event_id, "purchases")
+        for event_id in (answers[0].event_id, "of another process"):
+            assert await client.reward(event_id, "purchases")
+        assert await client.reward(answers[1].event_id, "purchases", value=0)
+        assert await client.reward(answers[1].event_id, "clicks")
+        assert await client.activate(answers[1].event_id, "purchases")
+    assert len(loop.records("purchases")) == 4
 
 
 async def test_a_late_reply_is_dropped() -> None:

@@ -17,7 +17,7 @@ from policies.errors import StateRefused
 from rewards.rules import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from tests.real.loop import Loop, RoleProcess, decision, loop_of, make_anew, numbered, stop_sentence, until
+from tests.real.loop import Loop, RoleProcess, decision, loop_of, make_anew, numbered, run_named, stop_sentence, until
 
 pytestmark = pytest.mark.real
 
@@ -403,6 +403,27 @@ async def test_keys_of_another_type_stop_the_roles_until_a_recovery(shop: Shop) 
             await stop_sentence(shop.config, role, "another type")
     assert "another type" in " ".join((await recover(shop.config, NOW_MS, dry_run=True)).join.needed)
     await recover(shop.config, NOW_MS)
+    await shop.all_is_right()
+
+    async with Redis.from_url(shop.config.redis_url) as redis:
+        home = f"{{{prefix}policy-front}}:home"
+        await redis.delete(home)
+        await redis.lpush(home, "hostile")
+        await shop.trade(10)
+        await run_named(shop.config, await stop_sentence(shop.config, "learn", "another type"), "--yes")
+        await shop.all_is_right()
+        shop.learner.stop()
+        await redis.delete(home)
+        await redis.set(home, "hostile")
+        shop.learner.start()
+        assert shop.learner.process is not None
+        assert shop.learner.process.wait(20) == 2
+        assert await stop_sentence(shop.config, "learn", "policy rebuild front")
+        failed = {each.subject: f"{each.found}: {each.remedy}" async for each in findings(shop.config) if not each.holds}
+        assert "another type" in failed["state of policy front"]
+        assert "another type" in failed["redis"]
+        assert set((await recover(shop.config, NOW_MS)).rebuilt) == {"front"}
+    shop.learner.start()
     await shop.all_is_right()
 
 
