@@ -1,8 +1,28 @@
-"""When two records are the same: their bytes decide, not the white space around them."""
+"""When two records are the same: what their JSON says decides, not how it is spaced or in which order its fields come."""
 
 from hashlib import blake2b
 
+import msgspec
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder(order="sorted").encode
+
 
 def content_digest(record: bytes) -> bytes:
-    """Return 16 bytes that stand for a record's bytes, whatever white space is around them."""
-    return blake2b(record.strip(b" \t\r\n"), digest_size=16).digest()
+    """Return 16 bytes that stand for what a record says; where it is no JSON, or has numbers beyond 64 bits, its bytes.
+
+    >>> content_digest(b'{"a": 1.50, "b": [2]}') == content_digest(b'{"b":[2],"a":1.5}')
+    True
+    >>> content_digest(b'{"a": 1}') == content_digest(b'{"a": 1.0}')
+    False
+    """
+    try:
+        record = _encode(_decode(record))
+    except (msgspec.MsgspecError, RecursionError, UnicodeError, OverflowError):
+        record = record.strip(b" \t\r\n")
+    return bytes_digest(record)
+
+
+def bytes_digest(value: bytes) -> bytes:
+    """Return 16 bytes that stand for bytes."""
+    return blake2b(value, digest_size=16).digest()

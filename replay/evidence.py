@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import msgspec
 
 from policies.errors import BadInput
-from replay.content import content_digest
+from replay.content import bytes_digest, content_digest
 from replay.expected import LoggedDecision, LoggedFeedback
 from rewards.message import Message
 from rewards.records import (
@@ -36,7 +36,7 @@ _ROWS_AT_ONCE = 2000
 
 
 class _Version(msgspec.Struct):
-    """What is read of a decision that an outcome holds; all of it is compared as bytes."""
+    """What is read of a decision that an outcome holds; all of it is compared by its digest."""
 
     policy_version: str
 
@@ -199,7 +199,7 @@ class Evidence:
             self.streams.update(rule.reward.streams, rule.reward.close_on)
             if rule.activate_on is not None:
                 self.streams.add(rule.activate_on)
-            drawn = content_digest(_pack((head.policy_version, bytes(head.pmf), head.chosen)))
+            drawn = bytes_digest(_pack((head.policy_version, bytes(head.pmf), head.chosen)))
             row = _DecisionRow(
                 head.policy,
                 drawn,

@@ -1,5 +1,6 @@
 """Verification: a sound log is right in every figure, and every kind of damage is found and named."""
 
+import json
 import random
 from collections.abc import Callable
 from copy import deepcopy
@@ -85,6 +86,27 @@ def test_repeats_are_counted_and_harmless(world: World) -> None:
     verdict = world.verify()
     assert verdict.ok
     assert verdict.repeats == sum(outcome.policy == "front" for outcome in repeated)
+
+
+def test_a_copy_with_other_spaces_and_another_order_of_fields_is_a_repeat(world: World) -> None:
+    index, outcome = front(world, lambda outcome: len(outcome.feedback) > 0)
+    fields = json.loads(msgspec.json.encode(outcome))
+    turned = {name: _turned(value) for name, value in reversed(fields.items())}
+    log = world.logs["rewards", 0]
+    copies = [json.dumps([turned], indent=2).encode(), json.dumps([fields]).encode()]
+    for copy in copies:
+        log.append(log[-1]._replace(offset=log[-1].offset + 1, value=copy))
+    assert index < len(log)
+    verdict = world.verify()
+    assert verdict.ok, verdict.findings
+    assert verdict.repeats == len(copies)
+
+
+def _turned(value: Any) -> Any:
+    """Return a JSON value with the fields of each object in the opposite order."""
+    if isinstance(value, dict):
+        return {name: _turned(part) for name, part in reversed(value.items())}
+    return [_turned(part) for part in value] if isinstance(value, list) else value
 
 
 # Damage to outcomes.
