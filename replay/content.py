@@ -1,4 +1,4 @@
-"""When two records are the same: what their JSON says decides, not how it is spaced or in which order its fields come."""
+"""When two records are the same: what their JSON says decides, not its spaces or the order of its fields."""
 
 from hashlib import blake2b
 

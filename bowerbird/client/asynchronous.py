@@ -269,10 +269,7 @@ class Client:
         try:
             reply = _reply.decode(await self._ask(event_id, value, timeout_s))
             if reply.error is None:
-                self._warn(reply.warnings)
-                self._valued.answered(event_id, reply.rule)
-                told = (reply.chosen, reply.ranking, reply.propensity, reply.policy_version)
-                return Answer(event_id, *told, warnings=reply.warnings)
+                return self._answered(event_id, reply)
             missed = NotDecided(event_id, reply.error["code"], reply.error["message"])
         except TimeoutError:
             missed = NotDecided(event_id, "timeout", f"no reply within {timeout_s:g} s{self._no_reply}")
@@ -348,6 +345,12 @@ class Client:
             Some was refused for good since the last time.
         """
         await self._outgoing.flush()
+
+    def _answered(self, event_id: str, reply: _Reply) -> Answer:
+        self._warn(reply.warnings)
+        self._valued.answered(event_id, reply.rule)
+        decided = (reply.chosen, reply.ranking, reply.propensity, reply.policy_version)
+        return Answer(event_id, *decided, warnings=reply.warnings)
 
     def _warn(self, warnings: Sequence[str]) -> None:
         """Log each warning once."""

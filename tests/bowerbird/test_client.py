@@ -117,7 +117,9 @@ async def test_feedback_without_the_value_that_its_rule_needs_is_refused(monkeyp
     async with loop.client() as client:
         answers = [await client.decide("front", ["boots", "hat"]) for _ in range(3)]
         for answer in answers[1:]:
-            with pytest.raises(BadInput, match=r"value: found none, expected a number: .* purchases is worth its value"):
+            with pytest.raises(
+                BadInput, match=r"value: found none, expected a number: .* purchases is worth its value"
+            ):
                 await client.reward(answer.event_id, "purchases")
         for event_id in (answers[0].event_id, "of another process"):
             assert await client.reward(event_id, "purchases")

@@ -419,7 +419,9 @@ async def test_keys_of_another_type_stop_the_roles_until_a_recovery(shop: Shop) 
         assert shop.learner.process is not None
         assert shop.learner.process.wait(20) == 2
         assert await stop_sentence(shop.config, "learn", "policy rebuild front")
-        failed = {each.subject: f"{each.found}: {each.remedy}" async for each in findings(shop.config) if not each.holds}
+        failed = {
+            each.subject: f"{each.found}: {each.remedy}" async for each in findings(shop.config) if not each.holds
+        }
         assert "another type" in failed["state of policy front"]
         assert "another type" in failed["redis"]
         assert set((await recover(shop.config, NOW_MS)).rebuilt) == {"front"}
