@@ -1,7 +1,12 @@
 """The front door: the command, its settings, the processes of the roles, and the demo."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from __future__ import annotations
+
+# Not even `typing` is imported here: the command imports this before it heeds Ctrl-C.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 __version__ = "0.1.0"
 

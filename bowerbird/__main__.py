@@ -1,6 +1,37 @@
-"""``python -m bowerbird`` is the command ``bowerbird``."""
+"""The command ``bowerbird``, and ``python -m bowerbird``.
 
-from bowerbird.cli import main
+All other imports come later: Ctrl-C while the command is imported, or while the interpreter ends, prints no traceback.
+"""
+
+# The module `signal` takes longer to import than all else here.
+import _signal as signal  # type: ignore[import-not-found]
+import os
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command; Ctrl-C ends it with the exit code 130."""
+    # Who is started in the background by a shell ignores it, and shall go on to do so.
+    heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if heeded:
+        signal.signal(signal.SIGINT, _leave)
+    from bowerbird.cli import app
+
+    try:
+        if heeded:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        app()
+    except KeyboardInterrupt:
+        _leave()
+    finally:
+        if heeded:
+            signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(*_: object) -> None:
+    os._exit(INTERRUPTED)
+
 
 if __name__ == "__main__":
     main()

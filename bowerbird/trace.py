@@ -213,4 +213,4 @@ def _quoted(event_id: str) -> bytes:
 def _traced(config: Config, letter: Letter) -> TracedRecord:
     place = Place(letter.time_ms, "dead-letters", letter.partition, letter.offset, 0)
     source = "" if letter.source is None else f" (from {letter.source})"
-    return TracedRecord(place, f"{letter.reason}: {letter.message}{source}")
+    return TracedRecord(place, f"{letter.reason or 'no reason'}: {letter.message or letter.problem}{source}")

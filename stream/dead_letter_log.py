@@ -18,6 +18,9 @@ RESENT_HEADER = "resent"
 """On a message that was sent again: topic, partition, offset and index of its first coming."""
 SOURCE = "source-"
 NUMBER_DIGITS = 19
+NUMBERS = ("partition", "offset", "index")
+SHOWN_BYTES = 40
+"""So much of a header that cannot be read is shown."""
 REQUESTS = "decision-requests"
 CALLERS_HEADERS = frozenset(
     {"reply-topic", "correlation-id", "expires-ms", "kafka_replyTopic", "kafka_correlationId", RESENT_HEADER}
@@ -56,10 +59,12 @@ class Letter(NamedTuple):
         Where it stands in ``dead-letters``.
     source
         Where the record stood; None: the headers do not say, so it is no letter of ours.
+    problem
+        Which headers are missing or cannot be read, in words; empty: none.
     reason, message
         Why it could not be used: a code, and a sentence.
     value, key, headers
-        The record's bytes, and the key and the headers of the message that it came in. ``value`` None: a tombstone.
+        The record's bytes, and the key and the headers of the message that it came in. ``value`` None: there are none.
     whole_bytes
         The size of the record where its bytes were cut; else None.
     """
@@ -74,6 +79,7 @@ class Letter(NamedTuple):
     key: bytes | None
     headers: Sequence[tuple[str, bytes]]
     whole_bytes: int | None
+    problem: str = ""
 
     @property
     def name(self) -> str:
@@ -83,30 +89,40 @@ class Letter(NamedTuple):
 
 def read_letter(record: LogRecord) -> Letter:
     """Return a message of ``dead-letters`` as the letter that it holds."""
-    told: dict[str, bytes] = {}
+    headers: dict[str, bytes] = {}
     for name, content in record.headers:
-        told.setdefault(name, content or b"")
+        headers.setdefault(name, content or b"")
     own_key = f"{SOURCE}key"
     source = None
-    partition, offset, index = (_number(told.get(name, b"")) for name in ("partition", "offset", "index"))
-    if "topic" in told and partition is not None and offset is not None and index is not None:
-        source = Source(told["topic"].decode("utf-8", "replace"), partition, offset, index)
+    partition, offset, index = (_number(headers.get(name, b"")) for name in NUMBERS)
+    if "topic" in headers and partition is not None and offset is not None and index is not None:
+        source = Source(headers["topic"].decode("utf-8", "replace"), partition, offset, index)
     return Letter(
         record.partition,
         record.offset,
         record.time_ms,
         source,
-        told.get("reason", b"").decode("utf-8", "replace"),
-        told.get("message", b"").decode("utf-8", "replace"),
-        None if "tombstone" in told else record.value,
-        told.get(own_key),
+        headers.get("reason", b"").decode("utf-8", "replace"),
+        headers.get("message", b"").decode("utf-8", "replace"),
+        record.value,
+        headers.get(own_key),
         [
             (_source_name(name), content or b"")
             for name, content in record.headers
             if name.startswith(SOURCE) and name not in (own_key, f"{SOURCE}headers-cut")
         ],
-        _number(told.get("cut-from", b"")),
+        _number(headers.get("cut-from", b"")),
+        _problem_of(headers),
     )
+
+
+def _problem_of(headers: Mapping[str, bytes]) -> str:
+    wrong = [f"no header `{name}`" for name in ("topic", *NUMBERS, "reason") if not headers.get(name)]
+    for name in (*NUMBERS, "cut-from"):
+        if (content := headers.get(name)) and _number(content) is None:
+            found = content[:SHOWN_BYTES].decode("utf-8", "backslashreplace")
+            wrong.append(f"the header `{name}` holds {found!r}, expected a number")
+    return f"not as Bowerbird writes it: {', '.join(wrong)}" if wrong else ""
 
 
 def _number(content: bytes) -> int | None:
@@ -215,9 +231,11 @@ async def _batches(config: Config, reader: LogReader, sendable: Mapping[Source, 
 def _problem(config: Config, letter: Letter, *, by_name: bool, requests: bool) -> str | None:
     """Say why a letter is not to be sent again; None: it is."""
     if letter.source is None:
-        return "its headers do not say where it came from"
+        return f"its headers do not say where it came from ({letter.problem})"
     if letter.value is None:
         return "it is a tombstone"
+    if "cut-from" in letter.problem:
+        return f"nobody knows whether its bytes were cut ({letter.problem})"
     if letter.reason == "removed_unread":
         return "retention has removed it, and the letter does not hold it"
     if letter.whole_bytes is not None:

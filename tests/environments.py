@@ -56,7 +56,7 @@ def environment(folder: Path, *extras: str) -> Environment:
                 (site / top).symlink_to(Path(str(distribution(name).locate_file(top))))
     (site / "checkout.pth").write_text(f"{ROOT}\n")
     program = folder / "bin" / "bowerbird"
-    program.write_text(f"#!{folder / 'bin' / 'python'}\nfrom bowerbird.cli import main\n\nmain()\n")
+    program.write_text(f"#!{folder / 'bin' / 'python'}\nfrom bowerbird.__main__ import main\n\nmain()\n")
     program.chmod(0o755)
     return Environment(folder)
 

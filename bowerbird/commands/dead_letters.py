@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from stream.dead_letter_log import Letter, Resent
 
 SHOWN_CHARACTERS = 600
+NO_REASON = "no reason"
+UNKNOWN = "an unknown place"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,14 +49,15 @@ def list_(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
     Example: bowerbird dead-letters list
     """
-    told = settings(config)
-    groups = run(told, lambda: _counted(told))
+    service = settings(config)
+    groups = run(service, lambda: _counted(service))
     if as_json:
         answer([asdict(group) for group in groups])
         return
     for group in groups:
-        what = f"{group.count:>8}  {_safe(group.reason):<20} from {_safe(group.topic):<20}"
-        harmless = group.reason == "late" and told.stream_of(group.topic) in told.weightless
+        reason, topic = _safe(group.reason) or NO_REASON, _safe(group.topic) or UNKNOWN
+        what = f"{group.count:>8}  {reason:<20} from {topic:<20}"
+        harmless = group.reason == "late" and service.stream_of(group.topic) in service.weightless
         say(
             f"{what} newest {group.newest} at {_moment(group.newest_ms)}"
             + (": worth 0, so nothing is lost" if harmless else "")
@@ -81,12 +84,12 @@ def show(
 
     Example: bowerbird dead-letters show 1@34 --json
     """
-    told = settings(config)
-    _check_known(told, reason, topic)
+    service = settings(config)
+    _check_known(service, reason, topic)
     limit = len(names) if names else limit
-    shown, hidden = run(told, lambda: _newest(told, _wanted(told, names, reason, topic), limit))
+    shown, hidden = run(service, lambda: _newest(service, _wanted(service, names, reason, topic), limit))
     if as_json:
-        answer([_for_machines(told, letter) for letter in shown])
+        answer([_for_machines(service, letter) for letter in shown])
     else:
         for letter in shown:
             _show(letter, whole=bool(names))
@@ -118,12 +121,12 @@ def resend(
 
     Example: bowerbird dead-letters resend --reason too_large --topic clicks
     """
-    told = settings(config)
+    service = settings(config)
     if not (names or reason or topic or everything):
         complain("resend: found nothing to choose by, expected LETTER, --reason, --topic or --all")
         raise typer.Exit(WRONG_USE)
-    _check_known(told, reason, topic)
-    done = run(told, lambda: _resend(told, names, reason, topic, requests, returned, dry_run))
+    _check_known(service, reason, topic)
+    done = run(service, lambda: _resend(service, names, reason, topic, requests, returned, dry_run))
     if as_json:
         sent = [{"letter": letter.name, "source": str(letter.source), **place._asdict()} for letter, place in done.sent]
         skipped = [{"letter": letter.name, "why": why} for letter, why in done.skipped]
@@ -236,10 +239,13 @@ def _wanted(
 
 
 def _show(letter: "Letter", *, whole: bool) -> None:
-    say(f"{letter.name}  {_moment(letter.time_ms)}  from {_safe(str(letter.source))}")
-    say(f"  {_safe(letter.reason)}: {_safe(letter.message)}")
+    source = UNKNOWN if letter.source is None else _safe(str(letter.source))
+    say(f"{letter.name}  {_moment(letter.time_ms)}  from {source}")
+    say(f"  {_safe(letter.reason) or NO_REASON}: {_safe(letter.message) or 'nothing says why'}")
+    if letter.problem:
+        say(f"  {_safe(letter.problem)}")
     if letter.value is None:
-        say("  a tombstone")
+        say("  a message without a value" if letter.problem else "  a tombstone")
         return
     text = _safe(letter.value.decode("utf-8", "backslashreplace"))
     size = len(letter.value) if letter.whole_bytes is None else letter.whole_bytes
@@ -265,6 +271,7 @@ def _for_machines(config: "Config", letter: "Letter") -> dict[str, Any]:
         "message": letter.message,
         "key": None if letter.key is None else letter.key.decode("utf-8", "backslashreplace"),
         "whole_bytes": letter.whole_bytes,
+        "problem": letter.problem or None,
         **value,
     }
 

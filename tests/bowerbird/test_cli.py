@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from bowerbird.__main__ import main
 from bowerbird.cli import app
 
 RUNNER = CliRunner()
@@ -97,6 +99,49 @@ WRONG = [
     ["status", "--minutes", "1", "--minutes", "2"],
     ["log", "describe", "x.csv", "--format", "table", "--format=table"],
 ]
+
+
+INTERRUPTING = """
+import os, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+if not {module!r}:
+    import atexit
+    atexit.register(interrupt)
+from bowerbird.__main__ import main
+main()
+"""
+"""Runs the command, which is interrupted where it imports a module; without a name: when the interpreter ends."""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("typer", ["status"]),
+        ("bowerbird.settings", ["status"]),
+        ("bowerbird.settings", ["verify", "front"]),
+        ("bowerbird.up", ["up"]),
+        ("rich.console", ["demo", "--quick"]),
+        ("", ["--version"]),
+    ],
+)
+def test_an_interrupt_at_the_start_or_the_end_shows_no_traceback(module: str, arguments: list[str]) -> None:
+    program = INTERRUPTING.format(module=module)
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, cwd=Path.cwd())
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_the_command_that_is_installed_heeds_interrupts() -> None:
+    scripts = tomllib.loads(Path("pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"bowerbird": f"{main.__module__}:{main.__name__}"}
 
 
 def test_an_option_that_is_given_twice_is_named() -> None:

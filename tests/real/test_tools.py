@@ -97,6 +97,26 @@ async def test_without_a_worker(file: Path, tmp_path: Path) -> None:
     async with loop_of(config) as loop:
         assert await loop.records("clicks") == []
 
+    await letters_of_others_are_shown_as_what_they_are(commands, config)
+
+
+async def letters_of_others_are_shown_as_what_they_are(commands: Commands, config: Config) -> None:
+    """Another program has written into `dead-letters`: nothing is hidden, and nothing is called a tombstone."""
+    topic = config.topic("dead-letters")
+    headers = [("topic", b"clicks"), ("partition", b"minus one"), ("reason", b"a\x1b[1m"), ("tombstone", b"true")]
+    await send(config, [Outgoing(topic, b"hello", None, headers), Outgoing(topic, b"bare"), Outgoing(topic, None, b"")])
+    listed = await commands.run("dead-letters", "list")
+    assert "no reason            from an unknown place" in listed
+    shown = await commands.run("dead-letters", "show")
+    assert "tombstone" not in shown
+    assert "the header `partition` holds 'minus one', expected a number" in shown
+    assert {"hello", "bare", "a message without a value"} <= {line.strip() for line in shown.splitlines()}
+    told = await commands.told("dead-letters", "show")
+    assert {each["value"] for each in told} == {"hello", "bare", None}
+    assert all("no header `offset`" in each["problem"] for each in told)
+    done = await commands.run("dead-letters", "resend", "--all")
+    assert done.count("its headers do not say where it came from") == 3
+
 
 async def test_the_life_of_a_decision(file: Path, tmp_path: Path) -> None:
     commands, config = Commands(file), load(file, {})

@@ -43,7 +43,7 @@ import sys
 sys.path.insert(0, {str(Path.cwd())!r})
 import stream.embedded
 vars(stream.embedded).update({PORTS})
-from bowerbird.cli import main
+from bowerbird.__main__ import main
 main()
 """
     process = subprocess.Popen(

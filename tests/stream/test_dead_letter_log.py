@@ -34,6 +34,17 @@ def test_a_tombstone_and_what_was_cut() -> None:
 def test_what_is_no_letter_has_no_source(headers: list[tuple[str, bytes]]) -> None:
     letter = read_letter(LogRecord("dead-letters", 0, 0, 0, None, b"hello", headers))
     assert (letter.source, letter.value) == (None, b"hello")
+    assert letter.problem.startswith("not as Bowerbird writes it: no header `")
+
+
+def test_headers_that_another_program_wrote_hide_nothing() -> None:
+    """Nor is a cut that cannot be read taken for none."""
+    value, written = DeadLetter("clicks", 0, 7, 0, "not_json", "a sentence", b"x" * 50).wire(10)
+    assert read_letter(LogRecord("dead-letters", 0, 0, 0, None, value, written)).problem == ""
+    other = [("tombstone", b"true"), *((name, b"ten" if name == "cut-from" else content) for name, content in written)]
+    letter = read_letter(LogRecord("dead-letters", 0, 0, 0, None, value, other))
+    assert (letter.source, letter.value) == (Source("clicks", 0, 7, 0), b"x" * 10)
+    assert letter.problem.endswith("the header `cut-from` holds 'ten', expected a number")
 
 
 def test_what_is_asked_for() -> None:
