@@ -39,6 +39,7 @@ LOOK_EVERY_S = 0.2
 ENDS_EVERY_S = 2.0
 CLOSE_WITHIN_S = 0.8
 SHORTER_LOOKS = 3
+OWN_LOG = f"point this service at its own log, {DISCARD}"
 WAITING_GROUPS = 2
 """More row groups than this do not wait for their compression: the input does."""
 
@@ -408,10 +409,9 @@ def made_anew(name: str, found: str, expected: str, *, with_log: bool = False) -
     with_log
         The topic is ``versions``: the log's name has gone with it.
     """
-    remedy = f"point this service at its own log, {DISCARD}" if with_log else RECOVER
     return StateRefused(
         f"archive of topic {name}",
         f"id {found}",
         f"id {expected}",
-        f"the topic was deleted and made anew: {remedy}, which sets the old files aside",
+        f"the topic was deleted and made anew: {OWN_LOG if with_log else RECOVER}, which sets the old files aside",
     )

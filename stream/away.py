@@ -85,7 +85,9 @@ async def until_recovered(
     while True:
         try:
             result = await call()
-        except waits_after as refused:
+        except StateRefused as refused:
+            if not isinstance(refused, waits_after):
+                raise
             stopped.stop(role, part or refused.what, refused)
             log.error("stopped: %s", refused)
             await asyncio.sleep(REFUSED_PAUSE_S)

@@ -7,6 +7,7 @@ import ast
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -55,23 +56,26 @@ def refusals() -> Iterator[Remedy]:
                 if isinstance(call.func, ast.Name) and call.func.id in ("StateRefused", "LossDetected"):
                     name = str(path.relative_to(ROOT))
                     module = import_module(name.removesuffix(".py").replace("/", "."))
-                    yield Remedy(f"{name}:{call.lineno}", _text(call.args[-1], module))
+                    for text in _texts(call.args[-1], module):
+                        yield Remedy(f"{name}:{call.lineno}", text)
 
 
-def _text(node: ast.expr, module: ModuleType) -> str:
-    """Return a text as it is read, with NAME where something is filled in; constants are looked up."""
+def _texts(node: ast.expr, module: ModuleType) -> list[str]:
+    """Return a text as it is read, for each case, with NAME where something is filled in; constants are looked up."""
     match node:
         case ast.Constant(value=str(value)):
-            return value
+            return [value]
         case ast.JoinedStr(values=parts):
-            return "".join(_text(part, module) for part in parts)
+            return ["".join(each) for each in product(*(_texts(part, module) for part in parts))]
         case ast.FormattedValue(value=value):
-            return _text(value, module)
+            return _texts(value, module)
+        case ast.IfExp(body=one, orelse=other):
+            return _texts(one, module) + _texts(other, module)
         case ast.Name(id=name) if isinstance(getattr(module, name, None), str):
-            return str(getattr(module, name))
+            return [str(getattr(module, name))]
         case ast.Call(func=ast.Name(id=name)) if hasattr(module, name):
-            return str(getattr(module, name)("NAME"))
-    return "NAME"
+            return [str(getattr(module, name)("NAME"))]
+    return ["NAME"]
 
 
 REMEDIES = list(refusals())

@@ -11,7 +11,7 @@ import pytest
 
 from stream.config import Config
 from stream.decide import Decide
-from stream.liveness import LIMIT_S, LOOK_S, Guard, Pulse, RoleDiedError, dead_client
+from stream.liveness import LIMIT_S, Guard, Pulse, RoleDiedError, dead_client
 from stream.lookup import Lookup
 
 HANGS = """
@@ -48,7 +48,7 @@ sys.exit(run_role(Config(), "learn"))
     ("how", "sentence"), [("stop", "does not stop within 1 s"), ("frozen", "has stood still for 1 s")]
 )
 def test_a_process_that_hangs_is_ended(how: str, sentence: str) -> None:
-    done = subprocess.run([sys.executable, "-c", HANGS, how], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", HANGS, how], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1, done.stderr
     assert sentence in done.stderr
 
@@ -84,7 +84,7 @@ async def test_what_is_dead_twice_in_a_row_ends_the_role() -> None:
     answers = iter(["it", None, "it", "other", "other", None, None])
     guard = Guard([], [lambda: next(answers)])
     looking = asyncio.ensure_future(guard._look.fun(guard))
-    await asyncio.wait({looking}, timeout=5.5 * LOOK_S)
+    await asyncio.wait({looking}, timeout=60)
     looking.cancel()
     await asyncio.wait({looking})
     assert not looking.cancelled()
@@ -102,7 +102,7 @@ async def test_a_role_ends_also_when_a_cancellation_gets_lost(monkeypatch: pytes
     await role.start()
     await asyncio.sleep(0.1)
     stopping = asyncio.create_task(role.stop())
-    done, _ = await asyncio.wait({stopping}, timeout=3)
+    done, _ = await asyncio.wait({stopping}, timeout=30)
     stopping.cancel()
     assert done
 
