@@ -14,7 +14,7 @@ from policies import checks
 from policies.errors import WrongConfiguration, of_disk, shorten
 from policies.extras import sentence
 from stream import clients, codecs, preflight, topics
-from stream.config import Config
+from stream.config import CHECK_TOPIC, Config
 from stream.controls import desk
 from stream.intake import input_topics
 from stream.log import LogReader
@@ -102,12 +102,12 @@ async def _codecs(config: Config) -> AsyncIterator[Finding]:
     failed = await codecs.failures(config)
     if failed is None:
         # That topics may not be made from here says nothing about the service.
-        yield Finding("codecs", True, f"not looked at, since topic {config.topic(codecs.TOPIC)} cannot be made")
+        yield Finding("codecs", True, f"not looked at, since topic {config.topic(CHECK_TOPIC)} cannot be made")
         return
     for codec, problem in failed.items():
         yield Finding(f"codec {codec}", False, shorten(problem), "install bowerbird with its dependencies (cramjam)")
     if not failed:
-        told = f"{', '.join(codecs.CODECS)}: a record of each was written to {config.topic(codecs.TOPIC)} and read"
+        told = f"{', '.join(codecs.CODECS)}: a record of each was written to {config.topic(CHECK_TOPIC)} and read"
         yield Finding("codecs", True, told)
 
 

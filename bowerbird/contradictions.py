@@ -12,7 +12,7 @@ from policies.errors import WrongConfiguration, shorten
 from policies.vw_arguments import parse
 from rewards.archive_names import ARCHIVE_SCHEMES
 from rewards.records import EVENT_ID_BYTES, NAME_PATTERN
-from stream.config import KINDS, LOOP_TOPICS, ROLES, Config, PolicyConfig
+from stream.config import KINDS, OWN_TOPICS, ROLES, Config, PolicyConfig
 
 INPUT_MESSAGE_BYTES = 1024 * 1024
 """``max.message.bytes`` of the topics that others write."""
@@ -100,7 +100,7 @@ def _times(config: Config) -> Iterator[Contradiction]:
 
 
 def _reply_topics(config: Config) -> Iterator[Contradiction]:
-    own = [*LOOP_TOPICS, *config.streams]
+    own = [*OWN_TOPICS, *config.streams]
     for pattern in config.reply_topics:
         if matched := [name for name in own if fnmatchcase(name, pattern)]:
             expected = f"none that matches a topic of the loop or a stream, as it does {', '.join(matched)}"
@@ -146,7 +146,7 @@ def _policy(config: Config, name: str, policy: PolicyConfig) -> Iterator[Contrad
     for key, stream in _named_streams(here, policy):
         if not re.fullmatch(NAME_PATTERN, stream):
             yield Contradiction(key, repr(stream), f"a stream's name that matches {NAME_PATTERN}")
-        elif stream in LOOP_TOPICS:
+        elif stream in OWN_TOPICS:
             yield Contradiction(key, repr(stream), "a stream's name that is none of the loop's own topics")
         elif len(config.topic(stream)) > TOPIC_NAME_CHARACTERS:
             yield Contradiction(key, repr(stream), f"at most {TOPIC_NAME_CHARACTERS} characters with the prefix")

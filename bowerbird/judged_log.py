@@ -86,6 +86,10 @@ def judged_log(asked: Asked) -> "tuple[str, OpenLog]":
         columns = table_columns(asked.columns or {}, asked.segments)[0]
         return target_of_table(asked.target), _Table(asked.path, replace(columns, uniform=asked.target == UNIFORM))
     if asked.target is None:
+        if kind is Format.JSON_LINES:
+            from replay.logs.json_outcomes import JsonLines
+
+            JsonLines(Path(asked.path)).check_kind()
         raise WrongConfiguration(f"--target: found none, expected the policy to judge, as {UNIFORM}")
     if kind is Format.OPEN_BANDIT:
         from replay.logs.judge_open_bandit import read_target

@@ -24,13 +24,16 @@ def extra_of(error: ModuleNotFoundError, likely: str) -> str | None:
     return next((extra for extra in (likely, *EXTRAS) if name in EXTRAS.get(extra, ())), None)
 
 
-def sentence(what: str, error: ModuleNotFoundError, extra: str) -> str:
-    """Return what is missing for something, and how to get it.
+def sentence(what: str, error: ModuleNotFoundError, extra: str | None) -> str:
+    """Return what is missing for something, and how to get it; without an extra, every installation needs it.
 
     >>> sentence("--archive", ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow"), "archive")
     "--archive: pyarrow is not installed: pip install 'bowerbird[archive]'"
+    >>> sentence("role decide", ModuleNotFoundError("No module named 'cramjam'", name="cramjam"), None)
+    'role decide: cramjam is not installed: pip install bowerbird'
     """
-    return f"{what}: {(error.name or '').partition('.')[0]} is not installed: pip install 'bowerbird[{extra}]'"
+    package = "bowerbird" if extra is None else f"'bowerbird[{extra}]'"
+    return f"{what}: {(error.name or '').partition('.')[0]} is not installed: pip install {package}"
 
 
 @contextmanager

@@ -294,6 +294,9 @@ def _over_time(summary: Summary, reward_range: Range, by_unit: bool) -> list[Loo
         rows, values = looks.rows, looks.value
         # No value lies where no reward does.
         lows, highs = np.maximum(looks.low, least), np.minimum(looks.high, most)
+        # Ends that cross contain no possible value: the propensities are not right, and nothing is known.
+        crossed = lows > highs
+        lows, highs = np.where(crossed, least, lows), np.where(crossed, most, highs)
     else:
         # Bounds that are known afterwards alone bound nothing before.
         rows = np.cumsum(stretches.rows)

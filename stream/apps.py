@@ -124,7 +124,7 @@ def run_role(config: Config, role: str) -> int:
         stopped.keep_refusal(config, role, refused)
         return EXIT_REFUSED
     except ModuleNotFoundError as missing:
-        log.critical("%s", sentence(f"role {role}", missing, extra_of(missing, role) or role))
+        log.critical("%s", sentence(f"role {role}", missing, extra_of(missing, role)))
         return EXIT_REFUSED
     except PutRight as right:
         log.warning("%s", right)

@@ -6,13 +6,11 @@ from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from stream import clients
-from stream.config import Config
+from stream.config import CHECK_TOPIC, Config
 from stream.log import LogReader, started
 from stream.tasks import closed
 
 CODECS = ("gzip", "snappy", "lz4", "zstd")
-TOPIC = "check"
-"""Nothing else is ever written there; it keeps a record for a minute."""
 RETENTION_MS = 60_000
 VALUE = b"one record of each codec " * 100
 
@@ -28,7 +26,7 @@ async def failures(config: Config) -> dict[str, str] | None:
         for codec in CODECS:
             try:
                 offset = await _written(config, codec)
-                topic = config.topic(TOPIC)
+                topic = config.topic(CHECK_TOPIC)
                 values = [record.value async for record in reader.read(topic, 0, offset, offset + 1)]
             except Exception as error:  # whatever a codec's library raises
                 found[codec] = f"a record was not written or not read again ({type(error).__name__})"
@@ -42,13 +40,13 @@ async def _written(config: Config, codec: str) -> int:
     producer = clients.producer(config, "bowerbird-check", compression_type=codec)
     try:
         await started(producer)
-        return int((await producer.send_and_wait(config.topic(TOPIC), VALUE, partition=0)).offset)
+        return int((await producer.send_and_wait(config.topic(CHECK_TOPIC), VALUE, partition=0)).offset)
     finally:
         await closed(producer)
 
 
 async def _create(config: Config) -> None:
-    name = config.topic(TOPIC)
+    name = config.topic(CHECK_TOPIC)
     admin = await started(clients.admin(config, "bowerbird-check"))
     try:
         if name in await admin.list_topics():

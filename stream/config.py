@@ -14,6 +14,10 @@ from policies.features import Limits
 from rewards.rules import Reward, Rule
 
 LOOP_TOPICS = ("decision-requests", "decisions", "rewards", "versions", "ticks", "dead-letters")
+CHECK_TOPIC = "check"
+"""`bowerbird check` writes a record of each codec there; nothing else is ever written there."""
+OWN_TOPICS = (*LOOP_TOPICS, CHECK_TOPIC)
+"""No stream has one of these names, and no reply goes there."""
 LOOP_ROLES = ("decide", "join", "learn")
 """What the loop consists of."""
 ROLES = (*LOOP_ROLES, "archive")

@@ -15,7 +15,7 @@ from aiokafka.structs import TopicPartition
 from policies.errors import BadInput, BrokerAway
 from stream import clients
 from stream.clients import LARGE_MESSAGE_BYTES
-from stream.config import LOOP_TOPICS, Config
+from stream.config import OWN_TOPICS, Config
 from stream.consumer import reading
 from stream.liveness import dead_client
 from stream.log import LogRecord, log_record, started
@@ -176,7 +176,7 @@ class Connection:
         BadInput
             There is no such stream.
         """
-        if stream in LOOP_TOPICS:
+        if stream in OWN_TOPICS:
             raise self._unknown(stream)
         await self._check_topic(stream)
 
@@ -196,7 +196,7 @@ class Connection:
         """Return the error for a stream that is not there; it names those that may be meant, the likely ones first."""
         prefix = self._config.prefix
         own = {name.removeprefix(prefix) for name in self._topics if name.startswith(prefix)}
-        hidden = (*LOOP_TOPICS, "__consumer_offsets")
+        hidden = (*OWN_TOPICS, "__consumer_offsets")
         streams = sorted(name for name in own if name not in hidden and not name.startswith("replies."))
         near = get_close_matches(stream, streams, n=3)
         shown = [*near, *(name for name in streams if name not in near)]

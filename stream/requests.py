@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from policies.errors import BadInput
-from stream.config import LOOP_TOPICS, Config
+from stream.config import OWN_TOPICS, Config
 
 REPLY_TOPIC_HEADERS = ("reply-topic", "kafka_replyTopic")
 CORRELATION_HEADERS = ("correlation-id", "kafka_correlationId")
@@ -57,7 +57,7 @@ class Envelopes:
     def __init__(self, config: Config) -> None:
         self._prefix = config.prefix
         self._patterns = config.reply_topics
-        self._own = {config.topic(name) for name in (*LOOP_TOPICS, *config.streams)}
+        self._own = {config.topic(name) for name in (*OWN_TOPICS, *config.streams)}
         self._ttl_ms = config.request_ttl_ms
         self._allowed: dict[bytes, str] = {}
 

@@ -1,5 +1,7 @@
 """Which format a log is in, told by its path."""
 
+import zipfile
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -44,11 +46,12 @@ def format_of(path: str) -> Format:
     place = Path(path)
     if place.is_dir():
         return _of_folder(place)
-    if path.endswith(_JSON):
+    name = name_of(place)
+    if name.endswith(_JSON):
         return Format.JSON_LINES
-    if path.endswith(_TABLES):
+    if name.endswith(_TABLES):
         return Format.TABLE
-    if path.endswith(TEXT):
+    if name.endswith(TEXT):
         return Format.OPEN_BANDIT if _is_open_bandit(place) else Format.TABLE
     if path.endswith(".toml"):
         return Format.KAFKA
@@ -66,6 +69,20 @@ def format_of(path: str) -> Format:
         f"{path}: found a name that does not say what it is written in, expected --format, and for a table as text a "
         "name that ends with .csv, .tsv or .txt"
     )
+
+
+def name_of(path: Path) -> str:
+    """Return the name that says what a file is: of ``shown.zip`` with ``log.csv`` in it, ``log.csv.zip``."""
+    if path.suffix == ".zip" and not path.name.endswith((*_JSON, *TEXT)):
+        with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            if len(members := members_of(archive)) == 1:
+                return f"{Path(members[0]).name}.zip"
+    return path.name
+
+
+def members_of(archive: zipfile.ZipFile) -> list[str]:
+    """Return the files in a zip archive, without those that macOS adds."""
+    return [each for each in archive.namelist() if not each.endswith("/") and not each.startswith("__MACOSX")]
 
 
 def _of_folder(folder: Path) -> Format:

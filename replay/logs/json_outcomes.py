@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import pyarrow.json as arrow_json
 
 from policies.errors import BadInput
 from replay.logs.ahead import ahead
-from replay.logs.chunk import Progress
+from replay.logs.chunk import Progress, silent
 from replay.logs.looks import json_line_looks_like
 from replay.logs.opened import opened
 from replay.logs.outcomes import NUMBERS, OutcomeBatch
@@ -78,6 +79,12 @@ class JsonLines:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    def check_kind(self) -> None:
+        """Raise :class:`BadInput` where the first line is no outcome, but something else that is known."""
+        with opened(self._path, silent, EXPECTED) as file:
+            for _ in self._known(islice(_texts(file, self._path.name), 1)):
+                pass
 
     def batches(self, columns: Sequence[str], progress: Progress, first_row: int = 0) -> Iterator[OutcomeBatch]:
         """Yield all outcomes, several blocks of text being taken apart at once.

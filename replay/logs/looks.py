@@ -37,6 +37,8 @@ def looks_like(head: bytes) -> str | None:
         if head.startswith(magic):
             return says
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith(b"{") and (dsjson := _dsjson(_names(text.split(b"\n", 1)[0]))) is not None:
+        return f"{dsjson[0]}, expected {dsjson[1]}"
     if text.startswith((b"{", b"[{")):
         return "JSON: its name must end with .json, or .jsonl with an object on each line"
     if text[:1] == b"<":
@@ -56,19 +58,34 @@ def json_line_looks_like(line: bytes) -> tuple[str, str] | None:
     >>> json_line_looks_like(b'{"click": 1, "p": 0.5}')[0]
     'a row with the fields click, p'
     """
-    try:
-        names = list(_object(line))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if any(name.startswith(("_label", "_outcomes")) for name in names):
+    if line.strip() == b"[" or line.startswith(b"[{"):
         return (
-            "dsjson, as Vowpal Wabbit reads it",
-            "a table: save it as Parquet or CSV with reward (-_label_cost) and propensity (_label_probability)",
+            "a JSON array",
+            "JSON lines: an outcome on each, as `rewards` has them; save a table as Parquet or CSV",
         )
+    names = _names(line)
+    if (dsjson := _dsjson(names)) is not None:
+        return dsjson
     if not names or {"decision", "policy", "seq"} & {*names}:
         return None
     shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
     return (
         f"a row with the fields {shown}",
         "an outcome, as `rewards` has them; save a table as Parquet or CSV, and name its columns by --column",
+    )
+
+
+def _names(line: bytes) -> list[str]:
+    try:
+        return list(_object(line))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+
+
+def _dsjson(names: list[str]) -> tuple[str, str] | None:
+    if not any(name.startswith(("_label", "_outcomes")) for name in names):
+        return None
+    return (
+        "dsjson, as Vowpal Wabbit reads it",
+        "a table: save it as Parquet or CSV with reward (-_label_cost) and propensity (_label_probability)",
     )

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from policies.errors import BadInput, WrongConfiguration, of_disk
 from replay.logs.chunk import Progress
+from replay.logs.formats import members_of
 from replay.logs.looks import HEAD_BYTES, looks_like
 from replay.logs.open_bandit import COMPRESSIONS
 
@@ -81,7 +82,7 @@ def _zstd(file: IO[bytes], mode: str) -> Any:
 @contextmanager
 def _zip(file: IO[bytes], mode: str) -> Iterator[IO[bytes]]:
     with zipfile.ZipFile(file) as archive:
-        members = [each for each in archive.namelist() if not each.endswith("/") and not each.startswith("__MACOSX")]
+        members = members_of(archive)
         if len(members) != 1:
             raise BadInput("bad_log", "zip archive", f"{len(members)} files", "one file: unpack it, and name the file")
         with archive.open(members[0]) as member:

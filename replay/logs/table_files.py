@@ -14,7 +14,7 @@ from replay.logs.chunk import Progress, silent
 from replay.logs.column_rows import NUMBERS
 from replay.logs.columns import BATCH_ROWS, ColumnLog, Columns
 from replay.logs.csv_table import CsvBatches, dialect_of, kinds_of
-from replay.logs.formats import TEXT
+from replay.logs.formats import TEXT, name_of
 from replay.logs.numbered import Names
 from replay.logs.opened import damaged, opened
 from replay.logs.unit_like import time_like
@@ -153,7 +153,7 @@ def table_log(
         Told of CSV and Arrow files how far they have been read.
     """
     columns = columns or Columns()
-    if path.name.endswith(TEXT):
+    if name_of(path).endswith(TEXT):
         return _csv_log(path, columns, progress, names)
     if not path.name.endswith(_ARROW):
         return parquet_log(path, columns, names=names)

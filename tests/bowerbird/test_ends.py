@@ -66,6 +66,14 @@ def test_clicks_have_ends_from_0_to_1(more: str) -> None:
     assert -1 <= found.difference.low <= found.difference.high <= 1
 
 
+def test_ends_do_not_cross_where_propensities_are_wrong() -> None:
+    """Both bounds of the sequence exclude every possible value: nothing is known."""
+    heavy = {"reward": [1.0, 0.0, 0.0, 0.0] * 500, "propensity": [0.5] * 2000, "weight": [2.0] * 2000}
+    found = evaluated(heavy)
+    assert (found.over_time[-1].low, found.over_time[-1].high) == (0.0, 1.0)
+    assert all(look.low <= look.high for look in found.over_time if look.low is not None and look.high is not None)
+
+
 def test_a_given_range_bounds_the_ends() -> None:
     found = evaluated(few_rows((2.0, 2.5)), reward_range=(2.0, 2.5), segments=["part"])
     assert min(ends_of(found)) >= 2.0

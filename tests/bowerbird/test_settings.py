@@ -150,6 +150,7 @@ CONTRADICTIONS = {
     "policies.front.activate_on": ("", POLICY + 'activate_on = "rewards"'),
     "policies.front.reward.close_on": ("", POLICY + 'reward.close_on = ["a", "a"]'),
     "policies.front.reward.streams.ticks": ("", POLICY + "reward.streams.ticks.weight = 1"),
+    "policies.front.reward.streams.check": ("", POLICY + "reward.streams.check.weight = 1"),
     "policies.front.reward.streams.a.b": ("", POLICY + 'reward.streams."a.b".weight = 1'),
     "policies.front.salt": ("", POLICY + 'salt = "same"\n[policies.back]\nsalt = "same"'),
     "policies.back.salt": ("", POLICY + '[policies.back]\nsalt = "front"'),

@@ -19,6 +19,7 @@ from bowerbird.status import Observer
 from bowerbird.up_settings import BUILT_IN, on_servers
 from policies.errors import BadInput
 from rewards.rules import Reward, StreamReward
+from stream import codecs
 from stream.config import Config, PolicyConfig
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from tests.real.loop import Loop, loop_of, until
@@ -145,8 +146,9 @@ async def test_a_program_that_just_ends_sends_what_it_told(
         done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
         assert len(await loop.records("clicks")) == 20
+        assert await codecs.failures(loop.config) == {}
         async with Client(kafka.address, prefix=prefix, reply_topic="replies.test") as client:
-            for stream in ("clics", "decisions", "replies.nobody"):
+            for stream in ("clics", "decisions", "check", "replies.nobody"):
                 with pytest.raises(BadInput, match=r"expected a stream of the service: clicks, purchases \(unknown"):
                     await client.reward("visit-1", stream)
             await client.flush()

@@ -132,6 +132,21 @@ def test_the_target_is_what_the_columns_tell() -> None:
     assert (partly.propensity.tolist(), partly.inverse is None, partly.squared_weight) == ([0.5], False, None)
 
 
+def test_a_weight_that_contradicts_the_target_is_named_before_it_is_used() -> None:
+    few = {"reward": [1.0, 0.0], "propensity": [0.5, 0.25], "target": [0.5, 0.5]}
+    assert rows({**few, "weight": [1.00001, 2.0]}).weight.tolist() == [1.00001, 2.0]
+    contradiction = {**few, "weight": [1.0, 3.0]}
+    with pytest.raises(
+        BadInput, match=r"row 1: weight: found 3, while target / propensity is 2, .*sample_weight=weight"
+    ):
+        rows(contradiction)
+    assert rows(contradiction, Columns(weight="weight")).weight.tolist() == [1.0, 3.0]
+    assert rows(contradiction, Columns(weight="-")).weight.tolist() == [1.0, 2.0]
+    counted = rows(contradiction, Columns(sample_weight="weight"))
+    assert counted.sample_weight is not None
+    assert counted.sample_weight.tolist() == [1.0, 3.0]
+
+
 def test_blocks_lie_where_the_rows_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("replay.logs.chunk.BLOCK_ROWS", 16)
     chunks = list(as_log(table().to_reader(max_chunksize=5)).blocks())

@@ -3,12 +3,14 @@
 import gzip
 import json
 import lzma
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bowerbird.judged_log import Asked, judged_log
 from policies.errors import BadInput, LossDetected, WrongConfiguration
 from replay.archived_policy import uniform
 from replay.judged import Judged
@@ -89,6 +91,22 @@ def test_lines_however_they_end_and_wherever_blocks_do(
     number = hostile.read_bytes().count(b"\n")
     with pytest.raises(BadInput, match=rf"log\.jsonl, line {number}: reward: found \"much\", expected a number"):
         read(hostile)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"[" + line(6).strip() + b"]\n", "log.jsonl: found a JSON array, expected JSON lines"),
+        (b'{"_label_cost": -1}\n', "log.jsonl: found dsjson, as Vowpal Wabbit reads it, expected a table"),
+        (b'{"click": 1, "p": 0.5}\n', "log.jsonl: found a row with the fields click, p, expected an outcome"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_before_an_option_is_missed(tmp_path: Path, content: bytes, says: str) -> None:
+    path = written(tmp_path, content)
+    with pytest.raises(BadInput, match=re.escape(says)):
+        read(path)
+    with pytest.raises(BadInput, match=re.escape(says)):
+        judged_log(Asked(path=str(path)))
 
 
 HOSTILE: list[tuple[str, str, bytes]] = [

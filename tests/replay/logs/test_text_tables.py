@@ -58,7 +58,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("name", [*FORMS, "packed.csv.zip"])
+@pytest.mark.parametrize("name", [*FORMS, "packed.csv.zip", "packed.zip"])
 def test_each_form_is_read_alike(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name.endswith(".zip"):
@@ -104,6 +104,7 @@ def test_ends_of_lines_within_quotes_at_every_edge(tmp_path: Path) -> None:
         (b"PK\x03\x04 and more", "found a zip archive or an Excel workbook"),
         (b"PAR1 and more", "found Parquet: its name must end with .parquet"),
         (b'{"a": 1}\n', "found JSON"),
+        (b'{"_label_cost": -1, "_label_probability": 0.8}\n', "found dsjson, as Vowpal Wabbit reads it"),
         (b"a,b\0\n", "found bytes of a binary file"),
     ],
 )
