@@ -106,7 +106,7 @@ _REQUEST_HEADERS = {
     "reply-topic": {
         "type": "string",
         "description": "The full name of the topic for the reply, which must be there, and be allowed by the service's "
-        "`reply_topics`. Without it the decision stands in `decisions` only.",
+        "`reply_topics`. Without it the decision is written to `decisions` only.",
     },
     "correlation-id": {"type": "string", "description": "Comes back with the reply."},
     EXPIRES_HEADER: {
@@ -128,11 +128,11 @@ _LETTER_HEADERS = {
     "topic": "The topic in which it stood.",
     "partition": "The partition.",
     "offset": "The offset.",
-    "index": "Its number in the array, from 0; 0 where the message is none.",
+    "index": "Its number in the array, from 0; 0 where the message is not an array.",
     "reason": "Why it could not be used: a code.",
     "message": "Why, as a sentence.",
     "tombstone": "`true` where the message had no value.",
-    "count": "Where many items of one array have one reason: how many stand in this letter, as an array.",
+    "count": "Where many items of one array have one reason: the number of items in this letter, an array.",
     "cut-from": "Where the value was too large: its size in bytes before it was cut.",
     "source-key": "The key that its message had.",
     "source-…": (

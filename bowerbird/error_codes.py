@@ -22,7 +22,7 @@ ERROR_CODES: dict[str, str] = {
     "expired": "older than its time to live when it was to be decided; nobody waits for it, nothing is learned of it",
     "overloaded": "too many decisions of the policy wait for their window to close; ask again later",
     "decision_too_large": "a decision that is larger than its topic takes",
-    "reply_too_large": "a reply that is larger than its topic takes; what was decided stands in `decisions`",
+    "reply_too_large": "a reply that is larger than its topic takes; what was decided is in `decisions`",
     "policy_unusable": "a policy whose weights are spoilt; an operator must act",
     "internal_error": "an error of Bowerbird's own, in its log",
     # features

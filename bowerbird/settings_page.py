@@ -53,8 +53,8 @@ for a `-` in a name (`BOWERBIRD_POLICIES__FRONT_PAGE__WINDOW_S=60`). A text is t
 or JSON value (`BOWERBIRD_REPLY_TOPICS='["replies.*", "answers"]'`), also a whole table
 (`BOWERBIRD_POLICIES__FRONT='{kind = "uniform"}'`). An empty value takes away a setting that may be absent.
 
-Unknown keys, wrong types and contradictions stop the start: all of them are told at once, each with file and line or
-variable, key, what was found and what was expected. `bowerbird check` tells whether the servers agree with it.
+Unknown keys, wrong types and contradictions stop the start: all are reported at once, each with file and line or
+variable, key, what was found and what was expected. `bowerbird check` shows whether the servers agree with it.
 """
 
 

@@ -221,7 +221,7 @@ class CountedFeedback(msgspec.Struct, frozen=True, kw_only=True):
     stream
         The name of its stream.
     time_ms, partition, offset, index
-        Its log time, and where it stands in the topic of its stream.
+        Its log time, and its position in the topic of its stream.
     event
         The feedback itself.
     """
@@ -300,7 +300,7 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
     last_seqs
         Last learned or skipped seq per shard (keys are decimal shard numbers).
     digest
-        sha256 of the saved bytes, in hex. Version 0 is computed from the arguments and stands in no record.
+        sha256 of the saved bytes, in hex. Version 0 is computed from the arguments and has no record.
     clip
         The bounds to which probabilities are clipped before they are renormalised.
     examples

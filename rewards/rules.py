@@ -1,6 +1,6 @@
 """When a window opens and closes, which feedback counts, and what reward it makes.
 
-Everything here is a pure function of what the log holds: the rule stands in the decision (written by the
+Everything here is a pure function of what the log holds: the rule is part of the decision (written by the
 decide role), so a join of any age and configuration gives the same reward.
 """
 
@@ -72,7 +72,7 @@ class Reward:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """All that the join must know of a decision; it stands in the decision itself.
+    """All that the join must know of a decision; it is part of the decision itself.
 
     Attributes
     ----------

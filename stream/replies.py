@@ -47,7 +47,7 @@ TOO_LARGE = encode(
         error=Problem(
             "reply_too_large",
             "value",
-            "the reply is larger than its topic takes: what was decided stands in decisions; ask for less at once",
+            "the reply is larger than its topic takes: what was decided is in decisions; ask for less at once",
         )
     )
 )

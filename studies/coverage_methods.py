@@ -63,7 +63,7 @@ class Method:
     widens: str | None = None
 
 
-_ROWS_APART = {CLUSTERED: "rows of one user hang together; it takes them for independent"}
+_ROWS_APART = {CLUSTERED: "rows of one user are correlated; it takes them as independent"}
 _SKEWED = "few rows carry the value: it is skewed, and too often too low"
 _ONLY_SEEN = "the percentile bootstrap, whose ends these are, knows no larger weight than it saw"
 _IPS, _SNIPS, _DR = InversePropensity(), SelfNormalised(), DoublyRobust()

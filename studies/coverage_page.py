@@ -104,7 +104,7 @@ the last look, as above. A sequence that has not opened has no width; the share 
 - A truth that no row could have shown: weights that were possible, but neither seen nor said to be possible.
 - Wrong propensities. Every interval here takes them for right; the warnings look for such faults.
 - "By unit" rests on the limit: it makes a sequence wider by the measured design effect. It is no bound for every
-  number of rows, as the plain sequence is for rows that do not hang together.
+  number of rows, as the plain sequence is for independent rows.
 - In the world of clustered users a plain sequence holds what *these users* were expected to do, which is what it
   promises; it is counted against the value for all users, which is what most readers want.
 """

@@ -420,7 +420,7 @@ def _learning() -> Iterator[Mutant]:
         ("tests/rewards/test_recovery.py::test_repeats_and_what_is_no_outcome_do_not_move_the_frontier",),
     )
     yield Mutant(
-        "an outcome in the place of another is told from a repeat",
+        "a replaced outcome is distinguished from a repeat",
         "rewards/learner.py",
         "        if seq != repeat.seq or event_id == repeat.event_id:\n",
         "        if True:\n",
@@ -591,7 +591,7 @@ def _archiving() -> Iterator[Mutant]:
 
 def _evaluating() -> Iterator[Mutant]:
     yield Mutant(
-        "rows of a person hang together",
+        "rows of a person are correlated",
         "replay/intervals/sums.py",
         "        if by_unit and self.buckets is not None:\n            return clustered(",
         "        if not by_unit and self.buckets is not None:\n            return clustered(",
@@ -601,7 +601,7 @@ def _evaluating() -> Iterator[Mutant]:
         ),
     )
     yield Mutant(
-        "rows of a person hang together in a learner's log, too",
+        "rows of a person are correlated in a learner's log, too",
         "replay/intervals/adaptive.py",
         "        variance * effect * student**2,\n",
         "        variance,\n",
@@ -1122,7 +1122,7 @@ def _errors() -> Iterator[Mutant]:
         ("tests/bowerbird/test_settings.py::test_a_misspelt_stream_is_refused",),
     )
     yield Mutant(
-        "many open decisions told at the top",
+        "many open decisions are reported at the top",
         "replay/report/words.py",
         "    if count <= OPEN_SHARE * of:",
         "    if count <= of:",

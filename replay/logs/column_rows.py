@@ -41,6 +41,8 @@ _KINDS: dict[str, tuple[tuple[Callable[[Any], bool], ...], str]] = {
     ),
 }
 
+_WEIGHT_TOLERANCE = 1e-4
+"""By which a weight may differ from target / propensity: both may have been rounded."""
 _NOT_MS = (("seconds", 10**9, 5 * 10**9), ("microseconds", 10**15, 5 * 10**15), ("nanoseconds", 10**18, 5 * 10**18))
 """Since 2001 time was and will be in these units from the one number to the other; in ms that is 1970, or far ahead."""
 
@@ -111,6 +113,18 @@ class ColumnRows:
 
     def __contains__(self, name: str) -> bool:
         return name in self._columns
+
+    def check_weight(self, weight: Floats, ratio: Floats) -> None:
+        """Refuse a weight that is not target / propensity where no one named it as the importance weight."""
+        wrong = np.flatnonzero(np.abs(weight - ratio) > _WEIGHT_TOLERANCE * np.maximum(1.0, ratio))
+        if len(wrong):
+            at = int(wrong[0])
+            found = f"{weight[at]:g}, while target / propensity is {ratio[at]:g}"
+            expected = (
+                "these to agree: --column sample_weight=weight if the row counts as so many decisions, weight=weight if it "
+                "is the importance weight, weight=- to leave it out"
+            )
+            raise self.bad("weight", at, found, expected)
 
     def bad(self, name: str, row: int, found: str, expected: str) -> BadInput:
         """Return the error for a value."""

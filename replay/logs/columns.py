@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from policies.errors import BadInput, WrongConfiguration, shorten
 from policies.policy import SMALLEST_PROPENSITY
-from replay.judged import Floats, Judged
+from replay.judged import Judged
 from replay.logs.chunk import (
     LARGEST,
     MEAN_PROPENSITY,
@@ -33,8 +33,6 @@ from rewards.hashes import event_hashes, unit_hashes
 BATCH_ROWS = 16_384
 _OF_TARGET = ("target", "target_pmf", "weight")
 _HEAVIEST = 1 / SMALLEST_PROPENSITY
-_WEIGHT_TOLERANCE = 1e-4
-"""By which a weight may differ from target / propensity: both may have been rounded."""
 IGNORED = "-"
 """Given as a field's column: there is none, whatever the columns are called."""
 
@@ -313,7 +311,7 @@ class ColumnLog:
             if name in rows:
                 told[name] = rows.between(name, *((0.0, _HEAVIEST) if name == "weight" else (-LARGEST, LARGEST)))
         if "weight" in rows and target is not propensity and not self._weight_named:
-            _check_weight(rows, told["weight"], target / propensity)
+            rows.check_weight(told["weight"], target / propensity)
         if "sample_weight" in rows:
             told["sample_weight"] = rows.between("sample_weight", LEAST, MOST)
         if "pdrop" in rows:
@@ -335,18 +333,6 @@ class ColumnLog:
             told["unit_hash"] = np.asarray(unit_hashes(rows.texts("unit"), events))
         told["segments"] = {name: self.names.segments[name].codes(plain(batch.column(name))) for name in self._segments}
         return Judged(reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **told)
-
-
-def _check_weight(rows: ColumnRows, weight: Floats, ratio: Floats) -> None:
-    wrong = np.flatnonzero(np.abs(weight - ratio) > _WEIGHT_TOLERANCE * np.maximum(1.0, ratio))
-    if len(wrong):
-        at = int(wrong[0])
-        found = f"{weight[at]:g}, while target / propensity is {ratio[at]:g}"
-        expected = (
-            "these to agree: --column sample_weight=weight if the row counts as so many decisions, weight=weight if it "
-            f"is the importance weight, weight={IGNORED} to leave it out"
-        )
-        raise rows.bad("weight", at, found, expected)
 
 
 def _taken(rows: ColumnRows, target: Pmfs | None) -> Taken | None:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from policies.errors import WrongConfiguration
+from replay.logs.looks import HEAD_BYTES, looks_like, members_of
 
 _PACKED = ("", ".gz", ".xz", ".bz2", ".zst", ".zip")
 _JSON = tuple(f"{suffix}{packed}" for suffix in (".jsonl", ".ndjson", ".json") for packed in _PACKED)
@@ -59,8 +60,6 @@ def format_of(path: str) -> Format:
         raise WrongConfiguration(f"{path}: found nothing there, expected a log")
     if not place.is_file():
         raise WrongConfiguration(f"{path}: found what is no file, expected a log")
-    from replay.logs.looks import HEAD_BYTES, looks_like
-
     with place.open("rb") as file:
         looks = looks_like(file.read(HEAD_BYTES))
     if looks is not None:
@@ -78,11 +77,6 @@ def name_of(path: Path) -> str:
             if len(members := members_of(archive)) == 1:
                 return f"{Path(members[0]).name}.zip"
     return path.name
-
-
-def members_of(archive: zipfile.ZipFile) -> list[str]:
-    """Return the files in a zip archive, without those that macOS adds."""
-    return [each for each in archive.namelist() if not each.endswith("/") and not each.startswith("__MACOSX")]
 
 
 def _of_folder(folder: Path) -> Format:

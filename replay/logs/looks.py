@@ -1,5 +1,7 @@
 """What a file looks like by its first bytes, for errors that help."""
 
+import zipfile
+
 import msgspec
 
 HEAD_BYTES = 4096
@@ -46,6 +48,11 @@ def looks_like(head: bytes) -> str | None:
     if not head:
         return "an empty file"
     return None
+
+
+def members_of(archive: zipfile.ZipFile) -> list[str]:
+    """Return the files in a zip archive, without those that macOS adds."""
+    return [each for each in archive.namelist() if not each.endswith("/") and not each.startswith("__MACOSX")]
 
 
 def json_line_looks_like(line: bytes) -> tuple[str, str] | None:

@@ -15,8 +15,7 @@ import pyarrow as pa
 
 from policies.errors import BadInput, WrongConfiguration, of_disk
 from replay.logs.chunk import Progress
-from replay.logs.formats import members_of
-from replay.logs.looks import HEAD_BYTES, looks_like
+from replay.logs.looks import HEAD_BYTES, looks_like, members_of
 from replay.logs.open_bandit import COMPRESSIONS
 
 _UNREADABLE = (
