@@ -121,8 +121,8 @@ class ColumnRows:
             at = int(wrong[0])
             found = f"{weight[at]:g}, while target / propensity is {ratio[at]:g}"
             expected = (
-                "these to agree: --column sample_weight=weight if the row counts as so many decisions, weight=weight if "
-                "it is the importance weight, weight=- to leave it out"
+                "these to agree: --column sample_weight=weight if the row counts as so many decisions, weight=weight "
+                "if it is the importance weight, weight=- to leave it out"
             )
             raise self.bad("weight", at, found, expected)
 
