@@ -39,6 +39,9 @@ MOST_SHARED = 100
 SLOW_S = 1.0
 APART_S = 60.0
 """How long a topic that was slow or failed stays in the lane of its own."""
+SAY_AGAIN_S = 60.0
+MOST_SAID = 100
+"""Of so many topics at most the log says within :data:`SAY_AGAIN_S` that a reply was lost: callers choose the names."""
 MOST_TOPICS = 1000
 """After so many names the producer is made anew: it asks the broker for all that it ever wrote to."""
 
@@ -121,6 +124,7 @@ class Replies:
         self._listed: frozenset[str] = frozenset()
         self._listed_at = float("-inf")
         self._listing = asyncio.Lock()
+        self._said: dict[str, float] = {}
 
     @property
     def producer(self) -> AIOKafkaProducer | None:
@@ -237,7 +241,7 @@ class Replies:
 
     def _failed(self, topic: _Topic, reply: Reply, error: BaseException) -> None:
         self._set_apart(topic)
-        log.warning("a reply to %s was not written: %r", reply.topic, error)
+        self._say(reply.topic, "was not written", error)
         if not isinstance(error, MessageSizeTooLargeError) or reply.value == TOO_LARGE:
             metrics.REPLIES.labels("failed").inc()
             return
@@ -256,13 +260,24 @@ class Replies:
                         await topic.has_room.wait()
                     await self._hand_over(producer, topic, reply)
             except TimeoutError:
-                known = self._lane(name, topic) is not None
-                metrics.REPLIES.labels("failed" if known else "unknown_topic").inc()
+                if self._lane(name, topic) is not None:
+                    metrics.REPLIES.labels("failed").inc()
+                else:
+                    metrics.REPLIES.labels("unknown_topic").inc()
+                    self._say(name, "was given up, since there is no such topic: its caller must create it")
             except Exception as error:
                 self._failed(topic, reply, error)
             topic.waiting.popleft()
             topic.waiting_bytes -= reply.size
             self._waiting_bytes -= reply.size
+
+    def _say(self, name: str, what: str, error: BaseException | None = None) -> None:
+        """Log what became of a reply, for each topic once in a while."""
+        now = _now()
+        self._said = {topic: said for topic, said in self._said.items() if now - said < SAY_AGAIN_S}
+        if name not in self._said and len(self._said) < MOST_SAID:
+            self._said[name] = now
+            log.warning("a reply to %s %s%s", name, what, "" if error is None else f": {error!r}")
 
     async def _until_known(self, name: str, topic: _Topic) -> AIOKafkaProducer:
         """Return a producer that knows a topic; one that does not exist is asked for again and again."""

@@ -16,6 +16,7 @@ from aiokafka.structs import TopicPartition
 from policies.errors import StateRefused
 from policies.policy import digest, make, version_name
 from rewards.records import PolicyVersion, encode
+from stream import metrics, replies
 from stream.appender import Appender
 from stream.config import Config, PolicyConfig
 from stream.decide import Decide
@@ -266,7 +267,13 @@ def test_a_partition_that_cannot_be_written_holds_up_no_other_and_loses_nothing(
     asyncio.run(scenario())
 
 
-def test_a_reply_topic_that_is_missing_stalls_nobody_and_is_not_created(kafka, redis_server, prefix):
+def test_a_reply_topic_that_is_missing_stalls_nobody_and_is_not_created(
+    kafka, redis_server, prefix, monkeypatch, caplog
+):
+    """Nor does it pass in silence: the log names each topic once, and the metric counts."""
+    monkeypatch.setattr(replies, "WAIT_S", 1.0)
+    given_up = metrics.REPLIES.labels("unknown_topic")._value.get()
+
     async def scenario():
         config = configured(kafka, redis_server, prefix)
         async with deciding(config) as (loop, caller):
@@ -276,6 +283,18 @@ def test_a_reply_topic_that_is_missing_stalls_nobody_and_is_not_created(kafka, r
             assert (await caller.ask(request("e1"), partition=0))["chosen"]
             assert len(await loop.records("decisions")) == 21
             assert await loop.reader.partitions(config.topic("replies.missing-0")) == []
+            await caller.send(request("again"), reply_topic=config.topic("replies.missing-0"), partition=0)
+
+            async def all_given_up():
+                return metrics.REPLIES.labels("unknown_topic")._value.get() == given_up + 21
+
+            await until(all_given_up)
+            said = [record.getMessage() for record in caplog.records if "there is no such topic" in record.getMessage()]
+            assert sorted(said) == sorted(
+                f"a reply to {config.topic(f'replies.missing-{number}')} was given up, since there is no such topic:"
+                " its caller must create it"
+                for number in range(20)
+            )
 
     asyncio.run(scenario())
 
