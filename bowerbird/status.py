@@ -21,6 +21,7 @@ from stream.publish import RedisPolicyStore, version_of
 from stream.recent import Recent
 from stream.redis_store import RedisStore
 from stream.stopped import StoppedPart, kept
+from stream.unread import Unread
 
 MOST_MESSAGES = 2000
 """Of each partition at most so many of the newest messages are read; then the figures are of a shorter time."""
@@ -37,7 +38,8 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     workers
         Processes that take part now.
     messages
-        Messages that are not acknowledged, of ``topic`` the most; ``at_start``: nothing was ever acknowledged.
+        Messages that are not acknowledged, of ``topic`` the most. Offsets behind the last message that can be read do
+        not count: what stands there was aborted, or marks the end of a transaction.
     done_per_s, growth_per_s
         Messages acknowledged, and by how many the backlog grows (below 0: it shrinks), each second; None: not known.
     """
@@ -218,6 +220,7 @@ class Observer:
         self._seen: deque[_Seen] = deque(maxlen=KEPT_RECORDS)
         self._complete_from_ms = 0
         self._samples: deque[_Sample] = deque()
+        self._unread = {role: Unread(config) for role in config.roles}
         self._sights = Sights([name for name, policy in config.policies.items() if policy.kind == "vw"])
 
     async def __aenter__(self) -> Self:
@@ -331,8 +334,11 @@ class Observer:
             begins, ends = await self._reader.beginning(partitions), await self._reader.ends(partitions)
             behind[role] = {}
             acknowledged[role] = 0
-            for name in partitions:
-                at = max(done.get(name, 0), begins[name])
+            starts = {name: max(done.get(name, 0), begins[name]) for name in partitions}
+            spans = {name: (at, ends[name]) for name, at in starts.items() if at < ends[name]}
+            for name in await self._unread[role].nothing(spans):
+                starts[name] = ends[name]
+            for name, at in starts.items():
                 acknowledged[role] += at
                 stream = config.stream_of(name[0])
                 behind[role][stream] = behind[role].get(stream, 0) + max(0, ends[name] - at)

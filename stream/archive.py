@@ -11,7 +11,7 @@ import contextlib
 import gc
 import logging
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -267,6 +267,12 @@ class Archive(mode.Service):
             raise
 
     async def _close(self, part: _Partition) -> bool:
+        """Store the file, if its topic still is the one that it was begun with; see :meth:`_store_file`."""
+        if part.file is not None:
+            await self._compare_topics()
+        return await self._store_file(part)
+
+    async def _store_file(self, part: _Partition) -> bool:
         """Store the file, and acknowledge what is in it.
 
         Returns
@@ -330,14 +336,31 @@ class Archive(mode.Service):
             self._ids = await asyncio.to_thread(self._store.topic_ids, ids)
         for name, topic_id in ids.items():
             if self._ids[name] != topic_id:
-                await self._let_go(name)
+                await self._let_go(name, made_anew=topics[name].partitions)
                 raise made_anew(name, topic_id, self._ids[name], with_log=name == self._config.topic("versions"))
 
-    async def _let_go(self, topic: str) -> None:
-        """Store what was taken of a topic that is gone, and take nothing more of it."""
+    async def _let_go(self, topic: str, made_anew: Collection[int] = ()) -> None:
+        """Store what was taken of a topic that is gone, and take nothing more of it.
+
+        ``made_anew``: the partitions of the topic that was made in its place. What was taken of that, before anybody
+        noticed, is no older than its first message, and is not stored.
+        """
         for name in [name for name in self._partitions if name[0] == topic]:
-            await self._close(self._partitions[name])
+            part = self._partitions[name]
+            if part.file is not None and part.number in made_anew and (first := await self._first(name)) is not None:
+                await self._encoded(part, part.writing)
+                part.taken = await asyncio.to_thread(part.file.keep_before, first.time_ms)
+                if not part.file.rows:
+                    part.file = None
+            await self._store_file(part)
             del self._partitions[name]
+
+    async def _first(self, name: tuple[str, int]) -> LogRecord | None:
+        """Return the first message of a partition, None: it has none."""
+        begins = (await self._reader.beginning([name]))[name]
+        async for record in self._reader.read(*name, begins):
+            return record
+        return None
 
     async def _look_at_ends(self) -> None:
         await self._compare_topics()

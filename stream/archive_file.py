@@ -6,6 +6,7 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rewards.archive_names import ArchiveFile
@@ -86,6 +87,22 @@ class GrowingFile:
                 self._writer.close()
                 self._content = memoryview(self._stream.getvalue())
             return self._content
+
+    def keep_before(self, time_ms: int) -> int:
+        """Keep only the messages from before a log time; nothing more can be added.
+
+        Returns
+        -------
+        int
+            The offset after the last one that is kept.
+        """
+        table = pq.read_table(pa.BufferReader(self.finish()))
+        kept = table.filter(pc.less(table["log_time"], pa.scalar(time_ms, table.schema.field("log_time").type)))
+        stream = pa.BufferOutputStream()
+        pq.write_table(kept, stream, compression="zstd")
+        self._content = memoryview(stream.getvalue())
+        self.rows = kept.num_rows
+        return 1 + pc.max(kept["offset"]).as_py() if kept.num_rows else self.first
 
     def _write_groups(self) -> None:
         if self._failed:

@@ -436,11 +436,17 @@ class Learn(mode.Service):
             await self.sleep(LAG_EVERY_S)
             assigned = self._app.assigned
             with contextlib.suppress(*AWAY):
-                for (topic, number), end in (await self._reader.ends(assigned)).items():
-                    partition = self._partitions.get(number)
-                    if partition is not None and partition.next_offset is not None:
-                        stream = self._config.stream_of(topic)
-                        metrics.show_lag(ROLE, stream, number, end - partition.next_offset)
+                ends = await self._reader.ends(assigned)
+                fetched = await self._app.caught_up(assigned)
+                for (topic, number), end in ends.items():
+                    partition, progress = self._partitions.get(number), fetched.get((topic, number))
+                    if partition is None or partition.next_offset is None:
+                        continue
+                    taken = partition.next_offset
+                    if progress is not None and taken >= progress.handed:
+                        # What was passed over on the way is no message: aborted, or the mark of a transaction's end.
+                        taken = max(taken, progress.position)
+                    metrics.show_lag(ROLE, self._config.stream_of(topic), number, end - taken)
 
 
 def build(config: Config) -> RoleParts:

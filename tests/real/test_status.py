@@ -2,23 +2,27 @@
 
 import asyncio
 import json
+import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import tomli_w
+from aiokafka import AIOKafkaProducer
 from redis.asyncio import Redis
 
 from bowerbird.alarms import alarms, notes
 from bowerbird.commands.status import lines
-from bowerbird.status import Observer, Status
+from bowerbird.status import Backlog, Observer, Status
 from rewards.controls import FREEZE
 from rewards.rules import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import ROLES, Config, PolicyConfig
 from stream.controls import desk
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from stream.recent import Recent
@@ -56,7 +60,7 @@ def policy(status: Status, name: str = "front") -> Any:
     return next(each for each in status.policies if each.name == name)
 
 
-def backlog(status: Status, role: str) -> Any:
+def backlog(status: Status, role: str) -> Backlog:
     return next(each for each in status.backlogs if each.role == role)
 
 
@@ -125,7 +129,11 @@ async def test_a_loop_that_learns_and_what_is_wrong_when_its_parts_die(loop: Loo
 
 
 async def test_a_learner_that_stands_still_is_told(loop: Loop, config: Config) -> None:
-    """It is there, and a jump of the seqs has stopped it."""
+    """It is there, and a jump of the seqs has stopped it; what was aborted before is no backlog."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    loop.config = replace(config, metrics_port=port - ROLES.index("learn"))
     loop.role("learn")
     redis = Redis.from_url(config.redis_url)
     try:
@@ -133,8 +141,15 @@ async def test_a_learner_that_stands_still_is_told(loop: Loop, config: Config) -
         await saved_up_to(loop, redis, 10)
     finally:
         await redis.aclose()
-    await append(loop, 15, 20)
+    await abort(config, "rewards", 3)
     async with Observer(config) as observer:
+
+        async def nothing_left() -> bool:
+            return backlog(await observer.look(), "learn").messages == 0 and await learn_lag(port) == 0
+
+        await until(nothing_left)
+        await append(loop, 15, 20)
+        await until(lambda: something_left(observer))
 
         async def waits() -> Status | None:
             status = await observer.look()
@@ -147,6 +162,27 @@ async def test_a_learner_that_stands_still_is_told(loop: Loop, config: Config) -
         # Once the learner has said that it stands still, its own sentence is what is to be done.
         sentences = ("front does not learn", "learn stands still: policy front")
         assert any(sentence in each for sentence in sentences for each in alarms(config, status))
+
+
+async def abort(config: Config, topic: str, count: int) -> None:
+    """Append messages in a transaction that is aborted: they take offsets, and nobody reads them."""
+    async with AIOKafkaProducer(bootstrap_servers=config.brokers, transactional_id=config.topic("other")) as other:
+        await other.begin_transaction()
+        for _ in range(count):
+            await other.send_and_wait(config.topic(topic), b"{}", partition=config.rewards_partition("front"))
+        await other.abort_transaction()
+
+
+async def learn_lag(port: int) -> float | None:
+    """Return how far the learner is behind, by its metrics."""
+    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        lags = re.findall(r'^bowerbird_input_lag\{.*role="learn".*\} (\S+)$', await answer.text(), re.MULTILINE)
+    return float(lags[0]) if lags else None
+
+
+async def something_left(observer: Observer) -> bool:
+    found = backlog(await observer.look(), "learn")
+    return found.topic == "rewards" and found.messages > 0
 
 
 async def test_what_a_policy_cannot_learn_is_an_alarm_and_fails_the_check(
