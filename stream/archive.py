@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import mode
 from aiokafka.errors import KafkaError
 
-from policies.errors import LossDetected, StateRefused, WrongConfiguration
+from policies.errors import LossDetected, StateRefused, WrongConfiguration, of_disk
 from rewards.archive_rows import TOPICS
 from rewards.store import DISCARD, RECOVER
 from stream import clients, metrics, stopped
@@ -40,6 +40,9 @@ ENDS_EVERY_S = 2.0
 CLOSE_WITHIN_S = 0.8
 SHORTER_LOOKS = 3
 OWN_LOG = f"point this service at its own log, {DISCARD}"
+SAID_AFTER = 3
+"""After so many attempts in vain it is said that the archive stands still."""
+PLACE = "archive.url"
 WAITING_GROUPS = 2
 """More row groups than this do not wait for their compression: the input does."""
 
@@ -391,6 +394,8 @@ class Archive(mode.Service):
         while not self.should_stop:
             try:
                 await work()
+                if attempt > SAID_AFTER:
+                    stopped.go_on(ROLE, PLACE)
                 if was_refused:
                     # What was fetched before the archive was put right may be of the topic that is gone.
                     self._partitions.clear()
@@ -406,12 +411,22 @@ class Archive(mode.Service):
             except OSError as error:
                 metrics.ARCHIVE_ERRORS.inc()
                 log.warning("cannot write into the archive now: %r", error)
+                if attempt == SAID_AFTER and not isinstance(error, ConnectionError | TimeoutError):
+                    stopped.stop(ROLE, PLACE, cannot_write(self._config, of_disk(error)))
                 await retry_pause(attempt)
             except Exception:
                 metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
                 log.exception("cannot go on now")
+                if attempt == SAID_AFTER:
+                    stopped.stop(ROLE, PLACE, cannot_write(self._config, "an unexpected error, which its log has"))
                 await retry_pause(attempt)
             attempt += 1
+
+
+def cannot_write(config: Config, why: str) -> StateRefused:
+    """Return what to say while files cannot be stored; it is tried again and again."""
+    remedy = "see that it has space, and gives its rights to who runs the role, which then goes on by itself"
+    return StateRefused(f"archive.url {config.archive.url}", why, "a place that takes files", remedy)
 
 
 def beyond(name: tuple[str, int], taken: int, end: int) -> StateRefused:

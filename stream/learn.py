@@ -56,6 +56,8 @@ KEPT_OUTCOMES = 50_000
 LOOK_EVERY_S = 0.05
 LAG_EVERY_S = 2.0
 LOOK_AGAIN_MS = 2000.0
+MISSING_LOOKS = 2
+"""A broker that has just started may not know a topic yet."""
 
 
 @dataclass(slots=True)
@@ -386,17 +388,10 @@ class Learn(mode.Service):
             self._app.pulse.stepped()
 
     async def _look_again(self) -> None:
-        """End the process where the log is another one, or what stopped a partition has been put right.
-
-        The next process compares the logs, and goes on from there.
-        """
+        """End the process where what stopped a partition has been put right; the next one goes on from there."""
         if _now_ms() - self._looked_at_ms < LOOK_AGAIN_MS:
             return
         self._looked_at_ms = _now_ms()
-        with contextlib.suppress(*AWAY):
-            topic = self._versions_topic.topic
-            if self._versions_topic.made_anew(await self._reader.topics([topic])):
-                raise PutRight(f"topic {topic} was made anew: starting anew, to compare the logs")
         for partition in self._partitions.values():
             if partition.refused and await self._put_right(partition.number):
                 raise PutRight(f"rewards[{partition.number}] can be learned again: starting anew")
@@ -429,6 +424,29 @@ class Learn(mode.Service):
             metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
             log.exception("rewards[%d]", number)
             self._stop(number, _unexpected(number, error))
+
+    @mode.Service.task
+    async def _watch_versions(self) -> None:
+        """Say that ``versions`` is gone, and end the process where it was made anew: the next one compares the logs.
+
+        Apart from all else, since publishing waits for the topic.
+        """
+        topic, missing = self._versions_topic.topic, 0
+        while not self.should_stop:
+            await self.sleep(LAG_EVERY_S)
+            try:
+                topics = await self._reader.topics([topic])
+            except AWAY:
+                continue
+            if self._versions_topic.made_anew(topics):
+                raise PutRight(f"topic {topic} was made anew: starting anew, to compare the logs")
+            missing = 0 if topic in topics else missing + 1
+            if not missing:
+                stopped.go_on(ROLE, "versions")
+            elif missing == MISSING_LOOKS:
+                gone = StateRefused(f"topic {topic}", "no such topic", "the topic", "run `bowerbird topics create`")
+                stopped.stop(ROLE, "versions", gone)
+                log.critical("nothing is published: %s", gone)
 
     @mode.Service.task
     async def _measure_lag(self) -> None:

@@ -18,6 +18,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
+from redis.asyncio import Redis
 
 import bowerbird
 from bowerbird.alarms import alarms
@@ -28,6 +29,7 @@ from rewards.archive_rows import SCHEMAS, TOPICS
 from rewards.records import items
 from stream.config import ROLES, ArchiveConfig, Config, PolicyConfig
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.stopped import kept
 from tests.real.loop import Loop, RoleProcess, decision, loop_of, make_anew, run_named, stop_sentence, until
 
 pytestmark = pytest.mark.real
@@ -264,6 +266,26 @@ async def test_files_that_were_taken_away_are_written_again_from_the_log(loop: L
         path.unlink()
     role.start()
     await everything(loop)
+
+
+async def test_an_archive_that_cannot_be_written_says_so_and_goes_on_by_itself(loop: Loop) -> None:
+    loop.role("archive")
+    await load(loop, 0, 10)
+    await everything(loop)
+    root = Path(loop.config.archive.url or "")
+    root.rename(root.with_name("away"))
+    root.write_text("no folder")
+    await load(loop, 10, 20)
+    assert "found not a directory" in await stop_sentence(loop.config, "archive", f"archive.url {root}")
+    root.unlink()
+    root.with_name("away").rename(root)
+    await everything(loop)
+    async with Redis.from_url(loop.config.redis_url) as redis:
+
+        async def goes_on() -> bool:
+            return not await kept(redis, loop.config)
+
+        await until(goes_on)
 
 
 async def test_an_archive_of_another_log_or_topic_is_set_aside_by_the_command_that_is_named(

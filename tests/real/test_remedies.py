@@ -103,12 +103,14 @@ async def test_input_that_was_removed_unread_is_given_up_by_a_command(shop: Shop
 
 
 async def test_a_redis_of_another_log_is_discarded_by_a_command(shop: Shop) -> None:
-    """The topic that holds the log's name is made anew below the roles: they wait, and all is computed again."""
+    """The topic that holds the log's name is deleted below the roles: they say so, and all is computed again."""
     config = shop.config
     await shop.trade(30)
     await shop.joined(30)
     await until(lambda: published(shop))
-    await make_anew(shop.loop, "versions")
+    await delete(shop.loop, "versions")
+    await shop.trade(5)
+    await run_named(config, await stop_sentence(config, "learn", "versions: found no such topic"))
 
     async def noticed() -> bool:
         return all(role.process is not None and role.process.poll() == 1 for role in (*shop.joins, shop.learner))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 import tomli_w
 from aiokafka import AIOKafkaProducer
@@ -157,11 +158,15 @@ async def test_a_learner_that_stands_still_is_told(loop: Loop, config: Config) -
 
         status: Status = await until(waits)
         assert not any("does not learn" in sentence for sentence in alarms(config, status))
-        later = status.now_ms + 20_000
-        status = Status(**{**{name: getattr(status, name) for name in status.__struct_fields__}, "now_ms": later})
         # Once the learner has said that it stands still, its own sentence is what is to be done.
         sentences = ("front does not learn", "learn stands still: policy front")
-        assert any(sentence in each for sentence in sentences for each in alarms(config, status))
+
+        async def alarmed() -> bool:
+            status = await observer.look()
+            later = msgspec.structs.replace(status, now_ms=status.now_ms + 20_000)
+            return any(sentence in each for sentence in sentences for each in alarms(config, later))
+
+        await until(alarmed)
 
 
 async def abort(config: Config, topic: str, count: int) -> None:
