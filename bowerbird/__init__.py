@@ -140,8 +140,8 @@ def evaluate(
         expected_shares=expected_shares or {},
     )
     if not isinstance(log, str) and not hasattr(log, "__fspath__"):
-        with stages() as told:
-            return evaluated_in_memory(log, columns or {}, segments, target, against, options, told)
+        with stages() as progress:
+            return evaluated_in_memory(log, columns or {}, segments, target, against, options, progress)
     asked = Asked(
         path=str(log),
         format=format,
@@ -153,5 +153,5 @@ def evaluate(
         columns=columns,
         segments=segments,
     )
-    with stages() as told:
-        return evaluated(asked, options, "bowerbird.evaluate(...)", told)
+    with stages() as progress:
+        return evaluated(asked, options, "bowerbird.evaluate(...)", progress)

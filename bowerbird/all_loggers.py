@@ -81,7 +81,7 @@ def _checked(rows: Mapping[str, int]) -> Mapping[str, int]:
 def _saved(asked: Asked, rows: Mapping[str, int], stages: Stages) -> tuple[SavedLogger, ...]:
     """Return the versions that wrote so many rows each, called as ``front@12-0a1b2c3d``, each learned again."""
     archive, every = Archive.at(asked.path, asked.prefix), sum(rows.values())
-    told, found = stages("learning the loggers again"), []
+    learned, found = stages("learning the loggers again"), []
     for number, (name, count) in enumerate(rows.items(), 1):
         policy = archived_policy(archive, name, lambda each: configured(asked.config, each)).policy
         try:
@@ -89,5 +89,5 @@ def _saved(asked: Asked, rows: Mapping[str, int], stages: Stages) -> tuple[Saved
             found.append(SavedLogger(version, policy.kind, policy.arguments, policy.dump(), count / every))
         finally:
             policy.close()
-        told(number, len(rows))
+        learned(number, len(rows))
     return tuple(found)

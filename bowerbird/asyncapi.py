@@ -189,7 +189,7 @@ _TOPICS: dict[str, dict[str, Any]] = {
         "summary": "What could not be used: the bytes as they came (of an array: the item's), the reason in headers.",
         "key": "The topic in which it stood.",
         "bytes": LARGE_MESSAGE_BYTES,
-        "headers": {name: {"type": "string", "description": told} for name, told in _LETTER_HEADERS.items()},
+        "headers": {name: {"type": "string", "description": about} for name, about in _LETTER_HEADERS.items()},
     },
     "replies": {
         "summary": "The replies of one caller, in the topic that its requests name.",
@@ -228,7 +228,7 @@ Limits, if not configured otherwise: a request {Limits().max_request_bytes} byte
 {Limits().max_features} features of a context or an action, {Limits().max_name_bytes} bytes a name; a feedback \
 {signature(JoinSettings).parameters["feedback_bytes"].default} bytes."""
 _NAMED: tuple[type, ...] = (
-    *(record for told in RECORDS.values() for record in told),
+    *(record for group in RECORDS.values() for record in group),
     *(Place, CountedFeedback, Problem, Rule, Reward, StreamReward),
 )
 _CLASSES = {record.__name__: record for record in _NAMED}
@@ -236,7 +236,7 @@ _CLASSES = {record.__name__: record for record in _NAMED}
 
 def document() -> dict[str, Any]:
     """Return the document: what is sent to which topic by whom, with which key and headers."""
-    told = schemas()
+    shapes = schemas()
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -251,8 +251,8 @@ def document() -> dict[str, Any]:
             name: _operation(action, topic, summary) for name, (action, topic, summary) in _OPERATIONS.items()
         },
         "components": {
-            "messages": {topic: _message(topic, about, told["records"]) for topic, about in _TOPICS.items()},
-            "schemas": {name: _schema(name, shape) for name, shape in sorted(told["$defs"].items())},
+            "messages": {topic: _message(topic, about, shapes["records"]) for topic, about in _TOPICS.items()},
+            "schemas": {name: _schema(name, shape) for name, shape in sorted(shapes["$defs"].items())},
         },
         "x-error-codes": dict(ERROR_CODES),
     }
@@ -339,16 +339,16 @@ def _schema(name: str, shape: Mapping[str, Any]) -> dict[str, Any]:
     if (record := _CLASSES.get(name)) is None:
         return schema
     schema["description"] = _plain(re.split(r"\n\nAttributes\n-+\n", getdoc(record) or "")[0])
-    for field, told in meanings(record).items():
+    for field, meaning in meanings(record).items():
         own = schema["properties"][field]
         # Beside a reference draft 7 sees nothing else.
-        schema["properties"][field] = {"description": _plain(told)} | ({"allOf": [own]} if "$ref" in own else own)
+        schema["properties"][field] = {"description": _plain(meaning)} | ({"allOf": [own]} if "$ref" in own else own)
     return schema
 
 
-def _plain(told: str) -> str:
+def _plain(text: str) -> str:
     """Return a docstring's text as Markdown."""
-    return re.sub(r":\w+:`~?([^`]*)`", r"`\1`", told.replace("``", "`"))
+    return re.sub(r":\w+:`~?([^`]*)`", r"`\1`", text.replace("``", "`"))
 
 
 def _local(shape: Any) -> Any:

@@ -71,11 +71,11 @@ async def findings(config: Config) -> AsyncIterator[Finding]:
 
 def _retention(config: Config) -> Finding:
     # That it suffices has been checked with the settings; what the topics really keep is seen with the topics.
-    told = (
+    sentence = (
         f"{config.retention_s:g} s outlast the longest window, {config.longest_window_s:g} s,"
         f" and an outage of {config.survive_outage_s:g} s"
     )
-    return Finding("retention", True, told)
+    return Finding("retention", True, sentence)
 
 
 async def _kafka(config: Config) -> AsyncIterator[Finding]:
@@ -107,8 +107,8 @@ async def _codecs(config: Config) -> AsyncIterator[Finding]:
     for codec, problem in failed.items():
         yield Finding(f"codec {codec}", False, shorten(problem), "install bowerbird with its dependencies (cramjam)")
     if not failed:
-        told = f"{', '.join(codecs.CODECS)}: a record of each was written to {config.topic(CHECK_TOPIC)} and read"
-        yield Finding("codecs", True, told)
+        sentence = f"{', '.join(codecs.CODECS)}: a record of each was written to {config.topic(CHECK_TOPIC)} and read"
+        yield Finding("codecs", True, sentence)
 
 
 async def _redis(config: Config) -> AsyncIterator[Finding]:
@@ -129,9 +129,9 @@ async def _redis(config: Config) -> AsyncIterator[Finding]:
     yield _setting("maxmemory-policy", facts.eviction, "noeviction", "Redis may drop pending decisions")
     for each in kept:
         holds = each.kept in (None, each.configured)
-        told = f"{each.configured}, " + ("as at the first start" if each.kept else "nothing kept yet")
+        sentence = f"{each.configured}, " + ("as at the first start" if each.kept else "nothing kept yet")
         yield (
-            Finding(each.setting, True, told)
+            Finding(each.setting, True, sentence)
             if holds
             else Finding(
                 each.setting,

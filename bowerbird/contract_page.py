@@ -28,24 +28,24 @@ Before each name stands the service's setting `prefix`, by default nothing.
 
 def page() -> str:
     """Return the text of docs/contract.md."""
-    told = document()
-    return "\n".join(_lines(told)) + "\n"
+    described = document()
+    return "\n".join(_lines(described)) + "\n"
 
 
-def _lines(told: Mapping[str, Any]) -> Iterator[str]:
-    messages: Mapping[str, Any] = told["components"]["messages"]
-    yield _HEAD.format(description=told["info"]["description"]).rstrip("\n")
+def _lines(described: Mapping[str, Any]) -> Iterator[str]:
+    messages: Mapping[str, Any] = described["components"]["messages"]
+    yield _HEAD.format(description=described["info"]["description"]).rstrip("\n")
     for topic, message in messages.items():
         key = message["bindings"]["kafka"]["key"]["description"]
-        yield _row(_address(told["channels"][topic]), _directions(told, topic), key, _records(message))
+        yield _row(_address(described["channels"][topic]), _directions(described, topic), key, _records(message))
     for topic, message in messages.items():
-        yield from ("", f"### {_address(told['channels'][topic])}", "", message["summary"])
-        yield from _settings(told["channels"][topic])
+        yield from ("", f"### {_address(described['channels'][topic])}", "", message["summary"])
+        yield from _settings(described["channels"][topic])
         yield from _headers(message.get("headers", {}).get("properties", {}))
         for example in message.get("examples", []):
             yield from ("", "```json", _compact(example["payload"]), "```")
     yield from ("", "## Records")
-    for name, schema in told["components"]["schemas"].items():
+    for name, schema in described["components"]["schemas"].items():
         yield from ("", f"### {name}", "", " ".join(schema.get("description", "").split()))
         yield from _fields(schema)
     yield from (
@@ -56,7 +56,7 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
         "",
     )
     yield from ("| code | meaning |", "|---|---|")
-    for code, meaning in told["x-error-codes"].items():
+    for code, meaning in described["x-error-codes"].items():
         yield _row(f"`{code}`", meaning)
 
 
@@ -68,9 +68,9 @@ def _address(channel: Mapping[str, Any]) -> str:
     return "a stream: `views`, `clicks`, …" if bare == "{stream}" else f"`{bare}`"
 
 
-def _directions(told: Mapping[str, Any], topic: str) -> str:
+def _directions(described: Mapping[str, Any], topic: str) -> str:
     reference = f"#/channels/{topic}"
-    for operation in told["operations"].values():
+    for operation in described["operations"].values():
         if operation["channel"]["$ref"] == reference:
             return "reads" if operation["action"] == "receive" else "writes"
     return "writes"
@@ -136,8 +136,8 @@ def _type(schema: Mapping[str, Any]) -> str:
     return " ".join([_alternatives(kind) if isinstance(kind, list) else kind, *limits])
 
 
-def _alternatives(told: Sequence[str]) -> str:
-    return " \\| ".join(told)
+def _alternatives(texts: Sequence[str]) -> str:
+    return " \\| ".join(texts)
 
 
 def _row(*cells: str) -> str:

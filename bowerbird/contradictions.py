@@ -73,7 +73,7 @@ def _servers(config: Config) -> Iterator[Contradiction]:
 def _times(config: Config) -> Iterator[Contradiction]:
     longest = config.longest_window_s
     windows = tuple(
-        ("policies", name, "window_s") for name, told in config.policies.items() if told.window_s == longest
+        ("policies", name, "window_s") for name, policy in config.policies.items() if policy.window_s == longest
     )
     if config.closed_ttl_s < 2 * longest:
         yield Contradiction(

@@ -100,7 +100,7 @@ def judged_log(asked: Asked) -> "tuple[str, OpenLog]":
     return opened.name, opened
 
 
-def target_of_table(told: str | None) -> str:
+def target_of_table(given: str | None) -> str:
     """Return what to call the target of a log that tells it itself.
 
     Raises
@@ -108,10 +108,10 @@ def target_of_table(told: str | None) -> str:
     WrongConfiguration
         It is called as a policy that would have to be computed.
     """
-    if told is not None and told.endswith(".npy"):
+    if given is not None and given.endswith(".npy"):
         expected = "a name for what the column target (or target_pmf, action_dist) tells: it is not computed"
-        raise WrongConfiguration(f"--target: found {told}, expected {expected}")
-    return told or OF_THE_TABLE
+        raise WrongConfiguration(f"--target: found {given}, expected {expected}")
+    return given or OF_THE_TABLE
 
 
 def needs_target(log: str) -> WrongConfiguration:
@@ -209,7 +209,7 @@ def compared_log(asked: Asked, judged_on: str | None) -> "Against | None":
     return None
 
 
-def table_columns(told: Mapping[str, str], segments: Collection[str]) -> "tuple[Columns, Columns | None]":
+def table_columns(given: Mapping[str, str], segments: Collection[str]) -> "tuple[Columns, Columns | None]":
     """Return which columns of a table say what of the target, and of what it is compared with, if they do.
 
     Raises
@@ -220,11 +220,11 @@ def table_columns(told: Mapping[str, str], segments: Collection[str]) -> "tuple[
     from replay.logs.columns import IGNORED, Columns
 
     fields = [*Columns.fields(), *OF_OTHER]
-    if unknown := [name for name in told if name not in fields]:
+    if unknown := [name for name in given if name not in fields]:
         raise WrongConfiguration(f"--column: found {unknown[0]}, expected a field: one of {', '.join(fields)}")
-    of_target: dict[str, Any] = {name: column for name, column in told.items() if name not in OF_OTHER}
+    of_target: dict[str, Any] = {name: column for name, column in given.items() if name not in OF_OTHER}
     columns = replace(Columns(segments=tuple(segments)), **of_target)
-    named = {name: column for name, column in told.items() if column not in ("", IGNORED)}
+    named = {name: column for name, column in given.items() if column not in ("", IGNORED)}
     of_other = {field: named[name] for name, field in OF_OTHER.items() if name in named}
     return columns, columns.for_other(**of_other) if of_other else None
 
@@ -340,13 +340,13 @@ def _version_0(target: str, config: Path | None, kind: Format) -> Any:
     from replay.archived_policy import ArchivedPolicy
 
     name, _, version = target.partition("@")
-    told = configured(config, name)
-    if told is None or version not in ("", "0"):
+    given = configured(config, name)
+    if given is None or version not in ("", "0"):
         raise WrongConfiguration(
             f"--target: found {target}, expected {UNIFORM}, or a policy of bowerbird.toml as it is before it learns: "
             f"published versions are computed from an archive, not from {kind}"
         )
-    return ArchivedPolicy(f"{name}@0", make(told.kind, told.arguments))
+    return ArchivedPolicy(f"{name}@0", make(given.kind, given.arguments))
 
 
 def configured(file: Path | None, name: str) -> "Arguments | None":
@@ -354,16 +354,16 @@ def configured(file: Path | None, name: str) -> "Arguments | None":
     from replay.archived_policy import Arguments
 
     try:
-        told = load(file).policies.get(name)
+        given = load(file).policies.get(name)
     except WrongSettings:
         # Where there is no file nobody meant it, and a policy that it lacks is the one that is wrong.
         if find_file(file, os.environ) is not None:
             raise
         return None
-    return None if told is None else Arguments(told.kind, told.arguments)
+    return None if given is None else Arguments(given.kind, given.arguments)
 
 
-def columns_of(told: Sequence[str]) -> dict[str, str]:
+def columns_of(given: Sequence[str]) -> dict[str, str]:
     """Return which column is which field, from texts as ``reward=click``.
 
     Raises
@@ -372,7 +372,7 @@ def columns_of(told: Sequence[str]) -> dict[str, str]:
         A text is none.
     """
     named: dict[str, str] = {}
-    for each in told:
+    for each in given:
         name, _, column = each.partition("=")
         if not name or not column:
             raise WrongConfiguration(f"--column: found {each}, expected FIELD=COLUMN")
@@ -380,7 +380,7 @@ def columns_of(told: Sequence[str]) -> dict[str, str]:
     return named
 
 
-def shares_of(told: Sequence[str]) -> dict[str, float]:
+def shares_of(given: Sequence[str]) -> dict[str, float]:
     """Return what share each version should have, from texts as ``arm-a=0.5``.
 
     Raises
@@ -389,7 +389,7 @@ def shares_of(told: Sequence[str]) -> dict[str, float]:
         A share is no number above 0.
     """
     found: dict[str, float] = {}
-    for each in told:
+    for each in given:
         name, _, share = each.rpartition("=")
         try:
             found[name] = float(share)

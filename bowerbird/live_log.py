@@ -7,7 +7,7 @@ from stream.config import Config
 from stream.log import LogReader, LogRecord
 
 AT_ONCE = 50
-"""So many messages are taken from the client between two turns of whoever reads them."""
+"""So many messages are taken from the client between two turns of their reader."""
 
 
 def live_outcomes(config: Config, progress: Callable[[int, int], None]) -> Iterator[LogRecord]:

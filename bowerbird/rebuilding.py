@@ -145,7 +145,7 @@ class _Work:
             f"policy {self._at.name} in Redis",
             "another version each time",
             "the one that was read before",
-            f"stop whoever else publishes it, and run `bowerbird policy rebuild {self._at.name}` again",
+            f"stop the other program that publishes it, and run `bowerbird policy rebuild {self._at.name}` again",
         )
 
     async def _state(self) -> tuple[Saved | None, bool]:
@@ -189,7 +189,7 @@ class _Work:
                 is_own = identity_of(version) == at.publisher.identity
                 own = is_own if own is None else own
                 if own and not is_own:
-                    # Whoever wrote it was no learner of this policy: each compares what it is before it publishes.
+                    # No learner of this policy wrote it: each compares what it is before it publishes.
                     continue
                 if version.number not in self._chain and (newest is None or version.number <= newest):
                     found.setdefault(version.number, version)

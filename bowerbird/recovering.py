@@ -102,8 +102,8 @@ async def recover(
                 if config.archive.url is not None:
                     from bowerbird.archive_recovery import recover_archive
 
-                    told = await recover_archive(config, reader, join.log, now_ms, dry_run=dry_run)
-                    done.archive_needed, done.archive_moved_to = told.needed, told.moved_to
+                    archived = await recover_archive(config, reader, join.log, now_ms, dry_run=dry_run)
+                    done.archive_needed, done.archive_moved_to = archived.needed, archived.moved_to
         finally:
             await closed(producer)
     finally:

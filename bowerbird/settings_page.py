@@ -66,14 +66,14 @@ def page() -> str:
 def _sections(record: Any, above: tuple[str, ...], definition: type) -> Iterator[str]:
     title = f"`[{'.'.join(above)}]`" if above else "The service"
     yield f"\n## {title}\n\n"
-    told = meanings(definition)
+    texts = meanings(definition)
     tables: list[tuple[tuple[str, ...], Any]] = []
     rows: list[str] = []
     for name, annotation in fields(definition).items():
         if is_table(annotation):
             tables.append(((*above, name), annotation))
             continue
-        meaning = told[name].replace("``", "`")
+        meaning = texts[name].replace("``", "`")
         rows.append(f"| `{name}` | {_default(definition, name)} | {expectation(annotation)} | {meaning} |\n")
     if rows:
         yield f"As variables: `{variable((*above, 'KEY'))}`.\n\n" if above else ""

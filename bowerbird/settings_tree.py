@@ -139,19 +139,19 @@ class SettingsTree:
 
     def _override(self, environment: Mapping[str, str]) -> None:
         names = [name for name in environment if name.startswith(PREFIX) and name not in NOT_SETTINGS]
-        told: list[tuple[tuple[str, ...], str]] = []
+        read: list[tuple[tuple[str, ...], str]] = []
         for name in names:
             if _FOREIGN.fullmatch(name):
                 continue
             readings = sorted(paths(Config, name.removeprefix(PREFIX), self.values), key=self._strangeness)
             if readings:
-                told.append((readings[0], name))
+                read.append((readings[0], name))
             else:
                 near = difflib.get_close_matches(name, [*variables(Config, self.values), *NOT_SETTINGS], 1, 0.75)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 self.problems.append(Problem(name, None, "", "an unknown setting", f"a known one{hint}"))
         # A table first, then what replaces a part of it.
-        for path, name in sorted(told, key=lambda each: len(each[0])):
+        for path, name in sorted(read, key=lambda each: len(each[0])):
             self._set(path, name, environment[name])
 
     def _strangeness(self, path: tuple[str, ...]) -> tuple[int, int]:

@@ -196,7 +196,7 @@ class _Seen(NamedTuple):
     topic: str
     time_ms: int
     offset: int
-    told: _Decided | _Closed | str
+    content: _Decided | _Closed | str
 
 
 class _Sample(NamedTuple):
@@ -274,7 +274,9 @@ class Observer:
             backlogs=await self._backlogs(),
             read_to=[await self._read_to(shard, at, by, now_ms) for shard, (at, by) in entries.items()],
             policies=[await self._policy(name, pending[name], closes.get(name)) for name in self._config.policies],
-            dead_letters=dict(Counter(seen.told for seen in self._seen if isinstance(seen.told, str)).most_common()),
+            dead_letters=dict(
+                Counter(seen.content for seen in self._seen if isinstance(seen.content, str)).most_common()
+            ),
             stopped=await kept(self._join.redis, self._config),
             transactions=await self._transactions(),
         )
@@ -308,10 +310,10 @@ class Observer:
             self._sights.decisions(record.value, record.time_ms)
         elif topic == "rewards":
             self._sights.outcomes(record.value, record.time_ms)
-        for told in _TOLD[topic](record):
-            if isinstance(told, str):
-                told = told.replace(f" of {self._config.prefix}", " of ")
-            self._seen.append(_Seen(topic, record.time_ms, record.offset, told))
+        for content in _READERS[topic](record):
+            if isinstance(content, str):
+                content = content.replace(f" of {self._config.prefix}", " of ")
+            self._seen.append(_Seen(topic, record.time_ms, record.offset, content))
 
     async def _backlogs(self) -> list[Backlog]:
         config = self._config
@@ -362,7 +364,7 @@ class Observer:
         ]
 
     async def _policy(self, name: str, pending: int, closes_ms: int | None) -> PolicyStatus:
-        told = self._config.policies[name]
+        configured = self._config.policies[name]
         record: PolicyVersion | None = None
         cut, problem = 0, ""
         try:
@@ -373,11 +375,13 @@ class Observer:
                 record = version_of(name, saved.record) if saved.record is not None else None
         except StateRefused as error:
             problem = str(error)
-        decided = [seen.told for seen in self._seen if isinstance(seen.told, _Decided) and seen.told.policy == name]
+        decided = [
+            seen.content for seen in self._seen if isinstance(seen.content, _Decided) and seen.content.policy == name
+        ]
         closed: dict[tuple[int, int], tuple[_Seen, _Closed]] = {}
         for seen in self._seen:
-            if isinstance(seen.told, _Closed) and seen.told.policy == name and not seen.told.revision:
-                closed.setdefault((seen.told.shard, seen.told.seq), (seen, seen.told))
+            if isinstance(seen.content, _Closed) and seen.content.policy == name and not seen.content.revision:
+                closed.setdefault((seen.content.shard, seen.content.seq), (seen, seen.content))
         outcomes = [outcome for _, outcome in closed.values()]
         rewards = [outcome.reward for outcome in outcomes if outcome.learn]
         waiting = [seen.time_ms for seen, outcome in closed.values() if outcome.learn and seen.offset >= cut]
@@ -400,10 +404,10 @@ class Observer:
             reward=sum(rewards) / len(rewards) if rewards else None,
             why=dict(Counter(outcome.why for outcome in outcomes).most_common()),
             pending=pending,
-            max_pending=told.max_pending,
+            max_pending=configured.max_pending,
             closes_ms=closes_ms,
             problem=problem,
-            symptoms=sight.symptoms(name, told.arguments, held=control is not None) if sight is not None else [],
+            symptoms=sight.symptoms(name, configured.arguments, held=control is not None) if sight is not None else [],
         )
 
     async def _ahead(self, name: str, learned: Mapping[int, int]) -> str:
@@ -435,7 +439,7 @@ def _letter(record: LogRecord) -> list[str]:
     return [f"{headers.get('reason', 'no reason')} of {headers.get('topic', 'no topic')}"]
 
 
-_TOLD: Mapping[str, Callable[[LogRecord], list[_Decided] | list[_Closed] | list[str]]] = {
+_READERS: Mapping[str, Callable[[LogRecord], list[_Decided] | list[_Closed] | list[str]]] = {
     "decisions": _decided,
     "rewards": _closed,
     "dead-letters": _letter,

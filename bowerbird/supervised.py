@@ -16,13 +16,13 @@ def become_supervised() -> None:
     From here on the standard output is the standard error: a library that prints cannot disturb what is told.
     """
     lifeline = os.dup(0)
-    told = os.dup(1)
+    output = os.dup(1)
     os.dup2(2, 1)
     with Path(os.devnull).open() as nothing:
         os.dup2(nothing.fileno(), 0)
     sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - as long as the process
     threading.Thread(target=_end_with_supervisor, args=(lifeline,), daemon=True).start()
-    logging.getLogger("stream").addHandler(_TellsPort(told))
+    logging.getLogger("stream").addHandler(_TellsPort(output))
 
 
 def _end_with_supervisor(lifeline: int) -> None:
@@ -35,12 +35,12 @@ def _end_with_supervisor(lifeline: int) -> None:
 class _TellsPort(logging.Handler):
     """Passes on the port that a role's server logs when it listens."""
 
-    def __init__(self, told: int) -> None:
+    def __init__(self, output: int) -> None:
         super().__init__(logging.INFO)
-        self._told = told
+        self._output = output
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the port, where the record has one."""
         port = getattr(record, "port", None)
         if isinstance(port, int):
-            os.write(self._told, json.dumps({"port": port}).encode() + b"\n")
+            os.write(self._output, json.dumps({"port": port}).encode() + b"\n")

@@ -57,7 +57,7 @@ class RoleProcess:
     restarts
         Starts after a death.
     port
-        Where the running process answers; None until it has told.
+        Where the running process answers; None until it has said so.
     exit_code
         Of the last process that ended; negative: the signal that ended it.
     """
@@ -103,11 +103,11 @@ class RoleProcess:
                 return
             deaths = 1 if clock() - started >= STABLE_AFTER_S else deaths + 1
             pause_s = REFUSED_BACKOFF_S if code == EXIT_REFUSED else backoff_s(deaths)
-            told = {"died": self.role, "exit_code": code, "again_in_s": pause_s}
+            facts = {"died": self.role, "exit_code": code, "again_in_s": pause_s}
             if code == EXIT_REFUSED:
-                log.critical("the role %s refuses to work, see its last message", self.role, extra=told)
+                log.critical("the role %s refuses to work, see its last message", self.role, extra=facts)
             else:
-                log.error("the role %s died", self.role, extra=told)
+                log.error("the role %s died", self.role, extra=facts)
             await within(self._stopping.wait(), pause_s)
             if self._stopping.is_set():
                 return
@@ -289,8 +289,8 @@ class Supervisor:
         answers = await asyncio.gather(*(self._told(role) for role in self.roles.values()))
         return {
             (name, part): sentence
-            for name, told in zip(self.roles, answers, strict=True)
-            for part, sentence in told.get("stopped", {}).items()
+            for name, answer in zip(self.roles, answers, strict=True)
+            for part, sentence in answer.get("stopped", {}).items()
         }
 
     def refuse(self) -> None:

@@ -192,8 +192,8 @@ class _Tracing:
 
 
 def _reply(message: WholeMessage) -> str:
-    told = first_of_each(message.headers)
-    asked = next((told[name] for name in REPLY_TOPIC_HEADERS if name in told), None)
+    headers = first_of_each(message.headers)
+    asked = next((headers[name] for name in REPLY_TOPIC_HEADERS if name in headers), None)
     return (
         "reply: none asked for" if asked is None else f"reply: asked for on {asked.decode('utf-8', 'backslashreplace')}"
     )

@@ -1,4 +1,4 @@
-"""Everything on this machine, until it is told to end: Kafka, Redis and a worker of every role.
+"""Everything on this machine, until it is asked to end: Kafka, Redis and a worker of every role.
 
 Kafka, Redis and the roles end with this process, however it ends; see :mod:`stream.watched` and
 :mod:`bowerbird.supervised`.
@@ -53,7 +53,7 @@ class Up(NamedTuple):
     source
         The file that they were taken from; None: they are built in.
     health
-        Where the roles' state is told.
+        Where the roles show their state.
     log
         Where the roles log to.
     pids
@@ -104,7 +104,7 @@ def run(
         kept = folder / DEFAULT_FILE if folder is not None else None
         settings = chosen(given, kept, os.environ)
         environment = without_addresses(os.environ)
-        # What is wrong with them is told with the file's own lines, before anything is started.
+        # What is wrong with them is said with the file's own lines, before anything is started.
         if settings.file is not None:
             _check_archive(load(settings.file, environment), kept=folder is not None)
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bowerbird-up-")))
@@ -285,6 +285,6 @@ def _tail(log: Path, began: int) -> str:
 def _message(line: str) -> str:
     """Return the sentence of a line of the log, where it has one."""
     with suppress(ValueError, TypeError, KeyError):
-        told = json.loads(line)
-        return f"{told['role']}: {told['message']}"
+        entry = json.loads(line)
+        return f"{entry['role']}: {entry['message']}"
     return line

@@ -95,8 +95,8 @@ def without_addresses(environment: Mapping[str, str]) -> dict[str, str]:
 def on_servers(document: str, brokers: str, redis_url: str) -> str:
     r"""Return a TOML document with these addresses in the place of its own.
 
-    >>> told = on_servers('prefix = "a-"  # ours\nbrokers = "far:9092"\n', "127.0.0.1:1", "redis://127.0.0.1:2/0")
-    >>> print("\n".join(told.splitlines()[1:]))
+    >>> text = on_servers('prefix = "a-"  # ours\nbrokers = "far:9092"\n', "127.0.0.1:1", "redis://127.0.0.1:2/0")
+    >>> print("\n".join(text.splitlines()[1:]))
     brokers = "127.0.0.1:1"
     redis_url = "redis://127.0.0.1:2/0"
     prefix = "a-"  # ours
@@ -127,13 +127,13 @@ def example(config: Config, name: str) -> Example | None:
     name
         Begins the event ids.
     """
-    for policy, told in config.policies.items():
-        worth = [stream for stream, reward in told.reward.streams.items() if reward.value or reward.weight]
+    for policy, configured in config.policies.items():
+        worth = [stream for stream, reward in configured.reward.streams.items() if reward.value or reward.weight]
         # What also ends the waiting shows soonest.
-        streams = [stream for stream in worth if stream in told.reward.close_on] or worth
+        streams = [stream for stream in worth if stream in configured.reward.close_on] or worth
         if streams:
             stream = "clicks" if "clicks" in streams else streams[0]
-            value = {"value": 1} if told.reward.streams[stream].value else {}
+            value = {"value": 1} if configured.reward.streams[stream].value else {}
             feedback = {"event_id": f"{name}-1", "id": "1", **value}
             return Example(stream, _request(policy, f"{name}-1"), json.dumps(feedback), _request(policy, f"{name}-2"))
     return None

@@ -196,12 +196,12 @@ async def _decided_again(
     if number is None:
         return not_recomputable(found, f"no policy has a version called {decision.policy_version}")
     versions = await _versions(config, reader, decision.policy, progress)
-    told = config.policies.get(decision.policy)
+    configured = config.policies.get(decision.policy)
     first = next(iter(versions.values()), None)
     if first is not None:
         kind, arguments, salt, partition = first.kind, first.arguments, first.salt, first.partition
-    elif told is not None:
-        kind, arguments, salt = told.kind, told.arguments, config.salt(decision.policy)
+    elif configured is not None:
+        kind, arguments, salt = configured.kind, configured.arguments, config.salt(decision.policy)
         partition = config.rewards_partition(decision.policy)
     else:
         return not_recomputable(found, f"neither the configuration nor `versions` knows the policy {decision.policy}")

@@ -220,13 +220,13 @@ class HealthServer(mode.Service):
     async def _health(self, request: web.Request) -> web.Response:
         healthy = self._pulse.healthy
         polled_s, stepped_s = (round(age_s, 1) for age_s in self._pulse.ages())
-        told = {"healthy": healthy, "last_poll_s": polled_s, "last_step_s": stepped_s, "limit_s": LIMIT_S}
-        return web.json_response({"role": self._role, "pid": os.getpid(), **told}, status=200 if healthy else 503)
+        shown = {"healthy": healthy, "last_poll_s": polled_s, "last_step_s": stepped_s, "limit_s": LIMIT_S}
+        return web.json_response({"role": self._role, "pid": os.getpid(), **shown}, status=200 if healthy else 503)
 
     async def _ready(self, request: web.Request) -> web.Response:
         ready = self._is_ready()
-        told = {"role": self._role, "ready": ready, "stopped": stopped.stopped_parts(self._role)}
-        return web.json_response(told, status=200 if ready else 503)
+        shown = {"role": self._role, "ready": ready, "stopped": stopped.stopped_parts(self._role)}
+        return web.json_response(shown, status=200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -152,7 +152,7 @@ class ArchiveStore:
         return True
 
     def _is_new(self, file: ArchiveFile) -> bool:
-        # Whoever archived the same first record put it into the folder of the same day.
+        # Another worker that archived the same first record put it into the folder of the same day.
         there = self._place.files(file.folder)
         return not any(other.partition == file.partition and other.last >= file.first for other in there)
 

@@ -43,7 +43,7 @@ class Outage:
         self.attempt += 1
 
     def answered(self) -> None:
-        """Note an answer: the next failure is told again."""
+        """Note an answer: the next failure is logged again."""
         self.attempt = 0
 
 

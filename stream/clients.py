@@ -28,7 +28,7 @@ DOUBT_S = 2.0
 """A request that is given up after so long casts doubt on the connections to its broker."""
 METADATA_PAUSE_S = 0.1
 MOST_REDIS_CONNECTIONS = 64
-"""Of one client; whoever needs another one waits for it."""
+"""Of one client; a call that needs another one waits for it."""
 METADATA_AGE_MS = 5_000
 """A partition that is added is found after so long at the latest; until it is read it holds every window."""
 LARGE_MESSAGE_BYTES = 4 * 1024 * 1024

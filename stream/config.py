@@ -204,8 +204,8 @@ class Config:
 
     def rule(self, policy: str) -> Rule:
         """Return the rule that decide writes into a decision of a policy."""
-        told = self.policies[policy]
-        return Rule(told.window_s, self.early_s, told.activate_on, told.reward)
+        policy_config = self.policies[policy]
+        return Rule(policy_config.window_s, self.early_s, policy_config.activate_on, policy_config.reward)
 
     def salt(self, policy: str) -> str:
         """Return the salt of a policy's draws: its name unless configured."""
@@ -213,8 +213,8 @@ class Config:
 
     def rewards_partition(self, policy: str) -> int:
         """Return the partition of ``rewards`` that holds a policy's outcomes."""
-        told = self.policies[policy].partition if policy in self.policies else None
-        return crc32(policy.encode()) % self.rewards_partitions if told is None else told
+        configured = self.policies[policy].partition if policy in self.policies else None
+        return crc32(policy.encode()) % self.rewards_partitions if configured is None else configured
 
     def shard(self, event_id: str) -> int:
         """Return the shard of the join's state that holds an event id."""

@@ -201,8 +201,8 @@ class Connection:
         near = get_close_matches(stream, streams, n=3)
         shown = [*near, *(name for name in streams if name not in near)]
         more = f" and {len(shown) - MOST_NAMED} more" if len(shown) > MOST_NAMED else ""
-        told = ", ".join(shown[:MOST_NAMED]) + more or "none is there"
-        return BadInput("unknown_stream", "stream", repr(stream), f"a stream of the service: {told}")
+        named = ", ".join(shown[:MOST_NAMED]) + more or "none is there"
+        return BadInput("unknown_stream", "stream", repr(stream), f"a stream of the service: {named}")
 
     async def ask(
         self, value: bytes, correlation_id: str, *, key: bytes | None = None, expires_ms: int | None = None

@@ -88,8 +88,8 @@ async def control(
         f"policy {publisher.name} in Redis",
         f"another version at each of {ATTEMPTS} tries",
         "the one that was read before",
-        f"stop whoever else publishes it, and run the command again; `bowerbird policy show {publisher.name}` shows"
-        " what was published",
+        "stop the other program that publishes it, and run the command again; `bowerbird policy show"
+        f" {publisher.name}` shows what was published",
     )
 
 
@@ -162,8 +162,8 @@ class Desk:
 @asynccontextmanager
 async def desk(config: Config, name: str) -> AsyncIterator[Desk]:
     """Give an operator's desk for a policy of the configuration."""
-    told = config.policies[name]
-    identity = PolicyIdentity(told.kind, told.arguments, config.salt(name))
+    configured = config.policies[name]
+    identity = PolicyIdentity(configured.kind, configured.arguments, config.salt(name))
     redis = redis_client(config)
     producer = clients.producer(config, "bowerbird-operator")
     try:

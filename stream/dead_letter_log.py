@@ -284,7 +284,7 @@ def _outgoing(letter: Letter) -> Outgoing:
 
 
 def matching(letter: Letter, names: Collection[str], reason: str | None, topic: str | None) -> bool:
-    """Tell whether a letter is asked for; what is not told matches every letter.
+    """Tell whether a letter is asked for; what is not given matches every letter.
 
     Parameters
     ----------

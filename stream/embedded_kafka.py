@@ -41,7 +41,7 @@ rootLogger.appenderRef.console.ref = console
 class EmbeddedKafka(EmbeddedServer):
     """One Apache Kafka node, broker and controller in one, with data of its own.
 
-    Topics are not made by sending to them: whoever needs one creates it.
+    Topics are not made by sending to them: a caller that needs one creates it.
 
     Parameters
     ----------

@@ -284,7 +284,7 @@ class JoinRole(mode.Service):
             self._app.consumer.resume_partitions({TP(*name) for name in again})
         self._paused -= enough
 
-    # What is told when nothing happens.
+    # What is said when nothing happens.
 
     async def _tick_forever(self) -> None:
         while not self.should_stop:

@@ -120,7 +120,7 @@ class Learn(mode.Service):
         await until_recovered(ROLE, partial(until_there, ROLE, "starting", self._connect), part=ROLE)
 
     async def on_stop(self) -> None:
-        """Disconnect. What was not published is read again by whoever comes next."""
+        """Disconnect. What was not published is read again by the next worker."""
         await ended(*self._futures)
         await self._opened.close()
 
@@ -179,8 +179,8 @@ class Learn(mode.Service):
                 f"at least {config.rewards_partitions}, the setting rewards_partitions",
                 "set it back, or run `bowerbird topics create` where the topic is missing",
             )
-        for name, told in config.policies.items():
-            make(told.kind, told.arguments).close()
+        for name, configured in config.policies.items():
+            make(configured.kind, configured.arguments).close()
             home = {
                 "log": log_name,
                 "rewards_partitions": str(config.rewards_partitions),
@@ -191,8 +191,8 @@ class Learn(mode.Service):
 
     def _publisher(self, name: str) -> Publisher:
         config = self._config
-        told = config.policies[name]
-        identity = PolicyIdentity(told.kind, told.arguments, config.salt(name))
+        configured = config.policies[name]
+        identity = PolicyIdentity(configured.kind, configured.arguments, config.salt(name))
         return Publisher(name, identity, self._store, self._versions, config.rewards_partition(name))
 
     def _follow_assignment(self) -> None:
@@ -230,8 +230,8 @@ class Learn(mode.Service):
             await self._bury(event, [(bad.index, bad.error, bad.value) for bad in unreadable])
         seqs: dict[str, dict[int, int]] = {}
         for name, own in _by_policy(outcomes).items():
-            told = self._config.policies.get(name)
-            if told is None or self._config.rewards_partition(name) != partition.number:
+            configured = self._config.policies.get(name)
+            if configured is None or self._config.rewards_partition(name) != partition.number:
                 metrics.NOT_LEARNED.labels(metrics.OTHER).inc(len(own))
                 continue
             policy = await self._policy(name)
@@ -270,10 +270,10 @@ class Learn(mode.Service):
     async def _policy(self, name: str) -> _Policy:
         """Return a policy, loaded when it is first asked for."""
         if (policy := self._policies.get(name)) is None:
-            told = self._config.policies[name]
+            configured = self._config.policies[name]
             publisher = self._publisher(name)
             learner = await until_there(ROLE, f"loading {name}", lambda: self._load(name, publisher))
-            cadence = Cadence(told.publish_examples, told.publish_ms)
+            cadence = Cadence(configured.publish_examples, configured.publish_ms)
             policy = _Policy(learner, publisher, cadence, _now_ms())
             self._policies[name] = policy
             log.info("loaded", extra={"policy": name, "version": learner.saved.version, "cut": learner.cut})
@@ -282,14 +282,14 @@ class Learn(mode.Service):
         return policy
 
     async def _load(self, name: str, publisher: Publisher) -> Learner:
-        told = self._config.policies[name]
+        configured = self._config.policies[name]
         where = (self._topic, self._config.rewards_partition(name))
         log_start = (await self._reader.beginning([where]))[where]
         saved = await publisher.load()
         await self._reader.refuse_shorter(where, saved.position.cut if saved is not None else 0)
         if saved is None:
-            return Learner(name, told.kind, told.arguments, log_start=log_start)
-        return Learner(name, told.kind, told.arguments, saved.position, saved.model, log_start)
+            return Learner(name, configured.kind, configured.arguments, log_start=log_start)
+        return Learner(name, configured.kind, configured.arguments, saved.position, saved.model, log_start)
 
     async def _save_if_due(self, policy: _Policy) -> None:
         learner, now_ms = policy.learner, _now_ms()

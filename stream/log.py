@@ -175,8 +175,8 @@ class LogReader:
         first = await self._consumer.offsets_for_times(asked) if asked else {}
         found: list[Partition] = []
         for name, mark in there.items():
-            told = first[TopicPartition(*name)]
-            if told is not None and told.timestamp == mark.time_ms and told.offset <= mark.offset:
+            first_since = first[TopicPartition(*name)]
+            if first_since is not None and first_since.timestamp == mark.time_ms and first_since.offset <= mark.offset:
                 continue
             # Where a broker's clock went back, times do not rise: the message itself is looked at.
             now = [message.time_ms async for message in self.read(name[0], name[1], mark.offset, mark.offset + 1)]
@@ -194,7 +194,10 @@ class LogReader:
         """Return the offset of each partition's first message that is no older than a log time, None: there is none."""
         asked = {TopicPartition(*partition): time_ms for partition in partitions}
         found = await self._consumer.offsets_for_times(asked) if asked else {}
-        return {(part.topic, part.partition): told.offset if told is not None else None for part, told in found.items()}
+        return {
+            (part.topic, part.partition): found_at.offset if found_at is not None else None
+            for part, found_at in found.items()
+        }
 
     async def members(self, group: str) -> int:
         """Return how many consumers a group has now."""
@@ -244,9 +247,9 @@ class LogReader:
         """Return the offset of the first message of each partition with at least this log time; else its end."""
         found = await self.ends(partitions)
         asked = {TopicPartition(*partition): time_ms for partition in partitions}
-        for part, told in (await self._consumer.offsets_for_times(asked) if asked else {}).items():
-            if told is not None:
-                found[part.topic, part.partition] = told.offset
+        for part, found_at in (await self._consumer.offsets_for_times(asked) if asked else {}).items():
+            if found_at is not None:
+                found[part.topic, part.partition] = found_at.offset
         return found
 
     async def read_since(self, topic: str, time_ms: int, until_ms: int | None = None) -> AsyncIterator[LogRecord]:
@@ -264,7 +267,11 @@ class LogReader:
         if not asked:
             return {}
         found = await _coordinated(lambda: self._admin.list_consumer_group_offsets(group, partitions=asked))
-        return {(part.topic, part.partition): told.offset for part, told in found.items() if told.offset >= 0}
+        return {
+            (part.topic, part.partition): acknowledged.offset
+            for part, acknowledged in found.items()
+            if acknowledged.offset >= 0
+        }
 
     async def cluster_id(self) -> str:
         """Return the identity of the Kafka cluster."""

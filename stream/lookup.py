@@ -1,6 +1,6 @@
 """Decide's own copy of the latest published policies, and of how many decisions wait for their window.
 
-It is told of a new version by Redis pub/sub and asks each second as well, since a lost message must not leave it
+It hears of a new version by Redis pub/sub, and asks each second as well, since a lost message must not leave it
 stale. While Redis is away it goes on with what it has, and its metrics say so.
 """
 
@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 ROLE = "decide"
 ASK_EVERY_S = 1.0
 TIMES_TO_BELIEVE = 3
-"""How often in a row Redis must tell of an older version, or of another one of the same number, until it is believed:
-one answer may come from a replica that lags behind."""
+"""How often in a row Redis must answer with an older version, or with another one of the same number, until it is
+believed: one answer may come from a replica that lags behind."""
 
 REDIS_FAILURES = (RedisError, OSError, TimeoutError)
 
@@ -48,13 +48,13 @@ class Lookup:
     Attributes
     ----------
     choosers
-        The version in use of every configured policy, from the start: version 0 until Redis tells otherwise.
+        The version in use of every configured policy, from the start: version 0 until Redis says otherwise.
     """
 
     def __init__(self, config: Config, redis: Redis) -> None:
         self._config = config
         self._redis = redis
-        self._told: dict[str, bytes | None] = {}
+        self._records: dict[str, bytes | None] = {}
         self._numbers: dict[str, int] = {}
         self._doubted: dict[str, tuple[bytes, int]] = {}
         self._pending: dict[str, int] = {}
@@ -148,8 +148,8 @@ class Lookup:
 
     async def _ask_policy(self, name: str) -> None:
         # The record alone first: a model may have megabytes, and most seconds bring no new one.
-        told = cast("bytes | None", await self._redis.hget(model_key(self._config, name), "record"))
-        if told is None or told == self._told.get(name):
+        newest = cast("bytes | None", await self._redis.hget(model_key(self._config, name), "record"))
+        if newest is None or newest == self._records.get(name):
             self._doubted.pop(name, None)
             return
         published = await read_published(self._redis, self._config, name)
@@ -170,11 +170,11 @@ class Lookup:
             policy = make("uniform", "")
         else:
             policy = make(record.kind, record.arguments, published.model)
-        self._told[name] = told
+        self._records[name] = newest
         self._use(name, policy, record.number, record.version, record.salt, record.published_ms)
 
     def _believable(self, name: str, record: PolicyVersion) -> bool:
-        """Tell whether to use a version: a newer one at once, any other when Redis has told so several times."""
+        """Tell whether to use a version: a newer one at once, any other when Redis has said so several times."""
         identity = f"{record.number} {record.digest}".encode()
         if record.number > self._numbers[name]:
             self._doubted.pop(name, None)

@@ -63,15 +63,15 @@ async def redis_facts(redis: "Redis") -> RedisFacts:
     server: dict[str, Any] = await redis.info("server")
     memory: dict[str, Any] = await redis.info("memory")
     try:
-        told: dict[str, str] = {
+        settings: dict[str, str] = {
             _text(name): _text(value) for name, value in (await redis.config_get("append*")).items()
         }
     except ResponseError:
-        told = {}
+        settings = {}
     return RedisFacts(
         str(server["redis_version"]),
-        told.get("appendonly"),
-        told.get("appendfsync"),
+        settings.get("appendonly"),
+        settings.get("appendfsync"),
         memory.get("maxmemory_policy"),
     )
 

@@ -1,6 +1,6 @@
 """Publishing: a policy's next version goes to Redis as a compare-and-set, and its record to ``versions``.
 
-A learner goes on only from a version whose record stands acknowledged in ``versions``; whoever is in doubt writes it
+A learner goes on only from a version whose record stands acknowledged in ``versions``; a learner in doubt writes it
 again, byte by byte as Redis has it. So ``versions`` holds every version that anything was built on, and a Redis that
 went back in time is found out: ``versions`` is ahead of it, or two records of one number differ.
 
@@ -52,7 +52,7 @@ def model_key(config: Config, name: str) -> str:
 
 
 def channel(config: Config) -> str:
-    """Return the channel on which the names of policies with a new version are told."""
+    """Return the channel on which the names of policies with a new version are published."""
     return f"{config.prefix}policy-versions"
 
 
@@ -415,11 +415,11 @@ class Publisher:
             )
         if saved is None:
             return
-        told = seen.fingerprints.get(number)
+        fingerprint = seen.fingerprints.get(number)
         if (
-            told is not None
+            fingerprint is not None
             and saved.record is not None
-            and told != fingerprint_of(version_of(self.name, saved.record))
+            and fingerprint != fingerprint_of(version_of(self.name, saved.record))
         ):
             raise StateRefused(
                 what,
@@ -492,17 +492,17 @@ class RedisPolicyStore:
         if not found:
             return None
         try:
-            told = {key.decode(): value.decode() for key, value in found.items()}
+            fields = {key.decode(): value.decode() for key, value in found.items()}
             position = Position(
-                int(told["number"]),
-                told["digest"],
-                int(told["cut"]),
-                msgspec.json.decode(told["last_seqs"], type=dict[int, int]),
-                int(told["examples"]),
-                told.get("control") or None,
+                int(fields["number"]),
+                fields["digest"],
+                int(fields["cut"]),
+                msgspec.json.decode(fields["last_seqs"], type=dict[int, int]),
+                int(fields["examples"]),
+                fields.get("control") or None,
             )
-            identity = PolicyIdentity(told["kind"], told["arguments"], told["salt"])
-            read = int(told["versions_read"])
+            identity = PolicyIdentity(fields["kind"], fields["arguments"], fields["salt"])
+            read = int(fields["versions_read"])
         except (KeyError, ValueError, msgspec.DecodeError):
             raise StateRefused(
                 f"policy {name} in Redis", "a position that can't be read", "one", repair(name)
@@ -580,10 +580,10 @@ class RedisPolicyStore:
         found = {key.decode(): value.decode() for key, value in answers[-1].items()}
         for what, value in home.items():
             if found.get(what) != value:
-                told = f"{what} of policy {name}", value, f"{found.get(what)}, as at its first start"
+                differs = f"{what} of policy {name}", value, f"{found.get(what)}, as at its first start"
                 if what == "log":
-                    raise LossDetected(*told, f"point this service at the Redis of its own log, {DISCARD}")
-                raise StateRefused(*told, f"set it back, or give the policy another name; {CHECK}")
+                    raise LossDetected(*differs, f"point this service at the Redis of its own log, {DISCARD}")
+                raise StateRefused(*differs, f"set it back, or give the policy another name; {CHECK}")
 
 
 def _token(position: Position | None) -> str:

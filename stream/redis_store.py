@@ -147,13 +147,13 @@ class RedisStore:
     async def mark(self, marks: Mapping[str, Mark]) -> None:
         """Note of inputs, by :func:`rewards.readto.partition_name`, the last message that was read."""
         if marks:
-            told = {name: f"{mark.offset} {mark.time_ms}" for name, mark in marks.items()}
-            await self.redis.hset(self._marks, mapping=cast(Any, told))
+            encoded = {name: f"{mark.offset} {mark.time_ms}" for name, mark in marks.items()}
+            await self.redis.hset(self._marks, mapping=cast(Any, encoded))
 
     async def marks(self) -> dict[str, Mark]:
         """Return what :meth:`mark` has noted."""
         found = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._marks))
-        return {name.decode(): Mark(*map(int, told.split())) for name, told in found.items()}
+        return {name.decode(): Mark(*map(int, mark.split())) for name, mark in found.items()}
 
     async def forget_marks(self) -> None:
         """Forget what :meth:`mark` has noted."""

@@ -66,18 +66,18 @@ class Envelopes:
         reply_topic: str | None = None
         ttl_ms = self._ttl_ms
         problem: BadInput | None = None
-        told = first_of_each(headers)
+        first = first_of_each(headers)
         correlation = tuple(
             (name, content)
             for name in CORRELATION_HEADERS
-            if (content := told.get(name)) is not None and len(content) <= CORRELATION_BYTES
+            if (content := first.get(name)) is not None and len(content) <= CORRELATION_BYTES
         )
         try:
-            asked = next((told[name] for name in REPLY_TOPIC_HEADERS if name in told), None)
+            asked = next((first[name] for name in REPLY_TOPIC_HEADERS if name in first), None)
             if asked is not None:
                 reply_topic = self._reply_topic(asked)
-            if EXPIRES_HEADER in told:
-                ttl_ms = expires_ms(told[EXPIRES_HEADER])
+            if EXPIRES_HEADER in first:
+                ttl_ms = expires_ms(first[EXPIRES_HEADER])
         except BadInput as error:
             problem = error
         return Envelope(reply_topic, correlation, ttl_ms, problem)
@@ -125,8 +125,8 @@ def expires_ms(content: bytes | None) -> int:
 
 def first_of_each(headers: Headers) -> dict[str, bytes]:
     """Return the first content of each header that has one: what counts where a header stands twice."""
-    told: dict[str, bytes] = {}
+    found: dict[str, bytes] = {}
     for name, content in headers:
         if content is not None:
-            told.setdefault(name, content)
-    return told
+            found.setdefault(name, content)
+    return found

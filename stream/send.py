@@ -56,4 +56,4 @@ async def send(config: Config, messages: Sequence[Outgoing]) -> list[Appended]:
         answers = [await each for each in sent]
     finally:
         await closed(producer)
-    return [Appended(told.topic, told.partition, told.offset, told.timestamp) for told in answers]
+    return [Appended(answer.topic, answer.partition, answer.offset, answer.timestamp) for answer in answers]

@@ -82,24 +82,24 @@ class Teller(mode.Service):
         super().__init__()
         self._config, self._role, self._ready = config, role, ready
         metrics.STOPPED.labels(role, role).set(0)
-        self._told: set[str] | None = None
+        self._said: set[str] | None = None
 
     @mode.Service.task
     async def _tell(self) -> None:
         while not self.should_stop:
             parts = stopped_parts(self._role)
-            if parts or self._told or (self._told is None and self._ready()):
+            if parts or self._said or (self._said is None and self._ready()):
                 with contextlib.suppress(RedisError, OSError, TimeoutError):
                     async with _redis(self._config) as redis:
                         await self._write(redis, parts)
-                    self._told = set(parts)
+                    self._said = set(parts)
             await self.sleep(SAY_EVERY_S)
 
     async def _write(self, redis: "Redis", parts: dict[str, str]) -> None:
-        if self._told is None:
+        if self._said is None:
             over = [part.part for part in await kept(redis, self._config) if part.role == self._role]
         else:
-            over = list(self._told)
+            over = list(self._said)
         await _keep(redis, self._config, self._role, parts, KEPT_MS)
         if gone := [f"{self._role} {part}" for part in over if part not in parts]:
             await redis.hdel(_key(self._config), *gone)
@@ -124,9 +124,9 @@ async def kept(redis: "Redis", config: Config) -> list[StoppedPart]:
     for name, content in sorted(found.items()):
         role, _, part = name.decode().partition(" ")
         with contextlib.suppress(msgspec.DecodeError):
-            told = _kept(content)
-            if told.until_ms >= now_ms:
-                parts.append(StoppedPart(role, part, told.sentence))
+            each = _kept(content)
+            if each.until_ms >= now_ms:
+                parts.append(StoppedPart(role, part, each.sentence))
     return parts
 
 
@@ -134,8 +134,8 @@ async def _keep(redis: "Redis", config: Config, role: str, parts: dict[str, str]
     if not parts:
         return
     until_ms = await _now_ms(redis) + for_ms
-    told = {f"{role} {part}": msgspec.json.encode(_Kept(each, until_ms)) for part, each in parts.items()}
-    await redis.hset(_key(config), mapping=cast(Any, told))
+    encoded = {f"{role} {part}": msgspec.json.encode(_Kept(each, until_ms)) for part, each in parts.items()}
+    await redis.hset(_key(config), mapping=cast(Any, encoded))
     await redis.pexpire(_key(config), REFUSED_KEPT_MS)
 
 

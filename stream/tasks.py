@@ -57,7 +57,7 @@ async def closed(client: Any, within_s: float = STOP_S) -> None:
             # A batch that was to be sent again is no pending one: aiokafka then fails to take it out, as a traceback.
             for batches in accumulator._batches.values():
                 accumulator._pending_batches.update(batches)
-            # Whoever waits for an acknowledgement must learn that there will be none.
+            # A caller that waits for an acknowledgement must learn that there will be none.
             accumulator.fail_all(ProducerClosed())
     if not closing.cancelled() and (error := closing.exception()) is not None:
         log.debug("closing %r: %r", client, error)

@@ -1,4 +1,4 @@
-"""A server process that dies with whoever started it."""
+"""A server process that dies with the process that started it."""
 
 import contextlib
 import os

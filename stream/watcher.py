@@ -1,6 +1,6 @@
 """Starts one server and ends it when its owner is gone; a script of its own that needs Python's library only.
 
-A server must not outlive whoever started it, even after ``kill -9``. Linux could signal a process whose
+A server must not outlive the process that started it, even after ``kill -9``. Linux could signal a process whose
 parent died, but that signal comes when the parent's *thread* ends, and other systems have none. So this
 script stands between the two: its standard input is a pipe whose other end only the owner holds.
 

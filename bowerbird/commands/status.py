@@ -36,8 +36,8 @@ def status(
 
     Example: bowerbird status --watch
     """
-    told = settings(config)
-    fine = run(told, lambda: _looked(told, minutes, watch, as_json))
+    service = settings(config)
+    fine = run(service, lambda: _looked(service, minutes, watch, as_json))
     raise typer.Exit(0 if fine else DOES_NOT_HOLD)
 
 
@@ -94,14 +94,14 @@ def _write(config: "Config", found: "Status", wrong: list[str], in_one_line: boo
 
     from bowerbird.alarms import notes
 
-    told = msgspec.to_builtins(found) | {"alarms": wrong, "notes": notes(config, found)}
-    encoded = msgspec.json.encode(told)
+    content = msgspec.to_builtins(found) | {"alarms": wrong, "notes": notes(config, found)}
+    encoded = msgspec.json.encode(content)
     sys.stdout.write((encoded if in_one_line else msgspec.json.format(encoded, indent=2)).decode() + "\n")
     sys.stdout.flush()
 
 
-def _write_lines(told: list[str]) -> None:
-    for line in told:
+def _write_lines(texts: list[str]) -> None:
+    for line in texts:
         say(line)
     sys.stdout.flush()
 
@@ -111,14 +111,14 @@ def lines(config: "Config", found: "Status") -> list[str]:
     from bowerbird.alarms import alarms, notes
 
     moment = time.strftime("%H:%M:%S", time.gmtime(found.now_ms / 1000))
-    told = [
+    shown = [
         f"{moment}  {policy.name}: {_state(config, found, policy)[0]}, version {policy.version},"
         f" {policy.decisions} decisions, {policy.outcomes} closed, {policy.joined} with feedback,"
         f" mean reward {'-' if policy.reward is None else f'{policy.reward:.4f}'}, {policy.pending} open"
         for policy in found.policies
     ]
-    told += [f"{moment}  to do: {each}" for each in alarms(config, found)]
-    return told + [f"{moment}  note: {each}" for each in notes(config, found)]
+    shown += [f"{moment}  to do: {each}" for each in alarms(config, found)]
+    return shown + [f"{moment}  note: {each}" for each in notes(config, found)]
 
 
 def screen(config: "Config", found: "Status") -> "RenderableType":
@@ -129,7 +129,7 @@ def screen(config: "Config", found: "Status") -> "RenderableType":
 
     from bowerbird.alarms import alarms, duration, notes
 
-    wrong, told = alarms(config, found), notes(config, found)
+    wrong, noted = alarms(config, found), notes(config, found)
     moment = time.strftime("%H:%M:%S", time.gmtime(found.now_ms / 1000))
     head = Text.assemble(
         ("bowerbird", "bold"), f"  {moment} UTC  ·  figures of the last {duration(found.looked_at_s)}", style="default"
@@ -140,7 +140,7 @@ def screen(config: "Config", found: "Status") -> "RenderableType":
         parts.append(Panel(words, title=f"{len(wrong)} to do" if len(wrong) > 1 else "To do", border_style="bold red"))
     else:
         parts.append(Text("All is well.", style="bold green"))
-    parts += [Text(f"• {each}", style="yellow") for each in told]
+    parts += [Text(f"• {each}", style="yellow") for each in noted]
     parts += [Text(), _policies(config, found), _roles(found.backlogs), Text()]
     parts += [_read_to(found), _dead_letters(config, found)]
     return Group(*parts)
@@ -235,10 +235,10 @@ def _dead_letters(config: "Config", found: "Status") -> "RenderableType":
 
     harmless = {f"late of {stream}": " (worth 0: nothing is lost)" for stream in config.weightless}
     shown = list(found.dead_letters.items())[:MOST_REASONS]
-    told = "  ·  ".join(f"{count:,} {what}{harmless.get(what, '')}" for what, count in shown)
+    text = "  ·  ".join(f"{count:,} {what}{harmless.get(what, '')}" for what, count in shown)
     if (more := len(found.dead_letters) - MOST_REASONS) > 0:
-        told += f"  ·  {more} other reasons"
-    return Text(f"dead letters  {told or 'none'}")
+        text += f"  ·  {more} other reasons"
+    return Text(f"dead letters  {text or 'none'}")
 
 
 def _away(explained: str) -> "RenderableType":
