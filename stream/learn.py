@@ -427,9 +427,10 @@ class Learn(mode.Service):
 
     @mode.Service.task
     async def _watch_versions(self) -> None:
-        """Say that ``versions`` is gone, and end the process where it was made anew: the next one compares the logs.
+        """End the process where ``versions`` is gone, or was made anew: the next one says so, or compares the logs.
 
-        Apart from all else, since publishing waits for the topic.
+        It waits for nothing else, and publishing for the topic: what was waiting would go into the one that is made
+        in its place.
         """
         topic, missing = self._versions_topic.topic, 0
         while not self.should_stop:
@@ -441,12 +442,8 @@ class Learn(mode.Service):
             if self._versions_topic.made_anew(topics):
                 raise PutRight(f"topic {topic} was made anew: starting anew, to compare the logs")
             missing = 0 if topic in topics else missing + 1
-            if not missing:
-                stopped.go_on(ROLE, "versions")
-            elif missing == MISSING_LOOKS:
-                gone = StateRefused(f"topic {topic}", "no such topic", "the topic", "run `bowerbird topics create`")
-                stopped.stop(ROLE, "versions", gone)
-                log.critical("nothing is published: %s", gone)
+            if missing == MISSING_LOOKS:
+                raise StateRefused(f"topic {topic}", "no such topic", "the topic", "run `bowerbird topics create`")
 
     @mode.Service.task
     async def _measure_lag(self) -> None:

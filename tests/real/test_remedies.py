@@ -1,5 +1,6 @@
 """What a role says when it stands still: exactly the command that its sentence names ends it, and the role goes on."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -110,10 +111,14 @@ async def test_a_redis_of_another_log_is_discarded_by_a_command(shop: Shop) -> N
     await until(lambda: published(shop))
     await delete(shop.loop, "versions")
     await shop.trade(5)
-    await run_named(config, await stop_sentence(config, "learn", "versions: found no such topic"))
+    sentence = await stop_sentence(config, "learn", "versions: found no such topic")
+    assert shop.learner.process is not None
+    assert await asyncio.to_thread(shop.learner.process.wait, 30) == 2
+    await run_named(config, sentence)
+    shop.learner.start()
 
     async def noticed() -> bool:
-        return all(role.process is not None and role.process.poll() == 1 for role in (*shop.joins, shop.learner))
+        return all(role.process is not None and role.process.poll() == 1 for role in shop.joins)
 
     await until(noticed)
     shop.revive()
