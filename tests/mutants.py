@@ -1130,4 +1130,95 @@ def _errors() -> Iterator[Mutant]:
     )
 
 
-MUTANTS = (*_joining(), *_recovery(), *_learning(), *_deciding(), *_archiving(), *_living(), *_evaluating(), *_errors())
+def _at_the_edge() -> Iterator[Mutant]:
+    """What other programs, and people, do to the service."""
+    yield Mutant(
+        "a policy's home of another type is refused",
+        "stream/publish.py",
+        "        if home not in HASH_OR_NONE:\n",
+        "        if False:\n",
+        (f"{PUBLISH_IN_REDIS}::test_a_home_of_another_type_is_refused_until_it_is_discarded",),
+    )
+    yield Mutant(
+        "copies of an outcome are compared by what they say",
+        "replay/content.py",
+        "        record = _encode(_decode(record))",
+        "        record = record.strip()",
+        ("tests/replay/test_verify.py::test_a_copy_with_other_spaces_and_another_order_of_fields_is_a_repeat",),
+    )
+    yield Mutant(
+        "the archive holds nothing of the topic that replaced its own",
+        "stream/archive_file.py",
+        "kept = table.filter(",
+        "kept = table if time_ms else table.filter(",
+        ("tests/stream/test_archive_file.py::test_what_is_younger_than_a_topic_that_was_made_anew_is_left_out",),
+    )
+    yield Mutant(
+        "a default is one of the actions",
+        "bowerbird/client/values.py",
+        "    if ids and chosen not in ids:",
+        "    if False:",
+        ("tests/bowerbird/test_client.py::test_a_default_is_one_of_the_actions",),
+    )
+    yield Mutant(
+        "feedback has the value that its rule needs",
+        "bowerbird/client/valued.py",
+        "        if stream in self._streams.get(event_id, ()):",
+        "        if False:",
+        ("tests/bowerbird/test_client.py::test_feedback_without_the_value_that_its_rule_needs_is_refused",),
+    )
+    yield Mutant(
+        "a letter shows what is wrong with its headers",
+        "stream/dead_letter_log.py",
+        """return f"not as Bowerbird writes it: {', '.join(wrong)}" if wrong else \"\"""",
+        'return ""',
+        ("tests/stream/test_dead_letter_log.py::test_headers_that_another_program_wrote_hide_nothing",),
+    )
+    yield Mutant(
+        "an interrupt at the start shows no traceback",
+        "bowerbird/__main__.py",
+        "        signal.signal(signal.SIGINT, _leave)\n    from bowerbird.cli import app",
+        "        pass\n    from bowerbird.cli import app",
+        ("tests/bowerbird/test_cli.py::test_an_interrupt_at_the_start_or_the_end_shows_no_traceback",),
+    )
+    yield Mutant(
+        "what was aborted is no backlog",
+        "bowerbird/status.py",
+        "                starts[name] = ends[name]\n",
+        "                pass\n",
+        ("tests/real/test_status.py::test_a_learner_that_stands_still_is_told",),
+    )
+    yield Mutant(
+        "a reply topic that does not exist is logged once",
+        "stream/replies.py",
+        "        if name not in self._said and len(self._said) < MOST_SAID:",
+        "        if False:",
+        ("tests/real/test_decide.py::test_a_reply_topic_that_is_missing_stalls_nobody_and_is_not_created",),
+    )
+    yield Mutant(
+        "a learner whose topic `versions` is gone says so",
+        "stream/learn.py",
+        "            if missing == MISSING_LOOKS:\n",
+        "            if False:\n",
+        ("tests/real/test_remedies.py::test_a_redis_of_another_log_is_discarded_by_a_command",),
+    )
+    yield Mutant(
+        "an archive that cannot be written says so",
+        "stream/archive.py",
+        "                    stopped.stop(ROLE, PLACE, cannot_write(self._config, of_disk(error)))",
+        "                    pass",
+        ("tests/real/test_archive.py::test_an_archive_that_cannot_be_written_says_so_and_goes_on_by_itself",),
+    )
+
+
+MUTANTS = (
+    *_joining(),
+    *_recovery(),
+    *_learning(),
+    *_deciding(),
+    *_archiving(),
+    *_living(),
+    *_evaluating(),
+    *_errors(),
+    *_at_the_edge(),
+)

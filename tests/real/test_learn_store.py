@@ -10,9 +10,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from redis.asyncio import Redis
 
 from policies.errors import StateRefused
-from stream.config import Config
+from stream import preflight
+from stream.config import Config, PolicyConfig
 from stream.embedded import EmbeddedRedis
-from stream.publish import RedisPolicyStore, model_key, read_published
+from stream.publish import RedisPolicyStore, model_key, policy_key, read_published
 from tests.laws.learn_world import World
 from tests.laws.test_learn_machine import LearnMachine
 from tests.stream.test_publish import *  # noqa: F403 (the same laws, over another store)
@@ -88,3 +89,27 @@ def test_a_policy_stays_where_it_was(redis: Redis, run: asyncio.Runner, prefix: 
     for what in home:
         with pytest.raises(StateRefused, match=f"{what} of policy left: found other"):
             run.run(store.remember_home("left", {**home, what: "other"}))
+
+
+def test_a_home_of_another_type_is_refused_until_it_is_discarded(
+    redis: Redis, run: asyncio.Runner, prefix: str
+) -> None:
+    config = Config(prefix=prefix, policies={"left": PolicyConfig()})
+    store, key = RedisPolicyStore(redis, config), policy_key(prefix, "left", "home")
+    home = {"log": "cluster/log"}
+
+    async def scenario() -> None:
+        await store.remember_home("left", home)
+        assert not await store.discard_spoilt_home("left")
+        assert not await store.discard_other("left", "cluster/log")
+        for discard in (store.discard_spoilt_home("left"), store.discard_other("left", "cluster/log")):
+            await redis.delete(key)
+            await redis.set(key, "hostile")
+            for refused in (store.read("left"), store.remember_home("left", home), preflight.remembered(redis, config)):
+                with pytest.raises(StateRefused, match=r"key of another type.*`bowerbird policy rebuild left`"):
+                    await refused
+            assert await discard
+            assert await store.read("left") is None
+            await store.remember_home("left", home)
+
+    run.run(scenario())
