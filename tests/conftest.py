@@ -12,6 +12,8 @@ import pytest
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
 
 REAL = Path(__file__).with_name("real")
+LONGEST = ("test_recover.py", "test_remedies.py", "test_up.py", "test_torture.py", "test_ends.py", "test_network.py")
+"""What takes longest of tests/real, the longest first."""
 
 hypothesis.settings.register_profile("check", max_examples=40, deadline=None, derandomize=True, stateful_step_count=30)
 hypothesis.settings.register_profile("ci", max_examples=150, deadline=None, print_blob=True)
@@ -19,10 +21,20 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "check"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies under tests/real, where every test has a real server."""
+    """Mark what lies under tests/real, where every test has a real server, and begin with it.
+
+    What takes long begins first, so that no process has much to do when the others have finished.
+    """
     for item in items:
         if item.path.is_relative_to(REAL):
             item.add_marker(pytest.mark.real)
+    items.sort(key=lambda item: _turn(item.path))
+
+
+def _turn(path: Path) -> int:
+    if not path.is_relative_to(REAL):
+        return len(LONGEST) + 1
+    return LONGEST.index(path.name) if path.name in LONGEST else len(LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,7 @@ class Caller:
             timestamp_ms=timestamp_ms,
         )
 
-    async def reply(self, correlation_id: str, seconds: float = 30.0) -> Any:
+    async def reply(self, correlation_id: str, seconds: float = 120.0) -> Any:
         """Return the reply."""
 
         async def there() -> Any:

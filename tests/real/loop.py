@@ -57,7 +57,7 @@ class RoleProcess:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, seconds: float = 10.0) -> int:
+    def stop(self, seconds: float = 30.0) -> int:
         """Ask it to end, and return its exit code."""
         assert self.process is not None
         self.process.terminate()

@@ -49,7 +49,7 @@ async def ready(client: Client) -> None:
     async def decides() -> bool:
         return (await client.decide("front", ["boots"], default="boots", timeout_s=2.0, activate=False)).decided
 
-    await until(decides, 60)
+    await until(decides)
 
 
 async def visits(client: Client) -> list[str]:
@@ -167,11 +167,11 @@ async def test_feedback_of_a_topic_that_is_deleted_is_refused_with_its_name(kafk
             await admin.delete_topics([f"{prefix}clicks"])
             await client.reward("visit-2", "clicks")
             with pytest.raises(BadInput, match="found 'clicks', expected a stream of the service: views"):
-                await asyncio.wait_for(client.flush(), 20)
+                await asyncio.wait_for(client.flush(), 60)
             with pytest.raises(BadInput, match="unknown_stream"):
                 await client.reward("visit-3", "clicks")
             await client.reward("visit-3", "views")
-            await asyncio.wait_for(client.flush(), 20)
+            await asyncio.wait_for(client.flush(), 60)
     finally:
         await admin.close()
 

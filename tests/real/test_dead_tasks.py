@@ -17,7 +17,7 @@ from stream.recent import Recent
 from tests.real.loop import Loop, loop_of, until
 from tests.real.test_foreign_records import configured
 
-SOON_S = 5.0
+SOON_S = 30.0
 
 
 def tasks_of(client: Any) -> Iterator[tuple[str, asyncio.Task[Any]]]:

@@ -56,7 +56,7 @@ async def loop(kafka: EmbeddedKafka, redis_server: EmbeddedRedis) -> AsyncIterat
         async def decides() -> bool:
             return bool(await service.records("decisions"))
 
-        await until(decides, 60)
+        await until(decides)
         yield service
 
 
@@ -68,7 +68,7 @@ async def learned(loop: Loop, event_id: str) -> dict[str, Any]:
         versions = [each for each in await loop.records("versions") if "policy" in each]
         return outcomes.get(event_id) if versions else None
 
-    outcome: dict[str, Any] = await until(there, 60)
+    outcome: dict[str, Any] = await until(there)
     topics = {"decision-requests": 1, "decisions": 1, "clicks": 1, "rewards": 1, "versions": 2, "ticks": 1}
     for topic, least in topics.items():
         records = await loop.records(topic)

@@ -94,7 +94,7 @@ async def append_batch(producer: AIOKafkaProducer, topic: str, cases: Sequence[F
         return bool(code == 0)
 
     # A topic that was made a moment ago may have no leader yet.
-    await until(appended, 20)
+    await until(appended)
 
 
 def send_packed(config: Config, topic: str, codec: str, records: list[dict[str, Any]], partition: int = ANY) -> None:
@@ -169,7 +169,7 @@ async def a_click_of_an_open_transaction_is_waited_for(loop: Loop) -> None:
     async def decided() -> bool:
         return any(record and record.get("event_id") == "held" for record in await readable(loop, "decisions"))
 
-    await until(decided, 30)
+    await until(decided)
     # The window passes, and the transaction is still open.
     await asyncio.sleep(BRIEF_S + 2)
     clicks = [(config.topic("clicks"), number) for number in await loop.reader.partitions(config.topic("clicks"))]
@@ -182,7 +182,7 @@ async def a_click_of_an_open_transaction_is_waited_for(loop: Loop) -> None:
     async def shown() -> bool:
         return await shown_held(config, labels) == behind
 
-    await until(shown, 20)
+    await until(shown)
     producer.produce(config.topic("decision-requests"), b'{"event_id": "held too", "policy": "brief"}', partition=0)
     await asyncio.to_thread(producer.flush, 20)
     async with Observer(config) as observer:
@@ -194,13 +194,13 @@ async def a_click_of_an_open_transaction_is_waited_for(loop: Loop) -> None:
         return await loop.reader.open_transactions(clicks) == {}
 
     # The coordinator answers a commit before its markers stand in the partitions.
-    await until(all_ended, 20)
+    await until(all_ended)
     assert await outcomes(loop, {"held"}, "brief") == {"held": 1.0}
 
     async def gone() -> bool:
         return await shown_held(config, labels) == 0
 
-    await until(gone, 20)
+    await until(gone)
 
 
 def test_no_record_stops_a_role_and_every_codec_is_read(kafka, redis_server, prefix):
@@ -246,7 +246,7 @@ async def test_outcomes_and_versions_with_any_headers_are_learned(kafka: Any, re
                 published = await read_published(redis, config, "front")
                 return published is not None and published.record.examples == count
 
-            await until(learned, 30)
+            await until(learned)
             # The same record again, as whoever is in doubt writes it.
             record = cast("bytes | None", await redis.hget(model_key(config, "front"), "record"))
             await append_batch(loop.producer, config.topic("versions"), [(b"front", record, HEADERS[0])])

@@ -26,7 +26,7 @@ HARMS = (
     ("decide", "decide's fetcher"),
     ("decide", "decide's clock"),
 )
-WITHIN_S = 6.0
+WITHIN_S = 30.0
 AT_ONCE = 3
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -25,6 +25,9 @@ ROLES = ("decide", "join", "join", "learn", "archive")
 BACK_S = 15.0
 """All roles work again so long after the network is back."""
 PUBLISH_S = 5.0
+START_S = 120.0
+TIMES = 2
+"""So often in a row a role must be late until that is taken for a fault."""
 RULE = {"window_s": 0.5, "early_s": 1.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}
 
 LONG = pytest.mark.skipif("BOWERBIRD_LONG" not in os.environ, reason="two minutes more: set BOWERBIRD_LONG=1")
@@ -123,6 +126,18 @@ class Works:
         return published.record.examples if published is not None else 0
 
 
+async def works_soon_after(harm: Callable[[], Awaitable[None]], works: Works, within_s: float) -> None:
+    """Harm, and again if a role was late: what hangs hangs again; what is late because others compute is not."""
+    late: list[dict[str, float]] = []
+    while True:
+        await harm()
+        took = await works.check(START_S)
+        if max(took.values()) <= within_s:
+            return
+        late.append(took)
+        assert len(late) < TIMES, (harm.__name__, late)
+
+
 @pytest.mark.parametrize(
     ("hole_s", "away_s"), [(7.0, 7.0), pytest.param(25.0, 45.0, marks=LONG)], ids=["short", "long"]
 )
@@ -155,18 +170,24 @@ async def test_every_role_works_again_soon_after_the_network_is_back(
             Kept(proxied) as roles,
         ):
             works = Works(loop, caller, redis, ArchiveStore(str(tmp_path), prefix))
-            found = {"start": await works.check(60.0)}
-            network.forget()
-            found["half open"] = await works.check(BACK_S)
-            network.cut()
-            found["cut"] = await works.check(BACK_S)
-            network.swallow()
-            await asyncio.sleep(hole_s)
-            network.restore()
-            found["hole"] = await works.check(BACK_S)
-            to_redis.swallow()
-            await asyncio.sleep(away_s)
-            to_redis.restore()
-            found["redis away"] = await works.check(BACK_S)
-            assert max(found["redis away"].values()) <= PUBLISH_S, found
+            await works.check(START_S)
+
+            async def half_open() -> None:
+                network.forget()
+
+            async def cut() -> None:
+                network.cut()
+
+            async def hole() -> None:
+                network.swallow()
+                await asyncio.sleep(hole_s)
+                network.restore()
+
+            async def redis_away() -> None:
+                to_redis.swallow()
+                await asyncio.sleep(away_s)
+                to_redis.restore()
+
+            for harm in (half_open, cut, hole, redis_away):
+                await works_soon_after(harm, works, PUBLISH_S if harm is redis_away else BACK_S)
             assert set(roles.codes) <= {1}, roles.codes

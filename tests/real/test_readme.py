@@ -124,7 +124,7 @@ async def _commands(base: Environment, cwd: Path, named: dict[str, str]) -> None
     async def closed() -> bool:
         return '"reward"' in base.run(f"{trace} --json", cwd=cwd, **named).stdout
 
-    await until(closed, 60)
+    await until(closed)
     assert "learned by version" in fine(base.run(trace, cwd=cwd, **named))
     looked = fine(base.run(f"{watch} | head -n 1", cwd=cwd, **named))
     assert "front: " in looked

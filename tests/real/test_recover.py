@@ -152,6 +152,15 @@ async def stands(shop: Shop) -> None:
         await until(held)
 
 
+async def all_acknowledged(shop: Shop) -> bool:
+    """Tell whether the join has acknowledged all of its inputs."""
+    reader, config = shop.loop.reader, shop.config
+    topics = map(config.topic, ("decisions", *config.streams))
+    ends = await reader.ends([(topic, number) for topic in topics for number in await reader.partitions(topic)])
+    acknowledged = await reader.committed(config.group("join"), sorted(ends))
+    return all((acknowledged.get(name) or 0) >= end for name, end in ends.items())
+
+
 async def published(shop: Shop) -> bool:
     """Tell whether each policy has a version."""
     return {each.get("policy") for each in await shop.loop.records("versions")} >= set(POLICIES)
@@ -240,7 +249,7 @@ async def test_a_redis_that_is_older_than_the_log_is_rebuilt(shop: Shop, tmp_pat
     await shop.all_is_right()
     await shop.trade(10)
     # The last step has been answered, so that its worker stands above what the cut leaves.
-    await asyncio.sleep(1.0)
+    await until(lambda: all_acknowledged(shop))
     shop.server.kill()
     newest = max(shop.server.folder.glob("**/*.incr.aof"), key=lambda path: path.stat().st_mtime)
     # The cut lies in the last step of a shard; what follows it is lost with it.

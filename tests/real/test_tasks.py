@@ -32,7 +32,7 @@ def test_clients_of_a_killed_broker_are_closed_in_time(own_kafka, prefix):
         started = time.monotonic()
         for client in (producer, consumer, admin):
             await closed(client, 0.3)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
         with pytest.raises(KafkaError):
             await sent
         assert asyncio.all_tasks() == {asyncio.current_task()}
