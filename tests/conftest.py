@@ -12,6 +12,8 @@ import pytest
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
 
 REAL = Path(__file__).with_name("real")
+REAL_TIMEOUT_S = 900
+"""Most of it is waiting, which takes long where other processes compute."""
 LONGEST = ("test_recover.py", "test_remedies.py", "test_up.py", "test_torture.py", "test_ends.py", "test_network.py")
 """What takes longest of tests/real, the longest first."""
 
@@ -28,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(REAL):
             item.add_marker(pytest.mark.real)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(REAL_TIMEOUT_S))
     items.sort(key=lambda item: _turn(item.path))
 
 

@@ -13,7 +13,7 @@ from stream.config import Config, PolicyConfig
 from stream.learnability import Watch
 
 CLICKS = Reward(streams={"clicks": StreamReward(weight=1.0)})
-BASE = "--cb_explore_adf --epsilon 0.1"
+BASE = "--cb_explore_adf --epsilon 0.1 -b 12"
 BARE: list[Any] = ["boots", "hat"]
 WITH_FEATURES = [{"id": name, "features": {"item": {"kind": name}}} for name in BARE]
 ALIKE = [{"id": name, "features": {"item": {"kind": "thing"}}} for name in BARE]

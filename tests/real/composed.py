@@ -139,7 +139,7 @@ class Composed:
         """Run ``docker compose run topics COMMAND`` to its end."""
         told = [*self.program, *command]
         environment = self.environment("topics")
-        return subprocess.run(told, env=environment, cwd=self.folder, capture_output=True, text=True, timeout=60)
+        return subprocess.run(told, env=environment, cwd=self.folder, capture_output=True, text=True, timeout=180)
 
     def start(self, role: str) -> None:
         """Start a role's service."""

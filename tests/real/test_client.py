@@ -143,7 +143,7 @@ async def test_a_program_that_just_ends_sends_what_it_told(
 ) -> None:
     async with loop_of(config(kafka, redis_server, prefix)) as loop:
         command = [sys.executable, "-c", SCRIPT, kafka.address, prefix]
-        done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=180)
         assert (done.returncode, done.stderr) == (0, "")
         assert len(await loop.records("clicks")) == 20
         assert await codecs.failures(loop.config) == {}

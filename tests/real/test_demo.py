@@ -63,7 +63,7 @@ class Demo:
 
 def gone(processes: list[psutil.Process]) -> bool:
     """Wait for processes to end."""
-    _, alive = psutil.wait_procs(processes, timeout=20)
+    _, alive = psutil.wait_procs(processes, timeout=120)
     return not alive
 
 
@@ -121,7 +121,7 @@ def test_ctrl_c_stops_everything_that_it_started(demo: Demo) -> None:
     started = demo.started()
     assert any("kafka.Kafka" in told(child) for child in started)
     demo.process.send_signal(signal.SIGINT)
-    output, _ = demo.process.communicate(timeout=60)
+    output, _ = demo.process.communicate(timeout=120)
     assert demo.process.returncode == 130, output
     assert "Traceback" not in output
     assert gone(started)
@@ -138,6 +138,6 @@ def told(process: psutil.Process) -> list[str]:
 def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "something").touch()
     command = [sys.executable, "-m", "bowerbird", "demo", "--folder", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     assert str(tmp_path) in done.stderr.replace("\n", "")

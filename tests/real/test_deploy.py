@@ -34,7 +34,7 @@ def test_the_broker_is_the_composed_one(service: Composed) -> None:
     assert command[0] == "/opt/kafka/bin/kafka-broker-api-versions.sh"
     told = [service.kafka.address if part == "kafka:19092" else part for part in command[1:]]
     java = service.kafka.command("org.apache.kafka.tools.BrokerApiVersionsCommand", *told)
-    done = subprocess.run(java, env=service.kafka.environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(java, env=service.kafka.environment(), capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     assert service.kafka.properties["controller.quorum.voters"]
     written = (service.kafka.folder / "data" / "meta.properties").read_text()

@@ -144,7 +144,9 @@ async def test_kafkas_console_clients(loop: Loop, kafka: EmbeddedKafka) -> None:
 
     def run(main_class: str, *options: str, lines: str = "") -> str:
         command = kafka.command(f"org.apache.kafka.tools.{main_class}", *server, *options)
-        done = subprocess.run(command, input=lines, env=kafka.environment(), capture_output=True, text=True, timeout=90)
+        done = subprocess.run(
+            command, input=lines, env=kafka.environment(), capture_output=True, text=True, timeout=180
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -187,9 +189,9 @@ async def test_a_client_in_java(loop: Loop, kafka: EmbeddedKafka, tmp_path: Path
 
     def run() -> str:
         compiler = ["javac", "-cp", path, "-d", str(tmp_path), str(EXAMPLES / "java" / "Shop.java")]
-        subprocess.run(compiler, check=True, capture_output=True, env=kafka.environment(), timeout=90)
+        subprocess.run(compiler, check=True, capture_output=True, env=kafka.environment(), timeout=180)
         command = [kafka.executable, "-cp", path, "Shop", loop.config.brokers, loop.config.prefix, str(VISITS)]
-        done = subprocess.run(command, capture_output=True, text=True, env=kafka.environment(), timeout=90)
+        done = subprocess.run(command, capture_output=True, text=True, env=kafka.environment(), timeout=180)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

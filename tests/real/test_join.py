@@ -292,7 +292,7 @@ async def test_other_shards_than_before_are_refused(loop: Loop) -> None:
     assert [worker.stop() for worker in workers] == [0, 0]
     other = RoleProcess(replace(loop.config, shards=3), "join").start()
     assert other.process is not None
-    assert other.process.wait(30) == 2
+    assert other.process.wait(120) == 2
 
 
 @pytest.mark.kill

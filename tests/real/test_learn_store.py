@@ -54,11 +54,11 @@ def test_a_new_version_is_told(redis: Redis, run: asyncio.Runner, world: World, 
     async def subscribed() -> object:
         listener = redis.pubsub()
         await listener.subscribe(f"{prefix}policy-versions")
-        await listener.get_message(timeout=60)
+        await listener.get_message(timeout=180)
         return listener
 
     async def told(listener: object) -> object:
-        message = await listener.get_message(timeout=60)  # type: ignore[attr-defined]
+        message = await listener.get_message(timeout=180)  # type: ignore[attr-defined]
         await listener.aclose()  # type: ignore[attr-defined]
         return message["data"]
 

@@ -41,7 +41,7 @@ async def _ends(config: Config, role: str, harm: str) -> tuple[int | None, float
     )
     try:
         assert process.stdout is not None
-        assert await asyncio.wait_for(process.stdout.readline(), 60) == b"ready\n"
+        assert await asyncio.wait_for(process.stdout.readline(), 120) == b"ready\n"
         since = time.monotonic()
         code = await asyncio.wait_for(process.wait(), WITHIN_S)
         return code, time.monotonic() - since

@@ -70,7 +70,7 @@ def running(program: Environment, command: str, cwd: Path, **variables: str) -> 
         assert process.poll() is None, f"{command} has ended by itself"
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
     assert process.returncode == 0, command
 
 

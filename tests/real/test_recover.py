@@ -426,7 +426,7 @@ async def test_keys_of_another_type_stop_the_roles_until_a_recovery(shop: Shop) 
         await redis.set(home, "hostile")
         shop.learner.start()
         assert shop.learner.process is not None
-        assert shop.learner.process.wait(20) == 2
+        assert shop.learner.process.wait(120) == 2
         assert await stop_sentence(shop.config, "learn", "policy rebuild front")
         failed = {
             each.subject: f"{each.found}: {each.remedy}" async for each in findings(shop.config) if not each.holds

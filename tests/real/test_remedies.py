@@ -185,7 +185,7 @@ async def test_what_is_set_back_is_right_again(shop: Shop) -> None:
     role = shop.loop.role("learn")
     sentence = await stop_sentence(config, "learn", "by which it has learned so far")
     assert role.process is not None
-    assert role.process.wait(10) == 2
+    assert role.process.wait(120) == 2
     assert "by which it has learned so far" in await run_named(changed, sentence, code=1)
     assert "by which it has learned so far" not in await run_named(config, sentence, code=None)
 

@@ -243,7 +243,7 @@ async def test_the_command_tells_what_to_do_and_exits_with_1(config: Config, tmp
     )
     assert watching.stdout is not None
     try:
-        line = await asyncio.wait_for(watching.stdout.readline(), 30)
+        line = await asyncio.wait_for(watching.stdout.readline(), 120)
     finally:
         watching.send_signal(signal.SIGINT)
         await watching.wait()

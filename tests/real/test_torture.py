@@ -10,7 +10,6 @@ from tests.torture import KINDS, plan, torture
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(400)
 async def test_law_1_six_kills_of_anything_under_load() -> None:
     report = await torture(kills=6, seed=secrets.randbelow(10_000))
     assert not report.problems, "\n".join(report.problems)
