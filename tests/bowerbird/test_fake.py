@@ -163,6 +163,8 @@ def test_the_shop_needs_no_server_and_learns(
     """One visitor in three clicks by chance, which makes 50 of 100 four standard deviations."""
     learned = 0
     for seed in ("1", "2", "3"):
+        if learned == 2:
+            break
         monkeypatch.setattr(sys, "argv", ["shop.py", "--fake", "--seed", seed])
         runpy.run_path(str(EXAMPLES / "shop.py"), run_name="__main__")
         clicked = [int(line.split()[2]) for line in capsys.readouterr().out.splitlines()[:4]]

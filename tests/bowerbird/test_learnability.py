@@ -18,6 +18,9 @@ BARE: list[Any] = ["boots", "hat"]
 WITH_FEATURES = [{"id": name, "features": {"item": {"kind": name}}} for name in BARE]
 ALIKE = [{"id": name, "features": {"item": {"kind": "thing"}}} for name in BARE]
 
+TOGETHER = 5
+"""So many decisions are made by one version."""
+
 
 def loop_after(
     arguments: str, actions: list[Any], context: dict[str, Any], decisions: int = 200, step_s: float = 1.0
@@ -31,7 +34,9 @@ def loop_after(
             if chance.random() < (0.9 if answer.chosen == "boots" else 0.05):
                 client.reward(answer.event_id, "clicks")
             client.flush()
-            loop.advance(step_s)
+            # Each advance publishes a version, which takes longer than all decisions before it.
+            if number % TOGETHER == TOGETHER - 1:
+                loop.advance(TOGETHER * step_s)
     return loop
 
 

