@@ -15,7 +15,7 @@ SPREAD := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 help:
 	@echo "make demo      the whole loop on this machine, shown and proved (under 4 minutes)"
 	@echo "make test      all tests, on a real Kafka and a real Redis that come along"
-	@echo "make check     format, lint, types, direction of the imports, fast tests (about two minutes)"
+	@echo "make check     format, lint, types, direction of the imports, fast tests (about a minute and a half)"
 	@echo "make check-deploy  the files of the deployment, by promtool and a Prometheus that asks a running loop"
 	@echo "make bench     the benchmarks of docs/benchmarks.md"
 	@echo "make mutate    switches off one mechanism at a time and shows the test that fails"

@@ -4,10 +4,13 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import hypothesis
 import pytest
+import typer.main
+import typer.testing
 
 from stream.embedded import EmbeddedKafka, EmbeddedRedis
 
@@ -16,6 +19,9 @@ REAL_TIMEOUT_S = 900
 """Most of it is waiting, which takes long where other processes compute."""
 LONGEST = ("test_recover.py", "test_remedies.py", "test_up.py", "test_torture.py", "test_ends.py", "test_network.py")
 """What takes longest of tests/real, the longest first."""
+
+# A command that is called takes a third of the time when all of them are built once, as in a process of their own.
+typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined]
 
 hypothesis.settings.register_profile("check", max_examples=40, deadline=None, derandomize=True, stateful_step_count=30)
 hypothesis.settings.register_profile("ci", max_examples=150, deadline=None, print_blob=True)
