@@ -92,7 +92,7 @@ def left_open(answer: Answer) -> str:
         return ""
     return (
         f"{count:,} of {plural(of, 'decision')} do not count yet: they came after the last one whose window ran to its "
-        "end. Evaluate again when window_s has passed since the last decision."
+        "end. Evaluate again when a later window has ended without feedback that closes it."
     )
 
 
