@@ -141,7 +141,7 @@ def screen(config: "Config", found: "Status") -> "RenderableType":
     else:
         parts.append(Text("All is well.", style="bold green"))
     parts += [Text(f"• {each}", style="yellow") for each in noted]
-    parts += [Text(), _policies(config, found), _roles(found.backlogs), Text()]
+    parts += [Text(), _policies(config, found), _roles(found), Text()]
     parts += [_read_to(found), _dead_letters(config, found)]
     return Group(*parts)
 
@@ -186,7 +186,8 @@ def _state(config: "Config", found: "Status", policy: "PolicyStatus") -> tuple[s
     return ("waits for windows" if waits(policy) else "nothing to learn"), "default"
 
 
-def _roles(backlogs: "list[Backlog]") -> "Fitted":
+def _roles(found: "Status") -> "Fitted":
+    stopped = {one.role for one in found.stopped}
     rows = [
         (
             one.role,
@@ -194,9 +195,9 @@ def _roles(backlogs: "list[Backlog]") -> "Fitted":
             f"{one.messages:,}",
             one.topic or "-",
             f"{one.done_per_s:,.0f}" if one.done_per_s is not None else "-",
-            _gone(one),
+            "[bold red]stands still[/]" if one.role in stopped and one.messages else _gone(one),
         )
-        for one in backlogs
+        for one in found.backlogs
     ]
     columns = ("role", ">workers", ">backlog", "most of it in", ">done a second", "gone")
     return Fitted(columns, rows, ("most of it in", "done a second"))

@@ -166,3 +166,6 @@ def test_the_archive_waits_for_its_next_file() -> None:
     waits = {"messages": 500, "growth_per_s": 0.0}
     assert "with the next file" in shown(status(backlogs=[backlog("archive", **waits)]))
     assert "stands" in shown(status(backlogs=[backlog("archive", **waits, workers=0)]))
+    stuck = status(backlogs=[backlog("archive", **waits)], stopped=[StoppedPart("archive", "archive.url", "no space")])
+    assert "with the next file" not in shown(stuck)
+    assert shown(stuck).count("stands still") == 2
