@@ -100,10 +100,10 @@ def _in_memory(
         one = replace(one, uniform=uniform)
         read = partial(as_log, data)
 
-    def opens(wanted: Any) -> OpenLog:
+    def opens(judged: Any) -> OpenLog:
         def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Log:
-            log = read(wanted)
-            if not getattr(log, "has_target", wanted is not None):
+            log = read(judged)
+            if not getattr(log, "has_target", judged is not None):
                 raise needs_target(f"the {type(data).__name__}")
             return log
 
