@@ -108,7 +108,7 @@ def _gamma_exponential(world: World, rows: Judged) -> Looks:
 
 
 def by_unit(rows: Judged, looks: Looks) -> Looks:
-    """Return a sequence of ips, made wider where rows of a unit hang together."""
+    """Return a sequence of ips, made wider where rows of a unit are correlated."""
     return widened(looks, design_effects(_IPS, rows, looks.rows))
 
 

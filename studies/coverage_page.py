@@ -63,8 +63,8 @@ makes this page again; [`studies/worlds.py`](../studies/worlds.py) has the world
   {_delta_span(cells)}
 - **Users who decide more than once:** `clustered`. Every other interval for a value takes their rows for
   independent, and is too narrow.
-- **A log that is looked at while it grows:** the gamma-exponential sequence, made wider where rows of a unit hang
-  together. It needs no assumption but right propensities and bounded rewards, and it is wide.
+- **A log that is looked at while it grows:** the gamma-exponential sequence, made wider where rows of a unit are
+  correlated. It needs no assumption but right propensities and bounded rewards, and it is wide.
 - **A learning logger:** `delta`, or `clustered` where units return. Adaptive weights are narrower, but they miss the
   value over the log's period where rewards drift ([measured](reward-models.md#drift)).
 
