@@ -77,9 +77,7 @@ def _tell(done: "Recovered", dry_run: bool) -> None:
         say("join: its state is sound")
     else:
         would = "would read" if dry_run else "read"
-        say(
-            f"join: {would} {join.messages} messages of its inputs; {join.unfinished} decisions may have no outcome yet"
-        )
+        say(f"join: {would} {join.messages} messages of its inputs; {join.unfinished} decisions may lack an outcome")
         if not dry_run:
             say(f"join: {join.pending} decisions wait for feedback, {join.remembered} that have closed are remembered")
     for sentence in join.gone:
