@@ -59,7 +59,7 @@ class JoinRecovered:
     messages
         How many messages of the inputs were to be read.
     unfinished
-        How many decisions had no outcome for certain.
+        How many decisions may lack an outcome.
     remembered
         How many closed event ids were remembered again.
     pending
