@@ -300,7 +300,7 @@ async def test_another_policy_or_another_place_is_refused(loop: Loop, redis: Red
     processes = [RoleProcess(told, "learn").start().process for told in others]
     for process in processes:
         assert process is not None
-        assert await asyncio.to_thread(process.wait, 40) == 2
+        assert await asyncio.to_thread(process.wait, 120) == 2
 
 
 async def test_a_redis_that_forgot_is_not_continued(

@@ -99,7 +99,7 @@ async def test_a_loop_that_learns_and_what_is_wrong_when_its_parts_die(loop: Loo
         assert "dead-letters list" in notes(config, status)[-1]
         closes_ms = policy(status, "slow").closes_ms
         assert closes_ms is not None
-        assert 200_000 < closes_ms - status.now_ms <= 300_000
+        assert 0 < closes_ms - status.now_ms <= 300_000
         assert any("slow waits for its windows: the first closes in" in note for note in notes(config, status))
         assert front.closes_ms is None
         assert any("slow: waits for windows" in line for line in lines(config, status))

@@ -75,7 +75,7 @@ async def test_partitions_that_somebody_adds_to_the_loops_own_topics_are_left_al
         for role in ("decide", "join", "learn"):
             loop.role(role)
         await loop.send("decision-requests", {"event_id": "a", "policy": "front", "actions": [{"id": "x"}]})
-        await until(lambda: loop.records("decisions"), 60)
+        await until(lambda: loop.records("decisions"))
         await loop.send("clicks", {"event_id": "a", "id": "1"})
 
         async def learned() -> bool:

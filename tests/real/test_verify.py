@@ -86,11 +86,24 @@ async def traffic(loop: Loop, start: int, stop: int) -> None:
             await loop.send("purchases", {"event_id": f"visit-{number}"}, partition=0)
 
 
+async def decided_by_several_versions(loop: Loop) -> None:
+    """Send half of the traffic, and the rest while what it taught comes to decide."""
+
+    async def published() -> bool:
+        return any(record.get("policy") == "front" for record in await loop.records("versions"))
+
+    await traffic(loop, 0, 60)
+    await until(published)
+    for number in range(60, 120):
+        await traffic(loop, number, number + 1)
+        await asyncio.sleep(0.05)
+
+
 async def test_a_service_is_verified_while_it_runs_and_after(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     for role in ("decide", "join", "learn"):
         loop.role(role)
     config = loop.config
-    sending = asyncio.create_task(traffic(loop, 0, 120))
+    sending = asyncio.create_task(decided_by_several_versions(loop))
     meanwhile = [await verify(config, "front") for _ in range(3)]
     await sending
     await loop.send("decisions", decision("imported", policy_version="external"), partition=2)

@@ -124,7 +124,7 @@ async def worker(config_file: Path) -> AsyncIterator[Start]:
 async def ready_pids(process: asyncio.subprocess.Process) -> dict[str, int]:
     """Read the log until every role is ready."""
     assert process.stderr is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while line := await process.stderr.readline():
             with suppress(ValueError):
                 record = json.loads(line)
