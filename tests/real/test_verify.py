@@ -92,7 +92,10 @@ async def decided_by_several_versions(loop: Loop) -> None:
     async def published() -> bool:
         return any(record.get("policy") == "front" for record in await loop.records("versions"))
 
-    await traffic(loop, 0, 60)
+    await traffic(loop, 0, 1)
+    # Clicks that come long before their decision do not count.
+    await until(lambda: decisions(loop, 1))
+    await traffic(loop, 1, 60)
     await until(published)
     for number in range(60, 120):
         await traffic(loop, number, number + 1)
