@@ -1,10 +1,11 @@
 """``bowerbird send``."""
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bowerbird.commands.shared import AsJson, ConfigFile, answer, errors_in_words, run, say, settings
+from bowerbird.commands.shared import AsJson, ConfigFile, answer, complain, errors_in_words, run, say, settings
 
 if TYPE_CHECKING:
     from stream.config import Config
@@ -32,15 +33,16 @@ def send(
     from stream.send import Outgoing
     from stream.send import send as sent
 
-    told = settings(config)
-    with errors_in_words(told):
-        _check_stream(told, stream)
+    service = settings(config)
+    with errors_in_words(service):
+        _check_stream(service, stream)
         records = read(file)
         if not unchecked:
             _check(records.bodies, file)
+    warn_of_worthless(service, stream, records.bodies)
     arrays = [array for _, array in pack(records.bodies)]
-    messages = [Outgoing(told.topic(stream), value) for value in (records.bodies if records.alone else arrays)]
-    places = run(told, lambda: sent(told, messages))
+    messages = [Outgoing(service.topic(stream), value) for value in (records.bodies if records.alone else arrays)]
+    places = run(service, lambda: sent(service, messages))
     if as_json:
         answer({"stream": stream, "records": len(records.bodies), "messages": [place._asdict() for place in places]})
     else:
@@ -55,6 +57,23 @@ def _check_stream(config: "Config", stream: str) -> None:
     if stream not in config.streams:
         known = ", ".join(config.streams) or "none"
         raise WrongConfiguration(f"STREAM: found {stream}, expected one that a policy names ({known})")
+
+
+def warn_of_worthless(config: "Config", stream: str, bodies: list[bytes]) -> None:
+    """Say that records have no value where every policy that counts the stream takes their worth from it."""
+    from policies.errors import BadInput
+    from rewards.records import feedback
+
+    rules = [policy.reward.streams[stream] for policy in config.policies.values() if stream in policy.reward.streams]
+    if not rules or not all(rule.value for rule in rules):
+        return
+    without = 0
+    for body in bodies:
+        with contextlib.suppress(BadInput):
+            record = feedback(body)
+            without += record.value is None and not record.activate
+    if without:
+        complain(f"warning: {without} of {len(bodies)} records have no value: by the settings, each is worth 0")
 
 
 def _check(bodies: list[bytes], file: str) -> None:
