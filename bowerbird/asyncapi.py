@@ -209,8 +209,8 @@ _OPERATIONS = {
     "bury": ("send", "dead-letters", "Keeps what could not be used"),
 }
 _INFO = f"""\
-Bowerbird decides what to show, watches what people do, and learns from it. Whoever writes JSON to Kafka can ask it \
-and tell it; no library is needed.
+Bowerbird decides what to show, watches what people do, and learns from it. Any program that writes JSON to Kafka can \
+ask it and tell it; no library is needed.
 
 A message's value is one JSON object (UTF-8) or an array of them; a producer that batches gets many times the \
 throughput. A request that is an array gets one array as its reply, decisions and errors in the places of their \

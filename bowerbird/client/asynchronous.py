@@ -166,7 +166,7 @@ class Client:
         self._timeout_s = seconds_of(timeout_s, "timeout_s")
         check_names(brokers, reply_topic)
         if connection is None:
-            # Only here: whoever brings a connection needs no Kafka.
+            # Only here: with a connection of its own, a client needs no Kafka.
             from stream.config import Config
             from stream.connection import Connection
 
