@@ -138,6 +138,11 @@ async def test_every_role_reads_messages_of_old_formats(
 
         await until(learned)
         for service, count in ((loop, 3), (other, 1)):
+
+            async def buried(service: Loop = service, count: int = count) -> bool:
+                return len(await _buried(service)) >= count
+
+            await until(buried)
             assert len(await _buried(service)) == count
         store, ends = ArchiveStore(str(tmp_path), prefix), await _ends(loop)
 
