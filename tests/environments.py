@@ -33,7 +33,7 @@ class Environment(NamedTuple):
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
 
     def variables(self, **variables: str) -> dict[str, str]:
