@@ -60,7 +60,7 @@ class _Child:
             self._said.append(line.decode())
 
     async def says(self, words: str) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not any(words in line for line in self._said):
                 await asyncio.sleep(0.02)
 

@@ -120,7 +120,7 @@ async def end_of(config: Config, role: str, wait_s: float) -> End:
     )
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             assert await process.stdout.readline() == b"ready\n"
         await asyncio.sleep(wait_s)
         began = time.monotonic()
