@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from stream import clients, metrics
+from stream import clients, metrics, stopped
 from stream.config import Config
 from stream.tasks import closed
 
@@ -26,6 +26,10 @@ class Message(NamedTuple):
     partition: int
     key: bytes | None
     value: bytes
+
+
+class _NoPartitionError(Exception):
+    """A decision's partition is missing; the text is a sentence with the command that ends it."""
 
 
 class Appender:
@@ -66,15 +70,21 @@ class Appender:
             that the topic refuses as too large.
         """
         answers: dict[int, Any | None] = {}
-        retry_s = FIRST_RETRY_S
+        retry_s, stands = FIRST_RETRY_S, False
         while True:
             producer = self._producer
             left = [index for index in range(len(messages)) if index not in answers]
             failed = await self._try(producer, messages, left, answers)
             if failed is None:
+                if stands:
+                    stopped.go_on(ROLE, self._topic)
                 return [answers[index] for index in range(len(messages))]
             metrics.broker_failed(ROLE)
-            log.warning("appending to %s is tried again: %r", self._topic, failed)
+            if isinstance(failed, _NoPartitionError):
+                stands = True
+                self._stop(str(failed))
+            else:
+                log.warning("appending to %s is tried again: %r", self._topic, failed)
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LAST_RETRY_S)
             await self._renew(producer)
@@ -101,8 +111,7 @@ class Appender:
                 answers[index] = None
             except AssertionError:
                 # The client's way to say that there is no such partition.
-                missing = f"topic {self._topic} has no partition {partition}; it needs as many as decision-requests"
-                failures.append(KafkaError(missing))
+                failures.append(await self._no_partition(producer))
                 break
             except (KafkaError, OSError) as error:
                 failures.append(error)
@@ -116,6 +125,23 @@ class Appender:
             else:
                 answers[index] = answer
         return failures[0] if failures else None
+
+    async def _no_partition(self, producer: AIOKafkaProducer) -> BaseException:
+        """Return the sentence for requests whose partition the topic lacks."""
+        requests = self._config.topic("decision-requests")
+        try:
+            there, needed = [len(await producer.partitions_for(name)) for name in (self._topic, requests)]
+        except KafkaError:
+            return ConnectionError("the broker did not name the partitions")
+        return _NoPartitionError(
+            f"topic {self._topic} has {there} partitions, {requests} has {needed}: requests in the others wait; add "
+            f"partitions: kafka-topics --alter --topic {self._topic} --partitions {needed}"
+        )
+
+    def _stop(self, sentence: str) -> None:
+        if stopped.stopped_parts(ROLE).get(self._topic) != sentence:
+            log.error("%s", sentence)
+            stopped.stop(ROLE, self._topic, sentence)
 
     async def _renew(self, spoilt: AIOKafkaProducer | None) -> None:
         """Replace a producer, once for all who found it spoilt."""

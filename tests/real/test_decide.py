@@ -16,7 +16,7 @@ from aiokafka.structs import TopicPartition
 from policies.errors import StateRefused
 from policies.policy import digest, make, version_name
 from rewards.records import PolicyVersion, encode
-from stream import metrics, replies
+from stream import metrics, replies, stopped
 from stream.appender import Appender
 from stream.config import Config, PolicyConfig
 from stream.decide import Decide
@@ -530,6 +530,11 @@ def test_two_workers_share_the_partitions_and_answer_all(kafka, redis_server, pr
     asyncio.run(scenario())
 
 
+async def stopped_part():
+    """Return what stands still of a decide in this process, in a list; none: nothing does."""
+    return [*stopped.stopped_parts("decide").values()]
+
+
 def test_partitions_that_are_added_are_decided_from_their_first_request(kafka, redis_server, prefix):
     async def scenario():
         config = configured(kafka, redis_server, prefix)
@@ -537,13 +542,22 @@ def test_partitions_that_are_added_are_decided_from_their_first_request(kafka, r
             before = len(await loop.reader.partitions(config.topic("decision-requests")))
             admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
             await admin.start()
-            for topic in ("decisions", "decision-requests"):
-                await admin.create_partitions({config.topic(topic): NewPartitions(before + 1)})
-            await admin.close()
+            await admin.create_partitions({config.topic("decision-requests"): NewPartitions(before + 1)})
             # A producer of its own, which knows the new partition at once; decide does not yet.
             async with caller_of(config) as another:
                 asked = [await another.send(request(f"n{number}"), partition=before) for number in range(20)]
+                # A decision lies in the partition of its request, and `decisions` has none for these.
+                (sentence,) = await until(stopped_part)
+                topic = config.topic("decisions")
+                assert sentence.endswith(f"kafka-topics --alter --topic {topic} --partitions {before + 1}")
+                await admin.create_partitions({topic: NewPartitions(before + 1)})
                 replies = [await another.reply(one) for one in asked]
+            await admin.close()
             assert [reply["event_id"] for reply in replies] == [f"n{number}" for number in range(20)]
+
+            async def gone() -> bool:
+                return not await stopped_part()
+
+            await until(gone)
 
     asyncio.run(scenario())
