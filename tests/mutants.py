@@ -1122,6 +1122,20 @@ def _errors() -> Iterator[Mutant]:
         ("tests/bowerbird/test_settings.py::test_a_misspelt_stream_is_refused",),
     )
     yield Mutant(
+        "requests without a partition of decisions stop decide with a sentence",
+        "stream/appender.py",
+        "            stopped.stop(ROLE, self._topic, sentence)",
+        "            pass",
+        ("tests/real/test_decide.py::test_partitions_that_are_added_are_decided_from_their_first_request",),
+    )
+    yield Mutant(
+        "ends of a sequence that cross bound nothing",
+        "replay/answering.py",
+        "        lows, highs = np.where(crossed, least, lows), np.where(crossed, most, highs)",
+        "        lows, highs = np.where(crossed, lows, lows), np.where(crossed, highs, highs)",
+        ("tests/bowerbird/test_ends.py::test_ends_do_not_cross_where_propensities_are_wrong",),
+    )
+    yield Mutant(
         "many open decisions are reported at the top",
         "replay/report/words.py",
         "    if count <= OPEN_SHARE * of:",
