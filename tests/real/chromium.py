@@ -27,7 +27,7 @@ OPTIONS = [
     "--remote-debugging-port=0",
     "--remote-allow-origins=*",
 ]
-WITHIN_S = 60.0
+WITHIN_S = 180.0
 
 
 class Page:

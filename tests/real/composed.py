@@ -25,7 +25,7 @@ from stream.embedded_server import HOST, PORTS, free_port
 from stream.watched import WatchedProcess
 from tests.compose import DEPLOY, ROLE_SERVICES, ROOT, Image, Service, image, services
 
-READY_WITHIN_S = 90.0
+READY_WITHIN_S = 240.0
 SUPERVISOR = len(ROLE_SERVICES)
 """How many ports the supervisor's lies behind the first role's."""
 

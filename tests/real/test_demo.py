@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-WITHIN_S = 240.0
+WITHIN_S = 600.0
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_short_demo_proves_what_it_did(demo: Demo) -> None:
 
 
 def test_ctrl_c_stops_everything_that_it_started(demo: Demo) -> None:
-    give_up_s = time.monotonic() + 90
+    give_up_s = time.monotonic() + WITHIN_S
     while not {"decide", "join", "learn", "archive"} <= {part for child in demo.started() for part in told(child)}:
         assert demo.process.poll() is None, demo.process.communicate()[0]
         assert time.monotonic() < give_up_s, "the roles did not start"
