@@ -949,6 +949,13 @@ def _recovery() -> Iterator[Mutant]:
         (f"{IN_REDIS}::{counted}",),
     )
     yield Mutant(
+        "a role's start waits for a recovery",
+        "stream/away.py",
+        "if not isinstance(refused, waits_after):",
+        "if waits_after:",
+        ("tests/stream/test_away.py::test_a_recovery_is_waited_for_and_shown_meanwhile",),
+    )
+    yield Mutant(
         "a loss stops all workers", STORE, "state.hold = state.hold or NEEDED", "pass", (f"{IN_MEMORY}::{lost}",)
     )
     yield Mutant(
