@@ -78,7 +78,7 @@ def evaluate(
     seed: int = 0,
     reward_range: tuple[float, float] | None = None,
 ) -> Any:
-    """Tell what a policy would have been worth on a log, and first how far that can be trusted.
+    """Estimate a policy's value from a log, and say first whether to trust it.
 
     The same as ``bowerbird replay evaluate`` (docs/evaluation.md). Needs the extra ``bowerbird[evaluate]``.
 

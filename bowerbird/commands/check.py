@@ -6,7 +6,7 @@ from bowerbird.commands.shared import DOES_NOT_HOLD, AsJson, ConfigFile, answer,
 
 
 def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Tell whether everything is as the service needs it, and what to do about what is not.
+    """Check that everything is as the service needs it, and print a fix for each failure.
 
     Configuration, retention, broker, topics, Redis, what must never change, and the laws of every policy.
 

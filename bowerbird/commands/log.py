@@ -53,7 +53,7 @@ def describe(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a log holds, and whether it can be trusted: rows, versions, rewards, propensities, health.
+    """Describe what a log holds, and whether it can be trusted: rows, versions, rewards, propensities, health.
 
     Formats and columns: docs/logs.md.
 

@@ -47,8 +47,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="POLICY|uniform|FILE.npy",
-            help="What is judged: front, front@12, uniform; for open-bandit uniform or an array (actions, positions). "
-            "A table tells it itself.",
+            help="The policy to evaluate: front, front@12, uniform; for open-bandit uniform or an array (actions, "
+            "positions). A table has it in its columns.",
         ),
     ] = None,
     against: Annotated[
@@ -82,7 +82,8 @@ def evaluate(
         str, typer.Option(metavar="NAME", help="The reward model: none, action-means, vw, ridge, … or auto.")
     ] = "auto",
     folds: Annotated[
-        str, typer.Option(metavar="past|unit|time", help="What the model of a row may not have learned from.")
+        str,
+        typer.Option(metavar="past|unit|time", help="Rows that the model of a row must not have seen."),
     ] = "auto",
     fixed_loggers: Annotated[
         bool,
@@ -97,21 +98,21 @@ def evaluate(
     segment: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Each segment's value too: day, context.user.country, …")
     ] = None,
-    resamples: Annotated[int, typer.Option(metavar="N", help="Ends by the bootstrap too.")] = 0,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the bootstrap.")] = 0,
+    resamples: Annotated[int, typer.Option(metavar="N", help="Bootstrap resamples; 0 disables the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed of the bootstrap.")] = 0,
     reward_range: Annotated[
         tuple[float, float] | None,
         typer.Option(metavar="LEAST MOST", help="What a decision can earn, where that is not 0 to 1."),
     ] = None,
     workers: Annotated[
-        int, typer.Option(metavar="N", min=1, help="So many processes share the log; the answer is the same.")
+        int, typer.Option(metavar="N", min=1, help="Number of processes that share the log; the answer is the same.")
     ] = 1,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report, one page, to this file.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 unless the answer is reliable.")] = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what another policy would have been worth on a log, and first how far that can be trusted.
+    """Estimate another policy's value from a log; the first line says whether to trust it.
 
     Needs no server. Estimators, intervals, warnings: docs/evaluation.md.
 

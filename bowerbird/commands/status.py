@@ -28,7 +28,7 @@ def status(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell whether the service learns, what holds it back, and what to do.
+    """Show whether the service learns, what holds it back, and what to do.
 
     It asks Kafka and Redis alone, in no consumer group, and changes nothing. Of each partition it reads the newest
     2,000 messages at most. The exit code is 1 where something is wrong. With --watch into a file or a pipe: plain lines

@@ -36,7 +36,7 @@ def create(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Tell which topics are missing or contradict what the loop needs.
+    """Show which topics are missing or contradict what the loop needs.
 
     Example: bowerbird topics check --json
     """

@@ -16,7 +16,7 @@ def trace(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell the whole life of one decision: what was asked, shown, met and learned, and why.
+    """Show the life of one decision: request, decision, feedback, reward and version, and why.
 
     Its request, the decision, each feedback and why it counted or not, when and why its window closed, the reward, and
     the version that learned it. Exit code 1: the logs hold nothing of it.
