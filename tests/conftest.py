@@ -17,7 +17,10 @@ from stream.embedded import EmbeddedKafka, EmbeddedRedis
 REAL = Path(__file__).with_name("real")
 REAL_TIMEOUT_S = 900
 """Most of it is waiting, which takes long where other processes compute."""
-LONGEST = ("test_recover.py", "test_remedies.py", "test_up.py", "test_torture.py", "test_ends.py", "test_network.py")
+LONGEST = (
+    *("test_coverage.py", "test_recover.py", "test_remedies.py", "test_controls.py", "test_up.py", "test_demo.py"),
+    *("test_readme.py", "test_ends.py", "test_commands.py", "test_torture.py", "test_network.py"),
+)
 """What takes longest of tests/real, the longest first."""
 
 # A command that is called takes a third of the time when all of them are built once, as in a process of their own.

@@ -147,6 +147,7 @@ async def stands(shop: Shop) -> None:
         keys = [f"{{{shop.config.prefix}join-{shard}}}:hold" for shard in range(shop.config.shards)]
 
         async def held() -> bool:
+            shop.revive()
             return any([await redis.get(key) for key in keys])
 
         await until(held)
