@@ -425,8 +425,12 @@ class Archive(mode.Service):
 
 def cannot_write(config: Config, why: str) -> StateRefused:
     """Return what to say while files cannot be stored; it is tried again and again."""
-    remedy = "see that it has space, and gives its rights to who runs the role, which then goes on by itself"
-    return StateRefused(f"archive.url {config.archive.url}", why, "a place that takes files", remedy)
+    return StateRefused(
+        f"archive.url {config.archive.url}",
+        why,
+        "a place that takes files",
+        "see that it has space, and gives its rights to who runs the role, which then goes on by itself",
+    )
 
 
 def beyond(name: tuple[str, int], taken: int, end: int) -> StateRefused:
