@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(wildcard bowerbird policies replay rewards stream benchmarks examples studies tests)
+SOURCES := $(wildcard archive bowerbird embedded policies records replay rewards stream benchmarks examples studies tests)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Three processes for two cores, since most of tests/real waits for servers. A file stays in one process, whose servers
 # its tests share; the files come in the order of tests/conftest.py.
@@ -55,10 +55,10 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Pins what is installed now, and the jars of Kafka that the coordinates in stream/jars.py resolve to.
+# Pins what is installed now, and the jars of Kafka that the coordinates in embedded/jars.py resolve to.
 lock: $(VENV)/dev.stamp
 	$(BIN)/python -m pip freeze --exclude bowerbird --exclude-editable | LC_ALL=C sort -f > constraints.txt
-	$(BIN)/python -m stream.jars lock
+	$(BIN)/python -m embedded.jars lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

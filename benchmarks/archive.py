@@ -14,12 +14,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from archive.names import ArchiveFile
+from archive.rows import REPEATED, SCHEMAS, rows_of, table_of
 from benchmarks.row import Others, Row, spread
-from rewards.archive_names import ArchiveFile
-from rewards.archive_rows import REPEATED, SCHEMAS, rows_of, table_of
+from embedded.servers import EmbeddedKafka
 from stream.config import ArchiveConfig, Config, PolicyConfig
-from stream.embedded import EmbeddedKafka
-from stream.log import LogRecord
+from stream.kafka.log import LogRecord
 from tests.real.loop import Loop, RoleProcess, decision, loop_of
 
 DECISIONS = 300_000

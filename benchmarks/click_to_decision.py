@@ -11,9 +11,9 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from benchmarks.row import Others, Row, spread
-from rewards.rules import Reward, StreamReward
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from tests.real.loop import Loop, loop_of
 
 CLICKS = 30

@@ -16,10 +16,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import TopicPartition
 
 from benchmarks.row import Others, Row, spread
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.config import Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.tasks import ended
-from stream.topics import create
+from stream.kafka.topics import create
+from stream.shutdown import ended
 from tests.real.loop import RoleProcess
 
 RATES = (500, 1500)
@@ -235,8 +235,8 @@ async def _decision(config: Config) -> bytes:
 
     from redis.asyncio import Redis
 
-    from stream.deciding import Requests
-    from stream.lookup import Lookup
+    from stream.redis.policy_cache import Lookup
+    from stream.roles.deciding import Requests
 
     async with Redis.from_url(config.redis_url) as redis:
         record = SimpleNamespace(

@@ -12,10 +12,10 @@ import numpy as np
 
 from benchmarks.obp_peer import NAMES, NUMBERS, install, peer, world
 from benchmarks.row import Others, Row, spread
-from replay.estimators.catalogue import ESTIMATORS
-from replay.estimators.estimator import Estimator, all_terms
-from replay.judged import Judged
-from replay.resample import ends, places, resampled
+from replay.evaluation.estimators.catalogue import ESTIMATORS
+from replay.evaluation.estimators.estimator import Estimator, all_terms
+from replay.evaluation.resample import ends, places, resampled
+from replay.evaluation.rows import Judged
 
 ROWS = 1_000_000
 RESAMPLES = 10_000

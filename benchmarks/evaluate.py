@@ -11,10 +11,10 @@ from statistics import median
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from archive.reader import ACTION_ID
+from archive.rows import REPEATED
 from benchmarks.log_describe import COLUMNS, write_archive
 from benchmarks.row import Others, Row, spread
-from replay.archive import ACTION_ID
-from rewards.archive_rows import REPEATED
 
 ROWS = 1_000_000
 REPEATS = 5

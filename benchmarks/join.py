@@ -11,12 +11,12 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 
 from benchmarks.row import Others, Row, spread
-from rewards.records import Place
-from rewards.rules import Reward, StreamReward
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.position import Place
+from records.rule import Reward, StreamReward
 from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, Step
 from stream.config import Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.redis_store import RedisStore
+from stream.redis.store import RedisStore
 from tests.real.loop import Loop, RoleProcess, decision, loop_of
 
 DECISIONS = 30_000

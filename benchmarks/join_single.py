@@ -14,10 +14,10 @@ import msgspec
 
 from benchmarks.join import append_all, joined_a_second
 from benchmarks.row import Others, Row, spread
-from rewards.rules import Reward, StreamReward
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.rule import Reward, StreamReward
 from stream.apps import role_app
 from stream.config import Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from tests.real.loop import loop_of
 
 DECISIONS = 3_000

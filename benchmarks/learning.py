@@ -14,9 +14,10 @@ import orjson
 import pylibvw
 
 from benchmarks.row import Others, Row, spread
-from policies.features import Limits, decode_action, decode_context
-from policies.vw_text import Writer
-from rewards.learner import Learner, outcomes_in
+from policies.features import decode_action, decode_context
+from policies.learner import Learner, outcomes_in
+from policies.vw.text import Writer
+from records.limits import Limits
 
 ARGUMENTS = "--cb_explore_adf --epsilon 0.1 -q uA"
 ACTIONS = 10

@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from archive.hashes import event_hashes, unit_hashes
+from archive.names import ArchiveFile, log_file
+from archive.reader import ACTION_ID
+from archive.rows import REPEATED, SCHEMAS
 from benchmarks.row import Others, Row, spread
-from replay.archive import ACTION_ID
-from rewards.archive_names import ArchiveFile, log_file
-from rewards.archive_rows import REPEATED, SCHEMAS
-from rewards.hashes import event_hashes, unit_hashes
-from rewards.records import LogIdentity, encode
+from records.codec import encode
+from records.log_identity import LogIdentity
 
 ROWS = 1_000_000
 SHARE = 100

@@ -8,10 +8,10 @@ from redis.asyncio import Redis
 
 from benchmarks.join import ARRAY, body
 from benchmarks.row import Others, Row, spread
-from rewards.records import Place
+from embedded.servers import EmbeddedRedis
+from records.position import Place
 from rewards.store import Claim, DecisionItem, Inputs, Step
-from stream.embedded import EmbeddedRedis
-from stream.redis_store import RedisStore
+from stream.redis.store import RedisStore
 
 DECISIONS = 10_000
 REPEATS = 3

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from replay.judged import Floats
+from replay.evaluation.rows import Floats
 
 ACTIONS = 10
 PACKAGES = ("obp==0.5.7", "seaborn", "tqdm", "pyyaml")

@@ -14,10 +14,11 @@ import pylibvw
 from benchmarks.learning import ACTIONS, ARGUMENTS, CATALOGUE, made_action, made_features, one_core
 from benchmarks.row import Others, Row, spread
 from policies.draw import draw
-from policies.features import Action, Features, Limits, decode_action, decode_context
+from policies.features import Action, Features, decode_action, decode_context
 from policies.policy import Policy, make
-from policies.vw_arguments import parse
-from policies.vw_text import Writer
+from policies.vw.arguments import parse
+from policies.vw.text import Writer
+from records.limits import Limits
 
 FEATURES = 5
 LEARNED = 2_000

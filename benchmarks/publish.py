@@ -11,12 +11,12 @@ from aiokafka import AIOKafkaProducer
 from redis.asyncio import Redis
 
 from benchmarks.row import Others, Row
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from policies.learner import Position
 from policies.policy import digest
-from rewards.learner import Position
-from stream import topics
 from stream.config import Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore, Saved
+from stream.kafka import topics
+from stream.redis.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore, Saved
 
 SIZES = {"155 kB": (155_000, 300), "4 MB": (4_000_000, 100)}
 """Bytes of a model, and how many versions are published."""

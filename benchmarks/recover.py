@@ -11,9 +11,9 @@ from typing import NamedTuple
 import msgspec
 
 from benchmarks.row import Others, Row
-from rewards.rules import Reward, StreamReward
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from tests.real.loop import Loop, decision, loop_of
 
 PENDING = (250_000, 1_000_000)

@@ -8,7 +8,7 @@ import time
 from statistics import median
 
 from benchmarks.row import Others, Row, spread
-from stream import jars
+from embedded import jars
 
 REPEATS = 3
 BAR_S = 15.0

@@ -38,9 +38,9 @@ def read(
 
     Raises
     ------
-    policies.errors.WrongConfiguration
+    records.errors.WrongConfiguration
         There is no archive, or no such topic or column.
-    policies.errors.StateRefused
+    records.errors.StateRefused
         A file of it is damaged.
 
     Examples
@@ -50,10 +50,10 @@ def read(
         outcomes = bowerbird.read("archive/")
         print(outcomes.group_by(["policy", "policy_version"]).aggregate([("reward", "mean"), ("reward", "count")]))
     """
-    from policies.extras import needed_by
+    from records.extras import needed_by
 
     with needed_by("bowerbird.read", "archive"):
-        from replay.archive import read as read_archive
+        from archive.reader import read as read_archive
 
         return read_archive(path, topic, columns, prefix, lazy)
 
@@ -99,19 +99,19 @@ def evaluate(
     format, policy, external, prefix
         Of a log at a path.
     estimators, model, folds, fixed_loggers, expected_shares, resamples, seed, reward_range
-        See :class:`replay.evaluation.Options`.
+        See :class:`replay.evaluation.evaluate.Options`.
 
     Returns
     -------
-    replay.answer.Answer
+    replay.evaluation.result.Answer
         With ``verdict``, ``estimates``, ``difference``, ``health``, …; ``.frame()`` is a frame of the estimates,
         ``.plot()`` a picture of them, and a notebook shows the report.
 
     Raises
     ------
-    policies.errors.BadInput
+    records.errors.BadInput
         The log is damaged, or no row of it can be judged.
-    policies.errors.WrongConfiguration
+    records.errors.WrongConfiguration
         There is no such log, target, estimator or model, or they do not go together.
 
     Examples
@@ -121,12 +121,12 @@ def evaluate(
     ('reliable', 0.5)
     """
     from bowerbird.commands.shared import stages
-    from policies.extras import needed_by
+    from records.extras import needed_by
 
     with needed_by("bowerbird.evaluate", "evaluate"):
         from bowerbird.evaluating import evaluated, evaluated_in_memory
         from bowerbird.judged_log import Asked
-        from replay.evaluation import Options
+        from replay.evaluation.evaluate import Options
 
     segments = (segments,) if isinstance(segments, str) else segments
     options = Options(

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from archive.reader import Archive
 from bowerbird.judged_log import Asked, OutcomesOf, SavedLogger, configured
-from policies.errors import StateRefused, WrongConfiguration
-from replay.archive import Archive
-from replay.archived_policy import archived_policy
-from replay.logs.entries import WITH_CONTEXTS
-from replay.logs.formats import Format
-from replay.passes import Against, OpenLog, Stages
-from rewards.records import EXTERNAL
+from records.errors import StateRefused, WrongConfiguration
+from records.fields import EXTERNAL
+from replay.evaluation.logs.entries import WITH_CONTEXTS
+from replay.evaluation.logs.formats import Format
+from replay.evaluation.scan import Against, OpenLog, Stages
+from replay.proof.archived_policy import archived_policy
 
 MOST = 16
 """Each takes a prediction a row. A log of more versions is a learner's, over which balanced weights are biased."""

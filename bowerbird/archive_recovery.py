@@ -8,11 +8,11 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from rewards.archive_rows import TOPICS
-from stream.archive import beyond, made_anew
-from stream.archive_store import ArchiveStore
+from archive.rows import TOPICS
+from archive.writer import ArchiveStore
 from stream.config import Config
-from stream.log import LogReader
+from stream.kafka.log import LogReader
+from stream.roles.archive import beyond, made_anew
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """The contract as an AsyncAPI 3.0 document, made of the record types; docs/asyncapi.json is what it says now.
 
-The payloads are the JSON Schemas of :func:`rewards.records.schemas`, in the form of draft 7, which every AsyncAPI tool
+The payloads are the JSON Schemas of :func:`records.schemas.schemas`, in the form of draft 7, which every AsyncAPI tool
 reads. Source: the AsyncAPI specification 3.0.0, and its bindings for Kafka 0.5.0.
 """
 
@@ -12,17 +12,20 @@ from typing import Any
 
 from bowerbird.definitions import meanings
 from bowerbird.error_codes import ERROR_CODES
-from policies.features import Limits
-from rewards.join import JoinSettings
-from rewards.records import ITEMS_LIMIT, RECORDS, CountedFeedback, Place, Problem, schemas
-from rewards.rules import Reward, Rule, StreamReward
+from records.error_reply import Problem
+from records.feedback import CountedFeedback
+from records.limits import ITEMS_LIMIT, Limits
+from records.position import Place
+from records.rule import Reward, Rule, StreamReward
+from records.schemas import RECORDS, schemas
+from rewards.intake import JoinSettings
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
-from stream.dead_letter_log import RESENT_HEADER
-from stream.dead_letters import APART
-from stream.decompress import BATCH_BYTES, BATCH_RECORDS
-from stream.requests import CORRELATION_BYTES, CORRELATION_HEADERS, EXPIRES_HEADER, LONGEST_EXPIRES_MS
-from stream.topics import INPUT_MESSAGE_BYTES, TICKS_RETENTION_MS
+from stream.kafka.dead_letter_log import RESENT_HEADER
+from stream.kafka.dead_letters import APART
+from stream.kafka.decompress import BATCH_BYTES, BATCH_RECORDS
+from stream.kafka.topics import INPUT_MESSAGE_BYTES, TICKS_RETENTION_MS
+from stream.roles.requests import CORRELATION_BYTES, CORRELATION_HEADERS, EXPIRES_HEADER, LONGEST_EXPIRES_MS
 
 CONTRACT_VERSION = "1.0.0"
 """Its first number is the ``v`` of the records; the second grows with fields and codes that are new."""

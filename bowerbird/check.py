@@ -11,14 +11,15 @@ from bowerbird.join_state import known_topics, problems
 from bowerbird.rebuilding import refusal
 from bowerbird.status import Observer
 from policies import checks
-from policies.errors import WrongConfiguration, of_disk, shorten
-from policies.extras import sentence
-from stream import clients, codecs, preflight, topics
+from records.errors import WrongConfiguration, of_disk, shorten
+from records.extras import sentence
+from stream import clients, preflight
 from stream.config import CHECK_TOPIC, Config
 from stream.controls import desk
-from stream.intake import input_topics
-from stream.log import LogReader
-from stream.redis_store import RedisStore
+from stream.kafka import codecs, topics
+from stream.kafka.log import LogReader
+from stream.redis.store import RedisStore
+from stream.roles.intake import input_topics
 
 LEARNING_OVER_MINUTES = 60.0
 
@@ -236,8 +237,8 @@ async def _learning(config: Config) -> AsyncIterator[Finding]:
 def _archive(url: str, prefix: str) -> Finding:
     try:
         # pyarrow is needed by none but who archives.
-        from rewards.archive_names import log_file
-        from rewards.archive_place import place_of
+        from archive.location import place_of
+        from archive.names import log_file
 
         place = place_of(url)
         if (local := place.local) is not None and not _writable(local):

@@ -7,11 +7,12 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from archive.names import ARCHIVE_SCHEMES
 from bowerbird.toml_lines import KeyPath
-from policies.errors import WrongConfiguration, shorten
-from policies.vw_arguments import parse
-from rewards.archive_names import ARCHIVE_SCHEMES
-from rewards.records import EVENT_ID_BYTES, NAME_PATTERN
+from policies.vw.arguments import parse
+from records.errors import WrongConfiguration, shorten
+from records.fields import NAME_PATTERN
+from records.limits import EVENT_ID_BYTES
 from stream.config import KINDS, OWN_TOPICS, ROLES, Config, PolicyConfig
 
 INPUT_MESSAGE_BYTES = 1024 * 1024

@@ -17,13 +17,13 @@ from bowerbird.judged_log import (
     table_columns,
     target_of_table,
 )
-from policies.errors import WrongConfiguration
-from replay.answer import Answer, How
-from replay.evaluation import Options, evaluate
-from replay.logs.chunk import Log
-from replay.logs.numbered import Names
-from replay.passes import Against, OpenLog, Stages
-from replay.run import processes
+from records.errors import WrongConfiguration
+from replay.evaluation.evaluate import Options, evaluate
+from replay.evaluation.logs.chunk import Log
+from replay.evaluation.logs.numbered import Names
+from replay.evaluation.result import Answer, How
+from replay.evaluation.run import processes
+from replay.evaluation.scan import Against, OpenLog, Stages
 
 PARTS_EACH = 4
 """So many parts for each process: one that is slow does not keep all others waiting."""
@@ -83,8 +83,8 @@ def _in_memory(
     """Return what opens a log judged for its target, and for what that is compared with, if it tells that."""
     import pyarrow as pa
 
-    from replay.logs.columns import as_log
-    from replay.logs.obp_feedback import ObpFeedback
+    from replay.evaluation.logs.columns import as_log
+    from replay.evaluation.logs.obp_feedback import ObpFeedback
 
     if isinstance(data, pa.RecordBatchReader):
         raise WrongConfiguration(

@@ -18,22 +18,24 @@ from uuid import uuid4
 import msgspec
 
 from bowerbird.client import BlockingClient, Client
-from policies.errors import BadInput, WrongConfiguration
+from policies.decide import Chooser
+from policies.learner import Learner, Position, outcomes_in
 from policies.policy import make
-from rewards.decision import Chooser
-from rewards.join import Fetched, Intake, JoinSettings, Message
-from rewards.learner import Learner, Position, outcomes_in
+from records.codec import encode, items
+from records.errors import BadInput, WrongConfiguration
+from records.log_identity import LogIdentity
+from records.policy_version import PolicyVersion
+from rewards.intake import Fetched, Intake, JoinSettings, Message
 from rewards.outcome import outcome_of, pack
-from rewards.readto import hold_line
-from rewards.records import LogIdentity, PolicyVersion, encode, items
 from rewards.store import DEAD_LETTERS, Frozen, Inputs, MemoryStore, Step, Unusable
+from rewards.watermark import hold_line
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
-from stream.dead_letters import DeadLetter, letter_of
-from stream.deciding import LOG_APPEND_TIME, Requests
-from stream.log import LogRecord
-from stream.requests import CORRELATION_HEADERS, EXPIRES_HEADER, REPLY_TOPIC_HEADERS
-from stream.topics import needed
+from stream.kafka.dead_letters import DeadLetter, letter_of
+from stream.kafka.log import LogRecord
+from stream.kafka.topics import needed
+from stream.roles.deciding import LOG_APPEND_TIME, Requests
+from stream.roles.requests import CORRELATION_HEADERS, EXPIRES_HEADER, REPLY_TOPIC_HEADERS
 
 START_MS = 1_700_000_000_000
 TICK_MS = 1
@@ -326,7 +328,7 @@ class FakeLoop:
 
 
 class FakeConnection:
-    """A caller's side of a :class:`FakeLoop`, in the place of :class:`stream.connection.Connection`."""
+    """A caller's side of a :class:`FakeLoop`, in the place of :class:`stream.kafka.connection.Connection`."""
 
     def __init__(self, loop: FakeLoop, reply_topic: str) -> None:
         self._loop, self._reply_topic = loop, reply_topic

@@ -12,26 +12,26 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from archive.names import ARCHIVED_STREAMS
 from bowerbird.join_state import OTHER_TYPE, inputs, known_topics, made_anew, problems, topic_ids
-from policies.errors import LossDetected, WrongConfiguration
-from rewards.archive_names import ARCHIVED_STREAMS
-from rewards.join import Input
-from rewards.readto import partition_name
+from records.errors import LossDetected, WrongConfiguration
+from rewards.intake import Input
 from rewards.recovery import Frontiers, outcome_heads
 from rewards.rules import milliseconds
 from rewards.store import DEAD_LETTERS, Closing, DecisionItem, FeedbackItem, not_free, other_log
+from rewards.watermark import partition_name
 from stream.config import Config
-from stream.dead_letter_log import Source, read_letter
-from stream.dead_letters import DeadLetters, letter_of
-from stream.intake import input_topics, join_settings
-from stream.log import LogReader, LogRecord, identify
-from stream.redis_store import RedisStore, shard_key
-from stream.refeed import Ends, Refeed
-from stream.ticks import BrokerClock
-from stream.topics import describe_topics
+from stream.kafka.broker_clock import BrokerClock
+from stream.kafka.dead_letter_log import Source, read_letter
+from stream.kafka.dead_letters import DeadLetters, letter_of
+from stream.kafka.log import LogReader, LogRecord, identify
+from stream.kafka.topics import describe_topics
+from stream.redis.store import RedisStore, shard_key
+from stream.roles.intake import input_topics, join_settings
+from stream.roles.refeed import Ends, Refeed
 
 if TYPE_CHECKING:
-    from replay.archive import Archive
+    from archive.reader import Archive
 
 Progress = Callable[[str, int, int], None]
 """Called while logs are read: what is read, how many of how many offsets have been passed."""

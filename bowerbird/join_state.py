@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from rewards.readto import INPUTS, partition_name
 from rewards.store import NEEDED
+from rewards.watermark import INPUTS, partition_name
 from stream.config import Config
-from stream.intake import input_topics
-from stream.log import LogReader, Partition
-from stream.redis_store import RedisStore
-from stream.tails import Tails
-from stream.topic_ids import TopicNow
+from stream.kafka.last_seqs import Tails
+from stream.kafka.log import LogReader, Partition
+from stream.kafka.topic_ids import TopicNow
+from stream.redis.store import RedisStore
+from stream.roles.intake import input_topics
 
 OTHER_TYPE = "{} in Redis is a key of another type"
 

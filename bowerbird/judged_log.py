@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bowerbird.settings import WrongSettings, find_file, load
-from policies.errors import WrongConfiguration
-from replay.logs.formats import Format, format_of
+from records.errors import WrongConfiguration
+from replay.evaluation.logs.formats import Format, format_of
 
 if TYPE_CHECKING:
-    from replay.archived_policy import Arguments
-    from replay.judged import Floats
-    from replay.logs.chunk import Log, Progress
-    from replay.logs.columns import Columns
-    from replay.logs.numbered import Names
-    from replay.logs.outcomes import Outcomes
-    from replay.logs.predicted import Logger
-    from replay.passes import Against, OpenLog
+    from replay.evaluation.logs.chunk import Log, Progress
+    from replay.evaluation.logs.columns import Columns
+    from replay.evaluation.logs.numbered import Names
+    from replay.evaluation.logs.outcome_source import Outcomes
+    from replay.evaluation.logs.predicted import Logger
+    from replay.evaluation.rows import Floats
+    from replay.evaluation.scan import Against, OpenLog
+    from replay.proof.archived_policy import Arguments
 
 UNIFORM = "uniform"
 OF_THE_TABLE, OTHER_OF_THE_TABLE = "target", "against"
@@ -43,7 +43,7 @@ class Asked:
         Another policy, named in the same way, to be compared with; None: the logging policy. A table tells it in the
         columns of :data:`OF_OTHER`.
     policy, external, prefix
-        See :class:`replay.logs.outcomes.Judge` and :class:`replay.archive.Archive`.
+        See :class:`replay.evaluation.logs.outcomes.Judge` and :class:`archive.reader.Archive`.
     columns
         Of a table: which column is which field.
     segments
@@ -87,12 +87,12 @@ def judged_log(asked: Asked) -> "tuple[str, OpenLog]":
         return target_of_table(asked.target), _Table(asked.path, replace(columns, uniform=asked.target == UNIFORM))
     if asked.target is None:
         if kind is Format.JSON_LINES:
-            from replay.logs.json_outcomes import JsonLines
+            from replay.evaluation.logs.json_outcomes import JsonLines
 
             JsonLines(Path(asked.path)).check_kind()
         raise WrongConfiguration(f"--target: found none, expected the policy to judge, as {UNIFORM}")
     if kind is Format.OPEN_BANDIT:
-        from replay.logs.judge_open_bandit import read_target
+        from replay.evaluation.logs.judge_open_bandit import read_target
 
         target = None if asked.target == UNIFORM else read_target(Path(asked.target))
         return asked.target, _OpenBandit(asked.path, target, tuple(asked.segments))
@@ -132,15 +132,15 @@ def log_as_it_is(asked: Asked, progress: "Progress") -> "Log":
     """
     kind = _checked(asked)
     if kind is Format.TABLE:
-        from replay.logs.table_files import table_log
+        from replay.evaluation.logs.table_files import table_log
 
         return table_log(Path(asked.path), table_columns(asked.columns or {}, asked.segments)[0], progress)
     if kind is Format.OPEN_BANDIT:
-        from replay.logs.judge_open_bandit import OpenBanditLog
-        from replay.logs.open_bandit_columns import log_at
+        from replay.evaluation.logs.judge_open_bandit import OpenBanditLog
+        from replay.evaluation.logs.open_bandit_columns import log_at
 
         return OpenBanditLog(log_at(Path(asked.path)), itself=True, segments=asked.segments)
-    from replay.logs.outcomes import Judge
+    from replay.evaluation.logs.outcomes import Judge
 
     outcomes, mixed = _read(asked, kind, progress), asked.policy is None
     # A log with holes is described all the same: how many outcomes are missing is part of what it is.
@@ -162,16 +162,16 @@ def _checked(asked: Asked) -> Format:
 
 def _read(asked: Asked, kind: Format, progress: "Progress") -> "Outcomes":
     if kind is Format.BOWERBIRD:
-        from replay.archive import Archive
-        from replay.logs.archive import ArchivedOutcomes
+        from archive.reader import Archive
+        from replay.evaluation.logs.archive import ArchivedOutcomes
 
         return ArchivedOutcomes(Archive.at(asked.path, asked.prefix))
     if kind is Format.JSON_LINES:
-        from replay.logs.json_outcomes import JsonLines
+        from replay.evaluation.logs.json_outcomes import JsonLines
 
         return JsonLines(Path(asked.path))
     from bowerbird.live_log import live_outcomes
-    from replay.logs.message_outcomes import MessageOutcomes
+    from replay.evaluation.logs.message_outcomes import MessageOutcomes
 
     return MessageOutcomes(live_outcomes(load(Path(asked.path)), progress))
 
@@ -191,7 +191,7 @@ def compared_log(asked: Asked, judged_on: str | None) -> "Against | None":
     WrongConfiguration, StateRefused, BadInput
         As :func:`judged_log`.
     """
-    from replay.passes import Against
+    from replay.evaluation.scan import Against
 
     if asked.kind is not Format.TABLE:
         if asked.against is None:
@@ -217,7 +217,7 @@ def table_columns(given: Mapping[str, str], segments: Collection[str]) -> "tuple
     WrongConfiguration
         There is no such field.
     """
-    from replay.logs.columns import IGNORED, Columns
+    from replay.evaluation.logs.columns import IGNORED, Columns
 
     fields = [*Columns.fields(), *OF_OTHER]
     if unknown := [name for name in given if name not in fields]:
@@ -237,7 +237,7 @@ class _Table:
     columns: "Columns"
 
     def __call__(self, wanted: Collection[str], for_target: bool, names: "Names | None" = None) -> "Log":
-        from replay.logs.table_files import table_log
+        from replay.evaluation.logs.table_files import table_log
 
         log = table_log(Path(self.path), self.columns, names=names)
         if not log.has_target:
@@ -252,9 +252,9 @@ class _OpenBandit:
     segments: tuple[str, ...]
 
     def __call__(self, wanted: Collection[str], for_target: bool, names: "Names | None" = None) -> "Log":
-        from replay.logs.entries import WITHOUT_CONTEXTS
-        from replay.logs.judge_open_bandit import OpenBanditLog
-        from replay.logs.open_bandit_columns import log_at
+        from replay.evaluation.logs.entries import WITHOUT_CONTEXTS
+        from replay.evaluation.logs.judge_open_bandit import OpenBanditLog
+        from replay.evaluation.logs.open_bandit_columns import log_at
 
         entries = WITHOUT_CONTEXTS in wanted
         return OpenBanditLog(log_at(Path(self.path)), self.target, segments=self.segments, entries=entries, names=names)
@@ -273,7 +273,7 @@ class SavedLogger:
     def made(self) -> "Logger":
         """Return it as a policy that can be asked."""
         from policies.policy import make
-        from replay.logs.predicted import Logger
+        from replay.evaluation.logs.predicted import Logger
 
         return Logger(self.version, make(self.kind, self.arguments, self.model), self.share)
 
@@ -293,11 +293,11 @@ class OutcomesOf:
     loggers: "tuple[SavedLogger, ...]" = ()
 
     def __call__(self, wanted: Collection[str], for_target: bool, names: "Names | None" = None) -> "Log":
-        """Return the log: see :class:`replay.passes.OpenLog`."""
+        """Return the log: see :class:`replay.evaluation.scan.OpenLog`."""
         from policies.policy import make
-        from replay.archived_policy import ArchivedPolicy
-        from replay.logs.chunk import MEAN_PROPENSITY, silent
-        from replay.logs.outcomes import Judge
+        from replay.evaluation.logs.chunk import MEAN_PROPENSITY, silent
+        from replay.evaluation.logs.outcomes import Judge
+        from replay.proof.archived_policy import ArchivedPolicy
 
         asked, target = self.asked, None
         if for_target:
@@ -312,8 +312,8 @@ class OutcomesOf:
 
 
 def _outcomes(asked: Asked, kind: Format, target: str) -> OutcomesOf:
-    from replay.archive import Archive
-    from replay.archived_policy import archived_policy, uniform
+    from archive.reader import Archive
+    from replay.proof.archived_policy import archived_policy, uniform
 
     if target.endswith(".npy"):
         raise WrongConfiguration(
@@ -337,7 +337,7 @@ def _outcomes(asked: Asked, kind: Format, target: str) -> OutcomesOf:
 
 def _version_0(target: str, config: Path | None, kind: Format) -> Any:
     from policies.policy import make
-    from replay.archived_policy import ArchivedPolicy
+    from replay.proof.archived_policy import ArchivedPolicy
 
     name, _, version = target.partition("@")
     given = configured(config, name)
@@ -351,7 +351,7 @@ def _version_0(target: str, config: Path | None, kind: Format) -> Any:
 
 def configured(file: Path | None, name: str) -> "Arguments | None":
     """Return a policy as the settings have it; None where they have none of this name."""
-    from replay.archived_policy import Arguments
+    from replay.proof.archived_policy import Arguments
 
     try:
         given = load(file).policies.get(name)

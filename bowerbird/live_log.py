@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
 from stream.config import Config
-from stream.log import LogReader, LogRecord
+from stream.kafka.log import LogReader, LogRecord
 
 AT_ONCE = 50
 """So many messages are taken from the client between two turns of their reader."""

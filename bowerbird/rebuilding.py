@@ -9,20 +9,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from policies.errors import LossDetected, StateRefused, WrongConfiguration
+from policies.controls import in_force
+from policies.learner import Position
 from policies.policy import digest
-from replay.published import published_in
-from replay.rebuild import Rebuild, Rebuilt, SavedWeights
-from rewards.controls import in_force
-from rewards.learner import Position
-from rewards.message import Message
-from rewards.records import PolicyVersion
+from records.errors import LossDetected, StateRefused, WrongConfiguration
+from records.message import Message
+from records.policy_version import PolicyVersion
+from replay.proof.published import published_in
+from replay.proof.rebuild import Rebuild, Rebuilt, SavedWeights
 from stream.config import Config
 from stream.controls import Desk, desk
-from stream.publish import Saved, identity_of, version_of
+from stream.redis.publish import Saved, identity_of, version_of
 
 if TYPE_CHECKING:
-    from replay.archive import Archive
+    from archive.reader import Archive
 
 Progress = Callable[[str, int, int], None]
 """Told while outcomes are read: the topic, and how many of all offsets have been passed."""

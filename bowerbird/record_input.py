@@ -7,9 +7,9 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw
 
-from policies.errors import BadInput, WrongConfiguration
-from policies.json_errors import syntax, told
-from rewards.records import items
+from records.codec import items
+from records.errors import BadInput, WrongConfiguration
+from records.json_errors import syntax, told
 
 STANDARD_INPUT = "-"
 

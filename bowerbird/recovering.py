@@ -9,13 +9,13 @@ from stream import clients
 from stream.clients import redis_client
 from stream.config import Config
 from stream.controls import desk
-from stream.log import LogReader, identify, started
-from stream.publish import RedisPolicyStore
-from stream.redis_store import RedisStore
-from stream.tasks import closed
+from stream.kafka.log import LogReader, identify, started
+from stream.redis.publish import RedisPolicyStore
+from stream.redis.store import RedisStore
+from stream.shutdown import closed
 
 if TYPE_CHECKING:
-    from replay.archive import Archive
+    from archive.reader import Archive
 
 
 @dataclass(slots=True)

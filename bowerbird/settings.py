@@ -19,7 +19,7 @@ from bowerbird.contradictions import contradictions
 from bowerbird.definitions import expectation, inside, is_table, known_keys, setting
 from bowerbird.settings_tree import Problem, SettingsTree, is_unusual, without_password
 from bowerbird.toml_lines import KeyPath
-from policies.errors import WrongConfiguration, shorten
+from records.errors import WrongConfiguration, shorten
 from stream.config import Config
 
 DEFAULT_FILE = "bowerbird.toml"

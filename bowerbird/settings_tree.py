@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from bowerbird.definitions import PREFIX, expectation, is_text, paths, setting, unwrapped, variables
 from bowerbird.toml_lines import KeyPath, key_lines
-from policies.errors import printable, shorten
+from records.errors import printable, shorten
 from stream.config import Config
 
 NOT_SETTINGS = frozenset({"BOWERBIRD_CONFIG", "BOWERBIRD_CACHE", "BOWERBIRD_REDIS_SERVER", "BOWERBIRD_TEST_DATA"})

@@ -9,17 +9,17 @@ from typing import NamedTuple, Self
 
 import msgspec
 
-from policies.errors import StateRefused
-from rewards.controls import in_force, made_by
-from rewards.learnability import Sights, Symptom
-from rewards.readto import read_to
-from rewards.records import PolicyVersion
+from policies.controls import in_force, made_by
+from policies.learnability import Sights, Symptom
+from records.errors import StateRefused
+from records.policy_version import PolicyVersion
+from rewards.watermark import read_to
 from stream.clients import redis_client
 from stream.config import Config
-from stream.log import LogReader, LogRecord, Partition
-from stream.publish import RedisPolicyStore, version_of
+from stream.kafka.log import LogReader, LogRecord, Partition
 from stream.recent import Recent
-from stream.redis_store import RedisStore
+from stream.redis.publish import RedisPolicyStore, version_of
+from stream.redis.store import RedisStore
 from stream.stopped import StoppedPart, kept
 from stream.unread import Unread
 

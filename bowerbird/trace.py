@@ -1,4 +1,4 @@
-"""Finds in the logs all that belongs to one event id; see :mod:`replay.trace` for what it means."""
+"""Finds in the logs all that belongs to one event id; see :mod:`replay.proof.trace` for what it means."""
 
 import re
 from collections.abc import AsyncIterator, Callable
@@ -6,21 +6,25 @@ from typing import NamedTuple
 
 import msgspec
 
-from policies.errors import BadInput
-from replay.evidence import Case, Evidence
-from replay.published import published_in
-from replay.recompute import FoundDecision, decisions_of
-from replay.trace import FoundOutcomeRecord, Trace, TracedRecord, decisions
-from rewards.decision import made_event_id
-from rewards.message import Message, WholeMessage
-from rewards.readto import read_to
-from rewards.records import DecisionRequest, Outcome, Place, PolicyVersion, decode, items
+from policies.decide import made_event_id
+from records.codec import decode, items
+from records.decision_request import DecisionRequest
+from records.errors import BadInput
+from records.message import Message, WholeMessage
+from records.outcome import Outcome
+from records.policy_version import PolicyVersion
+from records.position import Place
+from replay.proof.by_event import Case, Evidence
+from replay.proof.published import published_in
+from replay.proof.recompute import FoundDecision, decisions_of
+from replay.proof.trace import FoundOutcomeRecord, Trace, TracedRecord, decisions
+from rewards.watermark import read_to
 from stream.clients import redis_client
 from stream.config import Config
-from stream.dead_letter_log import Letter, read_letter
-from stream.log import LogReader
-from stream.redis_store import RedisStore
-from stream.requests import REPLY_TOPIC_HEADERS, first_of_each
+from stream.kafka.dead_letter_log import Letter, read_letter
+from stream.kafka.log import LogReader
+from stream.redis.store import RedisStore
+from stream.roles.requests import REPLY_TOPIC_HEADERS, first_of_each
 
 Progress = Callable[[str, int], None]
 """Told while logs are read: the topic, and how many of its messages have been read."""

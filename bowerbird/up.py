@@ -1,6 +1,6 @@
 """Everything on this machine, until it is asked to end: Kafka, Redis and a worker of every role.
 
-Kafka, Redis and the roles end with this process, however it ends; see :mod:`stream.watched` and
+Kafka, Redis and the roles end with this process, however it ends; see :mod:`embedded.watched` and
 :mod:`bowerbird.supervised`.
 """
 
@@ -21,12 +21,13 @@ from typing import IO, NamedTuple
 from bowerbird.settings import DEFAULT_FILE, load
 from bowerbird.supervisor import READY_POLL_S, Supervisor
 from bowerbird.up_settings import Settings, chosen, on_servers, without_addresses
-from policies.errors import BowerbirdError, WrongConfiguration
-from stream import embedded, topics
+from embedded import servers as embedded
+from embedded.server import replace_taken_ports
+from embedded.servers import Servers, servers
+from records.errors import BowerbirdError, WrongConfiguration
 from stream.apps import log_as_json
 from stream.config import Config
-from stream.embedded import Servers, servers
-from stream.embedded_server import replace_taken_ports
+from stream.kafka import topics
 
 ROLES_LOG = "roles.log"
 SERVERS_FOLDERS = ("kafka", "redis")
@@ -133,8 +134,8 @@ def _check_archive(config: Config, *, kept: bool) -> None:
     """Refuse an archive that is the copy of another Kafka than the empty one that is about to start."""
     if kept or config.archive.url is None or find_spec("pyarrow") is None:
         return
-    from rewards.archive_names import log_file
-    from rewards.archive_place import place_of
+    from archive.location import place_of
+    from archive.names import log_file
 
     place = place_of(config.archive.url)
     if place.local is not None and place.read(log_file(config.prefix)) is not None:

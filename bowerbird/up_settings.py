@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bowerbird.settings import DEFAULT_FILE, find_file
 from bowerbird.toml_lines import key_lines
-from policies.errors import WrongConfiguration
+from records.errors import WrongConfiguration
 from stream.config import Config
 
 MARK = "# Kept by `bowerbird up`, which writes the addresses below at each start. The rest is yours to change."

@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from archive.names import ARCHIVED_STREAMS
 from bowerbird.join_state import problems
-from policies.errors import LossDetected, WrongConfiguration
+from policies.controls import draws_uniformly
 from policies.policy import make, version_name
-from replay.proof import Verdict
-from replay.published import published_in
-from replay.question import Live, Question
-from replay.rebuild import Rebuild
-from replay.recompute import (
+from records.errors import LossDetected, WrongConfiguration
+from records.fields import EXTERNAL
+from records.message import Message
+from records.policy_version import PolicyVersion
+from replay.proof.published import published_in
+from replay.proof.question import Live, Question
+from replay.proof.rebuild import Rebuild
+from replay.proof.recompute import (
     FoundDecision,
     Recomputed,
     decisions_of,
@@ -29,20 +33,17 @@ from replay.recompute import (
     recompute,
     version_number,
 )
-from replay.verify import DECISIONS, Verification
-from rewards.archive_names import ARCHIVED_STREAMS
-from rewards.controls import draws_uniformly
-from rewards.message import Message
-from rewards.readto import INPUTS, read_to
-from rewards.records import EXTERNAL, PolicyVersion
+from replay.proof.verdict import Verdict
+from replay.proof.verify import DECISIONS, Verification
+from rewards.watermark import INPUTS, read_to
 from stream.clients import redis_client
 from stream.config import Config
-from stream.log import LogReader
-from stream.publish import RedisPolicyStore, version_of
-from stream.redis_store import RedisStore
+from stream.kafka.log import LogReader
+from stream.redis.publish import RedisPolicyStore, version_of
+from stream.redis.store import RedisStore
 
 if TYPE_CHECKING:
-    from replay.archive import Archive
+    from archive.reader import Archive
 
 Progress = Callable[[str, int, int], None]
 """Told while logs are read: the topic, and how many of all offsets have been passed."""

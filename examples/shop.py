@@ -65,7 +65,7 @@ def main() -> None:
         return
 
     from bowerbird.fake import FakeLoop
-    from rewards.rules import Reward, StreamReward
+    from records.rule import Reward, StreamReward
     from stream.config import PolicyConfig
 
     seen, clicked = StreamReward(weight=0.0), StreamReward(weight=1.0, aggregate="max")

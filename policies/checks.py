@@ -12,9 +12,9 @@ import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from policies.errors import BowerbirdError
 from policies.features import FLAT_NAMESPACE, Action, Features, FeatureValue
 from policies.policy import Policy, digest, make
+from records.errors import BowerbirdError
 
 Make = Callable[[bytes | None], Policy]
 """Makes the policy under check: from a model, or version 0 from None."""
@@ -215,7 +215,7 @@ def _interacting(kind: str, arguments: str) -> list[str]:
     """Return the letters of the namespaces that the arguments name, so that what they cross is there."""
     if kind != "vw":
         return []
-    from policies.vw_arguments import parse
+    from policies.vw.arguments import parse
 
     told = parse(arguments)
     free = [letter for letter in told.interacting if letter.isascii() and letter.isalpha() and letter.lower() != "f"]

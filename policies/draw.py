@@ -21,7 +21,7 @@ from math import fsum, inf, isfinite, log
 from struct import unpack
 from typing import NamedTuple
 
-from policies.errors import StateRefused
+from records.errors import StateRefused
 
 _FRACTION = 2.0**-53
 _LATEST = sys.float_info.max

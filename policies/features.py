@@ -8,15 +8,15 @@ policy. Where a name stands twice in an object the last one counts.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from policies.errors import BadInput
-from policies.json_errors import syntax, told
 from policies.recent import Recent
+from records.errors import BadInput
+from records.json_errors import syntax, told
+from records.limits import FEATURE_LIMIT, Limits
 
 FeatureValue = bool | float | int | str | list[float] | list[str]
 Features = dict[str, dict[str, FeatureValue]]
@@ -27,43 +27,6 @@ Buffer: TypeAlias = bytes | msgspec.Raw
 
 FLAT_NAMESPACE = "f"
 """The namespace of features that stand in none."""
-
-FEATURE_LIMIT = 1e10
-"""Numbers lie strictly within this: their products still fit the single precision that learners compute in."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How large a request may be. What exceeds one of these is refused, and the error names the field.
-
-    Attributes
-    ----------
-    max_features
-        Features of a context, and of an action; each item of a list is one.
-    max_name_bytes
-        UTF-8 bytes of the name of a feature or a namespace, and of an action's id.
-    max_string_bytes
-        UTF-8 bytes of a feature's string.
-    max_list
-        Items of a feature's list.
-    max_actions
-        Actions of a request.
-    max_request_bytes
-        Bytes of a request, and so of a context or an action.
-    max_event_id_bytes
-        UTF-8 bytes of an event id.
-    max_feedback
-        Events that one decision waits with; the others are dead letters.
-    """
-
-    max_features: int = 1000
-    max_name_bytes: int = 128
-    max_string_bytes: int = 1024
-    max_list: int = 1000
-    max_actions: int = 500
-    max_request_bytes: int = 262_144
-    max_event_id_bytes: int = 128
-    max_feedback: int = 1000
 
 
 class Action(msgspec.Struct, frozen=True, eq=False):

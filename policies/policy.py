@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Protocol, runtime_checkable
 
-from policies.errors import BadInput, WrongConfiguration
 from policies.features import Action, Features
+from records.errors import BadInput, WrongConfiguration
 
 REWARD_LIMIT = 1e6
 """Rewards lie within this: a larger cost leaves a bias that thousands of good examples do not undo."""
@@ -81,7 +81,7 @@ def make(kind: str, arguments: str, model: bytes | None = None) -> Policy:
     kind
         ``uniform``, or ``vw`` for Vowpal Wabbit.
     arguments
-        Of ``vw``: see :mod:`policies.vw_arguments`. Of ``uniform``: empty.
+        Of ``vw``: see :mod:`policies.vw.arguments`. Of ``uniform``: empty.
     model
         What :meth:`Policy.dump` returned. None makes version 0, which is the same everywhere. Compare its
         :func:`digest` with the published one first, since Vowpal Wabbit loads a model that was cut short in silence.
@@ -105,7 +105,7 @@ def make(kind: str, arguments: str, model: bytes | None = None) -> Policy:
         return Uniform(arguments, model)
     if kind == "vw":
         # Only here: a process without a Vowpal Wabbit policy does not pay for loading it.
-        from policies.vw import VowpalWabbit
+        from policies.vw.policy import VowpalWabbit
 
         return VowpalWabbit(arguments, model)
     raise WrongConfiguration(f"kind of policy: found {kind!r}, expected one of {', '.join(KINDS)}")

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from policies.errors import StateRefused, WrongConfiguration
 from policies.features import Action, Features
 from policies.policy import check_actions, check_example
+from records.errors import StateRefused, WrongConfiguration
 
 _MODEL = b"uniform"
 

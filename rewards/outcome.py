@@ -2,17 +2,11 @@
 
 from msgspec import Raw
 
-from rewards.records import (
-    CountedFeedback,
-    DecisionHead,
-    Feedback,
-    Outcome,
-    Why,
-    decision_head,
-    encode,
-    feedback,
-    rule_of,
-)
+from records.codec import encode
+from records.decision import DecisionHead, decision_head
+from records.feedback import CountedFeedback, Feedback, feedback
+from records.outcome import Outcome, Why
+from records.rule import rule_of
 from rewards.rules import Event, activated, counted, deadline_ms, reward
 from rewards.store import Frozen, Kept
 

@@ -11,8 +11,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from policies.errors import BadInput
-from rewards.records import ITEMS_LIMIT, UNREADABLE, Integer, Natural, Ordinal, RawRule, far_ahead, items, rule_of
+from records.codec import UNREADABLE, far_ahead, items
+from records.errors import BadInput
+from records.fields import Integer, Natural, Ordinal, RawRule
+from records.limits import ITEMS_LIMIT
+from records.rule import rule_of
 from rewards.rules import deadline_ms
 
 

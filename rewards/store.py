@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from policies.errors import LossDetected, StateRefused
-from rewards.readto import INPUTS, partition_name, read_to
-from rewards.records import Place
+from records.errors import RECOVER, LossDetected, StateRefused
+from records.position import Place
+from rewards.watermark import INPUTS, partition_name, read_to
 
-RECOVER = "run `bowerbird recover`"
 DISCARD = "or, if its log is gone for good, run `bowerbird recover --discard-other-log`"
 """What an operator does about a join state that may not be continued."""
 DEAD_LETTERS = ".dead-letters"
@@ -156,7 +155,7 @@ class JoinStore(Protocol):
 
         Raises
         ------
-        policies.errors.StateRefused
+        records.errors.StateRefused
             The state belongs to another log, or something between the state and the step was lost, or the shard
             is held by another; nothing was applied. A shard that has lost something is held from then on.
         """

@@ -22,15 +22,15 @@ import mode
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from policies.errors import StateRefused, WrongConfiguration
-from policies.extras import extra_of, sentence
+from records.errors import StateRefused, WrongConfiguration
+from records.extras import extra_of, sentence
 from stream import stopped
 from stream.config import ROLES, Config
 from stream.liveness import LIMIT_S, Check, Guard, Pulse, end_for_certain
-from stream.tasks import ended, within
+from stream.shutdown import ended, within
 
 if TYPE_CHECKING:
-    from stream.faust_app import RoleApp
+    from stream.kafka.faust_app import RoleApp
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Progress(NamedTuple):
 
 def role_app(config: Config, role: str) -> "RoleApp":
     """Return a Faust app in the role's own group; imported here, because not every role pays for Faust."""
-    from stream.faust_app import make_app
+    from stream.kafka.faust_app import make_app
 
     return make_app(config, role)
 
@@ -104,7 +104,7 @@ def run_role(config: Config, role: str) -> int:
     asyncio.set_event_loop(loop)
     hanging = contextlib.ExitStack()
     try:
-        parts = cast(RoleParts, import_module(f"stream.{role}").build(config))
+        parts = cast(RoleParts, import_module(f"stream.roles.{role}").build(config))
         guard = Guard(parts.services, parts.checks)
         worker = _Worker(
             HealthServer(config, role, parts.ready, parts.pulse),

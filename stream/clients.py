@@ -1,6 +1,6 @@
 """Clients of Kafka and Redis with the limits that all of them share: no call waits longer than :data:`CALL_S`.
 
-Clients that read are made by :func:`stream.consumer.reading`.
+Clients that read are made by :func:`stream.kafka.consumer.reading`.
 """
 
 import asyncio

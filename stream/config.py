@@ -10,8 +10,8 @@ from zlib import crc32
 
 from annotated_types import Interval, Len
 
-from policies.features import Limits
-from rewards.rules import Reward, Rule
+from records.limits import Limits
+from records.rule import Reward, Rule
 
 LOOP_TOPICS = ("decision-requests", "decisions", "rewards", "versions", "ticks", "dead-letters")
 CHECK_TOPIC = "check"

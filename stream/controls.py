@@ -1,6 +1,6 @@
 """Controls of a running policy: an operator publishes a version, by the same compare-and-set as a learner.
 
-What a control means lies in :mod:`rewards.controls`. The learner notices when its next save is refused: it loads the
+What a control means lies in :mod:`policies.controls`. The learner notices when its next save is refused: it loads the
 operator's version and takes again what it has taken since, which now is passed over or learned as that version says.
 """
 
@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from policies.errors import StateRefused
+from policies.controls import FREEZE, Control, in_force
+from policies.learner import Learner, MakePolicy, Position, outcomes_in
 from policies.policy import digest, make
-from rewards.controls import FREEZE, Control, in_force
-from rewards.learner import Learner, MakePolicy, Position, outcomes_in
-from rewards.records import PolicyVersion
+from records.errors import StateRefused
+from records.policy_version import PolicyVersion
 from stream import clients
 from stream.clients import redis_client
 from stream.config import Config
-from stream.log import LogReader, Partition, started
-from stream.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore, Saved, version_of
-from stream.tasks import closed
+from stream.kafka.log import LogReader, Partition, started
+from stream.redis.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore, Saved, version_of
+from stream.shutdown import closed
 
 ATTEMPTS = 50
 """So often an operator tries again when a learner, or another operator, was faster."""

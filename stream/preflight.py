@@ -8,13 +8,13 @@ from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from policies.errors import BrokerAway, StateRefused
+from records.errors import BrokerAway, StateRefused
 from stream import clients
 from stream.config import Config
-from stream.log import started
-from stream.publish import of_its_type, policy_key
-from stream.redis_store import shard_key, spoilt_state
-from stream.tasks import closed
+from stream.kafka.log import started
+from stream.redis.publish import of_its_type, policy_key
+from stream.redis.store import shard_key, spoilt_state
+from stream.shutdown import closed
 
 
 class BrokerFacts(NamedTuple):

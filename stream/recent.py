@@ -8,10 +8,10 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from stream.config import Config
-from stream.consumer import reading
+from stream.kafka.consumer import reading
+from stream.kafka.log import LogReader, LogRecord, Partition, log_record, started
 from stream.liveness import refuse_dead
-from stream.log import LogReader, LogRecord, Partition, log_record, started
-from stream.tasks import closed
+from stream.shutdown import closed
 
 FETCH_BYTES = 4 * 1024 * 1024
 POLL_MS = 100

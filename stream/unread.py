@@ -11,10 +11,10 @@ from typing import Any
 from aiokafka.structs import TopicPartition
 
 from stream.config import Config
-from stream.consumer import reading
+from stream.kafka.consumer import reading
+from stream.kafka.log import Partition, started
 from stream.liveness import refuse_dead
-from stream.log import Partition, started
-from stream.tasks import closed
+from stream.shutdown import closed
 
 FETCH_BYTES = 64 * 1024
 POLL_MS = 100

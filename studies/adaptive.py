@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from replay.estimators.adaptive import Pieces, adaptive_value
-from replay.estimators.doubly_robust import DoublyRobust
-from replay.estimators.estimator import Estimator, influence
-from replay.estimators.importance import InversePropensity, SelfNormalised, with_propensity
-from replay.intervals.adaptive import AdaptiveSums, adaptive_interval
-from replay.judged import Floats, Hashes, Judged
+from replay.evaluation.estimators.adaptive import Pieces, adaptive_value
+from replay.evaluation.estimators.doubly_robust import DoublyRobust
+from replay.evaluation.estimators.estimator import Estimator, influence
+from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised, with_propensity
+from replay.evaluation.intervals.adaptive import AdaptiveSums, adaptive_interval
+from replay.evaluation.rows import Floats, Hashes, Judged
 
 ROWS, VERSIONS = 5000, 50
 PRIOR_ROWS = 10.0
@@ -161,7 +161,7 @@ def _users(world: LearningWorld, chance: np.random.Generator, rows: int) -> tupl
 
 
 def shrunk_means(counts: Floats, sums: Floats) -> Floats:
-    """Return the means that :class:`replay.models.action_means.ActionMeans` has: shape (contexts, actions)."""
+    """Return the means that `ActionMeans` has: shape (contexts, actions)."""
     overall = sums.sum() / max(counts.sum(), 1)
     of_action = (sums.sum(axis=0) + PRIOR_ROWS * overall) / (counts.sum(axis=0) + PRIOR_ROWS)
     means: Floats = (sums + PRIOR_ROWS * of_action) / (counts + PRIOR_ROWS)

@@ -12,8 +12,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.intervals.interval import Interval, Looks
-from replay.judged import Floats
+from replay.evaluation.intervals.interval import Interval, Looks
+from replay.evaluation.rows import Floats
 from studies.coverage_methods import LOOKS, METHODS, Method, by_unit
 from studies.worlds import WORLDS, World
 

@@ -6,25 +6,25 @@ from typing import Literal
 
 import numpy as np
 
-from replay.estimators.doubly_robust import DoublyRobust
-from replay.estimators.estimator import Estimator
-from replay.estimators.importance import InversePropensity, SelfNormalised
-from replay.intervals.adaptive import AdaptiveSums, adaptive_interval
-from replay.intervals.asymptotic import asymptotic_of_rows
-from replay.intervals.bernstein import bernstein
-from replay.intervals.betting import betting
-from replay.intervals.clustered import BucketSums, clustered, clustered_of_rows, design_effects, widened
-from replay.intervals.cressie_read import CressieRead
-from replay.intervals.delta import delta, delta_of_rows
-from replay.intervals.difference import Difference, LoggedMean, difference_of_rows
-from replay.intervals.gamma_exponential import GammaExponential
-from replay.intervals.interval import Interval, Looks, looks_at
-from replay.intervals.reach import Reach
-from replay.intervals.running import Running
-from replay.intervals.saddlepoint import saddlepoint
-from replay.intervals.weighted_sums import WeightedSums
-from replay.judged import Judged
-from replay.moments import Moments
+from replay.evaluation.estimators.doubly_robust import DoublyRobust
+from replay.evaluation.estimators.estimator import Estimator
+from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
+from replay.evaluation.intervals.adaptive import AdaptiveSums, adaptive_interval
+from replay.evaluation.intervals.asymptotic import asymptotic_of_rows
+from replay.evaluation.intervals.bernstein import bernstein
+from replay.evaluation.intervals.betting import betting
+from replay.evaluation.intervals.clustered import BucketSums, clustered, clustered_of_rows, design_effects, widened
+from replay.evaluation.intervals.cressie_read import CressieRead
+from replay.evaluation.intervals.delta import delta, delta_of_rows
+from replay.evaluation.intervals.difference import Difference, LoggedMean, difference_of_rows
+from replay.evaluation.intervals.gamma_exponential import GammaExponential
+from replay.evaluation.intervals.interval import Interval, Looks, looks_at
+from replay.evaluation.intervals.reach import Reach
+from replay.evaluation.intervals.running import Running
+from replay.evaluation.intervals.saddlepoint import saddlepoint
+from replay.evaluation.intervals.weighted_sums import WeightedSums
+from replay.evaluation.moments import Moments
+from replay.evaluation.rows import Judged
 from studies.worlds import WORLDS, World
 
 LOOKS = 60

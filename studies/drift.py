@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from replay.estimators.default import default_estimator
-from replay.estimators.doubly_robust import DoublyRobust
-from replay.estimators.estimator import Estimator
-from replay.estimators.importance import SelfNormalised
-from replay.intervals.adaptive import AdaptiveSums, adaptive_difference, adaptive_interval
-from replay.intervals.delta import delta_of_rows
-from replay.intervals.difference import Difference, LoggedMean, difference_of_rows
-from replay.intervals.interval import Interval
-from replay.judged import Floats, Judged
+from replay.evaluation.estimators.default import default_estimator
+from replay.evaluation.estimators.doubly_robust import DoublyRobust
+from replay.evaluation.estimators.estimator import Estimator
+from replay.evaluation.estimators.importance import SelfNormalised
+from replay.evaluation.intervals.adaptive import AdaptiveSums, adaptive_difference, adaptive_interval
+from replay.evaluation.intervals.delta import delta_of_rows
+from replay.evaluation.intervals.difference import Difference, LoggedMean, difference_of_rows
+from replay.evaluation.intervals.interval import Interval
+from replay.evaluation.rows import Floats, Judged
 from studies.adaptive import PAGE, shrunk_means
 
 VERSIONS = 50

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.judged import Floats, Judged
+from replay.evaluation.rows import Floats, Judged
 
 Rewards = Literal["click", "normal", "revenue"]
 OFF = 0.5

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from replay.health import checks
-from replay.health.findings import findings
-from replay.health.statistics import State
-from replay.judged import Codes, Floats, Hashes, Judged
+from replay.evaluation.health import checks
+from replay.evaluation.health.findings import findings
+from replay.evaluation.health.statistics import State
+from replay.evaluation.rows import Codes, Floats, Hashes, Judged
 from studies.flag_runs import without_pmf
 from studies.page import written
 
@@ -135,8 +135,9 @@ def read(log: Log, chance: np.random.Generator) -> Judged:
 def found(logs: int, seed: int = 0) -> dict[str, dict[str, float]]:
     """Return for each fault how often it was found: by each check alone at 5 %, and by all of them together.
 
-    ``all`` is what :func:`replay.health.findings.findings` calls wrong by chance alone; the columns that contradict
-    each other, which give most of these faults away without any chance, do not count: ``contradicting`` has them.
+    ``all`` is what :func:`replay.evaluation.health.findings.findings` calls wrong by chance alone; the columns that
+    contradict each other, which give most of these faults away without any chance, do not count: ``contradicting`` has
+    them.
     """
     table = {}
     for number, (name, plant) in enumerate(FAULTS.items()):

@@ -1,4 +1,4 @@
-"""Fits the scores of the warning to the runs of family A; :mod:`replay.health.verdict` reads what comes out."""
+"""Fits the scores of the warning to the runs of family A; `health.verdict` reads what comes out."""
 
 import math
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from replay.health.features import WHOLE, Feature
-from replay.health.missing import FILLED
-from replay.judged import Flags, Floats
+from replay.evaluation.health.features import WHOLE, Feature
+from replay.evaluation.health.missing import FILLED
+from replay.evaluation.rows import Flags, Floats
 from studies.flag_runs import BARE as _BARE
 from studies.flag_runs import FAMILIES, Runs
 

@@ -7,7 +7,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 
-from replay.health.verdict import score_of
+from replay.evaluation.health.verdict import score_of
 from studies.flag_fit import BAD, GOOD
 from studies.flag_runs import FAMILIES, Runs
 from studies.flagged import rivals, told

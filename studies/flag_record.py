@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from replay.health.verdict import score_of
-from replay.judged import Floats
+from replay.evaluation.health.verdict import score_of
+from replay.evaluation.rows import Floats
 from studies.flag_runs import FAMILIES, Runs
 from studies.flagged import SETS, told
 

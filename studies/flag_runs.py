@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from replay.estimators.doubly_robust import DoublyRobust
-from replay.estimators.estimator import Estimator
-from replay.estimators.importance import InversePropensity, SelfNormalised
-from replay.health import checks
-from replay.health.central import AroundRatio, Central
-from replay.health.findings import WRONG_BELOW
-from replay.health.missing import FILLED
-from replay.health.statistics import State, statistics
-from replay.intervals.delta import delta_of_rows
-from replay.judged import Flags, Floats, Judged
+from replay.evaluation.estimators.doubly_robust import DoublyRobust
+from replay.evaluation.estimators.estimator import Estimator
+from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
+from replay.evaluation.health import checks
+from replay.evaluation.health.central import AroundRatio, Central
+from replay.evaluation.health.findings import WRONG_BELOW
+from replay.evaluation.health.missing import FILLED
+from replay.evaluation.health.statistics import State, statistics
+from replay.evaluation.intervals.delta import delta_of_rows
+from replay.evaluation.rows import Flags, Floats, Judged
 from studies.families import family_a, family_b
 from studies.rival_rules import skdr_severity
 

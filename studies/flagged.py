@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from replay.health.features import BARE, WHOLE
-from replay.health.verdict import FEWEST_OF, LEAST_SHOWN, MOST_SHOWN, Score
-from replay.judged import Flags, Floats
+from replay.evaluation.health.features import BARE, WHOLE
+from replay.evaluation.health.verdict import FEWEST_OF, LEAST_SHOWN, MOST_SHOWN, Score
+from replay.evaluation.rows import Flags, Floats
 from studies.flag_fit import all_badness, badness_of, kinds
 from studies.flag_runs import Runs
 

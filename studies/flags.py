@@ -1,7 +1,8 @@
 """Does the warning warn? Calibrated on 300 random worlds, tested on 300 of another family whose truth is known too.
 
 ``python -m studies.flags --write`` simulates, and writes the tables and plots of docs/warnings.md; with ``--fit`` the
-scores in ``replay/health/scores.json`` are fitted anew before. ``--keep FOLDER`` keeps the runs, or uses kept ones.
+scores in ``replay/evaluation/health/scores.json`` are fitted anew before. ``--keep FOLDER`` keeps the runs, or uses
+kept ones.
 """
 
 import argparse
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from replay.health.verdict import score_from, score_of
-from replay.judged import Flags
+from replay.evaluation.health.verdict import score_from, score_of
+from replay.evaluation.rows import Flags
 from studies import flag_plots
 from studies.flag_fit import BAD, GOOD, fit, kinds, kinds_as_shown
 from studies.flag_record import coverage_in, record

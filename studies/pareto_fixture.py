@@ -1,6 +1,6 @@
 """Writes the shapes of tails by arviz-stats that ours must equal; it needs arviz-stats 0.8, and nothing of ours.
 
-``python studies/pareto_fixture.py > tests/replay/health/pareto_k.json``
+``python studies/pareto_fixture.py > tests/replay/evaluation/health/pareto_k.json``
 """
 
 import importlib

@@ -6,8 +6,8 @@ The rules of skdr-eval 0.12.0 are those of its ``SupportHealthThresholds`` (defa
 
 import numpy as np
 
-from replay.health.tail import pareto_k
-from replay.judged import Judged
+from replay.evaluation.health.tail import pareto_k
+from replay.evaluation.rows import Judged
 
 CLIPS = (2.0, 5.0, 10.0, 20.0, 50.0, np.inf)
 LEAST_ESS_SHARE = 0.02

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from replay.estimators.importance import SelfNormalised
-from replay.intervals.clustered import BucketSums, clustered_of_rows
-from replay.judged import Floats, Judged
+from replay.evaluation.estimators.importance import SelfNormalised
+from replay.evaluation.intervals.clustered import BucketSums, clustered_of_rows
+from replay.evaluation.rows import Floats, Judged
 
 PAGE = Path(__file__).parent.parent / "docs" / "evaluation.md"
 BEGIN, END = "<!-- studies.units: begin -->", "<!-- studies.units: end -->"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from replay.judged import Codes, Floats, Hashes, Judged
+from replay.evaluation.rows import Codes, Floats, Hashes, Judged
 
 DAYS = 14
 VERSIONS = 50

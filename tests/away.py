@@ -14,11 +14,11 @@ import msgspec
 from redis.asyncio import Redis
 
 from bowerbird.client import Client
-from stream import topics
+from embedded.server import HOST
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.config import ROLES, Config
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.embedded_server import HOST
-from stream.redis_store import RedisStore
+from stream.kafka import topics
+from stream.redis.store import RedisStore
 from tests.ends import CHILD, ROOT, WITHIN_S, End, config_of, work
 from tests.real.network import Network, Seen
 

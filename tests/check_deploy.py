@@ -27,10 +27,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from ruamel.yaml import YAML
 
-from policies.errors import BowerbirdError
+from embedded.server import HOST, free_port
+from embedded.watched import WatchedProcess
+from records.errors import BowerbirdError
 from stream.config import ROLES
-from stream.embedded_server import HOST, free_port
-from stream.watched import WatchedProcess
 from tests.compose import DEPLOY, ROOT, image, read_yaml, services
 from tests.real.composed import Composed, composed
 

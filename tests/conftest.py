@@ -12,7 +12,7 @@ import pytest
 import typer.main
 import typer.testing
 
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
 
 REAL = Path(__file__).with_name("real")
 REAL_TIMEOUT_S = 900

@@ -23,10 +23,10 @@ from pathlib import Path
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from rewards.rules import Reward, StreamReward
-from stream import topics
+from embedded.servers import servers
+from records.rule import Reward, StreamReward
 from stream.config import ROLES, ArchiveConfig, Config, PolicyConfig
-from stream.embedded import servers
+from stream.kafka import topics
 
 ROOT = Path(__file__).parents[1]
 WITHIN_S = 2.0
@@ -38,7 +38,7 @@ from stream.apps import leave, run_role
 from stream.config import Config
 
 role, told = sys.argv[1:]
-module = import_module(f"stream.{role}")
+module = import_module(f"stream.roles.{role}")
 build = module.build
 
 def built(config):

@@ -27,13 +27,13 @@ from redis.asyncio import Redis
 
 from bowerbird.settings import load
 from bowerbird.supervisor import Supervisor
-from stream import topics
+from embedded.servers import Servers, servers
 from stream.config import ROLES, Config
-from stream.consumer import reading
-from stream.embedded import Servers, servers
-from stream.log import started
-from stream.publish import read_published
-from stream.tasks import closed, ended
+from stream.kafka import topics
+from stream.kafka.consumer import reading
+from stream.kafka.log import started
+from stream.redis.publish import read_published
+from stream.shutdown import closed, ended
 from tests.real.loop import decision
 from tests.real.test_foreign_records import Foreign, _Name, append_batch
 from tests.real.test_learn import outcome

@@ -24,19 +24,19 @@ ISSUED = (
 """The mechanisms that must be among the mutants, whatever else is."""
 
 STORE = "rewards/store.py"
-SCRIPT = "stream/join.lua"
+SCRIPT = "stream/redis/join.lua"
 IN_MEMORY = "tests/laws/test_store.py::TestMemoryStore"
 IN_REDIS = "tests/real/test_redis_store.py::TestRedisStore"
 OUTCOME = "tests/rewards/test_outcome.py"
 INTAKE = "tests/rewards/test_intake.py"
 PUBLISH = "tests/stream/test_publish.py"
 PUBLISH_IN_REDIS = "tests/real/test_learn_store.py"
-LEARNER = "tests/rewards/test_learner.py"
+LEARNER = "tests/policies/test_learner.py"
 CONTROLS = "tests/stream/test_controls.py"
-REPLAYED_CONTROLS = "tests/replay/test_rebuild_controls.py"
+REPLAYED_CONTROLS = "tests/replay/proof/test_rebuild_controls.py"
 PROPENSITY = "tests/laws/test_propensity.py"
 REQUESTS = "tests/laws/test_requests.py"
-ARCHIVED = "tests/stream/test_archive_store.py"
+ARCHIVED = "tests/archive/test_writer.py"
 ACKNOWLEDGED = "tests/real/test_acknowledgement.py"
 EVALUATING = "tests/bowerbird/test_evaluating.py"
 
@@ -190,7 +190,7 @@ def _joining() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the grace",
-        "rewards/readto.py",
+        "rewards/watermark.py",
         "return max(0, time_ms - grace_ms)",
         "return time_ms",
         (
@@ -200,21 +200,21 @@ def _joining() -> Iterator[Mutant]:
     )
     yield Mutant(
         "an idle tick is claimed only where nothing fetched waits",
-        "rewards/join.py",
+        "rewards/intake.py",
         "if position >= ends[name] and reading.next >= min(handed, ends[name]):",
         "if True:",
         (f"{INTAKE}::test_an_idle_tick_is_claimed_only_where_nothing_fetched_waits",),
     )
     yield Mutant(
         "an array's offset moves with its last part",
-        "rewards/join.py",
+        "rewards/intake.py",
         "claims = done if number == len(slices) else begin",
         "claims = done",
         (f"{INTAKE}::test_an_array_that_needs_several_calls_moves_the_offset_with_the_last",),
     )
     yield Mutant(
         "what cannot be used becomes a dead letter",
-        "rewards/join.py",
+        "rewards/intake.py",
         "rejected.append(Rejected(message, index, error, body))",
         "pass",
         (f"{INTAKE}::test_of_an_array_only_what_is_bad_is_rejected_with_its_index",),
@@ -234,14 +234,14 @@ def _joining() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a Redis whose seq lies behind rewards is refused",
-        "stream/join.py",
+        "stream/roles/join.py",
         "if given < tail:",
         "if False:",
         ("tests/real/test_restarted_redis.py::test_a_redis_whose_seq_lies_behind_rewards_is_refused",),
     )
     yield Mutant(
         "the acknowledgement of an input after every shard has stored it",
-        "stream/join.py",
+        "stream/roles/join.py",
         "            self._events[(*name, message.offset)] = event\n",
         "            event.ack()\n",
         (f"{ACKNOWLEDGED}::test_the_join_acknowledges_what_every_shard_has_stored",),
@@ -255,14 +255,14 @@ def _joining() -> Iterator[Mutant]:
     )
     yield Mutant(
         "trimming by seq",
-        "stream/redis_store.py",
+        "stream/redis/store.py",
         'zremrangebyscore(self.key(shard, f"outbox:{outbox}"), "-inf", seq)',
         'zremrangebyrank(self.key(shard, f"outbox:{outbox}"), 0, seq - 1)',
         (f"{IN_REDIS}::test_trim_is_by_seq_and_never_by_count",),
     )
     yield Mutant(
         "trimming after the acknowledgement",
-        "stream/outbox.py",
+        "stream/roles/outbox.py",
         "            await self._producer.send_and_wait(\n",
         "            await self._store.trim(shard, policy, acknowledged[-1].seq)\n"
         "            await self._producer.send_and_wait(\n",
@@ -280,10 +280,10 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "fields that nothing reads are named",
-        "rewards/decision.py",
+        "policies/decide.py",
         "if warned := _warnings(fields, actions):",
         "if warned := _warnings({}, ()):",
-        ("tests/rewards/test_decision.py::test_fields_that_nothing_reads_are_named",),
+        ("tests/policies/test_decide.py::test_fields_that_nothing_reads_are_named",),
     )
     yield Mutant(
         "what is worth nothing and comes late is no warning",
@@ -294,14 +294,14 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "probabilities that stand while rewards differ are seen",
-        "rewards/learnability.py",
+        "policies/learnability.py",
         "> CLEARLY * error > 0",
         "> CLEARLY * error > 1e9",
         ("tests/bowerbird/test_learnability.py::test_probabilities_that_stand_while_rewards_differ",),
     )
     yield Mutant(
         "the compare-and-set",
-        "stream/publish.lua",
+        "stream/redis/publish.lua",
         "if (redis.call('HGET', position, 'token') or '') ~= expected then",
         "if false then",
         (
@@ -311,14 +311,14 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the compare-and-set: a position counts, too",
-        "stream/publish.py",
+        "stream/redis/publish.py",
         'return f"{position.version} {position.cut}" if position is not None else ""',
         'return f"{position.version}" if position is not None and position.number else ""',
         (f"{PUBLISH_IN_REDIS}::test_a_position_is_compared_too",),
     )
     yield Mutant(
         "what was learned since the last publish is kept",
-        "rewards/learner.py",
+        "policies/learner.py",
         "        kept = self._kept.copy()\n",
         "        kept: list[_Kept] = []\n",
         (
@@ -328,21 +328,21 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the acknowledgement after the publish",
-        "rewards/learner.py",
+        "policies/learner.py",
         "if not all(saved[name].covers(own) for name, own in seqs.items()):",
         "if False:",
         (f"{PUBLISH}::test_what_is_acknowledged_is_saved",),
     )
     yield Mutant(
         "the acknowledgement after the publish",
-        "stream/learn.py",
+        "stream/roles/learn.py",
         "async for event in cast(Any, stream).noack().events():",
         "async for event in cast(Any, stream).events():",
         (f"{ACKNOWLEDGED}::test_the_learner_acknowledges_what_is_published",),
     )
     yield Mutant(
         "the repair of versions",
-        "stream/publish.py",
+        "stream/redis/publish.py",
         "            await self._versions.append(self.name, saved.record)\n\n",
         "            return saved\n\n",
         (
@@ -352,7 +352,7 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a Redis that has forgotten a version is refused",
-        "stream/publish.py",
+        "stream/redis/publish.py",
         "        if seen.newest > number:\n",
         "        if False:\n",
         (
@@ -362,14 +362,14 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "two records of one number are refused",
-        "stream/publish.py",
+        "stream/redis/publish.py",
         "            self.differing = number\n",
         "            pass\n",
         (f"{PUBLISH}::test_two_records_of_one_number_that_differ_are_found_out_after_each_own_record",),
     )
     yield Mutant(
         "the published bytes are loaded after each publish",
-        "rewards/learner.py",
+        "policies/learner.py",
         "        self.policy.close()\n"
         "        self.policy = self._make(self.kind, self.arguments, model)\n"
         "        self.model_bytes = len(model)\n",
@@ -378,21 +378,21 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "repeats are dropped by seq",
-        "rewards/learner.py",
+        "policies/learner.py",
         "            if outcome.seq <= last.get(outcome.shard, 0):\n",
         "            if False:\n",
         (f"{LEARNER}::test_the_same_cuts_give_the_same_bytes",),
     )
     yield Mutant(
         "a jump of the seq is a loss",
-        "rewards/learner.py",
+        "policies/learner.py",
         "if outcome.seq != last + 1 and not (self.log_start > 0 and outcome.shard not in seqs):",
         "if False:",
         (f"{LEARNER}::test_a_jump_is_a_loss_and_nothing_of_its_message_is_taken",),
     )
     yield Mutant(
         "what cannot be learned is skipped",
-        "rewards/learner.py",
+        "policies/learner.py",
         "            except BadInput as error:\n                taken.refused",
         "            except ZeroDivisionError as error:\n                taken.refused",
         (f"{LEARNER}::test_what_cannot_be_learned_is_skipped_and_counted",),
@@ -400,17 +400,17 @@ def _learning() -> Iterator[Mutant]:
     far = "a seq that no join has given is passed over"
     yield Mutant(
         far,
-        "rewards/learner.py",
+        "policies/learner.py",
         "if far_ahead(last.get(outcome.shard, 0), outcome.seq):",
         "if False:",
-        ("tests/rewards/test_learner.py::test_a_seq_that_no_join_has_given_is_passed_over",),
+        ("tests/policies/test_learner.py::test_a_seq_that_no_join_has_given_is_passed_over",),
     )
     yield Mutant(
         far,
-        "replay/rebuild.py",
+        "replay/proof/rebuild.py",
         "if outcome.seq <= last or far_ahead(last, outcome.seq):",
         "if outcome.seq <= last:",
-        ("tests/replay/test_rebuild.py::test_other_policies_and_corrections_are_left_out",),
+        ("tests/replay/proof/test_rebuild.py::test_other_policies_and_corrections_are_left_out",),
     )
     yield Mutant(
         far,
@@ -421,21 +421,21 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a replaced outcome is distinguished from a repeat",
-        "rewards/learner.py",
+        "policies/learner.py",
         "        if seq != repeat.seq or event_id == repeat.event_id:\n",
         "        if True:\n",
         (f"{LEARNER}::test_an_outcome_in_the_place_of_another_is_told_from_a_repeat",),
     )
     yield Mutant(
         "not everything that closed is learned",
-        "rewards/learner.py",
+        "policies/learner.py",
         "            if not outcome.learn or self.saved.held:\n",
         "            if self.saved.held:\n",
         (f"{PUBLISH}::test_a_version_says_what_it_has_learned",),
     )
     yield Mutant(
         "nothing is learned under a control",
-        "rewards/learner.py",
+        "policies/learner.py",
         "            if not outcome.learn or self.saved.held:\n",
         "            if not outcome.learn:\n",
         (f"{CONTROLS}::test_under_a_control_the_position_moves_and_nothing_is_learned",),
@@ -449,14 +449,14 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a replay goes through controls",
-        "replay/rebuild.py",
+        "replay/proof/rebuild.py",
         "        self._holding = holds(version.control)\n",
         "",
         (f"{REPLAYED_CONTROLS}::test_under_a_control_nothing_is_learned_and_verify_goes_through_it",),
     )
     yield Mutant(
         "a replay goes back where a version was rebuilt",
-        "replay/rebuild.py",
+        "replay/proof/rebuild.py",
         "            model, examples = self._kept[version.rebuilt_to]\n",
         "            pass\n",
         (f"{REPLAYED_CONTROLS}::test_a_rebuild_takes_the_weights_back_to_an_offset_between_two_cuts",),
@@ -466,14 +466,14 @@ def _learning() -> Iterator[Mutant]:
 def _deciding() -> Iterator[Mutant]:
     yield Mutant(
         "the request's time to live",
-        "rewards/decision.py",
+        "policies/decide.py",
         "        if now_ms > expires_at_ms:\n",
         "        if False:\n",
         (f"{REQUESTS}::test_law_3_a_request_that_nobody_waits_for_any_more_gets_no_decision",),
     )
     yield Mutant(
         "the request's time to live: a stalled append is not answered",
-        "stream/deciding.py",
+        "stream/roles/deciding.py",
         " or answer.timestamp > self.expires_at_ms:",
         ":",
         ("tests/stream/test_deciding.py::test_law_3_a_decision_whose_log_time_lies_beyond_its_expiry_is_not_replied",),
@@ -487,7 +487,7 @@ def _deciding() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the reply after the acknowledgement of the decision",
-        "stream/decide.py",
+        "stream/roles/decide.py",
         "        answers = await self._appender.append(messages)\n",
         "        for request, _ in appended:\n"
         "            await self._reply(request)\n"
@@ -496,7 +496,7 @@ def _deciding() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the commit of a request after its decision",
-        "stream/decide.py",
+        "stream/roles/decide.py",
         "        while self._batches and self._batches[0][1].done():\n"
         "            next_offset, task = self._batches.popleft()\n"
         "            # Raises what the task raised: then nothing may be committed, and the loop starts again.\n"
@@ -506,35 +506,35 @@ def _deciding() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the limit of pending decisions",
-        "rewards/decision.py",
+        "policies/decide.py",
         "        if overloaded(request.policy):\n",
         "        if False:\n",
         (f"{REQUESTS}::test_law_7_a_policy_with_too_many_pending_decisions_refuses",),
     )
     yield Mutant(
         "the propensity is that of the action drawn",
-        "rewards/decision.py",
+        "policies/decide.py",
         '"propensity": pmf[chosen],',
         '"propensity": max(pmf),',
         (f"{PROPENSITY}::test_law_6_the_logged_propensity_is_that_of_the_action_drawn",),
     )
     yield Mutant(
         "the logged pmf is the one that was drawn from",
-        "rewards/decision.py",
+        "policies/decide.py",
         '"pmf": pmf,',
         '"pmf": sorted(pmf),',
         (f"{PROPENSITY}::test_law_6_the_logged_pmf_is_the_one_that_was_drawn_from",),
     )
     yield Mutant(
         "what cannot be decided becomes a dead letter",
-        "stream/deciding.py",
+        "stream/roles/deciding.py",
         "                request.letters.append(_letter(record, index, result.problem, raw))\n",
         "                pass\n",
         (f"{REQUESTS}::test_law_8_a_bad_item_takes_no_other_item_of_its_array_with_it",),
     )
     yield Mutant(
         "an error that nobody foresaw is its own item's",
-        "stream/deciding.py",
+        "stream/roles/deciding.py",
         "        except Exception:\n            self._unexpected(record)\n            return refused(INTERNAL,",
         "        except ZeroDivisionError:\n            self._unexpected(record)\n            return refused(INTERNAL,",
         (f"{REQUESTS}::test_law_8_a_bad_item_takes_no_other_item_of_its_array_with_it",),
@@ -565,7 +565,7 @@ def _deciding() -> Iterator[Mutant]:
 def _archiving() -> Iterator[Mutant]:
     yield Mutant(
         "the archive: a range is written once",
-        "stream/archive_store.py",
+        "archive/writer.py",
         "                if not self._is_new(file) or not aside.exists():\n",
         "                if not aside.exists():\n",
         (
@@ -575,14 +575,14 @@ def _archiving() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the archive: what is named was synced",
-        "stream/archive_store.py",
+        "archive/writer.py",
         "                os.fsync(stream.fileno())\n",
         "                pass\n",
         (f"{ARCHIVED}::test_everything_is_synced_before_and_after_it_is_named",),
     )
     yield Mutant(
         "the archive: another log's copy is refused",
-        "stream/archive_store.py",
+        "archive/writer.py",
         "        if found in (None, encode(LogIdentity(log_id=log))):\n",
         "        if True:\n",
         (f"{ARCHIVED}::test_the_archive_of_another_log_is_refused",),
@@ -592,216 +592,224 @@ def _archiving() -> Iterator[Mutant]:
 def _evaluating() -> Iterator[Mutant]:
     yield Mutant(
         "rows of a person are correlated",
-        "replay/intervals/sums.py",
+        "replay/evaluation/intervals/sums.py",
         "        if by_unit and self.buckets is not None:\n            return clustered(",
         "        if not by_unit and self.buckets is not None:\n            return clustered(",
         (
             f"{EVALUATING}::test_rows_of_a_user_hang_together",
-            "tests/replay/intervals/test_segments.py::test_by_unit_all_hold_though_users_return",
+            "tests/replay/evaluation/intervals/test_segments.py::test_by_unit_all_hold_though_users_return",
         ),
     )
     yield Mutant(
         "rows of a person are correlated in a learner's log, too",
-        "replay/intervals/adaptive.py",
+        "replay/evaluation/intervals/adaptive.py",
         "        variance * effect * student**2,\n",
         "        variance,\n",
-        ("tests/replay/intervals/test_adaptive.py::test_of_one_version_by_unit_it_is_the_interval_of_clusters",),
+        (
+            "tests/replay/evaluation/intervals/test_adaptive.py::test_of_one_version_by_unit_it_is_the_interval_of_clusters",
+        ),
     )
     yield Mutant(
         "few rows may hide a tail",
-        "replay/intervals/skewed.py",
+        "replay/evaluation/intervals/skewed.py",
         "        value + max(error, _reach(above_floor, variance, up, miss)),\n",
         "        value + error,\n",
-        ("tests/replay/intervals/test_delta.py::test_few_clicks_have_garwoods_limit_for_a_poisson_count",),
+        ("tests/replay/evaluation/intervals/test_delta.py::test_few_clicks_have_garwoods_limit_for_a_poisson_count",),
     )
     yield Mutant(
         "no weight knows its own row",
-        "replay/estimators/adaptive.py",
+        "replay/evaluation/estimators/adaptive.py",
         "                found[piece] = sums[source] / rows[source]\n",
         "                found[piece] = float(pieces.squared_weight[piece])\n",
-        ("tests/replay/estimators/test_adaptive.py::test_the_rows_of_a_window_do_not_move_their_own_weight",),
+        (
+            "tests/replay/evaluation/estimators/test_adaptive.py::test_the_rows_of_a_window_do_not_move_their_own_weight",
+        ),
     )
     yield Mutant(
         "the model of a learner's log knows only the past",
-        "replay/evaluation.py",
+        "replay/evaluation/evaluate.py",
         'by = "past" if learner else',
         'by = "time" if learner else',
-        ("tests/replay/test_evaluate.py::test_the_model_of_a_learners_log_knows_only_the_past",),
+        ("tests/replay/evaluation/test_evaluate.py::test_the_model_of_a_learners_log_knows_only_the_past",),
     )
     yield Mutant(
         "a log without chance is a fault",
-        "replay/health/findings.py",
+        "replay/evaluation/health/findings.py",
         "            certain,\n            certain == 1.0,\n",
         "            certain,\n            certain > 1.0,\n",
         (
-            "tests/replay/health/test_findings.py::test_a_log_without_chance_is_found",
-            "tests/replay/health/test_verdict.py::test_what_is_never_reliable",
+            "tests/replay/evaluation/health/test_findings.py::test_a_log_without_chance_is_found",
+            "tests/replay/evaluation/health/test_verdict.py::test_what_is_never_reliable",
         ),
     )
     yield Mutant(
         "a value on rows that were learned is a fault",
-        "replay/health/findings.py",
+        "replay/evaluation/health/findings.py",
         "            learned > 0,\n",
         "            learned < 0,\n",
-        ("tests/replay/health/test_verdict.py::test_what_is_never_reliable",),
+        ("tests/replay/evaluation/health/test_verdict.py::test_what_is_never_reliable",),
     )
     yield Mutant(
         "bounds that are seen afterwards bound nothing",
-        "replay/answering.py",
+        "replay/evaluation/finalize.py",
         "    if within and math.isfinite(most - least)",
         "    if math.isfinite(most - least)",
         (f"{EVALUATING}::test_rewards_beyond_0_and_1_have_a_sequence_only_where_their_range_was_told",),
     )
     yield Mutant(
         "two policies are compared on the same rows",
-        "replay/passes.py",
+        "replay/evaluation/scan.py",
         "    both = np.isin(mine, its)\n",
         "    both = np.ones(len(mine), dtype=np.bool_)\n",
-        ("tests/replay/test_passes.py::test_what_one_of_them_refuses_is_left_out_of_both",),
+        ("tests/replay/evaluation/test_passes.py::test_what_one_of_them_refuses_is_left_out_of_both",),
     )
     yield Mutant(
         "of two policies both are looked at",
-        "replay/answering.py",
+        "replay/evaluation/finalize.py",
         "worse(judgement, others.verdict)",
         "worse(judgement, judgement)",
         (f"{EVALUATING}::test_the_policy_that_is_compared_is_looked_at_too",),
     )
     yield Mutant(
         "decisions whose neighbours still wait do not count",
-        "replay/passes.py",
+        "replay/evaluation/scan.py",
         "(late := times > closed_ms).any()",
         "(late := times > 2**62).any()",
-        ("tests/replay/test_evaluate.py::test_decisions_whose_neighbours_still_wait_do_not_count",),
+        ("tests/replay/evaluation/test_evaluate.py::test_decisions_whose_neighbours_still_wait_do_not_count",),
     )
     yield Mutant(
         "a large user does not hide how users differ",
-        "replay/intervals/clustered.py",
+        "replay/evaluation/intervals/clustered.py",
         "        rest = (total - self.sums[some])",
         "        rest = (total - 0.5 * self.sums[some])",
-        ("tests/replay/intervals/test_clustered.py::test_by_hand",),
+        ("tests/replay/evaluation/intervals/test_clustered.py::test_by_hand",),
     )
     yield Mutant(
         "no value is reliable if one unit has a great share",
-        "replay/health/verdict.py",
+        "replay/evaluation/health/verdict.py",
         "    if largest is not None and largest > GREAT_SHARE:\n",
         "    if False:\n",
         ("tests/studies/test_units.py::test_a_log_with_one_great_user_is_never_reliable",),
     )
     yield Mutant(
         "no value is reliable if its width rests on two rows",
-        "replay/health/verdict.py",
+        "replay/evaluation/health/verdict.py",
         "FEWEST_OF_VARIANCE = 3\n",
         "FEWEST_OF_VARIANCE = 0\n",
-        ("tests/replay/health/test_verdict.py::test_a_width_that_rests_on_two_rows_is_never_reliable",),
+        ("tests/replay/evaluation/health/test_verdict.py::test_a_width_that_rests_on_two_rows_is_never_reliable",),
     )
     yield Mutant(
         "a user with heavy weights counts by the weights",
-        "replay/intervals/clustered.py",
+        "replay/evaluation/intervals/clustered.py",
         " in _DIVISORS and slopes.get(name)]",
         " in ()]",
-        ("tests/replay/intervals/test_clustered.py::test_by_hand",),
+        ("tests/replay/evaluation/intervals/test_clustered.py::test_by_hand",),
     )
     yield Mutant(
         "rows of a slate are not taken for decisions in silence",
-        "replay/health/findings.py",
+        "replay/evaluation/health/findings.py",
         "each is not None and each > UNITS_RETURN:\n        found",
         "each is not None and each > 1e9:\n        found",
-        ("tests/replay/logs/test_unit_like.py::test_rows_of_a_slate_are_not_taken_for_decisions_in_silence",),
+        (
+            "tests/replay/evaluation/logs/test_unit_like.py::test_rows_of_a_slate_are_not_taken_for_decisions_in_silence",
+        ),
     )
     yield Mutant(
         "a log in which nothing was dropped has no sample weights",
-        "replay/passes.py",
+        "replay/evaluation/scan.py",
         "        sized = sized or not all_alike(rows)\n",
         "        sized = True\n",
-        ("tests/replay/test_sample_weights.py::test_a_log_in_which_nothing_was_dropped_has_no_sample_weights",),
+        (
+            "tests/replay/evaluation/test_sample_weights.py::test_a_log_in_which_nothing_was_dropped_has_no_sample_weights",
+        ),
     )
     yield Mutant(
         "sample weights are divided by their own mean, which is not known",
-        "replay/sample_weights.py",
+        "replay/evaluation/sample_weights.py",
         "    change[:, at] = -mean / size\n",
         "",
-        ("tests/replay/test_sample_weights.py::test_intervals_of_rows_and_of_their_own_units_agree",),
+        ("tests/replay/evaluation/test_sample_weights.py::test_intervals_of_rows_and_of_their_own_units_agree",),
     )
     yield Mutant(
         "few users say little of users",
-        "replay/intervals/sums.py",
+        "replay/evaluation/intervals/sums.py",
         "min(effect * self.buckets.student(confidence, slopes) ** 2, float(self.moments.rows))",
         "effect",
-        ("tests/replay/intervals/test_clustered.py::test_few_units_make_the_design_effect_unsure",),
+        ("tests/replay/evaluation/intervals/test_clustered.py::test_few_units_make_the_design_effect_unsure",),
     )
     yield Mutant(
         "each part of a learner's log counts by its share",
-        "replay/estimators/default.py",
+        "replay/evaluation/estimators/default.py",
         '        return Default(name, "logged", reason)\n',
         '        return Default("adaptive-dr" if has_model else "adaptive-ips", "logged", reason)\n',
         ("tests/bowerbird/test_drifting.py::test_the_headline_covers_the_average_over_the_period",),
     )
     yield Mutant(
         "an action that was never logged is in the table",
-        "replay/answering.py",
+        "replay/evaluation/finalize.py",
         " if name not in seen and mass > 0}",
         " if name in seen and mass < 0}",
         ("tests/bowerbird/test_actions.py::test_an_action_that_was_never_logged_comes_first",),
     )
-    suspicions = "tests/replay/health/test_suspicions.py"
+    suspicions = "tests/replay/evaluation/health/test_suspicions.py"
     yield Mutant(
         "rewards that have not arrived yet are reported",
-        "replay/health/arrival.py",
+        "replay/evaluation/health/arrival.py",
         "        if p_value < RARE:\n",
         "        if p_value < 0:\n",
         (f"{suspicions}::test_missing_rewards_of_the_last_part_need_care",),
     )
     yield Mutant(
         "copies of rows are reported",
-        "replay/health/copies.py",
+        "replay/evaluation/health/copies.py",
         "        if rows.event_hash is not None or rows.time_ms is None:\n",
         "        if True:\n",
         (f"{suspicions}::test_rows_that_were_written_twice_need_care",),
     )
     yield Mutant(
         "draws that depend on a segment are reported",
-        "replay/health/parts.py",
+        "replay/evaluation/health/parts.py",
         "    if p_value >= RARE:\n",
         "    if True:\n",
         (f"{suspicions}::test_draws_that_depend_on_a_context_are_found",),
     )
     yield Mutant(
         "a log that shows less gets no milder verdict",
-        "replay/health/features.py",
+        "replay/evaluation/health/features.py",
         "        return more if more is not None and self.badness(more) > self.badness(value) else value\n",
         "        return value\n",
-        ("tests/replay/health/test_missing.py::test_the_missing_weight_is_what_keeps_the_verdict",),
+        ("tests/replay/evaluation/health/test_missing.py::test_the_missing_weight_is_what_keeps_the_verdict",),
     )
     yield Mutant(
         "no value is reliable if most of what the target does is missing",
-        "replay/health/verdict.py",
+        "replay/evaluation/health/verdict.py",
         "    elif shown is not None and shown < MOST_SHOWN:\n",
         "    elif False:\n",
-        ("tests/replay/health/test_missing.py::test_the_answer_says_what_the_log_lacks",),
+        ("tests/replay/evaluation/health/test_missing.py::test_the_answer_says_what_the_log_lacks",),
     )
     yield Mutant(
         "a biased interval includes the unbiased one",
-        "replay/intervals/possible.py",
+        "replay/evaluation/intervals/possible.py",
         "    low, high = hull((found.low, found.high), (unbiased.low, unbiased.high))\n",
         "    low, high = found.low, found.high\n",
         (
-            "tests/replay/intervals/test_possible.py::test_the_interval_of_a_biased_estimator_includes_the_unbiased_one",
+            "tests/replay/evaluation/intervals/test_possible.py::test_the_interval_of_a_biased_estimator_includes_the_unbiased_one",
             "tests/bowerbird/test_ends.py::test_tuned_estimators_include_the_interval_of_the_plain_one",
         ),
     )
     yield Mutant(
         "ends of intervals lie within the range of rewards",
-        "replay/intervals/possible.py",
+        "replay/evaluation/intervals/possible.py",
         "    low, high = cut((found.low, found.high), least, most)\n",
         "    low, high = found.low, found.high\n",
         (
-            "tests/replay/intervals/test_possible.py::test_an_interval_without_a_possible_value_becomes_the_range",
+            "tests/replay/evaluation/intervals/test_possible.py::test_an_interval_without_a_possible_value_becomes_the_range",
             "tests/bowerbird/test_ends.py::test_a_given_range_bounds_the_ends",
         ),
     )
     yield Mutant(
         "balanced weights of a learner's log are said to be biased",
-        "replay/evaluation.py",
+        "replay/evaluation/evaluate.py",
         "    remarks = [UNFIXED] if balanced and not wanted.fixed else []\n",
         "    remarks = [UNFIXED][:0]\n",
         ("tests/bowerbird/test_balanced.py::test_the_versions_of_a_learner_are_said_to_be_biased",),
@@ -825,21 +833,21 @@ def _living() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a commit at the end is not waited for for long",
-        "stream/faust_app.py",
+        "stream/kafka/faust_app.py",
         "        await asyncio.wait({committing}, timeout=STOP_S)\n",
         "        await asyncio.wait({committing})\n",
         ("tests/real/test_ends.py::test_every_role_and_a_client_end_within_two_seconds_whatever_is_away",),
     )
     yield Mutant(
         "what was fetched of a partition that is paused meanwhile is handed on",
-        "stream/faust_app.py",
+        "stream/kafka/faust_app.py",
         "        return records, frozenset(records or ())\n",
         "        return records, _\n",
         ("tests/real/test_foreign_records.py::test_a_burst_and_then_silence_holds_no_window_back",),
     )
     yield Mutant(
         "each message of an older format is read as its own says",
-        "stream/consumer.py",
+        "stream/kafka/consumer.py",
         "        return _Batch(MemoryRecords(bytes(raw)).next_batch(), raw)\n",
         '        self._batches = getattr(self, "_batches", MemoryRecords(bytes(self._data)))\n'
         "        return _Batch(self._batches.next_batch(), raw)\n",
@@ -847,7 +855,7 @@ def _living() -> Iterator[Mutant]:
     )
     yield Mutant(
         "waiting for a server is no publishing time",
-        "rewards/learner.py",
+        "policies/learner.py",
         "min((ended_ms - began_ms) * (1 / self._share - 1), self._longest_pause_ms)",
         "(ended_ms - began_ms) * (1 / self._share - 1)",
         (f"{LEARNER}::test_a_publish_that_waited_for_a_server_does_not_delay_the_next_for_long",),
@@ -868,59 +876,59 @@ def _living() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the limit of a call is shorter than what its caller waits",
-        "stream/consumer.py",
+        "stream/kafka/consumer.py",
         "consumer._request_timeout_ms = 2 * CALL_MS",
         "consumer._request_timeout_ms = CALL_MS",
         ("tests/stream/test_clients.py::test_the_limit_of_a_call_is_shorter_than_what_its_caller_waits",),
     )
     yield Mutant(
         "a message has a limit of records",
-        "rewards/records.py",
+        "records/codec.py",
         "        if len(found) > ITEMS_LIMIT:\n",
         "        if False:\n",
         (
-            "tests/rewards/test_records.py::test_a_message_has_a_limit_of_records",
+            "tests/records/test_records.py::test_a_message_has_a_limit_of_records",
             f"{INTAKE}::test_an_array_of_more_items_than_a_message_may_have_is_one_rejection",
         ),
     )
     yield Mutant(
         "the loop turns while very many requests are decided",
-        "stream/decide.py",
+        "stream/roles/decide.py",
         "            if perf_counter() - since >= TURN_S:\n",
         "            if False:\n",
         ("tests/stream/test_deciding.py::test_the_loop_turns_while_very_many_requests_are_decided",),
     )
     yield Mutant(
         "decompression has a limit",
-        "stream/consumer.py",
+        "stream/kafka/consumer.py",
         "decompress.install()\n",
         "",
         ("tests/stream/test_decompress.py::test_a_batch_beyond_the_limit_is_one_record_of_its_bytes",),
     )
     yield Mutant(
         "every integer of a record is bounded",
-        "rewards/records.py",
+        "records/fields.py",
         "Natural = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]",
         "Natural = Annotated[int, Meta(ge=0)]",
         ("tests/laws/test_readers.py::test_whatever_a_field_of_an_outcome_holds_no_reader_fails_on_it",),
     )
     yield Mutant(
         "what the join takes is a whole decision",
-        "rewards/records.py",
+        "records/decision.py",
         "    ranking: list[str] = []\n    policy_version: str\n    activate",
         "    ranking: Raw = Raw(b'[]')\n    policy_version: str\n    activate",
         ("tests/laws/test_readers.py::test_whatever_a_field_holds_no_reader_fails_on_what_the_join_takes",),
     )
     yield Mutant(
         "what cannot be used counts towards a portion",
-        "rewards/join.py",
+        "rewards/intake.py",
         "if len(found) + len(rejected) >= self.settings.portion_items",
         "if len(found) >= self.settings.portion_items",
         (f"{INTAKE}::test_a_portion_is_bounded_by_its_items_whether_or_not_they_can_be_used",),
     )
     yield Mutant(
         "many unusable items of one array are one letter",
-        "stream/dead_letters.py",
+        "stream/kafka/dead_letters.py",
         "        if len(own) > APART:\n",
         "        if False:\n",
         ("tests/stream/test_dead_letters.py::test_many_bad_items_of_one_array_are_one_letter",),
@@ -950,7 +958,7 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a role's start waits for a recovery",
-        "stream/away.py",
+        "stream/retry.py",
         "if not isinstance(refused, waits_after):",
         "if waits_after:",
         ("tests/stream/test_away.py::test_a_recovery_is_waited_for_and_shown_meanwhile",),
@@ -970,7 +978,7 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a seq that was emitted is not emitted again",
-        "stream/outbox.py",
+        "stream/roles/outbox.py",
         "if entries[0].seq <= (emitted := self._emitted.get((shard, policy), 0)):",
         "if not (emitted := 1):",
         ("tests/real/test_outbox.py::test_a_seq_that_was_emitted_is_not_emitted_again_for_another_outcome",),
@@ -1000,7 +1008,7 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the topic's id",
-        "stream/join.py",
+        "stream/roles/join.py",
         "if topic.id and known[name] != topic.id:",
         "if False:",
         (f"{recovered}test_a_feedback_topic_that_was_made_anew_stops_the_join_until_a_recovery",),
@@ -1014,14 +1022,14 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a log that ends before what was read of it",
-        "stream/join.py",
+        "stream/roles/join.py",
         "for name in [name for name, end in ends.items() if end < read[name]]:",
         "for name in list[Input]():",
         (f"{recovered}test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery",),
     )
     yield Mutant(
         "a log that lost its tail and grew again",
-        "stream/join.py",
+        "stream/roles/join.py",
         "if replaced := await self._reader.replaced(known):",
         "if replaced := list[Input]():",
         (f"{recovered}test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery",),
@@ -1035,7 +1043,7 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "requests that were removed unread are counted",
-        "stream/decide.py",
+        "stream/roles/decide.py",
         "        if expected is None or offset <= expected:\n",
         "        if True:\n",
         (f"{ACKNOWLEDGED}::test_requests_that_were_removed_before_decide_read_them_are_counted_and_named",),
@@ -1066,31 +1074,31 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a log with another name is noticed while the roles run",
-        "stream/topic_ids.py",
+        "stream/kafka/topic_ids.py",
         "        return self._id != now.id\n",
         "        return False\n",
         ("tests/real/test_remedies.py::test_a_redis_of_another_log_is_discarded_by_a_command",),
     )
     yield Mutant(
         "a learner that was put right starts anew",
-        "stream/learn.py",
+        "stream/roles/learn.py",
         "if partition.refused and await self._put_right(partition.number):",
         "if False:",
         ("tests/real/test_remedies.py::test_a_role_that_may_not_go_on_names_the_command_that_ends_it",),
     )
     yield Mutant(
         "what stood in a topic that was made anew is not verifiable",
-        "replay/verify.py",
+        "replay/proof/verify.py",
         "return offset < start or time_ms < self._oldest_ms.get(name, time_ms + 1)",
         "return offset < start",
         (
-            "tests/replay/test_verify.py::test_a_topic_that_was_made_anew_proves_nothing_of_before",
-            "tests/replay/test_verify.py::test_what_is_wrong_after_a_topic_was_made_anew_is_found",
+            "tests/replay/proof/test_verify.py::test_a_topic_that_was_made_anew_proves_nothing_of_before",
+            "tests/replay/proof/test_verify.py::test_what_is_wrong_after_a_topic_was_made_anew_is_found",
         ),
     )
     yield Mutant(
         "the archive: a topic that was made anew is refused",
-        "stream/archive.py",
+        "stream/roles/archive.py",
         "            if self._ids[name] != topic_id:\n",
         "            if False:\n",
         (
@@ -1102,7 +1110,7 @@ def _recovery() -> Iterator[Mutant]:
 def _errors() -> Iterator[Mutant]:
     yield Mutant(
         "errors of libraries in our own words",
-        "replay/archive.py",
+        "archive/reader.py",
         '    return "bytes that are damaged or cut short"',
         "    return str(error)",
         ("tests/errors/test_log_files.py::test_an_archive_with_files_that_are_spoilt",),
@@ -1116,7 +1124,7 @@ def _errors() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the values of Vowpal Wabbit's arguments",
-        "policies/vw_values.py",
+        "policies/vw/values.py",
         '    return None if expected is None else f"found {value}, expected {expected}"',
         "    return None",
         ("tests/policies/test_checks.py::test_what_cannot_be_made_is_a_problem_too",),
@@ -1130,24 +1138,24 @@ def _errors() -> Iterator[Mutant]:
     )
     yield Mutant(
         "requests without a partition of decisions stop decide with a sentence",
-        "stream/appender.py",
+        "stream/roles/appender.py",
         "            stopped.stop(ROLE, self._topic, sentence)",
         "            pass",
         ("tests/real/test_decide.py::test_partitions_that_are_added_are_decided_from_their_first_request",),
     )
     yield Mutant(
         "ends of a sequence that cross bound nothing",
-        "replay/answering.py",
+        "replay/evaluation/finalize.py",
         "        lows, highs = np.where(crossed, least, lows), np.where(crossed, most, highs)",
         "        lows, highs = np.where(crossed, lows, lows), np.where(crossed, highs, highs)",
         ("tests/bowerbird/test_ends.py::test_ends_do_not_cross_where_propensities_are_wrong",),
     )
     yield Mutant(
         "many open decisions are reported at the top",
-        "replay/report/words.py",
+        "replay/evaluation/report/words.py",
         "    if count <= OPEN_SHARE * of:",
         "    if count <= of:",
-        ("tests/replay/report/test_table.py::test_many_open_decisions_are_told_at_the_top",),
+        ("tests/replay/evaluation/report/test_table.py::test_many_open_decisions_are_told_at_the_top",),
     )
 
 
@@ -1155,21 +1163,21 @@ def _at_the_edge() -> Iterator[Mutant]:
     """What other programs, and people, do to the service."""
     yield Mutant(
         "a policy's home of another type is refused",
-        "stream/publish.py",
+        "stream/redis/publish.py",
         "        if home not in HASH_OR_NONE:\n",
         "        if False:\n",
         (f"{PUBLISH_IN_REDIS}::test_a_home_of_another_type_is_refused_until_it_is_discarded",),
     )
     yield Mutant(
         "copies of an outcome are compared by what they say",
-        "replay/content.py",
+        "replay/proof/content.py",
         "        record = _encode(_decode(record))",
         "        record = record.strip()",
-        ("tests/replay/test_verify.py::test_a_copy_with_other_spaces_and_another_order_of_fields_is_a_repeat",),
+        ("tests/replay/proof/test_verify.py::test_a_copy_with_other_spaces_and_another_order_of_fields_is_a_repeat",),
     )
     yield Mutant(
         "the archive holds nothing of the topic that replaced its own",
-        "stream/archive_file.py",
+        "archive/growing_file.py",
         "kept = table.filter(",
         "kept = table if time_ms else table.filter(",
         ("tests/stream/test_archive_file.py::test_what_is_younger_than_a_topic_that_was_made_anew_is_left_out",),
@@ -1190,7 +1198,7 @@ def _at_the_edge() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a letter shows what is wrong with its headers",
-        "stream/dead_letter_log.py",
+        "stream/kafka/dead_letter_log.py",
         """return f"not as Bowerbird writes it: {', '.join(wrong)}" if wrong else \"\"""",
         'return ""',
         ("tests/stream/test_dead_letter_log.py::test_headers_that_another_program_wrote_hide_nothing",),
@@ -1211,21 +1219,21 @@ def _at_the_edge() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a reply topic that does not exist is logged once",
-        "stream/replies.py",
+        "stream/roles/replies.py",
         "        if name not in self._said and len(self._said) < MOST_SAID:",
         "        if False:",
         ("tests/real/test_decide.py::test_a_reply_topic_that_is_missing_stalls_nobody_and_is_not_created",),
     )
     yield Mutant(
         "a learner whose topic `versions` is gone says so",
-        "stream/learn.py",
+        "stream/roles/learn.py",
         "            if missing == MISSING_LOOKS:\n",
         "            if False:\n",
         ("tests/real/test_remedies.py::test_a_redis_of_another_log_is_discarded_by_a_command",),
     )
     yield Mutant(
         "an archive that cannot be written says so",
-        "stream/archive.py",
+        "stream/roles/archive.py",
         "                    stopped.stop(ROLE, PLACE, cannot_write(self._config, of_disk(error)))",
         "                    pass",
         ("tests/real/test_archive.py::test_an_archive_that_cannot_be_written_says_so_and_goes_on_by_itself",),

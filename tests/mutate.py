@@ -115,7 +115,7 @@ def environment(tree: Path) -> dict[str, str]:
 def check_origin(tree: Path) -> None:
     """Assert that Python takes the packages from the copy."""
     packages = [part for part in PARTS if (ROOT / part).is_dir()]
-    modules = [*packages, "rewards.store", "stream.join", "policies.draw", "tests.mutants"]
+    modules = [*packages, "rewards.store", "stream.roles.join", "policies.draw", "tests.mutants"]
     subprocess.run(
         [sys.executable, "-c", ORIGIN, str(tree), *modules], cwd=tree, env=environment(tree), check=True, timeout=60
     )

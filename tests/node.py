@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.jars import cache_folder
+from embedded.jars import cache_folder
 
 JAVASCRIPT = Path(__file__).with_name("javascript")
 PINNED = ("package.json", "package-lock.json")

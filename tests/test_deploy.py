@@ -11,7 +11,8 @@ import prometheus_client
 import pytest
 
 from bowerbird.settings import load
-from stream import jars, metrics
+from embedded import jars
+from stream import metrics
 from stream.config import ROLES
 from tests.compose import COMPOSE_FILE, DEPLOY, ROLE_SERVICES, ROOT, image, read_yaml, services
 

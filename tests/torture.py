@@ -31,12 +31,12 @@ from aiokafka.errors import KafkaError
 from bowerbird.settings import load
 from bowerbird.supervisor import Supervisor
 from bowerbird.verification import verify
-from policies.errors import StateRefused
-from replay.proof import Verdict
-from stream import topics
+from embedded.servers import Servers, servers
+from records.errors import StateRefused
+from replay.proof.verdict import Verdict
 from stream.config import LOOP_ROLES, Config
-from stream.embedded import Servers, servers
-from stream.log import LogReader
+from stream.kafka import topics
+from stream.kafka.log import LogReader
 from stream.preflight import explain
 
 KINDS = (*LOOP_ROLES, "redis", "kafka")

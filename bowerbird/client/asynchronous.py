@@ -16,11 +16,12 @@ from bowerbird.client.event_ids import EventIds
 from bowerbird.client.outgoing import Outgoing
 from bowerbird.client.valued import Valued
 from bowerbird.client.values import actions_of, check_names, default_of, json_of, number_of, seconds_of, text_of
-from policies.errors import BowerbirdError, BrokerAway, NotDecided
-from rewards.records import Feedback, check_event_id, encode, feedback
+from records.codec import check_event_id, encode
+from records.errors import BowerbirdError, BrokerAway, NotDecided
+from records.feedback import Feedback, feedback
 
 if TYPE_CHECKING:
-    from stream.log import LogRecord
+    from stream.kafka.log import LogRecord
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class Answer:
 
 
 class SpeaksKafka(Protocol):
-    """What a client speaks through: :class:`stream.connection.Connection`, or a fake of it."""
+    """What a client speaks through: :class:`stream.kafka.connection.Connection`, or a fake of it."""
 
     async def __aenter__(self) -> Self:
         """Connect."""
@@ -168,7 +169,7 @@ class Client:
         if connection is None:
             # Only here: with a connection of its own, a client needs no Kafka.
             from stream.config import Config
-            from stream.connection import Connection
+            from stream.kafka.connection import Connection
 
             config = Config(brokers=brokers, prefix=prefix)
             connection = Connection(config, config.topic(reply_topic), request_within_s=REQUEST_WITHIN_S)

@@ -5,7 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from policies.errors import BowerbirdError, BrokerAway
+from records.errors import BowerbirdError, BrokerAway
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from collections import OrderedDict
 
 from msgspec import Raw
 
-from policies.errors import BadInput
-from rewards.records import rule_of
+from records.errors import BadInput
+from records.rule import rule_of
 
 MOST_DECISIONS = 10_000
 """So many of the newest decisions are remembered: of those whose rule takes the worth of an event from its value."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from policies.errors import BadInput
-from rewards.rules import REWARD_LIMIT
+from records.errors import BadInput
+from records.limits import REWARD_LIMIT
 
 MOST_NAMED = 10
 """Actions that an error names."""
@@ -37,7 +37,7 @@ def number_of(value: object, field: str) -> float:
     >>> number_of(float("nan"), "value")
     Traceback (most recent call last):
         ...
-    policies.errors.BadInput: value: found nan, expected a finite number within ±1e+06 (invalid_field)
+    records.errors.BadInput: value: found nan, expected a finite number within ±1e+06 (invalid_field)
     """
     if not isinstance(value, bool) and isinstance(value, Real):
         number = float(value)
@@ -52,7 +52,7 @@ def seconds_of(value: object, field: str) -> float:
     >>> seconds_of(-1, "timeout_s")
     Traceback (most recent call last):
         ...
-    policies.errors.BadInput: timeout_s: found -1, expected seconds, more than 0 and at most 86400 (invalid_field)
+    records.errors.BadInput: timeout_s: found -1, expected seconds, more than 0 and at most 86400 (invalid_field)
     """
     if not isinstance(value, bool) and isinstance(value, Real) and 0 < float(value) <= _LONGEST_S:
         return float(value)
@@ -91,7 +91,7 @@ def default_of(default: object, actions: Sequence[Mapping[str, Any]]) -> str:
     >>> default_of("cap", [{"id": "boots"}, {"id": "hat"}])
     Traceback (most recent call last):
         ...
-    policies.errors.BadInput: default: found 'cap', expected the id of one of the actions: boots, hat (invalid_field)
+    records.errors.BadInput: default: found 'cap', expected the id of one of the actions: boots, hat (invalid_field)
     """
     chosen = text_of(default, "default")
     ids = [str(action.get("id")) for action in actions]

@@ -22,7 +22,7 @@ from bowerbird.commands.shared import (
 
 if TYPE_CHECKING:
     from stream.config import Config
-    from stream.dead_letter_log import Letter, Resent
+    from stream.kafka.dead_letter_log import Letter, Resent
 
 SHOWN_CHARACTERS = 600
 NO_REASON = "no reason"
@@ -179,8 +179,8 @@ class _Group:
 
 
 async def _counted(config: "Config") -> list[_Group]:
-    from stream.dead_letter_log import letters
-    from stream.log import LogReader
+    from stream.kafka.dead_letter_log import letters
+    from stream.kafka.log import LogReader
 
     groups: dict[tuple[str, str], _Group] = {}
     async with LogReader(config) as reader:
@@ -195,8 +195,8 @@ async def _counted(config: "Config") -> list[_Group]:
 
 async def _newest(config: "Config", wanted: "Callable[[Letter], bool]", limit: int) -> "tuple[list[Letter], int]":
     """Return the newest letters, rising, and how many older ones there are."""
-    from stream.dead_letter_log import letters
-    from stream.log import LogReader
+    from stream.kafka.dead_letter_log import letters
+    from stream.kafka.log import LogReader
 
     newest: list[tuple[int, int, int, Letter]] = []
     count = 0
@@ -219,8 +219,8 @@ async def _resend(
     returned: bool,
     dry_run: bool,
 ) -> "Resent":
-    from stream.dead_letter_log import resend as sent_again
-    from stream.log import LogReader
+    from stream.kafka.dead_letter_log import resend as sent_again
+    from stream.kafka.log import LogReader
 
     async with LogReader(config) as reader:
         wanted, by_name = _wanted(config, names, reason, topic), bool(names) or reason is not None
@@ -232,7 +232,7 @@ async def _resend(
 def _wanted(
     config: "Config", names: Sequence[str] | None, reason: str | None, topic: str | None
 ) -> "Callable[[Letter], bool]":
-    from stream.dead_letter_log import matching
+    from stream.kafka.dead_letter_log import matching
 
     full = None if topic is None else config.topic(topic)
     return lambda letter: matching(letter, names or (), reason, full)

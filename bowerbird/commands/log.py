@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bowerbird.commands.shared import AsJson, answer, broker_in_words, log_errors_in_words, reading
-from replay.logs.formats import Format
+from replay.evaluation.logs.formats import Format
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bowerbird.judged_log import Asked
-    from replay.logs.description import Description, Distribution, Group
+    from replay.evaluation.logs.description import Description, Distribution, Group
 
 Progress = Callable[[int, int], None]
 
@@ -86,7 +86,7 @@ def describe(
 
 def _described(asked: "Asked", progress: Progress) -> "Description":
     from bowerbird.judged_log import log_as_it_is
-    from replay.logs.description import describe as described
+    from replay.evaluation.logs.description import describe as described
 
     log = log_as_it_is(asked, progress)
     blocks, has_target, like = log.blocks(progress), getattr(log, "has_target", False), getattr(log, "time_like", None)

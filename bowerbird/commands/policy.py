@@ -25,10 +25,10 @@ from bowerbird.commands.tables import Fitted
 
 if TYPE_CHECKING:
     from bowerbird.rebuilding import Done, Progress
-    from rewards.controls import Control
-    from rewards.records import PolicyVersion
+    from policies.controls import Control
+    from records.policy_version import PolicyVersion
     from stream.config import Config
-    from stream.publish import Saved
+    from stream.redis.publish import Saved
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A policy of the configuration.")]
 
@@ -47,7 +47,7 @@ def list_(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
     Example: bowerbird policy list --json
     """
-    from stream.published import saved_policies
+    from stream.redis.published import saved_policies
 
     told = settings(config)
     saved = run(told, lambda: saved_policies(told))
@@ -72,7 +72,7 @@ def show(
 
     Example: bowerbird policy show front --newest 5
     """
-    from stream.published import saved_policies, versions_of
+    from stream.redis.published import saved_policies, versions_of
 
     told = _settings_with(name, config)
     saved = run(told, lambda: saved_policies(told))
@@ -157,7 +157,7 @@ def rebuild(
     kept = None
     if archive is not None:
         with errors_in_words(told):
-            from replay.archive import Archive
+            from archive.reader import Archive
 
             kept = Archive.at(archive, told.prefix)
     if not yes:
@@ -281,7 +281,7 @@ _COLUMNS = [
 def _described(config: "Config", name: str, saved: "Saved | None") -> dict[str, Any]:
     """Return a policy as Redis has it; version 0 where nothing was published."""
     from policies.policy import digest, make, version_name
-    from stream.publish import version_of
+    from stream.redis.publish import version_of
 
     told = config.policies[name]
     described: dict[str, Any] = {
@@ -311,7 +311,7 @@ def _described(config: "Config", name: str, saved: "Saved | None") -> dict[str, 
 
 
 def _version(version: "PolicyVersion") -> dict[str, Any]:
-    from rewards.controls import made_by
+    from policies.controls import made_by
 
     return {
         "number": version.number,

@@ -19,12 +19,12 @@ from bowerbird.commands.shared import (
     say,
     stages,
 )
-from replay.logs.formats import Format
+from replay.evaluation.logs.formats import Format
 
 if TYPE_CHECKING:
     from bowerbird.judged_log import Asked
-    from replay.answer import Answer
-    from replay.evaluation import Options
+    from replay.evaluation.evaluate import Options
+    from replay.evaluation.result import Answer
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -123,7 +123,7 @@ def evaluate(
     from bowerbird.judged_log import Asked, columns_of, shares_of
 
     with log_errors_in_words("replay evaluate"):
-        from replay.evaluation import Options
+        from replay.evaluation.evaluate import Options
 
         asked = Asked(
             path=path,
@@ -166,8 +166,8 @@ def _evaluated(asked: "Asked", options: "Options", workers: int) -> "Answer":
 
 
 def _write(file: Path, found: "Answer") -> None:
-    from policies.errors import of_disk
-    from replay.report.page import html
+    from records.errors import of_disk
+    from replay.evaluation.report.page import html
 
     page = html(found)
     try:
@@ -183,10 +183,10 @@ def _tell(found: "Answer", *, as_json: bool) -> None:
     if as_json:
         answer(msgspec.to_builtins(found))
         return
-    from policies.extras import extra_of
+    from records.extras import extra_of
 
     try:
-        from replay.report.table import show
+        from replay.evaluation.report.table import show
     except ModuleNotFoundError as error:
         if extra_of(error, "report") != "report":
             raise

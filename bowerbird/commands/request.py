@@ -37,7 +37,7 @@ def request(
     import msgspec
 
     from bowerbird.record_input import read
-    from rewards.records import items
+    from records.codec import items
 
     told = settings(config)
     with errors_in_words(told):
@@ -65,7 +65,7 @@ async def _ask(config: "Config", records: "Records", timeout_s: float) -> bytes 
     import asyncio
     from uuid import uuid4
 
-    from stream.connection import Connection, array
+    from stream.kafka.connection import Connection, array
 
     correlation = uuid4().hex
     value = records.bodies[0] if records.alone else array(records.bodies)
@@ -82,8 +82,8 @@ async def _ask(config: "Config", records: "Records", timeout_s: float) -> bytes 
 
 def _refuse_unknown(config: "Config", records: "Records") -> None:
     """Refuse requests with fields that nothing reads; what is wrong otherwise is left to the reply."""
-    from policies.errors import BadInput, WrongConfiguration
-    from rewards.decision import warnings_of
+    from policies.decide import warnings_of
+    from records.errors import BadInput, WrongConfiguration
 
     for number, body in enumerate(records.bodies, 1):
         try:

@@ -30,8 +30,8 @@ def send(
     """
     from bowerbird.record_input import read
     from rewards.outcome import pack
-    from stream.send import Outgoing
-    from stream.send import send as sent
+    from stream.kafka.send import Outgoing
+    from stream.kafka.send import send as sent
 
     service = settings(config)
     with errors_in_words(service):
@@ -52,7 +52,7 @@ def send(
 
 
 def _check_stream(config: "Config", stream: str) -> None:
-    from policies.errors import WrongConfiguration
+    from records.errors import WrongConfiguration
 
     if stream not in config.streams:
         known = ", ".join(config.streams) or "none"
@@ -61,8 +61,8 @@ def _check_stream(config: "Config", stream: str) -> None:
 
 def warn_of_worthless(config: "Config", stream: str, bodies: list[bytes]) -> None:
     """Say that records have no value where every policy that counts the stream takes their worth from it."""
-    from policies.errors import BadInput
-    from rewards.records import feedback
+    from records.errors import BadInput
+    from records.feedback import feedback
 
     rules = [policy.reward.streams[stream] for policy in config.policies.values() if stream in policy.reward.streams]
     if not rules or not all(rule.value for rule in rules):
@@ -77,8 +77,8 @@ def warn_of_worthless(config: "Config", stream: str, bodies: list[bytes]) -> Non
 
 
 def _check(bodies: list[bytes], file: str) -> None:
-    from policies.errors import BadInput, WrongConfiguration
-    from rewards.records import feedback
+    from records.errors import BadInput, WrongConfiguration
+    from records.feedback import feedback
 
     for number, body in enumerate(bodies, 1):
         try:

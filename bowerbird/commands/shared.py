@@ -43,7 +43,7 @@ def settings(file: Path | None) -> "Config":
 @contextmanager
 def errors_in_words(config: "Config") -> Iterator[None]:
     """End the command with a sentence and its exit code where something fails that is no fault of the code."""
-    from policies.errors import StateRefused, WrongConfiguration
+    from records.errors import StateRefused, WrongConfiguration
 
     try:
         yield
@@ -66,8 +66,8 @@ def log_errors_in_words(command: str) -> Iterator[None]:
     """End a command that reads logs with a sentence and its exit code where the log, or what was asked, is wrong."""
     import warnings
 
-    from policies.errors import BadInput, StateRefused, WrongConfiguration, of_disk
-    from policies.extras import needed_by
+    from records.errors import BadInput, StateRefused, WrongConfiguration, of_disk
+    from records.extras import needed_by
 
     try:
         with needed_by(command, "evaluate"), warnings.catch_warnings():
@@ -92,7 +92,7 @@ def broker_in_words(asked: "Asked") -> Iterator[None]:
     """Where a log lies in Kafka, end the command with a sentence if that does not answer."""
     import logging
 
-    from replay.logs.formats import Format
+    from replay.evaluation.logs.formats import Format
 
     if asked.kind is not Format.KAFKA:
         yield
@@ -121,14 +121,14 @@ def answer(value: Any) -> None:
 
 def say(text: str = "") -> None:
     """Write a line to the standard output."""
-    from policies.errors import printable
+    from records.errors import printable
 
     sys.stdout.write(printable(text) + "\n")
 
 
 def complain(text: str) -> None:
     """Write lines to the standard error stream."""
-    from policies.errors import printable
+    from records.errors import printable
 
     sys.stderr.write(printable(text) + "\n")
 

@@ -21,7 +21,7 @@ def create(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
     Example: bowerbird topics create --config bowerbird.toml
     """
-    from stream import topics
+    from stream.kafka import topics
 
     told = settings(config)
     created = run(told, lambda: topics.create(told))
@@ -40,7 +40,7 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
     Example: bowerbird topics check --json
     """
-    from stream import topics
+    from stream.kafka import topics
 
     told = settings(config)
     problems = run(told, lambda: topics.problems(told))

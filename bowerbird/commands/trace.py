@@ -8,7 +8,7 @@ import typer
 from bowerbird.commands.shared import DOES_NOT_HOLD, WRONG_USE, AsJson, ConfigFile, answer, complain, run, say, settings
 
 if TYPE_CHECKING:
-    from replay.trace import Trace, TracedDecision, TracedFeedback
+    from replay.proof.trace import Trace, TracedDecision, TracedFeedback
 
 
 def trace(
@@ -50,7 +50,7 @@ def trace(
 
 
 def _show(found: "Trace") -> None:
-    from replay.trace import where
+    from replay.proof.trace import where
 
     for request in found.requests:
         _line(request.place.time_ms, "request", f"{where(request.place)}  {request.message}")
@@ -64,8 +64,8 @@ def _show(found: "Trace") -> None:
 
 def _show_decision(found: "Trace", decision: "TracedDecision") -> None:
     from bowerbird.alarms import named
-    from replay.trace import where
-    from rewards.readto import INPUTS
+    from replay.proof.trace import where
+    from rewards.watermark import INPUTS
 
     _line(
         decision.place.time_ms,
@@ -103,7 +103,7 @@ def _show_decision(found: "Trace", decision: "TracedDecision") -> None:
 
 
 def _show_feedback(feedback: "TracedFeedback") -> None:
-    from replay.trace import where
+    from replay.proof.trace import where
 
     _line(feedback.place.time_ms, "feedback", f"{where(feedback.place)}  {feedback.message}")
 

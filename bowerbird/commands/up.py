@@ -34,7 +34,7 @@ def up(
 
     Example: bowerbird up --dir loop
     """
-    from policies.errors import BowerbirdError, WrongConfiguration, of_disk
+    from records.errors import BowerbirdError, WrongConfiguration, of_disk
 
     began_s = time.monotonic()
 

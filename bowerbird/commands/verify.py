@@ -20,9 +20,9 @@ from bowerbird.commands.shared import (
 )
 
 if TYPE_CHECKING:
-    from replay.archive import Archive
-    from replay.proof import Verdict
-    from replay.recompute import Recomputed
+    from archive.reader import Archive
+    from replay.proof.recompute import Recomputed
+    from replay.proof.verdict import Verdict
     from stream.config import Config
 
 Progress = Callable[[str, int, int], None]
@@ -129,11 +129,11 @@ def opened(config: "Config", url: str | None) -> "Archive | None":
     """Return the archive that ``--archive`` names; ends the command where it cannot be read."""
     if url is None:
         return None
-    from policies.extras import needed_by
+    from records.extras import needed_by
 
     with errors_in_words(config):
         with needed_by("--archive", "archive"):
-            from replay.archive import Archive
+            from archive.reader import Archive
 
         return Archive.at(url, config.prefix)
 

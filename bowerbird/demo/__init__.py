@@ -41,7 +41,7 @@ def run(
     """
     from rich.console import Console
 
-    from policies.errors import BowerbirdError, WrongConfiguration
+    from records.errors import BowerbirdError, WrongConfiguration
 
     complaints = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
@@ -58,7 +58,7 @@ def run(
 
 
 def _check_packages() -> None:
-    from policies.errors import WrongConfiguration
+    from records.errors import WrongConfiguration
 
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise WrongConfiguration(f"{', '.join(missing)} not installed; run `pip install 'bowerbird[demo]'`")

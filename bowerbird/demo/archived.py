@@ -3,16 +3,16 @@
 import asyncio
 import time
 
+from archive.reader import Archive
+from archive.rows import TOPICS
 from bowerbird.demo.figures import Archived
 from bowerbird.evaluating import evaluated
 from bowerbird.judged_log import UNIFORM, Asked
-from replay.answer import Answer
-from replay.archive import Archive
-from replay.evaluation import Options
-from replay.logs.chunk import silent
-from rewards.archive_rows import TOPICS
+from replay.evaluation.evaluate import Options
+from replay.evaluation.logs.chunk import silent
+from replay.evaluation.result import Answer
 from stream.config import Config
-from stream.log import LogReader
+from stream.kafka.log import LogReader
 
 ARCHIVED_WITHIN_S = 20.0
 LOOK_EVERY_S = 0.2

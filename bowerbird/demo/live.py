@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from bowerbird.demo.world import Article, Event, Visit, World
-from stream.connection import Connection, array
+from stream.kafka.connection import Connection, array
 
 POLICY = "front"
 EVERY_S = 0.05

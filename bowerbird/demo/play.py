@@ -26,11 +26,11 @@ from bowerbird.demo.world import World
 from bowerbird.settings import load
 from bowerbird.supervisor import Supervisor
 from bowerbird.verification import verify, verify_decision
-from policies.errors import BowerbirdError, WrongConfiguration
-from stream import topics
+from embedded.servers import Servers, servers
+from records.errors import BowerbirdError, WrongConfiguration
 from stream.config import Config
-from stream.connection import Connection, array
-from stream.embedded import Servers, servers
+from stream.kafka import topics
+from stream.kafka.connection import Connection, array
 
 LOGGED = "men"
 """The policy that learns from the real log."""

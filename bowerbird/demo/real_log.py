@@ -10,18 +10,19 @@ import msgspec
 import numpy as np
 
 from policies.features import Catalogue
+from policies.learner import catalogue, example_of, outcomes_in
 from policies.policy import make
-from replay.estimators.importance import InversePropensity, SelfNormalised
-from replay.intervals.delta import delta_of_rows
-from replay.intervals.interval import Interval
-from replay.judged import Floats, Judged
-from replay.logs.open_bandit import Item, LoggedDecision, read_decisions, read_items
-from replay.progressive import Row, progressive
-from replay.rebuild import Rebuild
-from rewards.learner import catalogue, example_of, outcomes_in
-from rewards.message import Message
-from rewards.records import EXTERNAL, PolicyVersion
-from rewards.rules import Rule
+from records.fields import EXTERNAL
+from records.message import Message
+from records.policy_version import PolicyVersion
+from records.rule import Rule
+from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
+from replay.evaluation.intervals.delta import delta_of_rows
+from replay.evaluation.intervals.interval import Interval
+from replay.evaluation.logs.open_bandit import Item, LoggedDecision, read_decisions, read_items
+from replay.evaluation.progressive import Row, progressive
+from replay.evaluation.rows import Floats, Judged
+from replay.proof.rebuild import Rebuild
 
 HASH_DIGITS = 8
 """So many digits of a hashed feature tell its values apart, and save three quarters of the bytes."""

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from bowerbird.demo.figures import Figures
 from bowerbird.demo.live import POLICY, Point
-from replay.intervals.interval import Interval
+from replay.evaluation.intervals.interval import Interval
 
 POLICY_COLOUR, UNIFORM_COLOUR, BEST_COLOUR, MARK_COLOUR = "dodger_blue2", "dark_orange", "green", "red"
 CHART_ROWS = 9

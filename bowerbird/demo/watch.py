@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from policies.errors import BadInput
-from rewards.records import PolicyVersion, decode
+from records.codec import decode
+from records.errors import BadInput
+from records.policy_version import PolicyVersion
 from stream.config import Config
-from stream.log import Follower, LogRecord
+from stream.kafka.log import Follower, LogRecord
 
 _version = msgspec.json.Decoder(PolicyVersion)
 

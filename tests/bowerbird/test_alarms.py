@@ -10,7 +10,7 @@ from rich.console import Console
 from bowerbird.alarms import alarms, notes
 from bowerbird.commands.status import screen
 from bowerbird.status import Backlog, OpenTransaction, PolicyStatus, ReadTo, Status
-from rewards.rules import Reward, StreamReward
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 from stream.stopped import StoppedPart
 

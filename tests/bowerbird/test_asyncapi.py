@@ -15,11 +15,11 @@ from bowerbird.asyncapi import document, text
 from bowerbird.cli import app
 from bowerbird.contract_page import page
 from bowerbird.error_codes import ERROR_CODES
-from rewards.records import RECORDS
-from stream import requests
+from records.schemas import RECORDS
 from stream.config import LOOP_TOPICS
-from stream.dead_letter_log import RESENT_HEADER
-from stream.dead_letters import REASONS, DeadLetter
+from stream.kafka.dead_letter_log import RESENT_HEADER
+from stream.kafka.dead_letters import REASONS, DeadLetter
+from stream.roles import requests
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = document()

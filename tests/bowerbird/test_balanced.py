@@ -18,16 +18,16 @@ from bowerbird import all_loggers
 from bowerbird.all_loggers import with_all_loggers
 from bowerbird.cli import app
 from bowerbird.judged_log import Asked, judged_log
-from policies.errors import BadInput, StateRefused, WrongConfiguration
-from replay.answer import Answer, How
-from replay.estimators.estimator import Estimator
-from replay.estimators.importance import InversePropensity, SelfNormalised
-from replay.estimators.loggers import balanced, shares_of
-from replay.evaluation import Options, evaluate
-from replay.judged import Judged
-from replay.logs import chunk
-from replay.logs.chunk import silent
-from rewards.records import encode
+from records.codec import encode
+from records.errors import BadInput, StateRefused, WrongConfiguration
+from replay.evaluation.estimators.estimator import Estimator
+from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
+from replay.evaluation.estimators.loggers import balanced, shares_of
+from replay.evaluation.evaluate import Options, evaluate
+from replay.evaluation.logs import chunk
+from replay.evaluation.logs.chunk import silent
+from replay.evaluation.result import Answer, How
+from replay.evaluation.rows import Judged
 from tests.replay.archived import archive_of
 from tests.replay.arms import Arm, arms_world, by_hand
 from tests.replay.world import World, busy_world

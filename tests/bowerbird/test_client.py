@@ -14,8 +14,8 @@ import pytest
 from bowerbird.client import BlockingClient, Client, EventIds, valued
 from bowerbird.client.outgoing import BATCH_BYTES, Outgoing
 from bowerbird.fake import FakeLoop
-from policies.errors import BadInput, BrokerAway, NotDecided
-from rewards.rules import Reward, StreamReward
+from records.errors import BadInput, BrokerAway, NotDecided
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 
 CLICKS = Reward(streams={"clicks": StreamReward(weight=1.0), "purchases": StreamReward(value=True)})

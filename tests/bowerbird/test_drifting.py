@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bowerbird
-from replay.answer import Answer, Estimated, Finding
+from replay.evaluation.result import Answer, Estimated, Finding
 from studies.drift import TARGET, WORLDS, Log, simulate
 
 ROWS = 20_000

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import bowerbird
-from replay.answer import Answer
+from replay.evaluation.result import Answer
 from tests.replay.archived import archive_of
 from tests.replay.arms import arms_world
-from tests.replay.report.test_table import lines
+from tests.replay.evaluation.report.test_table import lines
 
 SHRUNK = ("switch-dr", "dr-os", "sg-dr", "clipped-dr", "clipped-ips", "clipped-snips", "sg-ips")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.extras import EXTRAS
+from records.extras import EXTRAS
 
 ROOT = Path(__file__).parents[2]
 TABLE = "{'reward': [1, 0] * 50, 'propensity': [0.5] * 100, 'target': [0.5] * 100}"
@@ -18,7 +18,7 @@ import sys
 for name in {missing!r}:
     sys.modules[name] = None
 import bowerbird
-from policies.errors import WrongConfiguration
+from records.errors import WrongConfiguration
 try:
     {call}
 except WrongConfiguration as error:
@@ -34,7 +34,7 @@ except WrongConfiguration as error:
         (f"bowerbird.evaluate({TABLE}).frame('polars')", ("polars",), 'frame("polars"): '),
         (f"found = bowerbird.evaluate({TABLE}); sys.modules['pandas'] = None; found.frame()", (), 'frame("pandas"): '),
         (f"bowerbird.evaluate({TABLE}).plot()", ("matplotlib",), "plot(): "),
-        ("from replay.models.catalogue import make; make('ridge')", ("sklearn",), "reward model ridge: "),
+        ("from replay.evaluation.models.catalogue import make; make('ridge')", ("sklearn",), "reward model ridge: "),
     ],
 )
 def test_a_package_that_is_missing_is_named_with_its_extra(call: str, missing: tuple[str, ...], said: str) -> None:

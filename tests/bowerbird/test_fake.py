@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bowerbird.fake import FakeLoop
-from policies.errors import WrongConfiguration
-from rewards.rules import Reward, StreamReward
+from records.errors import WrongConfiguration
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from bowerbird.fake import FakeLoop
-from rewards.learnability import Sights, Symptom
-from rewards.rules import Reward, StreamReward
+from policies.learnability import Sights, Symptom
+from records.rule import Reward, StreamReward
 from stream import metrics
 from stream.config import Config, PolicyConfig
-from stream.learnability import Watch
+from stream.roles.learnability import Watch
 
 CLICKS = Reward(streams={"clicks": StreamReward(weight=1.0)})
 BASE = "--cb_explore_adf --epsilon 0.1 -b 12"

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bowerbird.cli import app
-from rewards.records import encode
+from records.codec import encode
 from tests.replay.archived import archive_of
 from tests.replay.world import World, busy_world
 
@@ -199,7 +199,7 @@ def test_a_damaged_log_ends_with_1_and_a_sentence(lines: Path, tmp_path: Path) -
 
 def test_without_the_extra_it_says_what_to_install(lines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.delitem(sys.modules, "replay.logs.json_outcomes", raising=False)
+    monkeypatch.delitem(sys.modules, "replay.evaluation.logs.json_outcomes", raising=False)
     assert "log describe: pyarrow is not installed: pip install 'bowerbird[evaluate]'" in run(lines, code=2)
 
 

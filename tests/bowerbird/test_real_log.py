@@ -10,9 +10,11 @@ import pytest
 
 from bowerbird.demo.real_log import Logged, packaged_log, traffic, values, worth
 from bowerbird.settings import load
-from policies.features import Catalogue, Limits, decode_context
+from policies.features import Catalogue, decode_context
 from policies.policy import make
-from rewards.records import Decision, PolicyVersion
+from records.decision import Decision
+from records.limits import Limits
+from records.policy_version import PolicyVersion
 
 CONFIG = load(Path(__file__).parents[2] / "bowerbird" / "demo" / "data" / "bowerbird.toml", {})
 KIND, ARGUMENTS = CONFIG.policies["men"].kind, CONFIG.policies["men"].arguments

@@ -3,7 +3,7 @@
 import pytest
 
 from bowerbird.record_input import records_of
-from policies.errors import WrongConfiguration
+from records.errors import WrongConfiguration
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from bowerbird.commands.send import warn_of_worthless
-from rewards.rules import Reward, StreamReward
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 
 VALUED = PolicyConfig(

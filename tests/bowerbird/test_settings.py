@@ -11,7 +11,7 @@ from bowerbird.definitions import fields, inside, is_table, known_keys, meanings
 from bowerbird.settings import WrongSettings, load
 from bowerbird.settings_page import page
 from bowerbird.settings_tree import Problem, without_password
-from rewards.rules import Reward, StreamReward
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import pytest
 
 from bowerbird import supervisor
 from bowerbird.supervisor import RoleProcess, Supervisor, backoff_s
-from policies.errors import WrongConfiguration
+from records.errors import WrongConfiguration
 from stream.config import Config
 from stream.metrics import ROLE_RESTARTS
 from tests.processes import lives

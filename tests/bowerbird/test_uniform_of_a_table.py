@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import bowerbird
-from policies.errors import WrongConfiguration
+from records.errors import WrongConfiguration
 
 NAMES = list("abcd")
 ROWS = 600

@@ -8,12 +8,13 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from archive.names import log_file
 from bowerbird.cli import app
 from bowerbird.settings import load
 from bowerbird.up_settings import BUILT_IN, MARK, built_in, chosen, example, on_servers, without_addresses
-from policies.errors import WrongConfiguration
-from rewards.archive_names import log_file
-from rewards.records import DecisionRequest, feedback
+from records.decision_request import DecisionRequest
+from records.errors import WrongConfiguration
+from records.feedback import feedback
 from stream.config import Config
 
 

@@ -11,8 +11,9 @@ import pytest
 from bowerbird.demo.world import WINDOW_S, Event, World
 from bowerbird.settings import load
 from policies.draw import draw
-from policies.features import Features, Limits, decode_action, decode_context
+from policies.features import Features, decode_action, decode_context
 from policies.policy import make
+from records.limits import Limits
 from rewards import rules
 
 SETTINGS = Path(__file__).parents[2] / "bowerbird" / "demo" / "data" / "bowerbird.toml"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from bowerbird.fake import FakeLoop
 from bowerbird.settings import load
 from bowerbird.up_settings import BUILT_IN
-from policies.errors import BadInput, BowerbirdError, NotDecided
-from rewards.rules import Reward, StreamReward
+from records.errors import BadInput, BowerbirdError, NotDecided
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 from tests.errors.law import broken
 

@@ -16,7 +16,7 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
-from rewards.records import encode
+from records.codec import encode
 from tests.errors.law import broken, invoked, obeys
 from tests.errors.test_doors import STRANGE, places, replaced
 from tests.replay.archived import archive_of
@@ -164,7 +164,7 @@ class Message(NamedTuple):
 
 
 def test_rows_of_the_archive_name_what_could_not_be_stored(tmp_path: Path) -> None:
-    from rewards.archive_rows import TOPICS, rows_of, table_of
+    from archive.rows import TOPICS, rows_of, table_of
 
     for topic in TOPICS:
         for value in STRANGE:

@@ -1,6 +1,6 @@
 """A world for the join: logs that grow, workers, emitters and everything that may happen to them.
 
-The broker, the consumers and the emitters are simulated, a step at a time; the core (:mod:`rewards.join`,
+The broker, the consumers and the emitters are simulated, a step at a time; the core (:mod:`rewards.intake`,
 :mod:`rewards.outcome`) and the store are the real ones. Whatever is done, in whatever order, :meth:`World.finish`
 lets everything come to rest and compares what was emitted with what the oracle makes of the logs.
 
@@ -18,10 +18,10 @@ from zlib import crc32
 
 import msgspec
 
-from rewards.join import Fetched, Intake, JoinSettings, Message
+from rewards.intake import Fetched, Intake, JoinSettings, Message
 from rewards.outcome import outcome_of
-from rewards.readto import entry_after, hold_line
 from rewards.store import DEAD_LETTERS, Frozen, Inputs, JoinStore, Step, Stepped
+from rewards.watermark import entry_after, hold_line
 from tests.laws import oracle
 
 Action = tuple[str, *tuple[int, ...]]
@@ -410,7 +410,7 @@ class World:
         if len(ready) < count:
             worker.positions[name] = max(worker.positions[name], log.end)
 
-    # What a worker does on its way to the intake, as ``stream.join`` does it.
+    # What a worker does on its way to the intake, as ``stream.roles.join`` does it.
 
     def _synchronise(self, worker: _Worker) -> None:
         for name in set(worker.intake.inputs) - worker.positions.keys():

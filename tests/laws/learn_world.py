@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from policies.errors import BadInput
+from policies.controls import Control
 from policies.features import Action, Features
+from policies.learner import Learner, Position, Unacknowledged, highest_seqs, outcomes_in
 from policies.policy import digest
-from rewards.controls import Control
-from rewards.learner import Learner, Position, Unacknowledged, highest_seqs, outcomes_in
-from rewards.records import PolicyVersion
-from rewards.versions import versions_in
+from records.errors import BadInput
+from records.policy_version import PolicyVersion
+from records.versions import versions_in
 from stream.controls import Controlled, control
-from stream.publish import PolicyIdentity, PolicyStore, Publisher, Saved, SaveResult, Seen
+from stream.redis.publish import PolicyIdentity, PolicyStore, Publisher, Saved, SaveResult, Seen
 
 POISON = -999.0
 """A reward that the ledger refuses."""
@@ -137,7 +137,7 @@ class RewardsLog:
 
 @dataclass
 class MemoryPolicyStore:
-    """See `stream.publish.PolicyStore`."""
+    """See `stream.redis.publish.PolicyStore`."""
 
     saved: dict[str, Saved] = field(default_factory=dict)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
 from policies.draw import choose, draw, normalise
-from policies.errors import StateRefused
+from records.errors import StateRefused
 
 DRAWS = 100_000
 PMFS = {

@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from rewards.controls import FREEZE, UNFREEZE, UNIFORM, Control
+from policies.controls import FREEZE, UNFREEZE, UNIFORM, Control
 from tests.laws.learn_world import NAMES, POISON, Ledger, MemoryPolicyStore, World, run_now
 
 workers = st.integers(0, 1)

@@ -4,9 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from policies.decide import Chooser, Decided, decide
 from policies.draw import choose
-from policies.features import Action, Catalogue, Features, Limits
-from rewards.decision import Chooser, Decided, decide
+from policies.features import Action, Catalogue, Features
+from records.limits import Limits
 
 PMF = [0.6, 0.1, 0.3]
 

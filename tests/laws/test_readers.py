@@ -12,18 +12,20 @@ import msgspec
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from archive.rows import rows_of, table_of
 from bowerbird.trace import _Tracing
-from policies.errors import BadInput
-from policies.features import Catalogue, Limits
-from replay.published import published_in
-from replay.recompute import version_number
-from rewards.archive_rows import rows_of, table_of
-from rewards.learner import example_of, outcomes_in
-from rewards.records import PolicyVersion, encode
+from policies.features import Catalogue
+from policies.learner import example_of, outcomes_in
+from records.codec import encode
+from records.errors import BadInput
+from records.limits import Limits
+from records.policy_version import PolicyVersion
+from replay.proof.published import published_in
+from replay.proof.recompute import version_number
 from rewards.recovery import outcome_heads
 from stream.config import Config, PolicyConfig
-from stream.dead_letter_log import read_letter
-from stream.log import LogReader, LogRecord
+from stream.kafka.dead_letter_log import read_letter
+from stream.kafka.log import LogReader, LogRecord
 from tests.replay.world import World, decision
 
 EXAMPLES = 60

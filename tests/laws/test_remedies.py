@@ -1,6 +1,6 @@
 """Every sentence with which something stops names a command that ends the trouble, and a test runs that command.
 
-The sentences are found in the source: each is a :class:`policies.errors.StateRefused`, whose last part says what to do.
+The sentences are found in the source: each is a :class:`records.errors.StateRefused`, whose last part says what to do.
 """
 
 import ast

@@ -6,11 +6,11 @@ from typing import Any, cast
 
 import pytest
 
+from policies.decide import Chooser, Decided
 from policies.policy import make
-from rewards.decision import Chooser, Decided
 from stream.config import Config, PolicyConfig
-from stream.deciding import Request, Requests
-from stream.lookup import Lookup
+from stream.redis.policy_cache import Lookup
+from stream.roles.deciding import Request, Requests
 
 GOOD = {"policy": "front", "actions": [{"id": "a"}, {"id": "b"}]}
 

@@ -6,8 +6,8 @@ log times of the past: a store that asked a wall clock would close everything at
 
 import pytest
 
-from policies.errors import LossDetected, StateRefused
-from rewards.records import Place
+from records.errors import LossDetected, StateRefused
+from records.position import Place
 from rewards.store import (
     DEAD_LETTERS,
     NEEDED,

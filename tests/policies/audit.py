@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pylibvw
 
-from policies.vw_text import unescape
+from policies.vw.text import unescape
 
 Line = dict[str, dict[str, Any]]
 """Namespace as written, feature's name, what was read: a number, a string, or a dict of a list's items by index."""

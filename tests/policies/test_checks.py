@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import policies.checks
-import policies.vw_arguments
+import policies.vw.arguments
 from policies.checks import LAWS, LawError, check, decisions
 from policies.features import Action, Features
 from policies.policy import check_actions
@@ -51,8 +51,8 @@ def test_what_cannot_be_made_is_a_problem_too() -> None:
 def test_the_large_action_space_breaks_a_law(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "depends on what was predicted before" in check("vw", "--cb_explore_adf --large_action_space")[0]
     # Were it let in, the law itself would find it.
-    monkeypatch.setattr(policies.vw_arguments, "_KNOWN_TO_FAIL", MappingProxyType({}))
-    monkeypatch.setattr(policies.vw_arguments, "_FLAGS", policies.vw_arguments._FLAGS | {"large_action_space"})
+    monkeypatch.setattr(policies.vw.arguments, "_KNOWN_TO_FAIL", MappingProxyType({}))
+    monkeypatch.setattr(policies.vw.arguments, "_FLAGS", policies.vw.arguments._FLAGS | {"large_action_space"})
     (problem,) = check("vw", "--cb_explore_adf --large_action_space")
     assert "pmf_forgets_predictions" in problem
 

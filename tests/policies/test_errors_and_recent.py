@@ -5,8 +5,8 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.errors import BadInput, LossDetected, StateRefused
 from policies.recent import Recent
+from records.errors import BadInput, LossDetected, StateRefused
 
 
 def test_an_error_names_field_found_expected_and_code() -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.errors import BadInput
-from policies.features import FEATURE_LIMIT, Catalogue, Limits, decode_action, decode_context
+from policies.features import Catalogue, decode_action, decode_context
+from records.errors import BadInput
+from records.limits import FEATURE_LIMIT, Limits
 
 LIMITS = Limits()
 TIGHT = Limits(max_features=5, max_name_bytes=8, max_string_bytes=10, max_list=3, max_request_bytes=4096)

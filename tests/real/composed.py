@@ -19,10 +19,10 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from bowerbird.settings import load
+from embedded.server import HOST, PORTS, free_port
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from embedded.watched import WatchedProcess
 from stream.config import Config
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.embedded_server import HOST, PORTS, free_port
-from stream.watched import WatchedProcess
 from tests.compose import DEPLOY, ROLE_SERVICES, ROOT, Image, Service, image, services
 
 READY_WITHIN_S = 240.0

@@ -54,7 +54,7 @@ HARMS: dict[str, Callable[[RoleParts], Any]] = {
 
 def main(role: str, told: str, harm: str) -> int:
     """Run the role."""
-    module: Any = import_module(f"stream.{role}")
+    module: Any = import_module(f"stream.roles.{role}")
     build = module.build
 
     def harmed(config: Config) -> RoleParts:

@@ -16,10 +16,10 @@ import tomli_w
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from stream import topics
 from stream.clients import redis_client
 from stream.config import Config
-from stream.log import LogReader
+from stream.kafka import topics
+from stream.kafka.log import LogReader
 from stream.stopped import kept
 
 WINDOW_MS = 3_000

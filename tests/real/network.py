@@ -6,8 +6,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from stream.embedded import EmbeddedKafka
-from stream.embedded_server import HOST, free_port
+from embedded.server import HOST, free_port
+from embedded.servers import EmbeddedKafka
 
 CHUNK_BYTES = 64 * 1024
 

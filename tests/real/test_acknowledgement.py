@@ -10,11 +10,11 @@ from aiokafka.structs import TopicPartition
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
-from stream.appender import Appender
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.config import Config, PolicyConfig
-from stream.decide import Decide
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.redis_store import shard_key
+from stream.redis.store import shard_key
+from stream.roles.appender import Appender
+from stream.roles.decide import Decide
 from tests.real.asking import caller_of, request
 from tests.real.loop import Loop, decision, loop_of, until
 from tests.real.test_learn import append, saved_up_to

@@ -21,14 +21,14 @@ from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
 import bowerbird
+from archive.names import ArchiveFile
+from archive.reader import Archive
+from archive.rows import SCHEMAS, TOPICS
 from bowerbird.alarms import alarms
 from bowerbird.status import Observer
-from replay.archive import Archive
-from rewards.archive_names import ArchiveFile
-from rewards.archive_rows import SCHEMAS, TOPICS
-from rewards.records import items
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.codec import items
 from stream.config import ROLES, ArchiveConfig, Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from stream.stopped import kept
 from tests.real.loop import Loop, RoleProcess, decision, loop_of, make_anew, run_named, stop_sentence, until
 

@@ -17,11 +17,11 @@ from bowerbird.fake import FakeLoop
 from bowerbird.settings import load
 from bowerbird.status import Observer
 from bowerbird.up_settings import BUILT_IN, on_servers
-from policies.errors import BadInput
-from rewards.rules import Reward, StreamReward
-from stream import codecs
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.errors import BadInput
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.kafka import codecs
 from tests.real.loop import Loop, loop_of, until
 
 ROOT = Path(__file__).parent.parent.parent

@@ -18,9 +18,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 import bowerbird
 from bowerbird.client import Client
 from bowerbird.trace import trace
-from policies.errors import WrongConfiguration
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.errors import WrongConfiguration
 from stream.config import ROLES, ArchiveConfig, Config
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from tests.real.loop import loop_of, until
 from tests.real.test_verify import config as service
 from tests.real.test_verify import settled

@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 
 from bowerbird.settings import load
 from bowerbird.supervisor import Supervisor
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.config import LOOP_ROLES
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from tests.real.loop import loop_of, until
 
 

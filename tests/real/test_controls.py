@@ -14,16 +14,16 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
+from archive.reader import Archive
 from bowerbird.rebuilding import rebuild
 from bowerbird.settings import load
 from bowerbird.verification import verify_decision
-from policies.errors import StateRefused
-from replay.archive import Archive
-from rewards.controls import FREEZE, UNFREEZE, UNIFORM
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from policies.controls import FREEZE, UNFREEZE, UNIFORM
+from records.errors import StateRefused
 from stream.config import ArchiveConfig, Config
 from stream.controls import desk
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.publish import RedisPolicyStore, policy_key
+from stream.redis.publish import RedisPolicyStore, policy_key
 from tests.real.loop import Loop, loop_of, until
 from tests.real.test_commands import bowerbird, told
 from tests.real.test_learn import append, saved_up_to, versions
@@ -202,9 +202,9 @@ async def test_two_operators_at_once_and_a_learner_that_goes_on(loop: Loop, conf
 
 async def assert_proved(config: Config) -> None:
     """Law 4, by the replay that goes through controls."""
-    from replay.rebuild import Rebuild
-    from stream.log import LogReader
-    from stream.published import versions_of
+    from replay.proof.rebuild import Rebuild
+    from stream.kafka.log import LogReader
+    from stream.redis.published import versions_of
 
     told = config.policies["front"]
     chain = list(reversed(await versions_of(config, "front", 10_000)))

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from distributed import Client, LocalCluster
 
-from replay.parts import cut
-from replay.run import digest, run
-from tests.replay.test_run import summarise, written
+from replay.evaluation.parts import cut
+from replay.evaluation.run import digest, run
+from tests.replay.evaluation.test_run import summarise, written
 
 
 @pytest.mark.parametrize("workers", [2])

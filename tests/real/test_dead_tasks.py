@@ -8,11 +8,11 @@ import pytest
 from aiokafka.errors import KafkaError
 
 from bowerbird.client import Client
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.config import Config
-from stream.connection import FEEDBACK, REPLIES, REQUESTS, Connection
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.kafka.connection import FEEDBACK, REPLIES, REQUESTS, Connection
+from stream.kafka.log import Follower, LogReader
 from stream.liveness import _TASKS
-from stream.log import Follower, LogReader
 from stream.recent import Recent
 from tests.real.loop import Loop, loop_of, until
 from tests.real.test_foreign_records import configured

@@ -15,16 +15,18 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from policies.errors import StateRefused
 from policies.policy import digest, make, version_name
-from rewards.records import PolicyVersion, encode
-from stream import metrics, replies, stopped
-from stream.appender import Appender
+from records.codec import encode
+from records.errors import StateRefused
+from records.policy_version import PolicyVersion
+from stream import metrics, stopped
 from stream.config import Config, PolicyConfig
-from stream.decide import Decide
-from stream.lookup import TIMES_TO_BELIEVE, Lookup
-from stream.publish import channel, model_key
-from stream.redis_store import shard_key
+from stream.redis.policy_cache import TIMES_TO_BELIEVE, Lookup
+from stream.redis.publish import channel, model_key
+from stream.redis.store import shard_key
+from stream.roles import replies
+from stream.roles.appender import Appender
+from stream.roles.decide import Decide
 from tests.real.asking import Caller, caller_of, request
 from tests.real.loop import Loop, loop_of, until
 

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from stream.config import ROLES
-from stream.log import LogReader
+from stream.kafka.log import LogReader
 from tests.real.composed import Composed, composed
 from tests.real.loop import until
 

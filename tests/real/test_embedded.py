@@ -18,11 +18,12 @@ import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from policies.errors import BowerbirdError, WrongConfiguration
-from stream import embedded_server, jars
-from stream.embedded import EmbeddedKafka, EmbeddedRedis, servers
-from stream.embedded_kafka import new_cluster_id
-from stream.embedded_server import HOST, choosing_ports, free_port
+from embedded import jars
+from embedded import server as embedded_server
+from embedded.kafka import new_cluster_id
+from embedded.server import HOST, choosing_ports, free_port
+from embedded.servers import EmbeddedKafka, EmbeddedRedis, servers
+from records.errors import BowerbirdError, WrongConfiguration
 from tests.processes import lives
 
 LOG_APPEND_TIME = 1
@@ -176,7 +177,7 @@ def test_a_killed_redis_goes_on_in_its_folder(
 
 OWNER = """
 import os, sys, time
-from stream.embedded import servers
+from embedded.servers import servers
 try:
     with servers() as both:
         # A fork that goes on holds the owner's ends of all pipes.
@@ -253,7 +254,7 @@ def test_a_server_dies_with_its_watcher(own_redis: Callable[..., EmbeddedRedis])
 
 def test_no_cluster_id_looks_like_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
     made = iter([uuid.UUID(bytes=b"\xfb" * 16), uuid.UUID(bytes=b"\x00" * 16)])
-    monkeypatch.setattr("stream.embedded_kafka.uuid.uuid4", lambda: next(made))
+    monkeypatch.setattr("embedded.kafka.uuid.uuid4", lambda: next(made))
     assert new_cluster_id() == "A" * 22
 
 
@@ -263,7 +264,7 @@ def test_a_start_that_fails_says_why(own_redis: Callable[..., EmbeddedRedis], tm
 
 
 def test_a_missing_package_names_the_settings_of_own_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("stream.embedded_kafka", "stream.embedded_redis"):
+    for module in ("embedded.kafka", "embedded.redis"):
         monkeypatch.setattr(f"{module}.find_spec", lambda name: None)
     with pytest.raises(WrongConfiguration, match="`brokers`"):
         EmbeddedKafka()

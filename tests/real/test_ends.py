@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from tests.away import ALL, SERVERS, Away, ends_in, late
 from tests.ends import End, ends
 from tests.real.network import seen_through_a_network

@@ -8,8 +8,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import TopicPartition
 
-from stream.embedded import EmbeddedKafka
-from stream.faust_app import _Thread
+from embedded.servers import EmbeddedKafka
+from stream.kafka.faust_app import _Thread
 from tests.real.loop import until
 
 pytestmark = pytest.mark.real

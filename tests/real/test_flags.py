@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from replay.health.verdict import score_of
+from replay.evaluation.health.verdict import score_of
 from studies.flag_fit import BAD, GOOD
 from studies.flag_runs import FAMILIES, Runs, run
 from studies.flagged import SETS, told

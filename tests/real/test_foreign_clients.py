@@ -17,10 +17,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from bowerbird.asyncapi import document
-from rewards.rules import Reward, StreamReward
-from stream import jars
+from embedded import jars
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from tests.node import node
 from tests.real.loop import Loop, loop_of, until
 

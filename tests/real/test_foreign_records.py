@@ -18,12 +18,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
 from bowerbird.status import Observer
-from rewards.rules import Reward, StreamReward
+from embedded.server import free_port
+from records.rule import Reward, StreamReward
 from stream.config import ROLES, Config, PolicyConfig
-from stream.embedded_server import free_port
-from stream.join import PAUSE_AT
 from stream.metrics import OPEN_TRANSACTION
-from stream.publish import model_key, read_published
+from stream.redis.publish import model_key, read_published
+from stream.roles.join import PAUSE_AT
 from tests.real.loop import Loop, loop_of, until
 from tests.real.test_learn import outcome
 

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rewards.records import ITEMS_LIMIT
-from rewards.rules import Reward, StreamReward
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.limits import ITEMS_LIMIT
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
-from stream.dead_letter_log import Letter, letters
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.kafka.dead_letter_log import Letter, letters
 from tests.real.asking import caller_of, request
 from tests.real.loop import Loop, decision, loop_of, until
 

@@ -9,11 +9,11 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis.asyncio import Redis
 
-from policies.errors import StateRefused
+from embedded.servers import EmbeddedRedis
+from records.errors import StateRefused
 from stream import preflight
 from stream.config import Config, PolicyConfig
-from stream.embedded import EmbeddedRedis
-from stream.publish import RedisPolicyStore, model_key, policy_key, read_published
+from stream.redis.publish import RedisPolicyStore, model_key, policy_key, read_published
 from tests.laws.learn_world import World
 from tests.laws.test_learn_machine import LearnMachine
 from tests.stream.test_publish import *  # noqa: F403 (the same laws, over another store)

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 import tomli_w
 
-from rewards.records import Outcome
+from embedded.servers import EmbeddedKafka
+from records.outcome import Outcome
 from stream.config import Config, PolicyConfig
-from stream.embedded import EmbeddedKafka
 from tests.real.loop import loop_of
 from tests.replay.world import busy_world
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from rewards.rules import Reward, StreamReward
-from stream import topics
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.rule import Reward, StreamReward
 from stream.config import ArchiveConfig, Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.kafka import topics
 
 ROOT = Path(__file__).parents[2]
 HARMS = (

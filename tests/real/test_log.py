@@ -8,11 +8,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from policies.errors import LossDetected, StateRefused
-from stream import topics
+from embedded.servers import EmbeddedKafka
+from records.errors import LossDetected, StateRefused
 from stream.config import Config
-from stream.embedded import EmbeddedKafka
-from stream.log import Follower, LogReader, identify
+from stream.kafka import topics
+from stream.kafka.log import Follower, LogReader, identify
 
 
 @pytest.fixture

@@ -15,14 +15,15 @@ from typing import Any
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from redis.asyncio import Redis
 
-from rewards.records import LogIdentity, encode
-from rewards.rules import Reward, StreamReward
-from stream import topics
-from stream.archive_store import ArchiveStore
+from archive.writer import ArchiveStore
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.codec import encode
+from records.log_identity import LogIdentity
+from records.rule import Reward, StreamReward
 from stream.config import ArchiveConfig, Config, PolicyConfig
-from stream.consumer import MAGIC_AT
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.publish import read_published
+from stream.kafka import topics
+from stream.kafka.consumer import MAGIC_AT
+from stream.redis.publish import read_published
 from tests.real.loop import Loop, decision, loop_of, until
 from tests.real.test_foreign_records import REQUEST, outcomes
 from tests.real.test_learn import outcome

@@ -12,16 +12,17 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import MessageSizeTooLargeError
 from redis.asyncio import Redis
 
-from policies.errors import LossDetected
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.errors import LossDetected
 from rewards.store import Step
-from stream import clients, topics
+from stream import clients
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config, PolicyConfig
-from stream.dead_letters import DeadLetters
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.log import LogReader
-from stream.outbox import Emitter
-from stream.redis_store import RedisStore
+from stream.kafka import topics
+from stream.kafka.dead_letters import DeadLetters
+from stream.kafka.log import LogReader
+from stream.redis.store import RedisStore
+from stream.roles.outbox import Emitter
 from tests.laws.test_store import TTL_MS, Reader, decided
 from tests.real.loop import decision, until
 

@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 from bowerbird.check import findings
 from bowerbird.recovering import Recovered, recover
 from bowerbird.verification import verify
-from policies.errors import StateRefused
-from rewards.rules import Reward, StreamReward
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.errors import StateRefused
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from tests.real.loop import Loop, RoleProcess, decision, loop_of, make_anew, numbered, run_named, stop_sentence, until
 
 pytestmark = pytest.mark.real

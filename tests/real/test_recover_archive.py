@@ -10,12 +10,12 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 from redis.asyncio import Redis
 
+from archive.reader import Archive
 from bowerbird.recovering import recover
-from policies.errors import LossDetected
-from replay.archive import Archive
-from rewards.rules import Reward, StreamReward
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.errors import LossDetected
+from records.rule import Reward, StreamReward
 from stream.config import ArchiveConfig, Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from tests.real.loop import Loop, decision, loop_of, until
 from tests.real.test_verify_archive import forget
 

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis.asyncio import Redis
 
+from embedded.servers import EmbeddedRedis
 from rewards.store import JoinStore
-from stream.embedded import EmbeddedRedis
-from stream.redis_store import KEYS, RedisStore
+from stream.redis.store import KEYS, RedisStore
 from tests.laws.join_world import World, random_schedule, run_schedule
 from tests.laws.test_join_machine import JoinMachine
 from tests.laws.test_store import StoreLaws

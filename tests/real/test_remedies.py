@@ -14,9 +14,9 @@ from bowerbird.alarms import alarms
 from bowerbird.check import findings
 from bowerbird.status import Observer
 from bowerbird.verification import verify
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.config import Config
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.redis_store import shard_key
+from stream.redis.store import shard_key
 from stream.stopped import kept
 from tests.real.loop import Loop, decision, delete, loop_of, make_anew, run_named, stop_sentence, until
 from tests.real.test_recover import POLICIES, REWARD, RULE, Shop, published, shop_config

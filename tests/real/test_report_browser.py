@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from replay.report.page import fragment, html
+from replay.evaluation.report.page import fragment, html
 from tests.real.chromium import Page, browser
-from tests.replay.report.answers import ANSWERS, hostile, not_reliable, reliable
+from tests.replay.evaluation.report.answers import ANSWERS, hostile, not_reliable, reliable
 
 WIDE, NARROW = 1400, 380
 # How often text hangs out of its cell or card; a scrolling region may be wider inside than it is.

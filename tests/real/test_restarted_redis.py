@@ -6,11 +6,11 @@ import pytest
 from redis.asyncio import Redis
 
 from bowerbird.recovering import recover
-from policies.errors import StateRefused
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.errors import StateRefused
 from rewards.store import NEEDED, Claim, Step
 from stream.config import Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.redis_store import RedisStore, shard_key
+from stream.redis.store import RedisStore, shard_key
 from tests.laws.test_store import DECISIONS, decided
 from tests.real.loop import Loop, decision, loop_of, until
 

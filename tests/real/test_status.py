@@ -21,11 +21,11 @@ from redis.asyncio import Redis
 from bowerbird.alarms import alarms, notes
 from bowerbird.commands.status import lines
 from bowerbird.status import Backlog, Observer, Status
-from rewards.controls import FREEZE
-from rewards.rules import Reward, StreamReward
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from policies.controls import FREEZE
+from records.rule import Reward, StreamReward
 from stream.config import ROLES, Config, PolicyConfig
 from stream.controls import desk
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from stream.recent import Recent
 from tests.real.loop import Loop, decision, loop_of, until
 from tests.real.test_commands import bowerbird, told

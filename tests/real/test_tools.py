@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from bowerbird.cli import app
 from bowerbird.settings import load
 from bowerbird.supervisor import Supervisor
-from stream import topics
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.config import Config
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.send import Outgoing, send
+from stream.kafka import topics
+from stream.kafka.send import Outgoing, send
 from tests.real.asking import request
 from tests.real.loop import loop_of, until
 

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
-from policies.errors import WrongConfiguration
-from rewards.rules import Reward, StreamReward
-from stream import topics
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.errors import WrongConfiguration
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.kafka import topics
 from tests.real.loop import loop_of, until
 
 

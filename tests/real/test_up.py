@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from bowerbird.cli import app
 from bowerbird.up_settings import MARK
-from stream.embedded_server import free_port
+from embedded.server import free_port
 
 WITHIN_S = 120.0
 
@@ -41,8 +41,8 @@ def up(
     program = f"""
 import sys
 sys.path.insert(0, {str(Path.cwd())!r})
-import stream.embedded
-vars(stream.embedded).update({PORTS})
+import embedded.servers
+vars(embedded.servers).update({PORTS})
 from bowerbird.__main__ import main
 main()
 """

@@ -11,13 +11,13 @@ from redis.asyncio import Redis
 
 import bowerbird.verification as verification_module
 from bowerbird.verification import verify, verify_decision
-from policies.errors import WrongConfiguration
-from replay.proof import Verdict
-from replay.verify import Verification
-from rewards.rules import Reward, StreamReward
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.errors import WrongConfiguration
+from records.rule import Reward, StreamReward
+from replay.proof.verdict import Verdict
+from replay.proof.verify import Verification
 from stream.config import Config, PolicyConfig
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
-from stream.publish import model_key
+from stream.redis.publish import model_key
 from tests.real.loop import Loop, decision, loop_of, until
 
 pytestmark = pytest.mark.real

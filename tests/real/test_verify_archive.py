@@ -14,11 +14,11 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 import bowerbird
+from archive.reader import Archive
 from bowerbird.verification import verify, verify_decision
-from policies.errors import WrongConfiguration
-from replay.archive import Archive
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.errors import WrongConfiguration
 from stream.config import ArchiveConfig, Config
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from tests.real.loop import Loop, loop_of, until
 from tests.real.test_verify import config as service
 from tests.real.test_verify import settled, traffic

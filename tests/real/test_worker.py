@@ -15,9 +15,9 @@ import tomli_w
 
 from bowerbird.settings import load
 from bowerbird.supervisor import Supervisor
-from stream import topics
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.config import LOOP_ROLES, Config
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
+from stream.kafka import topics
 from tests.processes import lives
 from tests.real.loop import until
 

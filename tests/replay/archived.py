@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from replay.archive import Archive
-from rewards.records import LogIdentity, encode
-from stream.archive_file import GrowingFile, day_of
-from stream.archive_store import ArchiveStore
+from archive.growing_file import GrowingFile, day_of
+from archive.reader import Archive
+from archive.writer import ArchiveStore
+from records.codec import encode
+from records.log_identity import LogIdentity
 from tests.replay.world import World
 
 LOG = "a-log"

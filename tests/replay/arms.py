@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from policies.draw import draw
-from policies.features import Limits, decode_action, decode_context
+from policies.features import decode_action, decode_context
 from policies.policy import Policy, digest, make, version_name
+from records.limits import Limits
 from tests.replay.world import ARGUMENTS, World, actions, decision
 
 BEFORE, CUT = 60, 20

@@ -11,15 +11,19 @@ from zlib import crc32
 import msgspec
 
 from policies.draw import draw
-from policies.features import Limits, decode_action, decode_context
+from policies.features import decode_action, decode_context
 from policies.policy import digest, make, version_name
-from replay.proof import Verdict
-from replay.question import Live, Question
-from replay.verify import Verification
-from rewards.join import Fetched, Intake, JoinSettings
-from rewards.join import Message as JoinMessage
+from records.codec import encode
+from records.limits import Limits
+from records.log_identity import LogIdentity
+from records.outcome import Outcome
+from records.policy_version import PolicyVersion
+from replay.proof.question import Live, Question
+from replay.proof.verdict import Verdict
+from replay.proof.verify import Verification
+from rewards.intake import Fetched, Intake, JoinSettings
+from rewards.intake import Message as JoinMessage
 from rewards.outcome import outcome_of
-from rewards.records import LogIdentity, Outcome, PolicyVersion, encode
 from rewards.store import DEAD_LETTERS, Inputs, MemoryStore, Unusable
 
 ARGUMENTS = "--cb_explore_adf --epsilon 0.1"

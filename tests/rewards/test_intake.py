@@ -6,9 +6,9 @@ from zlib import crc32
 
 import pytest
 
-from rewards.join import NO_RECORD, Fetched, Input, Intake, JoinSettings, Message
-from rewards.readto import entry_after, hold_line, read_to
+from rewards.intake import NO_RECORD, Fetched, Input, Intake, JoinSettings, Message
 from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, MemoryStore, Step
+from rewards.watermark import entry_after, hold_line, read_to
 
 START_MS = 1_700_000_000_000
 GRACE_MS = 50

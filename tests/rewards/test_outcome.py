@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from records.codec import encode
+from records.outcome import Outcome
+from records.position import Place
 from rewards.outcome import outcome_of, pack
-from rewards.records import Outcome, Place, encode
 from rewards.store import Frozen, Kept
 
 START_MS = 1_700_000_000_000

@@ -8,21 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rewards.rules import (
-    AGGREGATES,
-    REWARD_LIMIT,
-    Aggregate,
-    Event,
-    Reward,
-    Rule,
-    StreamReward,
-    activated,
-    counted,
-    deadline_ms,
-    opens_ms,
-    reward,
-    reward_range,
-)
+from records.limits import REWARD_LIMIT
+from records.rule import Aggregate, Reward, Rule, StreamReward
+from rewards.rules import AGGREGATES, Event, activated, counted, deadline_ms, opens_ms, reward, reward_range
 
 worths = st.floats(-1e6, 1e6, allow_nan=False)
 aggregates: st.SearchStrategy[Aggregate] = st.sampled_from(["sum", "first", "last", "max", "min", "mean"])

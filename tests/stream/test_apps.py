@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 
-from policies.errors import StateRefused
+from records.errors import StateRefused
 from stream import stopped
 from stream.apps import HealthServer, JsonFormatter, RoleParts, run_role
 from stream.config import Config
@@ -28,8 +28,8 @@ def test_a_log_record_is_a_line_of_json() -> None:
     try:
         raise ValueError("no")
     except ValueError:
-        record = logging.getLogger("stream.learn").makeRecord(
-            "stream.learn", logging.ERROR, "f", 1, "a %s", ("b\nc",), sys.exc_info(), extra={"policy": "front"}
+        record = logging.getLogger("stream.roles.learn").makeRecord(
+            "stream.roles.learn", logging.ERROR, "f", 1, "a %s", ("b\nc",), sys.exc_info(), extra={"policy": "front"}
         )
     line = JsonFormatter("learn").format(record)
     assert "\n" not in line
@@ -86,7 +86,7 @@ def test_a_role_that_may_not_start_says_so_by_its_exit_code(
     def build(config: Config) -> RoleParts:
         raise error
 
-    monkeypatch.setitem(sys.modules, "stream.learn", types.SimpleNamespace(build=build))
+    monkeypatch.setitem(sys.modules, "stream.roles.learn", types.SimpleNamespace(build=build))
     assert run_role(Config(redis_url="redis://127.0.0.1:1/0"), "learn") == code
     (line,) = capsys.readouterr().err.splitlines()
     told = json.loads(line)

@@ -3,8 +3,8 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stream.archive_file import GROUP_ROWS, GrowingFile
-from stream.log import LogRecord
+from archive.growing_file import GROUP_ROWS, GrowingFile
+from stream.kafka.log import LogRecord
 
 
 def grown(times_ms: list[int]) -> GrowingFile:

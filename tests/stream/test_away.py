@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from policies.errors import LossDetected, StateRefused, WrongConfiguration
-from stream import away, stopped
+from records.errors import LossDetected, StateRefused, WrongConfiguration
+from stream import retry as away
+from stream import stopped
 
 LOSS = LossDetected("shard 0", "seq 7", "seq 9", "run the recovery")
 OTHER = StateRefused("topic t", "id a", "id b", "run the recovery")

@@ -13,7 +13,7 @@ from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest
 from stream import clients
 from stream.clients import CALL_MS, producer, redis_client
 from stream.config import Config
-from stream.consumer import reading
+from stream.kafka.consumer import reading
 
 
 class _Open:

@@ -5,11 +5,12 @@ import json
 import msgspec
 import pytest
 
-from policies.errors import LossDetected
-from rewards.controls import FREEZE, UNFREEZE, UNIFORM, Control
-from rewards.records import PolicyVersion, encode
-from rewards.versions import versions_in
-from stream.publish import Seen
+from policies.controls import FREEZE, UNFREEZE, UNIFORM, Control
+from records.codec import encode
+from records.errors import LossDetected
+from records.policy_version import PolicyVersion
+from records.versions import versions_in
+from stream.redis.publish import Seen
 from tests.laws.learn_world import MemoryPolicyStore, Operator, World, run_now
 from tests.stream.test_publish import append, position, records, save, take_all, version
 

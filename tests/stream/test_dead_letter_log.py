@@ -2,9 +2,9 @@
 
 import pytest
 
-from stream.dead_letter_log import Letter, Source, matching, read_letter
-from stream.dead_letters import DeadLetter
-from stream.log import LogRecord
+from stream.kafka.dead_letter_log import Letter, Source, matching, read_letter
+from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.log import LogRecord
 
 
 def read_back(written: DeadLetter, room_bytes: int = 1000) -> Letter:

@@ -7,9 +7,9 @@ from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream import dead_letters
 from stream.config import Config
-from stream.dead_letters import APART, ROOM_BYTES, DeadLetter, DeadLetters, gathered
+from stream.kafka import dead_letters
+from stream.kafka.dead_letters import APART, ROOM_BYTES, DeadLetter, DeadLetters, gathered
 
 LETTER = DeadLetter("clicks", 2, 7, 1, "not_json", "value: found x", b"\xff", b"key", (("a", b"1"),))
 

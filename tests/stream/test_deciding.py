@@ -8,12 +8,12 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from rewards.decision import Decided
+from policies.decide import Decided
 from stream.config import Config, PolicyConfig
-from stream.decide import TURN_S, _Connection
-from stream.deciding import DECISIONS_BYTES, Request
-from stream.lookup import Lookup
-from stream.requests import Envelope
+from stream.redis.policy_cache import Lookup
+from stream.roles.decide import TURN_S, _Connection
+from stream.roles.deciding import DECISIONS_BYTES, Request
+from stream.roles.requests import Envelope
 
 TTL_MS = 100
 

@@ -11,9 +11,9 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
-from stream import decompress
-from stream.consumer import _Records
-from stream.decompress import DECODERS
+from stream.kafka import decompress
+from stream.kafka.consumer import _Records
+from stream.kafka.decompress import DECODERS
 
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 ENCODERS: dict[str, Any] = {

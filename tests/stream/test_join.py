@@ -7,7 +7,7 @@ from typing import Any, cast
 from stream import metrics
 from stream.apps import Progress
 from stream.config import Config, PolicyConfig
-from stream.join import JoinRole
+from stream.roles.join import JoinRole
 
 
 def test_the_loops_end_before_their_connections_are_closed() -> None:

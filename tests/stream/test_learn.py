@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from redis.exceptions import ConnectionError as RedisAway
 
-from stream.learn import Learn, _Policy
+from stream.roles.learn import Learn, _Policy
 
 
 class _Publisher:

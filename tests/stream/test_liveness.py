@@ -10,9 +10,9 @@ import mode
 import pytest
 
 from stream.config import Config
-from stream.decide import Decide
 from stream.liveness import LIMIT_S, Guard, Pulse, RoleDiedError, dead_client
-from stream.lookup import Lookup
+from stream.redis.policy_cache import Lookup
+from stream.roles.decide import Decide
 
 HANGS = """
 import asyncio, sys, time
@@ -37,9 +37,9 @@ class Hangs(mode.Service):
     async def on_stop(self):
         await asyncio.sleep(60)
 
-module = type(sys)("stream.learn")
+module = type(sys)("stream.roles.learn")
 module.build = lambda config: RoleParts([Hangs()], None, lambda: True, Pulse())
-sys.modules["stream.learn"] = module
+sys.modules["stream.roles.learn"] = module
 sys.exit(run_role(Config(), "learn"))
 """
 

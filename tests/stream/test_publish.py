@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from policies.errors import StateRefused
-from rewards.learner import Position
-from rewards.records import PolicyVersion
-from stream.publish import KEPT_NUMBERS, PolicyIdentity, Publisher, Saved, Seen
+from policies.learner import Position
+from records.errors import StateRefused
+from records.policy_version import PolicyVersion
+from stream.redis.publish import KEPT_NUMBERS, PolicyIdentity, Publisher, Saved, Seen
 from tests.laws.learn_world import IDENTITY, POISON, MemoryPolicyStore, Worker, World, run_now
 
 CALLS_OF_A_SAVE = {"cas": 2, "append": 4, "answer": 5}

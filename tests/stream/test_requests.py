@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.errors import BadInput
-from rewards.rules import Reward, StreamReward
+from records.errors import BadInput
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
-from stream.requests import Envelopes, expires_ms
+from stream.roles.requests import Envelopes, expires_ms
 
 CONFIG = Config(
     prefix="shop-",

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from stream.tasks import ended, within
+from stream.shutdown import ended, within
 
 
 async def _cancel_as_the_wait_ends() -> bool:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stream.ticks import TICK, BrokerClock
+from stream.kafka.broker_clock import TICK, BrokerClock
 
 
 class Broker:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from rewards.rules import Reward, StreamReward
+from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
-from stream.topics import TopicFound, TopicNeed, compare, contradictions, needed
+from stream.kafka.topics import TopicFound, TopicNeed, compare, contradictions, needed
 
 CONFIG = Config(
     prefix="shop-",

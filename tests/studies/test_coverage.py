@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from replay.intervals.interval import Interval, Looks
-from replay.judged import Judged
+from replay.evaluation.intervals.interval import Interval, Looks
+from replay.evaluation.rows import Judged
 from studies import coverage_page
 from studies.coverage import Cell, main, study
 from studies.coverage_methods import LOOKS, METHODS, Method

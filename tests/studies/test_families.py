@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from replay.estimators.importance import InversePropensity
-from replay.health.statistics import State
+from replay.evaluation.estimators.importance import InversePropensity
+from replay.evaluation.health.statistics import State
 from studies.families import RandomWorld, family_a, family_b
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from replay.health.features import FAMILIES
-from replay.health.findings import findings
-from replay.health.statistics import State, statistics
-from replay.health.verdict import score_of, verdict
+from replay.evaluation.health.features import FAMILIES
+from replay.evaluation.health.findings import findings
+from replay.evaluation.health.statistics import State, statistics
+from replay.evaluation.health.verdict import score_of, verdict
 from studies.families import family_b
 from studies.flag_fit import BAD, GOOD, kinds, kinds_as_shown
 from studies.flag_record import FIRST

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from replay.judged import Floats, Judged
+from replay.evaluation.rows import Floats, Judged
 from studies.worlds import DECISIONS_A_USER, VERSIONS, WORLDS, World, world
 
 ROWS = 10_000

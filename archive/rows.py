@@ -1,0 +1,438 @@
+"""What stands in the archive: a row for every record of the log, its fields as columns, its bytes beside them.
+
+The schema is a promise to whoever reads the files without us (docs/archive.md): columns are added, never changed.
+A record that cannot be read as what its topic holds is a row too, with its bytes and the reason in ``problem``.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import msgspec
+import pyarrow as pa
+
+from archive.hashes import event_hashes, unit_hashes
+from records.codec import decode, items
+from records.decision import Decision
+from records.errors import BadInput, shorten
+from records.feedback import CountedFeedback, Feedback
+from records.log_identity import LogIdentity
+from records.message import WholeMessage
+from records.outcome import Outcome
+from records.policy_version import PolicyVersion
+
+TOPICS = ("decisions", "rewards", "versions", "dead-letters")
+"""What is archived, without the prefix."""
+SCHEMA_VERSION = b"1"
+UNSTORABLE = (ValueError, TypeError, OverflowError, pa.ArrowException, msgspec.MsgspecError)
+"""What is raised of a value that its column cannot hold."""
+
+LAST_MS = 253_402_300_799_999
+
+Row = tuple[Any, ...]
+
+
+class _Action(msgspec.Struct, frozen=True, gc=False):
+    id: str
+    features: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _LoggedDecision(Decision, frozen=True, kw_only=True):
+    """A decision whose actions stay bytes: those of many decisions are decoded in one go, see :func:`_actions`."""
+
+    actions: msgspec.Raw  # type: ignore[assignment]
+
+
+_TIME = pa.timestamp("ms", tz="UTC")
+_TEXTS = pa.list_(pa.string())
+_NUMBERS = pa.list_(pa.float64())
+
+_PLACE = [
+    ("log_time", _TIME),
+    ("topic", pa.string()),
+    ("partition", pa.int32()),
+    ("offset", pa.int64()),
+    ("index", pa.int32()),
+    ("batch", pa.int32()),
+    ("key", pa.binary()),
+    ("raw", pa.binary()),
+    ("problem", pa.string()),
+]
+_WHOSE = [("event_id", pa.string()), ("policy", pa.string()), ("policy_version", pa.string())]
+_ACTION = pa.struct([("id", pa.string()), ("features", pa.string())])
+_DRAWN = [
+    ("user_id", pa.string()),
+    ("activate", pa.bool_()),
+    ("context", pa.string()),
+    ("actions", pa.list_(_ACTION)),
+    ("pmf", _NUMBERS),
+    ("chosen", pa.string()),
+    ("propensity", pa.float64()),
+    ("ranking", _TEXTS),
+    ("expires_at_ms", pa.int64()),
+    ("rule", pa.string()),
+]
+_HASHES = [("event_hash", pa.uint64()), ("unit_hash", pa.uint64())]
+_FEEDBACK = pa.struct(
+    [
+        ("stream", pa.string()),
+        ("log_time", _TIME),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("index", pa.int32()),
+        ("id", pa.string()),
+        ("value", pa.float64()),
+        ("activate", pa.bool_()),
+        ("event", pa.string()),
+    ]
+)
+_COLUMNS = {
+    "decisions": [*_PLACE, *_WHOSE, *_DRAWN, *_HASHES],
+    "rewards": [
+        *_PLACE,
+        *_WHOSE,
+        ("shard", pa.int32()),
+        ("seq", pa.int64()),
+        ("revision", pa.int32()),
+        ("reward", pa.float64()),
+        ("learn", pa.bool_()),
+        ("why", pa.string()),
+        ("closed_at", _TIME),
+        ("streams", _TEXTS),
+        ("feedback", pa.list_(_FEEDBACK)),
+        ("decided_at", _TIME),
+        ("decision_topic", pa.string()),
+        ("decision_partition", pa.int32()),
+        ("decision_offset", pa.int64()),
+        ("decision_index", pa.int32()),
+        *_DRAWN,
+        *_HASHES,
+    ],
+    "versions": [
+        *_PLACE,
+        ("log_id", pa.string()),
+        ("policy", pa.string()),
+        ("number", pa.int64()),
+        ("version", pa.string()),
+        ("kind", pa.string()),
+        ("arguments", pa.string()),
+        ("salt", pa.string()),
+        ("cut", pa.int64()),
+        ("last_seqs", pa.list_(pa.struct([("shard", pa.int32()), ("seq", pa.int64())]))),
+        ("digest", pa.string()),
+        ("examples", pa.int64()),
+        ("clip", _NUMBERS),
+        ("rewards_partition", pa.int32()),
+        ("published_at", _TIME),
+        ("vw_build", pa.string()),
+        ("processor", pa.string()),
+        ("control", pa.string()),
+    ],
+    "dead-letters": [
+        *_PLACE,
+        ("source_topic", pa.string()),
+        ("source_partition", pa.int32()),
+        ("source_offset", pa.int64()),
+        ("source_index", pa.int32()),
+        ("reason", pa.string()),
+        ("message", pa.string()),
+        ("headers", pa.list_(pa.struct([("name", pa.string()), ("content", pa.binary())]))),
+    ],
+}
+SCHEMAS = {
+    topic: pa.schema(columns, metadata={b"bowerbird_archive": SCHEMA_VERSION}) for topic, columns in _COLUMNS.items()
+}
+"""The schema of each topic's files."""
+COMPUTED = tuple(name for name, _ in _HASHES)
+"""Columns that are computed from others: rows come without them, and files that are older do not have them."""
+REPEATED = ("topic", "problem", "policy", "policy_version", "why", "kind", "arguments", "reason", "rule", "chosen")
+"""Columns whose values repeat; only these are worth a dictionary in a file."""
+
+_decision = msgspec.json.Decoder(_LoggedDecision)
+_every_action = msgspec.json.Decoder(list[list[_Action] | None])
+_outcome = msgspec.json.Decoder(Outcome)
+_event = msgspec.json.Decoder(Feedback)
+_version = msgspec.json.Decoder(PolicyVersion)
+_identity = msgspec.json.Decoder(LogIdentity)
+
+
+def rows_of(topic: str, message: WholeMessage) -> list[Row]:
+    """Return the rows of a message, without what is computed; never raises on account of its bytes.
+
+    Each is in the order of the topic's schema.
+
+    Parameters
+    ----------
+    topic
+        One of :data:`TOPICS`: what the message's topic is without the prefix.
+    """
+    if topic == "dead-letters":
+        return [(*_place(message, 0, None, message.value), *_letter(message))]
+    value = message.value
+    try:
+        records = items(value)
+    except BadInput as error:
+        return [unreadable(topic, _place(message, 0, None, value), str(error))]
+    # What items() hands back is the value itself where that is no array.
+    batch = None if len(records) == 1 and records[0] is value else len(records)
+    fields = _FIELDS[topic]
+    rows: list[Row] = []
+    for index, record in enumerate(records):
+        place = _place(message, index, batch, record)
+        try:
+            rows.append((*place, *fields(record)))
+        except BadInput as error:
+            rows.append(unreadable(topic, place, str(error)))
+        except Exception:  # no record may stop the archive, whatever is in it
+            rows.append(unreadable(topic, place, f"found something else, expected a record of {topic}"))
+    return rows
+
+
+def table_of(topic: str, rows: Sequence[Row]) -> "pa.Table":
+    """Return rows as a table; a row with a value that its column cannot hold becomes one with a ``problem``."""
+    try:
+        return _table(topic, rows)
+    except UNSTORABLE:
+        return _table(topic, [_storable(topic, row) for row in rows])
+
+
+def unreadable(topic: str, place: Row, problem: str) -> Row:
+    """Return the row of a record that is not what its topic holds."""
+    missing = len(_come(topic)) - len(_PLACE)
+    return (*place[: len(_PLACE) - 1], shorten(problem), *[None] * missing)
+
+
+class ArchivedMessage(NamedTuple):
+    """A message that was read from the archive; its value has the records of the logged one."""
+
+    topic: str
+    partition: int
+    offset: int
+    time_ms: int
+    value: bytes | None
+
+
+MESSAGE_COLUMNS = ("log_time", "offset", "batch", "raw")
+"""What :func:`messages_of` reads."""
+
+
+def messages_of(topic: str, partition: int, rows: "Iterator[pa.RecordBatch]") -> Iterator[ArchivedMessage]:
+    """Put the rows of a partition, in their order, together to the messages that they were."""
+    records: list[bytes] = []
+    for batch in rows:
+        times = batch.column("log_time").cast(pa.int64()).to_pylist()
+        offsets, sizes, raws = (batch.column(name).to_pylist() for name in ("offset", "batch", "raw"))
+        for time_ms, offset, size, raw in zip(times, offsets, sizes, raws, strict=True):
+            if size is None:
+                yield ArchivedMessage(topic, partition, offset, time_ms, raw)
+                continue
+            records.append(raw)
+            if len(records) == size:
+                yield ArchivedMessage(topic, partition, offset, time_ms, b"[" + b",".join(records) + b"]")
+                records.clear()
+
+
+def computed(name: str, user_ids: "pa.Array", event_ids: "pa.Array") -> "pa.Array":
+    """Return one of :data:`COMPUTED` of records with these ids."""
+    return event_hashes(event_ids) if name == "event_hash" else unit_hashes(user_ids, event_ids)
+
+
+def _come(topic: str) -> "list[pa.Field]":
+    return [field for field in SCHEMAS[topic] if field.name not in COMPUTED]
+
+
+def _table(topic: str, rows: Sequence[Row]) -> "pa.Table":
+    fields = _come(topic)
+    columns = zip(*rows, strict=True) if rows else [()] * len(fields)
+    arrays = {
+        field.name: _actions(column) if field.name == "actions" else pa.array(column, field.type)
+        for column, field in zip(columns, fields, strict=True)
+    }
+    for name in COMPUTED:
+        if name in SCHEMAS[topic].names:
+            arrays[name] = computed(name, arrays["user_id"], arrays["event_id"])
+    return pa.Table.from_arrays(list(arrays.values()), schema=SCHEMAS[topic])
+
+
+def _actions(column: Sequence[msgspec.Raw | None]) -> "pa.Array":
+    """Return the column of actions; made from its parts, which takes half as long as from a dict an action."""
+    found = _every_action.decode(b"[" + b",".join([b"null" if raw is None else raw for raw in column]) + b"]")
+    flat = [action for actions in found if actions for action in actions]
+    # No JSON holds a NUL; to join and split takes a third of the time of a call for each.
+    features = b"\0".join([action.features for action in flat]).split(b"\0") if flat else []
+    parts = pa.array([action.id for action in flat], pa.string()), pa.array(features, pa.string())
+    ends = accumulate((len(actions or ()) for actions in found), initial=0)
+    offsets = [end if actions is not None else None for end, actions in zip(ends, [*found, ()], strict=True)]
+    return pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(parts, fields=list(_ACTION)), type=pa.list_(_ACTION)
+    )
+
+
+def _storable(topic: str, row: Row) -> Row:
+    try:
+        _table(topic, [row])
+    except UNSTORABLE:
+        return unreadable(topic, row, _unstorable(topic, row))
+    return row
+
+
+def _unstorable(topic: str, row: Row) -> str:
+    """Return which field of a record its column cannot hold."""
+    for field, value in zip(_come(topic), row, strict=True):
+        try:
+            _actions([value]) if field.name == "actions" else pa.array([value], field.type)
+        except UNSTORABLE:
+            return f"{field.name}: found {shorten(repr(value))}, expected what a column of {_kind(field.type)} holds"
+    return f"found a value that cannot be stored, expected a record of {topic}"
+
+
+def _kind(kind: "pa.DataType") -> str:
+    """Return the type of a column in words."""
+    if pa.types.is_integer(kind):
+        return f"integers of {kind.bit_width} bits"
+    if pa.types.is_floating(kind):
+        return "numbers"
+    if pa.types.is_timestamp(kind):
+        return "times"
+    return "lists" if pa.types.is_nested(kind) else "texts"
+
+
+def _place(message: WholeMessage, index: int, batch: int | None, raw: bytes | None) -> Row:
+    return (
+        message.time_ms,
+        message.topic,
+        message.partition,
+        message.offset,
+        index,
+        batch,
+        message.key,
+        raw,
+        None,
+    )
+
+
+def _decision_fields(record: bytes) -> Row:
+    found = decode(_decision, record)
+    return (found.event_id, found.policy, found.policy_version, *_drawn(found))
+
+
+def _drawn(found: _LoggedDecision) -> Row:
+    return (
+        found.user_id,
+        found.activate,
+        bytes(found.context),
+        found.actions,
+        found.pmf,
+        found.chosen,
+        found.propensity,
+        found.ranking,
+        found.expires_at_ms,
+        bytes(found.rule),
+    )
+
+
+def _outcome_fields(record: bytes) -> Row:
+    found = decode(_outcome, record)
+    decision = decode(_decision, bytes(found.decision))
+    place = found.decision_place
+    return (
+        found.event_id,
+        found.policy,
+        found.policy_version,
+        found.shard,
+        found.seq,
+        found.revision,
+        found.reward,
+        found.learn,
+        found.why,
+        _time(found.closed_ms),
+        list(dict.fromkeys(event.stream for event in found.feedback)),
+        [_feedback(event) for event in found.feedback],
+        _time(place.time_ms),
+        place.topic,
+        place.partition,
+        place.offset,
+        place.index,
+        *_drawn(decision),
+    )
+
+
+def _feedback(counted: CountedFeedback) -> dict[str, Any]:
+    event = decode(_event, bytes(counted.event))
+    return {
+        "stream": counted.stream,
+        "log_time": _time(counted.time_ms),
+        "partition": counted.partition,
+        "offset": counted.offset,
+        "index": counted.index,
+        "id": event.id,
+        "value": event.value,
+        "activate": event.activate,
+        "event": bytes(counted.event),
+    }
+
+
+def _time(time_ms: int) -> int:
+    """Return a time that every reader of Parquet can show: up to the year 9999."""
+    if not 0 <= time_ms <= LAST_MS:
+        raise BadInput("invalid_field", "time", str(time_ms), f"0 to {LAST_MS} ms since 1970")
+    return time_ms
+
+
+def _version_fields(record: bytes) -> Row:
+    try:
+        identity = decode(_identity, record)
+    except BadInput:
+        pass
+    else:
+        return (identity.log_id, *[None] * 16)
+    found = decode(_version, record)
+    return (
+        None,
+        found.policy,
+        found.number,
+        found.version,
+        found.kind,
+        found.arguments,
+        found.salt,
+        found.cut,
+        [{"shard": int(shard), "seq": seq} for shard, seq in found.last_seqs.items() if shard.isdigit()],
+        found.digest,
+        found.examples,
+        found.clip,
+        found.partition,
+        _time(found.published_ms),
+        found.vw_build,
+        found.processor,
+        found.control,
+    )
+
+
+def _letter(message: WholeMessage) -> Row:
+    headers = [
+        (name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), content or b"")
+        for name, content in message.headers
+    ]
+    told = {name: content.decode(errors="replace") for name, content in reversed(headers)}
+
+    def number(name: str, bits: int) -> int | None:
+        text = told.get(name, "")
+        return int(text) if re.fullmatch(r"[0-9]{1,19}", text) and int(text) < 2 ** (bits - 1) else None
+
+    return (
+        told.get("topic"),
+        number("partition", 32),
+        number("offset", 64),
+        number("index", 32),
+        told.get("reason"),
+        told.get("message"),
+        [{"name": name, "content": content} for name, content in headers],
+    )
+
+
+_FIELDS: dict[str, Callable[[bytes], Row]] = {
+    "decisions": _decision_fields,
+    "rewards": _outcome_fields,
+    "versions": _version_fields,
+}

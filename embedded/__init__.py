@@ -1,0 +1,1 @@
+"""A real Kafka and a real Redis on this machine, from Python packages alone."""

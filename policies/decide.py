@@ -1,0 +1,255 @@
+"""A request becomes a decision, or an error that says why not: a pure function of the request and a version.
+
+The same request and the same version give the same bytes: no clock, no random state. What the request said stands
+in the decision byte for byte, fields that nobody knows here included; only decide's own fields are set.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from policies.draw import draw
+from policies.features import ACTION_FIELDS, Action, decode_action, decode_context
+from policies.policy import Policy
+from records.codec import check_event_id, decode, encode
+from records.decision_request import DecisionRequest
+from records.error_reply import ErrorReply, Problem
+from records.errors import BadInput, shorten
+from records.limits import Limits
+
+EVENT_ID_DIGEST_BYTES = 16
+
+NO_DEAD_LETTER = frozenset({"expired", "overloaded"})
+"""Errors of a request that was fine: it is answered and counted, and can be sent again; nothing of it is broken."""
+
+REQUEST_FIELDS = DecisionRequest.__struct_fields__
+MOST_WARNINGS = 10
+MOST_NAMED = 10
+"""Of one request; the others are not named."""
+
+_fields = msgspec.json.Decoder(dict[str, Raw])
+_request = msgspec.json.Decoder(DecisionRequest)
+_id = msgspec.json.Decoder(str | int)
+_NULL = Raw(b"null")
+
+
+@dataclass(frozen=True, slots=True)
+class Chooser:
+    """One version of one policy, and what its decisions say of themselves.
+
+    Attributes
+    ----------
+    policy
+        Predicts; it is never asked to learn.
+    version
+        Its name, which the decisions cite.
+    salt
+        Of the draws.
+    rule
+        The encoded :class:`records.rule.Rule` that the join will obey.
+    """
+
+    policy: Policy
+    version: str
+    salt: str
+    rule: bytes
+
+
+class Decided(NamedTuple):
+    """An encoded decision, and what its reply and the metrics need of it."""
+
+    event_id: str
+    policy: str
+    value: bytes
+
+
+class Refused(NamedTuple):
+    """A request that gets no decision; ``event_id`` and ``policy`` as far as they could be read."""
+
+    event_id: str | None
+    policy: str | None
+    problem: Problem
+
+    def reply(self) -> bytes:
+        """Return the encoded error reply."""
+        return encode(ErrorReply(event_id=self.event_id, error=self.problem))
+
+
+def made_event_id(cluster_id: str, topic: str, partition: int, offset: int, index: int) -> str:
+    """Return the event id of a request that came without one; a redelivered request gets the same.
+
+    >>> made_event_id("c", "decision-requests", 0, 7, 0)
+    'e13638e69cabdf630720c7d7aafa482f'
+    """
+    told = "\0".join((cluster_id, topic, str(partition), str(offset), str(index)))
+    return blake2b(told.encode(), digest_size=EVENT_ID_DIGEST_BYTES).hexdigest()
+
+
+def decide(
+    raw: bytes,
+    *,
+    event_id: str,
+    now_ms: int,
+    expires_at_ms: int,
+    choosers: Mapping[str, Chooser],
+    overloaded: Callable[[str], bool],
+    action: Callable[[bytes, str], Action],
+    limits: Limits,
+) -> Decided | Refused:
+    """Decide one request.
+
+    Parameters
+    ----------
+    raw
+        The request as it came.
+    event_id
+        Its name if it brings none.
+    now_ms, expires_at_ms
+        The broker's time, and the log time beyond which nobody waits for the reply any more.
+    choosers
+        The policies, by name.
+    overloaded
+        Tells whether too many decisions of a policy wait for their window to close.
+    action
+        Decodes an action, see :meth:`policies.features.Catalogue.action`.
+    limits
+        What a request may be at most.
+
+    Returns
+    -------
+    Decided or Refused
+        Never an exception for what a caller sent. A policy that raises anything but
+        :class:`records.errors.BadInput` passes it on.
+    """
+    fields: dict[str, Raw] = {}
+    try:
+        if len(raw) > limits.max_request_bytes:
+            raise BadInput("too_large", "value", f"{len(raw)} bytes", f"at most {limits.max_request_bytes} bytes")
+        fields = decode(_fields, raw)
+        if fields.get("actions", _NULL) in (_NULL, Raw(b"[]")):
+            raise BadInput("no_actions", "actions", "none", "at least one action")
+        request = decode(_request, raw)
+        if request.event_id is not None:
+            event_id = check_event_id(request.event_id)
+        if now_ms > expires_at_ms:
+            raise BadInput("expired", "request", f"{now_ms - expires_at_ms} ms too old", "a younger request")
+        chooser = choosers.get(request.policy)
+        if chooser is None:
+            known = ", ".join(sorted(choosers)[:MOST_NAMED])
+            expected = f"a policy of the configuration ({known})" if known else "a policy of the configuration"
+            raise BadInput("unknown_policy", "policy", repr(request.policy), expected)
+        if overloaded(request.policy):
+            raise BadInput(
+                "overloaded",
+                "policy",
+                "too many decisions that wait for feedback",
+                "a request some time later",
+            )
+        decided = _decided(request, fields, event_id, expires_at_ms, chooser, action, limits)
+        return Decided(event_id, request.policy, decided)
+    except BadInput as error:
+        return refused(error, _told(fields, "event_id"), _told(fields, "policy"))
+
+
+def refused(error: BadInput, event_id: str | None = None, policy: str | None = None) -> Refused:
+    """Return a refusal for an error."""
+    return Refused(event_id, policy, Problem(error.code, error.field, error.message))
+
+
+def event_id_of(raw: bytes) -> str | None:
+    """Return the event id that a request brings, as far as that can be read; for an error that is not about it."""
+    try:
+        return _told(_fields.decode(raw), "event_id")
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def _told(fields: Mapping[str, Raw], name: str) -> str | None:
+    try:
+        told = _id.decode(fields.get(name, _NULL))
+        return check_event_id(told if isinstance(told, str) else str(told))
+    except (msgspec.DecodeError, UnicodeDecodeError, BadInput):
+        return None
+
+
+def _decided(
+    request: DecisionRequest,
+    fields: dict[str, Raw],
+    event_id: str,
+    expires_at_ms: int,
+    chooser: Chooser,
+    action: Callable[[bytes, str], Action],
+    limits: Limits,
+) -> bytes:
+    if not request.actions:
+        raise BadInput("no_actions", "actions", "none", "at least one action")
+    if len(request.actions) > limits.max_actions:
+        raise BadInput("too_many_actions", "actions", str(len(request.actions)), f"at most {limits.max_actions}")
+    context = decode_context(bytes(request.context), limits)
+    actions = [action(bytes(raw), f"actions[{index}]") for index, raw in enumerate(request.actions)]
+    ids = [one.id for one in actions]
+    if len(set(ids)) < len(ids):
+        index = next(index for index, one in enumerate(ids) if one in ids[:index])
+        raise BadInput("duplicate_action", f"actions[{index}].id", repr(ids[index]), "an id of its own for each action")
+    pmf = chooser.policy.predict(context, actions)
+    chosen, ranking = draw(chooser.salt, event_id, pmf)
+    own = {
+        "v": 1,
+        "event_id": event_id,
+        "pmf": pmf,
+        "chosen": ids[chosen],
+        "propensity": pmf[chosen],
+        "ranking": [ids[index] for index in ranking],
+        "policy_version": chooser.version,
+        "expires_at_ms": expires_at_ms,
+        "rule": Raw(chooser.rule),
+    }
+    if warned := _warnings(fields, actions):
+        own["warnings"] = warned
+    return encode(fields | own)
+
+
+def warnings_of(raw: bytes, limits: Limits) -> list[str]:
+    """Return what the reply to a request would warn of: the fields that nothing reads.
+
+    Raises
+    ------
+    BadInput
+        It is no request.
+
+    Examples
+    --------
+    >>> warnings_of(b'{"policy": "front", "actions": [{"id": "a", "feature": {}}], "contextFeatures": {}}', Limits())[0]
+    'contextFeatures: found an unknown field, which nothing reads; did you mean context?'
+    """
+    actions = [decode_action(bytes(action), limits) for action in decode(_request, raw).actions]
+    fields: dict[str, Raw] = decode(_fields, raw)
+    return _warnings(fields, actions)
+
+
+def _warnings(fields: Mapping[str, Raw], actions: Sequence[Action]) -> list[str]:
+    """Return a sentence for each field of a request, or of an action, that nothing reads; of a name the first."""
+    found = [_unknown(name, name, REQUEST_FIELDS) for name in fields if name not in _REQUEST_FIELDS]
+    seen: set[str] = set()
+    for index, action in enumerate(actions):
+        for name in action.unknown:
+            if name not in seen:
+                seen.add(name)
+                found.append(_unknown(f"actions[{index}].{name}", name, ACTION_FIELDS))
+    return found[:MOST_WARNINGS]
+
+
+@lru_cache(maxsize=1000)
+def _unknown(where: str, name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(shorten(name), known, n=1)
+    told = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"{shorten(where)}: found an unknown field, which nothing reads; {told}"
+
+
+_REQUEST_FIELDS = frozenset(REQUEST_FIELDS)

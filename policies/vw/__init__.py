@@ -1,0 +1,1 @@
+"""Policies of Vowpal Wabbit: the workspace, its arguments, and the text that it reads."""

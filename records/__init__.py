@@ -1,0 +1,1 @@
+"""The ground: every record on the wire, and what all rooms share: errors, limits, the codec."""

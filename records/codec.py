@@ -1,0 +1,74 @@
+"""Decode and encode one record, and the records of a message."""
+
+import re
+from typing import TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from records import json_errors
+from records.errors import BadInput
+from records.limits import EVENT_ID_BYTES, FARTHEST_JUMP, ITEMS_LIMIT
+
+Decoded = TypeVar("Decoded")
+UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What decoding raises for bytes that are no such record."""
+encode = msgspec.json.Encoder().encode
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]").search
+_items = msgspec.json.Decoder(list[Raw])
+
+
+def far_ahead(last: int, seq: int) -> bool:
+    """Tell whether a seq lies so far above the last one that no join has given it: its outcome is passed over.
+
+    >>> far_ahead(7, 9), far_ahead(7, 2**53 - 1)
+    (False, True)
+    """
+    return seq > last + FARTHEST_JUMP
+
+
+def items(value: bytes | None) -> list[bytes]:
+    """Return the records of a message: of an array each item, else the message itself.
+
+    Raises
+    ------
+    BadInput
+        The value is a tombstone, is not UTF-8, is no JSON array although it starts as one (then nothing of it is used,
+        whatever its items are), or has more than :data:`ITEMS_LIMIT` items.
+    """
+    if value is None:
+        raise BadInput("tombstone", "value", "null", "a JSON object or an array of them")
+    try:
+        value.decode()
+        if value.lstrip(b" \t\r\n")[:1] != b"[":
+            return [value]
+        found = _items.decode(value)
+        if len(found) > ITEMS_LIMIT:
+            size = f"an array of {len(found)} in {len(value)} bytes"
+            raise BadInput("too_many_items", "value", size, f"at most {ITEMS_LIMIT} records in a message")
+        return [bytes(item) for item in found]
+    except UnicodeDecodeError as error:
+        raise BadInput("not_utf8", "value", repr(value[error.start : error.start + 8]), "UTF-8") from None
+    except UNREADABLE as error:
+        malformed = f"{len(value)} bytes of which nothing is used ({json_errors.syntax(error)})"
+        raise BadInput("not_json", "value", malformed, "a JSON object or an array of them, strict JSON") from None
+
+
+def decode(decoder: "msgspec.json.Decoder[Decoded]", value: bytes) -> Decoded:
+    """Decode one record; an error becomes a :class:`records.errors.BadInput` that names the field."""
+    try:
+        return decoder.decode(value)
+    except msgspec.ValidationError as error:
+        found = json_errors.told(error, value)
+        expected = "1" if found.field == "v" else found.expected
+        raise BadInput("invalid_field", found.field or "value", found.found, expected) from None
+    except UNREADABLE as error:
+        raise BadInput("not_json", "value", json_errors.syntax(error), "a JSON object") from None
+
+
+def check_event_id(event_id: str) -> str:
+    """Return an event id that is fit to be one: 1 to 128 bytes of UTF-8 without control characters."""
+    if not 0 < len(event_id.encode()) <= EVENT_ID_BYTES or _CONTROL(event_id):
+        found = event_id if len(event_id) <= 40 else event_id[:40] + "…"
+        raise BadInput("bad_event_id", "event_id", repr(found), "1 to 128 bytes without control characters")
+    return event_id

@@ -1,0 +1,128 @@
+"""The reply and the log in one."""
+
+import hashlib
+import math
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Raw
+
+from records import json_errors
+from records.codec import check_event_id, decode
+from records.errors import BadInput
+from records.fields import Integer, Name, RawAction, RawFeatures, RawRule, Version
+from records.limits import PMF_TOLERANCE
+from records.rule import rule_of
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """The reply and the log in one: everything of the request, and what was drawn from what.
+
+    Attributes
+    ----------
+    v, event_id, policy, context, actions, user_id, activate
+        As in the request.
+    pmf
+        The probability mass function that was drawn from, in the order of ``actions``.
+    chosen
+        The id of the action drawn; ``ranking`` starts with it.
+    propensity
+        The probability of ``chosen``.
+    ranking
+        The ids of all actions, drawn one after the other without replacement.
+    policy_version
+        The version that decided: its number and 8 hex digits of its digest; ``external`` of an imported log.
+    expires_at_ms
+        Log time beyond which nobody waits for the reply any more; None: never.
+    rule
+        What the join obeys: window and reward.
+    warnings
+        Fields of the request that nothing reads, a sentence each; absent where there is none.
+    """
+
+    v: Version = 1
+    event_id: str
+    policy: Name
+    context: RawFeatures = msgspec.field(default_factory=lambda: Raw(b"{}"))
+    actions: list[RawAction]
+    user_id: str | None = None
+    activate: bool = True
+    pmf: list[float]
+    chosen: str
+    propensity: Annotated[float, Meta(gt=0, le=1)]
+    ranking: list[str] = []
+    policy_version: str
+    expires_at_ms: Integer | None = None
+    rule: RawRule
+    warnings: list[str] = []
+
+
+class ActionHead(msgspec.Struct, frozen=True):
+    """The id of an action; its features pass through as bytes."""
+
+    id: str
+
+
+class DecisionHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What the join reads of a :class:`Decision`; the rest passes through as bytes.
+
+    ``user_id``, ``ranking`` and ``warnings`` are read, too: whatever the join takes is a decision to everyone.
+    """
+
+    v: Version = 1
+    event_id: str
+    policy: Name
+    actions: list[ActionHead]
+    user_id: str | None = None
+    pmf: Raw
+    chosen: str
+    propensity: Annotated[float, Meta(gt=0, le=1)]
+    ranking: list[str] = []
+    policy_version: str
+    activate: bool = True
+    expires_at_ms: Integer | None = None
+    rule: RawRule
+    warnings: list[str] = []
+
+
+_head = msgspec.json.Decoder(DecisionHead)
+_pmf = msgspec.json.Decoder(list[Annotated[float, Meta(ge=0, le=1)]])
+
+
+def decision_head(value: bytes) -> DecisionHead:
+    """Decode what the join reads of a decision, and refuse one that could not be closed or learned honestly.
+
+    Raises
+    ------
+    BadInput
+        A field is missing or wrong, or the propensity is not that of the chosen action in the pmf.
+    """
+    head = decode(_head, value)
+    check_event_id(head.event_id)
+    rule_of(head.rule)
+    _check_propensity(head)
+    return head
+
+
+def _check_propensity(head: DecisionHead) -> None:
+    try:
+        pmf = _pmf.decode(head.pmf)
+    except msgspec.ValidationError as error:
+        where = json_errors.told(error, bytes(head.pmf))
+        expected = "a probability from 0 to 1" if where.field else "a list of probabilities from 0 to 1"
+        raise BadInput("invalid_field", f"pmf{where.field}", where.found, expected) from None
+    ids = [action.id for action in head.actions]
+    if len(pmf) != len(ids) or not math.isclose(math.fsum(pmf), 1.0, rel_tol=PMF_TOLERANCE):
+        found = f"{len(pmf)} probabilities with the sum {math.fsum(pmf):g}"
+        raise BadInput("bad_pmf", "pmf", found, f"{len(ids)} probabilities, one an action, with the sum 1")
+    if ids.count(head.chosen) != 1:
+        raise BadInput("bad_chosen", "chosen", repr(head.chosen), "the id of exactly one of the actions")
+    logged = pmf[ids.index(head.chosen)]
+    if not math.isclose(logged, head.propensity, rel_tol=PMF_TOLERANCE):
+        raise BadInput("bad_propensity", "propensity", repr(head.propensity), f"{logged!r}, as the pmf says")
+
+
+def fingerprint(head: DecisionHead) -> str:
+    """Return what two copies of one decision must share: policy, version, pmf and chosen action."""
+    told = "\0".join((head.policy, head.policy_version, bytes(head.pmf).decode(), head.chosen))
+    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()

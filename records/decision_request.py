@@ -1,0 +1,36 @@
+"""A caller asks what to show now."""
+
+import msgspec
+from msgspec import Raw
+
+from records.fields import Name, RawAction, RawFeatures, Version
+
+
+class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A caller asks what to show now.
+
+    Attributes
+    ----------
+    v
+        The version of the record.
+    event_id
+        The name of the decision, at most 128 bytes; made by decide where it is absent.
+    policy
+        Which policy decides.
+    context
+        What is known of the person and the moment.
+    actions
+        What can be chosen, each with an id of its own.
+    user_id
+        Passed on, and not used.
+    activate
+        False: nothing is learned of the decision unless a feedback says ``activate: true``.
+    """
+
+    v: Version = 1
+    event_id: str | None = None
+    policy: Name
+    context: RawFeatures = msgspec.field(default_factory=lambda: Raw(b"{}"))
+    actions: list[RawAction]
+    user_id: str | None = None
+    activate: bool = True

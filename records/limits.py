@@ -1,0 +1,53 @@
+"""Every bound of a record, once."""
+
+from dataclasses import dataclass
+
+LARGEST_INTEGER = 2**53 - 1
+"""The largest integer that every reader of JSON takes as it is."""
+FARTHEST_JUMP = 10**12
+"""No join gives so many seqs between two outcomes of a policy and shard that follow each other in ``rewards``."""
+ITEMS_LIMIT = 10_000
+"""Records of one message; more of them cost more than their bytes say."""
+EVENT_ID_BYTES = 128
+PMF_TOLERANCE = 1e-5
+"""How far, relatively, a logged pmf may be from the sum 1, and a logged propensity from its pmf: six digits suffice."""
+PMF_EXACT = 1e-6
+"""What is further from it has been rounded, and is worth a warning where a log is judged."""
+FEATURE_LIMIT = 1e10
+"""Numbers lie strictly within this: their products still fit the single precision that learners compute in."""
+REWARD_LIMIT = 1e6
+"""No reward lies beyond this: a larger cost poisons a Vowpal Wabbit model for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a request may be. What exceeds one of these is refused, and the error names the field.
+
+    Attributes
+    ----------
+    max_features
+        Features of a context, and of an action; each item of a list is one.
+    max_name_bytes
+        UTF-8 bytes of the name of a feature or a namespace, and of an action's id.
+    max_string_bytes
+        UTF-8 bytes of a feature's string.
+    max_list
+        Items of a feature's list.
+    max_actions
+        Actions of a request.
+    max_request_bytes
+        Bytes of a request, and so of a context or an action.
+    max_event_id_bytes
+        UTF-8 bytes of an event id.
+    max_feedback
+        Events that one decision waits with; the others are dead letters.
+    """
+
+    max_features: int = 1000
+    max_name_bytes: int = 128
+    max_string_bytes: int = 1024
+    max_list: int = 1000
+    max_actions: int = 500
+    max_request_bytes: int = 262_144
+    max_event_id_bytes: int = 128
+    max_feedback: int = 1000

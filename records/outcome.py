@@ -1,0 +1,59 @@
+"""A decision with the feedback that counted and its reward."""
+
+from typing import Literal
+
+import msgspec
+
+from records.feedback import CountedFeedback
+from records.fields import Integer, Name, Natural, Ordinal, RawDecision, Version
+from records.position import Place
+
+Why = Literal["window", "early", "conflicting", "not_activated", "expired"]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision with the feedback that counted and its reward: one training example.
+
+    Attributes
+    ----------
+    v
+        The version of the record.
+    event_id, policy, policy_version
+        As in the decision.
+    shard
+        The part of the join's state in which it closed.
+    seq
+        The running number of the outcomes of one policy in one shard, without gaps, from 1.
+    revision
+        0. A reader drops what has another, and a seq that it has had.
+    reward
+        What the feedback that counted is worth by the decision's rule.
+    learn
+        False: counted, never learned; ``why`` tells the reason.
+    why
+        Why it closed: ``window`` and ``early`` are learned; ``conflicting`` (two decisions under one event id),
+        ``not_activated`` and ``expired`` (decided when nobody waited any more) are not.
+    closed_ms
+        The final deadline in log time.
+    decision_place
+        Topic, partition, offset, index and log time of the decision.
+    feedback
+        What counted, in the order of its places.
+    decision
+        The decision itself.
+    """
+
+    v: Version = 1
+    event_id: str
+    policy: Name
+    policy_version: str
+    shard: Ordinal
+    seq: Natural
+    revision: Ordinal = 0
+    reward: float
+    learn: bool
+    why: Why
+    closed_ms: Integer
+    decision_place: Place
+    feedback: list[CountedFeedback]
+    decision: RawDecision

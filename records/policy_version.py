@@ -1,0 +1,61 @@
+"""A published version of a policy."""
+
+import msgspec
+
+from records.fields import Integer, Name, Natural, Ordinal, ShardName, Version
+
+
+class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A published version of a policy: enough to compute it again from ``rewards``.
+
+    Attributes
+    ----------
+    v
+        The version of the record.
+    policy, kind, arguments, salt
+        The policy as it is configured; other arguments under the same name are refused.
+    number
+        1, 2, 3, ...
+    version
+        The number and the first 8 hex digits of the digest: what decisions cite.
+    cut
+        The offset of the policy's partition of ``rewards`` up to which (exclusive) this version has learned.
+    last_seqs
+        Last learned or skipped seq per shard (keys are decimal shard numbers).
+    digest
+        sha256 of the saved bytes, in hex. Version 0 is computed from the arguments and has no record.
+    clip
+        The bounds to which probabilities are clipped before they are renormalised.
+    examples
+        How many outcomes were learned in all, this version included.
+    partition
+        The policy's partition of ``rewards``.
+    published_ms
+        When it was published, by the broker's clock.
+    vw_build, processor
+        Where it was computed: the bytes are the same on the same build and kind of processor.
+    control
+        What an operator put in force with it: ``freeze``, ``uniform`` or ``unfreeze``; null: it was learned.
+    rebuilt_to
+        An operator had it computed again from the log: it holds nothing of the outcomes at or above this offset (and
+        below ``cut``); null: it was not.
+    """
+
+    v: Version = 1
+    policy: Name
+    number: Natural
+    version: str
+    kind: str
+    arguments: str
+    salt: str
+    cut: Natural
+    last_seqs: dict[ShardName, Natural]
+    digest: str
+    examples: Natural
+    clip: tuple[float, float] = (0.0, 1.0)
+    partition: Ordinal = 0
+    published_ms: Integer = 0
+    vw_build: str = ""
+    processor: str = ""
+    control: str | None = None
+    rebuilt_to: Natural | None = None

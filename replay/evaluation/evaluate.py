@@ -1,0 +1,289 @@
+"""What a policy would have been worth on a log: from the log to the answer, in one pass or, with a reward model, three.
+
+The first pass looks who wrote the log and when, the second lets the reward model learn, the third adds up what every
+number of the answer is made of (:mod:`replay.evaluation.summary`); memory does not grow with the log.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import msgspec
+
+from records.errors import BadInput, WrongConfiguration, shorten
+from replay.evaluation.estimators.balanced import (
+    PREFIX,
+    Balanced,
+    BalancedDoublyRobust,
+    BalancedInversePropensity,
+    BalancedSelfNormalised,
+)
+from replay.evaluation.estimators.catalogue import requested
+from replay.evaluation.estimators.default import default_estimator
+from replay.evaluation.estimators.doubly_robust import DoublyRobust
+from replay.evaluation.estimators.estimator import Estimator
+from replay.evaluation.estimators.importance import SelfNormalised
+from replay.evaluation.finalize import About, answer
+from replay.evaluation.health.loggers import UNFIXED, not_at_the_same_time, not_balanced
+from replay.evaluation.intervals.difference import Difference, LoggedMean
+from replay.evaluation.logs.chunk import MEAN_PROPENSITY, OPTIONAL, REWARD_RANGE, SAMPLE_WEIGHT, Windowed
+from replay.evaluation.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS
+from replay.evaluation.logs.numbered import NOTHING
+from replay.evaluation.models.catalogue import make
+from replay.evaluation.models.cross_fitting import CrossFitted, CrossFitting, folds
+from replay.evaluation.result import Answer, How
+from replay.evaluation.run import run
+from replay.evaluation.scan import (
+    SCANNED,
+    Against,
+    OpenLog,
+    Scan,
+    Stages,
+    added,
+    added_part,
+    beside,
+    cut_blocks,
+    names_of,
+    scan,
+    versions_in,
+)
+from replay.evaluation.summary import Wanted
+
+AUTOMATIC, NO_MODEL = "auto", "none"
+DEFAULT_MODEL = "action-means"
+"""Learns as fast as a log is read, and needs no package: other models say more of the context, and take longer."""
+WITHOUT_MODEL = ("ips", "snips")
+WITH_MODEL = ("ips", "snips", "dm", "dr", "sndr")
+_BELIEVED = (BalancedDoublyRobust(), BalancedSelfNormalised(), BalancedInversePropensity())
+"""Of balanced estimators that were asked for, the first of these is believed first."""
+SEEDS = 2**63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What may be asked for beside the value.
+
+    Attributes
+    ----------
+    estimators
+        As :func:`~replay.evaluation.estimators.catalogue.requested` takes them; none: those that fit the log.
+    model
+        The reward model (:mod:`replay.evaluation.models.catalogue`); ``none``; or ``auto``: means per action where the
+        log tells all actions of a decision, and who decided or when.
+    folds
+        How it is kept from what it must not know: ``unit``, ``time``, ``past``; ``auto``: the past for a learner's
+        log, else by unit, else by time.
+    resamples, seed, threads
+        Of the bootstrap; no resamples: none.
+    reward_range
+        The smallest and the largest reward that is possible, for the confidence sequence; None: what the rules in the
+        log allow, and in a log without any 0 and 1.
+    fixed_loggers
+        The versions were fixed beforehand, such as the arms of a test, and are not one learner's. Weights are balanced
+        over them where the log tells what all would have done.
+    expected_shares
+        What share of the rows each version, or arm, should have, by its name: a log that differs has lost rows.
+    """
+
+    estimators: Sequence[str] = ()
+    model: str = AUTOMATIC
+    folds: str = AUTOMATIC
+    resamples: int = 0
+    seed: int = 0
+    threads: int = 1
+    reward_range: tuple[float, float] | None = None
+    fixed_loggers: bool = False
+    expected_shares: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.resamples < 0:
+            raise WrongConfiguration(f"resamples: found {self.resamples}, expected 0 or more")
+        if not 0 <= self.seed < SEEDS:
+            raise WrongConfiguration(f"seed: found {self.seed}, expected 0 to 2^63 - 1")
+        if self.reward_range is not None and not self.reward_range[0] < self.reward_range[1]:
+            low, high = self.reward_range
+            raise WrongConfiguration(f"reward range: found {low:g} to {high:g}, expected room between them")
+
+    @property
+    def balanced(self) -> bool:
+        """Whether balanced weights are wanted: by name, or since loggers are fixed and nobody named estimators."""
+        return any(each.startswith(PREFIX) for each in self.estimators) or (self.fixed_loggers and not self.estimators)
+
+
+def evaluate(
+    open_log: OpenLog,
+    target: str,
+    how: How,
+    options: Options,
+    stages: Stages,
+    *,
+    against: Against | None = None,
+    executor: Executor | None = None,
+    parts: int = 1,
+    lacks: str = "found a log that does not tell what all of its loggers would have done",
+) -> Answer:
+    """Judge a policy on a log.
+
+    Parameters
+    ----------
+    open_log
+        The log, judged for the policy.
+    target
+        The policy's name, for the answer.
+    how
+        What is known of how it is computed.
+    options, stages
+        See :class:`Options` and :data:`Stages`.
+    against
+        What the target is compared with.
+    executor, parts
+        Who adds up, and how many parts the log is cut into for that. They change no bit of the answer. Where the
+        executor is of processes, ``open_log`` must be picklable.
+    lacks
+        What the log lacks for balanced weights, if it does.
+
+    Raises
+    ------
+    BadInput
+        No row of the log can be judged, or a value of it is none.
+    WrongConfiguration
+        There is no such estimator or model, or the log lacks what they need.
+    """
+    fitted: CrossFitted | None = None
+    seen: Scan | None = None
+    if options.model != NO_MODEL or executor is not None:
+        fitted, seen = _fitted(open_log, options, stages)
+    columns = OPTIONAL | {REWARD_RANGE} | (set() if fitted is None else {_entries_of(options)})
+    if options.balanced:
+        columns |= {MEAN_PROPENSITY}
+    log = open_log(columns, True)
+    closed_ms = None if seen is None else seen.closed_ms
+    # Opened for itself: what streams can be read once.
+    if seen is None and isinstance(log, Windowed) and isinstance(again := open_log(SCANNED, False), Windowed):
+        closed_ms = again.closed_ms(stages("looking"))
+    if seen is None and SAMPLE_WEIGHT in log.tells:
+        seen = scan(open_log(SCANNED, False), stages("looking"))
+    balanced = options.balanced and MEAN_PROPENSITY in log.tells
+    asked = _asked(options, fitted is not None, None if balanced else lacks)
+    shown: Estimator = DoublyRobust() if fitted else SelfNormalised()
+    if even := balanced and options.fixed_loggers:
+        shown = next(each for each in _BELIEVED if (each,) in asked)
+    wanted = Wanted(
+        asked=asked,
+        shown=shown,
+        pair=Difference(shown, LoggedMean() if against is None else shown),
+        against=None if against is None else against.name,
+        model=fitted is not None,
+        adaptive=not options.fixed_loggers and (seen is None or seen.versions > 1),
+        fixed=options.fixed_loggers,
+        balanced=even,
+        sized=seen is None or seen.sized,
+        resamples=options.resamples,
+        seed=options.seed,
+        threads=options.threads,
+        least=0.0 if options.reward_range is None else options.reward_range[0],
+        largest=None if options.reward_range is None else options.reward_range[1],
+    )
+    told = stages("evaluating")
+    if executor is None:
+        names = log.names
+        blocks = added(beside(log.blocks(told), against, columns, names), fitted, wanted, closed_ms)
+    else:
+        # All number alike, whatever part of the log they see.
+        names = names_of(open_log, stages("numbering"))
+        one = partial(added_part, open_log, against, columns, names, fitted, wanted, closed_ms)
+        assert seen is not None
+        blocks = run(cut_blocks(seen.blocks, parts), one, executor=executor, progress=told)
+    summary = blocks.total()
+    if summary is None:
+        raise BadInput("no_rows", "rows", "none at all", "a decision that can be judged")
+    if options.expected_shares and summary.health.sized is not None:
+        raise WrongConfiguration("expected share: found a log with sample weights, expected rows that count alike")
+    versions = versions_in(names)
+    if versions < 2:
+        summary, wanted = replace(summary, adaptive=None), replace(wanted, adaptive=False)
+    # A log that names no version does not say whether a learner wrote it.
+    wanted = replace(wanted, fixed=wanted.fixed or versions == 1)
+    remarks = [UNFIXED] if balanced and not wanted.fixed else []
+    if options.balanced and not balanced and versions > 1:
+        remarks.append(not_balanced(lacks))
+    if balanced and seen is not None and seen.apart is not None:
+        remarks.append(not_at_the_same_time(*seen.apart))
+    for name, numbered in names.segments.items():
+        if numbered.names and set(numbered.names) == {NOTHING}:
+            raise WrongConfiguration(f"segment {shorten(name)}: found no row that has it")
+    about = About(
+        target=target,
+        headline=shown.name if even else default_estimator(versions, wanted.adaptive, fitted is not None).name,
+        how=msgspec.structs.replace(how, model=fitted.text if fitted else None, resamples=options.resamples),
+        actions=names.actions.names,
+        versions=names.versions.names,
+        unit_like=names.unit_like,
+        expected_shares=_numbered(options.expected_shares, names.versions.names),
+        segments={name: numbered.names for name, numbered in names.segments.items()},
+        reward_range=options.reward_range,
+        remarks=remarks,
+    )
+    return answer(summary, wanted, about)
+
+
+def _asked(options: Options, with_model: bool, lacks: str | None) -> tuple[tuple[Estimator, ...], ...]:
+    """Return what is asked for; ``lacks`` is why balanced weights are not known, None where they are."""
+    told = options.estimators or (WITH_MODEL if with_model else WITHOUT_MODEL)
+    if options.fixed_loggers and not options.estimators and lacks is None:
+        told = (*told, *(each.name for each in reversed(_BELIEVED) if with_model or "model_target" not in each.needs))
+    # The answer has these in any case: its keys, and what the headline, the difference and the verdict are made of.
+    always = (*WITHOUT_MODEL, DoublyRobust.name) if with_model else WITHOUT_MODEL
+    asked = [requested(each) for each in dict.fromkeys((*always, *told))]
+    for candidates in asked:
+        name = candidates[0].name
+        if lacks is not None and isinstance(candidates[0], Balanced):
+            raise WrongConfiguration(f"estimator {name}: {lacks}")
+        if not with_model and "model_target" in candidates[0].needs:
+            raise WrongConfiguration(f"estimator {name}: found no reward model, expected --model")
+    return tuple(asked)
+
+
+def _numbered(shares: Mapping[str, float], versions: Sequence[str]) -> dict[int, float]:
+    if shares and not versions:
+        raise WrongConfiguration("expected share: found a log that names no versions, expected a column version")
+    if unknown := [name for name in shares if name not in versions]:
+        raise WrongConfiguration(
+            f"expected share: found version {unknown[0]}, expected one of the log's: {shorten(', '.join(versions))}"
+        )
+    if missing := [name for name in versions if shares and name not in shares]:
+        raise WrongConfiguration(f"expected share: found none of {shorten(missing[0])}, expected one of every version")
+    return {versions.index(name): share for name, share in shares.items()}
+
+
+def _fitted(open_log: OpenLog, options: Options, stages: Stages) -> tuple[CrossFitted | None, Scan]:
+    log = open_log(SCANNED, False)
+    found = scan(log, stages("looking"))
+    possible = _entries_of(options) in log.tells and (found.timed or found.units)
+    if options.model == NO_MODEL or (options.model == AUTOMATIC and not possible):
+        return None, found
+    if _entries_of(options) not in log.tells:
+        lacking = "contexts and features" if _entries_of(options) == WITH_CONTEXTS else "the actions of each decision"
+        raise WrongConfiguration(
+            f"--model {options.model}: found a log without {lacking}, expected outcomes of Bowerbird; else --model none"
+        )
+    by, learner = options.folds, found.versions > 1 and not options.fixed_loggers
+    if learner and by not in (AUTOMATIC, "past"):
+        raise WrongConfiguration(
+            f"--folds: found {by} and a log of {found.versions} versions, expected past, or --fixed-loggers if they "
+            "are the arms of a test: the model of a learner's log must not know later rewards"
+        )
+    if by == AUTOMATIC:
+        by = "past" if learner else "unit" if found.units else "time"
+    cut = folds(by, first_ms=found.first_ms, last_ms=found.last_ms)
+    name = DEFAULT_MODEL if options.model == AUTOMATIC else options.model
+    fitting = CrossFitting(partial(make, name), cut)
+    for chunk in open_log({_entries_of(options)}, False).blocks(stages("learning")):
+        for entries in chunk.entries:
+            fitting.learn(entries)
+    return fitting.fitted(), found
+
+
+def _entries_of(options: Options) -> str:
+    return WITHOUT_CONTEXTS if options.model in (AUTOMATIC, DEFAULT_MODEL, "constant") else WITH_CONTEXTS

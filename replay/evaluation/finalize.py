@@ -1,0 +1,425 @@
+"""From the sums over a log to the answer."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from records.errors import BadInput
+from replay.evaluation.estimators.adaptive import ADAPTIVE_DR, ADAPTIVE_IPS, REFERENCE
+from replay.evaluation.estimators.balanced import Balanced
+from replay.evaluation.estimators.doubly_robust import DirectMethod, DoublyRobust
+from replay.evaluation.estimators.estimator import Estimator
+from replay.evaluation.estimators.importance import InversePropensity
+from replay.evaluation.estimators.shrinkage import Shrunk
+from replay.evaluation.estimators.tuning import slope
+from replay.evaluation.health.actions import COUNT, REWARD, WEIGHT
+from replay.evaluation.health.findings import findings
+from replay.evaluation.health.missing import FILLED
+from replay.evaluation.health.parts import MeanWeight, segment_weights
+from replay.evaluation.health.profile import profile
+from replay.evaluation.health.statistics import UNITS_RETURN, State, statistics
+from replay.evaluation.health.tail import HIGHEST, LOWEST, STEPS
+from replay.evaluation.health.verdict import LEAST_SHOWN, MOST_SHOWN, TOLD, family_of, verdict, worse
+from replay.evaluation.intervals.adaptive import adaptive_interval
+from replay.evaluation.intervals.clustered import widened
+from replay.evaluation.intervals.delta import slopes_at
+from replay.evaluation.intervals.difference import LoggedMean, paired, shows
+from replay.evaluation.intervals.gamma_exponential import GammaExponential
+from replay.evaluation.intervals.horizon import horizon
+from replay.evaluation.intervals.interval import Interval
+from replay.evaluation.intervals.possible import cut, hull, with_bias, within
+from replay.evaluation.intervals.segments import CORRECTION, Positives, segments
+from replay.evaluation.intervals.sums import Sums
+from replay.evaluation.logs.chunk import Range
+from replay.evaluation.logs.taken import UNIT, Taken
+from replay.evaluation.moments import Moments
+from replay.evaluation.result import (
+    ActionOverlap,
+    Answer,
+    Bin,
+    Difference,
+    Estimated,
+    Finding,
+    How,
+    Level,
+    Look,
+    Segment,
+    Verdict,
+)
+from replay.evaluation.run import digest
+from replay.evaluation.summary import Summary, Wanted
+
+LOOKS = 100
+"""So many looks are shown, evenly spread over the rows."""
+ACTIONS = 1_000
+"""Of so many actions the overlap is told, those that were logged most often."""
+FEW, SOME = 10.0, 100.0
+"""Effective positives of a segment: below the one its value is not reliable, below the other it wants care."""
+NOT_LOGGED = "(not in the log)"
+"""The name of all actions together that the target takes and that were not logged, if nothing tells them apart."""
+DAY_MS = 86_400_000
+WITH_BIAS, NO_INTERVAL = "with the bias", "none"
+"""The end, or the start, of an interval's method if the estimator is biased."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the sums do not know.
+
+    Attributes
+    ----------
+    target
+        The name of the policy that is judged.
+    headline
+        The estimator to be believed first, and why.
+    how
+        How it was computed; its ``digest`` and ``estimand`` are filled in by the answer.
+    actions, versions, segments
+        What their numbers mean.
+    unit_like
+        The column that seems to name units, in a log that names none.
+    reward_range
+        The smallest and the largest reward that is possible, where somebody said so.
+    expected_shares
+        What share of the rows each version should have, by its number; none: nobody said so.
+    remarks
+        What is to be said of the log beside what is found in its sums.
+    """
+
+    target: str
+    headline: str
+    how: How
+    actions: Sequence[str] = ()
+    versions: Sequence[str] = ()
+    segments: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unit_like: str | None = None
+    reward_range: tuple[float, float] | None = None
+    expected_shares: Mapping[int, float] = field(default_factory=dict)
+    remarks: Sequence[Finding] = ()
+
+
+_JUDGEABLE = "a decision that can be judged"
+_WAIT = (
+    ". Open are decisions after the last one whose window ran to its end: of these the log has only the ones whose"
+    " feedback closed the window early (close_on), so they do not count. Evaluate again when window_s has passed since"
+    " the last decision and a window without such feedback has closed; if every decision gets it, take a stream out of"
+    " close_on"
+)
+
+
+def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
+    """Return the answer.
+
+    Raises
+    ------
+    BadInput
+        No row of the log can be judged.
+    """
+    state, left_out = summary.health, dict(sorted(summary.left_out.items()))
+    if not state.rows:
+        told = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none at all"
+        raise BadInput("no_rows", "rows", told, _JUDGEABLE + (_WAIT if left_out.get("open") else ""))
+    known = statistics(state)
+    of_rows, summary = summary, summary.a_decision
+    shares = about.expected_shares or None
+    called: dict[str, Any] = {"actions": about.actions, "versions": about.versions, "unit_like": about.unit_like}
+    found = findings(state, left_out, summary.learned, expected_shares=shares, **called)
+    found = sorted([*found, *about.remarks], key=lambda each: not each.wrong)
+    if not state.unseen and (parts := segment_weights(summary.segments, about.segments, known["max_weight"] or 0.0)):
+        found.insert(0, parts)
+    by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN
+    if by_unit and (units := summary.values.buckets) is not None:
+        _, slopes = slopes_at(wanted.shown, summary.values.moments.means)
+        known.update(effective_units=units.effective(slopes), largest_unit_share=units.largest_share(slopes))
+    chosen = [_chosen(each, summary.values.moments) for each in wanted.asked]
+    possible = _possible(summary, about.reward_range)
+    estimates = [_estimated(each, summary, by_unit, wanted.fixed, possible) for each in chosen]
+    effect = summary.values.rows_that_tell_as_one(wanted.shown, by_unit=by_unit)
+    if summary.adaptive:
+        estimates.append(_adaptive(summary, wanted.model, by_unit, possible))
+        found.append(profile(summary.adaptive.target, effect))
+    compared = paired(summary.paired.interval(wanted.pair, by_unit=by_unit))
+    by_name = {each.estimator: each for each in estimates}
+    headline = about.headline if about.headline in by_name else wanted.shown.name
+    ips, snips = by_name["ips"], by_name["snips"]
+    logged_value = within(summary.values.interval(LoggedMean(), by_unit=by_unit), *possible)
+    known["mean_reward"] = logged_value.value
+    judgement = verdict(known, found, family_of(headline), effect_of_units=effect)
+    if summary.compared is not None:
+        others = _of_compared(summary, family_of(headline), effect, wanted.against or "")
+        judgement, found = worse(judgement, others.verdict), [*others.faults, *found]
+    return Answer(
+        verdict=judgement,
+        target=about.target,
+        rows=state.rows,
+        ips=ips.value,
+        ips_interval=(ips.low, ips.high),
+        snips=snips.value,
+        snips_interval=(snips.low, snips.high),
+        value_logged=logged_value.value or 0.0,
+        value_logged_interval=(logged_value.low, logged_value.high),
+        ess=known["ess"] or 0.0,
+        effective_positives=known["effective_positives"] or 0.0,
+        max_weight=known["max_weight"] or 0.0,
+        mean_weight=known["mean_weight"] or 0.0,
+        left_out=left_out,
+        learned=summary.learned,
+        headline=headline,
+        estimates=estimates,
+        difference=_compared(compared, wanted, summary, possible),
+        over_time=[]
+        if state.sized is not None
+        else _over_time(summary, about.reward_range or summary.reward_range or (0.0, 1.0), by_unit),
+        weights=_bins(state),
+        overlap=_overlap(state, about.actions, summary.taken),
+        segments=_segments(summary, of_rows, wanted, about.segments, by_unit, possible),
+        statistics={name: _finite(value) for name, value in known.items() if not name.startswith(FILLED)},
+        health=found,
+        how=_how(about.how, of_rows, found),
+    )
+
+
+def _chosen(candidates: tuple[Estimator, ...], moments: Moments) -> Estimator:
+    return candidates[0] if len(candidates) == 1 else slope(candidates, moments).estimator
+
+
+def _possible(summary: Summary, told: Range | None) -> Range:
+    """Return the range of a mean reward: the one given, else that of the log's rules, else 0 to 1 for binary rewards.
+
+    A reward outside the range refutes it; then the range is unbounded.
+    """
+    least, most = (float(each) for each in summary.seen)
+    known = told or summary.reward_range
+    if known is None and summary.binary:
+        known = (0.0, 1.0)
+    return known if known is not None and known[0] <= least and most <= known[1] else (-math.inf, math.inf)
+
+
+def _estimated(estimator: Estimator, summary: Summary, by_unit: bool, fixed: bool, possible: Range) -> Estimated:
+    found = summary.values.interval(estimator, by_unit=by_unit)
+    resampled = _resampled(estimator, summary)
+    if isinstance(estimator, DirectMethod):
+        # The spread of a model's predictions says nothing about its error.
+        found = Interval(found.value, None, None, f"{NO_INTERVAL}: the model's error is unknown")
+    elif isinstance(estimator, Balanced) and not fixed:
+        found = Interval(found.value, None, None, f"{NO_INTERVAL}: the bias over the versions of a learner is unknown")
+    elif isinstance(estimator, Shrunk):
+        found = with_bias(found, summary.values.interval(estimator.plain, by_unit=by_unit))
+        resampled = hull(resampled, _resampled(estimator.plain, summary))
+        found = replace(found, method=f"{found.method}, {WITH_BIAS}")
+    if found.method.startswith(NO_INTERVAL):
+        resampled = None, None
+    found, (low, high) = within(found, *possible), cut(resampled, *possible)
+    return Estimated(
+        estimator=f"{estimator.name}={estimator.lambda_:g}" if isinstance(estimator, Shrunk) else estimator.name,
+        reference=estimator.reference,
+        value=_finite(found.value),
+        low=_finite(found.low),
+        high=_finite(found.high),
+        interval=found.method,
+        resampled_low=_finite(low),
+        resampled_high=_finite(high),
+    )
+
+
+def _resampled(estimator: Estimator, summary: Summary) -> tuple[float | None, float | None]:
+    if summary.resampled is None:
+        return None, None
+    from replay.evaluation.resample import ends
+
+    return ends(summary.resampled.values(estimator))
+
+
+def _adaptive(summary: Summary, modelled: bool, by_unit: bool, possible: Range) -> Estimated:
+    """Return the value by adaptive weights; its interval includes the bias that drifting rewards cause."""
+    assert summary.adaptive is not None
+    plain: Estimator = DoublyRobust() if modelled else InversePropensity()
+    told = with_bias(
+        adaptive_interval(summary.adaptive, by_unit=by_unit), summary.values.interval(plain, by_unit=by_unit)
+    )
+    found = within(told, *possible)
+    return Estimated(
+        estimator=ADAPTIVE_DR if modelled else ADAPTIVE_IPS,
+        reference=REFERENCE,
+        value=_finite(found.value),
+        low=_finite(found.low),
+        high=_finite(found.high),
+        interval=f"{found.method}, {WITH_BIAS}",
+    )
+
+
+class _Others(NamedTuple):
+    """What the log says of the policy that the target is compared with."""
+
+    verdict: Verdict
+    faults: list[Finding]
+
+
+def _of_compared(summary: Summary, family: str, effect: float, name: str) -> _Others:
+    """Judge the policy that the target is compared with: a difference is no better known than the worse of both."""
+    assert summary.compared is not None
+    found = findings(summary.compared, {}, summary.learned_compared)
+    told = verdict(statistics(summary.compared), found, family, effect_of_units=effect)
+    reasons = [f"of {name}: {each}" for each in told.reasons]
+    said = msgspec.structs.replace(told, sentence=f"{told.level}: {', '.join(reasons[:TOLD])}", reasons=reasons)
+    own = [each for each in found if each.wrong]
+    faults = [
+        msgspec.structs.replace(each, name=f"against_{each.name}", says=f"of {name}: {each.says}") for each in own
+    ]
+    return _Others(said, faults)
+
+
+def _compared(found: Interval, wanted: Wanted, summary: Summary, possible: Range) -> Difference:
+    widest = possible[1] - possible[0]
+    found = within(found, -widest, widest)
+    days, means = 0.0, wanted.pair.of_other(summary.paired.moments.means)
+    if summary.first_ms is not None and summary.last_ms is not None:
+        days = (summary.last_ms - summary.first_ms) / DAY_MS
+    more = horizon(found, days)
+    return Difference(
+        against=wanted.against or "logged",
+        base=_finite(float(wanted.pair.other.value(means))),
+        value=_finite(found.value),
+        low=_finite(found.low),
+        high=_finite(found.high),
+        interval=found.method,
+        shows=shows(found),
+        days_more=more.days_more,
+        assumption=more.why or more.assumption,
+    )
+
+
+def _over_time(summary: Summary, reward_range: Range, by_unit: bool) -> list[Look]:
+    stretches = summary.stretches
+    least, most = reward_range
+    within = stretches.least_reward.min() >= least and stretches.most_reward.max() <= most
+    if within and math.isfinite(most - least) and most > least:
+        looks = stretches.looks(GammaExponential(rmin=least, rmax=most))
+        if by_unit and summary.values.buckets is not None:
+            # The more rows a unit has, the larger this is: at earlier looks it is too large, which is the safe side.
+            effect = summary.values.effect_of_units(InversePropensity(), by_unit=by_unit)
+            looks = widened(looks, np.full(len(looks.rows), effect))
+        rows, values = looks.rows, looks.value
+        # No value lies where no reward does.
+        lows, highs = np.maximum(looks.low, least), np.minimum(looks.high, most)
+        # Ends that cross contain no possible value: the propensities are not right, and nothing is known.
+        crossed = lows > highs
+        lows, highs = np.where(crossed, least, lows), np.where(crossed, most, highs)
+    else:
+        # Bounds that are known afterwards alone bound nothing before.
+        rows = np.cumsum(stretches.rows)
+        values, lows, highs = np.cumsum(stretches.wr) / rows, np.full(len(rows), -np.inf), np.full(len(rows), np.inf)
+    timed = summary.last_ms is not None
+    # A log is read partition by partition: up to here is up to the latest time so far.
+    times = np.maximum.accumulate(stretches.time_ms)
+    wanted = np.unique(np.searchsorted(rows, np.linspace(rows[-1] / LOOKS, rows[-1], LOOKS)))
+    return [
+        Look(
+            time_ms=int(times[at]) if timed else None,
+            rows=int(rows[at]),
+            value=_finite(float(values[at])),
+            low=_finite(float(lows[at])),
+            high=_finite(float(highs[at])),
+        )
+        for at in wanted.tolist()
+    ]
+
+
+def _bins(state: State) -> list[Bin]:
+    """Return a bin for each doubling of the weight, from the smallest that there is to the largest."""
+    spread, total = state.spread_weight, state.weight.total
+    doublings = (HIGHEST - LOWEST) // STEPS
+    counts, sums = (each.reshape(doublings, STEPS).sum(axis=1) for each in (spread.counts, spread.sums))
+    found = [Bin(low=0.0, high=0.0, rows=spread.zeros, share=0.0)] if spread.zeros else []
+    some = np.flatnonzero(counts)
+    for place in range(int(some[0]), int(some[-1]) + 1) if len(some) else ():
+        low = 2.0 ** (place + LOWEST // STEPS) * state.rows / state.size
+        share = float(sums[place]) / total if total else 0.0
+        found.append(Bin(low=low, high=2 * low, rows=int(counts[place]), share=share))
+    return found
+
+
+def _overlap(state: State, names: Sequence[str], taken: Taken | None) -> list[ActionOverlap]:
+    """Return each action's share of the log and of the target; first those that the target takes and were not logged.
+
+    The target's shares are means of its probabilities. If the log does not tell them, they follow from the weights;
+    what the weights lack to 1 is the first row then, if it is more than chance may explain.
+    """
+    if state.actions is None or state.actions.crowded:
+        return []
+    sums = state.actions.sums
+    logged = [action for action in np.argsort(-sums[COUNT], kind="stable").tolist() if sums[COUNT, action]]
+    called = {action: names[action] if action < len(names) else str(action) for action in logged}
+    mean_weight = state.weight.total / state.size
+    every = state.size * max(mean_weight, 1.0)
+    unseen = {NOT_LOGGED: 1 - mean_weight} if taken is None and mean_weight < MOST_SHOWN else {}
+    if taken is not None:
+        seen = {*called.values()}
+        unseen = {name: mass * UNIT / state.rows for name, mass in taken.items() if name not in seen and mass > 0}
+    return [
+        ActionOverlap(action=name, rows=0, logged=0.0, target=share, reward=None)
+        for name, share in sorted(unseen.items(), key=lambda each: (-each[1], each[0]))[:ACTIONS]
+    ] + [
+        ActionOverlap(
+            action=called[action],
+            rows=max(round(sums[COUNT, action]), 1),
+            logged=float(sums[COUNT, action]) / state.size,
+            target=float(sums[WEIGHT, action]) / every
+            if taken is None
+            else taken.get(called[action], 0) * UNIT / state.rows,
+            reward=float(sums[REWARD, action] / sums[COUNT, action]),
+        )
+        for action in logged[:ACTIONS]
+    ]
+
+
+def _segments(
+    summary: Summary,
+    of_rows: Summary,
+    wanted: Wanted,
+    names: Mapping[str, Sequence[str]],
+    by_unit: bool,
+    possible: Range,
+) -> list[Segment]:
+    looked_at = sum(len(parts.parts) for parts in summary.segments.values())
+    return [
+        Segment(
+            segment=name,
+            name=names[name][each.code],
+            rows=each.rows,
+            value=_finite(interval.value),
+            low=_finite(interval.low),
+            high=_finite(interval.high),
+            interval=interval.method,
+            level=_level_of_segment(
+                parts.parts[each.code], of_rows.segments[name].parts[each.code], wanted.shown, by_unit
+            ),
+            correction=CORRECTION,
+        )
+        for name, parts in summary.segments.items()
+        for each in segments(wanted.shown, parts, by_unit=by_unit, looked_at=looked_at)
+        for interval in [within(each.interval, *possible)]
+    ]
+
+
+def _level_of_segment(sums: Sums, of_rows: Sums, shown: Estimator, by_unit: bool) -> Level:
+    positives = Positives.effective(of_rows.moments) / sums.rows_that_tell_as_one(shown, by_unit=by_unit)
+    mean_weight = MeanWeight().value(sums.moments.means)
+    if positives < FEW or mean_weight < LEAST_SHOWN:
+        return "not reliable"
+    return "use with care" if positives < SOME or mean_weight < MOST_SHOWN else "reliable"
+
+
+def _how(how: How, summary: Summary, found: Sequence[Finding]) -> How:
+    estimand = "the mean reward of a decision, averaged over the log's period"
+    if any(each.name == "drift_of_reward" and each.p_value is not None and each.p_value < 0.05 for each in found):
+        estimand += "; rewards drift over it, so the value of the next days may be another"
+    return msgspec.structs.replace(how, estimand=estimand, digest=digest(summary))
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value

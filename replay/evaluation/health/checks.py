@@ -1,0 +1,171 @@
+"""Tests of what a log says of itself: each gives a p-value, or None where the log cannot tell.
+
+All hold whatever the logging policy did, also where it learned from the log: given the context, the logged action
+follows the logged pmf. Sums of weights are skewed, so the tests are one-sided twice, and each errs on the safe side:
+what lies too high is measured by the larger of the expected and the seen variance; to what lies too low, one more of
+the large terms is added.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.special import chdtrc, ndtr
+
+from replay.evaluation.health.actions import COUNT, INVERSE, SQUARED_INVERSE
+from replay.evaluation.health.statistics import RANK_BINS, ROUNDING, State
+from replay.evaluation.rows import Floats
+
+FEWEST = 5
+"""Below so many effective draws nothing is said about an action."""
+MANY = 50
+"""From so many on, an action's sum of squares is known well enough to say what others lack."""
+
+
+def mean_weight(state: State) -> float | None:
+    """Test that the weights have the mean 1 less the unseen mass; their variance is known where the pmf is."""
+    expected = state.size - (state.unseen or 0.0)
+    largest = float(state.largest.kept[-1])
+    if state.squared is not None:
+        known = state.squared - state.squared_mean
+        return _two_sided(state.weight.total, expected, state, max(state.weight.second, known), known)
+    # What was never drawn is not known, only that one more of the largest weights would not have been strange.
+    high, low = state.weight.second, _by_ratio(state.weight.squares, state.weight.total, state.rows)
+    if state.sized_weight is not None:
+        # Sample weights may depend on the reward, and so on the weight.
+        high = state.sized_weight.second[2]
+        low = high + state.weight.squares * max(state.size / (state.weight.total or math.inf) - 1, 0.0)
+    return _two_sided(state.weight.total, expected, state, high, low + largest * largest, largest)
+
+
+def inverse_propensity(state: State) -> float | None:
+    """Test that 1 / propensity adds up to the number of rows for each action; else to the number of actions, over all.
+
+    Each action alone needs that all are offered in all rows: the number of possible actions never changes, and not
+    more than that many were ever logged. The smallest p-value is corrected for the number of actions (Bonferroni).
+    """
+    actions, off = state.actions, state.inverse_off
+    if off is None:
+        return None
+    if actions is None or actions.crowded or not _all_offered(state):
+        low = math.inf if state.squared_inverse is None else state.squared_inverse - state.inverse_squares
+        high = off.second if math.isinf(low) else max(off.second, low)
+        return _two_sided(off.total, 0.0, state, high, low)
+    found = [value for value in each_action(state) if value is not None]
+    return min(1.0, min(found) * len(found)) if found else None
+
+
+def _all_offered(state: State) -> bool:
+    assert state.actions is not None
+    never_changes = state.inverse_low == state.inverse_high
+    return never_changes and int((state.actions.sums[COUNT] > 0).sum()) <= state.inverse_low
+
+
+def each_action(state: State) -> list[float | None]:
+    """Return for each action the p-value of its mean of 1 / propensity; None of those that were hardly ever drawn.
+
+    Nobody knows which action's rare draws are those that did not come: what all of them lack is allowed to each.
+    """
+    if state.actions is None:
+        return []
+    rows, inverses, squares = state.rows, state.actions.sums[INVERSE], state.actions.sums[SQUARED_INVERSE]
+    ratios = [_by_ratio(squared, inverse, rows) for squared, inverse in zip(squares, inverses, strict=True)]
+    missing = math.inf
+    if state.squared_inverse is not None:
+        drawn = [
+            ratio + rows
+            for ratio, inverse, squared in zip(ratios, inverses, squares, strict=True)
+            if inverse * inverse >= MANY * squared > 0
+        ]
+        missing = max(state.squared_inverse - sum(drawn), 0.0)
+    found: list[float | None] = []
+    for inverse, squared, ratio in zip(inverses, squares, ratios, strict=True):
+        if not squared or inverse * inverse / squared < FEWEST:
+            found.append(None)
+            continue
+        seen = max(float(squared - inverse * inverse / rows), 0.0)
+        found.append(_two_sided(float(inverse), rows, state, max(seen, ratio), ratio + missing))
+    return found
+
+
+def _by_ratio(squares: float, total: float, rows: int) -> float:
+    """Return the variance of a sum that should be ``rows``, by the ratio of squares to numbers.
+
+    Where too little was drawn, both lack the same, which their ratio does not show.
+    """
+    return max(float(squares / total) * rows - rows, 0.0) if total else 0.0
+
+
+def draws(state: State) -> float | None:
+    """Test that the draws follow the pmf: randomised ranks are uniform.
+
+    Twice: by their mean, and by a chi-square of sixteenths; the smaller p-value counts double.
+    """
+    if state.ranks is None or state.rows < 5 * RANK_BINS:
+        return None
+    rows, expected = state.rows, state.rows / RANK_BINS
+    middle = float(state.ranks @ (np.arange(RANK_BINS) - (RANK_BINS - 1) / 2))
+    by_mean = 2 * float(ndtr(-abs(middle) / math.sqrt(rows * (RANK_BINS**2 - 1) / 12)))
+    by_bins = float(chdtrc(RANK_BINS - 1, ((state.ranks - expected) ** 2).sum() / expected))
+    return min(1.0, 2 * min(by_mean, by_bins))
+
+
+def shares(counts: Floats, expected: Mapping[int, float]) -> float | None:
+    """Test that rows fell to versions, or to the arms of a test, as they should (sample-ratio mismatch).
+
+    Parameters
+    ----------
+    counts
+        Rows by number: shape (versions,).
+    expected
+        The share that each shall have; those that are not named shall have none.
+    """
+    total = float(counts.sum())
+    wanted = np.zeros(max([len(counts), *(number + 1 for number in expected)]))
+    for number, share in expected.items():
+        wanted[number] = share
+    found = np.pad(counts, (0, len(wanted) - len(counts)))
+    if not total or not wanted.sum():
+        return None
+    if found[wanted == 0].any():
+        return 0.0
+    some = wanted > 0
+    wanted = wanted[some] / wanted.sum() * total
+    return float(chdtrc(len(wanted) - 1, ((found[some] - wanted) ** 2 / wanted).sum())) if len(wanted) > 1 else 1.0
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Correct p-values for their number: all false alarms together are as rare as one would be alone.
+
+    Holm 1979, Scandinavian Journal of Statistics 6:65.
+
+    Examples
+    --------
+    >>> holm([0.5, None, 0.01])
+    [0.5, None, 0.02]
+    """
+    known = sorted((value, place) for place, value in enumerate(p_values) if value is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for order, (value, place) in enumerate(known):
+        highest = max(highest, min(1.0, value * (len(known) - order)))
+        corrected[place] = highest
+    return corrected
+
+
+def _two_sided(
+    total: float, expected: float, state: State, high: float, low: float, one_more: float = 0.0
+) -> float | None:
+    """Return the p-value of a sum over all rows.
+
+    Its variance is ``high`` where it is too high, and ``low`` where it is too low after ``one_more`` was added.
+    """
+    off = total - expected
+    if state.rows < 2:
+        return None
+    if abs(off) <= ROUNDING * max(abs(expected), state.size):
+        return 1.0
+    off, spread = (off, max(high, 0.0)) if off > 0 else (min(off + one_more, 0.0), max(low, 0.0))
+    if spread <= 0:
+        return 0.0
+    return min(1.0, 2 * float(ndtr(-abs(off) / math.sqrt(spread))))

@@ -1,0 +1,132 @@
+"""The interval of the delta method, for every estimator, from sums that stream."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replay.evaluation.estimators.estimator import Estimator, gradient
+from replay.evaluation.intervals.interval import Interval
+from replay.evaluation.intervals.reach import Reach
+from replay.evaluation.intervals.skewed import skewed_ends
+from replay.evaluation.moments import Moments
+from replay.evaluation.rows import Judged
+from replay.evaluation.sample_weights import unsized
+
+METHOD = "delta"
+
+
+def slopes_at(estimator: Estimator[Any], means: Mapping[str, float]) -> tuple[float, dict[str, float]]:
+    """Return the value and its derivative by each mean; NaN and nothing where there is none."""
+    value = float(estimator.value(means))
+    return (value, gradient(estimator, means)) if math.isfinite(value) else (math.nan, {})
+
+
+def variance_of(slopes: Mapping[str, float], moments: Moments) -> float | None:
+    """Return the variance of a value: slopes' comoment slopes / (n (n - 1)); None of fewer than two rows."""
+    if moments.rows < 2:
+        return None
+    slope: NDArray[np.float64] = np.array([slopes[name] for name in moments.names])
+    return max(float(slope @ moments.comoment @ slope), 0.0) / (moments.rows * (moments.rows - 1))
+
+
+def delta(
+    estimator: Estimator[Any], moments: Moments, reach: Reach | None = None, *, confidence: float = 0.95
+) -> Interval:
+    """Return the value of an estimator and its interval.
+
+    The variance of a smooth function of means is that of its linear part (Owen 2013, Monte Carlo theory, methods and
+    examples, chapter 9, for the ratio). Where few rows carry the value the normal interval is too narrow; given the
+    reach of the rows, the ends are those of :func:`~replay.evaluation.intervals.skewed.skewed_ends`.
+
+    Parameters
+    ----------
+    estimator
+        Whose value.
+    moments
+        Of its terms, and of others if that is convenient.
+    reach
+        Of the same rows; without it the interval is the normal one.
+    confidence
+        How often the interval shall hold the truth.
+
+    Returns
+    -------
+    Interval
+        Unknown, and its note says why, where there is no value, or nothing by which to tell how sure it is.
+
+    Examples
+    --------
+    >>> from replay.evaluation.estimators.importance import InversePropensity
+    >>> clicks = Judged(reward=np.repeat([1.0, 0.0], [50, 950]), propensity=np.ones(1000), target=np.ones(1000))
+    >>> found = delta_of_rows(InversePropensity(), clicks)
+    >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
+    (0.05, 0.036, 0.065)
+    """
+    if not moments.rows:
+        return Interval(None, None, None, METHOD, "no rows")
+    value, slopes = slopes_at(estimator, moments.means)
+    if math.isnan(value):
+        return Interval(None, None, None, METHOD, "no value: the target never takes what was logged")
+    variance = variance_of(slopes, moments)
+    if variance is None:
+        return Interval(value, None, None, METHOD, "a single row does not say how sure it is")
+    return interval_around(estimator, value, variance, slopes, moments, reach, confidence=confidence, method=METHOD)
+
+
+@runtime_checkable
+class Sided(Protocol):
+    """An estimator whose value is bounded otherwise than the rewards are, as a difference is."""
+
+    def distances(
+        self, slopes: Mapping[str, float], moments: Moments, reach: Reach, variance: float
+    ) -> tuple[float, float]:
+        """Return how far the value lies above its floor and below its ceiling."""
+
+
+def interval_around(
+    estimator: Estimator[Any],
+    value: float,
+    variance: float,
+    slopes: Mapping[str, float],
+    moments: Moments,
+    reach: Reach | None,
+    *,
+    confidence: float,
+    method: str,
+    rows_at_once: float = 1.0,
+) -> Interval:
+    """Return the interval of a value whose variance and derivatives are known.
+
+    Parameters
+    ----------
+    rows_at_once
+        How many rows move together: 1, or the design effect of clusters.
+    """
+    if reach is None:
+        if not variance:
+            return Interval(value, None, None, method, "all rows are alike, and what else they could be is not known")
+        return Interval(value, *skewed_ends(value, variance, confidence=confidence), method)
+    up, down = (step * rows_at_once for step in reach.steps(slopes, moments.means, moments.rows))
+    if isinstance(estimator, Sided):
+        above, below = estimator.distances(slopes, moments, reach, variance)
+    else:
+        above, below = value - reach.least, reach.largest - value
+    low, high = skewed_ends(
+        value, variance, confidence=confidence, above_floor=above, below_ceiling=below, up=up, down=down
+    )
+    # No reward is below the floor, so no value is; the estimate itself may be.
+    least = -math.inf if isinstance(estimator, Sided) else min(reach.least, value)
+    return Interval(value, max(low, least), high, method)
+
+
+def delta_of_rows(
+    estimator: Estimator, rows: Judged, *, least: float = 0.0, largest: float | None = None, confidence: float = 0.95
+) -> Interval:
+    """Return :func:`delta` of rows at hand; a reward may be ``least`` to ``largest``, if none beyond was seen."""
+    if not len(rows):
+        return Interval(None, None, None, METHOD, "no rows")
+    reach = Reach.of([estimator], rows, least=least, largest=largest)
+    return delta(estimator, Moments.of(estimator.terms(unsized(rows))), reach, confidence=confidence)

@@ -1,0 +1,155 @@
+"""How far a single row could move a value: what an interval needs to know of what was not seen yet."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replay.evaluation.estimators.estimator import Estimator, all_terms
+from replay.evaluation.rows import Floats, Judged
+
+GUESS = 1.0
+"""What a row may earn at most, where nobody said and no row earned anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The rows that are furthest out, had every row earned the most, or the least, that a row may earn.
+
+    Per term these are the rows in which it is smallest and largest, with all their terms. ``a + b`` is the reach of the
+    rows of both; it takes for granted that terms grow in proportion to the reward, which those of all estimators do.
+
+    Attributes
+    ----------
+    names
+        Of the terms: as many as k.
+    least, largest
+        What a row may earn.
+    guessed
+        Whether ``largest`` is a guess, since no row earned anything.
+    rows
+        Terms of the rows that are furthest out, had they earned the least, and had they earned the largest reward:
+        shape (4 k, 2, k). The first 2 k are furthest out with the largest reward, the others with the least; of either
+        half the i-th has the smallest and the (k + i)-th the largest term i. No row where there was none.
+    """
+
+    names: tuple[str, ...]
+    least: float
+    largest: float
+    guessed: bool
+    rows: Floats
+
+    @classmethod
+    def of(
+        cls, estimators: Sequence[Estimator], rows: Judged, *, least: float = 0.0, largest: float | None = None
+    ) -> "Reach":
+        """Return the reach of some rows.
+
+        Parameters
+        ----------
+        estimators
+            Whose terms.
+        rows
+            There may be none.
+        least, largest
+            What a row may earn; widened by what the rows did earn. The largest is what was seen where it is None.
+
+        Examples
+        --------
+        >>> from replay.evaluation.estimators.importance import InversePropensity
+        >>> rows = Judged(reward=np.zeros(2), propensity=np.array([0.5, 0.1]), target=np.array([0.5, 0.5]))
+        >>> reach = Reach.of([InversePropensity()], rows)
+        >>> reach.largest, reach.steps({"w r": 1.0}, {"w r": 0.0}, rows=2)
+        (1.0, (2.5, 0.0))
+        """
+
+        def terms(reward: float) -> dict[str, Floats]:
+            return all_terms(estimators, replace(rows, reward=np.full(len(rows), reward)))
+
+        return cls.by(terms, rows.reward, least=least, largest=largest)
+
+    @classmethod
+    def by(
+        cls,
+        terms: Callable[[float], dict[str, Floats]],
+        seen: Floats,
+        *,
+        least: float = 0.0,
+        largest: float | None = None,
+    ) -> "Reach":
+        """Return the reach of rows whose terms are those of a function of what each of them earns.
+
+        Parameters
+        ----------
+        terms
+            It returns them.
+        seen
+            What the rows did earn: shape (rows,).
+        least, largest
+            As for :meth:`of`.
+        """
+        least = min(least, float(seen.min(initial=least)))
+        highest = float(seen.max(initial=least if largest is None else largest))
+        guessed = largest is None and highest <= least
+        largest = max(GUESS, least + GUESS) if guessed else highest
+        ends = [terms(reward) for reward in (least, largest)]
+        names = tuple(ends[0])
+        if not len(seen):
+            return cls(names, least, largest, guessed, np.empty((0, 2, len(names))))
+        which = [
+            int(choose(end[name])) for end in (ends[1], ends[0]) for choose in (np.argmin, np.argmax) for name in names
+        ]
+        rows = np.stack([np.stack([end[name][which] for name in names], axis=1) for end in ends], axis=1)
+        return cls(names, least, largest, guessed, rows)
+
+    def __add__(self, other: "Reach") -> "Reach":
+        if self.names != other.names:
+            raise ValueError(f"expected the reach of {', '.join(self.names)}; found that of {', '.join(other.names)}")
+        # What was seen is better than a guess.
+        both = [each.largest for each in (self, other) if each.guessed == (self.guessed and other.guessed)]
+        least, largest = min(self.least, other.least), max(both)
+        mine, theirs = self._with(least, largest), other._with(least, largest)
+        rows = _further(mine, theirs) if len(mine) and len(theirs) else mine if len(mine) else theirs
+        return Reach(self.names, least, largest, self.guessed and other.guessed, rows)
+
+    def _with(self, least: float, largest: float) -> Floats:
+        """Return the rows, had they earned other rewards."""
+        low, high = self.rows[:, :1], self.rows[:, 1:]
+        if self.largest == self.least:
+            return self.rows
+        share: NDArray[Any] = (np.array([least, largest]) - self.least) / (self.largest - self.least)
+        rows: Floats = low + (high - low) * share[:, None]
+        return rows
+
+    def steps(self, slopes: Mapping[str, float], means: Mapping[str, float], rows: int) -> tuple[float, float]:
+        """Return by how much one more row could lift the value, and lower it; neither is negative.
+
+        Parameters
+        ----------
+        slopes, means
+            The value's derivative by each term's mean, and the mean; a term that has no slope does not count.
+        rows
+            How many rows the means are of.
+        """
+        slope = np.array([slopes.get(name, 0.0) for name in self.names])
+        mean = np.array([means.get(name, 0.0) for name in self.names])
+        moved = (self.rows - mean) @ slope
+        return float(moved.max(initial=0.0)) / rows, float((-moved).max(initial=0.0)) / rows
+
+
+def _further(one: Floats, other: Floats) -> Floats:
+    """Return of each term the row that is further out; of the left ones where they are as far."""
+    terms = one.shape[2]
+
+    def far(rows: Floats) -> Floats:
+        found = [
+            rows[2 * half * terms + side * terms + term, 1 - half, term] * (2 * side - 1)
+            for half in (0, 1)
+            for side in (0, 1)
+            for term in range(terms)
+        ]
+        return np.array(found)
+
+    return np.where((far(other) > far(one))[:, None, None], other, one)

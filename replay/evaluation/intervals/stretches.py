@@ -1,0 +1,178 @@
+"""The course of a log in stretches of rows: what a confidence sequence needs, from blocks that any process may read."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from records.errors import BadInput
+from replay.evaluation.blocks import BLOCK_ROWS
+from replay.evaluation.intervals.gamma_exponential import GammaExponential
+from replay.evaluation.intervals.gamma_mixture import bounds
+from replay.evaluation.intervals.interval import Looks
+from replay.evaluation.intervals.weighted_sums import checked
+from replay.evaluation.rows import Floats
+
+GROWTH = 8
+"""A stretch is as long as an eighth of all rows before it, at most: a guess is never much older than its rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretches:
+    """Sums over stretches of a log; ``a + b`` is a part of it and the part after that.
+
+    Where a stretch ends follows from numbers of rows alone, so a guess that is made before a stretch from all rows
+    before it is as good, to the proof, as one a row. The sums do not know the guesses, so a block needs nothing of
+    what came before; :meth:`looks` puts them in. A block of 65,536 rows has 89 stretches; joined parts have longer
+    ones, some ten more for each doubling of the rows.
+
+    In the order of :mod:`replay.evaluation.blocks`, the same bits come out however the blocks were shared out.
+
+    Attributes
+    ----------
+    rows
+        Of each stretch: shape (stretches,), as all columns.
+    w, ww, wr, wwr, wwrr
+        Sums over its rows, as in :class:`~replay.evaluation.intervals.weighted_sums.WeightedSums`.
+    time_ms
+        Of its last row; 0 where that was not told.
+    least_reward, most_reward
+        Of its rows.
+    """
+
+    rows: NDArray[np.int64]
+    w: Floats
+    ww: Floats
+    wr: Floats
+    wwr: Floats
+    wwrr: Floats
+    least_reward: Floats
+    most_reward: Floats
+    time_ms: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, weight: ArrayLike, reward: ArrayLike, time_ms: ArrayLike | None = None) -> "Stretches":
+        """Return the stretches of a block of rows, in the order of the log: shape (rows,) each.
+
+        Raises
+        ------
+        BadInput
+            The lengths differ, a number is not finite, or a weight is negative.
+        """
+        w, r, _ = checked(weight, reward, None, None)
+        times = np.zeros(w.shape, dtype=np.int64) if time_ms is None else np.asarray(time_ms, dtype=np.int64)
+        if times.shape != w.shape:
+            raise BadInput("wrong_shape", "time_ms", f"the shape {times.shape}", f"one number a row: {w.shape}")
+        starts = _STARTS[: np.searchsorted(_STARTS, len(w))] if len(w) <= BLOCK_ROWS else _starts(len(w))
+        square = w * w
+        sums = (w, square, w * r, square * r, square * r * r)
+        return cls(
+            rows=np.diff(np.append(starts, len(w))),
+            **dict(
+                zip(("w", "ww", "wr", "wwr", "wwrr"), (_reduce(np.add, each, starts) for each in sums), strict=True)
+            ),
+            least_reward=_reduce(np.minimum, r, starts),
+            most_reward=_reduce(np.maximum, r, starts),
+            time_ms=_reduce(np.maximum, times, starts),
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __add__(self, other: "Stretches") -> "Stretches":
+        before = int(self.rows.sum())
+        if not before or not len(other):
+            return self if before else other
+        longest, length = before // GROWTH, 0
+        starts: list[int] = []
+        for index, rows in enumerate(other.rows.tolist()):
+            if not starts or length + rows > longest:
+                starts.append(index)
+                length = 0
+            length += rows
+        at = np.array(starts)
+        return Stretches(
+            **{
+                name: np.concatenate([getattr(self, name), _reduce(function, getattr(other, name), at)])
+                for name, function in _FUNCTIONS.items()
+            }
+        )
+
+    def looks(self, sequence: GammaExponential | None = None, *, alpha: float = 0.05) -> Looks:
+        """Return the bounds after each stretch; a look is as good as any other, and the last one is at all rows.
+
+        Parameters
+        ----------
+        sequence
+            Its ``rmin``, ``rmax`` and ``rho``; guesses are always truncated. The default one if None.
+        alpha
+            The chance that any look misses.
+
+        Raises
+        ------
+        BadInput
+            A reward lies outside of the bounds.
+        WrongConfiguration
+            ``alpha`` does not lie between 0 and 1.
+
+        Examples
+        --------
+        >>> first, then = np.tile([1.0, 0.0], 300), np.tile([0.0, 1.0], 300)
+        >>> found = (Stretches.of(np.ones(600), first) + Stretches.of(np.ones(600), then)).looks()
+        >>> int(found.rows[-1]), round(float(found.low[-1]), 3), round(float(found.high[-1]), 3)
+        (1200, 0.446, 0.554)
+        """
+        sequence = sequence or GammaExponential()
+        rmin, rmax = sequence.rmin, sequence.rmax
+        if len(self) and not (rmin <= self.least_reward.min() and self.most_reward.max() <= rmax):
+            found = f"rewards from {self.least_reward.min()} to {self.most_reward.max()}"
+            raise BadInput("reward_out_of_bounds", "reward", found, f"rewards from {rmin!r} to {rmax!r}")
+        span = rmax - rmin
+        rows = np.cumsum(self.rows).astype(np.float64)
+        worths, spreads = [], []
+        for bound, sign in ((rmin, 1.0), (rmax, -1.0)):
+            worth = sign * (self.wr - bound * self.w) / span
+            squared = (self.wwrr - 2 * bound * self.wwr + bound**2 * self.ww) / span**2
+            total = np.cumsum(worth)
+            guess = np.minimum((total - worth + 0.5) / (rows - self.rows + 1), 1.0)
+            worths.append(total)
+            spreads.append(np.cumsum(squared - 2 * guess * worth + guess**2 * self.rows))
+        return bounds(
+            rows,
+            np.cumsum(self.wr),
+            np.stack(worths, axis=1),
+            np.stack(spreads, axis=1),
+            np.full(len(self), rmin),
+            np.full(len(self), rmax),
+            rho=sequence.rho,
+            alpha=alpha,
+        )
+
+
+_FUNCTIONS = {
+    "rows": np.add,
+    "w": np.add,
+    "ww": np.add,
+    "wr": np.add,
+    "wwr": np.add,
+    "wwrr": np.add,
+    "least_reward": np.minimum,
+    "most_reward": np.maximum,
+    "time_ms": np.maximum,
+}
+
+
+def _reduce(function: np.ufunc, column: NDArray[Any], starts: NDArray[np.int64]) -> Any:
+    return function.reduceat(column, starts) if len(starts) else column[:0]
+
+
+def _starts(rows: int) -> NDArray[np.int64]:
+    starts, start = [], 0
+    while start < rows:
+        starts.append(start)
+        start += max(1, start // GROWTH)
+    return np.array(starts, dtype=np.int64)
+
+
+_STARTS = _starts(BLOCK_ROWS)

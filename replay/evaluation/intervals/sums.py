@@ -1,0 +1,81 @@
+"""What a value and its interval are made of, where rows are independent and where those of a unit hang together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from replay.evaluation.estimators.estimator import Estimator
+from replay.evaluation.intervals.clustered import BUCKETS, BucketSums, clustered, design_effect
+from replay.evaluation.intervals.delta import delta, slopes_at
+from replay.evaluation.intervals.interval import Interval
+from replay.evaluation.intervals.reach import Reach
+from replay.evaluation.moments import Moments
+from replay.evaluation.rows import Floats, Hashes
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Terms, how far they reach, and their sums by unit; ``a + b`` is the state of the rows of both.
+
+    ``buckets`` is None where a row does not tell whose it is.
+    """
+
+    moments: Moments
+    reach: Reach
+    buckets: BucketSums | None
+
+    @classmethod
+    def of(
+        cls, terms: Mapping[str, Floats], reach: Reach, unit_hash: Hashes | None, *, buckets: int = BUCKETS
+    ) -> "Sums":
+        """Return the sums of some rows; the parameters are those of the parts."""
+        by_unit = None if unit_hash is None else BucketSums.of(terms, unit_hash, buckets=buckets)
+        return cls(Moments.of(terms), reach, by_unit)
+
+    def __add__(self, other: "Sums") -> "Sums":
+        told = self.buckets is not None and other.buckets is not None
+        return Sums(
+            self.moments + other.moments,
+            self.reach + other.reach,
+            cast(BucketSums, self.buckets) + cast(BucketSums, other.buckets) if told else None,
+        )
+
+    def interval(self, estimator: Estimator[Any], *, by_unit: bool, confidence: float = 0.95) -> Interval:
+        """Return an estimator's value and interval: by unit, if that is asked for and known, else by the delta method.
+
+        Parameters
+        ----------
+        estimator
+            Whose terms are among these.
+        by_unit
+            Whether rows of a unit hang together.
+        confidence
+            How often the interval shall hold the truth.
+        """
+        if by_unit and self.buckets is not None:
+            return clustered(estimator, self.buckets, self.moments, self.reach, confidence=confidence)
+        return delta(estimator, self.moments, self.reach, confidence=confidence)
+
+    def effect_of_units(self, estimator: Estimator[Any], *, by_unit: bool) -> float:
+        """Return how many rows tell as much as one (the design effect); 1 where that is not asked for or not known.
+
+        Of a single unit all rows tell as much as one.
+        """
+        if not by_unit or self.buckets is None:
+            return 1.0
+        if self.of_one_unit:
+            return float(self.moments.rows)
+        return design_effect(estimator, self.buckets, self.moments)
+
+    def rows_that_tell_as_one(self, estimator: Estimator[Any], *, by_unit: bool, confidence: float = 0.95) -> float:
+        """Return the same where few units also make the design effect itself unsure: by Student's quantile, squared."""
+        effect = self.effect_of_units(estimator, by_unit=by_unit)
+        if not by_unit or self.buckets is None or self.of_one_unit:
+            return effect
+        _, slopes = slopes_at(estimator, self.moments.means)
+        return min(effect * self.buckets.student(confidence, slopes) ** 2, float(self.moments.rows))
+
+    @property
+    def of_one_unit(self) -> bool:
+        """Whether all rows are known to be of one unit, or as good as."""
+        return self.buckets is not None and self.buckets.used == 1

@@ -1,0 +1,185 @@
+"""A log in blocks: what every reader of a log yields, whatever the log is written in."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from replay.evaluation.blocks import BLOCK_ROWS
+from replay.evaluation.logs.numbered import Names
+from replay.evaluation.logs.taken import Taken, together
+from replay.evaluation.models.rows import ModelRows
+from replay.evaluation.rows import Judged, joined
+
+Progress = Callable[[int, int], None]
+"""Told how much of how much has been read."""
+OPTIONAL = frozenset(
+    {
+        *("squared_weight", "unseen", "inverse", "squared_inverse", "rank", "action"),
+        *("event_hash", "unit_hash", "time_ms", "version"),
+    }
+)
+"""Columns of :class:`~replay.evaluation.rows.Judged` that a reader fills where they are wanted and the log has them."""
+
+REWARD_RANGE = "reward_range"
+"""Wanted, too, is what the log's own rules say of :attr:`LogChunk.reward_range`, where it has any."""
+Range = tuple[float, float]
+MEAN_PROPENSITY = "mean_propensity"
+"""A column that a reader fills only where it is asked for by name: of an archive it takes a prediction a logger."""
+SAMPLE_WEIGHT = "sample_weight"
+"""A log that tells it has sample weights, which may all be 1."""
+
+LARGEST = 1e15
+"""No reward is larger, up or down: the fourth power of what it may weigh is still a number."""
+
+
+def silent(passed: int, of: int) -> None:
+    """Take what a reader tells of its progress, and tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """A block of a log.
+
+    Attributes
+    ----------
+    index
+        Its place in the log: block ``i`` is made of the raw rows from ``i * BLOCK_ROWS`` on, wherever reading began.
+    rows
+        Those that can be judged, in the order of the log.
+    left_out
+        How many others there were, by reason.
+    learned
+        From so many of ``rows`` the target has learned.
+    entries
+        ``rows`` as a reward model sees them, in one or more parts; none where they were not wanted, or cannot be told.
+    reward_range
+        The least and the largest reward that the rules of ``rows`` allow, infinite without a bound; None where it was
+        not wanted, or the log has no rules.
+    taken
+        The sum of the target's probabilities over ``rows``, by action; None if the log does not tell them all.
+    closed_ms
+        When the latest decision was whose window ran to its end: of later ones those alone are in the log that
+        feedback closed early. None where times were not wanted, or the log has no windows; 0 of no such decision.
+    """
+
+    index: int
+    rows: Judged
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    learned: int = 0
+    entries: tuple[ModelRows, ...] = ()
+    reward_range: Range | None = None
+    closed_ms: int | None = None
+    taken: Taken | None = None
+
+
+class Log(Protocol):
+    """A log of any origin."""
+
+    @property
+    def names(self) -> Names:
+        """What the numbers in its rows mean; complete once it has been read."""
+
+    @property
+    def tells(self) -> frozenset[str]:
+        """What it can tell beside columns of its own.
+
+        What a reward model looks at (:mod:`~replay.evaluation.logs.entries`; nothing of a log that lacks the
+        actions), and :data:`MEAN_PROPENSITY` where it knows all loggers.
+        """
+
+    def blocks(self, progress: Progress, first: int = 0, last: int | None = None) -> Iterator[LogChunk]:
+        """Yield it in blocks, in its order: those from ``first`` to ``last``, exclusive."""
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """A log whose decisions wait in a window for what people do."""
+
+    def closed_ms(self, progress: Progress = silent) -> int:
+        """Return the latest :attr:`LogChunk.closed_ms`, by reading little."""
+
+
+def first_row_of(index: int) -> int:
+    """Return the place in the log where a block begins."""
+    return index * BLOCK_ROWS
+
+
+def cut(batches: "Iterable[pa.RecordBatch]", first_row: int = 0) -> "Iterator[tuple[int, pa.RecordBatch]]":
+    """Yield raw rows with the index of the block that they lie in; none lie in two.
+
+    Parameters
+    ----------
+    first_row
+        The place in the log of the first row.
+
+    Examples
+    --------
+    >>> batch = pa.record_batch({"a": range(7)})
+    >>> [(index, part.num_rows) for index, part in cut([batch, batch], first_row=BLOCK_ROWS - 10)]
+    [(0, 7), (0, 3), (1, 4)]
+    """
+    row = first_row
+    for batch in batches:
+        start = 0
+        while start < batch.num_rows:
+            taken = min(batch.num_rows - start, BLOCK_ROWS - row % BLOCK_ROWS)
+            yield row // BLOCK_ROWS, batch.slice(start, taken)
+            start, row = start + taken, row + taken
+
+
+def between(blocks: Iterable[LogChunk], first: int, last: int | None) -> Iterator[LogChunk]:
+    """Yield some of the blocks of a log, and read no further."""
+    for block in blocks:
+        if last is not None and block.index >= last:
+            return
+        if block.index >= first:
+            yield block
+
+
+def gathered(parts: Iterable[LogChunk]) -> Iterator[LogChunk]:
+    """Put the parts of each block together, which come in the order of the log."""
+    waiting: list[LogChunk] = []
+    for part in parts:
+        if waiting and waiting[0].index != part.index:
+            yield _together(waiting)
+            waiting = []
+        waiting.append(part)
+    if waiting:
+        yield _together(waiting)
+
+
+def _together(parts: list[LogChunk]) -> LogChunk:
+    if len(parts) == 1:
+        return parts[0]
+    left_out: Counter[str] = Counter()
+    for part in parts:
+        left_out.update(part.left_out)
+    # What has no rows says nothing of which columns there are.
+    some = [part for part in parts if len(part.rows)] or parts[:1]
+    return LogChunk(
+        parts[0].index,
+        joined([part.rows for part in some]),
+        left_out,
+        sum(part.learned for part in parts),
+        tuple(each for part in parts for each in part.entries),
+        spanned([part.reward_range for part in some]),
+        max((part.closed_ms for part in parts if part.closed_ms is not None), default=None),
+        together([part.taken for part in some]),
+    )
+
+
+def spanned(ranges: Sequence[Range | None]) -> Range | None:
+    """Return the range that holds some others; None where one of them is unknown, or there is none.
+
+    Examples
+    --------
+    >>> spanned([(0.0, 1.0), (-2.0, 0.5)]), spanned([(0.0, 1.0), None])
+    ((-2.0, 1.0), None)
+    """
+    known = [each for each in ranges if each is not None]
+    if not known or len(known) < len(ranges):
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)

@@ -1,0 +1,279 @@
+"""Some rows of a table whose columns were named, looked at before they are used."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from policies.policy import SMALLEST_PROPENSITY
+from records.errors import BadInput, WrongConfiguration
+from records.limits import PMF_TOLERANCE
+from replay.evaluation.logs.pmf import Numbers, Pmfs, flat
+from replay.evaluation.rows import Floats
+
+Bad = Callable[[str, int, str, str], BadInput]
+"""Makes the error for a value: the field, the row, what was found, what was expected."""
+
+_types = pa.types
+_NUMBER = (_types.is_integer, _types.is_floating, _types.is_decimal)
+_TEXT = (_types.is_string, _types.is_large_string, _types.is_dictionary, _types.is_integer)
+_LISTS = (_types.is_list, _types.is_large_list, _types.is_fixed_size_list)
+NUMBERS = (
+    *("propensity", "mean_propensity", "target", "weight", "sample_weight", "pdrop"),
+    *("model_logged", "model_target"),
+)
+"""Fields whose columns are of numbers; a reward may be a truth, too."""
+_KINDS: dict[str, tuple[tuple[Callable[[Any], bool], ...], str]] = {
+    "reward": ((*_NUMBER, _types.is_boolean), "numbers"),
+    **dict.fromkeys(NUMBERS, (_NUMBER, "numbers")),
+    **dict.fromkeys(["pmf", "target_pmf"], (_LISTS, "lists of numbers")),
+    "actions": (_LISTS, "lists of texts"),
+    **dict.fromkeys(
+        ["action", "event", "unit", "version"],
+        ((*_TEXT, _types.is_boolean, _types.is_floating), "texts or whole numbers"),
+    ),
+    "time": (
+        (_types.is_timestamp, _types.is_date, *_TEXT, _types.is_floating),
+        "times, texts as 2026-11-29T12:00:00Z, or whole numbers of ms since 1970",
+    ),
+}
+
+_WEIGHT_TOLERANCE = 1e-4
+"""By which a weight may differ from target / propensity: both may have been rounded."""
+_NOT_MS = (("seconds", 10**9, 5 * 10**9), ("microseconds", 10**15, 5 * 10**15), ("nanoseconds", 10**18, 5 * 10**18))
+"""Since 2001 time was and will be in these units from the one number to the other; in ms that is 1970, or far ahead."""
+
+
+def _is_time(text: str) -> bool:
+    for kind in (pa.int64(), pa.timestamp("ns"), pa.timestamp("ns", "UTC")):
+        try:
+            pa.scalar(text).cast(kind)
+        except pa.ArrowInvalid:
+            continue
+        return True
+    return False
+
+
+def check_types(schema: "pa.Schema", found: Mapping[str, str]) -> None:
+    """Refuse columns of a kind that their fields cannot have.
+
+    Raises
+    ------
+    WrongConfiguration
+        There is one.
+    """
+    for name, column in found.items():
+        kind = plain_type(schema.field(column).type)
+        are, expected = _KINDS[name]
+        right = any(is_it(kind) for is_it in are)
+        if right and name in ("pmf", "target_pmf", "actions"):
+            inner = plain_type(kind.value_type)
+            right = any(is_it(inner) for is_it in (_TEXT if name == "actions" else _NUMBER))
+        if not right:
+            raise WrongConfiguration(f"{name}: found column {column} of {kind}, expected {expected}")
+
+
+def plain_type(kind: "pa.DataType") -> "pa.DataType":
+    """Return the type that a column of this type is looked at as: views and extensions hold the same values."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_type(kind.storage_type)
+    if _types.is_string_view(kind):
+        return pa.large_string()
+    return kind
+
+
+def plain(column: "pa.Array") -> "pa.Array":
+    """Return a column as one of :func:`plain_type`."""
+    while isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if _types.is_dictionary(column.type):
+        return pa.DictionaryArray.from_arrays(column.indices, plain(column.dictionary))
+    kind = plain_type(column.type)
+    return column if kind == column.type else column.cast(kind)
+
+
+class ColumnRows:
+    """Some rows of a table.
+
+    Parameters
+    ----------
+    columns
+        The column of each field that there is.
+    first
+        The place in the log of the first of them.
+    bad
+        Makes the error for a value.
+    """
+
+    def __init__(self, columns: "Mapping[str, pa.Array]", first: int, bad: Bad) -> None:
+        self._columns, self._first, self._bad = columns, first, bad
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
+
+    def check_weight(self, weight: Floats, ratio: Floats) -> None:
+        """Refuse a weight that is not target / propensity where no one named it as the importance weight."""
+        wrong = np.flatnonzero(np.abs(weight - ratio) > _WEIGHT_TOLERANCE * np.maximum(1.0, ratio))
+        if len(wrong):
+            at = int(wrong[0])
+            found = f"{weight[at]:g}, while target / propensity is {ratio[at]:g}"
+            expected = (
+                "these to agree: --column sample_weight=weight if the row counts as so many decisions, weight=weight "
+                "if it is the importance weight, weight=- to leave it out"
+            )
+            raise self.bad("weight", at, found, expected)
+
+    def bad(self, name: str, row: int, found: str, expected: str) -> BadInput:
+        """Return the error for a value."""
+        return self._bad(name, self._first + row, found, expected)
+
+    def column(self, name: str) -> "pa.Array":
+        """Return a column without holes."""
+        column = self._columns[name]
+        if column.null_count:
+            raise self.bad(name, pc.index(column.is_null(), True).as_py(), "null", "a value")
+        return column
+
+    def between(self, name: str, least: float, most: float) -> Floats:
+        """Return a column of finite numbers within bounds."""
+        values = np.asarray(self.column(name).cast(pa.float64(), safe=False))
+        right = np.isfinite(values) & (values >= least) & (values <= most)
+        if not right.all():
+            row = int(np.argmin(right))
+            span = "a finite number" if np.isinf([least, most]).all() else f"a finite number from {least:g} to {most:g}"
+            raise self.bad(name, row, str(values[row]), span)
+        return values
+
+    def ids(self, name: str) -> "pa.Array":
+        """Return a column of texts or whole numbers; floats and truths as the whole numbers that they are."""
+        column = self.column(name)
+        if _types.is_boolean(column.type):
+            return column.cast(pa.int8())
+        if not _types.is_floating(column.type):
+            return column
+        values = np.asarray(column.cast(pa.float64()))
+        right = (values == np.floor(values)) & (np.abs(values) < 2**53)
+        if not right.all():
+            row = int(np.argmin(right))
+            raise self.bad(name, row, str(values[row]), "a text or a whole number")
+        return pa.array(values.astype(np.int64))
+
+    def texts(self, name: str) -> "pa.Array":
+        """Return a column of texts; whole numbers as they are written."""
+        return self.ids(name).cast(pa.large_string())
+
+    def times(self) -> NDArray[np.int64]:
+        """Return the times in ms since 1970; those without a zone are of UTC.
+
+        Numbers of the size that seconds, microseconds or nanoseconds since 2001 have are refused where the log
+        begins: read as ms they would be another time.
+        """
+        column = self.column("time")
+        if _types.is_floating(column.type):
+            self._refuse_not_ms(np.asarray(column.cast(pa.float64())))
+            column = self.ids("time")
+        if _types.is_dictionary(column.type):
+            column = column.cast(pa.large_string())
+        if _types.is_string(column.type) or _types.is_large_string(column.type):
+            column = self._told_times(column)
+        if not _types.is_integer(column.type):
+            column = column.cast(pa.timestamp("ms", getattr(column.type, "tz", None)), safe=False)
+            return np.asarray(column.cast(pa.int64()))
+        times = np.asarray(column.cast(pa.int64()))
+        self._refuse_not_ms(times)
+        return times
+
+    def _refuse_not_ms(self, times: "NDArray[np.int64] | Floats") -> None:
+        if self._first or not len(times):
+            return
+        for unit, least, most in _NOT_MS:
+            if ((times >= least) & (times < most)).all():
+                expected = "whole numbers of ms since 1970, or a column of timestamps"
+                raise self.bad("time", 0, f"{times[0]}, which looks like {unit} since 1970", expected)
+
+    def _told_times(self, column: "pa.Array") -> "pa.Array":
+        """Return texts as whole numbers, or as timestamps of ISO 8601 with or without a zone."""
+        for kind in (pa.int64(), pa.timestamp("ns"), pa.timestamp("ns", "UTC")):
+            try:
+                return column.cast(kind)
+            except pa.ArrowInvalid:
+                continue
+        for row, text in enumerate(column.to_pylist()):
+            if not _is_time(text):
+                raise self.bad("time", row, repr(text), "a time as 2026-11-29T12:00:00Z, or ms since 1970")
+        raise self.bad(
+            "time", 0, "times with and without a zone, or in several forms", "one form: all with a zone, or none"
+        )
+
+    def pmfs(self, name: str) -> Pmfs | None:
+        """Return the probabilities of all actions, where they are told."""
+        if name not in self:
+            return None
+        self.lengths(name)
+        pmfs = Pmfs.of(self.column(name))
+        if not (honest := pmfs.honest()).all():
+            row = int(np.argmin(honest))
+            found = f"probabilities with the sum {pmfs.sums(pmfs.values)[row]:.9g}"
+            raise self.bad(name, row, found, "numbers from 0 to 1 with the sum 1")
+        return pmfs
+
+    def lengths(self, name: str) -> Numbers:
+        """Return how long the lists of a column are; none is empty."""
+        counts = np.asarray(pc.list_value_length(self.column(name))).astype(np.int64)
+        if len(counts) and counts.min() < 1:
+            raise self.bad(name, int(np.argmin(counts)), "no action", "a value per action")
+        return counts
+
+    def alike(self, name: str, pmfs: Pmfs, counts: Numbers) -> None:
+        """Refuse lists of another length than those of ``pmfs``."""
+        if not (right := counts == pmfs.counts).all():
+            row = int(np.argmin(right))
+            raise self.bad(name, row, f"{counts[row]} values", f"{pmfs.counts[row]}, one an action")
+
+    def chosen(self, pmfs: Pmfs | None) -> Numbers | None:
+        """Return the index of the logged action in the lists; None where nothing tells it."""
+        if pmfs is None or "action" not in self:
+            return None
+        column = self.ids("action")
+        if _types.is_integer(column.type):
+            chosen = np.asarray(column).astype(np.int64)
+            if not (right := (chosen >= 0) & (chosen < pmfs.counts)).all():
+                row = int(np.argmin(right))
+                raise self.bad("action", row, str(chosen[row]), f"an index from 0 to {pmfs.counts[row] - 1}")
+            return chosen
+        if "actions" not in self:
+            return None
+        names, offsets = flat(self.column("actions"))
+        self.alike("actions", pmfs, np.diff(offsets))
+        names = plain(names).cast(pa.large_string()).fill_null("").dictionary_encode()
+        sought = pc.index_in(self.texts("action"), value_set=names.dictionary).fill_null(-1)
+        hits = np.asarray(names.indices) == pmfs.each(np.asarray(sought))
+        once = pmfs.sums(hits.astype(np.int64)) == 1
+        if not once.all():
+            row = int(np.argmin(once))
+            raise self.bad("action", row, repr(self.texts("action")[row].as_py()), "exactly one of the actions")
+        return np.asarray(np.flatnonzero(hits) - pmfs.starts)
+
+    def propensity(self, pmfs: Pmfs | None, chosen: Numbers | None) -> Floats:
+        """Return the logged probability of the logged action."""
+        from_pmf = None if pmfs is None or chosen is None else pmfs.at(chosen)
+        if "propensity" in self:
+            told = self.between("propensity", SMALLEST_PROPENSITY, 1)
+            if from_pmf is not None:
+                right = np.abs(from_pmf - told) <= PMF_TOLERANCE * told
+                if not right.all():
+                    row = int(np.argmin(right))
+                    raise self.bad("propensity", row, str(told[row]), f"{from_pmf[row]}, as the pmf says")
+            return told
+        if from_pmf is None:
+            raise WrongConfiguration(
+                "propensity: found none, expected a column; or an action that has a place in pmf: its index from 0, or "
+                "its name and a column actions"
+            )
+        if not (right := from_pmf >= SMALLEST_PROPENSITY).all():
+            row = int(np.argmin(right))
+            raise self.bad("pmf", row, f"{from_pmf[row]} for the logged action", "at least 2^-66")
+        return from_pmf

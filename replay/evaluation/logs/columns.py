@@ -1,0 +1,398 @@
+"""Any table as a log: Arrow, Parquet, or a frame of pandas or polars, whose columns are named."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+
+from archive.hashes import event_hashes, unit_hashes
+from policies.policy import SMALLEST_PROPENSITY
+from records.errors import BadInput, WrongConfiguration, shorten
+from replay.evaluation.logs.chunk import (
+    LARGEST,
+    MEAN_PROPENSITY,
+    SAMPLE_WEIGHT,
+    LogChunk,
+    Progress,
+    between,
+    cut,
+    first_row_of,
+    gathered,
+    silent,
+)
+from replay.evaluation.logs.column_rows import ColumnRows, check_types, plain
+from replay.evaluation.logs.numbered import Names, Numbered
+from replay.evaluation.logs.pmf import Pmfs, flat, ranks, whole
+from replay.evaluation.logs.taken import Taken, taken_by_name, taken_by_place
+from replay.evaluation.logs.unit_like import groups_in, unit_like
+from replay.evaluation.rows import Judged
+from replay.evaluation.sample_weights import LEAST, MOST
+
+BATCH_ROWS = 16_384
+_OF_TARGET = ("target", "target_pmf", "weight")
+_HEAVIEST = 1 / SMALLEST_PROPENSITY
+IGNORED = "-"
+"""Given as a field's column: there is none, whatever the columns are called."""
+
+
+class ArrowStream(Protocol):
+    """What has columns: a table of pyarrow, a reader of batches, a frame of pandas or polars."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Give a stream of record batches (the Arrow PyCapsule interface)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Which column says what; a name that is not given is looked for under the field's own name, ``-`` under none.
+
+    Attributes
+    ----------
+    reward
+        Numbers, or truths.
+    propensity
+        The logged probability of the logged action; not needed where ``pmf`` and ``action`` tell it.
+    mean_propensity
+        The average of that probability over all loggers, each by its share of the rows.
+    action
+        Its index in the lists, as a whole number; or its name.
+    actions
+        Lists of names, where ``action`` is one and there are lists of probabilities.
+    pmf
+        Lists of the logged probabilities, each with the sum 1.
+    target
+        The probability that the judged policy gives to the logged action.
+    target_pmf
+        Lists of all its probabilities, as long as those of ``pmf``.
+    weight
+        The importance weight, where it is not target by propensity.
+    sample_weight
+        How many decisions a row counts as, above 0.
+    pdrop
+        The probability with which the row could have been dropped from the log: it counts as ``1 / (1 - pdrop)``.
+    model_logged, model_target
+        What a reward model says: see :class:`~replay.evaluation.rows.Judged`.
+    time
+        Times, dates, texts of ISO 8601, or whole numbers of ms since 1970.
+    event, unit, version
+        Texts or whole numbers.
+    segments
+        Names of columns to cut the log by.
+    uniform
+        The target takes every action alike, whatever ``target``, ``target_pmf`` and ``weight`` say; how many there are
+        is the length of ``pmf`` or ``actions``.
+    """
+
+    reward: str = ""
+    propensity: str = ""
+    mean_propensity: str = ""
+    action: str = ""
+    actions: str = ""
+    pmf: str = ""
+    target: str = ""
+    target_pmf: str = ""
+    weight: str = ""
+    sample_weight: str = ""
+    pdrop: str = ""
+    model_logged: str = ""
+    model_target: str = ""
+    time: str = ""
+    event: str = ""
+    unit: str = ""
+    version: str = ""
+    segments: Sequence[str] = ()
+    uniform: bool = False
+
+    def found_in(self, there: Sequence[str]) -> dict[str, str]:
+        """Return the column of each field that has one.
+
+        Raises
+        ------
+        WrongConfiguration
+            A column that was named is not there, or one that is needed is not.
+        """
+        found: dict[str, str] = {}
+        for each in self.segments:
+            self._must_be_there("segment", each, there)
+        for name in self.fields():
+            given = getattr(self, name)
+            if given == IGNORED or (self.uniform and name in _OF_TARGET):
+                continue
+            elif given:
+                self._must_be_there(name, given, there)
+                found[name] = given
+            elif there.count(name) == 1 and not (name == "weight" and name in (self.sample_weight, self.pdrop)):
+                found[name] = name
+        if self.uniform and not {"pmf", "actions"} & {*found}:
+            raise WrongConfiguration(
+                "uniform: found no column pmf or actions, whose length is the number of actions, expected one of them; "
+                "else judge a column with 1 / that number (target, or against)"
+            )
+        if {"sample_weight", "pdrop"} <= {*found}:
+            expected = f"one of them: take the other out with --column pdrop={IGNORED}"
+            raise WrongConfiguration(f"sample_weight and pdrop: found both, expected {expected}")
+        needed = "reward" if "reward" not in found else "propensity"
+        if needed not in found and not (needed == "propensity" and {"pmf", "action"} <= {*found}):
+            among = shorten(", ".join(there))
+            expected = f"one: name it with --column {needed}=..., in Python columns={{'{needed}': ...}}"
+            raise WrongConfiguration(f"{needed}: found no column of this name among {among}, expected {expected}")
+        return found
+
+    @classmethod
+    def fields(cls) -> list[str]:
+        """Return the names of the fields that have columns."""
+        return [name for name in cls.__slots__ if name not in ("segments", "uniform")]
+
+    def read(self, there: Sequence[str]) -> list[str]:
+        """Return the names of the columns that are read; errors are those of :meth:`found_in`."""
+        like = self.unit_like(there)
+        return list(dict.fromkeys([*self.found_in(there).values(), *self.segments, *([] if like is None else [like])]))
+
+    def unit_like(self, there: Sequence[str]) -> str | None:
+        """Return the column that seems to name units; None if one is named, or is said not to be there."""
+        found = self.found_in(there)
+        if "unit" in found or self.unit == IGNORED:
+            return None
+        like = unit_like(there, [*found.values(), *self.segments])
+        return like if like is not None and there.count(like) == 1 else None
+
+    def for_other(self, target: str = "", target_pmf: str = "") -> "Columns":
+        """Return the columns of the same log, judged for another policy, whose probabilities these columns are."""
+        told = {"target": target or IGNORED, "target_pmf": target_pmf or IGNORED}
+        return replace(self, **told, weight=IGNORED, model_target=IGNORED, uniform=False)
+
+    def _must_be_there(self, what: str, name: str, there: Sequence[str]) -> None:
+        if (count := there.count(name)) != 1:
+            told = shorten(", ".join(there))
+            raise WrongConfiguration(f"{what}: found {count} columns {name}, expected one among {told}")
+
+
+@runtime_checkable
+class Seekable(Protocol):
+    """Batches that need not be read from the beginning."""
+
+    def __iter__(self) -> "Iterator[pa.RecordBatch]":
+        """Yield all."""
+
+    def from_row(self, row: int) -> "tuple[int, Iterator[pa.RecordBatch]]":
+        """Return how many rows are skipped, at most ``row``, and the batches behind them."""
+
+
+class ColumnLog:
+    """A log of named columns.
+
+    Parameters
+    ----------
+    schema, batches
+        Its columns, and its rows in the order of the log, as record batches of any size; where they are
+        :class:`Seekable`, blocks are found without reading what lies before.
+    columns
+        Which column says what.
+    called
+        What errors call it.
+    rows
+        How many there are, for the progress; None: unknown.
+    first_row
+        The place in the log of the first row, where a part of it is read apart.
+    names
+        What is numbered already.
+    time_like
+        The column that seems to be the time, where none is named.
+
+    Attributes
+    ----------
+    has_target
+        Whether it tells what it is judged for; else the target is the logging policy itself, and every weight is 1.
+    """
+
+    def __init__(
+        self,
+        schema: "pa.Schema",
+        batches: "Iterable[pa.RecordBatch]",
+        columns: Columns | None = None,
+        *,
+        called: str = "log",
+        rows: int | None = None,
+        first_row: int = 0,
+        names: Names | None = None,
+        time_like: str | None = None,
+    ) -> None:
+        columns = columns or Columns()
+        self.time_like = time_like
+        self._found = columns.found_in(schema.names)
+        self._batches, self._called, self._count, self._first_row = batches, called, rows, first_row
+        self._segments = tuple(columns.segments)
+        self._unit_like = columns.unit_like(schema.names)
+        segments = {name: Numbered() for name in columns.segments}
+        self.names = names or Names(segments=segments, unit_like=self._unit_like)
+        self.tells = frozenset({MEAN_PROPENSITY} & {*self._found})
+        if {"sample_weight", "pdrop"} & {*self._found}:
+            self.tells |= {SAMPLE_WEIGHT}
+        self._uniform = columns.uniform
+        self._weight_named = bool(columns.weight)
+        self.has_target = self._uniform or bool({"target", "target_pmf", "weight"} & {*self._found})
+        check_types(schema, self._found)
+
+    def blocks(self, progress: Progress = silent, first: int = 0, last: int | None = None) -> Iterator[LogChunk]:
+        """Yield the log in blocks, from ``first`` to ``last``, exclusive.
+
+        Raises
+        ------
+        BadInput
+            A value is none that its column may have: the error names column and row, from 0.
+        """
+        return between(gathered(self._parts(progress, first)), first, last)
+
+    def _parts(self, progress: Progress, first: int) -> Iterator[LogChunk]:
+        row = self._first_row
+        batches: Iterable[pa.RecordBatch] = self._batches
+        if isinstance(batches, Seekable):
+            skipped, batches = batches.from_row(first_row_of(first) - row)
+            row += skipped
+        small = (batch.slice(start, BATCH_ROWS) for batch in batches for start in range(0, batch.num_rows, BATCH_ROWS))
+        for index, batch in cut(small, row):
+            if index < first:
+                row += batch.num_rows
+                continue
+            try:
+                # Texts that are no UTF-8, and the like, come to light only when somebody looks at them.
+                batch.validate(full=True)
+            except pa.ArrowInvalid:
+                where, found = f"{self._called}, row {row} or after it", "bytes that are no value of their column"
+                raise BadInput("bad_log", where, found, "columns that are what their types say") from None
+            rows = ColumnRows({each: plain(batch.column(name)) for each, name in self._found.items()}, row, self.bad)
+            judged = self._judged(rows, batch)
+            if self._unit_like is not None:
+                judged = replace(judged, group_hash=groups_in(batch, self._unit_like, row))
+            yield LogChunk(index, judged, taken=_taken(rows, self._theirs(rows)))
+            row += batch.num_rows
+            if self._count:
+                progress(row - self._first_row, self._count)
+
+    def bad(self, name: str, row: int, found: str, expected: str) -> BadInput:
+        """Return the error for a value."""
+        return BadInput("bad_log", f"{self._called}, row {row}: {self._found[name]}", found, expected)
+
+    def _theirs(self, rows: ColumnRows) -> Pmfs | None:
+        """Return the target's probabilities of all actions, where the log tells them."""
+        if not self._uniform:
+            return rows.pmfs("target_pmf")
+        counts = rows.lengths("pmf" if "pmf" in rows else "actions")
+        return Pmfs(np.repeat(1 / counts, counts), counts.cumsum() - counts, counts)
+
+    def _judged(self, rows: ColumnRows, batch: "pa.RecordBatch") -> Judged:
+        told: dict[str, Any] = {}
+        pmfs = rows.pmfs("pmf")
+        theirs = self._theirs(rows)
+        chosen = rows.chosen(pmfs or theirs)
+        target = propensity = rows.propensity(pmfs, chosen)
+        if theirs is not None and pmfs is not None:
+            rows.alike("target_pmf", pmfs, theirs.counts)
+        if "target" in rows:
+            target = rows.between("target", 0, 1)
+        elif self._uniform and theirs is not None:
+            target = 1 / theirs.counts
+        elif theirs is not None:
+            if chosen is None:
+                raise WrongConfiguration(
+                    "action: found none that has a place in target_pmf, expected a column action with its index there, "
+                    "from 0; or with its name, and a column actions with the names of all"
+                )
+            target = theirs.at(chosen)
+        if pmfs is not None:
+            told |= whole(pmfs, None if theirs is None else theirs.values)._asdict()
+            if theirs is None and self.has_target:
+                del told["squared_weight"], told["unseen"]
+            if chosen is not None:
+                told["rank"] = ranks(pmfs, chosen)
+        for name in ("weight", "model_logged", "model_target"):
+            if name in rows:
+                told[name] = rows.between(name, *((0.0, _HEAVIEST) if name == "weight" else (-LARGEST, LARGEST)))
+        if "weight" in rows and target is not propensity and not self._weight_named:
+            rows.check_weight(told["weight"], target / propensity)
+        if "sample_weight" in rows:
+            told["sample_weight"] = rows.between("sample_weight", LEAST, MOST)
+        if "pdrop" in rows:
+            told["sample_weight"] = 1 / (1 - rows.between("pdrop", 0, 1 - LEAST))
+        if MEAN_PROPENSITY in rows:
+            told[MEAN_PROPENSITY] = rows.between(MEAN_PROPENSITY, SMALLEST_PROPENSITY, 1)
+        if "weight" in rows and not {"target", "target_pmf"} & {*self._found}:
+            target = told["weight"] * propensity
+        if "action" in rows:
+            told["action"] = self.names.actions.codes(rows.ids("action"))
+        if "version" in rows:
+            told["version"] = self.names.versions.codes(rows.ids("version"))
+        if "time" in rows:
+            told["time_ms"] = rows.times()
+        if "event" in rows:
+            told["event_hash"] = np.asarray(event_hashes(rows.texts("event")))
+        if "unit" in rows:
+            events = rows.texts("event") if "event" in rows else rows.texts("unit")
+            told["unit_hash"] = np.asarray(unit_hashes(rows.texts("unit"), events))
+        told["segments"] = {name: self.names.segments[name].codes(plain(batch.column(name))) for name in self._segments}
+        return Judged(reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **told)
+
+
+def _taken(rows: ColumnRows, target: Pmfs | None) -> Taken | None:
+    if target is None or "action" not in rows:
+        return None
+    if "actions" not in rows or pa.types.is_integer(rows.ids("action").type):
+        return taken_by_place(target)
+    names, offsets = flat(rows.column("actions"))
+    rows.alike("actions", target, np.diff(offsets))
+    return taken_by_name(plain(names), target.values)
+
+
+def as_log(data: Any, columns: Columns | None = None, called: str = "log") -> ColumnLog:
+    """Return a frame, a table, a reader of batches, a mapping of names to arrays, or a list of rows as a log.
+
+    A lazy frame is collected. An array of shape (rows, actions) in a mapping is a column of lists.
+
+    Raises
+    ------
+    WrongConfiguration
+        It is none of these, or has not the columns that are needed.
+
+    Examples
+    --------
+    >>> log = as_log({"reward": [1, 0], "propensity": [0.5, 0.25], "target": [1.0, 0.5]})
+    >>> (block,) = log.blocks()
+    >>> block.rows.weight.tolist()
+    [2.0, 2.0]
+    """
+    data = _as_table(data)
+    reader = pa.RecordBatchReader.from_stream(data)
+    return ColumnLog(reader.schema, reader, columns, called=called)
+
+
+def _as_table(data: Any) -> ArrowStream:
+    if isinstance(data, Mapping):
+        columns = {str(name): _as_column(str(name), values) for name, values in data.items()}
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len({*lengths.values()}) > 1:
+            found = ", ".join(f"{name} of {length}" for name, length in lengths.items())
+            raise WrongConfiguration(f"log: found no columns of one length: {shorten(found)}, expected one")
+        return cast(ArrowStream, pa.table(columns))
+    if type(data).__name__ == "LazyFrame" and hasattr(data, "collect"):
+        data = data.collect()
+    if isinstance(data, list | tuple) and data and all(isinstance(row, Mapping) for row in data):
+        names = dict.fromkeys(name for row in data for name in row)
+        return _as_table({name: [row.get(name) for row in data] for name in names})
+    if not hasattr(data, "__arrow_c_stream__"):
+        expected = "a table, a frame, a mapping of names to arrays, a list of rows as mappings, or the path of a log"
+        raise WrongConfiguration(f"log: found {type(data).__name__}, expected {expected}")
+    return cast(ArrowStream, data)
+
+
+def _as_column(name: str, values: Any) -> "pa.Array":
+    if isinstance(values, np.ndarray) and values.ndim == 2 and values.shape[1]:
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+    try:
+        # One value is no column.
+        return values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        found = f"an array of shape {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
+        expected = "an array of values of one kind"
+        raise WrongConfiguration(f"log: found no columns: {shorten(name)} is {found}, expected {expected}") from None

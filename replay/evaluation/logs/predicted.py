@@ -1,0 +1,137 @@
+"""What a policy says of logged decisions, asked with each one's context and actions."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from policies.features import Catalogue
+from policies.learner import Example, example_of, outcomes_in
+from policies.policy import Policy
+from records.errors import BadInput
+from records.limits import PMF_TOLERANCE
+from replay.evaluation.logs.outcome_rows import OutcomeRows
+from replay.evaluation.logs.pmf import Numbers, Pmfs
+from replay.evaluation.rows import Flags, Floats
+
+
+class Predicted(NamedTuple):
+    """What a policy says.
+
+    Attributes
+    ----------
+    pmfs, chosen
+        Of the rows that it does not refuse: its probabilities, and the index of the logged action.
+    refused
+        Whether it refuses the features: shape (rows,).
+    """
+
+    pmfs: list[list[float]]
+    chosen: Numbers
+    refused: Flags
+
+    @property
+    def target(self) -> Floats:
+        """The probabilities of the logged actions."""
+        return np.array([pmf[chosen] for pmf, chosen in zip(self.pmfs, self.chosen.tolist(), strict=True)], dtype=float)
+
+    def flat(self, rows: OutcomeRows, logged: Pmfs) -> Floats:
+        """Return the probabilities of all actions of all rows, as ``logged.values``."""
+        counts = np.array([len(pmf) for pmf in self.pmfs], dtype=np.int64)
+        if not (alike := counts == logged.counts).all():
+            row = int(np.argmin(alike))
+            raise rows.bad("pmf", row, f"{logged.counts[row]} probabilities", f"{counts[row]}, one an action")
+        return np.array([probability for pmf in self.pmfs for probability in pmf], dtype=float)
+
+
+def predicted_by(policy: Policy, rows: OutcomeRows, catalogue: Catalogue) -> Predicted:
+    """Ask a policy about outcomes, whose bytes stand in the column ``raw``."""
+    pmfs: list[list[float]] = []
+    chosen: list[int] = []
+    refused = np.zeros(len(rows), dtype=np.bool_)
+    for index, example in enumerate(example_rows(rows, catalogue)):
+        if isinstance(example, BadInput):
+            refused[index] = True
+            continue
+        try:
+            pmfs.append(policy.predict(example.context, example.actions))
+            chosen.append(example.chosen)
+        except BadInput:
+            refused[index] = True
+    return Predicted(pmfs, np.array(chosen, dtype=np.int64), refused)
+
+
+class Logger(NamedTuple):
+    """One of the versions that wrote a log: its name, as in ``12-0a1b2c3d``, and its share of the rows."""
+
+    version: str
+    policy: Policy
+    share: float
+
+
+def mean_propensities(loggers: Sequence[Logger], rows: OutcomeRows, catalogue: Catalogue) -> Floats:
+    """Ask all loggers about outcomes; return their mean probability of the logged action, by their shares.
+
+    Parameters
+    ----------
+    loggers
+        All that wrote the log, computed again.
+    rows
+        Outcomes, whose bytes stand in the column ``raw``.
+
+    Returns
+    -------
+    Floats
+        Shape (rows,); NaN for a row whose features they refuse.
+
+    Raises
+    ------
+    Exception
+        That of ``rows``: its logger is none of them, or would not have given the action the logged probability.
+    """
+    told = np.full((len(loggers), len(rows)), np.nan)
+    for row, example in enumerate(example_rows(rows, catalogue)):
+        if isinstance(example, BadInput):
+            continue
+        try:
+            told[:, row] = [each.policy.predict(example.context, example.actions)[example.chosen] for each in loggers]
+        except BadInput:
+            continue
+    own, logged = _own(loggers, rows), rows.numbers("propensity")
+    its = told[own, np.arange(len(rows))]
+    # What was refused is NaN, and agrees with nothing and contradicts nothing.
+    if (wrong := np.abs(its - logged) > PMF_TOLERANCE * np.maximum(its, logged)).any():
+        row = int(np.argmax(wrong))
+        expected = f"{its[row]}, as version {loggers[own[row]].version} says, computed again"
+        raise rows.bad("propensity", row, str(logged[row]), expected)
+    mean = np.zeros(len(rows))
+    # Added one after the other: what a product of matrices gives hangs on how many rows there are.
+    for each, probabilities in zip(loggers, told, strict=True):
+        mean += each.share * probabilities
+    return mean
+
+
+def _own(loggers: Sequence[Logger], rows: OutcomeRows) -> Numbers:
+    """Return which of the loggers wrote each row."""
+    versions = rows.texts("policy_version")
+    numbers = {each.version: number for number, each in enumerate(loggers)}
+    own = np.array([numbers.get(name, -1) for name in versions.names], dtype=np.int64)[versions.codes]
+    if len(own) and own.min() < 0:
+        row = int(np.argmin(own))
+        expected = "a version that wrote the log when its rows were counted"
+        raise rows.bad("policy_version", row, versions.names[versions.codes[row]], expected)
+    return own
+
+
+def example_rows(rows: OutcomeRows, catalogue: Catalogue) -> Iterator[Example | BadInput]:
+    """Decode outcomes, whose bytes stand in the column ``raw``; yield the error in the place of what cannot be used."""
+    raws = rows.whole("raw").to_pylist()
+    outcomes, unreadable = outcomes_in(b"[" + b",".join(raws) + b"]")
+    if unreadable or len(outcomes) != len(raws):
+        row = min(unreadable[0].index if unreadable else 0, len(raws) - 1)
+        raise rows.bad("raw", row, "what is no outcome", "the outcomes that the other columns tell of")
+    for outcome in outcomes:
+        try:
+            yield example_of(outcome, catalogue)
+        except BadInput as error:
+            yield error

@@ -1,0 +1,185 @@
+"""Tables that lie in files: Parquet, Arrow and CSV."""
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from records.errors import BadInput, WrongConfiguration
+from replay.evaluation.logs.ahead import read_ahead
+from replay.evaluation.logs.chunk import Progress, silent
+from replay.evaluation.logs.column_rows import NUMBERS
+from replay.evaluation.logs.columns import BATCH_ROWS, ColumnLog, Columns
+from replay.evaluation.logs.csv_table import CsvBatches, dialect_of, kinds_of
+from replay.evaluation.logs.formats import TEXT, name_of
+from replay.evaluation.logs.numbered import Names
+from replay.evaluation.logs.opened import damaged, opened
+from replay.evaluation.logs.unit_like import time_like
+
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+BUFFER_BYTES = 2**20
+_ARROW = (".arrow", ".feather", ".ipc")
+SUFFIXES = (".parquet", *_ARROW, *TEXT)
+
+
+class Group(NamedTuple):
+    """A row group of a Parquet file, and the place in the log of its first row."""
+
+    file: Path
+    number: int
+    first_row: int
+    rows: int
+
+
+def groups_of(path: Path) -> list[Group]:
+    """Return the row groups of a Parquet file, or of all in a folder in the order of their names.
+
+    Raises
+    ------
+    WrongConfiguration
+        There is no such file.
+    BadInput
+        One is damaged.
+    """
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise WrongConfiguration(f"{path}: found no file, expected a table ({', '.join(SUFFIXES)})")
+    sizes: list[tuple[Path, int, int]] = []
+    for file in files:
+        try:
+            metadata = pq.read_metadata(file)
+        except _UNREADABLE as error:
+            raise _damaged(file, error) from None
+        sizes += [(file, each, metadata.row_group(each).num_rows) for each in range(metadata.num_row_groups)]
+    starts = accumulate((rows for *_, rows in sizes), initial=0)
+    return [Group(file, number, start, rows) for (file, number, rows), start in zip(sizes, starts, strict=False)]
+
+
+def parquet_log(
+    path: Path, columns: Columns | None = None, *, groups: Sequence[Group] | None = None, names: Names | None = None
+) -> ColumnLog:
+    """Return the log in a Parquet file, or in all those of a folder; it is read a row group after the other.
+
+    Parameters
+    ----------
+    groups
+        Some of :func:`groups_of` that follow each other: the part of the log that is read. A part should begin where a
+        block does (``first_row`` a multiple of ``BLOCK_ROWS``), or its first block is not that of the whole log.
+
+    Raises
+    ------
+    WrongConfiguration
+        There is no such file, or it has not the columns that are needed.
+    BadInput
+        A file is damaged.
+    """
+    columns = columns or Columns()
+    groups = groups_of(path) if groups is None else groups
+    if not groups:
+        raise BadInput("bad_log", path.name, "no rows", "a table with rows")
+    try:
+        schema = pq.read_schema(groups[0].file)
+    except _UNREADABLE as error:
+        raise _damaged(groups[0].file, error) from None
+    read = columns.read(schema.names)
+    rows = sum(group.rows for group in groups)
+    batches = _RowGroups(groups, schema, read)
+    return ColumnLog(
+        pa.schema([schema.field(name) for name in read]),
+        batches,
+        columns,
+        called=path.name,
+        rows=rows,
+        first_row=groups[0].first_row,
+        names=names,
+        time_like=time_like(schema.names, columns.time),
+    )
+
+
+class _RowGroups:
+    """The rows of row groups."""
+
+    def __init__(self, groups: Sequence[Group], schema: "pa.Schema", read: list[str]) -> None:
+        self._groups, self._schema, self._read = groups, schema, read
+
+    def __iter__(self) -> "Iterator[pa.RecordBatch]":
+        return read_ahead(self._batches(self._groups))
+
+    def from_row(self, row: int) -> "tuple[int, Iterator[pa.RecordBatch]]":
+        """Return how many rows are skipped, and the batches behind them."""
+        begin = self._groups[0].first_row
+        left = [group for group in self._groups if group.first_row + group.rows - begin > row]
+        skipped = left[0].first_row - begin if left else sum(group.rows for group in self._groups)
+        return skipped, read_ahead(self._batches(left))
+
+    def _batches(self, groups: Sequence[Group]) -> "Iterator[pa.RecordBatch]":
+        kinds = {name: self._schema.field(name).type for name in self._read}
+        texts = [name for name, kind in kinds.items() if pa.types.is_string(kind)]
+        texts += [f"{name}.list.element" for name, kind in kinds.items() if kind == pa.list_(pa.string())]
+        for file in dict.fromkeys(group.file for group in groups):
+            own = [group.number for group in groups if group.file == file]
+            try:
+                metadata = pq.read_metadata(file)
+                leaves = {metadata.schema.column(number).path for number in range(metadata.num_columns)}
+                content = pq.ParquetFile(
+                    file,
+                    metadata=metadata,
+                    pre_buffer=False,
+                    buffer_size=BUFFER_BYTES,
+                    read_dictionary=[text for text in texts if text in leaves],
+                )
+                with content:
+                    there = content.schema_arrow.names
+                    if missing := [name for name in self._read if name not in there]:
+                        expected = f"the columns of {self._groups[0].file}"
+                        raise BadInput("bad_log", file.name, f"no column {missing[0]}", expected)
+                    for batch in content.iter_batches(BATCH_ROWS, row_groups=own, columns=self._read):
+                        yield batch.select(self._read)
+            except _UNREADABLE as error:
+                raise _damaged(file, error) from None
+
+
+def table_log(
+    path: Path, columns: Columns | None = None, progress: Progress = silent, names: Names | None = None
+) -> ColumnLog:
+    """Return the log in a file of any kind that :data:`SUFFIXES` names; see :func:`parquet_log`.
+
+    Parameters
+    ----------
+    progress
+        Told of CSV and Arrow files how far they have been read.
+    """
+    columns = columns or Columns()
+    if name_of(path).endswith(TEXT):
+        return _csv_log(path, columns, progress, names)
+    if not path.name.endswith(_ARROW):
+        return parquet_log(path, columns, names=names)
+    with opened(path, silent, "an Arrow file, whole"):
+        content = pa.ipc.open_file(pa.memory_map(str(path)))
+        there = content.schema.names
+    read = columns.read(there)
+
+    def batches() -> "Iterator[pa.RecordBatch]":
+        with opened(path, silent, "an Arrow file, whole"):
+            for number in range(content.num_record_batches):
+                yield content.get_batch(number).select(read)
+
+    fields = [content.schema.field(name) for name in read]
+    like = time_like(there, columns.time)
+    return ColumnLog(pa.schema(fields), batches(), columns, called=path.name, names=names, time_like=like)
+
+
+def _csv_log(path: Path, columns: Columns, progress: Progress, names: Names | None) -> ColumnLog:
+    dialect = dialect_of(path)
+    found = columns.found_in(dialect.names)
+    numbers = [found.get(name) for name in ("reward", *NUMBERS)]
+    batches = CsvBatches(path, dialect, kinds_of(dialect, columns.read(dialect.names), numbers), progress)
+    like = time_like(dialect.names, columns.time)
+    return ColumnLog(batches.schema, batches, columns, called=path.name, names=names, time_like=like)
+
+
+def _damaged(file: Path, error: Exception) -> BadInput:
+    return damaged(file, error, "a Parquet file, whole")

@@ -1,0 +1,233 @@
+"""The answer of an evaluation: what the table, the JSON, the report and a notebook show, in the order of its reading.
+
+Every number that is unknown is None; nothing here is infinite or NaN. Intervals are of 95 % unless they say otherwise.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from records.extras import needed_by
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Level = Literal["reliable", "use with care", "not reliable"]
+
+
+class Estimated(msgspec.Struct, frozen=True, kw_only=True):
+    """A value by one estimator.
+
+    Attributes
+    ----------
+    estimator
+        Its name, as ``snips``; ``reference``: paper and equation.
+    value, low, high
+        The value and the ends of its interval; None stands for unknown, and for no bound.
+    interval
+        The interval's method, as ``delta``.
+    resampled_low, resampled_high
+        The ends by the bootstrap, where it was asked for.
+    """
+
+    estimator: str
+    reference: str
+    value: float | None
+    low: float | None
+    high: float | None
+    interval: str
+    resampled_low: float | None = None
+    resampled_high: float | None = None
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the numbers may be trusted: the first line of every output.
+
+    Attributes
+    ----------
+    level
+        ``reliable``, ``use with care`` or ``not reliable``.
+    sentence
+        The level and why, in plain words.
+    reasons
+        Each reason by itself, the weightiest first; empty where reliable.
+    """
+
+    level: Level
+    sentence: str
+    reasons: list[str]
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """A check of the log's health.
+
+    Attributes
+    ----------
+    name
+        As ``mean_weight``; ``says``: what it found, in plain words.
+    value
+        What was measured; ``expected``: what it is where all is well; None where that is no one number.
+    p_value
+        How often chance alone would give this, corrected for the number of checks; None for a check without chance.
+    wrong
+        Whether it is a fault.
+    """
+
+    name: str
+    value: float | None
+    expected: float | None
+    p_value: float | None
+    wrong: bool
+    says: str
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """The value by all rows up to a time, with an interval that holds at all times at once."""
+
+    time_ms: int | None
+    rows: int
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Bin(msgspec.Struct, frozen=True, kw_only=True):
+    """Importance weights from ``low`` to below ``high``: how many rows, and their share of all weight."""
+
+    low: float
+    high: float
+    rows: int
+    share: float
+
+
+class ActionOverlap(msgspec.Struct, frozen=True, kw_only=True):
+    """An action: how often it was logged, what share the target would give it, what it earned when it was logged."""
+
+    action: str
+    rows: int
+    logged: float
+    target: float
+    reward: float | None
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """The value within a part of the log; the interval is corrected for the number of segments (``correction``)."""
+
+    segment: str
+    name: str
+    rows: int
+    value: float | None
+    low: float | None
+    high: float | None
+    interval: str
+    level: Level
+    correction: str
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """The target's value less that of the logging policy (or of ``against``), on the same rows.
+
+    Attributes
+    ----------
+    base
+        The value of what it is compared with, by the same estimator.
+    value, low, high
+        Of the difference; ``shows``: whether the interval excludes 0.
+    days_more
+        How many more days like those of the log until it would show, if it stays as it is; None where it shows
+        already, or where that cannot be said.
+    """
+
+    against: str
+    base: float | None
+    value: float | None
+    low: float | None
+    high: float | None
+    interval: str
+    shows: bool
+    days_more: float | None
+    assumption: str
+
+
+class How(msgspec.Struct, frozen=True, kw_only=True):
+    """How it was computed, so that anyone can do it again.
+
+    Attributes
+    ----------
+    command
+        The command line; ``bowerbird``: the version of the program.
+    log, format
+        What was read.
+    estimand
+        What the value is of, in words: the average over the log's period.
+    digest
+        Of all sums; the same for any number of processes.
+    """
+
+    command: str
+    bowerbird: str
+    log: str
+    format: str
+    estimand: str
+    model: str | None
+    resamples: int
+    digest: str
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a policy would have been worth on a log, and how far to trust that.
+
+    The keys ``target`` to ``learned`` are the promise of the first form of the command, and stay as they are;
+    ``ips`` and ``snips`` stand in ``estimates`` too.
+    """
+
+    verdict: Verdict
+    target: str
+    rows: int
+    ips: float | None
+    ips_interval: tuple[float | None, float | None]
+    snips: float | None
+    snips_interval: tuple[float | None, float | None]
+    value_logged: float
+    value_logged_interval: tuple[float | None, float | None]
+    ess: float
+    effective_positives: float
+    max_weight: float
+    mean_weight: float
+    left_out: dict[str, int]
+    learned: int
+    headline: str
+    """The estimator in ``estimates`` that is to be believed first."""
+    estimates: list[Estimated]
+    difference: Difference | None
+    over_time: list[Look]
+    weights: list[Bin]
+    overlap: list[ActionOverlap]
+    segments: list[Segment]
+    statistics: Mapping[str, float | None]
+    health: list[Finding]
+    how: How
+
+    def frame(self, library: Literal["pandas", "polars", "arrow"] = "pandas") -> Any:
+        """Return the estimates as a frame; see :func:`replay.evaluation.report.frame.frame`."""
+        from replay.evaluation.report.frame import frame
+
+        return frame(self, library)
+
+    def plot(self) -> "Figure":
+        """Return the estimates as a picture; see :func:`replay.evaluation.report.plot.figure`."""
+        with needed_by("plot()", "report"):
+            from replay.evaluation.report.plot import figure
+
+        return figure(self)
+
+    def _repr_html_(self) -> str | None:
+        """Return the report's first screen, which a notebook shows; None without the extra ``report``."""
+        try:
+            from replay.evaluation.report.page import fragment
+        except ModuleNotFoundError as error:
+            if error.name not in ("jinja2", "markupsafe"):
+                raise
+            return None
+        return fragment(self)

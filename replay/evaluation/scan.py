@@ -1,0 +1,263 @@
+"""The passes over a log: what looks who wrote it, what lets a reward model learn, and what adds it up."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from records.errors import BadInput
+from records.fields import EXTERNAL
+from replay.evaluation.blocks import Blocks
+from replay.evaluation.logs.chunk import Log, LogChunk, Progress, silent
+from replay.evaluation.logs.numbered import NOTHING, Names
+from replay.evaluation.logs.taken import scaled
+from replay.evaluation.models.cross_fitting import CrossFitted, with_predictions
+from replay.evaluation.rows import Codes, joined
+from replay.evaluation.sample_weights import all_alike
+from replay.evaluation.summary import Summary, Wanted, summarise
+
+SCANNED = frozenset({"time_ms", "unit_hash", "version"})
+
+
+class OpenLog(Protocol):
+    """Opens the log at its beginning, once for each pass."""
+
+    def __call__(self, wanted: Collection[str], for_target: bool, names: Names | None = None, /) -> Log:
+        """Return the log.
+
+        Parameters
+        ----------
+        wanted
+            Which optional columns, and what of the reward model's, to fill.
+        for_target
+            Judge it for the target; else it may be judged for the logging policy, which is faster.
+        names
+            What is numbered already.
+        """
+
+
+Stages = Callable[[str], Progress]
+"""Is told what is done next, and returns whom to tell how far that is."""
+
+
+class Against(NamedTuple):
+    """Another policy on the same log, with which the target is compared; else that is the logging policy."""
+
+    name: str
+    open_log: OpenLog
+
+
+class Scan(NamedTuple):
+    """What the first pass sees.
+
+    Attributes
+    ----------
+    versions
+        How many wrote the log.
+    first_ms, last_ms
+        When the first and the last decision was; None where the log does not tell.
+    units
+        Whether rows say whose they are.
+    blocks
+        How many the log has.
+    closed_ms
+        As in :class:`~replay.evaluation.logs.chunk.LogChunk`.
+    sized
+        Whether a row counts as more or fewer decisions than one.
+    apart
+        The names of two versions of which the one had ended when the other began; None: there are no such.
+    """
+
+    versions: int
+    first_ms: int | None
+    last_ms: int | None
+    units: bool
+    blocks: int
+    closed_ms: int | None = None
+    sized: bool = False
+    apart: tuple[str, str] | None = None
+
+    @property
+    def timed(self) -> bool:
+        """Whether the log can be cut by time."""
+        return self.first_ms is not None and self.first_ms != self.last_ms
+
+
+Beside = tuple[LogChunk, LogChunk | None]
+"""A block judged for the target, and the same for what it is compared with."""
+
+
+def beside(
+    chunks: Iterator[LogChunk],
+    against: Against | None,
+    columns: Collection[str],
+    names: Names,
+    part: tuple[int, int | None] = (0, None),
+) -> Iterator[Beside]:
+    """Yield blocks judged for the target, each beside the same one judged for what the target is compared with."""
+    if against is None:
+        yield from ((chunk, None) for chunk in chunks)
+    else:
+        yield from zip(chunks, against.open_log(columns, True, names).blocks(silent, *part), strict=True)
+
+
+def added(
+    blocks: Iterable[Beside], fitted: CrossFitted | None, wanted: Wanted, closed_ms: int | None = None
+) -> Blocks[Summary]:
+    """Return the sums over blocks, each put where it stands in the log.
+
+    Parameters
+    ----------
+    blocks
+        The log's.
+    fitted
+        What says what the reward model thinks of them.
+    wanted
+        What to add up.
+    closed_ms
+        Decisions after this time do not count: their neighbours still wait (see :class:`Scan`).
+    """
+    found: Blocks[Summary] = Blocks()
+    for one, other in blocks:
+        told = (each if each is None or fitted is None else predicted(each, fitted) for each in (one, other))
+        chunk, others = (each if each is None or closed_ms is None else closed(each, closed_ms) for each in told)
+        assert chunk is not None
+        if others is not None:
+            chunk, others = shared(chunk, others)
+        found.put(chunk.index, summarise(chunk, wanted, others))
+    return found
+
+
+def added_part(
+    open_log: OpenLog,
+    against: Against | None,
+    columns: Collection[str],
+    names: Names,
+    fitted: CrossFitted | None,
+    wanted: Wanted,
+    closed_ms: int | None,
+    part: tuple[int, int],
+) -> Blocks[Summary]:
+    """Return the sums over a part of the log: what a process of its own does."""
+    chunks = open_log(columns, True, names).blocks(silent, *part)
+    return added(beside(chunks, against, columns, names, part), fitted, wanted, closed_ms)
+
+
+def closed(chunk: LogChunk, closed_ms: int) -> LogChunk:
+    """Return a block without the decisions after a time.
+
+    Where feedback may close a window early, the log's last decisions are those with feedback alone: the others still
+    wait. Taken for all, every policy would look better than it is.
+    """
+    times = chunk.rows.time_ms
+    if times is None or not (late := times > closed_ms).any():
+        return chunk
+    rows = chunk.rows.where(~late)
+    left_out = Counter(chunk.left_out) + Counter({"open": int(late.sum())})
+    taken = scaled(chunk.taken, len(rows), len(chunk.rows))
+    return replace(chunk, rows=rows, left_out=left_out, learned=min(chunk.learned, len(rows)), taken=taken)
+
+
+def shared(one: LogChunk, other: LogChunk) -> tuple[LogChunk, LogChunk]:
+    """Return the rows of a block that both policies can be judged on; those that one of them refuses are left out.
+
+    Raises
+    ------
+    BadInput
+        They are not the same, and have no event ids to be told apart by.
+    """
+    mine, its = one.rows.event_hash, other.rows.event_hash
+    if mine is None or its is None:
+        if len(one.rows) != len(other.rows):
+            found = f"{len(one.rows)} rows for the one, {len(other.rows)} for the other"
+            raise BadInput("not_the_same_rows", "against", found, "the same rows for both policies")
+        return one, other
+    if np.array_equal(mine, its):
+        return one, other
+    both = np.isin(mine, its)
+    left_out = Counter(one.left_out) + Counter({"refused": int((~both).sum())})
+    taken = scaled(one.taken, int(both.sum()), len(both))
+    return replace(one, rows=one.rows.where(both), left_out=left_out, taken=taken), replace(
+        other, rows=other.rows.where(np.isin(its, mine))
+    )
+
+
+def cut_blocks(blocks: int, parts: int) -> list[tuple[int, int]]:
+    """Return the blocks that each part has, from and to below.
+
+    >>> cut_blocks(10, 3)
+    [(0, 3), (3, 6), (6, 10)]
+    """
+    edges = [blocks * number // parts for number in range(parts + 1)]
+    return [(first, last) for first, last in pairwise(edges) if first < last]
+
+
+def names_of(open_log: OpenLog, progress: Progress) -> Names:
+    """Return the names in a log as a reader of all of it numbers them."""
+    log = open_log({"action", "version"}, True)
+    for _ in log.blocks(progress):
+        pass
+    return log.names
+
+
+def predicted(chunk: LogChunk, fitted: CrossFitted) -> LogChunk:
+    """Return a block with what a reward model says of its rows.
+
+    Raises
+    ------
+    BadInput
+        The block lacks what the model looks at.
+    """
+    parts, first = [], 0
+    for entries in chunk.entries:
+        rows = chunk.rows.where(slice(first, first + len(entries)))
+        parts.append(with_predictions(rows, entries, fitted.predict(entries)))
+        first += len(entries)
+    if first != len(chunk.rows):
+        raise BadInput("no_actions", "actions", f"those of {first} of {len(chunk.rows)} rows", "those of all rows")
+    return replace(chunk, rows=joined(parts) if parts else chunk.rows, entries=())
+
+
+def scan(log: Log, progress: Progress) -> Scan:
+    """Look who wrote a log, when, and how long it is."""
+    first, last, units, blocks, closed, sized = None, None, True, 0, None, False
+    spans: dict[int, tuple[int, int]] = {}
+    for chunk in log.blocks(progress):
+        rows, blocks = chunk.rows, chunk.index + 1
+        if chunk.closed_ms is not None:
+            closed = max(chunk.closed_ms, closed or 0)
+        if not len(rows):
+            continue
+        units = units and rows.unit_hash is not None
+        sized = sized or not all_alike(rows)
+        if rows.time_ms is not None:
+            low, high = int(rows.time_ms.min()), int(rows.time_ms.max())
+            first, last = min(low, low if first is None else first), max(high, high if last is None else last)
+            if rows.version is not None:
+                _spans(spans, rows.version, rows.time_ms)
+    apart = _apart(spans, log.names.versions.names)
+    return Scan(versions_in(log.names), first, last, units, blocks, closed, sized, apart)
+
+
+def _spans(spans: dict[int, tuple[int, int]], version: Codes, time_ms: NDArray[np.int64]) -> None:
+    """Add when versions began and ended."""
+    for each in np.unique(version).tolist():
+        times = time_ms[version == each]
+        first, last = spans.get(each, (int(times[0]), int(times[0])))
+        spans[each] = min(first, int(times.min())), max(last, int(times.max()))
+
+
+def _apart(spans: Mapping[int, tuple[int, int]], names: Sequence[str]) -> tuple[str, str] | None:
+    if not spans:
+        return None
+    ended, began = min(spans, key=lambda each: spans[each][1]), max(spans, key=lambda each: spans[each][0])
+    return (names[ended], names[began]) if spans[ended][1] < spans[began][0] else None
+
+
+def versions_in(names: Names) -> int:
+    """Return by how many versions of policies of ours a log was written."""
+    return sum(name != NOTHING and not name.endswith(f"@{EXTERNAL}") for name in names.versions.names)

@@ -1,0 +1,241 @@
+"""What an evaluation adds up: one state a block of the log, from which every number of the answer is made."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from replay.evaluation.estimators.balanced import with_balanced_weights
+from replay.evaluation.estimators.estimator import Estimator, all_terms
+from replay.evaluation.estimators.shrinkage import Shrunk
+from replay.evaluation.health.parts import MeanWeight
+from replay.evaluation.health.statistics import CERTAIN, State
+from replay.evaluation.intervals.adaptive import AdaptiveSums
+from replay.evaluation.intervals.difference import Difference, LoggedMean, paired_reach
+from replay.evaluation.intervals.reach import Reach
+from replay.evaluation.intervals.segments import Positives, Segments
+from replay.evaluation.intervals.stretches import Stretches
+from replay.evaluation.intervals.sums import Sums
+from replay.evaluation.logs.chunk import LogChunk, Range, first_row_of, spanned
+from replay.evaluation.logs.taken import Taken, together
+from replay.evaluation.rows import Judged
+from replay.evaluation.sample_weights import a_decision, sized
+
+if TYPE_CHECKING:
+    from replay.evaluation.resample import Resampled
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to add up.
+
+    Attributes
+    ----------
+    asked
+        Whose values are asked for: an estimator by itself, or candidates of which the data choose one.
+    shown
+        The one of them that is compared, looked at within each segment, and whose health the verdict is of.
+    pair, against
+        What is compared, and with which policy; None: the logging policy.
+    adaptive
+        Whether the versions of one learner wrote the log.
+    model
+        Whether what a reward model says of the rows is looked at.
+    fixed, balanced
+        Whether whoever wrote the log was fixed beforehand, and whether the weights that are to be believed, and whose
+        health is looked at, are balanced over them.
+    sized
+        Whether sample weights count, if the log has any; else each row counts as one decision.
+    resamples, seed, threads
+        Of the bootstrap; 0: none.
+    clustered
+        Whether rows of one unit are resampled together.
+    least, largest
+        What a row may earn, if none beyond was seen; ``largest`` is what was seen where it is None.
+    """
+
+    asked: tuple[tuple[Estimator, ...], ...]
+    shown: Estimator
+    pair: Difference
+    against: str | None = None
+    adaptive: bool = False
+    model: bool = False
+    fixed: bool = False
+    balanced: bool = False
+    sized: bool = True
+    resamples: int = 0
+    seed: int = 0
+    threads: int = 1
+    clustered: bool = True
+    least: float = 0.0
+    largest: float | None = None
+
+    @property
+    def estimators(self) -> tuple[Estimator, ...]:
+        """All of which the terms are needed: the candidates, what these shrink, and the mean reward."""
+        asked = [each for some in self.asked for each in some]
+        return (*asked, *(each.plain for each in asked if isinstance(each, Shrunk)), LoggedMean())
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Sums over some rows; ``a + b`` is the state of the rows of both, in the order of the log.
+
+    Attributes
+    ----------
+    values
+        Of the estimators' terms and of the reward.
+    paired
+        Of the terms of the difference.
+    health, compared
+        What the log says of itself, judged for the target, and for what that is compared with; None: the logging
+        policy.
+    stretches
+        Its course.
+    adaptive
+        For adaptive weights; None where no learner wrote the log, or it does not tell whole pmfs.
+    segments
+        By kind of segment.
+    resampled
+        The bootstrap, where it was asked for.
+    first_ms, last_ms
+        When the first and the last decision was; None where the log does not tell.
+    learned_compared
+        From so many rows that has learned what the target is compared with.
+    left_out, learned, reward_range, taken
+        As in :class:`~replay.evaluation.logs.chunk.LogChunk`.
+    """
+
+    values: Sums
+    paired: Sums
+    health: State
+    compared: State | None
+    stretches: Stretches
+    adaptive: AdaptiveSums | None
+    segments: Mapping[str, Segments]
+    resampled: "Resampled | None"
+    first_ms: int | None
+    last_ms: int | None
+    left_out: Counter[str] = field(default_factory=Counter)
+    learned: int = 0
+    learned_compared: int = 0
+    reward_range: Range | None = None
+    taken: Taken | None = None
+
+    @property
+    def seen(self) -> Range:
+        """The least and the largest reward."""
+        return float(self.stretches.least_reward.min()), float(self.stretches.most_reward.max())
+
+    @property
+    def binary(self) -> bool:
+        """Whether every reward is 0 or 1: of numbers from 0 to 1, only these have squares with the same mean."""
+        mean, squares = self.health.reward.mean, self.health.reward.squares / max(self.health.rows, 1)
+        return self.seen[0] >= 0 and self.seen[1] <= 1 and math.isclose(mean, squares, rel_tol=1e-9)
+
+    @property
+    def a_decision(self) -> "Summary":
+        """The same with the sums of estimators' terms a decision, if rows have sample weights."""
+        return replace(
+            self,
+            values=a_decision(self.values),
+            paired=a_decision(self.paired),
+            segments={
+                name: Segments({code: a_decision(sums) for code, sums in kind.parts.items()})
+                for name, kind in self.segments.items()
+            },
+        )
+
+    def __add__(self, other: "Summary") -> "Summary":
+        # What has no row may lack a column that the others have, and says nothing.
+        if not self.health.rows or not other.health.rows:
+            whole = other if other.health.rows else self
+            return replace(
+                whole,
+                left_out=self.left_out + other.left_out,
+                learned=self.learned + other.learned,
+                learned_compared=self.learned_compared + other.learned_compared,
+            )
+        both: dict[str, Any] = {}
+        for each in fields(Summary):
+            mine, its = getattr(self, each.name), getattr(other, each.name)
+            if mine is None or its is None:
+                both[each.name] = None
+            elif each.name == "first_ms":
+                both[each.name] = min(mine, its)
+            elif each.name == "last_ms":
+                both[each.name] = max(mine, its)
+            elif each.name == "reward_range":
+                both[each.name] = spanned([mine, its])
+            elif each.name == "taken":
+                both[each.name] = together([mine, its])
+            elif each.name == "segments":
+                both[each.name] = {name: parts + its[name] for name, parts in mine.items()}
+            else:
+                both[each.name] = mine + its
+        return Summary(**both)
+
+
+def summarise(chunk: LogChunk, wanted: Wanted, compared: LogChunk | None = None) -> Summary:
+    """Return the sums over a block of a log; ``compared``: the same rows judged for what the target is compared with.
+
+    Raises
+    ------
+    BadInput
+        A number is not finite, or a column that an estimator needs is missing.
+    """
+    rows = _seen(chunk.rows, wanted)
+    others = rows if compared is None else _seen(compared.rows, wanted)
+    terms = all_terms(wanted.estimators, rows)
+    reach: Any = {"least": wanted.least, "largest": wanted.largest}
+    unit, times, first = rows.unit_hash, rows.time_ms, first_row_of(chunk.index)
+    told = rows.squared_weight is not None and rows.version is not None
+    adaptive = wanted.adaptive and told and rows.sample_weight is None
+    of_segments = [wanted.shown, Positives(wanted.balanced), MeanWeight()]
+    return Summary(
+        values=Sums.of(terms, Reach.of(wanted.estimators, rows, **reach), unit),
+        paired=Sums.of(
+            sized(wanted.pair.terms_of(rows, others), rows), paired_reach(wanted.pair, rows, others, **reach), unit
+        ),
+        health=_health(rows, wanted, first),
+        compared=None if compared is None else _health(others, wanted, first),
+        stretches=Stretches.of(rows.weight, rows.reward, times),
+        adaptive=AdaptiveSums.of(rows, **reach) if adaptive else None,
+        segments={name: Segments.of(of_segments, rows, codes, **reach) for name, codes in rows.segments.items()},
+        resampled=_resampled(chunk.index, rows, terms, wanted) if wanted.resamples else None,
+        first_ms=None if times is None or not len(times) else int(times.min()),
+        last_ms=None if times is None or not len(times) else int(times.max()),
+        left_out=Counter(chunk.left_out),
+        learned=chunk.learned,
+        learned_compared=0 if compared is None else compared.learned,
+        reward_range=chunk.reward_range,
+        # Of rows and not of decisions.
+        taken=chunk.taken if rows.sample_weight is None else None,
+    )
+
+
+def _seen(rows: Judged, wanted: Wanted) -> Judged:
+    if not wanted.sized:
+        rows = replace(rows, sample_weight=None)
+    return rows if wanted.model else replace(rows, model_logged=None, model_target=None)
+
+
+def _health(rows: Judged, wanted: Wanted, first: int) -> State:
+    if not wanted.balanced:
+        return State.of(rows, first=first)
+    even = with_balanced_weights(rows)
+    assert even.mean_propensity is not None
+    # What one logger did for certain, another may not have done at all.
+    return replace(State.of(even, first=first), certain=int((even.mean_propensity >= CERTAIN).sum()))
+
+
+def _resampled(index: int, rows: Judged, terms: Mapping[str, Any], wanted: Wanted) -> "Resampled":
+    # What it compiles takes a quarter of a second to load.
+    from replay.evaluation.resample import Resampled, places
+
+    hashes = rows.unit_hash if wanted.clustered and rows.unit_hash is not None else rows.event_hash
+    if hashes is None:
+        # 2^20 places a block: more than it has rows.
+        hashes = places(index << 20, len(rows))
+    return Resampled.of(terms, hashes, resamples=wanted.resamples, seed=wanted.seed, threads=wanted.threads)

@@ -1,0 +1,1 @@
+"""Recompute the outcomes, the weights and any decision from the log."""

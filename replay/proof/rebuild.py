@@ -1,0 +1,182 @@
+"""From the outcomes in the log and the published cuts to every version of a policy, bit for bit.
+
+A replay does what the learner did, by the same function (:func:`policies.learner.learn`): it learns the outcomes
+of one policy in the order of the log, skips repeats and what is not to be learned, and at each cut throws the
+workspace away and loads the bytes that it just saved. So it needs no more memory than the learner, and the digest
+of every version must be the published one.
+
+It goes through an operator's controls as the learner did. From the cut of a version that holds the weights to the cut
+of the next that does not, nothing is learned. A version that was itself computed again takes the weights back to what
+this replay gave at an earlier offset; they are kept when that offset is passed.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from policies.controls import holds
+from policies.learner import OutcomeToLearn, catalogue, learn, outcomes_in
+from policies.policy import Policy, digest, make, version_name
+from records.codec import far_ahead
+from records.errors import BadInput
+from records.message import Message
+from records.policy_version import PolicyVersion
+
+
+class Rebuilt(NamedTuple):
+    """A version that was computed again.
+
+    Attributes
+    ----------
+    published
+        What ``versions`` says of it.
+    digest
+        sha256 of the bytes computed here, in hex.
+    last_seqs, examples
+        The last seq per shard, and how many outcomes were learned, up to the version's cut.
+    """
+
+    published: PolicyVersion
+    digest: str
+    last_seqs: dict[str, int]
+    examples: int
+
+    @property
+    def name(self) -> str:
+        """The version's name, from the bytes computed here."""
+        return version_name(self.published.number, self.digest)
+
+
+class Jump(NamedTuple):
+    """Outcomes that are not there: after ``last`` of a shard came ``seq``, in the message at ``offset``."""
+
+    shard: int
+    last: int
+    seq: int
+    offset: int
+
+
+class SavedWeights(NamedTuple):
+    """A saved policy, and how many outcomes it has learned."""
+
+    model: bytes
+    examples: int
+
+
+class Rebuild:
+    """Learns a policy again from its partition of ``rewards``.
+
+    Parameters
+    ----------
+    name, kind, arguments
+        The policy; version 0 is computed from kind and arguments.
+    versions
+        The published versions, their numbers and cuts rising.
+
+    Attributes
+    ----------
+    policy
+        The policy as it is now: the last version whose cut was passed, and what was learned since.
+    last_seqs
+        The last seq of each shard; ``first_seqs``: the first one in the log.
+    examples, refused
+        How many outcomes were learned, and how many the policy could not learn: the learner skipped them too.
+    held, taken_back
+        How many outcomes to be learned were passed over under a control, and how many an operator took back.
+    jumps
+        Where outcomes are missing.
+    """
+
+    def __init__(self, name: str, kind: str, arguments: str, versions: Sequence[PolicyVersion] = ()) -> None:
+        self.name, self.kind, self.arguments = name, kind, arguments
+        self.policy: Policy = make(kind, arguments)
+        self.first_seqs: dict[int, int] = {}
+        self.last_seqs: dict[int, int] = {}
+        self.examples = self.refused = self.held = self.taken_back = 0
+        self.jumps: list[Jump] = []
+        self._catalogue = catalogue()
+        self._holding = False
+        self._due: deque[PolicyVersion] = deque()
+        self._marks: list[int] = []
+        self._kept: dict[int, SavedWeights] = {}
+        self.follow(versions)
+
+    def follow(self, versions: Sequence[PolicyVersion]) -> None:
+        """Take in further versions, whose cuts lie above all that was learned yet."""
+        self._due += versions
+        back_to = {version.rebuilt_to for version in self._due if (version.rebuilt_to or 0) < version.cut}
+        self._marks = sorted((mark for mark in back_to - set(self._kept) if mark is not None), reverse=True)
+
+    def until(self, offset: int) -> list[Rebuilt]:
+        """Publish the versions whose cut is not above ``offset``; ``policy`` is the last of them."""
+        rebuilt: list[Rebuilt] = []
+        while True:
+            cut = self._due[0].cut if self._due else offset + 1
+            if self._marks and self._marks[-1] < cut and self._marks[-1] <= offset:
+                self._kept[self._marks.pop()] = self.weights()
+            elif cut <= offset:
+                rebuilt.append(self._publish(self._due.popleft()))
+            else:
+                return rebuilt
+
+    def learn(self, message: Message, *, pass_over: bool = False) -> None:
+        """Learn what a message holds of the policy; :meth:`until` its offset comes first.
+
+        ``pass_over``: only its seqs are noted.
+        """
+        outcomes, _ = outcomes_in(message.value)
+        for outcome in outcomes:
+            if outcome.policy == self.name and not outcome.revision:
+                self._learn(message.offset, outcome, pass_over)
+
+    def weights(self) -> SavedWeights:
+        """Return the policy as it is now."""
+        return SavedWeights(self.policy.dump(), self.examples)
+
+    def digest(self) -> str:
+        """Return the digest of the policy as it is now."""
+        return digest(self.policy.dump())
+
+    def seqs(self) -> dict[str, int]:
+        """Return the last seq per shard as ``versions`` writes it."""
+        return {str(shard): seq for shard, seq in sorted(self.last_seqs.items())}
+
+    @property
+    def unreached(self) -> Sequence[PolicyVersion]:
+        """The versions whose cut has not been reached."""
+        return tuple(self._due)
+
+    def close(self) -> None:
+        """Give back the memory of the policy."""
+        self.policy.close()
+
+    def _publish(self, version: PolicyVersion) -> Rebuilt:
+        model, examples = self.weights()
+        if version.rebuilt_to is not None and version.rebuilt_to in self._kept:
+            model, examples = self._kept[version.rebuilt_to]
+            self.taken_back += self.examples - examples
+            self.examples = examples
+        self.policy.close()
+        self.policy = make(self.kind, self.arguments, model)
+        self._holding = holds(version.control)
+        return Rebuilt(version, digest(model), self.seqs(), self.examples)
+
+    def _learn(self, offset: int, outcome: OutcomeToLearn, pass_over: bool) -> None:
+        last = self.last_seqs.get(outcome.shard, 0)
+        if outcome.seq <= last or far_ahead(last, outcome.seq):
+            return
+        self.first_seqs.setdefault(outcome.shard, outcome.seq)
+        if outcome.seq != last + 1:
+            self.jumps.append(Jump(outcome.shard, last, outcome.seq, offset))
+        self.last_seqs[outcome.shard] = outcome.seq
+        if not outcome.learn or pass_over:
+            return
+        if self._holding:
+            self.held += 1
+            return
+        try:
+            learn(self.policy, outcome, self._catalogue)
+        except BadInput:
+            self.refused += 1
+        else:
+            self.examples += 1

@@ -1,0 +1,326 @@
+"""The life of one event id, from what the logs hold about it: request, decision, feedback, outcome, version.
+
+What counts and when a window closes is said by the rules of :mod:`replay.proof.oracle`; here each feedback gets the
+reason. The versions tell which of them learned the outcome.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from policies.controls import holds
+from records.outcome import Outcome, Why
+from records.policy_version import PolicyVersion
+from records.position import Place
+from replay.proof.by_event import Case
+from replay.proof.oracle import Expected, LoggedFeedback, expected_outcomes
+from replay.proof.recompute import FoundDecision
+
+Verdict = Literal["counts", "early", "late", "repeat", "too_many", "unknown_decision"]
+Fate = Literal["learned", "taken_back", "held", "refused", "waiting", "not_to_be_learned"]
+
+
+class TracedRecord(msgspec.Struct, frozen=True):
+    """A record and what is said of it."""
+
+    place: Place
+    message: str
+
+
+class TracedFeedback(msgspec.Struct, frozen=True):
+    """A feedback; ``verdict`` tells whether it counts, ``message`` why, ``closes`` whether it ends the window."""
+
+    place: Place
+    id: str
+    value: float
+    verdict: Verdict
+    closes: bool
+    message: str
+
+
+class TracedOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """An outcome as it stands in ``rewards``; ``fate`` tells whether it was learned, ``message`` by which version."""
+
+    place: Place
+    shard: int
+    seq: int
+    reward: float
+    why: Why
+    closed_ms: int
+    fate: Fate
+    version: str | None
+    message: str
+
+
+class TracedDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision, its window, and what the rules make of the feedback that is in the log.
+
+    Attributes
+    ----------
+    place, copies
+        Of the first record by place, and of the further ones under its event id.
+    opens_ms, deadline_ms, full_ms
+        The log times between which feedback counts, both included; ``full_ms``: the deadline without an early close.
+    closed
+        Whether read-to has passed the deadline: no feedback can change anything any more.
+    reward, learn, why
+        What the outcome must be; of an open window what it would be now.
+    outcome
+        None: there is none yet.
+    """
+
+    place: Place
+    copies: list[Place]
+    policy: str
+    policy_version: str
+    chosen: str
+    propensity: float
+    opens_ms: int
+    deadline_ms: int
+    full_ms: int
+    closed: bool
+    reward: float
+    learn: bool
+    why: Why
+    feedback: list[TracedFeedback]
+    outcome: TracedOutcome | None
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of an event id.
+
+    Attributes
+    ----------
+    read_to_ms, held_by
+        Read-to time of the join for this event id, and the input that holds it back.
+    feedback
+        What belongs to no decision.
+    dead_letters
+        What could not be used, at the place of ``dead-letters`` that holds it.
+    """
+
+    event_id: str
+    read_to_ms: int
+    held_by: str
+    requests: list[TracedRecord]
+    decisions: list[TracedDecision]
+    feedback: list[TracedFeedback]
+    dead_letters: list[TracedRecord]
+
+
+class FoundOutcomeRecord(NamedTuple):
+    """An outcome and where it stands; ``refused``: the dead letters say that its policy could not learn it."""
+
+    place: Place
+    outcome: Outcome
+    refused: bool = False
+
+
+def decisions(
+    case: Case,
+    found: Sequence[FoundDecision],
+    outcomes: Sequence[FoundOutcomeRecord],
+    versions: Sequence[PolicyVersion],
+    *,
+    read_to_ms: int,
+    closed_ttl_ms: int,
+    feedback_limit: int,
+) -> tuple[list[TracedDecision], list[TracedFeedback]]:
+    """Return the decisions of an event id, and the feedback that belongs to none of them.
+
+    Parameters
+    ----------
+    case
+        All decisions and all feedback of the event id.
+    found
+        The decisions once more, whole.
+    outcomes
+        The outcomes of the event id.
+    versions
+        All versions of the policies that decided, in the order of the log.
+    read_to_ms
+        Read-to time of its shard.
+    closed_ttl_ms, feedback_limit
+        Settings of the join.
+    """
+    expected = expected_outcomes(
+        case.decisions, case.feedback, closed_ttl_ms=closed_ttl_ms, feedback_limit=feedback_limit
+    )
+    own: dict[int, list[LoggedFeedback]] = {}
+    for event in case.feedback:
+        own.setdefault(_decision_of(event, expected, closed_ttl_ms), []).append(event)
+    whole = {_position(each.place): each for each in found}
+    traced = [
+        _decision(
+            each,
+            whole[_position(each.decision.place)],
+            [place for place in (record.place for record in found) if _is_copy(place, each, closed_ttl_ms)],
+            own.get(number, []),
+            _outcome(each, outcomes, versions, closed_ttl_ms),
+            read_to_ms,
+        )
+        for number, each in enumerate(expected)
+    ]
+    lost = [
+        TracedFeedback(event.place, event.id, event.value, "unknown_decision", False, "no decision has this event id")
+        for event in own.get(-1, [])
+    ]
+    return traced, lost
+
+
+def verdict_on(event: LoggedFeedback, expected: Expected) -> Verdict:
+    """Say whether a feedback counts for a decision, or why it does not."""
+    if event in expected.counted:
+        return "counts"
+    if event.place.time_ms < expected.opens_ms:
+        return "early"
+    if event.place.time_ms > expected.deadline_ms:
+        return "late"
+    return "repeat" if _same(event, expected) is not None else "too_many"
+
+
+def fate_of(found: FoundOutcomeRecord, versions: Iterable[PolicyVersion]) -> tuple[Fate, str | None, str]:
+    """Return what became of an outcome, the version that tells, and a sentence."""
+    outcome, offset = found.outcome, found.place.offset
+    if not outcome.learn:
+        return "not_to_be_learned", None, f"counted, not learned: {outcome.why}"
+    before: PolicyVersion | None = None
+    learned: PolicyVersion | None = None
+    for version in versions:
+        if learned is None:
+            if version.last_seqs.get(str(outcome.shard), 0) < outcome.seq:
+                before = version
+                continue
+            learned = version
+        elif version.rebuilt_to is not None and version.rebuilt_to <= offset < version.cut:
+            return "taken_back", version.version, f"taken out of the weights again by version {version.version}"
+    if before is not None and holds(before.control):
+        return "held", before.version, f"not learned: version {before.version} ({before.control}) held the weights"
+    if found.refused:
+        return "refused", None, "the policy could not learn it; see the dead letters"
+    if learned is None:
+        return "waiting", None, "not learned yet by any published version"
+    return "learned", learned.version, f"learned by version {learned.version}"
+
+
+def _decision_of(event: LoggedFeedback, expected: Sequence[Expected], closed_ttl_ms: int) -> int:
+    """Return the number of the decision to which a feedback belongs, by time; -1: none."""
+    for number, each in enumerate(expected):
+        if event.place.time_ms <= each.decision.place.time_ms + closed_ttl_ms:
+            return number
+    return -1
+
+
+def _decision(
+    expected: Expected,
+    found: FoundDecision,
+    copies: list[Place],
+    feedback: Sequence[LoggedFeedback],
+    outcome: TracedOutcome | None,
+    read_to_ms: int,
+) -> TracedDecision:
+    decision = found.decision
+    place = found.place
+    full_ms = place.time_ms + round(expected.decision.rule.window_s * 1000)
+    closers = expected.decision.rule.reward.close_on if expected.deadline_ms < full_ms else ()
+    closer = next(
+        (event for event in feedback if event.place.topic in closers and _closes(event, expected)),
+        None,
+    )
+    return TracedDecision(
+        place=place,
+        copies=copies,
+        policy=decision.policy,
+        policy_version=decision.policy_version,
+        chosen=decision.chosen,
+        propensity=decision.propensity,
+        opens_ms=expected.opens_ms,
+        deadline_ms=expected.deadline_ms,
+        full_ms=full_ms,
+        closed=outcome is not None or expected.deadline_ms < read_to_ms,
+        reward=expected.reward,
+        learn=expected.learn,
+        why=expected.why,
+        feedback=[_feedback(event, expected, closes=event is closer) for event in feedback],
+        outcome=outcome,
+    )
+
+
+def _closes(event: LoggedFeedback, expected: Expected) -> bool:
+    at_ms = max(event.place.time_ms, expected.decision.place.time_ms)
+    return event.place.time_ms >= expected.opens_ms and at_ms == expected.deadline_ms
+
+
+def _feedback(event: LoggedFeedback, expected: Expected, *, closes: bool) -> TracedFeedback:
+    verdict = verdict_on(event, expected)
+    return TracedFeedback(
+        event.place, event.id, event.value, verdict, closes, _message(event, expected, verdict, closes)
+    )
+
+
+def _message(event: LoggedFeedback, expected: Expected, verdict: Verdict, closes: bool) -> str:
+    time_ms = event.place.time_ms
+    match verdict:
+        case "counts":
+            worth = "" if event.place.topic in expected.decision.rule.reward.streams else ", and is worth nothing"
+            return "counts" + worth + (", and closes the window" if closes else "")
+        case "early":
+            return f"does not count: {(expected.opens_ms - time_ms) / 1000:g} s before the window opened"
+        case "late":
+            return f"does not count: {(time_ms - expected.deadline_ms) / 1000:g} s after the window closed"
+        case "repeat":
+            same = _same(event, expected)
+            assert same is not None
+            return f"does not count: repeats {where(same.place)}, the same stream and id"
+        case _:
+            return "does not count: so many came before it that no more are kept"
+
+
+def where(place: Place) -> str:
+    """Return a place as people read it.
+
+    >>> where(Place(0, "clicks", 2, 17, 0))
+    'clicks[2]@17.0'
+    """
+    return f"{place.topic}[{place.partition}]@{place.offset}.{place.index}"
+
+
+def _same(event: LoggedFeedback, expected: Expected) -> LoggedFeedback | None:
+    identity = event.place.topic, event.id
+    return next((other for other in expected.counted if (other.place.topic, other.id) == identity), None)
+
+
+def _outcome(
+    expected: Expected,
+    outcomes: Sequence[FoundOutcomeRecord],
+    versions: Iterable[PolicyVersion],
+    closed_ttl_ms: int,
+) -> TracedOutcome | None:
+    first_ms = expected.decision.place.time_ms
+    for found in sorted(outcomes, key=lambda each: each.place.offset):
+        outcome = found.outcome
+        if first_ms <= outcome.decision_place.time_ms <= first_ms + closed_ttl_ms:
+            fate, version, message = fate_of(found, (each for each in versions if each.policy == outcome.policy))
+            return TracedOutcome(
+                place=found.place,
+                shard=outcome.shard,
+                seq=outcome.seq,
+                reward=outcome.reward,
+                why=outcome.why,
+                closed_ms=outcome.closed_ms,
+                fate=fate,
+                version=version,
+                message=message,
+            )
+    return None
+
+
+def _is_copy(place: Place, expected: Expected, closed_ttl_ms: int) -> bool:
+    first = expected.decision.place
+    within = first.time_ms <= place.time_ms <= first.time_ms + closed_ttl_ms
+    return within and _position(place) != _position(first)
+
+
+def _position(place: Place) -> tuple[int, int, int]:
+    return place.partition, place.offset, place.index

@@ -1,0 +1,376 @@
+"""Prove from the log that every outcome is right, and that the live weights are what the log makes of them.
+
+A verification is told everything that the logs hold (it reads nothing itself) and gives a verdict: rewards are
+computed again from the raw streams (:mod:`replay.proof.oracle`), every version is learned again
+(:mod:`replay.proof.published`).
+"""
+
+from collections import Counter
+from typing import NamedTuple, Self
+from zlib import crc32
+
+import msgspec
+
+from records.codec import decode, items
+from records.errors import BadInput
+from records.message import Message
+from records.outcome import Outcome
+from replay.proof.by_event import Case, CitedFeedback, Evidence, FoundOutcome
+from replay.proof.oracle import Expected, expected_outcomes
+from replay.proof.published import Weights
+from replay.proof.question import Question
+from replay.proof.verdict import FindingKind, Findings, Verdict
+
+DECISIONS = "decisions"
+
+_outcome = msgspec.json.Decoder(Outcome)
+
+
+class _Closing(NamedTuple):
+    """Windows close in this order."""
+
+    deadline_ms: int
+    event_id: bytes
+
+
+class Verification:
+    """Takes in the logs, in this order: ``versions``, ``decisions``, each of :attr:`streams`, ``rewards``.
+
+    Partitions of one topic may come in any order, the messages of a partition in theirs. A context manager:
+    what it collects lies in a temporary database.
+    """
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self._findings = Findings()
+        self._evidence = Evidence(question.closed_ttl_ms)
+        self._weights = Weights(question, self._findings)
+        self._figures: Counter[str] = Counter()
+        self._closed: Counter[str] = Counter()
+        self._first: dict[int, _Closing] = {}
+        self._last: dict[int, _Closing] = {}
+        self._last_seqs: dict[int, int] = {}
+        self._begun: dict[tuple[str, int], int] = {}
+        self._oldest_ms: dict[str, int] = {}
+        self._complete_from_ms = {"decisions": 0, "feedback": 0}
+        self._unprovable: dict[int, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._evidence.close()
+
+    @property
+    def streams(self) -> set[str]:
+        """The streams that the rules of the decisions name; complete once the decisions are read."""
+        return self._evidence.streams
+
+    def versions(self, message: Message) -> None:
+        """Take in a message of ``versions``."""
+        self._weights.versions(message)
+
+    def decisions(self, message: Message) -> None:
+        """Take in a message of ``decisions``, of any policy."""
+        self._note_start(DECISIONS, message)
+        self._evidence.decisions(message)
+
+    def feedback(self, stream: str, message: Message) -> None:
+        """Take in a message of a feedback stream; ``stream`` is its topic without the prefix."""
+        self._note_start(stream, message)
+        self._evidence.feedback(stream, message)
+
+    def rewards(self, message: Message) -> None:
+        """Take in a message of the policy's partition of ``rewards``."""
+        self._weights.rewards(message)
+        try:
+            records = items(message.value)
+        except BadInput as error:
+            self._unreadable(message, 0, error)
+            return
+        cited = message.topic.removesuffix("rewards") + DECISIONS
+        for index, record in enumerate(records):
+            try:
+                outcome = decode(_outcome, record)
+            except BadInput as error:
+                self._unreadable(message, index, error)
+                continue
+            if outcome.policy == self.question.policy and outcome.revision == 0:
+                self._evidence.outcome(outcome.event_id, FoundOutcome.of(message.offset, outcome, cited))
+                if self._count(outcome) and self.question.own_feedback:
+                    for event in outcome.feedback:
+                        if self._is_removed(event.stream, event.time_ms, event.partition, event.offset):
+                            self._evidence.counted(event)
+
+    def verdict(self) -> Verdict:
+        """Return what was found, once all logs have been read."""
+        self._weights.finish()
+        for sentence in self.question.lost:
+            self._findings.add("state", "the join's state in Redis", f"{sentence}; run `bowerbird recover`")
+        for shard, seq in self._evidence.contradictions():
+            self._findings.add(
+                "contradiction",
+                f"shard {shard}, seq {seq}",
+                "stands in `rewards` with two different outcomes",
+            )
+        for case in self._evidence.cases():
+            self._audit(case)
+        for shard, seq in sorted(self._unprovable.items()):
+            self._findings.add(
+                "not_verifiable",
+                f"shard {shard}",
+                f"not verifiable before seq {seq + 1}: decisions or feedback of outcomes before it are no longer in"
+                " their topics: retention has removed them, or a topic was deleted and made anew",
+            )
+        counts, figures, weights = self._findings.counts, self._figures, self._weights
+        live = self.question.live.record
+        identical = weights.live_digest == weights.recomputed_digest != "" and not (
+            counts["digest"] or counts["live"] or counts["cut"] or counts["versions"]
+        )
+        return Verdict(
+            policy=self.question.policy,
+            ok=not counts,
+            read_to_ms=self.question.read_to_ms,
+            decisions=figures["decisions"],
+            external=figures["external"],
+            copies=figures["copies"],
+            outcomes=figures["outcomes"],
+            closed=dict(sorted(self._closed.items())),
+            learned=weights.learned,
+            waiting=weights.waiting,
+            refused=weights.refused,
+            held=weights.held,
+            taken_back=weights.taken_back,
+            pending=figures["pending"],
+            missing=counts["missing"],
+            doubled=counts["doubled"],
+            wrong=figures["wrong"],
+            repeats=figures["repeats"],
+            own_feedback=figures["own_feedback"],
+            not_verifiable=figures["not_verifiable"],
+            unusable=self._evidence.unusable,
+            versions=len(weights.rebuilt),
+            live_version=live.version if live else "version 0",
+            live_digest=weights.live_digest,
+            recomputed_digest=weights.recomputed_digest,
+            identical=identical,
+            found={kind: counts[kind] for kind in sorted(counts)},
+            findings=self._findings.shown,
+        )
+
+    def _unreadable(self, message: Message, index: int, error: BadInput) -> None:
+        self._findings.add("unreadable", f"rewards, offset {message.offset}, index {index}", str(error))
+
+    def _note_start(self, name: str, message: Message) -> None:
+        """Note from when on a log is complete that has lost its head: from its first message."""
+        where = (name, message.partition)
+        self._oldest_ms[name] = min(message.time_ms, self._oldest_ms.get(name, message.time_ms))
+        start = self.question.starts.get(where, 0)
+        # Retention may remove more while it is read.
+        if self._begun.get(where) != start:
+            self._begun[where] = start
+            if start > 0:
+                kind = "decisions" if name == DECISIONS else "feedback"
+                self._complete_from_ms[kind] = max(self._complete_from_ms[kind], message.time_ms)
+
+    def _count(self, outcome: Outcome) -> bool:
+        """Count an outcome, and tell whether it is no repeat."""
+        shard = outcome.shard
+        if outcome.seq <= self._last_seqs.get(shard, 0):
+            self._figures["repeats"] += 1
+            return False
+        self._last_seqs[shard] = outcome.seq
+        self._figures["outcomes"] += 1
+        self._closed[outcome.why] += 1
+        closing = _Closing(outcome.closed_ms, outcome.event_id.encode())
+        self._first.setdefault(shard, closing)
+        if shard in self._last and closing <= self._last[shard]:
+            self._findings.add(
+                "order",
+                outcome.event_id,
+                f"seq {outcome.seq} of shard {shard} closed at {outcome.closed_ms}, "
+                f"its predecessor at {self._last[shard].deadline_ms}",
+            )
+        self._last[shard] = closing
+        expected_shard = crc32(outcome.event_id.encode()) % self.question.shards
+        if shard != expected_shard:
+            self._findings.add("shard", outcome.event_id, f"shard {shard}, expected {expected_shard}")
+        return True
+
+    def _audit(self, case: Case) -> None:
+        question = self.question
+        expected = expected_outcomes(
+            case.decisions,
+            case.feedback,
+            closed_ttl_ms=question.closed_ttl_ms,
+            feedback_limit=question.limits.max_feedback,
+        )
+        found: dict[tuple[int, int], FoundOutcome] = {}
+        for outcome in case.outcomes:
+            first = found.setdefault((outcome.shard, outcome.seq), outcome)
+            if outcome._replace(offset=first.offset) != first:
+                self._findings.add(
+                    "contradiction",
+                    case.event_id,
+                    f"seq {outcome.seq} of shard {outcome.shard} stands at offsets {first.offset} and "
+                    f"{outcome.offset}, and they differ",
+                )
+        of_decision: dict[int, list[FoundOutcome]] = {}
+        for outcome in found.values():
+            number = self._decision_of(outcome, expected)
+            if number is not None:
+                of_decision.setdefault(number, []).append(outcome)
+            elif self._cites_removed(outcome):
+                self._not_provable(outcome)
+            else:
+                self._findings.add(
+                    "unfounded",
+                    case.event_id,
+                    f"seq {outcome.seq} of shard {outcome.shard} cites a decision at {outcome.decision_at}, "
+                    "where there is none",
+                )
+        for number, each in enumerate(expected):
+            self._judge(case.event_id, each, of_decision.get(number, []))
+
+    def _decision_of(self, outcome: FoundOutcome, expected: list[Expected]) -> int | None:
+        """Return the number of the decision within whose time the outcome's decision lies."""
+        decided_ms = outcome.decision_at[0]
+        for number, each in enumerate(expected):
+            first_ms = each.decision.place.time_ms
+            if first_ms <= decided_ms <= first_ms + self.question.closed_ttl_ms:
+                return number
+        return None
+
+    def _judge(self, event_id: str, expected: Expected, outcomes: list[FoundOutcome]) -> None:
+        figures = self._figures
+        if expected.decision.policy == self.question.policy:
+            figures["decisions"] += 1
+            figures["external"] += expected.decision.external
+            figures["copies"] += expected.copies
+            if not outcomes:
+                self._judge_absent(event_id, expected)
+        if not outcomes:
+            return
+        outcomes = sorted(outcomes, key=lambda outcome: (outcome.offset, outcome.seq))
+        for outcome in outcomes[1:]:
+            self._findings.add(
+                "doubled",
+                event_id,
+                f"has seq {outcomes[0].seq} of shard {outcomes[0].shard} "
+                f"and seq {outcome.seq} of shard {outcome.shard}",
+            )
+        if (
+            self._cites_removed(outcomes[0])
+            or not self._is_provable(expected)
+            or self._closer_is_removed(expected, outcomes[0])
+        ):
+            self._not_provable(outcomes[0])
+            return
+        figures["own_feedback"] += expected.opens_ms < self._complete_from_ms["feedback"] or self._carries(outcomes[0])
+        differences = self._differences(expected, outcomes[0])
+        figures["wrong"] += bool(differences)
+        for kind, message in differences:
+            self._findings.add(kind, event_id, f"seq {outcomes[0].seq} of shard {outcomes[0].shard}: {message}")
+
+    def _judge_absent(self, event_id: str, expected: Expected) -> None:
+        question = self.question
+        if expected.deadline_ms >= question.read_to_ms:
+            self._figures["pending"] += 1
+            return
+        first = self._first.get(crc32(event_id.encode()) % question.shards)
+        closing = _Closing(expected.deadline_ms, event_id.encode())
+        head_gone = question.rewards_start > 0 and (first is None or closing < first)
+        if head_gone or not self._is_provable(expected):
+            self._figures["not_verifiable"] += 1
+            return
+        self._findings.add(
+            "missing",
+            event_id,
+            f"its window closed at {expected.deadline_ms}, the join has read to {question.read_to_ms}, "
+            "and there is no outcome"
+            + ("; the join still holds outcomes that it has not sent: is it running?" if question.unsent else ""),
+        )
+
+    def _differences(self, expected: Expected, outcome: FoundOutcome) -> list[tuple[FindingKind, str]]:
+        decision = expected.decision
+        place = decision.place
+        at = (place.time_ms, place.partition, place.offset, place.index)
+        counted = sorted(
+            (
+                event.place.topic,
+                event.place.time_ms,
+                event.place.partition,
+                event.place.offset,
+                event.place.index,
+                event.content,
+            )
+            for event in expected.counted
+        )
+        differences: list[tuple[FindingKind, str]] = []
+        if decision.policy != outcome.policy:
+            differences.append(("decision", f"of policy {outcome.policy}, the decision is of {decision.policy}"))
+        if not outcome.consistent:
+            differences.append(("decision", "another topic or version than that of the decision in it"))
+        if outcome.decision_at != at:
+            differences.append(("decision", f"cites the decision at {outcome.decision_at}, the first is at {at}"))
+        elif outcome.decision != decision.content:
+            differences.append(("decision", "the decision in it is not the logged one"))
+        if sorted(outcome.feedback) != counted:
+            differences.append(("feedback", _feedback_message(set(outcome.feedback), set(counted))))
+        parts: tuple[tuple[FindingKind, object, object], ...] = (
+            ("deadline", outcome.closed_ms, expected.deadline_ms),
+            ("why", outcome.why, expected.why),
+            ("learn", outcome.learn, expected.learn),
+            ("reward", outcome.reward, expected.reward),
+        )
+        for kind, found, right in parts:
+            if found != right:
+                differences.append((kind, f"{kind} {found}, the streams give {right}"))
+        return differences
+
+    def _is_provable(self, expected: Expected) -> bool:
+        """Tell whether the logs hold all that the outcome of a decision depends on, as far as it is asked for."""
+        complete = self._complete_from_ms
+        return expected.opens_ms >= complete["decisions"] and (
+            self.question.own_feedback or expected.opens_ms >= complete["feedback"]
+        )
+
+    def _cites_removed(self, outcome: FoundOutcome) -> bool:
+        time_ms, partition, offset, _ = outcome.decision_at
+        if self._is_removed(DECISIONS, time_ms, partition, offset):
+            return True
+        return not self.question.own_feedback and self._carries(outcome)
+
+    def _closer_is_removed(self, expected: Expected, outcome: FoundOutcome) -> bool:
+        """Tell whether what closed a window early may be feedback that closed, but was one too many to be carried."""
+        closing = expected.decision.rule.reward.close_on
+        return (
+            self.question.own_feedback
+            and outcome.why == "early"
+            and outcome.closed_ms < expected.deadline_ms
+            and any(start > 0 and name in closing for (name, _), start in self.question.starts.items())
+        )
+
+    def _carries(self, outcome: FoundOutcome) -> bool:
+        """Tell whether an outcome counts feedback that only the outcome itself still holds."""
+        return any(self._is_removed(*event[:4]) for event in outcome.feedback)
+
+    def _is_removed(self, name: str, time_ms: int, partition: int, offset: int) -> bool:
+        """Tell whether a topic holds no more what stood at a place: it lies before its start, or before all of it.
+
+        A topic that was deleted and created anew holds other messages at the same offsets, all of them younger.
+        """
+        start = self.question.starts.get((name, partition), 0)
+        return offset < start or time_ms < self._oldest_ms.get(name, time_ms + 1)
+
+    def _not_provable(self, outcome: FoundOutcome) -> None:
+        self._figures["not_verifiable"] += 1
+        self._unprovable[outcome.shard] = max(self._unprovable.get(outcome.shard, 0), outcome.seq)
+
+
+def _feedback_message(found: set[CitedFeedback], right: set[CitedFeedback]) -> str:
+    def places(events: set[CitedFeedback]) -> str:
+        shown = [f"{stream}[{partition}]@{offset}.{index}" for stream, _, partition, offset, index, _ in sorted(events)]
+        return ", ".join(shown[:5]) + (", …" if len(shown) > 5 else "") or "nothing"
+
+    return f"counts {places(found - right)} that does not count, lacks {places(right - found)} that does"

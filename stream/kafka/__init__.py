@@ -1,0 +1,1 @@
+"""What is said to Kafka: consumers, the log, topics, dead letters, the broker's clock."""

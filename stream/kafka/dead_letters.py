@@ -1,0 +1,221 @@
+"""What could not be used goes to ``dead-letters``: the bytes as they came, everything else in headers."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from rewards.intake import Rejected
+from rewards.store import Unusable
+from stream import metrics
+from stream.clients import LARGE_MESSAGE_BYTES
+from stream.config import Config
+from stream.kafka.consumer import header_name_bytes, is_utf8
+
+log = logging.getLogger(__name__)
+
+ROOM_BYTES = 64 * 1024
+"""What a message may need beside its value: headers, key and framing."""
+MESSAGE_CHARACTERS = 500
+APART = 20
+"""So many unusable items of one array have a letter each."""
+FIRST_RETRY_S = 0.1
+LAST_RETRY_S = 5.0
+
+HEX = "source-hex-"
+"""Begins the name of a header whose own name is kept in hex."""
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class DeadLetter(NamedTuple):
+    """A record that could not be used.
+
+    Attributes
+    ----------
+    topic, partition, offset, index
+        Where it stands (``index`` in its array; 0 for a message that is no array, or no readable one).
+    reason
+        A code, such as ``not_json``.
+    message
+        A sentence for people.
+    value
+        The bytes as they came (of one item of an array: that item's); None for a tombstone.
+    key
+        The key of the message that it came in.
+    headers
+        The headers of the message that it came in.
+    count
+        How many records of one array ``value`` holds, as an array; None: it is one record.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    index: int  # type: ignore[assignment]
+    reason: str
+    message: str
+    value: bytes | None
+    key: bytes | None = None
+    headers: Headers = ()
+    count: int | None = None  # type: ignore[assignment]
+
+    def wire(self, room_bytes: int) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+        """Return the value and the headers of the message that holds this letter.
+
+        The source's own headers and key are there under ``source-…``. A value beyond ``room_bytes`` is cut,
+        and the header ``cut-from`` holds its whole size; the place says where the rest is.
+        """
+        headers = [
+            ("topic", self.topic.encode()),
+            ("partition", str(self.partition).encode()),
+            ("offset", str(self.offset).encode()),
+            ("index", str(self.index).encode()),
+            ("reason", self.reason.encode()),
+            ("message", self.message[:MESSAGE_CHARACTERS].encode("utf-8", "replace")),
+        ]
+        if self.count is not None:
+            headers.append(("count", str(self.count).encode()))
+        value = self.value
+        if value is None:
+            headers.append(("tombstone", b"true"))
+        elif len(value) > room_bytes:
+            headers.append(("cut-from", str(len(value)).encode()))
+            value = value[:room_bytes]
+        room = ROOM_BYTES // 2
+        extra = [("source-key", self.key)] if self.key is not None else []
+        for name, content in (*extra, *((_letter_header(name), content) for name, content in self.headers)):
+            # A header's content may be null on the wire, whatever the client's types say.
+            content = content or b""
+            room -= len(name.encode()) + len(content) + 16
+            if room < 0:
+                headers.append(("source-headers-cut", b"true"))
+                break
+            headers.append((name, content))
+        return value, headers
+
+
+def _letter_header(name: str) -> str:
+    """Return the name under which a letter keeps a header; in hex if it is not UTF-8, or would be taken for hex."""
+    kept = f"source-{name}"
+    return kept if is_utf8(name) and not kept.startswith(HEX) else HEX + header_name_bytes(name).hex()
+
+
+REASONS = {
+    "removed_unread": "retention removed it before it was read",
+    "early": "the feedback lies before the window of its decision opened",
+    "late": "the feedback lies after the deadline of its decision",
+    "too_many": "more feedback came for this decision than is kept",
+    "unknown_decision": "no decision with this event id was logged in time",
+}
+"""Why no window took a feedback."""
+
+
+def gathered(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    """Return letters with those of one array and one reason in one, where they are more than :data:`APART`.
+
+    A letter is larger than a small item: one message of them would make many times its bytes.
+    """
+    together: dict[tuple[str, int, int, str], list[DeadLetter]] = {}
+    for letter in letters:
+        together.setdefault((letter.topic, letter.partition, letter.offset, letter.reason), []).append(letter)
+    found: list[DeadLetter] = []
+    for own in together.values():
+        if len(own) > APART:
+            value = b"[" + b",".join(letter.value or b"null" for letter in own) + b"]"
+            found.append(own[0]._replace(value=value, count=len(own)))
+        else:
+            found += own
+    return found
+
+
+def letter_of(dead: Rejected | Unusable) -> DeadLetter:
+    """Return the letter for what the join could not read, or for feedback that no window took."""
+    if isinstance(dead, Unusable):
+        place = dead.place
+        where = (place.topic, place.partition, place.offset, place.index)
+        return DeadLetter(*where, dead.reason, REASONS[dead.reason], dead.body, dead.event_id.encode())
+    message, error = dead.message, dead.error
+    where = (message.topic, message.partition, message.offset, max(dead.item, 0))
+    return DeadLetter(*where, error.code, str(error), dead.value, message.key)
+
+
+class Sends(Protocol):
+    """The part of ``AIOKafkaProducer`` that puts a message on its way."""
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None = None,
+        key: bytes | None = None,
+        *,
+        headers: list[tuple[str, bytes]] | None = None,
+    ) -> Awaitable[object]:
+        """Return a future of the acknowledgement."""
+
+
+class DeadLetters:
+    """Writes dead letters with ``acks="all"`` and waits until they are acknowledged.
+
+    Parameters
+    ----------
+    producer
+        Its requests may be as large as a message of ``dead-letters``; not idempotent, since a message that is
+        refused would leave a hole in its sequence.
+    config
+        Names the topic.
+    role
+        Whose dead letters they are, in the metrics.
+    """
+
+    def __init__(self, producer: Sends, config: Config, role: str) -> None:
+        self._producer = producer
+        self._topic = config.topic("dead-letters")
+        self._room_bytes = LARGE_MESSAGE_BYTES - ROOM_BYTES
+        self._role = role
+
+    async def send(self, *letters: DeadLetter) -> None:
+        """Write letters; return when all are acknowledged.
+
+        While the broker is away it tries again, so the caller holds its input back by waiting. After an
+        unclear failure a letter may stand there twice.
+        """
+        waiting: Iterable[DeadLetter] = letters
+        retry_s = FIRST_RETRY_S
+        while waiting := await self._try(waiting):
+            metrics.broker_failed(self._role)
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, LAST_RETRY_S)
+
+    async def _try(self, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+        """Send letters and return those that were not acknowledged."""
+        sent: list[tuple[DeadLetter, Awaitable[object] | BaseException]] = []
+        for letter in letters:
+            value, headers = letter.wire(self._room_bytes)
+            try:
+                future = await self._producer.send(self._topic, value, letter.topic.encode(), headers=headers)
+                sent.append((letter, future))
+            except (KafkaError, OSError) as error:
+                sent.append((letter, error))
+        failed: list[DeadLetter] = []
+        for letter, outcome in sent:
+            try:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                await outcome
+                metrics.DEAD_LETTERS.labels(self._role, letter.reason).inc()
+            except MessageSizeTooLargeError:
+                # The topic allows less than it should; a shorter letter is better than none.
+                self._room_bytes = max(self._room_bytes // 2, ROOM_BYTES)
+                log.warning(
+                    "%s refuses large messages: dead letters are cut to %d bytes",
+                    self._topic,
+                    self._room_bytes,
+                )
+                failed.append(letter)
+            except (KafkaError, OSError) as error:
+                log.warning("a dead letter of %s[%d] waits: %r", letter.topic, letter.partition, error)
+                failed.append(letter)
+        return failed

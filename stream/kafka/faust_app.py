@@ -1,0 +1,220 @@
+"""A Faust app as the roles need it: its own group, a fetch wait that can be set, and a stop that is quick."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import faust
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP
+from mode.threads import QueueServiceThread
+
+from stream.apps import Progress, scratch_folder
+from stream.clients import CALL_S, LARGE_MESSAGE_BYTES, METADATA_AGE_MS
+from stream.config import Config
+from stream.kafka.consumer import READ_COMMITTED, limit_calls
+from stream.liveness import Pulse, dead_client
+from stream.shutdown import STOP_S, closed, ended
+
+BUFFERED_MESSAGES = 256
+"""Messages that wait in memory for an agent; one may hold 4 MiB, so few."""
+
+
+class _Thread(AIOKafkaConsumerThread):
+    """The thread that fetches; it notes what it has handed out, see :meth:`RoleApp.caught_up`."""
+
+    app: "RoleApp"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._handed: dict[TP, int] = {}
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust hard-codes 1500 ms: after a stall a partition would wait for the others' long poll.
+        consumer._fetch_max_wait_ms = self.app.fetch_max_wait_ms
+        consumer._isolation_level = READ_COMMITTED
+        # Faust refuses one that is shorter than the session; joining the group has a limit of its own.
+        limit_calls(consumer)
+        return consumer
+
+    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:
+        # Faust never asks; a coordinator with an error waits until somebody has.
+        self._ensure_consumer()._coordinator.check_errors()
+        records = await super()._fetch_records(*args, **kwargs)
+        for partition, found in records.items():
+            self._handed[TP(partition.topic, partition.partition)] = found[-1].offset + 1
+        return records
+
+    async def on_thread_stop(self) -> None:
+        # What is called in this thread ends with the consumer at the latest.
+        ending = asyncio.create_task(QueueServiceThread.on_thread_stop(self))
+        await asyncio.wait({ending}, timeout=STOP_S)
+        if self._consumer is not None:
+            await closed(self._consumer)
+
+    async def seek_to_committed(self) -> Any:
+        void = await self.app.void_acknowledgements() if self.app.void_acknowledgements is not None else {}
+        offsets = await self.call_thread(self._seek_to_committed, void)
+        if found := [tuple(partition) for partition in offsets if tuple(partition) in void]:
+            await self.app.acknowledged_anew(found)
+        return offsets
+
+    async def _seek_to_committed(self, void: Mapping[tuple[str, int], int]) -> Any:
+        """Begin each partition anew, also one of which the group has acknowledged nothing yet.
+
+        There aiokafka leaves the position where it is: what was fetched before Faust was ready to hand it on
+        would never come again. Where an acknowledgement is void, what is given here is acknowledged in its place.
+        """
+        consumer = self._ensure_consumer()
+        offsets = await consumer.seek_to_committed()
+        if fresh := [partition for partition, offset in offsets.items() if not offset or offset < 0]:
+            for partition, offset in (await consumer.beginning_offsets(fresh)).items():
+                consumer.seek(partition, offset)
+        below = {partition: void[tuple(partition)] for partition in offsets if tuple(partition) in void}
+        for partition, offset in below.items():
+            consumer.seek(partition, offset)
+        if below:
+            await consumer.commit(below)
+        return {**offsets, **below}
+
+    async def progress(self, partitions: Iterable[TP]) -> dict[TP, Progress]:
+        return cast("dict[TP, Progress]", await self.call_thread(self._progress, list(partitions)))
+
+    async def _progress(self, partitions: list[TP]) -> dict[TP, Progress]:
+        # Runs in the consumer's thread without awaiting anything, so position and handed belong together.
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = subscription and subscription.assignment
+        if not assignment:
+            return {}
+        found: dict[TP, Progress] = {}
+        for partition in partitions:
+            state = assignment.state_value(partition)
+            if state is not None and state.has_valid_position:
+                found[partition] = Progress(state.position, self._handed.get(partition, -1))
+        return found
+
+
+class _Consumer(Consumer):
+    def _new_consumer_thread(self) -> _Thread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_stop(self) -> None:
+        # What the broker does not acknowledge soon is read again. Faust waits for a commit that is under way, and
+        # drops a cancellation meanwhile.
+        committing = asyncio.create_task(super().on_stop())
+        await asyncio.wait({committing}, timeout=STOP_S)
+        await ended(committing)
+
+    async def _wait_next_records(self, *args: Any, **kwargs: Any) -> Any:
+        records, _ = await super()._wait_next_records(*args, **kwargs)
+        cast("RoleApp", self.app).pulse.polled()
+        # Faust would drop what was fetched of a partition that is paused meanwhile, and it would not come again.
+        return records, frozenset(records or ())
+
+
+class _Transport(Transport):
+    Consumer = _Consumer
+
+
+async def _nothing(partitions: Sequence[tuple[str, int]]) -> None:
+    pass
+
+
+class RoleApp(faust.App):
+    """A Faust app of one role.
+
+    Attributes
+    ----------
+    void_acknowledgements
+        Asked at each assignment: which partitions are read on from below what the group has acknowledged.
+    acknowledged_anew
+        Called when that stands acknowledged.
+    """
+
+    fetch_max_wait_ms = 100
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pulse = Pulse()
+        self.void_acknowledgements: Callable[[], Awaitable[dict[tuple[str, int], int]]] | None = None
+        self.acknowledged_anew: Callable[[Sequence[tuple[str, int]]], Awaitable[None]] = _nothing
+
+    def dead(self) -> str | None:
+        """Return what has died of what reads the topics, None: nothing has."""
+        if not self.started or self.should_stop:
+            return None
+        consumer = cast(Any, self.consumer)
+        thread = consumer._thread
+        if thread._thread is not None and not thread._thread.is_alive():
+            return "the consumer's thread has ended"
+        for part in (consumer, thread, self._fetcher):
+            if part.crashed:
+                return f"{type(part).__name__} has crashed: {part.crash_reason!r}"
+        if any(task.done() for actor in self._role_actors() if (task := actor.actor_task) is not None):
+            return "the agent has ended"
+        return dead_client("the consumer", thread._consumer)
+
+    def _role_actors(self) -> list[Any]:
+        return [actor for agent in self.agents.values() for actor in cast(Any, agent)._actors]
+
+    def _new_transport(self) -> _Transport:
+        return _Transport(self.conf.broker_consumer, self)
+
+    @property
+    def assigned(self) -> frozenset[tuple[str, int]]:
+        """The partitions that this worker has now; none while a rebalance goes on."""
+        if self.rebalancing or not self._ready_to_read:
+            return frozenset()
+        return frozenset((partition.topic, partition.partition) for partition in self.consumer.assignment())
+
+    @property
+    def joined(self) -> bool:
+        """Whether this worker has its assignment (which may be empty)."""
+        return self._ready_to_read and not self.rebalancing
+
+    @property
+    def _ready_to_read(self) -> bool:
+        return bool(self.started and self.consumer_generation_id > 0)
+
+    async def caught_up(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Progress]:
+        """Return how far the consumer is in those of the partitions that it has.
+
+        Nothing waits to be applied in a partition where ``position`` has reached the log's end and what the
+        agent has applied has reached ``handed``.
+        """
+        thread = cast(_Thread, cast(Any, self.consumer)._thread)
+        found = await thread.progress(TP(*partition) for partition in partitions)
+        return {(partition.topic, partition.partition): progress for partition, progress in found.items()}
+
+
+def make_app(config: Config, role: str) -> RoleApp:
+    """Return the app of a role, in the role's own group: one group for two would split their topics."""
+    return RoleApp(
+        config.group(role),
+        broker=[f"kafka://{broker.strip()}" for broker in config.brokers.split(",")],
+        datadir=str(scratch_folder() / config.group(role)),
+        store="memory://",
+        key_serializer="raw",
+        value_serializer="raw",
+        autodiscover=False,
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=BUFFERED_MESSAGES,
+        stream_recovery_delay=0.0,
+        consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_AGE_MS,
+        consumer_max_fetch_size=2 * LARGE_MESSAGE_BYTES,
+        broker_commit_interval=0.5,
+        broker_session_timeout=config.session_timeout_s,
+        broker_heartbeat_interval=config.session_timeout_s / 4,
+        broker_request_timeout=max(CALL_S, config.session_timeout_s),
+        broker_rebalance_timeout=config.session_timeout_s,
+        producer_request_timeout=CALL_S,
+        producer_metadata_max_age_ms=METADATA_AGE_MS,
+        # Input may be held back for as long as Redis is away; that is no reason to lose the assignment.
+        broker_max_poll_interval=86_400.0,
+        broker_commit_livelock_soft_timeout=86_400.0,
+    )

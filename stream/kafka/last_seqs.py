@@ -1,0 +1,54 @@
+"""The last seq of every policy and shard that stands in ``rewards``."""
+
+from records.codec import far_ahead
+from records.policy_version import PolicyVersion
+from records.versions import versions_in
+from rewards.recovery import outcome_heads
+from stream.config import Config
+from stream.kafka.log import LogReader
+
+
+class Tails:
+    """Follows ``rewards``; each call of :meth:`last_seqs` reads only what was appended since the last one."""
+
+    def __init__(self, config: Config, reader: LogReader) -> None:
+        self._config, self._reader = config, reader
+        self._next: dict[int, int] = {}
+        self._last: dict[tuple[str, int], int] = {}
+
+    async def last_seqs(self) -> dict[tuple[str, int], int]:
+        """Return the last seq by (policy, shard)."""
+        topic = self._config.topic("rewards")
+        partitions = await self._reader.partitions(topic)
+        if not self._next:
+            await self._begin(partitions)
+        for partition in partitions:
+            begins = (await self._reader.beginning([(topic, partition)]))[topic, partition]
+            start = max(self._next.get(partition, 0), begins)
+            async for record in self._reader.read(topic, partition, start):
+                self._next[partition] = record.offset + 1
+                for found in outcome_heads(record.value):
+                    if found.shard >= self._config.shards:
+                        continue  # the join did not write it
+                    key = found.policy, found.shard
+                    last = self._last.get(key, 0)
+                    if not far_ahead(last, found.seq):
+                        self._last[key] = max(found.seq, last)
+        return dict(self._last)
+
+    async def _begin(self, partitions: list[int]) -> None:
+        """Start at the cuts of the published versions; they say what lies before them."""
+        versions = self._config.topic("versions")
+        newest: dict[str, PolicyVersion] = {}
+        begins = (await self._reader.beginning([(versions, 0)]))[versions, 0]
+        async for record in self._reader.read(versions, 0, begins):
+            for version in versions_in(record.value):
+                newest[version.policy] = version
+        for version in newest.values():
+            for shard, seq in version.last_seqs.items():
+                if int(shard) < self._config.shards:
+                    self._last[version.policy, int(shard)] = seq
+        for partition in partitions:
+            here = [name for name in self._config.policies if self._config.rewards_partition(name) == partition]
+            cuts = [newest[name].cut for name in here if name in newest]
+            self._next[partition] = min(cuts) if cuts and len(cuts) == len(here) else 0

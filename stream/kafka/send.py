@@ -1,0 +1,59 @@
+"""Appending some messages to topics of the loop, once, for a person at the command line."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaProducer
+
+from records.errors import StateRefused
+from stream import clients
+from stream.clients import LARGE_MESSAGE_BYTES
+from stream.config import Config
+from stream.kafka.log import LogReader, started
+from stream.shutdown import closed
+
+
+class Outgoing(NamedTuple):
+    """A message that is to be appended; ``topic`` is its full name."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class Appended(NamedTuple):
+    """Where a message was appended, and its log time."""
+
+    topic: str
+    partition: int
+    offset: int
+    time_ms: int
+
+
+async def send(config: Config, messages: Sequence[Outgoing]) -> list[Appended]:
+    """Append messages in their order, and return when the broker has acknowledged them all.
+
+    Raises
+    ------
+    StateRefused
+        There is no such topic; nothing was appended.
+    KafkaError
+        The broker does not answer, or refuses a message; those before it may have been appended.
+    """
+    async with LogReader(config) as reader:
+        for topic in sorted({message.topic for message in messages}):
+            if not await reader.partitions(topic):
+                raise StateRefused(f"topic {topic}", "no such topic", "the topic", "run `bowerbird topics create`")
+    producer: AIOKafkaProducer = await started(
+        clients.producer(config, "bowerbird-send", enable_idempotence=True, max_batch_size=LARGE_MESSAGE_BYTES)
+    )
+    try:
+        sent = [
+            await producer.send(message.topic, message.value, message.key, headers=list(message.headers))
+            for message in messages
+        ]
+        answers = [await each for each in sent]
+    finally:
+        await closed(producer)
+    return [Appended(answer.topic, answer.partition, answer.offset, answer.timestamp) for answer in answers]

@@ -1,0 +1,1 @@
+"""What is said to Redis: the state of the join, published policies."""

@@ -1,0 +1,285 @@
+-- One step of the join on one shard: apply what was read, then close what is due. All of it or nothing.
+-- It knows no business: it keeps records by their place, lowers a deadline, and pops what is due.
+-- rewards/store.py holds the same step in memory, in Python; one suite of laws runs over both.
+--
+-- KEYS   log offsets readto entries bodies due feedback waiting closed seq pending hold counted outbox (a prefix)
+-- ARGV   run id of the server that was checked, name of the hold that the caller has or "", name of the log,
+--        close limit, feedback limit,
+--        read-to of the list of inputs or "", number of inputs, their names,
+--        number of claims, per claim: name, start, end, read-to or "", fresh ("1" or "0"),
+--        then items: "d" claim offset event_id place policy fingerprint opens deadline forget close_on body
+--                 or "f" claim offset event_id place waits_until body
+-- A place sorts as text (records.position.Place.key). A member of `feedback` is event_id, place, waits_until and
+-- body, NUL between them: its order is that of (event id, place), and the same place is the same member.
+
+local LOG, OFFSETS, READTO, ENTRIES, BODIES, DUE, FEEDBACK, WAITING, CLOSED, SEQ, PENDING = unpack(KEYS)
+local HOLD, COUNTED, OUTBOX = unpack(KEYS, 12)
+local call = redis.call
+local DEAD_LETTERS = '.dead-letters'
+
+local at = 0
+local function arg()
+  at = at + 1
+  return ARGV[at]
+end
+local function whole(number) return string.format('%.0f', number) end
+
+-- The server that answers must be the one whose state was compared with the log (a restart may have forgotten).
+local checked = arg()
+if string.match(call('INFO', 'server'), 'run_id:(%w+)') ~= checked then return {'unchecked'} end
+-- A shard that has forgotten, or that is being rebuilt, is held: nobody else steps it.
+local held = call('GET', HOLD) or ''
+if held ~= arg() then return {'held', held} end
+local log = arg()
+local known_log = call('GET', LOG)
+if known_log and known_log ~= log then return {'other_log', known_log} end
+
+local close_limit, feedback_limit = tonumber(arg()), tonumber(arg())
+local inputs_read_to, inputs = arg(), {}
+for i = 1, tonumber(arg()) do inputs[i] = arg() end
+
+local claims = {}
+for i = 1, tonumber(arg()) do
+  local claim = {name = arg(), start = arg(), stop = arg(), read_to = arg(), fresh = arg() == '1'}
+  local stored = call('HGET', OFFSETS, claim.name)
+  if (not stored and not claim.fresh) or (stored and tonumber(stored) < tonumber(claim.start)) then
+    -- The other workers must not go on either.
+    if held == '' then call('SET', HOLD, 'needed') end
+    return {'behind', i - 1, stored or ''}
+  end
+  claim.stored = tonumber(stored or claim.start)
+  claim.entry = tonumber(call('HGET', READTO, claim.name) or '0')
+  claims[i] = claim
+end
+if not known_log then call('SET', LOG, log) end
+
+local closed, repeats, late, behind_entry = {}, 0, 0, 0
+
+local function netstrings(parts)
+  for i, part in ipairs(parts) do parts[i] = #part .. ':' .. part end
+  return table.concat(parts)
+end
+
+local function put(outbox, parts)
+  local seq = call('HINCRBY', SEQ, outbox, 1)
+  parts[1] = whole(seq)
+  call('ZADD', OUTBOX .. outbox, seq, netstrings(parts))
+  closed[outbox] = (closed[outbox] or 0) + 1
+end
+
+local function unusable(event_id, place, reason, body)
+  put(DEAD_LETTERS, {'', event_id, place, reason, body})
+  if reason == 'late' then late = late + 1 end
+end
+
+local function time_of(place) return tonumber(string.sub(place, 1, 14)) end
+local function topic_of(place) return string.match(place, '^%d+ (%S+)') end
+local function parse(member)
+  local _, place, waits, from = string.match(member, '^([^%z]*)%z([^%z]*)%z([^%z]*)%z()')
+  return place, tonumber(waits), string.sub(member, from)
+end
+local function feedback_of(event_id)
+  return call('ZRANGEBYLEX', FEEDBACK, '[' .. event_id .. '\0', '(' .. event_id .. '\1')
+end
+
+-- A header: 1 place, 2 policy, 3 fingerprint, 4 opens, 5 deadline, 6 forget, 7 close_on (" a b "),
+--           8 log time of the first rival or -1, 9 per topic the log time of the first feedback that was dropped.
+local function header_of(event_id)
+  local packed = call('HGET', ENTRIES, event_id)
+  return packed and cmsgpack.unpack(packed)
+end
+local function keep(event_id, header) call('HSET', ENTRIES, event_id, cmsgpack.pack(header)) end
+
+local function closes(header, topic, time)
+  return header[4] <= time and time <= header[5] and string.find(header[7], ' ' .. topic .. ' ', 1, true)
+end
+
+local function lower(event_id, header, time)
+  local floor = time_of(header[1])
+  call('ZADD', DUE, 'LT', math.max(time, floor), event_id)
+end
+
+local function drop_beyond_limit(event_id, header)
+  local from = '[' .. event_id .. '\0' .. string.format('%014d', header[4])
+  local beyond = call('ZLEXCOUNT', FEEDBACK, from, '(' .. event_id .. '\1') - feedback_limit
+  if beyond <= 0 then return end
+  for _, member in ipairs(call('ZREVRANGEBYLEX', FEEDBACK, '(' .. event_id .. '\1', from, 'LIMIT', 0, beyond)) do
+    local place, _, body = parse(member)
+    call('ZREM', FEEDBACK, member)
+    local topic, time = topic_of(place), time_of(place)
+    header[9][topic] = math.min(header[9][topic] or time, time)
+    unusable(event_id, place, 'too_many', body)
+  end
+  keep(event_id, header)
+end
+
+-- The deadline anew, from all feedback that is there: a first copy came, or an earlier one.
+local function settle(event_id, header)
+  call('ZREM', DUE, event_id)
+  call('ZADD', DUE, header[5], event_id)
+  for _, member in ipairs(feedback_of(event_id)) do
+    local place = parse(member)
+    if closes(header, topic_of(place), time_of(place)) then
+      lower(event_id, header, time_of(place))
+      break
+    end
+  end
+  for topic, time in pairs(header[9]) do
+    if closes(header, topic, time) then lower(event_id, header, time) end
+  end
+  call('ZREM', WAITING, event_id)
+  drop_beyond_limit(event_id, header)
+end
+
+local function remembered(event_id, place)
+  local until_ms = call('ZSCORE', CLOSED, event_id)
+  return until_ms and time_of(place) <= tonumber(until_ms)
+end
+
+local function decision(event_id, place, policy, fingerprint, opens, deadline, forget, close_on, body)
+  if remembered(event_id, place) then
+    repeats = repeats + 1
+    return
+  end
+  local new = {place, policy, fingerprint, tonumber(opens), tonumber(deadline), tonumber(forget), close_on, -1, {}}
+  local old = header_of(event_id)
+  if old and old[1] == place then return end
+  if old and old[1] < place then
+    repeats = repeats + 1
+    if old[3] ~= fingerprint and (old[8] < 0 or time_of(place) < old[8]) then
+      old[8] = time_of(place)
+      keep(event_id, old)
+    end
+    return
+  end
+  if old then
+    new[8] = old[3] ~= fingerprint and time_of(old[1]) or old[8]
+    new[9] = old[9]
+    call('HINCRBY', PENDING, old[2], -1)
+  end
+  call('HINCRBY', PENDING, policy, 1)
+  call('HSET', BODIES, event_id, body)
+  keep(event_id, new)
+  settle(event_id, new)
+end
+
+local function feedback(event_id, place, waits, body)
+  if remembered(event_id, place) then
+    -- While a shard is rebuilt, what the outcome has counted already comes by again.
+    local deadline = held ~= '' and call('HGET', COUNTED, event_id)
+    if deadline and time_of(place) <= tonumber(deadline) then
+      repeats = repeats + 1
+    else
+      unusable(event_id, place, 'late', body)
+    end
+    return
+  end
+  local member = table.concat({event_id, place, waits, body}, '\0')
+  if call('ZADD', FEEDBACK, 0, member) == 0 then return end
+  local header = header_of(event_id)
+  if not header then
+    call('ZADD', WAITING, 'LT', waits, event_id)
+    return
+  end
+  local time = time_of(place)
+  if closes(header, topic_of(place), time) then lower(event_id, header, time) end
+  drop_beyond_limit(event_id, header)
+end
+
+while at < #ARGV do
+  local kind, claim, offset, event_id, place = arg(), claims[tonumber(arg())], tonumber(arg()), arg(), arg()
+  local fresh = offset >= claim.stored
+  if not fresh then repeats = repeats + 1 end
+  if fresh and time_of(place) < claim.entry then behind_entry = behind_entry + 1 end
+  if kind == 'd' then
+    local policy, fingerprint, opens, deadline, forget = arg(), arg(), arg(), arg(), arg()
+    local close_on, body = arg(), arg()
+    if fresh then decision(event_id, place, policy, fingerprint, opens, deadline, forget, close_on, body) end
+  else
+    local waits, body = arg(), arg()
+    if fresh then feedback(event_id, place, waits, body) end
+  end
+end
+
+for _, claim in ipairs(claims) do
+  if tonumber(claim.stop) > claim.stored or call('HEXISTS', OFFSETS, claim.name) == 0 then
+    call('HSET', OFFSETS, claim.name, claim.stop)
+  end
+  if claim.read_to ~= '' and tonumber(claim.read_to) > claim.entry then
+    call('HSET', READTO, claim.name, claim.read_to)
+  end
+end
+if inputs_read_to ~= '' then
+  for _, name in ipairs(inputs) do call('HSETNX', READTO, name, '0') end
+  if tonumber(inputs_read_to) > tonumber(call('HGET', READTO, '*') or '0') then
+    call('HSET', READTO, '*', inputs_read_to)
+  end
+end
+
+local entries = call('HGETALL', READTO)
+local read_to, held_by = nil, '*'
+local listed = call('HEXISTS', READTO, '*') == 1
+for i = 1, #entries, 2 do
+  local time = tonumber(entries[i + 1])
+  if not read_to or time < read_to or (time == read_to and entries[i] < held_by) then
+    read_to, held_by = time, entries[i]
+  end
+end
+if not listed then read_to, held_by = 0, '*' end
+local before = '(' .. whole(read_to)
+
+-- Feedback whose decision never came.
+local waiting = call('ZRANGEBYSCORE', WAITING, '-inf', before, 'LIMIT', 0, close_limit)
+for _, event_id in ipairs(waiting) do
+  call('ZREM', WAITING, event_id)
+  for _, member in ipairs(feedback_of(event_id)) do
+    local place, waits, body = parse(member)
+    if waits < read_to then
+      call('ZREM', FEEDBACK, member)
+      unusable(event_id, place, 'unknown_decision', body)
+    else
+      call('ZADD', WAITING, 'LT', waits, event_id)
+    end
+  end
+end
+call('ZREMRANGEBYSCORE', CLOSED, '-inf', before)
+
+-- Windows that are due, in the order of (deadline, event id).
+local due = call('ZRANGEBYSCORE', DUE, '-inf', before, 'WITHSCORES', 'LIMIT', 0, close_limit)
+for i = 1, #due, 2 do
+  local event_id, deadline = due[i], tonumber(due[i + 1])
+  local header = header_of(event_id)
+  local rival = header[8] >= 0 and whole(header[8]) or ''
+  local frozen = {'', event_id, whole(deadline), header[1], rival, call('HGET', BODIES, event_id)}
+  for _, member in ipairs(feedback_of(event_id)) do
+    local place, _, body = parse(member)
+    local time = time_of(place)
+    if time < header[4] then
+      unusable(event_id, place, 'early', body)
+    elseif time > deadline then
+      unusable(event_id, place, 'late', body)
+    else
+      frozen[#frozen + 1] = place
+      frozen[#frozen + 1] = body
+    end
+  end
+  put(header[2], frozen)
+  call('ZADD', CLOSED, whole(header[6]), event_id)
+  call('HDEL', ENTRIES, event_id)
+  call('HDEL', BODIES, event_id)
+  call('ZREM', DUE, event_id)
+  call('ZREMRANGEBYLEX', FEEDBACK, '[' .. event_id .. '\0', '(' .. event_id .. '\1')
+  call('HINCRBY', PENDING, header[2], -1)
+end
+
+local counts = {}
+for outbox, count in pairs(closed) do
+  counts[#counts + 1] = outbox
+  counts[#counts + 1] = count
+end
+local more = #waiting == close_limit
+local next_due = call('ZRANGEBYSCORE', DUE, '-inf', before, 'WITHSCORES', 'LIMIT', 0, 1)
+if next_due[1] then
+  more, read_to = true, math.min(read_to, tonumber(next_due[2]))
+end
+return {'done', whole(read_to), held_by, repeats, late, behind_entry, more and 1 or 0, counts}

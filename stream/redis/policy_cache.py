@@ -1,0 +1,234 @@
+"""Decide's own copy of the latest published policies, and of how many decisions wait for their window.
+
+It hears of a new version by Redis pub/sub, and asks each second as well, since a lost message must not leave it
+stale. While Redis is away it goes on with what it has, and its metrics say so.
+"""
+
+import asyncio
+import contextlib
+import logging
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from policies.controls import draws_uniformly
+from policies.decide import Chooser
+from policies.policy import Policy, digest, make, version_name
+from records.codec import encode
+from records.errors import BowerbirdError, StateRefused
+from records.policy_version import PolicyVersion
+from stream import metrics
+from stream.config import Config
+from stream.redis.publish import CHECK, channel, model_key, read_published, repair
+from stream.redis.store import shard_key
+from stream.retry import Outage
+from stream.shutdown import ended
+
+log = logging.getLogger(__name__)
+
+ROLE = "decide"
+ASK_EVERY_S = 1.0
+TIMES_TO_BELIEVE = 3
+"""How often in a row Redis must answer with an older version, or with another one of the same number, until it is
+believed: one answer may come from a replica that lags behind."""
+
+REDIS_FAILURES = (RedisError, OSError, TimeoutError)
+
+
+class Lookup:
+    """The policies that decide predicts with.
+
+    Parameters
+    ----------
+    config
+        Names the policies.
+    redis
+        Answers bytes (``decode_responses`` off), with a timeout.
+
+    Attributes
+    ----------
+    choosers
+        The version in use of every configured policy, from the start: version 0 until Redis says otherwise.
+    """
+
+    def __init__(self, config: Config, redis: Redis) -> None:
+        self._config = config
+        self._redis = redis
+        self._records: dict[str, bytes | None] = {}
+        self._numbers: dict[str, int] = {}
+        self._doubted: dict[str, tuple[bytes, int]] = {}
+        self._pending: dict[str, int] = {}
+        self._wake = asyncio.Event()
+        self._news: set[str] = set()
+        self.choosers: dict[str, Chooser] = {}
+        for name, policy in config.policies.items():
+            first = make(policy.kind, policy.arguments)
+            saved = first.dump()
+            first.close()
+            # Loaded from its bytes, as every other version is: some explorers hold more than they save.
+            version_0 = make(policy.kind, policy.arguments, saved)
+            self._use(name, version_0, 0, version_name(0, digest(saved)), config.salt(name), 0)
+
+    def overloaded(self, policy: str) -> bool:
+        """Tell whether more decisions of a policy wait for their window than its ``max_pending``."""
+        return self._pending.get(policy, 0) > self._config.policies[policy].max_pending
+
+    async def ask(self) -> None:
+        """Ask Redis once for everything.
+
+        Raises
+        ------
+        StateRefused
+            What is published under a policy's name was learned by other arguments than the configured ones.
+        RedisError, OSError
+            Redis is away.
+        """
+        for name in self._config.policies:
+            await self._ask_policy(name)
+        await self._ask_pending()
+        metrics.redis_answered(ROLE)
+
+    async def run(self) -> None:
+        """Follow Redis for ever; whatever fails is tried again."""
+        outage = Outage()
+        listening = asyncio.create_task(self._listen())
+        try:
+            while True:
+                try:
+                    await self.ask()
+                    outage.answered()
+                except REDIS_FAILURES as error:
+                    metrics.redis_failed(ROLE)
+                    outage.failed("Redis is away; going on with the versions at hand", error)
+                except BowerbirdError as error:
+                    # What is at hand is right all the same, and a start with the contradiction is refused.
+                    metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+                    log.error("going on with the versions at hand: %s", error)
+                await self._wait_for_news()
+        finally:
+            await ended(listening)
+
+    async def _wait_for_news(self) -> None:
+        """Return after a second; until then, load each version that Redis tells of."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + ASK_EVERY_S
+        while (left := until - loop.time()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+            self._wake.clear()
+            while self._news:
+                name = self._news.pop()
+                try:
+                    await self._ask_policy(name)
+                except (BowerbirdError, *REDIS_FAILURES):
+                    # Asked again within the second, which counts and logs it.
+                    return
+
+    async def _listen(self) -> None:
+        while True:
+            subscription = self._redis.pubsub()
+            try:
+                await subscription.subscribe(channel(self._config))
+                while True:
+                    message = await subscription.get_message(ignore_subscribe_messages=True, timeout=30.0)
+                    if message is not None:
+                        name = cast(bytes, message["data"]).decode("utf-8", "replace")
+                        if name in self._config.policies:
+                            self._news.add(name)
+                            self._wake.set()
+            except REDIS_FAILURES:
+                metrics.redis_failed(ROLE)
+                await asyncio.sleep(ASK_EVERY_S)
+            finally:
+                with contextlib.suppress(*REDIS_FAILURES):
+                    await subscription.aclose()  # type: ignore[no-untyped-call]
+
+    async def _ask_policy(self, name: str) -> None:
+        # The record alone first: a model may have megabytes, and most seconds bring no new one.
+        newest = cast("bytes | None", await self._redis.hget(model_key(self._config, name), "record"))
+        if newest is None or newest == self._records.get(name):
+            self._doubted.pop(name, None)
+            return
+        published = await read_published(self._redis, self._config, name)
+        if published is None:
+            return
+        record = published.record
+        if not self._believable(name, record):
+            return
+        self._refuse_contradictions(name, record)
+        if digest(published.model) != record.digest:
+            raise StateRefused(
+                f"policy {name} in Redis",
+                f"bytes with the digest {digest(published.model)[:8]}",
+                record.digest[:8],
+                f"the learner publishes again within its cadence; if not, {repair(name)}",
+            )
+        if draws_uniformly(record):
+            policy = make("uniform", "")
+        else:
+            policy = make(record.kind, record.arguments, published.model)
+        self._records[name] = newest
+        self._use(name, policy, record.number, record.version, record.salt, record.published_ms)
+
+    def _believable(self, name: str, record: PolicyVersion) -> bool:
+        """Tell whether to use a version: a newer one at once, any other when Redis has said so several times."""
+        identity = f"{record.number} {record.digest}".encode()
+        if record.number > self._numbers[name]:
+            self._doubted.pop(name, None)
+            return True
+        if record.version == self.choosers[name].version:
+            self._doubted.pop(name, None)
+            return True
+        before, times = self._doubted.get(name, (identity, 0))
+        times = times + 1 if before == identity else 1
+        if times < TIMES_TO_BELIEVE:
+            self._doubted[name] = (identity, times)
+            return False
+        log.error(
+            "policy %s goes back from version %s to %s: Redis tells so",
+            name,
+            self.choosers[name].version,
+            record.version,
+        )
+        self._doubted.pop(name, None)
+        return True
+
+    def _refuse_contradictions(self, name: str, record: PolicyVersion) -> None:
+        policy = self._config.policies[name]
+        for what, found, expected in (
+            ("kind", record.kind, policy.kind),
+            ("arguments", record.arguments, policy.arguments),
+            ("salt", record.salt, self._config.salt(name)),
+        ):
+            if found != expected:
+                raise StateRefused(
+                    f"{what} of the published policy {name}",
+                    repr(found),
+                    repr(expected),
+                    f"set it back, or give the changed policy another name; {CHECK}",
+                )
+
+    def _use(self, name: str, policy: Policy, number: int, version: str, salt: str, published_ms: int) -> None:
+        former = self.choosers.get(name)
+        self.choosers[name] = Chooser(policy, version, salt, encode(self._config.rule(name)))
+        self._numbers[name] = number
+        if former is not None:
+            former.policy.close()
+            log.info("policy %s: version %s", name, version)
+        metrics.policy_in_use(ROLE, name, number, published_ms)
+
+    async def _ask_pending(self) -> None:
+        pending = dict.fromkeys(self._config.policies, 0)
+        for shard in range(self._config.shards):
+            counts = await self._redis.hgetall(shard_key(self._config.prefix, shard, "pending"))
+            for policy, count in cast("dict[bytes, bytes]", counts).items():
+                name = policy.decode("utf-8", "replace")
+                if name in pending:
+                    pending[name] += int(count)
+        self._pending = pending
+        for name, waiting in pending.items():
+            metrics.PENDING.labels(ROLE, name).set(waiting)

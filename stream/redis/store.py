@@ -1,0 +1,348 @@
+"""The join's state in Redis: one hash tag a shard, one script call a step (``join.lua``)."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, cast
+
+import msgspec
+from redis.asyncio import Redis
+
+from records.errors import RECOVER, StateRefused
+from records.position import Place
+from rewards.store import (
+    DEAD_LETTERS,
+    NEEDED,
+    Closing,
+    DecisionItem,
+    Frozen,
+    Kept,
+    Step,
+    Stepped,
+    Unusable,
+    behind,
+    not_free,
+    other_log,
+)
+from rewards.watermark import partition_name
+from stream.clients import is_other_type
+from stream.kafka.log import Mark
+
+KEYS = tuple(
+    "log offsets readto entries bodies due feedback waiting closed seq pending hold counted outbox:".split()  # noqa: SIM905
+)
+
+
+TYPES = {
+    **dict.fromkeys(["log", "hold", "lease"], b"string"),
+    **dict.fromkeys(["offsets", "readto", "entries", "bodies", "seq", "pending", "counted"], b"hash"),
+    **dict.fromkeys(["due", "feedback", "waiting", "closed"], b"zset"),
+}
+"""What each key of a shard is, as Redis names it."""
+SERVICE_TYPES = {"count": b"string", **dict.fromkeys(["topics", "void", "marks"], b"hash")}
+
+ONE_BUILD = "use one build of Bowerbird on all machines: `bowerbird --version` tells which it is"
+
+
+def shard_key(prefix: str, shard: int | str, name: str) -> str:
+    """Return the key of a part of a shard; a shard's keys share one hash tag.
+
+    >>> shard_key("", 0, "offsets")
+    '{join-0}:offsets'
+    """
+    return f"{{{prefix}join-{shard}}}:{name}"
+
+
+class RedisStore:
+    """See :class:`rewards.store.JoinStore`.
+
+    ``compare`` is awaited with this store whenever the server is another than at the last call (first call,
+    restart, failover): it compares the state with the tail of ``rewards`` and raises
+    :class:`records.errors.StateRefused` where the server has forgotten.
+    """
+
+    def __init__(
+        self,
+        redis: "Redis",
+        prefix: str,
+        compare: "Callable[[RedisStore], Awaitable[None]] | None" = None,
+    ) -> None:
+        self.redis, self.prefix = redis, prefix
+        self._compare = compare
+        self._compared_run_id = ""
+        self._script = redis.register_script(files("stream.redis").joinpath("join.lua").read_text())
+
+    def key(self, shard: int, name: str) -> str:
+        """Return the key of a part of a shard."""
+        return shard_key(self.prefix, shard, name)
+
+    async def step(self, shard: int, log: str, step: Step) -> Stepped:
+        """See :meth:`rewards.store.JoinStore.step`."""
+        keys = [self.key(shard, name) for name in KEYS]
+        arguments = _arguments(log, step)
+        while True:
+            answer = await self._script(keys=keys, args=[self._compared_run_id, step.hold, *arguments])
+            match answer:
+                case [b"unchecked"]:
+                    await self._check_server()
+                case [b"held", hold]:
+                    raise not_free(shard, hold.decode())
+                case [b"other_log", found]:
+                    raise other_log(shard, found.decode(), log)
+                case [b"behind", claim, stored]:
+                    raise behind(shard, step.claims[claim], int(stored) if stored else None)
+                case [b"done", read_to, held_by, repeats, late, behind_entry, more, counts]:
+                    closed = {name.decode(): count for name, count in zip(counts[::2], counts[1::2], strict=True)}
+                    return Stepped(int(read_to), held_by.decode(), closed, repeats, late, behind_entry, bool(more))
+                case _:
+                    raise StateRefused("join.lua", repr(answer)[:80], "a known answer", ONE_BUILD)
+
+    async def _check_server(self) -> None:
+        run_id = str((await self.redis.info("server"))["run_id"])
+        if self._compare is not None:
+            await self._compare(self)
+        self._compared_run_id = run_id
+
+    async def outboxes(self, shard: int) -> dict[str, int]:
+        """See :meth:`rewards.store.JoinStore.outboxes`."""
+        return await self._counts(shard, "seq")
+
+    async def pending(self, shard: int) -> dict[str, int]:
+        """See :meth:`rewards.store.JoinStore.pending`."""
+        return {policy: count for policy, count in (await self._counts(shard, "pending")).items() if count}
+
+    async def _counts(self, shard: int, name: str) -> dict[str, int]:
+        counts = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self.key(shard, name)))
+        return {key.decode(): int(count) for key, count in counts.items()}
+
+    async def head(self, shard: int, outbox: str, limit: int) -> list[Frozen] | list[Unusable]:
+        """See :meth:`rewards.store.JoinStore.head`."""
+        entries = cast("list[bytes]", await self.redis.zrange(self.key(shard, f"outbox:{outbox}"), 0, limit - 1))
+        if outbox == DEAD_LETTERS:
+            return [_unusable(_netstrings(entry)) for entry in entries]
+        return [_frozen(_netstrings(entry)) for entry in entries]
+
+    async def trim(self, shard: int, outbox: str, seq: int) -> None:
+        """See :meth:`rewards.store.JoinStore.trim`."""
+        await self.redis.zremrangebyscore(self.key(shard, f"outbox:{outbox}"), "-inf", seq)
+
+    async def held(self, shard: int) -> str:
+        """See :meth:`rewards.store.JoinStore.held`."""
+        hold = cast("bytes | None", await self.redis.get(self.key(shard, "hold")))
+        return hold.decode() if hold is not None else ""
+
+    async def need_recovery(self, shard: int) -> None:
+        """Hold a shard that has forgotten something, unless it is held already."""
+        await self.redis.set(self.key(shard, "hold"), NEEDED, nx=True)
+
+    async def topic_ids(self, now: Mapping[str, str], *, forget: bool = False) -> dict[str, str]:
+        """Return the ids under which topics were read first; ``forget``: those of now count from here on."""
+        key = shard_key(self.prefix, "s", "topics")
+        pipeline: Any = self.redis.pipeline(transaction=True)
+        for name, topic_id in now.items():
+            (pipeline.hset if forget else pipeline.hsetnx)(key, name, topic_id)
+        pipeline.hgetall(key)
+        return {name.decode(): topic_id.decode() for name, topic_id in (await pipeline.execute())[-1].items()}
+
+    async def mark(self, marks: Mapping[str, Mark]) -> None:
+        """Note of inputs, by :func:`rewards.watermark.partition_name`, the last message that was read."""
+        if marks:
+            encoded = {name: f"{mark.offset} {mark.time_ms}" for name, mark in marks.items()}
+            await self.redis.hset(self._marks, mapping=cast(Any, encoded))
+
+    async def marks(self) -> dict[str, Mark]:
+        """Return what :meth:`mark` has noted."""
+        found = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._marks))
+        return {name.decode(): Mark(*map(int, mark.split())) for name, mark in found.items()}
+
+    async def forget_marks(self) -> None:
+        """Forget what :meth:`mark` has noted."""
+        await self.redis.unlink(self._marks)
+
+    @property
+    def _marks(self) -> str:
+        return shard_key(self.prefix, "s", "marks")
+
+    async def void_acknowledgements(self, offsets: Mapping[str, int]) -> None:
+        """Note inputs that are read on from below what the group has acknowledged, and from where."""
+        if offsets:
+            await self.redis.hset(self._void, mapping={name: str(offset) for name, offset in offsets.items()})
+
+    async def voided(self) -> dict[str, int]:
+        """Return what :meth:`void_acknowledgements` has noted."""
+        found = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._void))
+        return {name.decode(): int(offset) for name, offset in found.items()}
+
+    async def acknowledged_anew(self, names: Sequence[str]) -> None:
+        """Forget notes: the group has acknowledged where an input is read on from."""
+        if names:
+            await self.redis.hdel(self._void, *names)
+
+    @property
+    def _void(self) -> str:
+        return shard_key(self.prefix, "s", "void")
+
+    async def spoilt(self, shards: int) -> list[str]:
+        """Return the keys that somebody has replaced by keys of another type."""
+        kinds = {self.key(shard, name): kind for shard in range(shards) for name, kind in TYPES.items()}
+        kinds |= {shard_key(self.prefix, "s", name): kind for name, kind in SERVICE_TYPES.items()}
+        pipeline: Any = self.redis.pipeline(transaction=False)
+        for key in kinds:
+            pipeline.type(key)
+        found = await pipeline.execute()
+        return [key for (key, kind), now in zip(kinds.items(), found, strict=True) if now not in (kind, b"none")]
+
+    async def discard_spoilt(self, shards: int) -> list[str]:
+        """Throw away what :meth:`spoilt` returns, and return it."""
+        if keys := await self.spoilt(shards):
+            await self.redis.unlink(*keys)
+        return keys
+
+    async def sizes(self, shard: int) -> tuple[int, int, int]:
+        """Return how many decisions wait: their entries, their bodies and their deadlines, which are equally many."""
+        pipeline: Any = self.redis.pipeline(transaction=True)
+        pipeline.hlen(self.key(shard, "entries"))
+        pipeline.hlen(self.key(shard, "bodies"))
+        pipeline.zcard(self.key(shard, "due"))
+        entries, bodies, due = await pipeline.execute()
+        return entries, bodies, due
+
+    async def discard_others(self, shards: int, log: str) -> bool:
+        """Throw the state away where it was made from another log, and tell whether it was."""
+        others = [shard for shard in range(shards) if await self.log_name(shard) not in (None, log)]
+        for shard in others:
+            outboxes = [f"outbox:{outbox}" for outbox in await self.outboxes(shard)]
+            await self.redis.unlink(*(self.key(shard, name) for name in (*KEYS, *outboxes)))
+        if others:
+            await self.redis.unlink(
+                *(shard_key(self.prefix, "s", name) for name in ("count", "topics", "void", "marks"))
+            )
+        return bool(others)
+
+    async def next_closes(self, shard: int, most: int = 100) -> dict[str, int]:
+        """Return when the next window of each policy closes, in log time, among the next ``most`` of a shard."""
+        due = cast(
+            "list[tuple[bytes, float]]", await self.redis.zrange(self.key(shard, "due"), 0, most - 1, withscores=True)
+        )
+        found: dict[str, int] = {}
+        if due:
+            names = [name for name, _ in due]
+            headers = await cast("Awaitable[list[bytes | None]]", self.redis.hmget(self.key(shard, "entries"), names))
+            for (_, deadline), header in zip(due, headers, strict=True):
+                if header is not None:  # None: it has closed meanwhile
+                    found.setdefault(str(msgspec.msgpack.decode(header)[1]), int(deadline))
+        return found
+
+    async def log_name(self, shard: int) -> str | None:
+        """Return the name of the log that a shard's state was made from; None: there is no state."""
+        name = cast("bytes | None", await self.redis.get(self.key(shard, "log")))
+        return name.decode() if name is not None else None
+
+    async def hold(self, shard: int, hold: str) -> None:
+        """See :meth:`rewards.store.JoinStore.hold`."""
+        if hold:
+            await self.redis.set(self.key(shard, "hold"), hold)
+        else:
+            await self.redis.unlink(self.key(shard, "hold"), self.key(shard, "counted"))
+
+    async def reset(self, shard: int, log: str, hold: str, seqs: Mapping[str, int]) -> None:
+        """See :meth:`rewards.store.JoinStore.reset`."""
+        await self.hold(shard, hold)
+        outboxes = [f"outbox:{outbox}" for outbox in await self.outboxes(shard)]
+        kept = {"hold", "outbox:"}
+        pipeline: Any = self.redis.pipeline(transaction=True)
+        pipeline.unlink(*(self.key(shard, name) for name in (*KEYS, *outboxes) if name not in kept))
+        pipeline.set(self.key(shard, "log"), log)
+        if seqs:
+            pipeline.hset(self.key(shard, "seq"), mapping=dict(seqs))
+        await pipeline.execute()
+
+    async def remember(self, shard: int, closings: Sequence[Closing]) -> None:
+        """See :meth:`rewards.store.JoinStore.remember`."""
+        if not closings:
+            return
+        pipeline: Any = self.redis.pipeline(transaction=False)
+        pipeline.zadd(self.key(shard, "closed"), {each.event_id: each.forget_ms for each in closings})
+        pipeline.hset(self.key(shard, "counted"), mapping={each.event_id: each.deadline_ms for each in closings})
+        await pipeline.execute()
+
+    async def offsets(self, shard: int) -> dict[str, int]:
+        """Return up to where each input is stored in a shard, by :func:`rewards.watermark.partition_name`."""
+        return await self._counts(shard, "offsets")
+
+    async def lease(self, shard: int, owner: str, milliseconds: int = 3000) -> bool:
+        """Take or keep the advisory lease of a shard's emission, so that not everything is sent twice."""
+        if await self.held(shard):
+            return False
+        key = self.key(shard, "lease")
+        if await self.redis.set(key, owner, nx=True, px=milliseconds):
+            return True
+        if await self.redis.get(key) != owner.encode():
+            return False
+        await self.redis.pexpire(key, milliseconds)
+        return True
+
+    async def read_to(self, shard: int) -> dict[str, int]:
+        """Return the entries of a shard: how far every input has been read."""
+        return await self._counts(shard, "readto")
+
+
+def spoilt_state(error: BaseException) -> StateRefused | None:
+    """Return what to say where a key of the state is of another type; None: the error says something else."""
+    if not is_other_type(error):
+        return None
+    return StateRefused("the join's state in Redis", "a key of another type", "the join's own", RECOVER)
+
+
+def _arguments(log: str, step: Step) -> list[str | int | bytes]:
+    arguments: list[str | int | bytes] = [log, step.close_limit, step.feedback_limit]
+    if step.inputs is None:
+        arguments += ["", 0]
+    else:
+        names = [partition_name(*partition) for partition in step.inputs.partitions]
+        arguments += [step.inputs.read_to_ms, len(names), *names]
+    numbers: dict[tuple[str, int], int] = {}
+    arguments.append(len(step.claims))
+    for number, claim in enumerate(step.claims, 1):
+        numbers[claim.topic, claim.partition] = number
+        read_to = "" if claim.read_to_ms is None else claim.read_to_ms
+        name = partition_name(claim.topic, claim.partition)
+        arguments += [name, claim.start, claim.end, read_to, int(claim.fresh)]
+    for item in step.items:
+        place = item.place
+        head = (numbers[place.topic, place.partition], place.offset, item.event_id, place.key())
+        if isinstance(item, DecisionItem):
+            close_on = f" {' '.join(item.close_on)} "
+            times = (item.opens_ms, item.deadline_ms, item.forget_ms)
+            arguments += ["d", *head, item.policy, item.fingerprint, *times, close_on, item.body]
+        else:
+            arguments += ["f", *head, item.waits_until_ms, item.body]
+    return arguments
+
+
+def _netstrings(packed: bytes) -> list[bytes]:
+    parts: list[bytes] = []
+    at = 0
+    while at < len(packed):
+        colon = packed.index(b":", at)
+        end = colon + 1 + int(packed[at:colon])
+        parts.append(packed[colon + 1 : end])
+        at = end
+    return parts
+
+
+def _frozen(parts: Sequence[bytes]) -> Frozen:
+    seq, event_id, deadline, place, rival, body, *feedback = parts
+    return Frozen(
+        int(seq),
+        event_id.decode(),
+        int(deadline),
+        Place.parse(place.decode()),
+        int(rival) if rival else None,
+        body,
+        tuple(Kept(Place.parse(at.decode()), event) for at, event in zip(feedback[::2], feedback[1::2], strict=True)),
+    )
+
+
+def _unusable(parts: Sequence[bytes]) -> Unusable:
+    seq, event_id, place, reason, body = parts
+    return Unusable(int(seq), event_id.decode(), Place.parse(place.decode()), reason.decode(), body)

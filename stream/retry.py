@@ -1,0 +1,96 @@
+"""What to do while Redis, the broker or a recovery is waited for: say so, try again, and let the input wait."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+
+from records.errors import LossDetected, StateRefused
+from stream import metrics, stopped
+from stream.apps import retry_pause
+
+log = logging.getLogger(__name__)
+
+AWAY = (RedisError, KafkaError, OSError, TimeoutError)
+"""What is raised while Redis or the broker is away."""
+TOLD_AT = (0, 10)
+"""Attempts of which the log tells: the first, and one that shows that it lasts."""
+REFUSED_PAUSE_S = 5.0
+"""Before a state that was refused is looked at again."""
+
+Result = TypeVar("Result")
+
+
+class Outage:
+    """Says that a server is away at the first failure, and at one that shows that it lasts; not at every one.
+
+    Attributes
+    ----------
+    attempt
+        How many calls have failed since the last answer.
+    """
+
+    def __init__(self) -> None:
+        self.attempt = 0
+
+    def failed(self, sentence: str, error: Exception) -> None:
+        """Note a failure."""
+        if self.attempt in TOLD_AT:
+            log.warning("%s: %r", sentence, error)
+        self.attempt += 1
+
+    def answered(self) -> None:
+        """Note an answer: the next failure is logged again."""
+        self.attempt = 0
+
+
+async def until_there(role: str, what: str, call: Callable[[], Awaitable[Result]]) -> Result:
+    """Return what a call returns; while a server is away it is called again."""
+    outage = Outage()
+    while True:
+        try:
+            result = await call()
+        except AWAY as error:
+            if isinstance(error, RedisError):
+                metrics.redis_failed(role)
+            else:
+                metrics.broker_failed(role)
+            outage.failed(f"{what}; trying again", error)
+            await retry_pause(outage.attempt - 1, longest_s=1.0)
+        else:
+            metrics.redis_answered(role)
+            metrics.broker_answered(role)
+            return result
+
+
+async def until_recovered(
+    role: str,
+    call: Callable[[], Awaitable[Result]],
+    *,
+    waits_after: type[StateRefused] = LossDetected,
+    part: str | None = None,
+) -> Result:
+    """Return what a call of a role's start returns; while it is refused, an operator's remedy is waited for.
+
+    Parameters
+    ----------
+    waits_after
+        The refusals that have a remedy while the role runs; others are raised.
+    part
+        What stands still meanwhile, as ``bowerbird status`` shows it. None: what the refusal names.
+    """
+    while True:
+        try:
+            result = await call()
+        except StateRefused as refused:
+            if not isinstance(refused, waits_after):
+                raise
+            stopped.stop(role, part or refused.what, refused)
+            log.error("stopped: %s", refused)
+            await asyncio.sleep(REFUSED_PAUSE_S)
+        else:
+            stopped.go_on(role)
+            return result

@@ -1,0 +1,1 @@
+"""The roles: one consumer group and one process each."""

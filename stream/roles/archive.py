@@ -1,0 +1,459 @@
+"""The archive role: decisions, outcomes, versions and dead letters, into Parquet files, each record once.
+
+What the names of the files hold is the truth; Kafka's acknowledged offsets only follow it. A message whose offset a
+name covers is skipped; one that lies beyond what was taken before it makes the worker read from the log what
+lies between; a file is named only where nobody archived its range meanwhile. So a worker that was killed, lost
+its partitions or shares them with its successor for a moment repeats nothing and misses nothing.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+import mode
+from aiokafka.errors import KafkaError
+
+from archive.growing_file import GrowingFile, day_of
+from archive.rows import TOPICS
+from archive.writer import ArchiveStore
+from records.errors import RECOVER, LossDetected, StateRefused, WrongConfiguration, of_disk
+from rewards.store import DISCARD
+from stream import clients, metrics, stopped
+from stream.apps import PutRight, RoleParts, retry_pause, role_app
+from stream.config import Config
+from stream.kafka.log import LogReader, LogRecord, identify, started
+from stream.retry import REFUSED_PAUSE_S, until_recovered, until_there
+from stream.shutdown import STOP_S, Opened, closed, ended
+
+log = logging.getLogger(__name__)
+
+ROLE = "archive"
+Result = TypeVar("Result")
+LOOK_EVERY_S = 0.2
+ENDS_EVERY_S = 2.0
+CLOSE_WITHIN_S = 0.8
+SHORTER_LOOKS = 3
+OWN_LOG = f"point this service at its own log, {DISCARD}"
+SAID_AFTER = 3
+"""After so many attempts in vain it is said that the archive stands still."""
+PLACE = "archive.url"
+WAITING_GROUPS = 2
+"""More row groups than this do not wait for their compression: the input does."""
+
+
+def build(config: Config) -> RoleParts:
+    """Return the parts of the archive role (see ``stream.apps``).
+
+    Raises
+    ------
+    WrongConfiguration
+        It has no place, or one that cannot be used.
+    """
+    if config.archive.url is None:
+        raise WrongConfiguration("archive.url: found none, expected a folder or a URL: the archive role needs it")
+    # Rows wait by the ten thousand and hold no cycles: looking for some again and again took a quarter of the time.
+    gc.set_threshold(100_000, 50, 100)
+    app = role_app(config, ROLE)
+    role = Archive(config, app, ArchiveStore(config.archive.url, config.prefix))
+
+    @app.agent(app.topic(*map(config.topic, TOPICS)), name=ROLE)
+    async def archive(stream: Any) -> None:
+        await role.consume(stream.noack().events())
+
+    return RoleParts([role], app, role.ready, app.pulse, (app.dead, role.dead))
+
+
+@dataclass(slots=True)
+class _Partition:
+    """A partition that this worker archives.
+
+    Attributes
+    ----------
+    stored
+        The offset after the last one that the archive holds.
+    taken
+        The offset after the last message in ``file``.
+    seen
+        The offset after the last message that there is known to be; never below ``taken`` for long.
+    looked_at
+        ``taken``, and where the log ended, when that was asked last.
+    shorter
+        At so many looks in a row the log ended before ``taken``.
+    writing
+        What compresses a group of ``file`` meanwhile.
+    events
+        What is to be acknowledged when it is stored, by offset.
+    """
+
+    topic: str
+    number: int
+    stored: int
+    taken: int
+    seen: int
+    looked_at: tuple[int, int] = (-1, 0)
+    shorter: int = 0
+    file: GrowingFile | None = None
+    writing: asyncio.Task[None] | None = None
+    events: dict[int, Any] = field(default_factory=dict)
+
+
+class Archive(mode.Service):
+    """Fills the files of the partitions that this worker has, and closes them."""
+
+    def __init__(self, config: Config, app: Any, store: ArchiveStore) -> None:
+        super().__init__()
+        self._config, self._app, self._store = config, app, store
+        self._partitions: dict[tuple[str, int], _Partition] = {}
+        # One thing at a time: a message, or files that are closed by the clock.
+        self._lock = asyncio.Lock()
+        self._compared = False
+        self._looked_at_ends_s = 0.0
+        self._ids: dict[str, str] = {}
+        self._looking: list[asyncio.Future[None]] = []
+        self._opened = Opened()
+
+    async def on_start(self) -> None:
+        """Connect; while the archive is another log's copy, or the broker is away, wait."""
+        name = await until_there(ROLE, "starting", self._connect)
+        await until_recovered(ROLE, partial(self._compare, name), waits_after=StateRefused, part=ROLE)
+        self._compared = True
+        self._looking.append(self.add_future(self._look_forever()))
+
+    async def _connect(self) -> str:
+        """Return the name of the log."""
+        config = self._config
+        async with Opened() as opened:
+            self._reader = await LogReader(config).__aenter__()
+            opened.add(self._reader.close)
+            producer = await started(clients.producer(config, "bowerbird-archive"))
+            try:
+                name = await identify(self._reader, config, producer)
+            finally:
+                await closed(producer)
+            self._opened = opened.kept()
+            return name
+
+    async def _compare(self, name: str) -> None:
+        """Refuse an archive that is not a copy of the log of that name."""
+        while True:
+            try:
+                await asyncio.to_thread(self._store.belongs_to, name)
+                await self._compare_topics()
+                return
+            except (KafkaError, OSError) as error:
+                log.warning("cannot compare the archive with the log now: %r", error)
+                await asyncio.sleep(REFUSED_PAUSE_S)
+
+    async def on_stop(self) -> None:
+        """Close what is open, if that can be done soon; what could not be stored is read again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S), self._lock:
+                pass
+        # What waits for Kafka holds the lock.
+        await ended(*self._looking)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN_S), self._lock:
+                # All at once, since each is a write that is waited for.
+                closing = map(self._close, list(self._partitions.values()))
+                for failed in await asyncio.gather(*closing, return_exceptions=True):
+                    if isinstance(failed, BaseException):
+                        log.warning("what was not stored is read again after the next start: %r", failed)
+        await self._opened.close()
+
+    def ready(self) -> bool:
+        """Tell whether this worker has its partitions, and the archive is this log's."""
+        return self._compared and bool(self._app.joined)
+
+    def dead(self) -> str | None:
+        """Return what has died of the clients, None: nothing has."""
+        return None if self.should_stop or not self._compared else self._reader.dead()
+
+    async def consume(self, events: AsyncIterable[Any]) -> None:
+        """Take every message in. Nothing escapes: Faust would take it as acknowledged."""
+        async for event in events:
+            async with self._lock:
+                await self._until_done(partial(self._receive, event))
+
+    async def _receive(self, event: Any) -> None:
+        found = event.message
+        part = await self._partition((found.topic, found.partition))
+        if found.offset < part.stored:
+            event.ack()
+            return
+        part.events[found.offset] = event
+        part.seen = max(part.seen, found.offset + 1)
+        await self._read(part, found.offset)
+        time_ms, headers = round(found.timestamp * 1000), tuple(found.headers or ())
+        place = (found.topic, found.partition, found.offset, time_ms)
+        await self._take(part, LogRecord(*place, found.key, found.value, headers))
+
+    async def _partition(self, name: tuple[str, int]) -> _Partition:
+        """Return a partition; a new one begins where the names of its files end."""
+        if name in self._partitions:
+            return self._partitions[name]
+        stored = await asyncio.to_thread(self._store.begin, *name)
+        begins = (await self._reader.beginning([name]))[name]
+        ends = (await self._reader.ends([name]))[name]
+        if stored is not None and stored > ends:
+            raise beyond(name, stored, ends)
+        start = begins if stored is None else stored
+        part = _Partition(*name, start, start, start)
+        if start < begins:
+            self._lost(part, begins)
+        self._partitions[name] = part
+        return part
+
+    async def _read(self, part: _Partition, end: int) -> None:
+        """Take from the log itself what lies before an offset: mostly nothing (markers)."""
+        while part.taken < end:
+            try:
+                async for record in self._reader.read(part.topic, part.number, part.taken, end):
+                    if not await self._take(part, record):
+                        break
+                else:
+                    part.taken = max(part.taken, end)
+            except LossDetected:
+                await self._close(part)
+                name = (part.topic, part.number)
+                begins = (await self._reader.beginning([name]))[name]
+                if part.taken < begins:
+                    self._lost(part, begins)
+
+    def _lost(self, part: _Partition, begins: int) -> None:
+        metrics.ARCHIVE_LOST.labels(self._config.stream_of(part.topic)).inc(begins - part.taken)
+        log.error(
+            "%s[%d]: retention removed offsets %d to %d before they were archived; the archive goes on at %d",
+            *(part.topic, part.number, part.taken, begins - 1, begins),
+        )
+        part.stored = part.taken = begins
+        part.seen = max(part.seen, begins)
+
+    async def _take(self, part: _Partition, record: LogRecord) -> bool:
+        """Add a message to the file of its day, and close the file when it is full.
+
+        Returns
+        -------
+        bool
+            False where what was taken has to be read again from ``part.taken`` on.
+        """
+        if record.offset < part.taken:
+            return True
+        day = day_of(record.time_ms)
+        if part.file is not None and part.file.day != day and not await self._close(part):
+            return False
+        if part.file is None:
+            part.file = GrowingFile(self._config.stream_of(part.topic), day, part.stored)
+        part.file.add(record)
+        part.taken = record.offset + 1
+        limits = self._config.archive
+        if part.file.rows >= limits.max_rows or part.file.size_bytes >= limits.max_bytes:
+            return await self._close(part)
+        waiting, writing = part.file.full_groups, part.writing
+        # The next group fills while one is compressed, which needs no Python.
+        if waiting and (writing is None or writing.done() or waiting > WAITING_GROUPS):
+            await self._encoded(part, writing)
+            part.writing = asyncio.create_task(asyncio.to_thread(part.file.write_groups))
+        return True
+
+    async def _encoded(self, part: _Partition, work: Awaitable[Result] | None) -> Result | None:
+        """Wait for what compresses rows; a file for which that failed is thrown away, and read again."""
+        try:
+            return None if work is None else await asyncio.shield(work)
+        except Exception:
+            part.file, part.writing, part.taken = None, None, part.stored
+            raise
+
+    async def _close(self, part: _Partition) -> bool:
+        """Store the file, if its topic still is the one that it was begun with; see :meth:`_store_file`."""
+        if part.file is not None:
+            await self._compare_topics()
+        return await self._store_file(part)
+
+    async def _store_file(self, part: _Partition) -> bool:
+        """Store the file, and acknowledge what is in it.
+
+        Returns
+        -------
+        bool
+            False where somebody else stored a part of it meanwhile; then this worker goes on behind that.
+        """
+        if part.file is None:
+            return True
+        name = part.file.called(part.topic, part.number, part.taken)
+        await self._encoded(part, part.writing)
+        part.writing = None
+        content = await self._encoded(part, asyncio.to_thread(part.file.finish))
+        assert content is not None
+        with metrics.ARCHIVE_PUT_SECONDS.time():
+            new = await asyncio.to_thread(self._store.put, name, content)
+        stream = self._config.stream_of(part.topic)
+        if new:
+            metrics.ARCHIVE_FILES.labels(stream).inc()
+            metrics.ARCHIVED.labels(stream).inc(part.file.rows)
+            part.stored = part.taken
+        else:
+            # Another who had the partition, or this worker itself, whose call failed after it had been done.
+            stored = await asyncio.to_thread(self._store.begin, part.topic, part.number)
+            metrics.REPEATS.labels(ROLE, "file").inc()
+            part.stored = part.taken = part.stored if stored is None else stored
+        part.file = None
+        for offset in [offset for offset in part.events if offset < part.stored]:
+            part.events.pop(offset).ack()
+        return bool(new)
+
+    async def _look_forever(self) -> None:
+        while not self.should_stop:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if self._app.joined:
+                async with self._lock:
+                    await self._until_done(self._look)
+                self._app.pulse.stepped()
+
+    async def _look(self) -> None:
+        """Forget what was given away, close what is old, and read what Kafka will not hand out again."""
+        assigned = self._app.assigned
+        for name in [name for name in self._partitions if name not in assigned]:
+            del self._partitions[name]
+            metrics.forget_lag(ROLE, self._config.stream_of(name[0]), name[1])
+        for name in sorted(assigned):
+            part = await self._partition(name)
+            if part.taken < part.seen:
+                await self._read(part, part.seen)
+            if part.file is not None and time.monotonic() - part.file.opened_s >= self._config.archive.max_s:
+                await self._close(part)
+        if time.monotonic() - self._looked_at_ends_s >= ENDS_EVERY_S:
+            self._looked_at_ends_s = time.monotonic()
+            await self._look_at_ends()
+
+    async def _compare_topics(self) -> None:
+        """Refuse a topic that is not the one whose copy the archive is: it was deleted and created again."""
+        topics = await self._reader.topics([self._config.topic(name) for name in TOPICS])
+        ids = {name: topic.id for name, topic in topics.items() if topic.id}
+        if any(self._ids.get(name) != topic_id for name, topic_id in ids.items()):
+            self._ids = await asyncio.to_thread(self._store.topic_ids, ids)
+        for name, topic_id in ids.items():
+            if self._ids[name] != topic_id:
+                await self._let_go(name, made_anew=topics[name].partitions)
+                raise made_anew(name, topic_id, self._ids[name], with_log=name == self._config.topic("versions"))
+
+    async def _let_go(self, topic: str, made_anew: Collection[int] = ()) -> None:
+        """Store what was taken of a topic that is gone, and take nothing more of it.
+
+        ``made_anew``: the partitions of the topic that was made in its place. What was taken of that, before anybody
+        noticed, is no older than its first message, and is not stored.
+        """
+        for name in [name for name in self._partitions if name[0] == topic]:
+            part = self._partitions[name]
+            if part.file is not None and part.number in made_anew and (first := await self._first(name)) is not None:
+                await self._encoded(part, part.writing)
+                part.taken = await asyncio.to_thread(part.file.keep_before, first.time_ms)
+                if not part.file.rows:
+                    part.file = None
+            await self._store_file(part)
+            del self._partitions[name]
+
+    async def _first(self, name: tuple[str, int]) -> LogRecord | None:
+        """Return the first message of a partition, None: it has none."""
+        begins = (await self._reader.beginning([name]))[name]
+        async for record in self._reader.read(*name, begins):
+            return record
+        return None
+
+    async def _look_at_ends(self) -> None:
+        await self._compare_topics()
+        for name, end in (await self._reader.ends(sorted(self._partitions))).items():
+            part = self._partitions[name]
+            part.shorter = part.shorter + 1 if end < part.taken else 0
+            # A new leader may know its end a moment late.
+            if part.shorter >= SHORTER_LOOKS:
+                await self._let_go(part.topic)
+                raise beyond(name, part.taken, end)
+            metrics.show_lag(ROLE, self._config.stream_of(part.topic), part.number, end - part.taken)
+            taken, ended = part.looked_at
+            if part.taken == taken:
+                # Faust hands out once what it has fetched, also for a partition that went away and came back.
+                part.seen = max(part.seen, ended)
+            part.looked_at = (part.taken, end)
+        metrics.broker_answered(ROLE)
+
+    @staticmethod
+    async def _refused(refused: StateRefused) -> None:
+        stopped.stop(ROLE, ROLE, refused)
+        log.error("stopped: %s", refused)
+        await asyncio.sleep(REFUSED_PAUSE_S)
+
+    async def _until_done(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Try again what cannot be done now; the input is held back meanwhile."""
+        attempt, was_refused = 0, False
+        while not self.should_stop:
+            try:
+                await work()
+                if attempt > SAID_AFTER:
+                    stopped.go_on(ROLE, PLACE)
+                if was_refused:
+                    # What was fetched before the archive was put right may be of the topic that is gone.
+                    self._partitions.clear()
+                    await self.crash(PutRight("the archive can be continued: starting anew"))
+                return
+            except StateRefused as refused:
+                was_refused = True
+                await self._refused(refused)
+            except KafkaError as error:
+                metrics.broker_failed(ROLE)
+                log.warning("cannot go on now: %r", error)
+                await retry_pause(attempt)
+            except OSError as error:
+                metrics.ARCHIVE_ERRORS.inc()
+                log.warning("cannot write into the archive now: %r", error)
+                if attempt == SAID_AFTER and not isinstance(error, ConnectionError | TimeoutError):
+                    stopped.stop(ROLE, PLACE, cannot_write(self._config, of_disk(error)))
+                await retry_pause(attempt)
+            except Exception:
+                metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+                log.exception("cannot go on now")
+                if attempt == SAID_AFTER:
+                    stopped.stop(ROLE, PLACE, cannot_write(self._config, "an unexpected error, which its log has"))
+                await retry_pause(attempt)
+            attempt += 1
+
+
+def cannot_write(config: Config, why: str) -> StateRefused:
+    """Return what to say while files cannot be stored; it is tried again and again."""
+    return StateRefused(
+        f"archive.url {config.archive.url}",
+        why,
+        "a place that takes files",
+        "see that it has space, and gives its rights to who runs the role, which then goes on by itself",
+    )
+
+
+def beyond(name: tuple[str, int], taken: int, end: int) -> StateRefused:
+    """Return the refusal of a log that ends before what the archive holds of it."""
+    return StateRefused(
+        f"archive of {name[0]}[{name[1]}]",
+        f"a log that ends at offset {end}",
+        f"one that reaches offset {taken}, up to which it was archived",
+        f"the topic was made anew, or has lost its tail: {RECOVER}, which sets the old files aside",
+    )
+
+
+def made_anew(name: str, found: str, expected: str, *, with_log: bool = False) -> StateRefused:
+    """Return the refusal of a topic with another id than that whose copy the archive is.
+
+    Parameters
+    ----------
+    with_log
+        The topic is ``versions``: the log's name has gone with it.
+    """
+    return StateRefused(
+        f"archive of topic {name}",
+        f"id {found}",
+        f"id {expected}",
+        f"the topic was deleted and made anew: {OWN_LOG if with_log else RECOVER}, which sets the old files aside",
+    )

@@ -1,0 +1,422 @@
+"""The decide role: a request is read, decided, appended to ``decisions``, acknowledged, replied to; then committed.
+
+A plain loop over aiokafka, since this is the path that a person waits for. Each fetched batch of a partition is
+finished by a task of its own, so that one partition that cannot be written does not hold up the others. Offsets are
+committed in order, never beyond what was answered.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+import mode
+from aiokafka import ConsumerRebalanceListener
+from aiokafka.errors import CommitFailedError, IllegalStateError, InvalidSessionTimeoutError, KafkaError
+from aiokafka.structs import TopicPartition
+from redis.asyncio import Redis
+
+from records.errors import BowerbirdError, WrongConfiguration
+from stream import clients, metrics
+from stream.apps import RoleParts
+from stream.config import Config
+from stream.kafka import topics
+from stream.kafka.broker_clock import BrokerClock
+from stream.kafka.consumer import reading
+from stream.kafka.dead_letters import DeadLetter, DeadLetters, gathered
+from stream.liveness import Pulse, dead_among
+from stream.redis.policy_cache import REDIS_FAILURES, Lookup
+from stream.retry import Outage
+from stream.roles.appender import Appender, Message
+from stream.roles.deciding import Request, Requests
+from stream.roles.replies import Replies, Reply
+from stream.shutdown import STOP_S, closed, ended
+
+log = logging.getLogger(__name__)
+
+ROLE = "decide"
+FETCH_WAIT_MS = 100
+"""After a stall a partition waits at most this long for the others' long poll."""
+FETCHED_MESSAGES = 500
+POLL_MS = 200
+MOST_BATCHES = 8
+"""Batches of one partition that wait for the broker; with more it is not read on."""
+COMMIT_EVERY_S = 0.5
+"""What a killed worker decided since its last commit is decided again; by then most of it has expired."""
+STALLED_S = 0.2
+"""A partition that takes longer to write is not waited for before others are read on."""
+REDIS_TIMEOUT_S = 2.0
+RECONNECT_S = 1.0
+TURN_S = 0.05
+"""Deciding lets others run after so long."""
+SETTLE_S = 0.4
+"""What is in flight at the end, or when a partition is given away, is waited for so long."""
+ITS_TOPICS = ("decision-requests", "decisions", "ticks", "dead-letters")
+
+
+def build(config: Config) -> RoleParts:
+    """Return the parts of the decide role."""
+    service = Decide(config)
+    return RoleParts((service,), None, lambda: service.ready, service.pulse, (service.dead,))
+
+
+class _Progress:
+    """The batches of one partition in their order; the end of the finished head may be committed.
+
+    ``next_offset`` is where the log goes on, None: nothing was ever committed.
+    """
+
+    def __init__(self, next_offset: int | None) -> None:
+        self.next_offset = next_offset
+        self._batches: deque[tuple[int, asyncio.Task[None]]] = deque()
+        self.committable: int | None = None
+        self.paused = False
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        return [task for _, task in self._batches]
+
+    def add(self, next_offset: int, task: asyncio.Task[None]) -> None:
+        self._batches.append((next_offset, task))
+
+    def trim(self) -> None:
+        while self._batches and self._batches[0][1].done():
+            next_offset, task = self._batches.popleft()
+            # Raises what the task raised: then nothing may be committed, and the loop starts again.
+            task.result()
+            self.committable = next_offset
+
+
+class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
+    """One connection to the broker: from :meth:`start` until an error or :meth:`stop`."""
+
+    def __init__(self, config: Config, lookup: Lookup, pulse: Pulse) -> None:
+        self._config, self._lookup, self._pulse = config, lookup, pulse
+        self._topic = config.topic("decision-requests")
+        self._admin = clients.admin(config, "bowerbird-decide")
+        self._control = clients.producer(config, "bowerbird-decide-control")
+        self._consumer = reading(
+            bootstrap_servers=config.brokers,
+            client_id="bowerbird-decide",
+            group_id=config.group(ROLE),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            session_timeout_ms=round(config.session_timeout_s * 1000),
+            heartbeat_interval_ms=round(config.session_timeout_s * 250),
+            # Input may be held back for as long as the broker cannot write; that is no reason to lose it.
+            max_poll_interval_ms=86_400_000,
+        )
+        self._appender = Appender(config, config.topic("decisions"))
+        self._replies = Replies(config, self._admin, lambda: self._appender.producer)
+        self._dead_letters = DeadLetters(self._control, config, ROLE)
+        self._clock = BrokerClock(self._control, config.topic("ticks"), ROLE, ticked=pulse.stepped)
+        self._requests: Requests | None = None
+        self._progress: dict[TopicPartition, _Progress] = {}
+        self.joined = False
+        self._runs = False
+
+    async def start(self) -> None:
+        """Connect, look at the topics, learn the broker's time, and join the group."""
+        await self._admin.start()
+        await self._check_topics()
+        cluster_id = str((await self._admin.describe_cluster())["cluster_id"])
+        self._requests = Requests(self._config, self._lookup, cluster_id)
+        await self._control.start()
+        await self._clock.tick()
+        await self._appender.start()
+        await self._replies.start()
+        self._consumer.subscribe([self._topic], listener=self)
+        await self._consumer.start()
+
+    async def _check_topics(self) -> None:
+        its = {self._config.topic(name) for name in ITS_TOPICS}
+        found = [problem for problem in await topics.problems(self._config, self._admin) if problem.topic in its]
+        if missing := [problem for problem in found if problem.found == topics.MISSING]:
+            raise KafkaError("; ".join(map(str, missing)))
+        if found:
+            raise WrongConfiguration("\n".join(map(str, found)))
+
+    async def stop(self) -> None:
+        """Finish what is in flight within a short time, commit it, and close."""
+        self.joined = False
+        left, self._progress = self._progress, {}
+        await self._settle(left)
+        await ended(*(task for progress in left.values() for task in progress.tasks))
+        await asyncio.gather(
+            self._replies.stop(),
+            self._appender.stop(),
+            *map(closed, (self._consumer, self._control, self._admin)),
+        )
+
+    def dead(self) -> str | None:
+        """Return what has died of the clients while it runs, None: nothing has."""
+        opened = {
+            "the consumer": self._consumer,
+            "the producer of ticks": self._control,
+            "the producer of decisions": self._appender.producer,
+            "the producer of replies": self._replies.producer,
+            "the admin client": self._admin,
+        }
+        if not self._runs:
+            return None
+        return dead_among(opened)
+
+    async def run(self) -> None:
+        """Decide until something fails; that is raised."""
+        self._runs = True
+        tasks = [
+            asyncio.create_task(work)
+            for work in (self._read(), self._commit_now_and_then(), self._clock.run(self._config.decide_tick_ms))
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            self._runs = False
+            await ended(*tasks)
+
+    async def _read(self) -> None:
+        requests = self._requests
+        assert requests is not None
+        while True:
+            fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=FETCHED_MESSAGES)
+            self._pulse.polled()
+            begun: list[asyncio.Task[None]] = []
+            for partition, records in fetched.items():
+                progress = self._progress.get(partition)
+                if progress is None:
+                    # Taken away meanwhile: its next owner decides them.
+                    continue
+                await self._note_hole(partition, progress, records[0].offset)
+                progress.next_offset = records[-1].offset + 1
+                batch = await self._decided(requests, records)
+                if self._progress.get(partition) is not progress:
+                    continue
+                task = asyncio.create_task(self._finish(batch))
+                progress.add(records[-1].offset + 1, task)
+                begun.append(task)
+                if len(progress) >= MOST_BATCHES:
+                    self._pause(partition, progress)
+            if begun:
+                # Meanwhile requests gather, so that under load one round trip carries many.
+                await asyncio.wait(begun, timeout=STALLED_S)
+            self._trim()
+
+    async def _note_hole(self, partition: TopicPartition, progress: _Progress, offset: int) -> None:
+        """Say which requests were removed before they were read, where the log goes on above the next offset."""
+        expected = progress.next_offset
+        if expected is None or offset <= expected:
+            return
+        # Markers of transactions are no loss.
+        begins = min(offset, (await self._consumer.beginning_offsets([partition]))[partition])
+        if begins <= expected:
+            return
+        lost = (
+            f"offsets {expected} to {begins - 1} were removed before they were read: up to {begins - expected} messages"
+            " have neither decision nor answer"
+        )
+        metrics.REQUESTS_LOST.inc(begins - expected)
+        log.error("%s[%d]: %s", partition.topic, partition.partition, lost)
+        await self._dead_letters.send(
+            DeadLetter(partition.topic, partition.partition, expected, 0, "removed_unread", lost, b"")
+        )
+
+    async def _decided(self, requests: Requests, records: Sequence[Any]) -> list[Request]:
+        """Decide what was fetched at once, and let the loop turn: a small batch may hold very many requests."""
+        batch: list[Request] = []
+        now_ms, since = self._clock.now_ms(), perf_counter()
+        for record in records:
+            batch.append(requests.read(record, now_ms))
+            if perf_counter() - since >= TURN_S:
+                await asyncio.sleep(0)
+                now_ms, since = self._clock.now_ms(), perf_counter()
+        return batch
+
+    def _pause(self, partition: TopicPartition, progress: _Progress) -> None:
+        progress.trim()
+        if len(progress) >= MOST_BATCHES and not progress.paused:
+            with contextlib.suppress(IllegalStateError):
+                self._consumer.pause(partition)
+                progress.paused = True
+
+    def _trim(self) -> None:
+        for partition, progress in self._progress.items():
+            progress.trim()
+            if progress.paused and len(progress) < MOST_BATCHES:
+                with contextlib.suppress(IllegalStateError):
+                    self._consumer.resume(partition)
+                progress.paused = False
+
+    async def _finish(self, batch: Sequence[Request]) -> None:
+        """Append, wait, reply, and write the dead letters of what was fetched at once."""
+        try:
+            await self._append_and_reply(batch)
+        except Exception:
+            metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+            log.exception("a batch goes to the dead letters")
+            for request in batch:
+                request.give_up()
+        letters = gathered(letter for request in batch for letter in request.letters)
+        if letters:
+            await self._dead_letters.send(*letters)
+
+    async def _append_and_reply(self, batch: Sequence[Request]) -> None:
+        messages: list[Message] = []
+        appended: list[tuple[Request, int]] = []
+        for request in batch:
+            its = request.messages()
+            if its:
+                appended.append((request, len(its)))
+                messages += its
+            else:
+                await self._reply(request)
+        if not messages:
+            return
+        started = perf_counter()
+        answers = await self._appender.append(messages)
+        metrics.APPEND_SECONDS.observe(perf_counter() - started)
+        metrics.broker_answered(ROLE)
+        at = 0
+        for request, count in appended:
+            if request.appended(answers[at : at + count]):
+                await self._reply(request)
+            at += count
+
+    async def _reply(self, request: Request) -> None:
+        topic = request.envelope.reply_topic
+        if topic is None:
+            metrics.REPLIES.labels("not_asked").inc()
+            return
+        await self._replies.send(Reply(topic, request.reply(), request.key(), request.envelope.reply_headers))
+        metrics.REQUEST_SECONDS.observe(max(0, self._clock.now_ms() - request.record.timestamp) / 1000)
+
+    async def _commit_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_EVERY_S)
+            self._trim()
+            await self._commit(dict(self._progress))
+
+    async def _commit(self, finished: Mapping[TopicPartition, _Progress]) -> None:
+        offsets = {
+            partition: progress.committable
+            for partition, progress in finished.items()
+            if progress.committable is not None
+        }
+        if not offsets:
+            return
+        try:
+            await self._consumer.commit(offsets)
+        except (CommitFailedError, IllegalStateError):
+            # A rebalance was faster: the next owner repeats what this one did not commit.
+            log.info("a commit came too late")
+        except KafkaError as error:
+            metrics.broker_failed(ROLE)
+            log.warning("offsets are committed later: %r", error)
+            return
+        for partition, offset in offsets.items():
+            if finished[partition].committable == offset:
+                finished[partition].committable = None
+
+    async def _settle(self, left: Mapping[TopicPartition, _Progress]) -> None:
+        """Wait a short time for what is in flight, and commit it."""
+        if tasks := [task for progress in left.values() for task in progress.tasks]:
+            await asyncio.wait(tasks, timeout=SETTLE_S)
+        try:
+            for progress in left.values():
+                progress.trim()
+            async with asyncio.timeout(STOP_S):
+                await self._commit(left)
+        except Exception as error:
+            log.warning("what was finished last will be repeated: %r", error)
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Finish what is in flight, so that the next owner does not repeat it."""
+        self.joined = False
+        # Taken out first, so that nothing more of them is begun.
+        await self._settle({part: self._progress.pop(part) for part in revoked if part in self._progress})
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Begin with each partition where its last owner has committed."""
+        for partition in assigned:
+            committed = None
+            with contextlib.suppress(KafkaError):
+                committed = await self._consumer.committed(partition)
+            self._progress[partition] = _Progress(committed)
+        self.joined = True
+        log.info("deciding", extra={"partitions": sorted(partition.partition for partition in assigned)})
+
+
+class Decide(mode.Service):
+    """Decides requests until it is stopped; a lost broker or Redis is waited for."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self._config = config
+        self._redis: Redis = clients.redis_client(config, REDIS_TIMEOUT_S)
+        self._lookup = Lookup(config, self._redis)
+        self._connection: _Connection | None = None
+        self._following: asyncio.Future[None] | None = None
+        self.pulse = Pulse()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has joined its group and knows the broker's time."""
+        return self._connection is not None and self._connection.joined
+
+    def dead(self) -> str | None:
+        """Return what has died of the clients, None: nothing has."""
+        return None if self.should_stop or self._connection is None else self._connection.dead()
+
+    async def on_start(self) -> None:
+        """Take the published versions, if Redis answers at once."""
+        # What was made by now stays: looking through it again and again would only make replies late.
+        gc.collect()
+        gc.freeze()
+        try:
+            await self._lookup.ask()
+        except REDIS_FAILURES as error:
+            metrics.redis_failed(ROLE)
+            log.warning("Redis is away; deciding with version 0 until it is back: %r", error)
+        self._following = self.add_future(self._lookup.run())
+
+    async def on_stop(self) -> None:
+        """End what follows Redis, however often that takes: a cancellation may get lost in the client of Redis."""
+        if self._following is not None:
+            await ended(self._following)
+
+    @mode.Service.task
+    async def _decide(self) -> None:
+        outage = Outage()
+        while not self.should_stop:
+            connection = self._connection = _Connection(self._config, self._lookup, self.pulse)
+            try:
+                await connection.start()
+                outage.answered()
+                await connection.run()
+            except BowerbirdError:
+                raise
+            except InvalidSessionTimeoutError:
+                found = f"session_timeout_s: the broker refuses {self._config.session_timeout_s:g} seconds"
+                raise WrongConfiguration(f"{found}; see its group.min.session.timeout.ms") from None
+            except (KafkaError, OSError, TimeoutError) as error:
+                metrics.broker_failed(ROLE)
+                outage.failed("connecting to the broker again", error)
+            except Exception:
+                metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+                log.exception("starting again")
+            finally:
+                await connection.stop()
+            await asyncio.sleep(RECONNECT_S)
+
+    async def on_shutdown(self) -> None:
+        """Close the connection to Redis."""
+        await self._redis.aclose()

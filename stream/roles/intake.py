@@ -1,0 +1,23 @@
+"""What the join's intake is by the configuration: the same in the role and in a recovery."""
+
+from rewards.intake import JoinSettings
+from stream.config import Config
+
+
+def input_topics(config: Config) -> list[str]:
+    """Return the full names of the topics that the join reads."""
+    return [config.topic("decisions"), *map(config.topic, config.streams)]
+
+
+def join_settings(config: Config) -> JoinSettings:
+    """Return the settings of the core."""
+    return JoinSettings(
+        decisions=config.topic("decisions"),
+        prefix=config.prefix,
+        shards=config.shards,
+        shard_of=config.shard,
+        early_s=config.early_s,
+        close_grace_ms=config.close_grace_ms,
+        closed_ttl_s=config.closed_ttl_s,
+        feedback_limit=config.limits.max_feedback,
+    )

@@ -1,0 +1,529 @@
+"""The join role: decisions and feedback in, outcomes out. A thin shell around ``rewards.intake``.
+
+Three loops share one :class:`rewards.intake.Intake`: the agent offers what Faust hands over, the applier takes portions
+and steps the store, the ticker tells the store of inputs on which nothing happens. A fourth, a task a shard,
+empties the outboxes (``stream.roles.outbox``).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+from uuid import uuid4
+
+import mode
+from aiokafka.errors import KafkaError
+from faust.types import TP
+from redis.exceptions import RedisError
+
+from records.errors import RECOVER, LossDetected, StateRefused, WrongConfiguration
+from rewards.intake import Fetched, Input, Intake, Message, Portion
+from rewards.rules import milliseconds
+from rewards.store import Inputs, Step, Stepped
+from rewards.watermark import INPUTS, entry_after, hold_line, partition_name
+from stream import clients, metrics, stopped
+from stream.apps import Progress, PutRight, RoleParts, retry_pause, role_app
+from stream.config import Config
+from stream.kafka.broker_clock import BrokerClock
+from stream.kafka.dead_letters import DeadLetters, gathered, letter_of
+from stream.kafka.last_seqs import Tails
+from stream.kafka.log import LogReader, Mark, identify, started
+from stream.kafka.topic_ids import TopicNow, Watched
+from stream.liveness import dead_among
+from stream.redis.store import RedisStore, shard_key, spoilt_state
+from stream.retry import REFUSED_PAUSE_S, until_recovered, until_there
+from stream.roles.intake import input_topics, join_settings
+from stream.roles.outbox import Emitter
+from stream.shutdown import Opened, closed, ended, within
+
+log = logging.getLogger(__name__)
+
+PAUSE_AT, RESUME_AT = 400, 100
+"""Messages of one partition that wait here before it is not fetched any more, and is again."""
+HELD_POLL_S = 1.0
+GIVEN_UP_MS = 5_000
+"""So long a former input may lie behind while workers with other settings are replaced."""
+SHORTER_TICKS = 3
+"""At so many ticks in a row a log must end before what was read of it, until that is taken for a loss."""
+
+
+def build(config: Config) -> RoleParts:
+    """Return the parts of the join role (see ``stream.apps``)."""
+    app = role_app(config, "join")
+    role = JoinRole(config, app)
+    topics = [config.topic("decisions"), *map(config.topic, config.streams)]
+
+    @app.agent(app.topic(*topics), name="join")
+    async def join(stream: Any) -> None:
+        await role.consume(stream.noack().events())
+
+    return RoleParts([role], app, role.ready, app.pulse, (app.dead, role.dead))
+
+
+class JoinRole(mode.Service):
+    """What surrounds the intake: Kafka, Redis and the loops."""
+
+    def __init__(self, config: Config, app: Any) -> None:
+        super().__init__()
+        self._config, self._app = config, app
+        self._topics = input_topics(config)
+        self._intake = Intake(join_settings(config))
+        self._events: dict[tuple[str, int, int], Any] = {}
+        self._paused: set[Input] = set()
+        self._wake = asyncio.Event()
+        self._synchronised = asyncio.Lock()
+        self._read_to = dict.fromkeys(range(config.shards), 0)
+        self._ticked = False
+        self._shorter: dict[Input, int] = {}
+        app.void_acknowledgements = self._void_acknowledgements
+        app.acknowledged_anew = self._acknowledged_anew
+        self._loops: list[asyncio.Future[Any]] = []
+        self._opened = Opened()
+
+    async def on_start(self) -> None:
+        """Connect, and refuse a state that is not this log's; servers, and a recovery, are waited for."""
+        await until_recovered("join", partial(until_there, "join", "starting", self._connect))
+        emitting = (self._emitter.run(shard) for shard in range(self._config.shards))
+        self._loops = [self.add_future(loop) for loop in (self._apply_forever(), self._tick_forever(), *emitting)]
+
+    async def _connect(self) -> None:
+        config = self._config
+        async with Opened() as opened:
+            producer = await started(clients.producer(config, "bowerbird-join", enable_idempotence=True))
+            opened.add(partial(closed, producer))
+            plain_producer = await started(clients.producer(config, "bowerbird-join"))
+            opened.add(partial(closed, plain_producer))
+            self._reader = await LogReader(config).__aenter__()
+            opened.add(self._reader.close)
+            redis = clients.redis_client(config)
+            opened.add(redis.aclose)
+            self._versions = Watched(config.topic("versions"))
+            self._versions.made_anew(await self._reader.topics([self._versions.topic]))
+            self._clock = BrokerClock(plain_producer, config.topic("ticks"), "join")
+            self._log = await identify(self._reader, config, plain_producer)
+            self._tails = Tails(config, self._reader)
+            self._producers = {"the producer of outcomes": producer, "the producer of dead letters": plain_producer}
+            self._store = RedisStore(redis, config.prefix, self._compare)
+            self._dead_letters = DeadLetters(plain_producer, config, "join")
+            self._emitter = Emitter(self._store, producer, self._dead_letters, config, uuid4().hex)
+            await self._compare(self._store)
+            self._opened = opened.kept()
+
+    async def on_stop(self) -> None:
+        """End the loops, then close the connections; what was not acknowledged is read again.
+
+        The order matters: on Python 3.11 a task group whose task fails, as on a closed connection, drops a cancellation
+        that comes at the same moment, and the loop around it runs on.
+        """
+        await ended(*self._loops)
+        await self._opened.close()
+
+    def ready(self) -> bool:
+        """Tell whether this worker has its partitions and a shard has answered a tick."""
+        return self._app.joined and self._ticked
+
+    def dead(self) -> str | None:
+        """Return what has died of the clients, None: nothing has."""
+        if self.should_stop or not self._loops:
+            return None
+        return self._reader.dead() or dead_among(self._producers)
+
+    # What Faust hands over.
+
+    async def consume(self, events: AsyncIterable[Any]) -> None:
+        """Offer every message to the intake. Nothing escapes: Faust would take it as acknowledged."""
+        async for event in events:
+            try:
+                await self._receive(event)
+            except PutRight as right:
+                await self.crash(right)
+                return
+            except Exception:
+                metrics.UNEXPECTED_ERRORS.labels("join").inc()
+                log.exception("a message could not be taken in; it is read again after the next start")
+
+    async def _receive(self, event: Any) -> None:
+        found = event.message
+        name: Input = (found.topic, found.partition)
+        message = Message(*name, found.offset, round(found.timestamp * 1000), found.value, found.key)
+        while self._intake.expected(*name) is None:
+            try:
+                await self._synchronise()
+                break
+            except LossDetected as loss:
+                await self._refused(loss.what, loss)
+        await self._fill_gap(message)
+        if self._intake.offer(message) or self._intake.waits(message):
+            self._events[(*name, message.offset)] = event
+        elif self._intake.expected(*name) is not None:
+            event.ack()
+        if self._intake.waiting_of(*name) >= PAUSE_AT and name not in self._paused:
+            self._paused.add(name)
+            self._app.consumer.pause_partitions({TP(*name)})
+        self._wake.set()
+
+    async def _fill_gap(self, message: Message) -> None:
+        """Read from the log itself what lies between the last message and this one: mostly nothing (markers)."""
+        attempt = 0
+        while True:
+            expected = self._intake.expected(message.topic, message.partition)
+            if expected is None or expected >= message.offset:
+                return
+            try:
+                missing = self._reader.read(message.topic, message.partition, expected, message.offset)
+                async for record in missing:
+                    self._intake.offer(Message(*record[:4], record.value, record.key))
+                return
+            except LossDetected:
+                begins = (await self._reader.beginning([message[:2]]))[message[:2]]
+                loss = await self._removed_unread(message[:2], expected, begins)
+                await self._refused(loss.what, loss)
+            except (KafkaError, OSError) as error:
+                metrics.broker_failed("join")
+                log.warning("reading %s[%d]: %r", message.topic, message.partition, error)
+                await retry_pause(attempt)
+                attempt += 1
+
+    async def _synchronise(self) -> None:
+        """Begin with partitions that were assigned, forget those that were given away."""
+        async with self._synchronised:
+            for name in set(self._intake.inputs) - self._app.assigned:
+                self._intake.revoke(*name)
+                self._paused.discard(name)
+                metrics.forget_lag("join", self._config.stream_of(name[0]), name[1])
+            new = [name for name in self._app.assigned if self._intake.expected(*name) is None]
+            if not new:
+                return
+            acknowledged = await self._reader.committed(self._config.group("join"), new)
+            beginnings = await self._reader.beginning(new)
+            stored = [await self._store.offsets(shard) for shard in range(self._config.shards)]
+            await self._refuse_replaced(new)
+            for name in self._app.assigned & set(new):
+                offset = acknowledged.get(name)
+                if offset is not None and offset < beginnings[name]:
+                    # What every shard has stored may be acknowledged a moment later.
+                    offset = max(offset, min(offsets.get(partition_name(*name), 0) for offsets in stored))
+                    if offset < beginnings[name]:
+                        raise await self._removed_unread(name, offset, beginnings[name])
+                start = beginnings[name] if offset is None else offset
+                self._intake.assign(name[0], name[1], start, offset is None)
+
+    async def _removed_unread(self, name: Input, read_to: int, begins: int) -> LossDetected:
+        """Hold all shards, and return why: retention was faster than this input was read."""
+        await self._need_recovery()
+        return LossDetected(
+            f"{name[0]}[{name[1]}]", f"a log that starts at offset {begins}", f"offset {read_to}, the next to be read",
+            f"retention has removed what lies between: {RECOVER}",
+        )  # fmt: skip
+
+    async def _refuse_replaced(self, names: Sequence[Input]) -> None:
+        """Refuse a log that holds another message where the last one was read: offsets alone do not tell."""
+        marks = await self._store.marks()
+        known = {name: marks[each] for name in names if (each := partition_name(*name)) in marks}
+        if replaced := await self._reader.replaced(known):
+            await self._need_recovery()
+            topic, number = replaced[0]
+            raise LossDetected(
+                f"{topic}[{number}]", f"another message at offset {known[replaced[0]].offset}",
+                f"that of log time {known[replaced[0]].time_ms}, which was read there",
+                f"the log has lost its tail and has grown since: {RECOVER}",
+            )  # fmt: skip
+
+    async def _refuse_holes(self, ends: Mapping[Input, int], fetched: Mapping[Input, Progress]) -> None:
+        """Refuse to pass over what was removed: no message comes of it, as of the markers of transactions."""
+        passed = {name: self._intake.applied_to(*name) for name in ends if not self._intake.waiting_of(*name)}
+        silent = {
+            name: read_to
+            for name, read_to in passed.items()
+            if read_to is not None and name in fetched and read_to < min(ends[name], fetched[name].position)
+        }
+        for name, begins in (await self._reader.beginning(sorted(silent))).items():
+            if begins > silent[name]:
+                raise await self._removed_unread(name, silent[name], begins)
+
+    async def _void_acknowledgements(self) -> dict[Input, int]:
+        """Return where a recovery has taken a log that is shorter than the group has acknowledged."""
+        found = await until_there("join", "beginning to read", self._store.voided)
+        names = {name: name.rpartition(" ") for name in found}
+        return {(topic, int(number)): found[name] for name, (topic, _, number) in names.items()}
+
+    async def _acknowledged_anew(self, inputs: Sequence[Input]) -> None:
+        names = [partition_name(*name) for name in inputs]
+        await until_there("join", "beginning to read", partial(self._store.acknowledged_anew, names))
+
+    # What is applied.
+
+    async def _apply_forever(self) -> None:
+        while not self.should_stop:
+            portion = self._intake.take(hold_line(self._read_to.values(), self._closed_ttl_ms))
+            if portion is None:
+                self._wake.clear()
+                await within(self._wake.wait(), 0.2)
+                continue
+            await self._until_done(partial(self._apply, portion))
+
+    async def _apply(self, portion: Portion) -> None:
+        await self._dead_letters.send(*gathered(map(letter_of, portion.rejected)))
+        marks = {partition_name(*message[:2]): Mark(message.offset, message.time_ms) for message in portion.messages}
+        await self._store.mark(marks)
+        for part in portion.parts:
+            await asyncio.gather(*(self._step(shard, step) for shard, step in part.items()))
+        self._intake.applied(portion)
+        for message in portion.messages:
+            metrics.APPLIED.labels(self._config.stream_of(message.topic)).inc()
+            event = self._events.pop((message.topic, message.partition, message.offset), None)
+            if event is not None:
+                event.ack()
+        self._resume()
+
+    def _resume(self) -> None:
+        enough = {name for name in self._paused if self._intake.waiting_of(*name) <= RESUME_AT}
+        if again := enough & self._app.assigned:
+            self._app.consumer.resume_partitions({TP(*name) for name in again})
+        self._paused -= enough
+
+    # What is said when nothing happens.
+
+    async def _tick_forever(self) -> None:
+        while not self.should_stop:
+            started = time.monotonic()
+            await self._until_done(self._tick)
+            await asyncio.sleep(max(0.0, self._config.join_tick_ms / 1000 - (time.monotonic() - started)))
+
+    async def _tick(self) -> None:
+        tick_ms = await self._clock.tick()
+        rewards = self._config.topic("rewards")
+        topics = await self._reader.topics([*self._topics, rewards, self._versions.topic])
+        if self._versions.made_anew(topics):
+            raise PutRight(f"topic {self._versions.topic} was made anew: starting anew, to compare the logs")
+        topics.pop(self._versions.topic, None)
+        missing = set(self._topics) - topics.keys()
+        self._say_missing(missing)
+        await self._refuse_new(topics)
+        topics.pop(rewards, None)
+        partitions = [(name, partition) for name, topic in topics.items() for partition in topic.partitions]
+        inputs = None if missing else Inputs(tuple(partitions), self._entry(tick_ms))
+        await self._synchronise()
+        read = await self._read_up_to()
+        # A message of an open transaction may still count: such an input is not read to its end.
+        ends = await self._reader.written_ends(read)
+        await self._refuse_shorter(read, ends)
+        fetched = await self._app.caught_up(self._intake.inputs)
+        await self._synchronise()
+        await self._refuse_holes(ends, fetched)
+        await self._show_transactions(ends, fetched)
+        steps = self._intake.tick(
+            tick_ms, ends, {name: Fetched(*progress) for name, progress in fetched.items()}, inputs
+        )
+        await asyncio.gather(*(self._step(shard, step) for shard, step in steps.items()))
+        self._intake.ticked(steps)
+        self._ticked = True
+        self._app.pulse.stepped()
+        for name, end in ends.items():
+            applied_to = self._intake.applied_to(*name)
+            if applied_to is not None:
+                metrics.show_lag("join", self._config.stream_of(name[0]), name[1], end - applied_to)
+        await self._show()
+
+    def _say_missing(self, topics: set[str]) -> None:
+        """Say which inputs are not there."""
+        self._say_held(
+            "inputs",
+            f"no topic {', '.join(sorted(topics))}, so no window closes: run `bowerbird topics create`, or take it"
+            " out of the settings for good"
+            if topics
+            else "",
+        )
+
+    async def _show_transactions(self, ends: Mapping[Input, int], fetched: Mapping[Input, Progress]) -> None:
+        """Show which inputs are held back by a transaction that is neither committed nor aborted."""
+        behind = [name for name in ends if name in fetched and fetched[name].position < ends[name]]
+        held = await self._reader.open_transactions(behind) if behind else {}
+        for name in ends:
+            labels = self._config.stream_of(name[0]), str(name[1])
+            metrics.OPEN_TRANSACTION.labels(*labels).set(held.get(name, (0, 0))[1])
+
+    async def _read_up_to(self) -> dict[Input, int]:
+        """Return up to where each input of this worker was read, here or by others before a restart."""
+        shards = [await self._store.offsets(shard) for shard in range(self._config.shards)]
+        return {
+            name: max(self._intake.applied_to(*name) or 0, *(stored.get(partition_name(*name), 0) for stored in shards))
+            for name in self._intake.inputs
+        }
+
+    async def _refuse_new(self, topics: Mapping[str, TopicNow]) -> None:
+        """Hold all shards where a topic is not the one that was read: its id is another one."""
+        known = await self._store.topic_ids({name: topic.id for name, topic in topics.items() if topic.id})
+        for name, topic in topics.items():
+            if topic.id and known[name] != topic.id:
+                await self._need_recovery()
+                raise LossDetected(
+                    f"topic {name}", f"id {topic.id}", f"id {known[name]}",
+                    f"the topic was deleted and made anew: {RECOVER}",
+                )  # fmt: skip
+
+    async def _need_recovery(self) -> None:
+        for shard in range(self._config.shards):
+            await self._store.need_recovery(shard)
+
+    async def _refuse_shorter(self, read: Mapping[Input, int], ends: dict[Input, int]) -> None:
+        """Hold all shards where a log ends before what was read of it, at several ticks in a row.
+
+        It was made anew, or its tail is lost; a new leader of a partition may know its end a moment late.
+        """
+        for name in [name for name, end in ends.items() if end < read[name]]:
+            end = ends.pop(name)
+            self._shorter[name] = self._shorter.get(name, 0) + 1
+            if self._shorter[name] >= SHORTER_TICKS:
+                await self._need_recovery()
+                raise LossDetected(
+                    f"{name[0]}[{name[1]}]", f"a log that ends at offset {end}",
+                    f"one that reaches offset {read[name]}, up to which it was read",
+                    f"the topic was made anew, or has lost its tail: {RECOVER}",
+                )  # fmt: skip
+        self._shorter = {name: count for name, count in self._shorter.items() if name not in ends}
+
+    def _entry(self, tick_ms: int) -> int:
+        return entry_after(tick_ms, self._config.close_grace_ms)
+
+    async def _show(self) -> None:
+        waiting: dict[str, int] = dict.fromkeys(self._config.policies, 0)
+        given_up: set[str] = set()
+        for shard in range(self._config.shards):
+            for policy, count in (await self._store.pending(shard)).items():
+                waiting[policy] = waiting.get(policy, 0) + count
+            entries = await self._store.read_to(shard)
+            for name, entry_ms in entries.items():
+                topic, _, partition = name.partition(" ")
+                if name != INPUTS and topic not in self._topics and entries.get(INPUTS, 0) - entry_ms > GIVEN_UP_MS:
+                    given_up.add(topic)
+                stream = self._config.stream_of(topic)
+                metrics.INPUT_READ_TO.labels(stream, partition).set(entry_ms / 1000)
+        self._say_given_up(given_up)
+        for policy, count in waiting.items():
+            known = policy if policy in self._config.policies else metrics.OTHER
+            metrics.PENDING.labels("join", known).set(count)
+
+    def _say_given_up(self, topics: set[str]) -> None:
+        """Say which former inputs hold every window: no setting names them any more."""
+        self._say_held(
+            "former inputs",
+            f"{', '.join(sorted(topics))} was an input and is none by these settings, so no window closes: to give it"
+            f" up for good, {RECOVER}; else set it back"
+            if topics
+            else "",
+        )
+
+    @staticmethod
+    def _say_held(part: str, sentence: str) -> None:
+        """Show at each tick why no window closes, and log it when it changes; an empty sentence: nothing holds them."""
+        if not sentence:
+            stopped.go_on("join", part)
+            return
+        if stopped.stopped_parts("join").get(part) != sentence:
+            log.error("%s", sentence)
+        stopped.stop("join", part, sentence)
+
+    # What both do.
+
+    async def _step(self, shard: int, step: Step) -> None:
+        while True:
+            with metrics.JOIN_CALL_SECONDS.time():
+                done = await self._store.step(shard, self._log, step)
+            self._note(shard, done)
+            if not done.more:
+                return
+            step = Step(feedback_limit=step.feedback_limit)
+
+    def _note(self, shard: int, done: Stepped) -> None:
+        metrics.redis_answered("join")
+        self._read_to[shard] = max(self._read_to[shard], done.read_to_ms)
+        metrics.READ_TO.labels(str(shard)).set(done.read_to_ms / 1000)
+        if done.repeats:
+            metrics.REPEATS.labels("join", "record").inc(done.repeats)
+        if done.behind_entry:
+            metrics.BEHIND_ENTRY.inc(done.behind_entry)
+            log.error(
+                "%d records were older than their input was read to: close_grace_ms is too small for the"
+                " clocks of these brokers",
+                done.behind_entry,
+            )
+        if done.closed:
+            self._emitter.wake(shard)
+
+    async def _until_done(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Try again what cannot be done now; hold back what may not be done."""
+        attempt = 0
+        refused_parts: set[str] = set()
+        while not self.should_stop:
+            try:
+                await work()
+                for part in refused_parts:
+                    stopped.go_on("join", part)
+                return
+            except PutRight:
+                raise
+            except StateRefused as refused:
+                refused_parts.add(refused.what)
+                await self._refused(refused.what, refused)
+            except (RedisError, KafkaError, OSError) as error:
+                if refused_type := spoilt_state(error):
+                    await self._need_recovery()
+                    refused_parts.add(refused_type.what)
+                    await self._refused(refused_type.what, refused_type)
+                    continue
+                failed = metrics.redis_failed if isinstance(error, RedisError) else metrics.broker_failed
+                failed("join")
+                log.warning("cannot go on now: %r", error)
+                await retry_pause(attempt, longest_s=1.0)
+            except Exception:
+                metrics.UNEXPECTED_ERRORS.labels("join").inc()
+                log.exception("cannot go on now")
+                await retry_pause(attempt)
+            attempt += 1
+
+    async def _refused(self, part: str, refused: StateRefused) -> None:
+        stopped.stop("join", part, refused)
+        log.error("stopped: %s", refused)
+        if not await self._held():
+            await asyncio.sleep(REFUSED_PAUSE_S)
+            return
+        while await self._held():
+            self._app.pulse.stepped()
+            await asyncio.sleep(HELD_POLL_S)
+        # What waits here was read before the recovery, which may have begun elsewhere.
+        raise PutRight("the recovery has finished: starting anew")
+
+    async def _held(self) -> bool:
+        """Tell whether a shard waits for a recovery, or for the end of one."""
+        for shard in range(self._config.shards):
+            if await until_there("join", "waiting for a recovery", partial(self._store.held, shard)):
+                return True
+        return False
+
+    async def _compare(self, store: RedisStore) -> None:
+        """Refuse a Redis that has forgotten: fewer outcomes than ``rewards`` holds, or other shards."""
+        key = shard_key(self._config.prefix, "s", "count")
+        shards = str(self._config.shards).encode()
+        await store.redis.set(key, shards, nx=True)
+        if (kept := await store.redis.get(key)) != shards:
+            raise WrongConfiguration(
+                f"shards: found {self._config.shards}, expected {cast(bytes, kept).decode()}, which the join's state"
+                " in Redis was begun with; it never changes: set it back, and see that `bowerbird check` agrees"
+            )
+        for (policy, shard), tail in (await self._tails.last_seqs()).items():
+            given = (await store.outboxes(shard)).get(policy, 0)
+            if given < tail:
+                await store.need_recovery(shard)
+                raise LossDetected(
+                    f"join state of shard {shard}, policy {policy}",
+                    f"seq {given}",
+                    f"seq {tail} or above, the last in rewards",
+                    f"Redis has forgotten a part: {RECOVER}",
+                )
+
+    @property
+    def _closed_ttl_ms(self) -> int:
+        return milliseconds(self._config.closed_ttl_s)

@@ -1,0 +1,512 @@
+"""The learn role: outcomes of ``rewards`` in, published versions out.
+
+One Faust agent reads ``rewards`` and acknowledges by itself: a message is acknowledged when a saved position
+covers all of its outcomes, so a learner that dies repeats and never skips. What learning means lies in
+:mod:`policies.learner`, how a version is published in :mod:`stream.redis.publish`; here they meet messages, clocks, and
+servers that go away.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+import mode
+import msgspec
+from aiokafka import AIOKafkaProducer
+from faust.types import TP, EventT, StreamT
+
+from policies.learner import (
+    Cadence,
+    LearnableOutcome,
+    Learner,
+    OutcomeToLearn,
+    Refused,
+    Unacknowledged,
+    highest_seqs,
+    outcomes_in,
+)
+from policies.policy import make
+from records.codec import items
+from records.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
+from stream import clients, metrics, stopped
+from stream.apps import PutRight, RoleParts, role_app
+from stream.config import Config
+from stream.kafka.dead_letters import DeadLetter, DeadLetters
+from stream.kafka.faust_app import RoleApp
+from stream.kafka.log import LogReader, identify, started
+from stream.kafka.topic_ids import Watched
+from stream.liveness import dead_client
+from stream.redis.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore
+from stream.retry import AWAY, until_recovered, until_there
+from stream.roles.learnability import Watch
+from stream.shutdown import Opened, closed, ended
+
+log = logging.getLogger(__name__)
+
+ROLE = "learn"
+MOVE_EVERY_MS = 5000.0
+"""So often the position is saved when only seqs have moved."""
+KEPT_OUTCOMES = 50_000
+"""So many outcomes wait for a publish at most, however much of the time publishing takes."""
+LOOK_EVERY_S = 0.05
+LAG_EVERY_S = 2.0
+LOOK_AGAIN_MS = 2000.0
+MISSING_LOOKS = 2
+"""A broker that has just started may not know a topic yet."""
+
+
+@dataclass(slots=True)
+class _Partition:
+    """A partition of ``rewards``: its unacknowledged messages, and whether it stands still.
+
+    ``refused``: because of a state that an operator can put right.
+    """
+
+    number: int
+    unacknowledged: Unacknowledged[EventT[Any]] = field(default_factory=Unacknowledged)
+    next_offset: int | None = None
+    stopped: bool = False
+    refused: bool = False
+
+
+@dataclass(slots=True)
+class _Policy:
+    """A policy that this worker learns now."""
+
+    learner: Learner
+    publisher: Publisher
+    cadence: Cadence
+    saved_ms: float
+
+
+class Learn(mode.Service):
+    """Learns the policies whose partition of ``rewards`` this worker has.
+
+    Parameters
+    ----------
+    config
+        The whole service.
+    app
+        Reads ``rewards``.
+    """
+
+    def __init__(self, config: Config, app: RoleApp) -> None:
+        super().__init__()
+        self._config, self._app = config, app
+        self._topic = config.topic("rewards")
+        self._policies: dict[str, _Policy] = {}
+        self._partitions: dict[int, _Partition] = {}
+        self._generation = 0
+        self._looked_at_ms = 0.0
+        self._watch = Watch(config)
+        # One thing at a time: a message, a publish by the clock, a new assignment.
+        self._lock = asyncio.Lock()
+        self._opened = Opened()
+        self._producer: AIOKafkaProducer | None = None
+
+    async def on_start(self) -> None:
+        """Connect and compare the configuration with what is remembered; servers that are away are waited for.
+
+        Raises
+        ------
+        StateRefused
+            The policies are not what they were, or not where they were.
+        """
+        await until_recovered(ROLE, partial(until_there, ROLE, "starting", self._connect), part=ROLE)
+
+    async def on_stop(self) -> None:
+        """Disconnect. What was not published is read again by the next worker."""
+        await ended(*self._futures)
+        await self._opened.close()
+
+    def ready(self) -> bool:
+        """Tell whether every policy of the assigned partitions is loaded, or stopped with a sentence."""
+        return self._app.joined and self._generation == self._app.consumer_generation_id and not self._missing()
+
+    def dead(self) -> str | None:
+        """Return what has died of the clients, None: nothing has."""
+        if self.should_stop or self._producer is None:
+            return None
+        return self._reader.dead() or dead_client("the producer", self._producer)
+
+    async def handle(self, event: EventT[Any]) -> None:
+        """Take one message of ``rewards``; never raises on account of the message."""
+        number = event.message.partition
+        try:
+            async with self._lock:
+                self._follow_assignment()
+                partition = self._partitions.setdefault(number, _Partition(number))
+                if not partition.stopped:
+                    await self._take(partition, event)
+        except (StateRefused, WrongConfiguration) as refused:
+            self._stop(number, str(refused), refused=True)
+        except Exception as error:
+            metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+            log.exception("rewards[%d], offset %d", number, event.message.offset)
+            self._stop(number, _unexpected(number, error))
+
+    async def _connect(self) -> None:
+        config = self._config
+        async with Opened() as opened:
+            producer = await started(clients.producer(config, "bowerbird-learn"))
+            opened.add(partial(closed, producer))
+            self._reader = await LogReader(config).__aenter__()
+            opened.add(self._reader.close)
+            redis = clients.redis_client(config)
+            opened.add(redis.aclose)
+            self._versions = KafkaVersions(config, producer)
+            opened.add(self._versions.stop)
+            self._store = RedisPolicyStore(redis, config)
+            self._versions_topic = Watched(config.topic("versions"))
+            self._versions_topic.made_anew(await self._reader.topics([self._versions_topic.topic]))
+            self._dead_letters = DeadLetters(producer, config, ROLE)
+            await self._compare_homes(await identify(self._reader, config, producer))
+            self._producer = producer
+            self._opened = opened.kept()
+
+    async def _compare_homes(self, log_name: str) -> None:
+        config = self._config
+        partitions = len(await self._reader.partitions(self._topic))
+        if partitions < config.rewards_partitions:
+            raise StateRefused(
+                f"topic {self._topic}",
+                f"{partitions} partitions",
+                f"at least {config.rewards_partitions}, the setting rewards_partitions",
+                "set it back, or run `bowerbird topics create` where the topic is missing",
+            )
+        for name, configured in config.policies.items():
+            make(configured.kind, configured.arguments).close()
+            home = {
+                "log": log_name,
+                "rewards_partitions": str(config.rewards_partitions),
+                "partition": str(config.rewards_partition(name)),
+            }
+            await self._store.remember_home(name, home)
+            await self._publisher(name).compare_identity()
+
+    def _publisher(self, name: str) -> Publisher:
+        config = self._config
+        configured = config.policies[name]
+        identity = PolicyIdentity(configured.kind, configured.arguments, config.salt(name))
+        return Publisher(name, identity, self._store, self._versions, config.rewards_partition(name))
+
+    def _follow_assignment(self) -> None:
+        """Forget everything at a new assignment: Faust reads again from what is acknowledged."""
+        generation = self._app.consumer_generation_id
+        if generation == self._generation:
+            return
+        self._generation = generation
+        for policy in self._policies.values():
+            policy.learner.policy.close()
+        self._policies.clear()
+        for number in self._partitions:
+            stopped.go_on(ROLE, f"rewards[{number}]")
+            metrics.forget_lag(ROLE, "rewards", number)
+        self._partitions.clear()
+
+    def _missing(self) -> list[str]:
+        """Return the policies of the assigned partitions that are neither loaded nor stopped."""
+        assigned = {number for _, number in self._app.assigned}
+        missing: list[str] = []
+        for name in self._config.policies:
+            number = self._config.rewards_partition(name)
+            partition = self._partitions.get(number)
+            if number in assigned and name not in self._policies and not (partition and partition.stopped):
+                missing.append(name)
+        return missing
+
+    async def _take(self, partition: _Partition, event: EventT[Any]) -> None:
+        message = event.message
+        offset = message.offset
+        partition.next_offset = offset + 1
+        began = time.perf_counter()
+        outcomes, unreadable = outcomes_in(message.value)
+        if unreadable:
+            await self._bury(event, [(bad.index, bad.error, bad.value) for bad in unreadable])
+        seqs: dict[str, dict[int, int]] = {}
+        for name, own in _by_policy(outcomes).items():
+            configured = self._config.policies.get(name)
+            if configured is None or self._config.rewards_partition(name) != partition.number:
+                metrics.NOT_LEARNED.labels(metrics.OTHER).inc(len(own))
+                continue
+            policy = await self._policy(name)
+            before = dict(policy.learner.last_seqs)
+            await self._learn(policy, event, own)
+            seqs[name] = highest_seqs(own, before)
+        metrics.LEARN_SECONDS.observe(time.perf_counter() - began)
+        self._watch.take(message.value, round(message.timestamp * 1000), _now_ms())
+        partition.unacknowledged.add(offset, event, seqs)
+        for name in seqs:
+            await self._save_if_due(self._policies[name])
+        self._acknowledge(partition)
+        # Learning blocks the loop for the length of a message; let the consumer have its turn.
+        await asyncio.sleep(0)
+
+    async def _learn(self, policy: _Policy, event: EventT[Any], outcomes: Sequence[OutcomeToLearn]) -> None:
+        learner, offset = policy.learner, event.message.offset
+        name = learner.name
+        try:
+            taken = learner.take(offset, outcomes)
+        except LossDetected:
+            # Perhaps somebody else has learned what is missing here.
+            await until_there(ROLE, f"loading {name}", lambda: policy.publisher.recover(learner))
+            try:
+                taken = learner.take(offset, outcomes)
+            except LossDetected:
+                metrics.GAPS.labels(name).inc()
+                raise
+        metrics.LEARNED.labels(name).inc(taken.learned)
+        metrics.NOT_LEARNED.labels(name).inc(taken.not_learned + len(taken.refused))
+        metrics.REPEATS.labels(ROLE, "outcome").inc(taken.repeats)
+        if refused := [*taken.refused, *taken.contradicting]:
+            metrics.CONTRADICTING.labels(name).inc(len(taken.contradicting))
+            await self._bury(event, _refused_records(event.message.value, name, refused))
+
+    async def _policy(self, name: str) -> _Policy:
+        """Return a policy, loaded when it is first asked for."""
+        if (policy := self._policies.get(name)) is None:
+            configured = self._config.policies[name]
+            publisher = self._publisher(name)
+            learner = await until_there(ROLE, f"loading {name}", lambda: self._load(name, publisher))
+            cadence = Cadence(configured.publish_examples, configured.publish_ms)
+            policy = _Policy(learner, publisher, cadence, _now_ms())
+            self._policies[name] = policy
+            log.info("loaded", extra={"policy": name, "version": learner.saved.version, "cut": learner.cut})
+            metrics.policy_in_use(ROLE, name, learner.saved.number, publisher.published_ms)
+            metrics.CONTRADICTING.labels(name).inc(0)
+        return policy
+
+    async def _load(self, name: str, publisher: Publisher) -> Learner:
+        configured = self._config.policies[name]
+        where = (self._topic, self._config.rewards_partition(name))
+        log_start = (await self._reader.beginning([where]))[where]
+        saved = await publisher.load()
+        await self._reader.refuse_shorter(where, saved.position.cut if saved is not None else 0)
+        if saved is None:
+            return Learner(name, configured.kind, configured.arguments, log_start=log_start)
+        return Learner(name, configured.kind, configured.arguments, saved.position, saved.model, log_start)
+
+    async def _save_if_due(self, policy: _Policy) -> None:
+        learner, now_ms = policy.learner, _now_ms()
+        move = learner.moved and now_ms - policy.saved_ms >= MOVE_EVERY_MS
+        full = learner.kept_outcomes >= KEPT_OUTCOMES
+        if not (policy.cadence.due(now_ms, learner.learned) or full or (move and not learner.learned)):
+            return
+        name = learner.name
+        wall_ms = time.time_ns() // 1_000_000
+        began_ms = now_ms
+
+        async def save() -> str:
+            # Only the attempt that succeeds is publishing time: an outage must not delay the next publish.
+            nonlocal began_ms
+            began_ms = _now_ms()
+            return await policy.publisher.save(learner, wall_ms, move=move or full)
+
+        result = await until_there(ROLE, f"publishing {name}", save)
+        ended_ms = _now_ms()
+        policy.cadence.published(began_ms, ended_ms)
+        if result in ("published", "moved"):
+            policy.saved_ms = ended_ms
+        if result == "published":
+            metrics.PUBLISHED.labels(name).inc()
+            metrics.PUBLISH_SECONDS.observe((ended_ms - began_ms) / 1000)
+            metrics.MODEL_BYTES.labels(name).set(learner.model_bytes)
+            metrics.policy_in_use(ROLE, name, learner.saved.number, wall_ms)
+        elif result == "lost":
+            metrics.LOST_RACES.labels(name).inc()
+            log.warning(
+                "another learner, or an operator, has published; going on from its version",
+                extra={"policy": name, "version": learner.saved.version},
+            )
+
+    def _acknowledge(self, partition: _Partition) -> None:
+        """Acknowledge below the first message with an outcome that no saved position covers."""
+        saved = {name: policy.learner.saved for name, policy in self._policies.items()}
+        for event in partition.unacknowledged.covered(saved):
+            event.ack()
+
+    async def _bury(self, event: EventT[Any], records: Sequence[tuple[int, BadInput, bytes | None]]) -> None:
+        message = event.message
+        await self._dead_letters.send(
+            *(
+                DeadLetter(
+                    self._topic,
+                    message.partition,
+                    message.offset,
+                    index,
+                    error.code,
+                    error.message,
+                    value,
+                    message.key,
+                )
+                for index, error, value in records
+            )
+        )
+
+    def _stop(self, number: int, sentence: str, refused: bool = False) -> None:
+        """Let a partition stand still: its input is held, the others go on."""
+        partition = self._partitions.setdefault(number, _Partition(number))
+        if partition.stopped:
+            return
+        partition.stopped, partition.refused = True, refused
+        partition.unacknowledged = Unacknowledged()
+        self._say_stopped(number, sentence)
+        self._app.consumer.pause_partitions([TP(self._topic, number)])
+
+    def _say_stopped(self, number: int, sentence: str) -> None:
+        part = f"rewards[{number}]"
+        if stopped.stopped_parts(ROLE).get(part) != sentence:
+            stopped.stop(ROLE, part, sentence)
+            log.critical("%s", sentence, extra={"stopped": f"{self._topic}[{number}]"})
+
+    @mode.Service.task
+    async def _look(self) -> None:
+        """Load what was assigned, publish what waits, by the clock."""
+        while not self.should_stop:
+            await self.sleep(LOOK_EVERY_S)
+            if not self._app.joined:
+                continue
+            async with self._lock:
+                self._follow_assignment()
+                for name in self._missing():
+                    await self._guarded(self._config.rewards_partition(name), self._policy(name))
+                judged = self._watch.due(_now_ms())
+                for name, policy in list(self._policies.items()):
+                    if judged:
+                        self._watch.judge(name, policy.learner.saved.held)
+                    number = self._config.rewards_partition(name)
+                    partition = self._partitions.setdefault(number, _Partition(number))
+                    if not partition.stopped:
+                        await self._guarded(number, self._save_if_due(policy))
+                        self._acknowledge(partition)
+                await self._look_again()
+            self._app.pulse.stepped()
+
+    async def _look_again(self) -> None:
+        """End the process where what stopped a partition has been put right; the next one goes on from there."""
+        if _now_ms() - self._looked_at_ms < LOOK_AGAIN_MS:
+            return
+        self._looked_at_ms = _now_ms()
+        for partition in self._partitions.values():
+            if partition.refused and await self._put_right(partition.number):
+                raise PutRight(f"rewards[{partition.number}] can be learned again: starting anew")
+
+    async def _put_right(self, number: int) -> bool:
+        """Tell whether each policy of a partition can be continued, and one that could not has another state now."""
+        changed = False
+        for name in self._config.policies:
+            if self._config.rewards_partition(name) != number:
+                continue
+            try:
+                saved = await self._publisher(name).load(model=False)
+            except StateRefused as refused:
+                # Another policy of the partition than the one that was put right.
+                self._say_stopped(number, str(refused))
+                return False
+            except AWAY:
+                return False
+            known = self._policies.get(name)
+            newest = saved.position.number if saved is not None else 0
+            changed = changed or known is None or newest != known.learner.saved.number
+        return changed
+
+    async def _guarded(self, number: int, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except (StateRefused, WrongConfiguration) as refused:
+            self._stop(number, str(refused), refused=True)
+        except Exception as error:
+            metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+            log.exception("rewards[%d]", number)
+            self._stop(number, _unexpected(number, error))
+
+    @mode.Service.task
+    async def _watch_versions(self) -> None:
+        """End the process where ``versions`` is gone, or was made anew: the next one says so, or compares the logs.
+
+        It waits for nothing else, and publishing for the topic: what was waiting would go into the one that is made
+        in its place.
+        """
+        topic, missing = self._versions_topic.topic, 0
+        while not self.should_stop:
+            await self.sleep(LAG_EVERY_S)
+            try:
+                topics = await self._reader.topics([topic])
+            except AWAY:
+                continue
+            if self._versions_topic.made_anew(topics):
+                raise PutRight(f"topic {topic} was made anew: starting anew, to compare the logs")
+            missing = 0 if topic in topics else missing + 1
+            if missing == MISSING_LOOKS:
+                raise StateRefused(f"topic {topic}", "no such topic", "the topic", "run `bowerbird topics create`")
+
+    @mode.Service.task
+    async def _measure_lag(self) -> None:
+        while not self.should_stop:
+            await self.sleep(LAG_EVERY_S)
+            assigned = self._app.assigned
+            with contextlib.suppress(*AWAY):
+                ends = await self._reader.ends(assigned)
+                fetched = await self._app.caught_up(assigned)
+                for (topic, number), end in ends.items():
+                    partition, progress = self._partitions.get(number), fetched.get((topic, number))
+                    if partition is None or partition.next_offset is None:
+                        continue
+                    taken = partition.next_offset
+                    if progress is not None and taken >= progress.handed:
+                        # What was passed over on the way is no message: aborted, or the mark of a transaction's end.
+                        taken = max(taken, progress.position)
+                    metrics.show_lag(ROLE, self._config.stream_of(topic), number, end - taken)
+
+
+def build(config: Config) -> RoleParts:
+    """Return the parts of the learn role."""
+    app = role_app(config, ROLE)
+    learn = Learn(config, app)
+    topic = app.topic(config.topic("rewards"), key_serializer="raw", value_serializer="raw")
+
+    @app.agent(topic, name="learn")
+    async def outcomes(stream: StreamT[bytes]) -> None:
+        async for event in cast(Any, stream).noack().events():
+            await learn.handle(event)
+
+    return RoleParts([learn], app, learn.ready, app.pulse, (app.dead, learn.dead))
+
+
+def _by_policy(outcomes: Sequence[OutcomeToLearn]) -> dict[str, Sequence[OutcomeToLearn]]:
+    """Return the outcomes of each policy; a message should hold those of one."""
+    names = {outcome.policy for outcome in outcomes}
+    if len(names) == 1:
+        return {names.pop(): outcomes}
+    return {name: [outcome for outcome in outcomes if outcome.policy == name] for name in sorted(names)}
+
+
+def _refused_records(
+    value: bytes | None, policy: str, refused: Sequence[Refused]
+) -> list[tuple[int, BadInput, bytes | None]]:
+    """Return index, reason and bytes of the outcomes of a message that a policy refused."""
+    errors = {one[:3]: one.error for one in refused}
+    found: list[tuple[int, BadInput, bytes | None]] = []
+    for index, record in enumerate(items(value)):
+        with contextlib.suppress(msgspec.DecodeError):
+            outcome = msgspec.json.decode(record, type=LearnableOutcome)
+            which = (outcome.shard, outcome.seq, outcome.event_id)
+            if outcome.policy == policy and which in errors:
+                found.append((index, errors.pop(which), record))
+    return found
+
+
+def _unexpected(number: int, error: Exception) -> str:
+    return (
+        f"rewards[{number}] stands still after an unexpected {type(error).__name__}, which the log shows: start the"
+        f" role again (`bowerbird worker --roles {ROLE}`)"
+    )
+
+
+def _now_ms() -> float:
+    return time.monotonic() * 1000

@@ -1,0 +1,158 @@
+"""Outcomes leave the join's store for ``rewards``, once and in the order of their seq.
+
+An outbox is emptied from its head with one unacknowledged record batch; it is trimmed by seq when Kafka has
+acknowledged. Any error starts again from the head: two emitters repeat, they never skip.
+"""
+
+import asyncio
+import logging
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+
+from records.codec import encode
+from records.errors import RECOVER, BowerbirdError, LossDetected
+from records.fields import EXTERNAL
+from records.outcome import Outcome
+from rewards.outcome import outcome_of, pack
+from rewards.store import DEAD_LETTERS, Frozen, Unusable
+from stream import metrics
+from stream.config import Config
+from stream.kafka.dead_letters import DeadLetters, letter_of
+from stream.redis.store import RedisStore
+from stream.shutdown import within
+
+log = logging.getLogger(__name__)
+
+HEAD = 500
+OUTBOXES_AT_ONCE = 32
+"""Decisions may name any number of policies."""
+IDLE_S = 0.1
+BACKOFF_S = (0.1, 0.2, 0.5, 1.0)
+
+
+class Emitter:
+    """Empties the outboxes of all shards of this service.
+
+    Parameters
+    ----------
+    store
+        The join's state.
+    producer
+        Idempotent, ``acks="all"``; its requests may be as large as a message of ``rewards``.
+    dead_letters
+        Where feedback goes that no window took.
+    owner
+        A name of this worker for the advisory leases, so that not everything is sent twice.
+    """
+
+    def __init__(
+        self,
+        store: RedisStore,
+        producer: AIOKafkaProducer,
+        dead_letters: DeadLetters,
+        config: Config,
+        owner: str,
+    ) -> None:
+        self._store, self._producer, self._dead_letters = store, producer, dead_letters
+        self._config, self._owner = config, owner
+        self._emitted: dict[tuple[int, str], int] = {}
+        self._wake = [asyncio.Event() for _ in range(config.shards)]
+
+    def wake(self, shard: int) -> None:
+        """Look at the outboxes of a shard now: something closed."""
+        self._wake[shard].set()
+
+    async def run(self, shard: int) -> None:
+        """Empty the outboxes of a shard, for ever."""
+        failures = 0
+        while True:
+            try:
+                self._wake[shard].clear()
+                if await self._store.lease(shard, self._owner):
+                    outboxes = await self._store.outboxes(shard)
+                    turns = asyncio.Semaphore(OUTBOXES_AT_ONCE)
+                    async with asyncio.TaskGroup() as group:
+                        for outbox in outboxes:
+                            group.create_task(self._empty_in_turn(shard, outbox, turns))
+                else:
+                    # Held for a recovery, which may begin the seqs anew, or another worker's now.
+                    self._emitted = {key: seq for key, seq in self._emitted.items() if key[0] != shard}
+                failures = 0
+                await within(self._wake[shard].wait(), IDLE_S)
+            except* (RedisError, KafkaError, OSError, BowerbirdError) as errors:
+                self._count(errors)
+                pause_s = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
+                failures += 1
+                log.warning("emitting shard %d: %s; again in %.1f s", shard, _first(errors), pause_s)
+                await asyncio.sleep(pause_s)
+
+    async def _empty_in_turn(self, shard: int, outbox: str, turns: asyncio.Semaphore) -> None:
+        async with turns:
+            await self._empty(shard, outbox)
+
+    async def _empty(self, shard: int, outbox: str) -> None:
+        while entries := await self._store.head(shard, outbox, HEAD):
+            if outbox == DEAD_LETTERS:
+                await self._bury(shard, [entry for entry in entries if isinstance(entry, Unusable)])
+            else:
+                await self._emit(shard, outbox, [entry for entry in entries if isinstance(entry, Frozen)])
+            if len(entries) < HEAD or not await self._store.lease(shard, self._owner):
+                return
+
+    async def _emit(self, shard: int, policy: str, entries: list[Frozen]) -> None:
+        if entries[0].seq <= (emitted := self._emitted.get((shard, policy), 0)):
+            await self._store.need_recovery(shard)
+            raise LossDetected(
+                f"join state of shard {shard}, policy {policy}",
+                f"seq {entries[0].seq}",
+                f"seq {emitted + 1} or above",
+                f"Redis has forgotten a part: {RECOVER}",
+            )
+        outcomes = [outcome_of(shard, self._config.prefix, entry) for entry in entries]
+        sent = 0
+        for count, value in pack([encode(outcome) for outcome in outcomes]):
+            acknowledged = outcomes[sent : sent + count]
+            sent += count
+            await self._producer.send_and_wait(
+                self._config.topic("rewards"),
+                value,
+                key=policy.encode(),
+                partition=self._config.rewards_partition(policy),
+            )
+            await self._store.trim(shard, policy, acknowledged[-1].seq)
+            self._emitted[shard, policy] = acknowledged[-1].seq
+            self._count_outcomes(acknowledged)
+
+    def _count_outcomes(self, outcomes: list[Outcome]) -> None:
+        metrics.broker_answered("join")
+        for outcome in outcomes:
+            metrics.OUTCOMES.labels(outcome.policy, outcome.why).inc()
+            if outcome.policy_version == EXTERNAL:
+                metrics.EXTERNAL_DECISIONS.labels(outcome.policy).inc()
+
+    async def _bury(self, shard: int, entries: list[Unusable]) -> None:
+        await self._dead_letters.send(*map(letter_of, entries))
+        for entry in entries:
+            stream = self._config.stream_of(entry.place.topic)
+            if entry.reason == "late" and stream not in self._config.weightless:
+                metrics.LATE_FEEDBACK.labels(stream).inc()
+        await self._store.trim(shard, DEAD_LETTERS, entries[-1].seq)
+
+    @staticmethod
+    def _count(errors: BaseExceptionGroup[Exception]) -> None:
+        for error in errors.exceptions:
+            if isinstance(error, BaseExceptionGroup):
+                Emitter._count(error)
+            elif isinstance(error, RedisError):
+                metrics.redis_failed("join")
+            else:
+                metrics.broker_failed("join")
+
+
+def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,218 @@
+"""What learning makes of the log, without a log."""
+
+import json
+from typing import Any
+
+import pytest
+
+from policies.learner import Cadence, Learner, OutcomeToLearn, Position, Unacknowledged, highest_seqs, outcomes_in
+from policies.policy import digest
+from records.errors import LossDetected
+
+BAG = "--cb_explore_adf --bag 3 -q uA -b 8"
+"""An explorer whose workspace holds state that it does not save."""
+
+
+def outcome(seq: int, *, shard: int = 0, learn: bool = True, reward: Any = None, **fields: Any) -> dict[str, Any]:
+    decision = {
+        "event_id": f"e{seq}",
+        "context": {"user": {"age": seq % 7}},
+        "actions": [{"id": "a", "features": {"size": 1}}, {"id": "b", "features": {"size": 2}}],
+        "chosen": "ab"[seq % 2],
+        "propensity": 0.5,
+        **fields,
+    }
+    reward = float(seq % 3) if reward is None else reward
+    told = {"v": 1, "event_id": f"e{seq}", "policy": "front", "shard": shard, "seq": seq, "revision": 0}
+    return {**told, "reward": reward, "learn": learn, "why": "window", "feedback": [], "decision": decision}
+
+
+def outcomes(*told: dict[str, Any]) -> list[OutcomeToLearn]:
+    found, unreadable = outcomes_in(json.dumps(told).encode())
+    assert not unreadable
+    return list(found)
+
+
+def message(first: int, last: int, **fields: Any) -> list[OutcomeToLearn]:
+    return outcomes(*(outcome(seq, **fields) for seq in range(first, last + 1)))
+
+
+def publish(learner: Learner) -> Position:
+    position, model = learner.next()
+    learner.publish(position, model)
+    return position
+
+
+@pytest.mark.parametrize("arguments", [BAG, "--cb_explore_adf --epsilon 0.1 -b 8", "--cb_explore_adf --rnd 2 -b 8"])
+def test_the_same_cuts_give_the_same_bytes(arguments: str) -> None:
+    """Law 4: live, with a restart at each cut, and with messages that came again."""
+    live = Learner("front", "vw", arguments)
+    restarted = Learner("front", "vw", arguments)
+    for cut in range(4):
+        for offset in range(cut * 3, cut * 3 + 3):
+            live.take(offset, message(offset * 10 + 1, offset * 10 + 10))
+            restarted.take(offset, message(max(1, offset * 10 - 5), offset * 10 + 10))
+        position = publish(live)
+        saved, model = restarted.next()
+        assert saved == position
+        assert position.cut == cut * 3 + 3
+        assert position.digest == digest(model)
+        restarted = Learner("front", "vw", arguments, saved, model)
+
+
+def test_what_was_taken_since_the_last_save_is_taken_again() -> None:
+    """After a lost compare-and-set: somebody else published at another cut."""
+    winner, loser = Learner("front", "vw", BAG), Learner("front", "vw", BAG)
+    for offset in range(4):
+        told = message(offset * 5 + 1, offset * 5 + 5)
+        loser.take(offset, told)
+        if offset < 2:
+            winner.take(offset, told)
+    position, model = winner.next()
+    winner.publish(position, model)
+    loser.resume(position, model)
+    assert (loser.saved, loser.cut, loser.last_seqs, loser.learned) == (position, 4, {0: 20}, 10)
+    for offset in (2, 3):
+        winner.take(offset, message(offset * 5 + 1, offset * 5 + 5))
+    assert winner.next() == loser.next()
+
+
+def test_a_jump_is_a_loss_and_nothing_of_its_message_is_taken() -> None:
+    learner = Learner("front", "vw", BAG)
+    learner.take(0, message(1, 3))
+    before = learner.next()
+    with pytest.raises(
+        LossDetected, match="found seq 6, expected seq 5; outcomes are missing: run `bowerbird policy rebuild"
+    ):
+        learner.take(1, outcomes(outcome(4), outcome(6)))
+    assert learner.next() == before
+    with pytest.raises(LossDetected, match=r"shard 1.*found seq 2, expected seq 1"):
+        learner.take(1, message(2, 3, shard=1))
+    learner.take(1, message(4, 6))
+    assert learner.last_seqs == {0: 6}
+
+
+def test_a_log_that_lost_its_head_begins_with_any_seq() -> None:
+    learner = Learner("front", "vw", BAG, log_start=7)
+    assert learner.take(7, message(41, 45)).learned == 5
+    with pytest.raises(LossDetected):
+        learner.take(8, message(47, 48))
+
+
+def test_what_cannot_be_learned_is_skipped_and_counted() -> None:
+    clean, dirty = Learner("front", "vw", BAG), Learner("front", "vw", BAG)
+    bad = [
+        outcome(2, chosen="nobody"),
+        outcome(3, propensity=0.0),
+        outcome(4, reward=1e7),
+        outcome(5, context={"user": {"age": {"deep": 1}}}),
+        outcome(6, actions="none"),
+        outcome(7, propensity="half"),
+    ]
+    taken = dirty.take(0, outcomes(outcome(1), *bad, outcome(8, learn=False), outcome(9)))
+    assert [(one.shard, one.seq) for one in taken.refused] == [(0, seq) for seq in range(2, 8)]
+    assert (taken.learned, taken.not_learned, taken.repeats) == (2, 1, 0)
+    unlearned = [outcome(seq, learn=False) for seq in range(2, 9)]
+    clean.take(0, outcomes(outcome(1), *unlearned, outcome(9)))
+    assert clean.next() == dirty.next()
+
+
+def test_a_seq_that_no_join_has_given_is_passed_over() -> None:
+    """Else one record of another program would end a policy: nothing can follow the largest number."""
+    learner = Learner("front", "vw", BAG)
+    messages = [(outcome(1), outcome(2**53 - 1)), (outcome(2),), (outcome(3 + 10**12),)]
+    assert [highest_seqs(outcomes(*message), {}) for message in messages] == [{0: 1}, {0: 2}, {}]
+    found = [learner.take(offset, outcomes(*message)) for offset, message in enumerate(messages)]
+    assert [one.error.code for taken in found for one in taken.contradicting] == ["seq_too_high"] * 2
+    assert learner.next()[0].last_seqs == {0: 2}
+    with pytest.raises(LossDetected):
+        learner.take(3, outcomes(outcome(2 + 10**12)))
+
+
+def test_an_outcome_in_the_place_of_another_is_told_from_a_repeat() -> None:
+    learner = Learner("front", "vw", BAG)
+    forged = outcome(2) | {"event_id": "forged"}
+    taken = learner.take(0, outcomes(outcome(1), forged, outcome(2), outcome(1)))
+    assert (taken.learned, taken.repeats) == (2, 2)
+    assert len(taken.contradicting) == 1
+    (found,) = taken.contradicting
+    assert (found.seq, found.event_id, found.error.code) == (2, outcome(2)["event_id"], "seq_taken")
+    assert "'forged'" in str(found.error)
+    # Of a seq from before the learner's start nothing is known.
+    learner = Learner("front", "vw", BAG, learner.next()[0], learner.policy.dump())
+    assert not learner.take(1, outcomes(outcome(2))).contradicting
+    learner.take(2, message(3, 1003))
+    assert not learner.take(3, outcomes(outcome(3) | {"event_id": "forgotten"})).contradicting
+    assert learner.take(3, outcomes(outcome(4) | {"event_id": "other"})).contradicting
+
+
+def test_records_that_are_no_outcomes_are_told_apart() -> None:
+    found, unreadable = outcomes_in(json.dumps([outcome(1), {"seq": 2}, 3, outcome(2)]).encode())
+    assert [one.seq for one in found] == [1, 2]
+    assert [(one.index, one.error.code) for one in unreadable] == [(1, "invalid_field"), (2, "invalid_field")]
+    for value in (b"", b"{", b"\xff", None, b"[" * 100_000):
+        found, unreadable = outcomes_in(value)
+        assert not found
+        assert [one.index for one in unreadable] == [0]
+
+
+def test_a_single_outcome_need_not_be_an_array() -> None:
+    found, unreadable = outcomes_in(json.dumps(outcome(1)).encode())
+    assert [one.seq for one in found] == [1]
+    assert not unreadable
+
+
+def test_a_position_without_learning_keeps_the_version() -> None:
+    learner = Learner("front", "vw", BAG)
+    version_0 = learner.saved
+    learner.take(3, message(1, 5, learn=False))
+    position, _ = learner.next()
+    assert (learner.moved, position) == (True, Position(0, version_0.digest, 4, {0: 5}, 0))
+    learner.move(position)
+    assert (learner.moved, learner.saved) == (False, position)
+    even = Learner("even", "uniform", "")
+    even.take(0, message(1, 5))
+    assert even.next()[0].number == 0
+
+
+def test_corrections_are_no_lessons() -> None:
+    learner = Learner("front", "vw", BAG)
+    learner.take(0, outcomes(outcome(1), {**outcome(1), "revision": 1}))
+    assert learner.examples == 1
+    assert highest_seqs(outcomes({**outcome(9), "revision": 1}), {}) == {}
+
+
+def test_only_the_head_is_acknowledged() -> None:
+    waiting: Unacknowledged[str] = Unacknowledged()
+    waiting.add(1, "one", {"front": {0: 5}})
+    waiting.add(2, "two", {"side": {0: 2}})
+    waiting.add(3, "three", {})
+    saved = {"front": Position(0, ""), "side": Position(1, "", 3, {0: 9})}
+    assert waiting.covered(saved) == []
+    saved["front"] = Position(1, "", 2, {0: 5})
+    assert waiting.covered(saved) == ["one", "two", "three"]
+    waiting.add(4, "four", {"front": {0: 6}})
+    waiting.add(5, "five", {"front": {0: 7}})
+    waiting.add(4, "four again", {"front": {0: 6}})
+    assert len(waiting) == 1
+
+
+def test_publishing_takes_a_fifth_of_the_time_at_most() -> None:
+    cadence = Cadence(examples=10, interval_ms=500)
+    assert cadence.due(0, 10)
+    cadence.published(0, 100)
+    assert not cadence.due(499, 1000)
+    assert cadence.due(500, 10)
+    cadence.published(500, 501)
+    assert not cadence.due(505, 1)
+    assert not cadence.due(1004, 9)
+    assert cadence.due(1005, 9)
+    assert not cadence.due(1010, 0)
+
+
+def test_a_publish_that_waited_for_a_server_does_not_delay_the_next_for_long() -> None:
+    cadence = Cadence(examples=10, interval_ms=500)
+    assert cadence.due(0, 10)
+    cadence.published(0, 4_900)
+    assert not cadence.due(7_399, 10)
+    assert cadence.due(7_400, 10)

@@ -1,0 +1,307 @@
+"""Laws of every estimator, and of each what its formula promises."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from records.errors import BadInput, WrongConfiguration
+from replay.evaluation.estimators.catalogue import SHRUNK
+from replay.evaluation.estimators.doubly_robust import DirectMethod, DoublyRobust, SelfNormalisedDoublyRobust
+from replay.evaluation.estimators.embedding import SelfNormalisedMarginal
+from replay.evaluation.estimators.estimator import Estimator, gradient, influence
+from replay.evaluation.estimators.importance import (
+    InversePropensity,
+    Replay,
+    SelfNormalised,
+    ratio,
+    with_propensity,
+    with_weight,
+)
+from replay.evaluation.estimators.loggers import WeightedInversePropensity
+from replay.evaluation.estimators.shrinkage import (
+    ClippedDoublyRobust,
+    ClippedInversePropensity,
+    ClippedSelfNormalised,
+    OptimisticDoublyRobust,
+    SubGaussianDoublyRobust,
+    SubGaussianInversePropensity,
+    SwitchDoublyRobust,
+)
+from replay.evaluation.moments import Moments
+from replay.evaluation.rows import Judged, joined
+from tests.replay.evaluation.estimators.some_rows import EVERY, label, rows
+
+every = pytest.mark.parametrize("estimator", EVERY, ids=label)
+IPS, SNIPS, DM, DR = InversePropensity(), SelfNormalised(), DirectMethod(), DoublyRobust()
+
+
+def same(value: float, scale: float = 1.0) -> object:
+    return pytest.approx(value, rel=1e-9, abs=1e-9 * scale, nan_ok=True)
+
+
+def scale_of(judged: Judged) -> float:
+    """How large the numbers are that an estimator adds up: what rounding errors are measured by."""
+    return float(1 + np.abs(judged.weight).max() * (np.abs(judged.reward).max() + 10))
+
+
+@every
+@given(judged=rows(), seed=st.integers(0, 2**16))
+def test_the_order_of_rows_does_not_matter(estimator: Estimator, judged: Judged, seed: int) -> None:
+    shuffled = judged.where(np.random.default_rng(seed).permutation(len(judged)))
+    assert estimator.estimate(shuffled) == same(estimator.estimate(judged), scale_of(judged))
+
+
+@every
+@given(judged=rows(least=2), cut=st.floats(0, 1))
+def test_parts_add_up(estimator: Estimator, judged: Judged, cut: float) -> None:
+    at = int(cut * len(judged))
+    left, right = judged.where(slice(0, at)), judged.where(slice(at, None))
+    moments = Moments.of(estimator.terms(left)) + Moments.of(estimator.terms(right))
+    assert float(estimator.value(moments.means)) == same(estimator.estimate(judged), scale_of(judged))
+    np.testing.assert_equal(estimator.estimate(joined([left, right])), estimator.estimate(judged))
+
+
+@every
+@given(judged=rows(), times=st.floats(0.25, 4))
+def test_the_unit_of_rewards_does_not_matter(estimator: Estimator, judged: Judged, times: float) -> None:
+    assert judged.model_logged is not None
+    assert judged.model_target is not None
+    other = replace(
+        judged,
+        reward=judged.reward * times,
+        model_logged=judged.model_logged * times,
+        model_target=judged.model_target * times,
+    )
+    assert estimator.estimate(other) == same(estimator.estimate(judged) * times, 4 * scale_of(judged))
+
+
+@every
+@given(judged=rows(least=5))
+def test_the_complex_step_is_the_slope(estimator: Estimator, judged: Judged) -> None:
+    means = {name: float(column.mean()) for name, column in estimator.terms(judged).items()}
+    value = float(estimator.value(means))
+    if np.isnan(value):
+        return
+    # The weights of loggers have kinks where a variance is all rounding.
+    if estimator.name.startswith("weighted") and not _varies(judged):
+        return
+    for name, slope in gradient(estimator, means).items():
+        step = 1e-6 * max(abs(means[name]), 1e-3)
+        higher, lower = (float(estimator.value({**means, name: means[name] + side * step})) for side in (1, -1))
+        assert slope == pytest.approx((higher - lower) / (2 * step), rel=1e-3, abs=1e-4 * (1 + abs(slope)))
+
+
+def _varies(judged: Judged) -> bool:
+    assert judged.version is not None
+    worth = judged.weight * judged.reward
+    return all(
+        (judged.version == each).sum() > 3 and worth[judged.version == each].std() > 0.1 * np.abs(worth).max()
+        for each in (0, 1)
+    )
+
+
+@every
+@given(judged=rows(least=2))
+def test_influences_have_the_mean_0(estimator: Estimator, judged: Judged) -> None:
+    if np.isnan(estimator.estimate(judged)):
+        return
+    moved = influence(estimator, judged)
+    assert moved.shape == judged.reward.shape
+    assert moved.mean() == pytest.approx(0, abs=1e-9 * (1 + np.abs(moved).max()))
+
+
+@every
+@given(judged=rows(), seed=st.integers(0, 2**16))
+def test_a_value_for_many_resamples_is_the_value_of_each(estimator: Estimator, judged: Judged, seed: int) -> None:
+    counts = np.random.default_rng(seed).poisson(1, (7, len(judged)))
+    counts[0] = 0
+    terms = estimator.terms(judged)
+    means = {name: counts @ column / len(judged) for name, column in terms.items()}
+    values = estimator.value(means)
+    assert np.shape(values) == (7,)
+    for resample in range(7):
+        one = float(estimator.value({name: float(mean[resample]) for name, mean in means.items()}))
+        assert values[resample] == same(one, scale_of(judged))
+
+
+@every
+def test_what_is_missing_or_not_finite_is_named(estimator: Estimator) -> None:
+    judged = Judged(reward=np.ones(3), propensity=np.full(3, 0.5), target=np.full(3, 0.5))
+    with pytest.raises(BadInput, match="rows: found none at all"):
+        estimator.estimate(judged.where(slice(0)))
+    for name in estimator.needs:
+        with pytest.raises(BadInput, match=f"{name}: found none|{estimator.needs[0]}: found none"):
+            estimator.estimate(judged)
+    full = replace(
+        judged,
+        mean_propensity=np.full(3, 0.5),
+        model_logged=np.ones(3),
+        model_target=np.ones(3),
+        version=np.zeros(3, np.int32),
+    )
+    assert np.isfinite(estimator.estimate(full)) or estimator.name == "replay"
+    for wrong in (np.nan, np.inf):
+        if estimator.name == "dm":
+            spoilt = replace(full, model_target=np.array([1.0, wrong, 1.0]))
+        else:
+            spoilt = replace(full, target=np.ones(3), weight=np.empty(0), reward=np.array([1.0, wrong, 1.0]))
+        with pytest.raises(BadInput, match="not_finite"):
+            estimator.estimate(spoilt)
+
+
+@every
+def test_one_row_is_judged(estimator: Estimator) -> None:
+    judged = Judged(
+        reward=np.ones(1),
+        propensity=np.full(1, 0.5),
+        mean_propensity=np.full(1, 0.5),
+        target=np.ones(1),
+        model_logged=np.ones(1),
+        model_target=np.ones(1),
+        version=np.zeros(1, np.int32),
+    )
+    assert 0 <= estimator.estimate(judged) <= 2
+
+
+@given(judged=rows())
+def test_the_logging_policy_is_worth_its_mean_reward(judged: Judged) -> None:
+    own = replace(judged, target=judged.propensity, weight=np.empty(0))
+    for estimator in (IPS, SNIPS, ClippedInversePropensity(1), SubGaussianInversePropensity(0.5)):
+        assert estimator.estimate(own) == same(own.reward.mean(), scale_of(own))
+
+
+@given(judged=rows())
+def test_self_normalised_values_lie_among_the_rewards(judged: Judged) -> None:
+    for estimator, counts in (
+        (SNIPS, judged.weight > 0),
+        (ClippedSelfNormalised(3), judged.weight > 0),
+        (SelfNormalisedMarginal(), judged.weight > 0),
+        (Replay(), judged.target == 1),
+    ):
+        value = estimator.estimate(judged)
+        if not counts.any():
+            assert np.isnan(value)
+        else:
+            among = judged.reward[counts]
+            assert among.min() - 1e-9 <= value <= among.max() + 1e-9
+
+
+@given(judged=rows())
+def test_without_a_model_doubly_robust_is_by_weights_alone(judged: Judged) -> None:
+    nothing = replace(judged, model_logged=np.zeros(len(judged)), model_target=np.zeros(len(judged)))
+    for with_model, without in (
+        (DR, IPS),
+        (SelfNormalisedDoublyRobust(), SNIPS),
+        (ClippedDoublyRobust(3), ClippedInversePropensity(3)),
+        (SubGaussianDoublyRobust(0.2), SubGaussianInversePropensity(0.2)),
+    ):
+        assert with_model.estimate(nothing) == same(without.estimate(nothing))
+
+
+@given(judged=rows())
+def test_where_the_model_is_right_the_weights_do_not_matter(judged: Judged) -> None:
+    right = replace(judged, model_logged=judged.reward)
+    for estimator in (DR, ClippedDoublyRobust(3), SwitchDoublyRobust(3), OptimisticDoublyRobust(3)):
+        assert estimator.estimate(right) == same(DM.estimate(right))
+
+
+@given(judged=rows())
+def test_the_limits_of_shrinkage(judged: Judged) -> None:
+    scale = scale_of(judged)
+    for kind in (ClippedDoublyRobust, SwitchDoublyRobust, OptimisticDoublyRobust):
+        assert kind(np.inf).estimate(judged) == same(DR.estimate(judged), scale)
+        assert kind(0).estimate(judged) == same(DM.estimate(judged), scale)
+        assert kind(1e300).estimate(judged) == same(DR.estimate(judged), scale)
+        assert kind(5e-324).estimate(judged) == same(DM.estimate(judged), scale)
+    assert ClippedInversePropensity(np.inf).estimate(judged) == same(IPS.estimate(judged), scale)
+    assert ClippedSelfNormalised(np.inf).estimate(judged) == same(SNIPS.estimate(judged), scale)
+    assert SubGaussianInversePropensity(0).estimate(judged) == same(IPS.estimate(judged), scale)
+    assert SubGaussianDoublyRobust(0).estimate(judged) == same(DR.estimate(judged), scale)
+    seen = judged.where(judged.weight > 0)
+    if len(seen):
+        assert SubGaussianInversePropensity(1).estimate(seen) == same(seen.reward.mean(), scale)
+
+
+@pytest.mark.parametrize("name", SHRUNK)
+@given(judged=rows(), lambda_=st.floats(0, 1), more=st.floats(0, 1))
+def test_shrunk_weights_are_smaller_and_the_more_so_the_further_lambda(
+    name: str, judged: Judged, lambda_: float, more: float
+) -> None:
+    kind = SHRUNK[name]
+    less_shrunk, more_shrunk = sorted((lambda_, more), reverse=not name.startswith("sg"))
+    lesser, least = (kind(each).shrunk(judged.weight) for each in (less_shrunk, more_shrunk))
+    # The harmonic mean goes towards 1, from both sides.
+    limit = np.minimum(judged.weight, 1) if name.startswith("sg") else np.zeros_like(judged.weight)
+    heavy = judged.weight >= 1 if name.startswith("sg") else np.ones(len(judged), dtype=bool)
+    assert (least[heavy] <= lesser[heavy] * (1 + 1e-12)).all()
+    assert (lesser[heavy] <= judged.weight[heavy] * (1 + 1e-12)).all()
+    assert (least >= limit * (1 - 1e-12)).all()
+
+
+@given(seed=st.integers(0, 2**32 - 1), actions=st.integers(2, 6))
+def test_ips_and_dr_are_without_bias_whatever_the_model(seed: int, actions: int) -> None:
+    """Exactly: over all actions that could have been logged, each as often as it would have been."""
+    rng = np.random.default_rng(seed)
+    logging, target = rng.dirichlet(np.ones(actions), 2)
+    logging = logging * 0.99 + 0.01 / actions
+    reward, model = rng.normal(0, 1, (2, actions))
+    judged = Judged(
+        reward=reward,
+        propensity=logging,
+        target=target,
+        model_logged=model,
+        model_target=np.full(actions, target @ model),
+    )
+    truth = target @ reward
+    for estimator in (IPS, DR):
+        means = {name: logging @ column for name, column in estimator.terms(judged).items()}
+        assert float(estimator.value(means)) == same(truth)
+    snips = {name: logging @ column for name, column in SNIPS.terms(judged).items()}
+    assert snips["w"] == same(1)
+
+
+@pytest.mark.parametrize("kind", [*SHRUNK.values(), lambda each: WeightedInversePropensity(2, each)])
+def test_a_lambda_that_is_none_is_refused(kind: type) -> None:
+    for wrong in (-0.1, np.nan, -np.inf):
+        with pytest.raises(WrongConfiguration, match=r"lambda_ of .*: found .*, expected a number from 0"):
+            kind(wrong)
+
+
+def test_a_share_above_1_is_refused() -> None:
+    with pytest.raises(WrongConfiguration, match="expected a number from 0 to 1"):
+        SubGaussianDoublyRobust(1.5)
+
+
+def test_terms_of_different_lambdas_have_different_names() -> None:
+    judged = Judged(reward=np.ones(2), propensity=np.full(2, 0.1), target=np.ones(2), model_logged=np.zeros(2))
+    judged = replace(judged, model_target=np.zeros(2))
+    for kind in SHRUNK.values():
+        near, far = kind(0.1).terms(judged), kind(0.1 + 1e-15).terms(judged)
+        assert set(near) & set(far) <= {"q(pi)"}
+        assert set(near) == set(kind(np.float64(0.1)).terms(judged))
+
+
+def test_a_ratio_to_0_is_unknown_and_warns_of_nothing() -> None:
+    np.testing.assert_array_equal(ratio(np.array([1.0, 0.0, 3.0]), np.array([0.0, 0.0, 2.0])), [np.nan, np.nan, 1.5])
+    assert np.isnan(SNIPS.estimate(Judged(reward=np.ones(2), propensity=np.ones(2), target=np.zeros(2))))
+
+
+def test_other_weights_and_propensities() -> None:
+    judged = Judged(reward=np.ones(2), propensity=np.full(2, 0.5), target=np.full(2, 0.25), squared_weight=np.ones(2))
+    other = with_propensity(judged, np.array([0.25, 1.0]))
+    assert other.weight.tolist() == [1.0, 0.25]
+    assert other.propensity.tolist() == [0.25, 1.0]
+    # It was an expectation of the weights that the rows had.
+    assert other.squared_weight is None
+    for wrong in ([1.0], [[1.0, 1.0]], [np.nan, 1.0], [-1.0, 1.0], [np.inf, 1.0]):
+        with pytest.raises(BadInput, match=r"^weight: found"):
+            with_weight(judged, np.array(wrong))
+    with pytest.raises(BadInput, match=r"^weight: found -1\.0, expected finite numbers"):
+        with_weight(judged, np.array([0.5, -1.0]))
+    assert with_weight(judged, np.zeros(2)).weight.tolist() == [0.0, 0.0]
+    for wrong in ([1.0], [0.0, 1.0], [1.5, 1.0], [np.nan, 1.0]):
+        with pytest.raises(BadInput, match=r"^propensity: found"):
+            with_propensity(judged, np.array(wrong))

@@ -1,0 +1,33 @@
+"""Judged rows to compare."""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from replay.evaluation.logs.chunk import LogChunk
+from replay.evaluation.rows import Judged, joined
+
+
+def together(chunks: Iterable[LogChunk]) -> Judged:
+    """Return all rows of a log."""
+    return joined([chunk.rows for chunk in chunks])
+
+
+def same(found: Judged, expected: Judged, but: Iterable[str] = ()) -> None:
+    """Assert that two have the same rows, to the last bit, in all columns but some."""
+    for name in {field.name for field in fields(Judged)} - {*but}:
+        one, other = getattr(found, name), getattr(expected, name)
+        if name == "segments":
+            assert {*one} == {*other}
+            for segment in one:
+                assert np.array_equal(one[segment], other[segment]), segment
+        else:
+            assert (one is None) == (other is None), name
+            assert one is None or np.array_equal(one, other), name
+
+
+def named(codes: Any, names: list[str]) -> list[str]:
+    """Return what numbers mean."""
+    return [names[code] for code in codes.tolist()]

@@ -1,0 +1,320 @@
+"""Frames and tables: the same rows from all libraries, and a value that cannot be is named by column and row."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from archive.hashes import event_hash, unit_hash
+from records.errors import BadInput, WrongConfiguration
+from replay.evaluation.logs.columns import Columns, as_log
+from replay.evaluation.rows import Judged
+from tests.replay.evaluation.logs.rows import named, same, together
+
+PAGE = Path(__file__).parents[3] / "docs" / "logs.md"
+ROWS = 40
+LOG: dict[str, list[Any]] = {
+    "reward": [float(number % 3 == 0) for number in range(ROWS)],
+    "pmf": [[0.5, 0.25, 0.25] if number % 2 else [0.125, 0.875] for number in range(ROWS)],
+    "target_pmf": [[0.0, 0.5, 0.5] if number % 2 else [0.5, 0.5] for number in range(ROWS)],
+    "action": [number % 2 + number % 3 // 2 for number in range(ROWS)],
+    "unit": [f"user-{number // 4}" for number in range(ROWS)],
+    "event": [f"event-{number}" for number in range(ROWS)],
+    "version": [f"v{number // 10}" for number in range(ROWS)],
+    "time": [1_000 * number for number in range(ROWS)],
+    "country": [("fr", "de", None)[number % 3] for number in range(ROWS)],
+}
+LOG["propensity"] = [pmf[action] for pmf, action in zip(LOG["pmf"], LOG["action"], strict=True)]
+
+
+def table(**told: Any) -> pa.Table:
+    return pa.table({**LOG, **told})
+
+
+def rows(data: Any, columns: Columns | None = None) -> Judged:
+    return together(as_log(data, columns).blocks())
+
+
+def polars_frame() -> pl.DataFrame:
+    frame = pl.DataFrame(LOG)
+    return frame.with_columns(pl.col("version").cast(pl.Categorical), pl.col("time").cast(pl.Datetime("ms")))
+
+
+def pandas_frame() -> pd.DataFrame:
+    frame = pd.DataFrame(LOG)
+    frame["time"] = pd.to_datetime(frame["time"], unit="ms", utc=True)
+    frame["version"] = frame["version"].astype("category")
+    return frame
+
+
+def chunked() -> pa.Table:
+    batches = table().to_batches()[0]
+    return pa.Table.from_batches([batches.slice(start, 7) for start in range(0, ROWS, 7)])
+
+
+def views() -> pa.Table:
+    return table(unit=pa.array(LOG["unit"], pa.string_view()), pmf=pa.array(LOG["pmf"], pa.large_list(pa.float64())))
+
+
+ORIGINS: dict[str, Any] = {
+    "a mapping": lambda: LOG,
+    "arrays": lambda: {**LOG, "reward": np.array(LOG["reward"]), "action": np.array(LOG["action"], dtype=np.int8)},
+    "pyarrow": table,
+    "chunks": chunked,
+    "a reader": lambda: table().to_reader(max_chunksize=3),
+    "views": views,
+    "polars": polars_frame,
+    "pandas": pandas_frame,
+    "rewards as truths": lambda: table(reward=[bool(reward) for reward in LOG["reward"]]),
+    "dates of another unit": lambda: table(
+        time=pa.array(LOG["time"]).cast(pa.timestamp("ms")).cast(pa.timestamp("ns"))
+    ),
+}
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+def test_the_same_rows_from_all(origin: str) -> None:
+    same(
+        rows(ORIGINS[origin](), Columns(segments=["country"])),
+        rows(table(), Columns(segments=["country"])),
+    )
+
+
+def test_every_column_is_what_it_says() -> None:
+    log = as_log(table(), Columns(segments=["country", "version"]))
+    found = together(log.blocks())
+    assert log.has_target
+    for row, (mu, pi, at) in enumerate(zip(LOG["pmf"], LOG["target_pmf"], LOG["action"], strict=True)):
+        assert (found.propensity[row], found.target[row], found.weight[row]) == (mu[at], pi[at], pi[at] / mu[at])
+        assert found.squared_weight is not None
+        assert found.squared_weight[row] == pytest.approx(sum(p * p / m for p, m in zip(pi, mu, strict=True)))
+        assert found.rank is not None
+        assert found.rank[row] == pytest.approx(sum(mu[:at]) + mu[at] / 2)
+        assert found.unit_hash is not None
+        assert found.unit_hash[row] == unit_hash(LOG["unit"][row], "")
+        assert found.event_hash is not None
+        assert found.event_hash[row] == event_hash(LOG["event"][row])
+    assert found.time_ms is not None
+    assert found.time_ms.tolist() == LOG["time"]
+    assert named(found.version, log.names.versions.names) == LOG["version"]
+    assert named(found.action, log.names.actions.names) == [str(action) for action in LOG["action"]]
+    countries = named(found.segments["country"], log.names.segments["country"].names)
+    assert countries == [country or "(none)" for country in LOG["country"]]
+    assert named(found.segments["version"], log.names.segments["version"].names) == LOG["version"]
+
+
+def test_actions_by_their_names_are_actions_by_their_places() -> None:
+    names = [["x", "y", "z"][: len(pmf)] for pmf in LOG["pmf"]]
+    chosen = [some[action] for some, action in zip(names, LOG["action"], strict=True)]
+    same(rows(table(action=chosen, actions=names)), rows(table()), but=["action"])
+    # Without the lists of names nothing tells where in the pmf it stands.
+    assert rows({"reward": [1.0], "propensity": [0.5], "action": ["x"], "pmf": [[0.5, 0.5]]}).rank is None
+
+
+def test_the_target_is_what_the_columns_tell() -> None:
+    few = {"reward": [1.0, 0.0], "propensity": [0.5, 0.25]}
+    itself = as_log(few)
+    assert not itself.has_target
+    assert together(itself.blocks()).weight.tolist() == [1.0, 1.0]
+    assert rows({**few, "target": [1.0, 0.5]}).weight.tolist() == [2.0, 2.0]
+    weighted = rows({**few, "weight": [3.0, 0.0]})
+    assert (weighted.weight.tolist(), weighted.target.tolist()) == ([3.0, 0.0], [1.5, 0.0])
+    models = rows({**few, "target": [1.0, 0.5], "model_logged": [0.1, 0.2], "model_target": [0.3, 0.4]})
+    assert models.model_logged is not None
+    assert models.model_logged.tolist() == [0.1, 0.2]
+    partly = rows({"reward": [1.0], "pmf": [[0.5, 0.5]], "action": [1], "target": [1.0]})
+    assert (partly.propensity.tolist(), partly.inverse is None, partly.squared_weight) == ([0.5], False, None)
+
+
+def test_a_weight_that_contradicts_the_target_is_named_before_it_is_used() -> None:
+    few = {"reward": [1.0, 0.0], "propensity": [0.5, 0.25], "target": [0.5, 0.5]}
+    assert rows({**few, "weight": [1.00001, 2.0]}).weight.tolist() == [1.00001, 2.0]
+    contradiction = {**few, "weight": [1.0, 3.0]}
+    with pytest.raises(
+        BadInput, match=r"row 1: weight: found 3, while target / propensity is 2, .*sample_weight=weight"
+    ):
+        rows(contradiction)
+    assert rows(contradiction, Columns(weight="weight")).weight.tolist() == [1.0, 3.0]
+    assert rows(contradiction, Columns(weight="-")).weight.tolist() == [1.0, 2.0]
+    counted = rows(contradiction, Columns(sample_weight="weight"))
+    assert counted.sample_weight is not None
+    assert counted.sample_weight.tolist() == [1.0, 3.0]
+
+
+def test_blocks_lie_where_the_rows_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replay.evaluation.logs.chunk.BLOCK_ROWS", 16)
+    chunks = list(as_log(table().to_reader(max_chunksize=5)).blocks())
+    assert [(chunk.index, len(chunk.rows)) for chunk in chunks] == [(0, 16), (1, 16), (2, 8)]
+    same(together(chunks), rows(table()))
+
+
+def put(column: str, row: int, value: Any) -> dict[str, list[Any]]:
+    return {**LOG, column: [value if number == row else each for number, each in enumerate(LOG[column])]}
+
+
+HOSTILE: list[tuple[str, str, Any]] = [
+    ("reward null", "reward: found null", put("reward", 7, None)),
+    ("reward nan", "reward: found nan, expected a finite number", put("reward", 7, math.nan)),
+    ("reward infinite", "reward: found inf", put("reward", 7, math.inf)),
+    (
+        "propensity 0",
+        "propensity: found 0.0, expected a finite number from 1.35525e-20 to 1",
+        put("propensity", 7, 0.0),
+    ),
+    ("propensity above 1", "propensity: found 1.5", put("propensity", 7, 1.5)),
+    ("propensity negative", "propensity: found -0.5", put("propensity", 7, -0.5)),
+    ("propensity nan", "propensity: found nan", put("propensity", 7, math.nan)),
+    ("propensity null", "propensity: found null", put("propensity", 7, None)),
+    ("another propensity", "propensity: found 0.3, expected 0.25, as the pmf says", put("propensity", 7, 0.3)),
+    ("a sum of 1.25", "pmf: found probabilities with the sum 1.25", put("pmf", 7, [0.5, 0.5, 0.25])),
+    ("a negative probability", "pmf: found probabilities with the sum 1,", put("pmf", 7, [0.5, 1.0, -0.5])),
+    ("no action", "pmf: found no action", put("pmf", 7, [])),
+    ("pmf null", "pmf: found null", put("pmf", 7, None)),
+    ("a hole in the pmf", "pmf: found probabilities with the sum nan", put("pmf", 7, [0.5, None, 0.25])),
+    ("ragged", "target_pmf: found 2 values, expected 3, one an action", put("target_pmf", 7, [0.5, 0.5])),
+    ("a target of 1.5", "target_pmf: found probabilities with the sum 1.5", put("target_pmf", 7, [0.5, 0.5, 0.5])),
+    ("an action beyond", "action: found 3, expected an index from 0 to 2", put("action", 7, 3)),
+    ("an action before", "action: found -1", put("action", 7, -1)),
+    ("unit null", "unit: found null", put("unit", 7, None)),
+    ("time null", "time: found null", put("time", 7, None)),
+    ("version null", "version: found null", put("version", 7, None)),
+]
+
+
+@pytest.mark.parametrize(("message", "data"), [each[1:] for each in HOSTILE], ids=[each[0] for each in HOSTILE])
+@pytest.mark.parametrize("whole", [True, False], ids=["at once", "in batches"])
+def test_a_value_that_cannot_be_is_named(message: str, data: Any, whole: bool) -> None:
+    made = pa.table(data)
+    with pytest.raises(BadInput, match=rf"^log, row 7: {re.escape(message)}"):
+        rows(made if whole else made.to_reader(max_chunksize=5))
+
+
+def test_texts_that_are_no_utf_8_are_refused() -> None:
+    ends = pa.array([0, 1, 3], pa.int32()).buffers()[1]
+    texts = pa.StringArray.from_buffers(2, ends, pa.py_buffer(b"a\xff\xfe"))
+    with pytest.raises(BadInput, match=r"^log, row 0 or after it: found bytes that are no value"):
+        rows(pa.table({"reward": [1.0, 0.0], "propensity": [0.5, 0.5], "unit": texts}))
+
+
+def test_a_target_beyond_1_is_named() -> None:
+    with pytest.raises(BadInput, match=r"^log, row 1: new: found 1.5, expected a finite number from 0 to 1"):
+        rows({"reward": [1.0, 0.0], "propensity": [0.5, 0.25], "new": [1.0, 1.5]}, Columns(target="new"))
+
+
+@pytest.mark.parametrize(
+    ("data", "columns", "message"),
+    [
+        ({"a": [1]}, None, "reward: found no column of this name among a, expected one: name it"),
+        ({"reward": [1]}, None, "propensity: found no column"),
+        (
+            {"reward": [1], "p": [1]},
+            Columns(propensity="q"),
+            "propensity: found 0 columns q, expected one among reward, p",
+        ),
+        (LOG, Columns(segments=["city"]), "segment: found 0 columns city"),
+        ({"reward": ["1"], "propensity": [1]}, None, "reward: found column reward of string, expected numbers"),
+        ({"reward": [1], "propensity": [[1]]}, None, "propensity: found column propensity of list<item: int64>"),
+        (
+            {"reward": [1], "propensity": [1], "pmf": [1]},
+            None,
+            "pmf: found column pmf of int64, expected lists of numbers",
+        ),
+        ({"reward": [1], "propensity": [1], "pmf": [["a"]]}, None, "pmf: found column pmf of list<item: string>"),
+        ({"reward": [1], "propensity": [1], "time": [True]}, None, "time: found column time of bool"),
+        (
+            {"reward": [1], "propensity": [1], "target_pmf": [[1.0]]},
+            None,
+            "action: found none that has a place in target_pmf, expected a column action",
+        ),
+        ({"reward": [1], "pmf": [[1.0]], "action": ["a"]}, None, "propensity: found none, expected a column"),
+        ({"reward": [1, 2], "propensity": [1]}, None, "log: found no columns"),
+        ([1, 2], None, "log: found list, expected a table, a frame"),
+        (None, None, "log: found NoneType"),
+    ],
+)
+def test_columns_that_are_none(data: Any, columns: Columns | None, message: str) -> None:
+    with pytest.raises(WrongConfiguration, match=re.escape(message)):
+        rows(data, columns)
+
+
+def test_a_column_can_be_ignored() -> None:
+    odd = {"reward": [1.0], "propensity": [0.5], "pmf": ["many"]}
+    assert rows(odd, Columns(pmf="-")).inverse is None
+
+
+def test_no_rows_are_no_blocks() -> None:
+    assert list(as_log(table().slice(0, 0)).blocks()) == []
+
+
+def blocks_of_the_page() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_examples_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    assert len(blocks_of_the_page()) == 4
+    (tmp_path / "foreign.txt").write_text('{"cost": -1, "p": 0.5, "a": "x", "user": "u"}\n' * 25_000)
+    monkeypatch.chdir(tmp_path)
+    exec(blocks_of_the_page()[number], {})
+    assert ["balanced-snips", "[1.5 0.  0. ]", "mean=1.0", "array([1., 2.])"][number] in capsys.readouterr().out
+
+
+def test_the_page_tells_every_field() -> None:
+    cells = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", PAGE.read_text(), re.MULTILINE)
+    told = {name for cell in cells for name in cell.split(", ")}
+    assert {f"`{name}`" for name in Columns.fields()} <= told
+
+
+@pytest.mark.parametrize(
+    ("time", "says"),
+    [
+        (["noon"], "row 0: time: found 'noon', expected a time as 2026-11-29T12:00:00Z"),
+        ([1_764_000_000], "row 0: time: found 1764000000, which looks like seconds since 1970"),
+        (
+            [1_764_000_000.5],
+            "row 0: time: found 1764000000.5, which looks like seconds since 1970, expected whole numbers",
+        ),
+        ([1_764_000_000_000_000], "which looks like microseconds since 1970"),
+        ([1_764_000_000_000_000_000], "which looks like nanoseconds since 1970"),
+        (["2026-11-29 12:00:00", "2026-11-29T12:00:00Z"], "found times with and without a zone"),
+    ],
+)
+def test_times_in_another_unit_are_refused(time: Any, says: str) -> None:
+    some = len(time)
+    with pytest.raises(BadInput, match=re.escape(says)):
+        rows({"reward": [1] * some, "propensity": [1] * some, "time": time})
+
+
+@pytest.mark.parametrize(
+    "time", ["2026-11-29T12:00:00Z", "2026-11-29 12:00:00", "2026-11-29T13:00:00+01:00", "1795953600000"]
+)
+def test_times_as_texts(time: str) -> None:
+    found = rows({"reward": [1], "propensity": [1], "time": [time]})
+    assert found.time_ms is not None
+    assert found.time_ms.tolist() == [1_795_953_600_000]
+
+
+def test_ids_as_floats_and_truths_are_whole_numbers() -> None:
+    log = as_log({"reward": [1, 0], "propensity": [1, 1], "action": [1.0, 0.0], "version": [True, False]})
+    list(log.blocks())
+    assert (log.names.actions.names, log.names.versions.names) == (["1", "0"], ["1", "0"])
+    with pytest.raises(BadInput, match=r"row 1: action: found 0\.5, expected a text or a whole number"):
+        rows({"reward": [1, 0], "propensity": [1, 1], "action": [1.0, 0.5]})
+
+
+def test_what_lies_in_memory_in_other_forms() -> None:
+    usual = rows({"reward": [1, 0], "pmf": [[0.5, 0.5], [0.25, 0.75]], "action": [0, 1]})
+    matrix = rows({"reward": np.array([1, 0]), "pmf": np.array([[0.5, 0.5], [0.25, 0.75]]), "action": np.array([0, 1])})
+    listed = rows([{"reward": 1, "pmf": [0.5, 0.5], "action": 0}, {"reward": 0, "pmf": [0.25, 0.75], "action": 1}])
+    lazy = rows(pl.DataFrame({"reward": [1, 0], "pmf": [[0.5, 0.5], [0.25, 0.75]], "action": [0, 1]}).lazy())
+    for other in (matrix, listed, lazy):
+        assert other.propensity.tolist() == usual.propensity.tolist() == [0.5, 0.75]
+        assert other.reward.tolist() == usual.reward.tolist()
