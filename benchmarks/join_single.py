@@ -16,8 +16,8 @@ from benchmarks.join import append_all, joined_a_second
 from benchmarks.row import Others, Row, spread
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.rule import Reward, StreamReward
-from stream.apps import role_app
 from stream.config import Config, PolicyConfig
+from stream.kafka.faust_app import make_app
 from tests.real.loop import loop_of
 
 DECISIONS = 3_000
@@ -81,7 +81,7 @@ async def _both(config: Config) -> tuple[float, float]:
 
 async def idle(config: Config) -> None:
     """Take all messages, print the seconds from the first to the last, and end."""
-    app = role_app(config, "idle")
+    app = make_app(config, "idle")
     ended = asyncio.Event()
     times: list[float] = []
 

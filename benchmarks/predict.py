@@ -15,7 +15,8 @@ from benchmarks.learning import ACTIONS, ARGUMENTS, CATALOGUE, made_action, made
 from benchmarks.row import Others, Row, spread
 from policies.draw import draw
 from policies.features import Action, Features, decode_action, decode_context
-from policies.policy import Policy, make
+from policies.policy import Policy
+from policies.registry import make
 from policies.vw.arguments import parse
 from policies.vw.text import Writer
 from records.limits import Limits

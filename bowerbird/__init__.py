@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from bowerbird.version import __version__ as __version__
+
 # Not even `typing` is imported here: the command imports this before it heeds Ctrl-C.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
-
-__version__ = "0.1.0"
 
 
 def read(
@@ -103,7 +103,7 @@ def evaluate(
 
     Returns
     -------
-    replay.evaluation.result.Answer
+    replay.evaluation.answer.Answer
         With ``verdict``, ``estimates``, ``difference``, ``health``, …; ``.frame()`` is a frame of the estimates,
         ``.plot()`` a picture of them, and a notebook shows the report.
 

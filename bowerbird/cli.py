@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from bowerbird import __version__
 from bowerbird.commands import (
     asyncapi,
     check,
@@ -28,6 +27,7 @@ from bowerbird.commands import (
 )
 from bowerbird.commands.once import Groups, each_once
 from bowerbird.commands.shared import say
+from bowerbird.version import __version__
 
 app = typer.Typer(
     cls=Groups,

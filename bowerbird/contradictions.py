@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 
 from archive.names import ARCHIVE_SCHEMES
 from bowerbird.toml_lines import KeyPath
+from policies.registry import KINDS
 from policies.vw.arguments import parse
 from records.errors import WrongConfiguration, shorten
 from records.fields import NAME_PATTERN
 from records.limits import EVENT_ID_BYTES
-from stream.config import KINDS, OWN_TOPICS, ROLES, Config, PolicyConfig
+from stream.config import OWN_TOPICS, ROLES, Config, PolicyConfig
 
 INPUT_MESSAGE_BYTES = 1024 * 1024
 """``max.message.bytes`` of the topics that others write."""

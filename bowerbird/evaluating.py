@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from bowerbird import __version__
 from bowerbird.all_loggers import NO_COLUMN, with_all_loggers
 from bowerbird.judged_log import (
     OTHER_OF_THE_TABLE,
@@ -17,11 +16,13 @@ from bowerbird.judged_log import (
     table_columns,
     target_of_table,
 )
+from bowerbird.version import __version__
 from records.errors import WrongConfiguration
+from replay.evaluation.answer import Answer
 from replay.evaluation.evaluate import Options, evaluate
 from replay.evaluation.logs.chunk import Log
 from replay.evaluation.logs.numbered import Names
-from replay.evaluation.result import Answer, How
+from replay.evaluation.result import How
 from replay.evaluation.run import processes
 from replay.evaluation.scan import Against, OpenLog, Stages
 

@@ -20,7 +20,7 @@ import msgspec
 from bowerbird.client import BlockingClient, Client
 from policies.decide import Chooser
 from policies.learner import Learner, Position, outcomes_in
-from policies.policy import make
+from policies.registry import make
 from records.codec import encode, items
 from records.errors import BadInput, WrongConfiguration
 from records.log_identity import LogIdentity

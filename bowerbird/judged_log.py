@@ -272,7 +272,7 @@ class SavedLogger:
 
     def made(self) -> "Logger":
         """Return it as a policy that can be asked."""
-        from policies.policy import make
+        from policies.registry import make
         from replay.evaluation.logs.predicted import Logger
 
         return Logger(self.version, make(self.kind, self.arguments, self.model), self.share)
@@ -294,7 +294,7 @@ class OutcomesOf:
 
     def __call__(self, wanted: Collection[str], for_target: bool, names: "Names | None" = None) -> "Log":
         """Return the log: see :class:`replay.evaluation.scan.OpenLog`."""
-        from policies.policy import make
+        from policies.registry import make
         from replay.evaluation.logs.chunk import MEAN_PROPENSITY, silent
         from replay.evaluation.logs.outcomes import Judge
         from replay.proof.archived_policy import ArchivedPolicy
@@ -336,7 +336,7 @@ def _outcomes(asked: Asked, kind: Format, target: str) -> OutcomesOf:
 
 
 def _version_0(target: str, config: Path | None, kind: Format) -> Any:
-    from policies.policy import make
+    from policies.registry import make
     from replay.proof.archived_policy import ArchivedPolicy
 
     name, _, version = target.partition("@")

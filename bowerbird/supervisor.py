@@ -22,9 +22,9 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from records.errors import WrongConfiguration
-from stream.apps import EXIT_REFUSED
 from stream.config import ROLES, Config
 from stream.metrics import ROLE_RESTARTS
+from stream.run import EXIT_REFUSED
 from stream.shutdown import within
 
 log = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from embedded import servers as embedded
 from embedded.server import replace_taken_ports
 from embedded.servers import Servers, servers
 from records.errors import BowerbirdError, WrongConfiguration
-from stream.apps import log_as_json
 from stream.config import Config
+from stream.json_log import log_as_json
 from stream.kafka import topics
 
 ROLES_LOG = "roles.log"

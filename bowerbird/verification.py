@@ -16,7 +16,8 @@ import msgspec
 from archive.names import ARCHIVED_STREAMS
 from bowerbird.join_state import problems
 from policies.controls import draws_uniformly
-from policies.policy import make, version_name
+from policies.policy import version_name
+from policies.registry import make
 from records.errors import LossDetected, WrongConfiguration
 from records.fields import EXTERNAL
 from records.message import Message

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from policies.features import FLAT_NAMESPACE, Action, Features, FeatureValue
-from policies.policy import Policy, digest, make
+from policies.policy import Policy, digest
+from policies.registry import make
 from records.errors import BowerbirdError
 
 Make = Callable[[bytes | None], Policy]
@@ -184,7 +185,7 @@ def check(kind: str, arguments: str) -> list[str]:
     Parameters
     ----------
     kind, arguments
-        As for :func:`policies.policy.make`.
+        As for :func:`policies.registry.make`.
 
     Examples
     --------

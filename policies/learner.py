@@ -15,7 +15,8 @@ from msgspec import Raw
 
 from policies.controls import holds
 from policies.features import Action, Catalogue, Features, decode_context
-from policies.policy import Policy, digest, make, version_name
+from policies.policy import Policy, digest, version_name
+from policies.registry import make
 from records.codec import decode, far_ahead, items
 from records.errors import BadInput, LossDetected
 from records.fields import Natural, Ordinal

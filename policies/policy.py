@@ -1,4 +1,4 @@
-"""What a policy is, and how one is made, saved, named."""
+"""What a policy is, and how one is saved and named."""
 
 import math
 from collections.abc import Sequence
@@ -6,15 +6,13 @@ from hashlib import sha256
 from typing import Protocol, runtime_checkable
 
 from policies.features import Action, Features
-from records.errors import BadInput, WrongConfiguration
+from records.errors import BadInput
 
 REWARD_LIMIT = 1e6
 """Rewards lie within this: a larger cost leaves a bias that thousands of good examples do not undo."""
 
 SMALLEST_PROPENSITY = 2.0**-66
 """Vowpal Wabbit may read what is smaller (1e-20) as zero, and a propensity of zero stops learning for good."""
-
-KINDS = ("uniform", "vw")
 
 
 @runtime_checkable
@@ -27,7 +25,7 @@ class Policy(Protocol):
     Attributes
     ----------
     kind, arguments
-        What :func:`make` was given; with the log of rewards they determine every version.
+        What :func:`policies.registry.make` was given; with the log of rewards they determine every version.
     """
 
     kind: str
@@ -67,48 +65,10 @@ class Policy(Protocol):
         """
 
     def dump(self) -> bytes:
-        """Return the state as bytes; :func:`make` makes the same policy of them."""
+        """Return the state as bytes; :func:`policies.registry.make` makes the same policy of them."""
 
     def close(self) -> None:
         """Give back memory now rather than when the last reference goes; the policy cannot be used any more."""
-
-
-def make(kind: str, arguments: str, model: bytes | None = None) -> Policy:
-    """Return a policy.
-
-    Parameters
-    ----------
-    kind
-        ``uniform``, or ``vw`` for Vowpal Wabbit.
-    arguments
-        Of ``vw``: see :mod:`policies.vw.arguments`. Of ``uniform``: empty.
-    model
-        What :meth:`Policy.dump` returned. None makes version 0, which is the same everywhere. Compare its
-        :func:`digest` with the published one first, since Vowpal Wabbit loads a model that was cut short in silence.
-
-    Raises
-    ------
-    WrongConfiguration
-        The kind is unknown, or the arguments are refused.
-    StateRefused
-        The model cannot be loaded.
-
-    Examples
-    --------
-    >>> actions = [Action("a", {}), Action("b", {})]
-    >>> make("uniform", "").predict({}, actions)
-    [0.5, 0.5]
-    """
-    if kind == "uniform":
-        from policies.uniform import Uniform
-
-        return Uniform(arguments, model)
-    if kind == "vw":
-        # Only here: a process without a Vowpal Wabbit policy does not pay for loading it.
-        from policies.vw.policy import VowpalWabbit
-
-        return VowpalWabbit(arguments, model)
-    raise WrongConfiguration(f"kind of policy: found {kind!r}, expected one of {', '.join(KINDS)}")
 
 
 def digest(model: bytes) -> str:

@@ -21,7 +21,6 @@ OWN_TOPICS = (*LOOP_TOPICS, CHECK_TOPIC)
 LOOP_ROLES = ("decide", "join", "learn")
 """What the loop consists of."""
 ROLES = (*LOOP_ROLES, "archive")
-KINDS = ("uniform", "vw")
 DAY_S = 86_400.0
 YEAR_S = 366 * DAY_S
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from policies.controls import FREEZE, Control, in_force
 from policies.learner import Learner, MakePolicy, Position, outcomes_in
-from policies.policy import digest, make
+from policies.policy import digest
+from policies.registry import make
 from records.errors import StateRefused
 from records.policy_version import PolicyVersion
 from stream import clients

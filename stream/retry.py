@@ -10,7 +10,6 @@ from redis.exceptions import RedisError
 
 from records.errors import LossDetected, StateRefused
 from stream import metrics, stopped
-from stream.apps import retry_pause
 
 log = logging.getLogger(__name__)
 
@@ -94,3 +93,8 @@ async def until_recovered(
         else:
             stopped.go_on(role)
             return result
+
+
+async def retry_pause(attempt: int, first_s: float = 0.1, longest_s: float = 5.0) -> None:
+    """Wait before the next attempt at what failed: twice as long each time, up to ``longest_s``."""
+    await asyncio.sleep(min(first_s * 2.0 ** min(attempt, 16), longest_s))

@@ -12,7 +12,7 @@ import numpy as np
 
 from replay.evaluation.health import checks
 from replay.evaluation.health.findings import findings
-from replay.evaluation.health.statistics import State
+from replay.evaluation.health.state import State
 from replay.evaluation.rows import Codes, Floats, Hashes, Judged
 from studies.flag_runs import without_pmf
 from studies.page import written

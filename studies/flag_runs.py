@@ -15,7 +15,8 @@ from replay.evaluation.health import checks
 from replay.evaluation.health.central import AroundRatio, Central
 from replay.evaluation.health.findings import WRONG_BELOW
 from replay.evaluation.health.missing import FILLED
-from replay.evaluation.health.statistics import State, statistics
+from replay.evaluation.health.state import State
+from replay.evaluation.health.statistics import statistics
 from replay.evaluation.intervals.delta import delta_of_rows
 from replay.evaluation.rows import Flags, Floats, Judged
 from studies.families import family_a, family_b

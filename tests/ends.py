@@ -34,7 +34,7 @@ MESSAGES_A_SECOND = 20
 CHILD = """
 import asyncio, sys, msgspec
 from importlib import import_module
-from stream.apps import leave, run_role
+from stream.run import leave, run_role
 from stream.config import Config
 
 role, told = sys.argv[1:]

@@ -725,7 +725,7 @@ def _evaluating() -> Iterator[Mutant]:
     )
     yield Mutant(
         "sample weights are divided by their own mean, which is not known",
-        "replay/evaluation/sample_weights.py",
+        "replay/evaluation/intervals/sums.py",
         "    change[:, at] = -mean / size\n",
         "",
         ("tests/replay/evaluation/test_sample_weights.py::test_intervals_of_rows_and_of_their_own_units_agree",),

@@ -50,33 +50,6 @@ LONG_FUNCTIONS = {
     "replay/evaluation/health/statistics.py:statistics",
     "replay/evaluation/logs/description.py:describe",
 }
-# Files that import each other, at the top or within a function.
-CIRCLES = {
-    frozenset({"bowerbird", "bowerbird.evaluating"}),
-    frozenset({"policies.policy", "policies.uniform", "policies.vw.policy"}),
-    frozenset({"replay.evaluation.health.missing", "replay.evaluation.health.statistics"}),
-    frozenset(
-        {
-            "replay.evaluation.result",
-            "replay.evaluation.report.frame",
-            "replay.evaluation.report.page",
-            "replay.evaluation.report.pictures",
-            "replay.evaluation.report.plot",
-            "replay.evaluation.report.words",
-        }
-    ),
-    frozenset(
-        {
-            "replay.evaluation.estimators.estimator",
-            "replay.evaluation.intervals.clustered",
-            "replay.evaluation.intervals.delta",
-            "replay.evaluation.intervals.reach",
-            "replay.evaluation.intervals.sums",
-            "replay.evaluation.sample_weights",
-        }
-    ),
-    frozenset({"stream.apps", "stream.kafka.faust_app"}),
-}
 # Every package that is not ours, and the rooms that may import it.
 VENDORS = {
     "aiohttp": {"bowerbird", "stream"},
@@ -203,7 +176,7 @@ def reachable(arrows: dict[str, set[str]], start: str) -> set[str]:
 
 
 def test_no_file_imports_its_importer() -> None:
-    assert circles(graph()) == CIRCLES
+    assert circles(graph()) == set()
 
 
 def test_every_circle_would_be_found() -> None:

@@ -280,7 +280,8 @@ _COLUMNS = [
 
 def _described(config: "Config", name: str, saved: "Saved | None") -> dict[str, Any]:
     """Return a policy as Redis has it; version 0 where nothing was published."""
-    from policies.policy import digest, make, version_name
+    from policies.policy import digest, version_name
+    from policies.registry import make
     from stream.redis.publish import version_of
 
     told = config.policies[name]

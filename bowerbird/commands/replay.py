@@ -23,8 +23,8 @@ from replay.evaluation.logs.formats import Format
 
 if TYPE_CHECKING:
     from bowerbird.judged_log import Asked
+    from replay.evaluation.answer import Answer
     from replay.evaluation.evaluate import Options
-    from replay.evaluation.result import Answer
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -25,7 +25,7 @@ def worker(
     """
     import asyncio
 
-    from stream.apps import log_as_json
+    from stream.json_log import log_as_json
 
     told = settings(config)
     log_as_json("supervisor")
@@ -53,8 +53,8 @@ def role(
         from bowerbird.supervised import become_supervised
 
         become_supervised()
-    from stream.apps import leave, run_role
     from stream.config import ROLES
+    from stream.run import leave, run_role
 
     if name not in ROLES:
         complain(f"role: found {name}, expected one of {', '.join(ROLES)}")

@@ -8,9 +8,9 @@ from archive.rows import TOPICS
 from bowerbird.demo.figures import Archived
 from bowerbird.evaluating import evaluated
 from bowerbird.judged_log import UNIFORM, Asked
+from replay.evaluation.answer import Answer
 from replay.evaluation.evaluate import Options
 from replay.evaluation.logs.chunk import silent
-from replay.evaluation.result import Answer
 from stream.config import Config
 from stream.kafka.log import LogReader
 

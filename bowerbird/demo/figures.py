@@ -7,7 +7,7 @@ import msgspec
 
 from bowerbird.demo.live import Point
 from bowerbird.demo.real_log import Worth
-from replay.evaluation.result import Answer
+from replay.evaluation.answer import Answer
 
 
 @dataclass(slots=True)

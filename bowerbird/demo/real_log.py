@@ -11,7 +11,7 @@ import numpy as np
 
 from policies.features import Catalogue
 from policies.learner import catalogue, example_of, outcomes_in
-from policies.policy import make
+from policies.registry import make
 from records.fields import EXTERNAL
 from records.message import Message
 from records.policy_version import PolicyVersion

@@ -12,6 +12,7 @@ from functools import partial
 import msgspec
 
 from records.errors import BadInput, WrongConfiguration, shorten
+from replay.evaluation.answer import Answer
 from replay.evaluation.estimators.balanced import (
     PREFIX,
     Balanced,
@@ -32,7 +33,7 @@ from replay.evaluation.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS
 from replay.evaluation.logs.numbered import NOTHING
 from replay.evaluation.models.catalogue import make
 from replay.evaluation.models.cross_fitting import CrossFitted, CrossFitting, folds
-from replay.evaluation.result import Answer, How
+from replay.evaluation.result import How
 from replay.evaluation.run import run
 from replay.evaluation.scan import (
     SCANNED,

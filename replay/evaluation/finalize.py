@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from records.errors import BadInput
+from replay.evaluation.answer import Answer
 from replay.evaluation.estimators.adaptive import ADAPTIVE_DR, ADAPTIVE_IPS, REFERENCE
 from replay.evaluation.estimators.balanced import Balanced
 from replay.evaluation.estimators.doubly_robust import DirectMethod, DoublyRobust
@@ -21,7 +22,8 @@ from replay.evaluation.health.findings import findings
 from replay.evaluation.health.missing import FILLED
 from replay.evaluation.health.parts import MeanWeight, segment_weights
 from replay.evaluation.health.profile import profile
-from replay.evaluation.health.statistics import UNITS_RETURN, State, statistics
+from replay.evaluation.health.state import State
+from replay.evaluation.health.statistics import UNITS_RETURN, statistics
 from replay.evaluation.health.tail import HIGHEST, LOWEST, STEPS
 from replay.evaluation.health.verdict import LEAST_SHOWN, MOST_SHOWN, TOLD, family_of, verdict, worse
 from replay.evaluation.intervals.adaptive import adaptive_interval
@@ -39,7 +41,6 @@ from replay.evaluation.logs.taken import UNIT, Taken
 from replay.evaluation.moments import Moments
 from replay.evaluation.result import (
     ActionOverlap,
-    Answer,
     Bin,
     Difference,
     Estimated,

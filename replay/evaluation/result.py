@@ -1,17 +1,12 @@
-"""The answer of an evaluation: what the table, the JSON, the report and a notebook show, in the order of its reading.
+"""The result of an evaluation: what the table, the JSON, the report and a notebook show, in the order of its reading.
 
 Every number that is unknown is None; nothing here is infinite or NaN. Intervals are of 95 % unless they say otherwise.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import msgspec
-
-from records.extras import needed_by
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Level = Literal["reliable", "use with care", "not reliable"]
 
@@ -175,7 +170,7 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a policy would have been worth on a log, and how far to trust that.
 
     The keys ``target`` to ``learned`` are the promise of the first form of the command, and stay as they are;
@@ -208,26 +203,3 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     statistics: Mapping[str, float | None]
     health: list[Finding]
     how: How
-
-    def frame(self, library: Literal["pandas", "polars", "arrow"] = "pandas") -> Any:
-        """Return the estimates as a frame; see :func:`replay.evaluation.report.frame.frame`."""
-        from replay.evaluation.report.frame import frame
-
-        return frame(self, library)
-
-    def plot(self) -> "Figure":
-        """Return the estimates as a picture; see :func:`replay.evaluation.report.plot.figure`."""
-        with needed_by("plot()", "report"):
-            from replay.evaluation.report.plot import figure
-
-        return figure(self)
-
-    def _repr_html_(self) -> str | None:
-        """Return the report's first screen, which a notebook shows; None without the extra ``report``."""
-        try:
-            from replay.evaluation.report.page import fragment
-        except ModuleNotFoundError as error:
-            if error.name not in ("jinja2", "markupsafe"):
-                raise
-            return None
-        return fragment(self)

@@ -11,18 +11,10 @@ Model assisted survey sampling, section 5.7 (its linear variance).
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from records.errors import BadInput
-from replay.evaluation.moments import Moments
 from replay.evaluation.result import Finding
 from replay.evaluation.rows import Floats, Judged
-
-if TYPE_CHECKING:
-    from replay.evaluation.intervals.sums import Sums
 
 SIZE = "sample weight"
 """The term that holds the sample weight."""
@@ -54,42 +46,6 @@ def unsized(rows: Judged) -> Judged:
     if rows.sample_weight is not None:
         raise BadInput("sample_weights", "sample_weight", "a column", "none: only evaluate() takes sample weights")
     return rows
-
-
-def a_decision(sums: "Sums") -> "Sums":
-    """Return sums of :func:`sized` terms as those of the terms a decision; sums without sample weights as they are.
-
-    Examples
-    --------
-    >>> from replay.evaluation.estimators.importance import InversePropensity
-    >>> from replay.evaluation.intervals.reach import Reach
-    >>> from replay.evaluation.intervals.sums import Sums
-    >>> half, many = np.full(2, 0.5), np.array([3.0, 1.0])
-    >>> rows = Judged(reward=np.array([1.0, 0.0]), propensity=half, target=half, sample_weight=many)
-    >>> estimator = InversePropensity()
-    >>> sums = Sums.of(sized(estimator.terms(rows), rows), Reach.of([estimator], rows), None)
-    >>> a_decision(sums).interval(estimator, by_unit=False).value
-    0.75
-    """
-    moments, reach, buckets = sums.moments, sums.reach, sums.buckets
-    if SIZE not in moments.names or not moments.rows:
-        return sums
-    at = moments.names.index(SIZE)
-    others = [place for place in range(len(moments.names)) if place != at]
-    names, size = tuple(moments.names[place] for place in others), float(moments.mean[at])
-    mean = moments.mean[others] / size
-    # What a row adds to the ratio, from what it adds to the sums.
-    change = np.eye(len(moments.names))[others] / size
-    change[:, at] = -mean / size
-    unknown = np.full(len(others), np.nan)
-    return replace(
-        sums,
-        moments=Moments(names, moments.rows, mean, change @ moments.comoment @ change.T, unknown, unknown),
-        reach=replace(reach, names=names, rows=reach.rows @ change.T + mean),
-        buckets=None
-        if buckets is None
-        else replace(buckets, names=names, rows=buckets.sums[:, at] / size, sums=buckets.sums[:, others] / size),
-    )
 
 
 def means_of(means: Mapping[str, Floats]) -> dict[str, Floats]:

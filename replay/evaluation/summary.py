@@ -10,17 +10,17 @@ from replay.evaluation.estimators.balanced import with_balanced_weights
 from replay.evaluation.estimators.estimator import Estimator, all_terms
 from replay.evaluation.estimators.shrinkage import Shrunk
 from replay.evaluation.health.parts import MeanWeight
-from replay.evaluation.health.statistics import CERTAIN, State
+from replay.evaluation.health.state import CERTAIN, State
 from replay.evaluation.intervals.adaptive import AdaptiveSums
 from replay.evaluation.intervals.difference import Difference, LoggedMean, paired_reach
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.intervals.segments import Positives, Segments
 from replay.evaluation.intervals.stretches import Stretches
-from replay.evaluation.intervals.sums import Sums
+from replay.evaluation.intervals.sums import Sums, a_decision
 from replay.evaluation.logs.chunk import LogChunk, Range, first_row_of, spanned
 from replay.evaluation.logs.taken import Taken, together
 from replay.evaluation.rows import Judged
-from replay.evaluation.sample_weights import a_decision, sized
+from replay.evaluation.sample_weights import sized
 
 if TYPE_CHECKING:
     from replay.evaluation.resample import Resampled

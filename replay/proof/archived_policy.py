@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from archive.reader import Archive
 from policies.controls import draws_uniformly
-from policies.policy import Policy, make, version_name
+from policies.policy import Policy, version_name
+from policies.registry import make
 from records.errors import StateRefused, WrongConfiguration
 from records.policy_version import PolicyVersion
 from replay.proof.published import published_in

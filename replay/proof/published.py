@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from policies.policy import digest, make, version_name
+from policies.policy import digest, version_name
+from policies.registry import make
 from records.message import Message
 from records.policy_version import PolicyVersion
 from records.versions import versions_in

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from policies.controls import holds
 from policies.learner import OutcomeToLearn, catalogue, learn, outcomes_in
-from policies.policy import Policy, digest, make, version_name
+from policies.policy import Policy, digest, version_name
+from policies.registry import make
 from records.codec import far_ahead
 from records.errors import BadInput
 from records.message import Message

@@ -1,15 +1,17 @@
 """A Faust app as the roles need it: its own group, a fetch wait that can be set, and a stop that is quick."""
 
 import asyncio
+import os
+import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import faust
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 from mode.threads import QueueServiceThread
 
-from stream.apps import Progress, scratch_folder
 from stream.clients import CALL_S, LARGE_MESSAGE_BYTES, METADATA_AGE_MS
 from stream.config import Config
 from stream.kafka.consumer import READ_COMMITTED, limit_calls
@@ -18,6 +20,21 @@ from stream.shutdown import STOP_S, closed, ended
 
 BUFFERED_MESSAGES = 256
 """Messages that wait in memory for an agent; one may hold 4 MiB, so few."""
+
+
+class Progress(NamedTuple):
+    """How far a consumer is in one partition.
+
+    Attributes
+    ----------
+    position
+        The offset of the next fetch; it moves over offsets that are no message.
+    handed
+        The offset after the last message that was given to the agent, -1 before the first.
+    """
+
+    position: int
+    handed: int
 
 
 class _Thread(AIOKafkaConsumerThread):
@@ -218,3 +235,10 @@ def make_app(config: Config, role: str) -> RoleApp:
         broker_max_poll_interval=86_400.0,
         broker_commit_livelock_soft_timeout=86_400.0,
     )
+
+
+def scratch_folder() -> Path:
+    """Return a folder for what Faust insists on keeping in files; nothing of ours lies there."""
+    folder = Path(tempfile.gettempdir()) / f"bowerbird-faust-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder

@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 
 from policies.controls import draws_uniformly
 from policies.decide import Chooser
-from policies.policy import Policy, digest, make, version_name
+from policies.policy import Policy, digest, version_name
+from policies.registry import make
 from records.codec import encode
 from records.errors import BowerbirdError, StateRefused
 from records.policy_version import PolicyVersion

@@ -25,10 +25,11 @@ from archive.writer import ArchiveStore
 from records.errors import RECOVER, LossDetected, StateRefused, WrongConfiguration, of_disk
 from rewards.store import DISCARD
 from stream import clients, metrics, stopped
-from stream.apps import PutRight, RoleParts, retry_pause, role_app
 from stream.config import Config
+from stream.kafka.faust_app import make_app
 from stream.kafka.log import LogReader, LogRecord, identify, started
-from stream.retry import REFUSED_PAUSE_S, until_recovered, until_there
+from stream.retry import REFUSED_PAUSE_S, retry_pause, until_recovered, until_there
+from stream.run import PutRight, RoleParts
 from stream.shutdown import STOP_S, Opened, closed, ended
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ WAITING_GROUPS = 2
 
 
 def build(config: Config) -> RoleParts:
-    """Return the parts of the archive role (see ``stream.apps``).
+    """Return the parts of the archive role (see ``stream.run``).
 
     Raises
     ------
@@ -59,7 +60,7 @@ def build(config: Config) -> RoleParts:
         raise WrongConfiguration("archive.url: found none, expected a folder or a URL: the archive role needs it")
     # Rows wait by the ten thousand and hold no cycles: looking for some again and again took a quarter of the time.
     gc.set_threshold(100_000, 50, 100)
-    app = role_app(config, ROLE)
+    app = make_app(config, ROLE)
     role = Archive(config, app, ArchiveStore(config.archive.url, config.prefix))
 
     @app.agent(app.topic(*map(config.topic, TOPICS)), name=ROLE)

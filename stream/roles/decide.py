@@ -22,7 +22,6 @@ from redis.asyncio import Redis
 
 from records.errors import BowerbirdError, WrongConfiguration
 from stream import clients, metrics
-from stream.apps import RoleParts
 from stream.config import Config
 from stream.kafka import topics
 from stream.kafka.broker_clock import BrokerClock
@@ -34,6 +33,7 @@ from stream.retry import Outage
 from stream.roles.appender import Appender, Message
 from stream.roles.deciding import Request, Requests
 from stream.roles.replies import Replies, Reply
+from stream.run import RoleParts
 from stream.shutdown import STOP_S, closed, ended
 
 log = logging.getLogger(__name__)

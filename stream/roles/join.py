@@ -24,18 +24,19 @@ from rewards.rules import milliseconds
 from rewards.store import Inputs, Step, Stepped
 from rewards.watermark import INPUTS, entry_after, hold_line, partition_name
 from stream import clients, metrics, stopped
-from stream.apps import Progress, PutRight, RoleParts, retry_pause, role_app
 from stream.config import Config
 from stream.kafka.broker_clock import BrokerClock
 from stream.kafka.dead_letters import DeadLetters, gathered, letter_of
+from stream.kafka.faust_app import Progress, make_app
 from stream.kafka.last_seqs import Tails
 from stream.kafka.log import LogReader, Mark, identify, started
 from stream.kafka.topic_ids import TopicNow, Watched
 from stream.liveness import dead_among
 from stream.redis.store import RedisStore, shard_key, spoilt_state
-from stream.retry import REFUSED_PAUSE_S, until_recovered, until_there
+from stream.retry import REFUSED_PAUSE_S, retry_pause, until_recovered, until_there
 from stream.roles.intake import input_topics, join_settings
 from stream.roles.outbox import Emitter
+from stream.run import PutRight, RoleParts
 from stream.shutdown import Opened, closed, ended, within
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,8 @@ SHORTER_TICKS = 3
 
 
 def build(config: Config) -> RoleParts:
-    """Return the parts of the join role (see ``stream.apps``)."""
-    app = role_app(config, "join")
+    """Return the parts of the join role (see ``stream.run``)."""
+    app = make_app(config, "join")
     role = JoinRole(config, app)
     topics = [config.topic("decisions"), *map(config.topic, config.streams)]
 

@@ -30,20 +30,20 @@ from policies.learner import (
     highest_seqs,
     outcomes_in,
 )
-from policies.policy import make
+from policies.registry import make
 from records.codec import items
 from records.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
 from stream import clients, metrics, stopped
-from stream.apps import PutRight, RoleParts, role_app
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetter, DeadLetters
-from stream.kafka.faust_app import RoleApp
+from stream.kafka.faust_app import RoleApp, make_app
 from stream.kafka.log import LogReader, identify, started
 from stream.kafka.topic_ids import Watched
 from stream.liveness import dead_client
 from stream.redis.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore
 from stream.retry import AWAY, until_recovered, until_there
 from stream.roles.learnability import Watch
+from stream.run import PutRight, RoleParts
 from stream.shutdown import Opened, closed, ended
 
 log = logging.getLogger(__name__)
@@ -466,7 +466,7 @@ class Learn(mode.Service):
 
 def build(config: Config) -> RoleParts:
     """Return the parts of the learn role."""
-    app = role_app(config, ROLE)
+    app = make_app(config, ROLE)
     learn = Learn(config, app)
     topic = app.topic(config.topic("rewards"), key_serializer="raw", value_serializer="raw")
 

@@ -20,13 +20,14 @@ from bowerbird.cli import app
 from bowerbird.judged_log import Asked, judged_log
 from records.codec import encode
 from records.errors import BadInput, StateRefused, WrongConfiguration
+from replay.evaluation.answer import Answer
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
 from replay.evaluation.estimators.loggers import balanced, shares_of
 from replay.evaluation.evaluate import Options, evaluate
 from replay.evaluation.logs import chunk
 from replay.evaluation.logs.chunk import silent
-from replay.evaluation.result import Answer, How
+from replay.evaluation.result import How
 from replay.evaluation.rows import Judged
 from tests.replay.archived import archive_of
 from tests.replay.arms import Arm, arms_world, by_hand

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import bowerbird
-from replay.evaluation.result import Answer, Estimated, Finding
+from replay.evaluation.answer import Answer
+from replay.evaluation.result import Estimated, Finding
 from studies.drift import TARGET, WORLDS, Log, simulate
 
 ROWS = 20_000

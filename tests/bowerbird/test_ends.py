@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bowerbird
-from replay.evaluation.result import Answer
+from replay.evaluation.answer import Answer
 from tests.replay.archived import archive_of
 from tests.replay.arms import arms_world
 from tests.replay.evaluation.report.test_table import lines

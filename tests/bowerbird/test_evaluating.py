@@ -20,9 +20,10 @@ from bowerbird.commands.replay import evaluate as replay_evaluate
 from bowerbird.evaluating import evaluated
 from bowerbird.judged_log import Asked, judged_log
 from records.errors import BadInput, WrongConfiguration
+from replay.evaluation.answer import Answer
 from replay.evaluation.evaluate import Options, evaluate
 from replay.evaluation.logs.chunk import silent
-from replay.evaluation.result import Answer, How
+from replay.evaluation.result import How
 from tests.replay.archived import archive_of
 from tests.replay.world import busy_world
 

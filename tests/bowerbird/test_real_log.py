@@ -11,7 +11,7 @@ import pytest
 from bowerbird.demo.real_log import Logged, packaged_log, traffic, values, worth
 from bowerbird.settings import load
 from policies.features import Catalogue, decode_context
-from policies.policy import make
+from policies.registry import make
 from records.decision import Decision
 from records.limits import Limits
 from records.policy_version import PolicyVersion

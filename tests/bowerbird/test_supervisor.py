@@ -69,8 +69,8 @@ async def test_a_role_tells_its_port_and_what_it_prints_disturbs_nothing() -> No
         from bowerbird.supervised import become_supervised
         become_supervised()
         print("a library's chatter", flush=True)
-        logging.getLogger("stream.apps").setLevel(logging.INFO)
-        logging.getLogger("stream.apps").info("listening", extra={"port": 1234})
+        logging.getLogger("stream.run").setLevel(logging.INFO)
+        logging.getLogger("stream.run").info("listening", extra={"port": 1234})
         time.sleep(60)
     """
     kept = role(program)

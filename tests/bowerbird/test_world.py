@@ -12,7 +12,7 @@ from bowerbird.demo.world import WINDOW_S, Event, World
 from bowerbird.settings import load
 from policies.draw import draw
 from policies.features import Features, decode_action, decode_context
-from policies.policy import make
+from policies.registry import make
 from records.limits import Limits
 from rewards import rules
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from policies.decide import Chooser, Decided
-from policies.policy import make
+from policies.registry import make
 from stream.config import Config, PolicyConfig
 from stream.redis.policy_cache import Lookup
 from stream.roles.deciding import Request, Requests

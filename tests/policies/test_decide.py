@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from policies.decide import Chooser, Decided, Refused, decide, event_id_of, made_event_id, warnings_of
 from policies.features import Catalogue
-from policies.policy import make
+from policies.registry import make
 from records.codec import encode
 from records.decision import Decision
 from records.errors import StateRefused

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from stream.apps import RoleParts, leave, run_role
 from stream.config import Config
+from stream.run import RoleParts, leave, run_role
 
 
 def _thread(parts: RoleParts) -> Any:

@@ -27,7 +27,7 @@ WINDOW_MS = 3_000
 
 CHILD = """
 import sys, msgspec
-from stream.apps import leave, run_role
+from stream.run import leave, run_role
 from stream.config import Config
 leave(run_role(msgspec.json.decode(sys.argv[2], type=Config), sys.argv[1]))
 """

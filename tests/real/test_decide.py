@@ -15,7 +15,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from policies.policy import digest, make, version_name
+from policies.policy import digest, version_name
+from policies.registry import make
 from records.codec import encode
 from records.errors import StateRefused
 from records.policy_version import PolicyVersion

@@ -7,7 +7,8 @@ import numpy as np
 
 from policies.draw import draw
 from policies.features import decode_action, decode_context
-from policies.policy import Policy, digest, make, version_name
+from policies.policy import Policy, digest, version_name
+from policies.registry import make
 from records.limits import Limits
 from tests.replay.world import ARGUMENTS, World, actions, decision
 

@@ -12,7 +12,8 @@ import msgspec
 
 from policies.draw import draw
 from policies.features import decode_action, decode_context
-from policies.policy import digest, make, version_name
+from policies.policy import digest, version_name
+from policies.registry import make
 from records.codec import encode
 from records.limits import Limits
 from records.log_identity import LogIdentity

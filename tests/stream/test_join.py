@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from stream import metrics
-from stream.apps import Progress
 from stream.config import Config, PolicyConfig
+from stream.kafka.faust_app import Progress
 from stream.roles.join import JoinRole
 
 

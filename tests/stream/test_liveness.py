@@ -17,8 +17,8 @@ from stream.roles.decide import Decide
 HANGS = """
 import asyncio, sys, time
 import mode
-from stream import apps, liveness
-from stream.apps import RoleParts, run_role
+from stream import liveness, run
+from stream.run import RoleParts, run_role
 from stream.config import Config
 from stream.liveness import Pulse
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from replay.evaluation.estimators.importance import InversePropensity
-from replay.evaluation.health.statistics import State
+from replay.evaluation.health.state import State
 from studies.families import RandomWorld, family_a, family_b
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from replay.evaluation.health.features import FAMILIES
 from replay.evaluation.health.findings import findings
-from replay.evaluation.health.statistics import State, statistics
+from replay.evaluation.health.state import State
+from replay.evaluation.health.statistics import statistics
 from replay.evaluation.health.verdict import score_of, verdict
 from studies.families import family_b
 from studies.flag_fit import BAD, GOOD, kinds, kinds_as_shown

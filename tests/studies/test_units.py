@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import bowerbird
-from replay.evaluation.result import Answer
+from replay.evaluation.answer import Answer
 from studies.units import BEGIN, END, PAGE, WORLDS, UnevenWorld, measure
 
 

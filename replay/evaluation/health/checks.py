@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import chdtrc, ndtr
 
 from replay.evaluation.health.actions import COUNT, INVERSE, SQUARED_INVERSE
-from replay.evaluation.health.statistics import RANK_BINS, ROUNDING, State
+from replay.evaluation.health.state import RANK_BINS, ROUNDING, State
 from replay.evaluation.rows import Floats
 
 FEWEST = 5

@@ -8,7 +8,8 @@ import numpy as np
 from replay.evaluation.health import checks
 from replay.evaluation.health.actions import COUNT
 from replay.evaluation.health.arrival import late_rewards
-from replay.evaluation.health.statistics import UNITS_RETURN, State, statistics
+from replay.evaluation.health.state import State
+from replay.evaluation.health.statistics import UNITS_RETURN, statistics
 from replay.evaluation.logs.unit_like import says
 from replay.evaluation.result import Finding
 from replay.evaluation.rows import Floats

@@ -5,15 +5,13 @@ large. Therefore the weight that the mean lacks to 1 is filled in with hypotheti
 each statistic with and without them, so that a log never looks better because it shows less.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from replay.evaluation.health.central import effective
+from replay.evaluation.health.state import State
 from replay.evaluation.health.tail import pareto_k
-
-if TYPE_CHECKING:
-    from replay.evaluation.health.statistics import State
 
 FILLED = "filled_"
 """The prefix of a statistic with the missing rows filled in."""
@@ -36,7 +34,7 @@ class Missing(NamedTuple):
     each: float
 
 
-def missing(state: "State") -> Missing | None:
+def missing(state: State) -> Missing | None:
     """Return the rows that raise the mean weight to 1 less the mass that could not be logged; None if it lacks little.
 
     A missing row has the largest weight in the log, or a larger one if whole pmfs promise a larger sum of squared
@@ -50,7 +48,7 @@ def missing(state: "State") -> Missing | None:
     return Missing(lacking, lacking * each, each)
 
 
-def filled(state: "State", known: dict[str, float | None]) -> dict[str, float | None]:
+def filled(state: State, known: dict[str, float | None]) -> dict[str, float | None]:
     """Return the statistics with the missing rows filled in, named ``filled_*``; without missing rows they are equal.
 
     The rewards of the missing rows are distributed as those of the logged rows, by weight; or one of them has the
@@ -103,7 +101,7 @@ class _One(NamedTuple):
     off: float
 
 
-def _one_with_a_reward(state: "State", lack: Missing) -> _One:
+def _one_with_a_reward(state: State, lack: Missing) -> _One:
     # Larger rewards count by their size.
     typical = state.reward.squares / abs(state.reward.total) if state.reward.total else 0.0
     rows = min(lack.weight / lack.each, 1.0) if lack.each else 0.0
@@ -114,7 +112,7 @@ def _worse(one: float | None, other: float | None) -> float | None:
     return other if one is None else one if other is None else min(one, other)
 
 
-def _pareto_k(state: "State", lack: Missing) -> float | None:
+def _pareto_k(state: State, lack: Missing) -> float | None:
     rows = min(max(round(lack.weight / lack.each), 1), MOST_ROWS) if lack.each else 0
     kept = np.sort(np.append(state.largest.kept, np.full(rows, lack.each)))
     return pareto_k(kept, state.rows + rows)

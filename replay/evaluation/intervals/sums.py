@@ -1,8 +1,10 @@
 """What a value and its interval are made of, where rows are independent and where those of a unit hang together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
+
+import numpy as np
 
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.intervals.clustered import BUCKETS, BucketSums, clustered, design_effect
@@ -11,6 +13,7 @@ from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.moments import Moments
 from replay.evaluation.rows import Floats, Hashes
+from replay.evaluation.sample_weights import SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +82,39 @@ class Sums:
     def of_one_unit(self) -> bool:
         """Whether all rows are known to be of one unit, or as good as."""
         return self.buckets is not None and self.buckets.used == 1
+
+
+def a_decision(sums: Sums) -> Sums:
+    """Return sums of :func:`sized` terms as those of the terms a decision; sums without sample weights as they are.
+
+    Examples
+    --------
+    >>> from replay.evaluation.estimators.importance import InversePropensity
+    >>> from replay.evaluation.rows import Judged
+    >>> from replay.evaluation.sample_weights import sized
+    >>> half, many = np.full(2, 0.5), np.array([3.0, 1.0])
+    >>> rows = Judged(reward=np.array([1.0, 0.0]), propensity=half, target=half, sample_weight=many)
+    >>> estimator = InversePropensity()
+    >>> sums = Sums.of(sized(estimator.terms(rows), rows), Reach.of([estimator], rows), None)
+    >>> a_decision(sums).interval(estimator, by_unit=False).value
+    0.75
+    """
+    moments, reach, buckets = sums.moments, sums.reach, sums.buckets
+    if SIZE not in moments.names or not moments.rows:
+        return sums
+    at = moments.names.index(SIZE)
+    others = [place for place in range(len(moments.names)) if place != at]
+    names, size = tuple(moments.names[place] for place in others), float(moments.mean[at])
+    mean = moments.mean[others] / size
+    # What a row adds to the ratio, from what it adds to the sums.
+    change = np.eye(len(moments.names))[others] / size
+    change[:, at] = -mean / size
+    unknown = np.full(len(others), np.nan)
+    return replace(
+        sums,
+        moments=Moments(names, moments.rows, mean, change @ moments.comoment @ change.T, unknown, unknown),
+        reach=replace(reach, names=names, rows=reach.rows @ change.T + mean),
+        buckets=None
+        if buckets is None
+        else replace(buckets, names=names, rows=buckets.sums[:, at] / size, sums=buckets.sums[:, others] / size),
+    )

@@ -1,8 +1,8 @@
 """Any table as a log: Arrow, Parquet, or a frame of pandas or polars, whose columns are named."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from replay.evaluation.logs.chunk import (
     silent,
 )
 from replay.evaluation.logs.column_rows import ColumnRows, check_types, plain
+from replay.evaluation.logs.frames import as_table
 from replay.evaluation.logs.numbered import Names, Numbered
 from replay.evaluation.logs.pmf import Pmfs, flat, ranks, whole
 from replay.evaluation.logs.taken import Taken, taken_by_name, taken_by_place
@@ -35,13 +36,6 @@ _OF_TARGET = ("target", "target_pmf", "weight")
 _HEAVIEST = 1 / SMALLEST_PROPENSITY
 IGNORED = "-"
 """Given as a field's column: there is none, whatever the columns are called."""
-
-
-class ArrowStream(Protocol):
-    """What has columns: a table of pyarrow, a reader of batches, a frame of pandas or polars."""
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Give a stream of record batches (the Arrow PyCapsule interface)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,37 +356,6 @@ def as_log(data: Any, columns: Columns | None = None, called: str = "log") -> Co
     >>> block.rows.weight.tolist()
     [2.0, 2.0]
     """
-    data = _as_table(data)
+    data = as_table(data)
     reader = pa.RecordBatchReader.from_stream(data)
     return ColumnLog(reader.schema, reader, columns, called=called)
-
-
-def _as_table(data: Any) -> ArrowStream:
-    if isinstance(data, Mapping):
-        columns = {str(name): _as_column(str(name), values) for name, values in data.items()}
-        lengths = {name: len(column) for name, column in columns.items()}
-        if len({*lengths.values()}) > 1:
-            found = ", ".join(f"{name} of {length}" for name, length in lengths.items())
-            raise WrongConfiguration(f"log: found no columns of one length: {shorten(found)}, expected one")
-        return cast(ArrowStream, pa.table(columns))
-    if type(data).__name__ == "LazyFrame" and hasattr(data, "collect"):
-        data = data.collect()
-    if isinstance(data, list | tuple) and data and all(isinstance(row, Mapping) for row in data):
-        names = dict.fromkeys(name for row in data for name in row)
-        return _as_table({name: [row.get(name) for row in data] for name in names})
-    if not hasattr(data, "__arrow_c_stream__"):
-        expected = "a table, a frame, a mapping of names to arrays, a list of rows as mappings, or the path of a log"
-        raise WrongConfiguration(f"log: found {type(data).__name__}, expected {expected}")
-    return cast(ArrowStream, data)
-
-
-def _as_column(name: str, values: Any) -> "pa.Array":
-    if isinstance(values, np.ndarray) and values.ndim == 2 and values.shape[1]:
-        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-    try:
-        # One value is no column.
-        return values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
-    except (pa.ArrowException, ValueError, TypeError, OverflowError):
-        found = f"an array of shape {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
-        expected = "an array of values of one kind"
-        raise WrongConfiguration(f"log: found no columns: {shorten(name)} is {found}, expected {expected}") from None

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from replay.evaluation.blocks import Blocks
 from replay.evaluation.health.findings import findings
 from replay.evaluation.health.missing import FILLED
-from replay.evaluation.health.statistics import State, statistics
+from replay.evaluation.health.state import State
+from replay.evaluation.health.statistics import statistics
 from replay.evaluation.logs.chunk import LogChunk, first_row_of
 from replay.evaluation.logs.numbered import Names, Numbered
 from replay.evaluation.logs.spread import Spread

@@ -7,14 +7,14 @@ import pyarrow as pa
 
 from records.errors import WrongConfiguration
 from records.extras import needed_by
-from replay.evaluation.result import Answer
+from replay.evaluation.result import Result
 
 Library = Literal["pandas", "polars", "arrow"]
 _TEXTS = ("estimator", "reference", "interval")
 _SCHEMA = ("estimator", "value", "low", "high", "interval", "resampled_low", "resampled_high", "reference")
 
 
-def frame(answer: Answer, library: Library = "pandas") -> Any:
+def frame(answer: Result, library: Library = "pandas") -> Any:
     """Return the estimates, one a row, in the answer's order; what is unknown is null (in pandas: NaN).
 
     Parameters

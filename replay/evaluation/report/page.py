@@ -23,10 +23,10 @@ from replay.evaluation.report.numbers import (
     signed,
     spelled,
 )
-from replay.evaluation.result import Answer
+from replay.evaluation.result import Result
 
 
-def html(answer: Answer) -> str:
+def html(answer: Result) -> str:
     """Return the report as one HTML page.
 
     It holds no script, and its Content-Security-Policy forbids one, along with every request; names and sentences are
@@ -45,12 +45,12 @@ def html(answer: Answer) -> str:
     return _rendered("report.html.jinja", answer)
 
 
-def fragment(answer: Answer) -> str:
+def fragment(answer: Result) -> str:
     """Return the report's first screen, to stand in another page: a notebook's ``_repr_html_``."""
     return _rendered("fragment.html.jinja", answer)
 
 
-def _rendered(template: str, answer: Answer) -> str:
+def _rendered(template: str, answer: Result) -> str:
     answer = words.cleaned(answer)
     style = _style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -58,7 +58,7 @@ def _rendered(template: str, answer: Answer) -> str:
     return _environment().get_template(template).render(style=Markup(style), content_policy=policy, **_told(answer))
 
 
-def _told(answer: Answer) -> dict[str, Any]:
+def _told(answer: Result) -> dict[str, Any]:
     verdict = answer.verdict
     because = verdict.sentence
     if because.lower().startswith(verdict.level):

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from replay.evaluation.report.axis import Axis, Mark, axis_of, focused
 from replay.evaluation.report.numbers import day, decimals, moment, number, plural
-from replay.evaluation.result import ActionOverlap, Answer, Bin, Estimated, Level, Look, Segment
+from replay.evaluation.result import ActionOverlap, Bin, Estimated, Level, Look, Result, Segment
 
 SHOWN_ACTIONS = 30
 SHOWN_SEGMENTS = 30
@@ -77,13 +77,13 @@ class Bars:
         return round(min(max(100 * (share or 0.0) / self.scale, 0.0), 100.0), 2)
 
 
-def headline(answer: Answer) -> Estimated | None:
+def headline(answer: Result) -> Estimated | None:
     """Return the estimate that is to be believed first."""
     named = (each for each in answer.estimates if each.estimator == answer.headline)
     return next(named, answer.estimates[0] if answer.estimates else None)
 
 
-def places(answer: Answer) -> int:
+def places(answer: Result) -> int:
     """Return how many decimals values deserve: two digits of half the main interval, or of the value."""
     first = headline(answer)
     value, (low, high) = answer.value_logged, answer.value_logged_interval
@@ -97,7 +97,7 @@ def places(answer: Answer) -> int:
     return max(half, min(decimals(value), half + 2)) if value else half
 
 
-def places_apart(answer: Answer) -> int:
+def places_apart(answer: Result) -> int:
     """Return how many decimals the difference deserves: as many as the values, more where an end would seem to be 0."""
     shown = places(answer)
     if answer.difference is None:
@@ -107,7 +107,7 @@ def places_apart(answer: Answer) -> int:
     return min(max([shown, *hidden]), shown + 3)
 
 
-def places_over_time(answer: Answer) -> int:
+def places_over_time(answer: Result) -> int:
     """Return how many decimals looks deserve: those of the values, or fewer if the last interval is much wider."""
     last = answer.over_time[-1] if answer.over_time else None
     if last is None or last.low is None or last.high is None or last.high <= last.low:
@@ -115,7 +115,7 @@ def places_over_time(answer: Answer) -> int:
     return min(places(answer), decimals((last.high - last.low) / 2, 3))
 
 
-def values(answer: Answer) -> Forest:
+def values(answer: Result) -> Forest:
     """Return the first picture: the target beside the policy that wrote the log."""
     first = headline(answer)
     ends = [answer.value_logged, *answer.value_logged_interval]
@@ -140,7 +140,7 @@ def values(answer: Answer) -> Forest:
     return Forest(axis=axis, rows=[*rows, _logged(answer, axis)], reference=axis.at(answer.value_logged))
 
 
-def estimates(answer: Answer) -> Forest:
+def estimates(answer: Result) -> Forest:
     """Return all estimators side by side, the headline first, the logged policy last."""
     first = headline(answer)
     ordered = sorted(answer.estimates, key=lambda each: each is not first)
@@ -168,7 +168,7 @@ def estimates(answer: Answer) -> Forest:
     return Forest(axis=axis, rows=[*rows, _logged(answer, axis)], reference=axis.at(answer.value_logged))
 
 
-def segments(answer: Answer) -> Iterator[tuple[str, Forest, int, str]]:
+def segments(answer: Result) -> Iterator[tuple[str, Forest, int, str]]:
     """Yield per kind of segment its name, the picture of the largest ones, how many others, and their intervals."""
     by_kind = groupby(sorted(answer.segments, key=lambda each: each.segment), key=lambda each: each.segment)
     for kind, found in by_kind:
@@ -194,7 +194,7 @@ def segments(answer: Answer) -> Iterator[tuple[str, Forest, int, str]]:
         yield kind, forest, len(largest) - len(shown), f"{shown[0].interval}, corrected by {shown[0].correction}"
 
 
-def course(answer: Answer) -> Course | None:
+def course(answer: Result) -> Course | None:
     """Return the value over time; None where there are not two looks at it."""
     looks = answer.over_time
     if len(looks) < 2:
@@ -220,7 +220,7 @@ def course(answer: Answer) -> Course | None:
     )
 
 
-def overlap(answer: Answer) -> tuple[list[ActionOverlap], list[ActionOverlap], Bars]:
+def overlap(answer: Result) -> tuple[list[ActionOverlap], list[ActionOverlap], Bars]:
     """Return the actions that are shown, then the others, and the scale of the bars.
 
     First come those that were never logged, then those with the larger shares.
@@ -230,7 +230,7 @@ def overlap(answer: Answer) -> tuple[list[ActionOverlap], list[ActionOverlap], B
     return shown, ordered[SHOWN_ACTIONS:], _bars(share for each in shown for share in (each.logged, each.target))
 
 
-def weights(answer: Answer) -> tuple[list[Bin], Bars, int]:
+def weights(answer: Result) -> tuple[list[Bin], Bars, int]:
     """Return the bins of the weights, the scale of their bars, and how many rows there are in all of them.
 
     Of many bins, the lowest are shown as one: large weights are what matters.
@@ -250,7 +250,7 @@ def _bars(shares: Iterable[float]) -> Bars:
     return Bars(scale=max(shares, default=0.0) or 1.0)
 
 
-def _logged(answer: Answer, axis: Axis) -> Row:
+def _logged(answer: Result, axis: Axis) -> Row:
     low, high = answer.value_logged_interval
     shown = places(answer)
     return Row(

@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from replay.evaluation.report import pictures, words
 from replay.evaluation.report.axis import Axis
 from replay.evaluation.report.numbers import brief, number
-from replay.evaluation.result import Answer
+from replay.evaluation.result import Result
 
 INK, MUTED, GRID = "#1b2430", "#55606d", "#dde2e9"
 COLOURS = {"target": "#1b5fd1", "logged": "#a85a06", "other": "#4d5a69"}
@@ -38,7 +38,7 @@ class Picture(Figure):
         return file.getvalue()
 
 
-def figure(answer: Answer) -> Figure:
+def figure(answer: Result) -> Figure:
     """Return the estimates with their intervals, beside the value of the policy that wrote the log.
 
     It is a figure of its own: nothing of matplotlib's global state is changed.

@@ -10,14 +10,14 @@ from rich.text import Text
 from replay.evaluation.report import pictures, words
 from replay.evaluation.report.axis import Mark
 from replay.evaluation.report.numbers import NARROW, brief, moment, number, plural, probability, short, signed, spelled
-from replay.evaluation.result import Answer
+from replay.evaluation.result import Result
 
 COLOURS = {"reliable": "bold green", "use with care": "bold yellow", "not reliable": "bold red"}
 _PICTURE = 26
 _MOST_FINDINGS, _MOST_SEGMENTS = 10, 10
 
 
-def show(answer: Answer, console: Console) -> None:
+def show(answer: Result, console: Console) -> None:
     """Print the answer; what it says does not hang on colours, nor on more than 80 columns.
 
     Parameters
@@ -33,7 +33,7 @@ def show(answer: Answer, console: Console) -> None:
         console.print(part, highlight=False)
 
 
-def _parts(answer: Answer, plain: bool) -> Iterator[RenderableType]:
+def _parts(answer: Result, plain: bool) -> Iterator[RenderableType]:
     verdict = answer.verdict
     yield Text(verdict.sentence, style=COLOURS[verdict.level])
     for reason in verdict.reasons:
@@ -72,7 +72,7 @@ def _parts(answer: Answer, plain: bool) -> Iterator[RenderableType]:
         yield Text(told, style="yellow")
 
 
-def _estimates(answer: Answer, plain: bool) -> Table:
+def _estimates(answer: Result, plain: bool) -> Table:
     forest = pictures.estimates(answer)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("by", overflow="fold", max_width=20)
@@ -90,7 +90,7 @@ def _estimates(answer: Answer, plain: bool) -> Table:
     return table
 
 
-def _resampled(answer: Answer) -> Iterator[Text]:
+def _resampled(answer: Result) -> Iterator[Text]:
     """Yield the ends by the bootstrap, where it was asked for."""
     places = pictures.places(answer)
     ends = [
@@ -102,7 +102,7 @@ def _resampled(answer: Answer) -> Iterator[Text]:
         yield Text(f"By the bootstrap: {', '.join(ends)}.")
 
 
-def _segments(answer: Answer) -> Iterator[RenderableType]:
+def _segments(answer: Result) -> Iterator[RenderableType]:
     """Yield a table a kind of segment, with the largest ones."""
     for kind, found in groupby(sorted(answer.segments, key=lambda each: each.segment), key=lambda each: each.segment):
         largest = sorted(found, key=lambda each: (-each.rows, each.name))
@@ -145,7 +145,7 @@ def _drawn(mark: Mark | None, reference: float | None, plain: bool) -> str:
     return "".join(cells).rstrip()
 
 
-def _difference(answer: Answer) -> Iterator[Text]:
+def _difference(answer: Result) -> Iterator[Text]:
     judgement, difference = words.judgement(answer), answer.difference
     style = {"better": "bold green", "worse": "bold red", "open": "bold"}[judgement.tone]
     yield Text.assemble((f"{judgement.says}.", style), " ", judgement.why)
@@ -156,7 +156,7 @@ def _difference(answer: Answer) -> Iterator[Text]:
         yield Text(f"Difference from {words.against(difference)}: {value}, {between}. {assumed}".rstrip())
 
 
-def _faults(answer: Answer, plain: bool) -> Iterator[RenderableType]:
+def _faults(answer: Result, plain: bool) -> Iterator[RenderableType]:
     wrong = sorted((each for each in answer.health if each.wrong), key=words.weightiest_first)
     if not wrong:
         if answer.health:
@@ -170,7 +170,7 @@ def _faults(answer: Answer, plain: bool) -> Iterator[RenderableType]:
         yield _listed(Text(f"and {len(wrong) - _MOST_FINDINGS} more: --json or the report has all"), plain)
 
 
-def _remarks(answer: Answer, plain: bool) -> Iterator[RenderableType]:
+def _remarks(answer: Result, plain: bool) -> Iterator[RenderableType]:
     """Yield what is said of how the log was taken, without a measurement: it may be why an interval is too narrow."""
     for each in answer.health:
         if not each.wrong and each.value is None and each.p_value is None:

@@ -7,7 +7,7 @@ import msgspec
 
 from replay.evaluation.report.numbers import UNKNOWN, brief, days, moment, number, percent, plural, printable, spelled
 from replay.evaluation.report.pictures import headline, places_over_time
-from replay.evaluation.result import Answer, Difference, Finding, Level
+from replay.evaluation.result import Difference, Finding, Level, Result
 
 NOTED_BELOW = 0.05
 _LENGTH = 120
@@ -47,7 +47,7 @@ class Judgement:
     tone: str
 
 
-def cleaned(answer: Answer, encoding: str = "utf-8") -> Answer:
+def cleaned(answer: Result, encoding: str = "utf-8") -> Result:
     """Return the same answer; what is not printable in its texts is escaped, what is much too long is shortened.
 
     Parameters
@@ -72,10 +72,10 @@ def cleaned(answer: Answer, encoding: str = "utf-8") -> Answer:
             case _:
                 return value
 
-    return msgspec.convert(clean(msgspec.to_builtins(answer), ""), Answer)
+    return msgspec.convert(clean(msgspec.to_builtins(answer), ""), type(answer))
 
 
-def measured(answer: Answer) -> str:
+def measured(answer: Result) -> str:
     """Return one sentence: of what the value is, and on what it was measured."""
     return f"{answer.how.estimand.rstrip('.')}, judged on {plural(answer.rows, 'decision')}"
 
@@ -84,7 +84,7 @@ OPEN_SHARE = 0.1
 """If more than this share of the decisions was left out as open, the reports say so beside their first number."""
 
 
-def left_open(answer: Answer) -> str:
+def left_open(answer: Result) -> str:
     """Return what is to be said of the decisions whose neighbours still wait; nothing where these are few."""
     count = answer.left_out.get("open", 0)
     of = count + answer.rows
@@ -96,7 +96,7 @@ def left_open(answer: Answer) -> str:
     )
 
 
-def judgement(answer: Answer) -> Judgement:
+def judgement(answer: Result) -> Judgement:
     """Return what the difference means, and when it will show."""
     difference = answer.difference
     if difference is None or difference.value is None:
@@ -116,7 +116,7 @@ def against(difference: Difference) -> str:
     return "the logged policy" if difference.against in ("logged", "logging policy") else difference.against
 
 
-def relative(answer: Answer) -> str | None:
+def relative(answer: Result) -> str | None:
     """Return the difference in per cent of what it is compared with; None where that says nothing."""
     difference = answer.difference
     if difference is None or difference.value is None or difference.base is None:
@@ -129,7 +129,7 @@ def relative(answer: Answer) -> str | None:
     return f"{'+' if share > 0 else ''}{percent(share)}".replace("-", "\N{MINUS SIGN}")
 
 
-def course(answer: Answer) -> str:
+def course(answer: Result) -> str:
     """Return in words what the picture over time shows."""
     first, last = answer.over_time[0], answer.over_time[-1]
     digits = places_over_time(answer)
@@ -157,7 +157,7 @@ def between(low: float | None, high: float | None, digits: int) -> str:
             return f"{number(low, digits)} to {number(high, digits)}"
 
 
-def explained(answer: Answer) -> list[str]:
+def explained(answer: Result) -> list[str]:
     """Return a sentence for each term of the first screen that is not everyday language."""
     first = headline(answer)
     method = None if first is None else _METHODS.get(first.estimator.removeprefix("balanced-"))
@@ -178,7 +178,7 @@ _METHODS = {
 }
 
 
-def statistics(answer: Answer) -> dict[str, float | None]:
+def statistics(answer: Result) -> dict[str, float | None]:
     """Return all statistics by name, those that every answer has first."""
     always: dict[str, float | None] = {
         "effective sample size": answer.ess,
@@ -210,7 +210,7 @@ def weightiest_first(finding: Finding) -> tuple[bool, float]:
     return not finding.wrong, 1.0 if finding.p_value is None else finding.p_value
 
 
-def assumption(answer: Answer) -> str:
+def assumption(answer: Result) -> str:
     """Return what the number of days assumes; nothing where there is none."""
     difference = answer.difference
     if difference is None or difference.days_more is None or answer.verdict.level == "not reliable":

@@ -2,7 +2,7 @@
 
 import pytest
 
-from policies.policy import make
+from policies.registry import make
 from policies.vw.arguments import parse
 from records.errors import WrongConfiguration
 

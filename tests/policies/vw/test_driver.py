@@ -14,7 +14,7 @@ import vowpalwabbit
 from policies.checks import Decision, decisions
 from policies.features import Features
 from policies.learner import Learner, outcomes_in
-from policies.policy import make
+from policies.registry import make
 
 
 def line(features: Features, letter_of: Callable[[str], str]) -> str:

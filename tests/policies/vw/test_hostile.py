@@ -15,7 +15,8 @@ import pytest
 import policies.vw.policy
 from policies.draw import normalise
 from policies.features import Action, Features, decode_action, decode_context
-from policies.policy import Policy, make
+from policies.policy import Policy
+from policies.registry import make
 from records.errors import BadInput, StateRefused, WrongConfiguration
 from records.limits import Limits
 

@@ -9,7 +9,8 @@ import pytest
 import policies.vw.policy
 from policies.checks import decisions
 from policies.features import Action
-from policies.policy import Policy, digest, make, version_name
+from policies.policy import Policy, digest, version_name
+from policies.registry import make
 from records.errors import BadInput, StateRefused
 
 EXACT = ["--epsilon 0.1", "--softmax --lambda 3", "--squarecb -q fF", "--regcb", "--first 5", "--synthcover"]

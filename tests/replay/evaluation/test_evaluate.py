@@ -19,12 +19,14 @@ import pytest
 
 from archive.reader import Archive
 from policies.features import decode_action, decode_context
-from policies.policy import Policy, make, version_name
+from policies.policy import Policy, version_name
+from policies.registry import make
 from records.codec import encode
 from records.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
 from records.limits import Limits
 from records.outcome import Outcome
 from records.rule import Reward, StreamReward
+from replay.evaluation.answer import Answer
 from replay.evaluation.evaluate import Options, evaluate
 from replay.evaluation.logs.archive import ArchivedOutcomes
 from replay.evaluation.logs.chunk import OPTIONAL, REWARD_RANGE, LogChunk, Progress, silent
@@ -34,7 +36,7 @@ from replay.evaluation.logs.judge_open_bandit import OpenBanditLog, read_target
 from replay.evaluation.logs.numbered import Names
 from replay.evaluation.logs.open_bandit_columns import log_at
 from replay.evaluation.logs.outcomes import Judge
-from replay.evaluation.result import Answer, How
+from replay.evaluation.result import How
 from replay.evaluation.rows import Judged
 from replay.evaluation.scan import OpenLog
 from replay.proof.archived_policy import ArchivedPolicy, Arguments, archived_policy, uniform

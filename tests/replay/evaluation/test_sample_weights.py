@@ -10,19 +10,19 @@ import pytest
 
 import bowerbird
 from records.errors import BadInput, WrongConfiguration
+from replay.evaluation.answer import Answer
 from replay.evaluation.blocks import BLOCK_ROWS
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
 from replay.evaluation.intervals.clustered import BucketSums
 from replay.evaluation.intervals.delta import delta_of_rows
 from replay.evaluation.intervals.difference import Difference, LoggedMean, paired_reach
 from replay.evaluation.intervals.reach import Reach
-from replay.evaluation.intervals.sums import Sums
+from replay.evaluation.intervals.sums import Sums, a_decision
 from replay.evaluation.logs.columns import as_log
 from replay.evaluation.logs.description import describe
 from replay.evaluation.moments import Moments
-from replay.evaluation.result import Answer
 from replay.evaluation.rows import Judged
-from replay.evaluation.sample_weights import a_decision, sized
+from replay.evaluation.sample_weights import sized
 
 ESTIMATORS = ("ips", "snips", "clipped-ips=1.5", "clipped-snips=1.5")
 PMF, TARGET, RATE = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.3, 0.5]), np.array([0.2, 0.3, 0.5])

@@ -9,7 +9,8 @@ import pytest
 
 from policies.draw import draw
 from policies.features import decode_action, decode_context
-from policies.policy import make, version_name
+from policies.policy import version_name
+from policies.registry import make
 from records.limits import Limits
 from records.outcome import Outcome
 from replay.proof.rebuild import Rebuild

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from policies.policy import digest, make, version_name
+from policies.policy import digest, version_name
+from policies.registry import make
 from records.policy_version import PolicyVersion
 from replay.proof.question import Live
 from replay.proof.rebuild import Rebuild

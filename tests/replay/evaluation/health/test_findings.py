@@ -7,7 +7,7 @@ import pytest
 
 from replay.evaluation.health import checks
 from replay.evaluation.health.findings import findings
-from replay.evaluation.health.statistics import State
+from replay.evaluation.health.state import State
 from replay.evaluation.rows import Judged
 from studies.families import family_b
 from studies.faults import FAULTS, found, read, right_log

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import bowerbird
+from replay.evaluation.answer import Answer
 from replay.evaluation.health.findings import findings
 from replay.evaluation.health.missing import FILLED, filled, missing
-from replay.evaluation.health.statistics import State, statistics
+from replay.evaluation.health.state import State
+from replay.evaluation.health.statistics import statistics
 from replay.evaluation.health.verdict import LEVELS, verdict
-from replay.evaluation.result import Answer
 from replay.evaluation.rows import Judged
 
 TARGET = np.array([0.1, 0.5, 0.4])

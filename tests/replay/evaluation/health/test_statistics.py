@@ -17,7 +17,8 @@ from replay.evaluation.health.hashes import KEPT as KEPT_HASHES
 from replay.evaluation.health.hashes import Sampled
 from replay.evaluation.health.periods import HOUR_MS, Periods
 from replay.evaluation.health.periods import KEPT as KEPT_PERIODS
-from replay.evaluation.health.statistics import State, statistics
+from replay.evaluation.health.state import State
+from replay.evaluation.health.statistics import statistics
 from replay.evaluation.health.verdict import verdict
 from replay.evaluation.rows import Judged, joined
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import bowerbird
-from replay.evaluation.result import Answer, Finding
+from replay.evaluation.answer import Answer
+from replay.evaluation.result import Finding
 
 ROWS, HOUR_MS = 20_000, 3_600_000
 NAMES = {"late_rewards", "copies", "segment_weights"}

@@ -7,7 +7,8 @@ import pytest
 
 from replay.evaluation.health.features import BARE, FAMILIES, WHOLE, badness, count, percent
 from replay.evaluation.health.findings import findings
-from replay.evaluation.health.statistics import State, statistics
+from replay.evaluation.health.state import State
+from replay.evaluation.health.statistics import statistics
 from replay.evaluation.health.verdict import LEVELS, family_of, score_of, verdict
 from replay.evaluation.result import Finding
 from replay.evaluation.rows import Judged

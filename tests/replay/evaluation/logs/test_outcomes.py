@@ -19,7 +19,7 @@ from records.codec import encode
 from records.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
 from records.outcome import Outcome
 from replay.evaluation.blocks import Blocks
-from replay.evaluation.health.statistics import State
+from replay.evaluation.health.state import State
 from replay.evaluation.logs.archive import ArchivedOutcomes
 from replay.evaluation.logs.chunk import REWARD_RANGE, LogChunk, silent
 from replay.evaluation.logs.json_outcomes import JsonLines

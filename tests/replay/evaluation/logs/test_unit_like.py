@@ -11,11 +11,11 @@ import pytest
 
 import bowerbird
 from records.errors import WrongConfiguration
+from replay.evaluation.answer import Answer
 from replay.evaluation.blocks import BLOCK_ROWS
 from replay.evaluation.logs.columns import as_log
 from replay.evaluation.logs.description import describe
 from replay.evaluation.logs.unit_like import groups_in
-from replay.evaluation.result import Answer
 
 
 def slates(count: int = 400, length: int = 3, seed: int = 1) -> dict[str, Any]:

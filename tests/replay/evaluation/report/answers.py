@@ -6,18 +6,8 @@ from typing import Any, TypeVar
 import msgspec
 from scipy.special import ndtri
 
-from replay.evaluation.result import (
-    ActionOverlap,
-    Answer,
-    Bin,
-    Difference,
-    Estimated,
-    Finding,
-    How,
-    Look,
-    Segment,
-    Verdict,
-)
+from replay.evaluation.answer import Answer
+from replay.evaluation.result import ActionOverlap, Bin, Difference, Estimated, Finding, How, Look, Segment, Verdict
 
 START_MS = 1_761_955_200_000
 DAY_MS = 86_400_000

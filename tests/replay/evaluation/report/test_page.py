@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 
+from replay.evaluation.answer import Answer
 from replay.evaluation.report.page import html
-from replay.evaluation.result import Answer, Bin, Look
+from replay.evaluation.result import Bin, Look
 from tests.replay.evaluation.report.answers import (
     ANSWERS,
     START_MS,

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
+from replay.evaluation.answer import Answer
 from replay.evaluation.report.page import fragment, html
-from replay.evaluation.result import Answer
 from tests.replay.evaluation.report.answers import (
     ANSWERS,
     EVIL,

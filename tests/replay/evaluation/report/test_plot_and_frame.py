@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from records.errors import WrongConfiguration
+from replay.evaluation.answer import Answer
 from replay.evaluation.report.axis import axis_of, focused
-from replay.evaluation.result import Answer
 from tests.replay.evaluation.report.answers import ANSWERS, changed, not_reliable, reliable
 
 MAKERS = pytest.mark.parametrize("make", ANSWERS.values(), ids=[name.replace(" ", "-") for name in ANSWERS])

@@ -7,10 +7,11 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from replay.evaluation.answer import Answer
 from replay.evaluation.report import words
 from replay.evaluation.report.page import html
 from replay.evaluation.report.table import show
-from replay.evaluation.result import Answer, Finding
+from replay.evaluation.result import Finding
 from tests.replay.evaluation.report.answers import (
     ANSWERS,
     changed,

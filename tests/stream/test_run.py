@@ -11,9 +11,11 @@ import pytest
 
 from records.errors import StateRefused
 from stream import stopped
-from stream.apps import HealthServer, JsonFormatter, RoleParts, run_role
 from stream.config import Config
+from stream.health import HealthServer
+from stream.json_log import JsonFormatter
 from stream.liveness import LIMIT_S, Pulse
+from stream.run import RoleParts, run_role
 
 
 @pytest.fixture
