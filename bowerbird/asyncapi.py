@@ -18,7 +18,7 @@ from records.limits import ITEMS_LIMIT, Limits
 from records.position import Place
 from records.rule import Reward, Rule, StreamReward
 from records.schemas import RECORDS, schemas
-from rewards.intake import JoinSettings
+from rewards.join_items import JoinSettings
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.kafka.dead_letter_log import RESENT_HEADER

@@ -19,7 +19,7 @@ from stream.controls import desk
 from stream.kafka import codecs, topics
 from stream.kafka.log import LogReader
 from stream.redis.store import RedisStore
-from stream.roles.intake import input_topics
+from stream.roles.join_settings import input_topics
 
 LEARNING_OVER_MINUTES = 60.0
 

@@ -25,10 +25,10 @@ from records.codec import encode, items
 from records.errors import BadInput, WrongConfiguration
 from records.log_identity import LogIdentity
 from records.policy_version import PolicyVersion
-from rewards.intake import Fetched, Intake, JoinSettings, Message
-from rewards.outcome import outcome_of, pack
-from rewards.store import DEAD_LETTERS, Frozen, Inputs, MemoryStore, Step, Unusable
-from rewards.watermark import hold_line
+from rewards.join_items import JoinSettings, Message
+from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
+from rewards.outcome import messages_of
+from rewards.store import DEAD_LETTERS, Frozen, MemoryStore, Unusable
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetter, letter_of
@@ -120,7 +120,7 @@ class FakeLoop:
         self._topics = {need.name for need in needed(config)}
         self._name = uuid4().hex
         self._store = MemoryStore()
-        self._intake = Intake(
+        self._worker = JoinWorker(
             JoinSettings(
                 decisions=config.topic("decisions"),
                 prefix=config.prefix,
@@ -134,7 +134,7 @@ class FakeLoop:
         )
         self._inputs = [config.topic(name) for name in ("decisions", *config.streams)]
         for topic in self._inputs:
-            self._intake.assign(topic, 0, 0, fresh=True)
+            self._worker.assign(topic, 0, 0, fresh=True)
         self._learners = {
             name: Learner(name, policy.kind, policy.arguments) for name, policy in config.policies.items()
         }
@@ -229,12 +229,13 @@ class FakeLoop:
             self._write(request.envelope.reply_topic, request.reply(), request.key(), request.envelope.reply_headers)
 
     def _offer(self, record: LogRecord) -> None:
-        self._intake.offer(
+        self._worker.offer(
             Message(record.topic, record.partition, record.offset, record.time_ms, record.value, record.key)
         )
 
     def _turn(self) -> None:
         """Join and learn all that can be."""
+        self._tick()
         self._join()
         self._tick()
         for shard in range(self.config.shards):
@@ -246,37 +247,29 @@ class FakeLoop:
                 self._policies.pending[policy] = self._policies.pending.get(policy, 0) + waiting
 
     def _join(self) -> None:
-        line_ms = hold_line([self.now_ms], round(self.config.closed_ttl_s * 1000))
-        while (portion := self._intake.take(line_ms)) is not None:
-            self._bury(*map(letter_of, portion.rejected))
-            for part in portion.parts:
-                self._step(part)
-            self._intake.applied(portion)
+        while (work := self._worker.next()) is not None:
+            self._bury(*map(letter_of, work.rejected))
+            self._carry_out(work)
 
     def _tick(self) -> None:
         ends = {(topic, 0): len(self._log[topic]) for topic in self._inputs}
         fetched = {name: Fetched(end, end) for name, end in ends.items()}
-        steps = self._intake.tick(self.now_ms, ends, fetched, Inputs(tuple(ends), self.now_ms))
-        self._step(steps)
-        self._intake.ticked(steps)
+        self._carry_out(self._worker.tick(self.now_ms, ends, fetched, list(ends)))
 
-    def _step(self, steps: dict[int, Step]) -> None:
-        for shard, step in steps.items():
-            while _done(self._store.step(shard, self._name, step)).more:
-                step = Step()
+    def _carry_out(self, work: Work) -> None:
+        for part in work.parts:
+            for shard, step in part.items():
+                _done(carry_out(self._worker, self._store, self._name, shard, step))
+        self._worker.done(work)
 
     def _emit(self, shard: int, outbox: str) -> None:
         while entries := _done(self._store.head(shard, outbox, AT_ONCE)):
             if outbox == DEAD_LETTERS:
                 self._bury(*(letter_of(entry) for entry in entries if isinstance(entry, Unusable)))
             else:
-                outcomes = [
-                    encode(outcome_of(shard, self.config.prefix, entry))
-                    for entry in entries
-                    if isinstance(entry, Frozen)
-                ]
-                for _, value in pack(outcomes):
-                    self._learn(outbox, self._append("rewards", value, outbox.encode()))
+                windows = [entry for entry in entries if isinstance(entry, Frozen)]
+                for message in messages_of(shard, self.config.prefix, windows):
+                    self._learn(outbox, self._append("rewards", message.value, outbox.encode()))
             _done(self._store.trim(shard, outbox, entries[-1].seq))
 
     def _learn(self, policy: str, message: LogRecord) -> None:

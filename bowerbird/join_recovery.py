@@ -1,7 +1,7 @@
 """Rebuilds the join's state from the logs: what Redis has forgotten is computed again.
 
 The shards are held while it works, so the roles wait. Last seqs and closed event ids come from ``rewards``; every
-decision that may have no outcome yet, and all feedback since its window opened, goes through the same intake and the
+decision that may have no outcome yet, and all feedback since its window opened, goes through the same worker and the
 same script as in the join. Each step is stored with its offsets, so a recovery that was killed goes on where it stood.
 """
 
@@ -15,7 +15,7 @@ from uuid import uuid4
 from archive.names import ARCHIVED_STREAMS
 from bowerbird.join_state import OTHER_TYPE, inputs, known_topics, made_anew, problems, topic_ids
 from records.errors import LossDetected, WrongConfiguration
-from rewards.intake import Input
+from rewards.join_items import Input
 from rewards.recovery import Frontiers, outcome_heads
 from rewards.rules import milliseconds
 from rewards.store import DEAD_LETTERS, Closing, DecisionItem, FeedbackItem, not_free, other_log
@@ -27,7 +27,7 @@ from stream.kafka.dead_letters import DeadLetters, letter_of
 from stream.kafka.log import LogReader, LogRecord, identify
 from stream.kafka.topics import describe_topics
 from stream.redis.store import RedisStore, shard_key
-from stream.roles.intake import input_topics, join_settings
+from stream.roles.join_settings import input_topics, join_settings
 from stream.roles.refeed import Ends, Refeed
 
 if TYPE_CHECKING:

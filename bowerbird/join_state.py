@@ -9,7 +9,7 @@ from stream.kafka.last_seqs import Tails
 from stream.kafka.log import LogReader, Partition
 from stream.kafka.topic_ids import TopicNow
 from stream.redis.store import RedisStore
-from stream.roles.intake import input_topics
+from stream.roles.join_settings import input_topics
 
 OTHER_TYPE = "{} in Redis is a key of another type"
 

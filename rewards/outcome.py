@@ -1,5 +1,8 @@
 """A frozen window becomes an outcome: a pure function of what the store popped."""
 
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
 from msgspec import Raw
 
 from records.codec import encode
@@ -81,6 +84,25 @@ def _why(head: DecisionHead, frozen: Frozen, events: list[Event]) -> Why:
     if not activated(rule, head.activate, events):
         return "not_activated"
     return "early" if frozen.deadline_ms < deadline_ms(rule, frozen.place.time_ms) else "window"
+
+
+class OutcomeMessage(NamedTuple):
+    """A message of ``rewards``: some outcomes of one policy and shard, in the order of their seqs, and its bytes."""
+
+    outcomes: Sequence[Outcome]
+    value: bytes
+
+
+def messages_of(shard: int, prefix: str, windows: Sequence[Frozen]) -> Iterator[OutcomeMessage]:
+    """Yield the messages of ``rewards`` for the head of an outbox.
+
+    Each must be acknowledged, and the outbox trimmed up to its last seq, before the next is sent.
+    """
+    outcomes = [outcome_of(shard, prefix, window) for window in windows]
+    sent = 0
+    for count, value in pack([encode(outcome) for outcome in outcomes]):
+        yield OutcomeMessage(outcomes[sent : sent + count], value)
+        sent += count
 
 
 def pack(records: list[bytes], limit: int = MESSAGE_BYTES) -> list[tuple[int, bytes]]:

@@ -28,7 +28,7 @@ SCRIPT = "stream/redis/join.lua"
 IN_MEMORY = "tests/laws/test_store.py::TestMemoryStore"
 IN_REDIS = "tests/real/test_redis_store.py::TestRedisStore"
 OUTCOME = "tests/rewards/test_outcome.py"
-INTAKE = "tests/rewards/test_intake.py"
+INTAKE = "tests/rewards/test_join_worker.py"
 PUBLISH = "tests/stream/test_publish.py"
 PUBLISH_IN_REDIS = "tests/real/test_learn_store.py"
 LEARNER = "tests/policies/test_learner.py"
@@ -195,26 +195,26 @@ def _joining() -> Iterator[Mutant]:
         "return time_ms",
         (
             f"{INTAKE}::test_grace_a_record_of_a_slower_clock_still_counts",
-            f"{INTAKE}::test_a_portion_says_from_where_to_where_and_keeps_the_grace",
+            f"{INTAKE}::test_a_work_says_from_where_to_where_and_keeps_the_grace",
         ),
     )
     yield Mutant(
         "an idle tick is claimed only where nothing fetched waits",
-        "rewards/intake.py",
+        "rewards/join_worker.py",
         "if position >= ends[name] and reading.next >= min(handed, ends[name]):",
         "if True:",
         (f"{INTAKE}::test_an_idle_tick_is_claimed_only_where_nothing_fetched_waits",),
     )
     yield Mutant(
         "an array's offset moves with its last part",
-        "rewards/intake.py",
+        "rewards/join_worker.py",
         "claims = done if number == len(slices) else begin",
         "claims = done",
         (f"{INTAKE}::test_an_array_that_needs_several_calls_moves_the_offset_with_the_last",),
     )
     yield Mutant(
         "what cannot be used becomes a dead letter",
-        "rewards/intake.py",
+        "rewards/join_items.py",
         "rejected.append(Rejected(message, index, error, body))",
         "pass",
         (f"{INTAKE}::test_of_an_array_only_what_is_bad_is_rejected_with_its_index",),
@@ -920,11 +920,11 @@ def _living() -> Iterator[Mutant]:
         ("tests/laws/test_readers.py::test_whatever_a_field_holds_no_reader_fails_on_what_the_join_takes",),
     )
     yield Mutant(
-        "what cannot be used counts towards a portion",
-        "rewards/intake.py",
+        "what cannot be used counts towards a work",
+        "rewards/join_worker.py",
         "if len(found) + len(rejected) >= self.settings.portion_items",
         "if len(found) >= self.settings.portion_items",
-        (f"{INTAKE}::test_a_portion_is_bounded_by_its_items_whether_or_not_they_can_be_used",),
+        (f"{INTAKE}::test_a_work_is_bounded_by_its_items_whether_or_not_they_can_be_used",),
     )
     yield Mutant(
         "many unusable items of one array are one letter",

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from rewards.intake import Rejected
+from rewards.join_items import Rejected
 from rewards.store import Unusable
 from stream import metrics
 from stream.clients import LARGE_MESSAGE_BYTES

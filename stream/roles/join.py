@@ -1,8 +1,8 @@
-"""The join role: decisions and feedback in, outcomes out. A thin shell around ``rewards.intake``.
+"""The join role: decisions and feedback in, outcomes out. It drives a :class:`rewards.join_worker.JoinWorker`.
 
-Three loops share one :class:`rewards.intake.Intake`: the agent offers what Faust hands over, the applier takes portions
-and steps the store, the ticker tells the store of inputs on which nothing happens. A fourth, a task a shard,
-empties the outboxes (``stream.roles.outbox``).
+Three loops share it: the agent offers what Faust hands over, the applier carries out its work on the store, the ticker
+tells the store of inputs on which nothing happens. A fourth, a task a shard, empties the outboxes
+(``stream.roles.outbox``).
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from faust.types import TP
 from redis.exceptions import RedisError
 
 from records.errors import RECOVER, LossDetected, StateRefused, WrongConfiguration
-from rewards.intake import Fetched, Input, Intake, Message, Portion
-from rewards.rules import milliseconds
-from rewards.store import Inputs, Step, Stepped
-from rewards.watermark import INPUTS, entry_after, hold_line, partition_name
+from rewards.join_items import Input, Message
+from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
+from rewards.store import Stepped
+from rewards.watermark import INPUTS, partition_name
 from stream import clients, metrics, stopped
 from stream.config import Config
 from stream.kafka.broker_clock import BrokerClock
@@ -34,7 +34,7 @@ from stream.kafka.topic_ids import TopicNow, Watched
 from stream.liveness import dead_among
 from stream.redis.store import RedisStore, shard_key, spoilt_state
 from stream.retry import REFUSED_PAUSE_S, retry_pause, until_recovered, until_there
-from stream.roles.intake import input_topics, join_settings
+from stream.roles.join_settings import input_topics, join_settings
 from stream.roles.outbox import Emitter
 from stream.run import PutRight, RoleParts
 from stream.shutdown import Opened, closed, ended, within
@@ -64,18 +64,17 @@ def build(config: Config) -> RoleParts:
 
 
 class JoinRole(mode.Service):
-    """What surrounds the intake: Kafka, Redis and the loops."""
+    """What surrounds the worker: Kafka, Redis and the loops."""
 
     def __init__(self, config: Config, app: Any) -> None:
         super().__init__()
         self._config, self._app = config, app
         self._topics = input_topics(config)
-        self._intake = Intake(join_settings(config))
+        self._worker = JoinWorker(join_settings(config))
         self._events: dict[tuple[str, int, int], Any] = {}
         self._paused: set[Input] = set()
         self._wake = asyncio.Event()
         self._synchronised = asyncio.Lock()
-        self._read_to = dict.fromkeys(range(config.shards), 0)
         self._ticked = False
         self._shorter: dict[Input, int] = {}
         app.void_acknowledgements = self._void_acknowledgements
@@ -134,7 +133,7 @@ class JoinRole(mode.Service):
     # What Faust hands over.
 
     async def consume(self, events: AsyncIterable[Any]) -> None:
-        """Offer every message to the intake. Nothing escapes: Faust would take it as acknowledged."""
+        """Offer every message to the worker. Nothing escapes: Faust would take it as acknowledged."""
         async for event in events:
             try:
                 await self._receive(event)
@@ -149,18 +148,18 @@ class JoinRole(mode.Service):
         found = event.message
         name: Input = (found.topic, found.partition)
         message = Message(*name, found.offset, round(found.timestamp * 1000), found.value, found.key)
-        while self._intake.expected(*name) is None:
+        while self._worker.expected(*name) is None:
             try:
                 await self._synchronise()
                 break
             except LossDetected as loss:
                 await self._refused(loss.what, loss)
         await self._fill_gap(message)
-        if self._intake.offer(message) or self._intake.waits(message):
+        if self._worker.offer(message) or self._worker.waits(message):
             self._events[(*name, message.offset)] = event
-        elif self._intake.expected(*name) is not None:
+        elif self._worker.expected(*name) is not None:
             event.ack()
-        if self._intake.waiting_of(*name) >= PAUSE_AT and name not in self._paused:
+        if self._worker.waiting_of(*name) >= PAUSE_AT and name not in self._paused:
             self._paused.add(name)
             self._app.consumer.pause_partitions({TP(*name)})
         self._wake.set()
@@ -169,13 +168,13 @@ class JoinRole(mode.Service):
         """Read from the log itself what lies between the last message and this one: mostly nothing (markers)."""
         attempt = 0
         while True:
-            expected = self._intake.expected(message.topic, message.partition)
+            expected = self._worker.expected(message.topic, message.partition)
             if expected is None or expected >= message.offset:
                 return
             try:
                 missing = self._reader.read(message.topic, message.partition, expected, message.offset)
                 async for record in missing:
-                    self._intake.offer(Message(*record[:4], record.value, record.key))
+                    self._worker.offer(Message(*record[:4], record.value, record.key))
                 return
             except LossDetected:
                 begins = (await self._reader.beginning([message[:2]]))[message[:2]]
@@ -190,11 +189,11 @@ class JoinRole(mode.Service):
     async def _synchronise(self) -> None:
         """Begin with partitions that were assigned, forget those that were given away."""
         async with self._synchronised:
-            for name in set(self._intake.inputs) - self._app.assigned:
-                self._intake.revoke(*name)
+            for name in set(self._worker.inputs) - self._app.assigned:
+                self._worker.revoke(*name)
                 self._paused.discard(name)
                 metrics.forget_lag("join", self._config.stream_of(name[0]), name[1])
-            new = [name for name in self._app.assigned if self._intake.expected(*name) is None]
+            new = [name for name in self._app.assigned if self._worker.expected(*name) is None]
             if not new:
                 return
             acknowledged = await self._reader.committed(self._config.group("join"), new)
@@ -209,7 +208,7 @@ class JoinRole(mode.Service):
                     if offset < beginnings[name]:
                         raise await self._removed_unread(name, offset, beginnings[name])
                 start = beginnings[name] if offset is None else offset
-                self._intake.assign(name[0], name[1], start, offset is None)
+                self._worker.assign(name[0], name[1], start, offset is None)
 
     async def _removed_unread(self, name: Input, read_to: int, begins: int) -> LossDetected:
         """Hold all shards, and return why: retention was faster than this input was read."""
@@ -234,7 +233,7 @@ class JoinRole(mode.Service):
 
     async def _refuse_holes(self, ends: Mapping[Input, int], fetched: Mapping[Input, Progress]) -> None:
         """Refuse to pass over what was removed: no message comes of it, as of the markers of transactions."""
-        passed = {name: self._intake.applied_to(*name) for name in ends if not self._intake.waiting_of(*name)}
+        passed = {name: self._worker.applied_to(*name) for name in ends if not self._worker.waiting_of(*name)}
         silent = {
             name: read_to
             for name, read_to in passed.items()
@@ -258,21 +257,19 @@ class JoinRole(mode.Service):
 
     async def _apply_forever(self) -> None:
         while not self.should_stop:
-            portion = self._intake.take(hold_line(self._read_to.values(), self._closed_ttl_ms))
-            if portion is None:
+            work = self._worker.next()
+            if work is None:
                 self._wake.clear()
                 await within(self._wake.wait(), 0.2)
                 continue
-            await self._until_done(partial(self._apply, portion))
+            await self._until_done(partial(self._apply, work))
 
-    async def _apply(self, portion: Portion) -> None:
-        await self._dead_letters.send(*gathered(map(letter_of, portion.rejected)))
-        marks = {partition_name(*message[:2]): Mark(message.offset, message.time_ms) for message in portion.messages}
+    async def _apply(self, work: Work) -> None:
+        await self._dead_letters.send(*gathered(map(letter_of, work.rejected)))
+        marks = {partition_name(*message[:2]): Mark(message.offset, message.time_ms) for message in work.messages}
         await self._store.mark(marks)
-        for part in portion.parts:
-            await asyncio.gather(*(self._step(shard, step) for shard, step in part.items()))
-        self._intake.applied(portion)
-        for message in portion.messages:
+        await self._carry_out(work)
+        for message in self._worker.done(work):
             metrics.APPLIED.labels(self._config.stream_of(message.topic)).inc()
             event = self._events.pop((message.topic, message.partition, message.offset), None)
             if event is not None:
@@ -280,7 +277,7 @@ class JoinRole(mode.Service):
         self._resume()
 
     def _resume(self) -> None:
-        enough = {name for name in self._paused if self._intake.waiting_of(*name) <= RESUME_AT}
+        enough = {name for name in self._paused if self._worker.waiting_of(*name) <= RESUME_AT}
         if again := enough & self._app.assigned:
             self._app.consumer.resume_partitions({TP(*name) for name in again})
         self._paused -= enough
@@ -305,25 +302,24 @@ class JoinRole(mode.Service):
         await self._refuse_new(topics)
         topics.pop(rewards, None)
         partitions = [(name, partition) for name, topic in topics.items() for partition in topic.partitions]
-        inputs = None if missing else Inputs(tuple(partitions), self._entry(tick_ms))
+        inputs = None if missing else partitions
         await self._synchronise()
         read = await self._read_up_to()
         # A message of an open transaction may still count: such an input is not read to its end.
         ends = await self._reader.written_ends(read)
         await self._refuse_shorter(read, ends)
-        fetched = await self._app.caught_up(self._intake.inputs)
+        fetched = await self._app.caught_up(self._worker.inputs)
         await self._synchronise()
         await self._refuse_holes(ends, fetched)
         await self._show_transactions(ends, fetched)
-        steps = self._intake.tick(
-            tick_ms, ends, {name: Fetched(*progress) for name, progress in fetched.items()}, inputs
-        )
-        await asyncio.gather(*(self._step(shard, step) for shard, step in steps.items()))
-        self._intake.ticked(steps)
+        progress = {name: Fetched(*each) for name, each in fetched.items()}
+        work = self._worker.tick(tick_ms, ends, progress, inputs)
+        await self._carry_out(work)
+        self._worker.done(work)
         self._ticked = True
         self._app.pulse.stepped()
         for name, end in ends.items():
-            applied_to = self._intake.applied_to(*name)
+            applied_to = self._worker.applied_to(*name)
             if applied_to is not None:
                 metrics.show_lag("join", self._config.stream_of(name[0]), name[1], end - applied_to)
         await self._show()
@@ -350,8 +346,8 @@ class JoinRole(mode.Service):
         """Return up to where each input of this worker was read, here or by others before a restart."""
         shards = [await self._store.offsets(shard) for shard in range(self._config.shards)]
         return {
-            name: max(self._intake.applied_to(*name) or 0, *(stored.get(partition_name(*name), 0) for stored in shards))
-            for name in self._intake.inputs
+            name: max(self._worker.applied_to(*name) or 0, *(stored.get(partition_name(*name), 0) for stored in shards))
+            for name in self._worker.inputs
         }
 
     async def _refuse_new(self, topics: Mapping[str, TopicNow]) -> None:
@@ -385,9 +381,6 @@ class JoinRole(mode.Service):
                     f"the topic was made anew, or has lost its tail: {RECOVER}",
                 )  # fmt: skip
         self._shorter = {name: count for name, count in self._shorter.items() if name not in ends}
-
-    def _entry(self, tick_ms: int) -> int:
-        return entry_after(tick_ms, self._config.close_grace_ms)
 
     async def _show(self) -> None:
         waiting: dict[str, int] = dict.fromkeys(self._config.policies, 0)
@@ -429,18 +422,15 @@ class JoinRole(mode.Service):
 
     # What both do.
 
-    async def _step(self, shard: int, step: Step) -> None:
-        while True:
-            with metrics.JOIN_CALL_SECONDS.time():
-                done = await self._store.step(shard, self._log, step)
-            self._note(shard, done)
-            if not done.more:
-                return
-            step = Step(feedback_limit=step.feedback_limit)
+    async def _carry_out(self, work: Work) -> None:
+        for part in work.parts:
+            steps = (
+                carry_out(self._worker, self._store, self._log, shard, step, self._note) for shard, step in part.items()
+            )
+            await asyncio.gather(*steps)
 
     def _note(self, shard: int, done: Stepped) -> None:
         metrics.redis_answered("join")
-        self._read_to[shard] = max(self._read_to[shard], done.read_to_ms)
         metrics.READ_TO.labels(str(shard)).set(done.read_to_ms / 1000)
         if done.repeats:
             metrics.REPEATS.labels("join", "record").inc(done.repeats)
@@ -524,7 +514,3 @@ class JoinRole(mode.Service):
                     f"seq {tail} or above, the last in rewards",
                     f"Redis has forgotten a part: {RECOVER}",
                 )
-
-    @property
-    def _closed_ttl_ms(self) -> int:
-        return milliseconds(self._config.closed_ttl_s)

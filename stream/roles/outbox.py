@@ -6,16 +6,16 @@ acknowledged. Any error starts again from the head: two emitters repeat, they ne
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from records.codec import encode
 from records.errors import RECOVER, BowerbirdError, LossDetected
 from records.fields import EXTERNAL
 from records.outcome import Outcome
-from rewards.outcome import outcome_of, pack
+from rewards.outcome import messages_of
 from rewards.store import DEAD_LETTERS, Frozen, Unusable
 from stream import metrics
 from stream.config import Config
@@ -110,22 +110,18 @@ class Emitter:
                 f"seq {emitted + 1} or above",
                 f"Redis has forgotten a part: {RECOVER}",
             )
-        outcomes = [outcome_of(shard, self._config.prefix, entry) for entry in entries]
-        sent = 0
-        for count, value in pack([encode(outcome) for outcome in outcomes]):
-            acknowledged = outcomes[sent : sent + count]
-            sent += count
+        for outcomes, value in messages_of(shard, self._config.prefix, entries):
             await self._producer.send_and_wait(
                 self._config.topic("rewards"),
                 value,
                 key=policy.encode(),
                 partition=self._config.rewards_partition(policy),
             )
-            await self._store.trim(shard, policy, acknowledged[-1].seq)
-            self._emitted[shard, policy] = acknowledged[-1].seq
-            self._count_outcomes(acknowledged)
+            await self._store.trim(shard, policy, outcomes[-1].seq)
+            self._emitted[shard, policy] = outcomes[-1].seq
+            self._count_outcomes(outcomes)
 
-    def _count_outcomes(self, outcomes: list[Outcome]) -> None:
+    def _count_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         metrics.broker_answered("join")
         for outcome in outcomes:
             metrics.OUTCOMES.labels(outcome.policy, outcome.why).inc()

@@ -1,7 +1,7 @@
 """Reads the join's inputs once more, from given offsets to given ends, into a store that is held for it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -9,10 +9,10 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from records.message import WholeMessage
-from rewards.intake import Fetched, Input, Intake, JoinSettings, Message, Portion, Rejected
-from rewards.rules import milliseconds
+from rewards.join_items import Input, JoinSettings, Message, Rejected
+from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.store import Claim, Inputs, JoinStore, Step
-from rewards.watermark import entry_after, hold_line
+from rewards.watermark import entry_after
 from stream.config import Config
 from stream.kafka.consumer import reading
 from stream.kafka.log import log_record, started
@@ -48,7 +48,7 @@ Archived = Callable[[Input], Iterator[WholeMessage]]
 
 
 class Refeed:
-    """The way of the inputs' messages through the intake into the store, in the order of their log times.
+    """The way of the inputs' messages through a worker into the store, in the order of their log times.
 
     Memory is bounded: a partition is read on only while few of its messages wait.
 
@@ -73,15 +73,13 @@ class Refeed:
     ) -> None:
         self._store, self._log, self._settings, self._ends = store, log, settings, ends
         self._starts, self._progress = starts, progress
-        self._intake = Intake(settings)
+        self._worker = JoinWorker(settings)
         for name, start in starts.items():
-            self._intake.assign(*name, start, fresh=True)
+            self._worker.assign(*name, start, fresh=True)
         self._positions = dict(starts)
-        self._read_to = dict.fromkeys(range(settings.shards), 0)
         self._waiting = dict.fromkeys(starts, 0)
-        self._inputs = Inputs(tuple(starts), entry_after(ends.tick_ms, settings.close_grace_ms))
 
-    async def run(self, config: Config, from_ms: int, archived: Archived) -> AsyncIterator[list[Rejected]]:
+    async def run(self, config: Config, from_ms: int, archived: Archived) -> AsyncIterator[Sequence[Rejected]]:
         """Feed all; yield what cannot be used before the store takes the step that passes it.
 
         Parameters
@@ -91,22 +89,23 @@ class Refeed:
         """
         entry = entry_after(from_ms, self._settings.close_grace_ms)
         claims = [Claim(*name, start, start, entry, True) for name, start in self._starts.items()]
-        await self._step_all(dict.fromkeys(self._read_to, Step(claims, (), self._inputs, hold=self._settings.hold)))
+        inputs = Inputs(tuple(self._starts), entry_after(self._ends.tick_ms, self._settings.close_grace_ms))
+        begin = Step(claims, (), inputs, hold=self._settings.hold)
+        await self._carry_out(Work([dict.fromkeys(range(self._settings.shards), begin)]))
         old = {name: archived(name) for name in self._starts}
         async with _reading(config, self._starts, self._ends) as consumer:
             while True:
                 await self._fill(consumer, old)
                 behind = self._behind()
-                hungry = any(not self._intake.waiting_of(*name) for name in behind)
-                line = hold_line(self._read_to.values(), milliseconds(self._settings.closed_ttl_s))
-                portion = None if hungry else self._intake.take(line)
-                if portion is not None:
-                    yield portion.rejected
+                hungry = any(not self._worker.waiting_of(*name) for name in behind)
+                work = None if hungry else self._worker.next()
+                if work is not None:
+                    yield work.rejected
                     # Redis works while the next messages are fetched and unpacked.
-                    await asyncio.gather(self._apply(portion), self._fill(consumer, old))
+                    await asyncio.gather(self._apply(work), self._fill(consumer, old))
                 elif not hungry:
                     await self._tick()
-                    if not behind and not any(self._intake.waiting_of(*name) for name in self._starts):
+                    if not behind and not any(self._worker.waiting_of(*name) for name in self._starts):
                         return
 
     def _behind(self) -> list[Input]:
@@ -125,7 +124,7 @@ class Refeed:
         partitions = [TopicPartition(*name) for name in wanted if name not in old]
         if not partitions:
             return
-        hungry = any(not self._intake.waiting_of(*name) for name in wanted)
+        hungry = any(not self._worker.waiting_of(*name) for name in wanted)
         found = await consumer.getmany(*partitions, timeout_ms=POLL_MS if hungry else 0)
         for records in found.values():
             for record in records:
@@ -137,37 +136,29 @@ class Refeed:
 
     def _offer(self, message: WholeMessage) -> None:
         name = message.topic, message.partition
-        if self._intake.offer(Message(*name, message.offset, message.time_ms, message.value, message.key)):
+        if self._worker.offer(Message(*name, message.offset, message.time_ms, message.value, message.key)):
             self._waiting[name] += len(message.value or b"")
 
-    async def _apply(self, portion: Portion) -> None:
-        for part in portion.parts:
-            await self._step_all(part)
-        self._intake.applied(portion)
-        for message in portion.messages:
+    async def _apply(self, work: Work) -> None:
+        await self._carry_out(work)
+        for message in self._worker.done(work):
             self._waiting[message[:2]] -= len(message.value or b"")
-        passed = sum((self._intake.applied_to(*name) or 0) - start for name, start in self._starts.items())
+        passed = sum((self._worker.applied_to(*name) or 0) - start for name, start in self._starts.items())
         self._progress(passed, sum(self._ends.readable[name] - start for name, start in self._starts.items()))
 
     async def _tick(self) -> None:
         """Say of what has been read to its end that nothing more comes before the tick."""
         fetched = {
-            name: Fetched(self._positions[name], self._intake.applied_to(*name) or 0)
+            name: Fetched(self._positions[name], self._worker.applied_to(*name) or 0)
             for name in self._starts
             if name not in self._behind()
         }
-        await self._step_all(self._intake.tick(self._ends.tick_ms, self._ends.written, fetched, self._inputs))
+        await self._carry_out(self._worker.tick(self._ends.tick_ms, self._ends.written, fetched, list(self._starts)))
 
-    async def _step_all(self, steps: Mapping[int, Step]) -> None:
-        await asyncio.gather(*(self._step(shard, step) for shard, step in steps.items()))
-
-    async def _step(self, shard: int, step: Step) -> None:
-        while True:
-            done = await self._store.step(shard, self._log, step)
-            self._read_to[shard] = max(self._read_to[shard], done.read_to_ms)
-            if not done.more:
-                return
-            step = Step(feedback_limit=step.feedback_limit, hold=step.hold)
+    async def _carry_out(self, work: Work) -> None:
+        for part in work.parts:
+            steps = (carry_out(self._worker, self._store, self._log, shard, step) for shard, step in part.items())
+            await asyncio.gather(*steps)
 
 
 @asynccontextmanager

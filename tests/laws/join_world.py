@@ -1,8 +1,8 @@
 """A world for the join: logs that grow, workers, emitters and everything that may happen to them.
 
-The broker, the consumers and the emitters are simulated, a step at a time; the core (:mod:`rewards.intake`,
-:mod:`rewards.outcome`) and the store are the real ones. Whatever is done, in whatever order, :meth:`World.finish`
-lets everything come to rest and compares what was emitted with what the oracle makes of the logs.
+The broker, the consumers and the emitters are simulated, a step at a time; the worker (:mod:`rewards.join_worker`),
+what is emitted (:mod:`rewards.outcome`) and the store are the real ones. Whatever is done, in whatever order,
+:meth:`World.finish` lets everything come to rest and compares what was emitted with what the oracle makes of the logs.
 
 An action is a tuple of a name and whole numbers, which choose by their remainder. So every list of
 actions is a schedule, and a failing one can be cut down.
@@ -16,20 +16,19 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from zlib import crc32
 
-import msgspec
-
-from rewards.intake import Fetched, Intake, JoinSettings, Message
-from rewards.outcome import outcome_of
-from rewards.store import DEAD_LETTERS, Frozen, Inputs, JoinStore, Step, Stepped
-from rewards.watermark import entry_after, hold_line
+from records.codec import items
+from rewards.join_items import JoinSettings, Message
+from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
+from rewards.outcome import messages_of
+from rewards.store import DEAD_LETTERS, Frozen, JoinStore, Step, Stepped, Unusable
 from tests.laws import oracle
 
 Action = tuple[str, *tuple[int, ...]]
 Input = tuple[str, int]
 Call = Coroutine[Any, Any, Any]
 Run = Callable[[Call], Any]
-Steps = Generator[Call | None, Any, None]
-"""What a worker does: at every yield the world may go on without it; a call that it yields is done first."""
+Steps = Coroutine[Call | None, Any, None]
+"""What a worker does: at every :class:`_Stop` the world may go on without it; a call waited for is done first."""
 
 STREAMS = ("decisions", "clicks", "views")
 PARTITIONS = 3
@@ -61,6 +60,30 @@ class _Log:
     end: int = 0
 
 
+@dataclass(frozen=True)
+class _Stop:
+    """Where the world may go on without a task, and what is done first."""
+
+    call: Call | None = None
+
+    def __await__(self) -> Generator[Call | None, Any, Any]:
+        return (yield self.call)
+
+
+class _SteppedStore:
+    """The store under test as a worker reaches it: each call is a stop, and its answer may be lost."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    async def step(self, shard: int, log: str, step: Step) -> Stepped:
+        answer = cast(Stepped, await _Stop(self._world.store.step(shard, log, step)))
+        if self._world.lost_answers:
+            self._world.lost_answers -= 1
+            answer = cast(Stepped, await _Stop(self._world.store.step(shard, log, step)))
+        return answer
+
+
 class _Task:
     """Steps, and the answer to the call that the last one made. To crash it, forget it."""
 
@@ -87,21 +110,20 @@ class _Worker:
     """What dies with the process. ``work`` and ``tick`` stand between two steps of the worker's two tasks.
 
     ``positions`` are the consumer's in the partitions that it knows to be assigned, ``handed`` the offsets after
-    the last record that it handed out, ever; that record may still be in flight to the intake.
+    the last record that it handed out, ever; that record may still be in flight to the worker.
     """
 
     def __init__(self, settings: JoinSettings) -> None:
-        self.intake = Intake(settings)
+        self.join = JoinWorker(settings)
         self.positions: dict[Input, int] = {}
         self.handed: dict[Input, int] = {}
         self.in_flight: deque[Message] = deque()
-        self.read_to_ms = dict.fromkeys(range(settings.shards), 0)
         self.work: _Task | None = None
         self.tick: _Task | None = None
 
     @property
     def waiting(self) -> int:
-        return sum(self.intake.waiting_of(*name) for name in self.intake.inputs)
+        return sum(self.join.waiting_of(*name) for name in self.join.inputs)
 
 
 class World:
@@ -133,8 +155,8 @@ class World:
         run: Run = run_without_waiting,
     ) -> None:
         self.store = store
+        self._stepped = _SteppedStore(self)
         self.prefix = prefix
-        self.close_limit = close_limit
         self.settings = JoinSettings(
             decisions=prefix + "decisions",
             prefix=prefix,
@@ -145,6 +167,7 @@ class World:
             closed_ttl_s=CLOSED_TTL_MS / 1000,
             feedback_limit=FEEDBACK_LIMIT,
             portion_items=portion_items,
+            close_limit=close_limit,
         )
         self._run = run
         self.now_ms = START_MS
@@ -231,7 +254,7 @@ class World:
             self._fetch(worker, names[name % len(names)], 1 + count % 4)
 
     def offer(self, number: int, count: int) -> None:
-        """Let some of what is in flight reach a worker's intake."""
+        """Let some of what is in flight reach a worker."""
         worker = self.workers[number % WORKERS]
         for _ in range(min(len(worker.in_flight), 1 + count)):
             self._receive(worker, worker.in_flight.popleft())
@@ -334,7 +357,7 @@ class World:
     def _at_rest(self) -> bool:
         last_ms = max((log.messages[-1].time_ms for log in self.logs.values() if log.messages), default=0)
         return all(worker.waiting == 0 for worker in self.workers) and all(
-            min(worker.read_to_ms.values()) > last_ms + 2 * CLOSED_TTL_MS + GRACE_MS for worker in self.workers
+            min(worker.join.read_to_ms.values()) > last_ms + 2 * CLOSED_TTL_MS + GRACE_MS for worker in self.workers
         )
 
     def _compare(self) -> oracle.Verdict:
@@ -410,103 +433,95 @@ class World:
         if len(ready) < count:
             worker.positions[name] = max(worker.positions[name], log.end)
 
-    # What a worker does on its way to the intake, as ``stream.roles.join`` does it.
+    # What a worker does with what it reads, as ``stream.roles.join`` does it.
 
     def _synchronise(self, worker: _Worker) -> None:
-        for name in set(worker.intake.inputs) - worker.positions.keys():
-            worker.intake.revoke(*name)
+        for name in set(worker.join.inputs) - worker.positions.keys():
+            worker.join.revoke(*name)
         for name in worker.positions:
-            if worker.intake.expected(*name) is None:
-                worker.intake.assign(*name, start=self.committed.get(name, 0), fresh=name not in self.committed)
+            if worker.join.expected(*name) is None:
+                worker.join.assign(*name, start=self.committed.get(name, 0), fresh=name not in self.committed)
 
     def _receive(self, worker: _Worker, message: Message) -> None:
         name = message.topic, message.partition
-        if worker.intake.expected(*name) is None:
+        if worker.join.expected(*name) is None:
             self._synchronise(worker)
-        expected = worker.intake.expected(*name)
+        expected = worker.join.expected(*name)
         if expected is None:
             return
         for record in self.logs[name].messages:
             if expected <= record.offset <= message.offset:
-                worker.intake.offer(record)
+                worker.join.offer(record)
 
     # The tasks of a worker and of an emitter.
 
-    def _call(self, worker: _Worker, shard: int, step: Step) -> Steps:
-        more = True
-        while more:
-            limited = Step(step.claims, step.items, step.inputs, self.close_limit, step.feedback_limit)
-            stepped = cast(Stepped, (yield self.store.step(shard, LOG, limited)))
-            if self.lost_answers:
-                self.lost_answers -= 1
-                stepped = cast(Stepped, (yield self.store.step(shard, LOG, limited)))
-            worker.read_to_ms[shard] = max(worker.read_to_ms[shard], stepped.read_to_ms)
-            step, more = Step(feedback_limit=step.feedback_limit), stepped.more
+    async def _carry_out(self, worker: _Worker, work: Work) -> None:
+        for part in work.parts:
+            for shard, step in part.items():
+                await carry_out(worker.join, cast(JoinStore, self._stepped), LOG, shard, step)
 
-    def _work(self, number: int) -> Steps:
+    async def _work(self, number: int) -> None:
         worker = self.workers[number]
-        portion = worker.intake.take(hold_line(worker.read_to_ms.values(), CLOSED_TTL_MS))
-        if portion is None:
+        work = worker.join.next()
+        if work is None:
             return
-        yield None
-        for rejected in portion.rejected:
+        await _Stop()
+        for rejected in work.rejected:
             message = rejected.message
             stream = message.topic.removeprefix(self.prefix)
             self.refused.add((message.time_ms, stream, message.partition, message.offset, rejected.item))
-        for part in portion.parts:
-            for shard, step in part.items():
-                yield from self._call(worker, shard, step)
-        worker.intake.applied(portion)
-        yield None
-        for message in portion.messages:
+        await self._carry_out(worker, work)
+        done = worker.join.done(work)
+        await _Stop()
+        for message in done:
             name = message.topic, message.partition
             if self.owner[name] == number and name in worker.positions:
                 self.committed[name] = message.offset + 1
 
-    def _tick(self, worker: _Worker) -> Steps:
+    async def _tick(self, worker: _Worker) -> None:
         tick_ms = self._log_time(self.now_ms)
-        yield None
-        inputs = Inputs(tuple(self.logs), entry_after(tick_ms, GRACE_MS))
-        yield None
+        await _Stop()
+        inputs = list(self.logs)
+        await _Stop()
         self._synchronise(worker)
-        ends = {name: self.logs[name].end for name in worker.intake.inputs}
-        yield None
+        ends = {name: self.logs[name].end for name in worker.join.inputs}
+        await _Stop()
         fetched = {
             name: Fetched(worker.positions[name], worker.handed.get(name, -1))
-            for name in worker.intake.inputs
+            for name in worker.join.inputs
             if name in worker.positions
         }
-        yield None
+        await _Stop()
         self._synchronise(worker)
-        steps = worker.intake.tick(tick_ms, ends, fetched, inputs)
-        yield None
-        for shard, step in steps.items():
-            yield from self._call(worker, shard, step)
-        worker.intake.ticked(steps)
+        work = worker.join.tick(tick_ms, ends, fetched, inputs)
+        await _Stop()
+        await self._carry_out(worker, work)
+        worker.join.done(work)
 
-    def _emit(self) -> Steps:
+    async def _emit(self) -> None:
         for shard in range(self.settings.shards):
-            for outbox in sorted((yield self.store.outboxes(shard))):
-                while head := (yield self.store.head(shard, outbox, 2)):
+            for outbox in sorted(await _Stop(self.store.outboxes(shard))):
+                while head := (await _Stop(self.store.head(shard, outbox, 2))):
                     for entry in head:
-                        if isinstance(entry, Frozen):
-                            self._append_outcome(shard, outbox, entry)
-                        else:
+                        if isinstance(entry, Unusable):
                             place = entry.place
                             stream = place.topic.removeprefix(self.prefix)
                             self.dead_letters.add((place.time_ms, stream, place.partition, place.offset, place.index))
-                        yield None
-                    yield self.store.trim(shard, outbox, head[-1].seq)
+                            await _Stop()
+                    for message in messages_of(shard, self.prefix, [each for each in head if isinstance(each, Frozen)]):
+                        for body in items(message.value):
+                            self._append_outcome(shard, outbox, body)
+                        await _Stop()
+                    await _Stop(self.store.trim(shard, outbox, head[-1].seq))
 
-    def _append_outcome(self, shard: int, outbox: str, frozen: Frozen) -> None:
+    def _append_outcome(self, shard: int, outbox: str, value: bytes) -> None:
         """Append to ``rewards`` as its readers see it: what was seen already must be the same again."""
         assert outbox != DEAD_LETTERS
-        value = msgspec.json.encode(outcome_of(shard, self.prefix, frozen))
-        seen = self.rewards[shard, outbox]
-        assert frozen.seq <= len(seen) + 1, f"seq jumps from {len(seen)} to {frozen.seq} in {shard, outbox}"
-        if frozen.seq == len(seen) + 1:
+        seen, seq = self.rewards[shard, outbox], int(json.loads(value)["seq"])
+        assert seq <= len(seen) + 1, f"seq jumps from {len(seen)} to {seq} in {shard, outbox}"
+        if seq == len(seen) + 1:
             seen.append(value)
-        assert seen[frozen.seq - 1] == value, "two outcomes under one seq"
+        assert seen[seq - 1] == value, "two outcomes under one seq"
 
 
 def decision(event: int, policy: int, shape: int, variant: int, now_ms: int) -> dict[str, Any]:

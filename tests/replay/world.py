@@ -22,10 +22,11 @@ from records.policy_version import PolicyVersion
 from replay.proof.question import Live, Question
 from replay.proof.verdict import Verdict
 from replay.proof.verify import Verification
-from rewards.intake import Fetched, Intake, JoinSettings
-from rewards.intake import Message as JoinMessage
+from rewards.join_items import JoinSettings
+from rewards.join_items import Message as JoinMessage
+from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.outcome import outcome_of
-from rewards.store import DEAD_LETTERS, Inputs, MemoryStore, Unusable
+from rewards.store import DEAD_LETTERS, MemoryStore, Unusable
 
 ARGUMENTS = "--cb_explore_adf --epsilon 0.1"
 SHARDS = 2
@@ -124,10 +125,10 @@ class World:
             closed_ttl_s=TTL_S,
             feedback_limit=self.limits.max_feedback,
         )
-        store, intake = MemoryStore(), Intake(settings)
+        store, worker = MemoryStore(), JoinWorker(settings)
         inputs = [(topic, partition) for topic, count in INPUTS.items() for partition in range(count)]
         for topic, partition in inputs:
-            intake.assign(topic, partition, start=0, fresh=True)
+            worker.assign(topic, partition, start=0, fresh=True)
         incoming = sorted(
             (message for name in inputs for message in self.logs[name]), key=lambda message: message.time_ms
         )
@@ -137,20 +138,13 @@ class World:
             # A tick before what was appended at this time.
             tells = dict.fromkeys(inputs, 0)
             fetched = dict.fromkeys(inputs, Fetched(0, 0))
-            steps = intake.tick(time_ms, tells, fetched, Inputs(tuple(inputs), time_ms))
-            for shard, step in steps.items():
-                while (await store.step(shard, "log", step)).more:
-                    pass
-            intake.ticked(steps)
+            await _done(worker, store, worker.tick(time_ms, tells, fetched, inputs))
             outcomes += await self._emit(store)
             for message in incoming:
                 if message.time_ms == time_ms and time_ms < until_ms:
-                    assert intake.offer(JoinMessage(*message))
-            while (portion := intake.take(10**15)) is not None:
-                for part in portion.parts:
-                    for shard, step in part.items():
-                        await store.step(shard, "log", step)
-                intake.applied(portion)
+                    assert worker.offer(JoinMessage(*message))
+            while (work := worker.next()) is not None:
+                await _done(worker, store, work)
         self.read_to_ms = until_ms
         return outcomes
 
@@ -258,6 +252,13 @@ class World:
             if name == topic:
                 start = self.starts.get((topic, partition), 0)
                 yield from (message for message in log if message.offset >= start)
+
+
+async def _done(worker: JoinWorker, store: MemoryStore, work: Work) -> None:
+    for part in work.parts:
+        for shard, step in part.items():
+            await carry_out(worker, store, "log", shard, step)
+    worker.done(work)
 
 
 def busy_world(count: int = 40, limits: Limits | None = None) -> World:

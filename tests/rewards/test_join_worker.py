@@ -1,4 +1,4 @@
-"""What a join worker reads becomes steps: portions, claims, the hold line, and what is refused at the door."""
+"""What a join worker reads becomes steps: work, claims, the hold line, and what is refused at the door."""
 
 import json
 from typing import Any
@@ -6,8 +6,9 @@ from zlib import crc32
 
 import pytest
 
-from rewards.intake import NO_RECORD, Fetched, Input, Intake, JoinSettings, Message
-from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, MemoryStore, Step
+from rewards.join_items import NO_RECORD, Input, JoinSettings, Message
+from rewards.join_worker import Fetched, JoinWorker, Work
+from rewards.store import Claim, DecisionItem, FeedbackItem, MemoryStore, Step
 from rewards.watermark import entry_after, hold_line, read_to
 
 START_MS = 1_700_000_000_000
@@ -16,7 +17,7 @@ CLICKS: Input = ("t-clicks", 0)
 DECISIONS: Input = ("t-decisions", 0)
 
 
-def intake(shards: int = 1, portion_items: int = 200) -> Intake:
+def join_worker(shards: int = 1, portion_items: int = 200) -> JoinWorker:
     settings = JoinSettings(
         decisions="t-decisions",
         prefix="t-",
@@ -27,7 +28,13 @@ def intake(shards: int = 1, portion_items: int = 200) -> Intake:
         closed_ttl_s=2.0,
         portion_items=portion_items,
     )
-    return Intake(settings)
+    return JoinWorker(settings)
+
+
+def take(worker: JoinWorker, line_ms: int) -> Work | None:
+    """Return the next work where messages up to a log time may be applied."""
+    worker.read_to_ms = dict.fromkeys(worker.read_to_ms, line_ms - 1_000)
+    return worker.next()
 
 
 def click(event_id: str = "a", **fields: Any) -> dict[str, Any]:
@@ -57,45 +64,45 @@ def claims_of(step: Step) -> dict[Input, Claim]:
     return {(claim.topic, claim.partition): claim for claim in step.claims}
 
 
-def test_a_portion_says_from_where_to_where_and_keeps_the_grace() -> None:
-    worker = intake()
+def test_a_work_says_from_where_to_where_and_keeps_the_grace() -> None:
+    worker = join_worker()
     worker.assign(*CLICKS, start=4, fresh=True)
     assert worker.offer(message(CLICKS, 6, 10, click()))
     assert worker.offer(message(CLICKS, 9, 20, [click("b"), click("c")]))
-    portion = worker.take(START_MS + 100)
-    assert portion is not None
-    (part,) = portion.parts
+    work = take(worker, START_MS + 100)
+    assert work is not None
+    (part,) = work.parts
     assert part[0].claims == [Claim(*CLICKS, 4, 10, START_MS + 20 - GRACE_MS, True)]
     assert [(item.event_id, item.place.offset, item.place.index) for item in part[0].items] == [
         ("a", 6, 0),
         ("b", 9, 0),
         ("c", 9, 1),
     ]
-    worker.applied(portion)
+    worker.done(work)
     assert worker.applied_to(*CLICKS) == 10
-    assert worker.take(START_MS + 100) is None
+    assert take(worker, START_MS + 100) is None
 
 
 async def test_grace_a_record_of_a_slower_clock_still_counts() -> None:
     """A decision's window ends at 500; at 530 another leader, 40 ms behind, appends what happened at 490."""
-    store, worker = MemoryStore(), intake()
+    store, worker = MemoryStore(), join_worker()
     for name in (CLICKS, DECISIONS):
         worker.assign(*name, start=0, fresh=True)
     worker.offer(message(DECISIONS, 0, 0, decided(rule={"window_s": 0.5})))
 
     async def apply() -> None:
-        portion = worker.take(START_MS + 1000)
-        assert portion is not None
-        for part in portion.parts:
+        work = take(worker, START_MS + 1000)
+        assert work is not None
+        for part in work.parts:
             for shard, step in part.items():
                 await store.step(shard, "log", step)
-        worker.applied(portion)
+        worker.done(work)
 
     async def tick(at_ms: int) -> None:
         ends = {CLICKS: worker.applied_to(*CLICKS) or 0, DECISIONS: 1}
         fetched = {name: Fetched(end, end) for name, end in ends.items()}
-        inputs = Inputs((CLICKS, DECISIONS), entry_after(START_MS + at_ms, GRACE_MS))
-        for shard, step in worker.tick(START_MS + at_ms, ends, fetched, inputs).items():
+        work = worker.tick(START_MS + at_ms, ends, fetched, [CLICKS, DECISIONS])
+        for shard, step in work.parts[0].items():
             await store.step(shard, "log", step)
 
     await apply()
@@ -123,9 +130,9 @@ async def test_grace_a_record_of_a_slower_clock_still_counts() -> None:
 def test_an_idle_tick_is_claimed_only_where_nothing_fetched_waits(
     fetched: Fetched | None, end: int, claims_the_tick: bool
 ) -> None:
-    worker = intake(shards=2)
+    worker = join_worker(shards=2)
     worker.assign(*CLICKS, start=3, fresh=False)
-    steps = worker.tick(START_MS, {CLICKS: end}, {CLICKS: fetched} if fetched else {}, None)
+    (steps,) = worker.tick(START_MS, {CLICKS: end}, {CLICKS: fetched} if fetched else {}, None).parts
     assert set(steps) == {0, 1}
     told = START_MS - GRACE_MS if claims_the_tick else None
     # What no message comes of are markers of transactions: they count as read.
@@ -134,30 +141,38 @@ def test_an_idle_tick_is_claimed_only_where_nothing_fetched_waits(
 
 
 def test_what_waits_is_claimed_up_to_its_own_time() -> None:
-    worker = intake()
+    worker = join_worker()
     worker.assign(*CLICKS, start=0, fresh=True)
     worker.offer(message(CLICKS, 0, 300, click()))
-    assert worker.take(START_MS + 299) is None
-    (step,) = worker.tick(START_MS + 900, {CLICKS: 1}, {CLICKS: Fetched(1, 1)}, None).values()
+    assert take(worker, START_MS + 299) is None
+    tick = worker.tick(START_MS + 900, {CLICKS: 1}, {CLICKS: Fetched(1, 1)}, None)
+    (step,) = tick.parts[0].values()
     assert step.claims == [Claim(*CLICKS, 0, 0, START_MS + 300 - GRACE_MS, True)]
-    worker.ticked({0: step})
-    assert worker.take(START_MS + 300) is not None
+    worker.done(tick)
+    assert take(worker, START_MS + 300) is not None
 
 
 def test_no_partition_runs_ahead_of_the_others_by_more_than_half_the_memory() -> None:
+    worker = join_worker(shards=2)
+    worker.assign(*CLICKS, start=0, fresh=True)
+    worker.offer(message(CLICKS, 0, 1_000, click()))
+    worker.read_to_ms = {0: START_MS + 7, 1: START_MS - 1}
+    assert worker.next() is None
+    worker.read_to_ms[1] = START_MS
+    assert worker.next() is not None
     assert hold_line([START_MS + 7, START_MS], 2_000) == START_MS + 1_000
     assert read_to({"*": 9, "a 0": 4, "b 0": 4}) == (4, "a 0")
     assert entry_after(20, 50) == 0
 
 
 def test_an_array_that_needs_several_calls_moves_the_offset_with_the_last() -> None:
-    worker = intake(shards=2, portion_items=2)
+    worker = join_worker(shards=2, portion_items=2)
     worker.assign(*CLICKS, start=0, fresh=True)
     worker.offer(message(CLICKS, 0, 0, [click(f"e{number}") for number in range(5)]))
-    portion = worker.take(START_MS)
-    assert portion is not None
-    assert len(portion.parts) == 3
-    for number, part in enumerate(portion.parts):
+    work = take(worker, START_MS)
+    assert work is not None
+    assert len(work.parts) == 3
+    for number, part in enumerate(work.parts):
         assert set(part) == {0, 1}, "every batch calls every shard"
         assert sum(len(step.items) for step in part.values()) == (2, 2, 1)[number]
         for step in part.values():
@@ -167,30 +182,30 @@ def test_an_array_that_needs_several_calls_moves_the_offset_with_the_last() -> N
 
 
 def test_nothing_is_taken_in_that_was_applied_or_given_away() -> None:
-    worker = intake()
+    worker = join_worker()
     assert not worker.offer(message(CLICKS, 0, 0, click()))
     worker.assign(*CLICKS, start=5, fresh=False)
     assert not worker.offer(message(CLICKS, 4, 0, click()))
     assert worker.offer(message(CLICKS, 5, 0, click()))
     assert not worker.offer(message(CLICKS, 5, 0, click()))
-    portion = worker.take(START_MS)
-    assert portion is not None
+    work = take(worker, START_MS)
+    assert work is not None
     worker.revoke(*CLICKS)
-    worker.applied(portion)
+    worker.done(work)
     assert worker.applied_to(*CLICKS) is None
-    assert worker.take(START_MS) is None
+    assert take(worker, START_MS) is None
 
 
-def test_a_portion_of_a_former_assignment_moves_nothing_of_the_next() -> None:
-    worker = intake()
+def test_a_work_of_a_former_assignment_moves_nothing_of_the_next() -> None:
+    worker = join_worker()
     worker.assign(*CLICKS, start=3, fresh=False)
     worker.offer(message(CLICKS, 3, 0, click()))
-    portion = worker.take(START_MS)
-    assert portion is not None
+    work = take(worker, START_MS)
+    assert work is not None
     worker.revoke(*CLICKS)
     worker.assign(*CLICKS, start=0, fresh=True)
     worker.offer(message(CLICKS, 0, 0, click()))
-    worker.applied(portion)
+    worker.done(work)
     assert worker.applied_to(*CLICKS) == 0
 
 
@@ -209,38 +224,38 @@ def test_a_portion_of_a_former_assignment_moves_nothing_of_the_next() -> None:
     ],
 )
 def test_what_cannot_be_used_is_rejected_and_passed(name: Input, body: Any, code: str) -> None:
-    worker = intake()
+    worker = join_worker()
     worker.assign(*name, start=0, fresh=True)
     worker.offer(message(name, 0, 0, body))
     worker.offer(message(name, 1, 0, decided() if name == DECISIONS else click()))
-    portion = worker.take(START_MS)
-    assert portion is not None
-    (rejected,) = portion.rejected
+    work = take(worker, START_MS)
+    assert work is not None
+    (rejected,) = work.rejected
     assert (rejected.error.code, rejected.message.offset) == (code, 0)
-    ((step,),) = (part.values() for part in portion.parts)
+    ((step,),) = (part.values() for part in work.parts)
     assert len(step.items) == 1
     assert claims_of(step)[name].end == 2
 
 
 def test_of_an_array_only_what_is_bad_is_rejected_with_its_index() -> None:
-    worker = intake()
+    worker = join_worker()
     worker.assign(*CLICKS, start=0, fresh=True)
     worker.offer(message(CLICKS, 0, 0, [click("a"), 3, click("b"), {"v": 1}]))
-    portion = worker.take(START_MS)
-    assert portion is not None
-    assert [(each.item, each.value) for each in portion.rejected] == [(1, b"3"), (3, b'{"v": 1}')]
-    assert [item.event_id for item in portion.parts[0][0].items] == ["a", "b"]
+    work = take(worker, START_MS)
+    assert work is not None
+    assert [(each.item, each.value) for each in work.rejected] == [(1, b"3"), (3, b'{"v": 1}')]
+    assert [item.event_id for item in work.parts[0][0].items] == ["a", "b"]
 
 
 def test_a_decision_carries_its_own_window_and_closing_streams() -> None:
-    worker = intake()
+    worker = join_worker()
     worker.assign(*DECISIONS, start=0, fresh=True)
     worker.assign(*CLICKS, start=0, fresh=True)
     worker.offer(message(DECISIONS, 0, 1000, decided()))
     worker.offer(message(CLICKS, 0, 1000, click()))
-    portion = worker.take(START_MS + 1000)
-    assert portion is not None
-    first, second = sorted(portion.parts[0][0].items, key=lambda item: item.place.topic)
+    work = take(worker, START_MS + 1000)
+    assert work is not None
+    first, second = sorted(work.parts[0][0].items, key=lambda item: item.place.topic)
     assert isinstance(second, DecisionItem)
     assert isinstance(first, FeedbackItem)
     assert (second.opens_ms, second.deadline_ms, second.forget_ms) == (START_MS + 800, START_MS + 1500, START_MS + 3000)
@@ -248,32 +263,32 @@ def test_a_decision_carries_its_own_window_and_closing_streams() -> None:
     assert first.waits_until_ms == START_MS + 1200
 
 
-def test_a_portion_is_bounded_by_its_items_whether_or_not_they_can_be_used() -> None:
-    worker = intake(portion_items=10)
+def test_a_work_is_bounded_by_its_items_whether_or_not_they_can_be_used() -> None:
+    worker = join_worker(portion_items=10)
     worker.assign(*CLICKS, start=0, fresh=True)
     for offset in range(8):
         worker.offer(message(CLICKS, offset, offset, [0] * 5))
-    portion = worker.take(START_MS + 100)
-    assert portion is not None
-    assert (len(portion.messages), len(portion.rejected)) == (2, 10)
+    work = take(worker, START_MS + 100)
+    assert work is not None
+    assert (len(work.messages), len(work.rejected)) == (2, 10)
 
 
 def test_an_array_of_more_items_than_a_message_may_have_is_one_rejection() -> None:
-    worker = intake()
+    worker = join_worker()
     worker.assign(*CLICKS, start=0, fresh=True)
     worker.offer(message(CLICKS, 0, 0, b"[" + b",".join([b"0"] * 450_000) + b"]"))
-    portion = worker.take(START_MS + 100)
-    assert portion is not None
-    assert [(rejected.error.code, rejected.item) for rejected in portion.rejected] == [("too_many_items", -1)]
-    assert "an array of 450000 in 900001 bytes" in str(portion.rejected[0].error)
+    work = take(worker, START_MS + 100)
+    assert work is not None
+    assert [(rejected.error.code, rejected.item) for rejected in work.rejected] == [("too_many_items", -1)]
+    assert "an array of 450000 in 900001 bytes" in str(work.rejected[0].error)
 
 
 def test_of_a_long_array_what_is_shorter_than_any_record_is_rejected_and_the_rest_is_taken() -> None:
-    worker = intake()
+    worker = join_worker()
     worker.assign(*CLICKS, start=0, fresh=True)
     worker.offer(message(CLICKS, 0, 0, [0] * 50 + [{"event_id": "a"}]))
-    portion = worker.take(START_MS + 100)
-    assert portion is not None
-    assert [rejected.item for rejected in portion.rejected] == list(range(50))
-    assert {rejected.error for rejected in portion.rejected} == {NO_RECORD}
-    assert [item.event_id for part in portion.parts for item in part[0].items] == ["a"]
+    work = take(worker, START_MS + 100)
+    assert work is not None
+    assert [rejected.item for rejected in work.rejected] == list(range(50))
+    assert {rejected.error for rejected in work.rejected} == {NO_RECORD}
+    assert [item.event_id for part in work.parts for item in part[0].items] == ["a"]

@@ -1,6 +1,6 @@
-"""What the join's intake is by the configuration: the same in the role and in a recovery."""
+"""What a join worker is by the configuration: the same in the role and in a recovery."""
 
-from rewards.intake import JoinSettings
+from rewards.join_items import JoinSettings
 from stream.config import Config
 
 

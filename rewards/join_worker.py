@@ -1,0 +1,239 @@
+"""The join worker: what is read becomes steps on the store, and their answers say what may be acknowledged.
+
+It is pure: no Kafka, Redis or clock. Its driver offers the messages of the input partitions, carries out the steps of
+each work on the shards, gives the answers back, and acknowledges what :meth:`JoinWorker.done` returns. The role, the
+recovery, the loop in one process and the laws all drive this object.
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import merge
+from typing import NamedTuple
+
+from rewards.join_items import Input, JoinSettings, Message, Rejected, decode_items
+from rewards.rules import milliseconds
+from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, JoinStore, Step, Stepped
+from rewards.watermark import entry_after, hold_line
+
+
+class Fetched(NamedTuple):
+    """How far the consumer is in a partition: its position, and the offset after the last record handed out.
+
+    A position beyond ``handed`` has passed offsets that hold no record (markers of transactions, compaction).
+    """
+
+    position: int
+    handed: int
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One input partition: ``next`` is the offset after the last applied message."""
+
+    next: int
+    fresh: bool
+    waiting: deque[Message] = field(default_factory=deque)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is applied together: per part (an array may need several), the first step of each shard.
+
+    Attributes
+    ----------
+    parts
+        To be carried out in order, each to its end on every shard (:meth:`JoinWorker.stepped`).
+    messages
+        What it applies; a tick applies none.
+    rejected
+        What must stand in the dead letters before the first step.
+    """
+
+    parts: Sequence[Mapping[int, Step]]
+    messages: Sequence[Message] = ()
+    rejected: Sequence[Rejected] = ()
+
+
+class JoinWorker:
+    """The input partitions of one worker, where it stands in each, and how far each shard has come.
+
+    Attributes
+    ----------
+    read_to_ms
+        The read-to time of each shard, as its last answer said.
+    """
+
+    def __init__(self, settings: JoinSettings) -> None:
+        self.settings = settings
+        self.read_to_ms = dict.fromkeys(range(settings.shards), 0)
+        self._readings: dict[Input, _Reading] = {}
+
+    def assign(self, topic: str, partition: int, start: int, fresh: bool) -> None:
+        """Begin to read a partition at ``start``; ``fresh`` as in :class:`rewards.store.Claim`."""
+        self._readings[topic, partition] = _Reading(start, fresh)
+
+    def revoke(self, topic: str, partition: int) -> None:
+        """Forget a partition that was given away; what waits is read by its next owner."""
+        self._readings.pop((topic, partition), None)
+
+    @property
+    def inputs(self) -> list[Input]:
+        """The partitions that are read."""
+        return list(self._readings)
+
+    def waiting_of(self, topic: str, partition: int) -> int:
+        """Return how many messages of a partition wait to be applied."""
+        reading = self._readings.get((topic, partition))
+        return len(reading.waiting) if reading is not None else 0
+
+    def applied_to(self, topic: str, partition: int) -> int | None:
+        """Return the offset after the last applied message of a partition; None: it is not read here."""
+        reading = self._readings.get((topic, partition))
+        return None if reading is None else reading.next
+
+    def waits(self, message: Message) -> bool:
+        """Tell whether this message waits to be applied."""
+        reading = self._readings.get((message.topic, message.partition))
+        return reading is not None and reading.next <= message.offset
+
+    def expected(self, topic: str, partition: int) -> int | None:
+        """Return the offset that the next message of a partition should have, if nothing is missing."""
+        reading = self._readings.get((topic, partition))
+        if reading is None:
+            return None
+        return reading.waiting[-1].offset + 1 if reading.waiting else reading.next
+
+    def offer(self, message: Message) -> bool:
+        """Take in a message; False if its partition is not (any more) read here or it was applied already."""
+        expected = self.expected(message.topic, message.partition)
+        if expected is None or message.offset < expected:
+            return False
+        self._readings[message.topic, message.partition].waiting.append(message)
+        return True
+
+    def next(self) -> Work | None:
+        """Return what is to be applied next, None: nothing that may be applied now waits.
+
+        The same comes again until it is :meth:`done`. A message waits while a shard is so far behind it that a closed
+        event id might be forgotten too early (:func:`rewards.watermark.hold_line`).
+        """
+        line_ms = hold_line(self.read_to_ms.values(), milliseconds(self.settings.closed_ttl_s))
+        taken: list[Message] = []
+        found: list[DecisionItem | FeedbackItem] = []
+        rejected: list[Rejected] = []
+        queues = [reading.waiting for reading in self._readings.values()]
+        for message in merge(*queues, key=lambda each: each.time_ms):
+            if len(found) + len(rejected) >= self.settings.portion_items or message.time_ms > line_ms:
+                break
+            taken.append(message)
+            decode_items(self.settings, message, found, rejected)
+        if not taken:
+            return None
+        return Work(self._parts(taken, found), taken, rejected)
+
+    def tick(
+        self,
+        tick_ms: int,
+        ends: Mapping[Input, int],
+        fetched: Mapping[Input, Fetched],
+        inputs: Collection[Input] | None,
+    ) -> Work:
+        """Return what tells the shards of inputs on which nothing happens.
+
+        Parameters
+        ----------
+        tick_ms
+            The log time of the tick.
+        ends
+            The end offsets, asked *after* the tick was appended.
+        fetched
+            How far the consumer is. A partition that is missing here or in ``ends`` claims nothing.
+        inputs
+            All partitions of all inputs, asked after the tick; None: an input is missing.
+        """
+        read_to_ms = entry_after(tick_ms, self.settings.close_grace_ms)
+        claims: list[Claim] = []
+        for name, reading in self._readings.items():
+            claimed_ms, end = None, reading.next
+            if reading.waiting:
+                claimed_ms = entry_after(reading.waiting[0].time_ms, self.settings.close_grace_ms)
+            elif name in ends and name in fetched:
+                position, handed = fetched[name]
+                if position >= ends[name] and reading.next >= min(handed, ends[name]):
+                    # What lies between are markers of transactions: they count as read before retention removes them.
+                    claimed_ms, end = read_to_ms, max(reading.next, ends[name])
+            claims.append(Claim(*name, reading.next, end, claimed_ms, reading.fresh))
+        step = self._step(claims, inputs=None if inputs is None else Inputs(tuple(inputs), read_to_ms))
+        return Work([dict.fromkeys(self.read_to_ms, step)])
+
+    def stepped(self, shard: int, answer: Stepped) -> Step | None:
+        """Note a shard's answer; return the step that it needs before the next one of its work, None: none."""
+        self.read_to_ms[shard] = max(self.read_to_ms[shard], answer.read_to_ms)
+        return self._step() if answer.more else None
+
+    def done(self, work: Work) -> Sequence[Message]:
+        """Note that every shard has stored a work; return the messages that may be acknowledged."""
+        if not work.messages:
+            self._ticked(work)
+        for message in work.messages:
+            reading = self._readings.get((message.topic, message.partition))
+            if reading is not None and reading.waiting and reading.waiting[0].offset == message.offset:
+                reading.waiting.popleft()
+                reading.next = message.offset + 1
+                reading.fresh = False
+        return work.messages
+
+    def _ticked(self, work: Work) -> None:
+        """Note that every shard has answered for the partitions of a tick."""
+        for part in work.parts:
+            for claim in next(iter(part.values())).claims:
+                if (reading := self._readings.get((claim.topic, claim.partition))) is not None:
+                    reading.fresh = False
+                    if not reading.waiting:
+                        reading.next = max(reading.next, claim.end)
+
+    def _parts(self, taken: list[Message], found: list[DecisionItem | FeedbackItem]) -> list[dict[int, Step]]:
+        size = self.settings.portion_items
+        slices = [found[start : start + size] for start in range(0, len(found), size)] or [[]]
+        last = {(message.topic, message.partition): message for message in taken}
+        begin: list[Claim] = []
+        done: list[Claim] = []
+        for name, message in last.items():
+            reading = self._readings[name]
+            read_to_ms = entry_after(message.time_ms, self.settings.close_grace_ms)
+            begin.append(Claim(*name, reading.next, reading.next, None, reading.fresh))
+            done.append(Claim(*name, reading.next, message.offset + 1, read_to_ms, reading.fresh))
+        parts: list[dict[int, Step]] = []
+        for number, part in enumerate(slices, 1):
+            by_shard: dict[int, list[DecisionItem | FeedbackItem]] = {shard: [] for shard in self.read_to_ms}
+            for item in part:
+                by_shard[self.settings.shard_of(item.event_id)].append(item)
+            claims = done if number == len(slices) else begin
+            parts.append({shard: self._step(claims, own) for shard, own in by_shard.items()})
+        return parts
+
+    def _step(
+        self,
+        claims: Sequence[Claim] = (),
+        items: Sequence[DecisionItem | FeedbackItem] = (),
+        inputs: Inputs | None = None,
+    ) -> Step:
+        settings = self.settings
+        return Step(claims, items, inputs, settings.close_limit, settings.feedback_limit, settings.hold)
+
+
+async def carry_out(
+    worker: JoinWorker,
+    store: JoinStore,
+    log: str,
+    shard: int,
+    step: Step,
+    note: Callable[[int, Stepped], None] = lambda shard, answer: None,
+) -> None:
+    """Carry a step of a work out on its shard, to its end; ``note`` is called with every answer."""
+    left: Step | None = step
+    while left is not None:
+        answer = await store.step(shard, log, left)
+        note(shard, answer)
+        left = worker.stepped(shard, answer)
