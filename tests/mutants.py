@@ -961,7 +961,7 @@ def _recovery() -> Iterator[Mutant]:
         "stream/retry.py",
         "if not isinstance(refused, waits_after):",
         "if waits_after:",
-        ("tests/stream/test_away.py::test_a_recovery_is_waited_for_and_shown_meanwhile",),
+        ("tests/stream/test_retry.py::test_a_recovery_is_waited_for_and_shown_meanwhile",),
     )
     yield Mutant(
         "a loss stops all workers", STORE, "state.hold = state.hold or NEEDED", "pass", (f"{IN_MEMORY}::{lost}",)
