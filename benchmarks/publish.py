@@ -14,9 +14,12 @@ from benchmarks.row import Others, Row
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from policies.learner import Position
 from policies.policy import digest
+from policies.policy_store import PolicyIdentity, Saved
+from policies.publisher import Publisher
 from stream.config import Config, PolicyConfig
 from stream.kafka import topics
-from stream.redis.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore, Saved
+from stream.kafka.versions import KafkaVersions
+from stream.redis.policy_store import RedisPolicyStore
 
 SIZES = {"155 kB": (155_000, 300), "4 MB": (4_000_000, 100)}
 """Bytes of a model, and how many versions are published."""

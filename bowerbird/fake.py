@@ -19,12 +19,16 @@ import msgspec
 
 from bowerbird.client import BlockingClient, Client
 from policies.decide import Chooser
-from policies.learner import Learner, Position, outcomes_in
+from policies.learn_worker import LearnWorker
+from policies.learner import Learner, Position
+from policies.policy_store import MemoryPolicyStore, PolicyIdentity
+from policies.publish_schedule import Cadence
+from policies.publisher import Publisher, Seen
 from policies.registry import make
 from records.codec import encode, items
 from records.errors import BadInput, WrongConfiguration
 from records.log_identity import LogIdentity
-from records.policy_version import PolicyVersion
+from records.versions import versions_in
 from rewards.join_items import JoinSettings, Message
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.outcome import messages_of
@@ -77,6 +81,28 @@ class _Policies:
 
     def overloaded(self, policy: str) -> bool:
         return self.pending.get(policy, 0) > self.config.policies[policy].max_pending
+
+
+class _Versions:
+    """The topic ``versions``; see :class:`policies.publisher.VersionsLog`."""
+
+    def __init__(self, loop: "FakeLoop") -> None:
+        self._loop = loop
+        self._seen: dict[str, Seen] = {}
+        self.position = 0
+
+    async def append(self, policy: str, record: bytes) -> None:
+        self._loop._append("versions", record, policy.encode())
+
+    async def read(self, start: int) -> None:
+        messages = self._loop.messages("versions")
+        for message in messages[self.position :]:
+            for version in versions_in(message.value):
+                self._seen.setdefault(version.policy, Seen()).add(version)
+        self.position = len(messages)
+
+    def seen(self, policy: str) -> Seen:
+        return self._seen.get(policy, Seen())
 
 
 class FakeLoop:
@@ -135,11 +161,15 @@ class FakeLoop:
         self._inputs = [config.topic(name) for name in ("decisions", *config.streams)]
         for topic in self._inputs:
             self._worker.assign(topic, 0, 0, fresh=True)
-        self._learners = {
-            name: Learner(name, policy.kind, policy.arguments) for name, policy in config.policies.items()
-        }
+        self._learn_worker: LearnWorker[int] = LearnWorker(dict.fromkeys(config.policies, 0))
+        self._publishers: dict[str, Publisher] = {}
         self._policies = _Policies(config, {}, {})
-        for name, learner in self._learners.items():
+        store, versions = MemoryPolicyStore(), _Versions(self)
+        for name, policy in config.policies.items():
+            identity = PolicyIdentity(policy.kind, policy.arguments, config.salt(name))
+            self._publishers[name] = Publisher(name, identity, store, versions)
+            learner = Learner(name, policy.kind, policy.arguments)
+            self._learn_worker.load(learner, Cadence(1, 0), self.now_ms)
             self._use(name, learner.saved, learner.policy.dump())
         self._requests = Requests(config, self._policies, self._name)
         self._append("versions", encode(LogIdentity(log_id=self._name)))
@@ -269,38 +299,20 @@ class FakeLoop:
             else:
                 windows = [entry for entry in entries if isinstance(entry, Frozen)]
                 for message in messages_of(shard, self.config.prefix, windows):
-                    self._learn(outbox, self._append("rewards", message.value, outbox.encode()))
+                    self._learn(self._append("rewards", message.value, outbox.encode()))
             _done(self._store.trim(shard, outbox, entries[-1].seq))
 
-    def _learn(self, policy: str, message: LogRecord) -> None:
-        learner = self._learners.get(policy)
-        if learner is None:
-            return
-        outcomes, _ = outcomes_in(message.value)
-        taken = learner.take(message.offset, outcomes)
-        for refused in taken.refused:
-            error = refused.error
-            self._bury(DeadLetter(message.topic, 0, message.offset, 0, error.code, error.message, message.value))
-        position, model = learner.next()
-        if position.number == learner.saved.number:
-            return
-        configured = self.config.policies[policy]
-        version = PolicyVersion(
-            policy=policy,
-            number=position.number,
-            version=position.version,
-            kind=configured.kind,
-            arguments=configured.arguments,
-            salt=self.config.salt(policy),
-            cut=position.cut,
-            last_seqs={str(shard): seq for shard, seq in sorted(position.last_seqs.items())},
-            digest=position.digest,
-            examples=position.examples,
-            published_ms=self.now_ms,
-        )
-        self._append("versions", encode(version), policy.encode())
-        learner.publish(position, model)
-        self._use(policy, position, model)
+    def _learn(self, message: LogRecord) -> None:
+        found = self._learn_worker.read(0, message.value)
+        for name, outcomes in found.outcomes.items():
+            for refused in self._learn_worker.take(name, message.offset, outcomes).refused:
+                error = refused.error
+                self._bury(DeadLetter(message.topic, 0, message.offset, 0, error.code, error.message, message.value))
+        for name in self._learn_worker.taken(0, message.offset, message.offset):
+            learner = self._learn_worker.learners[name]
+            if _done(self._publishers[name].save(learner, self.now_ms)) == "published":
+                self._use(name, learner.saved, learner.policy.dump())
+        self._learn_worker.acknowledgements(0)
 
     def _use(self, name: str, position: Position, model: bytes) -> None:
         configured = self.config.policies[name]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from policies.controls import in_force
 from policies.learner import Position
 from policies.policy import digest
+from policies.policy_store import Saved, identity_of, version_of
 from records.errors import LossDetected, StateRefused, WrongConfiguration
 from records.message import Message
 from records.policy_version import PolicyVersion
@@ -19,7 +20,6 @@ from replay.proof.published import published_in
 from replay.proof.rebuild import Rebuild, Rebuilt, SavedWeights
 from stream.config import Config
 from stream.controls import Desk, desk
-from stream.redis.publish import Saved, identity_of, version_of
 
 if TYPE_CHECKING:
     from archive.reader import Archive

@@ -10,7 +10,7 @@ from stream.clients import redis_client
 from stream.config import Config
 from stream.controls import desk
 from stream.kafka.log import LogReader, identify, started
-from stream.redis.publish import RedisPolicyStore
+from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.store import RedisStore
 from stream.shutdown import closed
 

@@ -11,6 +11,7 @@ import msgspec
 
 from policies.controls import in_force, made_by
 from policies.learnability import Sights, Symptom
+from policies.policy_store import version_of
 from records.errors import StateRefused
 from records.policy_version import PolicyVersion
 from rewards.watermark import read_to
@@ -18,7 +19,7 @@ from stream.clients import redis_client
 from stream.config import Config
 from stream.kafka.log import LogReader, LogRecord, Partition
 from stream.recent import Recent
-from stream.redis.publish import RedisPolicyStore, version_of
+from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.store import RedisStore
 from stream.stopped import StoppedPart, kept
 from stream.unread import Unread

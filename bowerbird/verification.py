@@ -17,6 +17,7 @@ from archive.names import ARCHIVED_STREAMS
 from bowerbird.join_state import problems
 from policies.controls import draws_uniformly
 from policies.policy import version_name
+from policies.policy_store import version_of
 from policies.registry import make
 from records.errors import LossDetected, WrongConfiguration
 from records.fields import EXTERNAL
@@ -40,7 +41,7 @@ from rewards.watermark import INPUTS, read_to
 from stream.clients import redis_client
 from stream.config import Config
 from stream.kafka.log import LogReader
-from stream.redis.publish import RedisPolicyStore, version_of
+from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.store import RedisStore
 
 if TYPE_CHECKING:

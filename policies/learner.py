@@ -5,10 +5,9 @@ which every message of the policy has been taken. Whoever takes the same message
 the same bytes, whether live, restarted, or years later. Nothing here knows of Kafka, Redis or a clock.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -410,89 +409,3 @@ class Learner:
         self._begin(position)
         for offset, outcomes in kept:
             self.take(offset, outcomes)
-
-
-def highest_seqs(outcomes: Sequence[OutcomeToLearn], last: Mapping[int, int]) -> dict[int, int]:
-    """Return the highest seq of each shard that is taken after the last ones; see :meth:`Learner.take`."""
-    seqs: dict[int, int] = {}
-    for outcome in outcomes:
-        known = seqs.get(outcome.shard, 0)
-        far = far_ahead(max(known, last.get(outcome.shard, 0)), outcome.seq)
-        if not outcome.revision and not far and outcome.seq > known:
-            seqs[outcome.shard] = outcome.seq
-    return seqs
-
-
-Message = TypeVar("Message")
-
-
-class Unacknowledged(Generic[Message]):
-    """The messages of one partition that were taken and are not acknowledged, in the order of the log."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[int, Message, Mapping[str, Mapping[int, int]]]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def add(self, offset: int, message: Message, seqs: Mapping[str, Mapping[int, int]]) -> None:
-        """Add a message, with the highest seqs in it of each policy that is learned.
-
-        A message that was delivered before takes its place again, and what came after it will come again too.
-        """
-        while self._waiting and self._waiting[-1][0] >= offset:
-            self._waiting.pop()
-        self._waiting.append((offset, message, seqs))
-
-    def covered(self, saved: Mapping[str, Position]) -> list[Message]:
-        """Take out and return the messages below the first with an outcome that no saved position covers."""
-        covered: list[Message] = []
-        while self._waiting:
-            _, message, seqs = self._waiting[0]
-            if not all(saved[name].covers(own) for name, own in seqs.items()):
-                break
-            covered.append(message)
-            self._waiting.popleft()
-        return covered
-
-
-class Cadence:
-    """When to publish: after so many examples or so long, but for no more than a share of the time.
-
-    Parameters
-    ----------
-    examples, interval_ms
-        Publish when so many examples wait, or the first of them has waited so long.
-    share
-        The part of the time that publishing may take: a large model is published more seldom.
-    longest_pause_ms
-        The next publish waits no longer for that: a call may have waited for a server that was away.
-    """
-
-    def __init__(
-        self, examples: int, interval_ms: float, share: float = 0.2, longest_pause_ms: float = 2_500.0
-    ) -> None:
-        self._examples, self._interval_ms, self._share = examples, interval_ms, share
-        self._longest_pause_ms = longest_pause_ms
-        self._since_ms: float | None = None
-        self._not_before_ms = float("-inf")
-
-    def due(self, now_ms: float, learned: int) -> bool:
-        """Tell whether to publish now, given a time that only grows and how many examples wait.
-
-        >>> cadence = Cadence(examples=2000, interval_ms=500)
-        >>> cadence.due(0, 1), cadence.due(499, 10), cadence.due(500, 10)
-        (False, False, True)
-        """
-        if not learned:
-            self._since_ms = None
-            return False
-        if self._since_ms is None:
-            self._since_ms = now_ms
-        waited = learned >= self._examples or now_ms - self._since_ms >= self._interval_ms
-        return waited and now_ms >= self._not_before_ms
-
-    def published(self, began_ms: float, ended_ms: float) -> None:
-        """Note that a publish took from ``began_ms`` to ``ended_ms``."""
-        self._since_ms = None
-        self._not_before_ms = ended_ms + min((ended_ms - began_ms) * (1 / self._share - 1), self._longest_pause_ms)

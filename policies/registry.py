@@ -45,3 +45,10 @@ def make(kind: str, arguments: str, model: bytes | None = None) -> Policy:
     module, _, name = _CLASSES[kind].partition(":")
     policy: Policy = getattr(import_module(module), name)(arguments, model)
     return policy
+
+
+def build_of(kind: str) -> str:
+    """Return the build of the library that a kind of policy computes with; empty: none."""
+    module, _, _ = _CLASSES.get(kind, "").partition(":")
+    build: str = getattr(import_module(module), "BUILD", "") if module else ""
+    return build

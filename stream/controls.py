@@ -12,6 +12,8 @@ from typing import NamedTuple
 from policies.controls import FREEZE, Control, in_force
 from policies.learner import Learner, MakePolicy, Position, outcomes_in
 from policies.policy import digest
+from policies.policy_store import PolicyIdentity, Saved, version_of
+from policies.publisher import Publisher
 from policies.registry import make
 from records.errors import StateRefused
 from records.policy_version import PolicyVersion
@@ -19,7 +21,8 @@ from stream import clients
 from stream.clients import redis_client
 from stream.config import Config
 from stream.kafka.log import LogReader, Partition, started
-from stream.redis.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore, Saved, version_of
+from stream.kafka.versions import KafkaVersions
+from stream.redis.policy_store import RedisPolicyStore
 from stream.shutdown import closed
 
 ATTEMPTS = 50

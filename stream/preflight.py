@@ -12,7 +12,7 @@ from records.errors import BrokerAway, StateRefused
 from stream import clients
 from stream.config import Config
 from stream.kafka.log import started
-from stream.redis.publish import of_its_type, policy_key
+from stream.redis.policy_store import of_its_type, policy_key
 from stream.redis.store import shard_key, spoilt_state
 from stream.shutdown import closed
 

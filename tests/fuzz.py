@@ -32,7 +32,7 @@ from stream.config import ROLES, Config
 from stream.kafka import topics
 from stream.kafka.consumer import reading
 from stream.kafka.log import started
-from stream.redis.publish import read_published
+from stream.redis.policy_store import read_published
 from stream.shutdown import closed, ended
 from tests.real.loop import decision
 from tests.real.test_foreign_records import Foreign, _Name, append_batch

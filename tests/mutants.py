@@ -311,7 +311,7 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the compare-and-set: a position counts, too",
-        "stream/redis/publish.py",
+        "stream/redis/policy_store.py",
         'return f"{position.version} {position.cut}" if position is not None else ""',
         'return f"{position.version}" if position is not None and position.number else ""',
         (f"{PUBLISH_IN_REDIS}::test_a_position_is_compared_too",),
@@ -328,7 +328,7 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the acknowledgement after the publish",
-        "policies/learner.py",
+        "policies/unacknowledged.py",
         "if not all(saved[name].covers(own) for name, own in seqs.items()):",
         "if False:",
         (f"{PUBLISH}::test_what_is_acknowledged_is_saved",),
@@ -342,7 +342,7 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the repair of versions",
-        "stream/redis/publish.py",
+        "policies/publisher.py",
         "            await self._versions.append(self.name, saved.record)\n\n",
         "            return saved\n\n",
         (
@@ -352,7 +352,7 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a Redis that has forgotten a version is refused",
-        "stream/redis/publish.py",
+        "policies/publisher.py",
         "        if seen.newest > number:\n",
         "        if False:\n",
         (
@@ -362,7 +362,7 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "two records of one number are refused",
-        "stream/redis/publish.py",
+        "policies/publisher.py",
         "            self.differing = number\n",
         "            pass\n",
         (f"{PUBLISH}::test_two_records_of_one_number_that_differ_are_found_out_after_each_own_record",),
@@ -855,7 +855,7 @@ def _living() -> Iterator[Mutant]:
     )
     yield Mutant(
         "waiting for a server is no publishing time",
-        "policies/learner.py",
+        "policies/publish_schedule.py",
         "min((ended_ms - began_ms) * (1 / self._share - 1), self._longest_pause_ms)",
         "(ended_ms - began_ms) * (1 / self._share - 1)",
         (f"{LEARNER}::test_a_publish_that_waited_for_a_server_does_not_delay_the_next_for_long",),
@@ -1082,7 +1082,7 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "a learner that was put right starts anew",
         "stream/roles/learn.py",
-        "if partition.refused and await self._put_right(partition.number):",
+        "if standing.refused and await self._put_right(number):",
         "if False:",
         ("tests/real/test_remedies.py::test_a_role_that_may_not_go_on_names_the_command_that_ends_it",),
     )

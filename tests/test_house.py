@@ -29,7 +29,6 @@ LONG_FILES = {
     "stream/roles/join.py",
     "stream/roles/learn.py",
     "stream/kafka/log.py",
-    "stream/redis/publish.py",
 }
 LONG_CLASSES = {
     "bowerbird/client/asynchronous.py:Client",

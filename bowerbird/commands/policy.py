@@ -26,9 +26,9 @@ from bowerbird.commands.tables import Fitted
 if TYPE_CHECKING:
     from bowerbird.rebuilding import Done, Progress
     from policies.controls import Control
+    from policies.policy_store import Saved
     from records.policy_version import PolicyVersion
     from stream.config import Config
-    from stream.redis.publish import Saved
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A policy of the configuration.")]
 
@@ -47,7 +47,7 @@ def list_(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
     Example: bowerbird policy list --json
     """
-    from stream.redis.published import saved_policies
+    from stream.redis.saved_policies import saved_policies
 
     told = settings(config)
     saved = run(told, lambda: saved_policies(told))
@@ -72,7 +72,7 @@ def show(
 
     Example: bowerbird policy show front --newest 5
     """
-    from stream.redis.published import saved_policies, versions_of
+    from stream.redis.saved_policies import saved_policies, versions_of
 
     told = _settings_with(name, config)
     saved = run(told, lambda: saved_policies(told))
@@ -281,8 +281,8 @@ _COLUMNS = [
 def _described(config: "Config", name: str, saved: "Saved | None") -> dict[str, Any]:
     """Return a policy as Redis has it; version 0 where nothing was published."""
     from policies.policy import digest, version_name
+    from policies.policy_store import version_of
     from policies.registry import make
-    from stream.redis.publish import version_of
 
     told = config.policies[name]
     described: dict[str, Any] = {

@@ -15,13 +15,14 @@ from redis.exceptions import RedisError
 from policies.controls import draws_uniformly
 from policies.decide import Chooser
 from policies.policy import Policy, digest, version_name
+from policies.policy_store import CHECK, repair
 from policies.registry import make
 from records.codec import encode
 from records.errors import BowerbirdError, StateRefused
 from records.policy_version import PolicyVersion
 from stream import metrics
 from stream.config import Config
-from stream.redis.publish import CHECK, channel, model_key, read_published, repair
+from stream.redis.policy_store import channel, model_key, read_published
 from stream.redis.store import shard_key
 from stream.retry import Outage
 from stream.shutdown import ended

@@ -2,7 +2,7 @@
 
 One Faust agent reads ``rewards`` and acknowledges by itself: a message is acknowledged when a saved position
 covers all of its outcomes, so a learner that dies repeats and never skips. What learning means lies in
-:mod:`policies.learner`, how a version is published in :mod:`stream.redis.publish`; here they meet messages, clocks, and
+:mod:`policies.learner`, how a version is published in :mod:`policies.publisher`; here they meet messages, clocks, and
 servers that go away.
 """
 
@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -20,16 +20,11 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from faust.types import TP, EventT, StreamT
 
-from policies.learner import (
-    Cadence,
-    LearnableOutcome,
-    Learner,
-    OutcomeToLearn,
-    Refused,
-    Unacknowledged,
-    highest_seqs,
-    outcomes_in,
-)
+from policies.learn_worker import LearnWorker
+from policies.learner import LearnableOutcome, Learner, OutcomeToLearn, Refused
+from policies.policy_store import PolicyIdentity
+from policies.publish_schedule import Cadence
+from policies.publisher import Publisher
 from policies.registry import make
 from records.codec import items
 from records.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
@@ -39,8 +34,9 @@ from stream.kafka.dead_letters import DeadLetter, DeadLetters
 from stream.kafka.faust_app import RoleApp, make_app
 from stream.kafka.log import LogReader, identify, started
 from stream.kafka.topic_ids import Watched
+from stream.kafka.versions import KafkaVersions
 from stream.liveness import dead_client
-from stream.redis.publish import KafkaVersions, PolicyIdentity, Publisher, RedisPolicyStore
+from stream.redis.policy_store import RedisPolicyStore
 from stream.retry import AWAY, until_recovered, until_there
 from stream.roles.learnability import Watch
 from stream.run import PutRight, RoleParts
@@ -49,10 +45,6 @@ from stream.shutdown import Opened, closed, ended
 log = logging.getLogger(__name__)
 
 ROLE = "learn"
-MOVE_EVERY_MS = 5000.0
-"""So often the position is saved when only seqs have moved."""
-KEPT_OUTCOMES = 50_000
-"""So many outcomes wait for a publish at most, however much of the time publishing takes."""
 LOOK_EVERY_S = 0.05
 LAG_EVERY_S = 2.0
 LOOK_AGAIN_MS = 2000.0
@@ -61,27 +53,10 @@ MISSING_LOOKS = 2
 
 
 @dataclass(slots=True)
-class _Partition:
-    """A partition of ``rewards``: its unacknowledged messages, and whether it stands still.
+class _Standing:
+    """A partition of ``rewards`` that stands still; ``refused``: because of a state that an operator can put right."""
 
-    ``refused``: because of a state that an operator can put right.
-    """
-
-    number: int
-    unacknowledged: Unacknowledged[EventT[Any]] = field(default_factory=Unacknowledged)
-    next_offset: int | None = None
-    stopped: bool = False
     refused: bool = False
-
-
-@dataclass(slots=True)
-class _Policy:
-    """A policy that this worker learns now."""
-
-    learner: Learner
-    publisher: Publisher
-    cadence: Cadence
-    saved_ms: float
 
 
 class Learn(mode.Service):
@@ -99,8 +74,11 @@ class Learn(mode.Service):
         super().__init__()
         self._config, self._app = config, app
         self._topic = config.topic("rewards")
-        self._policies: dict[str, _Policy] = {}
-        self._partitions: dict[int, _Partition] = {}
+        self._worker: LearnWorker[EventT[Any]] = LearnWorker(
+            {name: config.rewards_partition(name) for name in config.policies}
+        )
+        self._publishers: dict[str, Publisher] = {}
+        self._standing: dict[int, _Standing] = {}
         self._generation = 0
         self._looked_at_ms = 0.0
         self._watch = Watch(config)
@@ -140,9 +118,8 @@ class Learn(mode.Service):
         try:
             async with self._lock:
                 self._follow_assignment()
-                partition = self._partitions.setdefault(number, _Partition(number))
-                if not partition.stopped:
-                    await self._take(partition, event)
+                if number not in self._standing:
+                    await self._take(event)
         except (StateRefused, WrongConfiguration) as refused:
             self._stop(number, str(refused), refused=True)
         except Exception as error:
@@ -201,62 +178,46 @@ class Learn(mode.Service):
         if generation == self._generation:
             return
         self._generation = generation
-        for policy in self._policies.values():
-            policy.learner.policy.close()
-        self._policies.clear()
-        for number in self._partitions:
+        self._worker.forget()
+        self._publishers.clear()
+        for number in range(self._config.rewards_partitions):
             stopped.go_on(ROLE, f"rewards[{number}]")
             metrics.forget_lag(ROLE, "rewards", number)
-        self._partitions.clear()
+        self._standing.clear()
 
     def _missing(self) -> list[str]:
         """Return the policies of the assigned partitions that are neither loaded nor stopped."""
-        assigned = {number for _, number in self._app.assigned}
-        missing: list[str] = []
-        for name in self._config.policies:
-            number = self._config.rewards_partition(name)
-            partition = self._partitions.get(number)
-            if number in assigned and name not in self._policies and not (partition and partition.stopped):
-                missing.append(name)
-        return missing
+        return self._worker.missing({number for _, number in self._app.assigned} - self._standing.keys())
 
-    async def _take(self, partition: _Partition, event: EventT[Any]) -> None:
+    async def _take(self, event: EventT[Any]) -> None:
         message = event.message
-        offset = message.offset
-        partition.next_offset = offset + 1
+        number, offset = message.partition, message.offset
         began = time.perf_counter()
-        outcomes, unreadable = outcomes_in(message.value)
-        if unreadable:
-            await self._bury(event, [(bad.index, bad.error, bad.value) for bad in unreadable])
-        seqs: dict[str, dict[int, int]] = {}
-        for name, own in _by_policy(outcomes).items():
-            configured = self._config.policies.get(name)
-            if configured is None or self._config.rewards_partition(name) != partition.number:
-                metrics.NOT_LEARNED.labels(metrics.OTHER).inc(len(own))
-                continue
-            policy = await self._policy(name)
-            before = dict(policy.learner.last_seqs)
-            await self._learn(policy, event, own)
-            seqs[name] = highest_seqs(own, before)
+        found = self._worker.read(number, message.value)
+        if found.unreadable:
+            await self._bury(event, [(bad.index, bad.error, bad.value) for bad in found.unreadable])
+        metrics.NOT_LEARNED.labels(metrics.OTHER).inc(found.others)
+        for name, outcomes in found.outcomes.items():
+            await self._loaded(name)
+            await self._learn(name, event, outcomes)
         metrics.LEARN_SECONDS.observe(time.perf_counter() - began)
         self._watch.take(message.value, round(message.timestamp * 1000), _now_ms())
-        partition.unacknowledged.add(offset, event, seqs)
-        for name in seqs:
-            await self._save_if_due(self._policies[name])
-        self._acknowledge(partition)
+        for name in self._worker.taken(number, offset, event):
+            await self._save_if_due(name)
+        self._acknowledge(number)
         # Learning blocks the loop for the length of a message; let the consumer have its turn.
         await asyncio.sleep(0)
 
-    async def _learn(self, policy: _Policy, event: EventT[Any], outcomes: Sequence[OutcomeToLearn]) -> None:
-        learner, offset = policy.learner, event.message.offset
-        name = learner.name
+    async def _learn(self, name: str, event: EventT[Any], outcomes: Sequence[OutcomeToLearn]) -> None:
+        offset = event.message.offset
         try:
-            taken = learner.take(offset, outcomes)
+            taken = self._worker.take(name, offset, outcomes)
         except LossDetected:
             # Perhaps somebody else has learned what is missing here.
-            await until_there(ROLE, f"loading {name}", lambda: policy.publisher.recover(learner))
+            learner, publisher = self._worker.learners[name], self._publishers[name]
+            await until_there(ROLE, f"loading {name}", lambda: publisher.recover(learner))
             try:
-                taken = learner.take(offset, outcomes)
+                taken = self._worker.take(name, offset, outcomes)
             except LossDetected:
                 metrics.GAPS.labels(name).inc()
                 raise
@@ -267,19 +228,18 @@ class Learn(mode.Service):
             metrics.CONTRADICTING.labels(name).inc(len(taken.contradicting))
             await self._bury(event, _refused_records(event.message.value, name, refused))
 
-    async def _policy(self, name: str) -> _Policy:
-        """Return a policy, loaded when it is first asked for."""
-        if (policy := self._policies.get(name)) is None:
-            configured = self._config.policies[name]
-            publisher = self._publisher(name)
-            learner = await until_there(ROLE, f"loading {name}", lambda: self._load(name, publisher))
-            cadence = Cadence(configured.publish_examples, configured.publish_ms)
-            policy = _Policy(learner, publisher, cadence, _now_ms())
-            self._policies[name] = policy
-            log.info("loaded", extra={"policy": name, "version": learner.saved.version, "cut": learner.cut})
-            metrics.policy_in_use(ROLE, name, learner.saved.number, publisher.published_ms)
-            metrics.CONTRADICTING.labels(name).inc(0)
-        return policy
+    async def _loaded(self, name: str) -> None:
+        """Load a policy when it is first asked for."""
+        if name in self._publishers:
+            return
+        policy = self._config.policies[name]
+        publisher = self._publisher(name)
+        learner = await until_there(ROLE, f"loading {name}", lambda: self._load(name, publisher))
+        self._worker.load(learner, Cadence(policy.publish_examples, policy.publish_ms), _now_ms())
+        self._publishers[name] = publisher
+        log.info("loaded", extra={"policy": name, "version": learner.saved.version, "cut": learner.cut})
+        metrics.policy_in_use(ROLE, name, learner.saved.number, publisher.published_ms)
+        metrics.CONTRADICTING.labels(name).inc(0)
 
     async def _load(self, name: str, publisher: Publisher) -> Learner:
         configured = self._config.policies[name]
@@ -291,13 +251,12 @@ class Learn(mode.Service):
             return Learner(name, configured.kind, configured.arguments, log_start=log_start)
         return Learner(name, configured.kind, configured.arguments, saved.position, saved.model, log_start)
 
-    async def _save_if_due(self, policy: _Policy) -> None:
-        learner, now_ms = policy.learner, _now_ms()
-        move = learner.moved and now_ms - policy.saved_ms >= MOVE_EVERY_MS
-        full = learner.kept_outcomes >= KEPT_OUTCOMES
-        if not (policy.cadence.due(now_ms, learner.learned) or full or (move and not learner.learned)):
+    async def _save_if_due(self, name: str) -> None:
+        now_ms = _now_ms()
+        if not self._worker.due(name, now_ms):
             return
-        name = learner.name
+        learner, publisher = self._worker.learners[name], self._publishers[name]
+        move = self._worker.moves(name, now_ms)
         wall_ms = time.time_ns() // 1_000_000
         began_ms = now_ms
 
@@ -305,13 +264,11 @@ class Learn(mode.Service):
             # Only the attempt that succeeds is publishing time: an outage must not delay the next publish.
             nonlocal began_ms
             began_ms = _now_ms()
-            return await policy.publisher.save(learner, wall_ms, move=move or full)
+            return await publisher.save(learner, wall_ms, move=move)
 
         result = await until_there(ROLE, f"publishing {name}", save)
         ended_ms = _now_ms()
-        policy.cadence.published(began_ms, ended_ms)
-        if result in ("published", "moved"):
-            policy.saved_ms = ended_ms
+        self._worker.saved(name, began_ms, ended_ms, anything=result in ("published", "moved"))
         if result == "published":
             metrics.PUBLISHED.labels(name).inc()
             metrics.PUBLISH_SECONDS.observe((ended_ms - began_ms) / 1000)
@@ -324,10 +281,8 @@ class Learn(mode.Service):
                 extra={"policy": name, "version": learner.saved.version},
             )
 
-    def _acknowledge(self, partition: _Partition) -> None:
-        """Acknowledge below the first message with an outcome that no saved position covers."""
-        saved = {name: policy.learner.saved for name, policy in self._policies.items()}
-        for event in partition.unacknowledged.covered(saved):
+    def _acknowledge(self, number: int) -> None:
+        for event in self._worker.acknowledgements(number):
             event.ack()
 
     async def _bury(self, event: EventT[Any], records: Sequence[tuple[int, BadInput, bytes | None]]) -> None:
@@ -350,11 +305,10 @@ class Learn(mode.Service):
 
     def _stop(self, number: int, sentence: str, refused: bool = False) -> None:
         """Let a partition stand still: its input is held, the others go on."""
-        partition = self._partitions.setdefault(number, _Partition(number))
-        if partition.stopped:
+        if number in self._standing:
             return
-        partition.stopped, partition.refused = True, refused
-        partition.unacknowledged = Unacknowledged()
+        self._standing[number] = _Standing(refused)
+        self._worker.hold(number)
         self._say_stopped(number, sentence)
         self._app.consumer.pause_partitions([TP(self._topic, number)])
 
@@ -374,16 +328,15 @@ class Learn(mode.Service):
             async with self._lock:
                 self._follow_assignment()
                 for name in self._missing():
-                    await self._guarded(self._config.rewards_partition(name), self._policy(name))
+                    await self._guarded(self._config.rewards_partition(name), self._loaded(name))
                 judged = self._watch.due(_now_ms())
-                for name, policy in list(self._policies.items()):
+                for name, learner in self._worker.learners.items():
                     if judged:
-                        self._watch.judge(name, policy.learner.saved.held)
+                        self._watch.judge(name, learner.saved.held)
                     number = self._config.rewards_partition(name)
-                    partition = self._partitions.setdefault(number, _Partition(number))
-                    if not partition.stopped:
-                        await self._guarded(number, self._save_if_due(policy))
-                        self._acknowledge(partition)
+                    if number not in self._standing:
+                        await self._guarded(number, self._save_if_due(name))
+                        self._acknowledge(number)
                 await self._look_again()
             self._app.pulse.stepped()
 
@@ -392,9 +345,9 @@ class Learn(mode.Service):
         if _now_ms() - self._looked_at_ms < LOOK_AGAIN_MS:
             return
         self._looked_at_ms = _now_ms()
-        for partition in self._partitions.values():
-            if partition.refused and await self._put_right(partition.number):
-                raise PutRight(f"rewards[{partition.number}] can be learned again: starting anew")
+        for number, standing in self._standing.items():
+            if standing.refused and await self._put_right(number):
+                raise PutRight(f"rewards[{number}] can be learned again: starting anew")
 
     async def _put_right(self, number: int) -> bool:
         """Tell whether each policy of a partition can be continued, and one that could not has another state now."""
@@ -410,9 +363,9 @@ class Learn(mode.Service):
                 return False
             except AWAY:
                 return False
-            known = self._policies.get(name)
+            known = self._worker.learners.get(name)
             newest = saved.position.number if saved is not None else 0
-            changed = changed or known is None or newest != known.learner.saved.number
+            changed = changed or known is None or newest != known.saved.number
         return changed
 
     async def _guarded(self, number: int, work: Awaitable[object]) -> None:
@@ -454,10 +407,9 @@ class Learn(mode.Service):
                 ends = await self._reader.ends(assigned)
                 fetched = await self._app.caught_up(assigned)
                 for (topic, number), end in ends.items():
-                    partition, progress = self._partitions.get(number), fetched.get((topic, number))
-                    if partition is None or partition.next_offset is None:
+                    taken, progress = self._worker.next_offset(number), fetched.get((topic, number))
+                    if taken is None:
                         continue
-                    taken = partition.next_offset
                     if progress is not None and taken >= progress.handed:
                         # What was passed over on the way is no message: aborted, or the mark of a transaction's end.
                         taken = max(taken, progress.position)
@@ -476,14 +428,6 @@ def build(config: Config) -> RoleParts:
             await learn.handle(event)
 
     return RoleParts([learn], app, learn.ready, app.pulse, (app.dead, learn.dead))
-
-
-def _by_policy(outcomes: Sequence[OutcomeToLearn]) -> dict[str, Sequence[OutcomeToLearn]]:
-    """Return the outcomes of each policy; a message should hold those of one."""
-    names = {outcome.policy for outcome in outcomes}
-    if len(names) == 1:
-        return {names.pop(): outcomes}
-    return {name: [outcome for outcome in outcomes if outcome.policy == name] for name in sorted(names)}
 
 
 def _refused_records(

@@ -13,17 +13,21 @@ import msgspec
 
 from policies.controls import Control
 from policies.features import Action, Features
-from policies.learner import Learner, Position, Unacknowledged, highest_seqs, outcomes_in
+from policies.learn_worker import LearnWorker
+from policies.learner import Learner, Position, outcomes_in
 from policies.policy import digest
+from policies.policy_store import PolicyIdentity, PolicyStore, Saved
+from policies.publish_schedule import Cadence
+from policies.publisher import Publisher, SaveResult, Seen
 from records.errors import BadInput
 from records.policy_version import PolicyVersion
 from records.versions import versions_in
 from stream.controls import Controlled, control
-from stream.redis.publish import PolicyIdentity, PolicyStore, Publisher, Saved, SaveResult, Seen
 
 POISON = -999.0
 """A reward that the ledger refuses."""
 NAMES = ("left", "right")
+PARTITION = 0
 IDENTITY = PolicyIdentity("ledger", "", "salt")
 
 Result = TypeVar("Result")
@@ -135,26 +139,6 @@ class RewardsLog:
         return pages, seqs
 
 
-@dataclass
-class MemoryPolicyStore:
-    """See `stream.redis.publish.PolicyStore`."""
-
-    saved: dict[str, Saved] = field(default_factory=dict)
-
-    async def read(self, name: str, *, model: bool = True) -> Saved | None:
-        found = self.saved.get(name)
-        return found if found is None or model else found._replace(model=None)
-
-    async def save(self, name: str, expected: Position | None, saved: Saved) -> bool:
-        before = self.saved.get(name)
-        if (before.position if before is not None else None) != expected:
-            return False
-        if saved.record is None and before is not None:
-            saved = saved._replace(record=before.record, model=before.model)
-        self.saved[name] = saved
-        return True
-
-
 class AwayError(Exception):
     """A server does not answer; whether it has done what it was asked for is not known."""
 
@@ -210,12 +194,6 @@ class SteppedVersions:
 
     def seen(self, policy: str) -> Seen:
         return self._seen.get(policy, Seen())
-
-
-@dataclass
-class _Learned:
-    learner: Learner
-    publisher: Publisher
 
 
 class Stepped:
@@ -293,8 +271,8 @@ class Worker(Stepped):
     def __init__(self, world: "World", start: int) -> None:
         super().__init__(world)
         self.next_offset = start
-        self.policies: dict[str, _Learned] = {}
-        self.unacknowledged: Unacknowledged[int] = Unacknowledged()
+        self.worker: LearnWorker[int] = LearnWorker(dict.fromkeys(NAMES, PARTITION))
+        self.publishers: dict[str, Publisher] = {}
         self.acknowledged = start
         self.results: list[SaveResult] = []
 
@@ -305,36 +283,30 @@ class Worker(Stepped):
         if not offsets:
             return
         offset = min(offsets)
-        outcomes, unreadable = outcomes_in(log.value(offset))
-        assert not unreadable
-        seqs = {}
-        for name in sorted({outcome.policy for outcome in outcomes}):
-            own = [outcome for outcome in outcomes if outcome.policy == name]
-            learner = (await self._learned(name)).learner
-            before = dict(learner.last_seqs)
-            learner.take(offset, own)
-            seqs[name] = highest_seqs(own, before)
-        self.unacknowledged.add(offset, offset, seqs)
+        found = self.worker.read(PARTITION, log.value(offset))
+        assert not found.unreadable
+        for name, outcomes in found.outcomes.items():
+            await self._loaded(name)
+            self.worker.take(name, offset, outcomes)
+        self.worker.taken(PARTITION, offset, offset)
         self.next_offset = offset + 1
 
     async def save(self, name: str, *, move: bool = True) -> None:
         """Save what was learned of a policy."""
-        learned = await self._learned(name)
-        self.results.append(await learned.publisher.save(learned.learner, 0, move=move))
+        await self._loaded(name)
+        self.results.append(await self.publishers[name].save(self.worker.learners[name], 0, move=move))
 
-    async def _learned(self, name: str) -> _Learned:
-        if name not in self.policies:
+    async def _loaded(self, name: str) -> None:
+        if name not in self.publishers:
             publisher = Publisher(name, IDENTITY, self.world.stepped, self.versions)
             saved = await publisher.load()
             position, model = (saved.position, saved.model) if saved is not None else (None, None)
-            learner = Learner(name, "ledger", "", position, model, make_policy=Ledger)
-            self.policies[name] = _Learned(learner, publisher)
-        return self.policies[name]
+            self.worker.load(Learner(name, "ledger", "", position, model, make_policy=Ledger), Cadence(1, 0), 0)
+            self.publishers[name] = publisher
 
     def acknowledge(self) -> None:
         """Note what may be acknowledged; it is told to the broker later, if at all."""
-        saved = {name: learned.learner.saved for name, learned in self.policies.items()}
-        for offset in self.unacknowledged.covered(saved):
+        for offset in self.worker.acknowledgements(PARTITION):
             self.acknowledged = offset + 1
 
 

@@ -11,7 +11,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from policies.controls import FREEZE, UNFREEZE, UNIFORM, Control
-from tests.laws.learn_world import NAMES, POISON, Ledger, MemoryPolicyStore, World, run_now
+from policies.policy_store import MemoryPolicyStore
+from tests.laws.learn_world import NAMES, POISON, Ledger, World, run_now
 
 workers = st.integers(0, 1)
 names = st.sampled_from(NAMES)

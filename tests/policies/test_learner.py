@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from policies.learner import Cadence, Learner, OutcomeToLearn, Position, Unacknowledged, highest_seqs, outcomes_in
+from policies.learner import Learner, OutcomeToLearn, Position, outcomes_in
 from policies.policy import digest
+from policies.publish_schedule import Cadence
+from policies.unacknowledged import Unacknowledged, highest_seqs
 from records.errors import LossDetected
 
 BAG = "--cb_explore_adf --bag 3 -q uA -b 8"

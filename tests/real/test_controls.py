@@ -23,7 +23,7 @@ from policies.controls import FREEZE, UNFREEZE, UNIFORM
 from records.errors import StateRefused
 from stream.config import ArchiveConfig, Config
 from stream.controls import desk
-from stream.redis.publish import RedisPolicyStore, policy_key
+from stream.redis.policy_store import RedisPolicyStore, policy_key
 from tests.real.loop import Loop, loop_of, until
 from tests.real.test_commands import bowerbird, told
 from tests.real.test_learn import append, saved_up_to, versions
@@ -204,7 +204,7 @@ async def assert_proved(config: Config) -> None:
     """Law 4, by the replay that goes through controls."""
     from replay.proof.rebuild import Rebuild
     from stream.kafka.log import LogReader
-    from stream.redis.published import versions_of
+    from stream.redis.saved_policies import versions_of
 
     told = config.policies["front"]
     chain = list(reversed(await versions_of(config, "front", 10_000)))

@@ -23,7 +23,7 @@ from records.policy_version import PolicyVersion
 from stream import metrics, stopped
 from stream.config import Config, PolicyConfig
 from stream.redis.policy_cache import TIMES_TO_BELIEVE, Lookup
-from stream.redis.publish import channel, model_key
+from stream.redis.policy_store import channel, model_key
 from stream.redis.store import shard_key
 from stream.roles import replies
 from stream.roles.appender import Appender

@@ -22,7 +22,7 @@ from embedded.server import free_port
 from records.rule import Reward, StreamReward
 from stream.config import ROLES, Config, PolicyConfig
 from stream.metrics import OPEN_TRANSACTION
-from stream.redis.publish import model_key, read_published
+from stream.redis.policy_store import model_key, read_published
 from stream.roles.join import PAUSE_AT
 from tests.real.loop import Loop, loop_of, until
 from tests.real.test_learn import outcome

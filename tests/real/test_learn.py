@@ -14,8 +14,9 @@ from redis.asyncio import Redis
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from policies.learner import Learner, outcomes_in
 from policies.policy import digest
+from policies.policy_store import Saved
 from stream.config import Config, PolicyConfig
-from stream.redis.publish import RedisPolicyStore, Saved, read_published
+from stream.redis.policy_store import RedisPolicyStore, read_published
 from tests.real.loop import Loop, RoleProcess, decision, loop_of, until
 
 VW = PolicyConfig(kind="vw", arguments="--cb_explore_adf --bag 3 -q uA", publish_examples=50, publish_ms=100)

@@ -13,7 +13,7 @@ from embedded.servers import EmbeddedRedis
 from records.errors import StateRefused
 from stream import preflight
 from stream.config import Config, PolicyConfig
-from stream.redis.publish import RedisPolicyStore, model_key, policy_key, read_published
+from stream.redis.policy_store import RedisPolicyStore, model_key, policy_key, read_published
 from tests.laws.learn_world import World
 from tests.laws.test_learn_machine import LearnMachine
 from tests.stream.test_publish import *  # noqa: F403 (the same laws, over another store)

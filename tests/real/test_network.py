@@ -16,7 +16,7 @@ from archive.writer import ArchiveStore
 from embedded.server import HOST
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.config import ArchiveConfig, Config, PolicyConfig
-from stream.redis.publish import read_published
+from stream.redis.policy_store import read_published
 from tests.real.asking import Caller, caller_of, request
 from tests.real.loop import Loop, RoleProcess, decision, loop_of, until
 from tests.real.network import Network, seen_through_a_network

@@ -23,7 +23,7 @@ from records.rule import Reward, StreamReward
 from stream.config import ArchiveConfig, Config, PolicyConfig
 from stream.kafka import topics
 from stream.kafka.consumer import MAGIC_AT
-from stream.redis.publish import read_published
+from stream.redis.policy_store import read_published
 from tests.real.loop import Loop, decision, loop_of, until
 from tests.real.test_foreign_records import REQUEST, outcomes
 from tests.real.test_learn import outcome

@@ -17,7 +17,7 @@ from records.rule import Reward, StreamReward
 from replay.proof.verdict import Verdict
 from replay.proof.verify import Verification
 from stream.config import Config, PolicyConfig
-from stream.redis.publish import model_key
+from stream.redis.policy_store import model_key
 from tests.real.loop import Loop, decision, loop_of, until
 
 pytestmark = pytest.mark.real

@@ -6,12 +6,13 @@ import msgspec
 import pytest
 
 from policies.controls import FREEZE, UNFREEZE, UNIFORM, Control
+from policies.policy_store import MemoryPolicyStore
+from policies.publisher import Seen
 from records.codec import encode
 from records.errors import LossDetected
 from records.policy_version import PolicyVersion
 from records.versions import versions_in
-from stream.redis.publish import Seen
-from tests.laws.learn_world import MemoryPolicyStore, Operator, World, run_now
+from tests.laws.learn_world import Operator, World, run_now
 from tests.stream.test_publish import append, position, records, save, take_all, version
 
 

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 from redis.exceptions import ConnectionError as RedisAway
 
-from stream.roles.learn import Learn, _Policy
+from policies.learn_worker import LearnWorker
+from stream.roles.learn import Learn
 
 
 class _Publisher:
@@ -41,7 +42,9 @@ class _Learner:
 
 def test_waiting_for_redis_is_no_publishing_time() -> None:
     publisher, schedule = _Publisher(), _Schedule()
-    policy = cast(Any, _Policy)(_Learner(), publisher, schedule, 0.0)
-    asyncio.run(Learn._save_if_due(cast(Any, None), policy))
+    role = Learn.__new__(Learn)
+    role._worker, role._publishers = LearnWorker({"front": 0}), {"front": cast(Any, publisher)}
+    role._worker.load(cast(Any, _Learner()), cast(Any, schedule), 0.0)
+    asyncio.run(role._save_if_due("front"))
     (began_ms,) = schedule.began_ms
     assert publisher.attempts_ms[1] < began_ms <= publisher.attempts_ms[2]

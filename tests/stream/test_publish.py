@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from policies.learner import Position
+from policies.policy_store import MemoryPolicyStore, PolicyIdentity, Saved
+from policies.publisher import KEPT_NUMBERS, Publisher, Seen
 from records.errors import StateRefused
 from records.policy_version import PolicyVersion
-from stream.redis.publish import KEPT_NUMBERS, PolicyIdentity, Publisher, Saved, Seen
-from tests.laws.learn_world import IDENTITY, POISON, MemoryPolicyStore, Worker, World, run_now
+from tests.laws.learn_world import IDENTITY, POISON, Worker, World, run_now
 
 CALLS_OF_A_SAVE = {"cas": 2, "append": 4, "answer": 5}
 """After so many steps of a save the compare-and-set, or the append to `versions`, has been done, or answered."""

@@ -2,12 +2,13 @@
 
 from collections import deque
 
+from policies.policy_store import Saved
 from records.policy_version import PolicyVersion
 from records.versions import versions_in
 from stream.clients import redis_client
 from stream.config import Config
 from stream.kafka.log import LogReader
-from stream.redis.publish import RedisPolicyStore, Saved
+from stream.redis.policy_store import RedisPolicyStore
 
 
 async def saved_policies(config: Config) -> dict[str, Saved | None]:

@@ -1,0 +1,105 @@
+"""What is saved of a policy, and the protocol of its store; the store in memory."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from policies.learner import Position
+from records.codec import UNREADABLE
+from records.errors import StateRefused
+from records.policy_version import PolicyVersion
+
+CHECK = "and see that `bowerbird check` agrees"
+
+
+def repair(name: str) -> str:
+    """Return what an operator does about a policy whose state may not be continued."""
+    return f"run `bowerbird policy rebuild {name}`"
+
+
+def forgotten(name: str) -> str:
+    """Return why versions in the log and in Redis differ, and what to do."""
+    return f"Redis has forgotten a version, or somebody else has written one: {repair(name)}"
+
+
+def version_of(name: str, record: bytes) -> PolicyVersion:
+    """Decode a record of a version that lies in Redis."""
+    try:
+        return msgspec.json.decode(record, type=PolicyVersion)
+    except UNREADABLE:
+        raise StateRefused(
+            f"policy {name} in Redis", "a record that can't be read", "a version", repair(name)
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyIdentity:
+    """What a policy is, for ever: under one name nothing else is learned."""
+
+    kind: str
+    arguments: str
+    salt: str
+
+
+def identity_of(version: PolicyVersion) -> PolicyIdentity:
+    """Return what the policy of a version is."""
+    return PolicyIdentity(version.kind, version.arguments, version.salt)
+
+
+class Saved(NamedTuple):
+    """What a store holds of a policy.
+
+    Attributes
+    ----------
+    position
+        How far it has learned.
+    identity
+        What it is.
+    record, model
+        The record and the bytes of its latest version; None where none was published. ``model`` is None, too, where it
+        was not asked for.
+    versions_read
+        Below this offset of ``versions`` everything was compared with this state.
+    """
+
+    position: Position
+    identity: PolicyIdentity
+    record: bytes | None = None
+    model: bytes | None = None
+    versions_read: int = 0
+
+
+class PolicyStore(Protocol):
+    """Holds the latest version and the position of every policy. Each call is one atomic step."""
+
+    async def read(self, name: str, *, model: bool = True) -> Saved | None:
+        """Return what is saved of a policy; None: nothing ever was."""
+
+    async def save(self, name: str, expected: Position | None, saved: Saved) -> bool:
+        """Save, if the saved position still is the expected one; else return False and change nothing.
+
+        ``saved.record`` None: the version stays, only the position moves.
+        """
+
+
+class MemoryPolicyStore:
+    """See :class:`PolicyStore`: in memory, for the loop in one process and for tests."""
+
+    def __init__(self) -> None:
+        self.saved: dict[str, Saved] = {}
+
+    async def read(self, name: str, *, model: bool = True) -> Saved | None:
+        """See :meth:`PolicyStore.read`."""
+        found = self.saved.get(name)
+        return found if found is None or model else found._replace(model=None)
+
+    async def save(self, name: str, expected: Position | None, saved: Saved) -> bool:
+        """See :meth:`PolicyStore.save`."""
+        before = self.saved.get(name)
+        if (before.position if before is not None else None) != expected:
+            return False
+        if saved.record is None and before is not None:
+            saved = saved._replace(record=before.record, model=before.model)
+        self.saved[name] = saved
+        return True

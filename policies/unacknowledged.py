@@ -1,0 +1,51 @@
+"""Which messages of ``rewards`` may be acknowledged: those that saved positions cover."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
+
+from policies.learner import OutcomeToLearn, Position
+from records.codec import far_ahead
+
+Message = TypeVar("Message")
+
+
+class Unacknowledged(Generic[Message]):
+    """The messages of one partition that were taken and are not acknowledged, in the order of the log."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, Message, Mapping[str, Mapping[int, int]]]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, offset: int, message: Message, seqs: Mapping[str, Mapping[int, int]]) -> None:
+        """Add a message, with the highest seqs in it of each policy that is learned.
+
+        A message that was delivered before takes its place again, and what came after it will come again too.
+        """
+        while self._waiting and self._waiting[-1][0] >= offset:
+            self._waiting.pop()
+        self._waiting.append((offset, message, seqs))
+
+    def covered(self, saved: Mapping[str, Position]) -> list[Message]:
+        """Take out and return the messages below the first with an outcome that no saved position covers."""
+        covered: list[Message] = []
+        while self._waiting:
+            _, message, seqs = self._waiting[0]
+            if not all(saved[name].covers(own) for name, own in seqs.items()):
+                break
+            covered.append(message)
+            self._waiting.popleft()
+        return covered
+
+
+def highest_seqs(outcomes: Sequence[OutcomeToLearn], last: Mapping[int, int]) -> dict[int, int]:
+    """Return the highest seq of each shard that is taken after the last ones; see :meth:`Learner.take`."""
+    seqs: dict[int, int] = {}
+    for outcome in outcomes:
+        known = seqs.get(outcome.shard, 0)
+        far = far_ahead(max(known, last.get(outcome.shard, 0)), outcome.seq)
+        if not outcome.revision and not far and outcome.seq > known:
+            seqs[outcome.shard] = outcome.seq
+    return seqs
