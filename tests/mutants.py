@@ -1163,7 +1163,7 @@ def _at_the_edge() -> Iterator[Mutant]:
     """What other programs, and people, do to the service."""
     yield Mutant(
         "a policy's home of another type is refused",
-        "stream/redis/publish.py",
+        "stream/redis/policy_store.py",
         "        if home not in HASH_OR_NONE:\n",
         "        if False:\n",
         (f"{PUBLISH_IN_REDIS}::test_a_home_of_another_type_is_refused_until_it_is_discarded",),
