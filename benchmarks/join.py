@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from benchmarks.row import Others, Row, spread
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
-from records.position import Place
+from records.position import LogPosition
 from records.rule import Reward, StreamReward
 from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, Step
 from stream.config import Config, PolicyConfig
@@ -147,11 +147,11 @@ async def _script(config: Config, prefix: str) -> float:
         for index in range(ARRAY):
             number = part * ARRAY + index
             event_id = f"event-{number:08d}"
-            place = Place(now_ms, "decisions", 0, part, index)
+            place = LogPosition(now_ms, "decisions", 0, part, index)
             items.append(
                 DecisionItem(place, event_id, "front", "f", 0, now_ms + 20, now_ms + 10**8, (), bodies[number])
             )
-            items.append(FeedbackItem(Place(now_ms, "clicks", 0, part, index), event_id, now_ms + 10**6, b"{}"))
+            items.append(FeedbackItem(LogPosition(now_ms, "clicks", 0, part, index), event_id, now_ms + 10**6, b"{}"))
         claims = [Claim(*name, part, part + 1, now_ms) for name in inputs.partitions]
         done = await store.step(0, "log", Step(claims, items))
         if done.closed:

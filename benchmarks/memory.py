@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from benchmarks.join import ARRAY, body
 from benchmarks.row import Others, Row, spread
 from embedded.servers import EmbeddedRedis
-from records.position import Place
+from records.position import LogPosition
 from rewards.store import Claim, DecisionItem, Inputs, Step
 from stream.redis.store import RedisStore
 
@@ -53,7 +53,7 @@ async def _fill(url: str, bodies: list[bytes]) -> int:
             items = []
             for index in range(ARRAY):
                 number = part * ARRAY + index
-                place = Place(now_ms, "decisions", 0, part, index)
+                place = LogPosition(now_ms, "decisions", 0, part, index)
                 times = (now_ms + WINDOW_MS, now_ms + 2 * WINDOW_MS)
                 items.append(DecisionItem(place, f"event-{number:08d}", "front", "f", 0, *times, (), bodies[number]))
             await store.step(0, "log", Step([Claim("decisions", 0, part, part + 1, now_ms)], items))

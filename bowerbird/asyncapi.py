@@ -15,7 +15,7 @@ from bowerbird.error_codes import ERROR_CODES
 from records.error_reply import Problem
 from records.feedback import CountedFeedback
 from records.limits import ITEMS_LIMIT, Limits
-from records.position import Place
+from records.position import LogPosition
 from records.rule import Reward, Rule, StreamReward
 from records.schemas import RECORDS, schemas
 from rewards.join_items import JoinSettings
@@ -232,7 +232,7 @@ Limits, if not configured otherwise: a request {Limits().max_request_bytes} byte
 {signature(JoinSettings).parameters["feedback_bytes"].default} bytes."""
 _NAMED: tuple[type, ...] = (
     *(record for group in RECORDS.values() for record in group),
-    *(Place, CountedFeedback, Problem, Rule, Reward, StreamReward),
+    *(LogPosition, CountedFeedback, Problem, Rule, Reward, StreamReward),
 )
 _CLASSES = {record.__name__: record for record in _NAMED}
 

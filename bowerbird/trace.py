@@ -13,7 +13,7 @@ from records.errors import BadInput
 from records.message import Message, WholeMessage
 from records.outcome import Outcome
 from records.policy_version import PolicyVersion
-from records.position import Place
+from records.position import LogPosition
 from replay.proof.by_event import Case, Evidence
 from replay.proof.published import published_in
 from replay.proof.recompute import FoundDecision, decisions_of
@@ -190,9 +190,9 @@ class _Tracing:
                 found.append(letter)
         return found
 
-    def _place(self, message: Message, index: int) -> Place:
+    def _place(self, message: Message, index: int) -> LogPosition:
         topic = self._config.stream_of(message.topic)
-        return Place(message.time_ms, topic, message.partition, message.offset, index)
+        return LogPosition(message.time_ms, topic, message.partition, message.offset, index)
 
 
 def _reply(message: WholeMessage) -> str:
@@ -215,6 +215,6 @@ def _quoted(event_id: str) -> bytes:
 
 
 def _traced(config: Config, letter: Letter) -> TracedRecord:
-    place = Place(letter.time_ms, "dead-letters", letter.partition, letter.offset, 0)
+    place = LogPosition(letter.time_ms, "dead-letters", letter.partition, letter.offset, 0)
     source = "" if letter.source is None else f" (from {letter.source})"
     return TracedRecord(place, f"{letter.reason or 'no reason'}: {letter.message or letter.problem}{source}")

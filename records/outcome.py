@@ -6,7 +6,7 @@ import msgspec
 
 from records.feedback import CountedFeedback
 from records.fields import Integer, Name, Natural, Ordinal, RawDecision, Version
-from records.position import Place
+from records.position import LogPosition
 
 Why = Literal["window", "early", "conflicting", "not_activated", "expired"]
 
@@ -54,6 +54,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     learn: bool
     why: Why
     closed_ms: Integer
-    decision_place: Place
+    decision_place: LogPosition
     feedback: list[CountedFeedback]
     decision: RawDecision

@@ -5,7 +5,7 @@ import msgspec
 from records.fields import Integer, Natural, Ordinal
 
 
-class Place(msgspec.Struct, frozen=True, order=True):
+class LogPosition(msgspec.Struct, frozen=True, order=True):
     """Where in the logs a record stands; "first" means first by place.
 
     Attributes
@@ -27,13 +27,13 @@ class Place(msgspec.Struct, frozen=True, order=True):
     def key(self) -> str:
         """Return text that sorts, byte by byte, as the places do.
 
-        >>> Place(1, "clicks", 2, 3, 4).key()
+        >>> LogPosition(1, "clicks", 2, 3, 4).key()
         '00000000000001 clicks 000002 0000000000000003 000004'
         """
         return f"{self.time_ms:014d} {self.topic} {self.partition:06d} {self.offset:016d} {self.index:06d}"
 
     @classmethod
-    def parse(cls, key: str) -> "Place":
+    def parse(cls, key: str) -> "LogPosition":
         """Return the place that :meth:`key` wrote."""
         time_ms, topic, partition, offset, index = key.split(" ")
         return cls(int(time_ms), topic, int(partition), int(offset), int(index))

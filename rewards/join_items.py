@@ -8,7 +8,7 @@ from records.codec import items
 from records.decision import decision_head, fingerprint
 from records.errors import BadInput
 from records.feedback import feedback
-from records.position import Place
+from records.position import LogPosition
 from records.rule import rule_of
 from rewards.rules import deadline_ms, milliseconds, opens_ms
 from rewards.store import DecisionItem, FeedbackItem
@@ -81,7 +81,7 @@ def decode_items(
         if len(body) < LEAST_BYTES and len(bodies) > FEW_ITEMS:
             rejected.append(Rejected(message, index, NO_RECORD, body))
             continue
-        place = Place(message.time_ms, message.topic, message.partition, message.offset, index)
+        place = LogPosition(message.time_ms, message.topic, message.partition, message.offset, index)
         try:
             item = _item(settings, place, body)
             if settings.passes_over is None or not settings.passes_over(item):
@@ -90,7 +90,7 @@ def decode_items(
             rejected.append(Rejected(message, index, error, body))
 
 
-def _item(settings: JoinSettings, place: Place, body: bytes) -> DecisionItem | FeedbackItem:
+def _item(settings: JoinSettings, place: LogPosition, body: bytes) -> DecisionItem | FeedbackItem:
     limit = settings.decision_bytes if place.topic == settings.decisions else settings.feedback_bytes
     if len(body) > limit:
         raise BadInput("too_large", "value", f"{len(body)} bytes", f"at most {limit} bytes")

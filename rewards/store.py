@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from records.errors import RECOVER, LossDetected, StateRefused
-from records.position import Place
+from records.position import LogPosition
 from rewards.watermark import INPUTS, partition_name, read_to
 
 DISCARD = "or, if its log is gone for good, run `bowerbird recover --discard-other-log`"
@@ -41,7 +41,7 @@ class Claim(NamedTuple):
 class DecisionItem(NamedTuple):
     """A logged decision, as the store keeps it: times are log times in ms, ``close_on`` topics."""
 
-    place: Place
+    place: LogPosition
     event_id: str
     policy: str
     fingerprint: str
@@ -55,7 +55,7 @@ class DecisionItem(NamedTuple):
 class FeedbackItem(NamedTuple):
     """A feedback; while its decision is unknown it waits until read-to lies beyond ``waits_until_ms``."""
 
-    place: Place
+    place: LogPosition
     event_id: str
     waits_until_ms: int
     body: bytes
@@ -117,7 +117,7 @@ class Stepped:
 class Kept(NamedTuple):
     """A feedback that lies in a frozen window."""
 
-    place: Place
+    place: LogPosition
     body: bytes
 
 
@@ -131,7 +131,7 @@ class Frozen(NamedTuple):
     seq: int
     event_id: str
     deadline_ms: int
-    place: Place
+    place: LogPosition
     rival_ms: int | None
     body: bytes
     feedback: tuple[Kept, ...]
@@ -142,7 +142,7 @@ class Unusable(NamedTuple):
 
     seq: int
     event_id: str
-    place: Place
+    place: LogPosition
     reason: str
     body: bytes
 

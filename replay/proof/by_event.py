@@ -20,7 +20,7 @@ from records.feedback import CountedFeedback, Feedback, feedback
 from records.fields import EXTERNAL
 from records.message import Message
 from records.outcome import Outcome, Why
-from records.position import Place
+from records.position import LogPosition
 from records.rule import rule_of
 from replay.proof.content import bytes_digest, content_digest
 from replay.proof.oracle import LoggedDecision, LoggedFeedback
@@ -203,7 +203,7 @@ class Evidence:
                 bytes(head.rule),
                 content_digest(body),
             )
-            place = Place(message.time_ms, "", message.partition, message.offset, index)
+            place = LogPosition(message.time_ms, "", message.partition, message.offset, index)
             self._add(head.event_id, _DECISION, place, _pack(row))
 
     def feedback(self, stream: str, message: Message) -> None:
@@ -214,7 +214,9 @@ class Evidence:
             except BadInput:
                 self.unusable += 1
                 continue
-            self._add_feedback(Place(message.time_ms, stream, message.partition, message.offset, index), record, body)
+            self._add_feedback(
+                LogPosition(message.time_ms, stream, message.partition, message.offset, index), record, body
+            )
 
     def counted(self, event: CountedFeedback) -> None:
         """Take in feedback as an outcome carries it, whose stream has lost it."""
@@ -224,11 +226,13 @@ class Evidence:
         except BadInput:
             self.unusable += 1
             return
-        self._add_feedback(Place(event.time_ms, event.stream, event.partition, event.offset, event.index), record, body)
+        self._add_feedback(
+            LogPosition(event.time_ms, event.stream, event.partition, event.offset, event.index), record, body
+        )
 
     def outcome(self, event_id: str, found: FoundOutcome) -> None:
         """Take in an outcome."""
-        self._add(event_id, _OUTCOME, Place(0, "", found.shard, found.seq, found.offset), _pack(found))
+        self._add(event_id, _OUTCOME, LogPosition(0, "", found.shard, found.seq, found.offset), _pack(found))
 
     def cases(self) -> Iterator[Case]:
         """Yield what was taken in, an event id at a time; in each list places rise."""
@@ -260,13 +264,13 @@ class Evidence:
             self.unusable += 1
             return ()
 
-    def _add_feedback(self, place: Place, record: Feedback, body: bytes) -> None:
+    def _add_feedback(self, place: LogPosition, record: Feedback, body: bytes) -> None:
         by_place = f"{place.topic}-{place.partition}-{place.offset}-{place.index}"
         identity = by_place if record.id is None else record.id
         row = _FeedbackRow(identity, record.value or 0.0, bool(record.activate), content_digest(body))
         self._add(record.event_id, _FEEDBACK, place, _pack(row))
 
-    def _add(self, event_id: str, kind: int, place: Place, body: bytes) -> None:
+    def _add(self, event_id: str, kind: int, place: LogPosition, body: bytes) -> None:
         where = (place.time_ms, place.topic, place.partition, place.offset, place.index)
         self._rows.append((event_id.encode(), kind, *where, body))
         if len(self._rows) >= _ROWS_AT_ONCE:
@@ -280,7 +284,7 @@ class Evidence:
 def _case(event_id: str, rows: Iterable[tuple[bytes, int, int, str, int, int, int, bytes]]) -> Case:
     case = Case(event_id, [], [], [])
     for _, kind, time_ms, topic, partition, offset, index, body in rows:
-        place = Place(time_ms, topic, partition, offset, index)
+        place = LogPosition(time_ms, topic, partition, offset, index)
         if kind == _DECISION:
             decision = _unpack_decision(body)
             case.decisions.append(

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from records.outcome import Why
-from records.position import Place
+from records.position import LogPosition
 from records.rule import Reward, Rule
 
 
@@ -20,7 +20,7 @@ class LoggedDecision(NamedTuple):
     ``drawn`` is a digest of policy version, pmf and chosen action, ``content`` one of the whole record.
     """
 
-    place: Place
+    place: LogPosition
     policy: str
     drawn: bytes
     activate: bool
@@ -33,7 +33,7 @@ class LoggedDecision(NamedTuple):
 class LoggedFeedback(NamedTuple):
     """A record of a feedback stream; its place's topic is the stream, ``content`` a digest of it."""
 
-    place: Place
+    place: LogPosition
     id: str
     value: float
     activate: bool

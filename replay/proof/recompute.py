@@ -14,7 +14,7 @@ from records.decision import Decision
 from records.errors import BadInput
 from records.fields import EXTERNAL
 from records.message import Message
-from records.position import Place
+from records.position import LogPosition
 
 _decision = msgspec.json.Decoder(Decision)
 
@@ -22,7 +22,7 @@ _decision = msgspec.json.Decoder(Decision)
 class FoundDecision(NamedTuple):
     """A logged decision and where it stands."""
 
-    place: Place
+    place: LogPosition
     decision: Decision
 
 
@@ -53,7 +53,7 @@ class Recomputed(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str
     policy: str
     policy_version: str
-    place: Place
+    place: LogPosition
     ok: bool
     reason: str
     parts: list[Part]
@@ -81,7 +81,7 @@ def decisions_of(message: Message, event_id: str) -> list[FoundDecision]:
         except BadInput:
             continue
         if decision.event_id == event_id:
-            place = Place(message.time_ms, message.topic, message.partition, message.offset, index)
+            place = LogPosition(message.time_ms, message.topic, message.partition, message.offset, index)
             found.append(FoundDecision(place, decision))
     return found
 

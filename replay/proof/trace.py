@@ -12,7 +12,7 @@ import msgspec
 from policies.controls import holds
 from records.outcome import Outcome, Why
 from records.policy_version import PolicyVersion
-from records.position import Place
+from records.position import LogPosition
 from replay.proof.by_event import Case
 from replay.proof.oracle import Expected, LoggedFeedback, expected_outcomes
 from replay.proof.recompute import FoundDecision
@@ -24,14 +24,14 @@ Fate = Literal["learned", "taken_back", "held", "refused", "waiting", "not_to_be
 class TracedRecord(msgspec.Struct, frozen=True):
     """A record and what is said of it."""
 
-    place: Place
+    place: LogPosition
     message: str
 
 
 class TracedFeedback(msgspec.Struct, frozen=True):
     """A feedback; ``verdict`` tells whether it counts, ``message`` why, ``closes`` whether it ends the window."""
 
-    place: Place
+    place: LogPosition
     id: str
     value: float
     verdict: Verdict
@@ -42,7 +42,7 @@ class TracedFeedback(msgspec.Struct, frozen=True):
 class TracedOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """An outcome as it stands in ``rewards``; ``fate`` tells whether it was learned, ``message`` by which version."""
 
-    place: Place
+    place: LogPosition
     shard: int
     seq: int
     reward: float
@@ -70,8 +70,8 @@ class TracedDecision(msgspec.Struct, frozen=True, kw_only=True):
         None: there is none yet.
     """
 
-    place: Place
-    copies: list[Place]
+    place: LogPosition
+    copies: list[LogPosition]
     policy: str
     policy_version: str
     chosen: str
@@ -112,7 +112,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
 class FoundOutcomeRecord(NamedTuple):
     """An outcome and where it stands; ``refused``: the dead letters say that its policy could not learn it."""
 
-    place: Place
+    place: LogPosition
     outcome: Outcome
     refused: bool = False
 
@@ -215,7 +215,7 @@ def _decision_of(event: LoggedFeedback, expected: Sequence[Expected], closed_ttl
 def _decision(
     expected: Expected,
     found: FoundDecision,
-    copies: list[Place],
+    copies: list[LogPosition],
     feedback: Sequence[LoggedFeedback],
     outcome: TracedOutcome | None,
     read_to_ms: int,
@@ -277,10 +277,10 @@ def _message(event: LoggedFeedback, expected: Expected, verdict: Verdict, closes
             return "does not count: so many came before it that no more are kept"
 
 
-def where(place: Place) -> str:
+def where(place: LogPosition) -> str:
     """Return a place as people read it.
 
-    >>> where(Place(0, "clicks", 2, 17, 0))
+    >>> where(LogPosition(0, "clicks", 2, 17, 0))
     'clicks[2]@17.0'
     """
     return f"{place.topic}[{place.partition}]@{place.offset}.{place.index}"
@@ -316,11 +316,11 @@ def _outcome(
     return None
 
 
-def _is_copy(place: Place, expected: Expected, closed_ttl_ms: int) -> bool:
+def _is_copy(place: LogPosition, expected: Expected, closed_ttl_ms: int) -> bool:
     first = expected.decision.place
     within = first.time_ms <= place.time_ms <= first.time_ms + closed_ttl_ms
     return within and _position(place) != _position(first)
 
 
-def _position(place: Place) -> tuple[int, int, int]:
+def _position(place: LogPosition) -> tuple[int, int, int]:
     return place.partition, place.offset, place.index

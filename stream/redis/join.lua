@@ -9,7 +9,7 @@
 --        number of claims, per claim: name, start, end, read-to or "", fresh ("1" or "0"),
 --        then items: "d" claim offset event_id place policy fingerprint opens deadline forget close_on body
 --                 or "f" claim offset event_id place waits_until body
--- A place sorts as text (records.position.Place.key). A member of `feedback` is event_id, place, waits_until and
+-- A place sorts as text (records.position.LogPosition.key). A member of `feedback` is event_id, place, waits_until and
 -- body, NUL between them: its order is that of (event id, place), and the same place is the same member.
 
 local LOG, OFFSETS, READTO, ENTRIES, BODIES, DUE, FEEDBACK, WAITING, CLOSED, SEQ, PENDING = unpack(KEYS)

@@ -8,7 +8,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from records.errors import RECOVER, StateRefused
-from records.position import Place
+from records.position import LogPosition
 from rewards.store import (
     DEAD_LETTERS,
     NEEDED,
@@ -336,13 +336,15 @@ def _frozen(parts: Sequence[bytes]) -> Frozen:
         int(seq),
         event_id.decode(),
         int(deadline),
-        Place.parse(place.decode()),
+        LogPosition.parse(place.decode()),
         int(rival) if rival else None,
         body,
-        tuple(Kept(Place.parse(at.decode()), event) for at, event in zip(feedback[::2], feedback[1::2], strict=True)),
+        tuple(
+            Kept(LogPosition.parse(at.decode()), event) for at, event in zip(feedback[::2], feedback[1::2], strict=True)
+        ),
     )
 
 
 def _unusable(parts: Sequence[bytes]) -> Unusable:
     seq, event_id, place, reason, body = parts
-    return Unusable(int(seq), event_id.decode(), Place.parse(place.decode()), reason.decode(), body)
+    return Unusable(int(seq), event_id.decode(), LogPosition.parse(place.decode()), reason.decode(), body)

@@ -16,7 +16,7 @@ from records.feedback import CountedFeedback
 from records.log_identity import LogIdentity
 from records.outcome import Outcome
 from records.policy_version import PolicyVersion
-from records.position import Place
+from records.position import LogPosition
 from tests.real.loop import decision
 
 EVENT = {"event_id": "visit", "id": "c1", "value": 2, "shop": "Lyon"}
@@ -52,7 +52,7 @@ def outcome(**told: Any) -> Outcome:
         "learn": True,
         "why": "window",
         "closed_ms": 1_795_478_400_001,
-        "decision_place": Place(5, "decisions", 2, 6, 1),
+        "decision_place": LogPosition(5, "decisions", 2, 6, 1),
         "feedback": [feedback, feedback, msgspec.structs.replace(feedback, stream="views")],
         "decision": msgspec.Raw(json.dumps(decision("visit", user_id="u", expires_at_ms=9)).encode()),
     }

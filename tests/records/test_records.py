@@ -13,13 +13,13 @@ from records.decision import decision_head, fingerprint
 from records.errors import BadInput
 from records.feedback import feedback
 from records.limits import ITEMS_LIMIT
-from records.position import Place
+from records.position import LogPosition
 from records.rule import rule_of
 from records.schemas import RECORDS, schemas
 
 topics = st.from_regex(r"[a-z0-9.-]{1,8}", fullmatch=True)
 places = st.builds(
-    Place,
+    LogPosition,
     time_ms=st.integers(0, 10**14 - 1) | st.integers(0, 30),
     topic=topics | st.sampled_from(["clicks", "clicks-2", "clicks.x", "click", "clicks2"]),
     partition=st.integers(0, 999_999) | st.integers(0, 12),
@@ -29,14 +29,14 @@ places = st.builds(
 
 
 @given(places, places)
-def test_keys_of_places_sort_byte_by_byte_as_the_places_do(one: Place, other: Place) -> None:
+def test_keys_of_places_sort_byte_by_byte_as_the_places_do(one: LogPosition, other: LogPosition) -> None:
     assert (one < other) == (one.key().encode() < other.key().encode())
     assert (one == other) == (one.key() == other.key())
 
 
 @given(places)
-def test_a_key_is_read_back(place: Place) -> None:
-    assert Place.parse(place.key()) == place
+def test_a_key_is_read_back(place: LogPosition) -> None:
+    assert LogPosition.parse(place.key()) == place
 
 
 def decision(**changes: Any) -> bytes:

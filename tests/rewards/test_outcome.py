@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from records.codec import encode
 from records.outcome import Outcome
-from records.position import Place
+from records.position import LogPosition
 from rewards.outcome import outcome_of, pack
 from rewards.store import Frozen, Kept
 
@@ -41,7 +41,7 @@ def frozen(
     } | changes
     kept = [
         Kept(
-            Place(START_MS + at_ms, "t-" + stream, 1, number, 2),
+            LogPosition(START_MS + at_ms, "t-" + stream, 1, number, 2),
             json.dumps({"v": 1, "event_id": "a"} | fields).encode(),
         )
         for number, (stream, at_ms, fields) in enumerate(feedback)
@@ -50,7 +50,7 @@ def frozen(
         7,
         "a",
         START_MS + deadline_ms,
-        Place(START_MS, "t-decisions", 0, 3, 0),
+        LogPosition(START_MS, "t-decisions", 0, 3, 0),
         None if rival_ms is None else START_MS + rival_ms,
         json.dumps(body).encode(),
         tuple(kept),
@@ -81,7 +81,7 @@ def test_the_outcome_says_what_it_was_made_of() -> None:
     outcome = made(("clicks", 1, {"id": "c", "more": True}))
     assert (outcome.event_id, outcome.policy, outcome.shard, outcome.seq, outcome.revision) == ("a", "front", 2, 7, 0)
     assert outcome.closed_ms == START_MS + 500
-    assert outcome.decision_place == Place(START_MS, "t-decisions", 0, 3, 0)
+    assert outcome.decision_place == LogPosition(START_MS, "t-decisions", 0, 3, 0)
     read = json.loads(encode(outcome))
     assert read["decision"]["unknown"] == "kept"
     assert read["feedback"][0]["event"] == {"v": 1, "event_id": "a", "id": "c", "more": True}

@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from records.outcome import Outcome
 from records.policy_version import PolicyVersion
-from records.position import Place
+from records.position import LogPosition
 from records.rule import rule_of
 from replay.proof.oracle import LoggedDecision, LoggedFeedback, expected_outcomes
 from replay.proof.trace import FoundOutcomeRecord, fate_of, verdict_on
@@ -24,8 +24,8 @@ times = st.integers(0, 12_000)
 events = st.lists(st.tuples(times, st.sampled_from(["clicks", "buys"]), st.sampled_from("abc")), max_size=8)
 
 
-def place(time_ms: int, topic: str, offset: int) -> Place:
-    return Place(time_ms, topic, 0, offset, 0)
+def place(time_ms: int, topic: str, offset: int) -> LogPosition:
+    return LogPosition(time_ms, topic, 0, offset, 0)
 
 
 @given(times, events)
