@@ -235,11 +235,11 @@ async def _decision(config: Config) -> bytes:
 
     from redis.asyncio import Redis
 
-    from stream.redis.policy_cache import Lookup
+    from stream.redis.policy_cache import PolicyCache
     from stream.roles.deciding import Requests
 
     async with Redis.from_url(config.redis_url) as redis:
         record = SimpleNamespace(
             topic="decision-requests", partition=0, offset=0, timestamp=0, key=None, value=_request("e1"), headers=()
         )
-        return Requests(config, Lookup(config, redis), "cluster").read(record, 0).reply()
+        return Requests(config, PolicyCache(config, redis), "cluster").read(record, 0).reply()

@@ -18,7 +18,7 @@ from uuid import uuid4
 import msgspec
 
 from bowerbird.client import BlockingClient, Client
-from policies.decide import Chooser
+from policies.decide import LoadedPolicy
 from policies.learn_worker import LearnWorker
 from policies.learner import Learner, Position
 from policies.policy_store import MemoryPolicyStore, PolicyIdentity
@@ -76,7 +76,7 @@ class _Policies:
     """The versions in use, and the counts of what waits."""
 
     config: Config
-    choosers: dict[str, Chooser]
+    choosers: dict[str, LoadedPolicy]
     pending: dict[str, int]
 
     def overloaded(self, policy: str) -> bool:
@@ -317,7 +317,7 @@ class FakeLoop:
     def _use(self, name: str, position: Position, model: bytes) -> None:
         configured = self.config.policies[name]
         former = self._policies.choosers.get(name)
-        self._policies.choosers[name] = Chooser(
+        self._policies.choosers[name] = LoadedPolicy(
             make(configured.kind, configured.arguments, model),
             position.version,
             self.config.salt(name),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rewards.store import NEEDED
 from rewards.watermark import INPUTS, partition_name
 from stream.config import Config
-from stream.kafka.last_seqs import Tails
+from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.log import LogReader, Partition
 from stream.kafka.topic_ids import TopicNow
 from stream.redis.store import RedisStore
@@ -52,7 +52,7 @@ async def problems(
     inputs_now = set(input_topics(config))
     # In this order, since the state runs on meanwhile: what is acknowledged is stored, what is stored is in the log.
     acknowledged = await reader.committed(config.group("join"), read)
-    tails = await Tails(config, reader).last_seqs()
+    tails = await LastSeqs(config, reader).last_seqs()
     shards = range(config.shards)
     begins = await reader.beginning(read)
     stored = [await store.offsets(shard) for shard in shards]

@@ -40,7 +40,7 @@ _NULL = Raw(b"null")
 
 
 @dataclass(frozen=True, slots=True)
-class Chooser:
+class LoadedPolicy:
     """One version of one policy, and what its decisions say of themselves.
 
     Attributes
@@ -97,7 +97,7 @@ def decide(
     event_id: str,
     now_ms: int,
     expires_at_ms: int,
-    choosers: Mapping[str, Chooser],
+    choosers: Mapping[str, LoadedPolicy],
     overloaded: Callable[[str], bool],
     action: Callable[[bytes, str], Action],
     limits: Limits,
@@ -183,7 +183,7 @@ def _decided(
     fields: dict[str, Raw],
     event_id: str,
     expires_at_ms: int,
-    chooser: Chooser,
+    chooser: LoadedPolicy,
     action: Callable[[bytes, str], Action],
     limits: Limits,
 ) -> bytes:

@@ -8,7 +8,7 @@ from stream.config import Config
 from stream.kafka.log import LogReader
 
 
-class Tails:
+class LastSeqs:
     """Follows ``rewards``; each call of :meth:`last_seqs` reads only what was appended since the last one."""
 
     def __init__(self, config: Config, reader: LogReader) -> None:

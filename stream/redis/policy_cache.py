@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from policies.controls import draws_uniformly
-from policies.decide import Chooser
+from policies.decide import LoadedPolicy
 from policies.policy import Policy, digest, version_name
 from policies.policy_store import CHECK, repair
 from policies.registry import make
@@ -38,7 +38,7 @@ believed: one answer may come from a replica that lags behind."""
 REDIS_FAILURES = (RedisError, OSError, TimeoutError)
 
 
-class Lookup:
+class PolicyCache:
     """The policies that decide predicts with.
 
     Parameters
@@ -63,7 +63,7 @@ class Lookup:
         self._pending: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._news: set[str] = set()
-        self.choosers: dict[str, Chooser] = {}
+        self.choosers: dict[str, LoadedPolicy] = {}
         for name, policy in config.policies.items():
             first = make(policy.kind, policy.arguments)
             saved = first.dump()
@@ -216,7 +216,7 @@ class Lookup:
 
     def _use(self, name: str, policy: Policy, number: int, version: str, salt: str, published_ms: int) -> None:
         former = self.choosers.get(name)
-        self.choosers[name] = Chooser(policy, version, salt, encode(self._config.rule(name)))
+        self.choosers[name] = LoadedPolicy(policy, version, salt, encode(self._config.rule(name)))
         self._numbers[name] = number
         if former is not None:
             former.policy.close()

@@ -28,7 +28,7 @@ from stream.kafka.broker_clock import BrokerClock
 from stream.kafka.consumer import reading
 from stream.kafka.dead_letters import DeadLetter, DeadLetters, gathered
 from stream.liveness import Pulse, dead_among
-from stream.redis.policy_cache import REDIS_FAILURES, Lookup
+from stream.redis.policy_cache import REDIS_FAILURES, PolicyCache
 from stream.retry import Outage
 from stream.roles.appender import Appender, Message
 from stream.roles.deciding import Request, Requests
@@ -97,7 +97,7 @@ class _Progress:
 class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
     """One connection to the broker: from :meth:`start` until an error or :meth:`stop`."""
 
-    def __init__(self, config: Config, lookup: Lookup, pulse: Pulse) -> None:
+    def __init__(self, config: Config, lookup: PolicyCache, pulse: Pulse) -> None:
         self._config, self._lookup, self._pulse = config, lookup, pulse
         self._topic = config.topic("decision-requests")
         self._admin = clients.admin(config, "bowerbird-decide")
@@ -362,7 +362,7 @@ class Decide(mode.Service):
         super().__init__()
         self._config = config
         self._redis: Redis = clients.redis_client(config, REDIS_TIMEOUT_S)
-        self._lookup = Lookup(config, self._redis)
+        self._lookup = PolicyCache(config, self._redis)
         self._connection: _Connection | None = None
         self._following: asyncio.Future[None] | None = None
         self.pulse = Pulse()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol
 
-from policies.decide import NO_DEAD_LETTER, Chooser, Decided, Refused, decide, event_id_of, made_event_id, refused
+from policies.decide import NO_DEAD_LETTER, Decided, LoadedPolicy, Refused, decide, event_id_of, made_event_id, refused
 from policies.features import Catalogue
 from records.codec import items
 from records.error_reply import Problem
@@ -135,9 +135,9 @@ def _letter(record: Any, index: int, error: BadInput | Problem, value: bytes | N
 
 
 class Policies(Protocol):
-    """What deciding asks for: the versions in use, and whether too much waits. See `Lookup`."""
+    """What deciding asks for: the versions in use, and whether too much waits. See `PolicyCache`."""
 
-    choosers: dict[str, Chooser]
+    choosers: dict[str, LoadedPolicy]
 
     def overloaded(self, policy: str) -> bool:
         """Tell whether more decisions of a policy wait for their window than may."""

@@ -28,7 +28,7 @@ from stream.config import Config
 from stream.kafka.broker_clock import BrokerClock
 from stream.kafka.dead_letters import DeadLetters, gathered, letter_of
 from stream.kafka.faust_app import Progress, make_app
-from stream.kafka.last_seqs import Tails
+from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.log import LogReader, Mark, identify, started
 from stream.kafka.topic_ids import TopicNow, Watched
 from stream.liveness import dead_among
@@ -103,7 +103,7 @@ class JoinRole(mode.Service):
             self._versions.made_anew(await self._reader.topics([self._versions.topic]))
             self._clock = BrokerClock(plain_producer, config.topic("ticks"), "join")
             self._log = await identify(self._reader, config, plain_producer)
-            self._tails = Tails(config, self._reader)
+            self._tails = LastSeqs(config, self._reader)
             self._producers = {"the producer of outcomes": producer, "the producer of dead letters": plain_producer}
             self._store = RedisStore(redis, config.prefix, self._compare)
             self._dead_letters = DeadLetters(plain_producer, config, "join")

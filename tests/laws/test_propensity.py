@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from policies.decide import Chooser, Decided, decide
+from policies.decide import Decided, LoadedPolicy, decide
 from policies.draw import choose
 from policies.features import Action, Catalogue, Features
 from records.limits import Limits
@@ -37,7 +37,7 @@ def decided(event_id: str) -> bytes:
         event_id="made",
         now_ms=0,
         expires_at_ms=1000,
-        choosers={"front": Chooser(Fixed(), "1-00000000", "front", b"{}")},
+        choosers={"front": LoadedPolicy(Fixed(), "1-00000000", "front", b"{}")},
         overloaded=lambda policy: False,
         action=Catalogue(Limits()).action,
         limits=Limits(),

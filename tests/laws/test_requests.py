@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
-from policies.decide import Chooser, Decided
+from policies.decide import Decided, LoadedPolicy
 from policies.registry import make
 from stream.config import Config, PolicyConfig
-from stream.redis.policy_cache import Lookup
+from stream.redis.policy_cache import PolicyCache
 from stream.roles.deciding import Request, Requests
 
 GOOD = {"policy": "front", "actions": [{"id": "a"}, {"id": "b"}]}
@@ -23,10 +23,10 @@ def read(value: Any, *, age_ms: int = 0, expires_ms: bytes | None = None, overlo
         raise RuntimeError("as nobody foresaw")
 
     choosers = {
-        "front": Chooser(make("uniform", ""), "0-00000000", "front", b"{}"),
-        "broken": Chooser(cast(Any, SimpleNamespace(predict=fail)), "0-00000000", "broken", b"{}"),
+        "front": LoadedPolicy(make("uniform", ""), "0-00000000", "front", b"{}"),
+        "broken": LoadedPolicy(cast(Any, SimpleNamespace(predict=fail)), "0-00000000", "broken", b"{}"),
     }
-    lookup = cast(Lookup, SimpleNamespace(choosers=choosers, overloaded=lambda policy: overloaded))
+    lookup = cast(PolicyCache, SimpleNamespace(choosers=choosers, overloaded=lambda policy: overloaded))
     config = Config(policies={"front": PolicyConfig(), "broken": PolicyConfig()})
     raw = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
     record = SimpleNamespace(

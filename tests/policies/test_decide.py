@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.decide import Chooser, Decided, Refused, decide, event_id_of, made_event_id, warnings_of
+from policies.decide import Decided, LoadedPolicy, Refused, decide, event_id_of, made_event_id, warnings_of
 from policies.features import Catalogue
 from policies.registry import make
 from records.codec import encode
@@ -29,7 +29,9 @@ def decided(raw: bytes, *, now_ms=0, expires_at_ms=1000, choosers=None, overload
         event_id="made",
         now_ms=now_ms,
         expires_at_ms=expires_at_ms,
-        choosers={"front": Chooser(make("uniform", ""), "0-12345678", "front", RULE)} if choosers is None else choosers,
+        choosers={"front": LoadedPolicy(make("uniform", ""), "0-12345678", "front", RULE)}
+        if choosers is None
+        else choosers,
         overloaded=lambda policy: overloaded,
         action=Catalogue(limits).action,
         limits=limits,
@@ -181,6 +183,6 @@ def test_a_spoilt_policy_is_not_the_request_s_fault():
     def spoilt(context, actions):
         raise StateRefused("pmf", "nan", "numbers", "go back")
 
-    chooser = Chooser(SimpleNamespace(predict=spoilt), "1-x", "s", RULE)
+    chooser = LoadedPolicy(SimpleNamespace(predict=spoilt), "1-x", "s", RULE)
     with pytest.raises(StateRefused):
         decided(request(), choosers={"front": chooser})

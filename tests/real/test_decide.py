@@ -22,7 +22,7 @@ from records.errors import StateRefused
 from records.policy_version import PolicyVersion
 from stream import metrics, stopped
 from stream.config import Config, PolicyConfig
-from stream.redis.policy_cache import TIMES_TO_BELIEVE, Lookup
+from stream.redis.policy_cache import TIMES_TO_BELIEVE, PolicyCache
 from stream.redis.policy_store import channel, model_key
 from stream.redis.store import shard_key
 from stream.roles import replies
@@ -417,7 +417,7 @@ def test_an_older_version_needs_as_many_answers_in_a_row(redis_server, kafka, pr
         key = model_key(config, "front")
         client = redis.Redis.from_url(redis_server.url)
         async with redis.asyncio.Redis.from_url(redis_server.url) as asking:
-            lookup = Lookup(config, asking)
+            lookup = PolicyCache(config, asking)
             client.hset(key, mapping=published(config, 5, learned(5)))
             await lookup.ask()
             client.hset(key, mapping=published(config, 4, learned(4)))
@@ -442,7 +442,7 @@ def test_a_published_policy_that_is_another_one_is_refused(redis_server, kafka, 
         client.close()
         async with redis.asyncio.Redis.from_url(redis_server.url) as asking:
             with pytest.raises(StateRefused, match="front"):
-                await Lookup(config, asking).ask()
+                await PolicyCache(config, asking).ask()
 
     asyncio.run(scenario())
 

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from policies.decide import Decided
 from stream.config import Config, PolicyConfig
-from stream.redis.policy_cache import Lookup
+from stream.redis.policy_cache import PolicyCache
 from stream.roles.decide import TURN_S, _Connection
 from stream.roles.deciding import DECISIONS_BYTES, Request
 from stream.roles.requests import Envelope
@@ -76,7 +76,7 @@ def test_a_decision_that_is_too_large_for_its_topic_is_an_error_and_a_dead_lette
 
 def test_version_0_is_in_use_until_redis_tells_otherwise():
     config = Config(policies={"front": PolicyConfig()})
-    lookup = Lookup(config, cast(Redis, None))
+    lookup = PolicyCache(config, cast(Redis, None))
     assert lookup.choosers["front"].version.startswith("0-")
     assert not lookup.overloaded("front")
 

@@ -11,7 +11,7 @@ import pytest
 
 from stream.config import Config
 from stream.liveness import LIMIT_S, Guard, Pulse, RoleDiedError, dead_client
-from stream.redis.policy_cache import Lookup
+from stream.redis.policy_cache import PolicyCache
 from stream.roles.decide import Decide
 
 HANGS = """
@@ -92,12 +92,12 @@ async def test_what_is_dead_twice_in_a_row_ends_the_role() -> None:
 
 
 async def test_a_role_ends_also_when_a_cancellation_gets_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run(lookup: Lookup) -> None:
+    async def run(lookup: PolicyCache) -> None:
         for _ in range(3):
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(60)
 
-    monkeypatch.setattr(Lookup, "run", run)
+    monkeypatch.setattr(PolicyCache, "run", run)
     role = Decide(Config(brokers="127.0.0.1:1", redis_url="redis://127.0.0.1:1"))
     await role.start()
     await asyncio.sleep(0.1)
