@@ -22,7 +22,7 @@ from policies.decide import LoadedPolicy
 from policies.learn_worker import LearnWorker
 from policies.learner import Learner, Position
 from policies.policy_store import MemoryPolicyStore, PolicyIdentity
-from policies.publish_schedule import Cadence
+from policies.publish_schedule import PublishSchedule
 from policies.publisher import Publisher, Seen
 from policies.registry import make
 from records.codec import encode, items
@@ -169,7 +169,7 @@ class FakeLoop:
             identity = PolicyIdentity(policy.kind, policy.arguments, config.salt(name))
             self._publishers[name] = Publisher(name, identity, store, versions)
             learner = Learner(name, policy.kind, policy.arguments)
-            self._learn_worker.load(learner, Cadence(1, 0), self.now_ms)
+            self._learn_worker.load(learner, PublishSchedule(1, 0), self.now_ms)
             self._use(name, learner.saved, learner.policy.dump())
         self._requests = Requests(config, self._policies, self._name)
         self._append("versions", encode(LogIdentity(log_id=self._name)))

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple
 
-from policies.learner import Learner, OutcomeToLearn, Taken, Unreadable, outcomes_in
-from policies.publish_schedule import Cadence
+from policies.learner import Learner, LearnResult, OutcomeToLearn, Unreadable, outcomes_in
+from policies.publish_schedule import PublishSchedule
 from policies.unacknowledged import Message, Unacknowledged, highest_seqs
 
 MOVE_EVERY_MS = 5000.0
@@ -48,7 +48,7 @@ class _Partition(Generic[Message]):
 @dataclass(slots=True)
 class _Loaded:
     learner: Learner
-    schedule: Cadence
+    schedule: PublishSchedule
     saved_ms: float
 
 
@@ -84,7 +84,7 @@ class LearnWorker(Generic[Message]):
             name for name, number in self._partition_of.items() if number in partitions and name not in self._loaded
         ]
 
-    def load(self, learner: Learner, schedule: Cadence, now_ms: float) -> None:
+    def load(self, learner: Learner, schedule: PublishSchedule, now_ms: float) -> None:
         """Begin to learn a policy from what is saved of it."""
         self._loaded[learner.name] = _Loaded(learner, schedule, now_ms)
 
@@ -100,7 +100,7 @@ class LearnWorker(Generic[Message]):
                 others += len(of_name)
         return Read(own, others, unreadable)
 
-    def take(self, name: str, offset: int, outcomes: Sequence[OutcomeToLearn]) -> Taken:
+    def take(self, name: str, offset: int, outcomes: Sequence[OutcomeToLearn]) -> LearnResult:
         """Let a policy that is loaded take its outcomes of a message.
 
         Raises

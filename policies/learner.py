@@ -37,7 +37,7 @@ KEPT_EVENT_IDS = 1000
 """Of so many of a shard's newest seqs it is remembered whose they were."""
 
 
-class Lesson(msgspec.Struct, frozen=True, gc=False):
+class TrainingExample(msgspec.Struct, frozen=True, gc=False):
     """What learning reads of a decision."""
 
     actions: list[Raw]
@@ -67,7 +67,7 @@ class _Whole(msgspec.Struct, frozen=True, gc=False):
     seq: Natural
     reward: float
     learn: bool
-    decision: Lesson
+    decision: TrainingExample
     revision: Ordinal = 0
     event_id: str = ""
 
@@ -76,7 +76,7 @@ OutcomeToLearn = LearnableOutcome | _Whole
 
 _wholes = msgspec.json.Decoder(list[_Whole]).decode
 _outcome = msgspec.json.Decoder(LearnableOutcome)
-_lesson = msgspec.json.Decoder(Lesson)
+_lesson = msgspec.json.Decoder(TrainingExample)
 
 
 class Unreadable(NamedTuple):
@@ -132,7 +132,7 @@ def example_of(outcome: OutcomeToLearn, catalogue: Catalogue) -> Example:
         It cannot be read, or its chosen action is none of its actions.
     """
     lesson = outcome.decision
-    if not isinstance(lesson, Lesson):
+    if not isinstance(lesson, TrainingExample):
         lesson = decode(_lesson, bytes(lesson))
     context = decode_context(lesson.context, FEATURE_LIMITS)
     actions = catalogue.actions(lesson.actions)
@@ -210,7 +210,7 @@ class Refused(NamedTuple):
 
 
 @dataclass(slots=True)
-class Taken:
+class LearnResult:
     """What became of the outcomes of one message.
 
     ``contradicting``: those of the repeats whose seq was that of another event id.
@@ -289,7 +289,7 @@ class Learner:
         self.learned = 0
         self.kept_outcomes = 0
 
-    def take(self, offset: int, outcomes: Sequence[OutcomeToLearn]) -> Taken:
+    def take(self, offset: int, outcomes: Sequence[OutcomeToLearn]) -> LearnResult:
         """Take the policy's outcomes in the message at an offset of ``rewards``.
 
         Parameters
@@ -305,7 +305,7 @@ class Learner:
         if self._follow(offset, outcomes):
             self._kept.append(_Kept(offset, outcomes))
             self.kept_outcomes += len(outcomes)
-        taken = Taken()
+        taken = LearnResult()
         last = self.last_seqs
         for outcome in outcomes:
             if outcome.revision:

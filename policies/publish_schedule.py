@@ -1,7 +1,7 @@
 """When a learner publishes."""
 
 
-class Cadence:
+class PublishSchedule:
     """When to publish: after so many examples or so long, but for no more than a share of the time.
 
     Parameters
@@ -25,7 +25,7 @@ class Cadence:
     def due(self, now_ms: float, learned: int) -> bool:
         """Tell whether to publish now, given a time that only grows and how many examples wait.
 
-        >>> cadence = Cadence(examples=2000, interval_ms=500)
+        >>> cadence = PublishSchedule(examples=2000, interval_ms=500)
         >>> cadence.due(0, 1), cadence.due(499, 10), cadence.due(500, 10)
         (False, False, True)
         """

@@ -23,7 +23,7 @@ from faust.types import TP, EventT, StreamT
 from policies.learn_worker import LearnWorker
 from policies.learner import LearnableOutcome, Learner, OutcomeToLearn, Refused
 from policies.policy_store import PolicyIdentity
-from policies.publish_schedule import Cadence
+from policies.publish_schedule import PublishSchedule
 from policies.publisher import Publisher
 from policies.registry import make
 from records.codec import items
@@ -235,7 +235,7 @@ class Learn(mode.Service):
         policy = self._config.policies[name]
         publisher = self._publisher(name)
         learner = await until_there(ROLE, f"loading {name}", lambda: self._load(name, publisher))
-        self._worker.load(learner, Cadence(policy.publish_examples, policy.publish_ms), _now_ms())
+        self._worker.load(learner, PublishSchedule(policy.publish_examples, policy.publish_ms), _now_ms())
         self._publishers[name] = publisher
         log.info("loaded", extra={"policy": name, "version": learner.saved.version, "cut": learner.cut})
         metrics.policy_in_use(ROLE, name, learner.saved.number, publisher.published_ms)

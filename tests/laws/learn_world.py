@@ -17,7 +17,7 @@ from policies.learn_worker import LearnWorker
 from policies.learner import Learner, Position, outcomes_in
 from policies.policy import digest
 from policies.policy_store import PolicyIdentity, PolicyStore, Saved
-from policies.publish_schedule import Cadence
+from policies.publish_schedule import PublishSchedule
 from policies.publisher import Publisher, SaveResult, Seen
 from records.errors import BadInput
 from records.policy_version import PolicyVersion
@@ -301,7 +301,7 @@ class Worker(Stepped):
             publisher = Publisher(name, IDENTITY, self.world.stepped, self.versions)
             saved = await publisher.load()
             position, model = (saved.position, saved.model) if saved is not None else (None, None)
-            self.worker.load(Learner(name, "ledger", "", position, model, make_policy=Ledger), Cadence(1, 0), 0)
+            self.worker.load(Learner(name, "ledger", "", position, model, make_policy=Ledger), PublishSchedule(1, 0), 0)
             self.publishers[name] = publisher
 
     def acknowledge(self) -> None:

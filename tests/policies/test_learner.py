@@ -7,7 +7,7 @@ import pytest
 
 from policies.learner import Learner, OutcomeToLearn, Position, outcomes_in
 from policies.policy import digest
-from policies.publish_schedule import Cadence
+from policies.publish_schedule import PublishSchedule
 from policies.unacknowledged import Unacknowledged, highest_seqs
 from records.errors import LossDetected
 
@@ -200,7 +200,7 @@ def test_only_the_head_is_acknowledged() -> None:
 
 
 def test_publishing_takes_a_fifth_of_the_time_at_most() -> None:
-    cadence = Cadence(examples=10, interval_ms=500)
+    cadence = PublishSchedule(examples=10, interval_ms=500)
     assert cadence.due(0, 10)
     cadence.published(0, 100)
     assert not cadence.due(499, 1000)
@@ -213,7 +213,7 @@ def test_publishing_takes_a_fifth_of_the_time_at_most() -> None:
 
 
 def test_a_publish_that_waited_for_a_server_does_not_delay_the_next_for_long() -> None:
-    cadence = Cadence(examples=10, interval_ms=500)
+    cadence = PublishSchedule(examples=10, interval_ms=500)
     assert cadence.due(0, 10)
     cadence.published(0, 4_900)
     assert not cadence.due(7_399, 10)
