@@ -15,7 +15,7 @@ from records.errors import WrongConfiguration, of_disk, shorten
 from records.extras import sentence
 from stream import clients, preflight
 from stream.config import CHECK_TOPIC, Config
-from stream.controls import desk
+from stream.controls import operator_session
 from stream.kafka import codecs, topics
 from stream.kafka.log import LogReader
 from stream.redis.store import RedisStore
@@ -182,7 +182,7 @@ async def _archived(config: Config, reader: LogReader) -> list[str]:
 async def _published(config: Config) -> AsyncIterator[Finding]:
     try:
         for name in config.policies:
-            async with desk(config, name) as at:
+            async with operator_session(config, name) as at:
                 refused = await refusal(at)
             if refused is not None:
                 yield Finding(f"state of policy {name}", False, str(refused), "run `bowerbird recover`")

@@ -19,7 +19,7 @@ from records.policy_version import PolicyVersion
 from replay.proof.published import published_in
 from replay.proof.rebuild import Rebuild, Rebuilt, SavedWeights
 from stream.config import Config
-from stream.controls import Desk, desk
+from stream.controls import OperatorSession, operator_session
 
 if TYPE_CHECKING:
     from archive.reader import Archive
@@ -88,7 +88,7 @@ async def rebuild(
     """
     from bowerbird.verification import compare_log
 
-    async with desk(config, name) as at:
+    async with operator_session(config, name) as at:
         await compare_log(archive, at.reader)
         work = _Work(at, until_ms, archive, progress)
         try:
@@ -97,7 +97,7 @@ async def rebuild(
             work.rebuild.close()
 
 
-async def refusal(at: Desk) -> StateRefused | None:
+async def refusal(at: OperatorSession) -> StateRefused | None:
     """Return why a learner would not go on from what is saved of a policy; None: it would."""
     try:
         await at.check_outcomes(await at.publisher.load())
@@ -107,7 +107,9 @@ async def refusal(at: Desk) -> StateRefused | None:
 
 
 class _Work:
-    def __init__(self, at: Desk, until_ms: int | None, archive: "Archive | None", progress: Progress) -> None:
+    def __init__(
+        self, at: OperatorSession, until_ms: int | None, archive: "Archive | None", progress: Progress
+    ) -> None:
         identity = at.publisher.identity
         self.rebuild = Rebuild(at.name, identity.kind, identity.arguments)
         self._at, self._until_ms, self._archive, self._progress = at, until_ms, archive, progress

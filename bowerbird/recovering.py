@@ -8,7 +8,7 @@ from bowerbird.rebuilding import Done, rebuild, refusal
 from stream import clients
 from stream.clients import redis_client
 from stream.config import Config
-from stream.controls import desk
+from stream.controls import operator_session
 from stream.kafka.log import LogReader, identify, started
 from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.store import RedisStore
@@ -124,7 +124,7 @@ async def _policies(
     config: Config, done: Recovered, now_ms: int, archive: "Archive | None", dry_run: bool, progress: Progress
 ) -> None:
     for name in config.policies:
-        async with desk(config, name) as at:
+        async with operator_session(config, name) as at:
             refused = await refusal(at)
         if refused is not None or name in done.refused:
             done.refused.setdefault(name, str(refused))

@@ -110,7 +110,7 @@ def in_use(saved: Saved | None, identity: PolicyIdentity, make_policy: MakePolic
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class OperatorSession:
     """Where an operator stands: the servers of a service, and one of its policies.
 
     Attributes
@@ -164,7 +164,7 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(config: Config, name: str) -> AsyncIterator[Desk]:
+async def operator_session(config: Config, name: str) -> AsyncIterator[OperatorSession]:
     """Give an operator's desk for a policy of the configuration."""
     configured = config.policies[name]
     identity = PolicyIdentity(configured.kind, configured.arguments, config.salt(name))
@@ -177,7 +177,7 @@ async def desk(config: Config, name: str) -> AsyncIterator[Desk]:
             async with LogReader(config) as reader:
                 publisher = Publisher(name, identity, store, versions, config.rewards_partition(name))
                 await _check_topics(reader, config)
-                yield Desk(config, name, reader, store, versions, publisher)
+                yield OperatorSession(config, name, reader, store, versions, publisher)
         finally:
             await versions.stop()
             await closed(producer)

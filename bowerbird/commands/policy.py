@@ -180,12 +180,12 @@ def rebuild(
 
 
 def _control(name: str, wanted: "Control", file: "ConfigFile", as_json: bool) -> None:
-    from stream.controls import Controlled, desk
+    from stream.controls import Controlled, operator_session
 
     told = _settings_with(name, file)
 
     async def controlled() -> Controlled:
-        async with desk(told, name) as at:
+        async with operator_session(told, name) as at:
             return await at.control(wanted, _now_ms())
 
     done = run(told, controlled)

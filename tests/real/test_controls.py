@@ -22,7 +22,7 @@ from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from policies.controls import FREEZE, UNFREEZE, UNIFORM
 from records.errors import StateRefused
 from stream.config import ArchiveConfig, Config
-from stream.controls import desk
+from stream.controls import operator_session
 from stream.redis.policy_store import RedisPolicyStore, policy_key
 from tests.real.loop import Loop, loop_of, until
 from tests.real.test_commands import bowerbird, told
@@ -185,7 +185,7 @@ async def test_two_operators_at_once_and_a_learner_that_goes_on(loop: Loop, conf
     loop.role("learn")
 
     async def operate(number: int) -> None:
-        async with desk(config, "front") as at:
+        async with operator_session(config, "front") as at:
             for wanted in (FREEZE, UNFREEZE, UNIFORM, UNFREEZE):
                 await at.control(wanted, number)
 
@@ -255,7 +255,7 @@ async def test_a_redis_that_forgot_is_repaired(loop: Loop, config: Config, redis
             if lost == "the newest version":
                 assert value is not None
                 await redis.restore(key, 0, value)
-    async with desk(config, "front") as at:
+    async with operator_session(config, "front") as at:
         with pytest.raises(StateRefused, match="bowerbird policy rebuild front"):
             await at.publisher.load()
     done = await rebuild(config, "front", 0)

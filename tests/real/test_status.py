@@ -25,7 +25,7 @@ from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from policies.controls import FREEZE
 from records.rule import Reward, StreamReward
 from stream.config import ROLES, Config, PolicyConfig
-from stream.controls import desk
+from stream.controls import operator_session
 from stream.recent import Recent
 from tests.real.loop import Loop, decision, loop_of, until
 from tests.real.test_commands import bowerbird, told
@@ -105,7 +105,7 @@ async def test_a_loop_that_learns_and_what_is_wrong_when_its_parts_die(loop: Loo
         assert any("slow: waits for windows" in line for line in lines(config, status))
         assert status.now_ms - status.read_to[0].read_to_ms < 30_000
 
-        async with desk(config, "front") as at:
+        async with operator_session(config, "front") as at:
             await at.control(FREEZE, 0)
         status = await observer.look()
         assert (policy(status).control, policy(status).by) == ("freeze", "freeze")
