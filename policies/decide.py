@@ -117,7 +117,7 @@ def decide(
     overloaded
         Tells whether too many decisions of a policy wait for their window to close.
     action
-        Decodes an action, see :meth:`policies.features.Catalogue.action`.
+        Decodes an action, see :meth:`policies.features.ActionCache.action`.
     limits
         What a request may be at most.
 

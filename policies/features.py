@@ -155,7 +155,7 @@ def decode_action(raw: bytes, limits: Limits, field: str = "action") -> Action:
     return Action(found.id, features, unknown)
 
 
-class Catalogue:
+class ActionCache:
     """The actions seen lately, by their bytes: the same bytes give the same object, decoded and checked once.
 
     Parameters
@@ -167,7 +167,7 @@ class Catalogue:
 
     Examples
     --------
-    >>> catalogue = Catalogue(Limits())
+    >>> catalogue = ActionCache(Limits())
     >>> catalogue.action(b'{"id": "a1"}', "actions[0]") is catalogue.action(b'{"id": "a1"}', "actions[7]")
     True
     """

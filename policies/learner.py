@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from policies.controls import holds
-from policies.features import Action, Catalogue, Features, decode_context
+from policies.features import Action, ActionCache, Features, decode_context
 from policies.policy import Policy, digest, version_name
 from policies.registry import make
 from records.codec import decode, far_ahead, items
@@ -123,7 +123,7 @@ class Example(NamedTuple):
     propensity: float
 
 
-def example_of(outcome: OutcomeToLearn, catalogue: Catalogue) -> Example:
+def example_of(outcome: OutcomeToLearn, catalogue: ActionCache) -> Example:
     """Return an outcome as a policy sees it.
 
     Raises
@@ -143,7 +143,7 @@ def example_of(outcome: OutcomeToLearn, catalogue: Catalogue) -> Example:
     raise BadInput("chosen_unknown", "chosen", repr(chosen), f"the id of one of {len(actions)} actions")
 
 
-def learn(policy: Policy, outcome: OutcomeToLearn, catalogue: Catalogue) -> None:
+def learn(policy: Policy, outcome: OutcomeToLearn, catalogue: ActionCache) -> None:
     """Let a policy learn an outcome.
 
     Raises
@@ -154,9 +154,9 @@ def learn(policy: Policy, outcome: OutcomeToLearn, catalogue: Catalogue) -> None
     policy.learn(*example_of(outcome, catalogue), outcome.reward)
 
 
-def catalogue() -> Catalogue:
+def catalogue() -> ActionCache:
     """Return a catalogue for learning: what was logged is never too large."""
-    return Catalogue(FEATURE_LIMITS, max_bytes=CATALOGUE_BYTES)
+    return ActionCache(FEATURE_LIMITS, max_bytes=CATALOGUE_BYTES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from policies.features import Catalogue
+from policies.features import ActionCache
 from policies.learner import catalogue, example_of, outcomes_in
 from policies.registry import make
 from records.fields import EXTERNAL
@@ -124,7 +124,7 @@ def worth(weights: Floats, rewards: Floats) -> Worth:
     return Worth(ips, snips, float(weights.max(initial=0.0)))
 
 
-def _rows(policy: str, rewards: Iterable[Message], known: Catalogue) -> Iterator[Row]:
+def _rows(policy: str, rewards: Iterable[Message], known: ActionCache) -> Iterator[Row]:
     last: dict[int, int] = {}
     for message in rewards:
         outcomes, _ = outcomes_in(message.value)

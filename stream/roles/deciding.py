@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from policies.decide import NO_DEAD_LETTER, Decided, LoadedPolicy, Refused, decide, event_id_of, made_event_id, refused
-from policies.features import Catalogue
+from policies.features import ActionCache
 from records.codec import items
 from records.error_reply import Problem
 from records.errors import BadInput, StateRefused
@@ -158,7 +158,7 @@ class Requests:
     def __init__(self, config: Config, policies: Policies, cluster_id: str) -> None:
         self._config, self._policies, self._cluster_id = config, policies, cluster_id
         self._envelopes = Envelopes(config)
-        self._catalogue = Catalogue(config.limits)
+        self._catalogue = ActionCache(config.limits)
 
     def read(self, record: Any, now_ms: int) -> Request:
         """Return a message with all its decisions and errors; whatever it holds, nothing is raised."""

@@ -10,7 +10,7 @@ import pytest
 
 from bowerbird.demo.real_log import Logged, packaged_log, traffic, values, worth
 from bowerbird.settings import load
-from policies.features import Catalogue, decode_context
+from policies.features import ActionCache, decode_context
 from policies.registry import make
 from records.decision import Decision
 from records.limits import Limits
@@ -89,7 +89,7 @@ def test_the_value_is_that_of_each_version_on_what_came_after_its_cut(logged: li
     found = values("men", KIND, ARGUMENTS, [version(*pair) for pair in enumerate(cuts, start=1)], rewards(logged))
 
     learner, model = make(KIND, ARGUMENTS), make(KIND, ARGUMENTS).dump()
-    known, weights, rewarded = Catalogue(Limits()), [], []
+    known, weights, rewarded = ActionCache(Limits()), [], []
     for number, row in enumerate(logged):
         offset = 2 * (number // A_MESSAGE)
         if number % A_MESSAGE == 0 and offset in cuts:

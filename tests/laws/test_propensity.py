@@ -6,7 +6,7 @@ from typing import Any
 
 from policies.decide import Decided, LoadedPolicy, decide
 from policies.draw import choose
-from policies.features import Action, Catalogue, Features
+from policies.features import Action, ActionCache, Features
 from records.limits import Limits
 
 PMF = [0.6, 0.1, 0.3]
@@ -39,7 +39,7 @@ def decided(event_id: str) -> bytes:
         expires_at_ms=1000,
         choosers={"front": LoadedPolicy(Fixed(), "1-00000000", "front", b"{}")},
         overloaded=lambda policy: False,
-        action=Catalogue(Limits()).action,
+        action=ActionCache(Limits()).action,
         limits=Limits(),
     )
     assert isinstance(result, Decided)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from archive.rows import rows_of, table_of
 from bowerbird.trace import _Tracing
-from policies.features import Catalogue
+from policies.features import ActionCache
 from policies.learner import example_of, outcomes_in
 from records.codec import encode
 from records.errors import BadInput
@@ -104,7 +104,7 @@ def every(base: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _learned(value: bytes | None) -> None:
     """Read outcomes as the learner does."""
-    catalogue = Catalogue(Limits())
+    catalogue = ActionCache(Limits())
     outcomes, _ = outcomes_in(value)
     for outcome in outcomes:
         if outcome.policy == "front" and outcome.learn:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.decide import Decided, LoadedPolicy, Refused, decide, event_id_of, made_event_id, warnings_of
-from policies.features import Catalogue
+from policies.features import ActionCache
 from policies.registry import make
 from records.codec import encode
 from records.decision import Decision
@@ -33,7 +33,7 @@ def decided(raw: bytes, *, now_ms=0, expires_at_ms=1000, choosers=None, overload
         if choosers is None
         else choosers,
         overloaded=lambda policy: overloaded,
-        action=Catalogue(limits).action,
+        action=ActionCache(limits).action,
         limits=limits,
     )
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.features import Catalogue, decode_action, decode_context
+from policies.features import ActionCache, decode_action, decode_context
 from records.errors import BadInput
 from records.limits import FEATURE_LIMIT, Limits
 
@@ -183,7 +183,7 @@ def test_every_limit_is_a_setting() -> None:
 
 
 def test_the_same_bytes_give_the_same_action() -> None:
-    catalogue = Catalogue(LIMITS)
+    catalogue = ActionCache(LIMITS)
     raws = [b'{"id": "a%d", "features": {"price": %d}}' % (number, number) for number in range(10)]
     first = catalogue.actions(raws)
     assert [action.id for action in first] == [f"a{number}" for number in range(10)]
@@ -195,7 +195,7 @@ def test_the_same_bytes_give_the_same_action() -> None:
 
 
 def test_an_error_names_the_action_wherever_it_stands() -> None:
-    catalogue = Catalogue(LIMITS)
+    catalogue = ActionCache(LIMITS)
     for bad in (b'{"id": 1}', b'{"id": "a"}\0', b"\0"):
         with pytest.raises(BadInput) as refused:
             catalogue.actions([b'{"id": "a"}', bad], "actions")
@@ -204,7 +204,7 @@ def test_an_error_names_the_action_wherever_it_stands() -> None:
 
 
 def test_the_catalogue_is_bounded_by_number_and_by_bytes() -> None:
-    catalogue = Catalogue(LIMITS, size=100, max_bytes=10_000)
+    catalogue = ActionCache(LIMITS, size=100, max_bytes=10_000)
     for number in range(1000):
         catalogue.action(b'{"id": "a%d", "features": {"name": "%s"}}' % (number, b"x" * (number % 900)), "action")
         assert len(catalogue) <= 100

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from policies.features import Action, Catalogue
+from policies.features import Action, ActionCache
 from policies.learner import Example
 from records.errors import BadInput
 from replay.evaluation.logs.numbered import Numbered
@@ -25,7 +25,7 @@ class Examples(NamedTuple):
     refused: Flags
 
 
-def examples_in(rows: OutcomeRows, catalogue: Catalogue) -> Examples:
+def examples_in(rows: OutcomeRows, catalogue: ActionCache) -> Examples:
     """Decode outcomes, whose bytes stand in the column ``raw``."""
     decoded: list[Example] = []
     refused = np.zeros(len(rows), dtype=np.bool_)

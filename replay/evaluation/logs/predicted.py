@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from policies.features import Catalogue
+from policies.features import ActionCache
 from policies.learner import Example, example_of, outcomes_in
 from policies.policy import Policy
 from records.errors import BadInput
@@ -44,7 +44,7 @@ class Predicted(NamedTuple):
         return np.array([probability for pmf in self.pmfs for probability in pmf], dtype=float)
 
 
-def predicted_by(policy: Policy, rows: OutcomeRows, catalogue: Catalogue) -> Predicted:
+def predicted_by(policy: Policy, rows: OutcomeRows, catalogue: ActionCache) -> Predicted:
     """Ask a policy about outcomes, whose bytes stand in the column ``raw``."""
     pmfs: list[list[float]] = []
     chosen: list[int] = []
@@ -69,7 +69,7 @@ class Logger(NamedTuple):
     share: float
 
 
-def mean_propensities(loggers: Sequence[Logger], rows: OutcomeRows, catalogue: Catalogue) -> Floats:
+def mean_propensities(loggers: Sequence[Logger], rows: OutcomeRows, catalogue: ActionCache) -> Floats:
     """Ask all loggers about outcomes; return their mean probability of the logged action, by their shares.
 
     Parameters
@@ -123,7 +123,7 @@ def _own(loggers: Sequence[Logger], rows: OutcomeRows) -> Numbers:
     return own
 
 
-def example_rows(rows: OutcomeRows, catalogue: Catalogue) -> Iterator[Example | BadInput]:
+def example_rows(rows: OutcomeRows, catalogue: ActionCache) -> Iterator[Example | BadInput]:
     """Decode outcomes, whose bytes stand in the column ``raw``; yield the error in the place of what cannot be used."""
     raws = rows.whole("raw").to_pylist()
     outcomes, unreadable = outcomes_in(b"[" + b",".join(raws) + b"]")
