@@ -32,7 +32,7 @@ from records.versions import versions_in
 from rewards.join_items import JoinSettings, Message
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.outcome import messages_of
-from rewards.store import DEAD_LETTERS, Frozen, MemoryStore, Unusable
+from rewards.store import DEAD_LETTERS, ClosedWindow, MemoryStore, Unusable
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetter, letter_of
@@ -297,7 +297,7 @@ class FakeLoop:
             if outbox == DEAD_LETTERS:
                 self._bury(*(letter_of(entry) for entry in entries if isinstance(entry, Unusable)))
             else:
-                windows = [entry for entry in entries if isinstance(entry, Frozen)]
+                windows = [entry for entry in entries if isinstance(entry, ClosedWindow)]
                 for message in messages_of(shard, self.config.prefix, windows):
                     self._learn(self._append("rewards", message.value, outbox.encode()))
             _done(self._store.trim(shard, outbox, entries[-1].seq))

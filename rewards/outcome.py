@@ -11,7 +11,7 @@ from records.feedback import CountedFeedback, Feedback, feedback
 from records.outcome import Outcome, Why
 from records.rule import rule_of
 from rewards.rules import Event, activated, counted, deadline_ms, reward
-from rewards.store import Frozen, Kept
+from rewards.store import ClosedWindow, WindowFeedback
 
 MESSAGE_BYTES = 256 * 1024
 """Outcomes are packed into arrays of up to this many bytes."""
@@ -19,7 +19,7 @@ WHOLE_FEEDBACK_BYTES = 1024 * 1024
 """Where the counted feedback of a window is larger, only the fields that the loop knows stay in its outcome."""
 
 
-def event_of(stream: str, kept: Kept, record: Feedback) -> Event:
+def event_of(stream: str, kept: WindowFeedback, record: Feedback) -> Event:
     """Return a feedback as the rules see it; without an id of its own, its place is its identity."""
     place = kept.place
     by_place = f"{stream}-{place.partition}-{place.offset}-{place.index}"
@@ -27,7 +27,7 @@ def event_of(stream: str, kept: Kept, record: Feedback) -> Event:
     return Event(stream, identity, record.value, bool(record.activate))
 
 
-def outcome_of(shard: int, prefix: str, frozen: Frozen) -> Outcome:
+def outcome_of(shard: int, prefix: str, frozen: ClosedWindow) -> Outcome:
     """Return the outcome of a closed window.
 
     Parameters
@@ -75,7 +75,7 @@ def outcome_of(shard: int, prefix: str, frozen: Frozen) -> Outcome:
     )
 
 
-def _why(head: DecisionHead, frozen: Frozen, events: list[Event]) -> Why:
+def _why(head: DecisionHead, frozen: ClosedWindow, events: list[Event]) -> Why:
     rule = rule_of(head.rule)
     if frozen.rival_ms is not None and frozen.rival_ms <= frozen.deadline_ms:
         return "conflicting"
@@ -93,7 +93,7 @@ class OutcomeMessage(NamedTuple):
     value: bytes
 
 
-def messages_of(shard: int, prefix: str, windows: Sequence[Frozen]) -> Iterator[OutcomeMessage]:
+def messages_of(shard: int, prefix: str, windows: Sequence[ClosedWindow]) -> Iterator[OutcomeMessage]:
     """Yield the messages of ``rewards`` for the head of an outbox.
 
     Each must be acknowledged, and the outbox trimmed up to its last seq, before the next is sent.

@@ -114,14 +114,14 @@ class Stepped:
     more: bool = False
 
 
-class Kept(NamedTuple):
+class WindowFeedback(NamedTuple):
     """A feedback that lies in a frozen window."""
 
     place: LogPosition
     body: bytes
 
 
-class Frozen(NamedTuple):
+class ClosedWindow(NamedTuple):
     """A closed window, as it left the store, with its seq.
 
     ``rival_ms``: the log time of the first copy of the decision that differs from it, or None.
@@ -134,7 +134,7 @@ class Frozen(NamedTuple):
     place: LogPosition
     rival_ms: int | None
     body: bytes
-    feedback: tuple[Kept, ...]
+    feedback: tuple[WindowFeedback, ...]
 
 
 class Unusable(NamedTuple):
@@ -165,7 +165,7 @@ class JoinStore(Protocol):
         """Return the last seq given, per policy (and :data:`DEAD_LETTERS`)."""
         ...
 
-    async def head(self, shard: int, outbox: str, limit: int) -> list[Frozen] | list[Unusable]:
+    async def head(self, shard: int, outbox: str, limit: int) -> list[ClosedWindow] | list[Unusable]:
         """Return the first entries of an outbox, in the order of seq."""
         ...
 
@@ -216,7 +216,7 @@ class _Shard:
     feedback: dict[str, list[FeedbackItem]] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)
     seq: Counter[str] = field(default_factory=Counter)
-    outboxes: dict[str, list[Frozen | Unusable]] = field(default_factory=dict)
+    outboxes: dict[str, list[ClosedWindow | Unusable]] = field(default_factory=dict)
     hold: str = ""
     counted: dict[str, int] = field(default_factory=dict)
 
@@ -244,7 +244,7 @@ class MemoryStore:
         """See :meth:`JoinStore.outboxes`."""
         return dict(self._shards.setdefault(shard, _Shard()).seq)
 
-    async def head(self, shard: int, outbox: str, limit: int) -> list[Frozen] | list[Unusable]:
+    async def head(self, shard: int, outbox: str, limit: int) -> list[ClosedWindow] | list[Unusable]:
         """See :meth:`JoinStore.head`."""
         return self._shards[shard].outboxes.get(outbox, [])[:limit]  # type: ignore[return-value]
 
@@ -444,16 +444,16 @@ class _Stepping:
         )
         for deadline_ms, _, entry in due[: self.step.close_limit]:
             first = entry.first
-            within: list[Kept] = []
+            within: list[WindowFeedback] = []
             for item in state.feedback.pop(first.event_id, []):
                 if item.place.time_ms < first.opens_ms:
                     self.unusable(item, "early")
                 elif item.place.time_ms > deadline_ms:
                     self.unusable(item, "late")
                 else:
-                    within.append(Kept(item.place, item.body))
+                    within.append(WindowFeedback(item.place, item.body))
             state.seq[first.policy] += 1
-            frozen = Frozen(
+            frozen = ClosedWindow(
                 state.seq[first.policy],
                 first.event_id,
                 deadline_ms,

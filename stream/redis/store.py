@@ -12,13 +12,13 @@ from records.position import LogPosition
 from rewards.store import (
     DEAD_LETTERS,
     NEEDED,
+    ClosedWindow,
     Closing,
     DecisionItem,
-    Frozen,
-    Kept,
     Step,
     Stepped,
     Unusable,
+    WindowFeedback,
     behind,
     not_free,
     other_log,
@@ -114,7 +114,7 @@ class RedisStore:
         counts = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self.key(shard, name)))
         return {key.decode(): int(count) for key, count in counts.items()}
 
-    async def head(self, shard: int, outbox: str, limit: int) -> list[Frozen] | list[Unusable]:
+    async def head(self, shard: int, outbox: str, limit: int) -> list[ClosedWindow] | list[Unusable]:
         """See :meth:`rewards.store.JoinStore.head`."""
         entries = cast("list[bytes]", await self.redis.zrange(self.key(shard, f"outbox:{outbox}"), 0, limit - 1))
         if outbox == DEAD_LETTERS:
@@ -330,9 +330,9 @@ def _netstrings(packed: bytes) -> list[bytes]:
     return parts
 
 
-def _frozen(parts: Sequence[bytes]) -> Frozen:
+def _frozen(parts: Sequence[bytes]) -> ClosedWindow:
     seq, event_id, deadline, place, rival, body, *feedback = parts
-    return Frozen(
+    return ClosedWindow(
         int(seq),
         event_id.decode(),
         int(deadline),
@@ -340,7 +340,8 @@ def _frozen(parts: Sequence[bytes]) -> Frozen:
         int(rival) if rival else None,
         body,
         tuple(
-            Kept(LogPosition.parse(at.decode()), event) for at, event in zip(feedback[::2], feedback[1::2], strict=True)
+            WindowFeedback(LogPosition.parse(at.decode()), event)
+            for at, event in zip(feedback[::2], feedback[1::2], strict=True)
         ),
     )
 

@@ -16,7 +16,7 @@ from records.errors import RECOVER, BowerbirdError, LossDetected
 from records.fields import EXTERNAL
 from records.outcome import Outcome
 from rewards.outcome import messages_of
-from rewards.store import DEAD_LETTERS, Frozen, Unusable
+from rewards.store import DEAD_LETTERS, ClosedWindow, Unusable
 from stream import metrics
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetters, letter_of
@@ -97,11 +97,11 @@ class Emitter:
             if outbox == DEAD_LETTERS:
                 await self._bury(shard, [entry for entry in entries if isinstance(entry, Unusable)])
             else:
-                await self._emit(shard, outbox, [entry for entry in entries if isinstance(entry, Frozen)])
+                await self._emit(shard, outbox, [entry for entry in entries if isinstance(entry, ClosedWindow)])
             if len(entries) < HEAD or not await self._store.lease(shard, self._owner):
                 return
 
-    async def _emit(self, shard: int, policy: str, entries: list[Frozen]) -> None:
+    async def _emit(self, shard: int, policy: str, entries: list[ClosedWindow]) -> None:
         if entries[0].seq <= (emitted := self._emitted.get((shard, policy), 0)):
             await self._store.need_recovery(shard)
             raise LossDetected(

@@ -20,7 +20,7 @@ from records.codec import items
 from rewards.join_items import JoinSettings, Message
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.outcome import messages_of
-from rewards.store import DEAD_LETTERS, Frozen, JoinStore, Step, Stepped, Unusable
+from rewards.store import DEAD_LETTERS, ClosedWindow, JoinStore, Step, Stepped, Unusable
 from tests.laws import oracle
 
 Action = tuple[str, *tuple[int, ...]]
@@ -508,7 +508,9 @@ class World:
                             stream = place.topic.removeprefix(self.prefix)
                             self.dead_letters.add((place.time_ms, stream, place.partition, place.offset, place.index))
                             await _Stop()
-                    for message in messages_of(shard, self.prefix, [each for each in head if isinstance(each, Frozen)]):
+                    for message in messages_of(
+                        shard, self.prefix, [each for each in head if isinstance(each, ClosedWindow)]
+                    ):
                         for body in items(message.value):
                             self._append_outcome(shard, outbox, body)
                         await _Stop()

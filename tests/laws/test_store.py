@@ -12,10 +12,10 @@ from rewards.store import (
     DEAD_LETTERS,
     NEEDED,
     Claim,
+    ClosedWindow,
     Closing,
     DecisionItem,
     FeedbackItem,
-    Frozen,
     Inputs,
     JoinStore,
     MemoryStore,
@@ -110,11 +110,11 @@ class Reader:
         told = Inputs(inputs, START_MS + at_ms)
         return await self.store.step(0, "log", Step(claims, (), told, close_limit))
 
-    async def closed(self, policy: str = "front") -> list[Frozen]:
+    async def closed(self, policy: str = "front") -> list[ClosedWindow]:
         """Return what lies in the outbox of a policy."""
         if policy not in await self.store.outboxes(0):
             return []
-        return [entry for entry in await self.store.head(0, policy, 1000) if isinstance(entry, Frozen)]
+        return [entry for entry in await self.store.head(0, policy, 1000) if isinstance(entry, ClosedWindow)]
 
     async def unused(self) -> list[tuple[str, int, str]]:
         """Return event id, time and reason of the feedback that no window took."""
@@ -128,7 +128,7 @@ class Reader:
         ]
 
 
-def times(frozen: Frozen) -> list[int]:
+def times(frozen: ClosedWindow) -> list[int]:
     """Return when the feedback of a frozen window happened."""
     return [kept.place.time_ms - START_MS for kept in frozen.feedback]
 

@@ -12,14 +12,14 @@ from records.codec import encode
 from records.outcome import Outcome
 from records.position import LogPosition
 from rewards.outcome import outcome_of, pack
-from rewards.store import Frozen, Kept
+from rewards.store import ClosedWindow, WindowFeedback
 
 START_MS = 1_700_000_000_000
 
 
 def frozen(
     *feedback: tuple[str, int, dict[str, Any]], deadline_ms: int = 500, rival_ms: int | None = None, **changes: Any
-) -> Frozen:
+) -> ClosedWindow:
     """Return a window that closed; feedback is (stream, ms after the decision, fields)."""
     body: dict[str, Any] = {
         "v": 1,
@@ -40,13 +40,13 @@ def frozen(
         },
     } | changes
     kept = [
-        Kept(
+        WindowFeedback(
             LogPosition(START_MS + at_ms, "t-" + stream, 1, number, 2),
             json.dumps({"v": 1, "event_id": "a"} | fields).encode(),
         )
         for number, (stream, at_ms, fields) in enumerate(feedback)
     ]
-    return Frozen(
+    return ClosedWindow(
         7,
         "a",
         START_MS + deadline_ms,

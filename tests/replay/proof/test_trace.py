@@ -13,7 +13,7 @@ from records.rule import rule_of
 from replay.proof.oracle import LoggedDecision, LoggedFeedback, expected_outcomes
 from replay.proof.trace import FoundOutcomeRecord, fate_of, verdict_on
 from rewards.outcome import outcome_of
-from rewards.store import Frozen, Kept
+from rewards.store import ClosedWindow, WindowFeedback
 from tests.real.loop import decision
 
 TTL_MS = 10_000
@@ -53,8 +53,8 @@ def test_what_counts_is_said_to_count_and_every_other_reason_is_true(
 
 def outcome(seq: int, **fields: object) -> Outcome:
     body = msgspec.json.encode(decision("visit-1"))
-    clicked = Kept(place(500, "clicks", 3), b'{"event_id":"visit-1"}')
-    found = outcome_of(0, "", Frozen(seq, "visit-1", 1000, place(0, "decisions", 0), None, body, (clicked,)))
+    clicked = WindowFeedback(place(500, "clicks", 3), b'{"event_id":"visit-1"}')
+    found = outcome_of(0, "", ClosedWindow(seq, "visit-1", 1000, place(0, "decisions", 0), None, body, (clicked,)))
     return msgspec.structs.replace(found, **fields)
 
 
