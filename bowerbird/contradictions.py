@@ -77,10 +77,10 @@ def _times(config: Config) -> Iterator[Contradiction]:
     windows = tuple(
         ("policies", name, "window_s") for name, policy in config.policies.items() if policy.window_s == longest
     )
-    if config.closed_ttl_s < 2 * longest:
+    if config.dedup_horizon_s < 2 * longest:
         yield Contradiction(
-            ("closed_ttl_s",),
-            f"{config.closed_ttl_s:g}",
+            ("dedup_horizon_s",),
+            f"{config.dedup_horizon_s:g}",
             f"at least twice the longest window of {longest:g} s",
             windows,
         )
@@ -92,12 +92,12 @@ def _times(config: Config) -> Iterator[Contradiction]:
             f"at least {needed:g}: the longest window of {longest:g} s and survive_outage_s",
             (*windows, ("survive_outage_s",)),
         )
-    if config.early_s > config.closed_ttl_s / 2:
+    if config.early_s > config.dedup_horizon_s / 2:
         yield Contradiction(
             ("early_s",),
             f"{config.early_s:g}",
-            f"at most half of closed_ttl_s, {config.closed_ttl_s:g}",
-            (("closed_ttl_s",),),
+            f"at most half of dedup_horizon_s, {config.dedup_horizon_s:g}",
+            (("dedup_horizon_s",),),
         )
 
 

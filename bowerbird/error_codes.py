@@ -47,7 +47,7 @@ ERROR_CODES: dict[str, str] = {
     "bad_pmf": "probabilities that are not one an action, or do not sum to 1",
     "bad_chosen": "a chosen action that is not exactly one of the actions",
     "bad_propensity": "a propensity that is not that of the chosen action",
-    "window_too_long": "a window longer than half of the service's `closed_ttl_s`",
+    "window_too_long": "a window longer than half of the service's `dedup_horizon_s`",
     "chosen_unknown": "an outcome whose chosen action is not among its actions",
     "seq_taken": "an outcome whose seq was learned under another event id",
     "seq_too_high": "an outcome whose seq no join has given",

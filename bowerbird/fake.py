@@ -154,7 +154,7 @@ class FakeLoop:
                 shard_of=config.shard,
                 early_s=config.early_s,
                 close_grace_ms=0,
-                closed_ttl_s=config.closed_ttl_s,
+                dedup_horizon_s=config.dedup_horizon_s,
                 feedback_limit=config.limits.max_feedback,
             )
         )

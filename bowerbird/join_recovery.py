@@ -108,7 +108,7 @@ class JoinRecovery:
         self._topics = input_topics(config)
         self._frontiers = Frontiers()
         self._lettered: dict[int, int] = {}
-        self._ttl_ms = milliseconds(config.closed_ttl_s)
+        self._ttl_ms = milliseconds(config.dedup_horizon_s)
         self._log = ""
         self._holds = False
 
@@ -364,13 +364,13 @@ class JoinRecovery:
         found: dict[int, list[Closing]] = {shard: [] for shard in shards}
         async for message in self._messages("rewards", max(0, (done.from_ms or 0) - self._ttl_ms)):
             for head in outcome_heads(message.value):
-                forget_ms = head.decision_place.time_ms + self._ttl_ms
+                dedup_until_ms = head.decision_place.time_ms + self._ttl_ms
                 if head.shard not in found:
                     continue
                 # What came since the last outcome was found will close again.
-                if forget_ms < (done.from_ms or 0) or head.seq > self._frontiers.last[head.policy, head.shard].seq:
+                if dedup_until_ms < (done.from_ms or 0) or head.seq > self._frontiers.last[head.policy, head.shard].seq:
                     continue
-                found[head.shard].append(Closing(head.event_id, forget_ms, head.closed_ms))
+                found[head.shard].append(Closing(head.event_id, dedup_until_ms, head.closed_ms))
                 done.remembered += 1
                 if len(found[head.shard]) >= SEED:
                     await self._store.remember(head.shard, found[head.shard])

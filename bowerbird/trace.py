@@ -80,7 +80,7 @@ class _Tracing:
     def __init__(self, config: Config, reader: LogReader, event_id: str, progress: Progress) -> None:
         self._config, self._reader, self._event_id, self._progress = config, reader, event_id, progress
         self._name = event_id.encode()
-        self._ttl_ms = round(config.closed_ttl_s * 1000)
+        self._ttl_ms = round(config.dedup_horizon_s * 1000)
 
     async def trace(self, read_to_ms: int, held_by: str) -> Trace:
         found: list[FoundDecision] = []
@@ -108,7 +108,7 @@ class _Tracing:
             await self._outcomes(after, letters) if found else [],
             await self._versions({each.decision.policy for each in found}) if found else [],
             read_to_ms=read_to_ms,
-            closed_ttl_ms=self._ttl_ms,
+            dedup_horizon_ms=self._ttl_ms,
             feedback_limit=self._config.limits.max_feedback,
         )
         return Trace(

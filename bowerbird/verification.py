@@ -119,7 +119,7 @@ async def verify(
                 live=live,
                 read_to_ms=join.read_to_ms,
                 rewards_end=logs.ends.get((rewards, partition), 0),
-                closed_ttl_ms=round(config.closed_ttl_s * 1000),
+                dedup_horizon_ms=round(config.dedup_horizon_s * 1000),
                 shards=config.shards,
                 limits=config.limits,
                 versions_end=versions_end,

@@ -58,7 +58,7 @@ class JoinSettings:
     shard_of: Callable[[str], int]
     early_s: float = 120.0
     close_grace_ms: int = 250
-    closed_ttl_s: float = 86_400.0
+    dedup_horizon_s: float = 86_400.0
     feedback_limit: int = 1000
     feedback_bytes: int = 16 * 1024
     decision_bytes: int = 1024 * 1024
@@ -99,13 +99,13 @@ def _item(settings: JoinSettings, place: LogPosition, body: bytes) -> DecisionIt
         return FeedbackItem(place, event_id, place.time_ms + milliseconds(settings.early_s), body)
     head = decision_head(body)
     rule = rule_of(head.rule)
-    ttl_ms = milliseconds(settings.closed_ttl_s)
+    ttl_ms = milliseconds(settings.dedup_horizon_s)
     if 2 * milliseconds(rule.window_s) > ttl_ms:
         raise BadInput(
             "window_too_long",
             "rule.window_s",
             f"{rule.window_s} s",
-            f"at most half of closed_ttl_s ({ttl_ms} ms)",
+            f"at most half of dedup_horizon_s ({ttl_ms} ms)",
         )
     return DecisionItem(
         place,

@@ -118,7 +118,7 @@ class JoinWorker:
         The same comes again until it is :meth:`done`. A message waits while a shard is so far behind it that a closed
         event id might be forgotten too early (:func:`rewards.watermark.hold_line`).
         """
-        line_ms = hold_line(self.read_to_ms.values(), milliseconds(self.settings.closed_ttl_s))
+        line_ms = hold_line(self.read_to_ms.values(), milliseconds(self.settings.dedup_horizon_s))
         taken: list[Message] = []
         found: list[DecisionItem | FeedbackItem] = []
         rejected: list[Rejected] = []

@@ -47,7 +47,7 @@ class DecisionItem(NamedTuple):
     fingerprint: str
     opens_ms: int
     deadline_ms: int
-    forget_ms: int
+    dedup_until_ms: int
     close_on: tuple[str, ...]
     body: bytes
 
@@ -65,7 +65,7 @@ class Closing(NamedTuple):
     """An outcome that stands in ``rewards``: until when its event id is remembered, and what it has counted."""
 
     event_id: str
-    forget_ms: int
+    dedup_until_ms: int
     deadline_ms: int
 
 
@@ -277,7 +277,7 @@ class MemoryStore:
         """See :meth:`JoinStore.remember`."""
         state = self._shards[shard]
         for closing in closings:
-            state.closed[closing.event_id] = closing.forget_ms
+            state.closed[closing.event_id] = closing.dedup_until_ms
             state.counted[closing.event_id] = closing.deadline_ms
 
 
@@ -464,7 +464,7 @@ class _Stepping:
             )
             state.outboxes.setdefault(first.policy, []).append(frozen)
             self.closed[first.policy] += 1
-            state.closed[first.event_id] = first.forget_ms
+            state.closed[first.event_id] = first.dedup_until_ms
             del state.entries[first.event_id]
         return due[self.step.close_limit][0] if len(due) > self.step.close_limit else None
 

@@ -43,11 +43,11 @@ def entry_after(time_ms: int, grace_ms: int) -> int:
     return max(0, time_ms - grace_ms)
 
 
-def hold_line(read_to_ms: Iterable[int], closed_ttl_ms: int) -> int:
+def hold_line(read_to_ms: Iterable[int], dedup_horizon_ms: int) -> int:
     """Return the log time beyond which a record must wait before it is applied.
 
     A partition may not run ahead of the others by more than half the time for which closed event ids are
     remembered. So a reused event id never meets its predecessor while that still pends, and a join that catches up
     holds a bounded part of the log in its store.
     """
-    return min(read_to_ms, default=0) + closed_ttl_ms // 2
+    return min(read_to_ms, default=0) + dedup_horizon_ms // 2

@@ -115,7 +115,7 @@ class Config:
         Feedback counts from this many seconds before its decision, and waits as long for an unknown one.
     close_grace_ms
         How far the clocks of the brokers may lie apart; a window closes that much later.
-    closed_ttl_s
+    dedup_horizon_s
         How long a closed event id is remembered, in log time; at least twice the longest window.
     request_ttl_ms
         A request older than this gets no decision, unless its header ``expires-ms`` says otherwise.
@@ -149,7 +149,7 @@ class Config:
     survive_outage_s: Seconds = DAY_S
     early_s: Seconds = 120.0
     close_grace_ms: Annotated[int, Interval(ge=0, le=60_000)] = 250
-    closed_ttl_s: Annotated[float, Interval(ge=0, le=2 * YEAR_S)] = DAY_S
+    dedup_horizon_s: Annotated[float, Interval(ge=0, le=2 * YEAR_S)] = DAY_S
     request_ttl_ms: Annotated[int, Interval(ge=1, le=60_000)] = 1000
     join_tick_ms: Annotated[int, Interval(ge=10, le=60_000)] = 200
     decide_tick_ms: Annotated[int, Interval(ge=10, le=60_000)] = 1000

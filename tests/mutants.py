@@ -123,7 +123,7 @@ def _joining() -> Iterator[Mutant]:
     )
     yield from _in_both(
         "the memory of closed ids",
-        ("            state.closed[first.event_id] = first.forget_ms\n", ""),
+        ("            state.closed[first.event_id] = first.dedup_until_ms\n", ""),
         ("  call('ZADD', CLOSED, whole(header[6]), event_id)\n", ""),
         "test_closed_ids_are_remembered_a_copy_is_a_repeat_and_feedback_is_late",
     )
@@ -995,7 +995,7 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "closed event ids are remembered again",
         "bowerbird/join_recovery.py",
-        "found[head.shard].append(Closing(head.event_id, forget_ms, head.closed_ms))",
+        "found[head.shard].append(Closing(head.event_id, dedup_until_ms, head.closed_ms))",
         "pass",
         (emptied,),
     )

@@ -137,7 +137,7 @@ class Evidence:
 
     Parameters
     ----------
-    closed_ttl_ms
+    dedup_horizon_ms
         A decision whose window is longer than half of it is no decision to the join either.
 
     Attributes
@@ -148,10 +148,10 @@ class Evidence:
         How many records could not be read as what their topic holds.
     """
 
-    def __init__(self, closed_ttl_ms: int) -> None:
+    def __init__(self, dedup_horizon_ms: int) -> None:
         self.streams: set[str] = set()
         self.unusable = 0
-        self._closed_ttl_ms = closed_ttl_ms
+        self._closed_ttl_ms = dedup_horizon_ms
         self._database = sqlite3.connect("")
         self._database.executescript(
             """

@@ -69,7 +69,7 @@ def expected_outcomes(
     decisions: Iterable[LoggedDecision],
     feedback: Iterable[LoggedFeedback],
     *,
-    closed_ttl_ms: int,
+    dedup_horizon_ms: int,
     feedback_limit: int,
 ) -> list[Expected]:
     """Return the outcomes that one event id must have, in the order of their decisions.
@@ -78,7 +78,7 @@ def expected_outcomes(
     ----------
     decisions, feedback
         All records of the event id, in any order.
-    closed_ttl_ms
+    dedup_horizon_ms
         A record of the event id within this time after a decision belongs to that decision; the first
         decision after it is a new one.
     feedback_limit
@@ -90,7 +90,7 @@ def expected_outcomes(
     earliest_ms: int | None = None
     while unclaimed:
         first = unclaimed[0]
-        bound_ms = first.place.time_ms + closed_ttl_ms
+        bound_ms = first.place.time_ms + dedup_horizon_ms
         copies = [decision for decision in unclaimed[1:] if decision.place.time_ms <= bound_ms]
         unclaimed = [decision for decision in unclaimed if decision.place.time_ms > bound_ms]
         opens_ms = first.place.time_ms - _milliseconds(first.rule.early_s)

@@ -41,7 +41,7 @@ class Question:
         What Redis holds.
     read_to_ms
         The smallest read-to time of the join's shards.
-    closed_ttl_ms, shards
+    dedup_horizon_ms, shards
         Settings of the join.
     limits
         Of contexts, actions and feedback.
@@ -66,7 +66,7 @@ class Question:
     live: Live
     read_to_ms: int
     rewards_end: int
-    closed_ttl_ms: int
+    dedup_horizon_ms: int
     unsent: int = 0
     lost: Sequence[str] = ()
     own_feedback: bool = False

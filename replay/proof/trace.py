@@ -124,7 +124,7 @@ def decisions(
     versions: Sequence[PolicyVersion],
     *,
     read_to_ms: int,
-    closed_ttl_ms: int,
+    dedup_horizon_ms: int,
     feedback_limit: int,
 ) -> tuple[list[TracedDecision], list[TracedFeedback]]:
     """Return the decisions of an event id, and the feedback that belongs to none of them.
@@ -141,23 +141,23 @@ def decisions(
         All versions of the policies that decided, in the order of the log.
     read_to_ms
         Read-to time of its shard.
-    closed_ttl_ms, feedback_limit
+    dedup_horizon_ms, feedback_limit
         Settings of the join.
     """
     expected = expected_outcomes(
-        case.decisions, case.feedback, closed_ttl_ms=closed_ttl_ms, feedback_limit=feedback_limit
+        case.decisions, case.feedback, dedup_horizon_ms=dedup_horizon_ms, feedback_limit=feedback_limit
     )
     own: dict[int, list[LoggedFeedback]] = {}
     for event in case.feedback:
-        own.setdefault(_decision_of(event, expected, closed_ttl_ms), []).append(event)
+        own.setdefault(_decision_of(event, expected, dedup_horizon_ms), []).append(event)
     whole = {_position(each.place): each for each in found}
     traced = [
         _decision(
             each,
             whole[_position(each.decision.place)],
-            [place for place in (record.place for record in found) if _is_copy(place, each, closed_ttl_ms)],
+            [place for place in (record.place for record in found) if _is_copy(place, each, dedup_horizon_ms)],
             own.get(number, []),
-            _outcome(each, outcomes, versions, closed_ttl_ms),
+            _outcome(each, outcomes, versions, dedup_horizon_ms),
             read_to_ms,
         )
         for number, each in enumerate(expected)
@@ -204,10 +204,10 @@ def fate_of(found: FoundOutcomeRecord, versions: Iterable[PolicyVersion]) -> tup
     return "learned", learned.version, f"learned by version {learned.version}"
 
 
-def _decision_of(event: LoggedFeedback, expected: Sequence[Expected], closed_ttl_ms: int) -> int:
+def _decision_of(event: LoggedFeedback, expected: Sequence[Expected], dedup_horizon_ms: int) -> int:
     """Return the number of the decision to which a feedback belongs, by time; -1: none."""
     for number, each in enumerate(expected):
-        if event.place.time_ms <= each.decision.place.time_ms + closed_ttl_ms:
+        if event.place.time_ms <= each.decision.place.time_ms + dedup_horizon_ms:
             return number
     return -1
 
@@ -295,12 +295,12 @@ def _outcome(
     expected: Expected,
     outcomes: Sequence[FoundOutcomeRecord],
     versions: Iterable[PolicyVersion],
-    closed_ttl_ms: int,
+    dedup_horizon_ms: int,
 ) -> TracedOutcome | None:
     first_ms = expected.decision.place.time_ms
     for found in sorted(outcomes, key=lambda each: each.place.offset):
         outcome = found.outcome
-        if first_ms <= outcome.decision_place.time_ms <= first_ms + closed_ttl_ms:
+        if first_ms <= outcome.decision_place.time_ms <= first_ms + dedup_horizon_ms:
             fate, version, message = fate_of(found, (each for each in versions if each.policy == outcome.policy))
             return TracedOutcome(
                 place=found.place,
@@ -316,9 +316,9 @@ def _outcome(
     return None
 
 
-def _is_copy(place: LogPosition, expected: Expected, closed_ttl_ms: int) -> bool:
+def _is_copy(place: LogPosition, expected: Expected, dedup_horizon_ms: int) -> bool:
     first = expected.decision.place
-    within = first.time_ms <= place.time_ms <= first.time_ms + closed_ttl_ms
+    within = first.time_ms <= place.time_ms <= first.time_ms + dedup_horizon_ms
     return within and _position(place) != _position(first)
 
 

@@ -43,7 +43,7 @@ class Verification:
     def __init__(self, question: Question) -> None:
         self.question = question
         self._findings = Findings()
-        self._evidence = Evidence(question.closed_ttl_ms)
+        self._evidence = Evidence(question.dedup_horizon_ms)
         self._weights = Weights(question, self._findings)
         self._figures: Counter[str] = Counter()
         self._closed: Counter[str] = Counter()
@@ -202,7 +202,7 @@ class Verification:
         expected = expected_outcomes(
             case.decisions,
             case.feedback,
-            closed_ttl_ms=question.closed_ttl_ms,
+            dedup_horizon_ms=question.dedup_horizon_ms,
             feedback_limit=question.limits.max_feedback,
         )
         found: dict[tuple[int, int], FoundOutcome] = {}
@@ -237,7 +237,7 @@ class Verification:
         decided_ms = outcome.decision_at[0]
         for number, each in enumerate(expected):
             first_ms = each.decision.place.time_ms
-            if first_ms <= decided_ms <= first_ms + self.question.closed_ttl_ms:
+            if first_ms <= decided_ms <= first_ms + self.question.dedup_horizon_ms:
                 return number
         return None
 

@@ -312,7 +312,7 @@ def _arguments(log: str, step: Step) -> list[str | int | bytes]:
         head = (numbers[place.topic, place.partition], place.offset, item.event_id, place.key())
         if isinstance(item, DecisionItem):
             close_on = f" {' '.join(item.close_on)} "
-            times = (item.opens_ms, item.deadline_ms, item.forget_ms)
+            times = (item.opens_ms, item.deadline_ms, item.dedup_until_ms)
             arguments += ["d", *head, item.policy, item.fingerprint, *times, close_on, item.body]
         else:
             arguments += ["f", *head, item.waits_until_ms, item.body]

@@ -18,6 +18,6 @@ def join_settings(config: Config) -> JoinSettings:
         shard_of=config.shard,
         early_s=config.early_s,
         close_grace_ms=config.close_grace_ms,
-        closed_ttl_s=config.closed_ttl_s,
+        dedup_horizon_s=config.dedup_horizon_s,
         feedback_limit=config.limits.max_feedback,
     )

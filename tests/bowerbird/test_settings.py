@@ -122,7 +122,7 @@ def test_all_errors_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
         ("bowerbird.toml", 15, "policies.front.reward.streams.clicks.aggregate"),
         ("bowerbird.toml", 17, "policies.Bad_Name"),
         ("bowerbird.toml", 18, "policies.Bad_Name.reward.clip"),
-        ("bowerbird.toml", None, "closed_ttl_s"),
+        ("bowerbird.toml", None, "dedup_horizon_s"),
         ("BOWERBIRD_JOIN_TICK_MS", None, "join_tick_ms"),
         ("BOWERBIRD_POLICIES__FRONT__WINDO_S", None, ""),
     ]
@@ -133,7 +133,7 @@ def test_all_errors_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
 
 
 CONTRADICTIONS = {
-    "closed_ttl_s": ("closed_ttl_s = 1000", POLICY + "window_s = 501"),
+    "dedup_horizon_s": ("dedup_horizon_s = 1000", POLICY + "window_s = 501"),
     "retention_s": ("retention_s = 86500", POLICY + "window_s = 101"),
     "early_s": ("early_s = 43201", POLICY),
     "brokers": ('brokers = "localhost"', POLICY),
@@ -190,8 +190,8 @@ def test_a_misspelt_variable_that_is_no_setting(tmp_path: Path) -> None:
 
 
 def test_a_wrong_value_makes_no_contradiction_with_others(tmp_path: Path) -> None:
-    found = problems(tmp_path, 'closed_ttl_s = "a day"\n[policies.front]\nwindow_s = 80000\n')
-    assert keys(found) == {"closed_ttl_s": 1}
+    found = problems(tmp_path, 'dedup_horizon_s = "a day"\n[policies.front]\nwindow_s = 80000\n')
+    assert keys(found) == {"dedup_horizon_s": 1}
 
 
 def test_numbers_are_not_texts_nor_bools_nor_infinite(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ MOST_PARTITIONS = 5
 NEVER_WRITTEN = 2
 START_MS = 1_700_000_000_000
 GRACE_MS = 50
-CLOSED_TTL_MS = 2_000
+DEDUP_HORIZON_MS = 2_000
 EARLY_S = 0.2
 FEEDBACK_LIMIT = 3
 EVENT_IDS = ("a", "B", "é", "a-b", "a b", "10", "9")
@@ -164,7 +164,7 @@ class World:
             shard_of=lambda event_id: crc32(event_id.encode()) % shards,
             early_s=EARLY_S,
             close_grace_ms=GRACE_MS,
-            closed_ttl_s=CLOSED_TTL_MS / 1000,
+            dedup_horizon_s=DEDUP_HORIZON_MS / 1000,
             feedback_limit=FEEDBACK_LIMIT,
             portion_items=portion_items,
             close_limit=close_limit,
@@ -357,14 +357,14 @@ class World:
     def _at_rest(self) -> bool:
         last_ms = max((log.messages[-1].time_ms for log in self.logs.values() if log.messages), default=0)
         return all(worker.waiting == 0 for worker in self.workers) and all(
-            min(worker.join.read_to_ms.values()) > last_ms + 2 * CLOSED_TTL_MS + GRACE_MS for worker in self.workers
+            min(worker.join.read_to_ms.values()) > last_ms + 2 * DEDUP_HORIZON_MS + GRACE_MS for worker in self.workers
         )
 
     def _compare(self) -> oracle.Verdict:
         expected = oracle.judge(
             self.finished_logs(),
             shards=self.settings.shards,
-            closed_ttl_ms=CLOSED_TTL_MS,
+            dedup_horizon_ms=DEDUP_HORIZON_MS,
             feedback_limit=FEEDBACK_LIMIT,
         )
         found = {where: [self._closed(value) for value in values] for where, values in self.rewards.items()}

@@ -71,7 +71,7 @@ class _Unnumbered(NamedTuple):
     counted: tuple[Place, ...]
 
 
-def judge(logs: Iterable[Message], *, shards: int, closed_ttl_ms: int, feedback_limit: int = 1000) -> Verdict:
+def judge(logs: Iterable[Message], *, shards: int, dedup_horizon_ms: int, feedback_limit: int = 1000) -> Verdict:
     """Return what any join must have emitted once everything in the logs has closed."""
     decisions: dict[str, list[_Record]] = defaultdict(list)
     feedback: dict[str, list[_Record]] = defaultdict(list)
@@ -86,7 +86,7 @@ def judge(logs: Iterable[Message], *, shards: int, closed_ttl_ms: int, feedback_
             event_id,
             sorted(decisions[event_id], key=_by_place),
             sorted(feedback[event_id], key=_by_place),
-            closed_ttl_ms,
+            dedup_horizon_ms,
             feedback_limit,
         )
         dead_letters |= unused
@@ -116,16 +116,16 @@ def _generations(
     event_id: str,
     decisions: Sequence[_Record],
     feedback: Sequence[_Record],
-    closed_ttl_ms: int,
+    dedup_horizon_ms: int,
     feedback_limit: int,
 ) -> tuple[list[_Unnumbered], set[Place]]:
-    """Cut the records of one event id into lives of ``closed_ttl_ms`` each and judge every life by itself."""
+    """Cut the records of one event id into lives of ``dedup_horizon_ms`` each and judge every life by itself."""
     outcomes: list[_Unnumbered] = []
     unused = {record.place for record in feedback}
     over = -1  # the last log time of the life before
     left = list(decisions)
     while left:
-        first, until = left[0], left[0].time_ms + closed_ttl_ms
+        first, until = left[0], left[0].time_ms + dedup_horizon_ms
         copies = [record for record in left[1:] if record.time_ms <= until]
         told = [record for record in feedback if over < record.time_ms <= until]
         outcome, taken = _judge(event_id, first, copies, told, over + 1, feedback_limit)

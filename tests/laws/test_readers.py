@@ -127,7 +127,7 @@ class _Logs:
 
 
 async def _traced(world: World, event_id: str) -> bytes:
-    config = Config(policies={"front": PolicyConfig()}, closed_ttl_s=60.0)
+    config = Config(policies={"front": PolicyConfig()}, dedup_horizon_s=60.0)
     tracing = _Tracing(config, cast(LogReader, _Logs(world)), event_id, lambda *_: None)
     return msgspec.json.encode(await tracing.trace(world.read_to_ms, "clicks 0"))
 

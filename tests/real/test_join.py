@@ -32,7 +32,7 @@ def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> Co
         prefix=prefix,
         shards=2,
         early_s=5.0,
-        closed_ttl_s=60.0,
+        dedup_horizon_s=60.0,
         session_timeout_s=2.0,
         policies={"front": PolicyConfig(window_s=1.0, reward=reward)},
     )

@@ -46,7 +46,7 @@ def shop_config(kafka: EmbeddedKafka, server: EmbeddedRedis, prefix: str) -> Con
         prefix=prefix,
         shards=2,
         early_s=5.0,
-        closed_ttl_s=120.0,
+        dedup_horizon_s=120.0,
         session_timeout_s=2.0,
         policies=dict.fromkeys(POLICIES, vw),
     )

@@ -55,7 +55,7 @@ async def test_what_kafka_has_forgotten_comes_from_the_archive_and_lost_feedback
         redis_url=own_redis().url,
         prefix=prefix,
         early_s=5.0,
-        closed_ttl_s=120.0,
+        dedup_horizon_s=120.0,
         session_timeout_s=2.0,
         archive=ArchiveConfig(url=url, max_s=0.3),
         policies={"front": PolicyConfig(window_s=30.0, reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))},

@@ -122,7 +122,7 @@ class World:
             shard_of=lambda event_id: crc32(event_id.encode()) % SHARDS,
             early_s=2.0,
             close_grace_ms=0,
-            closed_ttl_s=TTL_S,
+            dedup_horizon_s=TTL_S,
             feedback_limit=self.limits.max_feedback,
         )
         store, worker = MemoryStore(), JoinWorker(settings)
@@ -227,7 +227,7 @@ class World:
             live=self.live,
             read_to_ms=self.read_to_ms,
             rewards_end=rewards[-1].offset + 1 if rewards else 0,
-            closed_ttl_ms=round(TTL_S * 1000),
+            dedup_horizon_ms=round(TTL_S * 1000),
             shards=SHARDS,
             limits=self.limits,
             versions_end=self.versions_end,

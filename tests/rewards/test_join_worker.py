@@ -25,7 +25,7 @@ def join_worker(shards: int = 1, portion_items: int = 200) -> JoinWorker:
         shard_of=lambda event_id: crc32(event_id.encode()) % shards,
         early_s=0.2,
         close_grace_ms=GRACE_MS,
-        closed_ttl_s=2.0,
+        dedup_horizon_s=2.0,
         portion_items=portion_items,
     )
     return JoinWorker(settings)
@@ -258,7 +258,11 @@ def test_a_decision_carries_its_own_window_and_closing_streams() -> None:
     first, second = sorted(work.parts[0][0].items, key=lambda item: item.place.topic)
     assert isinstance(second, DecisionItem)
     assert isinstance(first, FeedbackItem)
-    assert (second.opens_ms, second.deadline_ms, second.forget_ms) == (START_MS + 800, START_MS + 1500, START_MS + 3000)
+    assert (second.opens_ms, second.deadline_ms, second.dedup_until_ms) == (
+        START_MS + 800,
+        START_MS + 1500,
+        START_MS + 3000,
+    )
     assert second.close_on == ("t-clicks",)
     assert first.waits_until_ms == START_MS + 1200
 

@@ -38,7 +38,7 @@ def test_what_counts_is_said_to_count_and_every_other_reason_is_true(
         LoggedFeedback(place(time_ms, stream, number), name, 0.0, False, b"")
         for number, (time_ms, stream, name) in enumerate(told)
     ]
-    (expected,) = expected_outcomes([logged], feedback, closed_ttl_ms=TTL_MS, feedback_limit=LIMIT)
+    (expected,) = expected_outcomes([logged], feedback, dedup_horizon_ms=TTL_MS, feedback_limit=LIMIT)
     for event in feedback:
         verdict = verdict_on(event, expected)
         assert (verdict == "counts") == (event in expected.counted)
