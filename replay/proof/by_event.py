@@ -151,7 +151,7 @@ class Evidence:
     def __init__(self, dedup_horizon_ms: int) -> None:
         self.streams: set[str] = set()
         self.unusable = 0
-        self._closed_ttl_ms = dedup_horizon_ms
+        self._dedup_horizon_ms = dedup_horizon_ms
         self._database = sqlite3.connect("")
         self._database.executescript(
             """
@@ -187,7 +187,7 @@ class Evidence:
             except BadInput:
                 self.unusable += 1
                 continue
-            if 2 * round(rule.window_s * 1000) > self._closed_ttl_ms:
+            if 2 * round(rule.window_s * 1000) > self._dedup_horizon_ms:
                 self.unusable += 1
                 continue
             self.streams.update(rule.reward.streams, rule.reward.close_on)

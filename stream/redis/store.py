@@ -261,7 +261,7 @@ class RedisStore:
         if not closings:
             return
         pipeline: Any = self.redis.pipeline(transaction=False)
-        pipeline.zadd(self.key(shard, "closed"), {each.event_id: each.forget_ms for each in closings})
+        pipeline.zadd(self.key(shard, "closed"), {each.event_id: each.dedup_until_ms for each in closings})
         pipeline.hset(self.key(shard, "counted"), mapping={each.event_id: each.deadline_ms for each in closings})
         await pipeline.execute()
 

@@ -7,7 +7,7 @@ log times of the past: a store that asked a wall clock would close everything at
 import pytest
 
 from records.errors import LossDetected, StateRefused
-from records.position import Place
+from records.position import LogPosition
 from rewards.store import (
     DEAD_LETTERS,
     NEEDED,
@@ -47,7 +47,7 @@ def decided(
     """Return a decision whose times count from the start of these logs."""
     time_ms = START_MS + at_ms
     return DecisionItem(
-        Place(time_ms, DECISIONS, partition, offset, 0),
+        LogPosition(time_ms, DECISIONS, partition, offset, 0),
         event_id,
         policy,
         fingerprint,
@@ -71,7 +71,7 @@ def happened(
 ) -> FeedbackItem:
     """Return a feedback."""
     time_ms = START_MS + at_ms
-    return FeedbackItem(Place(time_ms, topic, partition, offset, index), event_id, time_ms + EARLY_MS, body)
+    return FeedbackItem(LogPosition(time_ms, topic, partition, offset, index), event_id, time_ms + EARLY_MS, body)
 
 
 class Reader:

@@ -62,7 +62,7 @@ async def command(config: Config, folder: Path, *arguments: str) -> tuple[int, s
     told = config.policies["front"]
     file.write_text(
         f'brokers = "{config.brokers}"\nredis_url = "{config.redis_url}"\nprefix = "{config.prefix}"\nshards = 2\n'
-        "early_s = 5\nclosed_ttl_s = 60\n"
+        "early_s = 5\ndedup_horizon_s = 60\n"
         f'[policies.front]\nkind = "vw"\narguments = "{told.arguments}"\nwindow_s = 1\n'
         '[policies.front.reward]\nclose_on = ["purchases"]\n[policies.front.reward.streams.clicks]\nweight = 1.0\n'
     )

@@ -482,7 +482,7 @@ def test_the_rules_agree_with_those_of_the_join(world: World) -> None:
 
 
 def test_feedback_of_a_decision_is_not_that_of_the_next_one_under_its_event_id() -> None:
-    """It is remembered for dedup_horizon_s; what came by then was late for the first and is no early one of the next."""
+    """It is remembered for dedup_horizon_s: what came by then was late for the first and is not early for the next."""
     world = World(kind="uniform", arguments="")
     first_ms, bound_ms = 1_000_000, 1_000_000 + 60_000
     world.append("decisions", 0, first_ms, decision("again"))
