@@ -122,7 +122,6 @@ _COLUMNS = {
         ("last_seqs", pa.list_(pa.struct([("shard", pa.int32()), ("seq", pa.int64())]))),
         ("digest", pa.string()),
         ("examples", pa.int64()),
-        ("clip", _NUMBERS),
         ("rewards_partition", pa.int32()),
         ("published_at", _TIME),
         ("vw_build", pa.string()),
@@ -386,7 +385,7 @@ def _version_fields(record: bytes) -> Row:
     except BadInput:
         pass
     else:
-        return (identity.log_id, *[None] * 16)
+        return (identity.log_id, *[None] * (len(_come("versions")) - len(_PLACE) - 1))
     found = decode(_version, record)
     return (
         None,
@@ -400,7 +399,6 @@ def _version_fields(record: bytes) -> Row:
         [{"shard": int(shard), "seq": seq} for shard, seq in found.last_seqs.items() if shard.isdigit()],
         found.digest,
         found.examples,
-        found.clip,
         found.partition,
         _time(found.published_ms),
         found.vw_build,

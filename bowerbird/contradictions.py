@@ -13,7 +13,6 @@ from policies.registry import KINDS
 from policies.vw.arguments import parse
 from records.errors import WrongConfiguration, shorten
 from records.fields import NAME_PATTERN
-from records.limits import EVENT_ID_BYTES
 from stream.config import OWN_TOPICS, ROLES, Config, PolicyConfig
 
 INPUT_MESSAGE_BYTES = 1024 * 1024
@@ -122,9 +121,10 @@ def _limits(config: Config) -> Iterator[Contradiction]:
     for name in type(limits).__dataclass_fields__:
         if (found := getattr(limits, name)) < 1:
             yield Contradiction(("limits", name), str(found), "a whole number of at least 1")
-    for name, most in (("max_request_bytes", INPUT_MESSAGE_BYTES), ("max_event_id_bytes", EVENT_ID_BYTES)):
-        if (found := getattr(limits, name, 0)) > most:
-            yield Contradiction(("limits", name), str(found), f"at most {most}")
+    if limits.max_request_bytes > INPUT_MESSAGE_BYTES:
+        yield Contradiction(
+            ("limits", "max_request_bytes"), str(limits.max_request_bytes), f"at most {INPUT_MESSAGE_BYTES}"
+        )
 
 
 def _policy(config: Config, name: str, policy: PolicyConfig) -> Iterator[Contradiction]:

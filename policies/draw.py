@@ -42,8 +42,8 @@ class Draw(NamedTuple):
     ranking: list[int]
 
 
-def normalise(pmf: Sequence[float], clip: tuple[float, float] = (0.0, 1.0)) -> list[float]:
-    """Return a pmf that can be drawn from: clipped, and scaled to sum to 1.
+def normalise(pmf: Sequence[float]) -> list[float]:
+    """Return a pmf that can be drawn from: clipped to [0, 1], and scaled to sum to 1.
 
     Explorers answer single precision sums that miss 1 by up to 5e-5, and negative values in large sets of actions.
 
@@ -51,8 +51,6 @@ def normalise(pmf: Sequence[float], clip: tuple[float, float] = (0.0, 1.0)) -> l
     ----------
     pmf
         Probabilities, one an action.
-    clip
-        Bounds of each probability before the scaling.
 
     Returns
     -------
@@ -69,9 +67,8 @@ def normalise(pmf: Sequence[float], clip: tuple[float, float] = (0.0, 1.0)) -> l
     >>> normalise([0.5, -0.1, 1.5])
     [0.3333333333333333, 0.0, 0.6666666666666666]
     """
-    low, high = clip
-    within = low <= min(pmf, default=high) and max(pmf, default=low) <= high
-    clipped = list(pmf) if within else [min(max(probability, low), high) for probability in pmf]
+    within = min(pmf, default=1.0) >= 0.0 and max(pmf, default=0.0) <= 1.0
+    clipped = list(pmf) if within else [min(max(probability, 0.0), 1.0) for probability in pmf]
     # fsum is exactly rounded; sum() adds up differently before and after Python 3.12.
     total = fsum(clipped)
     if not total > 0.0 or not all(map(isfinite, pmf)):

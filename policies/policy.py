@@ -7,9 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from policies.features import Action, Features
 from records.errors import BadInput
-
-REWARD_LIMIT = 1e6
-"""Rewards lie within this: a larger cost leaves a bias that thousands of good examples do not undo."""
+from records.limits import REWARD_LIMIT
 
 SMALLEST_PROPENSITY = 2.0**-66
 """Vowpal Wabbit may read what is smaller (1e-20) as zero, and a propensity of zero stops learning for good."""

@@ -37,8 +37,6 @@ class Limits:
         Actions of a request.
     max_request_bytes
         Bytes of a request, and so of a context or an action.
-    max_event_id_bytes
-        UTF-8 bytes of an event id.
     max_feedback
         Events that one decision waits with; the others are dead letters.
     """
@@ -49,5 +47,4 @@ class Limits:
     max_list: int = 1000
     max_actions: int = 500
     max_request_bytes: int = 262_144
-    max_event_id_bytes: int = 128
     max_feedback: int = 1000

@@ -24,8 +24,6 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
         Last learned or skipped seq per shard (keys are decimal shard numbers).
     digest
         sha256 of the saved bytes, in hex. Version 0 is computed from the arguments and has no record.
-    clip
-        The bounds to which probabilities are clipped before they are renormalised.
     examples
         How many outcomes were learned in all, this version included.
     partition
@@ -52,7 +50,6 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
     last_seqs: dict[ShardName, Natural]
     digest: str
     examples: Natural
-    clip: tuple[float, float] = (0.0, 1.0)
     partition: Ordinal = 0
     published_ms: Integer = 0
     vw_build: str = ""

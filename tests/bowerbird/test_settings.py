@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bowerbird.definitions import fields, inside, is_table, known_keys, meanings, paths, unwrapped, variable
 from bowerbird.settings import WrongSettings, load
-from bowerbird.settings_page import page
 from bowerbird.settings_tree import Problem, without_password
+from docs.make import settings_page
 from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 
@@ -142,7 +142,6 @@ CONTRADICTIONS = {
     "reply_topics": ('reply_topics = ["re[p-w]*"]', POLICY),
     "metrics_port": ("metrics_port = 65534", POLICY),
     "limits.max_request_bytes": ("limits.max_request_bytes = 2000000", POLICY),
-    "limits.max_event_id_bytes": ("limits.max_event_id_bytes = 129", POLICY),
     "limits.max_actions": ("limits.max_actions = 0", POLICY),
     "policies": ("shards = 1", ""),
     "policies.front.kind": ("", '[policies.front]\nkind = "wv"'),
@@ -401,10 +400,10 @@ def test_every_setting_has_a_meaning() -> None:
 
 def test_the_page_is_up_to_date() -> None:
     written = (ROOT / "docs" / "settings.md").read_text()
-    assert written == page(), "run: python -m bowerbird.settings_page > docs/settings.md"
+    assert written == settings_page(), "run: python -m docs.make"
 
 
 def test_the_example_on_the_page_is_valid(tmp_path: Path) -> None:
-    example = page().split("```toml\n")[1].split("```")[0]
+    example = settings_page().split("```toml\n")[1].split("```")[0]
     (tmp_path / "bowerbird.toml").write_text(example)
     assert load(tmp_path / "bowerbird.toml", {}).streams == ("clicks", "purchases")

@@ -108,7 +108,3 @@ def test_what_is_drawn_from_is_clipped_and_sums_to_1(found: list[float]) -> None
 def test_spoilt_weights_are_not_drawn_from(spoilt: list[float]) -> None:
     with pytest.raises(StateRefused, match="weights are spoilt"):
         normalise(spoilt)
-
-
-def test_bounds_of_the_clip() -> None:
-    assert normalise([0.02, 0.98], clip=(0.1, 0.9)) == normalise([0.1, 0.9])

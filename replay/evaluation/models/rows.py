@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policies.features import Action, Features
-from policies.policy import REWARD_LIMIT, check_actions
+from policies.policy import check_actions
 from records.errors import BadInput
-from records.limits import PMF_TOLERANCE
+from records.limits import PMF_TOLERANCE, REWARD_LIMIT
 from replay.evaluation.rows import Codes, Flags, Floats, Hashes
 
 Indices = NDArray[np.int64]

@@ -1,15 +1,16 @@
-"""Writes docs/settings.md from the definitions: ``python -m bowerbird.settings_page > docs/settings.md``."""
+"""Write the pages of the docs that are generated: ``python -m docs.make``. Tests fail when one of them differs."""
 
 import dataclasses
-import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from bowerbird import asyncapi, contract_page
 from bowerbird.definitions import expectation, fields, is_table, meanings, unwrapped, variable
 from stream.config import Config
 
 _HEAD = """\
-<!-- Made by `python -m bowerbird.settings_page`; a test fails when it differs from the definitions. -->
+<!-- Made by `python -m docs.make`; a test fails when it differs from the definitions. -->
 
 # Settings
 
@@ -58,7 +59,7 @@ variable, key, what was found and what was expected. `bowerbird check` shows whe
 """
 
 
-def page() -> str:
+def settings_page() -> str:
     """Return the text of docs/settings.md."""
     return _HEAD + "".join(_sections(Config, (), Config))
 
@@ -99,5 +100,13 @@ def _default(definition: type, name: str) -> str:
     return f'`"{value}"`' if isinstance(value, str) else f"`{value:.12g}`"
 
 
+def make() -> None:
+    """Write all generated pages."""
+    folder = Path(__file__).parent
+    pages = {"settings.md": settings_page(), "contract.md": contract_page.page(), "asyncapi.json": asyncapi.text()}
+    for name, text in pages.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    make()
