@@ -2,6 +2,9 @@
 FROM python:3.13-slim-trixie AS build
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY archive archive
+COPY embedded embedded
+COPY records records
 COPY policies policies
 COPY rewards rewards
 COPY stream stream

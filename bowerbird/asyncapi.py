@@ -4,11 +4,12 @@ The payloads are the JSON Schemas of :func:`records.schemas.schemas`, in the for
 reads. Source: the AsyncAPI specification 3.0.0, and its bindings for Kafka 0.5.0.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from inspect import getdoc, signature
 from typing import Any
+
+import orjson
 
 from bowerbird.definitions import meanings
 from bowerbird.error_codes import ERROR_CODES
@@ -263,7 +264,7 @@ def document() -> dict[str, Any]:
 
 def text() -> str:
     """Return the document as it stands in docs/asyncapi.json."""
-    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+    return orjson.dumps(document(), option=orjson.OPT_INDENT_2).decode() + "\n"
 
 
 def _channel(topic: str, about: Mapping[str, Any]) -> dict[str, Any]:

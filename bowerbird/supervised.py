@@ -1,11 +1,12 @@
 """The child's side of supervision: it tells its port, and ends when its supervisor is gone."""
 
-import json
 import logging
 import os
 import sys
 import threading
 from pathlib import Path
+
+import orjson
 
 EXIT_ORPHANED = 3
 
@@ -43,4 +44,4 @@ class _TellsPort(logging.Handler):
         """Write the port, where the record has one."""
         port = getattr(record, "port", None)
         if isinstance(port, int):
-            os.write(self._output, json.dumps({"port": port}).encode() + b"\n")
+            os.write(self._output, orjson.dumps({"port": port}) + b"\n")

@@ -7,7 +7,6 @@ standard input is a pipe whose other end only the supervisor holds: the end of t
 """
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import aiohttp
+import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -138,7 +138,7 @@ class RoleProcess:
         assert process.stdout is not None
         while line := await process.stdout.readline():
             with suppress(ValueError, TypeError, KeyError):
-                self.port = int(json.loads(line)["port"])
+                self.port = int(orjson.loads(line)["port"])
 
     def stop(self) -> None:
         """Ask the process to stop, and start no other."""

@@ -6,7 +6,6 @@ Kafka, Redis and the roles end with this process, however it ends; see :mod:`emb
 
 import asyncio
 import fcntl
-import json
 import logging
 import os
 import shlex
@@ -17,6 +16,8 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, NamedTuple
+
+import orjson
 
 from bowerbird.settings import DEFAULT_FILE, load
 from bowerbird.supervisor import READY_POLL_S, Supervisor
@@ -286,6 +287,6 @@ def _tail(log: Path, began: int) -> str:
 def _message(line: str) -> str:
     """Return the sentence of a line of the log, where it has one."""
     with suppress(ValueError, TypeError, KeyError):
-        entry = json.loads(line)
+        entry = orjson.loads(line)
         return f"{entry['role']}: {entry['message']}"
     return line

@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import json
 import os
 import platform
 import random
@@ -17,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import orjson
 
 from embedded.jars import cache_folder
 from embedded.watched import WatchedProcess
@@ -149,10 +150,10 @@ class EmbeddedServer:
             The port to move to if it is free; None keeps the port of the folder.
         """
         file = self.folder / IDENTITY_FILE
-        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else new()
+        found: dict[str, Any] = orjson.loads(file.read_bytes()) if file.exists() else new()
         if preferred_port is not None and found["port"] != preferred_port and is_free(preferred_port):
             found["port"] = preferred_port
-        file.write_text(json.dumps(found))
+        file.write_bytes(orjson.dumps(found))
         return found
 
     def _wait_until(self, what: str, holds: Callable[[], bool]) -> None:
@@ -206,13 +207,13 @@ def replace_taken_ports(folder: Path, patience_s: float = PORT_WITHIN_S) -> None
     file = folder / IDENTITY_FILE
     if not file.exists():
         return
-    identity: dict[str, Any] = json.loads(file.read_text())
+    identity: dict[str, Any] = orjson.loads(file.read_bytes())
     ports = {name: port for name, port in identity.items() if name.endswith("port")}
     give_up = time.monotonic() + patience_s
     while (taken := [name for name, port in ports.items() if not is_free(port)]) and time.monotonic() < give_up:
         time.sleep(POLL_S)
     if taken:
-        file.write_text(json.dumps(identity | {name: free_port() for name in taken}))
+        file.write_bytes(orjson.dumps(identity | {name: free_port() for name in taken}))
 
 
 def is_free(port: int) -> bool:

@@ -1,10 +1,11 @@
 """The log of a role: one JSON object per line on the standard error stream."""
 
-import json
 import logging
 import sys
 import time
 from typing import Any
+
+import orjson
 
 _LOG_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -29,7 +30,7 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name, value in vars(record).items() if name not in _LOG_RECORD_FIELDS}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _says_more_than_a_service(record: logging.LogRecord) -> bool:
@@ -43,7 +44,7 @@ def log_as_json(role: str, level: int = logging.INFO) -> None:
     handler.setFormatter(JsonFormatter(role))
     handler.addFilter(_says_more_than_a_service)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for ours in ("stream", "rewards", "policies", "bowerbird"):
+    for ours in ("archive", "bowerbird", "policies", "records", "rewards", "stream"):
         logging.getLogger(ours).setLevel(level)
     # aiokafka reports each attempt at a broker that is away as an error; the roles say so themselves.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

@@ -26,13 +26,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from tests.mutants import MUTANTS, Mutant
+from tests.test_imports import MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("bowerbird", "policies", "replay", "rewards", "stream", "studies", "tests", "pyproject.toml")
+PARTS = (*MAY_IMPORT, "studies", "tests", "pyproject.toml")
 NOT_COPIED = shutil.ignore_patterns("__pycache__", ".*")
 TEST_TIMEOUT_S = 240
 RUN_TIMEOUT_S = 600
-BY_ASSERTION = re.compile(r"AssertionError|assert |Failed: DID NOT RAISE|policies\.errors\.")
+BY_ASSERTION = re.compile(r"AssertionError|assert |Failed: DID NOT RAISE|records\.errors\.")
 ORIGIN = """
 import importlib, pathlib, sys
 root = pathlib.Path(sys.argv[1]).resolve()

@@ -65,6 +65,7 @@ VENDORS = {
     "msgspec": set(ROOMS) - {"embedded"},
     "numba": {"replay"},
     "numpy": {"archive", "bowerbird", "replay"},
+    "orjson": {"bowerbird", "embedded", "replay", "stream"},
     "pandas": {"replay"},
     "platformdirs": {"embedded"},
     "polars": {"archive", "replay"},

@@ -1,6 +1,5 @@
 """What all commands share: options, exit codes, and how an answer or an error is shown."""
 
-import json
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+import orjson
 import typer
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def run(config: "Config", work: Callable[[], Coroutine[Any, Any, Result]]) -> Re
 
 def answer(value: Any) -> None:
     """Write a value as JSON to the standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode() + "\n")
 
 
 def say(text: str = "") -> None:

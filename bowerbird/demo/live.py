@@ -2,13 +2,13 @@
 
 import asyncio
 import heapq
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
+import orjson
 
 from bowerbird.demo.world import Article, Event, Visit, World
 from stream.kafka.connection import Connection, array
@@ -189,7 +189,7 @@ class LiveWorld:
         streams: dict[str, list[bytes]] = {}
         for event in events:
             record = {"v": 1, "id": event.id, "event_id": event.event_id}
-            streams.setdefault(event.stream, []).append(json.dumps(record).encode())
+            streams.setdefault(event.stream, []).append(orjson.dumps(record))
         for stream, records in streams.items():
             self.sent[stream] += len(records)
             await self._client.append(stream, array(records))

@@ -1,7 +1,6 @@
 """The demo from its first to its last minute."""
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -13,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO
 
+import orjson
 from rich.console import Console
 
 from bowerbird.demo import real_log
@@ -336,7 +336,7 @@ def _place(folder: Path | None, stack: ExitStack) -> Path:
 def _write_settings(folder: Path, running: Servers) -> Path:
     file = folder / "bowerbird.toml"
     addresses = f'brokers = "{running.brokers}"\nredis_url = "{running.redis_url}"\n'
-    archive = f"\n[archive]\nurl = {json.dumps(str(folder.resolve() / 'archive'))}\nmax_s = {ARCHIVE_S}\n"
+    archive = f"\n[archive]\nurl = {orjson.dumps(str(folder.resolve() / 'archive')).decode()}\nmax_s = {ARCHIVE_S}\n"
     file.write_text(addresses + (files(__package__) / "data" / "bowerbird.toml").read_text() + archive)
     return file
 

@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[2]
 def test_every_code_is_documented():
     page = (ROOT / "docs" / "errors.md").read_text()
     codes = set()
-    for folder in ("policies", "rewards", "stream"):
-        for path in (ROOT / folder).glob("*.py"):
+    for folder in ("archive", "policies", "records", "rewards", "stream"):
+        for path in (ROOT / folder).rglob("*.py"):
             codes |= set(re.findall(r'(?:BadInput|Problem)\(\s*"([a-z_]+)"', path.read_text()))
     assert len(codes) >= 15
     assert sorted(code for code in codes if f"`{code}`" not in page) == []

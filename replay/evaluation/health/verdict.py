@@ -5,7 +5,6 @@ random worlds whose truth is known, and are frozen in ``scores.json`` (docs/warn
 that no score may overrule.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
+import orjson
 
 from replay.evaluation.health.features import (
     BARE,
@@ -109,7 +109,7 @@ def family_of(estimator: str) -> str:
 
 @cache
 def _all_scores() -> Mapping[str, Any]:
-    stored: Mapping[str, Any] = json.loads(files("replay.evaluation.health").joinpath("scores.json").read_bytes())
+    stored: Mapping[str, Any] = orjson.loads(files("replay.evaluation.health").joinpath("scores.json").read_bytes())
     return stored
 
 
