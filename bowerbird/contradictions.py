@@ -13,7 +13,8 @@ from policies.registry import KINDS
 from policies.vw.arguments import parse
 from records.errors import WrongConfiguration, shorten
 from records.fields import NAME_PATTERN
-from stream.config import OWN_TOPICS, ROLES, Config, PolicyConfig
+from stream.config import OWN_TOPICS, Config, PolicyConfig
+from stream.role import SUPERVISOR_PORT
 
 INPUT_MESSAGE_BYTES = 1024 * 1024
 """``max.message.bytes`` of the topics that others write."""
@@ -63,11 +64,11 @@ def _servers(config: Config) -> Iterator[Contradiction]:
         yield Contradiction(("redis_url",), "an unusable URL", "redis://host:port/0, rediss:// or unix://path")
     if not re.fullmatch(r"[A-Za-z0-9._-]*", config.prefix):
         yield Contradiction(("prefix",), repr(config.prefix), "only letters, digits and . _ -")
-    if config.metrics_port and config.metrics_port + len(ROLES) > 65_535:
+    if config.metrics_port and config.metrics_port + SUPERVISOR_PORT > 65_535:
         yield Contradiction(
             ("metrics_port",),
             str(config.metrics_port),
-            f"at most {65_535 - len(ROLES)}: the other roles' ports follow",
+            f"at most {65_535 - SUPERVISOR_PORT}: the other roles' ports follow",
         )
 
 

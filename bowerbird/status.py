@@ -64,7 +64,8 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
 
 OPEN_S = 2.0
 """A transaction that is open for longer is shown."""
-_READ_BY = {"decision-requests": "decide", "rewards": "learn"}
+_HELD = ("decide", "learn")
+"""Roles whose input an open transaction holds; what it holds of the join's shows in the read-to times."""
 LATE_MS = 10_000
 """A shard that lies further behind is asked what holds it."""
 
@@ -283,7 +284,7 @@ class Observer:
         )
 
     async def _transactions(self) -> list[OpenTransaction]:
-        roles = {self._config.topic(topic): role for topic, role in _READ_BY.items()}
+        roles = {self._config.topic(topic): role for role in _HELD for topic in self._config.read_by(role)}
         partitions = [(topic, number) for topic in roles for number in await self._reader.partitions(topic)]
         found = await self._reader.open_transactions(partitions)
         if found:
@@ -318,12 +319,6 @@ class Observer:
 
     async def _backlogs(self) -> list[Backlog]:
         config = self._config
-        inputs = {
-            "decide": ["decision-requests"],
-            "join": ["decisions", *config.streams],
-            "learn": ["rewards"],
-            "archive": ["decisions", "rewards", "versions", "dead-letters"],
-        }
         acknowledged: dict[str, int] = {}
         behind: dict[str, dict[str, int]] = {}
         workers: dict[str, int] = {}
@@ -331,7 +326,7 @@ class Observer:
             group = config.group(role)
             workers[role] = await self._reader.members(group)
             partitions: list[Partition] = []
-            for topic in map(config.topic, inputs[role]):
+            for topic in map(config.topic, config.read_by(role)):
                 partitions += [(topic, number) for number in await self._reader.partitions(topic)]
             done = await self._reader.committed(group, partitions)
             begins, ends = await self._reader.beginning(partitions), await self._reader.ends(partitions)

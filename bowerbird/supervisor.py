@@ -22,8 +22,9 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from records.errors import WrongConfiguration
-from stream.config import ROLES, Config
+from stream.config import Config
 from stream.metrics import ROLE_RESTARTS
+from stream.role import ROLES, SUPERVISOR_PORT
 from stream.run import EXIT_REFUSED
 from stream.shutdown import within
 
@@ -362,7 +363,7 @@ class Supervisor:
         self._server = web.AppRunner(server, handle_signals=False, access_log=None)
         await self._server.setup()
         # Behind the roles' ports.
-        port = self._config.metrics_port and self._config.metrics_port + len(ROLES)
+        port = self._config.metrics_port and self._config.metrics_port + SUPERVISOR_PORT
         try:
             await web.TCPSite(self._server, self._config.metrics_host, port).start()
         except OSError as error:

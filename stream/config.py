@@ -12,15 +12,13 @@ from annotated_types import Interval, Len
 
 from records.limits import Limits
 from records.rule import Reward, Rule
+from stream.role import DECLARED, LOOP_ROLES, ROLES
 
 LOOP_TOPICS = ("decision-requests", "decisions", "rewards", "versions", "ticks", "dead-letters")
 CHECK_TOPIC = "check"
 """`bowerbird check` writes a record of each codec there; nothing else is ever written there."""
 OWN_TOPICS = (*LOOP_TOPICS, CHECK_TOPIC)
 """No stream has one of these names, and no reply goes there."""
-LOOP_ROLES = ("decide", "join", "learn")
-"""What the loop consists of."""
-ROLES = (*LOOP_ROLES, "archive")
 DAY_S = 86_400.0
 YEAR_S = 366 * DAY_S
 
@@ -168,6 +166,11 @@ class Config:
     def stream_of(self, topic: str) -> str:
         """Return the name of the stream that a topic carries."""
         return topic.removeprefix(self.prefix)
+
+    def read_by(self, role: str) -> list[str]:
+        """Return the topics that a role reads, without the prefix."""
+        declared = DECLARED[role]
+        return [*declared.reads, *(self.streams if declared.reads_streams else ())]
 
     @property
     def roles(self) -> tuple[str, ...]:

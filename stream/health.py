@@ -10,8 +10,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from records.errors import WrongConfiguration
 from stream import stopped
-from stream.config import ROLES, Config
+from stream.config import Config
 from stream.liveness import LIMIT_S, Pulse
+from stream.role import DECLARED
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ class HealthServer(mode.Service):
 
     ``/ready`` also names the parts that stand still, each with the sentence that says why.
 
-    It listens on ``metrics_host`` at ``metrics_port`` plus the role's index in :data:`ROLES`, with 0 at
+    It listens on ``metrics_host`` at ``metrics_port`` plus the role's own (:mod:`stream.role`), with 0 at
     a free port, and logs which one it is.
     """
 
@@ -39,7 +40,7 @@ class HealthServer(mode.Service):
         server.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(server, handle_signals=False, access_log=None)
         await self._runner.setup()
-        port = self._config.metrics_port and self._config.metrics_port + ROLES.index(self._role)
+        port = self._config.metrics_port and self._config.metrics_port + DECLARED[self._role].port
         try:
             await web.TCPSite(self._runner, self._config.metrics_host, port).start()
         except OSError as error:

@@ -16,9 +16,10 @@ from redis.asyncio import Redis
 from bowerbird.client import Client
 from embedded.server import HOST
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
-from stream.config import ROLES, Config
+from stream.config import Config
 from stream.kafka import topics
 from stream.redis.store import RedisStore
+from stream.role import ROLES
 from tests.ends import CHILD, ROOT, WITHIN_S, End, config_of, work
 from tests.real.network import Network, Seen
 

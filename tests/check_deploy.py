@@ -30,7 +30,7 @@ from ruamel.yaml import YAML
 from embedded.server import HOST, free_port
 from embedded.watched import WatchedProcess
 from records.errors import BowerbirdError
-from stream.config import ROLES
+from stream.role import ROLES
 from tests.compose import DEPLOY, ROOT, image, read_yaml, services
 from tests.real.composed import Composed, composed
 

@@ -25,8 +25,9 @@ from aiokafka import AIOKafkaProducer
 
 from embedded.servers import servers
 from records.rule import Reward, StreamReward
-from stream.config import ROLES, ArchiveConfig, Config, PolicyConfig
+from stream.config import ArchiveConfig, Config, PolicyConfig
 from stream.kafka import topics
+from stream.role import ROLES
 
 ROOT = Path(__file__).parents[1]
 WITHIN_S = 2.0

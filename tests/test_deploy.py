@@ -13,7 +13,7 @@ import pytest
 from bowerbird.settings import load
 from embedded import jars
 from stream import metrics
-from stream.config import ROLES
+from stream.role import ROLES
 from tests.compose import COMPOSE_FILE, DEPLOY, ROLE_SERVICES, ROOT, image, read_yaml, services
 from tests.test_imports import MAY_IMPORT
 

@@ -34,10 +34,11 @@ from bowerbird.verification import verify
 from embedded.servers import Servers, servers
 from records.errors import StateRefused
 from replay.proof.verdict import Verdict
-from stream.config import LOOP_ROLES, Config
+from stream.config import Config
 from stream.kafka import topics
 from stream.kafka.log import LogReader
 from stream.preflight import explain
+from stream.role import LOOP_ROLES
 
 KINDS = (*LOOP_ROLES, "redis", "kafka")
 WEIGHTS = {"clicks": 1.0, "purchases": 5.0}

@@ -53,7 +53,7 @@ def role(
         from bowerbird.supervised import become_supervised
 
         become_supervised()
-    from stream.config import ROLES
+    from stream.role import ROLES
     from stream.run import leave, run_role
 
     if name not in ROLES:

@@ -6,7 +6,7 @@ from stream.config import Config
 
 def input_topics(config: Config) -> list[str]:
     """Return the full names of the topics that the join reads."""
-    return [config.topic("decisions"), *map(config.topic, config.streams)]
+    return [*map(config.topic, config.read_by("join"))]
 
 
 def join_settings(config: Config) -> JoinSettings:

@@ -6,7 +6,7 @@ import pytest
 
 from bowerbird.check import _archive
 from bowerbird.settings import WrongSettings, load
-from stream.config import LOOP_ROLES, ROLES
+from stream.role import LOOP_ROLES, ROLES
 
 POLICY = '[policies.front]\nkind = "uniform"\n'
 

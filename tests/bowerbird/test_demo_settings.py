@@ -7,7 +7,7 @@ from typing import Any
 from bowerbird.demo.archived import ARCHIVED_WITHIN_S
 from bowerbird.demo.play import _write_settings
 from bowerbird.settings import load
-from stream.config import ROLES
+from stream.role import ROLES
 
 
 def test_the_archive_lies_in_the_folder_of_the_demo(tmp_path: Path) -> None:

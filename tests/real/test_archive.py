@@ -28,7 +28,8 @@ from bowerbird.alarms import alarms
 from bowerbird.status import Observer
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.codec import items
-from stream.config import ROLES, ArchiveConfig, Config, PolicyConfig
+from stream.config import ArchiveConfig, Config, PolicyConfig
+from stream.role import DECLARED
 from stream.stopped import kept
 from tests.real.loop import Loop, RoleProcess, decision, loop_of, make_anew, run_named, stop_sentence, until
 
@@ -185,7 +186,7 @@ async def test_files_are_per_topic_and_day_and_without_gaps(loop: Loop) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     archive = replace(loop.config.archive, max_s=3600.0, max_rows=10_000)
-    loop.config = replace(loop.config, archive=archive, metrics_port=port - ROLES.index("archive"))
+    loop.config = replace(loop.config, archive=archive, metrics_port=port - DECLARED["archive"].port)
     for begin in range(150, 180, 10):
         await load(loop, begin, begin + 10)
         role = loop.role("archive")

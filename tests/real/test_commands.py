@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from bowerbird.settings import load
 from bowerbird.supervisor import Supervisor
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
-from stream.config import LOOP_ROLES
+from stream.role import LOOP_ROLES
 from tests.real.loop import loop_of, until
 
 

@@ -9,8 +9,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from stream.config import ROLES
 from stream.kafka.log import LogReader
+from stream.role import ROLES
 from tests.real.composed import Composed, composed
 from tests.real.loop import until
 

@@ -20,9 +20,10 @@ from redis.asyncio import Redis
 from bowerbird.status import Observer
 from embedded.server import free_port
 from records.rule import Reward, StreamReward
-from stream.config import ROLES, Config, PolicyConfig
+from stream.config import Config, PolicyConfig
 from stream.metrics import OPEN_TRANSACTION
 from stream.redis.policy_store import model_key, read_published
+from stream.role import DECLARED
 from stream.roles.join import PAUSE_AT
 from tests.real.loop import Loop, loop_of, until
 from tests.real.test_learn import outcome
@@ -150,7 +151,7 @@ async def outcomes(loop: Loop, wanted: set[str], policy: str = "front") -> dict[
 
 async def shown_held(config: Config, labels: dict[str, str]) -> float | None:
     """Return what the join shows of an open transaction."""
-    url = f"http://127.0.0.1:{config.metrics_port + ROLES.index('join')}/metrics"
+    url = f"http://127.0.0.1:{config.metrics_port + DECLARED['join'].port}/metrics"
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         families = text_string_to_metric_families(await answer.text())
         samples = [sample for family in families for sample in family.samples]

@@ -16,8 +16,9 @@ import tomli_w
 from bowerbird.settings import load
 from bowerbird.supervisor import Supervisor
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
-from stream.config import LOOP_ROLES, Config
+from stream.config import Config
 from stream.kafka import topics
+from stream.role import LOOP_ROLES
 from tests.processes import lives
 from tests.real.loop import until
 

@@ -1,0 +1,41 @@
+"""The roles of a service, each declared once: what it reads, and at which port it answers."""
+
+from typing import NamedTuple
+
+
+class Role(NamedTuple):
+    """A role: one consumer group, one process, and a module of :mod:`stream.roles` of its name.
+
+    Attributes
+    ----------
+    port
+        What is added to the setting ``metrics_port``.
+    reads
+        The topics of the loop that it reads.
+    reads_streams
+        Whether it also reads the feedback streams.
+    optional
+        Whether a service may do without it.
+    """
+
+    name: str
+    port: int
+    reads: tuple[str, ...]
+    reads_streams: bool = False
+    optional: bool = False
+
+
+DECLARED = {
+    role.name: role
+    for role in (
+        Role("decide", 0, reads=("decision-requests",)),
+        Role("join", 1, reads=("decisions",), reads_streams=True),
+        Role("learn", 2, reads=("rewards",)),
+        Role("archive", 3, reads=("decisions", "rewards", "versions", "dead-letters"), optional=True),
+    )
+}
+ROLES = tuple(DECLARED)
+LOOP_ROLES = tuple(role.name for role in DECLARED.values() if not role.optional)
+"""What the loop consists of."""
+SUPERVISOR_PORT = 1 + max(role.port for role in DECLARED.values())
+"""What is added to ``metrics_port`` for the process that keeps the roles running."""
