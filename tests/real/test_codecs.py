@@ -20,7 +20,8 @@ from bowerbird.client import Client
 from bowerbird.trace import trace
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import WrongConfiguration
-from stream.config import ROLES, ArchiveConfig, Config
+from stream.config import ArchiveConfig, Config
+from stream.role import ROLES
 from tests.real.loop import loop_of, until
 from tests.real.test_verify import config as service
 from tests.real.test_verify import settled

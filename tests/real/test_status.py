@@ -24,9 +24,10 @@ from bowerbird.status import Backlog, Observer, Status
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from policies.controls import FREEZE
 from records.rule import Reward, StreamReward
-from stream.config import ROLES, Config, PolicyConfig
+from stream.config import Config, PolicyConfig
 from stream.controls import operator_session
 from stream.recent import Recent
+from stream.role import ROLES
 from tests.real.loop import Loop, decision, loop_of, until
 from tests.real.test_commands import bowerbird, told
 from tests.real.test_learn import append, saved_up_to
