@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from archive.names import ArchiveFile
-from archive.rows import LAST_MS, REPEATED, SCHEMAS, Row, rows_of, table_of
+from archive.rows import LAST_MS, Row, rows_of, table_of
+from archive.schema import REPEATED, SCHEMAS
 from records.message import WholeMessage
 
 GROUP_ROWS = 5_000

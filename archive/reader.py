@@ -9,16 +9,8 @@ import pyarrow.parquet as pq
 
 from archive.location import ArchivePlace, place_of
 from archive.names import Piece, held, log_file, pieces
-from archive.rows import (
-    COMPUTED,
-    MESSAGE_COLUMNS,
-    REPEATED,
-    SCHEMAS,
-    TOPICS,
-    ArchivedMessage,
-    computed,
-    messages_of,
-)
+from archive.rows import MESSAGE_COLUMNS, ArchivedMessage, computed, messages_of
+from archive.schema import COMPUTED, REPEATED, SCHEMAS, TOPICS
 from records.codec import decode
 from records.errors import BadInput, StateRefused, WrongConfiguration, of_disk, shorten
 from records.extras import needed_by

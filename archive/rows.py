@@ -13,6 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from archive.hashes import event_hashes, unit_hashes
+from archive.schema import ACTION, COMPUTED, PLACE, SCHEMAS, ArchivedAction
 from records.codec import decode, items
 from records.decision import Decision
 from records.errors import BadInput, shorten
@@ -22,9 +23,6 @@ from records.message import WholeMessage
 from records.outcome import Outcome
 from records.policy_version import PolicyVersion
 
-TOPICS = ("decisions", "rewards", "versions", "dead-letters")
-"""What is archived, without the prefix."""
-SCHEMA_VERSION = b"1"
 UNSTORABLE = (ValueError, TypeError, OverflowError, pa.ArrowException, msgspec.MsgspecError)
 """What is raised of a value that its column cannot hold."""
 
@@ -33,123 +31,14 @@ LAST_MS = 253_402_300_799_999
 Row = tuple[Any, ...]
 
 
-class _Action(msgspec.Struct, frozen=True, gc=False):
-    id: str
-    features: msgspec.Raw = msgspec.Raw(b"{}")
-
-
 class _LoggedDecision(Decision, frozen=True, kw_only=True):
     """A decision whose actions stay bytes: those of many decisions are decoded in one go, see :func:`_actions`."""
 
     actions: msgspec.Raw  # type: ignore[assignment]
 
 
-_TIME = pa.timestamp("ms", tz="UTC")
-_TEXTS = pa.list_(pa.string())
-_NUMBERS = pa.list_(pa.float64())
-
-_PLACE = [
-    ("log_time", _TIME),
-    ("topic", pa.string()),
-    ("partition", pa.int32()),
-    ("offset", pa.int64()),
-    ("index", pa.int32()),
-    ("batch", pa.int32()),
-    ("key", pa.binary()),
-    ("raw", pa.binary()),
-    ("problem", pa.string()),
-]
-_WHOSE = [("event_id", pa.string()), ("policy", pa.string()), ("policy_version", pa.string())]
-_ACTION = pa.struct([("id", pa.string()), ("features", pa.string())])
-_DRAWN = [
-    ("user_id", pa.string()),
-    ("activate", pa.bool_()),
-    ("context", pa.string()),
-    ("actions", pa.list_(_ACTION)),
-    ("pmf", _NUMBERS),
-    ("chosen", pa.string()),
-    ("propensity", pa.float64()),
-    ("ranking", _TEXTS),
-    ("expires_at_ms", pa.int64()),
-    ("rule", pa.string()),
-]
-_HASHES = [("event_hash", pa.uint64()), ("unit_hash", pa.uint64())]
-_FEEDBACK = pa.struct(
-    [
-        ("stream", pa.string()),
-        ("log_time", _TIME),
-        ("partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("index", pa.int32()),
-        ("id", pa.string()),
-        ("value", pa.float64()),
-        ("activate", pa.bool_()),
-        ("event", pa.string()),
-    ]
-)
-_COLUMNS = {
-    "decisions": [*_PLACE, *_WHOSE, *_DRAWN, *_HASHES],
-    "rewards": [
-        *_PLACE,
-        *_WHOSE,
-        ("shard", pa.int32()),
-        ("seq", pa.int64()),
-        ("revision", pa.int32()),
-        ("reward", pa.float64()),
-        ("learn", pa.bool_()),
-        ("why", pa.string()),
-        ("closed_at", _TIME),
-        ("streams", _TEXTS),
-        ("feedback", pa.list_(_FEEDBACK)),
-        ("decided_at", _TIME),
-        ("decision_topic", pa.string()),
-        ("decision_partition", pa.int32()),
-        ("decision_offset", pa.int64()),
-        ("decision_index", pa.int32()),
-        *_DRAWN,
-        *_HASHES,
-    ],
-    "versions": [
-        *_PLACE,
-        ("log_id", pa.string()),
-        ("policy", pa.string()),
-        ("number", pa.int64()),
-        ("version", pa.string()),
-        ("kind", pa.string()),
-        ("arguments", pa.string()),
-        ("salt", pa.string()),
-        ("cut", pa.int64()),
-        ("last_seqs", pa.list_(pa.struct([("shard", pa.int32()), ("seq", pa.int64())]))),
-        ("digest", pa.string()),
-        ("examples", pa.int64()),
-        ("rewards_partition", pa.int32()),
-        ("published_at", _TIME),
-        ("vw_build", pa.string()),
-        ("processor", pa.string()),
-        ("control", pa.string()),
-    ],
-    "dead-letters": [
-        *_PLACE,
-        ("source_topic", pa.string()),
-        ("source_partition", pa.int32()),
-        ("source_offset", pa.int64()),
-        ("source_index", pa.int32()),
-        ("reason", pa.string()),
-        ("message", pa.string()),
-        ("headers", pa.list_(pa.struct([("name", pa.string()), ("content", pa.binary())]))),
-    ],
-}
-SCHEMAS = {
-    topic: pa.schema(columns, metadata={b"bowerbird_archive": SCHEMA_VERSION}) for topic, columns in _COLUMNS.items()
-}
-"""The schema of each topic's files."""
-COMPUTED = tuple(name for name, _ in _HASHES)
-"""Columns that are computed from others: rows come without them, and files that are older do not have them."""
-REPEATED = ("topic", "problem", "policy", "policy_version", "why", "kind", "arguments", "reason", "rule", "chosen")
-"""Columns whose values repeat; only these are worth a dictionary in a file."""
-
 _decision = msgspec.json.Decoder(_LoggedDecision)
-_every_action = msgspec.json.Decoder(list[list[_Action] | None])
+_every_action = msgspec.json.Decoder(list[list[ArchivedAction] | None])
 _outcome = msgspec.json.Decoder(Outcome)
 _event = msgspec.json.Decoder(Feedback)
 _version = msgspec.json.Decoder(PolicyVersion)
@@ -198,8 +87,8 @@ def table_of(topic: str, rows: Sequence[Row]) -> "pa.Table":
 
 def unreadable(topic: str, place: Row, problem: str) -> Row:
     """Return the row of a record that is not what its topic holds."""
-    missing = len(_come(topic)) - len(_PLACE)
-    return (*place[: len(_PLACE) - 1], shorten(problem), *[None] * missing)
+    missing = len(_come(topic)) - len(PLACE)
+    return (*place[: len(PLACE) - 1], shorten(problem), *[None] * missing)
 
 
 class ArchivedMessage(NamedTuple):
@@ -264,7 +153,7 @@ def _actions(column: Sequence[msgspec.Raw | None]) -> "pa.Array":
     ends = accumulate((len(actions or ()) for actions in found), initial=0)
     offsets = [end if actions is not None else None for end, actions in zip(ends, [*found, ()], strict=True)]
     return pa.ListArray.from_arrays(
-        pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(parts, fields=list(_ACTION)), type=pa.list_(_ACTION)
+        pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(parts, fields=list(ACTION)), type=pa.list_(ACTION)
     )
 
 
@@ -385,7 +274,7 @@ def _version_fields(record: bytes) -> Row:
     except BadInput:
         pass
     else:
-        return (identity.log_id, *[None] * (len(_come("versions")) - len(_PLACE) - 1))
+        return (identity.log_id, *[None] * (len(_come("versions")) - len(PLACE) - 1))
     found = decode(_version, record)
     return (
         None,

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from archive.names import ArchiveFile
-from archive.rows import REPEATED, SCHEMAS, rows_of, table_of
+from archive.rows import rows_of, table_of
+from archive.schema import REPEATED, SCHEMAS
 from benchmarks.row import Others, Row, spread
 from embedded.servers import EmbeddedKafka
 from stream.config import ArchiveConfig, Config, PolicyConfig

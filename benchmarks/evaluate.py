@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from archive.reader import ACTION_ID
-from archive.rows import REPEATED
+from archive.schema import REPEATED
 from benchmarks.log_describe import COLUMNS, write_archive
 from benchmarks.row import Others, Row, spread
 

@@ -15,7 +15,8 @@ import pylibvw
 
 from benchmarks.row import Others, Row, spread
 from policies.features import decode_action, decode_context
-from policies.learner import Learner, outcomes_in
+from policies.learner import Learner
+from policies.training import outcomes_in
 from policies.vw.text import Writer
 from records.limits import Limits
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from archive.hashes import event_hashes, unit_hashes
 from archive.names import ArchiveFile, log_file
 from archive.reader import ACTION_ID
-from archive.rows import REPEATED, SCHEMAS
+from archive.schema import REPEATED, SCHEMAS
 from benchmarks.row import Others, Row, spread
 from records.codec import encode
 from records.log_identity import LogIdentity

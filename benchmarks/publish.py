@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from benchmarks.row import Others, Row
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
-from policies.learner import Position
+from policies.learn_position import Position
 from policies.policy import digest
 from policies.policy_store import PolicyIdentity, Saved
 from policies.publisher import Publisher

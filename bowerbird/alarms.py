@@ -2,7 +2,7 @@
 
 import time
 
-from bowerbird.status import PolicyStatus, Status
+from bowerbird.status_records import PolicyStatus, Status
 from stream.config import Config
 
 READ_TO_LATE_S = 30.0

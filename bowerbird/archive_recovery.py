@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from archive.rows import TOPICS
+from archive.schema import TOPICS
 from archive.writer import ArchiveStore
 from stream.config import Config
 from stream.kafka.log import LogReader

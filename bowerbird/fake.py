@@ -19,8 +19,9 @@ import msgspec
 
 from bowerbird.client import BlockingClient, Client
 from policies.decide import LoadedPolicy
+from policies.learn_position import Position
 from policies.learn_worker import LearnWorker
-from policies.learner import Learner, Position
+from policies.learner import Learner
 from policies.policy_store import MemoryPolicyStore, PolicyIdentity
 from policies.publish_schedule import PublishSchedule
 from policies.publisher import Publisher, Seen
@@ -31,8 +32,9 @@ from records.log_identity import LogIdentity
 from records.versions import versions_in
 from rewards.join_items import JoinSettings, Message
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
+from rewards.memory_store import MemoryStore
 from rewards.outcome import messages_of
-from rewards.store import DEAD_LETTERS, ClosedWindow, MemoryStore, Unusable
+from rewards.store import DEAD_LETTERS, ClosedWindow, Unusable
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetter, letter_of

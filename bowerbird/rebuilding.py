@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from policies.controls import in_force
-from policies.learner import Position
+from policies.learn_position import Position
 from policies.policy import digest
 from policies.policy_store import Saved, identity_of, version_of
 from records.errors import LossDetected, StateRefused, WrongConfiguration

@@ -10,8 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple
 
-from policies.learner import Learner, LearnResult, OutcomeToLearn, Unreadable, outcomes_in
+from policies.learner import Learner, LearnResult
 from policies.publish_schedule import PublishSchedule
+from policies.training import OutcomeToLearn, Unreadable, outcomes_in
 from policies.unacknowledged import Message, Unacknowledged, highest_seqs
 
 MOVE_EVERY_MS = 5000.0

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from policies.features import decode_context
-from policies.learner import FEATURE_LIMITS, catalogue
+from policies.training import FEATURE_LIMITS, catalogue
 from policies.vw.arguments import Arguments, parse
 from policies.vw.text import ID_NAMESPACE, letter_of
 from records.codec import UNREADABLE

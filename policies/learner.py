@@ -5,199 +5,20 @@ which every message of the policy has been taken. Whoever takes the same message
 the same bytes, whether live, restarted, or years later. Nothing here knows of Kafka, Redis or a clock.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import msgspec
-from msgspec import Raw
-
-from policies.controls import holds
-from policies.features import Action, ActionCache, Features, decode_context
-from policies.policy import Policy, digest, version_name
+from policies.learn_position import Position
+from policies.policy import Policy, digest
 from policies.registry import make
-from records.codec import decode, far_ahead, items
+from policies.training import OutcomeToLearn, catalogue, learn
+from records.codec import far_ahead
 from records.errors import BadInput, LossDetected
-from records.fields import Natural, Ordinal
-from records.limits import FARTHEST_JUMP, ITEMS_LIMIT, Limits
-
-FEATURE_LIMITS = Limits(
-    max_features=1_000_000,
-    max_name_bytes=1_000_000,
-    max_string_bytes=4_000_000,
-    max_list=1_000_000,
-    max_actions=1_000_000,
-    max_request_bytes=16_000_000,
-)
-"""What decide let in is learned: whether an outcome is refused must not hang on the settings of today."""
-
-CATALOGUE_BYTES = 64 * 2**20
+from records.limits import FARTHEST_JUMP
 
 KEPT_EVENT_IDS = 1000
 """Of so many of a shard's newest seqs it is remembered whose they were."""
-
-
-class TrainingExample(msgspec.Struct, frozen=True, gc=False):
-    """What learning reads of a decision."""
-
-    actions: list[Raw]
-    chosen: str
-    propensity: float
-    context: Raw = Raw(b"{}")
-
-
-class LearnableOutcome(msgspec.Struct, frozen=True, gc=False):
-    """What learning reads of a :class:`records.outcome.Outcome`; ``decision`` only where it is learned."""
-
-    policy: str
-    shard: Ordinal
-    seq: Natural
-    reward: float
-    learn: bool
-    decision: Raw
-    revision: Ordinal = 0
-    event_id: str = ""
-
-
-class _Whole(msgspec.Struct, frozen=True, gc=False):
-    """An outcome decoded in one go, since reading the decision's bytes twice would cost a tenth of the rate."""
-
-    policy: str
-    shard: Ordinal
-    seq: Natural
-    reward: float
-    learn: bool
-    decision: TrainingExample
-    revision: Ordinal = 0
-    event_id: str = ""
-
-
-OutcomeToLearn = LearnableOutcome | _Whole
-
-_wholes = msgspec.json.Decoder(list[_Whole]).decode
-_outcome = msgspec.json.Decoder(LearnableOutcome)
-_lesson = msgspec.json.Decoder(TrainingExample)
-
-
-class Unreadable(NamedTuple):
-    """A record of ``rewards`` that is no outcome: its index in the message, its bytes, what is wrong with it."""
-
-    index: int  # type: ignore[assignment]
-    value: bytes | None
-    error: BadInput
-
-
-def outcomes_in(value: bytes | None) -> tuple[Sequence[OutcomeToLearn], list[Unreadable]]:
-    """Return the outcomes of a message of ``rewards``, and the records that are none.
-
-    Examples
-    --------
-    >>> outcomes_in(b"[1]")[1][0].error.code
-    'invalid_field'
-    """
-    try:
-        if value is not None and len(wholes := _wholes(value)) <= ITEMS_LIMIT:
-            return wholes, []
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        pass  # one of them is not as it should be: one by one, to find out which
-    try:
-        records = items(value)
-    except BadInput as error:
-        return [], [Unreadable(0, value, error)]
-    outcomes: list[OutcomeToLearn] = []
-    unreadable: list[Unreadable] = []
-    for index, record in enumerate(records):
-        try:
-            outcomes.append(decode(_outcome, record))
-        except BadInput as error:
-            unreadable.append(Unreadable(index, record, error))
-    return outcomes, unreadable
-
-
-class Example(NamedTuple):
-    """What a policy sees of an outcome; ``chosen`` is the index of the action that was shown."""
-
-    context: Features
-    actions: list[Action]
-    chosen: int
-    propensity: float
-
-
-def example_of(outcome: OutcomeToLearn, catalogue: ActionCache) -> Example:
-    """Return an outcome as a policy sees it.
-
-    Raises
-    ------
-    BadInput
-        It cannot be read, or its chosen action is none of its actions.
-    """
-    lesson = outcome.decision
-    if not isinstance(lesson, TrainingExample):
-        lesson = decode(_lesson, bytes(lesson))
-    context = decode_context(lesson.context, FEATURE_LIMITS)
-    actions = catalogue.actions(lesson.actions)
-    chosen = lesson.chosen
-    for index, shown in enumerate(actions):
-        if shown.id == chosen:
-            return Example(context, actions, index, lesson.propensity)
-    raise BadInput("chosen_unknown", "chosen", repr(chosen), f"the id of one of {len(actions)} actions")
-
-
-def learn(policy: Policy, outcome: OutcomeToLearn, catalogue: ActionCache) -> None:
-    """Let a policy learn an outcome.
-
-    Raises
-    ------
-    BadInput
-        The policy cannot learn it, and is as it was before.
-    """
-    policy.learn(*example_of(outcome, catalogue), outcome.reward)
-
-
-def catalogue() -> ActionCache:
-    """Return a catalogue for learning: what was logged is never too large."""
-    return ActionCache(FEATURE_LIMITS, max_bytes=CATALOGUE_BYTES)
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How far a policy has learned.
-
-    Attributes
-    ----------
-    number, digest
-        The version that holds what was learned, and the sha256 of its bytes in hex; number 0: computed from the
-        arguments, never published.
-    cut
-        Every message of the policy below this offset has been taken.
-    last_seqs
-        Last seq taken, per shard.
-    examples
-        How many outcomes were learned in all.
-    control
-        What an operator put in force with the version (:mod:`policies.controls`).
-    """
-
-    number: int
-    digest: str
-    cut: int = 0
-    last_seqs: Mapping[int, int] = field(default_factory=dict)
-    examples: int = 0
-    control: str | None = None
-
-    @property
-    def held(self) -> bool:
-        """Whether nothing is learned of what comes next: its seqs are passed over."""
-        return holds(self.control)
-
-    @property
-    def version(self) -> str:
-        """The name under which decisions cite the version."""
-        return version_name(self.number, self.digest)
-
-    def covers(self, seqs: Mapping[int, int]) -> bool:
-        """Tell whether outcomes with these seqs (the highest per shard) have been taken."""
-        return all(seq <= self.last_seqs.get(shard, 0) for shard, seq in seqs.items())
 
 
 class Refused(NamedTuple):

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from policies.learner import Position
+from policies.learn_position import Position
 from records.codec import UNREADABLE
 from records.errors import StateRefused
 from records.policy_version import PolicyVersion

@@ -12,7 +12,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from policies.learner import Learner, Position
+from policies.learn_position import Position
+from policies.learner import Learner
 from policies.policy_store import CHECK, PolicyIdentity, PolicyStore, Saved, forgotten, repair, version_of
 from policies.registry import build_of
 from records.codec import encode

@@ -4,7 +4,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
-from policies.learner import OutcomeToLearn, Position
+from policies.learn_position import Position
+from policies.training import OutcomeToLearn
 from records.codec import far_ahead
 
 Message = TypeVar("Message")

@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from policies.controls import FREEZE, Control, in_force
-from policies.learner import Learner, MakePolicy, Position, outcomes_in
+from policies.learn_position import Position
+from policies.learner import Learner, MakePolicy
 from policies.policy import digest
 from policies.policy_store import PolicyIdentity, Saved, version_of
 from policies.publisher import Publisher
 from policies.registry import make
+from policies.training import outcomes_in
 from records.errors import StateRefused
 from records.policy_version import PolicyVersion
 from stream import clients

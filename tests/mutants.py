@@ -23,7 +23,7 @@ ISSUED = (
 )
 """The mechanisms that must be among the mutants, whatever else is."""
 
-STORE = "rewards/store.py"
+STORE = "rewards/memory_store.py"
 SCRIPT = "stream/redis/join.lua"
 IN_MEMORY = "tests/laws/test_store.py::TestMemoryStore"
 IN_REDIS = "tests/real/test_redis_store.py::TestRedisStore"
@@ -746,7 +746,7 @@ def _evaluating() -> Iterator[Mutant]:
     )
     yield Mutant(
         "an action that was never logged is in the table",
-        "replay/evaluation/finalize.py",
+        "replay/evaluation/overlap.py",
         " if name not in seen and mass > 0}",
         " if name in seen and mass < 0}",
         ("tests/bowerbird/test_actions.py::test_an_action_that_was_never_logged_comes_first",),

@@ -19,16 +19,10 @@ MAX_PARAMETERS = 5
 
 LONG_FILES = {
     "bowerbird/join_recovery.py",
-    "bowerbird/status.py",
-    "replay/evaluation/finalize.py",
-    "archive/rows.py",
-    "policies/learner.py",
-    "rewards/store.py",
     "stream/roles/archive.py",
     "stream/roles/decide.py",
     "stream/roles/join.py",
     "stream/roles/learn.py",
-    "stream/kafka/log.py",
 }
 LONG_CLASSES = {
     "bowerbird/client/asynchronous.py:Client",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from bowerbird.status import Backlog, PolicyStatus, Status
+    from bowerbird.status_records import Backlog, PolicyStatus, Status
     from stream.config import Config
 
 BETWEEN_LOOKS_S = 2.0

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from archive.reader import Archive
-from archive.rows import TOPICS
+from archive.schema import TOPICS
 from bowerbird.demo.figures import Archived
 from bowerbird.evaluating import evaluated
 from bowerbird.judged_log import UNIFORM, Asked

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 
 from policies.features import ActionCache
-from policies.learner import catalogue, example_of, outcomes_in
 from policies.registry import make
+from policies.training import catalogue, example_of, outcomes_in
 from records.fields import EXTERNAL
 from records.message import Message
 from records.policy_version import PolicyVersion

@@ -9,7 +9,8 @@ from records.codec import decode
 from records.errors import BadInput
 from records.policy_version import PolicyVersion
 from stream.config import Config
-from stream.kafka.log import Follower, LogRecord
+from stream.kafka.follower import Follower
+from stream.kafka.log import LogRecord
 
 _version = msgspec.json.Decoder(PolicyVersion)
 

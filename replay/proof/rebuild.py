@@ -1,6 +1,6 @@
 """From the outcomes in the log and the published cuts to every version of a policy, bit for bit.
 
-A replay does what the learner did, by the same function (:func:`policies.learner.learn`): it learns the outcomes
+A replay does what the learner did, by the same function (:func:`policies.training.learn`): it learns the outcomes
 of one policy in the order of the log, skips repeats and what is not to be learned, and at each cut throws the
 workspace away and loads the bytes that it just saved. So it needs no more memory than the learner, and the digest
 of every version must be the published one.
@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from policies.controls import holds
-from policies.learner import OutcomeToLearn, catalogue, learn, outcomes_in
 from policies.policy import Policy, digest, version_name
 from policies.registry import make
+from policies.training import OutcomeToLearn, catalogue, learn, outcomes_in
 from records.codec import far_ahead
 from records.errors import BadInput
 from records.message import Message

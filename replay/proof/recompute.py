@@ -7,8 +7,8 @@ import msgspec
 
 from policies.draw import draw
 from policies.features import decode_action, decode_context
-from policies.learner import FEATURE_LIMITS
 from policies.policy import Policy
+from policies.training import FEATURE_LIMITS
 from records.codec import decode, items
 from records.decision import Decision
 from records.errors import BadInput

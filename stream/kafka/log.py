@@ -12,7 +12,6 @@ from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     IncompatibleBrokerVersion,
-    KafkaError,
     NotCoordinatorForGroupError,
     OffsetOutOfRangeError,
 )
@@ -82,7 +81,7 @@ class LogReader:
     async def __aenter__(self) -> Self:
         await started(self._admin)
         try:
-            self._asker = await started(_consumer(self._config))
+            self._asker = await started(log_consumer(self._config))
         except BaseException:
             await closed(self._admin)
             raise
@@ -130,19 +129,19 @@ class LogReader:
     async def beginning(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return the offset at which each partition's log starts now."""
         asked = [TopicPartition(*partition) for partition in partitions]
-        found = await self._consumer.beginning_offsets(asked) if asked else {}
+        found = await self._asking.beginning_offsets(asked) if asked else {}
         return {(part.topic, part.partition): offset for part, offset in found.items()}
 
     async def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return the offset up to which each partition can be read now: its end, or its first open transaction."""
         asked = [TopicPartition(*partition) for partition in partitions]
-        found = await self._consumer.end_offsets(asked) if asked else {}
+        found = await self._asking.end_offsets(asked) if asked else {}
         return {(part.topic, part.partition): offset for part, offset in found.items()}
 
     async def written_ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return the offset that the next message of each partition will get, also behind an open transaction."""
         if self._uncommitted is None:
-            self._uncommitted = await started(_consumer(self._config, isolation_level="read_uncommitted"))
+            self._uncommitted = await started(log_consumer(self._config, isolation_level="read_uncommitted"))
         refuse_dead("the reader of the log", self._uncommitted)
         asked = [TopicPartition(*partition) for partition in partitions]
         found = await self._uncommitted.end_offsets(asked) if asked else {}
@@ -173,7 +172,7 @@ class LogReader:
         begins, ends = await self.beginning(marks), await self.ends(marks)
         there = {name: mark for name, mark in marks.items() if begins[name] <= mark.offset < ends[name]}
         asked = {TopicPartition(*name): mark.time_ms for name, mark in there.items()}
-        first = await self._consumer.offsets_for_times(asked) if asked else {}
+        first = await self._asking.offsets_for_times(asked) if asked else {}
         found: list[Partition] = []
         for name, mark in there.items():
             first_since = first[TopicPartition(*name)]
@@ -194,7 +193,7 @@ class LogReader:
     async def since(self, partitions: Collection[Partition], time_ms: int) -> dict[Partition, int | None]:
         """Return the offset of each partition's first message that is no older than a log time, None: there is none."""
         asked = {TopicPartition(*partition): time_ms for partition in partitions}
-        found = await self._consumer.offsets_for_times(asked) if asked else {}
+        found = await self._asking.offsets_for_times(asked) if asked else {}
         return {
             (part.topic, part.partition): found_at.offset if found_at is not None else None
             for part, found_at in found.items()
@@ -224,12 +223,12 @@ class LogReader:
         if start >= end:
             return
         where = TopicPartition(topic, partition)
-        consumer = await started(_consumer(self._config))
+        consumer = await started(log_consumer(self._config))
         try:
             consumer.assign([where])
             consumer.seek(where, start)
             while await consumer.position(where) < end:
-                for record in (await _fetched(consumer)).get(where, []):
+                for record in (await fetched_records(consumer)).get(where, []):
                     if record.offset >= end:
                         return
                     yield log_record(record)
@@ -248,7 +247,7 @@ class LogReader:
         """Return the offset of the first message of each partition with at least this log time; else its end."""
         found = await self.ends(partitions)
         asked = {TopicPartition(*partition): time_ms for partition in partitions}
-        for part, found_at in (await self._consumer.offsets_for_times(asked) if asked else {}).items():
+        for part, found_at in (await self._asking.offsets_for_times(asked) if asked else {}).items():
             if found_at is not None:
                 found[part.topic, part.partition] = found_at.offset
         return found
@@ -293,7 +292,7 @@ class LogReader:
         return None
 
     @property
-    def _consumer(self) -> AIOKafkaConsumer:
+    def _asking(self) -> AIOKafkaConsumer:
         if self._asker is None:
             raise RuntimeError("a LogReader is used in an `async with` block")
         refuse_dead("the reader of the log", self._asker)
@@ -332,67 +331,6 @@ async def identify(reader: LogReader, config: Config, producer: AIOKafkaProducer
     return f"{await reader.cluster_id()}/{log_id}"
 
 
-class Follower:
-    """Reads one partition on and on: each call of :meth:`to_end` yields what was appended since the last one.
-
-    Parameters
-    ----------
-    start
-        The first offset to read; below the log's start it begins there.
-    """
-
-    def __init__(self, config: Config, topic: str, partition: int, start: int = 0) -> None:
-        self._config = config
-        # On a connection that fetches, an answer waits for the fetch to end.
-        self._asker: AIOKafkaConsumer | None = None
-        self._where = TopicPartition(topic, partition)
-        self._consumer: AIOKafkaConsumer | None = None
-        self.position = start
-
-    async def to_end(self) -> list[LogRecord]:
-        """Return all messages from the position up to the log's end of now, and move the position there.
-
-        Raises
-        ------
-        KafkaError
-            The broker does not answer; nothing was moved.
-        """
-        where = self._where
-        if any(dead_client("a reader", client) for client in (self._asker, self._consumer)):
-            await self.stop()
-        if self._asker is None:
-            self._asker = await started(_consumer(self._config))
-        end = (await self._asker.end_offsets([where]))[where]
-        if end <= self.position:
-            return []
-        begins = (await self._asker.beginning_offsets([where]))[where]
-        position = max(begins, self.position)
-        if self._consumer is None:
-            consumer = await started(_consumer(self._config))
-            consumer.assign([where])
-            self._consumer = consumer
-        consumer = self._consumer
-        records: list[LogRecord] = []
-        try:
-            if position < end:
-                consumer.seek(where, position)
-            while position < end:
-                found = (await _fetched(consumer)).get(where, [])
-                records += map(log_record, found)
-                position = await consumer.position(where)
-        except KafkaError:
-            await self.stop()
-            raise
-        self.position = max(position, self.position)
-        return records
-
-    async def stop(self) -> None:
-        """Close the connections; the next call opens them again."""
-        opened = self._consumer, self._asker
-        self._consumer = self._asker = None
-        await asyncio.gather(*(closed(client) for client in opened if client is not None))
-
-
 def log_record(record: Any) -> LogRecord:
     """Return a record of aiokafka as one of ours."""
     return LogRecord(
@@ -416,7 +354,8 @@ async def started(client: Any) -> Any:
     return client
 
 
-def _consumer(config: Config, isolation_level: str = READ_COMMITTED) -> AIOKafkaConsumer:
+def log_consumer(config: Config, isolation_level: str = READ_COMMITTED) -> AIOKafkaConsumer:
+    """Return a consumer of no group, which reads from where it is told to."""
     return reading(
         isolation_level=isolation_level,
         bootstrap_servers=config.brokers,
@@ -429,7 +368,7 @@ def _consumer(config: Config, isolation_level: str = READ_COMMITTED) -> AIOKafka
     )
 
 
-async def _fetched(consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[Any]]:
+async def fetched_records(consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[Any]]:
     """Return what was fetched, at the latest after :data:`POLL_MS`."""
     found = await consumer.getmany(timeout_ms=POLL_MS)
     if not found:

@@ -5,7 +5,7 @@ from aiokafka import AIOKafkaProducer
 from policies.publisher import Seen
 from records.versions import versions_in
 from stream.config import Config
-from stream.kafka.log import Follower
+from stream.kafka.follower import Follower
 
 
 class KafkaVersions:

@@ -14,7 +14,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from policies.learner import Position
+from policies.learn_position import Position
 from policies.policy_store import CHECK, PolicyIdentity, Saved, repair, version_of
 from records.codec import encode
 from records.errors import LossDetected, StateRefused

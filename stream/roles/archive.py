@@ -20,7 +20,7 @@ import mode
 from aiokafka.errors import KafkaError
 
 from archive.growing_file import GrowingFile, day_of
-from archive.rows import TOPICS
+from archive.schema import TOPICS
 from archive.writer import ArchiveStore
 from records.errors import RECOVER, LossDetected, StateRefused, WrongConfiguration, of_disk
 from rewards.store import DISCARD

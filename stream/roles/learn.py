@@ -21,11 +21,12 @@ from aiokafka import AIOKafkaProducer
 from faust.types import TP, EventT, StreamT
 
 from policies.learn_worker import LearnWorker
-from policies.learner import LearnableOutcome, Learner, OutcomeToLearn, Refused
+from policies.learner import Learner, Refused
 from policies.policy_store import PolicyIdentity
 from policies.publish_schedule import PublishSchedule
 from policies.publisher import Publisher
 from policies.registry import make
+from policies.training import LearnableOutcome, OutcomeToLearn
 from records.codec import items
 from records.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
 from stream import clients, metrics, stopped

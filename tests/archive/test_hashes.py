@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archive.hashes import event_hash, event_hashes, unit_hash, unit_hashes
-from archive.rows import COMPUTED, SCHEMAS
+from archive.schema import COMPUTED, SCHEMAS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "archive.md").read_text()
 TEXTS = st.lists(st.none() | st.text(max_size=40), max_size=12)

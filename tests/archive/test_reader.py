@@ -16,7 +16,8 @@ import pytest
 import bowerbird
 from archive.names import ArchiveFile
 from archive.reader import Archive
-from archive.rows import SCHEMAS, rows_of, table_of
+from archive.rows import rows_of, table_of
+from archive.schema import SCHEMAS
 from records.errors import StateRefused, WrongConfiguration
 from tests.replay.world import World, busy_world
 

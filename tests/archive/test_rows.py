@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.rows import SCHEMAS, TOPICS, messages_of, rows_of, table_of
+from archive.rows import messages_of, rows_of, table_of
+from archive.schema import SCHEMAS, TOPICS
 from records.codec import encode, items
 from records.errors import BadInput
 from records.feedback import CountedFeedback

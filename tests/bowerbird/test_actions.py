@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 import bowerbird
 from bowerbird.cli import app
 from replay.evaluation.answer import Answer
-from replay.evaluation.finalize import NOT_LOGGED
 from replay.evaluation.logs.taken import scaled, together
+from replay.evaluation.overlap import NOT_LOGGED
 from replay.evaluation.result import ActionOverlap
 from tests.replay.archived import archive_of
 from tests.replay.arms import arms_world

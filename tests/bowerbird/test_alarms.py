@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bowerbird.alarms import alarms, notes
 from bowerbird.commands.status import screen
-from bowerbird.status import Backlog, OpenTransaction, PolicyStatus, ReadTo, Status
+from bowerbird.status_records import Backlog, OpenTransaction, PolicyStatus, ReadTo, Status
 from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 from stream.stopped import StoppedPart

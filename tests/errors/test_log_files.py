@@ -164,7 +164,8 @@ class Message(NamedTuple):
 
 
 def test_rows_of_the_archive_name_what_could_not_be_stored(tmp_path: Path) -> None:
-    from archive.rows import TOPICS, rows_of, table_of
+    from archive.rows import rows_of, table_of
+    from archive.schema import TOPICS
 
     for topic in TOPICS:
         for value in STRANGE:

@@ -13,12 +13,14 @@ import msgspec
 
 from policies.controls import Control
 from policies.features import Action, Features
+from policies.learn_position import Position
 from policies.learn_worker import LearnWorker
-from policies.learner import Learner, Position, outcomes_in
+from policies.learner import Learner
 from policies.policy import digest
 from policies.policy_store import PolicyIdentity, PolicyStore, Saved
 from policies.publish_schedule import PublishSchedule
 from policies.publisher import Publisher, SaveResult, Seen
+from policies.training import outcomes_in
 from records.errors import BadInput
 from records.policy_version import PolicyVersion
 from records.versions import versions_in

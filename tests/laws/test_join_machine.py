@@ -13,7 +13,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from rewards.store import MemoryStore
+from rewards.memory_store import MemoryStore
 from tests.laws.join_world import ACTIONS, Action, World, cut_down, random_schedule, run_schedule
 
 

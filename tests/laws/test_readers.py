@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from archive.rows import rows_of, table_of
 from bowerbird.trace import _Tracing
 from policies.features import ActionCache
-from policies.learner import example_of, outcomes_in
+from policies.training import example_of, outcomes_in
 from records.codec import encode
 from records.errors import BadInput
 from records.limits import Limits

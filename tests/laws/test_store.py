@@ -8,6 +8,7 @@ import pytest
 
 from records.errors import LossDetected, StateRefused
 from records.position import LogPosition
+from rewards.memory_store import MemoryStore
 from rewards.store import (
     DEAD_LETTERS,
     NEEDED,
@@ -18,7 +19,6 @@ from rewards.store import (
     FeedbackItem,
     Inputs,
     JoinStore,
-    MemoryStore,
     Step,
     Stepped,
     Unusable,

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from policies.learner import Learner, OutcomeToLearn, Position, outcomes_in
+from policies.learn_position import Position
+from policies.learner import Learner
 from policies.policy import digest
 from policies.publish_schedule import PublishSchedule
+from policies.training import OutcomeToLearn, outcomes_in
 from policies.unacknowledged import Unacknowledged, highest_seqs
 from records.errors import LossDetected
 

@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 import bowerbird
 from archive.names import ArchiveFile
 from archive.reader import Archive
-from archive.rows import SCHEMAS, TOPICS
+from archive.schema import SCHEMAS, TOPICS
 from bowerbird.alarms import alarms
 from bowerbird.status import Observer
 from embedded.servers import EmbeddedKafka, EmbeddedRedis

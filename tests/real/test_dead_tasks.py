@@ -11,7 +11,8 @@ from bowerbird.client import Client
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.config import Config
 from stream.kafka.connection import FEEDBACK, REPLIES, REQUESTS, Connection
-from stream.kafka.log import Follower, LogReader
+from stream.kafka.follower import Follower
+from stream.kafka.log import LogReader
 from stream.liveness import _TASKS
 from stream.recent import Recent
 from tests.real.loop import Loop, loop_of, until

@@ -12,9 +12,10 @@ from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
-from policies.learner import Learner, outcomes_in
+from policies.learner import Learner
 from policies.policy import digest
 from policies.policy_store import Saved
+from policies.training import outcomes_in
 from stream.config import Config, PolicyConfig
 from stream.redis.policy_store import RedisPolicyStore, read_published
 from tests.real.loop import Loop, RoleProcess, decision, loop_of, until

@@ -12,7 +12,8 @@ from embedded.servers import EmbeddedKafka
 from records.errors import LossDetected, StateRefused
 from stream.config import Config
 from stream.kafka import topics
-from stream.kafka.log import Follower, LogReader, identify
+from stream.kafka.follower import Follower
+from stream.kafka.log import LogReader, identify
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from redis.asyncio import Redis
 
 from bowerbird.alarms import alarms, notes
 from bowerbird.commands.status import lines
-from bowerbird.status import Backlog, Observer, Status
+from bowerbird.status import Observer
+from bowerbird.status_records import Backlog, Status
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from policies.controls import FREEZE
 from records.rule import Reward, StreamReward

@@ -25,8 +25,9 @@ from replay.proof.verify import Verification
 from rewards.join_items import JoinSettings
 from rewards.join_items import Message as JoinMessage
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
+from rewards.memory_store import MemoryStore
 from rewards.outcome import outcome_of
-from rewards.store import DEAD_LETTERS, MemoryStore, Unusable
+from rewards.store import DEAD_LETTERS, Unusable
 
 ARGUMENTS = "--cb_explore_adf --epsilon 0.1"
 SHARDS = 2

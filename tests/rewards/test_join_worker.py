@@ -8,7 +8,8 @@ import pytest
 
 from rewards.join_items import NO_RECORD, Input, JoinSettings, Message
 from rewards.join_worker import Fetched, JoinWorker, Work
-from rewards.store import Claim, DecisionItem, FeedbackItem, MemoryStore, Step
+from rewards.memory_store import MemoryStore
+from rewards.store import Claim, DecisionItem, FeedbackItem, Step
 from rewards.watermark import entry_after, hold_line, read_to
 
 START_MS = 1_700_000_000_000

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from policies.learner import Position
+from policies.learn_position import Position
 from policies.policy_store import MemoryPolicyStore, PolicyIdentity, Saved
 from policies.publisher import KEPT_NUMBERS, Publisher, Seen
 from records.errors import StateRefused

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from policies.features import Action, ActionCache
-from policies.learner import Example
+from policies.training import Example
 from records.errors import BadInput
 from replay.evaluation.logs.numbered import Numbered
 from replay.evaluation.logs.outcome_rows import OutcomeRows

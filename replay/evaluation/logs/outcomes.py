@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from policies.learner import catalogue
 from policies.policy import SMALLEST_PROPENSITY
+from policies.training import catalogue
 from records.errors import BadInput, LossDetected, WrongConfiguration, shorten
 from records.fields import EXTERNAL
 from records.rule import rule_of

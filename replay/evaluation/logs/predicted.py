@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from policies.features import ActionCache
-from policies.learner import Example, example_of, outcomes_in
 from policies.policy import Policy
+from policies.training import Example, example_of, outcomes_in
 from records.errors import BadInput
 from records.limits import PMF_TOLERANCE
 from replay.evaluation.logs.outcome_rows import OutcomeRows

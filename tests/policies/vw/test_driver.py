@@ -13,8 +13,9 @@ import vowpalwabbit
 
 from policies.checks import Decision, decisions
 from policies.features import Features
-from policies.learner import Learner, outcomes_in
+from policies.learner import Learner
 from policies.registry import make
+from policies.training import outcomes_in
 
 
 def line(features: Features, letter_of: Callable[[str], str]) -> str:

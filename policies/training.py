@@ -1,0 +1,146 @@
+"""From a message of ``rewards`` to what a policy learns from."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from policies.features import Action, ActionCache, Features, decode_context
+from policies.policy import Policy
+from records.codec import decode, items
+from records.errors import BadInput
+from records.fields import Natural, Ordinal
+from records.limits import ITEMS_LIMIT, Limits
+
+FEATURE_LIMITS = Limits(
+    max_features=1_000_000,
+    max_name_bytes=1_000_000,
+    max_string_bytes=4_000_000,
+    max_list=1_000_000,
+    max_actions=1_000_000,
+    max_request_bytes=16_000_000,
+)
+"""What decide let in is learned: whether an outcome is refused must not hang on the settings of today."""
+CATALOGUE_BYTES = 64 * 2**20
+
+
+class TrainingExample(msgspec.Struct, frozen=True, gc=False):
+    """What learning reads of a decision."""
+
+    actions: list[Raw]
+    chosen: str
+    propensity: float
+    context: Raw = Raw(b"{}")
+
+
+class LearnableOutcome(msgspec.Struct, frozen=True, gc=False):
+    """What learning reads of a :class:`records.outcome.Outcome`; ``decision`` only where it is learned."""
+
+    policy: str
+    shard: Ordinal
+    seq: Natural
+    reward: float
+    learn: bool
+    decision: Raw
+    revision: Ordinal = 0
+    event_id: str = ""
+
+
+class _Whole(msgspec.Struct, frozen=True, gc=False):
+    """An outcome decoded in one go, since reading the decision's bytes twice would cost a tenth of the rate."""
+
+    policy: str
+    shard: Ordinal
+    seq: Natural
+    reward: float
+    learn: bool
+    decision: TrainingExample
+    revision: Ordinal = 0
+    event_id: str = ""
+
+
+OutcomeToLearn = LearnableOutcome | _Whole
+_wholes = msgspec.json.Decoder(list[_Whole]).decode
+_outcome = msgspec.json.Decoder(LearnableOutcome)
+_lesson = msgspec.json.Decoder(TrainingExample)
+
+
+class Unreadable(NamedTuple):
+    """A record of ``rewards`` that is no outcome: its index in the message, its bytes, what is wrong with it."""
+
+    index: int  # type: ignore[assignment]
+    value: bytes | None
+    error: BadInput
+
+
+def outcomes_in(value: bytes | None) -> tuple[Sequence[OutcomeToLearn], list[Unreadable]]:
+    """Return the outcomes of a message of ``rewards``, and the records that are none.
+
+    Examples
+    --------
+    >>> outcomes_in(b"[1]")[1][0].error.code
+    'invalid_field'
+    """
+    try:
+        if value is not None and len(wholes := _wholes(value)) <= ITEMS_LIMIT:
+            return wholes, []
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        pass  # one of them is not as it should be: one by one, to find out which
+    try:
+        records = items(value)
+    except BadInput as error:
+        return [], [Unreadable(0, value, error)]
+    outcomes: list[OutcomeToLearn] = []
+    unreadable: list[Unreadable] = []
+    for index, record in enumerate(records):
+        try:
+            outcomes.append(decode(_outcome, record))
+        except BadInput as error:
+            unreadable.append(Unreadable(index, record, error))
+    return outcomes, unreadable
+
+
+class Example(NamedTuple):
+    """What a policy sees of an outcome; ``chosen`` is the index of the action that was shown."""
+
+    context: Features
+    actions: list[Action]
+    chosen: int
+    propensity: float
+
+
+def example_of(outcome: OutcomeToLearn, catalogue: ActionCache) -> Example:
+    """Return an outcome as a policy sees it.
+
+    Raises
+    ------
+    BadInput
+        It cannot be read, or its chosen action is none of its actions.
+    """
+    lesson = outcome.decision
+    if not isinstance(lesson, TrainingExample):
+        lesson = decode(_lesson, bytes(lesson))
+    context = decode_context(lesson.context, FEATURE_LIMITS)
+    actions = catalogue.actions(lesson.actions)
+    chosen = lesson.chosen
+    for index, shown in enumerate(actions):
+        if shown.id == chosen:
+            return Example(context, actions, index, lesson.propensity)
+    raise BadInput("chosen_unknown", "chosen", repr(chosen), f"the id of one of {len(actions)} actions")
+
+
+def learn(policy: Policy, outcome: OutcomeToLearn, catalogue: ActionCache) -> None:
+    """Let a policy learn an outcome.
+
+    Raises
+    ------
+    BadInput
+        The policy cannot learn it, and is as it was before.
+    """
+    policy.learn(*example_of(outcome, catalogue), outcome.reward)
+
+
+def catalogue() -> ActionCache:
+    """Return a catalogue for learning: what was logged is never too large."""
+    return ActionCache(FEATURE_LIMITS, max_bytes=CATALOGUE_BYTES)

@@ -1,0 +1,276 @@
+"""The join's state in memory: for tests and the loop in one process, and to read beside ``join.lua``."""
+
+from bisect import insort
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from records.errors import LossDetected
+from rewards.store import (
+    DEAD_LETTERS,
+    NEEDED,
+    Claim,
+    ClosedWindow,
+    Closing,
+    DecisionItem,
+    FeedbackItem,
+    Step,
+    Stepped,
+    Unusable,
+    WindowFeedback,
+    behind,
+    not_free,
+    other_log,
+)
+from rewards.watermark import INPUTS, partition_name, read_to
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One decision that waits: its first copy, the time of its first rival, and when it closes.
+
+    ``dropped_ms``: per topic, when the first feedback came that was dropped beyond the limit.
+    """
+
+    first: DecisionItem
+    rival_ms: int | None = None
+    deadline_ms: int = 0
+    dropped_ms: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Shard:
+    log: str = ""
+    offsets: dict[str, int] = field(default_factory=dict)
+    entries_read: dict[str, int] = field(default_factory=dict)
+    entries: dict[str, _Entry] = field(default_factory=dict)
+    feedback: dict[str, list[FeedbackItem]] = field(default_factory=dict)
+    closed: dict[str, int] = field(default_factory=dict)
+    seq: Counter[str] = field(default_factory=Counter)
+    outboxes: dict[str, list[ClosedWindow | Unusable]] = field(default_factory=dict)
+    hold: str = ""
+    counted: dict[str, int] = field(default_factory=dict)
+
+
+class MemoryStore:
+    """The store in memory: for tests, for users' own tests, and to read beside ``join.lua``."""
+
+    def __init__(self) -> None:
+        self._shards: dict[int, _Shard] = {}
+
+    async def step(self, shard: int, log: str, step: Step) -> Stepped:
+        """See :meth:`JoinStore.step`."""
+        state = self._shards.setdefault(shard, _Shard())
+        if state.hold != step.hold:
+            raise not_free(shard, state.hold)
+        try:
+            _check(state, shard, log, step.claims)
+        except LossDetected:
+            state.hold = state.hold or NEEDED
+            raise
+        state.log = log
+        return _Stepping(state, step).run()
+
+    async def outboxes(self, shard: int) -> dict[str, int]:
+        """See :meth:`JoinStore.outboxes`."""
+        return dict(self._shards.setdefault(shard, _Shard()).seq)
+
+    async def head(self, shard: int, outbox: str, limit: int) -> list[ClosedWindow] | list[Unusable]:
+        """See :meth:`JoinStore.head`."""
+        return self._shards[shard].outboxes.get(outbox, [])[:limit]  # type: ignore[return-value]
+
+    async def trim(self, shard: int, outbox: str, seq: int) -> None:
+        """See :meth:`JoinStore.trim`."""
+        entries = self._shards[shard].outboxes
+        entries[outbox] = [entry for entry in entries.get(outbox, []) if entry.seq > seq]
+
+    async def pending(self, shard: int) -> dict[str, int]:
+        """See :meth:`JoinStore.pending`."""
+        entries = self._shards.setdefault(shard, _Shard()).entries.values()
+        return dict(Counter(entry.first.policy for entry in entries))
+
+    async def held(self, shard: int) -> str:
+        """See :meth:`JoinStore.held`."""
+        return self._shards.setdefault(shard, _Shard()).hold
+
+    async def hold(self, shard: int, hold: str) -> None:
+        """See :meth:`JoinStore.hold`."""
+        state = self._shards.setdefault(shard, _Shard())
+        state.hold = hold
+        if not hold:
+            state.counted.clear()
+
+    async def reset(self, shard: int, log: str, hold: str, seqs: Mapping[str, int]) -> None:
+        """See :meth:`JoinStore.reset`."""
+        self._shards[shard] = _Shard(log, seq=Counter(seqs), hold=hold)
+
+    async def remember(self, shard: int, closings: Sequence[Closing]) -> None:
+        """See :meth:`JoinStore.remember`."""
+        state = self._shards[shard]
+        for closing in closings:
+            state.closed[closing.event_id] = closing.dedup_until_ms
+            state.counted[closing.event_id] = closing.deadline_ms
+
+
+def _check(state: _Shard, shard: int, log: str, claims: Sequence[Claim]) -> None:
+    if state.log not in ("", log):
+        raise other_log(shard, state.log, log)
+    for claim in claims:
+        stored = state.offsets.get(partition_name(claim.topic, claim.partition))
+        if (stored is None and not claim.fresh) or (stored is not None and stored < claim.start):
+            raise behind(shard, claim, stored)
+
+
+class _Stepping:
+    """One call on one shard."""
+
+    def __init__(self, state: _Shard, step: Step) -> None:
+        self.state, self.step = state, step
+        self.stored = {
+            partition_name(claim.topic, claim.partition): state.offsets.get(
+                partition_name(claim.topic, claim.partition), claim.start
+            )
+            for claim in step.claims
+        }
+        self.closed: Counter[str] = Counter()
+        self.repeats = self.late = self.behind_entry = 0
+
+    def run(self) -> Stepped:
+        state, step = self.state, self.step
+        for item in step.items:
+            name = partition_name(item.place.topic, item.place.partition)
+            if item.place.offset < self.stored[name]:
+                self.repeats += 1
+                continue
+            self.behind_entry += item.place.time_ms < state.entries_read.get(name, 0)
+            if isinstance(item, DecisionItem):
+                self.decision(item)
+            else:
+                self.feedback(item)
+        for claim in step.claims:
+            name = partition_name(claim.topic, claim.partition)
+            state.offsets[name] = max(self.stored[name], claim.end)
+            if claim.read_to_ms is not None:
+                state.entries_read[name] = max(state.entries_read.get(name, 0), claim.read_to_ms)
+        if step.inputs is not None:
+            for topic, partition in step.inputs.partitions:
+                state.entries_read.setdefault(partition_name(topic, partition), 0)
+            state.entries_read[INPUTS] = max(state.entries_read.get(INPUTS, 0), step.inputs.read_to_ms)
+        now_ms, held_by = read_to(state.entries_read)
+        self.purge(now_ms)
+        next_ms = self.close(now_ms)
+        told_ms = now_ms if next_ms is None else min(now_ms, next_ms)
+        counts = (self.repeats, self.late, self.behind_entry)
+        return Stepped(told_ms, held_by, dict(self.closed), *counts, next_ms is not None)
+
+    def decision(self, item: DecisionItem) -> None:
+        if item.place.time_ms <= self.state.closed.get(item.event_id, -1):
+            self.repeats += 1
+            return
+        entry = self.state.entries.get(item.event_id)
+        if entry is None:
+            entry = self.state.entries[item.event_id] = _Entry(item)
+        elif item.place < entry.first.place:
+            if item.fingerprint != entry.first.fingerprint:
+                entry.rival_ms = entry.first.place.time_ms
+            entry.first = item
+        elif item.place == entry.first.place:
+            return
+        else:
+            self.repeats += 1
+            if item.fingerprint != entry.first.fingerprint:
+                entry.rival_ms = min(entry.rival_ms or item.place.time_ms, item.place.time_ms)
+            return
+        self.settle(entry)
+
+    def feedback(self, item: FeedbackItem) -> None:
+        if item.place.time_ms <= self.state.closed.get(item.event_id, -1):
+            if item.place.time_ms <= self.state.counted.get(item.event_id, -1):
+                self.repeats += 1
+            else:
+                self.unusable(item, "late")
+            return
+        known = self.state.feedback.setdefault(item.event_id, [])
+        if any(item.place == other.place for other in known):
+            return
+        insort(known, item, key=lambda other: other.place)
+        if (entry := self.state.entries.get(item.event_id)) is not None:
+            self.settle(entry)
+
+    def settle(self, entry: _Entry) -> None:
+        """Find the deadline of an entry again, and drop what lies beyond the limit of its feedback."""
+        first = entry.first
+        known = self.state.feedback.get(first.event_id, [])
+        times = [(item.place.topic, item.place.time_ms) for item in known] + list(entry.dropped_ms.items())
+        closing = [time_ms for topic, time_ms in times if self.closes(first, topic, time_ms)]
+        lowered = max(first.place.time_ms, min(closing, default=first.deadline_ms))
+        entry.deadline_ms = min(first.deadline_ms, lowered)
+        within = [item for item in known if item.place.time_ms >= first.opens_ms]
+        for item in within[self.step.feedback_limit :]:
+            known.remove(item)
+            topic, time_ms = item.place.topic, item.place.time_ms
+            entry.dropped_ms[topic] = min(entry.dropped_ms.get(topic, time_ms), time_ms)
+            self.unusable(item, "too_many")
+
+    @staticmethod
+    def closes(first: DecisionItem, topic: str, time_ms: int) -> bool:
+        return topic in first.close_on and first.opens_ms <= time_ms <= first.deadline_ms
+
+    def purge(self, now_ms: int) -> None:
+        state = self.state
+        due: list[tuple[int, bytes, FeedbackItem]] = []
+        for event_id, known in list(state.feedback.items()):
+            if event_id not in state.entries:
+                gone = [item for item in known if item.waits_until_ms < now_ms]
+                due.extend((item.waits_until_ms, event_id.encode(), item) for item in gone)
+                state.feedback[event_id] = [item for item in known if item.waits_until_ms >= now_ms]
+                if not state.feedback[event_id]:
+                    del state.feedback[event_id]
+        for _, _, item in sorted(due, key=lambda each: (*each[:2], each[2].place)):
+            self.unusable(item, "unknown_decision")
+        state.closed = {event_id: until for event_id, until in state.closed.items() if until >= now_ms}
+
+    def close(self, now_ms: int) -> int | None:
+        """Close what is due, up to the limit; return the next deadline that is due, or None."""
+        state = self.state
+        due = sorted(
+            (
+                (entry.deadline_ms, event_id.encode(), entry)
+                for event_id, entry in state.entries.items()
+                if entry.deadline_ms < now_ms
+            ),
+            key=lambda each: each[:2],
+        )
+        for deadline_ms, _, entry in due[: self.step.close_limit]:
+            first = entry.first
+            within: list[WindowFeedback] = []
+            for item in state.feedback.pop(first.event_id, []):
+                if item.place.time_ms < first.opens_ms:
+                    self.unusable(item, "early")
+                elif item.place.time_ms > deadline_ms:
+                    self.unusable(item, "late")
+                else:
+                    within.append(WindowFeedback(item.place, item.body))
+            state.seq[first.policy] += 1
+            frozen = ClosedWindow(
+                state.seq[first.policy],
+                first.event_id,
+                deadline_ms,
+                first.place,
+                entry.rival_ms,
+                first.body,
+                tuple(within),
+            )
+            state.outboxes.setdefault(first.policy, []).append(frozen)
+            self.closed[first.policy] += 1
+            state.closed[first.event_id] = first.dedup_until_ms
+            del state.entries[first.event_id]
+        return due[self.step.close_limit][0] if len(due) > self.step.close_limit else None
+
+    def unusable(self, item: FeedbackItem, reason: str) -> None:
+        state = self.state
+        state.seq[DEAD_LETTERS] += 1
+        letter = Unusable(state.seq[DEAD_LETTERS], item.event_id, item.place, reason, item.body)
+        state.outboxes.setdefault(DEAD_LETTERS, []).append(letter)
+        self.closed[DEAD_LETTERS] += 1
+        self.late += reason == "late"
