@@ -12,7 +12,7 @@ from archive.schema import TOPICS
 from archive.writer import ArchiveStore
 from stream.config import Config
 from stream.kafka.log import LogReader
-from stream.roles.archive import beyond, made_anew
+from stream.roles.archive_partition import beyond, made_anew
 
 
 @dataclass(slots=True)

@@ -7,12 +7,12 @@ same script as in the join. Each step is stored with its offsets, so a recovery 
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from archive.names import ARCHIVED_STREAMS
+from bowerbird.join_recovered import JoinRecovered, moment
 from bowerbird.join_state import OTHER_TYPE, inputs, known_topics, made_anew, problems, topic_ids
 from records.errors import LossDetected, WrongConfiguration
 from rewards.join_items import Input
@@ -44,40 +44,6 @@ SEED = 5000
 """So many closed event ids are remembered by one call."""
 SETTLED = frozenset({"late", "early", "unknown_decision"})
 """Reasons of letters whose feedback has no further part in any window."""
-
-
-@dataclass(slots=True)
-class JoinRecovered:
-    """What a recovery of the join did, or would do.
-
-    Attributes
-    ----------
-    needed
-        Why the state may not be continued, a sentence each; none: it is sound.
-    from_ms
-        The log time from which the inputs were read again, None: they were not.
-    messages
-        How many messages of the inputs were to be read.
-    unfinished
-        How many decisions may lack an outcome.
-    remembered
-        How many closed event ids were remembered again.
-    pending
-        How many decisions wait for their deadline now.
-    gone
-        Inputs whose beginning is gone, a sentence each: outcomes may lack feedback.
-    resumed
-        Whether a recovery that had been stopped was finished.
-    """
-
-    needed: list[str] = field(default_factory=list)
-    from_ms: int | None = None
-    messages: int = 0
-    unfinished: int = 0
-    remembered: int = 0
-    pending: int = 0
-    gone: list[str] = field(default_factory=list)
-    resumed: bool = False
 
 
 class JoinRecovery:
@@ -285,7 +251,7 @@ class JoinRecovery:
             held = self._archived(*name, begin)
             if first_ms > from_ms and (held is None or held[0] > 0):
                 where = f"{name[0]}[{name[1]}]"
-                done.gone.append(f"{where} from {_moment(first_ms)} on, needed from {_moment(from_ms)} on")
+                done.gone.append(f"{where} from {moment(first_ms)} on, needed from {moment(from_ms)} on")
 
     def _refuse_gone(self, done: JoinRecovered) -> None:
         if done.gone and not self._accept_loss:
@@ -424,7 +390,3 @@ class JoinRecovery:
             )
 
         return passes_over
-
-
-def _moment(time_ms: int | None) -> str:
-    return datetime.fromtimestamp((time_ms or 0) / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

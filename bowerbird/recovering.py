@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bowerbird.join_recovery import JoinRecovered, JoinRecovery, Progress
+from bowerbird.join_recovered import JoinRecovered
+from bowerbird.join_recovery import JoinRecovery, Progress
 from bowerbird.rebuilding import Done, rebuild, refusal
 from stream import clients
 from stream.clients import redis_client

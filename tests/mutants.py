@@ -234,7 +234,7 @@ def _joining() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a Redis whose seq lies behind rewards is refused",
-        "stream/roles/join.py",
+        "stream/roles/input_guard.py",
         "if given < tail:",
         "if False:",
         ("tests/real/test_restarted_redis.py::test_a_redis_whose_seq_lies_behind_rewards_is_refused",),
@@ -496,7 +496,7 @@ def _deciding() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the commit of a request after its decision",
-        "stream/roles/decide.py",
+        "stream/roles/decide_progress.py",
         "        while self._batches and self._batches[0][1].done():\n"
         "            next_offset, task = self._batches.popleft()\n"
         "            # Raises what the task raised: then nothing may be committed, and the loop starts again.\n"
@@ -1008,7 +1008,7 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the topic's id",
-        "stream/roles/join.py",
+        "stream/roles/input_guard.py",
         "if topic.id and known[name] != topic.id:",
         "if False:",
         (f"{recovered}test_a_feedback_topic_that_was_made_anew_stops_the_join_until_a_recovery",),
@@ -1022,14 +1022,14 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a log that ends before what was read of it",
-        "stream/roles/join.py",
+        "stream/roles/input_guard.py",
         "for name in [name for name, end in ends.items() if end < read[name]]:",
         "for name in list[Input]():",
         (f"{recovered}test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery",),
     )
     yield Mutant(
         "a log that lost its tail and grew again",
-        "stream/roles/join.py",
+        "stream/roles/input_guard.py",
         "if replaced := await self._reader.replaced(known):",
         "if replaced := list[Input]():",
         (f"{recovered}test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery",),

@@ -12,7 +12,6 @@ import gc
 import logging
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Collection
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,13 +21,13 @@ from aiokafka.errors import KafkaError
 from archive.growing_file import GrowingFile, day_of
 from archive.schema import TOPICS
 from archive.writer import ArchiveStore
-from records.errors import RECOVER, LossDetected, StateRefused, WrongConfiguration, of_disk
-from rewards.store import DISCARD
+from records.errors import LossDetected, StateRefused, WrongConfiguration, of_disk
 from stream import clients, metrics, stopped
 from stream.config import Config
 from stream.kafka.faust_app import make_app
 from stream.kafka.log import LogReader, LogRecord, identify, started
 from stream.retry import REFUSED_PAUSE_S, retry_pause, until_recovered, until_there
+from stream.roles.archive_partition import ArchivedPartition, beyond, made_anew
 from stream.run import PutRight, RoleParts
 from stream.shutdown import STOP_S, Opened, closed, ended
 
@@ -40,7 +39,6 @@ LOOK_EVERY_S = 0.2
 ENDS_EVERY_S = 2.0
 CLOSE_WITHIN_S = 0.8
 SHORTER_LOOKS = 3
-OWN_LOG = f"point this service at its own log, {DISCARD}"
 SAID_AFTER = 3
 """After so many attempts in vain it is said that the archive stands still."""
 PLACE = "archive.url"
@@ -70,47 +68,13 @@ def build(config: Config) -> RoleParts:
     return RoleParts([role], app, role.ready, app.pulse, (app.dead, role.dead))
 
 
-@dataclass(slots=True)
-class _Partition:
-    """A partition that this worker archives.
-
-    Attributes
-    ----------
-    stored
-        The offset after the last one that the archive holds.
-    taken
-        The offset after the last message in ``file``.
-    seen
-        The offset after the last message that there is known to be; never below ``taken`` for long.
-    looked_at
-        ``taken``, and where the log ended, when that was asked last.
-    shorter
-        At so many looks in a row the log ended before ``taken``.
-    writing
-        What compresses a group of ``file`` meanwhile.
-    events
-        What is to be acknowledged when it is stored, by offset.
-    """
-
-    topic: str
-    number: int
-    stored: int
-    taken: int
-    seen: int
-    looked_at: tuple[int, int] = (-1, 0)
-    shorter: int = 0
-    file: GrowingFile | None = None
-    writing: asyncio.Task[None] | None = None
-    events: dict[int, Any] = field(default_factory=dict)
-
-
 class Archive(mode.Service):
     """Fills the files of the partitions that this worker has, and closes them."""
 
     def __init__(self, config: Config, app: Any, store: ArchiveStore) -> None:
         super().__init__()
         self._config, self._app, self._store = config, app, store
-        self._partitions: dict[tuple[str, int], _Partition] = {}
+        self._partitions: dict[tuple[str, int], ArchivedPartition] = {}
         # One thing at a time: a message, or files that are closed by the clock.
         self._lock = asyncio.Lock()
         self._compared = False
@@ -194,7 +158,7 @@ class Archive(mode.Service):
         place = (found.topic, found.partition, found.offset, time_ms)
         await self._take(part, LogRecord(*place, found.key, found.value, headers))
 
-    async def _partition(self, name: tuple[str, int]) -> _Partition:
+    async def _partition(self, name: tuple[str, int]) -> ArchivedPartition:
         """Return a partition; a new one begins where the names of its files end."""
         if name in self._partitions:
             return self._partitions[name]
@@ -204,13 +168,13 @@ class Archive(mode.Service):
         if stored is not None and stored > ends:
             raise beyond(name, stored, ends)
         start = begins if stored is None else stored
-        part = _Partition(*name, start, start, start)
+        part = ArchivedPartition(*name, start, start, start)
         if start < begins:
             self._lost(part, begins)
         self._partitions[name] = part
         return part
 
-    async def _read(self, part: _Partition, end: int) -> None:
+    async def _read(self, part: ArchivedPartition, end: int) -> None:
         """Take from the log itself what lies before an offset: mostly nothing (markers)."""
         while part.taken < end:
             try:
@@ -226,7 +190,7 @@ class Archive(mode.Service):
                 if part.taken < begins:
                     self._lost(part, begins)
 
-    def _lost(self, part: _Partition, begins: int) -> None:
+    def _lost(self, part: ArchivedPartition, begins: int) -> None:
         metrics.ARCHIVE_LOST.labels(self._config.stream_of(part.topic)).inc(begins - part.taken)
         log.error(
             "%s[%d]: retention removed offsets %d to %d before they were archived; the archive goes on at %d",
@@ -235,7 +199,7 @@ class Archive(mode.Service):
         part.stored = part.taken = begins
         part.seen = max(part.seen, begins)
 
-    async def _take(self, part: _Partition, record: LogRecord) -> bool:
+    async def _take(self, part: ArchivedPartition, record: LogRecord) -> bool:
         """Add a message to the file of its day, and close the file when it is full.
 
         Returns
@@ -262,7 +226,7 @@ class Archive(mode.Service):
             part.writing = asyncio.create_task(asyncio.to_thread(part.file.write_groups))
         return True
 
-    async def _encoded(self, part: _Partition, work: Awaitable[Result] | None) -> Result | None:
+    async def _encoded(self, part: ArchivedPartition, work: Awaitable[Result] | None) -> Result | None:
         """Wait for what compresses rows; a file for which that failed is thrown away, and read again."""
         try:
             return None if work is None else await asyncio.shield(work)
@@ -270,13 +234,13 @@ class Archive(mode.Service):
             part.file, part.writing, part.taken = None, None, part.stored
             raise
 
-    async def _close(self, part: _Partition) -> bool:
+    async def _close(self, part: ArchivedPartition) -> bool:
         """Store the file, if its topic still is the one that it was begun with; see :meth:`_store_file`."""
         if part.file is not None:
             await self._compare_topics()
         return await self._store_file(part)
 
-    async def _store_file(self, part: _Partition) -> bool:
+    async def _store_file(self, part: ArchivedPartition) -> bool:
         """Store the file, and acknowledge what is in it.
 
         Returns
@@ -431,30 +395,4 @@ def cannot_write(config: Config, why: str) -> StateRefused:
         why,
         "a place that takes files",
         "see that it has space, and gives its rights to who runs the role, which then goes on by itself",
-    )
-
-
-def beyond(name: tuple[str, int], taken: int, end: int) -> StateRefused:
-    """Return the refusal of a log that ends before what the archive holds of it."""
-    return StateRefused(
-        f"archive of {name[0]}[{name[1]}]",
-        f"a log that ends at offset {end}",
-        f"one that reaches offset {taken}, up to which it was archived",
-        f"the topic was made anew, or has lost its tail: {RECOVER}, which sets the old files aside",
-    )
-
-
-def made_anew(name: str, found: str, expected: str, *, with_log: bool = False) -> StateRefused:
-    """Return the refusal of a topic with another id than that whose copy the archive is.
-
-    Parameters
-    ----------
-    with_log
-        The topic is ``versions``: the log's name has gone with it.
-    """
-    return StateRefused(
-        f"archive of topic {name}",
-        f"id {found}",
-        f"id {expected}",
-        f"the topic was deleted and made anew: {OWN_LOG if with_log else RECOVER}, which sets the old files aside",
     )

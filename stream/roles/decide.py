@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from time import perf_counter
 from typing import Any
@@ -31,6 +30,7 @@ from stream.liveness import Pulse, dead_among
 from stream.redis.policy_cache import REDIS_FAILURES, PolicyCache
 from stream.retry import Outage
 from stream.roles.appender import Appender, Message
+from stream.roles.decide_progress import PartitionProgress
 from stream.roles.deciding import Request, Requests
 from stream.roles.replies import Replies, Reply
 from stream.run import RoleParts
@@ -64,36 +64,6 @@ def build(config: Config) -> RoleParts:
     return RoleParts((service,), None, lambda: service.ready, service.pulse, (service.dead,))
 
 
-class _Progress:
-    """The batches of one partition in their order; the end of the finished head may be committed.
-
-    ``next_offset`` is where the log goes on, None: nothing was ever committed.
-    """
-
-    def __init__(self, next_offset: int | None) -> None:
-        self.next_offset = next_offset
-        self._batches: deque[tuple[int, asyncio.Task[None]]] = deque()
-        self.committable: int | None = None
-        self.paused = False
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    @property
-    def tasks(self) -> list[asyncio.Task[None]]:
-        return [task for _, task in self._batches]
-
-    def add(self, next_offset: int, task: asyncio.Task[None]) -> None:
-        self._batches.append((next_offset, task))
-
-    def trim(self) -> None:
-        while self._batches and self._batches[0][1].done():
-            next_offset, task = self._batches.popleft()
-            # Raises what the task raised: then nothing may be committed, and the loop starts again.
-            task.result()
-            self.committable = next_offset
-
-
 class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
     """One connection to the broker: from :meth:`start` until an error or :meth:`stop`."""
 
@@ -119,7 +89,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         self._dead_letters = DeadLetters(self._control, config, ROLE)
         self._clock = BrokerClock(self._control, config.topic("ticks"), ROLE, ticked=pulse.stepped)
         self._requests: Requests | None = None
-        self._progress: dict[TopicPartition, _Progress] = {}
+        self._progress: dict[TopicPartition, PartitionProgress] = {}
         self.joined = False
         self._runs = False
 
@@ -211,7 +181,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
                 await asyncio.wait(begun, timeout=STALLED_S)
             self._trim()
 
-    async def _note_hole(self, partition: TopicPartition, progress: _Progress, offset: int) -> None:
+    async def _note_hole(self, partition: TopicPartition, progress: PartitionProgress, offset: int) -> None:
         """Say which requests were removed before they were read, where the log goes on above the next offset."""
         expected = progress.next_offset
         if expected is None or offset <= expected:
@@ -241,7 +211,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
                 now_ms, since = self._clock.now_ms(), perf_counter()
         return batch
 
-    def _pause(self, partition: TopicPartition, progress: _Progress) -> None:
+    def _pause(self, partition: TopicPartition, progress: PartitionProgress) -> None:
         progress.trim()
         if len(progress) >= MOST_BATCHES and not progress.paused:
             with contextlib.suppress(IllegalStateError):
@@ -305,7 +275,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             self._trim()
             await self._commit(dict(self._progress))
 
-    async def _commit(self, finished: Mapping[TopicPartition, _Progress]) -> None:
+    async def _commit(self, finished: Mapping[TopicPartition, PartitionProgress]) -> None:
         offsets = {
             partition: progress.committable
             for partition, progress in finished.items()
@@ -326,7 +296,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             if finished[partition].committable == offset:
                 finished[partition].committable = None
 
-    async def _settle(self, left: Mapping[TopicPartition, _Progress]) -> None:
+    async def _settle(self, left: Mapping[TopicPartition, PartitionProgress]) -> None:
         """Wait a short time for what is in flight, and commit it."""
         if tasks := [task for progress in left.values() for task in progress.tasks]:
             await asyncio.wait(tasks, timeout=SETTLE_S)
@@ -350,7 +320,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             committed = None
             with contextlib.suppress(KafkaError):
                 committed = await self._consumer.committed(partition)
-            self._progress[partition] = _Progress(committed)
+            self._progress[partition] = PartitionProgress(committed)
         self.joined = True
         log.info("deciding", extra={"partitions": sorted(partition.partition for partition in assigned)})
 

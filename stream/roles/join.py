@@ -8,9 +8,9 @@ tells the store of inputs on which nothing happens. A fourth, a task a shard, em
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import mode
@@ -18,22 +18,24 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 from redis.exceptions import RedisError
 
-from records.errors import RECOVER, LossDetected, StateRefused, WrongConfiguration
+from records.errors import LossDetected, StateRefused
 from rewards.join_items import Input, Message
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.store import Stepped
-from rewards.watermark import INPUTS, partition_name
+from rewards.watermark import partition_name
 from stream import clients, metrics, stopped
 from stream.config import Config
 from stream.kafka.broker_clock import BrokerClock
 from stream.kafka.dead_letters import DeadLetters, gathered, letter_of
-from stream.kafka.faust_app import Progress, make_app
+from stream.kafka.faust_app import make_app
 from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.log import LogReader, Mark, identify, started
-from stream.kafka.topic_ids import TopicNow, Watched
+from stream.kafka.topic_ids import Watched
 from stream.liveness import dead_among
-from stream.redis.store import RedisStore, shard_key, spoilt_state
+from stream.redis.store import RedisStore, spoilt_state
 from stream.retry import REFUSED_PAUSE_S, retry_pause, until_recovered, until_there
+from stream.roles.input_guard import InputGuard, compare_state
+from stream.roles.join_display import JoinDisplay
 from stream.roles.join_settings import input_topics, join_settings
 from stream.roles.outbox import Emitter
 from stream.run import PutRight, RoleParts
@@ -44,10 +46,6 @@ log = logging.getLogger(__name__)
 PAUSE_AT, RESUME_AT = 400, 100
 """Messages of one partition that wait here before it is not fetched any more, and is again."""
 HELD_POLL_S = 1.0
-GIVEN_UP_MS = 5_000
-"""So long a former input may lie behind while workers with other settings are replaced."""
-SHORTER_TICKS = 3
-"""At so many ticks in a row a log must end before what was read of it, until that is taken for a loss."""
 
 
 def build(config: Config) -> RoleParts:
@@ -76,7 +74,6 @@ class JoinRole(mode.Service):
         self._wake = asyncio.Event()
         self._synchronised = asyncio.Lock()
         self._ticked = False
-        self._shorter: dict[Input, int] = {}
         app.void_acknowledgements = self._void_acknowledgements
         app.acknowledged_anew = self._acknowledged_anew
         self._loops: list[asyncio.Future[Any]] = []
@@ -103,12 +100,14 @@ class JoinRole(mode.Service):
             self._versions.made_anew(await self._reader.topics([self._versions.topic]))
             self._clock = BrokerClock(plain_producer, config.topic("ticks"), "join")
             self._log = await identify(self._reader, config, plain_producer)
-            self._tails = LastSeqs(config, self._reader)
+            compare = partial(compare_state, config, LastSeqs(config, self._reader))
             self._producers = {"the producer of outcomes": producer, "the producer of dead letters": plain_producer}
-            self._store = RedisStore(redis, config.prefix, self._compare)
+            self._store = RedisStore(redis, config.prefix, compare)
+            self._guard = InputGuard(config, self._reader, self._store)
+            self._display = JoinDisplay(config, self._reader, self._store)
             self._dead_letters = DeadLetters(plain_producer, config, "join")
             self._emitter = Emitter(self._store, producer, self._dead_letters, config, uuid4().hex)
-            await self._compare(self._store)
+            await compare(self._store)
             self._opened = opened.kept()
 
     async def on_stop(self) -> None:
@@ -178,7 +177,7 @@ class JoinRole(mode.Service):
                 return
             except LossDetected:
                 begins = (await self._reader.beginning([message[:2]]))[message[:2]]
-                loss = await self._removed_unread(message[:2], expected, begins)
+                loss = await self._guard.removed_unread(message[:2], expected, begins)
                 await self._refused(loss.what, loss)
             except (KafkaError, OSError) as error:
                 metrics.broker_failed("join")
@@ -199,49 +198,16 @@ class JoinRole(mode.Service):
             acknowledged = await self._reader.committed(self._config.group("join"), new)
             beginnings = await self._reader.beginning(new)
             stored = [await self._store.offsets(shard) for shard in range(self._config.shards)]
-            await self._refuse_replaced(new)
+            await self._guard.refuse_replaced(new)
             for name in self._app.assigned & set(new):
                 offset = acknowledged.get(name)
                 if offset is not None and offset < beginnings[name]:
                     # What every shard has stored may be acknowledged a moment later.
                     offset = max(offset, min(offsets.get(partition_name(*name), 0) for offsets in stored))
                     if offset < beginnings[name]:
-                        raise await self._removed_unread(name, offset, beginnings[name])
+                        raise await self._guard.removed_unread(name, offset, beginnings[name])
                 start = beginnings[name] if offset is None else offset
                 self._worker.assign(name[0], name[1], start, offset is None)
-
-    async def _removed_unread(self, name: Input, read_to: int, begins: int) -> LossDetected:
-        """Hold all shards, and return why: retention was faster than this input was read."""
-        await self._need_recovery()
-        return LossDetected(
-            f"{name[0]}[{name[1]}]", f"a log that starts at offset {begins}", f"offset {read_to}, the next to be read",
-            f"retention has removed what lies between: {RECOVER}",
-        )  # fmt: skip
-
-    async def _refuse_replaced(self, names: Sequence[Input]) -> None:
-        """Refuse a log that holds another message where the last one was read: offsets alone do not tell."""
-        marks = await self._store.marks()
-        known = {name: marks[each] for name in names if (each := partition_name(*name)) in marks}
-        if replaced := await self._reader.replaced(known):
-            await self._need_recovery()
-            topic, number = replaced[0]
-            raise LossDetected(
-                f"{topic}[{number}]", f"another message at offset {known[replaced[0]].offset}",
-                f"that of log time {known[replaced[0]].time_ms}, which was read there",
-                f"the log has lost its tail and has grown since: {RECOVER}",
-            )  # fmt: skip
-
-    async def _refuse_holes(self, ends: Mapping[Input, int], fetched: Mapping[Input, Progress]) -> None:
-        """Refuse to pass over what was removed: no message comes of it, as of the markers of transactions."""
-        passed = {name: self._worker.applied_to(*name) for name in ends if not self._worker.waiting_of(*name)}
-        silent = {
-            name: read_to
-            for name, read_to in passed.items()
-            if read_to is not None and name in fetched and read_to < min(ends[name], fetched[name].position)
-        }
-        for name, begins in (await self._reader.beginning(sorted(silent))).items():
-            if begins > silent[name]:
-                raise await self._removed_unread(name, silent[name], begins)
 
     async def _void_acknowledgements(self) -> dict[Input, int]:
         """Return where a recovery has taken a log that is shorter than the group has acknowledged."""
@@ -298,8 +264,8 @@ class JoinRole(mode.Service):
             raise PutRight(f"topic {self._versions.topic} was made anew: starting anew, to compare the logs")
         topics.pop(self._versions.topic, None)
         missing = set(self._topics) - topics.keys()
-        self._say_missing(missing)
-        await self._refuse_new(topics)
+        self._display.say_missing(missing)
+        await self._guard.refuse_new(topics)
         topics.pop(rewards, None)
         partitions = [(name, partition) for name, topic in topics.items() for partition in topic.partitions]
         inputs = None if missing else partitions
@@ -307,11 +273,11 @@ class JoinRole(mode.Service):
         read = await self._read_up_to()
         # A message of an open transaction may still count: such an input is not read to its end.
         ends = await self._reader.written_ends(read)
-        await self._refuse_shorter(read, ends)
+        await self._guard.refuse_shorter(read, ends)
         fetched = await self._app.caught_up(self._worker.inputs)
         await self._synchronise()
-        await self._refuse_holes(ends, fetched)
-        await self._show_transactions(ends, fetched)
+        await self._guard.refuse_holes(self._worker, ends, fetched)
+        await self._display.show_transactions(ends, fetched)
         progress = {name: Fetched(*each) for name, each in fetched.items()}
         work = self._worker.tick(tick_ms, ends, progress, inputs)
         await self._carry_out(work)
@@ -322,25 +288,7 @@ class JoinRole(mode.Service):
             applied_to = self._worker.applied_to(*name)
             if applied_to is not None:
                 metrics.show_lag("join", self._config.stream_of(name[0]), name[1], end - applied_to)
-        await self._show()
-
-    def _say_missing(self, topics: set[str]) -> None:
-        """Say which inputs are not there."""
-        self._say_held(
-            "inputs",
-            f"no topic {', '.join(sorted(topics))}, so no window closes: run `bowerbird topics create`, or take it"
-            " out of the settings for good"
-            if topics
-            else "",
-        )
-
-    async def _show_transactions(self, ends: Mapping[Input, int], fetched: Mapping[Input, Progress]) -> None:
-        """Show which inputs are held back by a transaction that is neither committed nor aborted."""
-        behind = [name for name in ends if name in fetched and fetched[name].position < ends[name]]
-        held = await self._reader.open_transactions(behind) if behind else {}
-        for name in ends:
-            labels = self._config.stream_of(name[0]), str(name[1])
-            metrics.OPEN_TRANSACTION.labels(*labels).set(held.get(name, (0, 0))[1])
+        await self._display.show()
 
     async def _read_up_to(self) -> dict[Input, int]:
         """Return up to where each input of this worker was read, here or by others before a restart."""
@@ -349,76 +297,6 @@ class JoinRole(mode.Service):
             name: max(self._worker.applied_to(*name) or 0, *(stored.get(partition_name(*name), 0) for stored in shards))
             for name in self._worker.inputs
         }
-
-    async def _refuse_new(self, topics: Mapping[str, TopicNow]) -> None:
-        """Hold all shards where a topic is not the one that was read: its id is another one."""
-        known = await self._store.topic_ids({name: topic.id for name, topic in topics.items() if topic.id})
-        for name, topic in topics.items():
-            if topic.id and known[name] != topic.id:
-                await self._need_recovery()
-                raise LossDetected(
-                    f"topic {name}", f"id {topic.id}", f"id {known[name]}",
-                    f"the topic was deleted and made anew: {RECOVER}",
-                )  # fmt: skip
-
-    async def _need_recovery(self) -> None:
-        for shard in range(self._config.shards):
-            await self._store.need_recovery(shard)
-
-    async def _refuse_shorter(self, read: Mapping[Input, int], ends: dict[Input, int]) -> None:
-        """Hold all shards where a log ends before what was read of it, at several ticks in a row.
-
-        It was made anew, or its tail is lost; a new leader of a partition may know its end a moment late.
-        """
-        for name in [name for name, end in ends.items() if end < read[name]]:
-            end = ends.pop(name)
-            self._shorter[name] = self._shorter.get(name, 0) + 1
-            if self._shorter[name] >= SHORTER_TICKS:
-                await self._need_recovery()
-                raise LossDetected(
-                    f"{name[0]}[{name[1]}]", f"a log that ends at offset {end}",
-                    f"one that reaches offset {read[name]}, up to which it was read",
-                    f"the topic was made anew, or has lost its tail: {RECOVER}",
-                )  # fmt: skip
-        self._shorter = {name: count for name, count in self._shorter.items() if name not in ends}
-
-    async def _show(self) -> None:
-        waiting: dict[str, int] = dict.fromkeys(self._config.policies, 0)
-        given_up: set[str] = set()
-        for shard in range(self._config.shards):
-            for policy, count in (await self._store.pending(shard)).items():
-                waiting[policy] = waiting.get(policy, 0) + count
-            entries = await self._store.read_to(shard)
-            for name, entry_ms in entries.items():
-                topic, _, partition = name.partition(" ")
-                if name != INPUTS and topic not in self._topics and entries.get(INPUTS, 0) - entry_ms > GIVEN_UP_MS:
-                    given_up.add(topic)
-                stream = self._config.stream_of(topic)
-                metrics.INPUT_READ_TO.labels(stream, partition).set(entry_ms / 1000)
-        self._say_given_up(given_up)
-        for policy, count in waiting.items():
-            known = policy if policy in self._config.policies else metrics.OTHER
-            metrics.PENDING.labels("join", known).set(count)
-
-    def _say_given_up(self, topics: set[str]) -> None:
-        """Say which former inputs hold every window: no setting names them any more."""
-        self._say_held(
-            "former inputs",
-            f"{', '.join(sorted(topics))} was an input and is none by these settings, so no window closes: to give it"
-            f" up for good, {RECOVER}; else set it back"
-            if topics
-            else "",
-        )
-
-    @staticmethod
-    def _say_held(part: str, sentence: str) -> None:
-        """Show at each tick why no window closes, and log it when it changes; an empty sentence: nothing holds them."""
-        if not sentence:
-            stopped.go_on("join", part)
-            return
-        if stopped.stopped_parts("join").get(part) != sentence:
-            log.error("%s", sentence)
-        stopped.stop("join", part, sentence)
 
     # What both do.
 
@@ -461,7 +339,7 @@ class JoinRole(mode.Service):
                 await self._refused(refused.what, refused)
             except (RedisError, KafkaError, OSError) as error:
                 if refused_type := spoilt_state(error):
-                    await self._need_recovery()
+                    await self._guard.need_recovery()
                     refused_parts.add(refused_type.what)
                     await self._refused(refused_type.what, refused_type)
                     continue
@@ -493,24 +371,3 @@ class JoinRole(mode.Service):
             if await until_there("join", "waiting for a recovery", partial(self._store.held, shard)):
                 return True
         return False
-
-    async def _compare(self, store: RedisStore) -> None:
-        """Refuse a Redis that has forgotten: fewer outcomes than ``rewards`` holds, or other shards."""
-        key = shard_key(self._config.prefix, "s", "count")
-        shards = str(self._config.shards).encode()
-        await store.redis.set(key, shards, nx=True)
-        if (kept := await store.redis.get(key)) != shards:
-            raise WrongConfiguration(
-                f"shards: found {self._config.shards}, expected {cast(bytes, kept).decode()}, which the join's state"
-                " in Redis was begun with; it never changes: set it back, and see that `bowerbird check` agrees"
-            )
-        for (policy, shard), tail in (await self._tails.last_seqs()).items():
-            given = (await store.outboxes(shard)).get(policy, 0)
-            if given < tail:
-                await store.need_recovery(shard)
-                raise LossDetected(
-                    f"join state of shard {shard}, policy {policy}",
-                    f"seq {given}",
-                    f"seq {tail} or above, the last in rewards",
-                    f"Redis has forgotten a part: {RECOVER}",
-                )

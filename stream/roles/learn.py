@@ -16,18 +16,16 @@ from functools import partial
 from typing import Any, cast
 
 import mode
-import msgspec
 from aiokafka import AIOKafkaProducer
 from faust.types import TP, EventT, StreamT
 
 from policies.learn_worker import LearnWorker
-from policies.learner import Learner, Refused
+from policies.learner import Learner
 from policies.policy_store import PolicyIdentity
 from policies.publish_schedule import PublishSchedule
 from policies.publisher import Publisher
 from policies.registry import make
-from policies.training import LearnableOutcome, OutcomeToLearn
-from records.codec import items
+from policies.training import OutcomeToLearn
 from records.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
 from stream import clients, metrics, stopped
 from stream.config import Config
@@ -40,6 +38,7 @@ from stream.liveness import dead_client
 from stream.redis.policy_store import RedisPolicyStore
 from stream.retry import AWAY, until_recovered, until_there
 from stream.roles.learnability import Watch
+from stream.roles.refused_outcomes import refused_records, unexpected
 from stream.run import PutRight, RoleParts
 from stream.shutdown import Opened, closed, ended
 
@@ -126,7 +125,7 @@ class Learn(mode.Service):
         except Exception as error:
             metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
             log.exception("rewards[%d], offset %d", number, event.message.offset)
-            self._stop(number, _unexpected(number, error))
+            self._stop(number, unexpected(number, error))
 
     async def _connect(self) -> None:
         config = self._config
@@ -227,7 +226,7 @@ class Learn(mode.Service):
         metrics.REPEATS.labels(ROLE, "outcome").inc(taken.repeats)
         if refused := [*taken.refused, *taken.contradicting]:
             metrics.CONTRADICTING.labels(name).inc(len(taken.contradicting))
-            await self._bury(event, _refused_records(event.message.value, name, refused))
+            await self._bury(event, refused_records(event.message.value, name, refused))
 
     async def _loaded(self, name: str) -> None:
         """Load a policy when it is first asked for."""
@@ -377,7 +376,7 @@ class Learn(mode.Service):
         except Exception as error:
             metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
             log.exception("rewards[%d]", number)
-            self._stop(number, _unexpected(number, error))
+            self._stop(number, unexpected(number, error))
 
     @mode.Service.task
     async def _watch_versions(self) -> None:
@@ -429,28 +428,6 @@ def build(config: Config) -> RoleParts:
             await learn.handle(event)
 
     return RoleParts([learn], app, learn.ready, app.pulse, (app.dead, learn.dead))
-
-
-def _refused_records(
-    value: bytes | None, policy: str, refused: Sequence[Refused]
-) -> list[tuple[int, BadInput, bytes | None]]:
-    """Return index, reason and bytes of the outcomes of a message that a policy refused."""
-    errors = {one[:3]: one.error for one in refused}
-    found: list[tuple[int, BadInput, bytes | None]] = []
-    for index, record in enumerate(items(value)):
-        with contextlib.suppress(msgspec.DecodeError):
-            outcome = msgspec.json.decode(record, type=LearnableOutcome)
-            which = (outcome.shard, outcome.seq, outcome.event_id)
-            if outcome.policy == policy and which in errors:
-                found.append((index, errors.pop(which), record))
-    return found
-
-
-def _unexpected(number: int, error: Exception) -> str:
-    return (
-        f"rewards[{number}] stands still after an unexpected {type(error).__name__}, which the log shows: start the"
-        f" role again (`bowerbird worker --roles {ROLE}`)"
-    )
 
 
 def _now_ms() -> float:

@@ -27,7 +27,7 @@ IN_WORDS = {
     "_found",
     "_name",
     "_refusal",
-    "_unexpected",
+    "unexpected",
     "damaged",
     "explain",
     "extra_of",

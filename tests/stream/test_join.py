@@ -8,6 +8,7 @@ from stream import metrics
 from stream.config import Config, PolicyConfig
 from stream.kafka.faust_app import Progress
 from stream.roles.join import JoinRole
+from stream.roles.join_display import JoinDisplay
 
 
 def test_the_loops_end_before_their_connections_are_closed() -> None:
@@ -35,10 +36,9 @@ async def test_a_partition_that_an_open_transaction_holds_is_shown() -> None:
             asked.append(partitions)
             return {("test-clicks", 1): (7, 3)}
 
-    role = JoinRole.__new__(JoinRole)
-    role._config, role._reader = Config(prefix="test-"), cast(Any, Reader())
+    display = JoinDisplay(Config(prefix="test-"), cast(Any, Reader()), cast(Any, None))
     ends = {("test-clicks", 0): 5, ("test-clicks", 1): 10}
-    await role._show_transactions(ends, {name: Progress(5, 5) for name in ends})
+    await display.show_transactions(ends, {name: Progress(5, 5) for name in ends})
     assert asked == [[("test-clicks", 1)]]
     shown = [metrics.OPEN_TRANSACTION.labels("clicks", number)._value.get() for number in "01"]
     assert shown == [0, 3]

@@ -1,0 +1,116 @@
+"""What the join refuses to go on from: logs that are not what was read of them, and a Redis that has forgotten."""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from records.errors import RECOVER, LossDetected, WrongConfiguration
+from rewards.join_items import Input
+from rewards.join_worker import JoinWorker
+from rewards.watermark import partition_name
+from stream.config import Config
+from stream.kafka.faust_app import Progress
+from stream.kafka.last_seqs import LastSeqs
+from stream.kafka.log import LogReader
+from stream.kafka.topic_ids import TopicNow
+from stream.redis.store import RedisStore, shard_key
+
+SHORTER_TICKS = 3
+"""At so many ticks in a row a log must end before what was read of it, until that is taken for a loss."""
+
+
+class InputGuard:
+    """Compares the inputs with what was read of them. Each refusal holds all shards until a recovery."""
+
+    def __init__(self, config: Config, reader: LogReader, store: RedisStore) -> None:
+        self._config, self._reader, self._store = config, reader, store
+        self._shorter: dict[Input, int] = {}
+
+    async def removed_unread(self, name: Input, read_to: int, begins: int) -> LossDetected:
+        """Hold all shards, and return why: retention was faster than this input was read."""
+        await self.need_recovery()
+        return LossDetected(
+            f"{name[0]}[{name[1]}]", f"a log that starts at offset {begins}", f"offset {read_to}, the next to be read",
+            f"retention has removed what lies between: {RECOVER}",
+        )  # fmt: skip
+
+    async def refuse_replaced(self, names: Sequence[Input]) -> None:
+        """Refuse a log that holds another message where the last one was read: offsets alone do not tell."""
+        marks = await self._store.marks()
+        known = {name: marks[each] for name in names if (each := partition_name(*name)) in marks}
+        if replaced := await self._reader.replaced(known):
+            await self.need_recovery()
+            topic, number = replaced[0]
+            raise LossDetected(
+                f"{topic}[{number}]", f"another message at offset {known[replaced[0]].offset}",
+                f"that of log time {known[replaced[0]].time_ms}, which was read there",
+                f"the log has lost its tail and has grown since: {RECOVER}",
+            )  # fmt: skip
+
+    async def refuse_holes(
+        self, worker: JoinWorker, ends: Mapping[Input, int], fetched: Mapping[Input, Progress]
+    ) -> None:
+        """Refuse to pass over what was removed: no message comes of it, as of the markers of transactions."""
+        passed = {name: worker.applied_to(*name) for name in ends if not worker.waiting_of(*name)}
+        silent = {
+            name: read_to
+            for name, read_to in passed.items()
+            if read_to is not None and name in fetched and read_to < min(ends[name], fetched[name].position)
+        }
+        for name, begins in (await self._reader.beginning(sorted(silent))).items():
+            if begins > silent[name]:
+                raise await self.removed_unread(name, silent[name], begins)
+
+    async def refuse_new(self, topics: Mapping[str, TopicNow]) -> None:
+        """Hold all shards where a topic is not the one that was read: its id is another one."""
+        known = await self._store.topic_ids({name: topic.id for name, topic in topics.items() if topic.id})
+        for name, topic in topics.items():
+            if topic.id and known[name] != topic.id:
+                await self.need_recovery()
+                raise LossDetected(
+                    f"topic {name}", f"id {topic.id}", f"id {known[name]}",
+                    f"the topic was deleted and made anew: {RECOVER}",
+                )  # fmt: skip
+
+    async def need_recovery(self) -> None:
+        """Hold all shards: they wait for a recovery."""
+        for shard in range(self._config.shards):
+            await self._store.need_recovery(shard)
+
+    async def refuse_shorter(self, read: Mapping[Input, int], ends: dict[Input, int]) -> None:
+        """Hold all shards where a log ends before what was read of it, at several ticks in a row.
+
+        It was made anew, or its tail is lost; a new leader of a partition may know its end a moment late.
+        """
+        for name in [name for name, end in ends.items() if end < read[name]]:
+            end = ends.pop(name)
+            self._shorter[name] = self._shorter.get(name, 0) + 1
+            if self._shorter[name] >= SHORTER_TICKS:
+                await self.need_recovery()
+                raise LossDetected(
+                    f"{name[0]}[{name[1]}]", f"a log that ends at offset {end}",
+                    f"one that reaches offset {read[name]}, up to which it was read",
+                    f"the topic was made anew, or has lost its tail: {RECOVER}",
+                )  # fmt: skip
+        self._shorter = {name: count for name, count in self._shorter.items() if name not in ends}
+
+
+async def compare_state(config: Config, tails: LastSeqs, store: RedisStore) -> None:
+    """Refuse a Redis that has forgotten: fewer outcomes than ``rewards`` holds, or other shards."""
+    key = shard_key(config.prefix, "s", "count")
+    shards = str(config.shards).encode()
+    await store.redis.set(key, shards, nx=True)
+    if (kept := await store.redis.get(key)) != shards:
+        raise WrongConfiguration(
+            f"shards: found {config.shards}, expected {cast(bytes, kept).decode()}, which the join's state"
+            " in Redis was begun with; it never changes: set it back, and see that `bowerbird check` agrees"
+        )
+    for (policy, shard), tail in (await tails.last_seqs()).items():
+        given = (await store.outboxes(shard)).get(policy, 0)
+        if given < tail:
+            await store.need_recovery(shard)
+            raise LossDetected(
+                f"join state of shard {shard}, policy {policy}",
+                f"seq {given}",
+                f"seq {tail} or above, the last in rewards",
+                f"Redis has forgotten a part: {RECOVER}",
+            )

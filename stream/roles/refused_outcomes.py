@@ -1,0 +1,34 @@
+"""What the learner says of outcomes and partitions that it cannot go on with."""
+
+import contextlib
+from collections.abc import Sequence
+
+import msgspec
+
+from policies.learner import Refused
+from policies.training import LearnableOutcome
+from records.codec import items
+from records.errors import BadInput
+
+
+def refused_records(
+    value: bytes | None, policy: str, refused: Sequence[Refused]
+) -> list[tuple[int, BadInput, bytes | None]]:
+    """Return index, reason and bytes of the outcomes of a message that a policy refused."""
+    errors = {one[:3]: one.error for one in refused}
+    found: list[tuple[int, BadInput, bytes | None]] = []
+    for index, record in enumerate(items(value)):
+        with contextlib.suppress(msgspec.DecodeError):
+            outcome = msgspec.json.decode(record, type=LearnableOutcome)
+            which = (outcome.shard, outcome.seq, outcome.event_id)
+            if outcome.policy == policy and which in errors:
+                found.append((index, errors.pop(which), record))
+    return found
+
+
+def unexpected(number: int, error: Exception) -> str:
+    """Return why a partition stands still after an error that nothing foresaw."""
+    return (
+        f"rewards[{number}] stands still after an unexpected {type(error).__name__}, which the log shows: start the"
+        " role again (`bowerbird worker --roles learn`)"
+    )
