@@ -47,6 +47,8 @@ def statistics(state: State) -> dict[str, float | None]:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from replay.evaluation.rows import Judged
     >>> log = Judged(reward=np.ones(4), propensity=np.full(4, 0.5), target=np.array([0.0, 0.5, 0.5, 1.0]))
     >>> found = statistics(State.of(log))
     >>> found["mean_weight"], found["ess"], found["zero_share"], found["unseen"]

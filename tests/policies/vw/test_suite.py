@@ -14,7 +14,7 @@ import pytest
 
 from policies.vw.policy import _finish, _learn, _parse
 
-DATA = Path(os.environ.get("BOWERBIRD_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(os.environ.get("BOWERBIRD_TEST_DATA", Path(__file__).parents[4] / "shared" / "data"))
 SUITE = DATA / "vw_suite"
 
 

@@ -45,7 +45,7 @@ from tests.replay.archived import archive_of
 from tests.replay.arms import arms_world
 from tests.replay.world import ARGUMENTS, World, busy_world
 
-DATA = Path(os.environ.get("BOWERBIRD_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "open_bandit"
+DATA = Path(os.environ.get("BOWERBIRD_TEST_DATA", Path(__file__).parents[4] / "shared" / "data")) / "open_bandit"
 FIGURES = ("ips", "snips", "ess", "max_weight", "value_logged", "mean_weight")
 
 

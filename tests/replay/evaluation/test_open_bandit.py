@@ -7,7 +7,7 @@ import pytest
 from records.errors import BadInput
 from replay.evaluation.logs.open_bandit import read_decisions, read_items
 
-DATA = Path(__file__).parents[2] / "bowerbird" / "demo" / "data"
+DATA = Path(__file__).parents[3] / "bowerbird" / "demo" / "data"
 
 
 def test_the_packaged_log() -> None:

@@ -15,7 +15,7 @@ from replay.evaluation.estimators.catalogue import CONTINUOUS, EMBEDDED, ESTIMAT
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.tuning import slope
 
-PAGE = (Path(__file__).parents[3] / "docs" / "estimators.md").read_text()
+PAGE = (Path(__file__).parents[4] / "docs" / "estimators.md").read_text()
 
 
 def classes() -> dict[str, Any]:

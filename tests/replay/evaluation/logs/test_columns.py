@@ -17,7 +17,7 @@ from replay.evaluation.logs.columns import Columns, as_log
 from replay.evaluation.rows import Judged
 from tests.replay.evaluation.logs.rows import named, same, together
 
-PAGE = Path(__file__).parents[3] / "docs" / "logs.md"
+PAGE = Path(__file__).parents[4] / "docs" / "logs.md"
 ROWS = 40
 LOG: dict[str, list[Any]] = {
     "reward": [float(number % 3 == 0) for number in range(ROWS)],

@@ -380,7 +380,7 @@ def test_the_matrix_is_the_sum_of_the_features_by_hand() -> None:
 
 
 def test_the_page_names_every_model_and_its_example_runs() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "reward-models.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "reward-models.md").read_text(encoding="utf-8")
     for name in MODELS:
         assert f"| `{name}` |" in page
     rows, judged, _ = world(1, 100)
