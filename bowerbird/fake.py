@@ -267,6 +267,7 @@ class FakeLoop:
 
     def _turn(self) -> None:
         """Join and learn all that can be."""
+        # So that what was appended may be applied: see rewards.watermark.hold_line.
         self._tick()
         self._join()
         self._tick()
@@ -305,7 +306,7 @@ class FakeLoop:
             _done(self._store.trim(shard, outbox, entries[-1].seq))
 
     def _learn(self, message: LogRecord) -> None:
-        found = self._learn_worker.read(0, message.value)
+        found = self._learn_worker.read(0, message.offset, message.value)
         for name, outcomes in found.outcomes.items():
             for refused in self._learn_worker.take(name, message.offset, outcomes).refused:
                 error = refused.error

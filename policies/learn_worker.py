@@ -89,8 +89,17 @@ class LearnWorker(Generic[Message]):
         """Begin to learn a policy from what is saved of it."""
         self._loaded[learner.name] = _Loaded(learner, schedule, now_ms)
 
-    def read(self, partition: int, value: bytes | None) -> Read:
-        """Return what a message of a partition holds."""
+    @property
+    def partitions(self) -> set[int]:
+        """The partitions of which something was read."""
+        return set(self._partitions)
+
+    def read(self, partition: int, offset: int, value: bytes | None) -> Read:
+        """Return what a message of a partition holds; :meth:`taken` ends what begins here."""
+        state = self._of(partition)
+        state.seqs = {}
+        if state.next_offset is None:
+            state.next_offset = offset
         outcomes, unreadable = outcomes_in(value)
         own: dict[str, Sequence[OutcomeToLearn]] = {}
         others = 0
@@ -124,8 +133,9 @@ class LearnWorker(Generic[Message]):
         return list(seqs)
 
     def next_offset(self, partition: int) -> int | None:
-        """Return the offset after the last message that was taken; None before the first."""
-        return self._of(partition).next_offset
+        """Return the offset after the last message that was taken, or else of the first that was read; None: none was."""
+        state = self._partitions.get(partition)
+        return None if state is None else state.next_offset
 
     def due(self, name: str, now_ms: float) -> bool:
         """Tell whether a policy is to be saved now: enough is learned, or waits long enough, or too much is kept."""

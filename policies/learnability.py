@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from policies.features import decode_context
-from policies.training import FEATURE_LIMITS, catalogue
+from policies.training import FEATURE_LIMITS, action_cache
 from policies.vw.arguments import Arguments, parse
 from policies.vw.text import ID_NAMESPACE, letter_of
 from records.codec import UNREADABLE
@@ -161,7 +161,7 @@ class Sights:
 
     def __init__(self, policies: Sequence[str]) -> None:
         self.of = {name: Sight() for name in policies}
-        self._catalogue = catalogue()
+        self._catalogue = action_cache()
 
     def decisions(self, value: bytes | None, time_ms: int) -> None:
         """Take a message of ``decisions``: of an array the last few."""

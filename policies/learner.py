@@ -12,7 +12,7 @@ from typing import NamedTuple
 from policies.learn_position import Position
 from policies.policy import Policy, digest
 from policies.registry import make
-from policies.training import OutcomeToLearn, catalogue, learn
+from policies.training import OutcomeToLearn, action_cache, learn
 from records.codec import far_ahead
 from records.errors import BadInput, LossDetected
 from records.limits import FARTHEST_JUMP
@@ -96,7 +96,7 @@ class Learner:
         self._make = make_policy
         self.log_start = log_start
         self.model_bytes = 0
-        self._catalogue = catalogue()
+        self._catalogue = action_cache()
         self._kept: list[_Kept] = []
         self._event_ids: dict[tuple[int, int], tuple[int, str]] = {}
         self.policy = self._make(kind, arguments, model)

@@ -25,8 +25,8 @@ class PublishSchedule:
     def due(self, now_ms: float, learned: int) -> bool:
         """Tell whether to publish now, given a time that only grows and how many examples wait.
 
-        >>> cadence = PublishSchedule(examples=2000, interval_ms=500)
-        >>> cadence.due(0, 1), cadence.due(499, 10), cadence.due(500, 10)
+        >>> schedule = PublishSchedule(examples=2000, interval_ms=500)
+        >>> schedule.due(0, 1), schedule.due(499, 10), schedule.due(500, 10)
         (False, False, True)
         """
         if not learned:

@@ -141,6 +141,6 @@ def learn(policy: Policy, outcome: OutcomeToLearn, catalogue: ActionCache) -> No
     policy.learn(*example_of(outcome, catalogue), outcome.reward)
 
 
-def catalogue() -> ActionCache:
+def action_cache() -> ActionCache:
     """Return a catalogue for learning: what was logged is never too large."""
     return ActionCache(FEATURE_LIMITS, max_bytes=CATALOGUE_BYTES)

@@ -1,1 +1,1 @@
-"""The records of the loop and the pure rules that turn decisions and feedback into outcomes."""
+"""The pure rules that turn decisions and feedback into outcomes, and the worker of the join."""

@@ -115,8 +115,8 @@ class JoinWorker:
     def next(self) -> Work | None:
         """Return what is to be applied next, None: nothing that may be applied now waits.
 
-        The same comes again until it is :meth:`done`. A message waits while a shard is so far behind it that a closed
-        event id might be forgotten too early (:func:`rewards.watermark.hold_line`).
+        What it returned stays in the worker until it is :meth:`done`. A message waits while a shard is so far behind it
+        that a closed event id might be forgotten too early (:func:`rewards.watermark.hold_line`).
         """
         line_ms = hold_line(self.read_to_ms.values(), milliseconds(self.settings.dedup_horizon_s))
         taken: list[Message] = []

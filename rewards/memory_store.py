@@ -252,7 +252,7 @@ class _Stepping:
                 else:
                     within.append(WindowFeedback(item.place, item.body))
             state.seq[first.policy] += 1
-            frozen = ClosedWindow(
+            window = ClosedWindow(
                 state.seq[first.policy],
                 first.event_id,
                 deadline_ms,
@@ -261,7 +261,7 @@ class _Stepping:
                 first.body,
                 tuple(within),
             )
-            state.outboxes.setdefault(first.policy, []).append(frozen)
+            state.outboxes.setdefault(first.policy, []).append(window)
             self.closed[first.policy] += 1
             state.closed[first.event_id] = first.dedup_until_ms
             del state.entries[first.event_id]

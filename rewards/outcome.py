@@ -1,4 +1,4 @@
-"""A frozen window becomes an outcome: a pure function of what the store popped."""
+"""A closed window becomes an outcome: a pure function of what the store popped."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -27,7 +27,7 @@ def event_of(stream: str, kept: WindowFeedback, record: Feedback) -> Event:
     return Event(stream, identity, record.value, bool(record.activate))
 
 
-def outcome_of(shard: int, prefix: str, frozen: ClosedWindow) -> Outcome:
+def outcome_of(shard: int, prefix: str, window: ClosedWindow) -> Outcome:
     """Return the outcome of a closed window.
 
     Parameters
@@ -36,15 +36,15 @@ def outcome_of(shard: int, prefix: str, frozen: ClosedWindow) -> Outcome:
         The shard that the window lay in.
     prefix
         What stands before a stream's name in its topic.
-    frozen
+    window
         The window as the store popped it.
     """
-    head = decision_head(frozen.body)
+    head = decision_head(window.body)
     rule = rule_of(head.rule)
-    whole = sum(len(kept.body) for kept in frozen.feedback) <= WHOLE_FEEDBACK_BYTES
+    whole = sum(len(kept.body) for kept in window.feedback) <= WHOLE_FEEDBACK_BYTES
     records: dict[int, CountedFeedback] = {}
     events: list[Event] = []
-    for kept in frozen.feedback:
+    for kept in window.feedback:
         place, told = kept.place, feedback(kept.body)
         stream = place.topic.removeprefix(prefix)
         event = event_of(stream, kept, told)
@@ -58,32 +58,32 @@ def outcome_of(shard: int, prefix: str, frozen: ClosedWindow) -> Outcome:
             event=Raw(kept.body if whole else encode(told)),
         )
     that_count = counted(events)
-    why = _why(head, frozen, that_count)
+    why = _why(head, window, that_count)
     return Outcome(
         event_id=head.event_id,
         policy=head.policy,
         policy_version=head.policy_version,
         shard=shard,
-        seq=frozen.seq,
+        seq=window.seq,
         reward=reward(rule.reward, that_count),
         learn=why in ("window", "early"),
         why=why,
-        closed_ms=frozen.deadline_ms,
-        decision_place=frozen.place,
+        closed_ms=window.deadline_ms,
+        decision_place=window.place,
         feedback=[records[id(event)] for event in that_count],
-        decision=Raw(frozen.body),
+        decision=Raw(window.body),
     )
 
 
-def _why(head: DecisionHead, frozen: ClosedWindow, events: list[Event]) -> Why:
+def _why(head: DecisionHead, window: ClosedWindow, events: list[Event]) -> Why:
     rule = rule_of(head.rule)
-    if frozen.rival_ms is not None and frozen.rival_ms <= frozen.deadline_ms:
+    if window.rival_ms is not None and window.rival_ms <= window.deadline_ms:
         return "conflicting"
-    if head.expires_at_ms is not None and frozen.place.time_ms > head.expires_at_ms:
+    if head.expires_at_ms is not None and window.place.time_ms > head.expires_at_ms:
         return "expired"
     if not activated(rule, head.activate, events):
         return "not_activated"
-    return "early" if frozen.deadline_ms < deadline_ms(rule, frozen.place.time_ms) else "window"
+    return "early" if window.deadline_ms < deadline_ms(rule, window.place.time_ms) else "window"
 
 
 class OutcomeMessage(NamedTuple):
@@ -93,14 +93,17 @@ class OutcomeMessage(NamedTuple):
     value: bytes
 
 
-def messages_of(shard: int, prefix: str, windows: Sequence[ClosedWindow]) -> Iterator[OutcomeMessage]:
+def messages_of(
+    shard: int, prefix: str, windows: Sequence[ClosedWindow], limit: int = MESSAGE_BYTES
+) -> Iterator[OutcomeMessage]:
     """Yield the messages of ``rewards`` for the head of an outbox.
 
-    Each must be acknowledged, and the outbox trimmed up to its last seq, before the next is sent.
+    Each has at most ``limit`` bytes, or one outcome. Each must be acknowledged, and the outbox trimmed up to its last
+    seq, before the next is sent.
     """
     outcomes = [outcome_of(shard, prefix, window) for window in windows]
     sent = 0
-    for count, value in pack([encode(outcome) for outcome in outcomes]):
+    for count, value in pack([encode(outcome) for outcome in outcomes], limit):
         yield OutcomeMessage(outcomes[sent : sent + count], value)
         sent += count
 

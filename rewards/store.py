@@ -112,7 +112,7 @@ class Stepped:
 
 
 class WindowFeedback(NamedTuple):
-    """A feedback that lies in a frozen window."""
+    """A feedback that lies in a closed window."""
 
     place: LogPosition
     body: bytes

@@ -1,1 +1,1 @@
-"""The loop on Kafka and Redis: the only package that imports faust, aiokafka or redis."""
+"""The loop on Kafka and Redis: the only package that imports Faust."""

@@ -167,7 +167,7 @@ class OperatorSession:
 
 @asynccontextmanager
 async def operator_session(config: Config, name: str) -> AsyncIterator[OperatorSession]:
-    """Give an operator's desk for a policy of the configuration."""
+    """Give an operator's session for a policy of the configuration."""
     configured = config.policies[name]
     identity = PolicyIdentity(configured.kind, configured.arguments, config.salt(name))
     redis = redis_client(config)

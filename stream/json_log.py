@@ -1,5 +1,6 @@
 """The log of a role: one JSON object per line on the standard error stream."""
 
+import json
 import logging
 import sys
 import time
@@ -30,7 +31,11 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name, value in vars(record).items() if name not in _LOG_RECORD_FIELDS}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        try:
+            return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        except TypeError:
+            # A lone surrogate, or an integer beyond 64 bits.
+            return json.dumps(line, default=str)
 
 
 def _says_more_than_a_service(record: logging.LogRecord) -> bool:

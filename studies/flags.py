@@ -25,7 +25,7 @@ from studies.flagged import SETS, area, rivals, told
 from studies.page import written
 
 DOCS = Path(__file__).parents[1] / "docs"
-SCORES = Path(__file__).parents[1] / "replay" / "health" / "scores.json"
+SCORES = Path(__file__).parents[1] / "replay" / "evaluation" / "health" / "scores.json"
 RECORD = Path(__file__).parents[1] / "tests" / "studies" / "flags.json"
 WORLDS = {"A": 300, "B": 300}
 

@@ -327,6 +327,13 @@ def _learning() -> Iterator[Mutant]:
         ),
     )
     yield Mutant(
+        "what a learner keeps is bounded",
+        "policies/learn_worker.py",
+        "return loaded.learner.kept_outcomes >= KEPT_OUTCOMES",
+        "return False",
+        ("tests/policies/test_learn_worker.py::test_what_is_kept_is_bounded_whatever_the_schedule_says",),
+    )
+    yield Mutant(
         "the acknowledgement after the publish",
         "policies/unacknowledged.py",
         "if not all(saved[name].covers(own) for name, own in seqs.items()):",

@@ -29,7 +29,7 @@ from tests.mutants import MUTANTS, Mutant
 from tests.test_imports import MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
-PARTS = (*MAY_IMPORT, "studies", "tests", "pyproject.toml")
+PARTS = (*MAY_IMPORT, "docs", "studies", "tests", "pyproject.toml")
 NOT_COPIED = shutil.ignore_patterns("__pycache__", ".*")
 TEST_TIMEOUT_S = 240
 RUN_TIMEOUT_S = 600
@@ -115,7 +115,7 @@ def environment(tree: Path) -> dict[str, str]:
 
 def check_origin(tree: Path) -> None:
     """Assert that Python takes the packages from the copy."""
-    packages = [part for part in PARTS if (ROOT / part).is_dir()]
+    packages = [part for part in PARTS if (ROOT / part / "__init__.py").exists()]
     modules = [*packages, "rewards.store", "stream.roles.join", "policies.draw", "tests.mutants"]
     subprocess.run(
         [sys.executable, "-c", ORIGIN, str(tree), *modules], cwd=tree, env=environment(tree), check=True, timeout=60

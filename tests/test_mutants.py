@@ -32,6 +32,10 @@ def test_no_mechanism_is_left_out() -> None:
 def test_the_page_of_laws_names_every_mechanism_and_only_tests_that_are_there() -> None:
     page = LAWS.read_text(encoding="utf-8")
     assert [mutant.name for mutant in MUTANTS if mutant.mechanism not in page] == []
+    rows = {row[0]: row[1] for line in page.splitlines() if len(row := line.strip("| ").split(" | ")) >= 3}
+    for mechanism in {mutant.mechanism for mutant in MUTANTS} & rows.keys():
+        patched = {mutant.file for mutant in MUTANTS if mutant.mechanism == mechanism}
+        assert set(re.findall(r"`([^`]+)`", rows[mechanism])) == patched, mechanism
     paths = set(re.findall(r"`(tests/[\w/]+\.py)", page))
     assert sorted(path for path in paths if not (ROOT / path).exists()) == []
     own = "".join((ROOT / path).read_text(encoding="utf-8") for path in paths)

@@ -337,7 +337,9 @@ def _write_settings(folder: Path, running: Servers) -> Path:
     file = folder / "bowerbird.toml"
     addresses = f'brokers = "{running.brokers}"\nredis_url = "{running.redis_url}"\n'
     archive = f"\n[archive]\nurl = {orjson.dumps(str(folder.resolve() / 'archive')).decode()}\nmax_s = {ARCHIVE_S}\n"
-    file.write_text(addresses + (files(__package__) / "data" / "bowerbird.toml").read_text() + archive)
+    file.write_text(
+        addresses + (files(__package__) / "data" / "bowerbird.toml").read_text() + archive, encoding="utf-8"
+    )
     return file
 
 

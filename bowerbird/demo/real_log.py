@@ -11,7 +11,7 @@ import numpy as np
 
 from policies.features import ActionCache
 from policies.registry import make
-from policies.training import catalogue, example_of, outcomes_in
+from policies.training import action_cache, example_of, outcomes_in
 from records.fields import EXTERNAL
 from records.message import Message
 from records.policy_version import PolicyVersion
@@ -112,7 +112,7 @@ def values(
     finally:
         rebuild.close()
     published = ((cut, make(kind, arguments, model)) for cut, model in models)
-    weighted = list(progressive(_rows(policy, rewards, catalogue()), published))
+    weighted = list(progressive(_rows(policy, rewards, action_cache()), published))
     rewarded = np.array([row.reward for row in weighted])
     return Values(worth(np.ones(len(weighted)), rewarded), worth(np.array([row.weight for row in weighted]), rewarded))
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from policies.controls import holds
 from policies.policy import Policy, digest, version_name
 from policies.registry import make
-from policies.training import OutcomeToLearn, catalogue, learn, outcomes_in
+from policies.training import OutcomeToLearn, action_cache, learn, outcomes_in
 from records.codec import far_ahead
 from records.errors import BadInput
 from records.message import Message
@@ -95,7 +95,7 @@ class Rebuild:
         self.last_seqs: dict[int, int] = {}
         self.examples = self.refused = self.held = self.taken_back = 0
         self.jumps: list[Jump] = []
-        self._catalogue = catalogue()
+        self._catalogue = action_cache()
         self._holding = False
         self._due: deque[PolicyVersion] = deque()
         self._marks: list[int] = []

@@ -24,6 +24,7 @@ from rewards.store import (
     other_log,
 )
 from rewards.watermark import partition_name
+from stream import metrics
 from stream.clients import is_other_type
 from stream.kafka.log import Mark
 
@@ -80,7 +81,8 @@ class RedisStore:
         keys = [self.key(shard, name) for name in KEYS]
         arguments = _arguments(log, step)
         while True:
-            answer = await self._script(keys=keys, args=[self._compared_run_id, step.hold, *arguments])
+            with metrics.JOIN_CALL_SECONDS.time():
+                answer = await self._script(keys=keys, args=[self._compared_run_id, step.hold, *arguments])
             match answer:
                 case [b"unchecked"]:
                     await self._check_server()
@@ -119,7 +121,7 @@ class RedisStore:
         entries = cast("list[bytes]", await self.redis.zrange(self.key(shard, f"outbox:{outbox}"), 0, limit - 1))
         if outbox == DEAD_LETTERS:
             return [_unusable(_netstrings(entry)) for entry in entries]
-        return [_frozen(_netstrings(entry)) for entry in entries]
+        return [_window(_netstrings(entry)) for entry in entries]
 
     async def trim(self, shard: int, outbox: str, seq: int) -> None:
         """See :meth:`rewards.store.JoinStore.trim`."""
@@ -330,7 +332,7 @@ def _netstrings(packed: bytes) -> list[bytes]:
     return parts
 
 
-def _frozen(parts: Sequence[bytes]) -> ClosedWindow:
+def _window(parts: Sequence[bytes]) -> ClosedWindow:
     seq, event_id, deadline, place, rival, body, *feedback = parts
     return ClosedWindow(
         int(seq),

@@ -178,9 +178,10 @@ class Learn(mode.Service):
         if generation == self._generation:
             return
         self._generation = generation
+        known = self._worker.partitions | self._standing.keys()
         self._worker.forget()
         self._publishers.clear()
-        for number in range(self._config.rewards_partitions):
+        for number in known:
             stopped.go_on(ROLE, f"rewards[{number}]")
             metrics.forget_lag(ROLE, "rewards", number)
         self._standing.clear()
@@ -193,10 +194,11 @@ class Learn(mode.Service):
         message = event.message
         number, offset = message.partition, message.offset
         began = time.perf_counter()
-        found = self._worker.read(number, message.value)
+        found = self._worker.read(number, offset, message.value)
         if found.unreadable:
             await self._bury(event, [(bad.index, bad.error, bad.value) for bad in found.unreadable])
-        metrics.NOT_LEARNED.labels(metrics.OTHER).inc(found.others)
+        if found.others:
+            metrics.NOT_LEARNED.labels(metrics.OTHER).inc(found.others)
         for name, outcomes in found.outcomes.items():
             await self._loaded(name)
             await self._learn(name, event, outcomes)

@@ -285,7 +285,7 @@ class Worker(Stepped):
         if not offsets:
             return
         offset = min(offsets)
-        found = self.worker.read(PARTITION, log.value(offset))
+        found = self.worker.read(PARTITION, offset, log.value(offset))
         assert not found.unreadable
         for name, outcomes in found.outcomes.items():
             await self._loaded(name)

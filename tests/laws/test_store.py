@@ -128,9 +128,9 @@ class Reader:
         ]
 
 
-def times(frozen: ClosedWindow) -> list[int]:
-    """Return when the feedback of a frozen window happened."""
-    return [kept.place.time_ms - START_MS for kept in frozen.feedback]
+def times(window: ClosedWindow) -> list[int]:
+    """Return when the feedback of a closed window happened."""
+    return [kept.place.time_ms - START_MS for kept in window.feedback]
 
 
 class StoreLaws:
@@ -151,7 +151,7 @@ class StoreLaws:
         zombie = Step([Claim(DECISIONS, 0, 0, 1)], [decided("a", 0)])
         assert (await reader.store.step(0, "log", zombie)).repeats == 1
         await reader.read_to(10 * TTL_MS)
-        assert [frozen.seq for frozen in await reader.closed()] == [1]
+        assert [window.seq for window in await reader.closed()] == [1]
 
     async def test_offsets_a_state_that_lies_behind_the_worker_is_refused_and_nothing_is_applied(
         self, reader: Reader
@@ -189,7 +189,7 @@ class StoreLaws:
             await reader.store.step(0, "log", Step(hold="mine"))
         assert await reader.store.pending(0) == {"front": 1}
         await reader.read_to(WINDOW_MS + 1)
-        assert [frozen.seq for frozen in await reader.closed()] == [8]
+        assert [window.seq for window in await reader.closed()] == [8]
 
     async def test_recovery_what_an_outcome_has_counted_is_no_late_feedback(self, reader: Reader) -> None:
         await reader.store.reset(0, "log", "mine", {})
@@ -316,13 +316,13 @@ class StoreLaws:
         await reader.apply(*late, soon)
         await reader.read_to(WINDOW_MS + 1)
         closed = await reader.closed()
-        assert [frozen.event_id for frozen in closed] == ["z", *sorted(ids, key=str.encode)]
-        assert [frozen.seq for frozen in closed] == list(range(1, len(ids) + 2))
+        assert [window.event_id for window in closed] == ["z", *sorted(ids, key=str.encode)]
+        assert [window.seq for window in closed] == list(range(1, len(ids) + 2))
 
     async def test_order_of_closing_is_not_the_order_of_reading(self, reader: Reader) -> None:
         await reader.apply(decided("b", 30, 0), decided("a", 20, 1), decided("c", 10, 2))
         await reader.read_to(2 * WINDOW_MS)
-        assert [frozen.event_id for frozen in await reader.closed()] == ["c", "a", "b"]
+        assert [window.event_id for window in await reader.closed()] == ["c", "a", "b"]
 
     async def test_order_of_closing_holds_when_a_call_closes_only_some(self, reader: Reader) -> None:
         ids = ["c", "a", "d", "b", "e"]
@@ -331,7 +331,7 @@ class StoreLaws:
         assert [answer.closed for answer in answers] == [{"front": 2}, {"front": 2}, {"front": 1}]
         assert [answer.more for answer in answers[:1]] == [True]
         assert answers[2].more is False
-        assert [frozen.event_id for frozen in await reader.closed()] == sorted(ids)
+        assert [window.event_id for window in await reader.closed()] == sorted(ids)
 
     async def test_while_windows_are_due_read_to_is_told_as_no_later_than_the_first(self, reader: Reader) -> None:
         """Else a worker would apply a reused event id that meets its predecessor still pending."""
@@ -366,9 +366,9 @@ class StoreLaws:
             await reader.apply(copies[number])
         assert await reader.store.pending(0) == {"front": 1}
         await reader.read_to(2 * WINDOW_MS)
-        (frozen,) = await reader.closed()
-        assert (frozen.body, frozen.place, frozen.rival_ms) == (b"first", copies[0].place, START_MS + 20)
-        assert frozen.deadline_ms == copies[0].deadline_ms
+        (window,) = await reader.closed()
+        assert (window.body, window.place, window.rival_ms) == (b"first", copies[0].place, START_MS + 20)
+        assert window.deadline_ms == copies[0].deadline_ms
         assert await reader.closed("side") == []
 
     @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -377,15 +377,15 @@ class StoreLaws:
         for number in order:
             await reader.apply(copies[number])
         await reader.read_to(2 * WINDOW_MS)
-        (frozen,) = await reader.closed()
-        assert (frozen.place, frozen.rival_ms) == (copies[0].place, None)
+        (window,) = await reader.closed()
+        assert (window.place, window.rival_ms) == (copies[0].place, None)
 
     async def test_conflict_of_two_at_one_time_the_place_decides(self, reader: Reader) -> None:
         await reader.apply(decided("a", 10, partition=1, body=b"second", fingerprint="y"))
         await reader.apply(decided("a", 10, partition=0, body=b"first", fingerprint="x"))
         await reader.read_to(2 * WINDOW_MS)
-        (frozen,) = await reader.closed()
-        assert (frozen.body, frozen.rival_ms) == (b"first", START_MS + 10)
+        (window,) = await reader.closed()
+        assert (window.body, window.rival_ms) == (b"first", START_MS + 10)
 
     async def test_a_decision_of_the_same_place_is_there_once(self, reader: Reader) -> None:
         part = Step([Claim(DECISIONS, 0, 0, 0, None, True)], [decided("a", 0, fingerprint="x")])
@@ -393,8 +393,8 @@ class StoreLaws:
             await reader.store.step(0, "log", part)
         assert await reader.store.pending(0) == {"front": 1}
         await reader.read_to(2 * WINDOW_MS)
-        (frozen,) = await reader.closed()
-        assert frozen.rival_ms is None
+        (window,) = await reader.closed()
+        assert window.rival_ms is None
 
     # Which feedback a window takes.
 
@@ -405,9 +405,9 @@ class StoreLaws:
         await reader.apply(*(happened("a", at, offset) for offset, at in enumerate(ats[3:], 3)))
         await reader.apply(happened("a", 2, topic=VIEWS))
         assert (await reader.read_to(2 * WINDOW_MS)).late == 1
-        (frozen,) = await reader.closed()
-        assert times(frozen) == [-EARLY_MS, 1, 2, 2, 3, WINDOW_MS]
-        assert [kept.place for kept in frozen.feedback] == sorted(kept.place for kept in frozen.feedback)
+        (window,) = await reader.closed()
+        assert times(window) == [-EARLY_MS, 1, 2, 2, 3, WINDOW_MS]
+        assert [kept.place for kept in window.feedback] == sorted(kept.place for kept in window.feedback)
         assert sorted(await reader.unused()) == [("a", -EARLY_MS - 1, "early"), ("a", WINDOW_MS + 1, "late")]
 
     async def test_feedback_of_others_stays_with_them(self, reader: Reader) -> None:
@@ -415,7 +415,7 @@ class StoreLaws:
         await reader.apply(*(happened(event_id, 1, offset) for offset, event_id in enumerate(ids)))
         await reader.apply(*(decided(event_id, 0, offset) for offset, event_id in enumerate(ids)))
         await reader.read_to(2 * WINDOW_MS)
-        assert [[kept.place.offset for kept in frozen.feedback] for frozen in await reader.closed()] == [
+        assert [[kept.place.offset for kept in window.feedback] for window in await reader.closed()] == [
             [ids.index(event_id)] for event_id in sorted(ids)
         ]
 
@@ -433,8 +433,8 @@ class StoreLaws:
         await reader.read_to(EARLY_MS)
         await reader.apply(decided("a", EARLY_MS))
         await reader.read_to(9 * WINDOW_MS)
-        (frozen,) = await reader.closed()
-        assert times(frozen) == [0]
+        (window,) = await reader.closed()
+        assert times(window) == [0]
         assert await reader.unused() == []
 
     async def test_of_too_much_feedback_the_first_by_place_stays(self, reader: Reader) -> None:
@@ -442,8 +442,8 @@ class StoreLaws:
         for offset, at in enumerate([50, 40, -EARLY_MS - 1, 30, 20, 10]):
             await reader.apply(happened("a", at, offset), feedback_limit=3)
         await reader.read_to(2 * WINDOW_MS)
-        (frozen,) = await reader.closed()
-        assert times(frozen) == [10, 20, 30]
+        (window,) = await reader.closed()
+        assert times(window) == [10, 20, 30]
         assert sorted(await reader.unused()) == [
             ("a", -EARLY_MS - 1, "early"),
             ("a", 40, "too_many"),
@@ -454,16 +454,16 @@ class StoreLaws:
         await reader.apply(*(happened("a", at, offset) for offset, at in enumerate([50, 40, 30, 20, 10])))
         await reader.apply(decided("a", 0), feedback_limit=3)
         await reader.read_to(2 * WINDOW_MS)
-        (frozen,) = await reader.closed()
-        assert times(frozen) == [10, 20, 30]
+        (window,) = await reader.closed()
+        assert times(window) == [10, 20, 30]
 
     async def test_bodies_are_kept_to_the_byte(self, reader: Reader) -> None:
         body = bytes(range(256)) + b"\x00\r\n12:34:" + "é".encode()
         await reader.apply(decided("a", 0, body=body))
         await reader.apply(happened("a", 1, body=body), happened("b", 1, 1, body=body))
         await reader.read_to(2 * WINDOW_MS)
-        (frozen,) = await reader.closed()
-        assert (frozen.body, frozen.feedback[0].body) == (body, body)
+        (window,) = await reader.closed()
+        assert (window.body, window.feedback[0].body) == (body, body)
         (letter,) = await reader.store.head(0, DEAD_LETTERS, 9)
         assert letter.body == body
 
@@ -484,9 +484,9 @@ class StoreLaws:
         await reader.read_to(60)
         assert await reader.closed() == []
         await reader.read_to(61)
-        (frozen,) = await reader.closed()
-        assert frozen.deadline_ms == START_MS + 60
-        assert times(frozen) == [5, 60]
+        (window,) = await reader.closed()
+        assert window.deadline_ms == START_MS + 60
+        assert times(window) == [5, 60]
         assert sorted(await reader.unused()) == [("a", 61, "late"), ("a", 90, "late"), ("a", 501, "late")]
 
     @pytest.mark.parametrize("before", [True, False])
@@ -495,8 +495,8 @@ class StoreLaws:
         for item in (click, decision) if before else (decision, click):
             await reader.apply(item)
         await reader.read_to(1)
-        (frozen,) = await reader.closed()
-        assert (frozen.deadline_ms, times(frozen)) == (START_MS, [-50])
+        (window,) = await reader.closed()
+        assert (window.deadline_ms, times(window)) == (START_MS, [-50])
 
     @pytest.mark.parametrize("at", [-EARLY_MS - 1, WINDOW_MS + 1])
     @pytest.mark.parametrize("before", [True, False])
@@ -523,8 +523,8 @@ class StoreLaws:
         await reader.apply(happened("a", 60), feedback_limit=limit)
         await reader.apply(decided("a", 0, close_on=(VIEWS,)), feedback_limit=limit)
         await reader.read_to(21)
-        (frozen,) = await reader.closed()
-        assert frozen.deadline_ms == START_MS + 20
+        (window,) = await reader.closed()
+        assert window.deadline_ms == START_MS + 20
 
         await reader.apply(decided("b", 1010, 1, partition=1, close_on=(CLICKS,)))
         await reader.apply(*(happened("b", 1020 + at, 9 + at, topic=VIEWS) for at in range(3)), feedback_limit=limit)
@@ -542,7 +542,7 @@ class StoreLaws:
             assert (await reader.apply(decided("a", at, offset))).repeats == 1
             assert (await reader.apply(happened("a", at, offset))).late == 1
         await reader.read_to(9 * TTL_MS)
-        assert [frozen.seq for frozen in await reader.closed()] == [1]
+        assert [window.seq for window in await reader.closed()] == [1]
         assert await reader.unused() == [("a", WINDOW_MS + 1, "late"), ("a", TTL_MS, "late")]
 
     async def test_closed_ids_are_remembered_while_read_to_has_not_passed(self, reader: Reader) -> None:
@@ -556,7 +556,7 @@ class StoreLaws:
         await reader.read_to(TTL_MS + 1 if forgotten else TTL_MS - 1)
         await reader.apply(happened("a", TTL_MS + 1), decided("a", TTL_MS + 2, 1))
         await reader.read_to(9 * TTL_MS)
-        assert [(frozen.seq, times(frozen)) for frozen in await reader.closed()] == [(1, []), (2, [TTL_MS + 1])]
+        assert [(window.seq, times(window)) for window in await reader.closed()] == [(1, []), (2, [TTL_MS + 1])]
 
     # The outbox.
 
@@ -565,9 +565,9 @@ class StoreLaws:
         await reader.read_to(2 * WINDOW_MS)
         for _ in range(3):
             await reader.store.trim(0, "front", 2)
-        assert [frozen.seq for frozen in await reader.closed()] == [3, 4, 5]
+        assert [window.seq for window in await reader.closed()] == [3, 4, 5]
         await reader.store.trim(0, "front", 1)
-        assert [frozen.seq for frozen in await reader.closed()] == [3, 4, 5]
+        assert [window.seq for window in await reader.closed()] == [3, 4, 5]
         await reader.store.trim(0, "front", 5)
         assert await reader.closed() == []
 
@@ -586,7 +586,7 @@ class StoreLaws:
         assert (await reader.store.outboxes(0))["front"] == 1
         await reader.apply(decided("b", 2 * WINDOW_MS, 1))
         await reader.read_to(9 * WINDOW_MS)
-        assert [frozen.seq for frozen in await reader.closed()] == [2]
+        assert [window.seq for window in await reader.closed()] == [2]
 
     async def test_dead_letters_are_numbered_and_trimmed_as_outcomes_are(self, reader: Reader) -> None:
         await reader.apply(*(happened("a", at, at) for at in range(3)))

@@ -1,4 +1,4 @@
-"""A frozen window becomes an outcome: what counts, why it closed, whether it is learned, what it is worth."""
+"""A closed window becomes an outcome: what counts, why it closed, whether it is learned, what it is worth."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ from rewards.store import ClosedWindow, WindowFeedback
 START_MS = 1_700_000_000_000
 
 
-def frozen(
+def window(
     *feedback: tuple[str, int, dict[str, Any]], deadline_ms: int = 500, rival_ms: int | None = None, **changes: Any
 ) -> ClosedWindow:
     """Return a window that closed; feedback is (stream, ms after the decision, fields)."""
@@ -58,7 +58,7 @@ def frozen(
 
 
 def made(*feedback: tuple[str, int, dict[str, Any]], **changes: Any) -> Outcome:
-    return outcome_of(2, "t-", frozen(*feedback, **changes))
+    return outcome_of(2, "t-", window(*feedback, **changes))
 
 
 def test_duplicate_check_of_one_stream_and_id_the_first_counts() -> None:

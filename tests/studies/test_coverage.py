@@ -75,7 +75,7 @@ def test_the_page_marks_what_fails_and_says_why(tmp_path: Path) -> None:
     assert "**50.0 ± 1.0**" in told
     assert "this is not explained" in told, "textbook normal in the easy world has no excuse"
     excused = replace(failing, method=METHODS[1], world=WORLDS[5])
-    assert "rows of one user hang together" in page([excused])
+    assert "rows of one user are correlated" in page([excused])
     coverage_page.write(cells, tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {
         "coverage.md",

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from policies.policy import SMALLEST_PROPENSITY
-from policies.training import catalogue
+from policies.training import action_cache
 from records.errors import BadInput, LossDetected, WrongConfiguration, shorten
 from records.fields import EXTERNAL
 from records.rule import rule_of
@@ -109,7 +109,7 @@ class Judge:
         # Its probabilities hang on the number of the actions alone, so no outcome has to be decoded.
         self._predicts = None if target is None or target.policy.kind == "uniform" else target.policy
         self._last_seqs: dict[tuple[str, int], int] = {}
-        self._catalogue = catalogue()
+        self._catalogue = action_cache()
         self._ids = ActionIds()
         for name in segments:
             segment_column(name)
