@@ -171,7 +171,7 @@ def _joining() -> Iterator[Mutant]:
     yield Mutant(
         "the conflict rule",
         "rewards/outcome.py",
-        "    if frozen.rival_ms is not None and frozen.rival_ms <= frozen.deadline_ms:",
+        "    if window.rival_ms is not None and window.rival_ms <= window.deadline_ms:",
         "    if False:",
         (
             f"{OUTCOME}::test_conflict_a_rival_counts_up_to_the_final_deadline",
@@ -488,7 +488,7 @@ def _deciding() -> Iterator[Mutant]:
     yield Mutant(
         "the request's time to live: a stalled append is not learned",
         "rewards/outcome.py",
-        "    if head.expires_at_ms is not None and frozen.place.time_ms > head.expires_at_ms:\n",
+        "    if head.expires_at_ms is not None and window.place.time_ms > head.expires_at_ms:\n",
         "    if False:\n",
         (f"{OUTCOME}::test_why_it_closed_and_whether_it_is_learned",),
     )
