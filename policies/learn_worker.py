@@ -133,7 +133,7 @@ class LearnWorker(Generic[Message]):
         return list(seqs)
 
     def next_offset(self, partition: int) -> int | None:
-        """Return the offset after the last message that was taken, or else that of the first one read; None: none was."""
+        """Return the offset after the last message taken, or else that of the first one read; None: none was."""
         state = self._partitions.get(partition)
         return None if state is None else state.next_offset
 
