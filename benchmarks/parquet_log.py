@@ -19,11 +19,11 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.parquet_parts import Part, cut, files_with_rows, read_blocks
 from replay.evaluation.blocks import BLOCK_ROWS, Blocks
 from replay.evaluation.estimators.catalogue import requested
 from replay.evaluation.estimators.estimator import Estimator, all_terms
 from replay.evaluation.moments import Moments
-from replay.evaluation.parts import Part, cut, files_with_rows, read_blocks
 from replay.evaluation.resample import Resampled, ends, places
 from replay.evaluation.rows import Judged
 from replay.evaluation.run import run

@@ -37,7 +37,7 @@ def run(
     Parameters
     ----------
     parts
-        What describes a part, such as :class:`~replay.evaluation.parts.Part`: small, since it is sent to whoever sums
+        What describes a part: small, since it is sent to whoever sums
         it up.
     summarise
         Returns the states of a part's blocks; where the executor is of processes, both must be picklable.

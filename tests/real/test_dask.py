@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from distributed import Client, LocalCluster
 
-from replay.evaluation.parts import cut
+from benchmarks.parquet_parts import cut
 from replay.evaluation.run import digest, run
 from tests.replay.evaluation.test_run import summarise, written
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.parquet_parts import Part, cut, files_with_rows, read_blocks
 from replay.evaluation.blocks import BLOCK_ROWS, Blocks
 from replay.evaluation.moments import Moments
-from replay.evaluation.parts import Part, cut, files_with_rows, read_blocks
 from replay.evaluation.resample import Resampled, places
 from replay.evaluation.run import digest, processes, run
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import replay.evaluation.parts
-from replay.evaluation.parts import Part, Stretch, cut, files_with_rows, read_blocks
+import benchmarks.parquet_parts
+from benchmarks.parquet_parts import Part, Stretch, cut, files_with_rows, read_blocks
 
 BLOCK = 16
 
@@ -17,7 +17,7 @@ BLOCK = 16
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replay.evaluation.parts, "BLOCK_ROWS", BLOCK)
+        patch.setattr(benchmarks.parquet_parts, "BLOCK_ROWS", BLOCK)
         yield
 
 
