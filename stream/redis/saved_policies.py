@@ -1,13 +1,12 @@
 """What has been published of every policy: in Redis the latest, in ``versions`` all."""
 
-from collections import deque
-
 from policies.policy_store import Saved
 from records.policy_version import PolicyVersion
 from records.versions import versions_in
 from stream.clients import redis_client
 from stream.config import Config
 from stream.kafka.log import LogReader
+from stream.kafka.newest_first import newest_first
 from stream.redis.policy_store import RedisPolicyStore
 
 
@@ -23,14 +22,20 @@ async def saved_policies(config: Config) -> dict[str, Saved | None]:
 
 async def versions_of(config: Config, name: str, newest: int) -> list[PolicyVersion]:
     """Return the newest versions of a policy as they stand in ``versions``, the newest first, repeats dropped."""
-    found: deque[PolicyVersion] = deque(maxlen=newest)
     topic = config.topic("versions")
+    found: dict[int, PolicyVersion] = {}
     async with LogReader(config) as reader:
         if not await reader.partitions(topic):
             return []
-        begins = (await reader.beginning([(topic, 0)]))[topic, 0]
-        async for record in reader.read(topic, 0, begins):
-            for version in versions_in(record.value):
-                if version.policy == name and (not found or version.number > found[-1].number):
-                    found.append(version)
-    return list(reversed(found))
+        # From the end, so that it takes no longer for an old policy.
+        async for records in newest_first(reader, topic):
+            # Of two records of one number the first counts.
+            first: dict[int, PolicyVersion] = {}
+            for record in records:
+                for version in versions_in(record.value):
+                    if version.policy == name:
+                        first.setdefault(version.number, version)
+            found |= first
+            if len(found) > newest or 1 in found:
+                break
+    return [found[number] for number in sorted(found, reverse=True)[:newest]]

@@ -14,6 +14,7 @@ from stream.config import Config
 from stream.kafka import topics
 from stream.kafka.follower import Follower
 from stream.kafka.log import LogReader, identify
+from stream.kafka.newest_first import newest_first
 
 
 @pytest.fixture
@@ -63,6 +64,13 @@ async def test_a_log_with_holes_is_read_to_its_end(config: Config, reader: LogRe
     assert [record.offset async for record in reader.read(topic, 0, 2, 7)] == [2, 4, 5, 6]
     assert [record.offset async for record in reader.read(topic, 0, 11, 12)] == []
     assert [record.offset async for record in reader.read(topic, 0, 12)] == []
+
+
+async def test_a_log_is_read_from_its_end_in_windows_that_grow(config: Config, reader: LogReader) -> None:
+    topic = await write_with_holes(config)
+    windows = [[record.offset for record in records] async for records in newest_first(reader, topic, window=2)]
+    assert windows == [[10], [6, 8, 9], [0, 1, 2, 4, 5]]
+    assert [records async for records in newest_first(reader, config.topic("versions"))] == []
 
 
 async def test_a_follower_yields_what_was_appended_since(config: Config, producer: AIOKafkaProducer) -> None:

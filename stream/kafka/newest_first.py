@@ -1,0 +1,26 @@
+"""Reads a log from its end, in windows that grow."""
+
+from collections.abc import AsyncIterator
+
+from stream.kafka.log import LogReader, LogRecord
+
+FIRST_WINDOW = 1_000
+LARGEST_WINDOW = 16_000
+
+
+async def newest_first(
+    reader: LogReader, topic: str, partition: int = 0, window: int = FIRST_WINDOW
+) -> AsyncIterator[list[LogRecord]]:
+    """Yield the records of a partition in windows, the newest window first; within a window in the log's order.
+
+    Parameters
+    ----------
+    window
+        Offsets of the first window; each further one has twice as many, up to :data:`LARGEST_WINDOW`.
+    """
+    where = (topic, partition)
+    stop, begins = (await reader.ends([where]))[where], (await reader.beginning([where]))[where]
+    while stop > begins:
+        start = max(begins, stop - window)
+        yield [record async for record in reader.read(topic, partition, start, stop)]
+        stop, window = start, min(2 * window, LARGEST_WINDOW)
