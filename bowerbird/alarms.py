@@ -15,67 +15,67 @@ NEARLY = 0.9
 
 def alarms(config: Config, status: Status) -> list[str]:
     """Return what is wrong now, the cause before what follows from it; an empty list: all is well."""
-    found = [f"{one.role} stands still: {one.sentence}." for one in status.stopped]
+    sentences = [f"{one.role} stands still: {one.sentence}." for one in status.stopped]
     stopped = {one.role for one in status.stopped}
     idle = [each.role for each in status.backlogs if not each.workers and each.role not in stopped]
-    found += [f"No worker runs the role {role}. Start `bowerbird worker --roles {role}`." for role in idle]
+    sentences += [f"No worker runs the role {role}. Start `bowerbird worker --roles {role}`." for role in idle]
     explained = {*idle, *stopped}
     for held in status.transactions:
         place = f"{held.topic}[{held.partition}]"
-        found.append(
+        sentences.append(
             f"A transaction in {place} is open since offset {held.offset}, so {held.role} reads nothing behind it. "
             + _abort(config, held.topic, held.partition, held.offset)
         )
     if "join" not in explained:
-        found += _held_back(config, status)
+        sentences += _held_back(config, status)
     for policy in status.policies:
-        found += _policy(config, status, policy, learns="learn" not in explained)
+        sentences += _policy(config, status, policy, learns="learn" not in explained)
     for backlog in status.backlogs:
         grows = backlog.growth_per_s is not None and backlog.growth_per_s > 0
         if backlog.role not in idle and backlog.messages > BACKLOG_MESSAGES and grows:
-            found.append(
+            sentences.append(
                 f"The role {backlog.role} falls behind: {backlog.messages} messages wait, {backlog.growth_per_s:.0f} "
                 f"more each second. Start `bowerbird worker --roles {backlog.role}` on one more machine."
             )
-    return found
+    return sentences
 
 
 def notes(config: Config, status: Status) -> list[str]:
     """Return what somebody has to know and what is no fault."""
-    found: list[str] = []
+    sentences: list[str] = []
     for policy in status.policies:
-        found += [symptom.sentence for symptom in policy.symptoms if not symptom.fatal]
+        sentences += [symptom.sentence for symptom in policy.symptoms if not symptom.fatal]
         if waits(policy) and policy.closes_ms is not None:
             at = time.strftime("%H:%M:%S", time.gmtime(policy.closes_ms / 1000))
             left = duration((policy.closes_ms - status.now_ms) / 1000)
-            found.append(
+            sentences.append(
                 f"{policy.name} waits for its windows: the first closes in {left}, at {at} UTC, and nothing is learned "
                 "before. A shorter window_s, or a stream in close_on, closes it sooner."
             )
         if policy.control is not None:
             does = "draws every action alike" if policy.control == "uniform" else "decides by the weights that it had"
-            found.append(
+            sentences.append(
                 f"{policy.name} is on {policy.control}: it {does}, and learns nothing. "
                 f"`bowerbird policy unfreeze {policy.name}` ends it."
             )
     # What is worth nothing changes nothing when it comes late, such as a view after the click that ended its window.
     harmless = {f"late of {stream}" for stream in config.weightless}
     if count := sum(number for what, number in status.dead_letters.items() if what not in harmless):
-        found.append(
+        sentences.append(
             f"{count} record{'s' if count > 1 else ''} could not be used. `bowerbird dead-letters list` shows them."
         )
-    return found
+    return sentences
 
 
 def _held_back(config: Config, status: Status) -> list[str]:
     late = [one for one in status.read_to if status.now_ms - one.read_to_ms > READ_TO_LATE_S * 1000]
-    found: list[str] = []
+    sentences: list[str] = []
     for held_by in sorted({one.held_by for one in late}):
         read_to_ms = min(one.read_to_ms for one in late if one.held_by == held_by)
         transactions = [one.open_transaction for one in late if one.held_by == held_by]
         if (offset := next((each for each in transactions if each is not None), None)) is not None:
             topic, _, number = held_by.rpartition(" ")
-            found.append(
+            sentences.append(
                 f"A transaction in {named(held_by)} is open since offset {offset}, so no window closes that ends after "
                 f"it. {_abort(config, topic, number, offset)}"
             )
@@ -87,11 +87,11 @@ def _held_back(config: Config, status: Status) -> list[str]:
         else:
             what = f"{named(held_by)} is read only up to {age(status, read_to_ms)} ago"
             since = "so no window closes that ends after it"
-        found.append(
+        sentences.append(
             f"{what}, {since}. If the join's backlog shrinks, wait; if not, run `bowerbird check`, and read the "
             "join's log: a part that stands still says there what to do."
         )
-    return found
+    return sentences
 
 
 def _abort(config: Config, topic: str, partition: object, offset: int) -> str:
@@ -102,21 +102,21 @@ def _abort(config: Config, topic: str, partition: object, offset: int) -> str:
 
 
 def _policy(config: Config, status: Status, policy: PolicyStatus, learns: bool) -> list[str]:
-    found: list[str] = []
+    sentences: list[str] = []
     if policy.problem:
-        found.append(f"{policy.name} can't be learned: {policy.problem}.")
+        sentences.append(f"{policy.name} can't be learned: {policy.problem}.")
     elif learns and stands_still(config, status, policy):
-        found.append(
+        sentences.append(
             f"{policy.name} does not learn: outcomes have waited for {age(status, policy.waiting_since_ms)}. The log "
             "of the learn role says why, and what to do."
         )
-    found += [symptom.sentence for symptom in policy.symptoms if symptom.fatal]
+    sentences += [symptom.sentence for symptom in policy.symptoms if symptom.fatal]
     if policy.pending > NEARLY * policy.max_pending:
-        found.append(
+        sentences.append(
             f"{policy.name} nearly has too many open windows: {policy.pending} of {policy.max_pending}; beyond that, "
             "requests get the error overloaded. Find out why windows do not close, or raise max_pending."
         )
-    return found
+    return sentences
 
 
 def waits(policy: PolicyStatus) -> bool:

@@ -81,13 +81,13 @@ def _checked(rows: Mapping[str, int]) -> Mapping[str, int]:
 def _saved(asked: Asked, rows: Mapping[str, int], stages: Stages) -> tuple[SavedLogger, ...]:
     """Return the versions that wrote so many rows each, called as ``front@12-0a1b2c3d``, each learned again."""
     archive, every = Archive.at(asked.path, asked.prefix), sum(rows.values())
-    learned, found = stages("learning the loggers again"), []
+    learned, loggers = stages("learning the loggers again"), []
     for number, (name, count) in enumerate(rows.items(), 1):
         policy = archived_policy(archive, name, lambda each: configured(asked.config, each)).policy
         try:
             version = name.partition("@")[2]
-            found.append(SavedLogger(version, policy.kind, policy.arguments, policy.dump(), count / every))
+            loggers.append(SavedLogger(version, policy.kind, policy.arguments, policy.dump(), count / every))
         finally:
             policy.close()
         learned(number, len(rows))
-    return tuple(found)
+    return tuple(loggers)

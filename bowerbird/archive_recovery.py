@@ -42,8 +42,9 @@ async def recover_archive(
     if (refused := await asyncio.to_thread(store.other_log, log)) is not None:
         needed, whole, wrong = [str(refused)], True, topics
     else:
-        found = {topic: await _problem(store, reader, topic) for topic in topics}
-        needed, whole, wrong = [each for each in found.values() if each], False, [name for name in found if found[name]]
+        problem_of = {topic: await _problem(store, reader, topic) for topic in topics}
+        needed, whole = [each for each in problem_of.values() if each], False
+        wrong = [topic for topic in topics if problem_of[topic]]
     if not needed or dry_run:
         return ArchiveRecovered(needed)
     folder = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%dT%H-%M-%S.%f")

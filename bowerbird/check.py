@@ -150,7 +150,7 @@ async def _state(config: Config) -> AsyncIterator[Finding]:
             there = await reader.topics(known_topics(config))
             if not there.keys() >= set(input_topics(config)):
                 return
-            found = await problems(config, reader, RedisStore(redis, config.prefix), there)
+            sentences = await problems(config, reader, RedisStore(redis, config.prefix), there)
             archived = await _archived(config, reader)
     except Exception as error:
         if preflight.explain(error, config) is None:
@@ -158,9 +158,9 @@ async def _state(config: Config) -> AsyncIterator[Finding]:
         return  # The findings on the servers say so.
     finally:
         await redis.aclose()
-    for problem in found:
+    for problem in sentences:
         yield Finding("join state", False, problem, "run `bowerbird recover`")
-    if not found:
+    if not sentences:
         yield Finding("join state", True, "goes as far as the logs say")
     for problem in archived:
         yield Finding("archive", False, problem, "run `bowerbird recover`")

@@ -168,11 +168,11 @@ def variables(record: Any, tree: Mapping[str, Any], above: tuple[str, ...] = ())
 def meanings(record: type) -> dict[str, str]:
     """Return the meaning of every setting, as the dataclass's numpydoc section "Attributes" tells it."""
     section = re.search(r"^Attributes\n-+\n(.*?)(?:\n\n|\Z)", inspect.getdoc(record) or "", re.DOTALL | re.MULTILINE)
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     names: list[str] = []
     for line in section.group(1).split("\n") if section else ():
         if line.startswith(" "):
-            found.update((name, f"{found.get(name, '')} {line.strip()}".strip()) for name in names)
+            by_name.update((name, f"{by_name.get(name, '')} {line.strip()}".strip()) for name in names)
         else:
             names = [name.strip() for name in line.split(":")[0].split(",")]
-    return found
+    return by_name

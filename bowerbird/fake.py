@@ -306,8 +306,8 @@ class FakeLoop:
             _done(self._store.trim(shard, outbox, entries[-1].seq))
 
     def _learn(self, message: LogRecord) -> None:
-        found = self._learn_worker.read(0, message.offset, message.value)
-        for name, outcomes in found.outcomes.items():
+        outcomes_read = self._learn_worker.read(0, message.offset, message.value)
+        for name, outcomes in outcomes_read.outcomes.items():
             for refused in self._learn_worker.take(name, message.offset, outcomes).refused:
                 error = refused.error
                 self._bury(DeadLetter(message.topic, 0, message.offset, 0, error.code, error.message, message.value))
@@ -378,9 +378,9 @@ class FakeConnection:
             async with asyncio.timeout(wait_ms / 1000):
                 await self._asked.wait()
         self._asked.clear()
-        found = self._loop.replies(self._reply_topic)[self._read :]
-        self._read += len(found)
-        return found
+        replies = self._loop.replies(self._reply_topic)[self._read :]
+        self._read += len(replies)
+        return replies
 
 
 def _done(work: Coroutine[Any, Any, Result]) -> Result:

@@ -47,7 +47,7 @@ async def problems(
     if spoilt := await store.spoilt(config.shards):
         return [OTHER_TYPE.format(key) for key in spoilt]
     topics = await reader.topics(known_topics(config)) if topics is None else topics
-    found = [f"topic {name} was deleted and made anew" for name in sorted(await made_anew(store, topics))]
+    sentences = [f"topic {name} was deleted and made anew" for name in sorted(await made_anew(store, topics))]
     read = [(name, number) for name in input_topics(config) if name in topics for number in topics[name].partitions]
     inputs_now = set(input_topics(config))
     # In this order, since the state runs on meanwhile: what is acknowledged is stored, what is stored is in the log.
@@ -61,32 +61,32 @@ async def problems(
     for shard in shards:
         hold = await store.held(shard)
         if hold not in ("", NEEDED):
-            found.append(f"shard {shard} was left by a recovery that has not finished")
+            sentences.append(f"shard {shard} was left by a recovery that has not finished")
             continue
         if hold:
-            found.append(f"shard {shard} waits: a step of the join was refused")
+            sentences.append(f"shard {shard} waits: a step of the join was refused")
         former = {name.rpartition(" ")[0] for name in await store.read_to(shard) if name != INPUTS} - inputs_now
         if former:
-            found.append(f"shard {shard} waits for {', '.join(sorted(former))}, which no setting names any more")
+            sentences.append(f"shard {shard} waits for {', '.join(sorted(former))}, which no setting names any more")
         entries, bodies, due = await store.sizes(shard)
         if not entries == bodies == due:
-            found.append(
+            sentences.append(
                 f"shard {shard}: of {entries} decisions that wait, {bodies} have their text and {due} a deadline"
             )
         for name in read:
             offset, where = stored[shard].get(partition_name(*name)), f"shard {shard}, {name[0]}[{name[1]}]"
             if name in acknowledged and (offset is None or offset < acknowledged[name]):
-                found.append(f"{where}: stored up to {offset or 0}, acknowledged up to {acknowledged[name]}")
+                sentences.append(f"{where}: stored up to {offset or 0}, acknowledged up to {acknowledged[name]}")
             elif offset is not None and offset > ends[name]:
-                found.append(f"{where}: stored up to {offset}, the log ends at {ends[name]}")
+                sentences.append(f"{where}: stored up to {offset}, the log ends at {ends[name]}")
             elif offset is not None and offset < begins[name]:
-                found.append(f"{where}: stored up to {offset}, the log starts at {begins[name]}")
+                sentences.append(f"{where}: stored up to {offset}, the log starts at {begins[name]}")
     marks = await store.marks()
     for topic, number in await reader.replaced(
         {name: marks[each] for name in read if (each := partition_name(*name)) in marks}
     ):
-        found.append(f"{topic}[{number}]: the last message that was read is another now: the log has lost its tail")
+        sentences.append(f"{topic}[{number}]: the last message that was read is another now: the log has lost its tail")
     for (policy, shard), tail in sorted(tails.items()):
         if shard < config.shards and (given := seqs[shard].get(policy, 0)) < tail:
-            found.append(f"shard {shard}, policy {policy}: seq {given}, rewards holds {tail}")
-    return found
+            sentences.append(f"shard {shard}, policy {policy}: seq {given}, rewards holds {tail}")
+    return sentences

@@ -388,13 +388,13 @@ def shares_of(given: Sequence[str]) -> dict[str, float]:
     WrongConfiguration
         A share is no number above 0.
     """
-    found: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for each in given:
         name, _, share = each.rpartition("=")
         try:
-            found[name] = float(share)
+            shares[name] = float(share)
         except ValueError:
-            found[name] = 0.0
-        if not name or not 0 < found[name] < math.inf:
+            shares[name] = 0.0
+        if not name or not 0 < shares[name] < math.inf:
             raise WrongConfiguration(f"--expected-share: found {each}, expected VERSION=SHARE, SHARE above 0")
-    return found
+    return shares

@@ -35,12 +35,12 @@ def live_outcomes(config: Config, progress: Callable[[int, int], None]) -> Itera
 
 
 async def _some(messages: AsyncIterator[LogRecord]) -> list[LogRecord]:
-    found: list[LogRecord] = []
+    batch: list[LogRecord] = []
     async for message in messages:
-        found.append(message)
-        if len(found) == AT_ONCE:
+        batch.append(message)
+        if len(batch) == AT_ONCE:
             break
-    return found
+    return batch
 
 
 async def _messages(config: Config, progress: Callable[[int, int], None]) -> AsyncGenerator[LogRecord, None]:

@@ -184,7 +184,7 @@ class _Work:
         at = self._at
         where = (at.config.topic("versions"), 0)
         begins = (await at.reader.beginning([where]))[where]
-        found: dict[int, PolicyVersion] = {}
+        by_number: dict[int, PolicyVersion] = {}
         own: bool | None = None
         async for message in at.reader.read(*where, begins):
             for version in published_in(message, at.name):
@@ -194,14 +194,14 @@ class _Work:
                     # No learner of this policy wrote it: each compares what it is before it publishes.
                     continue
                 if version.number not in self._chain and (newest is None or version.number <= newest):
-                    found.setdefault(version.number, version)
-        self._check(found)
-        self._chain |= found
-        self.rebuild.follow([version for _, version in sorted(found.items())])
+                    by_number.setdefault(version.number, version)
+        self._check(by_number)
+        self._chain |= by_number
+        self.rebuild.follow([version for _, version in sorted(by_number.items())])
 
-    def _check(self, found: dict[int, PolicyVersion]) -> None:
+    def _check(self, by_number: dict[int, PolicyVersion]) -> None:
         identity = self._at.publisher.identity
-        for version in found.values():
+        for version in by_number.values():
             if identity_of(version) != identity:
                 raise WrongConfiguration(
                     f"policy {self._at.name}: found {identity.kind!r} {identity.arguments!r} with the salt "

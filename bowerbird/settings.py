@@ -53,12 +53,12 @@ def load(file: Path | None = None, environment: Mapping[str, str] | None = None)
         With everything that is wrong, in the order of the lines.
     """
     environment = os.environ if environment is None else environment
-    found = find_file(file, environment)
-    tree = SettingsTree(found, str(found or DEFAULT_FILE), environment)
+    settings_file = find_file(file, environment)
+    tree = SettingsTree(settings_file, str(settings_file or DEFAULT_FILE), environment)
     _refuse_unknown(tree, tree.values, Config, ())
     config = _validated(tree)
     for key, shown, expected, others in contradictions(config):
-        if found is None and key == ("policies",):
+        if settings_file is None and key == ("policies",):
             expected += f"; {Path.cwd()} has no {DEFAULT_FILE}: name a file by --config or {FILE_VARIABLE}"
         involved = [key, *others]
         if not any(path[: len(dropped)] == dropped for path in involved for dropped in tree.dropped):

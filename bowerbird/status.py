@@ -111,12 +111,12 @@ class Observer:
         now_ms = time.time_ns() // 1_000_000
         since_ms = now_ms - round(self._minutes * 60_000)
         self._complete_from_ms = max(self._complete_from_ms, since_ms)
-        found = await self._recent.look(since_ms)
-        for record in found.records:
+        recent = await self._recent.look(since_ms)
+        for record in recent.records:
             self._take(record)
             now_ms = max(now_ms, record.time_ms)
-        for topic, number in found.skipped:
-            times = [record.time_ms for record in found.records if (record.topic, record.partition) == (topic, number)]
+        for topic, number in recent.skipped:
+            times = [record.time_ms for record in recent.records if (record.topic, record.partition) == (topic, number)]
             self._complete_from_ms = max(self._complete_from_ms, min(times, default=now_ms))
         if len(self._seen) == KEPT_RECORDS:
             self._complete_from_ms = max(self._complete_from_ms, self._seen[0].time_ms)
@@ -146,25 +146,25 @@ class Observer:
     async def _transactions(self) -> list[OpenTransaction]:
         roles = {self._config.topic(topic): role for role in _HELD for topic in self._config.read_by(role)}
         partitions = [(topic, number) for topic in roles for number in await self._reader.partitions(topic)]
-        found = await self._reader.open_transactions(partitions)
-        if found:
+        open_now = await self._reader.open_transactions(partitions)
+        if open_now:
             # One that ends soon is as it should be.
             await asyncio.sleep(OPEN_S)
-            later = await self._reader.open_transactions(list(found))
-            found = {name: held for name, held in found.items() if name in later and later[name][0] == held[0]}
+            later = await self._reader.open_transactions(list(open_now))
+            open_now = {name: held for name, held in open_now.items() if name in later and later[name][0] == held[0]}
         return [
             OpenTransaction(role=roles[topic], topic=topic, partition=number, offset=offset)
-            for (topic, number), (offset, _) in sorted(found.items())
+            for (topic, number), (offset, _) in sorted(open_now.items())
         ]
 
     async def _read_to(self, shard: int, read_to_ms: int, held_by: str, now_ms: int) -> ReadTo:
-        found = ReadTo(shard=shard, read_to_ms=read_to_ms, held_by=held_by)
+        read_to = ReadTo(shard=shard, read_to_ms=read_to_ms, held_by=held_by)
         topic, _, partition = held_by.rpartition(" ")
         if now_ms - read_to_ms < LATE_MS or not topic:
-            return found
+            return read_to
         name = topic, int(partition)
         held = await self._reader.open_transactions([name])
-        return msgspec.structs.replace(found, open_transaction=held[name][0] if name in held else None)
+        return msgspec.structs.replace(read_to, open_transaction=held[name][0] if name in held else None)
 
     def _take(self, record: LogRecord) -> None:
         topic = self._config.stream_of(record.topic)
@@ -200,7 +200,7 @@ class Observer:
                 acknowledged[role] += at
                 stream = config.stream_of(name[0])
                 behind[role][stream] = behind[role].get(stream, 0) + max(0, ends[name] - at)
-        messages = {role: sum(found.values()) for role, found in behind.items()}
+        messages = {role: sum(lags.values()) for role, lags in behind.items()}
         now = _Sample(time.monotonic(), acknowledged, messages)
         self._samples.append(now)
         while len(self._samples) > 2 and now.at_s - self._samples[1].at_s > RATE_OVER_S:

@@ -83,15 +83,15 @@ class _Tracing:
         self._ttl_ms = round(config.dedup_horizon_s * 1000)
 
     async def trace(self, read_to_ms: int, held_by: str) -> Trace:
-        found: list[FoundDecision] = []
+        located: list[FoundDecision] = []
         with Evidence(self._ttl_ms) as evidence:
             async for message in self._naming("decisions", _Span()):
                 evidence.decisions(message)
-                found += [
+                located += [
                     each._replace(place=self._place(message, each.place.index))
                     for each in decisions_of(message, self._event_id)
                 ]
-            times = [each.place.time_ms for each in found]
+            times = [each.place.time_ms for each in located]
             near = _Span(max(0, min(times) - self._ttl_ms), max(times) + self._ttl_ms + 1) if times else _Span()
             after = _Span(min(times)) if times else _Span()
             for stream in sorted(evidence.streams | set(self._config.streams)):
@@ -104,9 +104,9 @@ class _Tracing:
         letters = await self._dead_letters(near)
         traced, lost = decisions(
             case,
-            found,
-            await self._outcomes(after, letters) if found else [],
-            await self._versions({each.decision.policy for each in found}) if found else [],
+            located,
+            await self._outcomes(after, letters) if located else [],
+            await self._versions({each.decision.policy for each in located}) if located else [],
             read_to_ms=read_to_ms,
             dedup_horizon_ms=self._ttl_ms,
             feedback_limit=self._config.limits.max_feedback,
@@ -145,7 +145,7 @@ class _Tracing:
         cluster_id = await self._reader.cluster_id()
         # A request that brings no id of its own gets one that is made from its place.
         made = MADE_EVENT_ID.fullmatch(self._event_id) is not None
-        found: list[TracedRecord] = []
+        requests: list[TracedRecord] = []
         async for message in self._read("decision-requests", span):
             if not made and not self._may_name(message.value):
                 continue
@@ -158,12 +158,12 @@ class _Tracing:
                 event_id = request.event_id
                 if (made_event_id(cluster_id, *where) if event_id is None else event_id) == self._event_id:
                     about = f"for policy {request.policy}, {len(request.actions)} actions; {_reply(message)}"
-                    found.append(TracedRecord(self._place(message, index), about))
-        return found
+                    requests.append(TracedRecord(self._place(message, index), about))
+        return requests
 
     async def _outcomes(self, span: _Span, letters: list[Letter]) -> list[FoundOutcomeRecord]:
         refused = {letter.source for letter in letters if letter.source is not None}
-        found: list[FoundOutcomeRecord] = []
+        outcomes: list[FoundOutcomeRecord] = []
         async for message in self._naming("rewards", span):
             for index, body in _bodies(message):
                 try:
@@ -172,23 +172,23 @@ class _Tracing:
                     continue
                 if outcome.event_id == self._event_id and outcome.revision == 0:
                     where = (message.topic, message.partition, message.offset, index)
-                    found.append(FoundOutcomeRecord(self._place(message, index), outcome, where in refused))
-        return found
+                    outcomes.append(FoundOutcomeRecord(self._place(message, index), outcome, where in refused))
+        return outcomes
 
     async def _versions(self, policies: set[str]) -> list[PolicyVersion]:
-        found: list[PolicyVersion] = []
+        versions: list[PolicyVersion] = []
         async for message in self._read("versions", _Span()):
             for policy in policies:
-                found += published_in(message, policy)
-        return found
+                versions += published_in(message, policy)
+        return versions
 
     async def _dead_letters(self, span: _Span) -> list[Letter]:
-        found: list[Letter] = []
+        letters: list[Letter] = []
         async for record in self._reader.read_since(self._config.topic("dead-letters"), span.since_ms):
             letter = read_letter(record)
             if letter.key == self._name or _quoted(self._event_id) in (letter.value or b""):
-                found.append(letter)
-        return found
+                letters.append(letter)
+        return letters
 
     def _place(self, message: Message, index: int) -> LogPosition:
         topic = self._config.stream_of(message.topic)

@@ -209,15 +209,15 @@ class _Running:
 
     async def _say_stopped(self, roles: Supervisor) -> None:
         """Say what stands still, and that it goes on, once each."""
-        found = await roles.stopped()
-        for (role, part), sentence in found.items():
+        stopped = await roles.stopped()
+        for (role, part), sentence in stopped.items():
             if self._stopped.get((role, part)) != sentence:
                 self._progress(f"{role} stands still: {sentence}")
-        if found and not self._stopped:
+        if stopped and not self._stopped:
             self._progress(f"Run it in another terminal, with --config {shlex.quote(str(self._file))}; the roles wait.")
-        if self._stopped and not found:
+        if self._stopped and not stopped:
             self._progress("The roles go on.")
-        self._stopped = found
+        self._stopped = stopped
 
     async def _keep_servers(self) -> None:
         """Start a server again that has ended; its folder holds all that it has acknowledged."""

@@ -75,8 +75,8 @@ def chosen(given: Path | None, kept: Path | None, environment: Mapping[str, str]
         )
     if given is None and kept is not None and kept.exists():
         return Settings(_read(kept), kept)
-    found = find_file(given, environment)
-    return Settings(built_in(kept), None) if found is None else Settings(_read(found), found)
+    path = find_file(given, environment)
+    return Settings(built_in(kept), None) if path is None else Settings(_read(path), path)
 
 
 def built_in(kept: Path | None) -> str:

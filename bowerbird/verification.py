@@ -171,13 +171,13 @@ async def verify_decision(
         logs = _Logs(reader, progress, archive, config)
         topic = config.topic(DECISIONS)
         await logs.find([topic])
-        found: dict[bytes, FoundDecision] = {}
+        by_content: dict[bytes, FoundDecision] = {}
         async for message in logs.read(topic):
             for each in decisions_of(message, event_id):
                 content = msgspec.json.encode(each.decision)
-                if content not in found or each.place < found[content].place:
-                    found[content] = each
-        in_order = sorted(found.values(), key=lambda each: each.place)
+                if content not in by_content or each.place < by_content[content].place:
+                    by_content[content] = each
+        in_order = sorted(by_content.values(), key=lambda each: each.place)
         return [await _decided_again(config, each, reader, progress, archive) for each in in_order]
 
 
@@ -190,14 +190,14 @@ async def compare_log(archive: "Archive | None", reader: LogReader) -> None:
 
 
 async def _decided_again(
-    config: Config, found: FoundDecision, reader: LogReader, progress: Progress, archive: "Archive | None"
+    config: Config, located: FoundDecision, reader: LogReader, progress: Progress, archive: "Archive | None"
 ) -> Recomputed:
-    decision = found.decision
+    decision = located.decision
     if decision.policy_version == EXTERNAL:
-        return external(found)
+        return external(located)
     number = version_number(decision.policy_version)
     if number is None:
-        return not_recomputable(found, f"no policy has a version called {decision.policy_version}")
+        return not_recomputable(located, f"no policy has a version called {decision.policy_version}")
     versions = await _versions(config, reader, decision.policy, progress)
     configured = config.policies.get(decision.policy)
     first = next(iter(versions.values()), None)
@@ -207,14 +207,14 @@ async def _decided_again(
         kind, arguments, salt = configured.kind, configured.arguments, config.salt(decision.policy)
         partition = config.rewards_partition(decision.policy)
     else:
-        return not_recomputable(found, f"neither the configuration nor `versions` knows the policy {decision.policy}")
+        return not_recomputable(located, f"neither the configuration nor `versions` knows the policy {decision.policy}")
     if number and number not in versions:
-        return not_recomputable(found, f"`versions` has no version {number} of {decision.policy}")
+        return not_recomputable(located, f"`versions` has no version {number} of {decision.policy}")
     chain = [version for each, version in sorted(versions.items()) if each <= number]
     rebuild = Rebuild(decision.policy, kind, arguments, chain)
     try:
         if not chain:
-            return recompute(found, rebuild.policy, version_name(0, rebuild.digest()), salt)
+            return recompute(located, rebuild.policy, version_name(0, rebuild.digest()), salt)
         version = chain[-1]
         logs = _Logs(reader, progress, archive, config)
         await logs.find([config.topic("rewards")], only=version.partition)
@@ -227,12 +227,12 @@ async def _decided_again(
         if start and (gone or not rebuild.first_seqs):
             before = max(gone, default=max(version.last_seqs.values(), default=0) + 1)
             return not_recomputable(
-                found,
+                located,
                 f"not verifiable before seq {before}: `rewards` starts at offset {start}, "
                 "so the version cannot be rebuilt",
             )
         policy = make("uniform", "") if draws_uniformly(version) else rebuild.policy
-        return recompute(found, policy, version_name(number, rebuild.digest()), version.salt)
+        return recompute(located, policy, version_name(number, rebuild.digest()), version.salt)
     finally:
         rebuild.close()
 

@@ -200,10 +200,10 @@ class Client:
                 await self.flush()
         except (TimeoutError, BowerbirdError) as failed:
             left = self._outgoing.left()
-            told = BrokerAway(f"{left} not acknowledged and dropped") if left else failed
-            log.error("%s", told)
+            problem = BrokerAway(f"{left} not acknowledged and dropped") if left else failed
+            log.error("%s", problem)
             if error is None:
-                raise told from failed
+                raise problem from failed
         finally:
             if self._reading is not None:
                 self._reading.cancel()
@@ -321,17 +321,17 @@ class Client:
         event_id, stream = text_of(event_id, "event_id"), text_of(stream, "stream")
         if event_id.startswith(DEFAULT_MARK):
             return None
-        told = self._ids.mint() if id is None else text_of(id, "id")
+        feedback_id = self._ids.mint() if id is None else text_of(id, "id")
         worth = None if value is None else number_of(value, "value")
         if worth is None and not activate:
             self._valued.check(event_id, stream)
-        record = encode(Feedback(id=told, event_id=event_id, value=worth, activate=activate))
+        record = encode(Feedback(id=feedback_id, event_id=event_id, value=worth, activate=activate))
         feedback(record)
         # A broker that is away is asked before the feedback is sent.
         with contextlib.suppress(BrokerAway):
             await self._connection.check_stream(stream)
         await self._outgoing.add(stream, record)
-        return told
+        return feedback_id
 
     async def activate(self, event_id: str | int, stream: str = "views") -> str | None:
         """Tell that what was decided was seen, so that it may be learned; as :meth:`reward`."""

@@ -161,4 +161,4 @@ def _refusal(value: Any, field: str, depth: int = 0) -> BadInput | None:
         return _refusal(value.tolist(), field, depth + 1)
     else:
         return BadInput("feature_invalid", field, type(value).__name__, "a number, string, bool or list")
-    return next((found for name, part in parts if (found := _refusal(part, name, depth + 1)) is not None), None)
+    return next((refusal for name, part in parts if (refusal := _refusal(part, name, depth + 1)) is not None), None)

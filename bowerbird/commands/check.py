@@ -14,19 +14,19 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """
     from bowerbird.check import Finding, findings
 
-    told = settings(config)
+    loop_config = settings(config)
 
     async def look() -> list[Finding]:
-        found = []
-        async for finding in findings(told):
-            found.append(finding)
+        all_findings = []
+        async for finding in findings(loop_config):
+            all_findings.append(finding)
             if not as_json:
                 mark = "ok  " if finding.holds else "FAIL"
                 say(f"{mark} {finding.subject}: {finding.found}" + (f" -> {finding.remedy}" if finding.remedy else ""))
-        return found
+        return all_findings
 
-    found = run(told, look)
-    holds = all(finding.holds for finding in found)
+    all_findings = run(loop_config, look)
+    holds = all(finding.holds for finding in all_findings)
     if as_json:
-        answer({"holds": holds, "findings": [finding.as_json() for finding in found]})
+        answer({"holds": holds, "findings": [finding.as_json() for finding in all_findings]})
     raise typer.Exit(0 if holds else DOES_NOT_HOLD)

@@ -73,15 +73,15 @@ def describe(
             segments=segment or (),
         )
         with broker_in_words(asked), reading() as progress:
-            found = _described(asked, progress)
+            description = _described(asked, progress)
     if as_json:
         import msgspec
 
-        answer(msgspec.to_builtins(found))
+        answer(msgspec.to_builtins(description))
     else:
         from rich.console import Console
 
-        _show(found, Console(highlight=False))
+        _show(description, Console(highlight=False))
 
 
 def _described(asked: "Asked", progress: Progress) -> "Description":
@@ -93,47 +93,53 @@ def _described(asked: "Asked", progress: Progress) -> "Description":
     return described(blocks, log.names, log=asked.path, written_in=asked.kind, has_target=has_target, time_like=like)
 
 
-def _show(found: "Description", console: "Console") -> None:
+def _show(description: "Description", console: "Console") -> None:
     from rich.markup import escape
 
     def line(name: str, value: str) -> None:
         console.print(f"{name:<20} {escape(value)}", soft_wrap=True)
 
-    line("log", f"{found.log} ({found.format})")
-    line("rows", f"{found.rows:,}")
-    if found.left_out:
-        line("left out", ", ".join(f"{count:,} {reason}" for reason, count in found.left_out.items()))
-    if found.from_ms is not None and found.to_ms is not None:
-        line("time", f"{_time(found.from_ms)} to {_time(found.to_ms)} (UTC)")
-    line("probabilities", "of all actions" if found.has_pmf else "of the logged action alone")
-    if found.actions_a_decision is not None:
-        line("actions a decision", f"{found.actions_a_decision:.4g} on average, with a probability above 0")
-    line("reward", f"{_spread(found.rewards)}; {found.rewards.nonzero or 0:.2%} not 0")
-    line("propensity", _spread(found.propensities))
-    for title, groups in (("version", found.versions), ("action", found.actions), *found.segments.items()):
+    line("log", f"{description.log} ({description.format})")
+    line("rows", f"{description.rows:,}")
+    if description.left_out:
+        line("left out", ", ".join(f"{count:,} {reason}" for reason, count in description.left_out.items()))
+    if description.from_ms is not None and description.to_ms is not None:
+        line("time", f"{_time(description.from_ms)} to {_time(description.to_ms)} (UTC)")
+    line("probabilities", "of all actions" if description.has_pmf else "of the logged action alone")
+    if description.actions_a_decision is not None:
+        line("actions a decision", f"{description.actions_a_decision:.4g} on average, with a probability above 0")
+    line("reward", f"{_spread(description.rewards)}; {description.rewards.nonzero or 0:.2%} not 0")
+    line("propensity", _spread(description.propensities))
+    for title, groups in (
+        ("version", description.versions),
+        ("action", description.actions),
+        *description.segments.items(),
+    ):
         if groups:
             console.print(_table(title, groups))
-    _show_health(found, console)
+    _show_health(description, console)
 
 
-def _show_health(found: "Description", console: "Console") -> None:
+def _show_health(description: "Description", console: "Console") -> None:
     from rich.markup import escape
 
-    wrong = [each for each in found.health if each.wrong]
+    wrong = [each for each in description.health if each.wrong]
     for each in wrong:
         console.print(f"[bold red]wrong[/] {escape(each.says)}", soft_wrap=True)
-    for each in found.health:
+    for each in description.health:
         if each.name in ("open", "no_time"):
             console.print(f"[yellow]note[/] {escape(each.says)}", soft_wrap=True)
-    if found.health and not wrong:
-        console.print(f"[green]healthy[/] {len(found.health)} checks found nothing wrong")
+    if description.health and not wrong:
+        console.print(f"[green]healthy[/] {len(description.health)} checks found nothing wrong")
 
 
-def _spread(found: "Distribution") -> str:
-    if found.mean is None:
+def _spread(distribution: "Distribution") -> str:
+    if distribution.mean is None:
         return "none"
-    quantiles = ", ".join(f"{share} {_number(value)}" for share, value in found.quantiles.items())
-    return f"mean {_number(found.mean)}, {_number(found.least)} to {_number(found.most)}; {quantiles}"
+    quantiles = ", ".join(f"{share} {_number(value)}" for share, value in distribution.quantiles.items())
+    return (
+        f"mean {_number(distribution.mean)}, {_number(distribution.least)} to {_number(distribution.most)}; {quantiles}"
+    )
 
 
 def _table(title: str, groups: "list[Group]") -> Any:

@@ -49,15 +49,15 @@ def list_(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """
     from stream.redis.saved_policies import saved_policies
 
-    told = settings(config)
-    saved = run(told, lambda: saved_policies(told))
-    found = [_described(told, name, each) for name, each in saved.items()]
+    loop_config = settings(config)
+    saved = run(loop_config, lambda: saved_policies(loop_config))
+    described = [_described(loop_config, name, each) for name, each in saved.items()]
     if as_json:
-        answer(found)
+        answer(described)
         return
     _table(
         [("policy", "name"), ("kind", "kind"), *_COLUMNS],
-        [{**each, "published": _ago(each["published_ms"]), "digest": each["digest"][:8]} for each in found],
+        [{**each, "published": _ago(each["published_ms"]), "digest": each["digest"][:8]} for each in described],
     )
 
 
@@ -74,10 +74,10 @@ def show(
     """
     from stream.redis.saved_policies import saved_policies, versions_of
 
-    told = _settings_with(name, config)
-    saved = run(told, lambda: saved_policies(told))
-    versions = run(told, lambda: versions_of(told, name, newest))
-    described = _described(told, name, saved[name])
+    loop_config = _settings_with(name, config)
+    saved = run(loop_config, lambda: saved_policies(loop_config))
+    versions = run(loop_config, lambda: versions_of(loop_config, name, newest))
+    described = _described(loop_config, name, saved[name])
     described["versions"] = [_version(each) for each in versions]
     if as_json:
         answer(described)
@@ -152,18 +152,18 @@ def rebuild(
     """
     from bowerbird.rebuilding import rebuild as rebuilt
 
-    told = _settings_with(name, config)
+    loop_config = _settings_with(name, config)
     until_ms = _time_ms(until) if until is not None else None
     kept = None
     if archive is not None:
-        with errors_in_words(told):
+        with errors_in_words(loop_config):
             from archive.reader import Archive
 
-            kept = Archive.at(archive, told.prefix)
+            kept = Archive.at(archive, loop_config.prefix)
     if not yes:
         _ask(name, until_ms)
     with _progress() as progress:
-        done = run(told, lambda: rebuilt(told, name, _now_ms(), until_ms, kept, progress))
+        done = run(loop_config, lambda: rebuilt(loop_config, name, _now_ms(), until_ms, kept, progress))
     if as_json:
         answer(
             {
@@ -182,13 +182,13 @@ def rebuild(
 def _control(name: str, wanted: "Control", file: "ConfigFile", as_json: bool) -> None:
     from stream.controls import Controlled, operator_session
 
-    told = _settings_with(name, file)
+    loop_config = _settings_with(name, file)
 
     async def controlled() -> Controlled:
-        async with operator_session(told, name) as at:
+        async with operator_session(loop_config, name) as at:
             return await at.control(wanted, _now_ms())
 
-    done = run(told, controlled)
+    done = run(loop_config, controlled)
     version = done.version
     if as_json:
         answer({"policy": name, "changed": done.changed, **(_version(version) if version is not None else {})})
@@ -235,11 +235,11 @@ def _tell(name: str, done: "Done") -> None:
 
 
 def _settings_with(name: str, file: "ConfigFile") -> "Config":
-    told = settings(file)
-    if name not in told.policies:
-        complain(f"policy: found {name}, expected one of {', '.join(told.policies)}")
+    loop_config = settings(file)
+    if name not in loop_config.policies:
+        complain(f"policy: found {name}, expected one of {', '.join(loop_config.policies)}")
         raise typer.Exit(WRONG_USE)
-    return told
+    return loop_config
 
 
 def _time_ms(text: str) -> int:
@@ -284,11 +284,11 @@ def _described(config: "Config", name: str, saved: "Saved | None") -> dict[str, 
     from policies.policy_store import version_of
     from policies.registry import make
 
-    told = config.policies[name]
+    policy_config = config.policies[name]
     described: dict[str, Any] = {
         "name": name,
-        "kind": told.kind,
-        "arguments": told.arguments,
+        "kind": policy_config.kind,
+        "arguments": policy_config.arguments,
         "salt": config.salt(name),
         "partition": config.rewards_partition(name),
         "number": 0,
@@ -303,7 +303,7 @@ def _described(config: "Config", name: str, saved: "Saved | None") -> dict[str, 
     if saved is not None and saved.record is not None:
         # The position moves on without a version when there was nothing to learn.
         return described | _version(version_of(name, saved.record)) | {"cut": saved.position.cut}
-    policy = make(told.kind, told.arguments)
+    policy = make(policy_config.kind, policy_config.arguments)
     try:
         first = digest(policy.dump())
     finally:

@@ -39,13 +39,13 @@ def recover(
     """
     from bowerbird.recovering import recover as recovered
 
-    told = settings(config)
-    kept = opened(told, archive)
+    loop_config = settings(config)
+    kept = opened(loop_config, archive)
     with progress_bar() as progress:
         done = run(
-            told,
+            loop_config,
             lambda: recovered(
-                told,
+                loop_config,
                 time.time_ns() // 1_000_000,
                 kept,
                 dry_run=dry_run,

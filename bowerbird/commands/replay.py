@@ -150,26 +150,26 @@ def evaluate(
             fixed_loggers=fixed_loggers,
             expected_shares=shares_of(expected_share or ()),
         )
-        found = _evaluated(asked, options, workers)
+        result = _evaluated(asked, options, workers)
         if html is not None:
-            _write(html, found)
-        _tell(found, as_json=as_json)
-    if strict and found.verdict.level != "reliable":
+            _write(html, result)
+        _tell(result, as_json=as_json)
+    if strict and result.verdict.level != "reliable":
         raise typer.Exit(DOES_NOT_HOLD)
 
 
 def _evaluated(asked: "Asked", options: "Options", workers: int) -> "Answer":
     from bowerbird.evaluating import evaluated
 
-    with broker_in_words(asked), stages() as told:
-        return evaluated(asked, options, shlex.join(["bowerbird", *sys.argv[1:]]), told, workers)
+    with broker_in_words(asked), stages() as stage:
+        return evaluated(asked, options, shlex.join(["bowerbird", *sys.argv[1:]]), stage, workers)
 
 
-def _write(file: Path, found: "Answer") -> None:
+def _write(file: Path, result: "Answer") -> None:
     from records.errors import of_disk
     from replay.evaluation.report.page import html
 
-    page = html(found)
+    page = html(result)
     try:
         file.write_text(page, encoding="utf-8")
     except OSError as error:
@@ -177,11 +177,11 @@ def _write(file: Path, found: "Answer") -> None:
         raise typer.Exit(WRONG_USE) from None
 
 
-def _tell(found: "Answer", *, as_json: bool) -> None:
+def _tell(result: "Answer", *, as_json: bool) -> None:
     import msgspec
 
     if as_json:
-        answer(msgspec.to_builtins(found))
+        answer(msgspec.to_builtins(result))
         return
     from records.extras import extra_of
 
@@ -190,8 +190,8 @@ def _tell(found: "Answer", *, as_json: bool) -> None:
     except ModuleNotFoundError as error:
         if extra_of(error, "report") != "report":
             raise
-        say(found.verdict.sentence)
+        say(result.verdict.sentence)
         return
     from rich.console import Console
 
-    show(found, Console())
+    show(result, Console())

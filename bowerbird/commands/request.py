@@ -39,15 +39,15 @@ def request(
     from bowerbird.record_input import read
     from records.codec import items
 
-    told = settings(config)
-    with errors_in_words(told):
+    loop_config = settings(config)
+    with errors_in_words(loop_config):
         records = read(file)
         if strict:
-            _refuse_unknown(told, records)
-    reply = run(told, lambda: _ask(told, records, timeout))
+            _refuse_unknown(loop_config, records)
+    reply = run(loop_config, lambda: _ask(loop_config, records, timeout))
     if reply is None:
         complain(
-            f"request: found no reply within {timeout:g} s, expected one on {told.topic(REPLIES)};"
+            f"request: found no reply within {timeout:g} s, expected one on {loop_config.topic(REPLIES)};"
             " is a decide worker running? `bowerbird check` tells what is not right"
         )
         raise typer.Exit(DOES_NOT_HOLD)
@@ -87,12 +87,12 @@ def _refuse_unknown(config: "Config", records: "Records") -> None:
 
     for number, body in enumerate(records.bodies, 1):
         try:
-            found = warnings_of(body, config.limits)
+            warnings = warnings_of(body, config.limits)
         except BadInput:
             continue
-        if found:
+        if warnings:
             place = "" if records.alone else f"request {number}: "
-            raise WrongConfiguration("\n".join(f"{place}{warning}" for warning in found))
+            raise WrongConfiguration("\n".join(f"{place}{warning}" for warning in warnings))
 
 
 def _show(reply: dict[str, Any]) -> None:

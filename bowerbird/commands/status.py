@@ -63,16 +63,16 @@ async def _looked(config: "Config", minutes: float, watch: bool, as_json: bool) 
                     await observer.look()
                     while True:
                         await asyncio.sleep(BETWEEN_LOOKS_S)
-                        found = await observer.look()
-                        wrong = alarms(config, found)
+                        status = await observer.look()
+                        wrong = alarms(config, status)
                         if as_json:
-                            _write(config, found, wrong, in_one_line=watch)
+                            _write(config, status, wrong, in_one_line=watch)
                         elif live is not None:
-                            live.update(screen(config, found), refresh=True)
+                            live.update(screen(config, status), refresh=True)
                         elif watch:
-                            _write_lines(lines(config, found))
+                            _write_lines(lines(config, status))
                         else:
-                            console.print(screen(config, found))
+                            console.print(screen(config, status))
                         if not watch:
                             return not wrong
             except asyncio.CancelledError:
@@ -89,12 +89,12 @@ async def _looked(config: "Config", minutes: float, watch: bool, as_json: bool) 
                 await asyncio.sleep(BETWEEN_LOOKS_S)
 
 
-def _write(config: "Config", found: "Status", wrong: list[str], in_one_line: bool) -> None:
+def _write(config: "Config", status: "Status", wrong: list[str], in_one_line: bool) -> None:
     import msgspec
 
     from bowerbird.alarms import notes
 
-    content = msgspec.to_builtins(found) | {"alarms": wrong, "notes": notes(config, found)}
+    content = msgspec.to_builtins(status) | {"alarms": wrong, "notes": notes(config, status)}
     encoded = msgspec.json.encode(content)
     sys.stdout.write((encoded if in_one_line else msgspec.json.format(encoded, indent=2)).decode() + "\n")
     sys.stdout.flush()
@@ -106,22 +106,22 @@ def _write_lines(texts: list[str]) -> None:
     sys.stdout.flush()
 
 
-def lines(config: "Config", found: "Status") -> list[str]:
+def lines(config: "Config", status: "Status") -> list[str]:
     """Return what a file or a pipe gets of a look: a line for each policy, and one for each thing to do or to know."""
     from bowerbird.alarms import alarms, notes
 
-    moment = time.strftime("%H:%M:%S", time.gmtime(found.now_ms / 1000))
+    moment = time.strftime("%H:%M:%S", time.gmtime(status.now_ms / 1000))
     shown = [
-        f"{moment}  {policy.name}: {_state(config, found, policy)[0]}, version {policy.version},"
+        f"{moment}  {policy.name}: {_state(config, status, policy)[0]}, version {policy.version},"
         f" {policy.decisions} decisions, {policy.outcomes} closed, {policy.joined} with feedback,"
         f" mean reward {'-' if policy.reward is None else f'{policy.reward:.4f}'}, {policy.pending} open"
-        for policy in found.policies
+        for policy in status.policies
     ]
-    shown += [f"{moment}  to do: {each}" for each in alarms(config, found)]
-    return shown + [f"{moment}  note: {each}" for each in notes(config, found)]
+    shown += [f"{moment}  to do: {each}" for each in alarms(config, status)]
+    return shown + [f"{moment}  note: {each}" for each in notes(config, status)]
 
 
-def screen(config: "Config", found: "Status") -> "RenderableType":
+def screen(config: "Config", status: "Status") -> "RenderableType":
     """Return what a person sees."""
     from rich.console import Group
     from rich.panel import Panel
@@ -129,10 +129,10 @@ def screen(config: "Config", found: "Status") -> "RenderableType":
 
     from bowerbird.alarms import alarms, duration, notes
 
-    wrong, noted = alarms(config, found), notes(config, found)
-    moment = time.strftime("%H:%M:%S", time.gmtime(found.now_ms / 1000))
+    wrong, noted = alarms(config, status), notes(config, status)
+    moment = time.strftime("%H:%M:%S", time.gmtime(status.now_ms / 1000))
     head = Text.assemble(
-        ("bowerbird", "bold"), f"  {moment} UTC  ·  figures of the last {duration(found.looked_at_s)}", style="default"
+        ("bowerbird", "bold"), f"  {moment} UTC  ·  figures of the last {duration(status.looked_at_s)}", style="default"
     )
     parts: list[RenderableType] = [head, Text()]
     if wrong:
@@ -141,23 +141,23 @@ def screen(config: "Config", found: "Status") -> "RenderableType":
     else:
         parts.append(Text("All is well.", style="bold green"))
     parts += [Text(f"• {each}", style="yellow") for each in noted]
-    parts += [Text(), _policies(config, found), _roles(found), Text()]
-    parts += [_read_to(found), _dead_letters(config, found)]
+    parts += [Text(), _policies(config, status), _roles(status), Text()]
+    parts += [_read_to(status), _dead_letters(config, status)]
     return Group(*parts)
 
 
-def _policies(config: "Config", found: "Status") -> "Fitted":
+def _policies(config: "Config", status: "Status") -> "Fitted":
     from bowerbird.alarms import age
 
     rows: list[Sequence[str]] = []
-    for policy in found.policies:
-        state, style = _state(config, found, policy)
+    for policy in status.policies:
+        state, style = _state(config, status, policy)
         joined = f"{100 * policy.joined / policy.outcomes:.1f} %" if policy.outcomes else "-"
         row = (
             policy.name,
             f"[{style}]{state}[/]",
             policy.version,
-            age(found, policy.published_ms),
+            age(status, policy.published_ms),
             f"{policy.decisions:,}",
             f"{policy.outcomes:,}",
             joined,
@@ -172,22 +172,22 @@ def _policies(config: "Config", found: "Status") -> "Fitted":
 _NUMBERS = (">decisions", ">closed", ">with feedback", ">mean reward", ">open")
 
 
-def _state(config: "Config", found: "Status", policy: "PolicyStatus") -> tuple[str, str]:
+def _state(config: "Config", status: "Status", policy: "PolicyStatus") -> tuple[str, str]:
     from bowerbird.alarms import stands_still, waits
 
     if policy.problem:
         return "stopped", "bold red"
     if policy.control is not None:
         return ("frozen" if policy.control == "freeze" else "uniform"), "bold yellow"
-    if stands_still(config, found, policy) or any(symptom.fatal for symptom in policy.symptoms):
+    if stands_still(config, status, policy) or any(symptom.fatal for symptom in policy.symptoms):
         return "NOT learning", "bold red"
     if policy.learnable:
         return "learning", "green"
     return ("waits for windows" if waits(policy) else "nothing to learn"), "default"
 
 
-def _roles(found: "Status") -> "Fitted":
-    stopped = {one.role for one in found.stopped}
+def _roles(status: "Status") -> "Fitted":
+    stopped = {one.role for one in status.stopped}
     rows = [
         (
             one.role,
@@ -197,7 +197,7 @@ def _roles(found: "Status") -> "Fitted":
             f"{one.done_per_s:,.0f}" if one.done_per_s is not None else "-",
             "[bold red]stands still[/]" if one.role in stopped and one.messages else _gone(one),
         )
-        for one in found.backlogs
+        for one in status.backlogs
     ]
     columns = ("role", ">workers", ">backlog", "most of it in", ">done a second", "gone")
     return Fitted(columns, rows, ("most of it in", "done a second"))
@@ -218,26 +218,26 @@ def _gone(one: "Backlog") -> str:
     return "with the next file" if one.role == "archive" and one.workers else "[yellow]stands[/]"
 
 
-def _read_to(found: "Status") -> "RenderableType":
+def _read_to(status: "Status") -> "RenderableType":
     from rich.text import Text
 
     from bowerbird.alarms import age, named
 
-    oldest = min(found.read_to, key=lambda one: one.read_to_ms, default=None)
+    oldest = min(status.read_to, key=lambda one: one.read_to_ms, default=None)
     if oldest is None or not oldest.read_to_ms:
         held_by = named(oldest.held_by) if oldest is not None and oldest.held_by != "*" else "every input"
         return Text(f"windows       none closes: nothing of {held_by} has been read")
     what = "the list of inputs" if oldest.held_by == "*" else named(oldest.held_by)
-    return Text(f"windows       close {age(found, oldest.read_to_ms)} behind now (furthest behind: {what})")
+    return Text(f"windows       close {age(status, oldest.read_to_ms)} behind now (furthest behind: {what})")
 
 
-def _dead_letters(config: "Config", found: "Status") -> "RenderableType":
+def _dead_letters(config: "Config", status: "Status") -> "RenderableType":
     from rich.text import Text
 
     harmless = {f"late of {stream}": " (worth 0: nothing is lost)" for stream in config.weightless}
-    shown = list(found.dead_letters.items())[:MOST_REASONS]
+    shown = list(status.dead_letters.items())[:MOST_REASONS]
     text = "  ·  ".join(f"{count:,} {what}{harmless.get(what, '')}" for what, count in shown)
-    if (more := len(found.dead_letters) - MOST_REASONS) > 0:
+    if (more := len(status.dead_letters) - MOST_REASONS) > 0:
         text += f"  ·  {more} other reasons"
     return Text(f"dead letters  {text or 'none'}")
 

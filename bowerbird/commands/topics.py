@@ -23,8 +23,8 @@ def create(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """
     from stream.kafka import topics
 
-    told = settings(config)
-    created = run(told, lambda: topics.create(told))
+    loop_config = settings(config)
+    created = run(loop_config, lambda: topics.create(loop_config))
     if as_json:
         answer({"created": created})
     else:
@@ -42,8 +42,8 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """
     from stream.kafka import topics
 
-    told = settings(config)
-    problems = run(told, lambda: topics.problems(told))
+    loop_config = settings(config)
+    problems = run(loop_config, lambda: topics.problems(loop_config))
     if as_json:
         answer({"problems": [problem._asdict() for problem in problems]})
     else:

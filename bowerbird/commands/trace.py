@@ -32,37 +32,37 @@ def trace(
     if not event_id or not event_id.isprintable():
         complain(f"EVENT_ID: found {event_id!r}, expected 1 to 128 bytes of UTF-8 without control characters")
         raise typer.Exit(WRONG_USE)
-    told = settings(config)
+    loop_config = settings(config)
     console = Console(stderr=True)
     with Status("reading", console=console) as status:
 
         def progress(topic: str, read: int) -> None:
             status.update(f"reading {topic}: {read:,} messages")
 
-        found = run(told, lambda: traced(told, event_id, progress))
+        event_trace = run(loop_config, lambda: traced(loop_config, event_id, progress))
     if as_json:
-        answer(msgspec.to_builtins(found))
+        answer(msgspec.to_builtins(event_trace))
     else:
-        _show(found)
-    if not any((found.requests, found.decisions, found.feedback, found.dead_letters)):
+        _show(event_trace)
+    if not any((event_trace.requests, event_trace.decisions, event_trace.feedback, event_trace.dead_letters)):
         complain(f"trace: found nothing under the event id {event_id}, expected a request, a decision or feedback")
         raise typer.Exit(DOES_NOT_HOLD)
 
 
-def _show(found: "Trace") -> None:
+def _show(event_trace: "Trace") -> None:
     from replay.proof.trace import where
 
-    for request in found.requests:
+    for request in event_trace.requests:
         _line(request.place.time_ms, "request", f"{where(request.place)}  {request.message}")
-    for decision in found.decisions:
-        _show_decision(found, decision)
-    for feedback in found.feedback:
+    for decision in event_trace.decisions:
+        _show_decision(event_trace, decision)
+    for feedback in event_trace.feedback:
         _show_feedback(feedback)
-    for letter in found.dead_letters:
+    for letter in event_trace.dead_letters:
         _line(letter.place.time_ms, "dead letter", f"{where(letter.place)}  {letter.message}")
 
 
-def _show_decision(found: "Trace", decision: "TracedDecision") -> None:
+def _show_decision(event_trace: "Trace", decision: "TracedDecision") -> None:
     from bowerbird.alarms import named
     from replay.proof.trace import where
     from rewards.watermark import INPUTS
@@ -96,10 +96,10 @@ def _show_decision(found: "Trace", decision: "TracedDecision") -> None:
         say(f"{'':14}{'open':<12}until {_clock(decision.deadline_ms)}; so far the reward is {decision.reward:g}")
         by = (
             "its list of inputs, in which it looks for new partitions"
-            if found.held_by == INPUTS
-            else named(found.held_by)
+            if event_trace.held_by == INPUTS
+            else named(event_trace.held_by)
         )
-        say(f"{'':26}the join has read to {_clock(found.read_to_ms)}, held back by {by}")
+        say(f"{'':26}the join has read to {_clock(event_trace.read_to_ms)}, held back by {by}")
 
 
 def _show_feedback(feedback: "TracedFeedback") -> None:
@@ -108,8 +108,8 @@ def _show_feedback(feedback: "TracedFeedback") -> None:
     _line(feedback.place.time_ms, "feedback", f"{where(feedback.place)}  {feedback.message}")
 
 
-def _line(time_ms: int, what: str, told: str) -> None:
-    say(f"{_clock(time_ms)}  {what:<12}{told}")
+def _line(time_ms: int, what: str, text: str) -> None:
+    say(f"{_clock(time_ms)}  {what:<12}{text}")
 
 
 def _clock(time_ms: int) -> str:

@@ -51,11 +51,11 @@ def verify(
 
     Example: bowerbird verify front --archive archive/
     """
-    told = settings(config)
+    loop_config = settings(config)
     if decision is not None and policy is None:
-        holds = _decision(told, decision, archive, as_json)
+        holds = _decision(loop_config, decision, archive, as_json)
     elif policy is not None and decision is None:
-        holds = _policy(told, policy, archive, as_json)
+        holds = _policy(loop_config, policy, archive, as_json)
     else:
         complain("verify: expected either a POLICY or --decision EVENT_ID")
         raise typer.Exit(WRONG_USE)
@@ -108,13 +108,13 @@ def _decision(config: "Config", event_id: str, archive: str | None, as_json: boo
 
     kept = opened(config, archive)
     with progress_bar() as progress:
-        found = run(config, lambda: verify_decision(config, event_id, progress, kept))
+        decisions = run(config, lambda: verify_decision(config, event_id, progress, kept))
     if as_json:
-        answer({"event_id": event_id, "ok": _all_hold(found), "decisions": msgspec.to_builtins(found)})
-        return _all_hold(found)
-    if not found:
+        answer({"event_id": event_id, "ok": _all_hold(decisions), "decisions": msgspec.to_builtins(decisions)})
+        return _all_hold(decisions)
+    if not decisions:
         complain(f"decision: found none with the event id {event_id} in {config.topic('decisions')}")
-    for each in found:
+    for each in decisions:
         place = each.place
         say(f"decision {each.event_id} of policy {each.policy}, version {each.policy_version}")
         say(f"at {place.topic}[{place.partition}] offset {place.offset}, item {place.index}, log time {place.time_ms}")
@@ -122,7 +122,7 @@ def _decision(config: "Config", event_id: str, archive: str | None, as_json: boo
             mark = "identical" if part.identical else "NOT identical"
             say(f"{part.name:<12} {mark}: {part.logged}" + ("" if part.identical else f" / {part.recomputed}"))
         say("the same bit for bit" if each.ok else f"NOT the same: {each.reason}")
-    return _all_hold(found)
+    return _all_hold(decisions)
 
 
 def opened(config: "Config", url: str | None) -> "Archive | None":
@@ -138,8 +138,8 @@ def opened(config: "Config", url: str | None) -> "Archive | None":
         return Archive.at(url, config.prefix)
 
 
-def _all_hold(found: "list[Recomputed]") -> bool:
-    return bool(found) and all(each.ok for each in found)
+def _all_hold(decisions: "list[Recomputed]") -> bool:
+    return bool(decisions) and all(each.ok for each in decisions)
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def progress_bar() -> Iterator[Progress]:
     with Bar(console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal) as bar:
         task = bar.add_task("reading", total=None)
 
-        def told(topic: str, passed: int, of: int) -> None:
+        def show_progress(topic: str, passed: int, of: int) -> None:
             bar.update(task, description=topic, completed=passed, total=of)
 
-        yield told
+        yield show_progress

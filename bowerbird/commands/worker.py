@@ -27,16 +27,16 @@ def worker(
 
     from stream.json_log import log_as_json
 
-    told = settings(config)
+    loop_config = settings(config)
     log_as_json("supervisor")
     from bowerbird.supervisor import Supervisor
 
     wanted = None if roles is None else [role.strip() for role in roles.split(",")]
 
     async def supervise() -> int:
-        return await Supervisor(told, wanted, config).run()
+        return await Supervisor(loop_config, wanted, config).run()
 
-    with errors_in_words(told):
+    with errors_in_words(loop_config):
         raise typer.Exit(asyncio.run(supervise()))
 
 

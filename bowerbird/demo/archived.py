@@ -42,7 +42,8 @@ async def archived(config: Config, policy: str, outcomes: int) -> Archived:
     rows, files = await asyncio.to_thread(_size, archive)
     evaluations = [await asyncio.to_thread(_judge, config, target, policy) for target in (UNIFORM, policy)]
     whole = all(
-        told.rows + sum(told.left_out.values()) - told.left_out.get("repeats", 0) == outcomes for told in evaluations
+        evaluation.rows + sum(evaluation.left_out.values()) - evaluation.left_out.get("repeats", 0) == outcomes
+        for evaluation in evaluations
     )
     return Archived(whole and not lacking, rows, files, lacking, waited_s, evaluations)
 

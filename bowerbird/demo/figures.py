@@ -151,7 +151,7 @@ class Figures:
             name: {"live": proof.live_digest, "recomputed": proof.recomputed_digest}
             for name, proof in self.proof.items()
         }
-        told: dict[str, Any] = {"identical": self.identical, "digests": digests, **msgspec.to_builtins(self)}
-        told["live"]["curve"] = [point._asdict() for point in self.live.curve]
-        told["live"]["rates"] = {name: point._asdict() for name, point in self.live.rates.items()}
-        return msgspec.json.format(msgspec.json.encode(told), indent=2)
+        document: dict[str, Any] = {"identical": self.identical, "digests": digests, **msgspec.to_builtins(self)}
+        document["live"]["curve"] = [point._asdict() for point in self.live.curve]
+        document["live"]["rates"] = {name: point._asdict() for name, point in self.live.rates.items()}
+        return msgspec.json.format(msgspec.json.encode(document), indent=2)

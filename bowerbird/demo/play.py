@@ -145,15 +145,15 @@ class _Demo:
         await sending
         policy = self.config.policies[LOGGED]
         rewards = self.watch.rewards[self.config.rewards_partition(LOGGED)]
-        found = await asyncio.to_thread(real_log.values, LOGGED, policy.kind, policy.arguments, loop.versions, rewards)
+        values = await asyncio.to_thread(real_log.values, LOGGED, policy.kind, policy.arguments, loop.versions, rewards)
         self.show.done(
             PART_1,
             f"{rows:,} decisions of a fashion site joined with {loop.rewarded} of {clicks} clicks and learned;"
-            f" its value in clicks per 1,000:\nuniform {per_thousand(found.uniform.snips)}, what was learned"
-            f" {per_thousand(found.learned.snips)}",
+            f" its value in clicks per 1,000:\nuniform {per_thousand(values.uniform.snips)}, what was learned"
+            f" {per_thousand(values.learned.snips)}",
             good=loop.outcomes == rows and loop.rewarded == clicks,
         )
-        return RealLog(rows, loop.rewarded, loop.learned, len(loop.versions), found.uniform, found.learned)
+        return RealLog(rows, loop.rewarded, loop.learned, len(loop.versions), values.uniform, values.learned)
 
     async def _live_world(self, client: Connection, supervisor: Supervisor) -> LiveWorld:
         visits = QUICK_VISITS if self.quick else VISITS
@@ -247,12 +247,13 @@ class _Demo:
         # One that was drawn by what had been learned.
         visit = live.shown[len(live.shown) * 9 // 20]
         event_id = live.world.visit(visit.number).event_id
-        found = await verify_decision(self.config, event_id)
+        decisions = await verify_decision(self.config, event_id)
         decision = DecisionProof(
             event_id,
-            ", ".join(each.policy_version for each in found),
-            bool(found) and all(each.ok for each in found),
-            "; ".join(each.reason for each in found if each.reason) or ("" if found else "it is not in the log"),
+            ", ".join(each.policy_version for each in decisions),
+            bool(decisions) and all(each.ok for each in decisions),
+            "; ".join(each.reason for each in decisions if each.reason)
+            or ("" if decisions else "it is not in the log"),
         )
         good = decision.ok and all(proof.ok and proof.identical for proof in proofs.values())
         learned = sum(proof.learned for proof in proofs.values())
@@ -268,17 +269,17 @@ class _Demo:
 
     async def _archive(self, outcomes: int) -> Archived:
         self.show.goes_on(PART_5, f"waiting until it has everything, then judging {POLICY} by its files alone")
-        found = await archived(self.config, POLICY, outcomes)
-        uniform = found.evaluations[0]
+        archive = await archived(self.config, POLICY, outcomes)
+        uniform = archive.evaluations[0]
         self.show.done(
             PART_5,
-            f"{found.rows:,} rows in {found.files} files; by them alone a decision of {POLICY} was worth"
+            f"{archive.rows:,} rows in {archive.files} files; by them alone a decision of {POLICY} was worth"
             f" {uniform.value_logged:.3f}, and one drawn uniformly {worth(uniform.snips, uniform.snips_interval)}"
-            if found.ok
-            else f"{found.rows:,} rows in {found.files} files are not the whole log, see below",
-            good=found.ok,
+            if archive.ok
+            else f"{archive.rows:,} rows in {archive.files} files are not the whole log, see below",
+            good=archive.ok,
         )
-        return found
+        return archive
 
     def _live_figures(self, live: LiveWorld) -> Live:
         stretches = {

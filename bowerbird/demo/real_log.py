@@ -48,7 +48,7 @@ def traffic(policy: str, rule: Rule, items: Sequence[Item], decisions: Iterable[
     windows that close at one time close in the order of the event ids.
     """
     actions = msgspec.Raw(msgspec.json.encode([_action(item) for item in items]))
-    told = msgspec.Raw(msgspec.json.encode(rule))
+    rule_json = msgspec.Raw(msgspec.json.encode(rule))
     for number, row in enumerate(decisions):
         event_id = f"{policy}-{number:06d}"
         decision = {
@@ -61,7 +61,7 @@ def traffic(policy: str, rule: Rule, items: Sequence[Item], decisions: Iterable[
             "chosen": str(row.item_id),
             "propensity": row.propensity,
             "policy_version": EXTERNAL,
-            "rule": told,
+            "rule": rule_json,
         }
         click = {"v": 1, "id": f"{event_id}-click", "event_id": event_id}
         yield Logged(msgspec.json.encode(decision), json.dumps(click).encode() if row.clicked else None)

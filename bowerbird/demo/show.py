@@ -210,19 +210,21 @@ def summary(figures: Figures) -> Table:
         f"logged          {worth(first.value_logged, first.value_logged_interval)}"
         f"  ({first.rows:,} of {POLICY}; left out: {left_out or 'none'})",
     )
-    for told in archive.evaluations:
-        learned = "  [grey50](it knows these rows; the tastes of half of them are gone)[/]" if told.learned else ""
-        name = told.target.partition("-")[0]
-        table.add_row("", f"{name}, IPS".ljust(16) + worth(told.ips, told.ips_interval))
-        table.add_row("", f"{name}, SNIPS".ljust(16) + worth(told.snips, told.snips_interval) + learned)
-        table.add_row("", f"{name}: {escape(told.verdict.sentence)}")
+    for evaluation in archive.evaluations:
+        learned = (
+            "  [grey50](it knows these rows; the tastes of half of them are gone)[/]" if evaluation.learned else ""
+        )
+        name = evaluation.target.partition("-")[0]
+        table.add_row("", f"{name}, IPS".ljust(16) + worth(evaluation.ips, evaluation.ips_interval))
+        table.add_row("", f"{name}, SNIPS".ljust(16) + worth(evaluation.snips, evaluation.snips_interval) + learned)
+        table.add_row("", f"{name}: {escape(evaluation.verdict.sentence)}")
     return table
 
 
 def worth(value: float | None, ends: tuple[float | None, float | None]) -> str:
     """Return an estimate of a reward and its ends, of which each may be unknown."""
-    told = ["?" if each is None else f"{each:.3f}" for each in (value, *ends)]
-    return f"{told[0]}  [{told[1]}, {told[2]}]"
+    texts = ["?" if each is None else f"{each:.3f}" for each in (value, *ends)]
+    return f"{texts[0]}  [{texts[1]}, {texts[2]}]"
 
 
 def per_thousand(interval: Interval) -> str:
