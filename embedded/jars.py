@@ -123,11 +123,11 @@ def check(jar: Jar, path: Path) -> None:
         The file's SHA-256 is another one.
     """
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != jar.sha256:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != jar.sha256:
         raise WrongConfiguration(
             f"The jar {path} ({jar.coordinate}) is not the one that {LIST.name} names: expected sha256 "
-            f"{jar.sha256}, found {found}. No broker was started. Find out who changed the file; "
+            f"{jar.sha256}, found {sha256}. No broker was started. Find out who changed the file; "
             f"once it is deleted, it is fetched again."
         )
 

@@ -150,11 +150,11 @@ class EmbeddedServer:
             The port to move to if it is free; None keeps the port of the folder.
         """
         file = self.folder / IDENTITY_FILE
-        found: dict[str, Any] = orjson.loads(file.read_bytes()) if file.exists() else new()
-        if preferred_port is not None and found["port"] != preferred_port and is_free(preferred_port):
-            found["port"] = preferred_port
-        file.write_bytes(orjson.dumps(found))
-        return found
+        identity: dict[str, Any] = orjson.loads(file.read_bytes()) if file.exists() else new()
+        if preferred_port is not None and identity["port"] != preferred_port and is_free(preferred_port):
+            identity["port"] = preferred_port
+        file.write_bytes(orjson.dumps(identity))
+        return identity
 
     def _wait_until(self, what: str, holds: Callable[[], bool]) -> None:
         process = self._process

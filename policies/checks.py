@@ -218,9 +218,9 @@ def _interacting(kind: str, arguments: str) -> list[str]:
         return []
     from policies.vw.arguments import parse
 
-    told = parse(arguments)
-    free = [letter for letter in told.interacting if letter.isascii() and letter.isalpha() and letter.lower() != "f"]
-    return sorted(letter for letter in free if letter.lower() not in told.letters)
+    parsed = parse(arguments)
+    free = [letter for letter in parsed.interacting if letter.isascii() and letter.isalpha() and letter.lower() != "f"]
+    return sorted(letter for letter in free if letter.lower() not in parsed.letters)
 
 
 def _teach(policy: Policy, some: Sequence[Decision]) -> None:

@@ -87,8 +87,8 @@ def made_event_id(cluster_id: str, topic: str, partition: int, offset: int, inde
     >>> made_event_id("c", "decision-requests", 0, 7, 0)
     'e13638e69cabdf630720c7d7aafa482f'
     """
-    told = "\0".join((cluster_id, topic, str(partition), str(offset), str(index)))
-    return blake2b(told.encode(), digest_size=EVENT_ID_DIGEST_BYTES).hexdigest()
+    place = "\0".join((cluster_id, topic, str(partition), str(offset), str(index)))
+    return blake2b(place.encode(), digest_size=EVENT_ID_DIGEST_BYTES).hexdigest()
 
 
 def decide(
@@ -172,8 +172,8 @@ def event_id_of(raw: bytes) -> str | None:
 
 def _told(fields: Mapping[str, Raw], name: str) -> str | None:
     try:
-        told = _id.decode(fields.get(name, _NULL))
-        return check_event_id(told if isinstance(told, str) else str(told))
+        event_id = _id.decode(fields.get(name, _NULL))
+        return check_event_id(event_id if isinstance(event_id, str) else str(event_id))
     except (msgspec.DecodeError, UnicodeDecodeError, BadInput):
         return None
 
@@ -235,21 +235,21 @@ def warnings_of(raw: bytes, limits: Limits) -> list[str]:
 
 def _warnings(fields: Mapping[str, Raw], actions: Sequence[Action]) -> list[str]:
     """Return a sentence for each field of a request, or of an action, that nothing reads; of a name the first."""
-    found = [_unknown(name, name, REQUEST_FIELDS) for name in fields if name not in _REQUEST_FIELDS]
+    warnings = [_unknown(name, name, REQUEST_FIELDS) for name in fields if name not in _REQUEST_FIELDS]
     seen: set[str] = set()
     for index, action in enumerate(actions):
         for name in action.unknown:
             if name not in seen:
                 seen.add(name)
-                found.append(_unknown(f"actions[{index}].{name}", name, ACTION_FIELDS))
-    return found[:MOST_WARNINGS]
+                warnings.append(_unknown(f"actions[{index}].{name}", name, ACTION_FIELDS))
+    return warnings[:MOST_WARNINGS]
 
 
 @lru_cache(maxsize=1000)
 def _unknown(where: str, name: str, known: Sequence[str]) -> str:
     near = get_close_matches(shorten(name), known, n=1)
-    told = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-    return f"{shorten(where)}: found an unknown field, which nothing reads; {told}"
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"{shorten(where)}: found an unknown field, which nothing reads; {hint}"
 
 
 _REQUEST_FIELDS = frozenset(REQUEST_FIELDS)

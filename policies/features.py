@@ -120,10 +120,10 @@ def decode_context(raw: Buffer, limits: Limits, field: str = "context") -> Featu
             return {FLAT_NAMESPACE: sure}
     _check_size(raw, limits, field)
     try:
-        found = _decode_context(raw)
+        namespaces = _decode_context(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refusal(raw, error, field, None) from None
-    return _checked(found, limits, field) if found else {}
+    return _checked(namespaces, limits, field) if namespaces else {}
 
 
 def decode_action(raw: bytes, limits: Limits, field: str = "action") -> Action:
@@ -140,19 +140,19 @@ def decode_action(raw: bytes, limits: Limits, field: str = "action") -> Action:
     {'f': {'price': 9.5}}
     """
     _check_size(raw, limits, field)
-    found: _WireAction
+    action: _WireAction
     unknown: tuple[str, ...] = ()
     try:
         try:
-            found = _decode_strict(raw)
+            action = _decode_strict(raw)
         except msgspec.ValidationError:
-            found = _decode_action(raw)
+            action = _decode_action(raw)
             unknown = tuple(name for name in _decode_fields(raw) if name not in ACTION_FIELDS)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refusal(raw, error, field, "features") from None
-    _check_name(found.id, limits, f"{field}.id", "id")
-    features = _checked(found.features, limits, f"{field}.features") if found.features else {}
-    return Action(found.id, features, unknown)
+    _check_name(action.id, limits, f"{field}.id", "id")
+    features = _checked(action.features, limits, f"{field}.features") if action.features else {}
+    return Action(action.id, features, unknown)
 
 
 class ActionCache:
@@ -195,13 +195,13 @@ class ActionCache:
     def actions(self, raws: Sequence[Buffer], field: str = "actions") -> list[Action]:
         """Return the actions of a decision, in order; an error names the first that cannot be used."""
         # One crossing: no JSON holds a zero byte. Where there is one after all, each is looked at by itself.
-        told = b"\0".join(raws).split(b"\0")
-        if len(told) != len(raws):
-            told = list(map(bytes, raws))
+        keys = b"\0".join(raws).split(b"\0")
+        if len(keys) != len(raws):
+            keys = list(map(bytes, raws))
         try:
-            return self._actions.many(told)
+            return self._actions.many(keys)
         except BadInput:
-            return [self.action(raw, f"{field}[{index}]") for index, raw in enumerate(told)]
+            return [self.action(raw, f"{field}[{index}]") for index, raw in enumerate(keys)]
 
 
 def _check_size(raw: Buffer, limits: Limits, field: str) -> None:
@@ -218,11 +218,11 @@ def _check_name(name: str, limits: Limits, field: str, what: str) -> None:
         )
 
 
-def _checked(found: _Namespaces, limits: Limits, field: str) -> Features:
+def _checked(namespaces: _Namespaces, limits: Limits, field: str) -> Features:
     features: Features = {}
     left = limits.max_features
     flat = False
-    for namespace, inside in found.items():
+    for namespace, inside in namespaces.items():
         if type(inside) is dict:
             kept, left = _checked_namespace(inside, limits, field, namespace, left)
             if kept:
@@ -231,7 +231,7 @@ def _checked(found: _Namespaces, limits: Limits, field: str) -> Features:
         elif inside is not None:
             flat = True
     if flat:
-        for namespace, inside in found.items():
+        for namespace, inside in namespaces.items():
             if type(inside) is dict:
                 raise BadInput(
                     "features_mixed",
@@ -239,20 +239,20 @@ def _checked(found: _Namespaces, limits: Limits, field: str) -> Features:
                     "an object beside values",
                     "only objects, or only values",
                 )
-        kept, left = _checked_namespace(found, limits, field, None, left)  # type: ignore[arg-type]
+        kept, left = _checked_namespace(namespaces, limits, field, None, left)  # type: ignore[arg-type]
         return {FLAT_NAMESPACE: kept}
     return features
 
 
 def _checked_namespace(
-    found: dict[str, _Value], limits: Limits, field: str, namespace: str | None, left: int
+    values: dict[str, _Value], limits: Limits, field: str, namespace: str | None, left: int
 ) -> tuple[dict[str, FeatureValue], int]:
     """Return a namespace without its nulls, and how many features may still come."""
     absent = False
-    left -= len(found)
+    left -= len(values)
     max_name = limits.max_name_bytes // 4
     max_string = limits.max_string_bytes // 4
-    for name, value in found.items():
+    for name, value in values.items():
         if not 0 < len(name) <= max_name:
             _check_name(name, limits, _path(field, namespace, name), "name")
         if type(value) is str:
@@ -269,8 +269,8 @@ def _checked_namespace(
     if left < 0:
         raise BadInput("too_many_features", field, "more", f"at most {limits.max_features} features")
     if absent:
-        return {name: value for name, value in found.items() if value is not None}, left  # type: ignore[misc]
-    return found, left  # type: ignore[return-value]
+        return {name: value for name, value in values.items() if value is not None}, left  # type: ignore[misc]
+    return values, left  # type: ignore[return-value]
 
 
 def _check_list(items: list[float | str], limits: Limits, field: str) -> None:
@@ -320,7 +320,7 @@ def _refusal(raw: Buffer, error: Exception, field: str, features: str | None) ->
     if not isinstance(error, msgspec.ValidationError):
         return BadInput("not_json", field, syntax(error), "JSON")
     try:
-        found: Any = msgspec.json.decode(raw)
+        decoded: Any = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as again:
         deep = isinstance(again, RecursionError) or "depth" in str(again)
         if deep:
@@ -328,15 +328,15 @@ def _refusal(raw: Buffer, error: Exception, field: str, features: str | None) ->
         if "out of range" in str(again):
             return BadInput("feature_not_finite", field, "a number beyond double precision", "a finite number")
         return BadInput("not_json", field, syntax(again), "JSON")
-    if not isinstance(found, dict):
-        return BadInput("not_an_object", field, _shown(found), "an object")
+    if not isinstance(decoded, dict):
+        return BadInput("not_an_object", field, _shown(decoded), "an object")
     if features is not None:
-        if not isinstance(found.get("id"), str):
-            return BadInput("id_invalid", f"{field}.id", _shown(found.get("id")), "a string")
-        field, found = f"{field}.{features}", found.get(features)
-        if not isinstance(found, dict):
-            return BadInput("not_an_object", field, _shown(found), "an object")
-    for namespace, inside in found.items():
+        if not isinstance(decoded.get("id"), str):
+            return BadInput("id_invalid", f"{field}.id", _shown(decoded.get("id")), "a string")
+        field, decoded = f"{field}.{features}", decoded.get(features)
+        if not isinstance(decoded, dict):
+            return BadInput("not_an_object", field, _shown(decoded), "an object")
+    for namespace, inside in decoded.items():
         for name, value in inside.items() if isinstance(inside, dict) else ((None, inside),):
             where = _path(field, None if name is None else namespace, namespace if name is None else name)
             if isinstance(value, dict):

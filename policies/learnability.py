@@ -143,11 +143,11 @@ class Sight:
         held
             Whether an operator has put a control in force, so that nothing is learned on purpose.
         """
-        told = parse(arguments)
-        found = _unmet(name, told, self._shown) if len(self._shown) >= FEW else []
-        if not held and not told.has("first") and (stands := _stands(name, self._shown, self._earned)) is not None:
-            found.append(stands)
-        return found
+        parsed = parse(arguments)
+        symptoms = _unmet(name, parsed, self._shown) if len(self._shown) >= FEW else []
+        if not held and not parsed.has("first") and (stands := _stands(name, self._shown, self._earned)) is not None:
+            symptoms.append(stands)
+        return symptoms
 
 
 class Sights:
@@ -212,39 +212,39 @@ def _last(value: bytes | None) -> list[bytes]:
         return []
 
 
-def _unmet(name: str, told: Arguments, shown: Sequence[Shown]) -> list[Symptom]:
+def _unmet(name: str, parsed: Arguments, shown: Sequence[Shown]) -> list[Symptom]:
     """Return which crossings no decision has had, and which namespaces of contexts no crossing brings to an action."""
-    if told.has(*_OTHER_WAYS):
+    if parsed.has(*_OTHER_WAYS):
         return []
-    context = _by_letter((one.context for one in shown), told.letters)
-    lower = _by_letter((one.actions for one in shown), told.letters)
+    context = _by_letter((one.context for one in shown), parsed.letters)
+    lower = _by_letter((one.actions for one in shown), parsed.letters)
     action = {letter.upper(): names for letter, names in lower.items()}
-    if told.id_as_feature:
+    if parsed.id_as_feature:
         action["_"] = {"the id"}
     elif any(one.bare for one in shown):
-        action.setdefault(letter_of(ID_NAMESPACE, told.letters).upper(), {"the id"})
+        action.setdefault(letter_of(ID_NAMESPACE, parsed.letters).upper(), {"the id"})
     sent = {*context, *action, ":"}
-    dead = [crossing for crossing in told.crossings if not set(crossing) <= sent]
-    alive = [crossing for crossing in told.crossings if crossing not in dead]
+    dead = [crossing for crossing in parsed.crossings if not set(crossing) <= sent]
+    alive = [crossing for crossing in parsed.crossings if crossing not in dead]
     meeting = [crossing for crossing in alive if any(letter in action or letter == ":" for letter in crossing)]
     met = {letter for crossing in meeting for letter in crossing}
-    ignored = {letter for part in told.command if part.startswith("--ignore=") for letter in part[9:]}
+    ignored = {letter for part in parsed.command if part.startswith("--ignore=") for letter in part[9:]}
     unused = sorted(
         own for letter, names in context.items() if not {letter, ":"} & met and letter not in ignored for own in names
     )
-    found: list[Symptom] = []
+    symptoms: list[Symptom] = []
     if dead:
-        found.append(_not_sent(name, dead, sent, context, action, len(shown), fatal=not alive))
+        symptoms.append(_not_sent(name, dead, sent, context, action, len(shown), fatal=not alive))
     if unused:
-        found.append(_not_used(name, unused, action, fatal=not meeting and not dead))
-    return found
+        symptoms.append(_not_used(name, unused, action, fatal=not meeting and not dead))
+    return symptoms
 
 
 def _by_letter(sent: Iterable[frozenset[str]], letters: Mapping[str, str]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = defaultdict(set)
+    by_letter: dict[str, set[str]] = defaultdict(set)
     for namespace in {name for names in sent for name in names}:
-        found[letter_of(namespace, letters)].add(namespace)
-    return dict(found)
+        by_letter[letter_of(namespace, letters)].add(namespace)
+    return dict(by_letter)
 
 
 def _not_sent(
@@ -285,13 +285,13 @@ def _not_used(name: str, unused: Sequence[str], action: Mapping[str, set[str]], 
 
 
 def _options(crossings: Sequence[str]) -> str:
-    told = [f"{'-q' if len(crossing) == 2 else '--interactions'} {crossing}" for crossing in crossings]
-    return ", ".join(f"`{each}`" for each in told)
+    options = [f"{'-q' if len(crossing) == 2 else '--interactions'} {crossing}" for crossing in crossings]
+    return ", ".join(f"`{each}`" for each in options)
 
 
 def _listed(context: Mapping[str, set[str]], action: Mapping[str, set[str]]) -> str:
-    told = [f"{letter} ({', '.join(sorted(names))})" for part in (context, action) for letter, names in part.items()]
-    return ", ".join(sorted(told)) or "no namespace"
+    texts = [f"{letter} ({', '.join(sorted(names))})" for part in (context, action) for letter, names in part.items()]
+    return ", ".join(sorted(texts)) or "no namespace"
 
 
 def _stands(name: str, shown: Sequence[Shown], earned: Sequence[Earned]) -> Symptom | None:

@@ -192,11 +192,11 @@ class Learner:
         The position has the next number where the bytes have changed, else the saved one's.
         """
         model = self.policy.dump() if self.learned else None
-        if model is None or (told := digest(model)) == self.saved.digest:
-            number, told, control = self.saved.number, self.saved.digest, self.saved.control
+        if model is None or (model_digest := digest(model)) == self.saved.digest:
+            number, model_digest, control = self.saved.number, self.saved.digest, self.saved.control
         else:
             number, control = self.saved.number + 1, None
-        return Position(number, told, self.cut, dict(self.last_seqs), self.examples, control), model or b""
+        return Position(number, model_digest, self.cut, dict(self.last_seqs), self.examples, control), model or b""
 
     def publish(self, position: Position, model: bytes) -> None:
         """Go on from what was saved as a new version: the workspace is thrown away and its bytes are loaded.

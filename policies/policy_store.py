@@ -91,8 +91,8 @@ class MemoryPolicyStore:
 
     async def read(self, name: str, *, model: bool = True) -> Saved | None:
         """See :meth:`PolicyStore.read`."""
-        found = self.saved.get(name)
-        return found if found is None or model else found._replace(model=None)
+        saved = self.saved.get(name)
+        return saved if saved is None or model else saved._replace(model=None)
 
     async def save(self, name: str, expected: Position | None, saved: Saved) -> bool:
         """See :meth:`PolicyStore.save`."""

@@ -304,12 +304,12 @@ class Publisher:
 
     def _compare_identity(self, saved: PolicyIdentity) -> None:
         for field_name in ("kind", "arguments", "salt"):
-            found, expected = getattr(saved, field_name), getattr(self.identity, field_name)
-            if found != expected:
+            stored, expected = getattr(saved, field_name), getattr(self.identity, field_name)
+            if stored != expected:
                 raise StateRefused(
                     f"{field_name} of policy {self.name} in the configuration",
                     repr(expected),
-                    f"{found!r}, by which it has learned so far",
+                    f"{stored!r}, by which it has learned so far",
                     f"set it back, or give the changed policy another name; {CHECK}",
                 )
 

@@ -148,7 +148,7 @@ class Arguments:
 
     def has(self, *names: str) -> bool:
         """Tell whether one of these arguments (long names) is among the command's."""
-        return any(told[2:].partition("=")[0] in names for told in self.command)
+        return any(part[2:].partition("=")[0] in names for part in self.command)
 
 
 def parse(arguments: str) -> Arguments:
@@ -228,10 +228,10 @@ def _name(token: str) -> tuple[str, str | None]:
 
 
 def _letter(value: str) -> tuple[str, str]:
-    found = _LETTER.fullmatch(value)
-    if found is None:
+    match = _LETTER.fullmatch(value)
+    if match is None:
         raise _refused(f"--letter {value}", "expected NAMESPACE=x, x being a letter")
-    return found[1], found[2].lower()
+    return match[1], match[2].lower()
 
 
 def _refused(token: str, reason: str) -> WrongConfiguration:

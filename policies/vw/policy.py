@@ -162,7 +162,7 @@ class VowpalWabbit:
         command = self._command
         if b"--random_seed" in model:
             # Bag, cover and others save the state of their random numbers as a seed, which then is the one that counts.
-            command = tuple(told for told in command if not told.startswith("--random_seed="))
+            command = tuple(part for part in command if not part.startswith("--random_seed="))
         with as_file(model) as path:
             try:
                 return _VW([*command, f"--initial_regressor={path}"])
@@ -178,8 +178,8 @@ class VowpalWabbit:
 @lru_cache(maxsize=8)
 def _writer(arguments: str) -> Writer:
     """Return the writer of a policy, kept since a learner makes its policy again after each publish."""
-    told = parse(arguments)
-    return Writer(told.letters, told.id_as_feature)
+    parsed = parse(arguments)
+    return Writer(parsed.letters, parsed.id_as_feature)
 
 
 def refused_by_vw() -> BadInput:

@@ -201,8 +201,8 @@ class Writer:
 
     def _namespace(self, namespace: str, upper: bool) -> str:
         letter = letter_of(namespace, self._letters)
-        told = letter.upper() if upper else letter
-        return told + escape(namespace[1:]) if namespace[:1] == letter else f"{told}/{escape(namespace)}"
+        prefix = letter.upper() if upper else letter
+        return prefix + escape(namespace[1:]) if namespace[:1] == letter else f"{prefix}/{escape(namespace)}"
 
     def _features(self, features: Mapping[str, object], namespace: str) -> str:
         """Return the features of a namespace, each after a space."""
@@ -221,8 +221,8 @@ class Writer:
             elif type(value) is list:
                 written.append(self._list(value, escape(name), f"{namespace}.{name}"))
             else:
-                found = type(value).__name__
-                raise BadInput("feature_invalid", f"{namespace}.{name}", found, "a number, string, bool or list")
+                type_name = type(value).__name__
+                raise BadInput("feature_invalid", f"{namespace}.{name}", type_name, "a number, string, bool or list")
         return "".join(written)
 
     def _plan(self, features: Mapping[str, object]) -> _Plan:

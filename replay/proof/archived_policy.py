@@ -68,8 +68,8 @@ def archived_policy(archive: Archive, target: str, configured: Callable[[str], A
         for version in published_in(message, name):
             versions.setdefault(version.number, version)
     first = next(iter(versions.values()), None)
-    told = configured(name) if first is None else Arguments(first.kind, first.arguments)
-    if told is None:
+    arguments = configured(name) if first is None else Arguments(first.kind, first.arguments)
+    if arguments is None:
         raise WrongConfiguration(
             f"--target: found {name}, expected uniform, or a policy that the archive or the configuration knows"
         )
@@ -80,7 +80,7 @@ def archived_policy(archive: Archive, target: str, configured: Callable[[str], A
         raise WrongConfiguration(
             f"--target: found version {wanted} of {name}, expected one that the archive has: {known}"
         )
-    rebuild = Rebuild(name, *told, [versions[each] for each in sorted(versions) if each <= number])
+    rebuild = Rebuild(name, *arguments, [versions[each] for each in sorted(versions) if each <= number])
     if number:
         _learn_again(rebuild, archive, versions[number])
     full = version_name(number, rebuild.digest())
@@ -96,7 +96,7 @@ def _learn_again(rebuild: Rebuild, archive: Archive, version: PolicyVersion) -> 
         rebuild.until(message.offset)
         rebuild.learn(message)
     rebuild.until(version.cut)
-    if (found := rebuild.digest()) == version.digest:
+    if (digest := rebuild.digest()) == version.digest:
         return
     late = {shard: seq for shard, seq in rebuild.first_seqs.items() if seq > 1}
     if rebuild.jumps or late or rebuild.seqs() != version.last_seqs:
@@ -104,5 +104,5 @@ def _learn_again(rebuild: Rebuild, archive: Archive, version: PolicyVersion) -> 
     else:
         why = f"it was computed on {version.processor or 'another processor'} by {version.vw_build or 'another build'}"
     raise StateRefused(
-        f"version {version.version} of policy {rebuild.name}, computed again", found[:8], version.digest[:8], why
+        f"version {version.version} of policy {rebuild.name}, computed again", digest[:8], version.digest[:8], why
     )

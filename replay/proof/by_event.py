@@ -230,9 +230,9 @@ class Evidence:
             LogPosition(event.time_ms, event.stream, event.partition, event.offset, event.index), record, body
         )
 
-    def outcome(self, event_id: str, found: FoundOutcome) -> None:
+    def outcome(self, event_id: str, outcome: FoundOutcome) -> None:
         """Take in an outcome."""
-        self._add(event_id, _OUTCOME, LogPosition(0, "", found.shard, found.seq, found.offset), _pack(found))
+        self._add(event_id, _OUTCOME, LogPosition(0, "", outcome.shard, outcome.seq, outcome.offset), _pack(outcome))
 
     def cases(self) -> Iterator[Case]:
         """Yield what was taken in, an event id at a time; in each list places rise."""

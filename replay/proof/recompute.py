@@ -70,7 +70,7 @@ def decisions_of(message: Message, event_id: str) -> list[FoundDecision]:
     # A search of the bytes first, since almost no message is the right one; an escape may hide the id.
     if value is None or (name not in value and b"\\" not in value):
         return []
-    found: list[FoundDecision] = []
+    decisions: list[FoundDecision] = []
     try:
         bodies = items(value)
     except BadInput:
@@ -82,8 +82,8 @@ def decisions_of(message: Message, event_id: str) -> list[FoundDecision]:
             continue
         if decision.event_id == event_id:
             place = LogPosition(message.time_ms, message.topic, message.partition, message.offset, index)
-            found.append(FoundDecision(place, decision))
-    return found
+            decisions.append(FoundDecision(place, decision))
+    return decisions
 
 
 def version_number(name: str) -> int | None:
@@ -98,30 +98,30 @@ def version_number(name: str) -> int | None:
     return None
 
 
-def not_recomputable(found: FoundDecision, reason: str) -> Recomputed:
+def not_recomputable(located: FoundDecision, reason: str) -> Recomputed:
     """Return the result for a decision that cannot be computed again."""
-    decision = found.decision
+    decision = located.decision
     return Recomputed(
         event_id=decision.event_id,
         policy=decision.policy,
         policy_version=decision.policy_version,
-        place=found.place,
+        place=located.place,
         ok=False,
         reason=reason,
         parts=[],
     )
 
 
-def external(found: FoundDecision) -> Recomputed:
+def external(located: FoundDecision) -> Recomputed:
     """Return the result for a decision that another system took."""
     return not_recomputable(
-        found,
+        located,
         "another system took this decision (policy_version external): the log holds its pmf, "
         "but neither the weights nor the draw that made it",
     )
 
 
-def recompute(found: FoundDecision, policy: Policy, version: str, salt: str) -> Recomputed:
+def recompute(located: FoundDecision, policy: Policy, version: str, salt: str) -> Recomputed:
     """Decide again.
 
     Parameters
@@ -131,9 +131,9 @@ def recompute(found: FoundDecision, policy: Policy, version: str, salt: str) -> 
     salt
         Of the draw: that of the version.
     """
-    decision = found.decision
+    decision = located.decision
     if decision.policy_version == EXTERNAL:
-        return external(found)
+        return external(located)
     try:
         context = decode_context(bytes(decision.context), FEATURE_LIMITS)
         actions = [
@@ -142,7 +142,7 @@ def recompute(found: FoundDecision, policy: Policy, version: str, salt: str) -> 
         ]
         pmf = policy.predict(context, actions)
     except BadInput as error:
-        return not_recomputable(found, f"the logged features cannot be used: {error}")
+        return not_recomputable(located, f"the logged features cannot be used: {error}")
     drawn = draw(salt, decision.event_id, pmf)
     ids = [action.id for action in actions]
     parts = [
@@ -157,7 +157,7 @@ def recompute(found: FoundDecision, policy: Policy, version: str, salt: str) -> 
         event_id=decision.event_id,
         policy=decision.policy,
         policy_version=decision.policy_version,
-        place=found.place,
+        place=located.place,
         ok=not differing,
         reason="" if not differing else f"{', '.join(differing)}: not what the log says",
         parts=parts,

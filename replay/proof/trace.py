@@ -119,7 +119,7 @@ class FoundOutcomeRecord(NamedTuple):
 
 def decisions(
     case: Case,
-    found: Sequence[FoundDecision],
+    located: Sequence[FoundDecision],
     outcomes: Sequence[FoundOutcomeRecord],
     versions: Sequence[PolicyVersion],
     *,
@@ -133,7 +133,7 @@ def decisions(
     ----------
     case
         All decisions and all feedback of the event id.
-    found
+    located
         The decisions once more, whole.
     outcomes
         The outcomes of the event id.
@@ -150,12 +150,12 @@ def decisions(
     own: dict[int, list[LoggedFeedback]] = {}
     for event in case.feedback:
         own.setdefault(_decision_of(event, expected, dedup_horizon_ms), []).append(event)
-    whole = {_position(each.place): each for each in found}
+    whole = {_position(each.place): each for each in located}
     traced = [
         _decision(
             each,
             whole[_position(each.decision.place)],
-            [place for place in (record.place for record in found) if _is_copy(place, each, dedup_horizon_ms)],
+            [place for place in (record.place for record in located) if _is_copy(place, each, dedup_horizon_ms)],
             own.get(number, []),
             _outcome(each, outcomes, versions, dedup_horizon_ms),
             read_to_ms,
@@ -180,9 +180,9 @@ def verdict_on(event: LoggedFeedback, expected: Expected) -> Verdict:
     return "repeat" if _same(event, expected) is not None else "too_many"
 
 
-def fate_of(found: FoundOutcomeRecord, versions: Iterable[PolicyVersion]) -> tuple[Fate, str | None, str]:
+def fate_of(record: FoundOutcomeRecord, versions: Iterable[PolicyVersion]) -> tuple[Fate, str | None, str]:
     """Return what became of an outcome, the version that tells, and a sentence."""
-    outcome, offset = found.outcome, found.place.offset
+    outcome, offset = record.outcome, record.place.offset
     if not outcome.learn:
         return "not_to_be_learned", None, f"counted, not learned: {outcome.why}"
     before: PolicyVersion | None = None
@@ -197,7 +197,7 @@ def fate_of(found: FoundOutcomeRecord, versions: Iterable[PolicyVersion]) -> tup
             return "taken_back", version.version, f"taken out of the weights again by version {version.version}"
     if before is not None and holds(before.control):
         return "held", before.version, f"not learned: version {before.version} ({before.control}) held the weights"
-    if found.refused:
+    if record.refused:
         return "refused", None, "the policy could not learn it; see the dead letters"
     if learned is None:
         return "waiting", None, "not learned yet by any published version"
@@ -214,14 +214,14 @@ def _decision_of(event: LoggedFeedback, expected: Sequence[Expected], dedup_hori
 
 def _decision(
     expected: Expected,
-    found: FoundDecision,
+    located: FoundDecision,
     copies: list[LogPosition],
     feedback: Sequence[LoggedFeedback],
     outcome: TracedOutcome | None,
     read_to_ms: int,
 ) -> TracedDecision:
-    decision = found.decision
-    place = found.place
+    decision = located.decision
+    place = located.place
     full_ms = place.time_ms + round(expected.decision.rule.window_s * 1000)
     closers = expected.decision.rule.reward.close_on if expected.deadline_ms < full_ms else ()
     closer = next(
@@ -298,12 +298,12 @@ def _outcome(
     dedup_horizon_ms: int,
 ) -> TracedOutcome | None:
     first_ms = expected.decision.place.time_ms
-    for found in sorted(outcomes, key=lambda each: each.place.offset):
-        outcome = found.outcome
+    for record in sorted(outcomes, key=lambda each: each.place.offset):
+        outcome = record.outcome
         if first_ms <= outcome.decision_place.time_ms <= first_ms + dedup_horizon_ms:
-            fate, version, message = fate_of(found, (each for each in versions if each.policy == outcome.policy))
+            fate, version, message = fate_of(record, (each for each in versions if each.policy == outcome.policy))
             return TracedOutcome(
-                place=found.place,
+                place=record.place,
                 shard=outcome.shard,
                 seq=outcome.seq,
                 reward=outcome.reward,

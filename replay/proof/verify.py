@@ -205,9 +205,9 @@ class Verification:
             dedup_horizon_ms=question.dedup_horizon_ms,
             feedback_limit=question.limits.max_feedback,
         )
-        found: dict[tuple[int, int], FoundOutcome] = {}
+        first_of: dict[tuple[int, int], FoundOutcome] = {}
         for outcome in case.outcomes:
-            first = found.setdefault((outcome.shard, outcome.seq), outcome)
+            first = first_of.setdefault((outcome.shard, outcome.seq), outcome)
             if outcome._replace(offset=first.offset) != first:
                 self._findings.add(
                     "contradiction",
@@ -216,7 +216,7 @@ class Verification:
                     f"{outcome.offset}, and they differ",
                 )
         of_decision: dict[int, list[FoundOutcome]] = {}
-        for outcome in found.values():
+        for outcome in first_of.values():
             number = self._decision_of(outcome, expected)
             if number is not None:
                 of_decision.setdefault(number, []).append(outcome)
@@ -323,9 +323,9 @@ class Verification:
             ("learn", outcome.learn, expected.learn),
             ("reward", outcome.reward, expected.reward),
         )
-        for kind, found, right in parts:
-            if found != right:
-                differences.append((kind, f"{kind} {found}, the streams give {right}"))
+        for kind, logged, right in parts:
+            if logged != right:
+                differences.append((kind, f"{kind} {logged}, the streams give {right}"))
         return differences
 
     def _is_provable(self, expected: Expected) -> bool:
@@ -368,9 +368,9 @@ class Verification:
         self._unprovable[outcome.shard] = max(self._unprovable.get(outcome.shard, 0), outcome.seq)
 
 
-def _feedback_message(found: set[CitedFeedback], right: set[CitedFeedback]) -> str:
+def _feedback_message(cited: set[CitedFeedback], right: set[CitedFeedback]) -> str:
     def places(events: set[CitedFeedback]) -> str:
         shown = [f"{stream}[{partition}]@{offset}.{index}" for stream, _, partition, offset, index, _ in sorted(events)]
         return ", ".join(shown[:5]) + (", …" if len(shown) > 5 else "") or "nothing"
 
-    return f"counts {places(found - right)} that does not count, lacks {places(right - found)} that does"
+    return f"counts {places(cited - right)} that does not count, lacks {places(right - cited)} that does"
