@@ -68,10 +68,10 @@ def unit_hashes(user_ids: "pa.Array", event_ids: "pa.Array") -> "pa.UInt64Array"
 
 
 def _hash(kind: int, content: bytes) -> int:
-    found = kind
+    hashed = kind
     for start in range(0, len(content), 8):
-        found = _mix(found ^ int.from_bytes(content[start : start + 8], "little"))
-    return _mix(found ^ len(content))
+        hashed = _mix(hashed ^ int.from_bytes(content[start : start + 8], "little"))
+    return _mix(hashed ^ len(content))
 
 
 def _mix(bits: int) -> int:
@@ -85,8 +85,8 @@ def _hashes(kind: int, texts: "pa.Array") -> "pa.UInt64Array":
         import numpy as np
     except ModuleNotFoundError:
         # The archive role needs no numpy; it is then slower by this much.
-        found = [None if text is None else _hash(kind, text.encode()) for text in texts.to_pylist()]
-        return pa.array(found, pa.uint64())
+        hashed = [None if text is None else _hash(kind, text.encode()) for text in texts.to_pylist()]
+        return pa.array(hashed, pa.uint64())
     texts = texts.cast(pa.large_string())
     if not len(texts):
         return pa.array([], pa.uint64())

@@ -71,10 +71,10 @@ class ArchiveFile(NamedTuple):
         >>> ArchiveFile.parse(ArchiveFile("rewards", 0, 0, 41, "2026-11-24").path).last
         41
         """
-        found = _NAME.fullmatch(path)
-        if found is None or int(found["first"]) > int(found["last"]):
+        match = _NAME.fullmatch(path)
+        if match is None or int(match["first"]) > int(match["last"]):
             return None
-        return cls(found["topic"], int(found["partition"]), int(found["first"]), int(found["last"]), found["day"])
+        return cls(match["topic"], int(match["partition"]), int(match["first"]), int(match["last"]), match["day"])
 
 
 class Piece(NamedTuple):
@@ -89,14 +89,14 @@ def pieces(files: Iterable[ArchiveFile]) -> list[Piece]:
 
     Two workers on one object store may have written one range twice, for nothing there is locked.
     """
-    found: list[Piece] = []
+    pieces_to_read: list[Piece] = []
     following: dict[tuple[str, int], int] = {}
     for file in sorted(files):
         start = max(file.first, following.get((file.topic, file.partition), 0))
         if start <= file.last:
-            found.append(Piece(file, start))
+            pieces_to_read.append(Piece(file, start))
             following[file.topic, file.partition] = file.last + 1
-    return found
+    return pieces_to_read
 
 
 def held(files: Iterable[ArchiveFile], end: int | None = None) -> tuple[int, int] | None:

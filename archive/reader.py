@@ -150,8 +150,8 @@ class Archive:
             paths = [self._place.path(piece.file.path) for piece in some]
             return pl.scan_pyarrow_dataset(ds.dataset(paths, schema, format="parquet", filesystem=self._place.system))
 
-        found = pl.concat([scan(whole), *(scan([piece]).filter(pl.col("offset") >= piece.start) for piece in parts)])
-        return found.with_columns(_computed_lazily(name) for name in COMPUTED if name in schema.names)
+        frame = pl.concat([scan(whole), *(scan([piece]).filter(pl.col("offset") >= piece.start) for piece in parts)])
+        return frame.with_columns(_computed_lazily(name) for name in COMPUTED if name in schema.names)
 
     def messages(self, topic: str, partition: int, start: int, end: int) -> Iterator[ArchivedMessage]:
         """Yield the messages of a partition with offsets from ``start`` up to ``end``, exclusive.
@@ -231,10 +231,10 @@ def _cast_but_for_texts(batch: "pa.RecordBatch", schema: "pa.Schema") -> "pa.Rec
     for column, field in zip(batch.columns, schema, strict=True):
         is_text = pa.types.is_dictionary(column.type) and column.type.value_type == field.type
         columns.append(column if is_text or field.name == "actions" else column.cast(field.type))
-    found = pa.RecordBatch.from_arrays(columns, names=schema.names)
+    cast = pa.RecordBatch.from_arrays(columns, names=schema.names)
     # Texts that are no UTF-8 come to light only when somebody looks at them.
-    found.validate(full=True)
-    return found
+    cast.validate(full=True)
+    return cast
 
 
 def _computed_lazily(name: str) -> "pl.Expr":

@@ -145,13 +145,13 @@ def _table(topic: str, rows: Sequence[Row]) -> "pa.Table":
 
 def _actions(column: Sequence[msgspec.Raw | None]) -> "pa.Array":
     """Return the column of actions; made from its parts, which takes half as long as from a dict an action."""
-    found = _every_action.decode(b"[" + b",".join([b"null" if raw is None else raw for raw in column]) + b"]")
-    flat = [action for actions in found if actions for action in actions]
+    decoded = _every_action.decode(b"[" + b",".join([b"null" if raw is None else raw for raw in column]) + b"]")
+    flat = [action for actions in decoded if actions for action in actions]
     # No JSON holds a NUL; to join and split takes a third of the time of a call for each.
     features = b"\0".join([action.features for action in flat]).split(b"\0") if flat else []
     parts = pa.array([action.id for action in flat], pa.string()), pa.array(features, pa.string())
-    ends = accumulate((len(actions or ()) for actions in found), initial=0)
-    offsets = [end if actions is not None else None for end, actions in zip(ends, [*found, ()], strict=True)]
+    ends = accumulate((len(actions or ()) for actions in decoded), initial=0)
+    offsets = [end if actions is not None else None for end, actions in zip(ends, [*decoded, ()], strict=True)]
     return pa.ListArray.from_arrays(
         pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(parts, fields=list(ACTION)), type=pa.list_(ACTION)
     )
@@ -201,42 +201,42 @@ def _place(message: WholeMessage, index: int, batch: int | None, raw: bytes | No
 
 
 def _decision_fields(record: bytes) -> Row:
-    found = decode(_decision, record)
-    return (found.event_id, found.policy, found.policy_version, *_drawn(found))
+    decision = decode(_decision, record)
+    return (decision.event_id, decision.policy, decision.policy_version, *_drawn(decision))
 
 
-def _drawn(found: _LoggedDecision) -> Row:
+def _drawn(decision: _LoggedDecision) -> Row:
     return (
-        found.user_id,
-        found.activate,
-        bytes(found.context),
-        found.actions,
-        found.pmf,
-        found.chosen,
-        found.propensity,
-        found.ranking,
-        found.expires_at_ms,
-        bytes(found.rule),
+        decision.user_id,
+        decision.activate,
+        bytes(decision.context),
+        decision.actions,
+        decision.pmf,
+        decision.chosen,
+        decision.propensity,
+        decision.ranking,
+        decision.expires_at_ms,
+        bytes(decision.rule),
     )
 
 
 def _outcome_fields(record: bytes) -> Row:
-    found = decode(_outcome, record)
-    decision = decode(_decision, bytes(found.decision))
-    place = found.decision_place
+    outcome = decode(_outcome, record)
+    decision = decode(_decision, bytes(outcome.decision))
+    place = outcome.decision_place
     return (
-        found.event_id,
-        found.policy,
-        found.policy_version,
-        found.shard,
-        found.seq,
-        found.revision,
-        found.reward,
-        found.learn,
-        found.why,
-        _time(found.closed_ms),
-        list(dict.fromkeys(event.stream for event in found.feedback)),
-        [_feedback(event) for event in found.feedback],
+        outcome.event_id,
+        outcome.policy,
+        outcome.policy_version,
+        outcome.shard,
+        outcome.seq,
+        outcome.revision,
+        outcome.reward,
+        outcome.learn,
+        outcome.why,
+        _time(outcome.closed_ms),
+        list(dict.fromkeys(event.stream for event in outcome.feedback)),
+        [_feedback(event) for event in outcome.feedback],
         _time(place.time_ms),
         place.topic,
         place.partition,
@@ -275,24 +275,24 @@ def _version_fields(record: bytes) -> Row:
         pass
     else:
         return (identity.log_id, *[None] * (len(_come("versions")) - len(PLACE) - 1))
-    found = decode(_version, record)
+    version = decode(_version, record)
     return (
         None,
-        found.policy,
-        found.number,
-        found.version,
-        found.kind,
-        found.arguments,
-        found.salt,
-        found.cut,
-        [{"shard": int(shard), "seq": seq} for shard, seq in found.last_seqs.items() if shard.isdigit()],
-        found.digest,
-        found.examples,
-        found.partition,
-        _time(found.published_ms),
-        found.vw_build,
-        found.processor,
-        found.control,
+        version.policy,
+        version.number,
+        version.version,
+        version.kind,
+        version.arguments,
+        version.salt,
+        version.cut,
+        [{"shard": int(shard), "seq": seq} for shard, seq in version.last_seqs.items() if shard.isdigit()],
+        version.digest,
+        version.examples,
+        version.partition,
+        _time(version.published_ms),
+        version.vw_build,
+        version.processor,
+        version.control,
     )
 
 
@@ -301,19 +301,19 @@ def _letter(message: WholeMessage) -> Row:
         (name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), content or b"")
         for name, content in message.headers
     ]
-    told = {name: content.decode(errors="replace") for name, content in reversed(headers)}
+    values = {name: content.decode(errors="replace") for name, content in reversed(headers)}
 
     def number(name: str, bits: int) -> int | None:
-        text = told.get(name, "")
+        text = values.get(name, "")
         return int(text) if re.fullmatch(r"[0-9]{1,19}", text) and int(text) < 2 ** (bits - 1) else None
 
     return (
-        told.get("topic"),
+        values.get("topic"),
         number("partition", 32),
         number("offset", 64),
         number("index", 32),
-        told.get("reason"),
-        told.get("message"),
+        values.get("reason"),
+        values.get("message"),
         [{"name": name, "content": content} for name, content in headers],
     )
 

@@ -57,12 +57,12 @@ class ArchiveStore:
     def other_log(self, log: str) -> StateRefused | None:
         """Return the refusal of a log whose copy the archive is not; None where it is, or where it is empty."""
         name = log_file(self._prefix)
-        found = self._place.read(name)
-        if found in (None, encode(LogIdentity(log_id=log))):
+        identity = self._place.read(name)
+        if identity in (None, encode(LogIdentity(log_id=log))):
             return None
         return StateRefused(
             f"archive {self._place.root}",
-            f"in {name} {(found or b'').decode(errors='replace')}",
+            f"in {name} {(identity or b'').decode(errors='replace')}",
             f"the log {log}",
             f"point the service at the archive's own Kafka, or {RECOVER}: it sets the old copy aside",
         )
@@ -78,10 +78,10 @@ class ArchiveStore:
 
     def ends(self, topic: str) -> dict[int, int]:
         """Return the offset after the last one that the archive holds, by partition of a topic."""
-        found: dict[int, int] = {}
+        ends: dict[int, int] = {}
         for file in self._place.files(topic):
-            found[file.partition] = max(found.get(file.partition, 0), file.last + 1)
-        return found
+            ends[file.partition] = max(ends.get(file.partition, 0), file.last + 1)
+        return ends
 
     def set_aside(self, topics: Sequence[str], folder: str, *, whole: bool) -> str:
         """Move the files of topics to where they are no part of the archive, and return that place.

@@ -300,9 +300,9 @@ class JoinRecovery:
         if held is None or self._archive is None:
             return
         stream = self._config.stream_of(name[0])
-        for found in self._archive.messages(stream, name[1], held[0], min(begin, held[1])):
-            if found.time_ms >= from_ms:
-                yield LogRecord(*name, found.offset, found.time_ms, None, found.value, ())
+        for message in self._archive.messages(stream, name[1], held[0], min(begin, held[1])):
+            if message.time_ms >= from_ms:
+                yield LogRecord(*name, message.offset, message.time_ms, None, message.value, ())
 
     async def _read_letters(self, from_ms: int) -> None:
         """Note which feedback has become a dead letter already: it need not become one again."""
@@ -327,21 +327,21 @@ class JoinRecovery:
             # An emitter that was stopped may still trim by its own number: letters begin above it.
             seqs[DEAD_LETTERS] = time.time_ns() // 1000
             await self._store.reset(shard, self._log, await self._store.held(shard), seqs)
-        found: dict[int, list[Closing]] = {shard: [] for shard in shards}
+        closings: dict[int, list[Closing]] = {shard: [] for shard in shards}
         async for message in self._messages("rewards", max(0, (done.from_ms or 0) - self._ttl_ms)):
             for head in outcome_heads(message.value):
                 dedup_until_ms = head.decision_place.time_ms + self._ttl_ms
-                if head.shard not in found:
+                if head.shard not in closings:
                     continue
                 # What came since the last outcome was found will close again.
                 if dedup_until_ms < (done.from_ms or 0) or head.seq > self._frontiers.last[head.policy, head.shard].seq:
                     continue
-                found[head.shard].append(Closing(head.event_id, dedup_until_ms, head.closed_ms))
+                closings[head.shard].append(Closing(head.event_id, dedup_until_ms, head.closed_ms))
                 done.remembered += 1
-                if len(found[head.shard]) >= SEED:
-                    await self._store.remember(head.shard, found[head.shard])
-                    found[head.shard] = []
-        for shard, rest in found.items():
+                if len(closings[head.shard]) >= SEED:
+                    await self._store.remember(head.shard, closings[head.shard])
+                    closings[head.shard] = []
+        for shard, rest in closings.items():
             await self._store.remember(shard, rest)
 
     async def _feed(self, hold: str, starts: dict[Input, int], ends: Ends, done: JoinRecovered) -> None:

@@ -42,11 +42,11 @@ def items(value: bytes | None) -> list[bytes]:
         value.decode()
         if value.lstrip(b" \t\r\n")[:1] != b"[":
             return [value]
-        found = _items.decode(value)
-        if len(found) > ITEMS_LIMIT:
-            size = f"an array of {len(found)} in {len(value)} bytes"
+        raws = _items.decode(value)
+        if len(raws) > ITEMS_LIMIT:
+            size = f"an array of {len(raws)} in {len(value)} bytes"
             raise BadInput("too_many_items", "value", size, f"at most {ITEMS_LIMIT} records in a message")
-        return [bytes(item) for item in found]
+        return [bytes(item) for item in raws]
     except UnicodeDecodeError as error:
         raise BadInput("not_utf8", "value", repr(value[error.start : error.start + 8]), "UTF-8") from None
     except UNREADABLE as error:
@@ -59,9 +59,9 @@ def decode(decoder: "msgspec.json.Decoder[Decoded]", value: bytes) -> Decoded:
     try:
         return decoder.decode(value)
     except msgspec.ValidationError as error:
-        found = json_errors.told(error, value)
-        expected = "1" if found.field == "v" else found.expected
-        raise BadInput("invalid_field", found.field or "value", found.found, expected) from None
+        problem = json_errors.told(error, value)
+        expected = "1" if problem.field == "v" else problem.expected
+        raise BadInput("invalid_field", problem.field or "value", problem.found, expected) from None
     except UNREADABLE as error:
         raise BadInput("not_json", "value", json_errors.syntax(error), "a JSON object") from None
 

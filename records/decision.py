@@ -124,5 +124,5 @@ def _check_propensity(head: DecisionHead) -> None:
 
 def fingerprint(head: DecisionHead) -> str:
     """Return what two copies of one decision must share: policy, version, pmf and chosen action."""
-    told = "\0".join((head.policy, head.policy_version, bytes(head.pmf).decode(), head.chosen))
-    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+    content = "\0".join((head.policy, head.policy_version, bytes(head.pmf).decode(), head.chosen))
+    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()

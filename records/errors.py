@@ -137,7 +137,7 @@ def printable(text: str) -> str:
     >>> print(printable("a\0b\x1b[2J"))
     a\x00b\x1b[2J
     """
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def of_disk(error: OSError) -> str:

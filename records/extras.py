@@ -50,7 +50,7 @@ def needed_by(what: str, extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        found = extra_of(error, extra)
-        if found is None:
+        missing = extra_of(error, extra)
+        if missing is None:
             raise
-        raise WrongConfiguration(sentence(what, error, found)) from None
+        raise WrongConfiguration(sentence(what, error, missing)) from None

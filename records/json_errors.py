@@ -72,9 +72,9 @@ def told(error: msgspec.ValidationError, raw: bytes = b"") -> Told:
     >>> error_of('[1]', dict[str, int])
     ('', 'a list', 'an object')
     """
-    found = _told(str(error))
-    shown = _shown(raw, found.field) if found.found not in ("nothing", UNKNOWN_FIELD) else None
-    return found if shown is None else found._replace(found=shown)
+    problem = _told(str(error))
+    shown = _shown(raw, problem.field) if problem.found not in ("nothing", UNKNOWN_FIELD) else None
+    return problem if shown is None else problem._replace(found=shown)
 
 
 def syntax(error: Exception) -> str:

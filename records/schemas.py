@@ -61,10 +61,10 @@ RECORDS: dict[str, tuple[type[msgspec.Struct], ...]] = {
 
 def schemas() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of every record, by topic."""
-    records = list(dict.fromkeys(record for told in RECORDS.values() for record in told))
+    records = list(dict.fromkeys(record for group in RECORDS.values() for record in group))
     shapes, components = msgspec.json.schema_components([*records, Rule])
     shape = dict(zip(records, shapes, strict=False))
-    told = {
+    document = {
         "records": {
             topic: shape[own[0]] if len(own) == 1 else {"oneOf": [shape[record] for record in own]}
             for topic, own in RECORDS.items()
@@ -76,4 +76,4 @@ def schemas() -> dict[str, Any]:
             "FeatureValue": FEATURE_VALUE_SCHEMA,
         },
     }
-    return cast("dict[str, Any]", msgspec.json.decode(encode(told)))
+    return cast("dict[str, Any]", msgspec.json.decode(encode(document)))

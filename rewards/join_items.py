@@ -69,9 +69,9 @@ class JoinSettings:
 
 
 def decode_items(
-    settings: JoinSettings, message: Message, found: list[DecisionItem | FeedbackItem], rejected: list[Rejected]
+    settings: JoinSettings, message: Message, decoded: list[DecisionItem | FeedbackItem], rejected: list[Rejected]
 ) -> None:
-    """Append what a message holds to ``found``, and what cannot be used to ``rejected``."""
+    """Append what a message holds to ``decoded``, and what cannot be used to ``rejected``."""
     try:
         bodies = items(message.value)
     except BadInput as error:
@@ -85,7 +85,7 @@ def decode_items(
         try:
             item = _item(settings, place, body)
             if settings.passes_over is None or not settings.passes_over(item):
-                found.append(item)
+                decoded.append(item)
         except BadInput as error:
             rejected.append(Rejected(message, index, error, body))
 

@@ -120,17 +120,17 @@ class JoinWorker:
         """
         line_ms = hold_line(self.read_to_ms.values(), milliseconds(self.settings.dedup_horizon_s))
         taken: list[Message] = []
-        found: list[DecisionItem | FeedbackItem] = []
+        items: list[DecisionItem | FeedbackItem] = []
         rejected: list[Rejected] = []
         queues = [reading.waiting for reading in self._readings.values()]
         for message in merge(*queues, key=lambda each: each.time_ms):
-            if len(found) + len(rejected) >= self.settings.portion_items or message.time_ms > line_ms:
+            if len(items) + len(rejected) >= self.settings.portion_items or message.time_ms > line_ms:
                 break
             taken.append(message)
-            decode_items(self.settings, message, found, rejected)
+            decode_items(self.settings, message, items, rejected)
         if not taken:
             return None
-        return Work(self._parts(taken, found), taken, rejected)
+        return Work(self._parts(taken, items), taken, rejected)
 
     def tick(
         self,
@@ -193,9 +193,9 @@ class JoinWorker:
                     if not reading.waiting:
                         reading.next = max(reading.next, claim.end)
 
-    def _parts(self, taken: list[Message], found: list[DecisionItem | FeedbackItem]) -> list[dict[int, Step]]:
+    def _parts(self, taken: list[Message], items: list[DecisionItem | FeedbackItem]) -> list[dict[int, Step]]:
         size = self.settings.portion_items
-        slices = [found[start : start + size] for start in range(0, len(found), size)] or [[]]
+        slices = [items[start : start + size] for start in range(0, len(items), size)] or [[]]
         last = {(message.topic, message.partition): message for message in taken}
         begin: list[Claim] = []
         done: list[Claim] = []

@@ -45,9 +45,9 @@ def outcome_of(shard: int, prefix: str, window: ClosedWindow) -> Outcome:
     records: dict[int, CountedFeedback] = {}
     events: list[Event] = []
     for kept in window.feedback:
-        place, told = kept.place, feedback(kept.body)
+        place, decoded = kept.place, feedback(kept.body)
         stream = place.topic.removeprefix(prefix)
-        event = event_of(stream, kept, told)
+        event = event_of(stream, kept, decoded)
         events.append(event)
         records[id(event)] = CountedFeedback(
             stream=stream,
@@ -55,7 +55,7 @@ def outcome_of(shard: int, prefix: str, window: ClosedWindow) -> Outcome:
             partition=place.partition,
             offset=place.offset,
             index=place.index,
-            event=Raw(kept.body if whole else encode(told)),
+            event=Raw(kept.body if whole else encode(decoded)),
         )
     that_count = counted(events)
     why = _why(head, window, that_count)

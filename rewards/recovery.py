@@ -130,7 +130,7 @@ class Frontiers:
         count = 0
         for body in bodies:
             with suppress(BadInput, *UNREADABLE):
-                told = _decided(body)
-                deadline = deadline_ms(rule_of(told.rule), time_ms)
-                count += self.unfinished(told.policy, shard_of(told.event_id), deadline)
+                decision = _decided(body)
+                deadline = deadline_ms(rule_of(decision.rule), time_ms)
+                count += self.unfinished(decision.policy, shard_of(decision.event_id), deadline)
         return count

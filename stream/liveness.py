@@ -101,13 +101,13 @@ def refuse_dead(what: str, client: Any) -> None:
     KafkaError
         It says what; a client made anew works.
     """
-    if (found := dead_client(what, client)) is not None:
-        raise KafkaError(found)
+    if (reason := dead_client(what, client)) is not None:
+        raise KafkaError(reason)
 
 
 def dead_among(clients: Mapping[str, Any]) -> str | None:
     """Return what has ended in one of several clients, by their names."""
-    return next((found for name, client in clients.items() if (found := dead_client(name, client)) is not None), None)
+    return next((reason for name, client in clients.items() if (reason := dead_client(name, client)) is not None), None)
 
 
 class Guard(mode.Service):
@@ -133,11 +133,11 @@ class Guard(mode.Service):
         while not self.should_stop:
             await asyncio.sleep(LOOK_S)
             self.looks += 1
-            found = self.dead()
+            reason = self.dead()
             # Once may be the moment at which a client is replaced.
-            if found is not None and found == former and not self.should_stop:
-                raise RoleDiedError(found)
-            former = found
+            if reason is not None and reason == former and not self.should_stop:
+                raise RoleDiedError(reason)
+            former = reason
 
     def dead(self) -> str | None:
         """Return what has died, None: nothing."""
@@ -148,13 +148,13 @@ class Guard(mode.Service):
         for task in self._seen:
             if task.done():
                 return f"a task of the role has ended: {task!r}"
-        return next((found for check in self._checks if (found := check()) is not None), None)
+        return next((reason for check in self._checks if (reason := check()) is not None), None)
 
 
 def _pending(worker: mode.Worker) -> list[str]:
     """Return what the tasks wait for that have not ended."""
-    found = [task.get_stack(limit=1) for task in asyncio.all_tasks(worker.loop)]
-    return sorted(f"{frame.f_code.co_qualname}:{frame.f_lineno}" for frames in found for frame in frames)
+    stacks = [task.get_stack(limit=1) for task in asyncio.all_tasks(worker.loop)]
+    return sorted(f"{frame.f_code.co_qualname}:{frame.f_lineno}" for frames in stacks for frame in frames)
 
 
 def end_for_certain(worker: mode.Worker, guard: Guard, code: int) -> Callable[[], None]:

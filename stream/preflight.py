@@ -79,7 +79,7 @@ async def redis_facts(redis: "Redis") -> RedisFacts:
 async def remembered(redis: "Redis", config: Config) -> list[Remembered]:
     """Return what the service was begun with: shards, and where each policy's outcomes lie."""
     shards = await redis.get(shard_key(config.prefix, "s", "count"))
-    found = [Remembered("shards", str(config.shards), _text(shards) if shards is not None else None)]
+    settings = [Remembered("shards", str(config.shards), _text(shards) if shards is not None else None)]
     for name in config.policies:
         with of_its_type(name):
             home: dict[Any, Any] = await redis.hgetall(policy_key(config.prefix, name, "home"))
@@ -88,8 +88,8 @@ async def remembered(redis: "Redis", config: Config) -> list[Remembered]:
             ("partition", config.rewards_partition(name)),
             ("rewards_partitions", config.rewards_partitions),
         ):
-            found.append(Remembered(f"{setting} of policy {name}", str(configured), kept.get(setting)))
-    return found
+            settings.append(Remembered(f"{setting} of policy {name}", str(configured), kept.get(setting)))
+    return settings
 
 
 def explain(error: BaseException, config: Config) -> str | None:

@@ -96,9 +96,9 @@ class Recent:
             came = await consumer.getmany(*waiting, timeout_ms=POLL_MS)
             if not came:
                 refuse_dead("the reader of what is new", consumer)
-            for where, found in came.items():
-                records += [log_record(record) for record in found if record.offset < waiting[where]]
-                if found and found[-1].offset >= waiting[where]:
+            for where, fetched in came.items():
+                records += [log_record(record) for record in fetched if record.offset < waiting[where]]
+                if fetched and fetched[-1].offset >= waiting[where]:
                     # What came after this look began belongs to the next one.
                     consumer.seek(where, waiting[where])
             for where, end in list(waiting.items()):

@@ -118,10 +118,10 @@ def keep_refusal(config: Config, role: str, sentence: object) -> None:
 
 async def kept(redis: "Redis", config: Config) -> list[StoppedPart]:
     """Return what stands still now, as far as Redis knows."""
-    found = await cast("Awaitable[dict[bytes, bytes]]", redis.hgetall(_key(config)))
-    now_ms = await _now_ms(redis) if found else 0
+    stored = await cast("Awaitable[dict[bytes, bytes]]", redis.hgetall(_key(config)))
+    now_ms = await _now_ms(redis) if stored else 0
     parts: list[StoppedPart] = []
-    for name, content in sorted(found.items()):
+    for name, content in sorted(stored.items()):
         role, _, part = name.decode().partition(" ")
         with contextlib.suppress(msgspec.DecodeError):
             each = _kept(content)

@@ -40,8 +40,8 @@ class Unread:
             if start != known_start or (end != known_end and not left):
                 asked[name] = start, end
         if asked:
-            found = await self._looked(asked)
-            self._left |= {name: (*span, name not in found) for name, span in asked.items()}
+            seen = await self._looked(asked)
+            self._left |= {name: (*span, name not in seen) for name, span in asked.items()}
         return {name for name in spans if not self._left[name][2]}
 
     async def _looked(self, spans: Mapping[Partition, tuple[int, int]]) -> set[Partition]:
@@ -63,10 +63,10 @@ class Unread:
                 consumer.seek(TopicPartition(*name), start)
             give_up = asyncio.get_running_loop().time() + WITHIN_S
             while waiting and asyncio.get_running_loop().time() < give_up:
-                found = await consumer.getmany(*waiting, timeout_ms=POLL_MS)
-                if not found:
+                fetched = await consumer.getmany(*waiting, timeout_ms=POLL_MS)
+                if not fetched:
                     refuse_dead("the reader of what is unread", consumer)
-                for where, records in found.items():
+                for where, records in fetched.items():
                     if records and records[0].offset < waiting[where]:
                         del waiting[where]
                 for where, end in list(waiting.items()):

@@ -590,7 +590,7 @@ def _archiving() -> Iterator[Mutant]:
     yield Mutant(
         "the archive: another log's copy is refused",
         "archive/writer.py",
-        "        if found in (None, encode(LogIdentity(log_id=log))):\n",
+        "        if identity in (None, encode(LogIdentity(log_id=log))):\n",
         "        if True:\n",
         (f"{ARCHIVED}::test_the_archive_of_another_log_is_refused",),
     )
@@ -827,7 +827,7 @@ def _living() -> Iterator[Mutant]:
     yield Mutant(
         "a role in which something has died ends",
         "stream/liveness.py",
-        "            if found is not None and found == former and not self.should_stop:\n",
+        "            if reason is not None and reason == former and not self.should_stop:\n",
         "            if False:\n",
         ("tests/stream/test_liveness.py::test_what_is_dead_twice_in_a_row_ends_the_role",),
     )
@@ -891,7 +891,7 @@ def _living() -> Iterator[Mutant]:
     yield Mutant(
         "a message has a limit of records",
         "records/codec.py",
-        "        if len(found) > ITEMS_LIMIT:\n",
+        "        if len(raws) > ITEMS_LIMIT:\n",
         "        if False:\n",
         (
             "tests/records/test_records.py::test_a_message_has_a_limit_of_records",
@@ -929,8 +929,8 @@ def _living() -> Iterator[Mutant]:
     yield Mutant(
         "what cannot be used counts towards a work",
         "rewards/join_worker.py",
-        "if len(found) + len(rejected) >= self.settings.portion_items",
-        "if len(found) >= self.settings.portion_items",
+        "if len(items) + len(rejected) >= self.settings.portion_items",
+        "if len(items) >= self.settings.portion_items",
         (f"{INTAKE}::test_a_work_is_bounded_by_its_items_whether_or_not_they_can_be_used",),
     )
     yield Mutant(
@@ -1002,7 +1002,7 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "closed event ids are remembered again",
         "bowerbird/join_recovery.py",
-        "found[head.shard].append(Closing(head.event_id, dedup_until_ms, head.closed_ms))",
+        "closings[head.shard].append(Closing(head.event_id, dedup_until_ms, head.closed_ms))",
         "pass",
         (emptied,),
     )

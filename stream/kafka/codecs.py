@@ -21,7 +21,7 @@ async def failures(config: Config) -> dict[str, str] | None:
         await _create(config)
     except KafkaError:
         return None
-    found: dict[str, str] = {}
+    problem_of: dict[str, str] = {}
     async with LogReader(config) as reader:
         for codec in CODECS:
             try:
@@ -29,11 +29,11 @@ async def failures(config: Config) -> dict[str, str] | None:
                 topic = config.topic(CHECK_TOPIC)
                 values = [record.value async for record in reader.read(topic, 0, offset, offset + 1)]
             except Exception as error:  # whatever a codec's library raises
-                found[codec] = f"a record was not written or not read again ({type(error).__name__})"
+                problem_of[codec] = f"a record was not written or not read again ({type(error).__name__})"
             else:
                 if values != [VALUE]:
-                    found[codec] = f"{len(values)} records came back, and not the one that was written"
-    return found
+                    problem_of[codec] = f"{len(values)} records came back, and not the one that was written"
+    return problem_of
 
 
 async def _written(config: Config, codec: str) -> int:

@@ -231,10 +231,10 @@ class Connection:
             The broker answers with an error.
         """
         try:
-            found = await (await self._client(REPLIES)).getmany(timeout_ms=wait_ms)
+            fetched = await (await self._client(REPLIES)).getmany(timeout_ms=wait_ms)
         except FAILURES as error:
             raise BrokerAway(f"topic {self._reply_topic} can't be read ({_name(error)})") from error
-        return [log_record(record) for records in found.values() for record in records]
+        return [log_record(record) for records in fetched.values() for record in records]
 
     async def _send(
         self,
@@ -262,8 +262,8 @@ class Connection:
             self._topics = set(await admin.list_topics())
             if name not in self._topics:
                 await self._create(admin)
-            (found,) = cast("list[dict[str, Any]]", await admin.describe_topics([name]))
-            return [TopicPartition(name, part["partition"]) for part in found["partitions"]]
+            (description,) = cast("list[dict[str, Any]]", await admin.describe_topics([name]))
+            return [TopicPartition(name, part["partition"]) for part in description["partitions"]]
         finally:
             await closed(admin)
 

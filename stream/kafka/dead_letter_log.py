@@ -120,8 +120,8 @@ def _problem_of(headers: Mapping[str, bytes]) -> str:
     wrong = [f"no header `{name}`" for name in ("topic", *NUMBERS, "reason") if not headers.get(name)]
     for name in (*NUMBERS, "cut-from"):
         if (content := headers.get(name)) and _number(content) is None:
-            found = content[:SHOWN_BYTES].decode("utf-8", "backslashreplace")
-            wrong.append(f"the header `{name}` holds {found!r}, expected a number")
+            text = content[:SHOWN_BYTES].decode("utf-8", "backslashreplace")
+            wrong.append(f"the header `{name}` holds {text!r}, expected a number")
     return f"not as Bowerbird writes it: {', '.join(wrong)}" if wrong else ""
 
 

@@ -121,14 +121,14 @@ def gathered(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
     together: dict[tuple[str, int, int, str], list[DeadLetter]] = {}
     for letter in letters:
         together.setdefault((letter.topic, letter.partition, letter.offset, letter.reason), []).append(letter)
-    found: list[DeadLetter] = []
+    merged: list[DeadLetter] = []
     for own in together.values():
         if len(own) > APART:
             value = b"[" + b",".join(letter.value or b"null" for letter in own) + b"]"
-            found.append(own[0]._replace(value=value, count=len(own)))
+            merged.append(own[0]._replace(value=value, count=len(own)))
         else:
-            found += own
-    return found
+            merged += own
+    return merged
 
 
 def letter_of(dead: Rejected | Unusable) -> DeadLetter:

@@ -59,8 +59,8 @@ class _Thread(AIOKafkaConsumerThread):
         # Faust never asks; a coordinator with an error waits until somebody has.
         self._ensure_consumer()._coordinator.check_errors()
         records = await super()._fetch_records(*args, **kwargs)
-        for partition, found in records.items():
-            self._handed[TP(partition.topic, partition.partition)] = found[-1].offset + 1
+        for partition, fetched in records.items():
+            self._handed[TP(partition.topic, partition.partition)] = fetched[-1].offset + 1
         return records
 
     async def on_thread_stop(self) -> None:
@@ -73,8 +73,8 @@ class _Thread(AIOKafkaConsumerThread):
     async def seek_to_committed(self) -> Any:
         void = await self.app.void_acknowledgements() if self.app.void_acknowledgements is not None else {}
         offsets = await self.call_thread(self._seek_to_committed, void)
-        if found := [tuple(partition) for partition in offsets if tuple(partition) in void]:
-            await self.app.acknowledged_anew(found)
+        if moved := [tuple(partition) for partition in offsets if tuple(partition) in void]:
+            await self.app.acknowledged_anew(moved)
         return offsets
 
     async def _seek_to_committed(self, void: Mapping[tuple[str, int], int]) -> Any:
@@ -104,12 +104,12 @@ class _Thread(AIOKafkaConsumerThread):
         assignment = subscription and subscription.assignment
         if not assignment:
             return {}
-        found: dict[TP, Progress] = {}
+        progress: dict[TP, Progress] = {}
         for partition in partitions:
             state = assignment.state_value(partition)
             if state is not None and state.has_valid_position:
-                found[partition] = Progress(state.position, self._handed.get(partition, -1))
-        return found
+                progress[partition] = Progress(state.position, self._handed.get(partition, -1))
+        return progress
 
 
 class _Consumer(Consumer):
@@ -201,8 +201,8 @@ class RoleApp(faust.App):
         agent has applied has reached ``handed``.
         """
         thread = cast(_Thread, cast(Any, self.consumer)._thread)
-        found = await thread.progress(TP(*partition) for partition in partitions)
-        return {(partition.topic, partition.partition): progress for partition, progress in found.items()}
+        progress_of = await thread.progress(TP(*partition) for partition in partitions)
+        return {(partition.topic, partition.partition): progress for partition, progress in progress_of.items()}
 
 
 def make_app(config: Config, role: str) -> RoleApp:

@@ -59,8 +59,8 @@ class Follower:
             if position < end:
                 consumer.seek(where, position)
             while position < end:
-                found = (await fetched_records(consumer)).get(where, [])
-                records += map(log_record, found)
+                fetched = (await fetched_records(consumer)).get(where, [])
+                records += map(log_record, fetched)
                 position = await consumer.position(where)
         except KafkaError:
             await self.stop()

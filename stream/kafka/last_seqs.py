@@ -27,13 +27,13 @@ class LastSeqs:
             start = max(self._next.get(partition, 0), begins)
             async for record in self._reader.read(topic, partition, start):
                 self._next[partition] = record.offset + 1
-                for found in outcome_heads(record.value):
-                    if found.shard >= self._config.shards:
+                for head in outcome_heads(record.value):
+                    if head.shard >= self._config.shards:
                         continue  # the join did not write it
-                    key = found.policy, found.shard
+                    key = head.policy, head.shard
                     last = self._last.get(key, 0)
-                    if not far_ahead(last, found.seq):
-                        self._last[key] = max(found.seq, last)
+                    if not far_ahead(last, head.seq):
+                        self._last[key] = max(head.seq, last)
         return dict(self._last)
 
     async def _begin(self, partitions: list[int]) -> None:

@@ -103,14 +103,14 @@ class LogReader:
     def dead(self) -> str | None:
         """Return what has died of its connections, None: nothing has."""
         for client in (self._admin, self._asker, self._uncommitted):
-            if (found := dead_client("the reader of the log", client)) is not None:
-                return found
+            if (reason := dead_client("the reader of the log", client)) is not None:
+                return reason
         return None
 
     async def partitions(self, topic: str) -> list[int]:
         """Return the numbers of a topic's partitions, rising; none when there is no such topic."""
-        found = (await self.topics([topic])).get(topic)
-        return found.partitions if found is not None else []
+        topic_now = (await self.topics([topic])).get(topic)
+        return topic_now.partitions if topic_now is not None else []
 
     async def topics(self, names: Collection[str]) -> dict[str, TopicNow]:
         """Return those of the named topics that are there now, with their ids where the broker has such."""
@@ -122,21 +122,21 @@ class LogReader:
             there = set(await self._admin.list_topics()) & set(names)
             described = await self._admin.describe_topics(sorted(there)) if there else []
             return {
-                found["topic"]: TopicNow(None, sorted(part["partition"] for part in found["partitions"]))
-                for found in cast("list[dict[str, Any]]", described)
+                description["topic"]: TopicNow(None, sorted(part["partition"] for part in description["partitions"]))
+                for description in cast("list[dict[str, Any]]", described)
             }
 
     async def beginning(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return the offset at which each partition's log starts now."""
         asked = [TopicPartition(*partition) for partition in partitions]
-        found = await self._asking.beginning_offsets(asked) if asked else {}
-        return {(part.topic, part.partition): offset for part, offset in found.items()}
+        offsets = await self._asking.beginning_offsets(asked) if asked else {}
+        return {(part.topic, part.partition): offset for part, offset in offsets.items()}
 
     async def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return the offset up to which each partition can be read now: its end, or its first open transaction."""
         asked = [TopicPartition(*partition) for partition in partitions]
-        found = await self._asking.end_offsets(asked) if asked else {}
-        return {(part.topic, part.partition): offset for part, offset in found.items()}
+        offsets = await self._asking.end_offsets(asked) if asked else {}
+        return {(part.topic, part.partition): offset for part, offset in offsets.items()}
 
     async def written_ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return the offset that the next message of each partition will get, also behind an open transaction."""
@@ -144,8 +144,8 @@ class LogReader:
             self._uncommitted = await started(log_consumer(self._config, isolation_level="read_uncommitted"))
         refuse_dead("the reader of the log", self._uncommitted)
         asked = [TopicPartition(*partition) for partition in partitions]
-        found = await self._uncommitted.end_offsets(asked) if asked else {}
-        return {(part.topic, part.partition): offset for part, offset in found.items()}
+        offsets = await self._uncommitted.end_offsets(asked) if asked else {}
+        return {(part.topic, part.partition): offset for part, offset in offsets.items()}
 
     async def refuse_shorter(self, where: Partition, offset: int) -> None:
         """Refuse to go on from an offset that the log does not reach.
@@ -173,7 +173,7 @@ class LogReader:
         there = {name: mark for name, mark in marks.items() if begins[name] <= mark.offset < ends[name]}
         asked = {TopicPartition(*name): mark.time_ms for name, mark in there.items()}
         first = await self._asking.offsets_for_times(asked) if asked else {}
-        found: list[Partition] = []
+        replaced: list[Partition] = []
         for name, mark in there.items():
             first_since = first[TopicPartition(*name)]
             if first_since is not None and first_since.timestamp == mark.time_ms and first_since.offset <= mark.offset:
@@ -181,8 +181,8 @@ class LogReader:
             # Where a broker's clock went back, times do not rise: the message itself is looked at.
             now = [message.time_ms async for message in self.read(name[0], name[1], mark.offset, mark.offset + 1)]
             if now != [mark.time_ms]:
-                found.append(name)
-        return found
+                replaced.append(name)
+        return replaced
 
     async def open_transactions(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
         """Return where the first open transaction of a partition begins, and how many offsets it holds back."""
@@ -193,10 +193,10 @@ class LogReader:
     async def since(self, partitions: Collection[Partition], time_ms: int) -> dict[Partition, int | None]:
         """Return the offset of each partition's first message that is no older than a log time, None: there is none."""
         asked = {TopicPartition(*partition): time_ms for partition in partitions}
-        found = await self._asking.offsets_for_times(asked) if asked else {}
+        offsets = await self._asking.offsets_for_times(asked) if asked else {}
         return {
             (part.topic, part.partition): found_at.offset if found_at is not None else None
-            for part, found_at in found.items()
+            for part, found_at in offsets.items()
         }
 
     async def members(self, group: str) -> int:
@@ -245,12 +245,12 @@ class LogReader:
 
     async def at(self, partitions: Collection[Partition], time_ms: int) -> dict[Partition, int]:
         """Return the offset of the first message of each partition with at least this log time; else its end."""
-        found = await self.ends(partitions)
+        offsets = await self.ends(partitions)
         asked = {TopicPartition(*partition): time_ms for partition in partitions}
         for part, found_at in (await self._asking.offsets_for_times(asked) if asked else {}).items():
             if found_at is not None:
-                found[part.topic, part.partition] = found_at.offset
-        return found
+                offsets[part.topic, part.partition] = found_at.offset
+        return offsets
 
     async def read_since(self, topic: str, time_ms: int, until_ms: int | None = None) -> AsyncIterator[LogRecord]:
         """Yield the messages of a topic with log times from one up to another, exclusive, partition by partition."""
@@ -266,10 +266,10 @@ class LogReader:
         asked = [TopicPartition(*partition) for partition in partitions]
         if not asked:
             return {}
-        found = await _coordinated(lambda: self._admin.list_consumer_group_offsets(group, partitions=asked))
+        offsets = await _coordinated(lambda: self._admin.list_consumer_group_offsets(group, partitions=asked))
         return {
             (part.topic, part.partition): acknowledged.offset
-            for part, acknowledged in found.items()
+            for part, acknowledged in offsets.items()
             if acknowledged.offset >= 0
         }
 
@@ -370,9 +370,9 @@ def log_consumer(config: Config, isolation_level: str = READ_COMMITTED) -> AIOKa
 
 async def fetched_records(consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[Any]]:
     """Return what was fetched, at the latest after :data:`POLL_MS`."""
-    found = await consumer.getmany(timeout_ms=POLL_MS)
-    if not found:
+    fetched = await consumer.getmany(timeout_ms=POLL_MS)
+    if not fetched:
         refuse_dead("the reader of the log", consumer)
     # Let others run, also while all that is asked for lies in memory already.
     await asyncio.sleep(0)
-    return cast("dict[TopicPartition, list[Any]]", found)
+    return cast("dict[TopicPartition, list[Any]]", fetched)

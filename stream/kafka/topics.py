@@ -100,7 +100,7 @@ def needed(config: Config) -> list[TopicNeed]:
     ]
 
 
-def compare(need: TopicNeed, found: TopicFound) -> list[TopicProblem]:
+def compare(need: TopicNeed, topic: TopicFound) -> list[TopicProblem]:
     """Return what contradicts the need in a topic that is there."""
     problems: list[TopicProblem] = []
 
@@ -108,12 +108,12 @@ def compare(need: TopicNeed, found: TopicFound) -> list[TopicProblem]:
         remedy = f"set it: kafka-configs --alter --topic {need.name} --add-config {setting}={value}"
         problems.append(TopicProblem(need.name, setting, shown, needs, remedy))
 
-    if found.partitions < need.used_partitions:
+    if topic.partitions < need.used_partitions:
         remedy = f"add partitions: kafka-topics --alter --topic {need.name} --partitions {need.used_partitions}"
         problems.append(
-            TopicProblem(need.name, "partitions", str(found.partitions), f"at least {need.used_partitions}", remedy)
+            TopicProblem(need.name, "partitions", str(topic.partitions), f"at least {need.used_partitions}", remedy)
         )
-    settings = found.settings
+    settings = topic.settings
     if (stamp := settings.get("message.timestamp.type", "CreateTime")) != "LogAppendTime":
         set_it("message.timestamp.type", stamp, "LogAppendTime", "LogAppendTime")
     if (cleanup := settings.get("cleanup.policy", "delete")) != "delete":
@@ -137,13 +137,13 @@ def _missing(need: TopicNeed) -> TopicProblem:
     )
 
 
-def contradictions(config: Config, found: dict[str, TopicFound]) -> list[TopicProblem]:
+def contradictions(config: Config, topics: dict[str, TopicFound]) -> list[TopicProblem]:
     """Return what contradicts the needs in the topics that are there."""
     problems: list[TopicProblem] = []
     for need in needed(config):
-        if need.name in found:
-            problems += compare(need, found[need.name])
-    requests, decisions = (found.get(config.topic(name)) for name in ("decision-requests", "decisions"))
+        if need.name in topics:
+            problems += compare(need, topics[need.name])
+    requests, decisions = (topics.get(config.topic(name)) for name in ("decision-requests", "decisions"))
     if requests and decisions and decisions.partitions < requests.partitions:
         name = config.topic("decisions")
         remedy = (
@@ -167,9 +167,9 @@ async def problems(config: Config, admin: AIOKafkaAdminClient | None = None) -> 
     if admin is None:
         async with _Admin(config) as own:
             return await problems(config, own)
-    found = await describe(admin, [need.name for need in needed(config)])
-    missing = [_missing(need) for need in needed(config) if need.name not in found]
-    return missing + contradictions(config, found)
+    described = await describe(admin, [need.name for need in needed(config)])
+    missing = [_missing(need) for need in needed(config) if need.name not in described]
+    return missing + contradictions(config, described)
 
 
 async def check(config: Config) -> list[str]:
@@ -187,10 +187,10 @@ async def create(config: Config) -> list[str]:
     """
     async with _Admin(config) as admin:
         needs = needed(config)
-        found = await describe(admin, [need.name for need in needs])
-        if contradicting := contradictions(config, found):
+        described = await describe(admin, [need.name for need in needs])
+        if contradicting := contradictions(config, described):
             raise WrongConfiguration("\n".join(str(problem) for problem in contradicting))
-        missing = [need for need in needs if need.name not in found]
+        missing = [need for need in needs if need.name not in described]
         await _create(admin, config, missing)
         return [need.name for need in missing]
 
@@ -212,13 +212,13 @@ async def describe(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
         for topic in cast("list[dict[str, Any]]", await admin.describe_topics(list(names)))
     }
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    found: dict[str, TopicFound] = {}
+    described_topics: dict[str, TopicFound] = {}
     for response in await admin.describe_configs(resources):
         for code, message, _kind, name, entries, *_ in response.resources:
             if code:
                 raise for_code(code)(message)
-            found[name] = TopicFound(partitions[name], {entry[0]: entry[1] for entry in entries})
-    return found
+            described_topics[name] = TopicFound(partitions[name], {entry[0]: entry[1] for entry in entries})
+    return described_topics
 
 
 async def _create(admin: AIOKafkaAdminClient, config: Config, needs: Sequence[TopicNeed]) -> None:

@@ -201,15 +201,15 @@ class PolicyCache:
 
     def _refuse_contradictions(self, name: str, record: PolicyVersion) -> None:
         policy = self._config.policies[name]
-        for what, found, expected in (
+        for what, stored, expected in (
             ("kind", record.kind, policy.kind),
             ("arguments", record.arguments, policy.arguments),
             ("salt", record.salt, self._config.salt(name)),
         ):
-            if found != expected:
+            if stored != expected:
                 raise StateRefused(
                     f"{what} of the published policy {name}",
-                    repr(found),
+                    repr(stored),
                     repr(expected),
                     f"set it back, or give the changed policy another name; {CHECK}",
                 )

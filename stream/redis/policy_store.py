@@ -61,8 +61,8 @@ async def read_published(redis: "Redis", config: Config, name: str) -> Published
     StateRefused
         What lies in Redis is no version.
     """
-    found = await cast("Awaitable[list[bytes | None]]", redis.hmget(model_key(config, name), ["record", "bytes"]))
-    record, model = found
+    fields = await cast("Awaitable[list[bytes | None]]", redis.hmget(model_key(config, name), ["record", "bytes"]))
+    record, model = fields
     if record is None or model is None:
         return None
     return Published(version_of(name, record), model)
@@ -100,13 +100,13 @@ class RedisPolicyStore:
         pipeline.hmget(self._key(name, "model"), ["record", "bytes"] if model else ["record"])
         pipeline.type(self._key(name, "home"))
         with of_its_type(name):
-            found, (record, *rest), home = await pipeline.execute()
+            exists, (record, *rest), home = await pipeline.execute()
         if home not in HASH_OR_NONE:
             raise _other_type(name)
-        if not found:
+        if not exists:
             return None
         try:
-            fields = {key.decode(): value.decode() for key, value in found.items()}
+            fields = {key.decode(): value.decode() for key, value in exists.items()}
             position = Position(
                 int(fields["number"]),
                 fields["digest"],
@@ -191,10 +191,10 @@ class RedisPolicyStore:
         pipeline.hgetall(key)
         with of_its_type(name):
             answers = await pipeline.execute()
-        found = {key.decode(): value.decode() for key, value in answers[-1].items()}
+        stored = {key.decode(): value.decode() for key, value in answers[-1].items()}
         for what, value in home.items():
-            if found.get(what) != value:
-                differs = f"{what} of policy {name}", value, f"{found.get(what)}, as at its first start"
+            if stored.get(what) != value:
+                differs = f"{what} of policy {name}", value, f"{stored.get(what)}, as at its first start"
                 if what == "log":
                     raise LossDetected(*differs, f"point this service at the Redis of its own log, {DISCARD}")
                 raise StateRefused(*differs, f"set it back, or give the policy another name; {CHECK}")

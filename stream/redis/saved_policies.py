@@ -23,7 +23,7 @@ async def saved_policies(config: Config) -> dict[str, Saved | None]:
 async def versions_of(config: Config, name: str, newest: int) -> list[PolicyVersion]:
     """Return the newest versions of a policy as they stand in ``versions``, the newest first, repeats dropped."""
     topic = config.topic("versions")
-    found: dict[int, PolicyVersion] = {}
+    by_number: dict[int, PolicyVersion] = {}
     async with LogReader(config) as reader:
         if not await reader.partitions(topic):
             return []
@@ -35,7 +35,7 @@ async def versions_of(config: Config, name: str, newest: int) -> list[PolicyVers
                 for version in versions_in(record.value):
                     if version.policy == name:
                         first.setdefault(version.number, version)
-            found |= first
-            if len(found) > newest or 1 in found:
+            by_number |= first
+            if len(by_number) > newest or 1 in by_number:
                 break
-    return [found[number] for number in sorted(found, reverse=True)[:newest]]
+    return [by_number[number] for number in sorted(by_number, reverse=True)[:newest]]

@@ -88,8 +88,8 @@ class RedisStore:
                     await self._check_server()
                 case [b"held", hold]:
                     raise not_free(shard, hold.decode())
-                case [b"other_log", found]:
-                    raise other_log(shard, found.decode(), log)
+                case [b"other_log", other]:
+                    raise other_log(shard, other.decode(), log)
                 case [b"behind", claim, stored]:
                     raise behind(shard, step.claims[claim], int(stored) if stored else None)
                 case [b"done", read_to, held_by, repeats, late, behind_entry, more, counts]:
@@ -153,8 +153,8 @@ class RedisStore:
 
     async def marks(self) -> dict[str, Mark]:
         """Return what :meth:`mark` has noted."""
-        found = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._marks))
-        return {name.decode(): Mark(*map(int, mark.split())) for name, mark in found.items()}
+        marks = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._marks))
+        return {name.decode(): Mark(*map(int, mark.split())) for name, mark in marks.items()}
 
     async def forget_marks(self) -> None:
         """Forget what :meth:`mark` has noted."""
@@ -171,8 +171,8 @@ class RedisStore:
 
     async def voided(self) -> dict[str, int]:
         """Return what :meth:`void_acknowledgements` has noted."""
-        found = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._void))
-        return {name.decode(): int(offset) for name, offset in found.items()}
+        offsets = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._void))
+        return {name.decode(): int(offset) for name, offset in offsets.items()}
 
     async def acknowledged_anew(self, names: Sequence[str]) -> None:
         """Forget notes: the group has acknowledged where an input is read on from."""
@@ -190,8 +190,8 @@ class RedisStore:
         pipeline: Any = self.redis.pipeline(transaction=False)
         for key in kinds:
             pipeline.type(key)
-        found = await pipeline.execute()
-        return [key for (key, kind), now in zip(kinds.items(), found, strict=True) if now not in (kind, b"none")]
+        kinds_now = await pipeline.execute()
+        return [key for (key, kind), now in zip(kinds.items(), kinds_now, strict=True) if now not in (kind, b"none")]
 
     async def discard_spoilt(self, shards: int) -> list[str]:
         """Throw away what :meth:`spoilt` returns, and return it."""
@@ -225,14 +225,14 @@ class RedisStore:
         due = cast(
             "list[tuple[bytes, float]]", await self.redis.zrange(self.key(shard, "due"), 0, most - 1, withscores=True)
         )
-        found: dict[str, int] = {}
+        closes: dict[str, int] = {}
         if due:
             names = [name for name, _ in due]
             headers = await cast("Awaitable[list[bytes | None]]", self.redis.hmget(self.key(shard, "entries"), names))
             for (_, deadline), header in zip(due, headers, strict=True):
                 if header is not None:  # None: it has closed meanwhile
-                    found.setdefault(str(msgspec.msgpack.decode(header)[1]), int(deadline))
-        return found
+                    closes.setdefault(str(msgspec.msgpack.decode(header)[1]), int(deadline))
+        return closes
 
     async def log_name(self, shard: int) -> str | None:
         """Return the name of the log that a shard's state was made from; None: there is no state."""

@@ -146,17 +146,17 @@ class Archive(mode.Service):
                 await self._until_done(partial(self._receive, event))
 
     async def _receive(self, event: Any) -> None:
-        found = event.message
-        part = await self._partition((found.topic, found.partition))
-        if found.offset < part.stored:
+        record = event.message
+        part = await self._partition((record.topic, record.partition))
+        if record.offset < part.stored:
             event.ack()
             return
-        part.events[found.offset] = event
-        part.seen = max(part.seen, found.offset + 1)
-        await self._read(part, found.offset)
-        time_ms, headers = round(found.timestamp * 1000), tuple(found.headers or ())
-        place = (found.topic, found.partition, found.offset, time_ms)
-        await self._take(part, LogRecord(*place, found.key, found.value, headers))
+        part.events[record.offset] = event
+        part.seen = max(part.seen, record.offset + 1)
+        await self._read(part, record.offset)
+        time_ms, headers = round(record.timestamp * 1000), tuple(record.headers or ())
+        place = (record.topic, record.partition, record.offset, time_ms)
+        await self._take(part, LogRecord(*place, record.key, record.value, headers))
 
     async def _partition(self, name: tuple[str, int]) -> ArchivedPartition:
         """Return a partition; a new one begins where the names of its files end."""

@@ -107,12 +107,12 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._consumer.start()
 
     async def _check_topics(self) -> None:
-        its = {self._config.topic(name) for name in ITS_TOPICS}
-        found = [problem for problem in await topics.problems(self._config, self._admin) if problem.topic in its]
-        if missing := [problem for problem in found if problem.found == topics.MISSING]:
+        own = {self._config.topic(name) for name in ITS_TOPICS}
+        wrong = [problem for problem in await topics.problems(self._config, self._admin) if problem.topic in own]
+        if missing := [problem for problem in wrong if problem.found == topics.MISSING]:
             raise KafkaError("; ".join(map(str, missing)))
-        if found:
-            raise WrongConfiguration("\n".join(map(str, found)))
+        if wrong:
+            raise WrongConfiguration("\n".join(map(str, wrong)))
 
     async def stop(self) -> None:
         """Finish what is in flight within a short time, commit it, and close."""
@@ -243,10 +243,10 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         messages: list[Message] = []
         appended: list[tuple[Request, int]] = []
         for request in batch:
-            its = request.messages()
-            if its:
-                appended.append((request, len(its)))
-                messages += its
+            messages_of_request = request.messages()
+            if messages_of_request:
+                appended.append((request, len(messages_of_request)))
+                messages += messages_of_request
             else:
                 await self._reply(request)
         if not messages:
@@ -375,8 +375,8 @@ class Decide(mode.Service):
             except BowerbirdError:
                 raise
             except InvalidSessionTimeoutError:
-                found = f"session_timeout_s: the broker refuses {self._config.session_timeout_s:g} seconds"
-                raise WrongConfiguration(f"{found}; see its group.min.session.timeout.ms") from None
+                message = f"session_timeout_s: the broker refuses {self._config.session_timeout_s:g} seconds"
+                raise WrongConfiguration(f"{message}; see its group.min.session.timeout.ms") from None
             except (KafkaError, OSError, TimeoutError) as error:
                 metrics.broker_failed(ROLE)
                 outage.failed("connecting to the broker again", error)

@@ -144,9 +144,9 @@ class JoinRole(mode.Service):
                 log.exception("a message could not be taken in; it is read again after the next start")
 
     async def _receive(self, event: Any) -> None:
-        found = event.message
-        name: Input = (found.topic, found.partition)
-        message = Message(*name, found.offset, round(found.timestamp * 1000), found.value, found.key)
+        record = event.message
+        name: Input = (record.topic, record.partition)
+        message = Message(*name, record.offset, round(record.timestamp * 1000), record.value, record.key)
         while self._worker.expected(*name) is None:
             try:
                 await self._synchronise()
@@ -211,9 +211,9 @@ class JoinRole(mode.Service):
 
     async def _void_acknowledgements(self) -> dict[Input, int]:
         """Return where a recovery has taken a log that is shorter than the group has acknowledged."""
-        found = await until_there("join", "beginning to read", self._store.voided)
-        names = {name: name.rpartition(" ") for name in found}
-        return {(topic, int(number)): found[name] for name, (topic, _, number) in names.items()}
+        offsets = await until_there("join", "beginning to read", self._store.voided)
+        names = {name: name.rpartition(" ") for name in offsets}
+        return {(topic, int(number)): offsets[name] for name, (topic, _, number) in names.items()}
 
     async def _acknowledged_anew(self, inputs: Sequence[Input]) -> None:
         names = [partition_name(*name) for name in inputs]

@@ -194,12 +194,12 @@ class Learn(mode.Service):
         message = event.message
         number, offset = message.partition, message.offset
         began = time.perf_counter()
-        found = self._worker.read(number, offset, message.value)
-        if found.unreadable:
-            await self._bury(event, [(bad.index, bad.error, bad.value) for bad in found.unreadable])
-        if found.others:
-            metrics.NOT_LEARNED.labels(metrics.OTHER).inc(found.others)
-        for name, outcomes in found.outcomes.items():
+        outcomes_read = self._worker.read(number, offset, message.value)
+        if outcomes_read.unreadable:
+            await self._bury(event, [(bad.index, bad.error, bad.value) for bad in outcomes_read.unreadable])
+        if outcomes_read.others:
+            metrics.NOT_LEARNED.labels(metrics.OTHER).inc(outcomes_read.others)
+        for name, outcomes in outcomes_read.outcomes.items():
             await self._loaded(name)
             await self._learn(name, event, outcomes)
         metrics.LEARN_SECONDS.observe(time.perf_counter() - began)

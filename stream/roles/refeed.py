@@ -125,8 +125,8 @@ class Refeed:
         if not partitions:
             return
         hungry = any(not self._worker.waiting_of(*name) for name in wanted)
-        found = await consumer.getmany(*partitions, timeout_ms=POLL_MS if hungry else 0)
-        for records in found.values():
+        fetched = await consumer.getmany(*partitions, timeout_ms=POLL_MS if hungry else 0)
+        for records in fetched.values():
             for record in records:
                 if record.offset < self._ends.readable[record.topic, record.partition]:
                     self._offer(log_record(record))

@@ -16,14 +16,14 @@ def refused_records(
 ) -> list[tuple[int, BadInput, bytes | None]]:
     """Return index, reason and bytes of the outcomes of a message that a policy refused."""
     errors = {one[:3]: one.error for one in refused}
-    found: list[tuple[int, BadInput, bytes | None]] = []
+    rejected: list[tuple[int, BadInput, bytes | None]] = []
     for index, record in enumerate(items(value)):
         with contextlib.suppress(msgspec.DecodeError):
             outcome = msgspec.json.decode(record, type=LearnableOutcome)
             which = (outcome.shard, outcome.seq, outcome.event_id)
             if outcome.policy == policy and which in errors:
-                found.append((index, errors.pop(which), record))
-    return found
+                rejected.append((index, errors.pop(which), record))
+    return rejected
 
 
 def unexpected(number: int, error: Exception) -> str:

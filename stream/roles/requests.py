@@ -125,8 +125,8 @@ def expires_ms(content: bytes | None) -> int:
 
 def first_of_each(headers: Headers) -> dict[str, bytes]:
     """Return the first content of each header that has one: what counts where a header stands twice."""
-    found: dict[str, bytes] = {}
+    firsts: dict[str, bytes] = {}
     for name, content in headers:
         if content is not None:
-            found.setdefault(name, content)
-    return found
+            firsts.setdefault(name, content)
+    return firsts
