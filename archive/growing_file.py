@@ -16,7 +16,7 @@ from records.message import WholeMessage
 
 GROUP_ROWS = 5_000
 GROUP_BYTES = 8 * 1024 * 1024
-"""So many rows, or bytes of records, become a row group; what waits for that lies in memory uncompressed."""
+"""So many rows, or bytes of records, become a row group; until then they are kept in memory, uncompressed."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -12,7 +12,7 @@ The text's UTF-8 bytes, filled up with zeros to 64-bit words (little-endian), go
     for word in words: h = mix(h ^ word)
     return mix(h ^ number_of_bytes)
 
-They spread ids; they hide none, and whoever wants two ids with one hash can find them.
+They spread ids. They do not hide them, and it is easy to construct two ids with the same hash.
 """
 
 from typing import TYPE_CHECKING, Any

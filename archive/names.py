@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from typing import NamedTuple, Self
 
 ARCHIVE_SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss")
-"""Where an archive may lie; of object stores those in which an object is there as a whole or not at all."""
+"""Where an archive may be; of object stores those in which an object is there as a whole or not at all."""
 ARCHIVED_STREAMS = ("decisions", "rewards")
-"""Topics whose messages, without the prefix, can be read from an archive in the place of Kafka."""
+"""Topics, without the prefix, whose messages can be read from an archive instead of from Kafka."""
 SUFFIX = ".parquet"
 _NAME = re.compile(
     r"(?P<topic>[A-Za-z0-9._-]+)/day=(?P<day>\d{4}-\d\d-\d\d)"
@@ -66,7 +66,7 @@ class ArchiveFile(NamedTuple):
 
     @classmethod
     def parse(cls, path: str) -> Self | None:
-        """Return what a name says, or None for a file that is none of the archive's.
+        """Parse a file's name; return None for a file that does not belong to the archive.
 
         >>> ArchiveFile.parse(ArchiveFile("rewards", 0, 0, 41, "2026-11-24").path).last
         41
@@ -78,7 +78,7 @@ class ArchiveFile(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A file, and the first offset that is to be read of it: what lies before it stands in another file."""
+    """A file and the first offset to read from it; earlier offsets are read from another file."""
 
     file: ArchiveFile
     start: int

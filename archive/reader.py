@@ -66,7 +66,7 @@ class Archive:
 
     @property
     def log(self) -> str | None:
-        """Which log this is a copy of; None where it is none.
+        """Which log this is a copy of; None if the archive does not say.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class Archive:
         return held((piece.file for piece in self.pieces(topic) if piece.file.partition == partition), end)
 
     def rows(self, piece: Piece) -> int:
-        """Return how many rows a file has, of which some may stand in another one too.
+        """Return the number of rows of a file; another file may hold some of them too.
 
         Raises
         ------
@@ -238,7 +238,7 @@ def _cast_but_for_texts(batch: "pa.RecordBatch", schema: "pa.Schema") -> "pa.Rec
 
 
 def _computed_lazily(name: str) -> "pl.Expr":
-    """Return a column of hashes as it stands in the files, and computed where one is older than that."""
+    """Return a column of hashes: read from the files, or computed for files that are older than the column."""
     import polars as pl
 
     def of_ids(ids: "pl.Series") -> "pl.Series":
@@ -277,7 +277,7 @@ def read(
 
 
 NUMBERED = ("policy", "shard", "seq", "revision")
-"""What names an outcome: it may stand in the log again, since a crash repeats (harmlessly)."""
+"""What names an outcome. After a crash the log may hold it twice, which is harmless."""
 
 
 def without_repeats(outcomes: "pa.Table") -> "pa.Table":

@@ -1,6 +1,6 @@
-"""What stands in the archive: a row for every record of the log, its fields as columns, its bytes beside them.
+"""The rows of the archive: one row per record of the log, with its fields as columns and its bytes.
 
-The schema is a promise to whoever reads the files without us (docs/archive.md): columns are added, never changed.
+The schema is a promise to other readers of the files (docs/archive.md): columns are added, never changed.
 A record that cannot be read as what its topic holds is a row too, with its bytes and the reason in ``problem``.
 """
 

@@ -143,7 +143,7 @@ class ArchiveStore:
         aside = self._write_aside(content, f"{file.topic}+{file.partition}+{uuid4().hex}")
         try:
             with self._locked(file.topic, file.partition):
-                # A successor has swept up what lay aside: it is at work, so this worker is none any more.
+                # A successor has removed the file that was set aside: it owns the partition now.
                 if not self._is_new(file) or not aside.exists():
                     return False
                 self._rename(aside, file.path)

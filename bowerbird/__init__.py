@@ -23,7 +23,7 @@ def read(
     path
         The archive's folder, or its URL in an object store (what ``archive.url`` says).
     topic
-        ``rewards`` (the outcomes; those that stand in the log again under the same seq are left out), ``decisions``,
+        ``rewards`` (the outcomes; repeats under the same seq are left out), ``decisions``,
         ``versions`` or ``dead-letters``.
     columns
         Their names (docs/archive.md); default: all but ``key`` and ``raw``, the bytes as they came.
@@ -85,17 +85,17 @@ def evaluate(
     Parameters
     ----------
     log
-        A path, or what lies in memory: a table of Arrow, a frame of pandas or polars, a mapping of names to arrays, or
+        A path, or data in memory: a table of Arrow, a frame of pandas or polars, a mapping of names to arrays, or
         a bandit feedback of ``obp`` with the target's ``action_dist``.
     target
-        Which policy; what lies in memory tells the target's probabilities itself, and this is what it is called.
+        Which policy. Data in memory holds the target's probabilities itself; then this is its name in the result.
     columns
         Of a table: which column is which field (docs/logs.md).
     segments
         What to cut the log into.
     against
-        Another policy to be compared with, on the same rows; what lies in memory tells its probabilities in the column
-        ``against`` or ``against_pmf`` of ``columns``, or as ``against_dist``, and this is what it is called.
+        Another policy to compare with, on the same rows. Data in memory holds its probabilities in the column
+        ``against`` or ``against_pmf`` of ``columns``, or as ``against_dist``; then this is its name in the result.
     format, policy, external, prefix
         Of a log at a path.
     estimators, model, folds, fixed_loggers, expected_shares, resamples, seed, reward_range

@@ -6,9 +6,9 @@ from bowerbird.status_records import PolicyStatus, Status
 from stream.config import Config
 
 READ_TO_LATE_S = 30.0
-"""Read-to time of a healthy join lies a second or two behind now."""
+"""Read-to time of a healthy join is a second or two behind now."""
 NOT_LEARNED_S = 15.0
-"""Beside the policy's own cadence."""
+"""In addition to the policy's own cadence."""
 BACKLOG_MESSAGES = 1000
 NEARLY = 0.9
 

@@ -263,7 +263,7 @@ def document() -> dict[str, Any]:
 
 
 def text() -> str:
-    """Return the document as it stands in docs/asyncapi.json."""
+    """Return the document as written to docs/asyncapi.json."""
     return orjson.dumps(document(), option=orjson.OPT_INDENT_2).decode() + "\n"
 
 
@@ -345,7 +345,7 @@ def _schema(name: str, shape: Mapping[str, Any]) -> dict[str, Any]:
     schema["description"] = _plain(re.split(r"\n\nAttributes\n-+\n", getdoc(record) or "")[0])
     for field, meaning in meanings(record).items():
         own = schema["properties"][field]
-        # Beside a reference draft 7 sees nothing else.
+        # Draft 7 ignores every other key next to a reference.
         schema["properties"][field] = {"description": _plain(meaning)} | ({"allOf": [own]} if "$ref" in own else own)
     return schema
 

@@ -197,7 +197,7 @@ async def _published(config: Config) -> AsyncIterator[Finding]:
 def _setting(name: str, found: str | None, needed: str, risk: str) -> Finding:
     if found is None:
         # Nothing to hold against it: who hosts this Redis answers for it.
-        return Finding(f"redis {name}", True, f"not told; it must be {needed}, else {risk}")
+        return Finding(f"redis {name}", True, f"not known; it must be {needed}, else {risk}")
     if found == needed:
         return Finding(f"redis {name}", True, found)
     remedy = f"CONFIG SET {name} {needed} (and in redis.conf): {risk}"

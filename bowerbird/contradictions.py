@@ -60,7 +60,7 @@ def _servers(config: Config) -> Iterator[Contradiction]:
     except ValueError:
         usable = False
     if not usable:
-        # Never the URL itself: it may hold a password that stands in the wrong place.
+        # Never the URL itself: it may hold a password in the wrong place.
         yield Contradiction(("redis_url",), "an unusable URL", "redis://host:port/0, rediss:// or unix://path")
     if not re.fullmatch(r"[A-Za-z0-9._-]*", config.prefix):
         yield Contradiction(("prefix",), repr(config.prefix), "only letters, digits and . _ -")
@@ -150,7 +150,7 @@ def _policy(config: Config, name: str, policy: PolicyConfig) -> Iterator[Contrad
         if not re.fullmatch(NAME_PATTERN, stream):
             yield Contradiction(key, repr(stream), f"a stream's name that matches {NAME_PATTERN}")
         elif stream in OWN_TOPICS:
-            yield Contradiction(key, repr(stream), "a stream's name that is none of the loop's own topics")
+            yield Contradiction(key, repr(stream), "a stream's name that is not one of the loop's own topics")
         elif len(config.topic(stream)) > TOPIC_NAME_CHARACTERS:
             yield Contradiction(key, repr(stream), f"at most {TOPIC_NAME_CHARACTERS} characters with the prefix")
         elif key[-1] in ("close_on", "activate_on") and (meant := _misspelt(stream, policy.reward.streams)) is not None:

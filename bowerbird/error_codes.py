@@ -29,7 +29,7 @@ ERROR_CODES: dict[str, str] = {
     "feature_not_finite": "a number that is not finite",
     "feature_too_large": "a number that is too large to be learned from",
     "feature_invalid": "a value that is no number, string, bool or list",
-    "features_mixed": "values beside namespaces in one object",
+    "features_mixed": "values and namespaces in one object",
     "namespaces_share_letter": "two namespaces that the policy's arguments cannot tell apart by their first letters",
     "too_many_features": "more features than a context or an action may have",
     "name_empty": "a feature or a namespace without a name",

@@ -1,4 +1,4 @@
-"""Evaluation as people ask for it: a log by its path, or whatever lies in memory, and a policy by its name."""
+"""Evaluation as people ask for it: a log by its path, or data in memory, and a policy by its name."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -40,7 +40,7 @@ def evaluated(asked: Asked, options: Options, command: str, stages: Stages, work
     command
         How to do it again.
     stages
-        Is told what is done next.
+        Called with the name of each stage when it begins.
     workers
         How many processes share the log; they change no bit of the answer.
     """

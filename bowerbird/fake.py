@@ -1,6 +1,6 @@
 """The whole loop in one process, for the tests of a program that uses the client: no Kafka, no Redis, no waiting.
 
-The log and the store lie in memory. What happens between them is the real thing: requests are decided, windows
+The log and the store are in memory. What happens between them is the real thing: requests are decided, windows
 closed, rewards computed and policies learned by the same code as in the service. Time stands still until the test
 moves it.
 """
@@ -133,7 +133,7 @@ class FakeLoop:
     >>> loop = FakeLoop(Config(policies={"front": PolicyConfig("uniform", window_s=60, reward=clicks)}))
     >>> with loop.blocking_client() as client:
     ...     answer = client.decide("front", ["boots", "hat"])
-    ...     told = client.reward(answer.event_id, "clicks")
+    ...     feedback_id = client.reward(answer.event_id, "clicks")
     >>> loop.advance(61)
     >>> [(outcome["why"], outcome["reward"]) for outcome in loop.records("rewards")]
     [('window', 1.0)]
@@ -218,7 +218,7 @@ class FakeLoop:
             self._turn()
 
     def messages(self, topic: str) -> list[LogRecord]:
-        """Return the messages of a topic of the loop, or of a stream, as they stand in the log."""
+        """Return the messages of a topic of the loop, or of a stream, in the order of the log."""
         with self._lock:
             return list(self._log[self.config.topic(topic)])
 
@@ -336,7 +336,7 @@ class FakeLoop:
 
 
 class FakeConnection:
-    """A caller's side of a :class:`FakeLoop`, in the place of :class:`stream.kafka.connection.Connection`."""
+    """A caller's side of a :class:`FakeLoop`; replaces :class:`stream.kafka.connection.Connection`."""
 
     def __init__(self, loop: FakeLoop, reply_topic: str) -> None:
         self._loop, self._reply_topic = loop, reply_topic
@@ -373,7 +373,7 @@ class FakeConnection:
         self._asked.set()
 
     async def replies(self, wait_ms: int) -> list[LogRecord]:
-        """Return the replies that came since the last call; wait a little where there is none."""
+        """Return the replies that came since the last call; wait a little if there are none yet."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_ms / 1000):
                 await self._asked.wait()

@@ -233,7 +233,7 @@ class JoinRecovery:
                 done.gone.append(f"{name[0]}[{name[1]}] offsets {offset} to {ends.begins[name] - 1}, never read")
 
     async def _look_for_gaps(self, ends: Ends, done: JoinRecovered) -> None:
-        """Name what is needed, has been removed from Kafka, and stands in no archive."""
+        """Name what is needed, has been removed from Kafka, and is in no archive."""
         from_ms, rewards = done.from_ms or 0, self._config.topic("rewards")
         outcomes = [(rewards, number) for number in await self._reader.partitions(rewards)]
         begins = ends.begins | await self._reader.beginning(outcomes)
@@ -295,7 +295,7 @@ class JoinRecovery:
             self._progress(f"reading {name}", passed, total)
 
     def _from_archive(self, name: Input, begin: int, from_ms: int) -> Iterator[LogRecord]:
-        """Yield what lies in the archive and not in Kafka any more."""
+        """Yield the messages that the archive holds and Kafka no longer does."""
         held = self._archived(*name, begin) if begin else None
         if held is None or self._archive is None:
             return

@@ -369,7 +369,7 @@ def columns_of(given: Sequence[str]) -> dict[str, str]:
     Raises
     ------
     WrongConfiguration
-        A text is none.
+        A text cannot be parsed.
     """
     named: dict[str, str] = {}
     for each in given:

@@ -18,7 +18,7 @@ def live_outcomes(config: Config, progress: Callable[[int, int], None]) -> Itera
     config
         Of the service, which may be running.
     progress
-        Told how many offsets of how many have been passed.
+        Called with the number of offsets passed and of all offsets.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Computes a policy's weights again from the log, and publishes them as its next version.
 
-Two cases, one way. A sound policy is rebuilt up to what is saved of it, beside its running learner, which goes on from
+Two cases, one way. A sound policy is rebuilt up to what is saved of it, while its learner runs, which goes on from
 the new version. A policy whose state may not be continued (Redis has forgotten, an outcome is missing) is rebuilt up to
 the end of ``rewards``: no learner publishes it, and the new version settles what contradicted itself.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from archive.reader import Archive
 
 Progress = Callable[[str, int, int], None]
-"""Told while outcomes are read: the topic, and how many of all offsets have been passed."""
+"""Called while outcomes are read: the topic, the number of offsets passed, and of all offsets."""
 
 ATTEMPTS = 20
 """So often a learner that goes on publishing is caught up with."""
@@ -171,7 +171,7 @@ class _Work:
         return saved, saved is not None
 
     async def _append_record(self, saved: Saved | None) -> None:
-        """Write the record of a version that does not stand in ``versions`` yet, lest a number be missing there."""
+        """Write the record of a version that ``versions`` does not hold yet; else a number would be missing there."""
         at = self._at
         if saved is None or saved.record is None or saved.position.number <= at.versions.seen(at.name).newest:
             return

@@ -57,7 +57,7 @@ async def recover(
 ) -> Recovered:
     """Compute again what Redis has forgotten.
 
-    It may run beside the roles, which wait for it; twice, which changes nothing; and again after it was killed.
+    The roles may run meanwhile; they wait for it. A second run changes nothing; a run that was killed can be repeated.
 
     Parameters
     ----------

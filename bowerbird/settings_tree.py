@@ -1,4 +1,4 @@
-"""The settings as they were told: a tree of values, each with the line or the variable that it comes from."""
+"""The settings as they were given: a tree of values, each with the line or the variable that it comes from."""
 
 import datetime
 import difflib
@@ -19,7 +19,7 @@ from stream.config import Config
 NOT_SETTINGS = frozenset({"BOWERBIRD_CONFIG", "BOWERBIRD_CACHE", "BOWERBIRD_REDIS_SERVER", "BOWERBIRD_TEST_DATA"})
 """Variables of ours that are no settings of a service."""
 
-# Kubernetes gives these to every pod beside a service that is called bowerbird.
+# Kubernetes gives these to every pod in the namespace of a service that is called bowerbird.
 _FOREIGN = re.compile(r"BOWERBIRD_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
 
 
@@ -225,7 +225,7 @@ def _value(text: str) -> Any:
 _SYNTAX = (
     ("Expected '=' after a key", "a key without ="),
     ("Invalid statement", "neither a key nor a table"),
-    ("Invalid value", "a value that TOML has not (a text stands in quotation marks)"),
+    ("Invalid value", "a value that TOML has not (a text needs quotation marks)"),
     ("Cannot ", "a key or a table twice"),
     ("Duplicate ", "a key or a table twice"),
     ("Unclosed array", "a [ that is never closed"),
@@ -236,7 +236,7 @@ _SYNTAX = (
     ("Expected newline or end of document", "more than one value on the line"),
     ("Unescaped '\\\\'", "a backslash that begins no escape (write two, or the text in '…')"),
     ("Expected ']", "a table's name that is not closed"),
-    ("Invalid date or datetime", "a date that is none"),
+    ("Invalid date or datetime", "a date that does not exist"),
     ("Invalid initial character for a key part", "a key that needs quotation marks"),
     ("Invalid hex value", "an escape that is no character"),
     ("Escaped character is not", "an escape that is no character"),
@@ -247,6 +247,6 @@ def _syntax(message: str) -> str:
     """Return what is wrong with a document, in words.
 
     >>> _syntax("Invalid value (at line 1, column 5)")
-    'a value that TOML has not (a text stands in quotation marks)'
+    'a value that TOML has not (a text needs quotation marks)'
     """
     return next((words for begin, words in _SYNTAX if message.startswith(begin)), "text that is no TOML")

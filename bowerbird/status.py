@@ -1,4 +1,4 @@
-"""Is it learning, and if not, why? Told from Kafka and Redis alone, so also where no worker answers any more."""
+"""Is it learning, and if not, why? Answered from Kafka and Redis alone, so also when no worker answers any more."""
 
 import asyncio
 import time
@@ -303,7 +303,7 @@ _READERS: Mapping[str, Callable[[LogRecord], list[_Decided] | list[_Closed] | li
 
 
 def _all(value: bytes | None, kind: type[msgspec.Struct]) -> list:  # type: ignore[type-arg]
-    """Return the records of a message; what is none is somebody else's to complain of."""
+    """Return the records of a message; what is not a record is left out, since others report it."""
     try:
         if (value or b"").lstrip()[:1] == b"[":
             return msgspec.json.decode(value or b"", type=list[kind])  # type: ignore[valid-type]

@@ -74,7 +74,7 @@ class PolicyStatus(msgspec.Struct, frozen=True, kw_only=True):
     decisions
         ``by_version``: of these, by the version that decided.
     outcomes, joined, learnable, reward
-        Windows that closed; those with feedback; those to be learned; their mean reward (None: there is none).
+        Windows that closed; those with feedback; those to be learned; their mean reward (None without any).
     pending, max_pending
         Windows that are open, and how many may be.
     closes_ms

@@ -14,7 +14,7 @@ EXIT_ORPHANED = 3
 def become_supervised() -> None:
     """Tie this process to the supervisor that holds the other ends of its standard input and output.
 
-    From here on the standard output is the standard error: a library that prints cannot disturb what is told.
+    From here on the standard output is the standard error: a library that prints cannot disturb what is reported.
     """
     lifeline = os.dup(0)
     output = os.dup(1)

@@ -201,7 +201,7 @@ class Supervisor:
             )
         self._config = config
         environment = os.environ if environment is None else environment
-        # Of a role's process the Python is known; its package may lie in a folder that only this process knows.
+        # The role's process runs the same Python, but only this process may know the package's folder.
         paths = [str(Path(__file__).resolve().parents[1]), environment.get("PYTHONPATH", "")]
         environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         file = ["--config", str(config_file.resolve())] if config_file is not None else []
@@ -231,7 +231,7 @@ class Supervisor:
 
     @property
     def ports(self) -> dict[str, int]:
-        """Where each role that has told so answers ``/health``, ``/ready`` and ``/metrics``."""
+        """The port at which each role that has reported one answers ``/health``, ``/ready`` and ``/metrics``."""
         return {name: role.port for name, role in self.roles.items() if role.port is not None}
 
     async def __aenter__(self) -> "Supervisor":

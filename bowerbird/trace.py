@@ -27,7 +27,7 @@ from stream.redis.store import RedisStore
 from stream.roles.requests import REPLY_TOPIC_HEADERS, first_of_each
 
 Progress = Callable[[str, int], None]
-"""Told while logs are read: the topic, and how many of its messages have been read."""
+"""Called while logs are read: the topic, and how many of its messages have been read."""
 
 LONGEST_WAIT_MS = 120_000
 """A request is answered at most so long after its append; generously."""
@@ -59,7 +59,7 @@ async def trace(config: Config, event_id: str, progress: Progress = _silent) -> 
     event_id
         Any; of an unknown one the trace is empty.
     progress
-        Told how far the logs have been read.
+        Called with how far the logs have been read.
 
     Raises
     ------

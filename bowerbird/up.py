@@ -265,7 +265,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _logged_to(output: IO[bytes]) -> Iterator[None]:
-    """Log what this process has to say beside what the roles log, and not on the terminal."""
+    """Log this process's messages to the file of the roles' logs, not to the terminal."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     with os.fdopen(os.dup(output.fileno()), "w", buffering=1) as stderr, redirect_stderr(stderr):

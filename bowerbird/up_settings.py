@@ -93,7 +93,7 @@ def without_addresses(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def on_servers(document: str, brokers: str, redis_url: str) -> str:
-    r"""Return a TOML document with these addresses in the place of its own.
+    r"""Return a TOML document with its addresses replaced by these.
 
     >>> text = on_servers('prefix = "a-"  # ours\nbrokers = "far:9092"\n', "127.0.0.1:1", "redis://127.0.0.1:2/0")
     >>> print("\n".join(text.splitlines()[1:]))

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from archive.reader import Archive
 
 Progress = Callable[[str, int, int], None]
-"""Told while logs are read: the topic, and how many of all offsets have been passed."""
+"""Called while logs are read: the topic, the number of offsets passed, and of all offsets."""
 
 SETTLE_S = 10.0
 LAST_TICKS = 100
@@ -78,7 +78,7 @@ async def verify(
     policy
         A policy that it names.
     progress
-        Told how far the logs have been read.
+        Called with how far the logs have been read.
     settle_s
         For so long the outcomes that the join has closed are waited for; then they are missing.
     archive
@@ -281,7 +281,7 @@ class _Join:
     lost: list[str] = field(default_factory=list)
 
     async def ask(self, policy: str, settle_s: float, reader: LogReader) -> None:
-        """Note read-to time, then wait until what had to close before it stands in ``rewards``."""
+        """Note read-to time, then wait until ``rewards`` holds every window that had to close before it."""
         entries = [await self.store.read_to(shard) for shard in range(self.config.shards)]
         self.read_to_ms = min(read_to(each)[0] for each in entries)
         names = {name.rsplit(" ", 1)[0] for each in entries for name in each if name != INPUTS}

@@ -1,6 +1,6 @@
 """The jars of Apache Kafka: fetched once, and compared with our own list before every use.
 
-``jars.sha256`` beside this file names each jar by its Maven coordinate and its SHA-256. Nothing is resolved
+``jars.sha256`` in this folder names each jar by its Maven coordinate and its SHA-256. Nothing is resolved
 when a broker starts: what the list names is fetched, what it does not name is not put on the class path. The
 list is written anew, after a change of the coordinates below, by ``python -m embedded.jars lock``.
 """
@@ -93,9 +93,9 @@ def ensure(progress: Progress | None = None, folder: Path | None = None) -> list
     Parameters
     ----------
     progress : callable, optional
-        Told of each jar that is there, when some had to be fetched.
+        Called with each jar that is there, if some had to be fetched.
     folder : Path, optional
-        Where the jars lie; default: ``jars`` in `cache_folder`.
+        Where the jars are; default: ``jars`` in `cache_folder`.
 
     Raises
     ------

@@ -55,7 +55,7 @@ class EmbeddedKafka(EmbeddedServer):
     properties : mapping, optional
         Further settings of the broker, by Kafka's names; they win over ours.
     progress : callable, optional
-        Told of jars that are fetched, see `embedded.jars.ensure`.
+        Called with jars that are fetched, see `embedded.jars.ensure`.
     preferred_port : int, optional
         Listen on this port if it is free; default: the folder's port, a random free one for a new folder.
 

@@ -27,7 +27,7 @@ class EmbeddedRedis(EmbeddedServer):
         Where its data lie, for a server that goes on where it was; default: a temporary folder, removed by
         `stop`.
     cluster : bool
-        Run in cluster mode, as the one node that has all slots: it then refuses a script whose keys lie in
+        Run in cluster mode, as the one node that has all slots: it then refuses a script whose keys are in
         several.
     unix_socket : bool
         Listen on a socket file, too; see `unix_socket_url`.

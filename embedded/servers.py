@@ -67,7 +67,7 @@ def servers(
     min_session_timeout_ms, partitions : int
         See `EmbeddedKafka`.
     progress : callable, optional
-        Told of jars that are fetched; default: a bar on the standard error stream.
+        Called with jars that are fetched; default: a bar on the standard error stream.
     usual_ports : bool
         Listen on :data:`KAFKA_PORT` and :data:`REDIS_PORT`, each if it is free. Starts with usual ports wait for each
         other, so that no two choose the same port.

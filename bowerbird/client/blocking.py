@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 class BlockingClient:
     """As :class:`bowerbird.client.Client`, but its methods wait. Any thread may call them. A context manager.
 
-    It works in a thread of its own from the start. A program that ends without :meth:`close` sends what it has told.
+    It works in a thread of its own from the start. A program that ends without :meth:`close` still sends its feedback.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class BlockingClient:
         self._run(self._client.flush())
 
     def close(self) -> None:
-        """Send what was told, and end; a second call does nothing.
+        """Send the remaining feedback and stop; a second call does nothing.
 
         Raises
         ------

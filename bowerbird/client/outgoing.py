@@ -30,7 +30,7 @@ class _Stream:
 class Outgoing:
     """Sends feedback in arrays, one message of a stream at a time; a stream that fails holds no other up.
 
-    A record is sent again until it is acknowledged, so it may stand in the log twice: it needs an id of its own.
+    A record is sent again until it is acknowledged, so the log may hold it twice: it needs an id of its own.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``bowerbird replay``: what can be told from a log alone."""
+"""``bowerbird replay``: estimate a policy's value from a log alone."""
 
 import shlex
 import sys
@@ -76,7 +76,9 @@ def evaluate(
     ] = None,
     estimator: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="These beside ips and snips (docs/estimators.md) [default: what fits]"),
+        typer.Option(
+            metavar="NAME", help="These in addition to ips and snips (docs/estimators.md) [default: what fits]"
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(metavar="NAME", help="The reward model: none, action-means, vw, ridge, … or auto.")

@@ -89,7 +89,7 @@ def log_errors_in_words(command: str) -> Iterator[None]:
 
 @contextmanager
 def broker_in_words(asked: "Asked") -> Iterator[None]:
-    """Where a log lies in Kafka, end the command with a sentence if that does not answer."""
+    """If the log is in Kafka and Kafka does not answer, end the command with a sentence."""
     import logging
 
     from replay.evaluation.logs.formats import Format
@@ -97,7 +97,7 @@ def broker_in_words(asked: "Asked") -> Iterator[None]:
     if asked.kind is not Format.KAFKA:
         yield
         return
-    # A broker that is away is told once, by us, not by every attempt of its client.
+    # We report a broker that is away once; its client would report every attempt.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with errors_in_words(settings(Path(asked.path))):
         yield
@@ -108,7 +108,7 @@ def run(config: "Config", work: Callable[[], Coroutine[Any, Any, Result]]) -> Re
     import asyncio
     import logging
 
-    # A broker that is away is told once, by us, not by every attempt of its client.
+    # We report a broker that is away once; its client would report every attempt.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with errors_in_words(config):
         return asyncio.run(work())

@@ -30,7 +30,7 @@ def up(
     Prints when all is ready, where everything is, and what to copy to see a click change a decision. Kafka listens on
     127.0.0.1:9092 and Redis on 127.0.0.1:6379; if a port is taken, on another one, which is printed. The settings are
     those of bowerbird.toml where there is one, else good built-in ones with a policy named front; with --dir they are
-    kept there, beside the data, and used again.
+    kept there, with the data, and used again.
 
     Example: bowerbird up --dir loop
     """

@@ -5,7 +5,7 @@ from pathlib import Path
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 PACKAGES = ("matplotlib", "numpy", "pyarrow", "scipy")
-"""What the extra ``demo`` brings, beside the servers, which have a word of their own for what is missing."""
+"""The packages of the extra ``demo``, without the servers, which report missing packages themselves."""
 
 
 def run(

@@ -40,7 +40,7 @@ LOOK_EVERY_S = 0.2
 MESSAGE_DECISIONS = 100
 KILL_AT = 0.25
 ARCHIVE_S = 4.0
-"""A file of the archive is closed after so long, so that nobody waits for the last one."""
+"""A file of the archive is closed after so long, which keeps the wait for the last one short."""
 VISITS, VISITS_A_SECOND = 7000, 200.0
 QUICK_ROWS, QUICK_VISITS = 2000, 4000
 

@@ -170,7 +170,7 @@ def summary(figures: Figures) -> Table:
     front = figures.proof[POLICY]
     table.add_row(
         "",
-        f"{figures.dead_letters.get('late', 0)} events came when the window had closed, and lie in the dead letters;"
+        f"{figures.dead_letters.get('late', 0)} events came when the window had closed, and are in the dead letters;"
         f" {front.outcomes - front.learned} decisions were seen by nobody, and taught nothing",
     )
     for name, rates in live.rates.items():

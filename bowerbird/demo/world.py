@@ -1,7 +1,7 @@
 """A small live world: a news site's front page, its visitors of several tastes, and what they do with it.
 
 Everything is a pure function of the seed and of the visit's number: who comes, what they like, what they do and when.
-Half-way the tastes change, so that whoever learned them must learn again.
+Half-way the tastes change, so a policy that has learned them must learn again.
 """
 
 import math
