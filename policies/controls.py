@@ -1,7 +1,7 @@
 """What an operator does to a policy while it runs: each control is a version of its own, with the same weights.
 
-A decision cites the version that made it, so the moment at which a control began to act stands in the log, and so does
-the offset of ``rewards`` (the version's cut) from which it acts on learning. Whoever computes a policy again goes
+A decision cites the version that made it, so the log holds the moment at which a control began to act, and
+the offset of ``rewards`` (the version's cut) from which it acts on learning. A replay of a policy goes
 through its controls: nothing is learned of the outcomes between the cut of a version that holds the weights and the
 cut of the next one that does not.
 """

@@ -117,7 +117,7 @@ def choose(salt: str, event_id: str, pmf: Sequence[float]) -> int:
     chosen = bisect_right(list(accumulate(pmf)), (number >> 11) * _FRACTION)
     if chosen < len(pmf):
         return chosen
-    # The sum fell short of 1 by rounding and the number lies in the gap.
+    # The sum fell short of 1 by rounding and the number is in the gap.
     return max(index for index, probability in enumerate(pmf) if probability > 0.0)
 
 

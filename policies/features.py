@@ -26,7 +26,7 @@ Buffer: TypeAlias = bytes | msgspec.Raw
 """JSON bytes, also such as a decoder left as they came."""
 
 FLAT_NAMESPACE = "f"
-"""The namespace of features that stand in none."""
+"""The namespace of features that have none."""
 
 
 class Action(msgspec.Struct, frozen=True, eq=False):
@@ -185,7 +185,7 @@ class ActionCache:
         return len(self._actions)
 
     def action(self, raw: bytes, field: str) -> Action:
-        """Return the action that stands in ``raw``; raises as :func:`decode_action` and keeps nothing then."""
+        """Return the action in ``raw``; raises as :func:`decode_action` and keeps nothing then."""
         try:
             return self._actions(raw)
         except BadInput:
@@ -236,7 +236,7 @@ def _checked(namespaces: _Namespaces, limits: Limits, field: str) -> Features:
                 raise BadInput(
                     "features_mixed",
                     f"{field}.{namespace}",
-                    "an object beside values",
+                    "an object next to values",
                     "only objects, or only values",
                 )
         kept, left = _checked_namespace(namespaces, limits, field, None, left)  # type: ignore[arg-type]

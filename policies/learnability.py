@@ -323,7 +323,7 @@ def _stands(name: str, shown: Sequence[Shown], earned: Sequence[Earned]) -> Symp
                 sentence=(
                     f"{name} does not learn: {best} earns {_mean(known[best]):.3g} and {other} {_mean(own):.3g} on "
                     f"average, but their probabilities stand at {pmf[best]:.3f} and {pmf[other]:.3f} in the last "
-                    f"{len(alike)} decisions. Actions that bring the same features cannot be told apart: send "
+                    f"{len(alike)} decisions. Actions that bring the same features cannot be distinguished: send "
                     "features that differ, none at all (then the id is learned), or use `--id_as_feature`; a "
                     "learning rate may also be too small."
                 ),

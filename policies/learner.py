@@ -1,7 +1,7 @@
 """Learning as a function of the log: outcomes in, weights and a position out.
 
 A position says how far a policy has learned: the last seq of each shard, and the cut, the offset of ``rewards`` below
-which every message of the policy has been taken. Whoever takes the same messages between the same cuts gets
+which every message of the policy has been taken. The same messages between the same cuts give
 the same bytes, whether live, restarted, or years later. Nothing here knows of Kafka, Redis or a clock.
 """
 
@@ -69,7 +69,7 @@ class Learner:
     Attributes
     ----------
     saved
-        The position that stands in the store.
+        The position that the store holds.
     policy
         ``saved`` and everything taken since. It never predicts.
     last_seqs, cut, examples

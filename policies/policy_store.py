@@ -24,7 +24,7 @@ def forgotten(name: str) -> str:
 
 
 def version_of(name: str, record: bytes) -> PolicyVersion:
-    """Decode a record of a version that lies in Redis."""
+    """Decode a record of a version from Redis."""
     try:
         return msgspec.json.decode(record, type=PolicyVersion)
     except UNREADABLE:

@@ -116,7 +116,7 @@ class Publisher:
         """
         hint = await self._store.read(self.name, model=False)
         while True:
-            # Before Redis is asked: what stands in `versions` by then must be known to Redis.
+            # Before Redis is asked: Redis must know what `versions` holds by then.
             await self._versions.read(hint.versions_read if hint is not None else 0)
             saved = await self._store.read(self.name, model=model)
             self._compare(saved)
@@ -220,7 +220,7 @@ class Publisher:
         Parameters
         ----------
         saved
-            What the store holds; its version's record stands in ``versions``.
+            What the store holds; ``versions`` holds its version's record.
         rebuilt_to
             See :class:`records.policy_version.PolicyVersion`.
         made_by
@@ -276,7 +276,7 @@ class Publisher:
             raise StateRefused(
                 what,
                 f"version {number}",
-                f"version {seen.newest}, which stands in versions",
+                f"version {seen.newest} in versions",
                 forgotten(self.name),
             )
         if seen.differing is not None:
@@ -297,7 +297,7 @@ class Publisher:
             raise StateRefused(
                 what,
                 f"version {number}",
-                "another one of this number, which stands in versions",
+                "another one of this number in versions",
                 forgotten(self.name),
             )
         self._compare_identity(saved.identity)

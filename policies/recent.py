@@ -10,7 +10,7 @@ Value = TypeVar("Value")
 class Recent(Generic[Key, Value]):
     """Keeps what was used lately, bounded by number and by weight.
 
-    Two generations stand in for an exact order of use: a hit in the young one is a single look-up, which is what
+    Two generations approximate an exact order of use: a hit in the young one is a single look-up, which is what
     counts where ten actions are looked up for every decision. When the young generation holds half of the bound
     it becomes the old one, and what was not used meanwhile is forgotten.
 

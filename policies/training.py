@@ -21,7 +21,7 @@ FEATURE_LIMITS = Limits(
     max_actions=1_000_000,
     max_request_bytes=16_000_000,
 )
-"""What decide let in is learned: whether an outcome is refused must not hang on the settings of today."""
+"""What decide let in is learned: whether an outcome is refused must not depend on today's settings."""
 CATALOGUE_BYTES = 64 * 2**20
 
 
@@ -75,7 +75,7 @@ class Unreadable(NamedTuple):
 
 
 def outcomes_in(value: bytes | None) -> tuple[Sequence[OutcomeToLearn], list[Unreadable]]:
-    """Return the outcomes of a message of ``rewards``, and the records that are none.
+    """Return the outcomes of a message of ``rewards``, and the records that are not outcomes.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def example_of(outcome: OutcomeToLearn, catalogue: ActionCache) -> Example:
     Raises
     ------
     BadInput
-        It cannot be read, or its chosen action is none of its actions.
+        It cannot be read, or its chosen action is not one of its actions.
     """
     lesson = outcome.decision
     if not isinstance(lesson, TrainingExample):

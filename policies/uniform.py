@@ -10,7 +10,7 @@ _MODEL = b"uniform"
 
 
 class Uniform:
-    """Gives every action the same probability, whatever it is told.
+    """Gives every action the same probability, whatever the arguments and the features.
 
     Raises
     ------

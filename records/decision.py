@@ -37,7 +37,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     rule
         What the join obeys: window and reward.
     warnings
-        Fields of the request that nothing reads, a sentence each; absent where there is none.
+        Fields of the request that nothing reads, a sentence each; absent if there are no such fields.
     """
 
     v: Version = 1

@@ -1,4 +1,4 @@
-"""Every error that Bowerbird raises on purpose. It lies in the lowest layer, so that all may import it.
+"""Every error that Bowerbird raises on purpose. It is in the lowest layer, so that all may import it.
 
 ::
 

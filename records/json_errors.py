@@ -28,7 +28,7 @@ _SYNTAX = {
     "expected ':'": "a name without a colon",
     "expected ',' or ']'": "a list without a comma or its ]",
     "expected ',' or '}'": "an object without a comma or its }",
-    "invalid number": "a number that is none",
+    "invalid number": "an invalid number",
     "invalid character": "a character that is not expected there",
     "expected character": "a character that is not expected there",
     "invalid escape character in string": "an escape that JSON has not",

@@ -6,7 +6,7 @@ from records.fields import Version
 
 
 class LogIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """The first record of ``versions``: names this log, beside the cluster's id.
+    """The first record of ``versions``: names this log, together with the cluster's id.
 
     Attributes
     ----------

@@ -7,7 +7,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class Message(Protocol):
-    """A message as it lies in the log."""
+    """A message of the log."""
 
     @property
     def topic(self) -> str:
@@ -19,7 +19,7 @@ class Message(Protocol):
 
     @property
     def offset(self) -> int:
-        """Where it lies in the partition."""
+        """Its position in the partition."""
 
     @property
     def time_ms(self) -> int:
@@ -31,7 +31,7 @@ class Message(Protocol):
 
 
 class WholeMessage(Message, Protocol):
-    """A message with all that stands beside its value."""
+    """A message with its key, headers and all else besides its value."""
 
     @property
     def key(self) -> bytes | None:

@@ -1,4 +1,4 @@
-"""The rule of a reward and its window, as it stands in every decision."""
+"""The rule of a reward and its window, which every decision holds."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -101,7 +101,7 @@ _rule = msgspec.json.Decoder(Rule)
 
 
 def rule_of(raw: Raw) -> Rule:
-    """Return the rule that stands in a decision; most decisions share one, so it is kept by its bytes."""
+    """Return the rule of a decision; most decisions share one, so it is cached by its bytes."""
     return _rule_of(bytes(raw))
 
 

@@ -15,7 +15,7 @@ _version = msgspec.json.Decoder(PolicyVersion).decode
 def versions_in(value: bytes | None) -> Iterator[PolicyVersion]:
     """Yield the versions of a message.
 
-    What is none (the identity of the log, or what anybody wrote there) is left out: nothing was built on it.
+    What is not a version (the identity of the log, or a foreign record) is left out: nothing was built on it.
 
     >>> list(versions_in(b'{"policy": "front", "number": 7}'))
     []

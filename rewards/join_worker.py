@@ -47,7 +47,7 @@ class Work:
     messages
         What it applies; a tick applies none.
     rejected
-        What must stand in the dead letters before the first step.
+        What must be in the dead letters before the first step.
     """
 
     parts: Sequence[Mapping[int, Step]]
@@ -56,7 +56,7 @@ class Work:
 
 
 class JoinWorker:
-    """The input partitions of one worker, where it stands in each, and how far each shard has come.
+    """The input partitions of one worker, its position in each, and how far each shard has come.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The join's state in memory: for tests and the loop in one process, and to read beside ``join.lua``."""
+"""The join's state in memory: for tests and the loop in one process, and to read along with ``join.lua``."""
 
 from bisect import insort
 from collections import Counter
@@ -53,7 +53,7 @@ class _Shard:
 
 
 class MemoryStore:
-    """The store in memory: for tests, for users' own tests, and to read beside ``join.lua``."""
+    """The store in memory: for tests, for users' own tests, and to read along with ``join.lua``."""
 
     def __init__(self) -> None:
         self._shards: dict[int, _Shard] = {}

@@ -33,7 +33,7 @@ def outcome_of(shard: int, prefix: str, window: ClosedWindow) -> Outcome:
     Parameters
     ----------
     shard
-        The shard that the window lay in.
+        The shard of the window.
     prefix
         What stands before a stream's name in its topic.
     window

@@ -46,7 +46,7 @@ _decided = msgspec.json.Decoder(_Decided).decode
 
 
 def outcome_heads(value: bytes | None) -> Iterator[OutcomeHead]:
-    """Yield the outcomes of a message of ``rewards``; what is none is passed over.
+    """Yield the outcomes of a message of ``rewards``; what is not an outcome is passed over.
 
     >>> list(outcome_heads(b'[{"policy": "front", "shard": 0, "seq": 3}, 1]'))
     []

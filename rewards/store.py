@@ -19,7 +19,7 @@ DEAD_LETTERS = ".dead-letters"
 
 
 class Claim(NamedTuple):
-    """Where a worker stands in one input partition.
+    """The position of a worker in one input partition.
 
     ``start`` is the offset at which it stood after its last call, ``end`` where it stands now; ``read_to_ms``:
     everything appended to the partition before this log time lies below ``end`` (the grace is taken off
@@ -59,7 +59,7 @@ class FeedbackItem(NamedTuple):
 
 
 class Closing(NamedTuple):
-    """An outcome that stands in ``rewards``: until when its event id is remembered, and what it has counted."""
+    """An outcome in ``rewards``: until when its event id is remembered, and what it has counted."""
 
     event_id: str
     dedup_until_ms: int
@@ -112,7 +112,7 @@ class Stepped:
 
 
 class WindowFeedback(NamedTuple):
-    """A feedback that lies in a closed window."""
+    """A feedback of a closed window."""
 
     place: LogPosition
     body: bytes
@@ -175,11 +175,11 @@ class JoinStore(Protocol):
         ...
 
     async def held(self, shard: int) -> str:
-        """Return the hold on a shard; empty: there is none, and everyone may step it."""
+        """Return the hold on a shard; empty if nobody holds it: then everyone may step it."""
         ...
 
     async def hold(self, shard: int, hold: str) -> None:
-        """Hold a shard, whoever held it before; an empty hold lets it go, with what only a recovery needs."""
+        """Hold a shard, even if another holds it; an empty hold lets it go, with what only a recovery needs."""
         ...
 
     async def reset(self, shard: int, log: str, hold: str, seqs: Mapping[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""What a running service is told: one definition of every setting, its default, its limits and its meaning.
+"""The settings of a running service: one definition of every setting, its default, its limits and its meaning.
 
 ``bowerbird.settings`` reads it from TOML and the environment, and docs/settings.md is made from it; nothing here
 knows of files.

@@ -1,6 +1,6 @@
 """Controls of a running policy: an operator publishes a version, by the same compare-and-set as a learner.
 
-What a control means lies in :mod:`policies.controls`. The learner notices when its next save is refused: it loads the
+:mod:`policies.controls` defines what a control means. The learner notices when its next save is refused: it loads the
 operator's version and takes again what it has taken since, which now is passed over or learned as that version says.
 """
 
@@ -47,7 +47,7 @@ class Controlled(NamedTuple):
 
 
 PassOver = Callable[[Learner], Awaitable[None]]
-"""Lets a learner that holds take everything that stands in ``rewards`` by now."""
+"""Lets a learner that holds take everything that ``rewards`` holds by now."""
 
 
 async def control(

@@ -12,7 +12,7 @@ _LOG_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "a
 
 
 class JsonFormatter(logging.Formatter):
-    """A log record as one line of JSON; fields given as ``extra`` stand beside the message."""
+    """A log record as one line of JSON; fields given as ``extra`` are keys next to the message."""
 
     def __init__(self, role: str) -> None:
         super().__init__()

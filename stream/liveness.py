@@ -60,7 +60,7 @@ class Pulse:
         self.polled_s = self._clock()
 
     def stepped(self) -> None:
-        """Note that a step was finished: what it writes stands in Kafka or Redis."""
+        """Note that a step was finished: what it writes is in Kafka or Redis."""
         self.stepped_s = self._clock()
 
     def ages(self) -> tuple[float, float]:

@@ -26,7 +26,7 @@ async def ended(*tasks: "asyncio.Future[Any]") -> None:
         _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
     for task in tasks:
         if not task.cancelled():
-            # Looked at, so that nobody complains that nobody did.
+            # Retrieve the exception so asyncio does not log "never retrieved".
             task.exception()
 
 

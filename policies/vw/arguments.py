@@ -218,7 +218,7 @@ def parse(arguments: str) -> Arguments:
 
 
 def _name(token: str) -> tuple[str, str | None]:
-    """Return the long name of an argument, and its value where that stands in the same token."""
+    """Return the long name of an argument, and its value if the same token holds it."""
     if token.startswith("--"):
         name, equals, value = token[2:].partition("=")
         return name, value if equals else None

@@ -188,7 +188,7 @@ def refused_by_vw() -> BadInput:
 
 
 def _refused(command: Sequence[str]) -> str:
-    """Return which argument Vowpal Wabbit refuses: one that it refuses alone, or beside the others."""
+    """Return which argument Vowpal Wabbit refuses: one that it refuses alone, or with the others."""
     own = [token for token in command if token != MODE and token not in ALWAYS]
     alone = next((token for token in own if not _accepted([MODE, token, *ALWAYS])), None)
     if alone is not None:

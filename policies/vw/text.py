@@ -8,7 +8,7 @@ One decision is one text, a line for the context and one an action::
 
 **Namespaces.** ``-q``, ``--ignore`` and their like know a namespace by its first letter. A context's namespace has a
 lower case letter and an action's the same in upper case: the first ASCII letter of its name, or the one that
-``--letter NAMESPACE=x`` gives, or ``z`` where there is none. It is a function of the name alone, so that a feature
+``--letter NAMESPACE=x`` gives, or ``z`` if there is no letter. It is a function of the name alone, so that a feature
 keeps its weight whatever other namespaces a request holds. Two namespaces of one context, or of one action, that share
 a letter are refused. A name that starts with that letter in lower case is written with the letter in its place
 (``user`` is ``|user``, an action's ``item`` is ``|Item``), any other after letter and slash (``User`` is ``|u/User``).

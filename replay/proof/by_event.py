@@ -245,7 +245,7 @@ class Evidence:
             yield _case(event_id.decode(), group)
 
     def contradictions(self) -> Iterator[tuple[int, int]]:
-        """Yield (shard, seq) of what stands in ``rewards`` under more than one event id."""
+        """Yield (shard, seq) of what ``rewards`` holds under more than one event id."""
         self._flush()
         yield from self._database.execute(
             "SELECT partition, at FROM record WHERE kind = ? "

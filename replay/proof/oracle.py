@@ -52,7 +52,7 @@ class Expected(NamedTuple):
     counted
         The feedback that counts, by place.
     reward, learn, why
-        As they must stand in the outcome.
+        The values that the outcome must hold.
     """
 
     decision: LoggedDecision

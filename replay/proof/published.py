@@ -20,7 +20,7 @@ _version = msgspec.json.Decoder(PolicyVersion)
 def published_in(message: Message, policy: str) -> list[PolicyVersion]:
     """Return the versions of a policy in a message of ``versions``.
 
-    What is none (the identity of the log, or what anybody wrote there) is left out, as the learner does; a
+    What is not a version (the identity of the log, or a foreign record) is left out, as the learner does; a
     version that became unreadable is missing in the chain of numbers.
     """
     return [version for version in versions_in(message.value) if version.policy == policy]

@@ -16,8 +16,8 @@ class Live(NamedTuple):
     record, model
         The published version and its bytes; both None where nothing was published.
     cut, last_seqs
-        The policy's position: it moves beyond the version's cut when there was nothing to learn. None where
-        there is none yet.
+        The policy's position: it moves beyond the version's cut when there was nothing to learn. None if
+        the policy has no position yet.
     """
 
     record: PolicyVersion | None

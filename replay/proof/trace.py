@@ -40,7 +40,7 @@ class TracedFeedback(msgspec.Struct, frozen=True):
 
 
 class TracedOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """An outcome as it stands in ``rewards``; ``fate`` tells whether it was learned, ``message`` by which version."""
+    """An outcome from ``rewards``; ``fate`` tells whether it was learned, ``message`` by which version."""
 
     place: LogPosition
     shard: int
@@ -67,7 +67,7 @@ class TracedDecision(msgspec.Struct, frozen=True, kw_only=True):
     reward, learn, why
         What the outcome must be; of an open window what it would be now.
     outcome
-        None: there is none yet.
+        None if there is no outcome yet.
     """
 
     place: LogPosition

@@ -87,7 +87,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     missing, doubled, wrong
         Decisions without the outcome that they must have, or with two; outcomes of which a part is wrong.
     repeats
-        Outcomes that stand in the log again under the same seq: a repeat is harmless.
+        Outcomes that the log holds again under the same seq: a repeat is harmless.
     own_feedback
         Outcomes right by the feedback that they carry, since retention has removed what the streams held at their
         time: decision, reward, deadline, order and weights are proved, not that no other feedback had to count.

@@ -1,6 +1,6 @@
 """Prove from the log that every outcome is right, and that the live weights are what the log makes of them.
 
-A verification is told everything that the logs hold (it reads nothing itself) and gives a verdict: rewards are
+A verification is given everything that the logs hold (it reads nothing itself) and returns a verdict: rewards are
 computed again from the raw streams (:mod:`replay.proof.oracle`), every version is learned again
 (:mod:`replay.proof.published`).
 """
@@ -37,7 +37,7 @@ class Verification:
     """Takes in the logs, in this order: ``versions``, ``decisions``, each of :attr:`streams`, ``rewards``.
 
     Partitions of one topic may come in any order, the messages of a partition in theirs. A context manager:
-    what it collects lies in a temporary database.
+    what it collects is kept in a temporary database.
     """
 
     def __init__(self, question: Question) -> None:
@@ -111,7 +111,7 @@ class Verification:
             self._findings.add(
                 "contradiction",
                 f"shard {shard}, seq {seq}",
-                "stands in `rewards` with two different outcomes",
+                "has two different outcomes in `rewards`",
             )
         for case in self._evidence.cases():
             self._audit(case)
@@ -227,7 +227,7 @@ class Verification:
                     "unfounded",
                     case.event_id,
                     f"seq {outcome.seq} of shard {outcome.shard} cites a decision at {outcome.decision_at}, "
-                    "where there is none",
+                    "where there is no decision",
                 )
         for number, each in enumerate(expected):
             self._judge(case.event_id, each, of_decision.get(number, []))

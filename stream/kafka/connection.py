@@ -223,7 +223,7 @@ class Connection:
         await self._send(REQUESTS, "decision-requests", value, key, headers)
 
     async def replies(self, wait_ms: int) -> list[LogRecord]:
-        """Return the replies that came since the last call; wait a little where there is none.
+        """Return the replies that came since the last call; wait a little if there are none yet.
 
         Raises
         ------

@@ -47,7 +47,7 @@ def is_utf8(name: str) -> bool:
 
 
 def header_name_bytes(name: str) -> bytes:
-    r"""Return the bytes of a header's name as they stand in the log.
+    r"""Return the bytes of a header's name in the log.
 
     >>> header_name_bytes(b"a\xff".decode("utf-8", "surrogateescape"))
     b'a\xff'

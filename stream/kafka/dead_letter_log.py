@@ -1,4 +1,4 @@
-"""What stands in ``dead-letters``, read back; and sending it once more, after a repair.
+"""Read the records of ``dead-letters``, and send them once more after a repair.
 
 What is sent again carries the place of its first coming in a header, and so does no second one: before anything is
 sent, the topics are searched for that header.
@@ -56,7 +56,7 @@ class Letter(NamedTuple):
     Attributes
     ----------
     partition, offset, time_ms
-        Where it stands in ``dead-letters``.
+        Its position in ``dead-letters``.
     source
         Where the record stood; None: the headers do not say, so it is no letter of ours.
     problem
@@ -64,7 +64,7 @@ class Letter(NamedTuple):
     reason, message
         Why it could not be used: a code, and a sentence.
     value, key, headers
-        The record's bytes, and the key and the headers of the message that it came in. ``value`` None: there are none.
+        The record's bytes, and the key and the headers of the message that it came in. ``value`` is None without bytes.
     whole_bytes
         The size of the record where its bytes were cut; else None.
     """
@@ -126,7 +126,7 @@ def _problem_of(headers: Mapping[str, bytes]) -> str:
 
 
 def _number(content: bytes) -> int | None:
-    """Return the number in a header; None for what is none, or longer than any of ours."""
+    """Return the number in a header; None if it is not a number, or longer than any of ours."""
     return int(content) if content.isdigit() and len(content) <= NUMBER_DIGITS else None
 
 
@@ -140,7 +140,7 @@ def _source_name(name: str) -> str:
 
 
 async def letters(config: Config, reader: LogReader, since_ms: int = 0) -> AsyncIterator[Letter]:
-    """Yield what stands in ``dead-letters`` from a log time on, partition by partition."""
+    """Yield the letters in ``dead-letters`` from a log time on, partition by partition."""
     async for record in reader.read_since(config.topic("dead-letters"), since_ms):
         yield read_letter(record)
 
@@ -252,7 +252,7 @@ def _problem(config: Config, letter: Letter, *, by_name: bool, requests: bool) -
 
 
 async def _seen(reader: LogReader, letters: Mapping[Source, Letter]) -> tuple[set[Source], set[Source]]:
-    """Return which records stand in their topics a second time, and which are themselves such a second one."""
+    """Return which records their topics hold a second time, and which are themselves such a second one."""
     again: set[Source] = set()
     second: set[Source] = set()
     wanted = {source.header(): source for source in letters}

@@ -17,7 +17,7 @@ from stream.kafka.consumer import header_name_bytes, is_utf8
 log = logging.getLogger(__name__)
 
 ROOM_BYTES = 64 * 1024
-"""What a message may need beside its value: headers, key and framing."""
+"""Bytes that a message may need besides its value: headers, key and framing."""
 MESSAGE_CHARACTERS = 500
 APART = 20
 """So many unusable items of one array have a letter each."""

@@ -1,4 +1,4 @@
-"""The last seq of every policy and shard that stands in ``rewards``."""
+"""The last seq of every policy and shard in ``rewards``."""
 
 from records.codec import far_ahead
 from records.policy_version import PolicyVersion

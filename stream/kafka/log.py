@@ -43,7 +43,7 @@ Partition = tuple[str, int]
 
 
 class LogRecord(NamedTuple):
-    """A message as it stands in a log; ``time_ms`` is its log time."""
+    """A message of a log; ``time_ms`` is its log time."""
 
     topic: str
     partition: int
@@ -191,7 +191,7 @@ class LogReader:
         return {name: (readable[name], end - readable[name]) for name, end in written.items() if readable[name] < end}
 
     async def since(self, partitions: Collection[Partition], time_ms: int) -> dict[Partition, int | None]:
-        """Return the offset of each partition's first message that is no older than a log time, None: there is none."""
+        """Return the offset of each partition's first message that is no older than a log time; None without one."""
         asked = {TopicPartition(*partition): time_ms for partition in partitions}
         offsets = await self._asking.offsets_for_times(asked) if asked else {}
         return {
@@ -312,9 +312,9 @@ async def _coordinated(ask: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def identify(reader: LogReader, config: Config, producer: AIOKafkaProducer) -> str:
-    """Return the name of the log that Redis keeps beside its state: cluster id and log id.
+    """Return the name of the log that Redis keeps with its state: cluster id and log id.
 
-    Writes the log id as the first record of ``versions`` where there is none; of two that write at once the
+    Writes the log id as the first record of ``versions`` if it has none; of two that write at once the
     first record counts.
 
     Raises
@@ -355,7 +355,7 @@ async def started(client: Any) -> Any:
 
 
 def log_consumer(config: Config, isolation_level: str = READ_COMMITTED) -> AIOKafkaConsumer:
-    """Return a consumer of no group, which reads from where it is told to."""
+    """Return a consumer of no group, which reads from the offsets that it is assigned."""
     return reading(
         isolation_level=isolation_level,
         bootstrap_servers=config.brokers,
@@ -373,6 +373,6 @@ async def fetched_records(consumer: AIOKafkaConsumer) -> dict[TopicPartition, li
     fetched = await consumer.getmany(timeout_ms=POLL_MS)
     if not fetched:
         refuse_dead("the reader of the log", consumer)
-    # Let others run, also while all that is asked for lies in memory already.
+    # Let others run, also while everything requested is in memory already.
     await asyncio.sleep(0)
     return cast("dict[TopicPartition, list[Any]]", fetched)

@@ -147,7 +147,7 @@ def contradictions(config: Config, topics: dict[str, TopicFound]) -> list[TopicP
     if requests and decisions and decisions.partitions < requests.partitions:
         name = config.topic("decisions")
         remedy = (
-            "a decision lies in the partition of its request: add partitions:"
+            "a decision is in the partition of its request: add partitions:"
             f" kafka-topics --alter --topic {name} --partitions {requests.partitions}"
         )
         problems.append(

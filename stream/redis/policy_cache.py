@@ -112,7 +112,7 @@ class PolicyCache:
             await ended(listening)
 
     async def _wait_for_news(self) -> None:
-        """Return after a second; until then, load each version that Redis tells of."""
+        """Return after a second; until then, load each version that Redis announces."""
         loop = asyncio.get_running_loop()
         until = loop.time() + ASK_EVERY_S
         while (left := until - loop.time()) > 0:

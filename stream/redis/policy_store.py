@@ -59,7 +59,7 @@ async def read_published(redis: "Redis", config: Config, name: str) -> Published
     Raises
     ------
     StateRefused
-        What lies in Redis is no version.
+        Redis holds something that is not a version.
     """
     fields = await cast("Awaitable[list[bytes | None]]", redis.hmget(model_key(config, name), ["record", "bytes"]))
     record, model = fields

@@ -21,7 +21,7 @@ async def saved_policies(config: Config) -> dict[str, Saved | None]:
 
 
 async def versions_of(config: Config, name: str, newest: int) -> list[PolicyVersion]:
-    """Return the newest versions of a policy as they stand in ``versions``, the newest first, repeats dropped."""
+    """Return the newest versions of a policy from ``versions``, newest first, without repeats."""
     topic = config.topic("versions")
     by_number: dict[int, PolicyVersion] = {}
     async with LogReader(config) as reader:

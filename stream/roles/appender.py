@@ -50,7 +50,7 @@ class Appender:
         self._producer = await self._made()
 
     async def stop(self) -> None:
-        """Close; what is not acknowledged by then may or may not stand in the log."""
+        """Close; what is not acknowledged by then may or may not be in the log."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await closed(producer)

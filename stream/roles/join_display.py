@@ -67,8 +67,8 @@ class JoinDisplay:
         """Say which former inputs hold every window: no setting names them any more."""
         self._say_held(
             "former inputs",
-            f"{', '.join(sorted(topics))} was an input and is none by these settings, so no window closes: to give it"
-            f" up for good, {RECOVER}; else set it back"
+            f"{', '.join(sorted(topics))} was an input and is not one by these settings, so no window closes: to give"
+            f" it up for good, {RECOVER}; else set it back"
             if topics
             else "",
         )

@@ -1,7 +1,7 @@
 """The learn role: outcomes of ``rewards`` in, published versions out.
 
 One Faust agent reads ``rewards`` and acknowledges by itself: a message is acknowledged when a saved position
-covers all of its outcomes, so a learner that dies repeats and never skips. What learning means lies in
+covers all of its outcomes, so a learner that dies repeats and never skips. How learning works is defined in
 :mod:`policies.learner`, how a version is published in :mod:`policies.publisher`; here they meet messages, clocks, and
 servers that go away.
 """

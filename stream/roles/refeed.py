@@ -44,7 +44,7 @@ class Ends(NamedTuple):
 
 
 Archived = Callable[[Input], Iterator[WholeMessage]]
-"""Gives what lies in the archive and not in Kafka any more."""
+"""Gives the messages that the archive holds and Kafka no longer does."""
 
 
 class Refeed:

@@ -55,7 +55,7 @@ TOO_LARGE = encode(
         )
     )
 )
-"""Sent in the place of a reply that its topic refuses."""
+"""Sent instead of a reply that its topic refuses."""
 
 
 class Reply(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a request's message says beside its value: where the reply goes, and how long somebody waits for it.
+"""What a request's message says besides its value: where the reply goes, and how long somebody waits for it.
 
 Headers: ``reply-topic``, ``correlation-id`` and ``expires-ms``; Spring's ``kafka_replyTopic`` and
 ``kafka_correlationId`` are understood too, and the reply carries its correlation id under the name it came with.
