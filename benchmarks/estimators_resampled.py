@@ -15,7 +15,7 @@ from benchmarks.row import Others, Row, spread
 from replay.evaluation.estimators.catalogue import ESTIMATORS
 from replay.evaluation.estimators.estimator import Estimator, all_terms
 from replay.evaluation.resample import ends, places, resampled
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 
 ROWS = 1_000_000
 RESAMPLES = 10_000
@@ -87,7 +87,7 @@ def _resample(
     rows = len(log["reward"])
     at = np.arange(rows), log["action"], 0
     target, model = log["action_dist"], log["estimated_rewards_by_reg_model"]
-    judged = Judged(
+    judged = EvaluationRows(
         reward=log["reward"],
         propensity=log["pscore"],
         target=target[at],

@@ -25,7 +25,7 @@ from replay.evaluation.estimators.catalogue import requested
 from replay.evaluation.estimators.estimator import Estimator, all_terms
 from replay.evaluation.moments import Moments
 from replay.evaluation.resample import Resampled, ends, places
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from replay.evaluation.run import run
 
 COLUMNS = ("reward", "propensity", "target", "model_logged", "model_target")
@@ -81,8 +81,8 @@ def watched(what: str, path: Path, times: int, resamples: int = 0) -> Pass:
     return Pass(seconds, peak, told)
 
 
-def _judged(table: pa.Table) -> Judged:
-    return Judged(**{name: table.column(name).to_numpy() for name in COLUMNS})
+def _judged(table: pa.Table) -> EvaluationRows:
+    return EvaluationRows(**{name: table.column(name).to_numpy() for name in COLUMNS})
 
 
 def _moments(judges: Sequence[Estimator], part: Part) -> Blocks[Moments]:

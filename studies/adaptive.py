@@ -17,7 +17,7 @@ from replay.evaluation.estimators.doubly_robust import DoublyRobust
 from replay.evaluation.estimators.estimator import Estimator, influence
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised, with_propensity
 from replay.evaluation.intervals.adaptive import AdaptiveSums, adaptive_interval
-from replay.evaluation.rows import Floats, Hashes, Judged
+from replay.evaluation.rows import EvaluationRows, Floats, Hashes
 
 ROWS, VERSIONS = 5000, 50
 PRIOR_ROWS = 10.0
@@ -99,9 +99,9 @@ class Log(NamedTuple):
         The rows with a reward model that has learned all of them.
     """
 
-    judged: Judged
+    judged: EvaluationRows
     mixture: Floats
-    hindsight: Judged
+    hindsight: EvaluationRows
 
 
 def simulate(world: LearningWorld, chance: np.random.Generator, rows: int = ROWS, versions: int = VERSIONS) -> Log:
@@ -131,8 +131,8 @@ def simulate(world: LearningWorld, chance: np.random.Generator, rows: int = ROWS
     each = np.arange(rows)
     propensity = pmf[each, action]
 
-    def modelled(model: Floats) -> Judged:
-        return Judged(
+    def modelled(model: Floats) -> EvaluationRows:
+        return EvaluationRows(
             reward=reward,
             propensity=propensity,
             target=target[each, action],
@@ -180,25 +180,25 @@ def _normal(value: float, error: float) -> Result:
     return Result(value, value - NORMAL_95 * error, value + NORMAL_95 * error)
 
 
-def _plain(estimator: Estimator, rows: Judged) -> Result:
+def _plain(estimator: Estimator, rows: EvaluationRows) -> Result:
     return _normal(estimator.estimate(rows), float(influence(estimator, rows).std(ddof=1)) / len(rows) ** 0.5)
 
 
-def _adaptive(rows: Judged, two_point: bool = False) -> Result:
+def _adaptive(rows: EvaluationRows, two_point: bool = False) -> Result:
     found = adaptive_value(Pieces.of(rows), "two-point" if two_point else "constant")
     if found.value is None or found.standard_error is None:
         raise ValueError("expected a log of more than one window")
     return _normal(found.value, found.standard_error)
 
 
-def _shown(rows: Judged) -> Result:
+def _shown(rows: EvaluationRows) -> Result:
     found = adaptive_interval(AdaptiveSums.of(rows), by_unit=True)
     if found.value is None or found.low is None or found.high is None:
         raise ValueError("expected a log of more than one window")
     return Result(found.value, found.low, found.high)
 
 
-def _balanced(log: Log) -> Judged:
+def _balanced(log: Log) -> EvaluationRows:
     return with_propensity(log.judged, log.mixture)
 
 

@@ -24,7 +24,7 @@ from replay.evaluation.intervals.running import Running
 from replay.evaluation.intervals.saddlepoint import saddlepoint
 from replay.evaluation.intervals.weighted_sums import WeightedSums
 from replay.evaluation.moments import Moments
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from studies.worlds import WORLDS, World
 
 LOOKS = 60
@@ -57,7 +57,7 @@ class Method:
     name: str
     estimator: str
     kind: Kind
-    run: Callable[[World, Judged], Interval | Looks]
+    run: Callable[[World, EvaluationRows], Interval | Looks]
     assumes_not: dict[str, str]
     against_logged: bool = False
     widens: str | None = None
@@ -69,63 +69,63 @@ _ONLY_SEEN = "the percentile bootstrap, whose ends these are, knows no larger we
 _IPS, _SNIPS, _DR = InversePropensity(), SelfNormalised(), DoublyRobust()
 
 
-def _plain(estimator: Estimator) -> Callable[[World, Judged], Interval]:
+def _plain(estimator: Estimator) -> Callable[[World, EvaluationRows], Interval]:
     return lambda _, rows: delta(estimator, Moments.of(estimator.terms(rows)))
 
 
-def _delta(estimator: Estimator) -> Callable[[World, Judged], Interval]:
+def _delta(estimator: Estimator) -> Callable[[World, EvaluationRows], Interval]:
     return lambda _, rows: delta_of_rows(estimator, rows)
 
 
-def _bernstein(world: World, rows: Judged) -> Interval:
+def _bernstein(world: World, rows: EvaluationRows) -> Interval:
     return bernstein(_IPS, Moments.of(_IPS.terms(rows)), low=0.0, high=world.largest_weight)
 
 
-def _cressie_read(world: World, rows: Judged) -> Interval:
+def _cressie_read(world: World, rows: EvaluationRows) -> Interval:
     return CressieRead(wmax=world.largest_weight).interval(WeightedSums.of(rows.weight, rows.reward))
 
 
-def _bucketed(world: World, rows: Judged) -> Interval:
+def _bucketed(world: World, rows: EvaluationRows) -> Interval:
     assert rows.unit_hash is not None
     terms = _SNIPS.terms(rows)
     return clustered(_SNIPS, BucketSums.of(terms, rows.unit_hash), Moments.of(terms), Reach.of([_SNIPS], rows))
 
 
-def _adaptive(*, by_unit: bool) -> Callable[[World, Judged], Interval]:
+def _adaptive(*, by_unit: bool) -> Callable[[World, EvaluationRows], Interval]:
     return lambda _, rows: adaptive_interval(AdaptiveSums.of(rows), by_unit=by_unit)
 
 
-def _difference(world: World, rows: Judged) -> Interval:
+def _difference(world: World, rows: EvaluationRows) -> Interval:
     return difference_of_rows(Difference(_SNIPS, LoggedMean()), rows)
 
 
-def _looks(rows: Judged) -> list[int]:
+def _looks(rows: EvaluationRows) -> list[int]:
     return [int(look) for look in looks_at(len(rows), LOOKS)]
 
 
-def _gamma_exponential(world: World, rows: Judged) -> Looks:
+def _gamma_exponential(world: World, rows: EvaluationRows) -> Looks:
     return GammaExponential().sequence(rows.weight, rows.reward, _looks(rows))
 
 
-def by_unit(rows: Judged, looks: Looks) -> Looks:
+def by_unit(rows: EvaluationRows, looks: Looks) -> Looks:
     """Return a sequence of ips, made wider where rows of a unit are correlated."""
     return widened(looks, design_effects(_IPS, rows, looks.rows))
 
 
-def _by_unit(world: World, rows: Judged) -> Looks:
+def _by_unit(world: World, rows: EvaluationRows) -> Looks:
     return by_unit(rows, _gamma_exponential(world, rows))
 
 
-def _asymptotic(world: World, rows: Judged) -> Looks:
+def _asymptotic(world: World, rows: EvaluationRows) -> Looks:
     looks = looks_at(len(rows), LOOKS)
     return widened(asymptotic_of_rows(_SNIPS, rows, looks), design_effects(_SNIPS, rows, looks))
 
 
-def _betting(world: World, rows: Judged) -> Looks:
+def _betting(world: World, rows: EvaluationRows) -> Looks:
     return betting(rows, looks_at(len(rows), LOOKS), constant=True)
 
 
-def _repeated(world: World, rows: Judged) -> Looks:
+def _repeated(world: World, rows: EvaluationRows) -> Looks:
     looks = looks_at(len(rows), LOOKS)
     running = Running.of(_SNIPS.terms(rows), looks)
     value, error = running.value(_SNIPS), 1.959964 * np.sqrt(running.variance(_SNIPS) / looks)

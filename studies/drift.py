@@ -19,7 +19,7 @@ from replay.evaluation.intervals.adaptive import AdaptiveSums, adaptive_differen
 from replay.evaluation.intervals.delta import delta_of_rows
 from replay.evaluation.intervals.difference import Difference, LoggedMean, difference_of_rows
 from replay.evaluation.intervals.interval import Interval
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 from studies.adaptive import PAGE, shrunk_means
 
 VERSIONS = 50
@@ -90,7 +90,7 @@ WORLDS = (
 class Log(NamedTuple):
     """A log, the target's value over its period, the learner's expected value over it, and the logged pmfs."""
 
-    judged: Judged
+    judged: EvaluationRows
     truth: float
     logged: float
     pmf: Floats
@@ -118,7 +118,7 @@ def simulate(world: DriftingWorld, chance: np.random.Generator, rows: int) -> Lo
         np.add.at(sums, (0, taken), reward[own])
     version_of = np.repeat(np.arange(VERSIONS, dtype=np.int32), np.diff(cut))
     pmf, model, each = pmfs[version_of], models[version_of], np.arange(rows)
-    judged = Judged(
+    judged = EvaluationRows(
         reward=reward,
         propensity=pmf[each, action],
         target=TARGET[action],
@@ -139,16 +139,16 @@ def headline(has_model: bool) -> Estimator:
     return _ESTIMATORS[default_estimator(VERSIONS, one_learner=True, has_model=has_model).name]
 
 
-def _difference(has_model: bool, rows: Judged) -> Interval:
+def _difference(has_model: bool, rows: EvaluationRows) -> Interval:
     return difference_of_rows(Difference(headline(has_model), LoggedMean()), rows)
 
 
-VALUES: dict[str, Callable[[Judged], Interval]] = {
+VALUES: dict[str, Callable[[EvaluationRows], Interval]] = {
     "with a model": lambda rows: delta_of_rows(headline(True), rows),
     "without": lambda rows: delta_of_rows(headline(False), rows),
     "adaptive weights alone": lambda rows: adaptive_interval(AdaptiveSums.of(rows)),
 }
-DIFFERENCES: dict[str, Callable[[Judged], Interval]] = {
+DIFFERENCES: dict[str, Callable[[EvaluationRows], Interval]] = {
     "difference, with a model": lambda rows: _difference(True, rows),
     "difference, without": lambda rows: _difference(False, rows),
     "difference, adaptive weights alone": lambda rows: adaptive_difference(AdaptiveSums.of(rows)),

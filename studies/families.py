@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 Rewards = Literal["click", "normal", "revenue"]
 OFF = 0.5
@@ -62,7 +62,7 @@ class RandomWorld:
     spread: float
     learning: int = 0
 
-    def simulate(self, chance: np.random.Generator, tables: Tables | None = None) -> tuple[Judged, float]:
+    def simulate(self, chance: np.random.Generator, tables: Tables | None = None) -> tuple[EvaluationRows, float]:
         """Return a log and the target's true value; ``tables`` of :meth:`tables` save the time of making them again."""
         mean, model = self.draw(chance)
         prepared = tables or self.tables()
@@ -83,7 +83,7 @@ class RandomWorld:
             parts.append([*columns[:, cell], reward, cell, np.full(end - start, version)])
         joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
         propensity, target, rank, squared, unseen, inverse, squares, reward, cell, version_of = joined
-        rows = Judged(
+        rows = EvaluationRows(
             reward=reward,
             propensity=propensity,
             target=target,

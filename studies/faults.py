@@ -13,7 +13,7 @@ import numpy as np
 from replay.evaluation.health import checks
 from replay.evaluation.health.findings import findings
 from replay.evaluation.health.state import State
-from replay.evaluation.rows import Codes, Floats, Hashes, Judged
+from replay.evaluation.rows import Codes, EvaluationRows, Floats, Hashes
 from studies.flag_runs import without_pmf
 from studies.page import written
 
@@ -113,12 +113,12 @@ FAULTS: dict[str, Callable[[Log, np.random.Generator], Log]] = {
 }
 
 
-def read(log: Log, chance: np.random.Generator) -> Judged:
+def read(log: Log, chance: np.random.Generator) -> EvaluationRows:
     """Return what a reader makes of a log when it believes what stands there."""
     rows, actions = len(log.action), log.pmf.shape[1]
     each = np.arange(rows)
     events: Hashes = chance.integers(0, 2**64, size=rows, dtype=np.uint64)
-    return Judged(
+    return EvaluationRows(
         reward=log.reward,
         propensity=log.propensity,
         target=log.target[each, log.action],

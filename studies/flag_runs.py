@@ -18,7 +18,7 @@ from replay.evaluation.health.missing import FILLED
 from replay.evaluation.health.state import State
 from replay.evaluation.health.statistics import statistics
 from replay.evaluation.intervals.delta import delta_of_rows
-from replay.evaluation.rows import Flags, Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Flags, Floats
 from studies.families import family_a, family_b
 from studies.rival_rules import skdr_severity
 
@@ -162,7 +162,7 @@ def _of_world(family: str, runs: int, more: int, number: int) -> _World:
     return _World(names, together, coverage, world.describe)
 
 
-def measure(rows: Judged, truth: float) -> tuple[tuple[str, ...], tuple[Floats, ...]]:
+def measure(rows: EvaluationRows, truth: float) -> tuple[tuple[str, ...], tuple[Floats, ...]]:
     """Return the names of the statistics, and a log's row of each array of :class:`Runs`."""
     state = State.of(rows)
     known = statistics(state)
@@ -187,7 +187,7 @@ def _numbers(values: list[float | None]) -> Floats:
     return np.array([np.nan if value is None else value for value in values])
 
 
-def _spread(rows: Judged) -> tuple[Central, AroundRatio, Central]:
+def _spread(rows: EvaluationRows) -> tuple[Central, AroundRatio, Central]:
     """Return what the values of the three estimators spread by, as a state has it."""
     assert rows.model_logged is not None
     assert rows.model_target is not None

@@ -7,13 +7,13 @@ The rules of skdr-eval 0.12.0 are those of its ``SupportHealthThresholds`` (defa
 import numpy as np
 
 from replay.evaluation.health.tail import pareto_k
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 
 CLIPS = (2.0, 5.0, 10.0, 20.0, 50.0, np.inf)
 LEAST_ESS_SHARE = 0.02
 
 
-def skdr_severity(rows: Judged) -> int:
+def skdr_severity(rows: EvaluationRows) -> int:
     """Return 0 (ok), 1 (caution) or 2 (high risk) for the doubly robust value of some rows."""
     count = len(rows)
     matched = rows.target > 0

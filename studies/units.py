@@ -13,7 +13,7 @@ import numpy as np
 
 from replay.evaluation.estimators.importance import SelfNormalised
 from replay.evaluation.intervals.clustered import BucketSums, clustered_of_rows
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 PAGE = Path(__file__).parent.parent / "docs" / "evaluation.md"
 BEGIN, END = "<!-- studies.units: begin -->", "<!-- studies.units: end -->"
@@ -46,13 +46,13 @@ class UnevenWorld:
         """The target's value for the average user."""
         return float(MEAN * TARGET @ LIFT)
 
-    def simulate(self, chance: np.random.Generator) -> Judged:
+    def simulate(self, chance: np.random.Generator) -> EvaluationRows:
         """Return a log of a uniform logger."""
         activity: Floats = np.ones(self.users) if self.tail is None else chance.pareto(self.tail, self.users) + 1
         user = chance.choice(self.users, self.rows, p=activity / activity.sum())
         rate = 2 * MEAN * (chance.random(self.users) < 0.5) if self.differ else np.full(self.users, MEAN)
         action = chance.integers(0, 3, self.rows)
-        return Judged(
+        return EvaluationRows(
             reward=(chance.random(self.rows) < rate[user] * LIFT[action]).astype(float),
             propensity=np.full(self.rows, 1 / 3),
             target=TARGET[action],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from replay.evaluation.rows import Codes, Floats, Hashes, Judged
+from replay.evaluation.rows import Codes, EvaluationRows, Floats, Hashes
 
 DAYS = 14
 VERSIONS = 50
@@ -37,7 +37,7 @@ class World:
 
     name: str
     describe: str
-    simulate: Callable[[np.random.Generator, int], Judged]
+    simulate: Callable[[np.random.Generator, int], EvaluationRows]
     truth: float
     logged: float
     largest_weight: float
@@ -54,13 +54,13 @@ def _judged(
     *,
     units: Hashes | None = None,
     version: Codes | None = None,
-) -> Judged:
+) -> EvaluationRows:
     """Put the columns together; both pmfs and the reward model have the shape (rows, actions)."""
     rows, actions = logging.shape
     each = np.arange(rows)
     propensity = logging[each, action]
     events = chance.integers(0, 2**64, size=(rows,), dtype=np.uint64)
-    return Judged(
+    return EvaluationRows(
         reward=reward,
         propensity=propensity,
         target=target[each, action],
@@ -85,7 +85,7 @@ def _drawn(
     rates: Floats,
     model: Floats,
     units: Hashes | None = None,
-) -> Judged:
+) -> EvaluationRows:
     """Draw actions and rewards of rows that do not depend on each other."""
     rows, actions = logging.shape
     action = np.minimum((chance.random((rows, 1)) > logging.cumsum(axis=1)).sum(axis=1), actions - 1)
@@ -110,7 +110,7 @@ _EASY_RATES = (0.3, 0.4, 0.5, 0.6, 0.7)
 _EASY_TRUTH = 0.55
 
 
-def _easy(chance: np.random.Generator, rows: int) -> Judged:
+def _easy(chance: np.random.Generator, rows: int) -> EvaluationRows:
     rates = _alike(rows, *_EASY_RATES)
     logging, target = _alike(rows, *_EASY_LOGGING), _alike(rows, *_EASY_TARGET)
     return _drawn(chance, logging, target, rates, _timid(rates, _EASY_TRUTH))
@@ -123,7 +123,7 @@ _RARE_RATES = (0.006, *(0.004,) * 9)
 _RARE_TRUTH = 0.73 * 0.006 + 0.27 * 0.004
 
 
-def _rare(chance: np.random.Generator, rows: int) -> Judged:
+def _rare(chance: np.random.Generator, rows: int) -> EvaluationRows:
     rates = _alike(rows, *_RARE_RATES)
     target = _alike(rows, *_RARE_TARGET)
     return _drawn(chance, np.full((rows, 10), 0.1), target, rates, _timid(rates, _RARE_TRUTH))
@@ -149,7 +149,7 @@ def _heavy_logged() -> float:
 _HEAVY_LOGGED = _heavy_logged()
 
 
-def _heavy(chance: np.random.Generator, rows: int) -> Judged:
+def _heavy(chance: np.random.Generator, rows: int) -> EvaluationRows:
     """Log the target's action with a probability that spans three powers of ten."""
     context = chance.random(rows)
     first = _heavy_first(context)
@@ -178,7 +178,7 @@ def _drift_expected(rows: int) -> Floats:
     return expected
 
 
-def _drifting(chance: np.random.Generator, rows: int) -> Judged:
+def _drifting(chance: np.random.Generator, rows: int) -> EvaluationRows:
     timeless = _alike(rows, *(_DRIFT_FROM + _DRIFT_TO) / 2)
     return _drawn(chance, _alike(rows, *_DRIFT_LOGGING), _alike(rows, *_DRIFT_TARGET), _drift_rates(rows), timeless)
 
@@ -189,7 +189,7 @@ _LEARNING_RATE = 0.3
 _LEARNING_TARGET = (0.7, 0.1, 0.1, 0.1)
 
 
-def _learning(chance: np.random.Generator, rows: int) -> Judged:
+def _learning(chance: np.random.Generator, rows: int) -> EvaluationRows:
     """Let a greedy learner take one of four equally good actions; it publishes 50 versions, and explores less and less.
 
     Equally good, since then chance decides which action it comes to prefer, and what a row weighs hangs together
@@ -217,7 +217,7 @@ def _learning(chance: np.random.Generator, rows: int) -> Judged:
 _USER_TRUTH = 0.3
 
 
-def _clustered(chance: np.random.Generator, rows: int) -> Judged:
+def _clustered(chance: np.random.Generator, rows: int) -> EvaluationRows:
     """Mix users of 20 decisions each over time; a few like nearly everything, most like little."""
     users = -(-rows // DECISIONS_A_USER)
     user = chance.permutation(np.repeat(np.arange(users), DECISIONS_A_USER)[:rows])
@@ -230,7 +230,7 @@ def _clustered(chance: np.random.Generator, rows: int) -> Judged:
 def _world(
     name: str,
     describe: str,
-    simulate: Callable[[np.random.Generator, int], Judged],
+    simulate: Callable[[np.random.Generator, int], EvaluationRows],
     truth: float,
     logged: float,
     largest_weight: float,

@@ -21,7 +21,7 @@ from replay.evaluation.intervals.delta import delta_of_rows
 from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.logs.open_bandit import Item, LoggedDecision, read_decisions, read_items
 from replay.evaluation.progressive import Row, progressive
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 from replay.proof.rebuild import Rebuild
 
 HASH_DIGITS = 8
@@ -119,7 +119,7 @@ def values(
 
 def worth(weights: Floats, rewards: Floats) -> Worth:
     """Return a value by weights and rewards: shape (rows,) each."""
-    rows = Judged(reward=rewards, propensity=np.ones(len(rewards)), target=weights)
+    rows = EvaluationRows(reward=rewards, propensity=np.ones(len(rewards)), target=weights)
     ips, snips = (delta_of_rows(estimator, rows) for estimator in (InversePropensity(), SelfNormalised()))
     return Worth(ips, snips, float(weights.max(initial=0.0)))
 

@@ -26,7 +26,7 @@ from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.blocks import BLOCK_ROWS, Blocks
 from replay.evaluation.estimators.estimator import Estimator, need
 from replay.evaluation.moments import stacked
-from replay.evaluation.rows import Floats, Hashes, Judged
+from replay.evaluation.rows import EvaluationRows, Floats, Hashes
 from replay.evaluation.sample_weights import means_of
 
 Progress = Callable[[int, int], None]
@@ -176,7 +176,7 @@ def resampled(
     return found
 
 
-def hashes_of(rows: Judged, first: int = 0, *, by_unit: bool = False) -> Hashes:
+def hashes_of(rows: EvaluationRows, first: int = 0, *, by_unit: bool = False) -> Hashes:
     """Return what the copies of judged rows depend on: shape (rows,).
 
     Parameters

@@ -14,7 +14,7 @@ Codes = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class EvaluationRows:
     """Some rows of a log; every column has the shape (rows,), and what a log cannot tell is None.
 
     Attributes
@@ -88,7 +88,7 @@ class Judged:
     def __len__(self) -> int:
         return len(self.reward)
 
-    def where(self, which: Any) -> "Judged":
+    def where(self, which: Any) -> "EvaluationRows":
         """Return some of the rows: flags, numbers or a slice of them."""
 
         def some(value: Any) -> Any:
@@ -98,10 +98,10 @@ class Judged:
                 return {name: column[which] for name, column in value.items()}
             return value[which]
 
-        return Judged(**{each.name: some(getattr(self, each.name)) for each in fields(self)})
+        return EvaluationRows(**{each.name: some(getattr(self, each.name)) for each in fields(self)})
 
 
-def joined(parts: "list[Judged]") -> Judged:
+def joined(parts: "list[EvaluationRows]") -> EvaluationRows:
     """Return rows one after the other; a column that one part lacks, all lack."""
 
     def together(name: str) -> Any:
@@ -113,4 +113,4 @@ def joined(parts: "list[Judged]") -> Judged:
             return {each: np.concatenate([column[each] for column in columns]) for each in shared}
         return np.concatenate(columns)
 
-    return Judged(**{each.name: together(each.name) for each in fields(Judged)})
+    return EvaluationRows(**{each.name: together(each.name) for each in fields(EvaluationRows)})

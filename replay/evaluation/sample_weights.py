@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from records.errors import BadInput
 from replay.evaluation.result import Finding
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 SIZE = "sample weight"
 """The term that holds the sample weight."""
@@ -23,19 +23,19 @@ LEAST, MOST = 1e-9, 1e9
 NAME = "sample_weights"
 
 
-def sized(terms: dict[str, Floats], rows: Judged) -> dict[str, Floats]:
+def sized(terms: dict[str, Floats], rows: EvaluationRows) -> dict[str, Floats]:
     """Return terms multiplied by the sample weight, and the weight as one more term; unchanged without weights."""
     if rows.sample_weight is None:
         return terms
     return {**{name: term * rows.sample_weight for name, term in terms.items()}, SIZE: rows.sample_weight}
 
 
-def all_alike(rows: Judged) -> bool:
+def all_alike(rows: EvaluationRows) -> bool:
     """Return whether every row counts as one decision."""
     return rows.sample_weight is None or bool((rows.sample_weight == 1).all())
 
 
-def unsized(rows: Judged) -> Judged:
+def unsized(rows: EvaluationRows) -> EvaluationRows:
     """Return the rows if they have no sample weights.
 
     Raises

@@ -19,7 +19,7 @@ from replay.evaluation.intervals.stretches import Stretches
 from replay.evaluation.intervals.sums import Sums, a_decision
 from replay.evaluation.logs.chunk import LogChunk, Range, first_row_of, spanned
 from replay.evaluation.logs.taken import Taken, together
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from replay.evaluation.sample_weights import sized
 
 if TYPE_CHECKING:
@@ -215,13 +215,13 @@ def summarise(chunk: LogChunk, wanted: Wanted, compared: LogChunk | None = None)
     )
 
 
-def _seen(rows: Judged, wanted: Wanted) -> Judged:
+def _seen(rows: EvaluationRows, wanted: Wanted) -> EvaluationRows:
     if not wanted.sized:
         rows = replace(rows, sample_weight=None)
     return rows if wanted.model else replace(rows, model_logged=None, model_target=None)
 
 
-def _health(rows: Judged, wanted: Wanted, first: int) -> State:
+def _health(rows: EvaluationRows, wanted: Wanted, first: int) -> State:
     if not wanted.balanced:
         return State.of(rows, first=first)
     even = with_balanced_weights(rows)
@@ -230,7 +230,7 @@ def _health(rows: Judged, wanted: Wanted, first: int) -> State:
     return replace(State.of(even, first=first), certain=int((even.mean_propensity >= CERTAIN).sum()))
 
 
-def _resampled(index: int, rows: Judged, terms: Mapping[str, Any], wanted: Wanted) -> "Resampled":
+def _resampled(index: int, rows: EvaluationRows, terms: Mapping[str, Any], wanted: Wanted) -> "Resampled":
     # What it compiles takes a quarter of a second to load.
     from replay.evaluation.resample import Resampled, places
 

@@ -28,7 +28,7 @@ from replay.evaluation.evaluate import Options, evaluate
 from replay.evaluation.logs import chunk
 from replay.evaluation.logs.chunk import silent
 from replay.evaluation.result import How
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from tests.replay.archived import archive_of
 from tests.replay.arms import Arm, arms_world, by_hand
 from tests.replay.world import World, busy_world
@@ -69,7 +69,7 @@ def test_every_version_of_an_archive_is_asked(arms: tuple[World, list[Arm]], arc
     assert set(own) == {0, 1, 2}
     # The arms differ, and so do the weights.
     assert np.abs(each[:, 1] - each[:, 2]).max() > 0.5
-    plain = Judged(reward=reward, propensity=propensity, target=np.full(len(reward), 1 / 3))
+    plain = EvaluationRows(reward=reward, propensity=propensity, target=np.full(len(reward), 1 / 3))
     even = balanced(plain, each, shares_of(own, 3))
     found = bowerbird.evaluate(archive, "uniform", policy="front", fixed_loggers=True)
     for name, estimator in PLAIN.items():
@@ -209,7 +209,7 @@ def test_rows_that_nobody_can_be_asked_about_are_left_out(tmp_path: Path) -> Non
     found = bowerbird.evaluate(tmp_path, "uniform", policy="front", fixed_loggers=True, model="none")
     assert found.left_out["refused"] == 1
     reward, propensity, each = (np.array([row[field] for row in rows]) for field in range(3))
-    plain = Judged(reward=reward, propensity=propensity, target=np.full(len(rows), 1 / 3))
+    plain = EvaluationRows(reward=reward, propensity=propensity, target=np.full(len(rows), 1 / 3))
     even = balanced(plain, each, shares_of(np.array([row.own for row in rows]), 3))
     assert by_name(found)["balanced-ips"].value == pytest.approx(InversePropensity().estimate(even), rel=1e-12)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from replay.evaluation.intervals.interval import Interval, Looks
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from studies import coverage_page
 from studies.coverage import Cell, main, study
 from studies.coverage_methods import LOOKS, METHODS, Method
@@ -35,7 +35,7 @@ def test_it_counts_what_holds_the_truth() -> None:
     unknown = count(fixed(None, 0.6))
     assert (unknown.coverage, unknown.bounded) == (1.0, 0.0)
 
-    def by_chance(there: World, rows: Judged) -> Interval:
+    def by_chance(there: World, rows: EvaluationRows) -> Interval:
         assert rows.rank is not None
         return Interval(0.5, 0.0, 0.5 + float(rows.rank[0]) / 5, "made up")
 
@@ -45,7 +45,7 @@ def test_it_counts_what_holds_the_truth() -> None:
 def test_a_sequence_has_to_hold_the_running_truth_at_all_looks() -> None:
     drifting = world("drifting")
 
-    def around(there: World, rows: Judged, wrong_at: int = -1) -> Looks:
+    def around(there: World, rows: EvaluationRows, wrong_at: int = -1) -> Looks:
         looks = np.arange(1, LOOKS + 1)
         truth = there.expected(len(rows)).cumsum()[looks - 1] / looks
         off = np.where(np.arange(LOOKS) == wrong_at, 0.1, 0.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 from studies.worlds import DECISIONS_A_USER, VERSIONS, WORLDS, World, world
 
 ROWS = 10_000
@@ -15,7 +15,7 @@ LOGS = {each.name: [each.simulate(np.random.default_rng(seed), ROWS) for seed in
 each_world = pytest.mark.parametrize("there", WORLDS, ids=lambda each: each.name)
 
 
-def near(there: World, worth: Callable[[Judged], Floats], expected: float) -> None:
+def near(there: World, worth: Callable[[EvaluationRows], Floats], expected: float) -> None:
     """Check a mean over all logs to five of its standard errors."""
     means = np.array([worth(rows).mean() for rows in LOGS[there.name]])
     assert means.mean() == pytest.approx(expected, abs=5 * float(stats.sem(means)) + 1e-12)

@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from records.errors import BadInput, WrongConfiguration
-from replay.evaluation.rows import Codes, Floats, Judged
+from replay.evaluation.rows import Codes, EvaluationRows, Floats
 
 Allocation = Literal["constant", "two-point"]
 Counts = NDArray[np.int64]
@@ -56,7 +56,7 @@ _VERSION = 0xFFFFFFFF
 REFERENCE = "Hadad et al. 2021, PNAS (constant allocation rate); Zhan et al. 2021, KDD (StableVar)"
 
 
-def scores(rows: Judged) -> Floats:
+def scores(rows: EvaluationRows) -> Floats:
     """Return each row's score G: the doubly robust one, without a reward model weight times reward; shape (rows,)."""
     if rows.model_logged is None or rows.model_target is None:
         return rows.weight * rows.reward
@@ -92,7 +92,7 @@ class Pieces:
     squared_weight: Floats
 
     @classmethod
-    def of(cls, rows: Judged) -> "Pieces":
+    def of(cls, rows: EvaluationRows) -> "Pieces":
         """Return the pieces of a block of rows, which are in the order of the log.
 
         Raises
@@ -176,7 +176,7 @@ def adaptive_value(pieces: Pieces, allocation: Allocation = "constant", confiden
 
     Examples
     --------
-    >>> log = Judged(
+    >>> log = EvaluationRows(
     ...     reward=np.array([1.0, 0.0, 1.0, 1.0] * 10),
     ...     propensity=np.full(40, 0.5),
     ...     target=np.full(40, 0.5),

@@ -15,14 +15,14 @@ from typing import Any, ClassVar
 from replay.evaluation.estimators.doubly_robust import DoublyRobust
 from replay.evaluation.estimators.estimator import Estimator, Means, need
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised, with_weight
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 PREFIX = "balanced-"
 """What the names of all of them begin with."""
 _TERM = "balanced "
 
 
-def with_balanced_weights(rows: Judged) -> Judged:
+def with_balanced_weights(rows: EvaluationRows) -> EvaluationRows:
     """Return the rows with balanced weights; what the log says of the weights that they had is dropped.
 
     Propensities stay what was logged: draws are checked against them.
@@ -36,7 +36,7 @@ def with_balanced_weights(rows: Judged) -> Judged:
     --------
     >>> import numpy as np
     >>> half = np.array([0.5])
-    >>> rows = Judged(reward=half, propensity=np.ones(1), target=half, mean_propensity=half)
+    >>> rows = EvaluationRows(reward=half, propensity=np.ones(1), target=half, mean_propensity=half)
     >>> with_balanced_weights(rows).weight.tolist()
     [1.0]
     """
@@ -55,7 +55,7 @@ class Balanced(Estimator, ABC):
 
     plain: ClassVar[Estimator]
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return the terms of the plain one on balanced weights, under names of their own."""
         return {_TERM + name: column for name, column in self.plain.terms(with_balanced_weights(rows)).items()}
 

@@ -43,7 +43,7 @@ from replay.evaluation.estimators.slates import (
     StandardSlate,
 )
 from replay.evaluation.estimators.tuning import ladder
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 
 ESTIMATORS: Mapping[str, type[Estimator]] = MappingProxyType(
     {
@@ -139,7 +139,7 @@ def requested(text: str) -> tuple[Estimator, ...]:
     return (kind(),)
 
 
-def usable(rows: Judged) -> tuple[str, ...]:
+def usable(rows: EvaluationRows) -> tuple[str, ...]:
     """Return the names of the estimators whose columns the rows have.
 
     ``replay`` is among them, although it wants more: a log in which every action was equally probable.
@@ -147,7 +147,7 @@ def usable(rows: Judged) -> tuple[str, ...]:
     Examples
     --------
     >>> import numpy as np
-    >>> "dr" in usable(Judged(reward=np.ones(1), propensity=np.ones(1), target=np.ones(1)))
+    >>> "dr" in usable(EvaluationRows(reward=np.ones(1), propensity=np.ones(1), target=np.ones(1)))
     False
     """
     return tuple(

@@ -13,7 +13,7 @@ from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.estimators.doubly_robust import DoublyRobust
 from replay.evaluation.estimators.estimator import Estimator, Means, need
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
-from replay.evaluation.rows import Floats, Hashes, Judged
+from replay.evaluation.rows import EvaluationRows, Floats, Hashes
 
 
 def gaussian(distance: Floats) -> Floats:
@@ -62,7 +62,7 @@ class Continuous:
     model_target
         What a reward model says of the target's action, q(x, pi(x)).
     event_hash, unit_hash
-        As in :class:`~replay.evaluation.rows.Judged`.
+        As in :class:`~replay.evaluation.rows.EvaluationRows`.
 
     Raises
     ------
@@ -103,7 +103,7 @@ class Continuous:
         kept: dict[str, Any] = {name: None if value is None else value[which] for name, value in columns.items()}
         return Continuous(**kept)
 
-    def judged(self, kernel: str, bandwidth: float) -> Judged:
+    def judged(self, kernel: str, bandwidth: float) -> EvaluationRows:
         """Return judged rows, for any estimator, interval or warning.
 
         The target becomes a small neighbourhood of its action, with the density ``K(u) / h``; so a row's weight is
@@ -131,7 +131,7 @@ class Continuous:
         """
         check(kernel, bandwidth)
         target = KERNELS[kernel]((self.target_action - self.action) / bandwidth) / bandwidth
-        return Judged(
+        return EvaluationRows(
             reward=self.reward,
             propensity=self.density,
             target=target,
@@ -230,7 +230,7 @@ class Discretised:
     """A policy that draws evenly around the centre of one of some equal pieces of a range, as VW's ``--cats`` does.
 
     It has a density, so a log is judged for it without a kernel: ``target = policy.density(...)`` in
-    :class:`~replay.evaluation.rows.Judged`, ``propensity`` the logged density.
+    :class:`~replay.evaluation.rows.EvaluationRows`, ``propensity`` the logged density.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from typing import Any
 
 from replay.evaluation.estimators.estimator import Estimator, Means, need
 from replay.evaluation.estimators.importance import ratio
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class DirectMethod(Estimator):
     reference = "Dudik, Langford, Li 2011, ICML (direct method)"
     needs = ("model_target",)
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return the model's reward of the target."""
         return {"q(pi)": model_target(rows)}
 
@@ -39,7 +39,7 @@ class DoublyRobust(Estimator):
     reference = "Dudik, Langford, Li 2011, ICML, eq. 1"
     needs = ("model_logged", "model_target")
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return the model's reward of the target, and the correction."""
         return {"q(pi)": model_target(rows), "w (r - q)": rows.weight * residual(rows)}
 
@@ -59,7 +59,7 @@ class SelfNormalisedDoublyRobust(Estimator):
     reference = "Dudik, Langford, Li 2011, ICML, eq. 1; Swaminathan and Joachims 2015, NeurIPS (SNIPS)"
     needs = ("model_logged", "model_target")
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return the model's reward of the target, the correction, and the weight."""
         return {"q(pi)": model_target(rows), "w (r - q)": rows.weight * residual(rows), "w": rows.weight}
 
@@ -68,17 +68,17 @@ class SelfNormalisedDoublyRobust(Estimator):
         return means["q(pi)"] + ratio(means["w (r - q)"], means["w"])
 
 
-def model_target(rows: Judged) -> Floats:
+def model_target(rows: EvaluationRows) -> Floats:
     """Return ``q(pi)``: shape (rows,)."""
     return need(rows.model_target, "model_target")
 
 
-def residual(rows: Judged) -> Floats:
+def residual(rows: EvaluationRows) -> Floats:
     """Return ``r - q``, what the model missed: shape (rows,)."""
     return rows.reward - need(rows.model_logged, "model_logged")
 
 
-def importance_fit_weights(rows: Judged) -> Floats:
+def importance_fit_weights(rows: EvaluationRows) -> Floats:
     """Return with what weight each row enters the fit of a reward model that is to be right where the target goes.
 
     The importance weight, by which the fit's loss is that of the target's decisions. Shape (rows,).
@@ -86,7 +86,7 @@ def importance_fit_weights(rows: Judged) -> Floats:
     return rows.weight
 
 
-def more_robust_fit_weights(rows: Judged) -> Floats:
+def more_robust_fit_weights(rows: EvaluationRows) -> Floats:
     """Return the fit's weights that make the variance of DR least: ``pi (1 - mu) / mu^2``, shape (rows,).
 
     Farajtabar, Chow, Ghavamzadeh 2018 (More robust doubly robust off-policy evaluation, ICML) derive it for a

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from records.errors import BadInput
 from replay.evaluation.estimators.estimator import Estimator, Means
 from replay.evaluation.estimators.importance import ratio, with_weight
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class MarginalInversePropensity(Estimator):
     name = "mips"
     reference = "Saito and Joachims 2022, ICML, section 3 (MIPS)"
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return marginal weight times reward."""
         return {"w(x, e) r": rows.weight * rows.reward}
 
@@ -44,7 +44,7 @@ class SelfNormalisedMarginal(Estimator):
     name = "snmips"
     reference = "Saito and Joachims 2022, ICML, section 3 (MIPS); Swaminathan and Joachims 2015, NeurIPS (SNIPS)"
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return marginal weight times reward, and the weight."""
         return {"w(x, e) r": rows.weight * rows.reward, "w(x, e)": rows.weight}
 
@@ -53,7 +53,7 @@ class SelfNormalisedMarginal(Estimator):
         return ratio(means["w(x, e) r"], means["w(x, e)"])
 
 
-def marginal(rows: Judged, weight: Floats) -> Judged:
+def marginal(rows: EvaluationRows, weight: Floats) -> EvaluationRows:
     """Return the rows with the weights of their embeddings: shape (rows,); errors are those of ``with_weight``."""
     return with_weight(rows, weight)
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from typing_extensions import TypeVar
 
 from records.errors import BadInput
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 from replay.evaluation.sample_weights import means_of, sized, unsized
 
-Rows = TypeVar("Rows", bound=Sized, default=Judged)
+Rows = TypeVar("Rows", bound=Sized, default=EvaluationRows)
 """What an estimator reads: judged rows; slates, or continuous actions, where it says so."""
 
 Column = TypeVar("Column")
@@ -35,7 +35,7 @@ class Estimator(ABC, Generic[Rows]):
     reference
         Paper and equation.
     needs
-        Columns of :class:`~replay.evaluation.rows.Judged` that must not be None.
+        Columns of :class:`~replay.evaluation.rows.EvaluationRows` that must not be None.
     """
 
     name: ClassVar[str]
@@ -96,7 +96,7 @@ def gradient(estimator: Estimator[Any], means: Mapping[str, float]) -> dict[str,
 
 def influence(estimator: Estimator[Rows], rows: Rows) -> Floats:
     """Return what each row adds to the value: shape (rows,), with the mean 0; its spread is the delta method's."""
-    if isinstance(rows, Judged):
+    if isinstance(rows, EvaluationRows):
         unsized(rows)
     terms = estimator.terms(rows)
     means = {name: float(column.mean()) for name, column in terms.items()}
@@ -112,4 +112,4 @@ def all_terms(estimators: Sequence[Estimator[Rows]], rows: Rows) -> dict[str, Fl
     found: dict[str, Floats] = {}
     for estimator in estimators:
         found.update(estimator.terms(rows))
-    return found if not isinstance(rows, Judged) else sized(found, rows)
+    return found if not isinstance(rows, EvaluationRows) else sized(found, rows)

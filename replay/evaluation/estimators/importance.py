@@ -12,7 +12,7 @@ import numpy as np
 
 from records.errors import BadInput
 from replay.evaluation.estimators.estimator import Estimator, Means
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class InversePropensity(Estimator):
     name = "ips"
     reference = "Horvitz and Thompson 1952, JASA 47:663"
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return weight times reward."""
         return {"w r": rows.weight * rows.reward}
 
@@ -41,7 +41,7 @@ class SelfNormalised(Estimator):
     name = "snips"
     reference = "Swaminathan and Joachims 2015, NeurIPS (SNIPS)"
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return weight times reward, and the weight."""
         return {"w r": rows.weight * rows.reward, "w": rows.weight}
 
@@ -61,7 +61,7 @@ class Replay(Estimator):
     name = "replay"
     reference = "Li, Chu, Langford, Wang 2011, WSDM (policy evaluator)"
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return whether a row matches, and its reward if it does."""
         match = (rows.target == 1).astype(np.float64)
         return {"[pi = 1]": match, "[pi = 1] r": match * rows.reward}
@@ -83,7 +83,7 @@ def ratio(top: Any, bottom: Any) -> Any:
     return np.where(known, np.divide(top, np.where(known, bottom, 1)), np.nan)[()]
 
 
-def with_weight(rows: Judged, weight: Floats) -> Judged:
+def with_weight(rows: EvaluationRows, weight: Floats) -> EvaluationRows:
     """Return the rows with other importance weights; what the log's own propensities say of weights is dropped.
 
     With weights by a classifier that tells the target's actions from the logged ones, for logs without propensities,
@@ -104,7 +104,7 @@ def with_weight(rows: Judged, weight: Floats) -> Judged:
     return replace(rows, weight=weight, squared_weight=None)
 
 
-def with_propensity(rows: Judged, propensity: Floats) -> Judged:
+def with_propensity(rows: EvaluationRows, propensity: Floats) -> EvaluationRows:
     """Return the rows with other propensities, such as those that a model estimated, and with the weights by them.
 
     Raises

@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 
 from records.errors import WrongConfiguration
 from replay.evaluation.intervals.weighted_sums import checked
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 from replay.evaluation.sample_weights import unsized
 
 
@@ -115,7 +115,7 @@ class MaximumLikelihood:
             found = f"{self.wmin!r} and {self.wmax!r}"
             raise WrongConfiguration(f"wmin and wmax: found {found}, expected 0 <= wmin < 1 < wmax")
 
-    def estimate(self, rows: Judged) -> float | None:
+    def estimate(self, rows: EvaluationRows) -> float | None:
         """Return the value on rows that are at hand; None of no rows."""
         return self.value(WeightTable.of(unsized(rows).weight, rows.reward))
 

@@ -2,7 +2,7 @@
 
 Taking each row by the propensity of whoever logged it (the naive way) is ``ips`` or ``dr`` as they are. Two ways make
 more of such a log: *balanced* rows, which go into any estimator, and *weighted* estimators, which give the rows of a
-logger whose worths vary less a larger say. ``Judged.version`` holds the logger's number, from 0.
+logger whose worths vary less a larger say. ``EvaluationRows.version`` holds the logger's number, from 0.
 
 Neither is right where the loggers are versions of one policy that learned from the rows: what it logged then depends on
 what it saw before (:mod:`replay.evaluation.estimators.adaptive`).
@@ -19,10 +19,10 @@ from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.estimators.doubly_robust import model_target, residual
 from replay.evaluation.estimators.estimator import Estimator, Means, need
 from replay.evaluation.estimators.importance import with_propensity
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 
-def balanced(rows: Judged, propensities: ArrayLike, shares: ArrayLike) -> Judged:
+def balanced(rows: EvaluationRows, propensities: ArrayLike, shares: ArrayLike) -> EvaluationRows:
     """Return the rows with the weights ``pi(a|x) / sum over k of share_k mu_k(a|x)``, as if one policy had logged them.
 
     Every estimator on these rows is its balanced form (Agarwal, Basu, Schnabel, Joachims 2017, Effective evaluation
@@ -48,7 +48,7 @@ def balanced(rows: Judged, propensities: ArrayLike, shares: ArrayLike) -> Judged
 
     Examples
     --------
-    >>> rows = Judged(reward=np.ones(2), propensity=np.array([0.5, 0.1]), target=np.array([0.4, 0.4]))
+    >>> rows = EvaluationRows(reward=np.ones(2), propensity=np.array([0.5, 0.1]), target=np.array([0.4, 0.4]))
     >>> balanced(rows, [[0.5, 0.1], [0.5, 0.1]], [1, 1]).weight.round(3).tolist()
     [1.333, 1.333]
     """
@@ -98,7 +98,7 @@ class _Weighted(Estimator):
     def _weight(self) -> str:
         return "w" if self.lambda_ == np.inf else f"min(w, {float(self.lambda_)!r})"
 
-    def _apart(self, rows: Judged, columns: Mapping[str, Floats]) -> dict[str, Floats]:
+    def _apart(self, rows: EvaluationRows, columns: Mapping[str, Floats]) -> dict[str, Floats]:
         """Return the columns of each logger alone, 0 in the rows of the others; and which rows are its own."""
         version = need(rows.version, "version")
         if len(rows) and not (version.min() >= 0 and version.max() < self.loggers):
@@ -148,7 +148,7 @@ class WeightedInversePropensity(_Weighted):
     reference = "Agarwal, Basu, Schnabel, Joachims 2017, KDD (weighted IPS)"
     needs = ("version",)
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return each logger's share, worth and squared worth."""
         worth = np.minimum(rows.weight, self.lambda_) * rows.reward
         name = f"{self._weight()} r"
@@ -179,7 +179,7 @@ class WeightedDoublyRobust(_Weighted):
     reference = "Kallus, Saito, Uehara 2021, ICML (precision weighted DR)"
     needs = ("version", "model_logged", "model_target")
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return each logger's share, worth, squared worth and correction, and the model's reward of the target."""
         correction = np.minimum(rows.weight, self.lambda_) * residual(rows)
         worth = model_target(rows) + correction

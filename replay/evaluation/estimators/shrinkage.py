@@ -15,7 +15,7 @@ from records.errors import WrongConfiguration
 from replay.evaluation.estimators.doubly_robust import DoublyRobust, model_target, residual
 from replay.evaluation.estimators.estimator import Estimator, Means
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised, ratio
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class ShrunkInversePropensity(Shrunk):
 
     plain = InversePropensity()
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return shrunk weight times reward."""
         return {f"{self.formula} r": self.shrunk(rows.weight) * rows.reward}
 
@@ -80,7 +80,7 @@ class ShrunkDoublyRobust(Shrunk):
     needs = ("model_logged", "model_target")
     plain = DoublyRobust()
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return the model's reward of the target, and the correction."""
         return {"q(pi)": model_target(rows), f"{self.formula} (r - q)": self.shrunk(rows.weight) * residual(rows)}
 
@@ -106,7 +106,7 @@ class ClippedInversePropensity(_Clipped, ShrunkInversePropensity):
 
     Examples
     --------
-    >>> rows = Judged(reward=np.ones(2), propensity=np.array([0.5, 0.01]), target=np.full(2, 0.5))
+    >>> rows = EvaluationRows(reward=np.ones(2), propensity=np.array([0.5, 0.01]), target=np.full(2, 0.5))
     >>> InversePropensity().estimate(rows), ClippedInversePropensity(10).estimate(rows)
     (25.5, 5.5)
     """
@@ -122,7 +122,7 @@ class ClippedSelfNormalised(_Clipped):
     reference = "Swaminathan and Joachims 2015, NeurIPS (SNIPS), with the weights of Ionides 2008, JCGS 17:295"
     plain = SelfNormalised()
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return clipped weight times reward, and the clipped weight."""
         weight = self.shrunk(rows.weight)
         return {f"{self.formula} r": weight * rows.reward, self.formula: weight}

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from records.errors import BadInput
 from replay.evaluation.estimators.estimator import need
-from replay.evaluation.rows import Floats, Hashes, Judged
+from replay.evaluation.rows import EvaluationRows, Floats, Hashes
 
 Pair = tuple[ArrayLike, ArrayLike]
 """The probability by the logging policy, and that by the target; a number per row each."""
@@ -238,7 +238,7 @@ class Slates:
 
         return Slates(starts=starts, **{each.name: some(each.name) for each in fields(self) if each.name != "starts"})
 
-    def first(self) -> Judged:
+    def first(self) -> EvaluationRows:
         """Return the top position of each slate as judged rows, for any estimator or interval of single actions.
 
         Raises
@@ -247,7 +247,7 @@ class Slates:
             Neither ``conditional`` nor ``cascade`` probabilities were given.
         """
         top = self.starts[:-1]
-        return Judged(
+        return EvaluationRows(
             reward=self.reward[top],
             propensity=need(self.propensity, "propensity")[top],
             target=need(self.target, "target")[top],

@@ -23,7 +23,7 @@ from records.errors import WrongConfiguration
 from replay.evaluation.estimators.estimator import Estimator, all_terms, gradient
 from replay.evaluation.estimators.shrinkage import Shrunk
 from replay.evaluation.moments import Moments
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 from replay.evaluation.sample_weights import unsized
 
 _ACROSS = math.sqrt(6) - 1
@@ -52,13 +52,13 @@ def ladder(kind: type[Shrunk], lambdas: Sequence[float] | None = None) -> tuple[
     return tuple(kind(each) for each in (kind.lambdas if lambdas is None else lambdas))
 
 
-def choosing_terms(candidates: Sequence[Estimator], rows: Judged) -> dict[str, Floats]:
+def choosing_terms(candidates: Sequence[Estimator], rows: EvaluationRows) -> dict[str, Floats]:
     """Return the terms that the choice is made by; the values of the candidates and of ``plain`` are among them."""
     plain = [each.plain for each in candidates if isinstance(each, Shrunk)]
     return {**all_terms([*candidates, *plain], unsized(rows)), "w": rows.weight}
 
 
-def slope(candidates: Sequence[Estimator], found: Judged | Moments, *, delta: float = 0.1) -> Chosen:
+def slope(candidates: Sequence[Estimator], found: EvaluationRows | Moments, *, delta: float = 0.1) -> Chosen:
     """Choose the narrowest candidate that agrees with all wider ones (SLOPE; Su, Srinath, Krishnamurthy 2020, ICML).
 
     From the widest on, a candidate is taken as long as it lies within its half-width, plus sqrt(6) - 1 times that of
@@ -91,7 +91,7 @@ def slope(candidates: Sequence[Estimator], found: Judged | Moments, *, delta: fl
 
 
 def least_error(
-    candidates: Sequence[Shrunk], found: Judged | Moments, *, bound: bool = True, delta: float = 0.1
+    candidates: Sequence[Shrunk], found: EvaluationRows | Moments, *, bound: bool = True, delta: float = 0.1
 ) -> Chosen:
     """Choose the candidate of the least estimated mean squared error: variance plus squared bias.
 
@@ -173,8 +173,8 @@ def _check(candidates: Sequence[Estimator], delta: float) -> None:
         raise WrongConfiguration(f"delta: found {delta!r}, expected a number between 0 and 1")
 
 
-def _moments(candidates: Sequence[Estimator], found: Judged | Moments) -> Moments:
-    return Moments.of(choosing_terms(candidates, found)) if isinstance(found, Judged) else found
+def _moments(candidates: Sequence[Estimator], found: EvaluationRows | Moments) -> Moments:
+    return Moments.of(choosing_terms(candidates, found)) if isinstance(found, EvaluationRows) else found
 
 
 def _value(estimator: Estimator, moments: Moments) -> float:

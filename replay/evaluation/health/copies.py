@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from replay.evaluation.health.hashes import Sampled, mixed
-from replay.evaluation.rows import Hashes, Judged
+from replay.evaluation.rows import EvaluationRows, Hashes
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 LAGS = (1, 2)
@@ -32,7 +32,7 @@ class Copies:
     compared: int
 
     @staticmethod
-    def of(rows: Judged) -> "Copies | None":
+    def of(rows: EvaluationRows) -> "Copies | None":
         """Return the counts of a block; None if rows have event ids, or no times."""
         if rows.event_hash is not None or rows.time_ms is None:
             return None
@@ -59,7 +59,7 @@ class Copies:
         Examples
         --------
         >>> half, rewards = np.full(200, 0.5), np.tile([0.0, 1.0], 100)
-        >>> log = Judged(reward=rewards, propensity=half, target=half, time_ms=np.arange(200) // 4 * 4)
+        >>> log = EvaluationRows(reward=rewards, propensity=half, target=half, time_ms=np.arange(200) // 4 * 4)
         >>> Copies.of(log).share(200)
         0.0
         """
@@ -76,7 +76,7 @@ def _pairs(sampled: Sampled) -> float:
     return float((counts * (counts - 1) / 2).sum()) * 2.0**sampled.halvings
 
 
-def _hashed(rows: Judged) -> Hashes:
+def _hashed(rows: EvaluationRows) -> Hashes:
     columns = [
         np.ascontiguousarray(column, dtype=np.float64).view(np.uint64)
         for column in (rows.reward, rows.propensity, rows.weight)

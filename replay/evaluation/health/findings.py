@@ -52,9 +52,9 @@ def findings(
 
     Examples
     --------
-    >>> from replay.evaluation.rows import Judged
+    >>> from replay.evaluation.rows import EvaluationRows
     >>> half = np.full(1000, 0.5)
-    >>> log = Judged(reward=half, propensity=half, target=half * 0.8)
+    >>> log = EvaluationRows(reward=half, propensity=half, target=half * 0.8)
     >>> found = findings(State.of(log))
     >>> found[0].name, found[0].wrong
     ('mean_weight', True)

@@ -11,7 +11,7 @@ from replay.evaluation.estimators.estimator import Estimator, Means
 from replay.evaluation.intervals.segments import Segments
 from replay.evaluation.moments import Moments
 from replay.evaluation.result import Finding
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 NAME = "segment_weights"
 FEWEST = 50.0
@@ -27,7 +27,7 @@ class MeanWeight(Estimator):
     name = "mean-weight"
     reference = "Li, Chu, Langford, Wang 2011, WSDM"
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return the weights."""
         return {_WEIGHT: rows.weight}
 

@@ -13,7 +13,7 @@ from replay.evaluation.health.copies import Copies
 from replay.evaluation.health.hashes import Sampled, uniform
 from replay.evaluation.health.periods import Periods
 from replay.evaluation.health.tail import Histogram, Largest
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 RANK_BINS = 16
 CERTAIN = 1 - 1e-9
@@ -95,7 +95,7 @@ class State:
     copies: Copies | None
 
     @staticmethod
-    def of(rows: Judged, *, first: int = 0) -> "State":
+    def of(rows: EvaluationRows, *, first: int = 0) -> "State":
         """Return the state of some rows, of which there may be none.
 
         Raises
@@ -166,7 +166,7 @@ class State:
         return State(**both)
 
 
-def _with_sizes(rows: Judged, times: Floats) -> Judged:
+def _with_sizes(rows: EvaluationRows, times: Floats) -> EvaluationRows:
     """Return rows with sample weights in their weights, without the columns whose checks do not know of them."""
     without: dict[str, Any] = dict.fromkeys(
         ("model_logged", "squared_weight", "inverse", "squared_inverse", "rank", "time_ms")
@@ -179,7 +179,7 @@ def _together(left: Any, right: Any) -> Any:
     return None if left is None or right is None else left + right
 
 
-def _ranks(rows: Judged, first: int) -> Floats | None:
+def _ranks(rows: EvaluationRows, first: int) -> Floats | None:
     """Count randomised ranks (Czado, Gneiting, Held 2009, Biometrics 65:1254): uniform where all is well.
 
     The random number comes from the event, or from the place in the log: the count is the same every time.
@@ -192,7 +192,7 @@ def _ranks(rows: Judged, first: int) -> Floats | None:
     return np.bincount(place, minlength=RANK_BINS).astype(np.float64)
 
 
-def _contradicting(rows: Judged) -> int:
+def _contradicting(rows: EvaluationRows) -> int:
     wrong = rows.propensity > 1 + ROUNDING
     if rows.rank is not None:
         half = rows.propensity / 2

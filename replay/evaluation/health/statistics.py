@@ -48,8 +48,8 @@ def statistics(state: State) -> dict[str, float | None]:
     Examples
     --------
     >>> import numpy as np
-    >>> from replay.evaluation.rows import Judged
-    >>> log = Judged(reward=np.ones(4), propensity=np.full(4, 0.5), target=np.array([0.0, 0.5, 0.5, 1.0]))
+    >>> from replay.evaluation.rows import EvaluationRows
+    >>> log = EvaluationRows(reward=np.ones(4), propensity=np.full(4, 0.5), target=np.array([0.0, 0.5, 0.5, 1.0]))
     >>> found = statistics(State.of(log))
     >>> found["mean_weight"], found["ess"], found["zero_share"], found["unseen"]
     (1.0, 2.6666666666666665, 0.25, None)

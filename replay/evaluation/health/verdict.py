@@ -166,11 +166,11 @@ def verdict(
 
     Examples
     --------
-    >>> from replay.evaluation.rows import Judged
+    >>> from replay.evaluation.rows import EvaluationRows
     >>> from replay.evaluation.health.findings import findings
     >>> from replay.evaluation.health.statistics import State, statistics
     >>> half = np.full(1000, 0.5)
-    >>> state = State.of(Judged(reward=np.tile([0.0, 1.0], 500), propensity=half, target=half))
+    >>> state = State.of(EvaluationRows(reward=np.tile([0.0, 1.0], 500), propensity=half, target=half))
     >>> verdict(statistics(state), findings(state)).sentence
     'reliable: effective sample size 1,000 of 1,000, 500 effective rows with a reward'
     """

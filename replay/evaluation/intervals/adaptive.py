@@ -17,7 +17,7 @@ from replay.evaluation.intervals.delta import interval_around, slopes_at
 from replay.evaluation.intervals.difference import Difference, LoggedMean, paired, paired_reach
 from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.intervals.sums import Sums
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 from replay.evaluation.sample_weights import unsized
 
 METHOD = "adaptive"
@@ -35,7 +35,7 @@ class StableMean(Estimator):
     reference = "Zhan et al. 2021 (StableVar), with each row's own probabilities"
     needs = ("squared_weight",)
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return the weight h, and h times the score."""
         h = 1 / np.sqrt(np.maximum(need(rows.squared_weight, "squared_weight"), 1.0))
         return {"h": h, "h G": h * scores(rows)}
@@ -66,7 +66,7 @@ class AdaptiveSums:
     stable: Sums
 
     @classmethod
-    def of(cls, rows: Judged, *, least: float = 0.0, largest: float | None = None) -> "AdaptiveSums":
+    def of(cls, rows: EvaluationRows, *, least: float = 0.0, largest: float | None = None) -> "AdaptiveSums":
         """Return those of a block of rows, which are in the order of the log.
 
         Parameters

@@ -10,7 +10,7 @@ from records.errors import WrongConfiguration
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.intervals.interval import Looks
 from replay.evaluation.intervals.running import Running
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from replay.evaluation.sample_weights import unsized
 
 METHOD = "asymptotic"
@@ -77,7 +77,7 @@ def asymptotic(
 
 def asymptotic_of_rows(
     estimator: Estimator,
-    rows: Judged,
+    rows: EvaluationRows,
     looks: NDArray[np.int64],
     *,
     confidence: float = 0.95,
@@ -89,7 +89,7 @@ def asymptotic_of_rows(
     Examples
     --------
     >>> from replay.evaluation.estimators.importance import InversePropensity
-    >>> rows = Judged(reward=np.tile([0.0, 1.0], 500), propensity=np.ones(1000), target=np.ones(1000))
+    >>> rows = EvaluationRows(reward=np.tile([0.0, 1.0], 500), propensity=np.ones(1000), target=np.ones(1000))
     >>> found = asymptotic_of_rows(InversePropensity(), rows, np.array([100, 1000]))
     >>> found.low.round(2).tolist(), found.high.round(2).tolist()
     ([-inf, 0.44], [inf, 0.56])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.intervals.interval import Looks
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 METHOD = "betting"
 
@@ -93,7 +93,7 @@ class Bettor:
 
 
 def betting(
-    rows: Judged,
+    rows: EvaluationRows,
     looks: NDArray[np.int64],
     *,
     constant: bool,
@@ -136,7 +136,7 @@ def betting(
 
     Examples
     --------
-    >>> log = Judged(reward=np.tile([0.0, 1.0], 500), propensity=np.ones(1000), target=np.ones(1000))
+    >>> log = EvaluationRows(reward=np.tile([0.0, 1.0], 500), propensity=np.ones(1000), target=np.ones(1000))
     >>> found = betting(log, np.array([100, 1000]), constant=True)
     >>> bool(found.low[1] > found.low[0]), bool(found.holds(0.5).all())
     (True, True)

@@ -14,7 +14,7 @@ from replay.evaluation.intervals.delta import interval_around, slopes_at, varian
 from replay.evaluation.intervals.interval import Interval, Looks
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.moments import Moments
-from replay.evaluation.rows import Floats, Hashes, Judged
+from replay.evaluation.rows import EvaluationRows, Floats, Hashes
 from replay.evaluation.sample_weights import unsized
 
 BUCKETS = 4096
@@ -178,7 +178,12 @@ def clustered(
 
 
 def clustered_of_rows(
-    estimator: Estimator, rows: Judged, *, least: float = 0.0, largest: float | None = None, confidence: float = 0.95
+    estimator: Estimator,
+    rows: EvaluationRows,
+    *,
+    least: float = 0.0,
+    largest: float | None = None,
+    confidence: float = 0.95,
 ) -> Interval:
     """Return :func:`clustered` of rows at hand, by unit and without buckets.
 
@@ -197,7 +202,9 @@ def clustered_of_rows(
     return clustered(estimator, exact, Moments.of(terms), reach, confidence=confidence)
 
 
-def design_effects(estimator: Estimator, rows: Judged, looks: NDArray[np.int64], *, buckets: int = BUCKETS) -> Floats:
+def design_effects(
+    estimator: Estimator, rows: EvaluationRows, looks: NDArray[np.int64], *, buckets: int = BUCKETS
+) -> Floats:
     """Return after some numbers of rows by how much units make the variance larger than rows alone would.
 
     1 or more, since chance makes it smaller where no rows hang together. Shape (looks,). For a log that streams this is

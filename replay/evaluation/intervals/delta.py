@@ -12,7 +12,7 @@ from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.intervals.skewed import skewed_ends
 from replay.evaluation.moments import Moments
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from replay.evaluation.sample_weights import unsized
 
 METHOD = "delta"
@@ -60,7 +60,7 @@ def delta(
     Examples
     --------
     >>> from replay.evaluation.estimators.importance import InversePropensity
-    >>> clicks = Judged(reward=np.repeat([1.0, 0.0], [50, 950]), propensity=np.ones(1000), target=np.ones(1000))
+    >>> clicks = EvaluationRows(reward=np.repeat([1.0, 0.0], [50, 950]), propensity=np.ones(1000), target=np.ones(1000))
     >>> found = delta_of_rows(InversePropensity(), clicks)
     >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
     (0.05, 0.036, 0.065)
@@ -123,7 +123,12 @@ def interval_around(
 
 
 def delta_of_rows(
-    estimator: Estimator, rows: Judged, *, least: float = 0.0, largest: float | None = None, confidence: float = 0.95
+    estimator: Estimator,
+    rows: EvaluationRows,
+    *,
+    least: float = 0.0,
+    largest: float | None = None,
+    confidence: float = 0.95,
 ) -> Interval:
     """Return :func:`delta` of rows at hand; a reward may be ``least`` to ``largest``, if none beyond was seen."""
     if not len(rows):

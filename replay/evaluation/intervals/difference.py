@@ -12,7 +12,7 @@ from replay.evaluation.intervals.delta import delta, variance_of
 from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.moments import Moments
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 from replay.evaluation.sample_weights import sized, unsized
 
 METHOD = "delta, paired"
@@ -26,7 +26,7 @@ class LoggedMean(Estimator):
     name = "logged"
     reference = "the sample mean"
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return the reward."""
         return {"r": rows.reward}
 
@@ -48,7 +48,7 @@ class Difference(Estimator):
     Examples
     --------
     >>> from replay.evaluation.estimators.importance import InversePropensity
-    >>> rows = Judged(reward=np.array([1.0, 0.0]), propensity=np.full(2, 0.5), target=np.array([0.75, 0.25]))
+    >>> rows = EvaluationRows(reward=np.array([1.0, 0.0]), propensity=np.full(2, 0.5), target=np.array([0.75, 0.25]))
     >>> Difference(InversePropensity(), LoggedMean()).estimate(rows)
     0.25
     """
@@ -60,11 +60,11 @@ class Difference(Estimator):
         self.one = one
         self.other = other
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return the terms of both, the other's under names of their own."""
         return self.terms_of(rows, rows)
 
-    def terms_of(self, rows: Judged, others: Judged) -> dict[str, Floats]:
+    def terms_of(self, rows: EvaluationRows, others: EvaluationRows) -> dict[str, Floats]:
         """Return the terms where the other policy is judged, too: the same rows, other columns ``target``."""
         return {**self.one.terms(rows), **{_OTHER + name: term for name, term in self.other.terms(others).items()}}
 
@@ -131,8 +131,8 @@ def paired(found: Interval) -> Interval:
 
 def difference_of_rows(
     pair: Difference,
-    rows: Judged,
-    others: Judged | None = None,
+    rows: EvaluationRows,
+    others: EvaluationRows | None = None,
     *,
     least: float = 0.0,
     largest: float | None = None,
@@ -147,7 +147,7 @@ def difference_of_rows(
 
 
 def paired_reach(
-    pair: Difference, rows: Judged, others: Judged, *, least: float = 0.0, largest: float | None = None
+    pair: Difference, rows: EvaluationRows, others: EvaluationRows, *, least: float = 0.0, largest: float | None = None
 ) -> Reach:
     """Return the reach of a difference; parameters are those of :meth:`~replay.evaluation.intervals.reach.Reach.of`.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.evaluation.estimators.estimator import Estimator, all_terms
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 GUESS = 1.0
 """What a row may earn at most, where nobody said and no row earned anything."""
@@ -43,7 +43,7 @@ class Reach:
 
     @classmethod
     def of(
-        cls, estimators: Sequence[Estimator], rows: Judged, *, least: float = 0.0, largest: float | None = None
+        cls, estimators: Sequence[Estimator], rows: EvaluationRows, *, least: float = 0.0, largest: float | None = None
     ) -> "Reach":
         """Return the reach of some rows.
 
@@ -59,7 +59,7 @@ class Reach:
         Examples
         --------
         >>> from replay.evaluation.estimators.importance import InversePropensity
-        >>> rows = Judged(reward=np.zeros(2), propensity=np.array([0.5, 0.1]), target=np.array([0.5, 0.5]))
+        >>> rows = EvaluationRows(reward=np.zeros(2), propensity=np.array([0.5, 0.1]), target=np.array([0.5, 0.5]))
         >>> reach = Reach.of([InversePropensity()], rows)
         >>> reach.largest, reach.steps({"w r": 1.0}, {"w r": 0.0}, rows=2)
         (1.0, (2.5, 0.0))

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.intervals.delta import delta_of_rows, slopes_at
 from replay.evaluation.intervals.interval import Interval
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 from replay.evaluation.sample_weights import unsized
 
 METHOD = "saddlepoint"
@@ -24,7 +24,12 @@ _CLOSE = 1e-6
 
 
 def saddlepoint(
-    estimator: Estimator, rows: Judged, *, least: float = 0.0, largest: float | None = None, confidence: float = 0.95
+    estimator: Estimator,
+    rows: EvaluationRows,
+    *,
+    least: float = 0.0,
+    largest: float | None = None,
+    confidence: float = 0.95,
 ) -> Interval:
     """Return the value of an estimator and the ends that its bootstrap would have after endlessly many resamples.
 
@@ -51,7 +56,7 @@ def saddlepoint(
     Examples
     --------
     >>> from replay.evaluation.estimators.importance import InversePropensity
-    >>> clicks = Judged(reward=np.repeat([1.0, 0.0], [50, 950]), propensity=np.ones(1000), target=np.ones(1000))
+    >>> clicks = EvaluationRows(reward=np.repeat([1.0, 0.0], [50, 950]), propensity=np.ones(1000), target=np.ones(1000))
     >>> found = saddlepoint(InversePropensity(), clicks)
     >>> round(found.low, 3), round(found.high, 3), found.method
     (0.037, 0.064, 'saddlepoint')

@@ -12,7 +12,7 @@ from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.intervals.sums import Sums
 from replay.evaluation.moments import Moments
-from replay.evaluation.rows import Codes, Floats, Judged
+from replay.evaluation.rows import Codes, EvaluationRows, Floats
 
 CORRECTION = "Bonferroni"
 """Holm's correction is for tests; there are no simple intervals that go with it. Bonferroni's also holds for segments
@@ -37,7 +37,7 @@ class Positives(Estimator):
     name = "positives"
     reference = "Kong 1992, A note on importance sampling, of weight times reward"
 
-    def terms(self, rows: Judged) -> dict[str, Floats]:
+    def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return the size of weight times reward."""
         weight = with_balanced_weights(rows).weight if self.balanced else rows.weight
         return {_SIZE: np.abs(weight * rows.reward)}
@@ -68,7 +68,7 @@ class Segments:
     def of(
         cls,
         estimators: Sequence[Estimator],
-        rows: Judged,
+        rows: EvaluationRows,
         codes: Codes,
         *,
         least: float = 0.0,
@@ -134,7 +134,7 @@ def segments(
     Examples
     --------
     >>> from replay.evaluation.estimators.importance import InversePropensity
-    >>> rows = Judged(reward=np.tile([0.0, 1.0], 500), propensity=np.ones(1000), target=np.ones(1000))
+    >>> rows = EvaluationRows(reward=np.tile([0.0, 1.0], 500), propensity=np.ones(1000), target=np.ones(1000))
     >>> state = Segments.of([InversePropensity()], rows, np.repeat([0, 1], 500).astype(np.int32))
     >>> [(each.code, each.rows, each.interval.value) for each in segments(InversePropensity(), state)]
     [(0, 500, 0.5), (1, 500, 0.5)]

@@ -90,10 +90,10 @@ def a_decision(sums: Sums) -> Sums:
     Examples
     --------
     >>> from replay.evaluation.estimators.importance import InversePropensity
-    >>> from replay.evaluation.rows import Judged
+    >>> from replay.evaluation.rows import EvaluationRows
     >>> from replay.evaluation.sample_weights import sized
     >>> half, many = np.full(2, 0.5), np.array([3.0, 1.0])
-    >>> rows = Judged(reward=np.array([1.0, 0.0]), propensity=half, target=half, sample_weight=many)
+    >>> rows = EvaluationRows(reward=np.array([1.0, 0.0]), propensity=half, target=half, sample_weight=many)
     >>> estimator = InversePropensity()
     >>> sums = Sums.of(sized(estimator.terms(rows), rows), Reach.of([estimator], rows), None)
     >>> a_decision(sums).interval(estimator, by_unit=False).value

@@ -11,7 +11,7 @@ from replay.evaluation.blocks import BLOCK_ROWS
 from replay.evaluation.logs.numbered import Names
 from replay.evaluation.logs.taken import Taken, together
 from replay.evaluation.models.rows import ModelRows
-from replay.evaluation.rows import Judged, joined
+from replay.evaluation.rows import EvaluationRows, joined
 
 Progress = Callable[[int, int], None]
 """Told how much of how much has been read."""
@@ -21,7 +21,7 @@ OPTIONAL = frozenset(
         *("event_hash", "unit_hash", "time_ms", "version"),
     }
 )
-"""Columns of :class:`~replay.evaluation.rows.Judged` that a reader fills where they are wanted and the log has them."""
+"""Columns of :class:`~replay.evaluation.rows.EvaluationRows` that a reader fills on request, if the log has them."""
 
 REWARD_RANGE = "reward_range"
 """Wanted, too, is what the log's own rules say of :attr:`LogChunk.reward_range`, where it has any."""
@@ -66,7 +66,7 @@ class LogChunk:
     """
 
     index: int
-    rows: Judged
+    rows: EvaluationRows
     left_out: Mapping[str, int] = field(default_factory=dict)
     learned: int = 0
     entries: tuple[ModelRows, ...] = ()

@@ -28,7 +28,7 @@ from replay.evaluation.logs.numbered import Names, Numbered
 from replay.evaluation.logs.pmf import Pmfs, flat, ranks, whole
 from replay.evaluation.logs.taken import Taken, taken_by_name, taken_by_place
 from replay.evaluation.logs.unit_like import groups_in, unit_like
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from replay.evaluation.sample_weights import LEAST, MOST
 
 BATCH_ROWS = 16_384
@@ -67,7 +67,7 @@ class Columns:
     pdrop
         The probability with which the row could have been dropped from the log: it counts as ``1 / (1 - pdrop)``.
     model_logged, model_target
-        What a reward model says: see :class:`~replay.evaluation.rows.Judged`.
+        What a reward model says: see :class:`~replay.evaluation.rows.EvaluationRows`.
     time
         Times, dates, texts of ISO 8601, or whole numbers of ms since 1970.
     event, unit, version
@@ -276,7 +276,7 @@ class ColumnLog:
         counts = rows.lengths("pmf" if "pmf" in rows else "actions")
         return Pmfs(np.repeat(1 / counts, counts), counts.cumsum() - counts, counts)
 
-    def _judged(self, rows: ColumnRows, batch: "pa.RecordBatch") -> Judged:
+    def _judged(self, rows: ColumnRows, batch: "pa.RecordBatch") -> EvaluationRows:
         told: dict[str, Any] = {}
         pmfs = rows.pmfs("pmf")
         theirs = self._theirs(rows)
@@ -326,7 +326,9 @@ class ColumnLog:
             events = rows.texts("event") if "event" in rows else rows.texts("unit")
             told["unit_hash"] = np.asarray(unit_hashes(rows.texts("unit"), events))
         told["segments"] = {name: self.names.segments[name].codes(plain(batch.column(name))) for name in self._segments}
-        return Judged(reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **told)
+        return EvaluationRows(
+            reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **told
+        )
 
 
 def _taken(rows: ColumnRows, target: Pmfs | None) -> Taken | None:

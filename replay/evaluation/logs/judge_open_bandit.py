@@ -19,7 +19,7 @@ from replay.evaluation.logs.numbered import Names, Numbered
 from replay.evaluation.logs.open_bandit_columns import Log, Shown
 from replay.evaluation.logs.taken import UNIT, Taken
 from replay.evaluation.models.rows import ModelRows, rows_of_catalogue
-from replay.evaluation.rows import Codes, Floats, Judged
+from replay.evaluation.rows import Codes, EvaluationRows, Floats
 
 TIME = "timestamp"
 TARGET_BYTES = 64 * 2**20
@@ -145,7 +145,7 @@ class OpenBanditLog:
             masses = self._target @ np.bincount(positions - 1, minlength=self._target.shape[1])
         return {str(item): round(mass / UNIT) for item, mass in enumerate(masses.tolist())}
 
-    def _judged(self, shown: Shown) -> Judged:
+    def _judged(self, shown: Shown) -> EvaluationRows:
         if self._itself:
             probabilities = shown.propensities
         elif self._target is None:
@@ -160,7 +160,7 @@ class OpenBanditLog:
                     f"of {self._log.path.name} has the position {shown.positions[row]}"
                 )
             probabilities = self._target[shown.item_ids, shown.positions - 1]
-        return Judged(
+        return EvaluationRows(
             reward=shown.clicks.astype(np.float64),
             propensity=shown.propensities,
             target=probabilities,
@@ -169,7 +169,7 @@ class OpenBanditLog:
             segments={name: self.names.segments[name].codes(shown.others.column(name)) for name in self._segments},
         )
 
-    def _of_items(self, rows: Judged, positions: NDArray[np.int64]) -> ModelRows:
+    def _of_items(self, rows: EvaluationRows, positions: NDArray[np.int64]) -> ModelRows:
         target = np.full(self._log.items, 1 / self._log.items) if self._target is None else self._target
         return rows_of_catalogue(
             self._items,

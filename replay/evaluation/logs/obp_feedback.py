@@ -15,7 +15,7 @@ from replay.evaluation.logs.chunk import LARGEST, SAMPLE_WEIGHT, LogChunk, Progr
 from replay.evaluation.logs.numbered import Names, Numbered
 from replay.evaluation.logs.pmf import Pmfs, ranks, whole
 from replay.evaluation.logs.taken import taken_by_place
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 from replay.evaluation.sample_weights import LEAST, MOST
 
 _OF_SLATES = ("slate_id", "pscore_item_position", "pscore_cascade")
@@ -107,7 +107,7 @@ class ObpFeedback:
             yield LogChunk(start // BLOCK_ROWS, self._judged(start, end, target), taken=taken)
             progress(end, self._rounds)
 
-    def _judged(self, start: int, end: int, target: Pmfs | None) -> Judged:
+    def _judged(self, start: int, end: int, target: Pmfs | None) -> EvaluationRows:
         part = slice(start, end)
         action, propensity = self._action[part], self._pscore[part]
         logged = self._pmf("pi_b", self._pi_b, start, end)
@@ -117,7 +117,7 @@ class ObpFeedback:
             _check("pscore", propensity, right, "what pi_b says of the logged action", start)
             told = whole(logged, None if target is None else target.values)._asdict()
             told["rank"] = ranks(logged, action)
-        return Judged(
+        return EvaluationRows(
             reward=self._reward[part],
             propensity=propensity,
             target=propensity if target is None else target.at(action),

@@ -45,7 +45,7 @@ from replay.evaluation.logs.predicted import Logger, Predicted, mean_propensitie
 from replay.evaluation.logs.segments import segment, segment_column
 from replay.evaluation.logs.taken import Taken, taken_by_name
 from replay.evaluation.models.rows import ModelRows
-from replay.evaluation.rows import Codes, Flags, Floats, Judged
+from replay.evaluation.rows import Codes, EvaluationRows, Flags, Floats
 from replay.proof.archived_policy import ArchivedPolicy
 from rewards.rules import reward_range
 
@@ -306,7 +306,7 @@ class Judge:
             self._last_seqs[policy, shard] = int(before[-1])
         return repeats
 
-    def _judged(self, rows: OutcomeRows, predicted: Predicted | None, wanted: frozenset[str]) -> Judged:
+    def _judged(self, rows: OutcomeRows, predicted: Predicted | None, wanted: frozenset[str]) -> EvaluationRows:
         propensity, told = rows.numbers("propensity"), {}
         target = propensity
         if predicted is not None:
@@ -329,7 +329,9 @@ class Judge:
         told["segments"] = {
             name: self.names.segments[name].codes(segment(name, rows.batch)) for name in self._segments if wanted
         }
-        return Judged(reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **told)
+        return EvaluationRows(
+            reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **told
+        )
 
     def _of_pmf(self, rows: OutcomeRows, predicted: Predicted | None, wanted: frozenset[str]) -> dict[str, Any]:
         pmfs = rows.pmfs()

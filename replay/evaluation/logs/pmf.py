@@ -80,7 +80,7 @@ class Pmfs:
 
 
 class Whole(NamedTuple):
-    """Columns of :class:`~replay.evaluation.rows.Judged` of the same names."""
+    """Columns of :class:`~replay.evaluation.rows.EvaluationRows` of the same names."""
 
     squared_weight: Floats
     unseen: Floats

@@ -18,7 +18,7 @@ import numpy as np
 from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.models.model import Answers, RewardModel
 from replay.evaluation.models.rows import Indices, ModelRows
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 By = Literal["unit", "time", "past"]
 
@@ -197,7 +197,7 @@ def progressive(model: RewardModel, rows: Iterable[ModelRows]) -> Iterator[tuple
         model.learn(part)
 
 
-def with_predictions(judged: Judged, rows: ModelRows, predicted: Floats) -> Judged:
+def with_predictions(judged: EvaluationRows, rows: ModelRows, predicted: Floats) -> EvaluationRows:
     """Return judged rows with what the model says of the logged action, and of the target.
 
     Parameters

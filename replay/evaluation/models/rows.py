@@ -47,7 +47,7 @@ class ModelRows:
     target
         The judged policy's pmf over the entries: shape (entries,); None where it is not asked.
     unit_hash, time_ms
-        As in :class:`replay.evaluation.rows.Judged`: shape (rows,).
+        As in :class:`replay.evaluation.rows.EvaluationRows`: shape (rows,).
     segment
         A number per row, such as the position on the page, that a model without contexts tells apart: shape (rows,).
 

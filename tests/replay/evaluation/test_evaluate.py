@@ -37,7 +37,7 @@ from replay.evaluation.logs.numbered import Names
 from replay.evaluation.logs.open_bandit_columns import log_at
 from replay.evaluation.logs.outcomes import Judge
 from replay.evaluation.result import How
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from replay.evaluation.scan import OpenLog
 from replay.proof.archived_policy import ArchivedPolicy, Arguments, archived_policy, uniform
 from rewards.rules import Event, reward
@@ -72,7 +72,7 @@ class Blocks:
     def blocks(self, progress: Progress, first: int = 0, last: int | None = None) -> Iterator[LogChunk]:
         for index, (start, end) in enumerate(pairwise(self._cuts)):
             weights, rewards = (column[start:end] for column in self._columns)
-            yield LogChunk(index, Judged(reward=rewards, propensity=np.ones(len(rewards)), target=weights))
+            yield LogChunk(index, EvaluationRows(reward=rewards, propensity=np.ones(len(rewards)), target=weights))
 
 
 # ----- by ten lines of numpy

@@ -15,7 +15,7 @@ from records.errors import BadInput
 from replay.evaluation.estimators.doubly_robust import SelfNormalisedDoublyRobust
 from replay.evaluation.estimators.estimator import gradient, influence
 from replay.evaluation.moments import Moments, stacked
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 
 finite = st.floats(-1e6, 1e6, allow_subnormal=False)
 
@@ -76,7 +76,7 @@ def test_a_mean_between_two_numbers_does_not_add_to_the_spread() -> None:
 
 def test_they_give_the_variance_of_the_delta_method() -> None:
     chance = np.random.default_rng(2)
-    rows = Judged(
+    rows = EvaluationRows(
         reward=chance.random(500),
         propensity=chance.uniform(0.1, 1, 500),
         target=chance.random(500),

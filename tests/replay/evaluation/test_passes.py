@@ -5,13 +5,13 @@ import pytest
 
 from records.errors import BadInput
 from replay.evaluation.logs.chunk import LogChunk
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from replay.evaluation.scan import shared
 
 
 def chunk(events: list[int], *, named: bool = True) -> LogChunk:
     hashes = np.array(events, dtype=np.uint64)
-    rows = Judged(
+    rows = EvaluationRows(
         reward=hashes.astype(float),
         propensity=np.ones(len(events)),
         target=np.ones(len(events)),

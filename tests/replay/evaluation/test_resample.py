@@ -16,7 +16,7 @@ from replay.evaluation.blocks import BLOCK_ROWS, Blocks
 from replay.evaluation.estimators.estimator import Estimator, all_terms
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
 from replay.evaluation.resample import Resampled, ends, places, resampled
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 
 COPIES = np.array([93, 98, 43, 17, 4, 1]) / 256
 """The probabilities of 0, 1, 2... copies."""
@@ -80,7 +80,7 @@ def test_another_seed_draws_anew() -> None:
 # ----- against the multinomial bootstrap
 
 
-def rows_of(world: str) -> Judged:
+def rows_of(world: str) -> EvaluationRows:
     chance = np.random.default_rng(5)
     rows = 2000
     if world == "rare rewards":
@@ -89,7 +89,7 @@ def rows_of(world: str) -> Judged:
         reward, weight = (chance.random(rows) < 0.3).astype(float), 0.2 * (chance.pareto(1.3, rows) + 1)
     else:
         reward, weight = 10 + chance.standard_normal(rows), chance.exponential(size=rows)
-    return Judged(reward=reward, propensity=np.ones(rows), target=np.ones(rows), weight=weight)
+    return EvaluationRows(reward=reward, propensity=np.ones(rows), target=np.ones(rows), weight=weight)
 
 
 @cache
@@ -131,8 +131,8 @@ def test_rows_of_a_unit_are_drawn_together() -> None:
 
 def test_rows_are_drawn_by_event_by_place_or_by_unit() -> None:
     events, units, ones = random_hashes(3), random_hashes(3, seed=2), np.ones(3)
-    named = Judged(reward=ones, propensity=ones, target=ones, event_hash=events, unit_hash=units)
-    nameless = Judged(reward=ones, propensity=ones, target=ones)
+    named = EvaluationRows(reward=ones, propensity=ones, target=ones, event_hash=events, unit_hash=units)
+    nameless = EvaluationRows(reward=ones, propensity=ones, target=ones)
     assert replay.evaluation.resample.hashes_of(named, 7) is events
     assert replay.evaluation.resample.hashes_of(named, 7, by_unit=True) is units
     assert replay.evaluation.resample.hashes_of(nameless, 7).tolist() == [7, 8, 9]
@@ -228,7 +228,7 @@ def test_one_row_is_missing_from_a_third_of_the_resamples() -> None:
 
 def test_weights_of_zero_leave_the_ratio_unknown() -> None:
     none = np.zeros(100)
-    rows = Judged(reward=np.ones(100), propensity=np.ones(100), target=none)
+    rows = EvaluationRows(reward=np.ones(100), propensity=np.ones(100), target=none)
     state = resampled(SelfNormalised().terms(rows), places(0, 100), resamples=100, seed=1)
     assert ends(state.values(SelfNormalised())) == (None, None)
     assert ends(state.values(InversePropensity())) == (0.0, 0.0)

@@ -21,7 +21,7 @@ from replay.evaluation.intervals.sums import Sums, a_decision
 from replay.evaluation.logs.columns import as_log
 from replay.evaluation.logs.description import describe
 from replay.evaluation.moments import Moments
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from replay.evaluation.sample_weights import sized
 
 ESTIMATORS = ("ips", "snips", "clipped-ips=1.5", "clipped-snips=1.5")
@@ -52,8 +52,8 @@ def repeated(log: Mapping[str, Any]) -> dict[str, Any]:
     return {name: np.repeat(column, log["count"], axis=0) for name, column in log.items() if name != "count"}
 
 
-def judged(log: Mapping[str, Any]) -> Judged:
-    return Judged(
+def judged(log: Mapping[str, Any]) -> EvaluationRows:
+    return EvaluationRows(
         reward=log["reward"],
         propensity=log["propensity"],
         target=log["target"],

@@ -9,7 +9,7 @@ import numpy as np
 
 from replay.evaluation.estimators.embedding import weights_by_embedding
 from replay.evaluation.estimators.embedding_dimensions import Dimensions
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 from studies.fixtures.inputs import EmbeddedLog, Log
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -25,11 +25,11 @@ def number(written: Any) -> float:
     return np.nan if written is None else float(written)
 
 
-def judged(log: Log, *, estimated: bool = False, version: Any = None) -> Judged:
+def judged(log: Log, *, estimated: bool = False, version: Any = None) -> EvaluationRows:
     row = np.arange(len(log.reward))
     target = log.target[row, :, log.position]
     model = log.model[row, :, log.position]
-    return Judged(
+    return EvaluationRows(
         reward=log.reward,
         propensity=log.estimated_propensity if estimated else log.propensity,
         target=target[row, log.action],

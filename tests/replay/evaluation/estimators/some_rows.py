@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from replay.evaluation.estimators.catalogue import EMBEDDED, ESTIMATORS, SHRUNK
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.loggers import WeightedDoublyRobust, WeightedInversePropensity
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 
 LOGGERS = 2
 LAMBDAS = {"sg-ips": 0.3, "sg-dr": 0.3}
@@ -28,8 +28,8 @@ def label(estimator: Any) -> str:
 
 
 @st.composite
-def rows(draw: st.DrawFn, *, least: int = 1, most: int = 30) -> Judged:
-    """Judged rows: with weights up to 1000, a target that never takes some actions, and clicks, money or no rewards."""
+def rows(draw: st.DrawFn, *, least: int = 1, most: int = 30) -> EvaluationRows:
+    """Evaluation rows: weights up to 1000, a target that never takes some actions, and clicks, money or no rewards."""
     size = draw(st.integers(least, most))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     deterministic = draw(st.booleans())
@@ -40,7 +40,7 @@ def rows(draw: st.DrawFn, *, least: int = 1, most: int = 30) -> Judged:
         "none": lambda: np.zeros(size),
     }[draw(st.sampled_from(["clicks", "money", "none"]))]()
     propensity = rng.random(size) ** draw(st.integers(1, 4)) * 0.999 + 0.001
-    return Judged(
+    return EvaluationRows(
         reward=np.asarray(reward, dtype=np.float64),
         propensity=propensity,
         # Its own logger has a share of a half.

@@ -23,18 +23,18 @@ from replay.evaluation.estimators.default import default_estimator
 from replay.evaluation.models.action_means import ActionMeans
 from replay.evaluation.models.cross_fitting import progressive, with_predictions
 from replay.evaluation.models.rows import rows_of_catalogue
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from studies.adaptive import BEGIN, END, METHODS, PAGE, WORLDS, simulate, study
 
 ALLOCATIONS: tuple[Allocation, ...] = ("constant", "two-point")
 
 
-def judged(version: Any, seed: int = 0) -> Judged:
+def judged(version: Any, seed: int = 0) -> EvaluationRows:
     chance = np.random.default_rng(seed)
     version = np.asarray(version, dtype=np.int32)
     rows = len(version)
     propensity = chance.uniform(0.05, 1, rows)
-    return Judged(
+    return EvaluationRows(
         reward=chance.normal(1, 1, rows),
         propensity=propensity,
         target=chance.uniform(0, 1, rows),
@@ -62,7 +62,7 @@ def ends_a_window(version: Any, row: int) -> bool:
     return count in (16, 32, 64, 128, 256, 512, 1024, 2048) or count % 4096 == 0
 
 
-def by_rows(rows: Judged, blocks: tuple[int, ...] = (), two_point: bool = False) -> tuple[float, float, Any]:
+def by_rows(rows: EvaluationRows, blocks: tuple[int, ...] = (), two_point: bool = False) -> tuple[float, float, Any]:
     assert rows.version is not None
     assert rows.squared_weight is not None
     assert rows.model_logged is not None
@@ -149,7 +149,7 @@ def test_blocks_are_added_in_the_order_of_the_log() -> None:
 # ----- laws
 
 
-def weight_of_rows(rows: Judged) -> Any:
+def weight_of_rows(rows: EvaluationRows) -> Any:
     pieces = Pieces.of(rows)
     of_pair = dict(
         zip(zip(pieces.window.tolist(), pieces.version.tolist(), strict=True), weights(pieces).tolist(), strict=True)

@@ -25,7 +25,7 @@ from replay.evaluation.estimators.importance import with_weight
 from replay.evaluation.estimators.loggers import WeightedDoublyRobust, WeightedInversePropensity, balanced, shares_of
 from replay.evaluation.estimators.shrinkage import ClippedDoublyRobust, ClippedInversePropensity
 from replay.evaluation.estimators.tuning import ladder, least_error, slope
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from studies.fixtures.inputs import EMBEDDED, LOGGERS, LOGS, Counting
 from tests.replay.evaluation.estimators.obp_logs import judged, number, said, weights_by_dimensions
 
@@ -186,6 +186,6 @@ def test_a_log_of_no_weight_or_reward_differs_from_the_others() -> None:
     assert not LOGS["no rewards"].reward.any()
     assert (LOGS["money"].reward < 0).any()
     assert judged(LOGS["heavy"]).weight.max() > 20
-    rows: Judged = judged(LOGS["deterministic"])
+    rows: EvaluationRows = judged(LOGS["deterministic"])
     assert set(rows.target) == {0.0, 1.0}
     assert DoublyRobust().estimate(rows) != DirectMethod().estimate(rows)

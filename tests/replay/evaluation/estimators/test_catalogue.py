@@ -11,9 +11,9 @@ from replay.evaluation.estimators.importance import SelfNormalised
 from replay.evaluation.estimators.loggers import WeightedInversePropensity
 from replay.evaluation.estimators.shrinkage import OptimisticDoublyRobust
 from replay.evaluation.estimators.tuning import slope
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 
-ROWS = Judged(reward=np.ones(4), propensity=np.full(4, 0.5), target=np.full(4, 0.5))
+ROWS = EvaluationRows(reward=np.ones(4), propensity=np.full(4, 0.5), target=np.full(4, 0.5))
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

@@ -17,7 +17,7 @@ from replay.evaluation.estimators.embedding import (
     weights_by_embedding,
 )
 from replay.evaluation.estimators.embedding_dimensions import Dimensions, drop_dimensions
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 from studies.fixtures.inputs import EMBEDDED, Counting
 from tests.replay.evaluation.estimators.obp_logs import judged, weights_by_dimensions
 
@@ -170,7 +170,7 @@ def test_a_search_that_cannot_be_is_refused() -> None:
 
 
 def test_other_weights_are_for_as_many_rows() -> None:
-    rows = Judged(reward=np.ones(2), propensity=np.ones(2), target=np.ones(2))
+    rows = EvaluationRows(reward=np.ones(2), propensity=np.ones(2), target=np.ones(2))
     with pytest.raises(BadInput, match="weight: found the shape"):
         marginal(rows, np.ones(3))
 

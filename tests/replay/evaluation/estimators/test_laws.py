@@ -31,7 +31,7 @@ from replay.evaluation.estimators.shrinkage import (
     SwitchDoublyRobust,
 )
 from replay.evaluation.moments import Moments
-from replay.evaluation.rows import Judged, joined
+from replay.evaluation.rows import EvaluationRows, joined
 from tests.replay.evaluation.estimators.some_rows import EVERY, label, rows
 
 every = pytest.mark.parametrize("estimator", EVERY, ids=label)
@@ -42,21 +42,21 @@ def same(value: float, scale: float = 1.0) -> object:
     return pytest.approx(value, rel=1e-9, abs=1e-9 * scale, nan_ok=True)
 
 
-def scale_of(judged: Judged) -> float:
+def scale_of(judged: EvaluationRows) -> float:
     """How large the numbers are that an estimator adds up: what rounding errors are measured by."""
     return float(1 + np.abs(judged.weight).max() * (np.abs(judged.reward).max() + 10))
 
 
 @every
 @given(judged=rows(), seed=st.integers(0, 2**16))
-def test_the_order_of_rows_does_not_matter(estimator: Estimator, judged: Judged, seed: int) -> None:
+def test_the_order_of_rows_does_not_matter(estimator: Estimator, judged: EvaluationRows, seed: int) -> None:
     shuffled = judged.where(np.random.default_rng(seed).permutation(len(judged)))
     assert estimator.estimate(shuffled) == same(estimator.estimate(judged), scale_of(judged))
 
 
 @every
 @given(judged=rows(least=2), cut=st.floats(0, 1))
-def test_parts_add_up(estimator: Estimator, judged: Judged, cut: float) -> None:
+def test_parts_add_up(estimator: Estimator, judged: EvaluationRows, cut: float) -> None:
     at = int(cut * len(judged))
     left, right = judged.where(slice(0, at)), judged.where(slice(at, None))
     moments = Moments.of(estimator.terms(left)) + Moments.of(estimator.terms(right))
@@ -66,7 +66,7 @@ def test_parts_add_up(estimator: Estimator, judged: Judged, cut: float) -> None:
 
 @every
 @given(judged=rows(), times=st.floats(0.25, 4))
-def test_the_unit_of_rewards_does_not_matter(estimator: Estimator, judged: Judged, times: float) -> None:
+def test_the_unit_of_rewards_does_not_matter(estimator: Estimator, judged: EvaluationRows, times: float) -> None:
     assert judged.model_logged is not None
     assert judged.model_target is not None
     other = replace(
@@ -80,7 +80,7 @@ def test_the_unit_of_rewards_does_not_matter(estimator: Estimator, judged: Judge
 
 @every
 @given(judged=rows(least=5))
-def test_the_complex_step_is_the_slope(estimator: Estimator, judged: Judged) -> None:
+def test_the_complex_step_is_the_slope(estimator: Estimator, judged: EvaluationRows) -> None:
     means = {name: float(column.mean()) for name, column in estimator.terms(judged).items()}
     value = float(estimator.value(means))
     if np.isnan(value):
@@ -94,7 +94,7 @@ def test_the_complex_step_is_the_slope(estimator: Estimator, judged: Judged) -> 
         assert slope == pytest.approx((higher - lower) / (2 * step), rel=1e-3, abs=1e-4 * (1 + abs(slope)))
 
 
-def _varies(judged: Judged) -> bool:
+def _varies(judged: EvaluationRows) -> bool:
     assert judged.version is not None
     worth = judged.weight * judged.reward
     return all(
@@ -105,7 +105,7 @@ def _varies(judged: Judged) -> bool:
 
 @every
 @given(judged=rows(least=2))
-def test_influences_have_the_mean_0(estimator: Estimator, judged: Judged) -> None:
+def test_influences_have_the_mean_0(estimator: Estimator, judged: EvaluationRows) -> None:
     if np.isnan(estimator.estimate(judged)):
         return
     moved = influence(estimator, judged)
@@ -115,7 +115,9 @@ def test_influences_have_the_mean_0(estimator: Estimator, judged: Judged) -> Non
 
 @every
 @given(judged=rows(), seed=st.integers(0, 2**16))
-def test_a_value_for_many_resamples_is_the_value_of_each(estimator: Estimator, judged: Judged, seed: int) -> None:
+def test_a_value_for_many_resamples_is_the_value_of_each(
+    estimator: Estimator, judged: EvaluationRows, seed: int
+) -> None:
     counts = np.random.default_rng(seed).poisson(1, (7, len(judged)))
     counts[0] = 0
     terms = estimator.terms(judged)
@@ -129,7 +131,7 @@ def test_a_value_for_many_resamples_is_the_value_of_each(estimator: Estimator, j
 
 @every
 def test_what_is_missing_or_not_finite_is_named(estimator: Estimator) -> None:
-    judged = Judged(reward=np.ones(3), propensity=np.full(3, 0.5), target=np.full(3, 0.5))
+    judged = EvaluationRows(reward=np.ones(3), propensity=np.full(3, 0.5), target=np.full(3, 0.5))
     with pytest.raises(BadInput, match="rows: found none at all"):
         estimator.estimate(judged.where(slice(0)))
     for name in estimator.needs:
@@ -154,7 +156,7 @@ def test_what_is_missing_or_not_finite_is_named(estimator: Estimator) -> None:
 
 @every
 def test_one_row_is_judged(estimator: Estimator) -> None:
-    judged = Judged(
+    judged = EvaluationRows(
         reward=np.ones(1),
         propensity=np.full(1, 0.5),
         mean_propensity=np.full(1, 0.5),
@@ -167,14 +169,14 @@ def test_one_row_is_judged(estimator: Estimator) -> None:
 
 
 @given(judged=rows())
-def test_the_logging_policy_is_worth_its_mean_reward(judged: Judged) -> None:
+def test_the_logging_policy_is_worth_its_mean_reward(judged: EvaluationRows) -> None:
     own = replace(judged, target=judged.propensity, weight=np.empty(0))
     for estimator in (IPS, SNIPS, ClippedInversePropensity(1), SubGaussianInversePropensity(0.5)):
         assert estimator.estimate(own) == same(own.reward.mean(), scale_of(own))
 
 
 @given(judged=rows())
-def test_self_normalised_values_lie_among_the_rewards(judged: Judged) -> None:
+def test_self_normalised_values_lie_among_the_rewards(judged: EvaluationRows) -> None:
     for estimator, counts in (
         (SNIPS, judged.weight > 0),
         (ClippedSelfNormalised(3), judged.weight > 0),
@@ -190,7 +192,7 @@ def test_self_normalised_values_lie_among_the_rewards(judged: Judged) -> None:
 
 
 @given(judged=rows())
-def test_without_a_model_doubly_robust_is_by_weights_alone(judged: Judged) -> None:
+def test_without_a_model_doubly_robust_is_by_weights_alone(judged: EvaluationRows) -> None:
     nothing = replace(judged, model_logged=np.zeros(len(judged)), model_target=np.zeros(len(judged)))
     for with_model, without in (
         (DR, IPS),
@@ -202,14 +204,14 @@ def test_without_a_model_doubly_robust_is_by_weights_alone(judged: Judged) -> No
 
 
 @given(judged=rows())
-def test_where_the_model_is_right_the_weights_do_not_matter(judged: Judged) -> None:
+def test_where_the_model_is_right_the_weights_do_not_matter(judged: EvaluationRows) -> None:
     right = replace(judged, model_logged=judged.reward)
     for estimator in (DR, ClippedDoublyRobust(3), SwitchDoublyRobust(3), OptimisticDoublyRobust(3)):
         assert estimator.estimate(right) == same(DM.estimate(right))
 
 
 @given(judged=rows())
-def test_the_limits_of_shrinkage(judged: Judged) -> None:
+def test_the_limits_of_shrinkage(judged: EvaluationRows) -> None:
     scale = scale_of(judged)
     for kind in (ClippedDoublyRobust, SwitchDoublyRobust, OptimisticDoublyRobust):
         assert kind(np.inf).estimate(judged) == same(DR.estimate(judged), scale)
@@ -228,7 +230,7 @@ def test_the_limits_of_shrinkage(judged: Judged) -> None:
 @pytest.mark.parametrize("name", SHRUNK)
 @given(judged=rows(), lambda_=st.floats(0, 1), more=st.floats(0, 1))
 def test_shrunk_weights_are_smaller_and_the_more_so_the_further_lambda(
-    name: str, judged: Judged, lambda_: float, more: float
+    name: str, judged: EvaluationRows, lambda_: float, more: float
 ) -> None:
     kind = SHRUNK[name]
     less_shrunk, more_shrunk = sorted((lambda_, more), reverse=not name.startswith("sg"))
@@ -248,7 +250,7 @@ def test_ips_and_dr_are_without_bias_whatever_the_model(seed: int, actions: int)
     logging, target = rng.dirichlet(np.ones(actions), 2)
     logging = logging * 0.99 + 0.01 / actions
     reward, model = rng.normal(0, 1, (2, actions))
-    judged = Judged(
+    judged = EvaluationRows(
         reward=reward,
         propensity=logging,
         target=target,
@@ -276,7 +278,7 @@ def test_a_share_above_1_is_refused() -> None:
 
 
 def test_terms_of_different_lambdas_have_different_names() -> None:
-    judged = Judged(reward=np.ones(2), propensity=np.full(2, 0.1), target=np.ones(2), model_logged=np.zeros(2))
+    judged = EvaluationRows(reward=np.ones(2), propensity=np.full(2, 0.1), target=np.ones(2), model_logged=np.zeros(2))
     judged = replace(judged, model_target=np.zeros(2))
     for kind in SHRUNK.values():
         near, far = kind(0.1).terms(judged), kind(0.1 + 1e-15).terms(judged)
@@ -286,11 +288,13 @@ def test_terms_of_different_lambdas_have_different_names() -> None:
 
 def test_a_ratio_to_0_is_unknown_and_warns_of_nothing() -> None:
     np.testing.assert_array_equal(ratio(np.array([1.0, 0.0, 3.0]), np.array([0.0, 0.0, 2.0])), [np.nan, np.nan, 1.5])
-    assert np.isnan(SNIPS.estimate(Judged(reward=np.ones(2), propensity=np.ones(2), target=np.zeros(2))))
+    assert np.isnan(SNIPS.estimate(EvaluationRows(reward=np.ones(2), propensity=np.ones(2), target=np.zeros(2))))
 
 
 def test_other_weights_and_propensities() -> None:
-    judged = Judged(reward=np.ones(2), propensity=np.full(2, 0.5), target=np.full(2, 0.25), squared_weight=np.ones(2))
+    judged = EvaluationRows(
+        reward=np.ones(2), propensity=np.full(2, 0.5), target=np.full(2, 0.25), squared_weight=np.ones(2)
+    )
     other = with_propensity(judged, np.array([0.25, 1.0]))
     assert other.weight.tolist() == [1.0, 0.25]
     assert other.propensity.tolist() == [0.25, 1.0]

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.estimators.likelihood import MaximumLikelihood, WeightTable
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from studies.fixtures.part_vw import BOUNDS, LOGS, LOOKS
 from tests.replay.evaluation.estimators.obp_logs import said
 
@@ -31,7 +31,7 @@ def test_values_are_those_of_vw(log: str) -> None:
     of = LOGS[log]
     for name, (wmin, wmax, _, _) in BOUNDS.items():
         for count, value in zip(LOOKS, VW[log][f"mle {name}"], strict=True):
-            some = Judged(reward=of.reward[:count], propensity=of.p_log[:count], target=of.p_pred[:count])
+            some = EvaluationRows(reward=of.reward[:count], propensity=of.p_log[:count], target=of.p_pred[:count])
             assert MaximumLikelihood(wmin, wmax).estimate(some) == pytest.approx(value, rel=1e-9, abs=1e-9)
 
 

@@ -16,7 +16,7 @@ from replay.evaluation.estimators.balanced import (
 from replay.evaluation.estimators.doubly_robust import DirectMethod, DoublyRobust, residual
 from replay.evaluation.estimators.importance import InversePropensity
 from replay.evaluation.estimators.loggers import WeightedDoublyRobust, WeightedInversePropensity, balanced, shares_of
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from tests.replay.evaluation.estimators.some_rows import rows
 
 
@@ -27,7 +27,7 @@ def test_balanced_rows_are_without_bias_and_vary_less(seed: int, loggers: int, a
     logging = rng.dirichlet(np.ones(actions), loggers) * 0.99 + 0.01 / actions
     target, share = rng.dirichlet(np.ones(actions)), rng.dirichlet(np.ones(loggers))
     reward, model = rng.normal(0, 1, (2, actions))
-    naive = Judged(
+    naive = EvaluationRows(
         reward=np.tile(reward, loggers),
         propensity=logging.ravel(),
         target=np.tile(target, loggers),
@@ -45,7 +45,7 @@ def test_balanced_rows_are_without_bias_and_vary_less(seed: int, loggers: int, a
 
 @given(judged=rows(), shares=st.tuples(st.floats(0.01, 1), st.floats(0, 1)))
 def test_what_stands_beside_plain_weights_is_what_balanced_rows_give(
-    judged: Judged, shares: tuple[float, float]
+    judged: EvaluationRows, shares: tuple[float, float]
 ) -> None:
     of_loggers = np.stack([judged.propensity, judged.propensity[::-1]], axis=1)
     even = balanced(judged, of_loggers, shares)
@@ -57,7 +57,7 @@ def test_what_stands_beside_plain_weights_is_what_balanced_rows_give(
 
 
 @given(judged=rows())
-def test_one_logger_needs_no_balance(judged: Judged) -> None:
+def test_one_logger_needs_no_balance(judged: EvaluationRows) -> None:
     even = balanced(judged, judged.propensity[:, None], [7.0])
     np.testing.assert_allclose(even.weight, judged.weight)
     one = replace(judged, version=np.zeros(len(judged), np.int32))
@@ -68,12 +68,12 @@ def test_one_logger_needs_no_balance(judged: Judged) -> None:
         assert weighted.estimate(one) == pytest.approx(DoublyRobust().estimate(one), abs=10 * scale)
 
 
-def two_loggers(seed: int = 0) -> Judged:
+def two_loggers(seed: int = 0) -> EvaluationRows:
     """The first logger is the target itself, the second hardly ever does what the target does."""
     rng = np.random.default_rng(seed)
     version = (np.arange(2000) % 2).astype(np.int32)
     takes = rng.random(2000) < np.where(version == 0, 0.9, 0.02)
-    return Judged(
+    return EvaluationRows(
         reward=(rng.random(2000) < np.where(takes, 0.6, 0.3)).astype(np.float64),
         propensity=np.where(takes, np.where(version == 0, 0.9, 0.02), np.where(version == 0, 0.1, 0.98)),
         target=np.where(takes, 0.9, 0.1),

@@ -27,7 +27,7 @@ from replay.evaluation.estimators.slates import (
 from replay.evaluation.intervals.delta import delta
 from replay.evaluation.moments import Moments
 from replay.evaluation.resample import ends, resampled
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from studies.fixtures.part_slates import LOGS, RAGGED, SlateLog
 from studies.fixtures.part_vw import ALPHAS, SLATES
 from tests.replay.evaluation.estimators.obp_logs import said
@@ -134,7 +134,7 @@ def test_slates_of_one_position_are_single_actions(rows: Slates) -> None:
         model_logged=rows.model_logged,
         model_target=rows.model_target,
     )
-    judged = Judged(
+    judged = EvaluationRows(
         reward=rows.reward,
         propensity=rows.propensity,
         target=rows.target,

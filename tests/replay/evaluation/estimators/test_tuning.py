@@ -16,18 +16,20 @@ from replay.evaluation.estimators.importance import InversePropensity, SelfNorma
 from replay.evaluation.estimators.shrinkage import ClippedInversePropensity, Shrunk, SwitchDoublyRobust
 from replay.evaluation.estimators.tuning import agreeing, choosing_terms, ladder, least_error, slope
 from replay.evaluation.moments import Moments
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from tests.replay.evaluation.estimators.some_rows import rows
 
 every_kind = pytest.mark.parametrize("kind", SHRUNK.values(), ids=list(SHRUNK))
 
 
-def world(*, size: int = 4000, seed: int = 0, rare: float = 0.02, model: float = 0.5, truth: float = 0.5) -> Judged:
+def world(
+    *, size: int = 4000, seed: int = 0, rare: float = 0.02, model: float = 0.5, truth: float = 0.5
+) -> EvaluationRows:
     """Two actions: the target always takes the one that is rarely logged. A model says the same of both."""
     rng = np.random.default_rng(seed)
     taken = rng.random(size) < rare
     reward = (rng.random(size) < np.where(taken, truth, 0.2)) * 1.0
-    return Judged(
+    return EvaluationRows(
         reward=np.asarray(reward, dtype=np.float64),
         propensity=np.where(taken, rare, 1 - rare),
         target=taken.astype(np.float64),
@@ -38,7 +40,7 @@ def world(*, size: int = 4000, seed: int = 0, rare: float = 0.02, model: float =
 
 @every_kind
 @given(judged=rows(least=2), cut=st.floats(0, 1))
-def test_moments_of_parts_choose_what_rows_choose(kind: type[Shrunk], judged: Judged, cut: float) -> None:
+def test_moments_of_parts_choose_what_rows_choose(kind: type[Shrunk], judged: EvaluationRows, cut: float) -> None:
     candidates = ladder(kind)
     at = int(cut * len(judged))
     parts = [choosing_terms(candidates, judged.where(each)) for each in (slice(0, at), slice(at, None))]
@@ -94,7 +96,7 @@ def test_the_error_is_variance_plus_squared_bias() -> None:
 
 
 @given(judged=rows(least=2))
-def test_estimators_of_any_kind_are_compared(judged: Judged) -> None:
+def test_estimators_of_any_kind_are_compared(judged: EvaluationRows) -> None:
     candidates = (InversePropensity(), SelfNormalised(), DoublyRobust(), DirectMethod())
     assert slope(candidates, judged).estimator in candidates
 
@@ -114,7 +116,7 @@ def test_the_narrowest_that_agrees_with_all_wider_ones() -> None:
 def test_what_is_unknown_is_not_chosen() -> None:
     assert agreeing([np.nan, 0.5], [np.nan, 0.1]) == 1
     assert agreeing([np.nan, np.nan], [np.nan, np.nan]) == 0
-    judged = Judged(reward=np.ones(3), propensity=np.ones(3), target=np.zeros(3))
+    judged = EvaluationRows(reward=np.ones(3), propensity=np.ones(3), target=np.zeros(3))
     assert slope((SelfNormalised(), InversePropensity()), judged).estimator.name == "ips"
 
 

@@ -8,7 +8,7 @@ import pytest
 from replay.evaluation.health import checks
 from replay.evaluation.health.findings import findings
 from replay.evaluation.health.state import State
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from studies.families import family_b
 from studies.faults import FAULTS, found, read, right_log
 
@@ -63,7 +63,7 @@ def test_faults_stand_first_and_are_told_in_words():
 def test_a_log_without_chance_is_found():
     ones = np.ones(100)
     state = State.of(
-        Judged(reward=ones, propensity=ones, target=ones, rank=ones / 2, inverse=ones, squared_inverse=ones)
+        EvaluationRows(reward=ones, propensity=ones, target=ones, rank=ones / 2, inverse=ones, squared_inverse=ones)
     )
     assert named(state, "deterministic").wrong
     assert not named(state, "mean_weight").wrong
@@ -106,13 +106,15 @@ def test_drift_is_told_and_is_no_fault():
 @pytest.mark.parametrize("rows", [0, 1, 2])
 def test_hardly_any_row_is_no_fault(rows):
     half = np.full(rows, 0.5)
-    log = Judged(reward=half, propensity=half, target=half, inverse=half * 4, squared_inverse=half * 8, rank=half)
+    log = EvaluationRows(
+        reward=half, propensity=half, target=half, inverse=half * 4, squared_inverse=half * 8, rank=half
+    )
     assert not any(each.wrong for each in findings(State.of(log)))
 
 
 def test_what_the_log_cannot_tell_is_not_said():
     half = np.full(50, 0.5)
-    names = {each.name for each in findings(State.of(Judged(reward=half, propensity=half, target=half)))}
+    names = {each.name for each in findings(State.of(EvaluationRows(reward=half, propensity=half, target=half)))}
     assert names == {"mean_weight", "contradicting", "deterministic", "learned", "independent_rows"}
 
 
@@ -125,7 +127,7 @@ def test_rare_actions_accuse_nobody(actions):
         pmf = np.full(actions, (1 - 1 / 5_000) / (actions - 1))
         pmf[0] = 1 / 5_000
         action = np.minimum(np.searchsorted(pmf.cumsum(), chance.random(5_000)), actions - 1)
-        rows = Judged(
+        rows = EvaluationRows(
             reward=np.zeros(5_000),
             propensity=pmf[action],
             target=np.full(5_000, 1 / actions),
@@ -159,7 +161,7 @@ def test_draws_that_lean_to_one_side_are_found_by_their_mean():
 
 def test_actions_that_are_not_always_offered_are_checked_together():
     half, third = (
-        Judged(
+        EvaluationRows(
             reward=np.zeros(420),
             propensity=np.full(420, 1 / count),
             target=np.full(420, 1 / count),

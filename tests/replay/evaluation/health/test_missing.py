@@ -12,18 +12,18 @@ from replay.evaluation.health.missing import FILLED, filled, missing
 from replay.evaluation.health.state import State
 from replay.evaluation.health.statistics import statistics
 from replay.evaluation.health.verdict import LEVELS, verdict
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 
 TARGET = np.array([0.1, 0.5, 0.4])
 """The logger nearly always takes the first action."""
 
 
-def log_of(counts: tuple[int, int, int], exploring: float = 1e-3, seed: int = 0) -> Judged:
+def log_of(counts: tuple[int, int, int], exploring: float = 1e-3, seed: int = 0) -> EvaluationRows:
     """Return a log with so many rows of each action, of a logger that explores with some probability."""
     pmf = np.array([1 - exploring, exploring / 2, exploring / 2])
     action = np.repeat(np.arange(3), counts)
     reward = (np.random.default_rng(seed).random(len(action)) < 0.3).astype(float)
-    return Judged(
+    return EvaluationRows(
         reward=reward,
         propensity=pmf[action],
         target=TARGET[action],
@@ -33,7 +33,7 @@ def log_of(counts: tuple[int, int, int], exploring: float = 1e-3, seed: int = 0)
     )
 
 
-def random_log(seed: int) -> Judged:
+def random_log(seed: int) -> EvaluationRows:
     """Return the log of a random world, whose logger rarely takes what a random target prefers."""
     chance = np.random.default_rng([5, seed])
     rows, actions = int(10 ** chance.uniform(2.3, 4)), int(chance.integers(2, 8))
@@ -44,7 +44,7 @@ def random_log(seed: int) -> Judged:
     target[0] = min(target[0], chance.uniform(0, 0.6))
     target /= target.sum()
     action = chance.choice(actions, size=rows, p=pmf)
-    return Judged(
+    return EvaluationRows(
         reward=(chance.random(rows) < chance.uniform(0.02, 0.4)).astype(float),
         propensity=pmf[action],
         target=target[action],
@@ -54,17 +54,17 @@ def random_log(seed: int) -> Judged:
     )
 
 
-def bare(rows: Judged) -> Judged:
+def bare(rows: EvaluationRows) -> EvaluationRows:
     return replace(rows, squared_weight=None, unseen=None, action=None)
 
 
-def level(rows: Judged, *, checked: bool = True) -> int:
+def level(rows: EvaluationRows, *, checked: bool = True) -> int:
     state = State.of(rows)
     found = [each for each in findings(state) if checked or each.name == "mean_weight"]
     return LEVELS.index(verdict(statistics(state), found).level)
 
 
-def levels_while_removing(rows: Judged, seed: int) -> list[int]:
+def levels_while_removing(rows: EvaluationRows, seed: int) -> list[int]:
     """Return the levels while rows that the target prefers are removed."""
     heavy = np.random.default_rng(seed).permutation(np.flatnonzero(rows.weight > 1))
     found = []

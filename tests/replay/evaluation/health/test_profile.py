@@ -6,16 +6,18 @@ import pytest
 from replay.evaluation.estimators.adaptive import Pieces
 from replay.evaluation.health.profile import PARTS, profile
 from replay.evaluation.result import Finding
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 
 ROWS, VERSIONS = 20_000, 20
 
 
-def learned(spread: tuple[float, float], rewards: tuple[float, float], seed: int = 0, rows: int = ROWS) -> Judged:
+def learned(
+    spread: tuple[float, float], rewards: tuple[float, float], seed: int = 0, rows: int = ROWS
+) -> EvaluationRows:
     """Return a log whose squared weights, and whose rate of rewards, go from one number to another."""
     chance = np.random.default_rng(seed)
     version = (np.arange(rows) * VERSIONS // rows).astype(np.int32)
-    return Judged(
+    return EvaluationRows(
         reward=(chance.random(rows) < np.linspace(*rewards, rows)).astype(float),
         propensity=np.full(rows, 0.5),
         target=np.full(rows, 0.5),
@@ -24,7 +26,7 @@ def learned(spread: tuple[float, float], rewards: tuple[float, float], seed: int
     )
 
 
-def found(rows: Judged, rows_at_once: float = 1.0) -> Finding:
+def found(rows: EvaluationRows, rows_at_once: float = 1.0) -> Finding:
     told = profile(Pieces.of(rows), rows_at_once)
     assert told.wrong is False
     return told
@@ -67,7 +69,7 @@ def test_units_that_return_make_the_difference_less_certain() -> None:
 
 
 def test_one_row_has_no_profile() -> None:
-    one = Judged(
+    one = EvaluationRows(
         reward=np.ones(1),
         propensity=np.ones(1),
         target=np.ones(1),

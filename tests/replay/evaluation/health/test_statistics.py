@@ -20,17 +20,17 @@ from replay.evaluation.health.periods import KEPT as KEPT_PERIODS
 from replay.evaluation.health.state import State
 from replay.evaluation.health.statistics import statistics
 from replay.evaluation.health.verdict import verdict
-from replay.evaluation.rows import Judged, joined
+from replay.evaluation.rows import EvaluationRows, joined
 
 
-def log(rows: int, seed: int = 0, *, offset: float = 0.0, heavy: float = 1.0, actions: int = 5) -> Judged:
+def log(rows: int, seed: int = 0, *, offset: float = 0.0, heavy: float = 1.0, actions: int = 5) -> EvaluationRows:
     chance = np.random.default_rng(seed)
     pmf = chance.dirichlet(np.full(actions, heavy), size=rows) * 0.98 + 0.02 / actions
     target = chance.dirichlet(np.ones(actions), size=rows)
     each = np.arange(rows)
     edges = pmf.cumsum(axis=1)
     action = np.minimum((chance.random(rows)[:, None] > edges).sum(axis=1), actions - 1).astype(np.int32)
-    return Judged(
+    return EvaluationRows(
         reward=offset + (chance.random(rows) < 0.2) * chance.gamma(2.0, size=rows),
         propensity=pmf[each, action],
         target=target[each, action],
@@ -74,7 +74,7 @@ def oracle(rows: Any) -> dict[str, float]:
     }  # fmt: skip
 
 
-def added(rows: Judged, cuts: list[int]) -> State:
+def added(rows: EvaluationRows, cuts: list[int]) -> State:
     total = State.of(rows.where(slice(0, 0)))
     for start, end in pairwise([0, *sorted(cuts), len(rows)]):
         total = total + State.of(rows.where(slice(start, end)))
@@ -112,14 +112,14 @@ def test_the_same_bits_whoever_added_which_block(order, owner):
 
 def test_a_part_without_rows_changes_nothing():
     rows = log(50)
-    nothing = Judged(reward=np.empty(0), propensity=np.empty(0), target=np.empty(0))
+    nothing = EvaluationRows(reward=np.empty(0), propensity=np.empty(0), target=np.empty(0))
     assert bits(State.of(nothing) + State.of(rows)) == bits(State.of(rows) + State.of(nothing)) == bits(State.of(rows))
     assert statistics(State.of(nothing)) == {"rows": 0.0}
 
 
 def test_what_one_part_cannot_tell_is_unknown():
     rows = log(50)
-    bare = Judged(reward=rows.reward, propensity=rows.propensity, target=rows.target)
+    bare = EvaluationRows(reward=rows.reward, propensity=rows.propensity, target=rows.target)
     found = statistics(State.of(rows) + State.of(bare))
     assert found["unseen"] is None
     assert found["ess_of_pmf"] is None
@@ -132,7 +132,7 @@ def test_what_one_part_cannot_tell_is_unknown():
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_few_rows_and_no_weight_give_numbers_or_none(rows, weight):
     half = np.full(rows, 0.5)
-    found = statistics(State.of(Judged(reward=np.zeros(rows), propensity=half, target=weight * half)))
+    found = statistics(State.of(EvaluationRows(reward=np.zeros(rows), propensity=half, target=weight * half)))
     assert all(value is None or np.isfinite(value) for value in found.values())
     assert found["ess"] == (rows if weight else None)
 
@@ -150,7 +150,7 @@ def test_what_no_reader_lets_pass_is_refused(column, value):
         column: np.array([0.5, value, 0.5]),
     }
     with pytest.raises(ValueError, match="expected"):
-        State.of(Judged(**columns))
+        State.of(EvaluationRows(**columns))
 
 
 def test_repeated_events_are_seen_and_counted_by_a_bounded_sample():
@@ -227,7 +227,7 @@ def test_many_actions_are_not_told_apart_and_take_no_memory():
 )
 def test_whatever_a_log_holds_numbers_are_finite_and_the_verdict_is_a_sentence(weights, rewards, propensity):
     rows = len(weights)
-    log = Judged(
+    log = EvaluationRows(
         reward=np.resize(np.array(rewards), rows),
         propensity=np.full(rows, propensity),
         target=np.array(weights) * propensity,

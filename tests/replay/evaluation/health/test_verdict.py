@@ -11,16 +11,16 @@ from replay.evaluation.health.state import State
 from replay.evaluation.health.statistics import statistics
 from replay.evaluation.health.verdict import LEVELS, family_of, score_of, verdict
 from replay.evaluation.result import Finding
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from studies.faults import read, right_log
 
 
-def good_log(rows: int = 5_000, **columns) -> Judged:
+def good_log(rows: int = 5_000, **columns) -> EvaluationRows:
     chance = np.random.default_rng(1)
     return dataclasses.replace(read(right_log(chance, rows), chance), **columns)
 
 
-def of(rows: Judged, family: str = "snips", **arguments):
+def of(rows: EvaluationRows, family: str = "snips", **arguments):
     state = State.of(rows)
     return verdict(statistics(state), findings(state, **arguments), family)
 
@@ -38,7 +38,7 @@ def test_one_row_that_carries_most_is_told():
     propensity[17] = 1e-5
     target = np.full(10_000, 0.0006)
     target[17] = 1.0
-    found = of(Judged(reward=np.tile([0.0, 1.0], 5_000), propensity=propensity, target=target))
+    found = of(EvaluationRows(reward=np.tile([0.0, 1.0], 5_000), propensity=propensity, target=target))
     assert found.level == "not reliable"
     assert found.sentence.startswith("not reliable: ")
     assert any("one row carries 100 % of the weight" in reason for reason in found.reasons)
@@ -48,7 +48,7 @@ def test_one_row_that_carries_most_is_told():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_never_reliable(family):
     ones = np.ones(5_000)
-    certain = Judged(reward=ones, propensity=ones, target=ones)
+    certain = EvaluationRows(reward=ones, propensity=ones, target=ones)
     assert of(certain, family).level == "not reliable"
     assert "probability 1" in of(certain, family).sentence
     log = good_log(model_logged=ones * 0.1, model_target=ones * 0.1)
@@ -82,7 +82,7 @@ def test_a_width_that_rests_on_two_rows_is_never_reliable(family, seed):
     small = np.where(chance.random(8_000) < 0.3, 2.0, 1.0)
     great = np.where(np.isin(np.arange(8_000), [17, 50]), 9_000.0, small)
     target = propensity * chance.choice([0.8, 1.2], 8_000)
-    log = Judged(reward=small, propensity=propensity, target=target, model_logged=ones, model_target=ones)
+    log = EvaluationRows(reward=small, propensity=propensity, target=target, model_logged=ones, model_target=ones)
     assert of(log, family).level == "reliable"
     log = dataclasses.replace(log, reward=great)
     rests_on = statistics(State.of(log))[f"variance_ess_{family}"] or 0.0
@@ -108,7 +108,7 @@ def test_repeated_rows_need_care():
 @pytest.mark.parametrize("rows", [0, 1, 2, 10])
 def test_hardly_any_row_is_not_reliable(rows):
     half = np.full(rows, 0.5)
-    found = of(Judged(reward=half, propensity=half, target=half))
+    found = of(EvaluationRows(reward=half, propensity=half, target=half))
     assert found.level == "not reliable"
     assert found.reasons
 

@@ -2,21 +2,21 @@
 
 import numpy as np
 
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 
 
-def clicks(of: int, rows: int, weight: float = 1.0) -> Judged:
+def clicks(of: int, rows: int, weight: float = 1.0) -> EvaluationRows:
     """Make a log with so many rewards of 1, and weights that are all the same."""
-    return Judged(
+    return EvaluationRows(
         reward=np.repeat([1.0, 0.0], [of, rows - of]), propensity=np.full(rows, 0.5), target=np.full(rows, 0.5 * weight)
     )
 
 
-def random_log(seed: int, rows: int, rate: float = 0.3, units: int = 50) -> Judged:
+def random_log(seed: int, rows: int, rate: float = 0.3, units: int = 50) -> EvaluationRows:
     """Make a log with skewed weights, some of them 0, a reward model, and units."""
     chance = np.random.default_rng(seed)
     weight = chance.exponential(size=rows) * (chance.random(rows) < 0.9)
-    return Judged(
+    return EvaluationRows(
         reward=(chance.random(rows) < rate).astype(np.float64),
         propensity=np.full(rows, 0.1),
         target=weight * 0.1,

@@ -19,11 +19,11 @@ from replay.evaluation.intervals.adaptive import (
 from replay.evaluation.intervals.clustered import clustered_of_rows
 from replay.evaluation.intervals.delta import delta_of_rows
 from replay.evaluation.intervals.difference import Difference, LoggedMean, difference_of_rows
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from tests.replay.evaluation.intervals.logs import random_log
 
 
-def of_one_version(seed: int, rows: int = 400, rate: float = 0.3, units: int = 50) -> Judged:
+def of_one_version(seed: int, rows: int = 400, rate: float = 0.3, units: int = 50) -> EvaluationRows:
     log = random_log(seed, rows, rate, units)
     return replace(log, version=np.zeros(rows, dtype=np.int32), squared_weight=np.full(rows, 2.0))
 

@@ -24,14 +24,14 @@ from replay.evaluation.intervals.interval import Interval, Looks
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.intervals.sums import Sums
 from replay.evaluation.moments import Moments
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from studies.worlds import world
 from tests.replay.evaluation.intervals.logs import clicks, random_log
 
 IPS, SNIPS = InversePropensity(), SelfNormalised()
 
 
-def plain(rows: Judged, sums: BucketSums) -> Interval:
+def plain(rows: EvaluationRows, sums: BucketSums) -> Interval:
     return clustered(SNIPS, sums, Moments.of(SNIPS.terms(rows)))
 
 

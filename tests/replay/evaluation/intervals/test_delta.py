@@ -18,7 +18,7 @@ from replay.evaluation.estimators.shrinkage import ClippedInversePropensity
 from replay.evaluation.intervals.delta import delta, delta_of_rows
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.moments import Moments
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from tests.replay.evaluation.intervals.logs import clicks, random_log
 
 IPS, SNIPS, DR = InversePropensity(), SelfNormalised(), DoublyRobust()
@@ -86,7 +86,7 @@ def test_it_holds_the_truth_where_clicks_are_rare(exploration: float) -> None:
     held, plain = 0, 0
     for _ in range(repeats):
         agrees = chance.random(rows) < 1 / actions
-        log = Judged(
+        log = EvaluationRows(
             reward=(chance.random(rows) < truth).astype(np.float64),
             propensity=np.full(rows, 1 / actions),
             target=np.where(agrees, 1 - exploration + exploration / actions, exploration / actions),

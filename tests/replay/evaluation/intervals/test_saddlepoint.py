@@ -12,7 +12,7 @@ from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
 from replay.evaluation.intervals.delta import delta_of_rows
 from replay.evaluation.intervals.saddlepoint import saddlepoint
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from studies.worlds import world
 from tests.replay.evaluation.intervals.logs import clicks, random_log
 
@@ -21,7 +21,7 @@ ESTIMATORS: list[Estimator] = [IPS, SNIPS, DoublyRobust()]
 RESAMPLES = 8000
 
 
-def heavy(rows: int) -> Judged:
+def heavy(rows: int) -> EvaluationRows:
     return replace(random_log(7, rows), weight=np.random.default_rng(8).lognormal(0.0, 0.9, size=rows))
 
 
@@ -34,7 +34,7 @@ def heavy(rows: int) -> Judged:
     ],
     ids=["easy", "drifting", "heavy"],
 )
-def test_its_ends_are_those_of_the_bootstrap(rows: Judged) -> None:
+def test_its_ends_are_those_of_the_bootstrap(rows: EvaluationRows) -> None:
     chance, total = np.random.default_rng(4), len(rows)
     counts = chance.multinomial(total, np.full(total, 1 / total), size=RESAMPLES).astype(np.float64)
     for estimator in ESTIMATORS:
@@ -51,7 +51,7 @@ def test_its_ends_are_those_of_the_bootstrap(rows: Judged) -> None:
 def test_it_is_right_to_the_second_order(estimator: Estimator, rows: int, seed: int, spread: float) -> None:
     """A dozen of rows carry the value; by the first order alone the chances would be off by .003."""
     chance = np.random.default_rng(seed)
-    log = Judged(
+    log = EvaluationRows(
         reward=chance.random(rows) * (chance.random(rows) < 0.5),
         propensity=np.full(rows, 0.5),
         target=np.full(rows, 0.5),
@@ -76,7 +76,7 @@ def test_values_that_are_tied_are_met_within_half_a_step(count: int) -> None:
 
 
 @pytest.mark.parametrize("rows", [clicks(3, 1000), clicks(997, 1000), clicks(0, 1000), clicks(5, 5)])
-def test_where_few_rows_carry_the_value_it_is_the_delta_methods_and_says_so(rows: Judged) -> None:
+def test_where_few_rows_carry_the_value_it_is_the_delta_methods_and_says_so(rows: EvaluationRows) -> None:
     found, delta = saddlepoint(IPS, rows), delta_of_rows(IPS, rows)
     assert (found.low, found.high, found.method) == (delta.low, delta.high, "delta")
     assert "carry the value" in found.note

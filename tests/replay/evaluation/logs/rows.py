@@ -1,4 +1,4 @@
-"""Judged rows to compare."""
+"""Evaluation rows to compare."""
 
 from collections.abc import Iterable
 from dataclasses import fields
@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 
 from replay.evaluation.logs.chunk import LogChunk
-from replay.evaluation.rows import Judged, joined
+from replay.evaluation.rows import EvaluationRows, joined
 
 
-def together(chunks: Iterable[LogChunk]) -> Judged:
+def together(chunks: Iterable[LogChunk]) -> EvaluationRows:
     """Return all rows of a log."""
     return joined([chunk.rows for chunk in chunks])
 
 
-def same(found: Judged, expected: Judged, but: Iterable[str] = ()) -> None:
+def same(found: EvaluationRows, expected: EvaluationRows, but: Iterable[str] = ()) -> None:
     """Assert that two have the same rows, to the last bit, in all columns but some."""
-    for name in {field.name for field in fields(Judged)} - {*but}:
+    for name in {field.name for field in fields(EvaluationRows)} - {*but}:
         one, other = getattr(found, name), getattr(expected, name)
         if name == "segments":
             assert {*one} == {*other}

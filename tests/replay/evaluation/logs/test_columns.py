@@ -14,7 +14,7 @@ import pytest
 from archive.hashes import event_hash, unit_hash
 from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.logs.columns import Columns, as_log
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from tests.replay.evaluation.logs.rows import named, same, together
 
 PAGE = Path(__file__).parents[4] / "docs" / "logs.md"
@@ -37,7 +37,7 @@ def table(**told: Any) -> pa.Table:
     return pa.table({**LOG, **told})
 
 
-def rows(data: Any, columns: Columns | None = None) -> Judged:
+def rows(data: Any, columns: Columns | None = None) -> EvaluationRows:
     return together(as_log(data, columns).blocks())
 
 

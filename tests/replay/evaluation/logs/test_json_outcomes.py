@@ -15,7 +15,7 @@ from records.errors import BadInput, LossDetected, WrongConfiguration
 from replay.evaluation.logs import json_outcomes
 from replay.evaluation.logs.json_outcomes import JsonLines
 from replay.evaluation.logs.outcomes import Judge
-from replay.evaluation.rows import Judged
+from replay.evaluation.rows import EvaluationRows
 from replay.proof.archived_policy import uniform
 from tests.replay.evaluation.logs.rows import same, together
 
@@ -59,7 +59,7 @@ def line(seq: int, **told: Any) -> bytes:
 GOOD = b"".join(map(line, range(1, 6)))
 
 
-def read(file: Path, **told: Any) -> Judged:
+def read(file: Path, **told: Any) -> EvaluationRows:
     return together(Judge(JsonLines(file), uniform(), **told).blocks())
 
 

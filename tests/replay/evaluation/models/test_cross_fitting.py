@@ -16,7 +16,7 @@ from replay.evaluation.models.catalogue import MODELS, make
 from replay.evaluation.models.cross_fitting import Folds, cross_fit, folds, progressive, with_predictions
 from replay.evaluation.models.model import RewardModel
 from replay.evaluation.models.rows import ModelRows
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 from tests.replay.evaluation.models.worlds import truth, world
 
 ROWS = 400
@@ -275,7 +275,7 @@ def test_a_model_that_has_learned_its_rows_is_not() -> None:
     assert off(values(Memory, None, 25)) > 5
 
 
-def spread(judged: Judged, estimator: Any) -> float:
+def spread(judged: EvaluationRows, estimator: Any) -> float:
     return float(influence(estimator, judged).std())
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from policies.features import Action, Features
 from replay.evaluation.models.rows import ModelRows
-from replay.evaluation.rows import Floats, Judged
+from replay.evaluation.rows import EvaluationRows, Floats
 
 ACTIONS = [
     Action("news", {"item": {"topic": "news", "price": 1.0}}),
@@ -19,7 +19,7 @@ WORTH = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.2], [0.2, 0.1, 0.6]])
 LOGGED = np.array([0.5, 0.3, 0.2])
 
 
-def world(seed: int, rows: int, users: int = 100, binary: bool = True) -> tuple[ModelRows, Judged, Floats]:
+def world(seed: int, rows: int, users: int = 100, binary: bool = True) -> tuple[ModelRows, EvaluationRows, Floats]:
     """Return rows, the same judged for the policy that likes what the person likes, and the true q of the entries.
 
     Every fifth row lacks the last action, so that rows are ragged.
@@ -55,7 +55,7 @@ def world(seed: int, rows: int, users: int = 100, binary: bool = True) -> tuple[
         catalogue=ACTIONS, action=action, offsets=offsets, chosen=chosen, contexts=contexts, target=target, **known
     )
     squared = np.bincount(row, target**2 / logging, rows).astype(np.float64)
-    judged = Judged(
+    judged = EvaluationRows(
         propensity=logging[entries], target=target[entries], squared_weight=squared, action=action[entries], **known
     )
     return model_rows, judged, mean
