@@ -125,7 +125,7 @@ def evaluate(
 
     with needed_by("bowerbird.evaluate", "evaluate"):
         from bowerbird.evaluating import evaluated, evaluated_in_memory
-        from bowerbird.judged_log import Asked
+        from bowerbird.judged_log import EvaluationRequest
         from replay.evaluation.evaluate import Options
 
     segments = (segments,) if isinstance(segments, str) else segments
@@ -142,7 +142,7 @@ def evaluate(
     if not isinstance(log, str) and not hasattr(log, "__fspath__"):
         with stages() as progress:
             return evaluated_in_memory(log, columns or {}, segments, target, against, options, progress)
-    asked = Asked(
+    request = EvaluationRequest(
         path=str(log),
         format=format,
         target=target,
@@ -154,4 +154,4 @@ def evaluate(
         segments=segments,
     )
     with stages() as progress:
-        return evaluated(asked, options, "bowerbird.evaluate(...)", progress)
+        return evaluated(request, options, "bowerbird.evaluate(...)", progress)

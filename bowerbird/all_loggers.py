@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from archive.reader import Archive
-from bowerbird.judged_log import Asked, OutcomesOf, SavedLogger, configured
+from bowerbird.judged_log import EvaluationRequest, OutcomesOf, SavedLogger, configured
 from records.errors import StateRefused, WrongConfiguration
 from records.fields import EXTERNAL
 from replay.evaluation.logs.entries import WITH_CONTEXTS
@@ -32,7 +32,7 @@ class Opened(NamedTuple):
     lacks: str
 
 
-def with_all_loggers(asked: Asked, open_log: OpenLog, against: Against | None, stages: Stages) -> Opened:
+def with_all_loggers(request: EvaluationRequest, open_log: OpenLog, against: Against | None, stages: Stages) -> Opened:
     """Let an archive tell what all versions that wrote it would have done; a table tells it itself, if it does.
 
     Raises
@@ -40,12 +40,12 @@ def with_all_loggers(asked: Asked, open_log: OpenLog, against: Against | None, s
     StateRefused, BadInput
         The log is damaged.
     """
-    if not isinstance(open_log, OutcomesOf) or asked.kind is not Format.BOWERBIRD:
+    if not isinstance(open_log, OutcomesOf) or request.kind is not Format.BOWERBIRD:
         expected = "expected an archive, whose versions are computed again"
-        return Opened(open_log, against, NO_COLUMN if asked.kind is Format.TABLE else f"found {asked.kind}, {expected}")
+        return Opened(open_log, against, NO_COLUMN if request.kind is Format.TABLE else f"found {request.kind}, {expected}")
     rows = _rows_by_version(open_log, stages)
     try:
-        loggers = _saved(asked, _checked(rows), stages)
+        loggers = _saved(request, _checked(rows), stages)
     except (WrongConfiguration, StateRefused) as error:
         return Opened(open_log, against, str(error).removeprefix("--target: "))
     if against is not None:
@@ -78,12 +78,12 @@ def _checked(rows: Mapping[str, int]) -> Mapping[str, int]:
     return rows
 
 
-def _saved(asked: Asked, rows: Mapping[str, int], stages: Stages) -> tuple[SavedLogger, ...]:
+def _saved(request: EvaluationRequest, rows: Mapping[str, int], stages: Stages) -> tuple[SavedLogger, ...]:
     """Return the versions that wrote so many rows each, called as ``front@12-0a1b2c3d``, each learned again."""
-    archive, every = Archive.at(asked.path, asked.prefix), sum(rows.values())
+    archive, every = Archive.at(request.path, request.prefix), sum(rows.values())
     learned, loggers = stages("learning the loggers again"), []
     for number, (name, count) in enumerate(rows.items(), 1):
-        policy = archived_policy(archive, name, lambda each: configured(asked.config, each)).policy
+        policy = archived_policy(archive, name, lambda each: configured(request.config, each)).policy
         try:
             version = name.partition("@")[2]
             loggers.append(SavedLogger(version, policy.kind, policy.arguments, policy.dump(), count / every))

@@ -9,7 +9,7 @@ from bowerbird.all_loggers import NO_COLUMN, with_all_loggers
 from bowerbird.judged_log import (
     OTHER_OF_THE_TABLE,
     UNIFORM,
-    Asked,
+    EvaluationRequest,
     compared_log,
     judged_log,
     needs_target,
@@ -30,13 +30,13 @@ PARTS_EACH = 4
 """So many parts for each process: one that is slow does not keep all others waiting."""
 
 
-def evaluated(asked: Asked, options: Options, command: str, stages: Stages, workers: int = 1) -> Answer:
+def evaluated(request: EvaluationRequest, options: Options, command: str, stages: Stages, workers: int = 1) -> Answer:
     """Judge a policy on the log at a path.
 
     Parameters
     ----------
-    asked, options
-        Which log and policy, and what is asked for.
+    request, options
+        The log, the policies, and how to evaluate them.
     command
         How to do it again.
     stages
@@ -44,11 +44,11 @@ def evaluated(asked: Asked, options: Options, command: str, stages: Stages, work
     workers
         How many processes share the log; they change no bit of the answer.
     """
-    target, open_log = judged_log(asked)
-    other, lacks = compared_log(asked, getattr(open_log, "learned_from", None)), ""
+    target, open_log = judged_log(request)
+    other, lacks = compared_log(request, getattr(open_log, "learned_from", None)), ""
     if options.balanced:
-        open_log, other, lacks = with_all_loggers(asked, open_log, other, stages)
-    how = _how(command, asked.path, asked.kind)
+        open_log, other, lacks = with_all_loggers(request, open_log, other, stages)
+    how = _how(command, request.path, request.kind)
     if workers == 1:
         return evaluate(open_log, target, how, options, stages, against=other, lacks=lacks)
     with processes(workers) as executor:

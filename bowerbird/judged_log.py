@@ -29,8 +29,8 @@ OF_OTHER = {"against": "target", "against_pmf": "target_pmf"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """Which log, and which policy.
+class EvaluationRequest:
+    """The log to evaluate on, and the policies to evaluate.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Asked:
         return format_of(self.path) if self.format is None else Format(self.format)
 
 
-def judged_log(asked: Asked) -> "tuple[str, OpenLog]":
+def judged_log(request: EvaluationRequest) -> "tuple[str, OpenLog]":
     """Return the name of the target, and what opens the log for each pass.
 
     Raises
@@ -81,22 +81,24 @@ def judged_log(asked: Asked) -> "tuple[str, OpenLog]":
     StateRefused, BadInput
         The log is damaged.
     """
-    kind = _checked(asked)
+    kind = _checked(request)
     if kind is Format.TABLE:
-        columns = table_columns(asked.columns or {}, asked.segments)[0]
-        return target_of_table(asked.target), _Table(asked.path, replace(columns, uniform=asked.target == UNIFORM))
-    if asked.target is None:
+        columns = table_columns(request.columns or {}, request.segments)[0]
+        return target_of_table(request.target), _Table(
+            request.path, replace(columns, uniform=request.target == UNIFORM)
+        )
+    if request.target is None:
         if kind is Format.JSON_LINES:
             from replay.evaluation.logs.json_outcomes import JsonLines
 
-            JsonLines(Path(asked.path)).check_kind()
+            JsonLines(Path(request.path)).check_kind()
         raise WrongConfiguration(f"--target: found none, expected the policy to judge, as {UNIFORM}")
     if kind is Format.OPEN_BANDIT:
         from replay.evaluation.logs.judge_open_bandit import read_target
 
-        target = None if asked.target == UNIFORM else read_target(Path(asked.target))
-        return asked.target, _OpenBandit(asked.path, target, tuple(asked.segments))
-    opened = _outcomes(asked, kind, asked.target)
+        target = None if request.target == UNIFORM else read_target(Path(request.target))
+        return request.target, _OpenBandit(request.path, target, tuple(request.segments))
+    opened = _outcomes(request, kind, request.target)
     return opened.name, opened
 
 
@@ -122,7 +124,7 @@ def needs_target(log: str) -> WrongConfiguration:
     )
 
 
-def log_as_it_is(asked: Asked, progress: "Progress") -> "Log":
+def log_as_it_is(request: EvaluationRequest, progress: "Progress") -> "Log":
     """Return the log judged for nobody: what ``log describe`` reads.
 
     Raises
@@ -130,59 +132,61 @@ def log_as_it_is(asked: Asked, progress: "Progress") -> "Log":
     WrongConfiguration, StateRefused, BadInput
         As :func:`judged_log`.
     """
-    kind = _checked(asked)
+    kind = _checked(request)
     if kind is Format.TABLE:
         from replay.evaluation.logs.table_files import table_log
 
-        return table_log(Path(asked.path), table_columns(asked.columns or {}, asked.segments)[0], progress)
+        return table_log(Path(request.path), table_columns(request.columns or {}, request.segments)[0], progress)
     if kind is Format.OPEN_BANDIT:
         from replay.evaluation.logs.judge_open_bandit import OpenBanditLog
         from replay.evaluation.logs.open_bandit_columns import log_at
 
-        return OpenBanditLog(log_at(Path(asked.path)), itself=True, segments=asked.segments)
+        return OpenBanditLog(log_at(Path(request.path)), itself=True, segments=request.segments)
     from replay.evaluation.logs.outcomes import Judge
 
-    outcomes, mixed = _read(asked, kind, progress), asked.policy is None
+    outcomes, mixed = _read(request, kind, progress), request.policy is None
     # A log with holes is described all the same: how many outcomes are missing is part of what it is.
-    return Judge(outcomes, None, asked.policy, external=None, mixed=mixed, segments=asked.segments, count_missing=True)
+    return Judge(
+        outcomes, None, request.policy, external=None, mixed=mixed, segments=request.segments, count_missing=True
+    )
 
 
-def _checked(asked: Asked) -> Format:
+def _checked(request: EvaluationRequest) -> Format:
     """Return what the log is written in, if the options go with that."""
-    kind = asked.kind
-    if asked.columns and kind is not Format.TABLE:
+    kind = request.kind
+    if request.columns and kind is not Format.TABLE:
         raise WrongConfiguration(f"--column: expected none with --format {kind}, whose fields have their names")
-    if kind in (Format.TABLE, Format.OPEN_BANDIT) and (asked.policy is not None or asked.external):
-        name = "--external" if asked.policy is None else "--policy"
+    if kind in (Format.TABLE, Format.OPEN_BANDIT) and (request.policy is not None or request.external):
+        name = "--external" if request.policy is None else "--policy"
         raise WrongConfiguration(f"{name}: expected none with --format {kind}")
-    if asked.prefix and kind is not Format.BOWERBIRD:
+    if request.prefix and kind is not Format.BOWERBIRD:
         raise WrongConfiguration(f"--prefix: expected none with --format {kind}")
     return kind
 
 
-def _read(asked: Asked, kind: Format, progress: "Progress") -> "Outcomes":
+def _read(request: EvaluationRequest, kind: Format, progress: "Progress") -> "Outcomes":
     if kind is Format.BOWERBIRD:
         from archive.reader import Archive
         from replay.evaluation.logs.archive import ArchivedOutcomes
 
-        return ArchivedOutcomes(Archive.at(asked.path, asked.prefix))
+        return ArchivedOutcomes(Archive.at(request.path, request.prefix))
     if kind is Format.JSON_LINES:
         from replay.evaluation.logs.json_outcomes import JsonLines
 
-        return JsonLines(Path(asked.path))
+        return JsonLines(Path(request.path))
     from bowerbird.live_log import live_outcomes
     from replay.evaluation.logs.message_outcomes import MessageOutcomes
 
-    return MessageOutcomes(live_outcomes(load(Path(asked.path)), progress))
+    return MessageOutcomes(live_outcomes(load(Path(request.path)), progress))
 
 
-def compared_log(asked: Asked, judged_on: str | None) -> "Against | None":
+def compared_log(request: EvaluationRequest, judged_on: str | None) -> "Against | None":
     """Return what the target is compared with, and what opens the log judged for it; None: the logging policy.
 
     Parameters
     ----------
-    asked
-        Which log and policies.
+    request
+        The log and the policies.
     judged_on
         The policy whose outcomes the target is judged on: both must be.
 
@@ -193,18 +197,18 @@ def compared_log(asked: Asked, judged_on: str | None) -> "Against | None":
     """
     from replay.evaluation.scan import Against
 
-    if asked.kind is not Format.TABLE:
-        if asked.against is None:
+    if request.kind is not Format.TABLE:
+        if request.against is None:
             return None
-        return Against(*judged_log(replace(asked, target=asked.against, policy=asked.policy or judged_on)))
-    columns, others = table_columns(asked.columns or {}, asked.segments)
-    if asked.against == UNIFORM:
+        return Against(*judged_log(replace(request, target=request.against, policy=request.policy or judged_on)))
+    columns, others = table_columns(request.columns or {}, request.segments)
+    if request.against == UNIFORM:
         others = replace(columns.for_other(), uniform=True)
     if others is not None:
-        return Against(asked.against or OTHER_OF_THE_TABLE, _Table(asked.path, others))
-    if asked.against is not None:
+        return Against(request.against or OTHER_OF_THE_TABLE, _Table(request.path, others))
+    if request.against is not None:
         raise WrongConfiguration(
-            f"--against: found {asked.against} and no column of its probabilities, expected --column against=..."
+            f"--against: found {request.against} and no column of its probabilities, expected --column against=..."
         )
     return None
 
@@ -282,7 +286,7 @@ class SavedLogger:
 class OutcomesOf:
     """Opens outcomes of the loop; the policy is made where it is needed, of its bytes."""
 
-    asked: Asked
+    request: EvaluationRequest
     kind: Format
     name: str
     policy_kind: str
@@ -299,19 +303,19 @@ class OutcomesOf:
         from replay.evaluation.logs.outcomes import Judge
         from replay.proof.archived_policy import ArchivedPolicy
 
-        asked, target = self.asked, None
+        request, target = self.request, None
         if for_target:
             policy = make(self.policy_kind, self.arguments, self.model)
             target = ArchivedPolicy(self.name, policy, self.learned_from, self.cut)
-        of, segments = asked.policy or self.learned_from, asked.segments
+        of, segments = request.policy or self.learned_from, request.segments
         loggers = [each.made() for each in self.loggers] if MEAN_PROPENSITY in wanted else ()
-        outcomes = _read(asked, self.kind, silent)
+        outcomes = _read(request, self.kind, silent)
         return Judge(
-            outcomes, target, of, asked.external, wanted=wanted, segments=segments, names=names, loggers=loggers
+            outcomes, target, of, request.external, wanted=wanted, segments=segments, names=names, loggers=loggers
         )
 
 
-def _outcomes(asked: Asked, kind: Format, target: str) -> OutcomesOf:
+def _outcomes(request: EvaluationRequest, kind: Format, target: str) -> OutcomesOf:
     from archive.reader import Archive
     from replay.proof.archived_policy import archived_policy, uniform
 
@@ -320,16 +324,23 @@ def _outcomes(asked: Asked, kind: Format, target: str) -> OutcomesOf:
             f"--target: found {target}, expected a policy: an array has no contexts; try open-bandit"
         )
     if target == UNIFORM:
-        judged = uniform()
+        archived = uniform()
     elif kind is Format.BOWERBIRD:
-        archive = Archive.at(asked.path, asked.prefix)
-        judged = archived_policy(archive, target, lambda name: configured(asked.config, name))
+        archive = Archive.at(request.path, request.prefix)
+        archived = archived_policy(archive, target, lambda name: configured(request.config, name))
     else:
-        judged = _version_0(target, Path(asked.path) if kind is Format.KAFKA else asked.config, kind)
-    policy = judged.policy
+        archived = _version_0(target, Path(request.path) if kind is Format.KAFKA else request.config, kind)
+    policy = archived.policy
     try:
         return OutcomesOf(
-            asked, kind, judged.name, policy.kind, policy.arguments, policy.dump(), judged.learned_from, judged.cut
+            request,
+            kind,
+            archived.name,
+            policy.kind,
+            policy.arguments,
+            policy.dump(),
+            archived.learned_from,
+            archived.cut,
         )
     finally:
         policy.close()

@@ -12,7 +12,7 @@ from replay.evaluation.logs.formats import Format
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bowerbird.judged_log import Asked
+    from bowerbird.judged_log import EvaluationRequest
     from replay.evaluation.logs.description import Description, Distribution, Group
 
 Progress = Callable[[int, int], None]
@@ -61,10 +61,10 @@ def describe(
 
     Example: bowerbird log describe shown.parquet --column reward=click --column propensity=p
     """
-    from bowerbird.judged_log import Asked, columns_of
+    from bowerbird.judged_log import EvaluationRequest, columns_of
 
     with log_errors_in_words("log describe"):
-        asked = Asked(
+        request = EvaluationRequest(
             path=path,
             format=format,
             policy=policy,
@@ -72,8 +72,8 @@ def describe(
             columns=columns_of(column or ()),
             segments=segment or (),
         )
-        with broker_in_words(asked), reading() as progress:
-            description = _described(asked, progress)
+        with broker_in_words(request), reading() as progress:
+            description = _described(request, progress)
     if as_json:
         import msgspec
 
@@ -84,13 +84,13 @@ def describe(
         _show(description, Console(highlight=False))
 
 
-def _described(asked: "Asked", progress: Progress) -> "Description":
+def _described(request: "EvaluationRequest", progress: Progress) -> "Description":
     from bowerbird.judged_log import log_as_it_is
     from replay.evaluation.logs.description import describe as described
 
-    log = log_as_it_is(asked, progress)
+    log = log_as_it_is(request, progress)
     blocks, has_target, like = log.blocks(progress), getattr(log, "has_target", False), getattr(log, "time_like", None)
-    return described(blocks, log.names, log=asked.path, written_in=asked.kind, has_target=has_target, time_like=like)
+    return described(blocks, log.names, log=request.path, written_in=request.kind, has_target=has_target, time_like=like)
 
 
 def _show(description: "Description", console: "Console") -> None:

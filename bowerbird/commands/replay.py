@@ -22,7 +22,7 @@ from bowerbird.commands.shared import (
 from replay.evaluation.logs.formats import Format
 
 if TYPE_CHECKING:
-    from bowerbird.judged_log import Asked
+    from bowerbird.judged_log import EvaluationRequest
     from replay.evaluation.answer import Answer
     from replay.evaluation.evaluate import Options
 
@@ -122,12 +122,12 @@ def evaluate(
 
     Example: bowerbird replay evaluate --format open-bandit random/men --target policy.npy --json
     """
-    from bowerbird.judged_log import Asked, columns_of, shares_of
+    from bowerbird.judged_log import EvaluationRequest, columns_of, shares_of
 
     with log_errors_in_words("replay evaluate"):
         from replay.evaluation.evaluate import Options
 
-        asked = Asked(
+        request = EvaluationRequest(
             path=path,
             format=format,
             target=target,
@@ -152,7 +152,7 @@ def evaluate(
             fixed_loggers=fixed_loggers,
             expected_shares=shares_of(expected_share or ()),
         )
-        result = _evaluated(asked, options, workers)
+        result = _evaluated(request, options, workers)
         if html is not None:
             _write(html, result)
         _tell(result, as_json=as_json)
@@ -160,11 +160,11 @@ def evaluate(
         raise typer.Exit(DOES_NOT_HOLD)
 
 
-def _evaluated(asked: "Asked", options: "Options", workers: int) -> "Answer":
+def _evaluated(request: "EvaluationRequest", options: "Options", workers: int) -> "Answer":
     from bowerbird.evaluating import evaluated
 
-    with broker_in_words(asked), stages() as stage:
-        return evaluated(asked, options, shlex.join(["bowerbird", *sys.argv[1:]]), stage, workers)
+    with broker_in_words(request), stages() as stage:
+        return evaluated(request, options, shlex.join(["bowerbird", *sys.argv[1:]]), stage, workers)
 
 
 def _write(file: Path, result: "Answer") -> None:

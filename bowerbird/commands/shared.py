@@ -11,7 +11,7 @@ import orjson
 import typer
 
 if TYPE_CHECKING:
-    from bowerbird.judged_log import Asked
+    from bowerbird.judged_log import EvaluationRequest
     from stream.config import Config
 
 FINE = 0
@@ -88,18 +88,18 @@ def log_errors_in_words(command: str) -> Iterator[None]:
 
 
 @contextmanager
-def broker_in_words(asked: "Asked") -> Iterator[None]:
+def broker_in_words(request: "EvaluationRequest") -> Iterator[None]:
     """If the log is in Kafka and Kafka does not answer, end the command with a sentence."""
     import logging
 
     from replay.evaluation.logs.formats import Format
 
-    if asked.kind is not Format.KAFKA:
+    if request.kind is not Format.KAFKA:
         yield
         return
     # We report a broker that is away once; its client would report every attempt.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    with errors_in_words(settings(Path(asked.path))):
+    with errors_in_words(settings(Path(request.path))):
         yield
 
 

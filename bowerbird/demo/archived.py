@@ -7,7 +7,7 @@ from archive.reader import Archive
 from archive.schema import TOPICS
 from bowerbird.demo.figures import Archived
 from bowerbird.evaluating import evaluated
-from bowerbird.judged_log import UNIFORM, Asked
+from bowerbird.judged_log import UNIFORM, EvaluationRequest
 from replay.evaluation.answer import Answer
 from replay.evaluation.evaluate import Options
 from replay.evaluation.logs.chunk import silent
@@ -70,6 +70,6 @@ def _size(archive: Archive) -> tuple[int, int]:
 
 def _judge(config: Config, target: str, policy: str) -> Answer:
     assert config.archive.url is not None
-    asked = Asked(path=config.archive.url, target=target, policy=policy, prefix=config.prefix)
+    request = EvaluationRequest(path=config.archive.url, target=target, policy=policy, prefix=config.prefix)
     command = f"bowerbird replay evaluate {config.archive.url} --target {target} --policy {policy}"
-    return evaluated(asked, Options(), command, lambda _: silent)
+    return evaluated(request, Options(), command, lambda _: silent)

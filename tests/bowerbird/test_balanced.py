@@ -17,7 +17,7 @@ import bowerbird
 from bowerbird import all_loggers
 from bowerbird.all_loggers import with_all_loggers
 from bowerbird.cli import app
-from bowerbird.judged_log import Asked, judged_log
+from bowerbird.judged_log import EvaluationRequest, judged_log
 from records.codec import encode
 from records.errors import BadInput, StateRefused, WrongConfiguration
 from replay.evaluation.answer import Answer
@@ -95,10 +95,10 @@ def test_both_policies_that_are_compared_are_balanced(arms: tuple[World, list[Ar
 @pytest.mark.parametrize("parts", [1, 2, 7])
 def test_nothing_hangs_on_the_number_of_parts(archive: Path, monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
     monkeypatch.setattr(chunk, "BLOCK_ROWS", 16)
-    asked = Asked(path=str(archive), target="front@1", policy="front")
+    request = EvaluationRequest(path=str(archive), target="front@1", policy="front")
     options = Options(fixed_loggers=True, resamples=16)
-    name, plain = judged_log(asked)
-    open_log, _, lacks = with_all_loggers(asked, plain, None, lambda _: silent)
+    name, plain = judged_log(request)
+    open_log, _, lacks = with_all_loggers(request, plain, None, lambda _: silent)
     assert lacks == ""
     # It can be sent to other processes.
     open_log = pickle.loads(pickle.dumps(open_log))
@@ -125,11 +125,11 @@ def test_processes_share_the_log(archive: Path) -> None:
 
 def test_nobody_is_asked_where_estimators_are_named(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(all_loggers, "archived_policy", None)
-    asked: list[dict[str, Any]] = [{"fixed_loggers": True, "estimators": ["dr"]}, {}]
-    for told in asked:
-        found = bowerbird.evaluate(archive, "uniform", policy="front", **told)
-        assert not {*by_name(found)} & {*BALANCED}
-        assert says(found, "not_balanced") == []
+    choices: list[dict[str, Any]] = [{"fixed_loggers": True, "estimators": ["dr"]}, {}]
+    for options in choices:
+        result = bowerbird.evaluate(archive, "uniform", policy="front", **options)
+        assert not {*by_name(result)} & {*BALANCED}
+        assert says(result, "not_balanced") == []
 
 
 def test_the_versions_of_a_learner_are_said_to_be_biased(archive: Path) -> None:
@@ -324,9 +324,9 @@ def test_a_mean_that_is_not_that_of_the_loggers_is_found() -> None:
 def test_a_table_that_does_not_name_its_versions_is_believed_where_somebody_said_so() -> None:
     told = {name: column for name, column in shown(3000).items() if name != "version"}
     assert bowerbird.evaluate(told, fixed_loggers=True).headline == "balanced-snips"
-    asked = bowerbird.evaluate(told, estimators=["balanced-snips"])
-    assert asked.headline == "snips"
-    assert "nobody said that these loggers were fixed" in asked.verdict.sentence
+    result = bowerbird.evaluate(told, estimators=["balanced-snips"])
+    assert result.headline == "snips"
+    assert "nobody said that these loggers were fixed" in result.verdict.sentence
 
 
 @pytest.mark.parametrize("wrong", [0.0, 1.5, float("nan")])
@@ -340,7 +340,7 @@ def test_a_mean_that_is_none_is_refused(wrong: float) -> None:
 @pytest.mark.parametrize("parts", [1, 2, 7])
 def test_parts_of_a_table(tmp_path: Path, parts: int) -> None:
     pq.write_table(pa.table(shown(200_000)), tmp_path / "shown.parquet", row_group_size=30_000)
-    name, open_log = judged_log(Asked(path=str(tmp_path / "shown.parquet")))
+    name, open_log = judged_log(EvaluationRequest(path=str(tmp_path / "shown.parquet")))
     options = Options(fixed_loggers=True)
     alone = evaluate(open_log, name, HOW, options, lambda _: silent)
     with ThreadPoolExecutor(2) as executor:

@@ -18,7 +18,7 @@ import pytest
 import bowerbird
 from bowerbird.commands.replay import evaluate as replay_evaluate
 from bowerbird.evaluating import evaluated
-from bowerbird.judged_log import Asked, judged_log
+from bowerbird.judged_log import EvaluationRequest, judged_log
 from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.answer import Answer
 from replay.evaluation.evaluate import Options, evaluate
@@ -225,7 +225,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2, 7])
 def test_nothing_hangs_on_the_number_of_parts(table: Path, parts: int) -> None:
-    name, open_log = judged_log(Asked(path=str(table), segments=["country"]))
+    name, open_log = judged_log(EvaluationRequest(path=str(table), segments=["country"]))
     options = Options(resamples=64)
     alone = evaluate(open_log, name, HOW, options, lambda _: silent)
     with ThreadPoolExecutor(2) as executor:
@@ -236,7 +236,7 @@ def test_nothing_hangs_on_the_number_of_parts(table: Path, parts: int) -> None:
     assert msgspec.json.encode(alone) == msgspec.json.encode(shared)
 
 
-# ----- how it is asked for
+# ----- requests
 
 SAID_OTHERWISE = {"estimators": "estimator", "expected_shares": "expected_share", "segments": "segment"}
 """Options of the command are said once for each."""
@@ -246,7 +246,7 @@ NOT_BY_BOTH = {"path", "threads", "columns", "config"}
 """The log; what changes no answer; a mapping that the command takes apart; settings that lie beside the command."""
 
 
-@pytest.mark.parametrize("record", [Options, Asked])
+@pytest.mark.parametrize("record", [Options, EvaluationRequest])
 def test_the_function_and_the_command_take_the_same_options(record: type) -> None:
     command = inspect.signature(replay_evaluate).parameters
     function = inspect.signature(bowerbird.evaluate).parameters
@@ -282,8 +282,8 @@ def test_a_bandit_feedback_of_obp() -> None:
 @pytest.mark.parametrize("model", ["auto", "constant", "vw"])
 def test_a_model_on_an_archive(tmp_path: Path, model: str) -> None:
     archive_of(busy_world(200), tmp_path)
-    asked = Asked(path=str(tmp_path), target="uniform", policy="front")
-    found = evaluated(asked, Options(model=model), "again", lambda _: silent)
+    request = EvaluationRequest(path=str(tmp_path), target="uniform", policy="front")
+    found = evaluated(request, Options(model=model), "again", lambda _: silent)
     assert {"ips", "snips", "dm", "dr", "sndr"} <= set(by_name(found))
     assert by_name(found)["dm"].low is None
     assert found.how.model is not None
@@ -353,8 +353,8 @@ def test_a_log_without_rows_is_refused() -> None:
 
 def test_two_policies_are_compared_on_the_same_rows(tmp_path: Path) -> None:
     archive_of(busy_world(200), tmp_path)
-    one = Asked(path=str(tmp_path), target="front@2", policy="front")
-    both = Asked(path=str(tmp_path), target="front@2", against="uniform", policy="front")
+    one = EvaluationRequest(path=str(tmp_path), target="front@2", policy="front")
+    both = EvaluationRequest(path=str(tmp_path), target="front@2", against="uniform", policy="front")
     found = evaluated(both, Options(model="none", estimators=("snips",)), "", lambda _: silent)
     target = evaluated(one, Options(model="none"), "", lambda _: silent)
     uniform = bowerbird.evaluate(tmp_path, "uniform", policy="front", model="none")
@@ -362,7 +362,10 @@ def test_two_policies_are_compared_on_the_same_rows(tmp_path: Path) -> None:
     assert found.difference.against == "uniform"
     assert found.difference.value == pytest.approx(target.snips - uniform.snips, abs=1e-12)
     itself = evaluated(
-        Asked(path=str(tmp_path), target="uniform", against="uniform", policy="front"), Options(), "", lambda _: silent
+        EvaluationRequest(path=str(tmp_path), target="uniform", against="uniform", policy="front"),
+        Options(),
+        "",
+        lambda _: silent,
     )
     assert itself.difference is not None
     assert (itself.difference.value, itself.difference.shows) == (0.0, False)
