@@ -817,7 +817,7 @@ def _evaluating() -> Iterator[Mutant]:
     yield Mutant(
         "balanced weights of a learner's log are said to be biased",
         "replay/evaluation/evaluate.py",
-        "    remarks = [UNFIXED] if balanced and not wanted.fixed else []\n",
+        "    remarks = [UNFIXED] if balanced and not plan.fixed else []\n",
         "    remarks = [UNFIXED][:0]\n",
         ("tests/bowerbird/test_balanced.py::test_the_versions_of_a_learner_are_said_to_be_biased",),
     )

@@ -49,7 +49,7 @@ from replay.evaluation.scan import (
     scan,
     versions_in,
 )
-from replay.evaluation.summary import Wanted
+from replay.evaluation.summary import EvaluationPlan
 
 AUTOMATIC, NO_MODEL = "auto", "none"
 DEFAULT_MODEL = "action-means"
@@ -108,7 +108,7 @@ class Options:
 
     @property
     def balanced(self) -> bool:
-        """Whether balanced weights are wanted: by name, or since loggers are fixed and nobody named estimators."""
+        """Whether to use balanced weights: named estimators need them, or loggers are fixed and none is named."""
         return any(each.startswith(PREFIX) for each in self.estimators) or (self.fixed_loggers and not self.estimators)
 
 
@@ -166,12 +166,12 @@ def evaluate(
     if seen is None and SAMPLE_WEIGHT in log.tells:
         seen = scan(open_log(SCANNED, False), stages("looking"))
     balanced = options.balanced and MEAN_PROPENSITY in log.tells
-    asked = _asked(options, fitted is not None, None if balanced else lacks)
+    candidates = _candidates(options, fitted is not None, None if balanced else lacks)
     shown: Estimator = DoublyRobust() if fitted else SelfNormalised()
     if even := balanced and options.fixed_loggers:
-        shown = next(each for each in _BELIEVED if (each,) in asked)
-    wanted = Wanted(
-        asked=asked,
+        shown = next(each for each in _BELIEVED if (each,) in candidates)
+    plan = EvaluationPlan(
+        candidates=candidates,
         shown=shown,
         pair=Difference(shown, LoggedMean() if against is None else shown),
         against=None if against is None else against.name,
@@ -189,11 +189,11 @@ def evaluate(
     told = stages("evaluating")
     if executor is None:
         names = log.names
-        blocks = added(beside(log.blocks(told), against, columns, names), fitted, wanted, closed_ms)
+        blocks = added(beside(log.blocks(told), against, columns, names), fitted, plan, closed_ms)
     else:
         # All number alike, whatever part of the log they see.
         names = names_of(open_log, stages("numbering"))
-        one = partial(added_part, open_log, against, columns, names, fitted, wanted, closed_ms)
+        one = partial(added_part, open_log, against, columns, names, fitted, plan, closed_ms)
         assert seen is not None
         blocks = run(cut_blocks(seen.blocks, parts), one, executor=executor, progress=told)
     summary = blocks.total()
@@ -203,10 +203,10 @@ def evaluate(
         raise WrongConfiguration("expected share: found a log with sample weights, expected rows that count alike")
     versions = versions_in(names)
     if versions < 2:
-        summary, wanted = replace(summary, adaptive=None), replace(wanted, adaptive=False)
+        summary, plan = replace(summary, adaptive=None), replace(plan, adaptive=False)
     # A log that names no version does not say whether a learner wrote it.
-    wanted = replace(wanted, fixed=wanted.fixed or versions == 1)
-    remarks = [UNFIXED] if balanced and not wanted.fixed else []
+    plan = replace(plan, fixed=plan.fixed or versions == 1)
+    remarks = [UNFIXED] if balanced and not plan.fixed else []
     if options.balanced and not balanced and versions > 1:
         remarks.append(not_balanced(lacks))
     if balanced and seen is not None and seen.apart is not None:
@@ -216,7 +216,7 @@ def evaluate(
             raise WrongConfiguration(f"segment {shorten(name)}: found no row that has it")
     about = About(
         target=target,
-        headline=shown.name if even else default_estimator(versions, wanted.adaptive, fitted is not None).name,
+        headline=shown.name if even else default_estimator(versions, plan.adaptive, fitted is not None).name,
         how=msgspec.structs.replace(how, model=fitted.text if fitted else None, resamples=options.resamples),
         actions=names.actions.names,
         versions=names.versions.names,
@@ -226,24 +226,24 @@ def evaluate(
         reward_range=options.reward_range,
         remarks=remarks,
     )
-    return answer(summary, wanted, about)
+    return answer(summary, plan, about)
 
 
-def _asked(options: Options, with_model: bool, lacks: str | None) -> tuple[tuple[Estimator, ...], ...]:
-    """Return what is asked for; ``lacks`` is why balanced weights are not known, None where they are."""
+def _candidates(options: Options, with_model: bool, lacks: str | None) -> tuple[tuple[Estimator, ...], ...]:
+    """Return the requested estimators; ``lacks`` says why balanced weights are unknown, None if they are known."""
     told = options.estimators or (WITH_MODEL if with_model else WITHOUT_MODEL)
     if options.fixed_loggers and not options.estimators and lacks is None:
         told = (*told, *(each.name for each in reversed(_BELIEVED) if with_model or "model_target" not in each.needs))
     # The answer has these in any case: its keys, and what the headline, the difference and the verdict are made of.
     always = (*WITHOUT_MODEL, DoublyRobust.name) if with_model else WITHOUT_MODEL
-    asked = [requested(each) for each in dict.fromkeys((*always, *told))]
-    for candidates in asked:
+    every = [requested(each) for each in dict.fromkeys((*always, *told))]
+    for candidates in every:
         name = candidates[0].name
         if lacks is not None and isinstance(candidates[0], Balanced):
             raise WrongConfiguration(f"estimator {name}: {lacks}")
         if not with_model and "model_target" in candidates[0].needs:
             raise WrongConfiguration(f"estimator {name}: found no reward model, expected --model")
-    return tuple(asked)
+    return tuple(every)
 
 
 def _numbered(shares: Mapping[str, float], versions: Sequence[str]) -> dict[int, float]:

@@ -47,7 +47,7 @@ from replay.evaluation.result import (
     Verdict,
 )
 from replay.evaluation.run import digest
-from replay.evaluation.summary import Summary, Wanted
+from replay.evaluation.summary import EvaluationPlan, Summary
 
 LOOKS = 100
 """So many looks are shown, evenly spread over the rows."""
@@ -103,7 +103,7 @@ _WAIT = (
 )
 
 
-def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
+def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     """Return the answer.
 
     Raises
@@ -125,24 +125,24 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         found.insert(0, parts)
     by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN
     if by_unit and (units := summary.values.buckets) is not None:
-        _, slopes = slopes_at(wanted.shown, summary.values.moments.means)
+        _, slopes = slopes_at(plan.shown, summary.values.moments.means)
         known.update(effective_units=units.effective(slopes), largest_unit_share=units.largest_share(slopes))
-    chosen = [_chosen(each, summary.values.moments) for each in wanted.asked]
+    chosen = [_chosen(each, summary.values.moments) for each in plan.candidates]
     possible = _possible(summary, about.reward_range)
-    estimates = [_estimated(each, summary, by_unit, wanted.fixed, possible) for each in chosen]
-    effect = summary.values.rows_that_tell_as_one(wanted.shown, by_unit=by_unit)
+    estimates = [_estimated(each, summary, by_unit, plan.fixed, possible) for each in chosen]
+    effect = summary.values.rows_that_tell_as_one(plan.shown, by_unit=by_unit)
     if summary.adaptive:
-        estimates.append(_adaptive(summary, wanted.model, by_unit, possible))
+        estimates.append(_adaptive(summary, plan.model, by_unit, possible))
         found.append(profile(summary.adaptive.target, effect))
-    compared = paired(summary.paired.interval(wanted.pair, by_unit=by_unit))
+    compared = paired(summary.paired.interval(plan.pair, by_unit=by_unit))
     by_name = {each.estimator: each for each in estimates}
-    headline = about.headline if about.headline in by_name else wanted.shown.name
+    headline = about.headline if about.headline in by_name else plan.shown.name
     ips, snips = by_name["ips"], by_name["snips"]
     logged_value = within(summary.values.interval(LoggedMean(), by_unit=by_unit), *possible)
     known["mean_reward"] = logged_value.value
     judgement = verdict(known, found, family_of(headline), effect_of_units=effect)
     if summary.compared is not None:
-        others = _of_compared(summary, family_of(headline), effect, wanted.against or "")
+        others = _of_compared(summary, family_of(headline), effect, plan.against or "")
         judgement, found = worse(judgement, others.verdict), [*others.faults, *found]
     return Answer(
         verdict=judgement,
@@ -162,13 +162,13 @@ def answer(summary: Summary, wanted: Wanted, about: About) -> Answer:
         learned=summary.learned,
         headline=headline,
         estimates=estimates,
-        difference=_compared(compared, wanted, summary, possible),
+        difference=_compared(compared, plan, summary, possible),
         over_time=[]
         if state.sized is not None
         else _over_time(summary, about.reward_range or summary.reward_range or (0.0, 1.0), by_unit),
         weights=bins(state),
         overlap=overlap(state, about.actions, summary.taken),
-        segments=_segments(summary, of_rows, wanted, about.segments, by_unit, possible),
+        segments=_segments(summary, of_rows, plan, about.segments, by_unit, possible),
         statistics={name: _finite(value) for name, value in known.items() if not name.startswith(FILLED)},
         health=found,
         how=_how(about.how, of_rows, found),
@@ -265,16 +265,16 @@ def _of_compared(summary: Summary, family: str, effect: float, name: str) -> _Ot
     return _Others(said, faults)
 
 
-def _compared(found: Interval, wanted: Wanted, summary: Summary, possible: Range) -> Difference:
+def _compared(found: Interval, plan: EvaluationPlan, summary: Summary, possible: Range) -> Difference:
     widest = possible[1] - possible[0]
     found = within(found, -widest, widest)
-    days, means = 0.0, wanted.pair.of_other(summary.paired.moments.means)
+    days, means = 0.0, plan.pair.of_other(summary.paired.moments.means)
     if summary.first_ms is not None and summary.last_ms is not None:
         days = (summary.last_ms - summary.first_ms) / DAY_MS
     more = horizon(found, days)
     return Difference(
-        against=wanted.against or "logged",
-        base=_finite(float(wanted.pair.other.value(means))),
+        against=plan.against or "logged",
+        base=_finite(float(plan.pair.other.value(means))),
         value=_finite(found.value),
         low=_finite(found.low),
         high=_finite(found.high),
@@ -308,7 +308,7 @@ def _over_time(summary: Summary, reward_range: Range, by_unit: bool) -> list[Loo
     timed = summary.last_ms is not None
     # A log is read partition by partition: up to here is up to the latest time so far.
     times = np.maximum.accumulate(stretches.time_ms)
-    wanted = np.unique(np.searchsorted(rows, np.linspace(rows[-1] / LOOKS, rows[-1], LOOKS)))
+    ends = np.unique(np.searchsorted(rows, np.linspace(rows[-1] / LOOKS, rows[-1], LOOKS)))
     return [
         Look(
             time_ms=int(times[at]) if timed else None,
@@ -317,14 +317,14 @@ def _over_time(summary: Summary, reward_range: Range, by_unit: bool) -> list[Loo
             low=_finite(float(lows[at])),
             high=_finite(float(highs[at])),
         )
-        for at in wanted.tolist()
+        for at in ends.tolist()
     ]
 
 
 def _segments(
     summary: Summary,
     of_rows: Summary,
-    wanted: Wanted,
+    plan: EvaluationPlan,
     names: Mapping[str, Sequence[str]],
     by_unit: bool,
     possible: Range,
@@ -340,12 +340,12 @@ def _segments(
             high=_finite(interval.high),
             interval=interval.method,
             level=_level_of_segment(
-                parts.parts[each.code], of_rows.segments[name].parts[each.code], wanted.shown, by_unit
+                parts.parts[each.code], of_rows.segments[name].parts[each.code], plan.shown, by_unit
             ),
             correction=CORRECTION,
         )
         for name, parts in summary.segments.items()
-        for each in segments(wanted.shown, parts, by_unit=by_unit, looked_at=looked_at)
+        for each in segments(plan.shown, parts, by_unit=by_unit, looked_at=looked_at)
         for interval in [within(each.interval, *possible)]
     ]
 

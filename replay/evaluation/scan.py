@@ -18,7 +18,7 @@ from replay.evaluation.logs.taken import scaled
 from replay.evaluation.models.cross_fitting import CrossFitted, with_predictions
 from replay.evaluation.rows import Codes, joined
 from replay.evaluation.sample_weights import all_alike
-from replay.evaluation.summary import Summary, Wanted, summarise
+from replay.evaluation.summary import EvaluationPlan, Summary, summarise
 
 SCANNED = frozenset({"time_ms", "unit_hash", "version"})
 
@@ -106,7 +106,7 @@ def beside(
 
 
 def added(
-    blocks: Iterable[Beside], fitted: CrossFitted | None, wanted: Wanted, closed_ms: int | None = None
+    blocks: Iterable[Beside], fitted: CrossFitted | None, plan: EvaluationPlan, closed_ms: int | None = None
 ) -> Blocks[Summary]:
     """Return the sums over blocks, each put where it stands in the log.
 
@@ -116,7 +116,7 @@ def added(
         The log's.
     fitted
         What says what the reward model thinks of them.
-    wanted
+    plan
         What to add up.
     closed_ms
         Decisions after this time do not count: their neighbours still wait (see :class:`Scan`).
@@ -128,7 +128,7 @@ def added(
         assert chunk is not None
         if others is not None:
             chunk, others = shared(chunk, others)
-        found.put(chunk.index, summarise(chunk, wanted, others))
+        found.put(chunk.index, summarise(chunk, plan, others))
     return found
 
 
@@ -138,13 +138,13 @@ def added_part(
     columns: Collection[str],
     names: Names,
     fitted: CrossFitted | None,
-    wanted: Wanted,
+    plan: EvaluationPlan,
     closed_ms: int | None,
     part: tuple[int, int],
 ) -> Blocks[Summary]:
     """Return the sums over a part of the log: what a process of its own does."""
     chunks = open_log(columns, True, names).blocks(silent, *part)
-    return added(beside(chunks, against, columns, names, part), fitted, wanted, closed_ms)
+    return added(beside(chunks, against, columns, names, part), fitted, plan, closed_ms)
 
 
 def closed(chunk: LogChunk, closed_ms: int) -> LogChunk:

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EvaluationPlan:
     """What to add up.
 
     Attributes
     ----------
-    asked
-        Whose values are asked for: an estimator by itself, or candidates of which the data choose one.
+    candidates
+        The requested estimators; each is one estimator, or several of which the data choose one.
     shown
         The one of them that is compared, looked at within each segment, and whose health the verdict is of.
     pair, against
@@ -55,7 +55,7 @@ class Wanted:
         What a row may earn, if none beyond was seen; ``largest`` is what was seen where it is None.
     """
 
-    asked: tuple[tuple[Estimator, ...], ...]
+    candidates: tuple[tuple[Estimator, ...], ...]
     shown: Estimator
     pair: Difference
     against: str | None = None
@@ -74,8 +74,8 @@ class Wanted:
     @property
     def estimators(self) -> tuple[Estimator, ...]:
         """All of which the terms are needed: the candidates, what these shrink, and the mean reward."""
-        asked = [each for some in self.asked for each in some]
-        return (*asked, *(each.plain for each in asked if isinstance(each, Shrunk)), LoggedMean())
+        every = [each for some in self.candidates for each in some]
+        return (*every, *(each.plain for each in every if isinstance(each, Shrunk)), LoggedMean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ class Summary:
         return Summary(**both)
 
 
-def summarise(chunk: LogChunk, wanted: Wanted, compared: LogChunk | None = None) -> Summary:
+def summarise(chunk: LogChunk, plan: EvaluationPlan, compared: LogChunk | None = None) -> Summary:
     """Return the sums over a block of a log; ``compared``: the same rows judged for what the target is compared with.
 
     Raises
@@ -185,25 +185,25 @@ def summarise(chunk: LogChunk, wanted: Wanted, compared: LogChunk | None = None)
     BadInput
         A number is not finite, or a column that an estimator needs is missing.
     """
-    rows = _seen(chunk.rows, wanted)
-    others = rows if compared is None else _seen(compared.rows, wanted)
-    terms = all_terms(wanted.estimators, rows)
-    reach: Any = {"least": wanted.least, "largest": wanted.largest}
+    rows = _seen(chunk.rows, plan)
+    others = rows if compared is None else _seen(compared.rows, plan)
+    terms = all_terms(plan.estimators, rows)
+    reach: Any = {"least": plan.least, "largest": plan.largest}
     unit, times, first = rows.unit_hash, rows.time_ms, first_row_of(chunk.index)
     told = rows.squared_weight is not None and rows.version is not None
-    adaptive = wanted.adaptive and told and rows.sample_weight is None
-    of_segments = [wanted.shown, Positives(wanted.balanced), MeanWeight()]
+    adaptive = plan.adaptive and told and rows.sample_weight is None
+    of_segments = [plan.shown, Positives(plan.balanced), MeanWeight()]
     return Summary(
-        values=Sums.of(terms, Reach.of(wanted.estimators, rows, **reach), unit),
+        values=Sums.of(terms, Reach.of(plan.estimators, rows, **reach), unit),
         paired=Sums.of(
-            sized(wanted.pair.terms_of(rows, others), rows), paired_reach(wanted.pair, rows, others, **reach), unit
+            sized(plan.pair.terms_of(rows, others), rows), paired_reach(plan.pair, rows, others, **reach), unit
         ),
-        health=_health(rows, wanted, first),
-        compared=None if compared is None else _health(others, wanted, first),
+        health=_health(rows, plan, first),
+        compared=None if compared is None else _health(others, plan, first),
         stretches=Stretches.of(rows.weight, rows.reward, times),
         adaptive=AdaptiveSums.of(rows, **reach) if adaptive else None,
         segments={name: Segments.of(of_segments, rows, codes, **reach) for name, codes in rows.segments.items()},
-        resampled=_resampled(chunk.index, rows, terms, wanted) if wanted.resamples else None,
+        resampled=_resampled(chunk.index, rows, terms, plan) if plan.resamples else None,
         first_ms=None if times is None or not len(times) else int(times.min()),
         last_ms=None if times is None or not len(times) else int(times.max()),
         left_out=Counter(chunk.left_out),
@@ -215,14 +215,14 @@ def summarise(chunk: LogChunk, wanted: Wanted, compared: LogChunk | None = None)
     )
 
 
-def _seen(rows: EvaluationRows, wanted: Wanted) -> EvaluationRows:
-    if not wanted.sized:
+def _seen(rows: EvaluationRows, plan: EvaluationPlan) -> EvaluationRows:
+    if not plan.sized:
         rows = replace(rows, sample_weight=None)
-    return rows if wanted.model else replace(rows, model_logged=None, model_target=None)
+    return rows if plan.model else replace(rows, model_logged=None, model_target=None)
 
 
-def _health(rows: EvaluationRows, wanted: Wanted, first: int) -> State:
-    if not wanted.balanced:
+def _health(rows: EvaluationRows, plan: EvaluationPlan, first: int) -> State:
+    if not plan.balanced:
         return State.of(rows, first=first)
     even = with_balanced_weights(rows)
     assert even.mean_propensity is not None
@@ -230,12 +230,12 @@ def _health(rows: EvaluationRows, wanted: Wanted, first: int) -> State:
     return replace(State.of(even, first=first), certain=int((even.mean_propensity >= CERTAIN).sum()))
 
 
-def _resampled(index: int, rows: EvaluationRows, terms: Mapping[str, Any], wanted: Wanted) -> "Resampled":
+def _resampled(index: int, rows: EvaluationRows, terms: Mapping[str, Any], plan: EvaluationPlan) -> "Resampled":
     # What it compiles takes a quarter of a second to load.
     from replay.evaluation.resample import Resampled, places
 
-    hashes = rows.unit_hash if wanted.clustered and rows.unit_hash is not None else rows.event_hash
+    hashes = rows.unit_hash if plan.clustered and rows.unit_hash is not None else rows.event_hash
     if hashes is None:
         # 2^20 places a block: more than it has rows.
         hashes = places(index << 20, len(rows))
-    return Resampled.of(terms, hashes, resamples=wanted.resamples, seed=wanted.seed, threads=wanted.threads)
+    return Resampled.of(terms, hashes, resamples=plan.resamples, seed=plan.seed, threads=plan.threads)
