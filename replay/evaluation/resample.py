@@ -177,7 +177,7 @@ def resampled(
 
 
 def hashes_of(rows: EvaluationRows, first: int = 0, *, by_unit: bool = False) -> Hashes:
-    """Return what the copies of judged rows depend on: shape (rows,).
+    """Return what the copies of evaluation rows depend on: shape (rows,).
 
     Parameters
     ----------

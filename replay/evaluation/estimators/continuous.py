@@ -103,8 +103,8 @@ class Continuous:
         kept: dict[str, Any] = {name: None if value is None else value[which] for name, value in columns.items()}
         return Continuous(**kept)
 
-    def judged(self, kernel: str, bandwidth: float) -> EvaluationRows:
-        """Return judged rows, for any estimator, interval or warning.
+    def evaluation_rows(self, kernel: str, bandwidth: float) -> EvaluationRows:
+        """Return evaluation rows for any estimator, interval or warning.
 
         The target becomes a small neighbourhood of its action, with the density ``K(u) / h``; so a row's weight is
         ``K((pi(x) - a) / h) / (h mu(a|x))`` (Kallus and Zhou 2018, AISTATS). The reward model says the same of the
@@ -126,7 +126,7 @@ class Continuous:
         --------
         >>> ones = np.ones(2)
         >>> rows = Continuous(action=np.array([1.0, 3.0]), target_action=ones, density=0.5 * ones, reward=ones)
-        >>> rows.judged("triangular", 2.0).weight.tolist()
+        >>> rows.evaluation_rows("triangular", 2.0).weight.tolist()
         [1.0, 0.0]
         """
         check(kernel, bandwidth)
@@ -144,7 +144,7 @@ class Continuous:
 
 @dataclass(frozen=True)
 class Kernelised(Estimator[Continuous]):
-    """An estimator of single actions on the rows of :meth:`Continuous.judged`.
+    """An estimator of single actions on the rows of :meth:`Continuous.evaluation_rows`.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class Kernelised(Estimator[Continuous]):
         """Return its terms, with kernel and bandwidth in their names."""
         for name in self.needs:
             need(getattr(rows, name), name)
-        terms = self.plain.terms(rows.judged(self.kernel, self.bandwidth))
+        terms = self.plain.terms(rows.evaluation_rows(self.kernel, self.bandwidth))
         return {f"{name} [{self._where}]": column for name, column in terms.items()}
 
     def value(self, means: Means) -> Any:

@@ -17,7 +17,7 @@ from replay.evaluation.rows import EvaluationRows, Floats
 from replay.evaluation.sample_weights import means_of, sized, unsized
 
 Rows = TypeVar("Rows", bound=Sized, default=EvaluationRows)
-"""What an estimator reads: judged rows; slates, or continuous actions, where it says so."""
+"""What an estimator reads: evaluation rows; slates, or continuous actions, where it says so."""
 
 Column = TypeVar("Column")
 

@@ -239,7 +239,7 @@ class Slates:
         return Slates(starts=starts, **{each.name: some(each.name) for each in fields(self) if each.name != "starts"})
 
     def first(self) -> EvaluationRows:
-        """Return the top position of each slate as judged rows, for any estimator or interval of single actions.
+        """Return the top position of each slate as evaluation rows, for any estimator or interval of single actions.
 
         Raises
         ------

@@ -1,1 +1,1 @@
-"""Logs of every origin as judged rows."""
+"""Logs of every origin as evaluation rows."""

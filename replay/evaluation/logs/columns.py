@@ -257,10 +257,10 @@ class ColumnLog:
                 where, found = f"{self._called}, row {row} or after it", "bytes that are no value of their column"
                 raise BadInput("bad_log", where, found, "columns that are what their types say") from None
             rows = ColumnRows({each: plain(batch.column(name)) for each, name in self._found.items()}, row, self.bad)
-            judged = self._judged(rows, batch)
+            evaluation_rows = self._evaluation_rows(rows, batch)
             if self._unit_like is not None:
-                judged = replace(judged, group_hash=groups_in(batch, self._unit_like, row))
-            yield LogChunk(index, judged, taken=_taken(rows, self._theirs(rows)))
+                evaluation_rows = replace(evaluation_rows, group_hash=groups_in(batch, self._unit_like, row))
+            yield LogChunk(index, evaluation_rows, taken=_taken(rows, self._theirs(rows)))
             row += batch.num_rows
             if self._count:
                 progress(row - self._first_row, self._count)
@@ -276,7 +276,7 @@ class ColumnLog:
         counts = rows.lengths("pmf" if "pmf" in rows else "actions")
         return Pmfs(np.repeat(1 / counts, counts), counts.cumsum() - counts, counts)
 
-    def _judged(self, rows: ColumnRows, batch: "pa.RecordBatch") -> EvaluationRows:
+    def _evaluation_rows(self, rows: ColumnRows, batch: "pa.RecordBatch") -> EvaluationRows:
         told: dict[str, Any] = {}
         pmfs = rows.pmfs("pmf")
         theirs = self._theirs(rows)

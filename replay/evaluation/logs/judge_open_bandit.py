@@ -127,11 +127,11 @@ class OpenBanditLog:
         row = 0
         others = [*self._segments, *([TIME] if self._timed else [])]
         for shown in self._log.read(progress, list(dict.fromkeys(others))):
-            judged = self._judged(shown)
+            evaluation_rows = self._evaluation_rows(shown)
             start = 0
-            while start < len(judged):
-                end = min(len(judged), start + BLOCK_ROWS - row % BLOCK_ROWS)
-                some, positions = judged.where(slice(start, end)), shown.positions[start:end]
+            while start < len(evaluation_rows):
+                end = min(len(evaluation_rows), start + BLOCK_ROWS - row % BLOCK_ROWS)
+                some, positions = evaluation_rows.where(slice(start, end)), shown.positions[start:end]
                 entries = (self._of_items(some, positions),) if self._entries else ()
                 yield LogChunk(row // BLOCK_ROWS, some, entries=entries, taken=self._taken(positions))
                 start, row = end, row + end - start
@@ -145,7 +145,7 @@ class OpenBanditLog:
             masses = self._target @ np.bincount(positions - 1, minlength=self._target.shape[1])
         return {str(item): round(mass / UNIT) for item, mass in enumerate(masses.tolist())}
 
-    def _judged(self, shown: Shown) -> EvaluationRows:
+    def _evaluation_rows(self, shown: Shown) -> EvaluationRows:
         if self._itself:
             probabilities = shown.propensities
         elif self._target is None:

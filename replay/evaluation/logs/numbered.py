@@ -70,7 +70,7 @@ class Numbered:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the numbers in judged rows mean; versions are called ``policy@version``.
+    """What the numbers in evaluation rows mean; versions are called ``policy@version``.
 
     ``unit_like`` is the column that seems to name units, in a log that names none.
     """

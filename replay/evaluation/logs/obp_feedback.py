@@ -104,10 +104,10 @@ class ObpFeedback:
             end = min(start + BLOCK_ROWS, self._rounds)
             target = self._pmf("action_dist", self._target, start, end)
             taken = None if target is None else taken_by_place(target)
-            yield LogChunk(start // BLOCK_ROWS, self._judged(start, end, target), taken=taken)
+            yield LogChunk(start // BLOCK_ROWS, self._evaluation_rows(start, end, target), taken=taken)
             progress(end, self._rounds)
 
-    def _judged(self, start: int, end: int, target: Pmfs | None) -> EvaluationRows:
+    def _evaluation_rows(self, start: int, end: int, target: Pmfs | None) -> EvaluationRows:
         part = slice(start, end)
         action, propensity = self._action[part], self._pscore[part]
         logged = self._pmf("pi_b", self._pi_b, start, end)

@@ -240,14 +240,14 @@ class Judge:
         examples = examples_in(rows, self._catalogue) if WITH_CONTEXTS in wanted else None
         if examples is not None and examples.refused.any():
             rows = leave_out("refused", examples.refused)
-        judged = self._judged(rows, predicted, wanted)
+        evaluation_rows = self._evaluation_rows(rows, predicted, wanted)
         learned: Any = ()
         if self._target is not None and self._of == self._target.learned_from:
             learned = rows.numbers("offset") < self._target.cut
         entries = (self._entries(rows, predicted, examples),) if wanted & _ENTRIES else ()
         allowed = _allowed(rows) if REWARD_RANGE in wanted else None
         taken = self._taken(rows, predicted) if {"rank", "action"} <= wanted else None
-        return LogChunk(index, judged, +left_out, int(np.sum(learned)), entries, allowed, closed_ms, taken)
+        return LogChunk(index, evaluation_rows, +left_out, int(np.sum(learned)), entries, allowed, closed_ms, taken)
 
     def _taken(self, rows: OutcomeRows, predicted: Predicted | None) -> Taken:
         pmfs = rows.pmfs()
@@ -306,7 +306,9 @@ class Judge:
             self._last_seqs[policy, shard] = int(before[-1])
         return repeats
 
-    def _judged(self, rows: OutcomeRows, predicted: Predicted | None, wanted: frozenset[str]) -> EvaluationRows:
+    def _evaluation_rows(
+        self, rows: OutcomeRows, predicted: Predicted | None, wanted: frozenset[str]
+    ) -> EvaluationRows:
         propensity, told = rows.numbers("propensity"), {}
         target = propensity
         if predicted is not None:

@@ -197,12 +197,12 @@ def progressive(model: RewardModel, rows: Iterable[ModelRows]) -> Iterator[tuple
         model.learn(part)
 
 
-def with_predictions(judged: EvaluationRows, rows: ModelRows, predicted: Floats) -> EvaluationRows:
-    """Return judged rows with what the model says of the logged action, and of the target.
+def with_predictions(evaluation_rows: EvaluationRows, rows: ModelRows, predicted: Floats) -> EvaluationRows:
+    """Return evaluation rows with the predictions of the model for the logged action and for the target.
 
     Parameters
     ----------
-    judged, rows
+    evaluation_rows, rows
         The same rows of a log, in the same order.
     predicted
         q of every entry: shape (entries,).
@@ -212,16 +212,16 @@ def with_predictions(judged: EvaluationRows, rows: ModelRows, predicted: Floats)
     BadInput
         The lengths differ, or the rows have no target.
     """
-    if len(judged) != len(rows) or len(predicted) != len(rows.action):
-        found = f"{len(judged)} judged rows, {len(rows)} of the model, {len(predicted)} predictions"
+    if len(evaluation_rows) != len(rows) or len(predicted) != len(rows.action):
+        found = f"{len(evaluation_rows)} evaluation rows, {len(rows)} of the model, {len(predicted)} predictions"
         raise BadInput("length_invalid", "predicted", found, f"the same rows, and {len(rows.action)} predictions")
     if not len(rows):
-        return replace(judged, model_logged=np.empty(0), model_target=np.empty(0))
+        return replace(evaluation_rows, model_logged=np.empty(0), model_target=np.empty(0))
     if rows.target is None:
         raise BadInput("no_target", "target", "none", "the judged policy's pmf")
     worth: Any = rows.target * predicted
     return replace(
-        judged,
+        evaluation_rows,
         model_logged=predicted[rows.logged],
         model_target=np.add.reduceat(worth, rows.offsets[:-1]),
     )

@@ -313,7 +313,7 @@ def probability(policy: Policy, decision: Any) -> float:
     return pmf[[action.id for action in offered].index(decision["chosen"])]
 
 
-def judged(
+def evaluated(
     archive: Archive, target: ArchivedPolicy, of: str | None = "front", external: bool = False, **options: Any
 ) -> Answer:
     def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Judge:
@@ -328,13 +328,13 @@ def unknown(name: str) -> Arguments | None:
 
 def test_a_sequence_knows_what_rewards_the_rules_of_the_log_allow(tmp_path: Path) -> None:
     archive = archive_of(busy_world(200), tmp_path)
-    looks = judged(archive, uniform()).over_time
+    looks = evaluated(archive, uniform()).over_time
     # Two clicks are worth 0.6 and none is -0.1: not from 0 to 1, but by the rule from -5 to 5.
     assert looks[-1].low is not None
     assert looks[-1].high is not None
     assert -5 <= looks[-1].low < -0.1 < 0.6 < looks[-1].high <= 5
     # Somebody who says less than what was seen knows nothing.
-    assert {each.low for each in judged(archive, uniform(), reward_range=(0.0, 0.1)).over_time} == {None}
+    assert {each.low for each in evaluated(archive, uniform(), reward_range=(0.0, 0.1)).over_time} == {None}
 
 
 @pytest.mark.parametrize(
@@ -427,13 +427,13 @@ def test_a_policy_must_be_named_wherever_its_outcomes_lie(tmp_path: Path, monkey
 
 def test_the_model_of_a_learners_log_knows_only_the_past(tmp_path: Path) -> None:
     archive = archive_of(arms_world()[0], tmp_path)
-    of_learner = judged(archive, uniform(), model="action-means")
+    of_learner = evaluated(archive, uniform(), model="action-means")
     assert of_learner.headline == "dr"
     assert of_learner.how.model is not None
     assert "by time, from the past only" in of_learner.how.model
     with pytest.raises(WrongConfiguration, match="--folds: found unit and a log of 3 versions, expected past"):
-        judged(archive, uniform(), model="auto", folds="unit")
-    fixed = judged(archive, uniform(), model="action-means", fixed_loggers=True, estimators=("dr",))
+        evaluated(archive, uniform(), model="auto", folds="unit")
+    fixed = evaluated(archive, uniform(), model="action-means", fixed_loggers=True, estimators=("dr",))
     assert fixed.headline == "dr"
     assert fixed.how.model is not None
     assert "by unit" in fixed.how.model
@@ -441,7 +441,7 @@ def test_the_model_of_a_learners_log_knows_only_the_past(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("external", [False, True])
 def test_uniform_on_an_archive(world: World, tmp_path: Path, external: bool) -> None:
-    found = judged(archive_of(world, tmp_path), uniform(), external=external)
+    found = evaluated(archive_of(world, tmp_path), uniform(), external=external)
     rows = list(usable(world, external=external))
     agrees(found, [1 / 3 / decision["propensity"] for *_, decision in rows], [each.reward for _, each, _ in rows])
     others = Counter[str]()
@@ -459,7 +459,7 @@ def test_a_version_on_an_archive(world: World, tmp_path: Path, number: int | Non
     """Rebuilt from the archive it weighs each row as the published bytes do, and it is said what it had seen."""
     wanted = f"front@{number}" if number is not None else "front"
     archive = archive_of(world, tmp_path)
-    found = judged(archive, archived_policy(archive, wanted, unknown))
+    found = evaluated(archive, archived_policy(archive, wanted, unknown))
     last = len(world.versions) if number is None else number
     policy = make("vw", ARGUMENTS, world.models[last - 1] if last else None)
     rows = list(usable(world))
@@ -485,7 +485,7 @@ def test_a_policy_that_never_ran_is_judged_by_its_version_0(world: World, tmp_pa
     archive = archive_of(world, tmp_path)
     arguments = Arguments("vw", "--cb_explore_adf --epsilon 0.5")
     target = archived_policy(archive, "bold", lambda name: arguments if name == "bold" else None)
-    found = judged(archive, target)
+    found = evaluated(archive, target)
     rows = list(usable(world))
     policy = make(*arguments)
     weights = [probability(policy, decision) / decision["propensity"] for *_, decision in rows]
@@ -511,10 +511,10 @@ def test_a_target_that_the_archive_does_not_have(world: World, tmp_path: Path, t
 def test_outcomes_of_several_policies_are_not_mixed(world: World, tmp_path: Path) -> None:
     archive = archive_of(world, tmp_path)
     with pytest.raises(WrongConfiguration, match=r"--policy: found none, expected one of .*front, side"):
-        judged(archive, uniform(), of=None)
-    assert judged(archive, uniform(), of="side").rows == len(list(usable(world, "side")))
+        evaluated(archive, uniform(), of=None)
+    assert evaluated(archive, uniform(), of="side").rows == len(list(usable(world, "side")))
     with pytest.raises(WrongConfiguration, match=r"--policy: found no outcome of back, expected one .*: front, side"):
-        judged(archive, uniform(), of="back")
+        evaluated(archive, uniform(), of="back")
 
 
 def copied(world: World) -> World:
@@ -532,7 +532,9 @@ def test_a_repeated_outcome_counts_once(world: World, tmp_path: Path) -> None:
     twin = copied(world)
     log = twin.logs["rewards", 0]
     twin.logs["rewards", 0] = renumbered([*log[:40], *log[20:], *log[-3:]])
-    once, again = (judged(archive_of(each, tmp_path / name), uniform()) for each, name in ((world, "1"), (twin, "2")))
+    once, again = (
+        evaluated(archive_of(each, tmp_path / name), uniform()) for each, name in ((world, "1"), (twin, "2"))
+    )
     assert again.rows == once.rows
     assert again.ips == pytest.approx(once.ips)
     owners = [outcome.policy for _, outcome in world.outcomes()]
@@ -546,7 +548,7 @@ def test_a_corrected_outcome_is_left_out(world: World, tmp_path: Path) -> None:
     corrected = encode([msgspec.structs.replace(outcome, revision=1, reward=5.0)])
     at = [message.offset for message in log].index(place) + 1
     twin.logs["rewards", 0] = renumbered([*log[:at], log[at]._replace(value=corrected), *log[at:]])
-    found = judged(archive_of(twin, tmp_path), uniform())
+    found = evaluated(archive_of(twin, tmp_path), uniform())
     assert found.left_out["corrections"] == 1
     assert "repeats" not in found.left_out
     assert found.value_logged == pytest.approx(np.mean([each.reward for _, each, _ in usable(world)]))
@@ -558,9 +560,9 @@ def test_a_version_that_an_operator_made_uniform_is_judged_as_it_decided(world: 
     name = version_name(last.number + 1, last.digest)
     twin.versions.append(msgspec.structs.replace(last, number=last.number + 1, version=name, control="uniform"))
     archive = archive_of(twin, tmp_path)
-    found = judged(archive, archived_policy(archive, "front", unknown))
+    found = evaluated(archive, archived_policy(archive, "front", unknown))
     assert found.target == f"front@{name}"
-    assert found.ips == judged(archive, uniform()).ips
+    assert found.ips == evaluated(archive, uniform()).ips
 
 
 def test_missing_outcomes_are_a_loss_and_an_archive_that_begins_later_is_none(world: World, tmp_path: Path) -> None:
@@ -570,15 +572,15 @@ def test_missing_outcomes_are_a_loss_and_an_archive_that_begins_later_is_none(wo
     with pytest.raises(
         LossDetected, match=r"policy front, shard .* in rewards/day=.*: found seq .* outcomes are missing"
     ):
-        judged(archive_of(holed, tmp_path / "holed"), uniform())
+        evaluated(archive_of(holed, tmp_path / "holed"), uniform())
     beheaded = copied(world)
     beheaded.logs["rewards", 0] = renumbered(log[40:])
     with pytest.raises(LossDetected, match="expected seq 1"):
-        judged(archive_of(beheaded, tmp_path / "beheaded"), uniform())
+        evaluated(archive_of(beheaded, tmp_path / "beheaded"), uniform())
     later = copied(world)
     later.logs["rewards", 0] = log[40:]
     archive = archive_of(later, tmp_path / "later")
-    found = judged(archive, uniform())
+    found = evaluated(archive, uniform())
     rows = [each for each in usable(world) if each[0] >= log[40].offset]
     agrees(found, [1 / 3 / decision["propensity"] for *_, decision in rows], [each.reward for _, each, _ in rows])
     with pytest.raises(StateRefused, match="the archive does not have all outcomes that it learned"):
@@ -635,7 +637,7 @@ def test_a_row_that_no_archive_role_wrote_is_refused(
     archive = archive_of(world, tmp_path)
     damage(tmp_path, change)
     with pytest.raises(StateRefused, match=message):
-        judged(archive, uniform())
+        evaluated(archive, uniform())
 
 
 @pytest.mark.parametrize("raw", [None, b"", b"{}", b"nonsense", b"{},{}", b"\xff"])
@@ -643,7 +645,7 @@ def test_bytes_that_are_no_outcome_are_refused(world: World, tmp_path: Path, raw
     archive = archive_of(world, tmp_path)
     damage(tmp_path, put("raw", raw))
     with pytest.raises(StateRefused, match=r"raw in archive file rewards/day=.*: found"):
-        judged(archive, archived_policy(archive, "front@0", unknown))
+        evaluated(archive, archived_policy(archive, "front@0", unknown))
 
 
 def test_bytes_of_two_outcomes_are_no_outcome(world: World, tmp_path: Path) -> None:
@@ -651,7 +653,7 @@ def test_bytes_of_two_outcomes_are_no_outcome(world: World, tmp_path: Path) -> N
     outcome = encode(next(usable(world))[1])
     damage(tmp_path, put("raw", outcome + b"," + outcome))
     with pytest.raises(StateRefused, match="found what is no outcome"):
-        judged(archive, archived_policy(archive, "front@0", unknown))
+        evaluated(archive, archived_policy(archive, "front@0", unknown))
 
 
 def test_features_that_a_policy_refuses_are_counted(world: World, tmp_path: Path) -> None:
@@ -661,10 +663,10 @@ def test_features_that_a_policy_refuses_are_counted(world: World, tmp_path: Path
     decision["context"] = {"taste": {"deep": {"er": 1}}}
     changed = msgspec.structs.replace(outcome, decision=msgspec.Raw(json.dumps(decision).encode()))
     damage(tmp_path, put("raw", msgspec.json.encode(changed)))
-    found = judged(archive, archived_policy(archive, "front@0", unknown))
+    found = evaluated(archive, archived_policy(archive, "front@0", unknown))
     assert (found.rows, found.left_out["refused"]) == (len(rows) - 1, 1)
     damage(tmp_path, put("propensity", 1e-30))
-    assert judged(archive, uniform()).left_out["refused"] == 1
+    assert evaluated(archive, uniform()).left_out["refused"] == 1
 
 
 @pytest.mark.parametrize(
@@ -674,7 +676,7 @@ def test_a_file_that_is_no_parquet_is_refused(world: World, tmp_path: Path, cont
     archive = archive_of(world, tmp_path)
     min((tmp_path / "rewards").rglob("*.parquet")).write_bytes(content)
     with pytest.raises(StateRefused, match=r"archive file .*rewards/day="):
-        judged(archive, uniform())
+        evaluated(archive, uniform())
 
 
 def test_a_file_that_is_cut_short_or_of_another_kind_is_refused(world: World, tmp_path: Path) -> None:
@@ -682,23 +684,23 @@ def test_a_file_that_is_cut_short_or_of_another_kind_is_refused(world: World, tm
     file = min((tmp_path / "rewards").rglob("*.parquet"))
     os.truncate(file, file.stat().st_size // 2)
     with pytest.raises(StateRefused, match="archive file"):
-        judged(archive, uniform())
+        evaluated(archive, uniform())
     pq.write_table(pa.table({"a": [1]}), file)
     with pytest.raises(StateRefused, match="no column problem"):
-        judged(archive, uniform())
+        evaluated(archive, uniform())
 
 
 def test_a_file_that_is_missing_between_others_is_a_loss(world: World, tmp_path: Path) -> None:
     archive = archive_of(world, tmp_path, files=3)
     sorted((tmp_path / "rewards").rglob("*.parquet"))[1].unlink()
     with pytest.raises(LossDetected, match="bring their file back"):
-        judged(archive, uniform())
+        evaluated(archive, uniform())
 
 
 def test_an_unreadable_record_is_counted(world: World, tmp_path: Path) -> None:
     twin = copied(world)
     log = twin.logs["rewards", 0]
     twin.logs["rewards", 0] = renumbered([*log[:9], log[9]._replace(value=b"nonsense"), *log[9:]])
-    found = judged(archive_of(twin, tmp_path), uniform())
+    found = evaluated(archive_of(twin, tmp_path), uniform())
     assert found.left_out["unreadable"] == 1
     assert found.rows == len(list(usable(world)))

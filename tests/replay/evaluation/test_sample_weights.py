@@ -52,7 +52,7 @@ def repeated(log: Mapping[str, Any]) -> dict[str, Any]:
     return {name: np.repeat(column, log["count"], axis=0) for name, column in log.items() if name != "count"}
 
 
-def judged(log: Mapping[str, Any]) -> EvaluationRows:
+def evaluation_rows(log: Mapping[str, Any]) -> EvaluationRows:
     return EvaluationRows(
         reward=log["reward"],
         propensity=log["propensity"],
@@ -91,7 +91,7 @@ def test_each_value_is_that_of_a_log_in_which_rows_are_repeated() -> None:
 def test_the_variance_by_unit_is_that_of_a_log_in_which_rows_are_repeated(estimator: Any) -> None:
     log = counted()
     variances = []
-    for rows in (judged(log), judged(repeated(log))):
+    for rows in (evaluation_rows(log), evaluation_rows(repeated(log))):
         terms = sized(estimator.terms(rows), rows)
         assert rows.unit_hash is not None
         sums = Sums(Moments.of(terms), Reach.of([estimator], rows), BucketSums.exact(terms, rows.unit_hash))
@@ -103,7 +103,7 @@ def test_the_variance_by_unit_is_that_of_a_log_in_which_rows_are_repeated(estima
 
 def test_intervals_of_rows_and_of_their_own_units_agree() -> None:
     """The delta method on weighted rows is the variance by unit of the repeated log, up to the jackknife."""
-    rows, pair = judged(counted(5_000)), Difference(SelfNormalised(), LoggedMean())
+    rows, pair = evaluation_rows(counted(5_000)), Difference(SelfNormalised(), LoggedMean())
     terms = sized(pair.terms(rows), rows)
     sums = a_decision(Sums.of(terms, paired_reach(pair, rows, rows), rows.unit_hash))
     delta, by_unit = (sums.interval(pair, by_unit=each) for each in (False, True))
@@ -145,7 +145,7 @@ def test_what_cannot_use_the_weights_is_left_out_and_says_so() -> None:
     assert told.says.startswith("400 rows count as ")
     assert "left out" in told.says
     with pytest.raises(BadInput, match="sample_weight"):
-        delta_of_rows(SelfNormalised(), judged(counted()))
+        delta_of_rows(SelfNormalised(), evaluation_rows(counted()))
     log = counted() | {"version": np.where(np.arange(400) % 2, "a", "b")}
     with pytest.raises(WrongConfiguration, match="sample weights"):
         bowerbird.evaluate(log, columns={"sample_weight": "count"}, expected_shares={"a": 0.5, "b": 0.5})

@@ -25,7 +25,7 @@ def number(written: Any) -> float:
     return np.nan if written is None else float(written)
 
 
-def judged(log: Log, *, estimated: bool = False, version: Any = None) -> EvaluationRows:
+def evaluation_rows(log: Log, *, estimated: bool = False, version: Any = None) -> EvaluationRows:
     row = np.arange(len(log.reward))
     target = log.target[row, :, log.position]
     model = log.model[row, :, log.position]

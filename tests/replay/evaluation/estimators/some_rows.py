@@ -28,7 +28,7 @@ def label(estimator: Any) -> str:
 
 
 @st.composite
-def rows(draw: st.DrawFn, *, least: int = 1, most: int = 30) -> EvaluationRows:
+def evaluation_rows(draw: st.DrawFn, *, least: int = 1, most: int = 30) -> EvaluationRows:
     """Evaluation rows: weights up to 1000, a target that never takes some actions, and clicks, money or no rewards."""
     size = draw(st.integers(least, most))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

@@ -29,7 +29,7 @@ from studies.adaptive import BEGIN, END, METHODS, PAGE, WORLDS, simulate, study
 ALLOCATIONS: tuple[Allocation, ...] = ("constant", "two-point")
 
 
-def judged(version: Any, seed: int = 0) -> EvaluationRows:
+def evaluation_rows(version: Any, seed: int = 0) -> EvaluationRows:
     chance = np.random.default_rng(seed)
     version = np.asarray(version, dtype=np.int32)
     rows = len(version)
@@ -116,24 +116,24 @@ def agrees(found: AdaptiveValue, value: float, error: float) -> None:
     ids=["in turn", "interleaved", "one", "any codes"],
 )
 def test_equal_to_the_formulas_row_by_row(version: Any) -> None:
-    rows = judged(version)
+    rows = evaluation_rows(version)
     value, error, _ = by_rows(rows)
     agrees(adaptive_value(Pieces.of(rows)), value, error)
 
 
 def test_two_point_equals_the_formula_row_by_row() -> None:
-    rows = judged(np.repeat(np.arange(8), 75))
+    rows = evaluation_rows(np.repeat(np.arange(8), 75))
     value, error, _ = by_rows(rows, two_point=True)
     agrees(adaptive_value(Pieces.of(rows), "two-point"), value, error)
 
 
 def test_long_versions_have_windows_of_4096_rows() -> None:
-    pieces = Pieces.of(judged(np.zeros(12_500)))
+    pieces = Pieces.of(evaluation_rows(np.zeros(12_500)))
     assert pieces.rows.tolist() == [16, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 4096, 212]
 
 
 def test_blocks_are_added_in_the_order_of_the_log() -> None:
-    rows = judged(interleaved(600, 8))
+    rows = evaluation_rows(interleaved(600, 8))
     parts = [Pieces.of(rows.where(slice(start, start + 200))) for start in (0, 200, 400)]
     value, error, _ = by_rows(rows, blocks=(200, 400))
     agrees(adaptive_value(parts[0] + parts[1] + parts[2]), value, error)
@@ -167,7 +167,7 @@ def weight_of_rows(rows: EvaluationRows) -> Any:
     share=st.floats(0.1, 0.9),
 )
 def test_no_weight_hangs_on_what_came_later(version: Any, in_turn: bool, share: float) -> None:
-    rows = judged(np.sort(version) if in_turn else version)
+    rows = evaluation_rows(np.sort(version) if in_turn else version)
     cut = int(share * len(rows))
     later = np.arange(len(rows)) >= cut
     assert rows.squared_weight is not None
@@ -183,7 +183,7 @@ def test_no_weight_hangs_on_what_came_later(version: Any, in_turn: bool, share: 
 
 
 def test_the_rows_of_a_window_do_not_move_their_own_weight() -> None:
-    rows = judged(np.repeat([0, 1], 100))
+    rows = evaluation_rows(np.repeat([0, 1], 100))
     assert rows.squared_weight is not None
     moved = rows.squared_weight.copy()
     moved[132:164] *= 50
@@ -193,20 +193,20 @@ def test_the_rows_of_a_window_do_not_move_their_own_weight() -> None:
 
 
 def test_equal_rows_have_equal_weights_but_those_of_which_nothing_was_known() -> None:
-    rows = replace(judged(np.repeat(np.arange(4), 50)), squared_weight=np.full(200, 2.0))
+    rows = replace(evaluation_rows(np.repeat(np.arange(4), 50)), squared_weight=np.full(200, 2.0))
     found = weight_of_rows(rows)
     assert found.tolist() == [0.0] * 16 + [0.5**0.5] * 184
     assert adaptive_value(Pieces.of(rows)).shares == pytest.approx({0: 34 / 184, **dict.fromkeys((1, 2, 3), 50 / 184)})
 
 
 def test_without_a_model_it_is_weighted_ips() -> None:
-    rows = replace(judged(np.repeat([0, 1], 100)), model_logged=None, model_target=None)
+    rows = replace(evaluation_rows(np.repeat([0, 1], 100)), model_logged=None, model_target=None)
     zero = replace(rows, model_logged=np.zeros(200), model_target=np.zeros(200))
     assert adaptive_value(Pieces.of(rows)) == adaptive_value(Pieces.of(zero))
 
 
 def test_a_target_that_is_never_taken_has_finite_weights() -> None:
-    rows = replace(judged(np.repeat([0, 1], 100)), squared_weight=np.zeros(200), weight=np.zeros(200))
+    rows = replace(evaluation_rows(np.repeat([0, 1], 100)), squared_weight=np.zeros(200), weight=np.zeros(200))
     found = weights(Pieces.of(rows))
     assert set(found.tolist()) == {0.0, 1.0}
 
@@ -214,18 +214,18 @@ def test_a_target_that_is_never_taken_has_finite_weights() -> None:
 @pytest.mark.parametrize(("rows", "known"), [(0, False), (1, False), (2, True), (17, True), (32, True), (33, True)])
 def test_few_rows(rows: int, known: bool) -> None:
     for allocation in ALLOCATIONS:
-        found = adaptive_value(Pieces.of(judged(np.zeros(rows))), allocation)
+        found = adaptive_value(Pieces.of(evaluation_rows(np.zeros(rows))), allocation)
         assert (found.value is None) is (rows == 0)
         assert (found.low is not None, found.high is not None) == (known, known)
 
 
 def test_the_first_window_counts_where_it_is_half_of_the_log() -> None:
-    assert weight_of_rows(judged(np.zeros(32))).tolist() == [1.0] * 32
-    assert weight_of_rows(judged(np.zeros(33))).tolist()[:16] == [0.0] * 16
+    assert weight_of_rows(evaluation_rows(np.zeros(32))).tolist() == [1.0] * 32
+    assert weight_of_rows(evaluation_rows(np.zeros(33))).tolist()[:16] == [0.0] * 16
 
 
 def test_all_rewards_alike_give_an_interval_of_one_point() -> None:
-    rows = judged(np.repeat([0, 1], 100))
+    rows = evaluation_rows(np.repeat([0, 1], 100))
     nothing = np.zeros(200)
     rows = replace(rows, reward=nothing, model_logged=nothing, model_target=nothing, squared_weight=np.full(200, 2.0))
     found = adaptive_value(Pieces.of(rows))
@@ -243,13 +243,13 @@ def test_all_rewards_alike_give_an_interval_of_one_point() -> None:
 )
 def test_what_cannot_be_weighted_is_refused_by_name(change: dict[str, Any], field: str) -> None:
     with pytest.raises(BadInput) as refused:
-        Pieces.of(replace(judged([0, 1]), **change))
+        Pieces.of(replace(evaluation_rows([0, 1]), **change))
     assert refused.value.field == field
 
 
 def test_an_unknown_allocation_is_refused() -> None:
     with pytest.raises(WrongConfiguration, match="found fair, expected constant or two-point"):
-        weights(Pieces.of(judged([0, 1])), "fair")  # type: ignore[arg-type]
+        weights(Pieces.of(evaluation_rows([0, 1])), "fair")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from replay.evaluation.estimators.shrinkage import ClippedDoublyRobust, ClippedI
 from replay.evaluation.estimators.tuning import ladder, least_error, slope
 from replay.evaluation.rows import EvaluationRows
 from studies.fixtures.inputs import EMBEDDED, LOGGERS, LOGS, Counting
-from tests.replay.evaluation.estimators.obp_logs import judged, number, said, weights_by_dimensions
+from tests.replay.evaluation.estimators.obp_logs import evaluation_rows, number, said, weights_by_dimensions
 
 BALANCED: dict[str, Estimator] = {"clipped-ips": BalancedInversePropensity(), "clipped-dr": BalancedDoublyRobust()}
 BASIC, TUNING, OF_LOGGERS, OF_EMBEDDINGS = (said(each) for each in ("basic", "tuning", "loggers", "embedding"))
@@ -45,7 +45,7 @@ def built(name: str, lambda_: object) -> Estimator:
 def test_estimators_of_one_logger(log: str) -> None:
     compared = set()
     for each in BASIC["logs"][log]["values"]:
-        rows = judged(LOGS[log], estimated=each["estimated"])
+        rows = evaluation_rows(LOGS[log], estimated=each["estimated"])
         if each["name"] == "clipped-snips":
             rows = with_weight(rows, rows.target / LOGS[log].estimated_propensity)
         value = number(each["value"])
@@ -64,7 +64,7 @@ def test_estimators_of_one_logger(log: str) -> None:
 
 
 def test_what_is_undefined_there_is_the_limit_here() -> None:
-    rows = judged(LOGS["deterministic"])
+    rows = evaluation_rows(LOGS["deterministic"])
     undefined = [each for each in BASIC["logs"]["deterministic"]["values"] if each["value"] is None]
     assert {(each["name"], each["lambda_"]) for each in undefined} == {
         ("clipped-snips", 0.0),
@@ -81,14 +81,14 @@ def test_what_is_undefined_there_is_the_limit_here() -> None:
 @pytest.mark.parametrize("log", LOGS)
 def test_weights_that_a_reward_model_is_fitted_by(log: str) -> None:
     said_weights = BASIC["logs"][log]["fit_weights"]
-    rows = judged(LOGS[log])
+    rows = evaluation_rows(LOGS[log])
     np.testing.assert_allclose(importance_fit_weights(rows), said_weights["iw"], rtol=1e-9)
     np.testing.assert_allclose(more_robust_fit_weights(rows), said_weights["mrdr"], rtol=1e-9)
 
 
 @pytest.mark.parametrize("log", TUNING["logs"])
 def test_choices_of_lambda(log: str) -> None:
-    rows = judged(LOGS[log])
+    rows = evaluation_rows(LOGS[log])
     chosen_lambdas = set()
     for each in TUNING["logs"][log]:
         lambdas = [number(written) for written in each["lambdas"]]
@@ -111,7 +111,7 @@ def test_choices_of_lambda(log: str) -> None:
 @pytest.mark.parametrize("log", LOGGERS)
 def test_estimators_of_several_loggers(log: str) -> None:
     of = LOGGERS[log]
-    rows = judged(of.log, version=of.logger)
+    rows = evaluation_rows(of.log, version=of.logger)
     even = balanced(rows, of.propensities, shares_of(of.logger, 3))
     for each in OF_LOGGERS["logs"][log]:
         lambda_ = number(each["lambda_"])
@@ -132,7 +132,7 @@ def test_estimators_of_several_loggers(log: str) -> None:
 @pytest.mark.parametrize("log", EMBEDDED)
 def test_estimators_by_embeddings(log: str) -> None:
     of = EMBEDDED[log]
-    rows = judged(of.log)
+    rows = evaluation_rows(of.log)
     everything = tuple(range(of.embedding.shape[1]))
     row = np.arange(len(rows))
     for each in OF_EMBEDDINGS["logs"][log]:
@@ -167,7 +167,7 @@ def test_one_wrong_weight_is_seen(log: str, name: str) -> None:
     (value,) = [
         each["value"] for each in BASIC["logs"][log]["values"] if each["name"] == name and not each["estimated"]
     ]
-    rows = judged(LOGS[log])
+    rows = evaluation_rows(LOGS[log])
     place = int(np.flatnonzero(rows.reward)[0])
     weight = rows.weight.copy()
     weight[place] *= 1.0001
@@ -185,7 +185,7 @@ def test_a_log_of_no_weight_or_reward_differs_from_the_others() -> None:
     """The logs are what their names say: otherwise a comparison on them would show nothing."""
     assert not LOGS["no rewards"].reward.any()
     assert (LOGS["money"].reward < 0).any()
-    assert judged(LOGS["heavy"]).weight.max() > 20
-    rows: EvaluationRows = judged(LOGS["deterministic"])
+    assert evaluation_rows(LOGS["heavy"]).weight.max() > 20
+    rows: EvaluationRows = evaluation_rows(LOGS["deterministic"])
     assert set(rows.target) == {0.0, 1.0}
     assert DoublyRobust().estimate(rows) != DirectMethod().estimate(rows)

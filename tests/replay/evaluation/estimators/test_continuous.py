@@ -62,7 +62,7 @@ def test_values_are_those_of_obp(log: str) -> None:
     for each in OBP["logs"][log]:
         (kind,) = (kind for kind in KINDS if kind.name == each["name"])
         value, found = number(each["value"]), kind(each["kernel"], each["bandwidth"]).estimate(rows)
-        nothing_near = not rows.judged(each["kernel"], each["bandwidth"]).weight.any()
+        nothing_near = not rows.evaluation_rows(each["kernel"], each["bandwidth"]).weight.any()
         if nothing_near and each["kernel"] == "cosine" and each["name"] == "kernel-snips":
             # Its cosine of a right angle is 6e-17, so what is out of reach has a ratio there.
             assert np.isnan(found)
@@ -97,7 +97,7 @@ def test_the_unit_of_the_action_does_not_matter(
     )
     other = replace(kernel, bandwidth=kernel.bandwidth * unit)
     same = pytest.approx(kernel.estimate(rows), rel=1e-6, abs=1e-6, nan_ok=True)
-    weights = rows.judged(kernel.kernel, kernel.bandwidth).weight
+    weights = rows.evaluation_rows(kernel.kernel, kernel.bandwidth).weight
     # At the edge of its reach a weight is so small that rounding decides whether there is one.
     if weights.max() > 1e-6:
         assert other.estimate(moved) == same
@@ -115,7 +115,7 @@ def test_without_a_model_the_robust_value_is_the_plain_one(rows: Continuous, ker
 @given(some_rows(), st.sampled_from(list(KERNELS)), st.floats(0.05, 20))
 def test_the_normalised_value_lies_among_the_rewards(rows: Continuous, kernel: str, bandwidth: float) -> None:
     value = KernelSelfNormalised(kernel, bandwidth).estimate(rows)
-    reached = rows.judged(kernel, bandwidth).weight > 0
+    reached = rows.evaluation_rows(kernel, bandwidth).weight > 0
     if reached.any():
         assert rows.reward[reached].min() - 1e-9 <= value <= rows.reward[reached].max() + 1e-9
     else:

@@ -19,7 +19,7 @@ from replay.evaluation.estimators.embedding import (
 from replay.evaluation.estimators.embedding_dimensions import Dimensions, drop_dimensions
 from replay.evaluation.rows import EvaluationRows, Floats
 from studies.fixtures.inputs import EMBEDDED, Counting
-from tests.replay.evaluation.estimators.obp_logs import judged, weights_by_dimensions
+from tests.replay.evaluation.estimators.obp_logs import evaluation_rows, weights_by_dimensions
 
 
 @given(seed=st.integers(0, 2**32 - 1), actions=st.integers(2, 5), categories=st.integers(1, 4))
@@ -52,8 +52,8 @@ def test_an_embedding_that_names_the_action_gives_its_weight() -> None:
     names = np.eye(7)[:, :, None]
     weight = weights_by_embedding(logging, target, names, of.action[:, None])
     np.testing.assert_allclose(weight, target[row, of.action] / of.propensity)
-    assert MarginalInversePropensity().estimate(marginal(judged(of), weight)) == pytest.approx(
-        float(np.mean(judged(of).weight * of.reward))
+    assert MarginalInversePropensity().estimate(marginal(evaluation_rows(of), weight)) == pytest.approx(
+        float(np.mean(evaluation_rows(of).weight * of.reward))
     )
     # A classifier that knows the action gives the same; all that it sees is the embedding.
     found = weights_by_classifier(Knowing(), np.zeros((len(row), 1)), of.action, of.action[:, None], logging, target)

@@ -32,7 +32,7 @@ from replay.evaluation.estimators.shrinkage import (
 )
 from replay.evaluation.moments import Moments
 from replay.evaluation.rows import EvaluationRows, joined
-from tests.replay.evaluation.estimators.some_rows import EVERY, label, rows
+from tests.replay.evaluation.estimators.some_rows import EVERY, evaluation_rows, label
 
 every = pytest.mark.parametrize("estimator", EVERY, ids=label)
 IPS, SNIPS, DM, DR = InversePropensity(), SelfNormalised(), DirectMethod(), DoublyRobust()
@@ -42,51 +42,51 @@ def same(value: float, scale: float = 1.0) -> object:
     return pytest.approx(value, rel=1e-9, abs=1e-9 * scale, nan_ok=True)
 
 
-def scale_of(judged: EvaluationRows) -> float:
+def scale_of(rows: EvaluationRows) -> float:
     """How large the numbers are that an estimator adds up: what rounding errors are measured by."""
-    return float(1 + np.abs(judged.weight).max() * (np.abs(judged.reward).max() + 10))
+    return float(1 + np.abs(rows.weight).max() * (np.abs(rows.reward).max() + 10))
 
 
 @every
-@given(judged=rows(), seed=st.integers(0, 2**16))
-def test_the_order_of_rows_does_not_matter(estimator: Estimator, judged: EvaluationRows, seed: int) -> None:
-    shuffled = judged.where(np.random.default_rng(seed).permutation(len(judged)))
-    assert estimator.estimate(shuffled) == same(estimator.estimate(judged), scale_of(judged))
+@given(rows=evaluation_rows(), seed=st.integers(0, 2**16))
+def test_the_order_of_rows_does_not_matter(estimator: Estimator, rows: EvaluationRows, seed: int) -> None:
+    shuffled = rows.where(np.random.default_rng(seed).permutation(len(rows)))
+    assert estimator.estimate(shuffled) == same(estimator.estimate(rows), scale_of(rows))
 
 
 @every
-@given(judged=rows(least=2), cut=st.floats(0, 1))
-def test_parts_add_up(estimator: Estimator, judged: EvaluationRows, cut: float) -> None:
-    at = int(cut * len(judged))
-    left, right = judged.where(slice(0, at)), judged.where(slice(at, None))
+@given(rows=evaluation_rows(least=2), cut=st.floats(0, 1))
+def test_parts_add_up(estimator: Estimator, rows: EvaluationRows, cut: float) -> None:
+    at = int(cut * len(rows))
+    left, right = rows.where(slice(0, at)), rows.where(slice(at, None))
     moments = Moments.of(estimator.terms(left)) + Moments.of(estimator.terms(right))
-    assert float(estimator.value(moments.means)) == same(estimator.estimate(judged), scale_of(judged))
-    np.testing.assert_equal(estimator.estimate(joined([left, right])), estimator.estimate(judged))
+    assert float(estimator.value(moments.means)) == same(estimator.estimate(rows), scale_of(rows))
+    np.testing.assert_equal(estimator.estimate(joined([left, right])), estimator.estimate(rows))
 
 
 @every
-@given(judged=rows(), times=st.floats(0.25, 4))
-def test_the_unit_of_rewards_does_not_matter(estimator: Estimator, judged: EvaluationRows, times: float) -> None:
-    assert judged.model_logged is not None
-    assert judged.model_target is not None
+@given(rows=evaluation_rows(), times=st.floats(0.25, 4))
+def test_the_unit_of_rewards_does_not_matter(estimator: Estimator, rows: EvaluationRows, times: float) -> None:
+    assert rows.model_logged is not None
+    assert rows.model_target is not None
     other = replace(
-        judged,
-        reward=judged.reward * times,
-        model_logged=judged.model_logged * times,
-        model_target=judged.model_target * times,
+        rows,
+        reward=rows.reward * times,
+        model_logged=rows.model_logged * times,
+        model_target=rows.model_target * times,
     )
-    assert estimator.estimate(other) == same(estimator.estimate(judged) * times, 4 * scale_of(judged))
+    assert estimator.estimate(other) == same(estimator.estimate(rows) * times, 4 * scale_of(rows))
 
 
 @every
-@given(judged=rows(least=5))
-def test_the_complex_step_is_the_slope(estimator: Estimator, judged: EvaluationRows) -> None:
-    means = {name: float(column.mean()) for name, column in estimator.terms(judged).items()}
+@given(rows=evaluation_rows(least=5))
+def test_the_complex_step_is_the_slope(estimator: Estimator, rows: EvaluationRows) -> None:
+    means = {name: float(column.mean()) for name, column in estimator.terms(rows).items()}
     value = float(estimator.value(means))
     if np.isnan(value):
         return
     # The weights of loggers have kinks where a variance is all rounding.
-    if estimator.name.startswith("weighted") and not _varies(judged):
+    if estimator.name.startswith("weighted") and not _varies(rows):
         return
     for name, slope in gradient(estimator, means).items():
         step = 1e-6 * max(abs(means[name]), 1e-3)
@@ -94,51 +94,49 @@ def test_the_complex_step_is_the_slope(estimator: Estimator, judged: EvaluationR
         assert slope == pytest.approx((higher - lower) / (2 * step), rel=1e-3, abs=1e-4 * (1 + abs(slope)))
 
 
-def _varies(judged: EvaluationRows) -> bool:
-    assert judged.version is not None
-    worth = judged.weight * judged.reward
+def _varies(rows: EvaluationRows) -> bool:
+    assert rows.version is not None
+    worth = rows.weight * rows.reward
     return all(
-        (judged.version == each).sum() > 3 and worth[judged.version == each].std() > 0.1 * np.abs(worth).max()
+        (rows.version == each).sum() > 3 and worth[rows.version == each].std() > 0.1 * np.abs(worth).max()
         for each in (0, 1)
     )
 
 
 @every
-@given(judged=rows(least=2))
-def test_influences_have_the_mean_0(estimator: Estimator, judged: EvaluationRows) -> None:
-    if np.isnan(estimator.estimate(judged)):
+@given(rows=evaluation_rows(least=2))
+def test_influences_have_the_mean_0(estimator: Estimator, rows: EvaluationRows) -> None:
+    if np.isnan(estimator.estimate(rows)):
         return
-    moved = influence(estimator, judged)
-    assert moved.shape == judged.reward.shape
+    moved = influence(estimator, rows)
+    assert moved.shape == rows.reward.shape
     assert moved.mean() == pytest.approx(0, abs=1e-9 * (1 + np.abs(moved).max()))
 
 
 @every
-@given(judged=rows(), seed=st.integers(0, 2**16))
-def test_a_value_for_many_resamples_is_the_value_of_each(
-    estimator: Estimator, judged: EvaluationRows, seed: int
-) -> None:
-    counts = np.random.default_rng(seed).poisson(1, (7, len(judged)))
+@given(rows=evaluation_rows(), seed=st.integers(0, 2**16))
+def test_a_value_for_many_resamples_is_the_value_of_each(estimator: Estimator, rows: EvaluationRows, seed: int) -> None:
+    counts = np.random.default_rng(seed).poisson(1, (7, len(rows)))
     counts[0] = 0
-    terms = estimator.terms(judged)
-    means = {name: counts @ column / len(judged) for name, column in terms.items()}
+    terms = estimator.terms(rows)
+    means = {name: counts @ column / len(rows) for name, column in terms.items()}
     values = estimator.value(means)
     assert np.shape(values) == (7,)
     for resample in range(7):
         one = float(estimator.value({name: float(mean[resample]) for name, mean in means.items()}))
-        assert values[resample] == same(one, scale_of(judged))
+        assert values[resample] == same(one, scale_of(rows))
 
 
 @every
 def test_what_is_missing_or_not_finite_is_named(estimator: Estimator) -> None:
-    judged = EvaluationRows(reward=np.ones(3), propensity=np.full(3, 0.5), target=np.full(3, 0.5))
+    rows = EvaluationRows(reward=np.ones(3), propensity=np.full(3, 0.5), target=np.full(3, 0.5))
     with pytest.raises(BadInput, match="rows: found none at all"):
-        estimator.estimate(judged.where(slice(0)))
+        estimator.estimate(rows.where(slice(0)))
     for name in estimator.needs:
         with pytest.raises(BadInput, match=f"{name}: found none|{estimator.needs[0]}: found none"):
-            estimator.estimate(judged)
+            estimator.estimate(rows)
     full = replace(
-        judged,
+        rows,
         mean_propensity=np.full(3, 0.5),
         model_logged=np.ones(3),
         model_target=np.ones(3),
@@ -156,7 +154,7 @@ def test_what_is_missing_or_not_finite_is_named(estimator: Estimator) -> None:
 
 @every
 def test_one_row_is_judged(estimator: Estimator) -> None:
-    judged = EvaluationRows(
+    rows = EvaluationRows(
         reward=np.ones(1),
         propensity=np.full(1, 0.5),
         mean_propensity=np.full(1, 0.5),
@@ -165,35 +163,35 @@ def test_one_row_is_judged(estimator: Estimator) -> None:
         model_target=np.ones(1),
         version=np.zeros(1, np.int32),
     )
-    assert 0 <= estimator.estimate(judged) <= 2
+    assert 0 <= estimator.estimate(rows) <= 2
 
 
-@given(judged=rows())
-def test_the_logging_policy_is_worth_its_mean_reward(judged: EvaluationRows) -> None:
-    own = replace(judged, target=judged.propensity, weight=np.empty(0))
+@given(rows=evaluation_rows())
+def test_the_logging_policy_is_worth_its_mean_reward(rows: EvaluationRows) -> None:
+    own = replace(rows, target=rows.propensity, weight=np.empty(0))
     for estimator in (IPS, SNIPS, ClippedInversePropensity(1), SubGaussianInversePropensity(0.5)):
         assert estimator.estimate(own) == same(own.reward.mean(), scale_of(own))
 
 
-@given(judged=rows())
-def test_self_normalised_values_lie_among_the_rewards(judged: EvaluationRows) -> None:
+@given(rows=evaluation_rows())
+def test_self_normalised_values_lie_among_the_rewards(rows: EvaluationRows) -> None:
     for estimator, counts in (
-        (SNIPS, judged.weight > 0),
-        (ClippedSelfNormalised(3), judged.weight > 0),
-        (SelfNormalisedMarginal(), judged.weight > 0),
-        (Replay(), judged.target == 1),
+        (SNIPS, rows.weight > 0),
+        (ClippedSelfNormalised(3), rows.weight > 0),
+        (SelfNormalisedMarginal(), rows.weight > 0),
+        (Replay(), rows.target == 1),
     ):
-        value = estimator.estimate(judged)
+        value = estimator.estimate(rows)
         if not counts.any():
             assert np.isnan(value)
         else:
-            among = judged.reward[counts]
+            among = rows.reward[counts]
             assert among.min() - 1e-9 <= value <= among.max() + 1e-9
 
 
-@given(judged=rows())
-def test_without_a_model_doubly_robust_is_by_weights_alone(judged: EvaluationRows) -> None:
-    nothing = replace(judged, model_logged=np.zeros(len(judged)), model_target=np.zeros(len(judged)))
+@given(rows=evaluation_rows())
+def test_without_a_model_doubly_robust_is_by_weights_alone(rows: EvaluationRows) -> None:
+    nothing = replace(rows, model_logged=np.zeros(len(rows)), model_target=np.zeros(len(rows)))
     for with_model, without in (
         (DR, IPS),
         (SelfNormalisedDoublyRobust(), SNIPS),
@@ -203,43 +201,43 @@ def test_without_a_model_doubly_robust_is_by_weights_alone(judged: EvaluationRow
         assert with_model.estimate(nothing) == same(without.estimate(nothing))
 
 
-@given(judged=rows())
-def test_where_the_model_is_right_the_weights_do_not_matter(judged: EvaluationRows) -> None:
-    right = replace(judged, model_logged=judged.reward)
+@given(rows=evaluation_rows())
+def test_where_the_model_is_right_the_weights_do_not_matter(rows: EvaluationRows) -> None:
+    right = replace(rows, model_logged=rows.reward)
     for estimator in (DR, ClippedDoublyRobust(3), SwitchDoublyRobust(3), OptimisticDoublyRobust(3)):
         assert estimator.estimate(right) == same(DM.estimate(right))
 
 
-@given(judged=rows())
-def test_the_limits_of_shrinkage(judged: EvaluationRows) -> None:
-    scale = scale_of(judged)
+@given(rows=evaluation_rows())
+def test_the_limits_of_shrinkage(rows: EvaluationRows) -> None:
+    scale = scale_of(rows)
     for kind in (ClippedDoublyRobust, SwitchDoublyRobust, OptimisticDoublyRobust):
-        assert kind(np.inf).estimate(judged) == same(DR.estimate(judged), scale)
-        assert kind(0).estimate(judged) == same(DM.estimate(judged), scale)
-        assert kind(1e300).estimate(judged) == same(DR.estimate(judged), scale)
-        assert kind(5e-324).estimate(judged) == same(DM.estimate(judged), scale)
-    assert ClippedInversePropensity(np.inf).estimate(judged) == same(IPS.estimate(judged), scale)
-    assert ClippedSelfNormalised(np.inf).estimate(judged) == same(SNIPS.estimate(judged), scale)
-    assert SubGaussianInversePropensity(0).estimate(judged) == same(IPS.estimate(judged), scale)
-    assert SubGaussianDoublyRobust(0).estimate(judged) == same(DR.estimate(judged), scale)
-    seen = judged.where(judged.weight > 0)
+        assert kind(np.inf).estimate(rows) == same(DR.estimate(rows), scale)
+        assert kind(0).estimate(rows) == same(DM.estimate(rows), scale)
+        assert kind(1e300).estimate(rows) == same(DR.estimate(rows), scale)
+        assert kind(5e-324).estimate(rows) == same(DM.estimate(rows), scale)
+    assert ClippedInversePropensity(np.inf).estimate(rows) == same(IPS.estimate(rows), scale)
+    assert ClippedSelfNormalised(np.inf).estimate(rows) == same(SNIPS.estimate(rows), scale)
+    assert SubGaussianInversePropensity(0).estimate(rows) == same(IPS.estimate(rows), scale)
+    assert SubGaussianDoublyRobust(0).estimate(rows) == same(DR.estimate(rows), scale)
+    seen = rows.where(rows.weight > 0)
     if len(seen):
         assert SubGaussianInversePropensity(1).estimate(seen) == same(seen.reward.mean(), scale)
 
 
 @pytest.mark.parametrize("name", SHRUNK)
-@given(judged=rows(), lambda_=st.floats(0, 1), more=st.floats(0, 1))
+@given(rows=evaluation_rows(), lambda_=st.floats(0, 1), more=st.floats(0, 1))
 def test_shrunk_weights_are_smaller_and_the_more_so_the_further_lambda(
-    name: str, judged: EvaluationRows, lambda_: float, more: float
+    name: str, rows: EvaluationRows, lambda_: float, more: float
 ) -> None:
     kind = SHRUNK[name]
     less_shrunk, more_shrunk = sorted((lambda_, more), reverse=not name.startswith("sg"))
-    lesser, least = (kind(each).shrunk(judged.weight) for each in (less_shrunk, more_shrunk))
+    lesser, least = (kind(each).shrunk(rows.weight) for each in (less_shrunk, more_shrunk))
     # The harmonic mean goes towards 1, from both sides.
-    limit = np.minimum(judged.weight, 1) if name.startswith("sg") else np.zeros_like(judged.weight)
-    heavy = judged.weight >= 1 if name.startswith("sg") else np.ones(len(judged), dtype=bool)
+    limit = np.minimum(rows.weight, 1) if name.startswith("sg") else np.zeros_like(rows.weight)
+    heavy = rows.weight >= 1 if name.startswith("sg") else np.ones(len(rows), dtype=bool)
     assert (least[heavy] <= lesser[heavy] * (1 + 1e-12)).all()
-    assert (lesser[heavy] <= judged.weight[heavy] * (1 + 1e-12)).all()
+    assert (lesser[heavy] <= rows.weight[heavy] * (1 + 1e-12)).all()
     assert (least >= limit * (1 - 1e-12)).all()
 
 
@@ -250,7 +248,7 @@ def test_ips_and_dr_are_without_bias_whatever_the_model(seed: int, actions: int)
     logging, target = rng.dirichlet(np.ones(actions), 2)
     logging = logging * 0.99 + 0.01 / actions
     reward, model = rng.normal(0, 1, (2, actions))
-    judged = EvaluationRows(
+    rows = EvaluationRows(
         reward=reward,
         propensity=logging,
         target=target,
@@ -259,9 +257,9 @@ def test_ips_and_dr_are_without_bias_whatever_the_model(seed: int, actions: int)
     )
     truth = target @ reward
     for estimator in (IPS, DR):
-        means = {name: logging @ column for name, column in estimator.terms(judged).items()}
+        means = {name: logging @ column for name, column in estimator.terms(rows).items()}
         assert float(estimator.value(means)) == same(truth)
-    snips = {name: logging @ column for name, column in SNIPS.terms(judged).items()}
+    snips = {name: logging @ column for name, column in SNIPS.terms(rows).items()}
     assert snips["w"] == same(1)
 
 
@@ -278,12 +276,12 @@ def test_a_share_above_1_is_refused() -> None:
 
 
 def test_terms_of_different_lambdas_have_different_names() -> None:
-    judged = EvaluationRows(reward=np.ones(2), propensity=np.full(2, 0.1), target=np.ones(2), model_logged=np.zeros(2))
-    judged = replace(judged, model_target=np.zeros(2))
+    rows = EvaluationRows(reward=np.ones(2), propensity=np.full(2, 0.1), target=np.ones(2), model_logged=np.zeros(2))
+    rows = replace(rows, model_target=np.zeros(2))
     for kind in SHRUNK.values():
-        near, far = kind(0.1).terms(judged), kind(0.1 + 1e-15).terms(judged)
+        near, far = kind(0.1).terms(rows), kind(0.1 + 1e-15).terms(rows)
         assert set(near) & set(far) <= {"q(pi)"}
-        assert set(near) == set(kind(np.float64(0.1)).terms(judged))
+        assert set(near) == set(kind(np.float64(0.1)).terms(rows))
 
 
 def test_a_ratio_to_0_is_unknown_and_warns_of_nothing() -> None:
@@ -292,20 +290,20 @@ def test_a_ratio_to_0_is_unknown_and_warns_of_nothing() -> None:
 
 
 def test_other_weights_and_propensities() -> None:
-    judged = EvaluationRows(
+    rows = EvaluationRows(
         reward=np.ones(2), propensity=np.full(2, 0.5), target=np.full(2, 0.25), squared_weight=np.ones(2)
     )
-    other = with_propensity(judged, np.array([0.25, 1.0]))
+    other = with_propensity(rows, np.array([0.25, 1.0]))
     assert other.weight.tolist() == [1.0, 0.25]
     assert other.propensity.tolist() == [0.25, 1.0]
     # It was an expectation of the weights that the rows had.
     assert other.squared_weight is None
     for wrong in ([1.0], [[1.0, 1.0]], [np.nan, 1.0], [-1.0, 1.0], [np.inf, 1.0]):
         with pytest.raises(BadInput, match=r"^weight: found"):
-            with_weight(judged, np.array(wrong))
+            with_weight(rows, np.array(wrong))
     with pytest.raises(BadInput, match=r"^weight: found -1\.0, expected finite numbers"):
-        with_weight(judged, np.array([0.5, -1.0]))
-    assert with_weight(judged, np.zeros(2)).weight.tolist() == [0.0, 0.0]
+        with_weight(rows, np.array([0.5, -1.0]))
+    assert with_weight(rows, np.zeros(2)).weight.tolist() == [0.0, 0.0]
     for wrong in ([1.0], [0.0, 1.0], [1.5, 1.0], [np.nan, 1.0]):
         with pytest.raises(BadInput, match=r"^propensity: found"):
-            with_propensity(judged, np.array(wrong))
+            with_propensity(rows, np.array(wrong))

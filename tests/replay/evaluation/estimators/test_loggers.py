@@ -17,7 +17,7 @@ from replay.evaluation.estimators.doubly_robust import DirectMethod, DoublyRobus
 from replay.evaluation.estimators.importance import InversePropensity
 from replay.evaluation.estimators.loggers import WeightedDoublyRobust, WeightedInversePropensity, balanced, shares_of
 from replay.evaluation.rows import EvaluationRows
-from tests.replay.evaluation.estimators.some_rows import rows
+from tests.replay.evaluation.estimators.some_rows import evaluation_rows
 
 
 @given(seed=st.integers(0, 2**32 - 1), loggers=st.integers(1, 4), actions=st.integers(2, 6))
@@ -43,25 +43,25 @@ def test_balanced_rows_are_without_bias_and_vary_less(seed: int, loggers: int, a
     assert even.weight.max() <= naive.weight.max() * (1 + 1e-12)
 
 
-@given(judged=rows(), shares=st.tuples(st.floats(0.01, 1), st.floats(0, 1)))
+@given(rows=evaluation_rows(), shares=st.tuples(st.floats(0.01, 1), st.floats(0, 1)))
 def test_what_stands_beside_plain_weights_is_what_balanced_rows_give(
-    judged: EvaluationRows, shares: tuple[float, float]
+    rows: EvaluationRows, shares: tuple[float, float]
 ) -> None:
-    of_loggers = np.stack([judged.propensity, judged.propensity[::-1]], axis=1)
-    even = balanced(judged, of_loggers, shares)
-    beside = replace(judged, mean_propensity=even.propensity)
+    of_loggers = np.stack([rows.propensity, rows.propensity[::-1]], axis=1)
+    even = balanced(rows, of_loggers, shares)
+    beside = replace(rows, mean_propensity=even.propensity)
     for estimator in (BalancedInversePropensity(), BalancedSelfNormalised(), BalancedDoublyRobust()):
         np.testing.assert_equal(estimator.estimate(beside), estimator.plain.estimate(even))
-        plain = {name for name in estimator.plain.terms(judged) if name != "q(pi)"}
+        plain = {name for name in estimator.plain.terms(rows) if name != "q(pi)"}
         assert not plain & {*estimator.terms(beside)}
 
 
-@given(judged=rows())
-def test_one_logger_needs_no_balance(judged: EvaluationRows) -> None:
-    even = balanced(judged, judged.propensity[:, None], [7.0])
-    np.testing.assert_allclose(even.weight, judged.weight)
-    one = replace(judged, version=np.zeros(len(judged), np.int32))
-    scale = 1e-9 * (1 + np.abs(judged.weight * judged.reward).max())
+@given(rows=evaluation_rows())
+def test_one_logger_needs_no_balance(rows: EvaluationRows) -> None:
+    even = balanced(rows, rows.propensity[:, None], [7.0])
+    np.testing.assert_allclose(even.weight, rows.weight)
+    one = replace(rows, version=np.zeros(len(rows), np.int32))
+    scale = 1e-9 * (1 + np.abs(rows.weight * rows.reward).max())
     assert WeightedInversePropensity(1).estimate(one) == pytest.approx(InversePropensity().estimate(one), abs=scale)
     for weigh_model in (False, True):
         weighted = WeightedDoublyRobust(1, weigh_model=weigh_model)
@@ -84,12 +84,12 @@ def two_loggers(seed: int = 0) -> EvaluationRows:
 
 
 def test_who_varies_less_says_more() -> None:
-    judged = two_loggers()
-    worth = judged.weight * judged.reward
-    means = [worth[judged.version == each].mean() for each in (0, 1)]
-    variances = [worth[judged.version == each].var() for each in (0, 1)]
+    rows = two_loggers()
+    worth = rows.weight * rows.reward
+    means = [worth[rows.version == each].mean() for each in (0, 1)]
+    variances = [worth[rows.version == each].var() for each in (0, 1)]
     expected = (means[0] / variances[0] + means[1] / variances[1]) / (1 / variances[0] + 1 / variances[1])
-    assert WeightedInversePropensity(2).estimate(judged) == pytest.approx(expected, rel=1e-12)
+    assert WeightedInversePropensity(2).estimate(rows) == pytest.approx(expected, rel=1e-12)
     assert variances[1] > 20 * variances[0]
 
 
@@ -104,45 +104,45 @@ def test_weighted_estimators_are_nearer_to_the_truth() -> None:
 
 
 def test_the_model_is_weighed_where_it_is_asked_for() -> None:
-    judged = two_loggers()
+    rows = two_loggers()
     # The model's word of the target differs by logger, as it may by chance.
-    model_target = np.where(judged.version == 0, 0.4, 0.8)
-    judged = replace(judged, model_target=model_target)
-    correction = judged.weight * residual(judged)
+    model_target = np.where(rows.version == 0, 0.4, 0.8)
+    rows = replace(rows, model_target=model_target)
+    correction = rows.weight * residual(rows)
     score = model_target + correction
-    own = [judged.version == each for each in (0, 1)]
+    own = [rows.version == each for each in (0, 1)]
     precision = np.array([1 / score[each].var() for each in own])
     says = precision / (precision @ [0.5, 0.5])
     weighed = sum(0.5 * says[each] * score[own[each]].mean() for each in (0, 1))
-    assert WeightedDoublyRobust(2, weigh_model=True).estimate(judged) == pytest.approx(weighed, rel=1e-12)
+    assert WeightedDoublyRobust(2, weigh_model=True).estimate(rows) == pytest.approx(weighed, rel=1e-12)
     plain = 0.6 + sum(0.5 * says[each] * correction[own[each]].mean() for each in (0, 1))
-    assert WeightedDoublyRobust(2).estimate(judged) == pytest.approx(plain, rel=1e-12)
+    assert WeightedDoublyRobust(2).estimate(rows) == pytest.approx(plain, rel=1e-12)
 
 
 def test_loggers_whose_worths_do_not_vary_count_alike() -> None:
-    judged = two_loggers()
-    unlucky = replace(judged, reward=np.where(judged.version == 0, judged.reward, 0.0))
+    rows = two_loggers()
+    unlucky = replace(rows, reward=np.where(rows.version == 0, rows.reward, 0.0))
     assert WeightedInversePropensity(2).estimate(unlucky) == InversePropensity().estimate(unlucky)
-    nothing = replace(judged, reward=np.zeros(2000), model_logged=np.zeros(2000))
+    nothing = replace(rows, reward=np.zeros(2000), model_logged=np.zeros(2000))
     assert WeightedDoublyRobust(2).estimate(nothing) == DirectMethod().estimate(nothing)
 
 
 def test_a_logger_without_rows_says_nothing() -> None:
-    judged = two_loggers()
+    rows = two_loggers()
     for two, three in (
         (WeightedInversePropensity(2), WeightedInversePropensity(3)),
         (WeightedDoublyRobust(2), WeightedDoublyRobust(3)),
     ):
-        assert three.estimate(judged) == pytest.approx(two.estimate(judged), rel=1e-12)
+        assert three.estimate(rows) == pytest.approx(two.estimate(rows), rel=1e-12)
 
 
 def test_what_cannot_be_is_refused() -> None:
-    judged = two_loggers()
+    rows = two_loggers()
     with pytest.raises(WrongConfiguration, match="loggers of weighted-ips: found 0"):
         WeightedInversePropensity(0)
     with pytest.raises(BadInput, match="version: found 0 to 1, expected loggers from 0 to 0"):
-        WeightedInversePropensity(1).estimate(judged)
-    some = judged.where(slice(0, 2))
+        WeightedInversePropensity(1).estimate(rows)
+    some = rows.where(slice(0, 2))
     with pytest.raises(BadInput, match=r"propensities: found the shape \(1, 2\)"):
         balanced(some, [[0.5, 0.5]], [1, 1])
     for wrong in ([1, -1], [0, 0], [1, np.nan]):

@@ -134,7 +134,7 @@ def test_slates_of_one_position_are_single_actions(rows: Slates) -> None:
         model_logged=rows.model_logged,
         model_target=rows.model_target,
     )
-    judged = EvaluationRows(
+    at_top = EvaluationRows(
         reward=rows.reward,
         propensity=rows.propensity,
         target=rows.target,
@@ -142,12 +142,12 @@ def test_slates_of_one_position_are_single_actions(rows: Slates) -> None:
         model_target=rows.model_target,
     )
     values = {each.name: each.estimate(one) for each in every(1)}
-    ips, snips = InversePropensity().estimate(judged), SelfNormalised().estimate(judged)
+    ips, snips = InversePropensity().estimate(at_top), SelfNormalised().estimate(at_top)
     for name in ("sips", "iips", "rips", "pi"):
         assert values[name] == pytest.approx(ips, rel=1e-12)
     for name in ("snsips", "sniips", "snrips"):
         assert values[name] == pytest.approx(snips, rel=1e-12, nan_ok=True)
-    assert values["cascade-dr"] == pytest.approx(DoublyRobust().estimate(judged), rel=1e-12)
+    assert values["cascade-dr"] == pytest.approx(DoublyRobust().estimate(at_top), rel=1e-12)
     assert InversePropensity().estimate(one.first()) == pytest.approx(ips, rel=1e-12)
 
 

@@ -17,7 +17,7 @@ from replay.evaluation.estimators.shrinkage import ClippedInversePropensity, Shr
 from replay.evaluation.estimators.tuning import agreeing, choosing_terms, ladder, least_error, slope
 from replay.evaluation.moments import Moments
 from replay.evaluation.rows import EvaluationRows
-from tests.replay.evaluation.estimators.some_rows import rows
+from tests.replay.evaluation.estimators.some_rows import evaluation_rows
 
 every_kind = pytest.mark.parametrize("kind", SHRUNK.values(), ids=list(SHRUNK))
 
@@ -39,16 +39,16 @@ def world(
 
 
 @every_kind
-@given(judged=rows(least=2), cut=st.floats(0, 1))
-def test_moments_of_parts_choose_what_rows_choose(kind: type[Shrunk], judged: EvaluationRows, cut: float) -> None:
+@given(rows=evaluation_rows(least=2), cut=st.floats(0, 1))
+def test_moments_of_parts_choose_what_rows_choose(kind: type[Shrunk], rows: EvaluationRows, cut: float) -> None:
     candidates = ladder(kind)
-    at = int(cut * len(judged))
-    parts = [choosing_terms(candidates, judged.where(each)) for each in (slice(0, at), slice(at, None))]
+    at = int(cut * len(rows))
+    parts = [choosing_terms(candidates, rows.where(each)) for each in (slice(0, at), slice(at, None))]
     moments = Moments.of(parts[0]) + Moments.of(parts[1])
     # What a score loses by rounding is half of the digits of what the rewards are: it is the root of a difference.
-    lost = 1e-7 * (1 + np.abs(judged.reward).max())
+    lost = 1e-7 * (1 + np.abs(rows.reward).max())
     for choose in (slope, least_error):
-        by_rows, by_moments = choose(candidates, judged), choose(candidates, moments)
+        by_rows, by_moments = choose(candidates, rows), choose(candidates, moments)
         scores, others = ([each.score for each in found.tried] for found in (by_rows, by_moments))
         np.testing.assert_allclose(scores, others, rtol=1e-6, atol=lost)
         apart = np.abs(np.subtract.outer(scores, scores))[~np.eye(len(scores), dtype=bool)]
@@ -59,22 +59,22 @@ def test_moments_of_parts_choose_what_rows_choose(kind: type[Shrunk], judged: Ev
 
 @every_kind
 def test_half_widths_are_those_of_the_influences(kind: type[Shrunk]) -> None:
-    judged = world()
-    chosen = slope(ladder(kind), judged, delta=0.025)
+    rows = world()
+    chosen = slope(ladder(kind), rows, delta=0.025)
     for each in chosen.tried:
-        spread = influence(each.estimator, judged).std(ddof=1) / math.sqrt(len(judged))
+        spread = influence(each.estimator, rows).std(ddof=1) / math.sqrt(len(rows))
         # 1.96 standard errors of a normal distribution, as Student's of 4,000 rows nearly is.
         assert each.score == pytest.approx(1.9605 * spread, rel=1e-4)
-        assert each.value == pytest.approx(each.estimator.estimate(judged), rel=1e-12)
+        assert each.value == pytest.approx(each.estimator.estimate(rows), rel=1e-12)
 
 
 def test_a_bias_that_shows_is_not_chosen() -> None:
-    judged = world(model=0.0, truth=0.9, rare=0.2)
-    (truth,) = [DoublyRobust().estimate(judged)]
-    chosen = slope(ladder(SwitchDoublyRobust), judged)
+    rows = world(model=0.0, truth=0.9, rare=0.2)
+    (truth,) = [DoublyRobust().estimate(rows)]
+    chosen = slope(ladder(SwitchDoublyRobust), rows)
     assert chosen.estimator == SwitchDoublyRobust(10.0)
-    assert abs(chosen.estimator.estimate(judged) - truth) < abs(DirectMethod().estimate(judged) - truth)
-    assert least_error(ladder(SwitchDoublyRobust), judged, bound=False).estimator == SwitchDoublyRobust(10.0)
+    assert abs(chosen.estimator.estimate(rows) - truth) < abs(DirectMethod().estimate(rows) - truth)
+    assert least_error(ladder(SwitchDoublyRobust), rows, bound=False).estimator == SwitchDoublyRobust(10.0)
 
 
 def test_a_model_that_is_right_is_believed_where_weights_are_heavy() -> None:
@@ -85,20 +85,20 @@ def test_a_model_that_is_right_is_believed_where_weights_are_heavy() -> None:
 
 
 def test_the_error_is_variance_plus_squared_bias() -> None:
-    judged = world(size=500, rare=0.1)
-    (tried,) = least_error([ClippedInversePropensity(2)], judged, bound=False).tried
-    worth = np.minimum(judged.weight, 2) * judged.reward
-    bias = InversePropensity().estimate(judged) - worth.mean()
+    rows = world(size=500, rare=0.1)
+    (tried,) = least_error([ClippedInversePropensity(2)], rows, bound=False).tried
+    worth = np.minimum(rows.weight, 2) * rows.reward
+    bias = InversePropensity().estimate(rows) - worth.mean()
     assert tried.score == pytest.approx(worth.var() / 500 + bias**2, rel=1e-9)
-    (bounded,) = least_error([ClippedInversePropensity(2)], judged, bound=True, delta=0.05).tried
-    chance = math.sqrt(2 * (judged.weight**2).mean() * math.log(40) / 500) + 2 * 10 * math.log(40) / 1500
+    (bounded,) = least_error([ClippedInversePropensity(2)], rows, bound=True, delta=0.05).tried
+    chance = math.sqrt(2 * (rows.weight**2).mean() * math.log(40) / 500) + 2 * 10 * math.log(40) / 1500
     assert bounded.score == pytest.approx(worth.var() / 500 + (abs(bias) + chance) ** 2, rel=1e-9)
 
 
-@given(judged=rows(least=2))
-def test_estimators_of_any_kind_are_compared(judged: EvaluationRows) -> None:
+@given(rows=evaluation_rows(least=2))
+def test_estimators_of_any_kind_are_compared(rows: EvaluationRows) -> None:
     candidates = (InversePropensity(), SelfNormalised(), DoublyRobust(), DirectMethod())
-    assert slope(candidates, judged).estimator in candidates
+    assert slope(candidates, rows).estimator in candidates
 
 
 def test_the_narrowest_that_agrees_with_all_wider_ones() -> None:
@@ -116,14 +116,14 @@ def test_the_narrowest_that_agrees_with_all_wider_ones() -> None:
 def test_what_is_unknown_is_not_chosen() -> None:
     assert agreeing([np.nan, 0.5], [np.nan, 0.1]) == 1
     assert agreeing([np.nan, np.nan], [np.nan, np.nan]) == 0
-    judged = EvaluationRows(reward=np.ones(3), propensity=np.ones(3), target=np.zeros(3))
-    assert slope((SelfNormalised(), InversePropensity()), judged).estimator.name == "ips"
+    rows = EvaluationRows(reward=np.ones(3), propensity=np.ones(3), target=np.zeros(3))
+    assert slope((SelfNormalised(), InversePropensity()), rows).estimator.name == "ips"
 
 
 def test_one_row_and_no_rewards_leave_a_choice() -> None:
-    judged = world(size=1)
+    rows = world(size=1)
     nothing = replace(world(size=50), reward=np.zeros(50))
-    for rows_at_hand in (judged, nothing):
+    for rows_at_hand in (rows, nothing):
         for kind in SHRUNK.values():
             assert slope(ladder(kind), rows_at_hand).estimator in ladder(kind)
             assert least_error(ladder(kind), rows_at_hand).estimator in ladder(kind)

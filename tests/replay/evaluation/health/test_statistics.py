@@ -241,8 +241,8 @@ def test_whatever_a_log_holds_numbers_are_finite_and_the_verdict_is_a_sentence(w
         rank=np.full(rows, 0.5),
         time_ms=np.arange(rows, dtype=np.int64) * HOUR_MS,
     )
-    for judged in (log, dataclasses.replace(log, squared_weight=None, unseen=None, inverse=None, rank=None)):
-        state = State.of(judged)
+    for each_log in (log, dataclasses.replace(log, squared_weight=None, unseen=None, inverse=None, rank=None)):
+        state = State.of(each_log)
         known, checked = statistics(state), findings(state)
         assert all(value is None or np.isfinite(value) for value in known.values())
         assert all(each.p_value is None or 0 <= each.p_value <= 1 for each in checked)

@@ -64,8 +64,8 @@ def usable(world: World, policy: str | None = "front", external: bool | None = F
 
 @pytest.mark.parametrize("target", ["uniform", "front@2", None])
 def test_every_column_is_what_the_records_say(world: World, archive: Archive, target: str | None) -> None:
-    judged = None if target is None else uniform() if target == "uniform" else archived_policy(archive, target, none)
-    judge = Judge(ArchivedOutcomes(archive), judged, "front", segments=SEGMENTS)
+    policy = None if target is None else uniform() if target == "uniform" else archived_policy(archive, target, none)
+    judge = Judge(ArchivedOutcomes(archive), policy, "front", segments=SEGMENTS)
     rows = together(judge.blocks())
     log = usable(world)
     assert len(rows) == len(log) > 30
@@ -73,7 +73,7 @@ def test_every_column_is_what_the_records_say(world: World, archive: Archive, ta
         ids, mu = [action["id"] for action in decision["actions"]], decision["pmf"]
         at = ids.index(decision["chosen"])
         assert (rows.reward[row], rows.propensity[row]) == (outcome.reward, mu[at])
-        pi = mu if judged is None else predicted(judged.policy, decision)
+        pi = mu if policy is None else predicted(policy.policy, decision)
         assert rows.target[row] == pytest.approx(pi[at])
         assert rows.weight[row] == pytest.approx(pi[at] / mu[at])
         assert rows.squared_weight is not None
@@ -119,10 +119,10 @@ def test_all_origins_give_the_same_rows(
 ) -> None:
     monkeypatch.setattr("replay.evaluation.logs.json_outcomes.BLOCK_BYTES", 7_000)
     monkeypatch.setattr("replay.evaluation.logs.message_outcomes.BLOCK_BYTES", 5_000)
-    judged = None if target is None else uniform() if target == "uniform" else archived_policy(archive, target, none)
+    policy = None if target is None else uniform() if target == "uniform" else archived_policy(archive, target, none)
 
     def rows(origin: Outcomes) -> tuple[Judge, list[LogChunk]]:
-        judge = Judge(origin, judged, "front", segments=SEGMENTS)
+        judge = Judge(origin, policy, "front", segments=SEGMENTS)
         return judge, list(judge.blocks())
 
     messages = MessageOutcomes(world.logs["rewards", 0])
@@ -413,8 +413,8 @@ def test_a_message_with_spaces_and_lines_between_its_records(world: World, archi
     log = world.logs["rewards", 0]
     told = [json.dumps(json.loads(message.value or b""), indent=2).encode() for message in log]
     pretty = [message._replace(value=value) for message, value in zip(log, told, strict=True)]
-    judged = uniform() if target == "uniform" else archived_policy(archive, target, none)
-    found, expected = (Judge(MessageOutcomes(some), judged, "front", segments=SEGMENTS) for some in (pretty, log))
+    policy = uniform() if target == "uniform" else archived_policy(archive, target, none)
+    found, expected = (Judge(MessageOutcomes(some), policy, "front", segments=SEGMENTS) for some in (pretty, log))
     same(together(found.blocks()), together(expected.blocks()))
 
 

@@ -178,12 +178,12 @@ def test_stretches_of_time_are_equal(count: int) -> None:
     assert counts.max() - counts.min() <= 1
 
 
-# ----- judged rows
+# ----- evaluation rows
 
 
 def test_predictions_become_columns() -> None:
-    rows, judged, mean = world(1, 50)
-    found = with_predictions(judged, rows, mean)
+    rows, evaluation_rows, mean = world(1, 50)
+    found = with_predictions(evaluation_rows, rows, mean)
     assert rows.target is not None
     for row in range(50):
         own = slice(rows.offsets[row], rows.offsets[row + 1])
@@ -191,20 +191,20 @@ def test_predictions_become_columns() -> None:
         assert found.model_target is not None
         assert found.model_logged[row] == mean[own][rows.chosen[row]]
         assert found.model_target[row] == pytest.approx(rows.target[own] @ mean[own], rel=1e-14)
-    np.testing.assert_array_equal(found.weight, judged.weight)
-    none = with_predictions(judged.where(slice(0, 0)), rows.part(0, 0), mean[:0])
+    np.testing.assert_array_equal(found.weight, evaluation_rows.weight)
+    none = with_predictions(evaluation_rows.where(slice(0, 0)), rows.part(0, 0), mean[:0])
     assert none.model_target is not None
     assert len(none.model_target) == 0
 
 
 def test_other_rows_than_those_of_the_model_are_refused() -> None:
-    rows, judged, mean = world(1, 50)
-    with pytest.raises(BadInput, match="49 judged rows, 50 of the model"):
-        with_predictions(judged.where(slice(1, 50)), rows, mean)
+    rows, evaluation_rows, mean = world(1, 50)
+    with pytest.raises(BadInput, match="49 evaluation rows, 50 of the model"):
+        with_predictions(evaluation_rows.where(slice(1, 50)), rows, mean)
     with pytest.raises(BadInput, match="predicted"):
-        with_predictions(judged, rows, mean[1:])
+        with_predictions(evaluation_rows, rows, mean[1:])
     with pytest.raises(BadInput, match="target: found none"):
-        with_predictions(judged, replace(rows, target=None), mean)
+        with_predictions(evaluation_rows, replace(rows, target=None), mean)
 
 
 # ----- doubly robust
@@ -240,14 +240,14 @@ def values(made: Callable[[], RewardModel], cut: Folds | None, logs: int) -> Any
     """Return the doubly robust value of each log; without folds the model has learned what it predicts."""
     found = []
     for seed in range(logs):
-        rows, judged, _ = world(seed, ROWS)
+        rows, evaluation_rows, _ = world(seed, ROWS)
         if cut is None:
             model = made()
             model.learn(rows)
             predicted = model.predict(rows)
         else:
             predicted = predictions(rows, made, cut)
-        found.append(DoublyRobust().estimate(with_predictions(judged, rows, predicted)))
+        found.append(DoublyRobust().estimate(with_predictions(evaluation_rows, rows, predicted)))
     return np.array(found)
 
 
@@ -275,21 +275,25 @@ def test_a_model_that_has_learned_its_rows_is_not() -> None:
     assert off(values(Memory, None, 25)) > 5
 
 
-def spread(judged: EvaluationRows, estimator: Any) -> float:
-    return float(influence(estimator, judged).std())
+def spread(evaluation_rows: EvaluationRows, estimator: Any) -> float:
+    return float(influence(estimator, evaluation_rows).std())
 
 
 def test_the_better_the_model_the_narrower() -> None:
-    rows, judged, mean = world(5, 4000)
+    rows, evaluation_rows, mean = world(5, 4000)
     cut = folds("unit", 4)
-    perfect = spread(with_predictions(judged, rows, mean), DoublyRobust())
-    ridge = spread(with_predictions(judged, rows, predictions(rows, lambda: make("ridge"), cut)), DoublyRobust())
-    constant = spread(with_predictions(judged, rows, predictions(rows, lambda: make("constant"), cut)), DoublyRobust())
+    perfect = spread(with_predictions(evaluation_rows, rows, mean), DoublyRobust())
+    ridge = spread(
+        with_predictions(evaluation_rows, rows, predictions(rows, lambda: make("ridge"), cut)), DoublyRobust()
+    )
+    constant = spread(
+        with_predictions(evaluation_rows, rows, predictions(rows, lambda: make("constant"), cut)), DoublyRobust()
+    )
     assert ridge < 1.02 * perfect
     assert perfect < 1.02 * ridge
     assert ridge < 0.9 * constant
-    assert constant < spread(judged, InversePropensity())
+    assert constant < spread(evaluation_rows, InversePropensity())
     rng = np.random.default_rng(1)
     for _ in range(20):
         other = np.clip(mean + rng.normal(0, 0.3, len(mean)), 0, 1)
-        assert spread(with_predictions(judged, rows, other), DoublyRobust()) > perfect
+        assert spread(with_predictions(evaluation_rows, rows, other), DoublyRobust()) > perfect

@@ -383,13 +383,13 @@ def test_the_page_names_every_model_and_its_example_runs() -> None:
     page = (Path(__file__).parents[4] / "docs" / "reward-models.md").read_text(encoding="utf-8")
     for name in MODELS:
         assert f"| `{name}` |" in page
-    rows, judged, _ = world(1, 100)
+    rows, evaluation_rows, _ = world(1, 100)
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     known = {
         "first_ms": 0,
         "last_ms": 99_000,
         "read": lambda: [rows],
-        "read_again": lambda: [(judged, rows)],
+        "read_again": lambda: [(evaluation_rows, rows)],
     }
     exec(example, known)
-    assert known["judged"].model_target.shape == (100,)  # type: ignore[attr-defined]
+    assert known["evaluation_rows"].model_target.shape == (100,)  # type: ignore[attr-defined]

@@ -55,10 +55,10 @@ def world(seed: int, rows: int, users: int = 100, binary: bool = True) -> tuple[
         catalogue=ACTIONS, action=action, offsets=offsets, chosen=chosen, contexts=contexts, target=target, **known
     )
     squared = np.bincount(row, target**2 / logging, rows).astype(np.float64)
-    judged = EvaluationRows(
+    evaluation_rows = EvaluationRows(
         propensity=logging[entries], target=target[entries], squared_weight=squared, action=action[entries], **known
     )
-    return model_rows, judged, mean
+    return model_rows, evaluation_rows, mean
 
 
 def truth() -> float:
