@@ -42,7 +42,9 @@ def with_all_loggers(request: EvaluationRequest, open_log: OpenLog, against: Aga
     """
     if not isinstance(open_log, OutcomesOf) or request.kind is not Format.BOWERBIRD:
         expected = "expected an archive, whose versions are computed again"
-        return Opened(open_log, against, NO_COLUMN if request.kind is Format.TABLE else f"found {request.kind}, {expected}")
+        return Opened(
+            open_log, against, NO_COLUMN if request.kind is Format.TABLE else f"found {request.kind}, {expected}"
+        )
     rows = _rows_by_version(open_log, stages)
     try:
         loggers = _saved(request, _checked(rows), stages)

@@ -90,7 +90,9 @@ def _described(request: "EvaluationRequest", progress: Progress) -> "Description
 
     log = log_as_it_is(request, progress)
     blocks, has_target, like = log.blocks(progress), getattr(log, "has_target", False), getattr(log, "time_like", None)
-    return described(blocks, log.names, log=request.path, written_in=request.kind, has_target=has_target, time_like=like)
+    return described(
+        blocks, log.names, log=request.path, written_in=request.kind, has_target=has_target, time_like=like
+    )
 
 
 def _show(description: "Description", console: "Console") -> None:
