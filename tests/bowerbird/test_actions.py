@@ -110,10 +110,10 @@ def test_an_archive_tells_the_shares_of_the_target(archive: Path) -> None:
 
 def test_processes_add_up_the_same_shares(archive: Path) -> None:
     arguments = ["replay", "evaluate", str(archive), "--target", "uniform", "--policy", "front", "--json"]
-    told = [CliRunner().invoke(app, [*arguments, *more]).stdout for more in ([], ["--workers", "2"])]
+    outputs = [CliRunner().invoke(app, [*arguments, *more]).stdout for more in ([], ["--workers", "2"])]
     assert (
-        told[0].partition('"overlap"')[2].partition('"segments"')[0]
-        == told[1].partition('"overlap"')[2].partition('"segments"')[0]
+        outputs[0].partition('"overlap"')[2].partition('"segments"')[0]
+        == outputs[1].partition('"overlap"')[2].partition('"segments"')[0]
     )
 
 

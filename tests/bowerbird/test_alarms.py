@@ -18,11 +18,11 @@ NOW_MS = 1_700_000_000_000
 CONFIG = Config(policies={"front": PolicyConfig(publish_ms=500)})
 
 
-def backlog(role: str, **told: Any) -> Backlog:
-    return Backlog(**{"role": role, "workers": 1, "messages": 3, "done_per_s": 40.0, "growth_per_s": 0.0, **told})
+def backlog(role: str, **fields: Any) -> Backlog:
+    return Backlog(**{"role": role, "workers": 1, "messages": 3, "done_per_s": 40.0, "growth_per_s": 0.0, **fields})
 
 
-def policy(**told: Any) -> PolicyStatus:
+def policy(**fields: Any) -> PolicyStatus:
     fine = {
         "name": "front",
         "version": "12-0a1b2c3d",
@@ -42,10 +42,10 @@ def policy(**told: Any) -> PolicyStatus:
         "pending": 60,
         "max_pending": 1000,
     }
-    return PolicyStatus(**{**fine, **told})
+    return PolicyStatus(**{**fine, **fields})
 
 
-def status(**told: Any) -> Status:
+def status(**fields: Any) -> Status:
     fine = {
         "now_ms": NOW_MS,
         "looked_at_s": 300.0,
@@ -54,7 +54,7 @@ def status(**told: Any) -> Status:
         "policies": [policy()],
         "dead_letters": {},
     }
-    return Status(**{**fine, **told})
+    return Status(**{**fine, **fields})
 
 
 def shown(found: Status) -> str:
@@ -75,7 +75,7 @@ def test_all_is_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "parts"),
+    ("fields", "parts"),
     [
         ({"backlogs": [backlog("learn", workers=0)]}, ["No worker runs the role learn", "worker --roles learn"]),
         (
@@ -101,11 +101,11 @@ def test_all_is_well() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_what_to_do(told: dict[str, Any], parts: list[str]) -> None:
-    (sentence,) = alarms(CONFIG, status(**told))
+def test_what_is_wrong_is_told_with_what_to_do(fields: dict[str, Any], parts: list[str]) -> None:
+    (sentence,) = alarms(CONFIG, status(**fields))
     for part in parts:
         assert part in sentence
-    assert "To do" in shown(status(**told))
+    assert "To do" in shown(status(**fields))
 
 
 def test_what_follows_from_another_fault_is_not_told() -> None:
@@ -150,7 +150,7 @@ def test_a_control_is_no_fault(control: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "gone"),
+    ("fields", "gone"),
     [
         ({"messages": 3}, "now"),
         ({"messages": 5000, "growth_per_s": -100.0}, "in 50 s"),
@@ -158,8 +158,8 @@ def test_a_control_is_no_fault(control: str, says: str) -> None:
         ({"messages": 500, "growth_per_s": 0.0}, "stands"),
     ],
 )
-def test_when_a_backlog_will_be_gone(told: dict[str, Any], gone: str) -> None:
-    assert gone in shown(status(backlogs=[backlog("join", **told)]))
+def test_when_a_backlog_will_be_gone(fields: dict[str, Any], gone: str) -> None:
+    assert gone in shown(status(backlogs=[backlog("join", **fields)]))
 
 
 def test_the_archive_waits_for_its_next_file() -> None:

@@ -32,12 +32,12 @@ def checker(topic: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("file", "told", "options"),
+    ("file", "text_of", "options"),
     [("asyncapi.json", text, []), ("asyncapi.json", text, ["--json"]), ("contract.md", page, ["--page"])],
 )
-def test_what_is_checked_in_is_what_the_records_say(file: str, told: Any, options: list[str]) -> None:
+def test_what_is_checked_in_is_what_the_records_say(file: str, text_of: Any, options: list[str]) -> None:
     written = (ROOT / "docs" / file).read_text(encoding="utf-8")
-    assert written == told(), f"run: bowerbird asyncapi {' '.join(options)} > docs/{file}"
+    assert written == text_of(), f"run: bowerbird asyncapi {' '.join(options)} > docs/{file}"
     assert CliRunner().invoke(app, ["asyncapi", *options]).output == written
 
 
@@ -115,15 +115,15 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("topic", "value"), [(topic, value) for topic, told in WRONG.items() for value in told])
+@pytest.mark.parametrize(("topic", "value"), [(topic, value) for topic, values in WRONG.items() for value in values])
 def test_what_is_no_record_is_refused(topic: str, value: Any) -> None:
     assert not checker(topic).is_valid(value)
     assert not checker(topic).is_valid([value])
 
 
 def test_the_headers_are_those_that_decide_reads() -> None:
-    told = set(DOCUMENT["components"]["messages"]["decision-requests"]["headers"]["properties"])
-    assert told == {
+    headers = set(DOCUMENT["components"]["messages"]["decision-requests"]["headers"]["properties"])
+    assert headers == {
         *requests.REPLY_TOPIC_HEADERS,
         *requests.CORRELATION_HEADERS,
         requests.EXPIRES_HEADER,

@@ -84,9 +84,9 @@ def test_every_version_of_an_archive_is_asked(arms: tuple[World, list[Arm]], arc
 
 
 def test_both_policies_that_are_compared_are_balanced(arms: tuple[World, list[Arm]], archive: Path) -> None:
-    told: dict[str, Any] = {"policy": "front", "fixed_loggers": True, "model": "none"}
-    both = bowerbird.evaluate(archive, "front@1", against="uniform", **told)
-    one, other = (bowerbird.evaluate(archive, each, **told) for each in ("front@1", "uniform"))
+    options: dict[str, Any] = {"policy": "front", "fixed_loggers": True, "model": "none"}
+    both = bowerbird.evaluate(archive, "front@1", against="uniform", **options)
+    one, other = (bowerbird.evaluate(archive, each, **options) for each in ("front@1", "uniform"))
     values = [by_name(each)["balanced-snips"].value for each in (one, other)]
     assert both.difference is not None
     assert both.difference.value == pytest.approx(values[0] - values[1], abs=1e-12)
@@ -112,13 +112,13 @@ def test_nothing_hangs_on_the_number_of_parts(archive: Path, monkeypatch: pytest
 def test_processes_share_the_log(archive: Path) -> None:
     runner = CliRunner()
 
-    def told(*more: str) -> Any:
+    def evaluated(*more: str) -> Any:
         arguments = ["replay", "evaluate", str(archive), "--target", "uniform", "--policy", "front", "--json", *more]
         result = runner.invoke(app, [*arguments, "--fixed-loggers"])
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
-    alone, shared = told(), told("--workers", "2")
+    alone, shared = evaluated(), evaluated("--workers", "2")
     assert alone["headline"] == "balanced-dr"
     assert alone["how"]["digest"] == shared["how"]["digest"]
 
@@ -151,14 +151,14 @@ def test_the_versions_of_a_learner_are_said_to_be_biased(archive: Path) -> None:
 
 @pytest.mark.parametrize("versions", [1, 2])
 def test_the_verdict_on_a_good_log_does_not_hide_it(versions: int) -> None:
-    told = shown(20_000)
-    told["version"] = np.arange(20_000) * versions // 20_000
-    told["mean_propensity"] = told["propensity"] = np.full(20_000, 1 / 3)
-    del told["target"]
-    told["weight"] = np.ones(20_000)
-    plain = bowerbird.evaluate(told)
+    columns = shown(20_000)
+    columns["version"] = np.arange(20_000) * versions // 20_000
+    columns["mean_propensity"] = columns["propensity"] = np.full(20_000, 1 / 3)
+    del columns["target"]
+    columns["weight"] = np.ones(20_000)
+    plain = bowerbird.evaluate(columns)
     assert plain.verdict.level == "reliable"
-    found = bowerbird.evaluate(told, estimators=["balanced-snips"])
+    found = bowerbird.evaluate(columns, estimators=["balanced-snips"])
     assert found.verdict.level == ("reliable" if versions == 1 else "use with care")
     assert ("biased over the versions" in found.verdict.sentence) == (versions == 2)
     assert by_name(found)["balanced-snips"].interval.startswith("none: the bias") == (versions == 2)
@@ -190,10 +190,10 @@ def test_what_an_archive_lacks_is_said(
     )
 
 
-def change_the_last(world: World, **told: Any) -> None:
+def change_the_last(world: World, **changes: Any) -> None:
     """Change what the last outcome says of its decision."""
     index, outcome = world.outcomes()[-1]
-    decision = json.loads(bytes(outcome.decision)) | told
+    decision = json.loads(bytes(outcome.decision)) | changes
     chosen = [each["id"] for each in decision["actions"]].index(decision["chosen"])
     decision["propensity"] = decision["pmf"][chosen]
     changed = msgspec.json.decode(encode(outcome)) | {"decision": decision, "propensity": decision["propensity"]}
@@ -263,18 +263,18 @@ def shown(rows: int, seed: int = 1, target: tuple[float, ...] = (0.5, 0.3, 0.2))
 
 @pytest.mark.parametrize("kind", ["memory", "parquet", "csv"])
 def test_a_table_tells_the_mean_of_its_loggers(tmp_path: Path, kind: str) -> None:
-    told = shown(3000)
-    log: Any = told
+    columns = shown(3000)
+    log: Any = columns
     if kind == "parquet":
         log = tmp_path / "shown.parquet"
-        pq.write_table(pa.table(told), log)
+        pq.write_table(pa.table(columns), log)
     elif kind == "csv":
         log = tmp_path / "shown.csv"
-        lines = [",".join(told), *(",".join(map(str, row)) for row in zip(*told.values(), strict=True))]
+        lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
         log.write_text("\n".join(lines))
     found = bowerbird.evaluate(log, fixed_loggers=True)
-    weight = told["target"] / told["mean_propensity"]
-    assert by_name(found)["balanced-ips"].value == pytest.approx((weight * told["reward"]).mean(), rel=1e-9)
+    weight = columns["target"] / columns["mean_propensity"]
+    assert by_name(found)["balanced-ips"].value == pytest.approx((weight * columns["reward"]).mean(), rel=1e-9)
     assert found.headline == "balanced-snips"
     assert found.mean_weight == pytest.approx(weight.mean(), rel=1e-9)
     assert found.ess == pytest.approx(weight.sum() ** 2 / (weight**2).sum(), rel=1e-9)
@@ -294,7 +294,7 @@ def test_balanced_values_are_without_bias_and_narrower() -> None:
 def test_arms_that_leave_nothing_to_chance_can_be_judged_together() -> None:
     chance = np.random.default_rng(2)
     arm = chance.integers(0, 2, 4000)
-    told = {
+    columns = {
         "reward": (chance.random(4000) < 0.3 + 0.4 * arm).astype(float),
         "propensity": np.ones(4000),
         "mean_propensity": np.array([np.mean(arm == 0), np.mean(arm == 1)])[arm],
@@ -303,38 +303,38 @@ def test_arms_that_leave_nothing_to_chance_can_be_judged_together() -> None:
         "target_pmf": [[0.25, 0.75]] * 4000,
         "version": arm,
     }
-    found = bowerbird.evaluate(told, fixed_loggers=True)
+    found = bowerbird.evaluate(columns, fixed_loggers=True)
     assert found.verdict.level == "reliable"
     assert by_name(found)["balanced-snips"].low < 0.25 * 0.3 + 0.75 * 0.7 < by_name(found)["balanced-snips"].high
-    del told["mean_propensity"]
-    assert bowerbird.evaluate(told, fixed_loggers=True).verdict.level == "not reliable"
+    del columns["mean_propensity"]
+    assert bowerbird.evaluate(columns, fixed_loggers=True).verdict.level == "not reliable"
 
 
 def test_a_mean_that_is_not_that_of_the_loggers_is_found() -> None:
-    told = shown(3000)
+    columns = shown(3000)
     # As if both arms had had half of the rows.
     arms = np.array([[0.9, 0.08, 0.02], [0.05, 0.15, 0.8]])
-    action = np.abs(told["target"][:, None] - np.array([0.5, 0.3, 0.2])).argmin(axis=1)
-    told["mean_propensity"] = arms.mean(axis=0)[action]
-    found = bowerbird.evaluate(told, fixed_loggers=True)
+    action = np.abs(columns["target"][:, None] - np.array([0.5, 0.3, 0.2])).argmin(axis=1)
+    columns["mean_propensity"] = arms.mean(axis=0)[action]
+    found = bowerbird.evaluate(columns, fixed_loggers=True)
     assert found.verdict.level == "not reliable"
     assert [each.name for each in found.health if each.wrong] == ["mean_weight"]
 
 
 def test_a_table_that_does_not_name_its_versions_is_believed_where_somebody_said_so() -> None:
-    told = {name: column for name, column in shown(3000).items() if name != "version"}
-    assert bowerbird.evaluate(told, fixed_loggers=True).headline == "balanced-snips"
-    result = bowerbird.evaluate(told, estimators=["balanced-snips"])
+    columns = {name: column for name, column in shown(3000).items() if name != "version"}
+    assert bowerbird.evaluate(columns, fixed_loggers=True).headline == "balanced-snips"
+    result = bowerbird.evaluate(columns, estimators=["balanced-snips"])
     assert result.headline == "snips"
     assert "nobody said that these loggers were fixed" in result.verdict.sentence
 
 
 @pytest.mark.parametrize("wrong", [0.0, 1.5, float("nan")])
 def test_a_mean_that_is_none_is_refused(wrong: float) -> None:
-    told = shown(10)
-    told["mean_propensity"][3] = wrong
+    columns = shown(10)
+    columns["mean_propensity"][3] = wrong
     with pytest.raises(BadInput, match="row 3: mean_propensity: found"):
-        bowerbird.evaluate(told)
+        bowerbird.evaluate(columns)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 7])

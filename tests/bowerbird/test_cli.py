@@ -210,8 +210,8 @@ def test_a_command_of_a_group_is_named_with_its_group(name: str, group: str) -> 
 
 def test_what_is_slow_to_import_is_imported_late() -> None:
     slow = ["aiohttp", "aiokafka", "faust", "matplotlib", "numpy", "pydantic", "redis", "vowpalwabbit"]
-    told = f"import sys, bowerbird.cli; print([name for name in {slow!r} if name in sys.modules])"
-    output = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout
+    program = f"import sys, bowerbird.cli; print([name for name in {slow!r} if name in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "[]"
 
 

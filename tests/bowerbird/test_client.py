@@ -59,8 +59,8 @@ async def test_a_decision_and_its_feedback() -> None:
         assert answer.propensity == 0.5
         assert answer.policy_version == loop.version("front")
         await client.activate(answer.event_id)
-        told = await client.reward(answer.event_id, "purchases", value=2.5, id="order-1")
-        assert told == "order-1"
+        feedback_id = await client.reward(answer.event_id, "purchases", value=2.5, id="order-1")
+        assert feedback_id == "order-1"
     decision = loop.records("decisions")[0]
     assert (decision["event_id"], decision["user_id"]) == (answer.event_id, "u1")
     assert loop.records("views")[0]["activate"] is True
@@ -186,8 +186,8 @@ async def test_scalars_of_numpy_are_numbers_and_integers_are_ids() -> None:
     (asked,) = loop.records("decision-requests")
     assert (asked["event_id"], asked["user_id"]) == ("12345", "42")
     assert asked["context"] == {"user": {"age": 34, "score": 0.5, "seen": [1, 2]}}
-    (told,) = loop.records("purchases")
-    assert (told["event_id"], told["id"], told["value"]) == ("12345", "9", 2.5)
+    (purchase,) = loop.records("purchases")
+    assert (purchase["event_id"], purchase["id"], purchase["value"]) == ("12345", "9", 2.5)
 
 
 async def test_feedback_goes_in_arrays_and_all_of_it_before_the_end() -> None:
@@ -210,7 +210,7 @@ async def test_a_stream_that_is_not_there_is_refused_at_once() -> None:
 
 
 class Flaky:
-    """Appends, or fails as often as told."""
+    """Appends, or fails as often as it is set to."""
 
     def __init__(self, failures: int = 0) -> None:
         self.failures, self.appended = failures, []  # type: ignore[var-annotated]

@@ -31,9 +31,9 @@ def test_the_tests_for_a_users_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     shop = ModuleType("my_shop")
     shop.serve = serve  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "my_shop", shop)
-    told: dict[str, Any] = {"my_shop": shop}
-    exec(compile(code, str(PAGE), "exec"), told)
-    tests = [value for name, value in told.items() if name.startswith("test_")]
+    names: dict[str, Any] = {"my_shop": shop}
+    exec(compile(code, str(PAGE), "exec"), names)
+    tests = [value for name, value in names.items() if name.startswith("test_")]
     assert len(tests) == 2
     for test in tests:
         test()

@@ -1,4 +1,4 @@
-"""An evaluation from a log to its answer: what it says, that nothing hangs on who adds up, and its many inputs."""
+"""An evaluation from a log to its answer: what it says, that nothing depends on who adds up, and its many inputs."""
 
 import dataclasses
 import inspect
@@ -39,7 +39,7 @@ def columns(rows: int, seed: int = 1, users: int = 0) -> dict[str, Any]:
     target[np.arange(rows), chance.integers(0, ACTIONS, rows)] += 0.6
     action = (chance.random((rows, 1)) > pmf.cumsum(axis=1)).sum(axis=1).clip(0, ACTIONS - 1)
     reward = (chance.random(rows) < 0.1 + 0.1 * action).astype(float)
-    told = {
+    table = {
         "reward": reward,
         "propensity": pmf[np.arange(rows), action],
         "action": action,
@@ -49,7 +49,7 @@ def columns(rows: int, seed: int = 1, users: int = 0) -> dict[str, Any]:
         "event": [f"event-{number}" for number in range(rows)],
         "country": np.where(chance.random(rows) < 0.3, "fr", "de"),
     }
-    return told | ({"unit": [f"user-{number}" for number in chance.integers(0, users, rows)]} if users else {})
+    return table | ({"unit": [f"user-{number}" for number in chance.integers(0, users, rows)]} if users else {})
 
 
 def by_name(found: Answer) -> dict[str, Any]:
@@ -66,13 +66,13 @@ def answer() -> Any:
 
 
 def test_the_values_are_those_of_numpy(answer: Any) -> None:
-    told = columns(20_000)
-    pmf, target = np.array(told["pmf"]), np.array(told["target_pmf"])
-    at = np.arange(20_000), told["action"]
+    log = columns(20_000)
+    pmf, target = np.array(log["pmf"]), np.array(log["target_pmf"])
+    at = np.arange(20_000), log["action"]
     weights = target[at] / pmf[at]
-    assert answer.ips == pytest.approx((weights * told["reward"]).mean(), rel=1e-12)
-    assert answer.snips == pytest.approx((weights * told["reward"]).sum() / weights.sum(), rel=1e-12)
-    assert answer.value_logged == pytest.approx(told["reward"].mean(), rel=1e-12)
+    assert answer.ips == pytest.approx((weights * log["reward"]).mean(), rel=1e-12)
+    assert answer.snips == pytest.approx((weights * log["reward"]).sum() / weights.sum(), rel=1e-12)
+    assert answer.value_logged == pytest.approx(log["reward"].mean(), rel=1e-12)
     assert answer.statistics["ess_of_pmf"] == pytest.approx(20_000 / (target**2 / pmf).sum(axis=1).mean(), rel=1e-9)
     assert answer.headline == "snips"
 
@@ -127,19 +127,19 @@ def test_a_good_log_is_reliable_and_a_wrong_one_is_not(answer: Any) -> None:
 
 
 def test_rewards_beyond_0_and_1_have_a_sequence_only_where_their_range_was_told() -> None:
-    told = columns(3000)
-    told["reward"] = told["reward"] * 20 - 5
-    assert {each.low for each in bowerbird.evaluate(told).over_time} == {None}
-    known = bowerbird.evaluate(told, reward_range=(-5.0, 15.0)).over_time[-1]
+    log = columns(3000)
+    log["reward"] = log["reward"] * 20 - 5
+    assert {each.low for each in bowerbird.evaluate(log).over_time} == {None}
+    known = bowerbird.evaluate(log, reward_range=(-5.0, 15.0)).over_time[-1]
     assert -5 <= known.low < known.value < known.high <= 15
 
 
 def test_rows_of_a_user_hang_together() -> None:
-    told = columns(8000, users=40)
-    # What a user earns hangs on the user alone.
-    told["reward"] = np.array([float(int(name.split("-")[1]) % 2) for name in told["unit"]])
+    log = columns(8000, users=40)
+    # What a user earns depends on the user alone.
+    log["reward"] = np.array([float(int(name.split("-")[1]) % 2) for name in log["unit"]])
     by_user, by_row = (
-        bowerbird.evaluate({**told, "unit": told[column]}, segments=["country"]) for column in ("unit", "event")
+        bowerbird.evaluate({**log, "unit": log[column]}, segments=["country"]) for column in ("unit", "event")
     )
     width, narrow = (np.subtract(*found.value_logged_interval[::-1]) for found in (by_user, by_row))
     assert by_name(by_user)["snips"].interval == "clustered"
@@ -153,9 +153,9 @@ def test_rows_of_a_user_hang_together() -> None:
 
 @pytest.mark.parametrize("users", [1, 3])
 def test_thousands_of_rows_of_three_users_are_not_reliable(users: int) -> None:
-    told = columns(6000, users=users)
-    told["reward"] = np.array([float(int(name.split("-")[1]) % 2) for name in told["unit"]])
-    found = bowerbird.evaluate(told)
+    log = columns(6000, users=users)
+    log["reward"] = np.array([float(int(name.split("-")[1]) % 2) for name in log["unit"]])
+    found = bowerbird.evaluate(log)
     assert found.verdict.level == "not reliable"
     assert "rows of a unit tell as much as one" in found.verdict.sentence
     if users == 1:
@@ -166,19 +166,19 @@ def test_two_users_with_many_rows_are_not_reliable_either() -> None:
     """Two users say next to nothing of how users differ, however alike they happen to be."""
     levels = []
     for seed in range(10):
-        told = columns(6000, seed=seed, users=2)
+        log = columns(6000, seed=seed, users=2)
         rates = np.random.default_rng([seed, 1]).beta(1, 4, 2)
-        told["reward"] = (
-            np.random.default_rng(seed).random(6000) < [rates[int(name.split("-")[1])] for name in told["unit"]]
+        log["reward"] = (
+            np.random.default_rng(seed).random(6000) < [rates[int(name.split("-")[1])] for name in log["unit"]]
         ).astype(float)
-        levels.append(bowerbird.evaluate(told).verdict.level)
+        levels.append(bowerbird.evaluate(log).verdict.level)
     assert "reliable" not in levels
 
 
 def test_a_user_with_half_of_the_rows_is_seen() -> None:
-    told = columns(40_000)
-    told["unit"] = np.where(np.arange(40_000) % 2 == 0, "guest", np.array(told["event"]))
-    found = bowerbird.evaluate(told)
+    log = columns(40_000)
+    log["unit"] = np.where(np.arange(40_000) % 2 == 0, "guest", np.array(log["event"]))
+    found = bowerbird.evaluate(log)
     assert found.statistics["rows_each_unit"] == pytest.approx(2.0, rel=0.1)
     assert by_name(found)["snips"].interval == "clustered"
 
@@ -196,10 +196,10 @@ def test_without_event_ids_a_long_log_is_as_honest() -> None:
 
 
 def test_what_a_table_says_of_a_model_counts_where_it_is_asked_for() -> None:
-    told = columns(4000)
-    told["version"] = np.where(np.arange(4000) < 2000, "1", "2")
-    modelled = {**told, "model_logged": np.full(4000, 0.9), "model_target": np.full(4000, 0.1)}
-    plain, other = bowerbird.evaluate(told), bowerbird.evaluate(modelled)
+    log = columns(4000)
+    log["version"] = np.where(np.arange(4000) < 2000, "1", "2")
+    modelled = {**log, "model_logged": np.full(4000, 0.9), "model_target": np.full(4000, 0.1)}
+    plain, other = bowerbird.evaluate(log), bowerbird.evaluate(modelled)
     assert plain.headline == other.headline == "snips"
     assert by_name(plain)["adaptive-ips"].value == by_name(other)["adaptive-ips"].value
 
@@ -216,9 +216,9 @@ def test_the_sequence_of_users_lies_where_rewards_do() -> None:
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A log of five blocks."""
     file = tmp_path_factory.mktemp("table") / "shown.parquet"
-    told = columns(300_000, users=50_000)
-    told["version"] = np.where(np.arange(300_000) < 100_000, "1", "2")
-    pq.write_table(pa.table(told), file, row_group_size=50_000)
+    log = columns(300_000, users=50_000)
+    log["version"] = np.where(np.arange(300_000) < 100_000, "1", "2")
+    pq.write_table(pa.table(log), file, row_group_size=50_000)
     return file
 
 
@@ -243,7 +243,7 @@ SAID_OTHERWISE = {"estimators": "estimator", "expected_shares": "expected_share"
 
 
 NOT_BY_BOTH = {"path", "threads", "columns", "config"}
-"""The log; what changes no answer; a mapping that the command takes apart; settings that lie beside the command."""
+"""The log; what changes no answer; a mapping that the command takes apart; settings in the folder of the command."""
 
 
 @pytest.mark.parametrize("record", [Options, EvaluationRequest])
@@ -264,19 +264,19 @@ def test_the_function_and_the_command_take_the_same_options(record: type) -> Non
 
 
 def test_frames_and_mappings_are_the_same_log() -> None:
-    told = columns(2000)
-    frames = [pd.DataFrame(told), pl.DataFrame(told), pa.table(told)]
-    found = [bowerbird.evaluate(each) for each in (told, *frames)]
+    log = columns(2000)
+    frames = [pd.DataFrame(log), pl.DataFrame(log), pa.table(log)]
+    found = [bowerbird.evaluate(each) for each in (log, *frames)]
     assert len({(each.ips, each.snips, each.rows) for each in found}) == 1
 
 
 def test_a_bandit_feedback_of_obp() -> None:
-    told = columns(2000)
-    feedback = {"action": told["action"], "reward": told["reward"], "pscore": told["propensity"], "position": None}
+    log = columns(2000)
+    feedback = {"action": log["action"], "reward": log["reward"], "pscore": log["propensity"], "position": None}
     found = bowerbird.evaluate(
-        {**feedback, "n_actions": ACTIONS, "action_dist": np.array(told["target_pmf"])[:, :, None]}
+        {**feedback, "n_actions": ACTIONS, "action_dist": np.array(log["target_pmf"])[:, :, None]}
     )
-    assert found.ips == pytest.approx(bowerbird.evaluate(told).ips, rel=1e-12)
+    assert found.ips == pytest.approx(bowerbird.evaluate(log).ips, rel=1e-12)
 
 
 @pytest.mark.parametrize("model", ["auto", "constant", "vw"])
@@ -291,7 +291,7 @@ def test_a_model_on_an_archive(tmp_path: Path, model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("options", "message"),
     [
         ({"estimators": ("dr",)}, "estimator dr: found no reward model"),
         ({"estimators": ("best",)}, "estimator: found 'best', expected one of ips"),
@@ -302,13 +302,13 @@ def test_a_model_on_an_archive(tmp_path: Path, model: str) -> None:
         ({"columns": {"reward": "clicks"}}, "reward: found 0 columns clicks"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_by_name(told: Mapping[str, Any], message: str) -> None:
+def test_what_cannot_be_asked_is_refused_by_name(options: Mapping[str, Any], message: str) -> None:
     with pytest.raises(WrongConfiguration, match=message):
-        bowerbird.evaluate(columns(100), **told)
+        bowerbird.evaluate(columns(100), **options)
 
 
 @pytest.mark.parametrize(
-    ("left_out", "told", "message"),
+    ("left_out", "options", "message"),
     [
         (("pmf",), {"target": "uniform"}, "uniform: found no column pmf or actions, whose length is the number"),
         (("pmf",), {"against": "uniform"}, "uniform: found no column pmf or actions, whose length is the number"),
@@ -327,20 +327,20 @@ def test_what_cannot_be_asked_is_refused_by_name(told: Mapping[str, Any], messag
     ],
 )
 def test_what_would_be_misunderstood_is_refused(
-    left_out: tuple[str, ...], told: Mapping[str, Any], message: str
+    left_out: tuple[str, ...], options: Mapping[str, Any], message: str
 ) -> None:
     log = columns(200) | {"version": np.arange(200) // 100 + 1, "none": pa.nulls(200, pa.string())}
     for name in left_out:
         del log[name]
     with pytest.raises(WrongConfiguration, match=message):
-        bowerbird.evaluate(log, **told)
+        bowerbird.evaluate(log, **options)
 
 
 def test_balanced_weights_need_loggers_that_ran_at_the_same_time() -> None:
-    told = columns(6000) | {"mean_propensity": columns(6000)["propensity"]}
-    beside = {**told, "version": np.where(np.arange(6000) % 2, "a", "b")}
-    apart = {**told, "version": np.where(np.arange(6000) < 3000, "a", "b")}
-    assert "not_at_the_same_time" not in [each.name for each in bowerbird.evaluate(beside, fixed_loggers=True).health]
+    log = columns(6000) | {"mean_propensity": columns(6000)["propensity"]}
+    at_once = {**log, "version": np.where(np.arange(6000) % 2, "a", "b")}
+    apart = {**log, "version": np.where(np.arange(6000) < 3000, "a", "b")}
+    assert "not_at_the_same_time" not in [each.name for each in bowerbird.evaluate(at_once, fixed_loggers=True).health]
     found = bowerbird.evaluate(apart, fixed_loggers=True)
     assert found.verdict.level == "use with care"
     assert "a had ended when b began" in found.verdict.sentence
@@ -372,24 +372,24 @@ def test_two_policies_are_compared_on_the_same_rows(tmp_path: Path) -> None:
 
 
 def with_another(rows: int) -> tuple[dict[str, Any], Any]:
-    """Return a log that tells of another policy, too, and what that gives to the logged action."""
-    told = columns(rows)
+    """Return a log with the probabilities of another policy, and what it gives to the logged action."""
+    log = columns(rows)
     other = np.tile([0.4, 0.3, 0.2, 0.1], (rows, 1))
-    return {**told, "other": list(other)}, other[np.arange(rows), told["action"]]
+    return {**log, "other": list(other)}, other[np.arange(rows), log["action"]]
 
 
 def test_a_table_tells_two_policies(tmp_path: Path) -> None:
-    told, of_logged = with_another(3000)
-    weight = of_logged / told["propensity"]
-    snips = (weight * told["reward"]).sum() / weight.sum()
-    pq.write_table(pa.table(told), tmp_path / "log.parquet")
+    table, of_logged = with_another(3000)
+    weight = of_logged / table["propensity"]
+    snips = (weight * table["reward"]).sum() / weight.sum()
+    pq.write_table(pa.table(table), tmp_path / "log.parquet")
     named = {"against_pmf": "other"}
-    feedback = {name: told[name] for name in ("reward", "action")} | {"pscore": told["propensity"]}
-    feedback |= {name: np.stack(told[column])[:, :, None] for name, column in OBP.items()}
+    feedback = {name: table[name] for name in ("reward", "action")} | {"pscore": table["propensity"]}
+    feedback |= {name: np.stack(table[column])[:, :, None] for name, column in OBP.items()}
     for found, called in (
-        (bowerbird.evaluate(told, columns=named), "against"),
-        (bowerbird.evaluate(told, columns=named, against="old"), "old"),
-        (bowerbird.evaluate({**told, "o": of_logged}, columns={"against": "o"}), "against"),
+        (bowerbird.evaluate(table, columns=named), "against"),
+        (bowerbird.evaluate(table, columns=named, against="old"), "old"),
+        (bowerbird.evaluate({**table, "o": of_logged}, columns={"against": "o"}), "against"),
         (bowerbird.evaluate(feedback), "against"),
         (bowerbird.evaluate(tmp_path / "log.parquet", columns=named, against="old"), "old"),
     ):
@@ -403,9 +403,9 @@ OBP = {"pi_b": "pmf", "action_dist": "target_pmf", "against_dist": "other"}
 
 
 def test_what_a_table_does_not_tell_is_not_compared(tmp_path: Path) -> None:
-    told = columns(100)
-    pq.write_table(pa.table(told), tmp_path / "log.parquet")
-    for log in (told, tmp_path / "log.parquet"):
+    table = columns(100)
+    pq.write_table(pa.table(table), tmp_path / "log.parquet")
+    for log in (table, tmp_path / "log.parquet"):
         with pytest.raises(WrongConfiguration, match=r"against: found old and no"):
             bowerbird.evaluate(log, against="old")
         with pytest.raises(WrongConfiguration, match="found 0 columns other"):
@@ -461,19 +461,19 @@ def test_the_headline_is_among_the_estimates(tmp_path: Path, estimators: list[st
 
 
 def test_rows_of_an_arm_that_were_lost_are_a_fault() -> None:
-    told = columns(4000)
-    told["version"] = np.where(np.arange(4000) % 2, "a", "b")
-    lost = pa.table(told).filter(pa.array((np.arange(4000) % 2 == 0) | (np.arange(4000) % 10 != 1)))
+    table = columns(4000)
+    table["version"] = np.where(np.arange(4000) % 2, "a", "b")
+    lost = pa.table(table).filter(pa.array((np.arange(4000) % 2 == 0) | (np.arange(4000) % 10 != 1)))
     shares = {"a": 0.5, "b": 0.5}
 
     def wrong(log: Any) -> list[str]:
         found = bowerbird.evaluate(log, fixed_loggers=True, expected_shares=shares)
         return [each.name for each in found.health if each.wrong]
 
-    assert wrong(told) == []
+    assert wrong(table) == []
     assert wrong(lost) == ["shares"]
     with pytest.raises(WrongConfiguration, match="expected share: found version c, expected one of the log's: b, a"):
-        bowerbird.evaluate(told, expected_shares={"c": 1.0})
+        bowerbird.evaluate(table, expected_shares={"c": 1.0})
 
 
 def test_one_estimator_may_be_named_without_a_list() -> None:

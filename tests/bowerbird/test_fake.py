@@ -52,12 +52,12 @@ def test_windows_close_when_time_goes_on_and_not_before() -> None:
     loop.advance(59)
     assert loop.records("rewards") == []
     loop.advance(2)
-    told = {outcome["event_id"]: outcome for outcome in loop.records("rewards")}
-    assert [(told[each]["reward"], told[each]["why"]) for each in ("visit-1", "visit-2")] == [
+    by_event = {outcome["event_id"]: outcome for outcome in loop.records("rewards")}
+    assert [(by_event[each]["reward"], by_event[each]["why"]) for each in ("visit-1", "visit-2")] == [
         (1.0, "window"),
         (-1.0, "window"),
     ]
-    assert sorted(outcome["seq"] for outcome in told.values()) == [1, 2]
+    assert sorted(outcome["seq"] for outcome in by_event.values()) == [1, 2]
 
 
 def test_a_closing_stream_closes_early() -> None:
@@ -130,9 +130,11 @@ def test_shards_and_a_prefix_make_no_difference() -> None:
         ask(loop, *(f"visit-{number}" for number in range(8)), reply_topic=topic)
         tell(loop, "clicks", "visit-3")
         loop.advance(61)
-    told = [sorted((each["event_id"], each["reward"]) for each in loop.records("rewards")) for loop in (plain, other)]
-    assert told[0] == told[1]
-    assert len(told[0]) == 8
+    rewards = [
+        sorted((each["event_id"], each["reward"]) for each in loop.records("rewards")) for loop in (plain, other)
+    ]
+    assert rewards[0] == rewards[1]
+    assert len(rewards[0]) == 8
 
 
 def test_more_windows_than_one_call_closes() -> None:

@@ -40,12 +40,12 @@ def loop_after(
     return loop
 
 
-def symptoms(loop: FakeLoop, **told: Any) -> list[Symptom]:
+def symptoms(loop: FakeLoop, **options: Any) -> list[Symptom]:
     sights = Sights(["front"])
     for topic, take in (("decisions", sights.decisions), ("rewards", sights.outcomes)):
         for message in loop.messages(topic):
             take(message.value, message.time_ms)
-    return sights.of["front"].symptoms("front", loop.config.policies["front"].arguments, **told)
+    return sights.of["front"].symptoms("front", loop.config.policies["front"].arguments, **options)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,6 @@ def test_the_metric_of_the_learn_role() -> None:
     for number, message in enumerate(loop.messages("rewards")):
         watch.take(message.value, message.time_ms, 1000.0 * number)
     watch.judge("front", held=False)
-    told = {reason: metrics.CANNOT_LEARN.labels("front", reason)._value.get() for reason in ("crossed_not_sent",)}
-    assert told == {"crossed_not_sent": 1}
+    values = {reason: metrics.CANNOT_LEARN.labels("front", reason)._value.get() for reason in ("crossed_not_sent",)}
+    assert values == {"crossed_not_sent": 1}
     assert [watch.due(moment) for moment in (0.0, 4999.0, 5000.0)] == [True, False, True]

@@ -64,29 +64,29 @@ def csv(tmp_path: Path) -> Path:
 
 
 def test_the_keys_for_a_machine_are_the_same_for_all_origins(world: World, archive: Path, lines: Path) -> None:
-    told, of_lines = (json.loads(run(path, "--json", "--segment", "day")) for path in (archive, lines))
+    of_archive, of_lines = (json.loads(run(path, "--json", "--segment", "day")) for path in (archive, lines))
     learned = [outcome for _, outcome in world.outcomes() if outcome.learn]
-    assert told["rows"] == len(learned)
-    assert told["left_out"] == {
+    assert of_archive["rows"] == len(learned)
+    assert of_archive["left_out"] == {
         why: sum(not outcome.learn and outcome.why == why for _, outcome in world.outcomes())
         for why in ("conflicting", "expired", "not_activated")
     }
-    assert told["rewards"]["mean"] == pytest.approx(sum(outcome.reward for outcome in learned) / len(learned))
-    assert (told["from_ms"], told["to_ms"]) == (
+    assert of_archive["rewards"]["mean"] == pytest.approx(sum(outcome.reward for outcome in learned) / len(learned))
+    assert (of_archive["from_ms"], of_archive["to_ms"]) == (
         min(outcome.decision_place.time_ms for outcome in learned),
         max(outcome.decision_place.time_ms for outcome in learned),
     )
-    versions = {group["name"]: group["rows"] for group in told["versions"]}
+    versions = {group["name"]: group["rows"] for group in of_archive["versions"]}
     assert versions["front@external"] == sum(
         (outcome.policy, outcome.policy_version) == ("front", "external") for outcome in learned
     )
-    assert sum(versions.values()) == sum(group["rows"] for group in told["actions"]) == told["rows"]
-    assert told["propensities"]["least"] == 0.25
-    assert told["segments"]["day"][0]["name"] == "1970-01-01"
-    assert {finding["name"] for finding in told["health"]} >= {"mean_weight", "draws"}
+    assert sum(versions.values()) == sum(group["rows"] for group in of_archive["actions"]) == of_archive["rows"]
+    assert of_archive["propensities"]["least"] == 0.25
+    assert of_archive["segments"]["day"][0]["name"] == "1970-01-01"
+    assert {finding["name"] for finding in of_archive["health"]} >= {"mean_weight", "draws"}
     but = {"log": "", "format": ""}
-    assert {**told, **but} == {**of_lines, **but}
-    assert (told["format"], of_lines["format"]) == ("bowerbird", "json-lines")
+    assert {**of_archive, **but} == {**of_lines, **but}
+    assert (of_archive["format"], of_lines["format"]) == ("bowerbird", "json-lines")
 
 
 def test_the_folder_above_an_archive_names_it(archive: Path, tmp_path: Path) -> None:
@@ -96,13 +96,13 @@ def test_the_folder_above_an_archive_names_it(archive: Path, tmp_path: Path) -> 
 
 
 def test_one_policy(world: World, archive: Path) -> None:
-    told = json.loads(run(archive, "--policy", "side", "--json"))
-    assert {group["name"].partition("@")[0] for group in told["versions"]} == {"side"}
-    assert told["rows"] == sum(outcome.learn and outcome.policy == "side" for _, outcome in world.outcomes())
+    description = json.loads(run(archive, "--policy", "side", "--json"))
+    assert {group["name"].partition("@")[0] for group in description["versions"]} == {"side"}
+    assert description["rows"] == sum(outcome.learn and outcome.policy == "side" for _, outcome in world.outcomes())
 
 
 def test_for_a_person(archive: Path, table: Path, csv: Path) -> None:
-    told = run(archive)
+    output = run(archive)
     for text in (
         "rows                 92",
         "left out",
@@ -112,13 +112,13 @@ def test_for_a_person(archive: Path, table: Path, csv: Path) -> None:
         "healthy",
         "of all actions",
     ):
-        assert text in told
-    told = run(table, "--column", "reward=click", "--column", "propensity=p")
+        assert text in output
+    output = run(table, "--column", "reward=click", "--column", "propensity=p")
     for text in ("of the logged action alone", "33.33% not 0", "'b\\n'", "[red]b"):
-        assert text in told
-    told = run(csv)
+        assert text in output
+    output = run(csv)
     for text in ("open-bandit", "rows                 2", "2019-11-24 00:00:01 to 2019-11-24 00:00:02 (UTC)"):
-        assert text in told
+        assert text in output
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "feather"])
@@ -149,10 +149,10 @@ def test_what_is_wrong_is_said_and_many_names_are_summed_up(tmp_path: Path) -> N
         "version": [f"v{number % 12}" for number in range(rows)],
     }
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
-    told = run(tmp_path / "a.parquet")
-    assert "wrong" in told
-    assert "healthy" not in told
-    assert "2 more" in told
+    output = run(tmp_path / "a.parquet")
+    assert "wrong" in output
+    assert "healthy" not in output
+    assert "2 more" in output
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,8 @@ def test_wrong_use_ends_with_2_and_a_sentence(
 def test_a_damaged_log_ends_with_1_and_a_sentence(lines: Path, tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_bytes(lines.read_bytes() + b"{}\n")
     count = lines.read_bytes().count(b"\n")
-    told = run(tmp_path / "log.jsonl", code=2)
-    assert told.strip() == f"log.jsonl, line {count + 1}: policy: found null, expected a value (bad_log)"
+    output = run(tmp_path / "log.jsonl", code=2)
+    assert output.strip() == f"log.jsonl, line {count + 1}: policy: found null, expected a value (bad_log)"
 
 
 def test_without_the_extra_it_says_what_to_install(lines: Path, monkeypatch: pytest.MonkeyPatch) -> None:

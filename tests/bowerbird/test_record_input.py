@@ -1,4 +1,4 @@
-"""What a person hands to a command as records, and what is told when it is none."""
+"""What a person passes to a command as records, and the message for what is not a record."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_the_bytes_stay_as_they_are(document: bytes, bodies: list[bytes], alone:
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "message"),
     [
         (b"", "f: found nothing"),
         (b"[]", "f: found nothing"),
@@ -32,7 +32,7 @@ def test_the_bytes_stay_as_they_are(document: bytes, bodies: list[bytes], alone:
         (b'{"a":' * 100_000, "f, line 1: found"),
     ],
 )
-def test_what_is_no_record_is_told_with_its_place(document: bytes, told: str) -> None:
+def test_what_is_no_record_is_told_with_its_place(document: bytes, message: str) -> None:
     with pytest.raises(WrongConfiguration, match="expected a JSON object") as wrong:
         records_of(document, "f")
-    assert str(wrong.value).startswith(told)
+    assert str(wrong.value).startswith(message)

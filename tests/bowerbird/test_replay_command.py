@@ -43,34 +43,34 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_keys_for_a_machine(log: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "target.npy", np.array([[0.75, 0.5, 0.5], [0.25, 0.5, 0.5]]))
-    told = json.loads(run("--format", "open-bandit", log, "--target", tmp_path / "target.npy", "--json"))
-    assert told["rows"] == 2
-    assert told["ips"] == pytest.approx((0.75 / 0.5) / 2)
-    assert told["snips"] == pytest.approx((0.75 / 0.5) / (0.75 / 0.5 + 0.5 / 0.25))
-    assert told["ess"] == pytest.approx(3.5**2 / (1.5**2 + 2**2))
-    assert told["max_weight"] == 2.0
-    assert told["value_logged"] == 0.5
+    result = json.loads(run("--format", "open-bandit", log, "--target", tmp_path / "target.npy", "--json"))
+    assert result["rows"] == 2
+    assert result["ips"] == pytest.approx((0.75 / 0.5) / 2)
+    assert result["snips"] == pytest.approx((0.75 / 0.5) / (0.75 / 0.5 + 0.5 / 0.25))
+    assert result["ess"] == pytest.approx(3.5**2 / (1.5**2 + 2**2))
+    assert result["max_weight"] == 2.0
+    assert result["value_logged"] == 0.5
     for name in ("ips_interval", "snips_interval", "value_logged_interval"):
-        low, high = told[name]
-        assert low <= told[name.removesuffix("_interval")] <= high
+        low, high = result[name]
+        assert low <= result[name.removesuffix("_interval")] <= high
 
 
 def test_the_table_says_what_was_left_out_and_what_the_target_had_learned(archive: Path) -> None:
-    told = run(archive, "--target", "front")
-    assert told.startswith("not reliable: ")
-    assert "front@" in told
-    assert "expired" in told
-    assert "external" in told
-    assert "The target has learned from" in told
+    output = run(archive, "--target", "front")
+    assert output.startswith("not reliable: ")
+    assert "front@" in output
+    assert "expired" in output
+    assert "external" in output
+    assert "The target has learned from" in output
     assert "learned from" not in run(archive, "--target", "uniform", "--policy", "front")
 
 
 def test_a_policy_of_the_configuration_that_never_ran(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "bowerbird.toml").write_text(f'[policies.bold]\nkind = "vw"\narguments = "{ARGUMENTS} -q ::"\n')
     config = ("--config", tmp_path / "bowerbird.toml")
-    told = json.loads(run(archive, "--target", "bold", "--policy", "front", *config, "--json"))
-    assert told["target"].startswith("bold@0-")
-    assert told["rows"] > 5
+    result = json.loads(run(archive, "--target", "bold", "--policy", "front", *config, "--json"))
+    assert result["target"].startswith("bold@0-")
+    assert result["rows"] > 5
     assert "--policy: found no outcome of bold, expected one" in run(archive, "--target", "bold", *config, code=2)
     (tmp_path / "bowerbird.toml").write_text("shards = 0\n")
     assert "line 1: shards" in run(archive, "--target", "bold", *config, code=2)
@@ -114,9 +114,9 @@ def test_the_report_is_written_and_strict_refuses_what_is_not_reliable(log: Path
     report = tmp_path / "report.html"
     run(*few, "--html", report)
     assert "uniform" in report.read_text()
-    told = json.loads(run(*few, "--json"))
-    assert told["verdict"]["level"] == "not reliable"
-    assert told["verdict"]["sentence"].startswith("not reliable: ")
+    result = json.loads(run(*few, "--json"))
+    assert result["verdict"]["level"] == "not reliable"
+    assert result["verdict"]["sentence"].startswith("not reliable: ")
     assert "not reliable" in run(*few, "--strict", code=1)
     assert "expected one that is there" in run(*few, "--html", tmp_path / "no" / "r.html", code=2)
     assert "expected a file that can be written" in run(*few, "--html", tmp_path, code=2)
@@ -124,14 +124,14 @@ def test_the_report_is_written_and_strict_refuses_what_is_not_reliable(log: Path
 
 @pytest.mark.parametrize("share", ["a", "a=", "=0.5", "a=0", "a=x", "a=nan"])
 def test_a_share_that_is_none_is_refused(log: Path, share: str) -> None:
-    told = run("--format", "open-bandit", log, "--target", "uniform", "--expected-share", share, code=2)
-    assert f"--expected-share: found {share}" in told
+    output = run("--format", "open-bandit", log, "--target", "uniform", "--expected-share", share, code=2)
+    assert f"--expected-share: found {share}" in output
 
 
 def test_a_damaged_log_ends_with_2_and_a_sentence(log: Path) -> None:
     log.write_text(LOG + "x,1,0,0.5,0,0\n")
-    told = run("--format", "open-bandit", log, "--target", "uniform", code=2)
-    assert told.strip() == "log.csv, line 4: item_id: found 'x', expected a number (bad_log)"
+    output = run("--format", "open-bandit", log, "--target", "uniform", code=2)
+    assert output.strip() == "log.csv, line 4: item_id: found 'x', expected a number (bad_log)"
 
 
 def test_without_the_extra_it_says_what_to_install(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,8 +140,8 @@ def test_without_the_extra_it_says_what_to_install(log: Path, monkeypatch: pytes
         monkeypatch.delitem(sys.modules, name)
     for name in [name for name in sys.modules if name.startswith("replay.evaluation.logs.judge_open_bandit")]:
         monkeypatch.delitem(sys.modules, name)
-    told = run("--format", "open-bandit", log, "--target", "uniform", code=2)
-    assert "pip install 'bowerbird[evaluate]'" in told
+    output = run("--format", "open-bandit", log, "--target", "uniform", code=2)
+    assert "pip install 'bowerbird[evaluate]'" in output
 
 
 def test_the_target_of_the_page_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

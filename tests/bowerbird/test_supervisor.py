@@ -76,10 +76,10 @@ async def test_a_role_tells_its_port_and_what_it_prints_disturbs_nothing() -> No
     kept = role(program)
     task = asyncio.create_task(kept.keep())
 
-    async def told() -> bool:
+    async def has_a_port() -> bool:
         return kept.port is not None
 
-    await until(told)
+    await until(has_a_port)
     ports = [kept.port]
     kept.stop()
     await task

@@ -28,27 +28,27 @@ def log(seed: int = 1) -> dict[str, Any]:
 
 
 def test_each_way_to_tell_the_number_of_actions_gives_the_same(tmp_path: Path) -> None:
-    told = log()
+    table = log()
     uniform = np.full((ROWS, 4), 0.25)
-    expected = bowerbird.evaluate(told | {"target_pmf": uniform})
-    without = {name: told[name] for name in ("reward", "propensity")}
+    expected = bowerbird.evaluate(table | {"target_pmf": uniform})
+    without = {name: table[name] for name in ("reward", "propensity")}
     file = tmp_path / "log.parquet"
-    pq.write_table(pa.table({**told, "pmf": list(told["pmf"])}), file)
-    feedback = {"action": told["action"], "reward": told["reward"], "pscore": told["propensity"]}
+    pq.write_table(pa.table({**table, "pmf": list(table["pmf"])}), file)
+    feedback = {"action": table["action"], "reward": table["reward"], "pscore": table["propensity"]}
     ways = {
-        "pmf": told,
-        "another target": told | {"target": np.full(ROWS, 0.9), "weight": np.full(ROWS, 2.0)},
+        "pmf": table,
+        "another target": table | {"target": np.full(ROWS, 0.9), "weight": np.full(ROWS, 2.0)},
         "actions": without | {"actions": [NAMES] * ROWS},
         "a file": str(file),
         "n_actions": feedback | {"n_actions": 4},
-        "pi_b": feedback | {"pi_b": told["pmf"][:, :, None]},
+        "pi_b": feedback | {"pi_b": table["pmf"][:, :, None]},
     }
     for name, way in ways.items():
         found = bowerbird.evaluate(way, "uniform")
         assert found.target == "uniform"
         assert (found.ips, found.snips) == pytest.approx((expected.ips, expected.snips), rel=1e-12), name
-    assert bowerbird.evaluate(told, "uniform").statistics["ess_of_pmf"] == expected.statistics["ess_of_pmf"]
-    assert bowerbird.evaluate(told, "uniform").overlap == expected.overlap
+    assert bowerbird.evaluate(table, "uniform").statistics["ess_of_pmf"] == expected.statistics["ess_of_pmf"]
+    assert bowerbird.evaluate(table, "uniform").overlap == expected.overlap
 
 
 def test_lists_of_unequal_length() -> None:
@@ -57,14 +57,14 @@ def test_lists_of_unequal_length() -> None:
 
 
 def test_against_uniform() -> None:
-    told = log() | {"target": np.full(ROWS, 0.4)}
-    found = bowerbird.evaluate(told, against="uniform")
+    table = log() | {"target": np.full(ROWS, 0.4)}
+    found = bowerbird.evaluate(table, against="uniform")
     assert found.difference.against == "uniform"
-    assert found.difference.base == pytest.approx(bowerbird.evaluate(told, "uniform").snips)
+    assert found.difference.base == pytest.approx(bowerbird.evaluate(table, "uniform").snips)
 
 
 def test_a_log_that_does_not_tell_the_number_of_actions() -> None:
-    told = log()
-    feedback = {"action": told["action"], "reward": told["reward"], "pscore": told["propensity"]}
+    table = log()
+    feedback = {"action": table["action"], "reward": table["reward"], "pscore": table["propensity"]}
     with pytest.raises(WrongConfiguration, match="found no n_actions or pi_b, expected one: uniform needs it"):
         bowerbird.evaluate(feedback, "uniform")

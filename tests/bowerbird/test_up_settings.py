@@ -64,8 +64,13 @@ def test_only_the_addresses_are_replaced_and_again() -> None:
 
 
 def test_nothing_in_the_environment_names_other_servers() -> None:
-    told = {"BOWERBIRD_BROKERS": "a", "BOWERBIRD_REDIS_URL": "b", "BOWERBIRD_CONFIG": "c", "BOWERBIRD_SHARDS": "2"}
-    assert without_addresses(told) == {"BOWERBIRD_SHARDS": "2"}
+    environment = {
+        "BOWERBIRD_BROKERS": "a",
+        "BOWERBIRD_REDIS_URL": "b",
+        "BOWERBIRD_CONFIG": "c",
+        "BOWERBIRD_SHARDS": "2",
+    }
+    assert without_addresses(environment) == {"BOWERBIRD_SHARDS": "2"}
 
 
 @pytest.mark.parametrize("reward", ["streams.buys = {value = true}", "streams.buys = {weight = 1.0}"])
