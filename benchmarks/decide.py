@@ -69,12 +69,12 @@ async def _row(config: Config, rate: int, others: Others) -> Row:
                     peer.append(await load.measure(requests, rate, MEASURED_S))
                     ours.append(await load.measure(config.topic("decision-requests"), rate, MEASURED_S))
     p50s, p99s = ([_quantile(one, q) / _quantile(other, q) for one, other in zip(ours, peer, strict=True)] for q in Q)
-    told = "; ".join(f"{name} {_told(found)}" for name, found in (("decide", ours), ("echo", peer)))
+    times = "; ".join(f"{name} {_told(found)}" for name, found in (("decide", ours), ("echo", peer)))
     return Row(
         f"request to reply at {rate} a second",
         "an echo of two aiokafka clients that first writes the same bytes to a second topic with acks=all",
         f"p50 <= {BAR_P50} x, p99 <= {BAR_P99} x",
-        f"p50 {spread(p50s)} x, p99 {spread(p99s)} x; {told}",
+        f"p50 {spread(p50s)} x, p99 {spread(p99s)} x; {times}",
         median(p50s) <= BAR_P50 and median(p99s) <= BAR_P99,
         "two round trips to the broker one after the other, the prediction, and the CPU of both clients",
         others.median,

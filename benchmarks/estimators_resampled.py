@@ -33,7 +33,7 @@ def run() -> list[Row]:
     }
     log, threads = world(ROWS), os.cpu_count() or 1
     others = Others()
-    ours, theirs = [], []
+    own_s, obp_s = [], []
     alone: dict[str, list[tuple[float, float]]] = {name: [] for name in ALONE}
     with tempfile.TemporaryDirectory() as name:
         install(Path(name))
@@ -44,16 +44,16 @@ def run() -> list[Row]:
                 with others.measured([obp.pid]):
                     began = time.monotonic()
                     found = _resample(list(estimators.values()), log, RESAMPLES, threads)
-                    ours.append(time.monotonic() - began)
-                    told = obp.ask(list(NAMES), TIMED)
+                    own_s.append(time.monotonic() - began)
+                    of_obp = obp.ask(list(NAMES), TIMED)
                     for each in ALONE:
                         began = time.monotonic()
                         _resample([estimators[each]], log, RESAMPLES, threads)
-                        alone[each].append((time.monotonic() - began, _seconds(told[each])))
-                theirs.append(sum(map(_seconds, told.values())))
-                _agree(found, told)
-    ratios = [its / mine for mine, its in zip(ours, theirs, strict=True)]
-    by_one = {each: [its / mine for mine, its in times] for each, times in alone.items()}
+                        alone[each].append((time.monotonic() - began, _seconds(of_obp[each])))
+                obp_s.append(sum(map(_seconds, of_obp.values())))
+                _agree(found, of_obp)
+    ratios = [obp_time / own_time for own_time, obp_time in zip(own_s, obp_s, strict=True)]
+    by_one = {each: [obp_time / own_time for own_time, obp_time in times] for each, times in alone.items()}
     worst = min(ALONE, key=lambda each: median(by_one[each]))
     what = f"{RESAMPLES:,} resamples of {ROWS:,} rows, 10 actions"
     timed = f"obp 0.5.7, whose resamples were timed at {TIMED}, on one core as it does"
@@ -63,7 +63,7 @@ def run() -> list[Row]:
             f"{len(NAMES)} estimators' bootstrap intervals, {what}",
             timed,
             f">= {TOGETHER_BAR:g} x as fast",
-            f"{spread(ratios, 0)} x; {median(ours):.1f} s against {median(theirs):.0f} s",
+            f"{spread(ratios, 0)} x; {median(own_s):.1f} s against {median(obp_s):.0f} s",
             median(ratios) >= TOGETHER_BAR,
             bound,
             others.median,
@@ -72,7 +72,7 @@ def run() -> list[Row]:
             f"one estimator's bootstrap interval ({worst}, of {' and '.join(ALONE)}), {what}",
             timed,
             f">= {ALONE_BAR:g} x as fast",
-            f"{spread(by_one[worst], 0)} x; {median(mine for mine, _ in alone[worst]):.1f} s",
+            f"{spread(by_one[worst], 0)} x; {median(own for own, _ in alone[worst]):.1f} s",
             median(by_one[worst]) >= ALONE_BAR,
             "the copies, and their products with the terms, take about as long",
             others.median,
@@ -100,16 +100,16 @@ def _resample(
     return {each.name: (float(each.value(means)), *ends(state.values(each))) for each in estimators}
 
 
-def _seconds(told: dict[str, float]) -> float:
-    return told["beforehand_s"] + RESAMPLES * told["each_s"]
+def _seconds(times: dict[str, float]) -> float:
+    return times["beforehand_s"] + RESAMPLES * times["each_s"]
 
 
-def _agree(found: dict[str, tuple[float, float | None, float | None]], told: dict[str, dict[str, float]]) -> None:
+def _agree(found: dict[str, tuple[float, float | None, float | None]], of_obp: dict[str, dict[str, float]]) -> None:
     """Check that both computed the same: all values, and the ends where obp's are the bootstrap's."""
     for name, (value, low, high) in found.items():
-        if abs(value - told[name]["value"]) > 1e-9:
-            raise RuntimeError(f"{name}: we say {value}, obp says {told[name]['value']}")
+        if abs(value - of_obp[name]["value"]) > 1e-9:
+            raise RuntimeError(f"{name}: we say {value}, obp says {of_obp[name]['value']}")
         if name in ("ips", "dm", "dr"):
-            width = told[name]["high"] - told[name]["low"]
+            width = of_obp[name]["high"] - of_obp[name]["low"]
             if low is None or high is None or abs((high - low) / width - 1) > 0.5:
-                raise RuntimeError(f"{name}: we say {low} to {high}, obp says {told[name]}")
+                raise RuntimeError(f"{name}: we say {low} to {high}, obp says {of_obp[name]}")

@@ -68,12 +68,12 @@ def _once(folder: Path) -> tuple[float, float, float]:
 def _command(archive: Path) -> tuple[float, dict[str, float]]:
     """Return the seconds that the command takes, and what it says."""
     began = time.monotonic()
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-m", "bowerbird", "replay", "evaluate", str(archive), *ARGUMENTS],
         capture_output=True,
         check=True,
     ).stdout
-    return time.monotonic() - began, json.loads(told)
+    return time.monotonic() - began, json.loads(output)
 
 
 def _peer(archive: Path) -> float:

@@ -67,10 +67,10 @@ async def _both(config: Config) -> tuple[float, float]:
     async with loop_of(config) as loop:
         await append_all(loop, DECISIONS, array=1)
         joined = await joined_a_second(loop, DECISIONS)
-        told = msgspec.json.encode(config).decode()
+        config_json = msgspec.json.encode(config).decode()
         done = await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-c", IDLE, told],
+            [sys.executable, "-c", IDLE, config_json],
             stdout=subprocess.PIPE,
             check=True,
             timeout=WITHIN_S,

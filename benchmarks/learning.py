@@ -117,8 +117,8 @@ def _problem(count: int, features: int, new: bool) -> Problem:
         reward = float(source.random() < 0.1)
         outcomes.append(_outcome(number, context, offered, chosen, reward))
         read = [decode_action(orjson.dumps(action), limits) for action in offered]
-        told = decode_context(orjson.dumps(context), limits)
-        blocks.append(writer.labelled(told, read, chosen, 1 / ACTIONS, 0.0 - reward))
+        decoded = decode_context(orjson.dumps(context), limits)
+        blocks.append(writer.labelled(decoded, read, chosen, 1 / ACTIONS, 0.0 - reward))
     messages = [orjson.dumps(outcomes[start : start + ARRAY]) for start in range(0, count, ARRAY)]
     return Problem(messages, "\n\n".join(blocks) + "\n\n", count)
 

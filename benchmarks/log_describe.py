@@ -93,11 +93,11 @@ def _beyond_start(whole: Path, start: Path) -> float:
 
 def _command(log: Path, rows: int) -> float:
     began = time.monotonic()
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-m", "bowerbird", "log", "describe", str(log), "--json"], capture_output=True, check=True
     ).stdout
     seconds = time.monotonic() - began
-    found = json.loads(told)
+    found = json.loads(output)
     if found["rows"] != rows or not found["has_pmf"] or any(each["wrong"] for each in found["health"]):
         raise RuntimeError(f"the command does not see what was written: {found['rows']} rows, {found['health']}")
     return seconds
@@ -150,7 +150,7 @@ def outcomes(start: int, count: int) -> pa.Table:
     ends = pa.array(np.arange(0, (count + 1) * ACTIONS, ACTIONS, dtype=np.int32))
     ids = pa.array(np.tile(np.array(NAMES), count))
     features = pa.array(["{}"] * (count * ACTIONS))
-    told = {
+    columns = {
         "topic": pa.array(["rewards"] * count),
         "partition": pa.array(np.zeros(count)),
         "offset": pa.array(numbers),
@@ -176,7 +176,10 @@ def outcomes(start: int, count: int) -> pa.Table:
     }
     schema = SCHEMAS["rewards"]
     return pa.Table.from_arrays(
-        [told[field.name].cast(field.type) if field.name in told else pa.nulls(count, field.type) for field in schema],
+        [
+            columns[field.name].cast(field.type) if field.name in columns else pa.nulls(count, field.type)
+            for field in schema
+        ],
         schema=schema,
     )
 

@@ -88,10 +88,10 @@ class Peer:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([names, resamples]) + "\n")
         self._process.stdin.flush()
-        told = self._process.stdout.readline()
-        if not told:
+        line = self._process.stdout.readline()
+        if not line:
             raise RuntimeError(f"the process of obp ended with {self._process.wait()}")
-        found: dict[str, dict[str, float]] = json.loads(told)
+        found: dict[str, dict[str, float]] = json.loads(line)
         return found
 
 
@@ -114,7 +114,7 @@ def _serve(folder: str, rows: int) -> None:
     log = world(rows)
     for line in sys.stdin:
         names, resamples = json.loads(line)
-        told = {}
+        answers = {}
         for name in names:
             number = {"lambda_": NUMBERS[name]} if name in NUMBERS else {}
             estimator = getattr(ope, NAMES[name])(**number)
@@ -123,14 +123,14 @@ def _serve(folder: str, rows: int) -> None:
             few = time.monotonic()
             ends = estimator.estimate_interval(**log, n_bootstrap_samples=FEW + resamples, random_state=1)
             each = ((time.monotonic() - few) - (few - began)) / resamples
-            told[name] = {
+            answers[name] = {
                 "value": float(estimator.estimate_policy_value(**log)),
                 "low": float(ends["95.0% CI (lower)"]),
                 "high": float(ends["95.0% CI (upper)"]),
                 "beforehand_s": max(0.0, (few - began) - FEW * each),
                 "each_s": each,
             }
-        print(json.dumps(told), flush=True)
+        print(json.dumps(answers), flush=True)
 
 
 class _Anything(ModuleType):

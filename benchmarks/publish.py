@@ -37,10 +37,10 @@ class Times(NamedTuple):
 def run() -> list[Row]:
     """Measure publish, its step in Redis and SET in turns, for each size."""
     with EmbeddedKafka() as kafka, EmbeddedRedis() as redis:
-        return [_row(kafka.address, redis.url, told, *size) for told, size in SIZES.items()]
+        return [_row(kafka.address, redis.url, size_name, *size) for size_name, size in SIZES.items()]
 
 
-def _row(brokers: str, redis_url: str, told: str, size: int, count: int) -> Row:
+def _row(brokers: str, redis_url: str, size_name: str, size: int, count: int) -> Row:
     config = Config(
         brokers=brokers,
         redis_url=redis_url,
@@ -56,7 +56,7 @@ def _row(brokers: str, redis_url: str, told: str, size: int, count: int) -> Row:
         f"SET {_told(times.peer)}",
     )
     return Row(
-        f"publish of a model of {told}, from its bytes to its record acknowledged in `versions`, {count} times",
+        f"publish of a model of {size_name}, from its bytes to its record acknowledged in `versions`, {count} times",
         "SET of the same bytes",
         "report p50, p99",
         "; ".join(parts),
@@ -84,10 +84,10 @@ async def _measure(config: Config, size: int, count: int) -> Times:
             alone = _Policy("alone", config, store, versions)
             for number in range(count + 1):
                 model = os.urandom(size)
-                told = (await whole.publish(model), await alone.save(model), await _set(redis, config, model))
+                measured = (await whole.publish(model), await alone.save(model), await _set(redis, config, model))
                 # The first of each opens connections and loads the script.
                 if number:
-                    for found, milliseconds in zip(times, told, strict=True):
+                    for found, milliseconds in zip(times, measured, strict=True):
                         found.append(milliseconds)
     finally:
         await versions.stop()

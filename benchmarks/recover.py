@@ -77,8 +77,10 @@ def run() -> list[Row]:
 
 
 def _recover(config: Config) -> Recovered:
-    told = msgspec.json.encode(config).decode()
-    output = subprocess.run([sys.executable, "-c", CHILD, told], check=True, capture_output=True, text=True).stdout
+    config_json = msgspec.json.encode(config).decode()
+    output = subprocess.run(
+        [sys.executable, "-c", CHILD, config_json], check=True, capture_output=True, text=True
+    ).stdout
     pending, *rest = output.split()
     return Recovered(int(pending), *map(float, rest))
 

@@ -48,9 +48,9 @@ def _start_and_ask() -> tuple[float, float]:
         try:
             assert process.stdout is not None
             lines = iter(process.stdout.readline, "")
-            told = json.loads("".join([*iter(lines.__next__, "}\n"), "}"]))
+            started = json.loads("".join([*iter(lines.__next__, "}\n"), "}"]))
             ready_s = time.monotonic() - began_s
-            asked = [*COMMAND, "request", "-", "--json", "--config", told["config"]]
+            asked = [*COMMAND, "request", "-", "--json", "--config", started["config"]]
             answer = subprocess.run(asked, input=json.dumps(REQUEST), capture_output=True, text=True, check=True)
             assert json.loads(answer.stdout)["chosen"] in ("boots", "hat")
             return ready_s, time.monotonic() - began_s

@@ -57,11 +57,11 @@ def main() -> None:
     parser.add_argument("--visits", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1, help="of the visitors")
     parser.add_argument("--fake", action="store_true", help="no servers: the whole loop in this process")
-    told = parser.parse_args()
-    chance = random.Random(told.seed)
-    if not told.fake:
-        with BlockingClient(told.brokers, prefix=told.prefix, reply_topic="replies.shop") as client:
-            open_shop(client, told.visits, chance, lambda: time.sleep(0.02))
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    if not options.fake:
+        with BlockingClient(options.brokers, prefix=options.prefix, reply_topic="replies.shop") as client:
+            open_shop(client, options.visits, chance, lambda: time.sleep(0.02))
         return
 
     from bowerbird.fake import FakeLoop
@@ -78,7 +78,7 @@ def main() -> None:
             client.flush()
             loop.advance(1)
 
-        open_shop(client, told.visits, chance, pause)
+        open_shop(client, options.visits, chance, pause)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ WITHIN_S = 180.0
 
 
 class Page:
-    """A tab: what it asked of a network and what it complained of stand in ``requests`` and ``complaints``."""
+    """A tab; ``requests`` holds what it asked of a network, ``complaints`` what it complained of."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -44,11 +44,11 @@ class Page:
 
     async def _read(self) -> None:
         async for message in self._socket:
-            told = message.json()
-            if "id" in told:
-                self._answers.pop(told["id"]).set_result(told)
+            answer = message.json()
+            if "id" in answer:
+                self._answers.pop(answer["id"]).set_result(answer)
             else:
-                self._happened(told["method"], told["params"])
+                self._happened(answer["method"], answer["params"])
 
     def _happened(self, method: str, said: dict[str, Any]) -> None:
         match method:
@@ -67,9 +67,9 @@ class Page:
         answer = self._answers[self._asked] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": self._asked, "method": method, "params": parameters})
         async with asyncio.timeout(WITHIN_S):
-            told = await answer
-        assert "error" not in told, f"{method}: {told['error']}"
-        return told["result"]
+            reply = await answer
+        assert "error" not in reply, f"{method}: {reply['error']}"
+        return reply["result"]
 
     async def show(self, address: str, *, width: int, height: int = 900, dark: bool = False) -> None:
         """Load a page as a screen of that width, or as a telephone, would show it."""
@@ -86,20 +86,20 @@ class Page:
             await self._loaded.wait()
 
     async def value(self, expression: str) -> Any:
-        """Return what a line of JavaScript gives; it is run beside the page, which itself may run none."""
-        told = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+        """Return what a line of JavaScript gives; it runs outside the page, which itself may run none."""
+        reply = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in reply, reply
+        return reply["result"].get("value")
 
     async def picture(self, *, whole: bool = True) -> bytes:
         """Return the page as PNG."""
-        told = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        return base64.b64decode(told["data"])
+        reply = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        return base64.b64decode(reply["data"])
 
     async def printed(self) -> bytes:
         """Return the page as PDF, on the paper that it asks for."""
-        told = await self.call("Page.printToPDF", preferCSSPageSize=True, printBackground=False)
-        return base64.b64decode(told["data"])
+        reply = await self.call("Page.printToPDF", preferCSSPageSize=True, printBackground=False)
+        return base64.b64decode(reply["data"])
 
     async def close(self) -> None:
         """End the connection."""

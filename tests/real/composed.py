@@ -43,7 +43,7 @@ def outside(text: str, places: Mapping[str, str]) -> str:
 class ComposedKafka(EmbeddedKafka):
     """The broker of docker-compose.yml, with the properties that its image makes of the environment.
 
-    The image formats its folder as it is done here, without ``--standalone``: its voters stand in the properties.
+    The image formats its folder as it is done here, without ``--standalone``: its properties name the voters.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -71,8 +71,8 @@ class ComposedKafka(EmbeddedKafka):
         return self.properties
 
     def _format(self, configuration: Path) -> None:
-        told = ("format", f"--cluster-id={self.cluster_id}", "-c", str(configuration))
-        command = self.command("kafka.tools.StorageTool", *told)
+        arguments = ("format", f"--cluster-id={self.cluster_id}", "-c", str(configuration))
+        command = self.command("kafka.tools.StorageTool", *arguments)
         subprocess.run(command, env=self.environment(), check=True, capture_output=True)
 
 
@@ -126,9 +126,9 @@ class Composed:
             "0.0.0.0": HOST,
             self.image.environment["BOWERBIRD_METRICS_PORT"]: str(first),
         }
-        told = {**self.image.environment, **self.services[name].environment}
-        told = {key: outside(value, places) for key, value in told.items()}
-        return {**told, **self.overrides, "PATH": os.environ["PATH"]}
+        environment = {**self.image.environment, **self.services[name].environment}
+        environment = {key: outside(value, places) for key, value in environment.items()}
+        return {**environment, **self.overrides, "PATH": os.environ["PATH"]}
 
     def config(self) -> Config:
         """Return the settings that the services have."""
@@ -137,16 +137,18 @@ class Composed:
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run ``docker compose run topics COMMAND`` to its end."""
-        told = [*self.program, *command]
+        full_command = [*self.program, *command]
         environment = self.environment("topics")
-        return subprocess.run(told, env=environment, cwd=self.folder, capture_output=True, text=True, timeout=180)
+        return subprocess.run(
+            full_command, env=environment, cwd=self.folder, capture_output=True, text=True, timeout=180
+        )
 
     def start(self, role: str) -> None:
         """Start a role's service."""
-        told = self.services[role].command
+        arguments = self.services[role].command
         log = self.folder / f"{role}.log"
         # The image's folder to work in holds no package that would stand before the installed ones.
-        command = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(self.folder), *self.program, *told]
+        command = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(self.folder), *self.program, *arguments]
         self.running[role] = WatchedProcess(command, log, self.environment(role))
 
     def health(self, role: str) -> int:
@@ -183,16 +185,16 @@ def composed(program: Program | None = None, overrides: Mapping[str, str] | None
     overrides
         Variables for every service, on top of its own.
     """
-    told = services()
+    services_by_name = services()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bowerbird-composed-")))
-        kafka = stack.enter_context(ComposedKafka(told["kafka"].environment))
-        redis = stack.enter_context(ComposedRedis(told["redis"].command))
+        kafka = stack.enter_context(ComposedKafka(services_by_name["kafka"].environment))
+        redis = stack.enter_context(ComposedRedis(services_by_name["redis"].command))
         overrides = dict(overrides or {})
         if program is None:
             program = [sys.executable, "-m", "bowerbird"]
             overrides["PYTHONPATH"] = str(ROOT)
-        found = Composed(kafka, redis, folder, program, image(), told, overrides)
+        found = Composed(kafka, redis, folder, program, image(), services_by_name, overrides)
         stack.callback(found.stop)
         yield found
 

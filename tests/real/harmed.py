@@ -52,7 +52,7 @@ HARMS: dict[str, Callable[[RoleParts], Any]] = {
 }
 
 
-def main(role: str, told: str, harm: str) -> int:
+def main(role: str, config_json: str, harm: str) -> int:
     """Run the role."""
     module: Any = import_module(f"stream.roles.{role}")
     build = module.build
@@ -74,7 +74,7 @@ def main(role: str, told: str, harm: str) -> int:
 
     harming: list[Any] = []
     module.build = harmed
-    return run_role(msgspec.json.decode(told, type=Config), role)
+    return run_role(msgspec.json.decode(config_json, type=Config), role)
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ class RoleProcess:
 
     def start(self) -> "RoleProcess":
         """Start it; it works some seconds later."""
-        told = msgspec.json.encode(self.config).decode()
-        self.process = subprocess.Popen([sys.executable, "-c", CHILD, self.role, told], stdin=subprocess.DEVNULL)
+        config_json = msgspec.json.encode(self.config).decode()
+        self.process = subprocess.Popen([sys.executable, "-c", CHILD, self.role, config_json], stdin=subprocess.DEVNULL)
         return self
 
     def signal(self, number: int) -> None:
@@ -165,24 +165,24 @@ def numbered(outcomes: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     return found
 
 
-def _told(value: Any) -> Any:
+def _without_nulls(value: Any) -> Any:
     """Leave out what is not set: TOML has no null."""
     if isinstance(value, dict):
-        return {name: _told(each) for name, each in value.items() if each is not None}
-    return [_told(each) for each in value] if isinstance(value, list) else value
+        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
 async def stop_sentence(config: Config, role: str, part: str = "", meanwhile: Callable[[], None] = lambda: None) -> str:
     """Wait until a role says that something stands still, and return the sentence, as `bowerbird status` shows it."""
     redis = redis_client(config)
 
-    async def told() -> str:
+    async def sentence() -> str:
         meanwhile()
         parts = await kept(redis, config)
         return next((each.sentence for each in parts if each.role == role and part in each.part + each.sentence), "")
 
     try:
-        return str(await until(told))
+        return str(await until(sentence))
     finally:
         await redis.aclose()
 
@@ -195,7 +195,7 @@ async def run_named(config: Config, sentence: str, *further: str, code: int | No
     found = re.search("`bowerbird ([^`]+)`", sentence)
     assert found, sentence
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-        file.write(tomli_w.dumps(_told(msgspec.to_builtins(config))))
+        file.write(tomli_w.dumps(_without_nulls(msgspec.to_builtins(config))))
         file.flush()
         done = await asyncio.to_thread(
             subprocess.run,

@@ -141,8 +141,8 @@ async def test_requests_that_were_removed_before_decide_read_them_are_counted_an
             assert (await caller.ask(request("last"), partition=1))["chosen"]
         assert REGISTRY.get_sample_value("bowerbird_requests_lost_total") == (before or 0.0) + 4
         letters = [each async for each in loop.reader.read_since(config.topic("dead-letters"), 0)]
-        told = [{name: content.decode() for name, content in each.headers} for each in letters]
-        (letter,) = [each for each in told if each["reason"] == "removed_unread"]
+        headers = [{name: content.decode() for name, content in each.headers} for each in letters]
+        (letter,) = [each for each in headers if each["reason"] == "removed_unread"]
         assert (letter["topic"], letter["partition"], letter["offset"]) == (where[0], "1", "1")
         assert "4 messages" in letter["message"]
 

@@ -308,8 +308,8 @@ async def test_an_archive_of_another_log_or_topic_is_set_aside_by_the_command_th
     sentence = await stop_sentence(loop.config, "archive", "made anew")
     found = await status(loop.config)
     assert f"archive stands still: {sentence}." in found
-    told = await run_named(loop.config, sentence)
-    (former,) = [path for path in (root / "_former").iterdir() if str(path) in told]
+    output = await run_named(loop.config, sentence)
+    (former,) = [path for path in (root / "_former").iterdir() if str(path) in output]
     old = in_the_files(replace(loop.config, archive=ArchiveConfig(url=str(former))))
     assert old == [record for record in before if record[0] == loop.config.topic("decisions")]
     assert Archive.at(str(former), loop.config.prefix).held("decisions", 0)
@@ -321,7 +321,7 @@ async def test_an_archive_of_another_log_or_topic_is_set_aside_by_the_command_th
         return not any("archive stands still" in alarm for alarm in await status(loop.config))
 
     await until(well)
-    # The log's own name stood in `versions`: what the roles keep beside their state is another one now.
+    # `versions` held the log's own name: what the roles keep with their state is another one now.
     await make_anew(loop, "versions")
     sentence = await stop_sentence(loop.config, "archive", "versions: found id")
     assert "begins anew" in await run_named(loop.config, sentence)

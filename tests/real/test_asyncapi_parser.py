@@ -11,9 +11,9 @@ WARNING = 1
 
 
 def validated(path: Path) -> tuple[bool, list[str]]:
-    told = json.loads(node(JAVASCRIPT / "validate.js", str(path)))
-    return told["valid"], [
-        f"{each['path']}: {each['message']}" for each in told["found"] if each["severity"] <= WARNING
+    report = json.loads(node(JAVASCRIPT / "validate.js", str(path)))
+    return report["valid"], [
+        f"{each['path']}: {each['message']}" for each in report["found"] if each["severity"] <= WARNING
     ]
 
 

@@ -66,7 +66,7 @@ VALUES = [
     Bad("an event id with a null byte", raw(event_id="a\0b"), "bad_event_id"),
     Bad("a policy that is a number", raw(policy=7), "invalid_field"),
     Bad("an unknown policy", raw(policy="nobody"), "unknown_policy"),
-    Bad("a policy's name that is none", raw(policy="../x"), "invalid_field"),
+    Bad("an invalid name of a policy", raw(policy="../x"), "invalid_field"),
     Bad("no actions", raw(actions=[]), "no_actions"),
     Bad("actions that are null", raw(actions=None), "no_actions"),
     Bad("actions that are a number", raw(actions=3), "invalid_field"),
@@ -120,7 +120,7 @@ def test_law_8_bad_input_is_answered_kept_and_does_not_stop_decide(kafka, redis_
                 assert letter["reason"] == bad.code, bad.name
                 assert letter["value"] == bad.value, bad.name
                 assert (letter["topic"], letter["partition"]) == (config.topic("decision-requests"), "0")
-            decided = {told["event_id"] for told in await loop.records("decisions")}
+            decided = {decision["event_id"] for decision in await loop.records("decisions")}
             assert decided == {f"after {bad.name}" for bad in kinds}
 
     asyncio.run(scenario())

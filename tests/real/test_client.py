@@ -67,8 +67,8 @@ async def visits(client: Client) -> list[str]:
     return event_ids
 
 
-def told(outcomes: list[dict[str, Any]], event_ids: list[str]) -> dict[str, Any]:
-    """Return what an outcome says that does not hang on times and places."""
+def comparable(outcomes: list[dict[str, Any]], event_ids: list[str]) -> dict[str, Any]:
+    """Return what an outcome says that does not depend on times and places."""
     return {
         each["event_id"]: (
             each["reward"],
@@ -95,7 +95,7 @@ async def test_the_fake_says_what_the_service_says(
             event_ids = await visits(client)
 
         async def all_closed() -> Any:
-            outcomes = told(await loop.records("rewards"), event_ids)
+            outcomes = comparable(await loop.records("rewards"), event_ids)
             return outcomes if len(outcomes) == len(event_ids) else None
 
         real = await until(all_closed)
@@ -103,7 +103,7 @@ async def test_the_fake_says_what_the_service_says(
     async with fake.client() as client:
         await visits(client)
     fake.advance(4)
-    assert told(fake.records("rewards"), event_ids) == real
+    assert comparable(fake.records("rewards"), event_ids) == real
     assert real["visit-3"][:3] == ((4.5, "early", True) if activate_on is None else (4.5, "not_activated", False))
 
 

@@ -57,20 +57,20 @@ async def bowerbird(*arguments: str, file: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-async def told(*arguments: str, file: Path, code: int = 0) -> Any:
-    """Run a command with ``--json``, and return what it told."""
+async def run_json(*arguments: str, file: Path, code: int = 0) -> Any:
+    """Run a command with ``--json``, and return the parsed output."""
     exited, output = await bowerbird(*arguments, "--json", file=file)
     assert exited == code, output
     return json.loads(output)
 
 
 async def test_topics_are_created_and_checked(file: Path, prefix: str) -> None:
-    missing = await told("topics", "check", file=file, code=1)
-    created = await told("topics", "create", file=file)
+    missing = await run_json("topics", "check", file=file, code=1)
+    created = await run_json("topics", "create", file=file)
     assert {problem["topic"] for problem in missing["problems"]} == set(created["created"])
     assert f"{prefix}clicks" in created["created"]
-    assert await told("topics", "create", file=file) == {"created": []}
-    assert await told("topics", "check", file=file) == {"problems": []}
+    assert await run_json("topics", "create", file=file) == {"created": []}
+    assert await run_json("topics", "check", file=file) == {"problems": []}
 
 
 async def test_a_topic_that_contradicts_is_named_and_nothing_is_created(
@@ -97,7 +97,7 @@ async def test_a_topic_that_contradicts_is_named_and_nothing_is_created(
 
 
 async def findings(file: Path, code: int) -> dict[str, dict[str, Any]]:
-    found = await told("check", file=file, code=code)
+    found = await run_json("check", file=file, code=code)
     assert found["holds"] == (code == 0)
     for finding in found["findings"]:
         assert finding["holds"] == (finding["remedy"] == ""), finding
@@ -109,7 +109,7 @@ async def test_check_tells_what_is_wrong_and_what_to_do(file: Path, redis_server
     assert found["configuration"]["holds"]
     assert found["broker"]["holds"]
     assert "topics create" in found[f"topic {prefix}rewards"]["remedy"]
-    await told("topics", "create", file=file)
+    await run_json("topics", "create", file=file)
     found = await findings(file, 0)
     for subject in (
         "redis appendfsync",
@@ -138,7 +138,7 @@ async def test_check_tells_what_is_wrong_and_what_to_do(file: Path, redis_server
 
 
 async def test_what_never_changes_is_remembered(file: Path, redis_server: EmbeddedRedis, prefix: str) -> None:
-    await told("topics", "create", file=file)
+    await run_json("topics", "create", file=file)
     config = load(file, {})
     async with Supervisor(config, ["join", "learn"], file) as supervisor:
         await supervisor.until_ready()
@@ -149,9 +149,9 @@ async def test_what_never_changes_is_remembered(file: Path, redis_server: Embedd
 
 
 async def test_policies_are_listed_shown_and_verified(file: Path) -> None:
-    await told("topics", "create", file=file)
+    await run_json("topics", "create", file=file)
     config = load(file, {})
-    nothing = {policy["name"]: policy for policy in await told("policy", "list", file=file)}
+    nothing = {policy["name"]: policy for policy in await run_json("policy", "list", file=file)}
     assert nothing["front"]["number"] == 0
     assert nothing["front"]["published_ms"] is None
     assert nothing["front"]["version"] == f"0-{nothing['front']['digest'][:8]}"
@@ -169,12 +169,12 @@ async def test_policies_are_listed_shown_and_verified(file: Path) -> None:
                 await loop.send("clicks", {"event_id": f"visit-{number}"}, partition=number % 3)
 
         async def learned() -> bool:
-            return bool((await told("policy", "list", file=file))[0]["examples"] == 30)
+            return bool((await run_json("policy", "list", file=file))[0]["examples"] == 30)
 
         await until(learned)
-        shown = await told("policy", "show", "front", file=file)
-        verdict = await told("verify", "front", file=file)
-        decided = await told("verify", "--decision", "visit-7", file=file)
+        shown = await run_json("policy", "show", "front", file=file)
+        verdict = await run_json("verify", "front", file=file)
+        decided = await run_json("verify", "--decision", "visit-7", file=file)
         unknown, _ = await bowerbird("verify", "--decision", "nobody", file=file)
         text = [await bowerbird(*words, file=file) for words in (["policy", "list"], ["policy", "show", "front"])]
         text += [

@@ -25,7 +25,7 @@ from stream.config import ArchiveConfig, Config
 from stream.controls import operator_session
 from stream.redis.policy_store import RedisPolicyStore, policy_key
 from tests.real.loop import Loop, loop_of, until
-from tests.real.test_commands import bowerbird, told
+from tests.real.test_commands import bowerbird, run_json
 from tests.real.test_learn import append, saved_up_to, versions
 
 ACTS_WITHIN_S = 30.0
@@ -128,14 +128,14 @@ async def test_freeze_uniform_rebuild_and_unfreeze_from_the_first_to_the_last_pr
     await visits.come(10, click=False)
     await visits.closed()
 
-    frozen = await told("policy", "freeze", "front", file=file)
+    frozen = await run_json("policy", "freeze", "front", file=file)
     assert frozen["changed"]
     assert frozen["control"] == "freeze"
     await decided_by(visits, frozen["version"])
     await visits.closed()
     assert ((await versions(loop))[-1]["version"], frozen["examples"]) == (frozen["version"], 40)
 
-    uniform = await told("policy", "uniform", "front", file=file)
+    uniform = await run_json("policy", "uniform", "front", file=file)
     decision = await decided_by(visits, uniform["version"])
     assert decision["pmf"] == [0.5, 0.5]
     assert uniform["digest"] == frozen["digest"]
@@ -143,26 +143,26 @@ async def test_freeze_uniform_rebuild_and_unfreeze_from_the_first_to_the_last_pr
     assert proved.ok, proved.reason
 
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(clean_until_ms // 1000)) + f".{clean_until_ms % 1000:03d}"
-    rebuilt = await told("policy", "rebuild", "front", "--until", moment, "--yes", file=file)
+    rebuilt = await run_json("policy", "rebuild", "front", "--until", moment, "--yes", file=file)
     assert rebuilt["examples"] == 30
     assert rebuilt["differing"] == []
     assert rebuilt["digest"] == before["digest"]
     assert rebuilt["control"] == "uniform", "a rebuild does not end a control"
     assert (await decided_by(visits, rebuilt["version"]))["pmf"] == [0.5, 0.5]
 
-    unfrozen = await told("policy", "unfreeze", "front", file=file)
+    unfrozen = await run_json("policy", "unfreeze", "front", file=file)
     assert unfrozen["digest"] == rebuilt["digest"]
     decision = await decided_by(visits, unfrozen["version"])
     assert decision["pmf"] != [0.5, 0.5]
     await visits.come(10)
     await visits.closed()
 
-    verdict = await told("verify", "front", file=file)
+    verdict = await run_json("verify", "front", file=file)
     assert verdict["ok"], verdict["findings"]
     assert verdict["held"] > 0
     assert verdict["taken_back"] == 10
     assert verdict["learned"] + verdict["held"] + verdict["taken_back"] == visits.count
-    shown = await told("policy", "show", "front", file=file)
+    shown = await run_json("policy", "show", "front", file=file)
     by = [version["by"] for version in reversed(shown["versions"]) if version["by"] != "learning"]
     assert by == ["freeze", "uniform", "rebuild", "unfreeze"]
     (proved,) = await verify_decision(config, decision["event_id"])
@@ -206,9 +206,9 @@ async def assert_proved(config: Config) -> None:
     from stream.kafka.log import LogReader
     from stream.redis.saved_policies import versions_of
 
-    told = config.policies["front"]
+    policy_config = config.policies["front"]
     chain = list(reversed(await versions_of(config, "front", 10_000)))
-    rebuild = Rebuild("front", told.kind, told.arguments, chain)
+    rebuild = Rebuild("front", policy_config.kind, policy_config.arguments, chain)
     names = []
     async with LogReader(config) as reader:
         async for message in reader.read(config.topic("rewards"), 0, 0):
@@ -329,5 +329,5 @@ async def test_a_wrong_use_is_told(file: Path) -> None:
 
 
 async def recorded(loop: Loop, number: int) -> bool:
-    """Tell whether the record of a version stands in ``versions``: it is written after the version is saved."""
+    """Tell whether ``versions`` holds the record of a version: it is written after the version is saved."""
     return len(await versions(loop)) >= number

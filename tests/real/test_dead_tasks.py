@@ -29,7 +29,7 @@ def tasks_of(client: Any) -> Iterator[tuple[str, asyncio.Task[Any]]]:
 
 
 async def ended(task: "asyncio.Task[Any]") -> None:
-    """End a task as a fault of a library would: nobody is told."""
+    """End a task as a fault of a library would: without any report."""
     task.cancel()
     await asyncio.wait({task})
 

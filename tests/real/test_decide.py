@@ -152,8 +152,8 @@ async def dead_letters(loop: Loop, count: int) -> list[dict[str, Any]]:
         topic = loop.config.topic("dead-letters")
         for partition in await loop.reader.partitions(topic):
             async for record in loop.reader.read(topic, partition, 0):
-                told = {name: content.decode("utf-8", "backslashreplace") for name, content in record.headers}
-                letters.append({**told, "value": record.value})
+                headers = {name: content.decode("utf-8", "backslashreplace") for name, content in record.headers}
+                letters.append({**headers, "value": record.value})
         return letters if len(letters) >= count else []
 
     return list(await until(found))
@@ -181,10 +181,10 @@ def test_decisions_of_a_large_array_go_into_several_messages(kafka, redis_server
     asyncio.run(scenario())
 
 
-def _policies(told):
+def _policies(tables):
     import msgspec
 
-    return msgspec.convert(told, dict[str, PolicyConfig])
+    return msgspec.convert(tables, dict[str, PolicyConfig])
 
 
 def test_spring_headers_are_understood(kafka, redis_server, prefix):
@@ -198,9 +198,9 @@ def test_spring_headers_are_understood(kafka, redis_server, prefix):
                 return correlation.decode() in caller.replies
 
             await until(answered)
-            reply, told = caller.replies[correlation.decode()]
+            reply, reply_headers = caller.replies[correlation.decode()]
             assert reply["event_id"] == "e1"
-            assert told == {"kafka_correlationId": correlation}
+            assert reply_headers == {"kafka_correlationId": correlation}
 
     asyncio.run(scenario())
 
@@ -357,7 +357,7 @@ def test_law_7_too_many_pending_decisions_are_refused(kafka, redis_server, prefi
 def published(config: Config, number: int, model: bytes, name: str = "front", **changes) -> dict[Any, Any]:
     """Return what Redis holds of a published version."""
     policy = config.policies[name]
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "policy": name,
         "number": number,
         "version": version_name(number, digest(model)),
@@ -369,7 +369,7 @@ def published(config: Config, number: int, model: bytes, name: str = "front", **
         "digest": digest(model),
         "examples": number,
     }
-    return {"record": encode(PolicyVersion(**(told | changes))), "bytes": model}
+    return {"record": encode(PolicyVersion(**(fields | changes))), "bytes": model}
 
 
 def learned(times: int) -> bytes:
@@ -481,12 +481,12 @@ def test_the_broker_is_killed_nothing_is_lost_and_what_is_answered_is_logged(own
 
             async def logged() -> Any:
                 with contextlib.suppress(KafkaError):
-                    return {told["event_id"] for told in await loop.records("decisions")} >= set(asked.values())
+                    return {decision["event_id"] for decision in await loop.records("decisions")} >= set(asked.values())
 
             await until(logged)
-            by_id = {told["event_id"]: told for told in await loop.records("decisions")}
+            by_id = {decision["event_id"]: decision for decision in await loop.records("decisions")}
             # Copies, if the kill made any, are identical.
-            assert all(told == by_id[told["event_id"]] for told in await loop.records("decisions"))
+            assert all(decision == by_id[decision["event_id"]] for decision in await loop.records("decisions"))
             for correlation_id, event_id in asked.items():
                 if correlation_id in caller.replies:
                     assert caller.replies[correlation_id][0] == by_id[event_id]
@@ -507,9 +507,9 @@ def test_a_killed_worker_loses_no_request_and_sigterm_ends_it_within_2_s(kafka, 
             worker.start()
             await until(lambda: _as_many(loop, 100))
             found = await loop.records("decisions")
-            assert {told["event_id"] for told in found} == {f"e{number}" for number in range(100)}
-            by_id = {told["event_id"]: told for told in found}
-            assert all(told == by_id[told["event_id"]] for told in found)
+            assert {decision["event_id"] for decision in found} == {f"e{number}" for number in range(100)}
+            by_id = {decision["event_id"]: decision for decision in found}
+            assert all(decision == by_id[decision["event_id"]] for decision in found)
             assert (await caller.ask(request("last")))["chosen"]
             assert len(asked) == 99
             worker.signal(signal.SIGTERM)
@@ -529,9 +529,9 @@ def test_two_workers_share_the_partitions_and_answer_all(kafka, redis_server, pr
                     assert (await caller.reply(correlation_id))["chosen"]
             assert (await caller.ask(request("after")))["chosen"]
             found = await loop.records("decisions")
-            by_id = {told["event_id"]: told for told in found}
+            by_id = {decision["event_id"]: decision for decision in found}
             assert len(by_id) == 101
-            assert all(told == by_id[told["event_id"]] for told in found)
+            assert all(decision == by_id[decision["event_id"]] for decision in found)
 
     asyncio.run(scenario())
 
@@ -552,7 +552,7 @@ def test_partitions_that_are_added_are_decided_from_their_first_request(kafka, r
             # A producer of its own, which knows the new partition at once; decide does not yet.
             async with caller_of(config) as another:
                 asked = [await another.send(request(f"n{number}"), partition=before) for number in range(20)]
-                # A decision lies in the partition of its request, and `decisions` has none for these.
+                # A decision is in the partition of its request, and `decisions` has none for these.
                 (sentence,) = await until(stopped_part)
                 topic = config.topic("decisions")
                 assert sentence.endswith(f"kafka-topics --alter --topic {topic} --partitions {before + 1}")

@@ -114,12 +114,14 @@ def test_a_short_demo_proves_what_it_did(demo: Demo) -> None:
 
 def test_ctrl_c_stops_everything_that_it_started(demo: Demo) -> None:
     give_up_s = time.monotonic() + WITHIN_S
-    while not {"decide", "join", "learn", "archive"} <= {part for child in demo.started() for part in told(child)}:
+    while not {"decide", "join", "learn", "archive"} <= {
+        part for child in demo.started() for part in command_line(child)
+    }:
         assert demo.process.poll() is None, demo.process.communicate()[0]
         assert time.monotonic() < give_up_s, "the roles did not start"
         time.sleep(0.1)
     started = demo.started()
-    assert any("kafka.Kafka" in told(child) for child in started)
+    assert any("kafka.Kafka" in command_line(child) for child in started)
     demo.process.send_signal(signal.SIGINT)
     output, _ = demo.process.communicate(timeout=120)
     assert demo.process.returncode == 130, output
@@ -127,7 +129,7 @@ def test_ctrl_c_stops_everything_that_it_started(demo: Demo) -> None:
     assert gone(started)
 
 
-def told(process: psutil.Process) -> list[str]:
+def command_line(process: psutil.Process) -> list[str]:
     """Return the command line of a process that may have ended."""
     try:
         return process.cmdline()

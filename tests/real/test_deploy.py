@@ -32,8 +32,8 @@ def service() -> Iterator[Composed]:
 def test_the_broker_is_the_composed_one(service: Composed) -> None:
     command = service.services["kafka"].health
     assert command[0] == "/opt/kafka/bin/kafka-broker-api-versions.sh"
-    told = [service.kafka.address if part == "kafka:19092" else part for part in command[1:]]
-    java = service.kafka.command("org.apache.kafka.tools.BrokerApiVersionsCommand", *told)
+    arguments = [service.kafka.address if part == "kafka:19092" else part for part in command[1:]]
+    java = service.kafka.command("org.apache.kafka.tools.BrokerApiVersionsCommand", *arguments)
     done = subprocess.run(java, env=service.kafka.environment(), capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     assert service.kafka.properties["controller.quorum.voters"]

@@ -1,4 +1,4 @@
-"""The servers that come along: they are ours, they are checked, and they never outlive whoever started them."""
+"""The embedded servers: they are ours, they are checked, and they never outlive the process that started them."""
 
 import os
 import shutil

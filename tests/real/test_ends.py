@@ -1,4 +1,4 @@
-"""SIGTERM at any moment of a role's work, beside other load, and while servers are away."""
+"""SIGTERM at any moment of a role's work, under other load, and while servers are away."""
 
 import os
 import secrets

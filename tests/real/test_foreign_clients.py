@@ -119,8 +119,8 @@ def _confluent(brokers: str, prefix: str, topic: str) -> str:
             assert time.monotonic() < ends, replies
             message: Any = consumer.poll(0.2)
             if message is not None and message.error() is None:
-                ((name, told),) = message.headers()
-                replies[told.decode()] = (name, json.loads(message.value()))
+                ((name, header_value),) = message.headers()
+                replies[header_value.decode()] = (name, json.loads(message.value()))
         for _, value in replies.values():
             checker("replies").validate(value)
         name, both = replies["0"]

@@ -115,7 +115,7 @@ def send_in_transactions(config: Config, event_id: str) -> None:
         for stream in ("clicks", "purchases") if commits else ("clicks",):
             click = {"event_id": event_id, "id": f"{stream}-{number}"}
             producer.produce(config.topic(stream), json.dumps(click).encode())
-            # The purchase ends the window, so the click must stand in the log before it.
+            # The purchase ends the window, so the click must be in the log before it.
             producer.flush(20)
         if commits:
             producer.commit_transaction(20)
@@ -194,7 +194,7 @@ async def a_click_of_an_open_transaction_is_waited_for(loop: Loop) -> None:
     async def all_ended() -> bool:
         return await loop.reader.open_transactions(clicks) == {}
 
-    # The coordinator answers a commit before its markers stand in the partitions.
+    # The coordinator answers a commit before its markers are in the partitions.
     await until(all_ended)
     assert await outcomes(loop, {"held"}, "brief") == {"held": 1.0}
 
@@ -248,7 +248,7 @@ async def test_outcomes_and_versions_with_any_headers_are_learned(kafka: Any, re
                 return published is not None and published.record.examples == count
 
             await until(learned)
-            # The same record again, as whoever is in doubt writes it.
+            # The same record again, as a producer in doubt writes it.
             record = cast("bytes | None", await redis.hget(model_key(config, "front"), "record"))
             await append_batch(loop.producer, config.topic("versions"), [(b"front", record, HEADERS[0])])
         assert learn.process is not None

@@ -82,9 +82,9 @@ async def test_feedback_is_joined_in_whatever_partition_it_comes(loop: Loop) -> 
     rewards = {outcome["event_id"]: outcome["reward"] for outcome in found}
     assert rewards == {f"e{n}": 2.0 if n % 2 == 0 else 1.0 for n in range(20)} | {"late": 1.0}
     for shard in (0, 1):
-        mine = numbered(outcome for outcome in found if outcome["shard"] == shard)
-        assert sorted(mine) == list(range(1, len(mine) + 1))
-        assert len({outcome["event_id"] for outcome in mine.values()}) == len(mine)
+        of_shard = numbered(outcome for outcome in found if outcome["shard"] == shard)
+        assert sorted(of_shard) == list(range(1, len(of_shard) + 1))
+        assert len({outcome["event_id"] for outcome in of_shard.values()}) == len(of_shard)
 
 
 async def seen(loop: Loop, count: int) -> list[dict[str, Any]]:
@@ -108,8 +108,8 @@ async def test_a_worker_that_slept_past_its_session_repeats_nothing(loop: Loop) 
         await loop.send("decisions", decision(f"e{number}"), partition=partition_of(number, 20))
     found = await until(lambda: seen(loop, 90))
     for shard in (0, 1):
-        mine = numbered(outcome for outcome in found if outcome["shard"] == shard)
-        assert sorted(mine) == list(range(1, len(mine) + 1))
+        of_shard = numbered(outcome for outcome in found if outcome["shard"] == shard)
+        assert sorted(of_shard) == list(range(1, len(of_shard) + 1))
     assert sorted({o["event_id"] for o in found}) == sorted(f"e{number}" for number in range(90))
     assert len({(o["shard"], o["seq"]) for o in found}) == 90
     assert sleeper.stop() == other.stop() == 0
@@ -326,8 +326,8 @@ async def test_a_kill_loses_and_doubles_nothing(
                     kafka.restart()
         found = await until(lambda: seen(loop, 120))
         for shard in (0, 1):
-            mine = numbered(outcome for outcome in found if outcome["shard"] == shard)
-            assert sorted(mine) == list(range(1, len(mine) + 1))
+            of_shard = numbered(outcome for outcome in found if outcome["shard"] == shard)
+            assert sorted(of_shard) == list(range(1, len(of_shard) + 1))
         assert {outcome["event_id"]: outcome["reward"] for outcome in found} == {f"e{n}": 1.0 for n in range(120)}
 
 
@@ -346,7 +346,7 @@ async def test_what_is_no_record_in_the_loops_own_topics_stops_nothing(loop: Loo
 
 
 async def written(loop: Loop, event_id: str) -> bool:
-    """Tell whether the outcome of a decision stands in ``rewards``, whatever else does."""
+    """Tell whether ``rewards`` holds the outcome of a decision, whatever else it holds."""
     name = loop.config.topic("rewards")
     return any(
         [

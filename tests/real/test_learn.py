@@ -118,8 +118,8 @@ async def versions(loop: Loop, policy: str = "front") -> list[dict[str, Any]]:
 
 async def replayed(loop: Loop, policy: str = "front") -> list[str]:
     """Return the digests that the log gives at the published cuts."""
-    told = loop.config.policies[policy]
-    learner = Learner(policy, told.kind, told.arguments)
+    policy_config = loop.config.policies[policy]
+    learner = Learner(policy, policy_config.kind, policy_config.arguments)
     topic, partition = loop.config.topic("rewards"), loop.config.rewards_partition(policy)
     messages = [message async for message in loop.reader.read(topic, partition, 0)]
     digests: list[str] = []
@@ -190,7 +190,7 @@ async def test_a_learner_that_dies_anywhere_learns_everything_once(loop: Loop, r
 
 
 async def test_a_zombie_publishes_nothing_of_its_own(loop: Loop, redis: Redis) -> None:
-    """A learner that was paused past its session goes on beside its successor."""
+    """A learner that was paused past its session goes on while its successor runs."""
     first = loop.role("learn")
     await append(loop, 1, 100)
     await saved_up_to(loop, redis, 100)
@@ -268,9 +268,9 @@ async def test_what_cannot_be_learned_is_skipped_everywhere(loop: Loop, redis: R
     assert (seq_taken["offset"], seq_too_high["index"]) == (seq_too_high["offset"], "3")
     letters.remove(seq_taken)
     letters.remove(seq_too_high)
-    told = sorted((int(letter["offset"]), int(letter["index"]), letter["reason"]) for letter in letters)
-    assert [place for *place, _ in told] == [[0, 0], [1, 0], [2, 1], [3, 1], [3, 2], [3, 3]]
-    assert [reason for _, _, reason in told][:4] == ["not_json", "tombstone", "invalid_field", "chosen_unknown"]
+    skipped = sorted((int(letter["offset"]), int(letter["index"]), letter["reason"]) for letter in letters)
+    assert [place for *place, _ in skipped] == [[0, 0], [1, 0], [2, 1], [3, 1], [3, 2], [3, 3]]
+    assert [reason for _, _, reason in skipped][:4] == ["not_json", "tombstone", "invalid_field", "chosen_unknown"]
     assert role.stop() == 0
 
 
@@ -299,7 +299,7 @@ async def test_another_policy_or_another_place_is_refused(loop: Loop, redis: Red
         replace(loop.config, policies={"front": replace(VW, salt="pepper")}),
         replace(loop.config, rewards_partitions=2),
     )
-    processes = [RoleProcess(told, "learn").start().process for told in others]
+    processes = [RoleProcess(config, "learn").start().process for config in others]
     for process in processes:
         assert process is not None
         assert await asyncio.to_thread(process.wait, 120) == 2

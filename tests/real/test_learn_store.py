@@ -57,7 +57,7 @@ def test_a_new_version_is_told(redis: Redis, run: asyncio.Runner, world: World, 
         await listener.get_message(timeout=180)
         return listener
 
-    async def told(listener: object) -> object:
+    async def next_message(listener: object) -> object:
         message = await listener.get_message(timeout=180)  # type: ignore[attr-defined]
         await listener.aclose()  # type: ignore[attr-defined]
         return message["data"]
@@ -66,7 +66,7 @@ def test_a_new_version_is_told(redis: Redis, run: asyncio.Runner, world: World, 
     append(world, 1)
     take_all(world.workers[0])
     assert save(world.workers[0]) == "published"
-    assert run.run(told(listener)) == b"left"
+    assert run.run(next_message(listener)) == b"left"
     published = run.run(read_published(redis, config, "left"))
     assert published is not None
     assert (published.record.number, published.model) == (1, b'[["left-0-1"]]')

@@ -25,10 +25,10 @@ def outcomes() -> list[Outcome]:
 
 
 async def described(*arguments: str, code: int = 0) -> str:
-    return await told_by("log", "describe", *arguments, code=code)
+    return await output_of("log", "describe", *arguments, code=code)
 
 
-async def told_by(*arguments: str, code: int = 0) -> str:
+async def output_of(*arguments: str, code: int = 0) -> str:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bowerbird", *arguments),
         stdout=asyncio.subprocess.PIPE,
@@ -57,17 +57,17 @@ async def test_what_kafka_holds_is_described(
             some = [json.loads(msgspec.json.encode(outcome)) for outcome in outcomes[start : start + 7]]
             await loop.send("rewards", *some, partition=0)
         await loop.send("rewards", "no outcome", partition=0)
-        told = json.loads(await described(str(file), "--json"))
+        description = json.loads(await described(str(file), "--json"))
         of_front = json.loads(await described("--format", "kafka", str(file), "--policy", "front", "--json"))
         evaluate = ("replay", "evaluate", str(file), "--policy", "front", "--json", "--target")
-        judged = json.loads(await told_by(*evaluate, "uniform"))
-        never_learned = json.loads(await told_by(*evaluate, "front", "--model", "none"))
-        refused = await told_by(*evaluate, "front@3", code=2)
+        judged = json.loads(await output_of(*evaluate, "uniform"))
+        never_learned = json.loads(await output_of(*evaluate, "front", "--model", "none"))
+        refused = await output_of(*evaluate, "front@3", code=2)
     learned = [outcome for outcome in outcomes if outcome.learn]
-    assert (told["format"], told["log"]) == ("kafka", str(file))
-    assert told["rows"] == len(learned)
-    assert told["left_out"]["unreadable"] == 1
-    assert told["rewards"]["mean"] == pytest.approx(sum(outcome.reward for outcome in learned) / len(learned))
+    assert (description["format"], description["log"]) == ("kafka", str(file))
+    assert description["rows"] == len(learned)
+    assert description["left_out"]["unreadable"] == 1
+    assert description["rewards"]["mean"] == pytest.approx(sum(outcome.reward for outcome in learned) / len(learned))
     assert of_front["rows"] == sum(outcome.policy == "front" for outcome in learned)
     own = [each for each in learned if each.policy == "front" and each.policy_version != "external"]
     weights = [1 / 3 / json.loads(bytes(each.decision))["propensity"] for each in own]
@@ -84,6 +84,6 @@ async def test_a_broker_that_is_away_is_a_sentence(prefix: str, tmp_path: Path) 
         tomli_w.dumps({"brokers": "127.0.0.1:1", "prefix": prefix, "policies": {"front": {"window_s": 1.0}}})
     )
     for command in (("log", "describe"), ("replay", "evaluate", "--target", "uniform")):
-        said = await told_by(*command, str(file), code=1)
+        said = await output_of(*command, str(file), code=1)
         assert "127.0.0.1:1" in said
         assert "Traceback" not in said

@@ -32,9 +32,9 @@ AT_ONCE = 3
 
 async def _ends(config: Config, role: str, harm: str) -> tuple[int | None, float]:
     """Return the exit code of a harmed role and the seconds from the harm to its end."""
-    told = msgspec.json.encode(config).decode()
+    config_json = msgspec.json.encode(config).decode()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.real.harmed", role, told, harm),
+        *(sys.executable, "-m", "tests.real.harmed", role, config_json, harm),
         cwd=ROOT,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

@@ -27,8 +27,8 @@ def shown(cell: Any, kind: str) -> list[str]:
 
 def test_it_runs_without_a_complaint(cells: list[Any]) -> None:
     assert len(cells) >= 7
-    told = [output.get("text", "") for cell in cells for output in cell.outputs if output.get("name") == "stderr"]
-    assert told == []
+    errors = [output.get("text", "") for cell in cells for output in cell.outputs if output.get("name") == "stderr"]
+    assert errors == []
 
 
 def test_the_answer_is_shown_as_a_report(cells: list[Any]) -> None:

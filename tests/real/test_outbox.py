@@ -98,7 +98,7 @@ async def emitting(
 
 
 async def test_outboxes_of_very_many_policies_are_emptied(emitting: tuple[RedisStore, Emitter, Config]) -> None:
-    """Whoever writes into `decisions` may name any number of policies; all their outcomes come out."""
+    """A producer of `decisions` may name any number of policies; all their outcomes come out."""
     store, emitter, config = emitting
     topic, count = config.topic("rewards"), 600
     reader = Reader(store)

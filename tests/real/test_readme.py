@@ -34,7 +34,7 @@ COVERED = (
     "import polars",
     "pip install '.[report]'",
 )
-"""How each block begins: ``make demo`` is tests/real/test_demo.py, the picture is none."""
+"""How each block begins: ``make demo`` is tests/real/test_demo.py, the picture has no block."""
 
 
 def block(begin: str) -> str:
@@ -89,10 +89,10 @@ async def test_the_loop_and_what_asks_it(tmp_path: Path) -> None:
         lines: list[str] = []
         while not lines or lines[-1] != "}\n":
             lines.append(up.stdout.readline())
-        told = json.loads("".join(lines))
+        started = json.loads("".join(lines))
         assert not any("python" in line for line in lines)
-        named = {"BOWERBIRD_CONFIG": told["config"]}
-        brokers = told["brokers"]
+        named = {"BOWERBIRD_CONFIG": started["config"]}
+        brokers = started["brokers"]
 
         install, create, check, worker = commands(block("pip install ."))
         assert install == "pip install ."

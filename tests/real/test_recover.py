@@ -129,9 +129,9 @@ class Shop:
         """Return source and reason of every dead letter."""
         found: list[tuple[str, ...]] = []
         async for message in self.loop.reader.read_since(self.config.topic("dead-letters"), 0):
-            told = dict(message.headers)
+            headers = dict(message.headers)
             names = ("topic", "partition", "offset", "index")
-            found.append(tuple(told[name].decode() for name in names))
+            found.append(tuple(headers[name].decode() for name in names))
         return found
 
 
@@ -253,7 +253,7 @@ async def test_a_redis_that_is_older_than_the_log_is_rebuilt(shop: Shop, tmp_pat
     await until(lambda: all_acknowledged(shop))
     shop.server.kill()
     newest = max(shop.server.folder.glob("**/*.incr.aof"), key=lambda path: path.stat().st_mtime)
-    # The cut lies in the last step of a shard; what follows it is lost with it.
+    # The cut is in the last step of a shard; what follows it is lost with it.
     with newest.open("r+b") as file:
         file.truncate(newest.read_bytes().rindex(b"}:offsets"))
     shop.server.restart()
@@ -334,8 +334,8 @@ async def test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery(
                     role.start()
             await stands(shop)
             done = await recover(config, NOW_MS)
-            told = "has lost its tail" if grown else "the log ends at"
-            assert any(told in sentence for sentence in done.join.needed)
+            reason = "has lost its tail" if grown else "the log ends at"
+            assert any(reason in sentence for sentence in done.join.needed)
             await shop.trade(20)
             await shop.joined(shop.count)
             found = await loop.records("rewards")

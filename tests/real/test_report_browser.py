@@ -77,10 +77,10 @@ async def test_pictures_are_where_their_numbers_are(page: Page, tmp_path: Path) 
 
 
 async def test_a_table_stays_a_table_on_a_telephone(page: Page, tmp_path: Path) -> None:
-    """Whoever reads it by ear hears rows and cells, though they are laid out otherwise."""
+    """A screen reader announces rows and cells, though they are laid out otherwise."""
     await page.show(written(tmp_path, html(reliable())), width=NARROW)
-    told = await page.call("Accessibility.getFullAXTree")
-    roles = [each["role"]["value"] for each in told["nodes"] if not each["ignored"] and "role" in each]
+    tree = await page.call("Accessibility.getFullAXTree")
+    roles = [each["role"]["value"] for each in tree["nodes"] if not each["ignored"] and "role" in each]
     tables = await page.value("document.querySelectorAll('table').length") - await page.value(
         "document.querySelectorAll('details table').length"
     )

@@ -1,4 +1,4 @@
-"""What `bowerbird status` tells of a loop on real servers, and what it says is wrong."""
+"""What `bowerbird status` shows of a loop on real servers, and what it says is wrong."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ from stream.controls import operator_session
 from stream.recent import Recent
 from stream.role import ROLES
 from tests.real.loop import Loop, decision, loop_of, until
-from tests.real.test_commands import bowerbird, told
+from tests.real.test_commands import bowerbird, run_json
 from tests.real.test_learn import append, saved_up_to
 
 REWARD = Reward(close_on=("clicks",), streams={"clicks": StreamReward(weight=1.0)})
@@ -205,7 +205,7 @@ async def test_what_a_policy_cannot_learn_is_an_alarm_and_fails_the_check(
     front = {"kind": "vw", "arguments": FRONT.arguments}
     servers = {"brokers": config.brokers, "redis_url": config.redis_url, "prefix": config.prefix}
     file.write_text(tomli_w.dumps({**servers, "policies": {"front": front}}))
-    found = await told("check", file=file, code=1)
+    found = await run_json("check", file=file, code=1)
     (learning,) = [each for each in found["findings"] if each["subject"] == "learning front"]
     assert not learning["holds"]
     assert "`-q uA`" in learning["remedy"]
@@ -237,7 +237,7 @@ async def test_the_command_tells_what_to_do_and_exits_with_1(config: Config, tmp
     file = tmp_path / "bowerbird.toml"
     servers = {"brokers": config.brokers, "redis_url": config.redis_url, "prefix": config.prefix}
     file.write_text(tomli_w.dumps({**servers, "policies": {"front": {"kind": "uniform"}}}))
-    found = await told("status", file=file, code=1)
+    found = await run_json("status", file=file, code=1)
     assert len(found["alarms"]) == 3
     assert [backlog["workers"] for backlog in found["backlogs"]] == [0, 0, 0]
     watching = await asyncio.create_subprocess_exec(

@@ -58,19 +58,19 @@ class Commands:
         assert done.exit_code == code, (done.output, done.exception)
         return done.output
 
-    async def told(self, *arguments: str, stdin: str | bytes = "", code: int = 0) -> Any:
-        """Run a command with ``--json``, and return what it told."""
+    async def run_json(self, *arguments: str, stdin: str | bytes = "", code: int = 0) -> Any:
+        """Run a command with ``--json``, and return the parsed output."""
         return json.loads(await self.run(*arguments, "--json", stdin=stdin, code=code))
 
     async def until_letters(self, count: int) -> list[Any]:
         """Wait for so many dead letters, and return them."""
 
         async def there() -> Any:
-            found = await self.told("dead-letters", "list")
+            found = await self.run_json("dead-letters", "list")
             return sum(group["count"] for group in found) >= count
 
         await until(there)
-        found: list[Any] = await self.told("dead-letters", "show", "--limit", "99")
+        found: list[Any] = await self.run_json("dead-letters", "show", "--limit", "99")
         return found
 
 
@@ -83,10 +83,10 @@ async def test_without_a_worker(file: Path, tmp_path: Path) -> None:
     late = await commands.run("request", "-", "--timeout", "0.5", stdin=json.dumps(request("visit-1")), code=1)
     assert "found no reply within 0.5 s" in late
     assert "nothing under the event id nobody" in await commands.run("trace", "nobody", code=1)
-    assert await commands.told("dead-letters", "list") == []
+    assert await commands.run_json("dead-letters", "list") == []
     assert "no such dead letter" in await commands.run("dead-letters", "show", "0@7", code=1)
     assert "expected LETTER" in await commands.run("dead-letters", "resend", code=2)
-    # What is wrong is told with its place, and nothing is sent.
+    # What is wrong is reported with its place, and nothing is sent.
     wrong = tmp_path / "wrong.jsonl"
     wrong.write_text('{"event_id": "a"}\n{"event_id": 5}\n')
     assert "record 2: event_id" in await commands.run("send", "clicks", str(wrong), code=2)
@@ -111,9 +111,9 @@ async def letters_of_others_are_shown_as_what_they_are(commands: Commands, confi
     assert "tombstone" not in shown
     assert "the header `partition` holds 'minus one', expected a number" in shown
     assert {"hello", "bare", "a message without a value"} <= {line.strip() for line in shown.splitlines()}
-    told = await commands.told("dead-letters", "show")
-    assert {each["value"] for each in told} == {"hello", "bare", None}
-    assert all("no header `offset`" in each["problem"] for each in told)
+    letters = await commands.run_json("dead-letters", "show")
+    assert {each["value"] for each in letters} == {"hello", "bare", None}
+    assert all("no header `offset`" in each["problem"] for each in letters)
     done = await commands.run("dead-letters", "resend", "--all")
     assert done.count("its headers do not say where it came from") == 3
 
@@ -123,14 +123,14 @@ async def test_the_life_of_a_decision(file: Path, tmp_path: Path) -> None:
     await topics.create(config)
     async with Supervisor(config, config.roles, file) as supervisor:
         await supervisor.until_ready()
-        one = await commands.told("request", "-", stdin=json.dumps(request("visit-1")))
+        one = await commands.run_json("request", "-", stdin=json.dumps(request("visit-1")))
         shown = await commands.run("request", "-", stdin=json.dumps(request("visit-2")))
         misspelt = json.dumps(request(None) | {"contextFeatures": {}})
         assert "did you mean context?" in await commands.run("request", "-", stdin=misspelt)
         refused = await commands.run("request", "-", "--strict", stdin=misspelt, code=2)
         assert "contextFeatures: found an unknown field" in refused
         await commands.run("request", "-", "--strict", stdin=json.dumps(request(None)))
-        both = await commands.told("request", "-", stdin=json.dumps([request(None), {"policy": "none"}]), code=1)
+        both = await commands.run_json("request", "-", stdin=json.dumps([request(None), {"policy": "none"}]), code=1)
         events = tmp_path / "events.jsonl"
         events.write_text('{"event_id": "visit-1", "id": "v1"}\n\n{"event_id": "visit-1", "id": "v1"}\n')
         await commands.run("send", "views", str(events))
@@ -138,18 +138,18 @@ async def test_the_life_of_a_decision(file: Path, tmp_path: Path) -> None:
         await commands.run("send", "clicks", "-", stdin='{"event_id": "visit-1", "id": "c2"}')
 
         async def learned() -> Any:
-            (decision,) = (await commands.told("trace", "visit-1"))["decisions"]
+            (decision,) = (await commands.run_json("trace", "visit-1"))["decisions"]
             return decision if decision["outcome"] and decision["outcome"]["fate"] == "learned" else None
 
         life = await until(learned)
         await commands.until_letters(2)
         text = await commands.run("trace", "visit-1")
-        whole = await commands.told("trace", "visit-1")
-        by_place = await commands.told("trace", both[0]["event_id"])
-        versions = (await commands.told("policy", "show", "front"))["versions"]
+        whole = await commands.run_json("trace", "visit-1")
+        by_place = await commands.run_json("trace", both[0]["event_id"])
+        versions = (await commands.run_json("policy", "show", "front"))["versions"]
         still_open = await commands.run("trace", "visit-2")
         await send(config, [Outgoing(config.topic("decision-requests"), json.dumps(request("visit-3")).encode())])
-        silent = await commands.told("trace", "visit-3")
+        silent = await commands.run_json("trace", "visit-3")
     assert one["chosen"] in {"a0", "a1", "a2"}
     assert f"for visit-2, by front version {one['policy_version']}" in shown
     assert both[1]["error"]["code"] == "no_actions"
@@ -157,8 +157,8 @@ async def test_the_life_of_a_decision(file: Path, tmp_path: Path) -> None:
     assert outcome["version"] == versions[-1]["version"]
     assert (life["policy_version"], life["chosen"]) == (one["policy_version"], one["chosen"])
     assert (outcome["reward"], outcome["why"], outcome["seq"]) == (life["reward"], life["why"], 1) == (1.0, "early", 1)
-    told = [(each["place"]["topic"], each["id"], each["verdict"], each["closes"]) for each in life["feedback"]]
-    assert sorted(told) == [
+    feedback = [(each["place"]["topic"], each["id"], each["verdict"], each["closes"]) for each in life["feedback"]]
+    assert sorted(feedback) == [
         ("clicks", "c1", "counts", True),
         ("clicks", "c2", "late", False),
         ("views", "v1", "counts", False),
@@ -196,10 +196,10 @@ async def test_dead_letters_are_listed_shown_and_sent_again_once(file: Path) -> 
         await commands.run("send", "clicks", "-", "--unchecked", stdin='{"event_id": 5, "red": "\u009b31m"}')
         await commands.run("request", "-", stdin='{"policy": "none", "actions": [{"id": "a"}]}', code=1)
         letters = await letters_by_reason(commands, 3)
-        groups = await commands.told("dead-letters", "list")
+        groups = await commands.run_json("dead-letters", "list")
         listed = await commands.run("dead-letters", "list")
         shown = await commands.run("dead-letters", "show", letters["invalid_field"]["letter"])
-        only = await commands.told("dead-letters", "show", "--topic", "decision-requests")
+        only = await commands.run_json("dead-letters", "show", "--topic", "decision-requests")
         # The repair: the decision that the click waited for in vain is there now.
         await commands.run("request", "-", stdin=json.dumps(request("visit-1")))
         for option in ("--reason", "--topic"):
@@ -208,18 +208,18 @@ async def test_dead_letters_are_listed_shown_and_sent_again_once(file: Path) -> 
             assert ("invalid_field" if option == "--reason" else "decision-requests") in refused
         assert "no dead letter 0@99999" in await commands.run("dead-letters", "resend", "0@99999", code=1)
         assert "--reason: found bogus" in await commands.run("dead-letters", "show", "--reason", "bogus", code=2)
-        planned = await commands.told("dead-letters", "resend", "--all", "--dry-run")
-        first = await commands.told("dead-letters", "resend", "--all")
-        second = await commands.told("dead-letters", "resend", "--all")
+        planned = await commands.run_json("dead-letters", "resend", "--all", "--dry-run")
+        first = await commands.run_json("dead-letters", "resend", "--all")
+        second = await commands.run_json("dead-letters", "resend", "--all")
 
         async def closed() -> Any:
-            (decision,) = (await commands.told("trace", "visit-1"))["decisions"]
+            (decision,) = (await commands.run_json("trace", "visit-1"))["decisions"]
             return decision["outcome"]
 
         outcome = await until(closed)
         await letters_by_reason(commands, 4)
-        third = await commands.told("dead-letters", "resend", "--all")
-        fourth = await commands.told("dead-letters", "resend", "--reason", "invalid_field", "--returned")
+        third = await commands.run_json("dead-letters", "resend", "--all")
+        fourth = await commands.run_json("dead-letters", "resend", "--reason", "invalid_field", "--returned")
         await resent_as_marked(config)
     assert sorted((group["reason"], group["topic"], group["count"]) for group in groups) == [
         ("invalid_field", "clicks", 1),

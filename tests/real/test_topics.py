@@ -40,10 +40,10 @@ def test_create_refuses_what_contradicts_and_then_makes_nothing(kafka, prefix):
             await asyncio.sleep(0.02)
         with pytest.raises(WrongConfiguration) as refused:
             await topics.create(config)
-        told = str(refused.value)
-        assert f"topic {prefix}rewards: partitions is 2, needed is at least 3; add partitions" in told
-        assert f"topic {prefix}rewards: message.timestamp.type is CreateTime, needed is LogAppendTime" in told
-        assert f"topic {prefix}rewards: max.message.bytes is 1048588" in told
+        message = str(refused.value)
+        assert f"topic {prefix}rewards: partitions is 2, needed is at least 3; add partitions" in message
+        assert f"topic {prefix}rewards: message.timestamp.type is CreateTime, needed is LogAppendTime" in message
+        assert f"topic {prefix}rewards: max.message.bytes is 1048588" in message
         assert f"{prefix}decisions" not in await admin.list_topics()
         await admin.close()
 

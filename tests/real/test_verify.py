@@ -137,7 +137,7 @@ async def test_a_service_is_verified_while_it_runs_and_after(loop: Loop, monkeyp
 async def retention_is_faster(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove clicks after a verification has asked where their log starts: it goes on, and says what is unproved."""
 
-    async def removes(verification: Verification, logs: Any, *told: Any) -> Verdict:
+    async def removes(verification: Verification, logs: Any, *arguments: Any) -> Verdict:
         admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
         await admin.start()
         try:
@@ -149,7 +149,7 @@ async def retention_is_faster(config: Config, monkeypatch: pytest.MonkeyPatch) -
             await admin.delete_records(everything)
         finally:
             await admin.close()
-        return await judged(verification, logs, *told)
+        return await judged(verification, logs, *arguments)
 
     judged = verification_module._verdict
     monkeypatch.setattr("bowerbird.verification._verdict", removes)

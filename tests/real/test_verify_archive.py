@@ -40,10 +40,10 @@ async def loop(config: Config) -> AsyncIterator[Loop]:
 
 async def forget(config: Config, *names: str) -> None:
     """Remove all records of topics but the last of each partition, as retention does."""
-    told: dict[str, str | int | float | bool] = {"bootstrap.servers": config.brokers, "group.id": "nobody"}
+    client_config: dict[str, str | int | float | bool] = {"bootstrap.servers": config.brokers, "group.id": "nobody"}
 
     def remove() -> None:
-        admin, consumer = AdminClient(told), Consumer(told)
+        admin, consumer = AdminClient(client_config), Consumer(client_config)
         found = {name: admin.list_topics().topics[config.topic(name)].partitions for name in names}
         every = [TopicPartition(config.topic(name), each) for name in names for each in found[name]]
         for where in every:
@@ -59,11 +59,11 @@ async def forget(config: Config, *names: str) -> None:
 async def command(config: Config, folder: Path, *arguments: str) -> tuple[int, str]:
     """Run the command, and return its exit code and its answer."""
     file = folder / "bowerbird.toml"
-    told = config.policies["front"]
+    policy_config = config.policies["front"]
     file.write_text(
         f'brokers = "{config.brokers}"\nredis_url = "{config.redis_url}"\nprefix = "{config.prefix}"\nshards = 2\n'
         "early_s = 5\ndedup_horizon_s = 60\n"
-        f'[policies.front]\nkind = "vw"\narguments = "{told.arguments}"\nwindow_s = 1\n'
+        f'[policies.front]\nkind = "vw"\narguments = "{policy_config.arguments}"\nwindow_s = 1\n'
         '[policies.front.reward]\nclose_on = ["purchases"]\n[policies.front.reward.streams.clicks]\nweight = 1.0\n'
     )
     process = await asyncio.create_subprocess_exec(
