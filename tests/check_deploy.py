@@ -92,31 +92,31 @@ def install(folder: Path) -> list[str]:
     """Install Bowerbird from nothing but what the Dockerfile copies, by its own command; return the program."""
     source, target = folder / "source", folder / "installed"
     source.mkdir()
-    told = image()
-    for name in told.copied:
+    built = image()
+    for name in built.copied:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
         else:
             shutil.copy(ROOT / name, source / name)
     subprocess.run([sys.executable, "-m", "venv", str(target)], check=True)
     # Only a container has no use for pip's cache.
-    installs = [part for part in told.installs.split() if part != "--no-cache-dir"]
+    installs = [part for part in built.installs.split() if part != "--no-cache-dir"]
     subprocess.run([str(target / "bin" / "python"), *installs, "--quiet"], cwd=source, check=True)
-    return [str(target / "bin" / name) for name in told.entrypoint]
+    return [str(target / "bin" / name) for name in built.entrypoint]
 
 
 def start_prometheus(service: Composed, folder: Path) -> tuple[WatchedProcess, str]:
     """Start a Prometheus with the composed configuration, on the places of this machine."""
-    told = read_yaml(DEPLOY / "prometheus" / "prometheus.yml")
-    told["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    told["rule_files"] = [str(DEPLOY / "prometheus" / name) for name in told["rule_files"]]
-    for job in told["scrape_configs"]:
+    document = read_yaml(DEPLOY / "prometheus" / "prometheus.yml")
+    document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    document["rule_files"] = [str(DEPLOY / "prometheus" / name) for name in document["rule_files"]]
+    for job in document["scrape_configs"]:
         (found,) = job.pop("dns_sd_configs")
         port = service.supervisor_port if job["job_name"] == "supervisor" else service.port
         job["static_configs"] = [{"targets": [f"{HOST}:{port(name)}" for name in found["names"]]}]
     configuration = folder / "prometheus.yml"
     with configuration.open("w") as file:
-        YAML(typ="safe", pure=True).dump(told, file)
+        YAML(typ="safe", pure=True).dump(document, file)
     places = {"/etc/prometheus/prometheus.yml": str(configuration), "=/prometheus": f"={folder / 'data'}"}
     command = services()["prometheus"].command
     for inside, here in places.items():

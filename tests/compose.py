@@ -51,12 +51,12 @@ def services() -> dict[str, Service]:
     """Return the services of docker-compose.yml."""
     return {
         name: Service(
-            told["image"],
-            list(told.get("command", [])),
-            {key: str(value) for key, value in told.get("environment", {}).items()},
-            list(told.get("healthcheck", {}).get("test", []))[1:],
+            service["image"],
+            list(service.get("command", [])),
+            {key: str(value) for key, value in service.get("environment", {}).items()},
+            list(service.get("healthcheck", {}).get("test", []))[1:],
         )
-        for name, told in read_yaml(COMPOSE_FILE)["services"].items()
+        for name, service in read_yaml(COMPOSE_FILE)["services"].items()
     }
 
 

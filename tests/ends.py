@@ -1,6 +1,6 @@
-"""SIGTERM at random points under work and beside other load: how long each role takes to end.
+"""SIGTERM at random points under work and other load: how long each role takes to end.
 
-``python -m tests.ends --times 50 --load 2`` ends every role 50 times beside two processes that only compute. Exit code
+``python -m tests.ends --times 50 --load 2`` ends every role 50 times next to two processes that only compute. Exit code
 1 where one took longer than :data:`WITHIN_S`, or ended with another code than 0.
 """
 
@@ -112,9 +112,9 @@ async def work(config: Config) -> AsyncIterator[None]:
 
 async def end_of(config: Config, role: str, wait_s: float) -> End:
     """Start a role, and end it some time after it is ready."""
-    told = msgspec.json.encode(config).decode()
+    config_json = msgspec.json.encode(config).decode()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", CHILD, role, told),
+        *(sys.executable, "-c", CHILD, role, config_json),
         cwd=ROOT,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -172,14 +172,14 @@ def main() -> int:
     parser.add_argument("--load", type=int, default=2)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10_000))
     parser.add_argument("--roles", default=",".join(ROLES))
-    told = parser.parse_args()
-    roles = told.roles.split(",")
-    found = asyncio.run(ends(told.times, told.load, told.seed, roles))
+    options = parser.parse_args()
+    roles = options.roles.split(",")
+    results = asyncio.run(ends(options.times, options.load, options.seed, roles))
     for role in roles:
-        took = [end.took_s for end in found if end.role == role]
+        took = [end.took_s for end in results if end.role == role]
         print(f"{role:8} median {statistics.median(took):.2f} s, longest {max(took):.2f} s, {len(took)} ends")
-    late = [end for end in found if end.code != 0 or end.took_s > WITHIN_S]
-    print(f"seed {told.seed}: {len(late)} of {len(found)} not within {WITHIN_S:g} s: {late}")
+    late = [end for end in results if end.code != 0 or end.took_s > WITHIN_S]
+    print(f"seed {options.seed}: {len(late)} of {len(results)} not within {WITHIN_S:g} s: {late}")
     return 1 if late else 0
 
 

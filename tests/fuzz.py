@@ -106,7 +106,7 @@ def changed(record: dict[str, Any], rng: random.Random) -> str:
 
 
 def odd_value(topic: str, rng: random.Random) -> Value:
-    """Return what may stand in a message in place of a record."""
+    """Return what a message may hold instead of a record."""
     record = changed(good(topic, rng), rng) if rng.random() < 0.8 else json.dumps(good(topic, rng))
     text = record if rng.random() < 0.6 else odd_text(rng)
     if rng.random() < 0.25:
@@ -341,11 +341,11 @@ class Campaign:
         await self._command("trace", f"good-{self.steps}", codes=(0,))
 
     async def _verified(self) -> None:
-        """Look at what `verify` says: that foreign records stand in ``rewards`` is all that it may find."""
-        told = json.loads(await self._command("verify", "front", "--json", codes=(0, 1), within_s=300) or "{}")
-        wrong = {name: told.get(name) for name in ("missing", "doubled", "wrong") if told.get(name) != 0}
-        if wrong or not told.get("identical") or set(told.get("found", {})) - {"unreadable"}:
-            self._problem(f"verify: {wrong}, {told}")
+        """Look at what `verify` says: it may report foreign records in ``rewards``, and nothing else."""
+        verdict = json.loads(await self._command("verify", "front", "--json", codes=(0, 1), within_s=300) or "{}")
+        wrong = {name: verdict.get(name) for name in ("missing", "doubled", "wrong") if verdict.get(name) != 0}
+        if wrong or not verdict.get("identical") or set(verdict.get("found", {})) - {"unreadable"}:
+            self._problem(f"verify: {wrong}, {verdict}")
 
     async def _command(self, *arguments: str, codes: tuple[int, ...], within_s: float = 60) -> str:
         """Run a command, and return what it wrote."""
@@ -382,7 +382,7 @@ def settings(own: Servers, folder: Path) -> tuple[Config, Path]:
         "publish_ms": 100,
         "reward": {"close_on": ["clicks"], "streams": streams},
     }
-    told = {
+    document = {
         "brokers": own.brokers,
         "redis_url": own.redis_url,
         "prefix": f"z-{secrets.token_hex(4)}-",
@@ -394,7 +394,7 @@ def settings(own: Servers, folder: Path) -> tuple[Config, Path]:
         "policies": {"front": policy},
     }
     file = folder / "bowerbird.toml"
-    file.write_text(tomli_w.dumps(told))
+    file.write_text(tomli_w.dumps(document))
     return load(file), file
 
 
@@ -427,9 +427,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10_000))
     parser.add_argument("--log", type=Path, default=Path(tempfile.gettempdir()) / "bowerbird-fuzz.log")
-    told = parser.parse_args()
-    done = asyncio.run(fuzz(told.minutes, told.seed, told.log, lambda line: print(line, flush=True)))
-    print(f"seed {told.seed}: {done.steps} steps, slowest {done.slowest_s:.1f} s, {len(done.problems)} problems")
+    options = parser.parse_args()
+    done = asyncio.run(fuzz(options.minutes, options.seed, options.log, lambda line: print(line, flush=True)))
+    print(f"seed {options.seed}: {done.steps} steps, slowest {done.slowest_s:.1f} s, {len(done.problems)} problems")
     for problem in done.problems:
         print(f"- {problem}")
     return 1 if done.problems else 0

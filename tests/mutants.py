@@ -52,7 +52,7 @@ class Mutant:
     file
         The file that is patched, from the top of the tree.
     before, after
-        The patch: ``before`` stands in the file exactly once.
+        The patch: the file holds ``before`` exactly once.
     tests
         Node ids of the tests that must fail, every one of them; without brackets: a test with all its parameters, of
         which one at least must fail.
@@ -79,7 +79,7 @@ class Mutant:
         """
         found = text.count(self.before)
         if found != 1:
-            raise LookupError(f"{self.name}: the text to replace stands in the file {found} times, expected once")
+            raise LookupError(f"{self.name}: the text to replace is in the file {found} times, expected once")
         return text.replace(self.before, self.after)
 
 

@@ -144,13 +144,13 @@ def run_tests(tree: Path, tests: Sequence[str]) -> Ran:
 def read_report(report: Path) -> dict[str, list[Case]]:
     """Return the cases in a report in JUnit's format, by the test's name in it."""
     cases: dict[str, list[Case]] = {}
-    for told in ElementTree.parse(report).iter("testcase"):
+    for testcase in ElementTree.parse(report).iter("testcase"):
         case = Case("passed")
         for tag, outcome in (("failure", "failed"), ("error", "error"), ("skipped", "skipped")):
-            if (found := told.find(tag)) is not None:
+            if (found := testcase.find(tag)) is not None:
                 case = Case(outcome, found.get("message", ""))
-        name = told.get("name", "").partition("[")[0]
-        cases.setdefault(f"{told.get('classname', '')}.{name}", []).append(case)
+        name = testcase.get("name", "").partition("[")[0]
+        cases.setdefault(f"{testcase.get('classname', '')}.{name}", []).append(case)
     return cases
 
 
@@ -240,19 +240,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="a part of a mechanism's or a file's name")
     parser.add_argument("--list", action="store_true", help="show the mutants and run nothing")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="mutants at once")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 200)
-    chosen = [mutant for mutant in MUTANTS if not told.names or any(name in mutant.name for name in told.names)]
+    chosen = [mutant for mutant in MUTANTS if not options.names or any(name in mutant.name for name in options.names)]
     if not chosen:
-        parser.error(f"no mutant's name holds {' or '.join(told.names)}: see --list")
-    if told.list:
+        parser.error(f"no mutant's name holds {' or '.join(options.names)}: see --list")
+    if options.list:
         for mutant in chosen:
             console.print(mutant.name, markup=False, highlight=False)
         return 0
     if not passes_unpatched(list(dict.fromkeys(test for mutant in chosen for test in mutant.tests)), console):
         return 1
     verdicts: list[Verdict] = []
-    with ThreadPoolExecutor(told.jobs) as pool:
+    with ThreadPoolExecutor(options.jobs) as pool:
         for verdict in pool.map(judge, chosen):
             verdicts.append(verdict)
             word = "[green]killed[/green]" if verdict.killed else "[red]NOT KILLED[/red]"

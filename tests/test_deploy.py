@@ -47,25 +47,25 @@ def test_the_compose_file_is_one() -> None:
 
 
 def test_every_role_has_a_service_and_every_image_a_version() -> None:
-    told = services()
+    by_name = services()
     assert ROLE_SERVICES == ROLES
     for role in ROLES:
-        assert told[role].command == ["worker", "--roles", role]
-    foreign = {each.image for each in told.values()} - {"bowerbird"}
+        assert by_name[role].command == ["worker", "--roles", role]
+    foreign = {each.image for each in by_name.values()} - {"bowerbird"}
     assert all(re.search(r":v?\d+\.\d+\.\d+$", name) for name in foreign), foreign
     # The tests run the very broker.
-    assert told["kafka"].image == f"apache/kafka:{jars.KAFKA_VERSION}"
+    assert by_name["kafka"].image == f"apache/kafka:{jars.KAFKA_VERSION}"
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:
-    for name, told in read_yaml(COMPOSE_FILE)["services"].items():
-        for port in told.get("ports", []):
+    for name, service in read_yaml(COMPOSE_FILE)["services"].items():
+        for port in service.get("ports", []):
             assert str(port).startswith("127.0.0.1:"), name
 
 
 def test_every_volume_is_declared_and_every_mounted_file_is_there() -> None:
     compose = read_yaml(COMPOSE_FILE)
-    mounts = [mount.split(":")[0] for told in compose["services"].values() for mount in told.get("volumes", [])]
+    mounts = [mount.split(":")[0] for service in compose["services"].values() for mount in service.get("volumes", [])]
     assert {mount for mount in mounts if not mount.startswith(".")} == set(compose["volumes"])
     for mount in mounts:
         assert not mount.startswith(".") or (ROOT / mount).exists(), mount
@@ -80,25 +80,25 @@ def test_the_settings_of_every_service_are_right() -> None:
 
 
 def test_the_image_runs_as_nobody_and_holds_all_packages() -> None:
-    told = image()
-    assert int(told.user) > 0
-    assert set(MAY_IMPORT) <= set(told.copied)
+    built = image()
+    assert int(built.user) > 0
+    assert set(MAY_IMPORT) <= set(built.copied)
     allowed = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
-    assert sorted(allowed) == sorted(told.copied)
-    for name in told.copied:
+    assert sorted(allowed) == sorted(built.copied)
+    for name in built.copied:
         assert (ROOT / name).exists(), name
 
 
 def test_ports_follow_the_order_of_the_roles() -> None:
-    told = image()
-    first = int(told.environment["BOWERBIRD_METRICS_PORT"])
+    built = image()
+    first = int(built.environment["BOWERBIRD_METRICS_PORT"])
     jobs = {job["job_name"]: job for job in read_yaml(DEPLOY / "prometheus" / "prometheus.yml")["scrape_configs"]}
     assert set(jobs) == {*ROLES, "supervisor"}
     for place, name in enumerate((*ROLES, "supervisor")):
         (found,) = jobs[name]["dns_sd_configs"]
         assert found["port"] == first + place
         assert found["names"] == ([name] if name in ROLES else list(ROLES))
-    assert f":{first + len(ROLES)}/health" in told.health[-1]
+    assert f":{first + len(ROLES)}/health" in built.health[-1]
 
 
 @pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
@@ -135,9 +135,9 @@ def check(expression: str) -> None:
 
 def test_every_metric_is_shown_and_explained() -> None:
     shown = {name for panel in panels() for target in panel["targets"] for name in NAME.findall(target["expr"])}
-    told = {f"{name.removesuffix('_bucket')}" for name in SERIES if not name.endswith(("_sum", "_count"))}
-    assert {name.removesuffix("_bucket") for name in shown} == told
-    assert set(re.findall(r"^\| `(bowerbird_[a-z_]+)` \|", OPERATE, re.MULTILINE)) == told
+    exported = {f"{name.removesuffix('_bucket')}" for name in SERIES if not name.endswith(("_sum", "_count"))}
+    assert {name.removesuffix("_bucket") for name in shown} == exported
+    assert set(re.findall(r"^\| `(bowerbird_[a-z_]+)` \|", OPERATE, re.MULTILINE)) == exported
 
 
 def test_panels_do_not_overlap() -> None:

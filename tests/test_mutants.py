@@ -1,4 +1,4 @@
-"""The mutants of ``make mutate`` fit the tree as it is, and docs/laws.md tells of every one."""
+"""The mutants of ``make mutate`` fit the tree as it is, and docs/laws.md names every one."""
 
 import re
 from pathlib import Path

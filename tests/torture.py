@@ -261,7 +261,7 @@ def _settings(own: Servers, folder: Path) -> tuple[Config, Path]:
         "streams": {name: {"weight": weight} for name, weight in WEIGHTS.items()},
     }
     vw = {"kind": "vw", "arguments": "--cb_explore_adf --epsilon 0.2 -q uL", "publish_ms": 200, "publish_examples": 50}
-    told = {
+    document = {
         "brokers": own.brokers,
         "redis_url": own.redis_url,
         "shards": 2,
@@ -274,7 +274,7 @@ def _settings(own: Servers, folder: Path) -> tuple[Config, Path]:
         },
     }
     file = folder / "bowerbird.toml"
-    file.write_text(tomli_w.dumps(told))
+    file.write_text(tomli_w.dumps(document))
     return load(file, {}), file
 
 
@@ -321,8 +321,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=None)
-    told = parser.parse_args()
-    report = asyncio.run(torture(told.kills, secrets.randbelow(10_000) if told.seed is None else told.seed))
+    options = parser.parse_args()
+    report = asyncio.run(torture(options.kills, secrets.randbelow(10_000) if options.seed is None else options.seed))
     for problem in report.problems:
         print(problem)
     kinds = ", ".join(

@@ -150,7 +150,7 @@ def test_a_damaged_file_is_named(files: Files, world: World, damage: Callable[[P
 
 
 @pytest.mark.parametrize(
-    ("path", "told", "words"),
+    ("path", "options", "words"),
     [
         ("nowhere", {}, "_log.json"),
         ("archive", {"topic": "clicks"}, "topic: found clicks, expected one of decisions"),
@@ -159,9 +159,9 @@ def test_a_damaged_file_is_named(files: Files, world: World, damage: Callable[[P
         ("ftp://host/archive", {}, "ftp://"),
     ],
 )
-def test_what_is_no_archive(files: Files, path: str, told: dict[str, Any], words: str) -> None:
+def test_what_is_no_archive(files: Files, path: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(WrongConfiguration, match=re.escape(words)):
-        bowerbird.read(path if "://" in path else str(files.root.parent / path), **told)
+        bowerbird.read(path if "://" in path else str(files.root.parent / path), **options)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"log_id": 7}'])
@@ -218,13 +218,13 @@ def test_the_examples_of_the_page_run(
 def test_the_page_tells_the_schema() -> None:
     """Every column with its type, in the order of the schema; the page is the promise."""
     sections = re.split(r"^### ", PAGE.read_text(), flags=re.MULTILINE)[1:]
-    told = {
+    documented = {
         section.split("\n")[0]: re.findall(r"^\| `(\w+)` \| (.+?) \|", section.split("\n## ")[0], re.MULTILINE)
         for section in sections
     }
-    place = told.pop("In every topic")
-    assert set(told) == set(SCHEMAS)
-    for topic, columns in told.items():
+    place = documented.pop("In every topic")
+    assert set(documented) == set(SCHEMAS)
+    for topic, columns in documented.items():
         schema = [(field.name, re.sub("item: |element: ", "", str(field.type))) for field in SCHEMAS[topic]]
-        wanted = [*place, *columns, *(told["decisions"] if topic == "rewards" else [])]
+        wanted = [*place, *columns, *(documented["decisions"] if topic == "rewards" else [])]
         assert sorted(wanted) == sorted(schema)

@@ -35,11 +35,11 @@ class Message(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-def rows(topic: str, value: bytes | None, **told: Any) -> list[dict[str, Any]]:
-    return table_of(topic, rows_of(topic, Message(value, **told))).to_pylist()  # type: ignore[no-any-return]
+def rows(topic: str, value: bytes | None, **fields: Any) -> list[dict[str, Any]]:
+    return table_of(topic, rows_of(topic, Message(value, **fields))).to_pylist()  # type: ignore[no-any-return]
 
 
-def outcome(**told: Any) -> Outcome:
+def outcome(**changes: Any) -> Outcome:
     feedback = CountedFeedback(
         stream="clicks", time_ms=7, partition=1, offset=2, index=3, event=msgspec.Raw(json.dumps(EVENT).encode())
     )
@@ -57,22 +57,22 @@ def outcome(**told: Any) -> Outcome:
         "feedback": [feedback, feedback, msgspec.structs.replace(feedback, stream="views")],
         "decision": msgspec.Raw(json.dumps(decision("visit", user_id="u", expires_at_ms=9)).encode()),
     }
-    return Outcome(**(fields | told))  # type: ignore[arg-type]
+    return Outcome(**(fields | changes))  # type: ignore[arg-type]
 
 
 def test_a_decision_in_columns() -> None:
-    told = decision("visit", actions=[{"id": "a", "features": {"item": {"price": 2.50}}}, {"id": "b", "more": 1}])
-    (row,) = rows("decisions", json.dumps(told).encode())
+    record = decision("visit", actions=[{"id": "a", "features": {"item": {"price": 2.50}}}, {"id": "b", "more": 1}])
+    (row,) = rows("decisions", json.dumps(record).encode())
     assert row["log_time"].isoformat() == "2026-11-23T23:59:59.999000+00:00"
     assert (row["topic"], row["partition"], row["offset"], row["index"], row["batch"]) == ("decisions", 2, 41, 0, None)
-    assert (row["key"], json.loads(row["raw"]), row["problem"]) == (b"k", told, None)
+    assert (row["key"], json.loads(row["raw"]), row["problem"]) == (b"k", record, None)
     assert row["pmf"] == [0.5, 0.5]
     assert row["ranking"] == ["a", "b"]
     assert row["actions"] == [{"id": "a", "features": '{"item": {"price": 2.5}}'}, {"id": "b", "features": "{}"}]
-    assert json.loads(row["context"]) == told["context"]
-    assert json.loads(row["rule"]) == told["rule"]
+    assert json.loads(row["context"]) == record["context"]
+    assert json.loads(row["rule"]) == record["rule"]
     for name in ("event_id", "policy", "policy_version", "chosen", "propensity"):
-        assert row[name] == told[name]
+        assert row[name] == record[name]
     assert (row["user_id"], row["activate"], row["expires_at_ms"]) == (None, True, None)
 
 
@@ -93,7 +93,7 @@ def test_an_outcome_in_columns() -> None:
 
 
 def test_versions_in_columns() -> None:
-    told = PolicyVersion(
+    version = PolicyVersion(
         policy="front",
         number=3,
         version="3-0a1b2c3d",
@@ -106,7 +106,7 @@ def test_versions_in_columns() -> None:
         examples=12,
         published_ms=1000,
     )
-    identity, row = rows("versions", encode([LogIdentity(log_id="x"), told]))
+    identity, row = rows("versions", encode([LogIdentity(log_id="x"), version]))
     assert (identity["log_id"], identity["number"]) == ("x", None)
     assert row["last_seqs"] == [{"shard": 0, "seq": 5}, {"shard": 11, "seq": 7}]
     assert (row["log_id"], row["number"], row["cut"], row["examples"]) == (None, 3, 9, 12)

@@ -1,4 +1,4 @@
-"""The archive's files: whole or not there, each range once, whoever else writes."""
+"""The archive's files: whole or not there, each range once, whatever other writers do."""
 
 import os
 from collections.abc import Callable

@@ -136,8 +136,8 @@ def held(value: Any, where: str) -> None:
     with loop().blocking_client(timeout_s=0.2) as client:
         try:
             if where in ("value", "stream", "event_id"):
-                told = {"event_id": "visit-1", "stream": "clicks", "value": 1.0, where: value}
-                client.reward(told.pop("event_id"), told.pop("stream"), **told)
+                fields = {"event_id": "visit-1", "stream": "clicks", "value": 1.0, where: value}
+                client.reward(fields.pop("event_id"), fields.pop("stream"), **fields)
             else:
                 asked = {"policy": "front", "actions": ["a", "b"], "context": {}, where: value}
                 client.decide(asked.pop("policy"), asked.pop("actions"), asked.pop("context"), **asked)

@@ -1,4 +1,4 @@
-"""Readers of logs, whatever lies in the file: exit code 2 and a sentence, or an answer."""
+"""Readers of logs, whatever the file holds: exit code 2 and a sentence, or an answer."""
 
 import bz2
 import gzip

@@ -92,7 +92,7 @@ class _Task:
         self._answer: Any = None
 
     def step(self) -> bool:
-        """Go on to the next step; False when there is none."""
+        """Go on to the next step; False after the last one."""
         try:
             call = self._steps.send(self._answer)
         except StopIteration:
@@ -227,7 +227,7 @@ class World:
         self.logs[self._written(STREAMS[stream % 3], partition)].end += 1 + length % 3
 
     def add_partition(self, stream: int, worker: int) -> None:
-        """Give a topic one more partition, which a worker will be told of."""
+        """Give a topic one more partition, which a worker will learn of."""
         topic = self.prefix + STREAMS[stream % 3]
         number = sum(name == topic for name, _ in self.logs)
         if number < MOST_PARTITIONS:

@@ -124,7 +124,7 @@ class RewardsLog:
         seqs: dict[int, int] = {}
         pages: list[list[str]] = []
         begin, held = 0, False
-        for cut, in_force in [*((told.cut, told.control) for told in versions), (end, None)]:
+        for cut, in_force in [*((version.cut, version.control) for version in versions), (end, None)]:
             page: list[str] = []
             for offset in sorted(self.messages):
                 if begin <= offset < cut:
@@ -307,7 +307,7 @@ class Worker(Stepped):
             self.publishers[name] = publisher
 
     def acknowledge(self) -> None:
-        """Note what may be acknowledged; it is told to the broker later, if at all."""
+        """Note what may be acknowledged; the broker learns of it later, if at all."""
         for offset in self.worker.acknowledgements(PARTITION):
             self.acknowledged = offset + 1
 

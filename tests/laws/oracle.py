@@ -18,7 +18,7 @@ DECISIONS = "decisions"
 
 
 class Message(NamedTuple):
-    """A message as it lies in the log; ``stream`` is the topic without the prefix."""
+    """A message of the log; ``stream`` is the topic without the prefix."""
 
     stream: str
     partition: int
@@ -127,8 +127,8 @@ def _generations(
     while left:
         first, until = left[0], left[0].time_ms + dedup_horizon_ms
         copies = [record for record in left[1:] if record.time_ms <= until]
-        told = [record for record in feedback if over < record.time_ms <= until]
-        outcome, taken = _judge(event_id, first, copies, told, over + 1, feedback_limit)
+        in_window = [record for record in feedback if over < record.time_ms <= until]
+        outcome, taken = _judge(event_id, first, copies, in_window, over + 1, feedback_limit)
         outcomes.append(outcome)
         unused -= taken
         left = [record for record in left if record.time_ms > until]

@@ -84,7 +84,7 @@ def test_a_draw_is_a_function_of_salt_event_id_and_pmf(salt: str, event_id: str,
 
 
 def test_the_draw_is_the_documented_one() -> None:
-    # Computed by the words of the module's docstring alone; whoever changes this changes what a log means.
+    # Computed by the words of the module's docstring alone; a change of this changes what a log means.
     assert [draw("front", f"visit-{number}", [0.2, 0.5, 0.3]).ranking for number in range(6)] == [
         [0, 2, 1],
         [1, 2, 0],
@@ -101,7 +101,11 @@ def test_what_is_drawn_from_is_clipped_and_sums_to_1(found: list[float]) -> None
     assert len(pmf) == len(found)
     assert all(0.0 <= probability <= 1.0 for probability in pmf)
     assert math.isclose(math.fsum(pmf), 1.0, abs_tol=1e-12)
-    assert all((probability > 0.0) >= (told == 0.0) for probability, told in zip(found, pmf, strict=True) if told)
+    assert all(
+        (probability > 0.0) >= (given_probability == 0.0)
+        for probability, given_probability in zip(found, pmf, strict=True)
+        if given_probability
+    )
 
 
 @pytest.mark.parametrize("spoilt", [[math.nan, 1.0], [math.inf, 0.0], [0.0, 0.0], [-1.0], []])

@@ -118,13 +118,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--examples", type=int, default=1000, help="how many schedules")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--length", type=int, default=250, help="how many actions a schedule has at most")
-    told = parser.parse_args(arguments)
-    for seed in range(told.first, told.first + told.examples):
-        schedule = random_schedule(seed, 60 + seed % max(1, told.length - 60))
+    options = parser.parse_args(arguments)
+    for seed in range(options.first, options.first + options.examples):
+        schedule = random_schedule(seed, 60 + seed % max(1, options.length - 60))
         if fails(seed, schedule):
             _explain(seed, schedule)
             return 1
-    print(f"{told.examples} schedules from seed {told.first} on: every outcome and its seq are the oracle's")
+    print(f"{options.examples} schedules from seed {options.first} on: every outcome and its seq are the oracle's")
     return 0
 
 

@@ -37,13 +37,13 @@ class LearnMachine(RuleBasedStateMachine):
 
     @rule(
         name=names,
-        told=st.lists(st.tuples(st.integers(0, 1), st.sampled_from("LLLnp")), min_size=1, max_size=4),
+        kinds=st.lists(st.tuples(st.integers(0, 1), st.sampled_from("LLLnp")), min_size=1, max_size=4),
         hole=st.integers(0, 1),
     )
-    def append(self, name: str, told: list[tuple[int, str]], hole: int) -> None:
+    def append(self, name: str, kinds: list[tuple[int, str]], hole: int) -> None:
         log = self.world.log
         rewards = {"L": 1.0, "n": 1.0, "p": POISON}
-        log.append([log.new(name, shard, kind != "n", rewards[kind]) for shard, kind in told], hole)
+        log.append([log.new(name, shard, kind != "n", rewards[kind]) for shard, kind in kinds], hole)
 
     @precondition(lambda self: self.world.log.messages)
     @rule(data=st.data())
@@ -164,10 +164,12 @@ class LearnMachine(RuleBasedStateMachine):
         world.check()
         assert world.committed == world.log.end
         for name in NAMES:
-            own = [told for outcomes in world.log.messages.values() for told in outcomes if told.policy == name]
+            own = [
+                outcome for outcomes in world.log.messages.values() for outcome in outcomes if outcome.policy == name
+            ]
             saved = world.saved(name)
             held = world.held(name)
-            expected = {told.name for told in own if told.learn and told.reward != POISON} - held
+            expected = {outcome.name for outcome in own if outcome.learn and outcome.reward != POISON} - held
             learned = [one for page in Ledger(model=saved.model).pages for one in page] if saved and saved.model else []
             assert sorted(learned) == sorted(expected)
 

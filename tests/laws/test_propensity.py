@@ -20,7 +20,7 @@ class Fixed:
     def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
         return list(PMF)
 
-    def learn(self, *told: Any) -> None:
+    def learn(self, *example: Any) -> None:
         raise AssertionError("decide never learns")
 
     def dump(self) -> bytes:
@@ -49,18 +49,18 @@ def decided(event_id: str) -> bytes:
 def test_law_6_the_logged_propensity_is_that_of_the_action_drawn() -> None:
     chosen = set()
     for number in range(200):
-        told = json.loads(decided(f"visit-{number}"))
-        index = "abc".index(told["chosen"])
-        assert told["propensity"] == PMF[index]
+        decision = json.loads(decided(f"visit-{number}"))
+        index = "abc".index(decision["chosen"])
+        assert decision["propensity"] == PMF[index]
         chosen.add(index)
     assert chosen == {0, 1, 2}
 
 
 def test_law_6_the_logged_pmf_is_the_one_that_was_drawn_from() -> None:
     for number in range(200):
-        told = json.loads(decided(f"visit-{number}"))
-        assert told["pmf"] == PMF
-        assert told["chosen"] == "abc"[choose("front", f"visit-{number}", told["pmf"])]
+        decision = json.loads(decided(f"visit-{number}"))
+        assert decision["pmf"] == PMF
+        assert decision["chosen"] == "abc"[choose("front", f"visit-{number}", decision["pmf"])]
 
 
 def test_law_5_the_same_request_and_version_draw_the_same() -> None:

@@ -19,7 +19,7 @@ def read(value: Any, *, age_ms: int = 0, expires_ms: bytes | None = None, overlo
     """Return what a message of ``decision-requests`` becomes; ``broken`` is a policy that fails as nobody foresaw."""
     headers = (("expires-ms", expires_ms),) if expires_ms is not None else ()
 
-    def fail(*told: Any) -> list[float]:
+    def fail(*arguments: Any) -> list[float]:
         raise RuntimeError("as nobody foresaw")
 
     choosers = {
@@ -77,8 +77,8 @@ def test_law_7_a_policy_with_too_many_pending_decisions_refuses() -> None:
 def test_law_8_a_message_that_cannot_be_decided_is_a_dead_letter(value: Any, reason: str) -> None:
     request = read(value)
     assert json.loads(request.reply())["error"]["code"] == reason
-    ((told, offset, content),) = [(letter.reason, letter.offset, letter.value) for letter in request.letters]
-    assert (told, offset) == (reason, 7)
+    ((letter_reason, offset, content),) = [(letter.reason, letter.offset, letter.value) for letter in request.letters]
+    assert (letter_reason, offset) == (reason, 7)
     assert content == (value if isinstance(value, bytes) or value is None else json.dumps(value).encode())
 
 

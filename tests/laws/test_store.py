@@ -107,11 +107,11 @@ class Reader:
             if name != but:
                 start = self.next.setdefault(name, 0)
                 claims.append(Claim(*name, start, start, START_MS + at_ms, True))
-        told = Inputs(inputs, START_MS + at_ms)
-        return await self.store.step(0, "log", Step(claims, (), told, close_limit))
+        step_inputs = Inputs(inputs, START_MS + at_ms)
+        return await self.store.step(0, "log", Step(claims, (), step_inputs, close_limit))
 
     async def closed(self, policy: str = "front") -> list[ClosedWindow]:
-        """Return what lies in the outbox of a policy."""
+        """Return what the outbox of a policy holds."""
         if policy not in await self.store.outboxes(0):
             return []
         return [entry for entry in await self.store.head(0, policy, 1000) if isinstance(entry, ClosedWindow)]

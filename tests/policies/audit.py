@@ -32,9 +32,9 @@ class Auditor:
 
     def read(self, text: str) -> Read:
         """Predict a text and return what the audit tells."""
-        with tempfile.TemporaryFile() as told:
+        with tempfile.TemporaryFile() as output:
             out = os.dup(1)
-            os.dup2(told.fileno(), 1)
+            os.dup2(output.fileno(), 1)
             try:
                 lines = self._workspace._parse(text)
                 self._workspace.predict_multi(lines)
@@ -42,8 +42,8 @@ class Auditor:
             finally:
                 os.dup2(out, 1)
                 os.close(out)
-            told.seek(0)
-            rows = told.read().decode().split("\n")
+            output.seek(0)
+            rows = output.read().decode().split("\n")
         context, actions, indices = [], [], {}
         for row in rows[1::2]:
             shared: Line = {}

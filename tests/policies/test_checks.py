@@ -63,7 +63,7 @@ class Learning(Uniform):
     def __init__(self, model: bytes | None = None) -> None:
         self.count = int(model or b"0")
 
-    def learn(self, *told: Any, **more: Any) -> None:
+    def learn(self, *example: Any, **more: Any) -> None:
         self.count += 1
 
     def dump(self) -> bytes:
@@ -103,12 +103,12 @@ class SavesAnother(Learning):
 
 
 class Random(Learning):
-    def learn(self, *told: Any, **more: Any) -> None:
+    def learn(self, *example: Any, **more: Any) -> None:
         self.count += random.randrange(10**9)
 
 
 class SeesTheOrder(Learning):
-    def learn(self, context: Features, *told: Any, **more: Any) -> None:
+    def learn(self, context: Features, *rest: Any, **more: Any) -> None:
         self.count = (31 * self.count + sum(i * len(name) for i, name in enumerate(context["f"]))) % 10**9
 
 

@@ -56,9 +56,9 @@ def test_everything_of_the_request_stands_in_the_decision(unknown, ids):
     asked |= {name: value for name, value in unknown.items() if name not in known}
     found = decided(json.dumps(asked).encode())
     assert isinstance(found, Decided)
-    told = json.loads(found.value)
-    assert {name: told[name] for name in asked} == asked
-    assert set(told) == set(asked) | OWN | ({"warnings"} if set(asked) - known - {"event_id", "v"} else set())
+    decision = json.loads(found.value)
+    assert {name: decision[name] for name in asked} == asked
+    assert set(decision) == set(asked) | OWN | ({"warnings"} if set(asked) - known - {"event_id", "v"} else set())
 
 
 def test_fields_that_nothing_reads_are_named():
@@ -91,8 +91,8 @@ def test_an_error_carries_an_event_id_that_is_no_text():
 
 
 def test_a_caller_cannot_set_the_warnings():
-    (told,) = json.loads(decided(request(warnings=["all is well"])).value)["warnings"]
-    assert told.startswith("warnings: found an unknown field")
+    (warning,) = json.loads(decided(request(warnings=["all is well"])).value)["warnings"]
+    assert warning.startswith("warnings: found an unknown field")
 
 
 def test_bytes_of_fields_pass_through_as_they_came():
@@ -103,10 +103,10 @@ def test_bytes_of_fields_pass_through_as_they_came():
 
 def test_a_caller_cannot_set_what_is_decide_s_own():
     raw = request(pmf=[1.0], chosen="z", propensity=1, rule={}, policy_version="9-x", expires_at_ms=0, ranking=["z"])
-    told = json.loads(decided(raw).value)
-    assert (told["policy_version"], told["expires_at_ms"], told["pmf"]) == ("0-12345678", 1000, [0.5, 0.5])
-    assert told["chosen"] in ("a", "b")
-    assert told["rule"] == json.loads(RULE)
+    decision = json.loads(decided(raw).value)
+    assert (decision["policy_version"], decision["expires_at_ms"], decision["pmf"]) == ("0-12345678", 1000, [0.5, 0.5])
+    assert decision["chosen"] in ("a", "b")
+    assert decision["rule"] == json.loads(RULE)
 
 
 @given(event_id=st.text(min_size=1, max_size=30), actions=st.integers(1, 20))
@@ -115,12 +115,12 @@ def test_law_5_the_same_request_and_version_make_the_same_bytes(event_id, action
     first, second = decided(raw), decided(raw)
     assert first == second
     if isinstance(first, Decided):
-        told = msgspec.json.decode(first.value, type=Decision)
-        ids = [json.loads(bytes(action))["id"] for action in told.actions]
-        assert told.propensity == told.pmf[ids.index(told.chosen)]
-        assert told.ranking[0] == told.chosen
-        assert sorted(told.ranking) == sorted(ids)
-        assert math.isclose(math.fsum(told.pmf), 1.0)
+        decision = msgspec.json.decode(first.value, type=Decision)
+        ids = [json.loads(bytes(action))["id"] for action in decision.actions]
+        assert decision.propensity == decision.pmf[ids.index(decision.chosen)]
+        assert decision.ranking[0] == decision.chosen
+        assert sorted(decision.ranking) == sorted(ids)
+        assert math.isclose(math.fsum(decision.pmf), 1.0)
 
 
 def test_a_request_without_event_id_gets_the_made_one():
@@ -165,7 +165,9 @@ def test_limits_are_settings():
 
 
 @given(
-    st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | JSON.map(lambda told: json.dumps(told).encode())
+    st.binary(max_size=200)
+    | st.text(max_size=200).map(str.encode)
+    | JSON.map(lambda document: json.dumps(document).encode())
 )
 def test_law_8_whatever_comes_is_answered(raw):
     found = decided(raw)

@@ -26,12 +26,12 @@ documents = st.dictionaries(names, namespaces | st.none(), max_size=4) | namespa
 
 def expected(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Say in other words what a valid document holds."""
-    told = {name: value for name, value in document.items() if value is not None}
-    if told and not any(isinstance(value, dict) for value in told.values()):
-        return {"f": told}
+    present = {name: value for name, value in document.items() if value is not None}
+    if present and not any(isinstance(value, dict) for value in present.values()):
+        return {"f": present}
     found = {
         namespace: {name: value for name, value in inside.items() if value is not None}
-        for namespace, inside in told.items()
+        for namespace, inside in present.items()
     }
     return {namespace: inside for namespace, inside in found.items() if inside}
 
@@ -78,12 +78,12 @@ def test_whatever_json_is_found_is_decoded_or_refused(document: Any) -> None:
 @given(st.binary(max_size=200))
 def test_whatever_bytes_are_found_are_decoded_or_refused(raw: bytes) -> None:
     for decode in (decode_context, decode_action):
-        told = ""
+        message = ""
         try:
             decode(raw, LIMITS)
         except BadInput as error:
-            told = str(error)
-        assert len(told) < 400
+            message = str(error)
+        assert len(message) < 400
 
 
 REFUSED = {

@@ -27,12 +27,12 @@ def outcome(seq: int, *, shard: int = 0, learn: bool = True, reward: Any = None,
         **fields,
     }
     reward = float(seq % 3) if reward is None else reward
-    told = {"v": 1, "event_id": f"e{seq}", "policy": "front", "shard": shard, "seq": seq, "revision": 0}
-    return {**told, "reward": reward, "learn": learn, "why": "window", "feedback": [], "decision": decision}
+    record = {"v": 1, "event_id": f"e{seq}", "policy": "front", "shard": shard, "seq": seq, "revision": 0}
+    return {**record, "reward": reward, "learn": learn, "why": "window", "feedback": [], "decision": decision}
 
 
-def outcomes(*told: dict[str, Any]) -> list[OutcomeToLearn]:
-    found, unreadable = outcomes_in(json.dumps(told).encode())
+def outcomes(*records: dict[str, Any]) -> list[OutcomeToLearn]:
+    found, unreadable = outcomes_in(json.dumps(records).encode())
     assert not unreadable
     return list(found)
 
@@ -68,10 +68,10 @@ def test_what_was_taken_since_the_last_save_is_taken_again() -> None:
     """After a lost compare-and-set: somebody else published at another cut."""
     winner, loser = Learner("front", "vw", BAG), Learner("front", "vw", BAG)
     for offset in range(4):
-        told = message(offset * 5 + 1, offset * 5 + 5)
-        loser.take(offset, told)
+        taken = message(offset * 5 + 1, offset * 5 + 5)
+        loser.take(offset, taken)
         if offset < 2:
-            winner.take(offset, told)
+            winner.take(offset, taken)
     position, model = winner.next()
     winner.publish(position, model)
     loser.resume(position, model)

@@ -193,9 +193,9 @@ def test_copies_differ_by_policy_version_pmf_and_chosen_alone(change: dict[str, 
 
 
 def test_every_record_has_a_schema() -> None:
-    told = schemas()
-    assert told["records"].keys() == RECORDS.keys()
-    assert json.loads(msgspec.json.encode(told)) == told
+    document = schemas()
+    assert document["records"].keys() == RECORDS.keys()
+    assert json.loads(msgspec.json.encode(document)) == document
 
 
 @pytest.mark.parametrize("moment_ms", [10**40, 2**53, -(2**53)])

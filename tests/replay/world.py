@@ -61,7 +61,7 @@ def actions(number: int) -> list[dict[str, Any]]:
     return [{"id": f"a{index}", "features": {"size": index + number % 3}} for index in range(3)]
 
 
-def decision(event_id: str, number: int = 0, **told: Any) -> dict[str, Any]:
+def decision(event_id: str, number: int = 0, **fields: Any) -> dict[str, Any]:
     """Return a logged decision."""
     pmf = [0.25, 0.25, 0.5]
     drawn = draw("front", event_id, pmf)
@@ -78,7 +78,7 @@ def decision(event_id: str, number: int = 0, **told: Any) -> dict[str, Any]:
         "propensity": pmf[drawn.chosen],
         "policy_version": "0-00000000",
         "rule": RULE,
-    } | told
+    } | fields
 
 
 @dataclass
@@ -218,7 +218,7 @@ class World:
         log = self.logs["rewards", 0]
         log[index] = log[index]._replace(value=encode(list(outcomes)))
 
-    def verify(self, policy: str = "front", **told: Any) -> Verdict:
+    def verify(self, policy: str = "front", **options: Any) -> Verdict:
         """Verify it as ``bowerbird verify`` does."""
         rewards = self.logs["rewards", 0]
         question = Question(
@@ -234,7 +234,7 @@ class World:
             versions_end=self.versions_end,
             starts=self.starts,
         )
-        with Verification(replace(question, **told)) as verification:
+        with Verification(replace(question, **options)) as verification:
             verification.versions(Message("versions", 0, 0, 0, encode(LogIdentity(log_id="x"))))
             for number, record in enumerate(self.versions, 1):
                 verification.versions(Message("versions", 0, number, 0, encode(record)))
@@ -271,18 +271,18 @@ def busy_world(count: int = 40, limits: Limits | None = None) -> World:
         now += 700
         if number % 7 == 0:
             world.append("clicks", number % 2, now - 300, {"event_id": event_id, "id": "before"})
-        told: dict[str, Any] = {"policy": "side"} if number % 9 == 4 else {}
+        fields: dict[str, Any] = {"policy": "side"} if number % 9 == 4 else {}
         if number % 10 == 3:
-            told |= {"policy_version": "external"}
+            fields |= {"policy_version": "external"}
         if number % 11 == 5:
-            told |= {"expires_at_ms": now - 1}
+            fields |= {"expires_at_ms": now - 1}
         if number % 8 == 6:
-            told |= {"activate": False}
-        world.append("decisions", number % 3, now, decision(event_id, number, **told))
+            fields |= {"activate": False}
+        world.append("decisions", number % 3, now, decision(event_id, number, **fields))
         if number % 13 == 2:
-            world.append("decisions", (number + 1) % 3, now + 50, decision(event_id, number, **told))
+            world.append("decisions", (number + 1) % 3, now + 50, decision(event_id, number, **fields))
         if number % 13 == 7:
-            other = decision(event_id, number, **told) | {"policy_version": "9-99999999"}
+            other = decision(event_id, number, **fields) | {"policy_version": "9-99999999"}
             world.append("decisions", (number + 1) % 3, now + 60, other)
         if number % 3 == 0:
             world.append(

@@ -135,10 +135,10 @@ def test_an_idle_tick_is_claimed_only_where_nothing_fetched_waits(
     worker.assign(*CLICKS, start=3, fresh=False)
     (steps,) = worker.tick(START_MS, {CLICKS: end}, {CLICKS: fetched} if fetched else {}, None).parts
     assert set(steps) == {0, 1}
-    told = START_MS - GRACE_MS if claims_the_tick else None
+    claimed_ms = START_MS - GRACE_MS if claims_the_tick else None
     # What no message comes of are markers of transactions: they count as read.
     read_to = end if claims_the_tick else 3
-    assert [step.claims for step in steps.values()] == [[Claim(*CLICKS, 3, read_to, told)]] * 2
+    assert [step.claims for step in steps.values()] == [[Claim(*CLICKS, 3, read_to, claimed_ms)]] * 2
 
 
 def test_what_waits_is_claimed_up_to_its_own_time() -> None:

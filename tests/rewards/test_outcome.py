@@ -125,7 +125,9 @@ def test_only_what_counts_activates() -> None:
     assert not made(*again, activate=False).learn
 
 
-@given(st.lists(st.binary(min_size=1, max_size=30).map(lambda told: json.dumps(told.hex()).encode()), max_size=20))
+@given(
+    st.lists(st.binary(min_size=1, max_size=30).map(lambda content: json.dumps(content.hex()).encode()), max_size=20)
+)
 def test_packed_arrays_hold_every_record_once_and_keep_to_the_limit(records: list[bytes]) -> None:
     arrays = pack(records, limit=64)
     assert [each for _, array in arrays for each in json.loads(array)] == [json.loads(record) for record in records]

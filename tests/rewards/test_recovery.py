@@ -19,8 +19,8 @@ decided = st.tuples(
 def outcome(policy: str, seq: int, event_id: str, time_ms: int, closed_ms: int) -> dict[str, Any]:
     """Return what is read of an outcome."""
     place = {"time_ms": time_ms, "topic": "decisions", "partition": 0, "offset": 0, "index": 0}
-    told = {"policy": policy, "shard": 0, "seq": seq, "event_id": event_id}
-    return told | {"closed_ms": closed_ms, "decision_place": place}
+    record = {"policy": policy, "shard": 0, "seq": seq, "event_id": event_id}
+    return record | {"closed_ms": closed_ms, "decision_place": place}
 
 
 @given(st.lists(decided, max_size=12), st.integers(0, 12), st.integers(0, 12))

@@ -1,4 +1,4 @@
-"""A dead letter is read back as it was written; whatever else stands in the topic is no reason to stop."""
+"""A dead letter is read back as it was written; whatever else the topic holds is no reason to stop."""
 
 import pytest
 

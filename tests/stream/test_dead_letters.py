@@ -40,14 +40,14 @@ def test_a_tombstone_stays_one():
     headers=st.lists(st.tuples(st.text(max_size=20), st.binary(max_size=50_000) | st.none()), max_size=5),
 )
 def test_a_letter_always_fits(size, headers):
-    value, told = LETTER._replace(value=b"x" * size, headers=headers).wire(1000)
+    value, wire_headers = LETTER._replace(value=b"x" * size, headers=headers).wire(1000)
     assert len(value or b"") == min(size, 1000)
-    assert ("cut-from" in dict(told)) == (size > 1000)
-    assert sum(len(name.encode()) + len(content) for name, content in told) < ROOM_BYTES
+    assert ("cut-from" in dict(wire_headers)) == (size > 1000)
+    assert sum(len(name.encode()) + len(content) for name, content in wire_headers) < ROOM_BYTES
 
 
 class Broker:
-    """Fails as told, then takes everything."""
+    """Fails as often as it is set to, then takes everything."""
 
     def __init__(self, failures):
         self.failures = list(failures)
@@ -92,5 +92,5 @@ def test_many_bad_items_of_one_array_are_one_letter():
     assert found[1:] == [*few, other]
     value, headers = found[0].wire(1000)
     assert json.loads(value or b"") == list(range(APART + 1))
-    told = dict(headers)
-    assert (told["count"], told["index"], told["reason"]) == (b"21", b"0", b"not_json")
+    by_name = dict(headers)
+    assert (by_name["count"], by_name["index"], by_name["reason"]) == (b"21", b"0", b"not_json")

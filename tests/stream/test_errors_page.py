@@ -1,4 +1,4 @@
-"""Every code that an error or a dead letter may have stands in docs/errors.md."""
+"""docs/errors.md lists every code that an error or a dead letter may have."""
 
 import re
 from pathlib import Path

@@ -35,10 +35,15 @@ def test_a_log_record_is_a_line_of_json() -> None:
         )
     line = JsonFormatter("learn").format(record)
     assert "\n" not in line
-    told = json.loads(line)
-    assert (told["level"], told["role"], told["message"], told["policy"]) == ("error", "learn", "a b\nc", "front")
-    assert told["exception"].endswith("ValueError: no")
-    assert told["time"].endswith("Z")
+    record_of_line = json.loads(line)
+    assert (record_of_line["level"], record_of_line["role"], record_of_line["message"], record_of_line["policy"]) == (
+        "error",
+        "learn",
+        "a b\nc",
+        "front",
+    )
+    assert record_of_line["exception"].endswith("ValueError: no")
+    assert record_of_line["time"].endswith("Z")
 
 
 async def test_health_readiness_and_metrics() -> None:
@@ -53,8 +58,8 @@ async def test_health_readiness_and_metrics() -> None:
                     assert answer.status == status
             ready = True
             async with client.get("/ready") as answer:
-                told = {"role": "learn", "ready": True, "stopped": {}}
-                assert (answer.status, await answer.json()) == (200, told)
+                health = {"role": "learn", "ready": True, "stopped": {}}
+                assert (answer.status, await answer.json()) == (200, health)
             stopped.stop("learn", "rewards[0]", "a; do b")
             async with client.get("/ready") as answer:
                 assert (await answer.json())["stopped"] == {"rewards[0]": "a; do b"}
@@ -64,9 +69,9 @@ async def test_health_readiness_and_metrics() -> None:
             now += LIMIT_S + 1
             pulse.polled()
             async with client.get("/health") as answer:
-                told = await answer.json()
-                assert (answer.status, told["healthy"]) == (503, False)
-                assert (told["last_poll_s"], told["last_step_s"]) == (0.0, LIMIT_S + 1)
+                health = await answer.json()
+                assert (answer.status, health["healthy"]) == (503, False)
+                assert (health["last_poll_s"], health["last_step_s"]) == (0.0, LIMIT_S + 1)
             pulse.stepped()
             async with client.get("/health") as answer:
                 assert (answer.status, (await answer.json())["healthy"]) == (200, True)
@@ -91,6 +96,6 @@ def test_a_role_that_may_not_start_says_so_by_its_exit_code(
     monkeypatch.setitem(sys.modules, "stream.roles.learn", types.SimpleNamespace(build=build))
     assert run_role(Config(redis_url="redis://127.0.0.1:1/0"), "learn") == code
     (line,) = capsys.readouterr().err.splitlines()
-    told = json.loads(line)
-    assert told["level"] == "critical"
-    assert str(error) in told.get("exception", told["message"])
+    record = json.loads(line)
+    assert record["level"] == "critical"
+    assert str(error) in record.get("exception", record["message"])

@@ -15,8 +15,8 @@ CONFIG = Config(
 
 
 def found_as(need: TopicNeed, partitions: int | None = None, **settings: str) -> TopicFound:
-    told = need.settings() | {name.replace("_", "."): value for name, value in settings.items()}
-    return TopicFound(need.partitions if partitions is None else partitions, told)
+    changed = need.settings() | {name.replace("_", "."): value for name, value in settings.items()}
+    return TopicFound(need.partitions if partitions is None else partitions, changed)
 
 
 def test_every_topic_and_stream_is_needed_once():
@@ -60,8 +60,8 @@ def test_a_contradiction_names_topic_setting_found_and_needed(topic, partitions,
     need = next(need for need in needed(CONFIG) if need.name == topic)
     (problem,) = compare(need, found_as(need, partitions, **settings))
     assert (problem.topic, problem.setting) == (topic, setting)
-    told = next(iter(settings.values()), str(partitions))
-    assert problem.found == told
+    shown = next(iter(settings.values()), str(partitions))
+    assert problem.found == shown
     assert all(part in str(problem) for part in (topic, setting, problem.found, problem.needed))
 
 

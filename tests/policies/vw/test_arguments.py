@@ -30,9 +30,9 @@ ADF = "--cb_explore_adf"
     ],
 )  # fmt: skip
 def test_refused(arguments: str) -> None:
-    for told in (f"{ADF} {arguments}", f"{arguments} {ADF}"):
+    for command in (f"{ADF} {arguments}", f"{arguments} {ADF}"):
         with pytest.raises(WrongConfiguration, match="arguments of a vw policy"):
-            make("vw", told).close()
+            make("vw", command).close()
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_what_vowpal_wabbit_refuses_is_a_wrong_configuration_too(arguments: str)
 
 
 def test_the_command_can_be_read_in_one_way_only() -> None:
-    told = parse("-quA -q=xB --cb_explore_adf --ignore a --ignore=b -l0.1 --cb_min_cost -1 -b 20 --quiet --hash all")
-    assert told.command == (
+    parsed = parse("-quA -q=xB --cb_explore_adf --ignore a --ignore=b -l0.1 --cb_min_cost -1 -b 20 --quiet --hash all")
+    assert parsed.command == (
         "--quadratic=uA",
         "--quadratic==xB",
         "--cb_explore_adf",
@@ -64,11 +64,11 @@ def test_the_command_can_be_read_in_one_way_only() -> None:
 
 
 def test_bowerbirds_own_arguments_never_reach_vowpal_wabbit() -> None:
-    told = parse(f"{ADF} --id_as_feature --letter url=W --letter 'my page=p' -q wA")
-    assert told.id_as_feature
-    assert told.letters == {"url": "w", "my page": "p"}
-    assert told.interacting == {"w", "A"}
-    assert not any("letter" in token or "id_as" in token for token in told.command)
+    parsed = parse(f"{ADF} --id_as_feature --letter url=W --letter 'my page=p' -q wA")
+    assert parsed.id_as_feature
+    assert parsed.letters == {"url": "w", "my page": "p"}
+    assert parsed.interacting == {"w", "A"}
+    assert not any("letter" in token or "id_as" in token for token in parsed.command)
 
 
 def test_unknown_kinds_are_refused() -> None:

@@ -37,8 +37,8 @@ def line(features: Features, letter_of: Callable[[str], str]) -> str:
 def block(context: Features, actions: list[Features], label: tuple[int, str] | None = None) -> str:
     rows = ["shared " + line(context, str.lower)]
     for index, features in enumerate(actions):
-        told = f"{label[1]} " if label is not None and label[0] == index else ""
-        rows.append(told + line(features, str.upper))
+        label_text = f"{label[1]} " if label is not None and label[0] == index else ""
+        rows.append(label_text + line(features, str.upper))
     return "\n".join(rows) + "\n\n"
 
 
@@ -97,8 +97,8 @@ def test_the_driver_predicts_as_our_policy_does(arguments: str, tmp_path: Path) 
         "".join(block(case.context, [action.features for action in case.actions]) for case in asked)
     )
     common = ["--quiet", "--hash", "all", "--preserve_performance_counters"]
-    told = ["--cb_explore_adf", *arguments.split()]
-    vowpalwabbit.Workspace(arg_list=[*told, *common, "-d", f"{tmp_path}/train", "-f", f"{tmp_path}/model"]).finish()
+    options = ["--cb_explore_adf", *arguments.split()]
+    vowpalwabbit.Workspace(arg_list=[*options, *common, "-d", f"{tmp_path}/train", "-f", f"{tmp_path}/model"]).finish()
     vowpalwabbit.Workspace(
         arg_list=[*common, "-i", f"{tmp_path}/model", "-d", f"{tmp_path}/ask", "-p", f"{tmp_path}/pmfs"]
     ).finish()

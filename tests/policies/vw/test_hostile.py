@@ -36,8 +36,8 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policies.vw.policy, "_parse", parse)
 
 
-def learn(policy: Policy, **told: Any) -> None:
-    case = {"context": {}, "actions": PAIR, "chosen": 0, "propensity": 0.5, "reward": 1.0, **told}
+def learn(policy: Policy, **changes: Any) -> None:
+    case = {"context": {}, "actions": PAIR, "chosen": 0, "propensity": 0.5, "reward": 1.0, **changes}
     policy.learn(**case)
 
 
@@ -114,7 +114,7 @@ def test_kills_malformed_shapes_repeated() -> None:
 
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize(
-    "told",
+    "changes",
     [
         {"propensity": 0.0},
         {"propensity": -0.5},
@@ -140,19 +140,19 @@ def test_kills_malformed_shapes_repeated() -> None:
     ],
     ids=str,
 )
-def test_leaks_nothing_that_is_refused_reaches_vowpal_wabbit(told: dict[str, Any]) -> None:
+def test_leaks_nothing_that_is_refused_reaches_vowpal_wabbit(changes: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
-        learn(make("vw", ARGUMENTS), **told)
+        learn(make("vw", ARGUMENTS), **changes)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "changes",
     [{"propensity": 0.0}, {"propensity": math.nan}, {"reward": math.inf}, {"chosen": 2}, {"actions": []}],
     ids=str,
 )
-def test_every_kind_of_policy_refuses_the_same_labels(told: dict[str, Any]) -> None:
+def test_every_kind_of_policy_refuses_the_same_labels(changes: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
-        learn(make("uniform", ""), **told)
+        learn(make("uniform", ""), **changes)
 
 
 def test_leaks_nothing_over_many_refused_examples() -> None:
@@ -183,9 +183,9 @@ def test_silence_no_actions() -> None:
 def test_silence_names_that_split_an_example(name: str) -> None:
     policy = make("vw", f"{ARGUMENTS} --id_as_feature")
     plain = make("vw", f"{ARGUMENTS} --id_as_feature")
-    for one, told in ((policy, name), (plain, "x")):
-        features: Features = {f"u{told}": {f"n{told}": told}}
-        actions = [Action(f"a{told}", {f"i{told}": {f"n{told}": [told]}}), Action("b", {})]
+    for one, text in ((policy, name), (plain, "x")):
+        features: Features = {f"u{text}": {f"n{text}": text}}
+        actions = [Action(f"a{text}", {f"i{text}": {f"n{text}": [text]}}), Action("b", {})]
         for _ in range(20):
             one.learn(features, actions, 0, 0.5, 1.0)
     case: Features = {f"u{name}": {f"n{name}": name}}

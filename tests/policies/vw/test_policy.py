@@ -30,9 +30,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     for name in ("_parse", "_learn", "_predict", "_finish"):
         real = getattr(policies.vw.policy, name)
 
-        def call(workspace, told, name=name, real=real):
+        def call(workspace, argument, name=name, real=real):
             counted[name] += 1
-            made = real(workspace, told)
+            made = real(workspace, argument)
             if counted[f"raise in {name}"]:
                 counted[f"raise in {name}"] = 0
                 raise RuntimeError("something is wrong in C++")
@@ -99,11 +99,11 @@ def test_saving_in_between_changes_nothing_that_is_learned() -> None:
 
 @pytest.mark.parametrize("arguments", EXACT)
 def test_saving_and_loading_in_between_changes_nothing_for_most_explorers(arguments: str) -> None:
-    told = f"--cb_explore_adf {arguments}"
-    policy, model = make("vw", told), None
+    command = f"--cb_explore_adf {arguments}"
+    policy, model = make("vw", command), None
     teach(policy)
     for case in CASES:
-        step = make("vw", told, model)
+        step = make("vw", command, model)
         teach(step, [case])
         model = step.dump()
         step.close()
@@ -112,13 +112,13 @@ def test_saving_and_loading_in_between_changes_nothing_for_most_explorers(argume
 
 @pytest.mark.parametrize("explorer", ["--bag 3", "--cover 3", "--rnd 3", "--epsilon 0.1"])
 def test_a_seed_among_the_arguments_survives_a_load(explorer: str) -> None:
-    told = f"--cb_explore_adf {explorer} --random_seed 3"
+    command = f"--cb_explore_adf {explorer} --random_seed 3"
     first: list[str] = []
     second: list[str] = []
     for digests in (first, second):
         model = None
         for start in range(0, 30, 10):
-            policy = make("vw", told, model)
+            policy = make("vw", command, model)
             teach(policy, CASES[start : start + 10])
             model = policy.dump()
             digests.append(digest(model))

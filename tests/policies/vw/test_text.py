@@ -71,15 +71,15 @@ def auditor():
 
 def as_read(features: Features, upper: bool) -> dict[str, dict[str, Any]]:
     """Say what Vowpal Wabbit must have read, by the words of the module's docstring."""
-    told: dict[str, dict[str, Any]] = {}
+    by_namespace: dict[str, dict[str, Any]] = {}
     for namespace, found in features.items():
         letter = next((char.lower() for char in namespace if char.isascii() and char.isalpha()), "z")
         first = letter.upper() if upper else letter
         name = first + namespace[1:] if namespace[0] == letter else f"{first}/{namespace}"
         kept = {feature: read for feature, value in found.items() if (read := _read(value)) is not None}
         if kept:
-            told[name] = kept
-    return told
+            by_namespace[name] = kept
+    return by_namespace
 
 
 def _read(value: Any) -> Any:

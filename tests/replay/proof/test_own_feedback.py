@@ -53,14 +53,14 @@ def counting(world: World) -> tuple[int, Outcome]:
     )
 
 
-def change(world: World, **told: Any) -> None:
+def change(world: World, **changes: Any) -> None:
     """Change an outcome."""
     index, found = counting(world)
-    world.rewrite(index, [msgspec.structs.replace(found, **told)])
+    world.rewrite(index, [msgspec.structs.replace(found, **changes)])
 
 
 @pytest.mark.parametrize(
-    ("told", "finding"),
+    ("changes", "finding"),
     [
         ({"reward": 4.5}, "reward"),
         ({"why": "expired"}, "why"),
@@ -68,9 +68,9 @@ def change(world: World, **told: Any) -> None:
         ({"closed_ms": 1}, "deadline"),
     ],
 )
-def test_a_wrong_outcome_is_found_by_what_it_carries(told: dict[str, Any], finding: str) -> None:
+def test_a_wrong_outcome_is_found_by_what_it_carries(changes: dict[str, Any], finding: str) -> None:
     world = without_feedback()
-    change(world, **told)
+    change(world, **changes)
     verdict = world.verify(own_feedback=True)
     assert finding in verdict.found
     assert not verdict.ok

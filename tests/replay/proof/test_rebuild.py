@@ -117,10 +117,10 @@ def test_a_jump_is_told(world: World) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda told: told | {"chosen": "nobody"},
-        lambda told: told | {"context": {"taste": {"much": {"too": "deep"}}}},
-        lambda told: told | {"propensity": 1e-300},
-        lambda told: told | {"actions": []},
+        lambda record: record | {"chosen": "nobody"},
+        lambda record: record | {"context": {"taste": {"much": {"too": "deep"}}}},
+        lambda record: record | {"propensity": 1e-300},
+        lambda record: record | {"actions": []},
     ],
 )
 def test_what_the_policy_refuses_is_skipped_and_counted(world: World, spoil: Any) -> None:
@@ -139,8 +139,8 @@ def test_what_the_policy_refuses_is_skipped_and_counted(world: World, spoil: Any
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(bytes(outcome.decision))
-    return told
+    record: dict[str, Any] = json.loads(bytes(outcome.decision))
+    return record
 
 
 # A decision again.
@@ -151,39 +151,39 @@ def decided(world: World, event_id: str = "visit-new") -> tuple[dict[str, Any], 
     rebuild = rebuilt(world)
     rebuild.until(world.versions[-1].cut)
     live = make(world.kind, world.arguments, world.models[-1])
-    told = decision(event_id, 7)
-    context = decode_context(json.dumps(told["context"]).encode(), Limits())
-    actions = [decode_action(json.dumps(each).encode(), Limits()) for each in told["actions"]]
+    record = decision(event_id, 7)
+    context = decode_context(json.dumps(record["context"]).encode(), Limits())
+    actions = [decode_action(json.dumps(each).encode(), Limits()) for each in record["actions"]]
     pmf = live.predict(context, actions)
     drawn = draw("front", event_id, pmf)
-    told |= {
+    record |= {
         "pmf": pmf,
         "chosen": actions[drawn.chosen].id,
         "propensity": pmf[drawn.chosen],
         "ranking": [actions[index].id for index in drawn.ranking],
         "policy_version": world.versions[-1].version,
     }
-    return told, rebuild
+    return record, rebuild
 
 
-def again(told: dict[str, Any], rebuild: Rebuild, number: int, salt: str = "front") -> Recomputed:
-    message = Message("decisions", 0, 17, 1_000, json.dumps([{"event_id": "x"}, told]).encode())
-    (found,) = decisions_of(message, told["event_id"])
+def again(record: dict[str, Any], rebuild: Rebuild, number: int, salt: str = "front") -> Recomputed:
+    message = Message("decisions", 0, 17, 1_000, json.dumps([{"event_id": "x"}, record]).encode())
+    (found,) = decisions_of(message, record["event_id"])
     assert (found.place.offset, found.place.index) == (17, 1)
     return recompute(found, rebuild.policy, version_name(number, rebuild.digest()), salt)
 
 
 @pytest.fixture
-def told_and_version(world: World) -> tuple[dict[str, Any], Rebuild, int]:
+def record_and_version(world: World) -> tuple[dict[str, Any], Rebuild, int]:
     # Everything that was learned is published, so that the rebuilt policy is the live one.
     world.publish(1)
     return *decided(world), len(world.versions)
 
 
-def test_a_decision_is_recomputed_bit_for_bit(told_and_version: tuple[dict[str, Any], Rebuild, int]) -> None:
+def test_a_decision_is_recomputed_bit_for_bit(record_and_version: tuple[dict[str, Any], Rebuild, int]) -> None:
     """Law 5."""
-    told, rebuild, number = told_and_version
-    result = again(told, rebuild, number)
+    record, rebuild, number = record_and_version
+    result = again(record, rebuild, number)
     assert result.ok, result
     assert [part.name for part in result.parts] == ["policy_version", "pmf", "chosen", "propensity", "ranking"]
     assert msgspec.json.decode(msgspec.json.encode(result))["ok"] is True
@@ -192,33 +192,33 @@ def test_a_decision_is_recomputed_bit_for_bit(told_and_version: tuple[dict[str, 
 @pytest.mark.parametrize(
     ("part", "change"),
     [
-        ("pmf", lambda told: {"pmf": [told["pmf"][0] * (1 - 2**-52), *told["pmf"][1:]]}),
-        ("chosen", lambda told: {"chosen": next(a["id"] for a in told["actions"] if a["id"] != told["chosen"])}),
-        ("propensity", lambda told: {"propensity": told["propensity"] * (1 - 2**-52)}),
-        ("ranking", lambda told: {"ranking": told["ranking"][::-1]}),
-        ("policy_version", lambda told: {"policy_version": "3-00000000"}),
+        ("pmf", lambda record: {"pmf": [record["pmf"][0] * (1 - 2**-52), *record["pmf"][1:]]}),
+        ("chosen", lambda record: {"chosen": next(a["id"] for a in record["actions"] if a["id"] != record["chosen"])}),
+        ("propensity", lambda record: {"propensity": record["propensity"] * (1 - 2**-52)}),
+        ("ranking", lambda record: {"ranking": record["ranking"][::-1]}),
+        ("policy_version", lambda record: {"policy_version": "3-00000000"}),
     ],
 )
 def test_a_decision_that_is_not_what_its_version_decides(
-    told_and_version: tuple[dict[str, Any], Rebuild, int], part: str, change: Any
+    record_and_version: tuple[dict[str, Any], Rebuild, int], part: str, change: Any
 ) -> None:
-    told, rebuild, number = told_and_version
-    result = again(told | change(told), rebuild, number)
+    record, rebuild, number = record_and_version
+    result = again(record | change(record), rebuild, number)
     assert not result.ok
     assert [each.name for each in result.parts if not each.identical] == [part]
     assert part in result.reason
 
 
 def test_another_salt_draws_otherwise(world: World) -> None:
-    told, rebuild = decided(world)
-    others = [again(told, rebuild, len(world.versions), salt=f"salt {number}") for number in range(8)]
+    record, rebuild = decided(world)
+    others = [again(record, rebuild, len(world.versions), salt=f"salt {number}") for number in range(8)]
     assert any(not part.identical for each in others for part in each.parts if part.name == "chosen")
 
 
 def test_version_0_is_computed_from_the_arguments() -> None:
     rebuild = Rebuild("front", "vw", ARGUMENTS)
-    told = decision("e1") | {"policy_version": version_name(0, rebuild.digest())}
-    result = again(told, rebuild, 0)
+    record = decision("e1") | {"policy_version": version_name(0, rebuild.digest())}
+    result = again(record, rebuild, 0)
     assert {part.name: part.identical for part in result.parts}["policy_version"]
 
 

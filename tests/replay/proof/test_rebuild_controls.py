@@ -35,10 +35,10 @@ def replay(world: World, versions: list[PolicyVersion], end: int | None = None) 
     return rebuild
 
 
-def controlled(world: World, after: int, cut: int, **told: Any) -> PolicyVersion:
+def controlled(world: World, after: int, cut: int, **fields: Any) -> PolicyVersion:
     """Put a version of an operator after the version of a number, with its weights, and drop what came later."""
     former = world.versions[after - 1]
-    model = told.pop("model", world.models[after - 1])
+    model = fields.pop("model", world.models[after - 1])
     seqs = replay(world, world.versions[:after], cut).seqs()
     number = former.number + 1
     version = msgspec.structs.replace(
@@ -48,7 +48,7 @@ def controlled(world: World, after: int, cut: int, **told: Any) -> PolicyVersion
         digest=digest(model),
         cut=cut,
         last_seqs=seqs,
-        **told,
+        **fields,
     )
     world.versions[after:] = [version]
     world.models[after:] = [model]
@@ -89,7 +89,7 @@ def test_a_control_that_the_record_does_not_tell_is_found_out(world: World) -> N
 
 @pytest.mark.parametrize("arguments", EXPLORERS)
 def test_a_rebuild_takes_the_weights_back_to_an_offset_between_two_cuts(world: World, arguments: str) -> None:
-    """Also with explorers that keep state beside what they save: taking a copy on the way changes nothing."""
+    """Also with explorers that keep more state than they save: taking a copy on the way changes nothing."""
     world.arguments = arguments
     world.publish(cut_each=7)
     back_to = (world.versions[1].cut + world.versions[2].cut) // 2

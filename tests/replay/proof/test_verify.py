@@ -34,8 +34,8 @@ def kinds(verdict: Verdict) -> set[str]:
     return set(verdict.found)
 
 
-def changed(outcome: Outcome, **told: Any) -> Outcome:
-    return msgspec.structs.replace(outcome, **told)
+def changed(outcome: Outcome, **changes: Any) -> Outcome:
+    return msgspec.structs.replace(outcome, **changes)
 
 
 def front(world: World, wanted: Callable[[Outcome], bool] = lambda outcome: True) -> tuple[int, Outcome]:
@@ -44,8 +44,8 @@ def front(world: World, wanted: Callable[[Outcome], bool] = lambda outcome: True
     )
 
 
-def with_version(world: World, index: int, **told: Any) -> None:
-    world.versions[index] = msgspec.structs.replace(world.versions[index], **told)
+def with_version(world: World, index: int, **changes: Any) -> None:
+    world.versions[index] = msgspec.structs.replace(world.versions[index], **changes)
 
 
 def republished(world: World) -> None:
@@ -198,8 +198,8 @@ def test_a_wrong_part_of_an_outcome(world: World, kind: str, change: Callable[[O
     assert not verdict.ok
 
 
-def changed_place(place: Any, **told: Any) -> Any:
-    return msgspec.structs.replace(place, **told)
+def changed_place(place: Any, **changes: Any) -> Any:
+    return msgspec.structs.replace(place, **changes)
 
 
 def test_feedback_that_was_altered_in_the_outcome(world: World) -> None:
@@ -458,13 +458,13 @@ def small_worlds(draw: st.DrawFn) -> World:
                 )
             )
             rule["reward"] = dict(rule["reward"], streams=streams)
-            told = {
+            fields = {
                 "rule": rule,
                 "activate": draw(st.booleans()),
                 "expires_at_ms": draw(st.sampled_from([None, now - 1, now])),
                 "policy_version": draw(st.sampled_from(["0-00000000", "external"])),
             }
-            world.append(topic, partition, now, decision(event_id, number, **told))
+            world.append(topic, partition, now, decision(event_id, number, **fields))
         else:
             event: dict[str, Any] = {"event_id": event_id, "value": draw(st.sampled_from([0.1, 0.2, -3.0, 7.0]))}
             if draw(st.booleans()):
