@@ -1,4 +1,4 @@
-"""Logs opened as their paths say: judged for a policy, or as they are."""
+"""Open a log by its path, for a target policy or without one."""
 
 import math
 import os
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 UNIFORM = "uniform"
 OF_THE_TABLE, OTHER_OF_THE_TABLE = "target", "against"
-"""What a table's own target, and what it is compared with, are called where nobody gave them names."""
+"""Default names of a table's target and of the policy that it is compared with."""
 OF_OTHER = {"against": "target", "against_pmf": "target_pmf"}
-"""Columns of a table that tell of the policy that the target is compared with what the others tell of the target."""
+"""Columns of a table with the probabilities of the compared policy, and the field of the target that each replaces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,19 +35,19 @@ class EvaluationRequest:
     Attributes
     ----------
     path, format
-        Where it lies, and what it is written in; None: as the path tells.
+        Path and format of the log; without a format it follows from the path.
     target
-        ``uniform``; a policy, as ``front`` or ``front@12``; a ``.npy`` file for Open Bandit logs. A table tells the
-        target itself, and this is what it is called.
+        ``uniform``; a policy, as ``front`` or ``front@12``; a ``.npy`` file for Open Bandit logs. A table contains the
+        target's probabilities; then this is only its name.
     against
-        Another policy, named in the same way, to be compared with; None: the logging policy. A table tells it in the
-        columns of :data:`OF_OTHER`.
+        The policy to compare with, named in the same way; by default the logging policy. In a table its probabilities
+        are the columns of :data:`OF_OTHER`.
     policy, external, prefix
         See :class:`replay.evaluation.logs.outcomes.Judge` and :class:`archive.reader.Archive`.
     columns
-        Of a table: which column is which field.
+        For a table: the column of each field.
     segments
-        What to cut the log by.
+        The fields or columns that define segments of the log.
     config
         The settings file; None: ``bowerbird.toml``, if there is one.
     """
@@ -72,21 +72,20 @@ class EvaluationRequest:
 
 
 def judged_log(request: EvaluationRequest) -> "tuple[str, OpenLog]":
-    """Return the name of the target, and what opens the log for each pass.
+    """Return the name of the target and a function that opens the log for each pass.
 
     Raises
     ------
     WrongConfiguration
-        There is no such log, target or option, or they do not go together.
+        The log, the target or an option does not exist, or they cannot be combined.
     StateRefused, BadInput
         The log is damaged.
     """
     kind = _checked(request)
     if kind is Format.TABLE:
-        columns = table_columns(request.columns or {}, request.segments)[0]
-        return target_of_table(request.target), _Table(
-            request.path, replace(columns, uniform=request.target == UNIFORM)
-        )
+        columns, _ = table_columns(request.columns or {}, request.segments)
+        columns = replace(columns, uniform=request.target == UNIFORM)
+        return target_of_table(request.target), _Table(request.path, columns)
     if request.target is None:
         if kind is Format.JSON_LINES:
             from replay.evaluation.logs.json_outcomes import JsonLines
@@ -103,21 +102,21 @@ def judged_log(request: EvaluationRequest) -> "tuple[str, OpenLog]":
 
 
 def target_of_table(given: str | None) -> str:
-    """Return what to call the target of a log that tells it itself.
+    """Return the name of the target of a log that contains the target's probabilities.
 
     Raises
     ------
     WrongConfiguration
-        It is called as a policy that would have to be computed.
+        The name is that of a policy that would have to be computed.
     """
     if given is not None and given.endswith(".npy"):
-        expected = "a name for what the column target (or target_pmf, action_dist) tells: it is not computed"
+        expected = "a name for the policy of the column target (or target_pmf, action_dist): it is not computed"
         raise WrongConfiguration(f"--target: found {given}, expected {expected}")
     return given or OF_THE_TABLE
 
 
 def needs_target(log: str) -> WrongConfiguration:
-    """Return the error for a log that does not tell what it is to be judged for."""
+    """Return the error for a log without the target's probabilities."""
     return WrongConfiguration(
         f"--target: found no column target, target_pmf or weight in {log}, expected one: name it with --column "
         "target=..., in Python columns={'target': ...}; a bandit feedback has action_dist"
@@ -125,7 +124,7 @@ def needs_target(log: str) -> WrongConfiguration:
 
 
 def log_as_it_is(request: EvaluationRequest, progress: "Progress") -> "Log":
-    """Return the log judged for nobody: what ``log describe`` reads.
+    """Return the log without a target, as ``log describe`` reads it.
 
     Raises
     ------
@@ -144,15 +143,13 @@ def log_as_it_is(request: EvaluationRequest, progress: "Progress") -> "Log":
         return OpenBanditLog(log_at(Path(request.path)), itself=True, segments=request.segments)
     from replay.evaluation.logs.outcomes import Judge
 
-    outcomes, mixed = _read(request, kind, progress), request.policy is None
-    # A log with holes is described all the same: how many outcomes are missing is part of what it is.
-    return Judge(
-        outcomes, None, request.policy, external=None, mixed=mixed, segments=request.segments, count_missing=True
-    )
+    outcomes, of, segments = _read(request, kind, progress), request.policy, request.segments
+    # A log with missing outcomes is described, too: their number is part of the description.
+    return Judge(outcomes, None, of, external=None, mixed=of is None, segments=segments, count_missing=True)
 
 
 def _checked(request: EvaluationRequest) -> Format:
-    """Return what the log is written in, if the options go with that."""
+    """Return the format of the log; raise if the options do not apply to it."""
     kind = request.kind
     if request.columns and kind is not Format.TABLE:
         raise WrongConfiguration(f"--column: expected none with --format {kind}, whose fields have their names")
@@ -181,14 +178,14 @@ def _read(request: EvaluationRequest, kind: Format, progress: "Progress") -> "Ou
 
 
 def compared_log(request: EvaluationRequest, judged_on: str | None) -> "Against | None":
-    """Return what the target is compared with, and what opens the log judged for it; None: the logging policy.
+    """Return the policy to compare with and how to open the log for it; None: the logging policy.
 
     Parameters
     ----------
     request
         The log and the policies.
     judged_on
-        The policy whose outcomes the target is judged on: both must be.
+        The policy whose outcomes are used; the same for the target and the compared policy.
 
     Raises
     ------
@@ -214,7 +211,7 @@ def compared_log(request: EvaluationRequest, judged_on: str | None) -> "Against 
 
 
 def table_columns(given: Mapping[str, str], segments: Collection[str]) -> "tuple[Columns, Columns | None]":
-    """Return which columns of a table say what of the target, and of what it is compared with, if they do.
+    """Return the columns of a table for the target, and those for the compared policy, if there are any.
 
     Raises
     ------
@@ -235,7 +232,7 @@ def table_columns(given: Mapping[str, str], segments: Collection[str]) -> "tuple
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Opens a table; like all of these it can be sent to other processes."""
+    """Open a table; as all of these it can be pickled for other processes."""
 
     path: str
     columns: "Columns"
@@ -266,7 +263,7 @@ class _OpenBandit:
 
 @dataclass(frozen=True, slots=True)
 class SavedLogger:
-    """A version that wrote a log, by its bytes, and its share of the rows."""
+    """The saved model of a version that wrote a log, and its share of the rows."""
 
     version: str
     kind: str
@@ -275,7 +272,7 @@ class SavedLogger:
     share: float
 
     def made(self) -> "Logger":
-        """Return it as a policy that can be asked."""
+        """Load the policy."""
         from policies.registry import make
         from replay.evaluation.logs.predicted import Logger
 
@@ -284,7 +281,7 @@ class SavedLogger:
 
 @dataclass(frozen=True, slots=True)
 class OutcomesOf:
-    """Opens outcomes of the loop; the policy is made where it is needed, of its bytes."""
+    """Open outcomes of the loop; each process loads the policy from its bytes."""
 
     request: EvaluationRequest
     kind: Format
@@ -332,16 +329,8 @@ def _outcomes(request: EvaluationRequest, kind: Format, target: str) -> Outcomes
         archived = _version_0(target, Path(request.path) if kind is Format.KAFKA else request.config, kind)
     policy = archived.policy
     try:
-        return OutcomesOf(
-            request,
-            kind,
-            archived.name,
-            policy.kind,
-            policy.arguments,
-            policy.dump(),
-            archived.learned_from,
-            archived.cut,
-        )
+        saved = (policy.kind, policy.arguments, policy.dump(), archived.learned_from, archived.cut)
+        return OutcomesOf(request, kind, archived.name, *saved)
     finally:
         policy.close()
 
@@ -361,13 +350,13 @@ def _version_0(target: str, config: Path | None, kind: Format) -> Any:
 
 
 def configured(file: Path | None, name: str) -> "Arguments | None":
-    """Return a policy as the settings have it; None where they have none of this name."""
+    """Return a policy of the settings; None if they have no policy of this name."""
     from replay.proof.archived_policy import Arguments
 
     try:
         given = load(file).policies.get(name)
     except WrongSettings:
-        # Where there is no file nobody meant it, and a policy that it lacks is the one that is wrong.
+        # Without a settings file the policy is unknown, which the caller reports.
         if find_file(file, os.environ) is not None:
             raise
         return None
@@ -392,12 +381,12 @@ def columns_of(given: Sequence[str]) -> dict[str, str]:
 
 
 def shares_of(given: Sequence[str]) -> dict[str, float]:
-    """Return what share each version should have, from texts as ``arm-a=0.5``.
+    """Return the expected share of each version, from texts as ``arm-a=0.5``.
 
     Raises
     ------
     WrongConfiguration
-        A share is no number above 0.
+        A share is not a number above 0.
     """
     shares: dict[str, float] = {}
     for each in given:
