@@ -666,8 +666,8 @@ def _evaluating() -> Iterator[Mutant]:
     yield Mutant(
         "two policies are compared on the same rows",
         "replay/evaluation/scan.py",
-        "    both = np.isin(mine, its)\n",
-        "    both = np.ones(len(mine), dtype=np.bool_)\n",
+        "    both = np.isin(own_hashes, other_hashes)\n",
+        "    both = np.ones(len(own_hashes), dtype=np.bool_)\n",
         ("tests/replay/evaluation/test_passes.py::test_what_one_of_them_refuses_is_left_out_of_both",),
     )
     yield Mutant(

@@ -41,9 +41,9 @@ from replay.evaluation.scan import (
     OpenLog,
     Scan,
     Stages,
-    added,
-    added_part,
-    beside,
+    accumulate,
+    accumulate_part,
+    side_by_side,
     cut_blocks,
     names_of,
     scan,
@@ -186,16 +186,16 @@ def evaluate(
         least=0.0 if options.reward_range is None else options.reward_range[0],
         largest=None if options.reward_range is None else options.reward_range[1],
     )
-    told = stages("evaluating")
+    progress = stages("evaluating")
     if executor is None:
         names = log.names
-        blocks = added(beside(log.blocks(told), against, columns, names), fitted, plan, closed_ms)
+        blocks = accumulate(side_by_side(log.blocks(progress), against, columns, names), fitted, plan, closed_ms)
     else:
         # All number alike, whatever part of the log they see.
         names = names_of(open_log, stages("numbering"))
-        one = partial(added_part, open_log, against, columns, names, fitted, plan, closed_ms)
+        one = partial(accumulate_part, open_log, against, columns, names, fitted, plan, closed_ms)
         assert seen is not None
-        blocks = run(cut_blocks(seen.blocks, parts), one, executor=executor, progress=told)
+        blocks = run(cut_blocks(seen.blocks, parts), one, executor=executor, progress=progress)
     summary = blocks.total()
     if summary is None:
         raise BadInput("no_rows", "rows", "none at all", "a decision that can be judged")
@@ -231,12 +231,12 @@ def evaluate(
 
 def _candidates(options: Options, with_model: bool, lacks: str | None) -> tuple[tuple[Estimator, ...], ...]:
     """Return the requested estimators; ``lacks`` says why balanced weights are unknown, None if they are known."""
-    told = options.estimators or (WITH_MODEL if with_model else WITHOUT_MODEL)
+    names = options.estimators or (WITH_MODEL if with_model else WITHOUT_MODEL)
     if options.fixed_loggers and not options.estimators and lacks is None:
-        told = (*told, *(each.name for each in reversed(_BELIEVED) if with_model or "model_target" not in each.needs))
+        names = (*names, *(each.name for each in reversed(_BELIEVED) if with_model or "model_target" not in each.needs))
     # The answer has these in any case: its keys, and what the headline, the difference and the verdict are made of.
     always = (*WITHOUT_MODEL, DoublyRobust.name) if with_model else WITHOUT_MODEL
-    every = [requested(each) for each in dict.fromkeys((*always, *told))]
+    every = [requested(each) for each in dict.fromkeys((*always, *names))]
     for candidates in every:
         name = candidates[0].name
         if lacks is not None and isinstance(candidates[0], Balanced):

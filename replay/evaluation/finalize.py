@@ -113,8 +113,8 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     """
     state, left_out = summary.health, dict(sorted(summary.left_out.items()))
     if not state.rows:
-        told = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none at all"
-        raise BadInput("no_rows", "rows", told, _JUDGEABLE + (_WAIT if left_out.get("open") else ""))
+        counts = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none at all"
+        raise BadInput("no_rows", "rows", counts, _JUDGEABLE + (_WAIT if left_out.get("open") else ""))
     known = statistics(state)
     of_rows, summary = summary, summary.a_decision
     shares = about.expected_shares or None
@@ -179,13 +179,13 @@ def _chosen(candidates: tuple[Estimator, ...], moments: Moments) -> Estimator:
     return candidates[0] if len(candidates) == 1 else slope(candidates, moments).estimator
 
 
-def _possible(summary: Summary, told: Range | None) -> Range:
+def _possible(summary: Summary, given: Range | None) -> Range:
     """Return the range of a mean reward: the one given, else that of the log's rules, else 0 to 1 for binary rewards.
 
     A reward outside the range refutes it; then the range is unbounded.
     """
     least, most = (float(each) for each in summary.seen)
-    known = told or summary.reward_range
+    known = given or summary.reward_range
     if known is None and summary.binary:
         known = (0.0, 1.0)
     return known if known is not None and known[0] <= least and most <= known[1] else (-math.inf, math.inf)
@@ -230,10 +230,10 @@ def _adaptive(summary: Summary, modelled: bool, by_unit: bool, possible: Range) 
     """Return the value by adaptive weights; its interval includes the bias that drifting rewards cause."""
     assert summary.adaptive is not None
     plain: Estimator = DoublyRobust() if modelled else InversePropensity()
-    told = with_bias(
+    interval = with_bias(
         adaptive_interval(summary.adaptive, by_unit=by_unit), summary.values.interval(plain, by_unit=by_unit)
     )
-    found = within(told, *possible)
+    found = within(interval, *possible)
     return Estimated(
         estimator=ADAPTIVE_DR if modelled else ADAPTIVE_IPS,
         reference=REFERENCE,
@@ -255,14 +255,16 @@ def _of_compared(summary: Summary, family: str, effect: float, name: str) -> _Ot
     """Judge the policy that the target is compared with: a difference is no better known than the worse of both."""
     assert summary.compared is not None
     found = findings(summary.compared, {}, summary.learned_compared)
-    told = verdict(statistics(summary.compared), found, family, effect_of_units=effect)
-    reasons = [f"of {name}: {each}" for each in told.reasons]
-    said = msgspec.structs.replace(told, sentence=f"{told.level}: {', '.join(reasons[:TOLD])}", reasons=reasons)
+    other_verdict = verdict(statistics(summary.compared), found, family, effect_of_units=effect)
+    reasons = [f"of {name}: {each}" for each in other_verdict.reasons]
+    prefixed = msgspec.structs.replace(
+        other_verdict, sentence=f"{other_verdict.level}: {', '.join(reasons[:TOLD])}", reasons=reasons
+    )
     own = [each for each in found if each.wrong]
     faults = [
         msgspec.structs.replace(each, name=f"against_{each.name}", says=f"of {name}: {each.says}") for each in own
     ]
-    return _Others(said, faults)
+    return _Others(prefixed, faults)
 
 
 def _compared(found: Interval, plan: EvaluationPlan, summary: Summary, possible: Range) -> Difference:

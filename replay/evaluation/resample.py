@@ -123,9 +123,9 @@ class Resampled:
         return cls(names[1:], seed, rows, np.concatenate(parts, axis=1)[:, :resamples].T.copy())
 
     def __add__(self, other: "Resampled") -> "Resampled":
-        mine, its = ((state.names, state.seed, len(state.sums)) for state in (self, other))
-        if mine != its:
-            raise ValueError(f"expected sums of {mine} (names, seed, resamples); found those of {its}")
+        left, right = ((state.names, state.seed, len(state.sums)) for state in (self, other))
+        if left != right:
+            raise ValueError(f"expected sums of {left} (names, seed, resamples); found those of {right}")
         return Resampled(self.names, self.seed, self.rows + other.rows, self.sums + other.sums)
 
     @property

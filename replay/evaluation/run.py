@@ -64,12 +64,12 @@ def run(
     >>> run([range(3), range(3, 10)], summarise).total()
     285
     """
-    told = progress or _silent
+    report = progress or _silent
     found: Blocks[State] = Blocks()
     if executor is None:
         for number, part in enumerate(parts, 1):
             found = found + _sum_up(summarise, part)
-            told(number, len(parts))
+            report(number, len(parts))
         return found
     limit = ahead or 2 * (os.cpu_count() or 1)
     waiting: set[Future[Blocks[State]]] = set()
@@ -84,7 +84,7 @@ def run(
                 # Taken out of the set, so that a result is not held any longer than it is added.
                 found = found + ready.pop().result()
                 done += 1
-                told(done, len(parts))
+                report(done, len(parts))
     finally:
         for future in waiting:
             future.cancel()
@@ -116,9 +116,9 @@ def digest(state: Any) -> str:
 
     def feed(value: Any) -> None:
         if value is None or isinstance(value, bool | int | float | str | np.generic):
-            told = value.item() if isinstance(value, np.generic) else value
-            content = (told.hex() if isinstance(told, float) else str(told)).encode()
-            put(type(told).__name__, len(content))
+            plain = value.item() if isinstance(value, np.generic) else value
+            content = (plain.hex() if isinstance(plain, float) else str(plain)).encode()
+            put(type(plain).__name__, len(content))
             found.update(content)
         elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
             put(f"{value.dtype.newbyteorder('<').str}", *value.shape)

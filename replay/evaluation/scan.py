@@ -87,17 +87,17 @@ class Scan(NamedTuple):
         return self.first_ms is not None and self.first_ms != self.last_ms
 
 
-Beside = tuple[LogChunk, LogChunk | None]
+BlockPair = tuple[LogChunk, LogChunk | None]
 """A block judged for the target, and the same for what it is compared with."""
 
 
-def beside(
+def side_by_side(
     chunks: Iterator[LogChunk],
     against: Against | None,
     columns: Collection[str],
     names: Names,
     part: tuple[int, int | None] = (0, None),
-) -> Iterator[Beside]:
+) -> Iterator[BlockPair]:
     """Yield blocks judged for the target, each beside the same one judged for what the target is compared with."""
     if against is None:
         yield from ((chunk, None) for chunk in chunks)
@@ -105,8 +105,8 @@ def beside(
         yield from zip(chunks, against.open_log(columns, True, names).blocks(silent, *part), strict=True)
 
 
-def added(
-    blocks: Iterable[Beside], fitted: CrossFitted | None, plan: EvaluationPlan, closed_ms: int | None = None
+def accumulate(
+    blocks: Iterable[BlockPair], fitted: CrossFitted | None, plan: EvaluationPlan, closed_ms: int | None = None
 ) -> Blocks[Summary]:
     """Return the sums over blocks, each put where it stands in the log.
 
@@ -123,8 +123,8 @@ def added(
     """
     found: Blocks[Summary] = Blocks()
     for one, other in blocks:
-        told = (each if each is None or fitted is None else predicted(each, fitted) for each in (one, other))
-        chunk, others = (each if each is None or closed_ms is None else closed(each, closed_ms) for each in told)
+        with_model = (each if each is None or fitted is None else predicted(each, fitted) for each in (one, other))
+        chunk, others = (each if each is None or closed_ms is None else closed(each, closed_ms) for each in with_model)
         assert chunk is not None
         if others is not None:
             chunk, others = shared(chunk, others)
@@ -132,7 +132,7 @@ def added(
     return found
 
 
-def added_part(
+def accumulate_part(
     open_log: OpenLog,
     against: Against | None,
     columns: Collection[str],
@@ -144,7 +144,7 @@ def added_part(
 ) -> Blocks[Summary]:
     """Return the sums over a part of the log: what a process of its own does."""
     chunks = open_log(columns, True, names).blocks(silent, *part)
-    return added(beside(chunks, against, columns, names, part), fitted, plan, closed_ms)
+    return accumulate(side_by_side(chunks, against, columns, names, part), fitted, plan, closed_ms)
 
 
 def closed(chunk: LogChunk, closed_ms: int) -> LogChunk:
@@ -170,19 +170,19 @@ def shared(one: LogChunk, other: LogChunk) -> tuple[LogChunk, LogChunk]:
     BadInput
         They are not the same, and have no event ids to be told apart by.
     """
-    mine, its = one.rows.event_hash, other.rows.event_hash
-    if mine is None or its is None:
+    own_hashes, other_hashes = one.rows.event_hash, other.rows.event_hash
+    if own_hashes is None or other_hashes is None:
         if len(one.rows) != len(other.rows):
             found = f"{len(one.rows)} rows for the one, {len(other.rows)} for the other"
             raise BadInput("not_the_same_rows", "against", found, "the same rows for both policies")
         return one, other
-    if np.array_equal(mine, its):
+    if np.array_equal(own_hashes, other_hashes):
         return one, other
-    both = np.isin(mine, its)
+    both = np.isin(own_hashes, other_hashes)
     left_out = Counter(one.left_out) + Counter({"refused": int((~both).sum())})
     taken = scaled(one.taken, int(both.sum()), len(both))
     return replace(one, rows=one.rows.where(both), left_out=left_out, taken=taken), replace(
-        other, rows=other.rows.where(np.isin(its, mine))
+        other, rows=other.rows.where(np.isin(other_hashes, own_hashes))
     )
 
 

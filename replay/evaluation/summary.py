@@ -159,21 +159,21 @@ class Summary:
             )
         both: dict[str, Any] = {}
         for each in fields(Summary):
-            mine, its = getattr(self, each.name), getattr(other, each.name)
-            if mine is None or its is None:
+            left, right = getattr(self, each.name), getattr(other, each.name)
+            if left is None or right is None:
                 both[each.name] = None
             elif each.name == "first_ms":
-                both[each.name] = min(mine, its)
+                both[each.name] = min(left, right)
             elif each.name == "last_ms":
-                both[each.name] = max(mine, its)
+                both[each.name] = max(left, right)
             elif each.name == "reward_range":
-                both[each.name] = spanned([mine, its])
+                both[each.name] = spanned([left, right])
             elif each.name == "taken":
-                both[each.name] = together([mine, its])
+                both[each.name] = together([left, right])
             elif each.name == "segments":
-                both[each.name] = {name: parts + its[name] for name, parts in mine.items()}
+                both[each.name] = {name: parts + right[name] for name, parts in left.items()}
             else:
-                both[each.name] = mine + its
+                both[each.name] = left + right
         return Summary(**both)
 
 
@@ -190,8 +190,8 @@ def summarise(chunk: LogChunk, plan: EvaluationPlan, compared: LogChunk | None =
     terms = all_terms(plan.estimators, rows)
     reach: Any = {"least": plan.least, "largest": plan.largest}
     unit, times, first = rows.unit_hash, rows.time_ms, first_row_of(chunk.index)
-    told = rows.squared_weight is not None and rows.version is not None
-    adaptive = plan.adaptive and told and rows.sample_weight is None
+    known = rows.squared_weight is not None and rows.version is not None
+    adaptive = plan.adaptive and known and rows.sample_weight is None
     of_segments = [plan.shown, Positives(plan.balanced), MeanWeight()]
     return Summary(
         values=Sums.of(terms, Reach.of(plan.estimators, rows, **reach), unit),

@@ -195,13 +195,13 @@ def adaptive_value(pieces: Pieces, allocation: Allocation = "constant", confiden
     value = float((per_piece * pieces.mean).sum() / total)
     versions, each = np.unique(pieces.version, return_inverse=True)
     shares = np.bincount(each, per_piece, len(versions)) / total
-    told = dict(zip(versions.tolist(), shares.tolist(), strict=True))
+    by_version = dict(zip(versions.tolist(), shares.tolist(), strict=True))
     if int(pieces.rows[h > 0].sum()) < 2:
-        return AdaptiveValue(value, None, None, None, told)
+        return AdaptiveValue(value, None, None, None, by_version)
     spread = h**2 * (pieces.squares + pieces.rows * (pieces.mean - value) ** 2)
     error = float(np.sqrt(spread.sum()) / total)
     z = float(ndtri(0.5 + confidence / 2))
-    return AdaptiveValue(value, value - z * error, value + z * error, error, told)
+    return AdaptiveValue(value, value - z * error, value + z * error, error, by_version)
 
 
 def weights(pieces: Pieces, allocation: Allocation = "constant") -> Floats:

@@ -140,14 +140,14 @@ def _inverse(state: State) -> tuple[float | None, float | None]:
 def _inverse_says(state: State, inverse: float | None, wanted: float | None, actions: Sequence[str]) -> str:
     if inverse is None or wanted is None:
         return "the mean of 1 / propensity, beside the number of possible actions"
-    told = f"the mean of 1 / propensity is {inverse:.4g}, where right propensities give {wanted:.4g}"
+    text = f"the mean of 1 / propensity is {inverse:.4g}, where right propensities give {wanted:.4g}"
     each = [(value, action) for action, value in enumerate(checks.each_action(state)) if value is not None]
     if state.inverse_low != state.inverse_high or state.actions is None or not each:
-        return told
+        return text
     _, action = min(each)
     of_worst = float(state.actions.sums[1, action]) / state.rows
     called = f"action {actions[action]}" if action < len(actions) else f"action number {action}"
-    return f"{told}; farthest off is {called} with {of_worst:.3g} instead of 1"
+    return f"{text}; farthest off is {called} with {of_worst:.3g} instead of 1"
 
 
 def _shares(state: State, expected: Mapping[int, float], names: Sequence[str]) -> Finding:
@@ -199,16 +199,16 @@ def _certain(state: State, left_out: Mapping[str, int], learned: int) -> list[Fi
         ),
     ]
     if repeated is not None:
-        told = f"{_percent(repeated)} of the rows are of an event that came before"
-        found.append(_plain("repeated", repeated, repeated > MANY_REPEATED, told))
+        text = f"{_percent(repeated)} of the rows are of an event that came before"
+        found.append(_plain("repeated", repeated, repeated > MANY_REPEATED, text))
     each_unit = known["rows_each_unit"]
     if each_unit is not None and each_unit > UNITS_RETURN:
-        told = f"{each_unit:.2g} decisions of each unit, which depend on each other: intervals are by unit"
-        found.append(msgspec.structs.replace(_plain("rows_each_unit", each_unit, False, told), expected=1.0))
+        text = f"{each_unit:.2g} decisions of each unit, which depend on each other: intervals are by unit"
+        found.append(msgspec.structs.replace(_plain("rows_each_unit", each_unit, False, text), expected=1.0))
     every = rows + sum(left_out.values())
     for reason, count in sorted(left_out.items()):
-        told = f"{count:,} of {every:,} decisions could not be used: {reason.replace('_', ' ')}"
-        found.append(_plain(f"left_out_{reason}", count / every, reason == "missing" and count > 0, told))
+        text = f"{count:,} of {every:,} decisions could not be used: {reason.replace('_', ' ')}"
+        found.append(_plain(f"left_out_{reason}", count / every, reason == "missing" and count > 0, text))
     return found
 
 
@@ -216,24 +216,24 @@ def _suspicions(state: State, like: str | None) -> list[Finding]:
     """Return what the log itself does not say, but shows or leaves open."""
     found = [] if state.sized is None else [counted(state.rows, state.size)]
     if state.units is None:
-        told = (
+        text = (
             "no column names a unit (a user): rows are taken as independent; intervals are too narrow if users return"
         )
-        found.append(Finding(name="independent_rows", value=None, expected=None, p_value=None, wrong=False, says=told))
+        found.append(Finding(name="independent_rows", value=None, expected=None, p_value=None, wrong=False, says=text))
     each = None if state.groups is None or state.units is not None else state.groups.rows_each_of(state.rows)
     if like is not None and each is not None and each > UNITS_RETURN:
         found.append(msgspec.structs.replace(_plain("unnamed_unit", each, True, says(like, each)), expected=1.0))
     share = None if state.copies is None else state.copies.share(state.rows)
     if share is not None and share > MANY_REPEATED:
-        told = f"{_percent(share)} of the rows are exact copies of others: without event ids each counts as a decision"
-        found.append(_plain("copies", share, True, told))
+        text = f"{_percent(share)} of the rows are exact copies of others: without event ids each counts as a decision"
+        found.append(_plain("copies", share, True, text))
     tail = None if state.periods is None else late_rewards(state.periods)
     if tail is not None:
-        told = (
+        text = (
             f"the mean reward of the last {_percent(tail.share)} of the rows is {tail.mean:.3g}, and never was below "
             f"{tail.before:.3g} before: rewards of the last part may not have arrived yet"
         )
-        late = _plain("late_rewards", tail.mean, True, told)
+        late = _plain("late_rewards", tail.mean, True, text)
         found.append(msgspec.structs.replace(late, expected=tail.before, p_value=tail.p_value))
     return found
 

@@ -110,8 +110,8 @@ class Reach:
         # What was seen is better than a guess.
         both = [each.largest for each in (self, other) if each.guessed == (self.guessed and other.guessed)]
         least, largest = min(self.least, other.least), max(both)
-        mine, theirs = self._with(least, largest), other._with(least, largest)
-        rows = _further(mine, theirs) if len(mine) and len(theirs) else mine if len(mine) else theirs
+        left, right = self._with(least, largest), other._with(least, largest)
+        rows = _further(left, right) if len(left) and len(right) else left if len(left) else right
         return Reach(self.names, least, largest, self.guessed and other.guessed, rows)
 
     def _with(self, least: float, largest: float) -> Floats:

@@ -36,11 +36,11 @@ class Sums:
         return cls(Moments.of(terms), reach, by_unit)
 
     def __add__(self, other: "Sums") -> "Sums":
-        told = self.buckets is not None and other.buckets is not None
+        both_known = self.buckets is not None and other.buckets is not None
         return Sums(
             self.moments + other.moments,
             self.reach + other.reach,
-            cast(BucketSums, self.buckets) + cast(BucketSums, other.buckets) if told else None,
+            cast(BucketSums, self.buckets) + cast(BucketSums, other.buckets) if both_known else None,
         )
 
     def interval(self, estimator: Estimator[Any], *, by_unit: bool, confidence: float = 0.95) -> Interval:

@@ -261,13 +261,13 @@ class ColumnRows:
         """Return the logged probability of the logged action."""
         from_pmf = None if pmfs is None or chosen is None else pmfs.at(chosen)
         if "propensity" in self:
-            told = self.between("propensity", SMALLEST_PROPENSITY, 1)
+            logged = self.between("propensity", SMALLEST_PROPENSITY, 1)
             if from_pmf is not None:
-                right = np.abs(from_pmf - told) <= PMF_TOLERANCE * told
+                right = np.abs(from_pmf - logged) <= PMF_TOLERANCE * logged
                 if not right.all():
                     row = int(np.argmin(right))
-                    raise self.bad("propensity", row, str(told[row]), f"{from_pmf[row]}, as the pmf says")
-            return told
+                    raise self.bad("propensity", row, str(logged[row]), f"{from_pmf[row]}, as the pmf says")
+            return logged
         if from_pmf is None:
             raise WrongConfiguration(
                 "propensity: found none, expected a column; or an action that has a place in pmf: its index from 0, or "

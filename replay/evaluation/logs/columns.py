@@ -154,13 +154,13 @@ class Columns:
 
     def for_other(self, target: str = "", target_pmf: str = "") -> "Columns":
         """Return the columns of the same log, judged for another policy, whose probabilities these columns are."""
-        told = {"target": target or IGNORED, "target_pmf": target_pmf or IGNORED}
-        return replace(self, **told, weight=IGNORED, model_target=IGNORED, uniform=False)
+        columns = {"target": target or IGNORED, "target_pmf": target_pmf or IGNORED}
+        return replace(self, **columns, weight=IGNORED, model_target=IGNORED, uniform=False)
 
     def _must_be_there(self, what: str, name: str, there: Sequence[str]) -> None:
         if (count := there.count(name)) != 1:
-            told = shorten(", ".join(there))
-            raise WrongConfiguration(f"{what}: found {count} columns {name}, expected one among {told}")
+            among = shorten(", ".join(there))
+            raise WrongConfiguration(f"{what}: found {count} columns {name}, expected one among {among}")
 
 
 @runtime_checkable
@@ -260,7 +260,7 @@ class ColumnLog:
             evaluation_rows = self._evaluation_rows(rows, batch)
             if self._unit_like is not None:
                 evaluation_rows = replace(evaluation_rows, group_hash=groups_in(batch, self._unit_like, row))
-            yield LogChunk(index, evaluation_rows, taken=_taken(rows, self._theirs(rows)))
+            yield LogChunk(index, evaluation_rows, taken=_taken(rows, self._target_pmfs(rows)))
             row += batch.num_rows
             if self._count:
                 progress(row - self._first_row, self._count)
@@ -269,7 +269,7 @@ class ColumnLog:
         """Return the error for a value."""
         return BadInput("bad_log", f"{self._called}, row {row}: {self._found[name]}", found, expected)
 
-    def _theirs(self, rows: ColumnRows) -> Pmfs | None:
+    def _target_pmfs(self, rows: ColumnRows) -> Pmfs | None:
         """Return the target's probabilities of all actions, where the log tells them."""
         if not self._uniform:
             return rows.pmfs("target_pmf")
@@ -277,57 +277,59 @@ class ColumnLog:
         return Pmfs(np.repeat(1 / counts, counts), counts.cumsum() - counts, counts)
 
     def _evaluation_rows(self, rows: ColumnRows, batch: "pa.RecordBatch") -> EvaluationRows:
-        told: dict[str, Any] = {}
+        known: dict[str, Any] = {}
         pmfs = rows.pmfs("pmf")
-        theirs = self._theirs(rows)
-        chosen = rows.chosen(pmfs or theirs)
+        target_pmfs = self._target_pmfs(rows)
+        chosen = rows.chosen(pmfs or target_pmfs)
         target = propensity = rows.propensity(pmfs, chosen)
-        if theirs is not None and pmfs is not None:
-            rows.alike("target_pmf", pmfs, theirs.counts)
+        if target_pmfs is not None and pmfs is not None:
+            rows.alike("target_pmf", pmfs, target_pmfs.counts)
         if "target" in rows:
             target = rows.between("target", 0, 1)
-        elif self._uniform and theirs is not None:
-            target = 1 / theirs.counts
-        elif theirs is not None:
+        elif self._uniform and target_pmfs is not None:
+            target = 1 / target_pmfs.counts
+        elif target_pmfs is not None:
             if chosen is None:
                 raise WrongConfiguration(
                     "action: found none that has a place in target_pmf, expected a column action with its index there, "
                     "from 0; or with its name, and a column actions with the names of all"
                 )
-            target = theirs.at(chosen)
+            target = target_pmfs.at(chosen)
         if pmfs is not None:
-            told |= whole(pmfs, None if theirs is None else theirs.values)._asdict()
-            if theirs is None and self.has_target:
-                del told["squared_weight"], told["unseen"]
+            known |= whole(pmfs, None if target_pmfs is None else target_pmfs.values)._asdict()
+            if target_pmfs is None and self.has_target:
+                del known["squared_weight"], known["unseen"]
             if chosen is not None:
-                told["rank"] = ranks(pmfs, chosen)
+                known["rank"] = ranks(pmfs, chosen)
         for name in ("weight", "model_logged", "model_target"):
             if name in rows:
-                told[name] = rows.between(name, *((0.0, _HEAVIEST) if name == "weight" else (-LARGEST, LARGEST)))
+                known[name] = rows.between(name, *((0.0, _HEAVIEST) if name == "weight" else (-LARGEST, LARGEST)))
         if "weight" in rows and target is not propensity and not self._weight_named:
-            rows.check_weight(told["weight"], target / propensity)
+            rows.check_weight(known["weight"], target / propensity)
         if "sample_weight" in rows:
-            told["sample_weight"] = rows.between("sample_weight", LEAST, MOST)
+            known["sample_weight"] = rows.between("sample_weight", LEAST, MOST)
         if "pdrop" in rows:
-            told["sample_weight"] = 1 / (1 - rows.between("pdrop", 0, 1 - LEAST))
+            known["sample_weight"] = 1 / (1 - rows.between("pdrop", 0, 1 - LEAST))
         if MEAN_PROPENSITY in rows:
-            told[MEAN_PROPENSITY] = rows.between(MEAN_PROPENSITY, SMALLEST_PROPENSITY, 1)
+            known[MEAN_PROPENSITY] = rows.between(MEAN_PROPENSITY, SMALLEST_PROPENSITY, 1)
         if "weight" in rows and not {"target", "target_pmf"} & {*self._found}:
-            target = told["weight"] * propensity
+            target = known["weight"] * propensity
         if "action" in rows:
-            told["action"] = self.names.actions.codes(rows.ids("action"))
+            known["action"] = self.names.actions.codes(rows.ids("action"))
         if "version" in rows:
-            told["version"] = self.names.versions.codes(rows.ids("version"))
+            known["version"] = self.names.versions.codes(rows.ids("version"))
         if "time" in rows:
-            told["time_ms"] = rows.times()
+            known["time_ms"] = rows.times()
         if "event" in rows:
-            told["event_hash"] = np.asarray(event_hashes(rows.texts("event")))
+            known["event_hash"] = np.asarray(event_hashes(rows.texts("event")))
         if "unit" in rows:
             events = rows.texts("event") if "event" in rows else rows.texts("unit")
-            told["unit_hash"] = np.asarray(unit_hashes(rows.texts("unit"), events))
-        told["segments"] = {name: self.names.segments[name].codes(plain(batch.column(name))) for name in self._segments}
+            known["unit_hash"] = np.asarray(unit_hashes(rows.texts("unit"), events))
+        known["segments"] = {
+            name: self.names.segments[name].codes(plain(batch.column(name))) for name in self._segments
+        }
         return EvaluationRows(
-            reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **told
+            reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **known
         )
 
 

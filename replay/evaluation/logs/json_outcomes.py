@@ -106,8 +106,8 @@ class JsonLines:
         with opened(self._path, progress, EXPECTED) as file:
             for found in ahead(parsed, self._known(_texts(file, self._path.name)), _WORKERS):
                 if found.wrong is not None:
-                    line, field, told, expected = found.wrong
-                    raise BadInput("bad_log", f"{place.where(passed + line)}: {field}", told, expected)
+                    line, field, value, expected = found.wrong
+                    raise BadInput("bad_log", f"{place.where(passed + line)}: {field}", value, expected)
                 offsets = pc.add(found.batch.column("offset"), passed)
                 index = found.batch.schema.get_field_index("offset")
                 yield OutcomeBatch(found.batch.set_column(index, "offset", offsets), place, beheaded=True)

@@ -88,8 +88,8 @@ def _readable(
         yield from _readable(records[half:], offsets[half:], columns)
         return
     empty = outcome_batch(b"", columns, offsets[:0])
-    told = {"offset": pa.array(offsets), "problem": pa.array(["no outcome"])}
-    rows = [told.get(field.name, pa.nulls(1, field.type)) for field in empty.schema]
+    given = {"offset": pa.array(offsets), "problem": pa.array(["no outcome"])}
+    rows = [given.get(field.name, pa.nulls(1, field.type)) for field in empty.schema]
     yield pa.RecordBatch.from_arrays(rows, schema=empty.schema)
 
 

@@ -65,8 +65,8 @@ class ObpFeedback:
         self.tells = frozenset[str]() if self._size is None else frozenset({SAMPLE_WEIGHT})
         self._action = _whole_numbers("action", feedback, self._rounds)
         uniform = isinstance(action_dist, str)
-        told = {**feedback, "action_dist": None if uniform else action_dist}
-        self._pi_b, self._target = (_cube(name, told, self._rounds) for name in ("pi_b", "action_dist"))
+        given = {**feedback, "action_dist": None if uniform else action_dist}
+        self._pi_b, self._target = (_cube(name, given, self._rounds) for name in ("pi_b", "action_dist"))
         self._position = np.zeros(self._rounds, dtype=np.int64)
         if feedback.get("position") is not None:
             self._position = _whole_numbers("position", feedback, self._rounds)
@@ -111,19 +111,19 @@ class ObpFeedback:
         part = slice(start, end)
         action, propensity = self._action[part], self._pscore[part]
         logged = self._pmf("pi_b", self._pi_b, start, end)
-        told: dict[str, Any] = {}
+        known: dict[str, Any] = {}
         if logged is not None:
             right = np.abs(logged.at(action) - propensity) <= PMF_TOLERANCE * propensity
             _check("pscore", propensity, right, "what pi_b says of the logged action", start)
-            told = whole(logged, None if target is None else target.values)._asdict()
-            told["rank"] = ranks(logged, action)
+            known = whole(logged, None if target is None else target.values)._asdict()
+            known["rank"] = ranks(logged, action)
         return EvaluationRows(
             reward=self._reward[part],
             propensity=propensity,
             target=propensity if target is None else target.at(action),
             action=action.astype(np.int32),
             sample_weight=None if self._size is None else self._size[part],
-            **told,
+            **known,
         )
 
     def _pmf(self, name: str, cube: NDArray[Any] | None, start: int, end: int) -> Pmfs | None:
@@ -166,10 +166,10 @@ def _whole_numbers(name: str, feedback: Mapping[str, Any], rounds: int) -> NDArr
     return found.astype(np.int64)
 
 
-def _cube(name: str, told: Mapping[str, Any], rounds: int) -> NDArray[Any] | None:
-    if told.get(name) is None:
+def _cube(name: str, feedback: Mapping[str, Any], rounds: int) -> NDArray[Any] | None:
+    if feedback.get(name) is None:
         return None
-    found = np.asarray(told[name])
+    found = np.asarray(feedback[name])
     if found.dtype.kind not in "fiu" or found.ndim != 3 or len(found) != rounds or not math.prod(found.shape[1:]):
         expected = f"numbers of shape ({rounds}, actions, positions)"
         raise WrongConfiguration(f"{name}: found {found.dtype} of shape {found.shape}, expected {expected}")

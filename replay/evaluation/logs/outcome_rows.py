@@ -144,11 +144,11 @@ class OutcomeRows:
 
     def agree(self, pmfs: Pmfs, chosen: Numbers) -> None:
         """Refuse a propensity that is not the one that the pmf gives to the logged action."""
-        logged, told = pmfs.at(chosen), self.numbers("propensity")
-        right = np.abs(logged - told) <= PMF_TOLERANCE * np.maximum(logged, told)
+        logged, propensity = pmfs.at(chosen), self.numbers("propensity")
+        right = np.abs(logged - propensity) <= PMF_TOLERANCE * np.maximum(logged, propensity)
         if not right.all():
             row = int(np.argmin(right))
-            raise self.bad("propensity", row, str(told[row]), f"{logged[row]}, as the pmf says")
+            raise self.bad("propensity", row, str(propensity[row]), f"{logged[row]}, as the pmf says")
 
 
 def _encoded(column: "pa.Array") -> Encoded:

@@ -309,41 +309,41 @@ class Judge:
     def _evaluation_rows(
         self, rows: OutcomeRows, predicted: Predicted | None, wanted: frozenset[str]
     ) -> EvaluationRows:
-        propensity, told = rows.numbers("propensity"), {}
+        propensity, known = rows.numbers("propensity"), {}
         target = propensity
         if predicted is not None:
             target = predicted.target
         elif self._target is not None:
             target = 1 / rows.counts()
         if wanted & _OF_PMF:
-            told = self._of_pmf(rows, predicted, wanted)
+            known = self._of_pmf(rows, predicted, wanted)
         if self._loggers:
-            told[MEAN_PROPENSITY] = rows.numbers(MEAN_PROPENSITY)
+            known[MEAN_PROPENSITY] = rows.numbers(MEAN_PROPENSITY)
         if "action" in wanted:
-            told["action"] = self.names.actions.codes(rows.batch.column("chosen"))
+            known["action"] = self.names.actions.codes(rows.batch.column("chosen"))
         if "version" in wanted:
-            told["version"] = self._versions(rows)
+            known["version"] = self._versions(rows)
         if "time_ms" in wanted:
-            told["time_ms"] = rows.times("decided_at")
+            known["time_ms"] = rows.times("decided_at")
         for name in ("event_hash", "unit_hash"):
             if name in wanted:
-                told[name] = rows.hashes(name)
-        told["segments"] = {
+                known[name] = rows.hashes(name)
+        known["segments"] = {
             name: self.names.segments[name].codes(segment(name, rows.batch)) for name in self._segments if wanted
         }
         return EvaluationRows(
-            reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **told
+            reward=rows.between("reward", -LARGEST, LARGEST), propensity=propensity, target=target, **known
         )
 
     def _of_pmf(self, rows: OutcomeRows, predicted: Predicted | None, wanted: frozenset[str]) -> dict[str, Any]:
         pmfs = rows.pmfs()
         target = None if self._target is None else self._target_of(rows, predicted, pmfs)
-        told: dict[str, Any] = whole(pmfs, target)._asdict()
+        known: dict[str, Any] = whole(pmfs, target)._asdict()
         if "rank" in wanted:
             chosen = rows.chosen(pmfs) if predicted is None else predicted.chosen
             rows.agree(pmfs, chosen)
-            told["rank"] = ranks(pmfs, chosen)
-        return {name: column for name, column in told.items() if name in wanted}
+            known["rank"] = ranks(pmfs, chosen)
+        return {name: column for name, column in known.items() if name in wanted}
 
     def _versions(self, rows: OutcomeRows) -> Codes:
         policies, versions = rows.texts("policy"), rows.texts("policy_version")

@@ -89,24 +89,26 @@ def mean_propensities(loggers: Sequence[Logger], rows: OutcomeRows, catalogue: A
     Exception
         That of ``rows``: its logger is none of them, or would not have given the action the logged probability.
     """
-    told = np.full((len(loggers), len(rows)), np.nan)
+    of_loggers = np.full((len(loggers), len(rows)), np.nan)
     for row, example in enumerate(example_rows(rows, catalogue)):
         if isinstance(example, BadInput):
             continue
         try:
-            told[:, row] = [each.policy.predict(example.context, example.actions)[example.chosen] for each in loggers]
+            of_loggers[:, row] = [
+                each.policy.predict(example.context, example.actions)[example.chosen] for each in loggers
+            ]
         except BadInput:
             continue
     own, logged = _own(loggers, rows), rows.numbers("propensity")
-    its = told[own, np.arange(len(rows))]
+    own_probability = of_loggers[own, np.arange(len(rows))]
     # What was refused is NaN, and agrees with nothing and contradicts nothing.
-    if (wrong := np.abs(its - logged) > PMF_TOLERANCE * np.maximum(its, logged)).any():
+    if (wrong := np.abs(own_probability - logged) > PMF_TOLERANCE * np.maximum(own_probability, logged)).any():
         row = int(np.argmax(wrong))
-        expected = f"{its[row]}, as version {loggers[own[row]].version} says, computed again"
+        expected = f"{own_probability[row]}, as version {loggers[own[row]].version} says, computed again"
         raise rows.bad("propensity", row, str(logged[row]), expected)
     mean = np.zeros(len(rows))
     # Added one after the other: what a product of matrices gives hangs on how many rows there are.
-    for each, probabilities in zip(loggers, told, strict=True):
+    for each, probabilities in zip(loggers, of_loggers, strict=True):
         mean += each.share * probabilities
     return mean
 

@@ -63,8 +63,8 @@ class Folds:
     @property
     def text(self) -> str:
         """The folds in a few words."""
-        told = {"unit": "by unit", "time": "by time", "past": "by time, from the past only"}
-        return f"cross-fitted {told[self.by]}, {self.count} folds"
+        names = {"unit": "by unit", "time": "by time", "past": "by time, from the past only"}
+        return f"cross-fitted {names[self.by]}, {self.count} folds"
 
 
 def folds(by: str, count: int | None = None, *, first_ms: int | None = None, last_ms: int | None = None) -> Folds:

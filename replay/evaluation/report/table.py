@@ -68,8 +68,8 @@ def _parts(answer: Result, plain: bool) -> Iterator[RenderableType]:
         counts = ", ".join(f"{count:,} {brief(spelled(reason), 60)}" for reason, count in answer.left_out.items())
         yield Text(f"Left out: {counts}.")
     if answer.learned:
-        told = f"The target has learned from {answer.learned:,} of them: its value there is too good."
-        yield Text(told, style="yellow")
+        text = f"The target has learned from {answer.learned:,} of them: its value there is too good."
+        yield Text(text, style="yellow")
 
 
 def _estimates(answer: Result, plain: bool) -> Table:

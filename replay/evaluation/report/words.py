@@ -161,13 +161,13 @@ def explained(answer: Result) -> list[str]:
     """Return a sentence for each term of the first screen that is not everyday language."""
     first = headline(answer)
     method = None if first is None else _METHODS.get(first.estimator.removeprefix("balanced-"))
-    told = [
+    lines = [
         f"Effective sample size: so many decisions of equal weight say as much as {answer.rows:,} of unequal weight.",
         "Effective rows with a reward: the same number for the decisions that earned something.",
     ]
     if first is not None and method is not None:
-        told.append(f"{first.estimator}: {method}.")
-    return told
+        lines.append(f"{first.estimator}: {method}.")
+    return lines
 
 
 _METHODS = {
