@@ -626,8 +626,8 @@ def _evaluating() -> Iterator[Mutant]:
     yield Mutant(
         "no weight knows its own row",
         "replay/evaluation/estimators/adaptive.py",
-        "                found[piece] = sums[source] / rows[source]\n",
-        "                found[piece] = float(pieces.squared_weight[piece])\n",
+        "                second_moments[piece] = sums[source] / rows[source]\n",
+        "                second_moments[piece] = float(pieces.squared_weight[piece])\n",
         (
             "tests/replay/evaluation/estimators/test_adaptive.py::test_the_rows_of_a_window_do_not_move_their_own_weight",
         ),

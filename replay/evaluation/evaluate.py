@@ -43,10 +43,10 @@ from replay.evaluation.scan import (
     Stages,
     accumulate,
     accumulate_part,
-    side_by_side,
     cut_blocks,
     names_of,
     scan,
+    side_by_side,
     versions_in,
 )
 from replay.evaluation.summary import EvaluationPlan
@@ -260,30 +260,30 @@ def _numbered(shares: Mapping[str, float], versions: Sequence[str]) -> dict[int,
 
 def _fitted(open_log: OpenLog, options: Options, stages: Stages) -> tuple[CrossFitted | None, Scan]:
     log = open_log(SCANNED, False)
-    found = scan(log, stages("looking"))
-    possible = _entries_of(options) in log.tells and (found.timed or found.units)
+    scanned = scan(log, stages("looking"))
+    possible = _entries_of(options) in log.tells and (scanned.timed or scanned.units)
     if options.model == NO_MODEL or (options.model == AUTOMATIC and not possible):
-        return None, found
+        return None, scanned
     if _entries_of(options) not in log.tells:
         lacking = "contexts and features" if _entries_of(options) == WITH_CONTEXTS else "the actions of each decision"
         raise WrongConfiguration(
             f"--model {options.model}: found a log without {lacking}, expected outcomes of Bowerbird; else --model none"
         )
-    by, learner = options.folds, found.versions > 1 and not options.fixed_loggers
+    by, learner = options.folds, scanned.versions > 1 and not options.fixed_loggers
     if learner and by not in (AUTOMATIC, "past"):
         raise WrongConfiguration(
-            f"--folds: found {by} and a log of {found.versions} versions, expected past, or --fixed-loggers if they "
+            f"--folds: found {by} and a log of {scanned.versions} versions, expected past, or --fixed-loggers if they "
             "are the arms of a test: the model of a learner's log must not know later rewards"
         )
     if by == AUTOMATIC:
-        by = "past" if learner else "unit" if found.units else "time"
-    cut = folds(by, first_ms=found.first_ms, last_ms=found.last_ms)
+        by = "past" if learner else "unit" if scanned.units else "time"
+    cut = folds(by, first_ms=scanned.first_ms, last_ms=scanned.last_ms)
     name = DEFAULT_MODEL if options.model == AUTOMATIC else options.model
     fitting = CrossFitting(partial(make, name), cut)
     for chunk in open_log({_entries_of(options)}, False).blocks(stages("learning")):
         for entries in chunk.entries:
             fitting.learn(entries)
-    return fitting.fitted(), found
+    return fitting.fitted(), scanned
 
 
 def _entries_of(options: Options) -> str:

@@ -233,14 +233,14 @@ def _adaptive(summary: Summary, modelled: bool, by_unit: bool, possible: Range) 
     interval = with_bias(
         adaptive_interval(summary.adaptive, by_unit=by_unit), summary.values.interval(plain, by_unit=by_unit)
     )
-    found = within(interval, *possible)
+    bounds = within(interval, *possible)
     return Estimated(
         estimator=ADAPTIVE_DR if modelled else ADAPTIVE_IPS,
         reference=REFERENCE,
-        value=_finite(found.value),
-        low=_finite(found.low),
-        high=_finite(found.high),
-        interval=f"{found.method}, {WITH_BIAS}",
+        value=_finite(bounds.value),
+        low=_finite(bounds.low),
+        high=_finite(bounds.high),
+        interval=f"{bounds.method}, {WITH_BIAS}",
     )
 
 
@@ -254,13 +254,13 @@ class _Others(NamedTuple):
 def _of_compared(summary: Summary, family: str, effect: float, name: str) -> _Others:
     """Judge the policy that the target is compared with: a difference is no better known than the worse of both."""
     assert summary.compared is not None
-    found = findings(summary.compared, {}, summary.learned_compared)
-    other_verdict = verdict(statistics(summary.compared), found, family, effect_of_units=effect)
+    checks = findings(summary.compared, {}, summary.learned_compared)
+    other_verdict = verdict(statistics(summary.compared), checks, family, effect_of_units=effect)
     reasons = [f"of {name}: {each}" for each in other_verdict.reasons]
     prefixed = msgspec.structs.replace(
         other_verdict, sentence=f"{other_verdict.level}: {', '.join(reasons[:TOLD])}", reasons=reasons
     )
-    own = [each for each in found if each.wrong]
+    own = [each for each in checks if each.wrong]
     faults = [
         msgspec.structs.replace(each, name=f"against_{each.name}", says=f"of {name}: {each.says}") for each in own
     ]

@@ -171,9 +171,9 @@ def resampled(
         blocks.put(first // BLOCK_ROWS, state)
         if progress is not None:
             progress(min(first + BLOCK_ROWS, rows), rows)
-    found = blocks.total()
-    assert found is not None
-    return found
+    summed = blocks.total()
+    assert summed is not None
+    return summed
 
 
 def hashes_of(rows: EvaluationRows, first: int = 0, *, by_unit: bool = False) -> Hashes:

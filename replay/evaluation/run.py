@@ -112,17 +112,17 @@ def digest(state: Any) -> str:
     >>> digest(np.zeros(2)) == digest(np.array([0.0, -0.0]))
     False
     """
-    found = sha256()
+    hasher = sha256()
 
     def feed(value: Any) -> None:
         if value is None or isinstance(value, bool | int | float | str | np.generic):
             plain = value.item() if isinstance(value, np.generic) else value
             content = (plain.hex() if isinstance(plain, float) else str(plain)).encode()
             put(type(plain).__name__, len(content))
-            found.update(content)
+            hasher.update(content)
         elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
             put(f"{value.dtype.newbyteorder('<').str}", *value.shape)
-            found.update(np.ascontiguousarray(value).astype(value.dtype.newbyteorder("<"), copy=False).tobytes())
+            hasher.update(np.ascontiguousarray(value).astype(value.dtype.newbyteorder("<"), copy=False).tobytes())
         elif isinstance(value, Mapping):
             put("mapping", len(value))
             for key in value:
@@ -144,10 +144,10 @@ def digest(state: Any) -> str:
 
     def put(kind: str, *sizes: int) -> None:
         # Lengths stand before the content, so that no two states are spelled alike.
-        found.update(f"{kind}{sizes};".encode())
+        hasher.update(f"{kind}{sizes};".encode())
 
     feed(state)
-    return found.hexdigest()
+    return hasher.hexdigest()
 
 
 def _sum_up(summarise: Callable[[Part], Blocks[State]], part: Part) -> Blocks[State]:

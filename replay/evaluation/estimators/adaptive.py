@@ -252,7 +252,7 @@ def _window_ends(version: Codes) -> Counts:
 
 def _known(pieces: Pieces) -> Floats:
     """Return what was known of s before each piece's window: shape (pieces,); 0 where nothing was."""
-    found = np.zeros(len(pieces))
+    second_moments = np.zeros(len(pieces))
     if 2 * pieces.rows[pieces.window == 0].sum() >= pieces.rows.sum():
         return np.ones(len(pieces))
     rows, sums = dict[int, int](), dict[int, float]()
@@ -262,16 +262,16 @@ def _known(pieces: Pieces) -> Floats:
             version = int(pieces.version[piece])
             source = version if version in rows else newest
             if source is not None:
-                found[piece] = sums[source] / rows[source]
+                second_moments[piece] = sums[source] / rows[source]
                 # A target that never takes what could be logged has an s of 0, which is known all the same.
-                found[piece] = max(found[piece], 1.0)
+                second_moments[piece] = max(second_moments[piece], 1.0)
         for piece in window:
             version = int(pieces.version[piece])
             if version not in rows:
                 newest, rows[version], sums[version] = version, 0, 0.0
             rows[version] += int(pieces.rows[piece])
             sums[version] += float(pieces.rows[piece] * pieces.squared_weight[piece])
-    return found
+    return second_moments
 
 
 def _each_window(pieces: Pieces) -> Iterator[range]:
@@ -284,7 +284,7 @@ def _spent(rows: Counts, share: Floats, exponent: float = 0.7) -> Floats:
     """Return which part of all variance each piece may spend: shape (pieces,), with the sum 1."""
     total = int(rows.sum())
     left, before = 1.0, 0
-    found = np.zeros(len(rows))
+    row_weights = np.zeros(len(rows))
     for piece, (count, e) in enumerate(zip(rows.tolist(), share.tolist(), strict=True)):
         if e:
             t = np.arange(before + 1, before + count + 1)
@@ -292,6 +292,6 @@ def _spent(rows: Counts, share: Floats, exponent: float = 0.7) -> Floats:
             to_zero = (1 - exponent) / ((1 - exponent) + total * (t / total) ** exponent - t)
             rates = np.minimum(e * to_one + (1 - e) * to_zero, 1.0)
             after = left * float(np.prod(1 - rates))
-            found[piece], left = left - after, after
+            row_weights[piece], left = left - after, after
         before += count
-    return found
+    return row_weights

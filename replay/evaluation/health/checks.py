@@ -124,14 +124,14 @@ def shares(counts: Floats, expected: Mapping[int, float]) -> float | None:
     wanted = np.zeros(max([len(counts), *(number + 1 for number in expected)]))
     for number, share in expected.items():
         wanted[number] = share
-    found = np.pad(counts, (0, len(wanted) - len(counts)))
+    observed = np.pad(counts, (0, len(wanted) - len(counts)))
     if not total or not wanted.sum():
         return None
-    if found[wanted == 0].any():
+    if observed[wanted == 0].any():
         return 0.0
     some = wanted > 0
     wanted = wanted[some] / wanted.sum() * total
-    return float(chdtrc(len(wanted) - 1, ((found[some] - wanted) ** 2 / wanted).sum())) if len(wanted) > 1 else 1.0
+    return float(chdtrc(len(wanted) - 1, ((observed[some] - wanted) ** 2 / wanted).sum())) if len(wanted) > 1 else 1.0
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -116,10 +116,10 @@ def adaptive_interval(sums: AdaptiveSums, *, by_unit: bool = False, confidence: 
     confidence
         How often the interval shall hold the truth.
     """
-    found = adaptive_value(sums.target)
-    if found.value is None or found.standard_error is None:
-        return Interval(found.value, None, None, METHOD, "fewer than two rows that adaptive weights count")
-    return _around(_STABLE, found.value, found.standard_error**2, sums.stable, by_unit, confidence)
+    adaptive = adaptive_value(sums.target)
+    if adaptive.value is None or adaptive.standard_error is None:
+        return Interval(adaptive.value, None, None, METHOD, "fewer than two rows that adaptive weights count")
+    return _around(_STABLE, adaptive.value, adaptive.standard_error**2, sums.stable, by_unit, confidence)
 
 
 def adaptive_difference(sums: AdaptiveSums, *, by_unit: bool = False, confidence: float = 0.95) -> Interval:

@@ -83,5 +83,5 @@ def looks_at(rows: int, looks: int) -> NDArray[np.int64]:
     >>> looks_at(10, 4).tolist(), looks_at(2, 60).tolist()
     ([2, 5, 8, 10], [1, 2])
     """
-    found = np.unique(np.rint(np.linspace(0, rows, looks + 1)).astype(np.int64))
-    return found[found > 0]
+    ends = np.unique(np.rint(np.linspace(0, rows, looks + 1)).astype(np.int64))
+    return ends[ends > 0]

@@ -139,13 +139,13 @@ def _numbers(name: str, feedback: Mapping[str, Any], rounds: int | None = None) 
     if feedback.get(name) is None:
         raise WrongConfiguration(f"bandit_feedback: found no {name}, expected an array of it")
     try:
-        found = np.asarray(feedback[name], dtype=np.float64)
+        array = np.asarray(feedback[name], dtype=np.float64)
     except (TypeError, ValueError):
         raise WrongConfiguration(f"bandit_feedback, {name}: found no numbers, expected an array of them") from None
-    if found.ndim != 1 or rounds not in (None, len(found)):
+    if array.ndim != 1 or rounds not in (None, len(array)):
         expected = "(rounds,)" if rounds is None else f"({rounds},)"
-        raise WrongConfiguration(f"bandit_feedback, {name}: found the shape {found.shape}, expected {expected}")
-    return found
+        raise WrongConfiguration(f"bandit_feedback, {name}: found the shape {array.shape}, expected {expected}")
+    return array
 
 
 def _sample_weights(feedback: Mapping[str, Any], rounds: int) -> Floats | None:
@@ -169,11 +169,11 @@ def _whole_numbers(name: str, feedback: Mapping[str, Any], rounds: int) -> NDArr
 def _cube(name: str, feedback: Mapping[str, Any], rounds: int) -> NDArray[Any] | None:
     if feedback.get(name) is None:
         return None
-    found = np.asarray(feedback[name])
-    if found.dtype.kind not in "fiu" or found.ndim != 3 or len(found) != rounds or not math.prod(found.shape[1:]):
+    array = np.asarray(feedback[name])
+    if array.dtype.kind not in "fiu" or array.ndim != 3 or len(array) != rounds or not math.prod(array.shape[1:]):
         expected = f"numbers of shape ({rounds}, actions, positions)"
-        raise WrongConfiguration(f"{name}: found {found.dtype} of shape {found.shape}, expected {expected}")
-    return found
+        raise WrongConfiguration(f"{name}: found {array.dtype} of shape {array.shape}, expected {expected}")
+    return array
 
 
 def _check(name: str, values: NDArray[Any], right: NDArray[np.bool_], expected: str, first: int = 0) -> None:

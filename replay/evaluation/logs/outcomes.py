@@ -132,8 +132,8 @@ class Judge:
         LossDetected
             Outcomes are missing between others, and who knows which.
         """
-        found = gathered(self._parts(progress, first, last))
-        return self._some(found) if self._told and not first and last is None else found
+        groups = gathered(self._parts(progress, first, last))
+        return self._some(groups) if self._told and not first and last is None else groups
 
     def _some(self, chunks: Iterator[LogChunk]) -> Iterator[LogChunk]:
         """Yield the blocks of a whole log, in which the policy that was named must have an outcome."""
@@ -276,10 +276,10 @@ class Judge:
 
     def _policies(self) -> list[str]:
         """Return the policies that the log holds outcomes of; reads it once."""
-        found: set[str] = set()
+        seen: set[str] = set()
         for batch in self._outcomes.batches(("problem", "policy", "offset"), silent):
-            found.update(name for name in pc.unique(batch.rows.column("policy")).to_pylist() if name)
-        return sorted(found)
+            seen.update(name for name in pc.unique(batch.rows.column("policy")).to_pylist() if name)
+        return sorted(seen)
 
     def _repeats(self, rows: OutcomeRows, beheaded: bool, left_out: Counter[str]) -> Flags:
         shards = rows.numbers("shard").astype(np.int64) & _LOW

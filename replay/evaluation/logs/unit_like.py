@@ -73,8 +73,8 @@ def groups_in(batch: "pa.RecordBatch", name: str, first: int) -> Hashes | None:
     if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return None
     texts = column.cast(pa.large_string())
-    found = np.asarray(event_hashes(texts.fill_null("")))
-    return np.where(np.asarray(texts.is_null()), places, found) if texts.null_count else found
+    hashes = np.asarray(event_hashes(texts.fill_null("")))
+    return np.where(np.asarray(texts.is_null()), places, hashes) if texts.null_count else hashes
 
 
 def _runs(positions: NDArray[np.int64], places: Hashes) -> Hashes:

@@ -172,11 +172,11 @@ class CrossFitted:
     def predict(self, rows: ModelRows) -> Floats:
         """Return q of every action of every row: shape (entries,); each row by its fold's model."""
         fold = self.folds.of(rows)
-        found = np.empty(len(rows.action))
+        predicted = np.empty(len(rows.action))
         for each in np.unique(fold).tolist():
             own = fold == each
-            found[np.repeat(own, rows.counts)] = self.models[each].predict(rows.where(own))
-        return found
+            predicted[np.repeat(own, rows.counts)] = self.models[each].predict(rows.where(own))
+        return predicted
 
 
 def cross_fit(rows: Iterable[ModelRows], make: Callable[[], RewardModel], folds: Folds) -> CrossFitted:

@@ -81,13 +81,13 @@ class _Predicts:
             with as_file(self._model) as path:
                 self._workspace = pylibvw.vw([*_ALWAYS, f"--initial_regressor={path}"])
         workspace = self._workspace
-        found = np.empty(len(rows.action))
-        for entry, line in enumerate(_Lines().of(rows, range(len(found)))):
+        predicted = np.empty(len(rows.action))
+        for entry, line in enumerate(_Lines().of(rows, range(len(predicted)))):
             example = _parsed(workspace, line)
             workspace.predict(example)
-            found[entry] = example.get_simplelabel_prediction()
+            predicted[entry] = example.get_simplelabel_prediction()
             workspace._finish_example(example)
-        return found
+        return predicted
 
 
 class _Lines:

@@ -17,10 +17,10 @@ class Bracketed(str):
 
 
 def alone(places: list[int]) -> Blocks[Bracketed]:
-    found = Blocks[Bracketed]()
+    blocks = Blocks[Bracketed]()
     for place in sorted(places):
-        found.put(place, Bracketed(place))
-    return found
+        blocks.put(place, Bracketed(place))
+    return blocks
 
 
 @st.composite
@@ -71,9 +71,9 @@ def test_the_order_of_additions_shows_in_the_bits() -> None:
     in_a_row = Moments.of({"r": rewards[0]})
     for place in range(1, 9):
         in_a_row = in_a_row + Moments.of({"r": rewards[place]})
-    found = blocks.total()
-    assert found is not None
-    assert found.comoment.tobytes() != in_a_row.comoment.tobytes()
+    summed = blocks.total()
+    assert summed is not None
+    assert summed.comoment.tobytes() != in_a_row.comoment.tobytes()
 
 
 def test_what_is_kept_grows_with_the_logarithm() -> None:

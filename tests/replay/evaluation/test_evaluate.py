@@ -109,10 +109,10 @@ def test_real_logs(name: str, drawn: bool) -> None:
         target = np.random.default_rng(1).dirichlet(np.full(items, 0.3), size=3).T
     propensities = np.array([float(row["propensity_score"]) for row in rows])
     clicks = np.array([float(row["click"]) for row in rows])
-    found = open_bandit(DATA / name, target if drawn else None)
-    agrees(found, target[item, position - 1] / propensities, clicks)
-    assert found.rows == 10_000
-    for value, (low, high) in ((found.ips, found.ips_interval), (found.snips, found.snips_interval)):
+    result = open_bandit(DATA / name, target if drawn else None)
+    agrees(result, target[item, position - 1] / propensities, clicks)
+    assert result.rows == 10_000
+    for value, (low, high) in ((result.ips, result.ips_interval), (result.snips, result.snips_interval)):
         assert value is not None
         assert low is not None
         assert high is not None
@@ -135,10 +135,10 @@ def test_figures_do_not_hang_on_where_the_log_is_cut(mean: float) -> None:
 
 
 def test_what_is_unknown_is_null_and_no_infinity() -> None:
-    found = answered(lambda wanted, for_target, names=None: Blocks(np.zeros(3), np.ones(3), [0, 3]))
-    assert found.snips is None
-    assert found.snips_interval == (None, None)
-    assert "Infinity" not in json.dumps(msgspec.to_builtins(found))
+    result = answered(lambda wanted, for_target, names=None: Blocks(np.zeros(3), np.ones(3), [0, 3]))
+    assert result.snips is None
+    assert result.snips_interval == (None, None)
+    assert "Infinity" not in json.dumps(msgspec.to_builtins(result))
 
 
 # ----- hostile logs of the open bandit
@@ -359,9 +359,9 @@ def test_a_reward_that_is_rounded_lies_within_what_its_rule_allows(
     def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Judge:
         return Judge(JsonLines(tmp_path / "log.jsonl"), uniform() if for_target else None, "front", wanted=wanted)
 
-    found = answered(open_log)
-    assert found.value_logged > 0
-    assert found.over_time[-1].low is not None
+    result = answered(open_log)
+    assert result.value_logged > 0
+    assert result.over_time[-1].low is not None
 
 
 def test_blocks_with_rules_of_their_own_allow_what_either_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,12 +401,12 @@ def test_decisions_whose_neighbours_still_wait_do_not_count(tmp_path: Path) -> N
         return Judge(JsonLines(tmp_path / "log.jsonl"), uniform() if for_target else None, "front", wanted=wanted)
 
     for model in ("none", "auto"):
-        found = answered(open_log, model=model)
-        assert found.value_logged == pytest.approx(0.5, abs=0.03)
-        assert found.left_out["open"] == len(lines) - found.rows > 3
+        result = answered(open_log, model=model)
+        assert result.value_logged == pytest.approx(0.5, abs=0.03)
+        assert result.left_out["open"] == len(lines) - result.rows > 3
     log = open_log(OPTIONAL, False)
     (told,) = [each for each in describe(log.blocks(), log.names, log="", written_in="").health if each.name == "open"]
-    assert told.says.startswith(f"{found.left_out['open']} of {len(lines)} decisions came after the last one")
+    assert told.says.startswith(f"{result.left_out['open']} of {len(lines)} decisions came after the last one")
     young = [line for line in lines if '"early"' in line]
     young = [json.dumps(json.loads(line) | {"seq": seq}) for seq, line in enumerate(young, 1)]
     (tmp_path / "log.jsonl").write_text("\n".join(young))
@@ -441,16 +441,16 @@ def test_the_model_of_a_learners_log_knows_only_the_past(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("external", [False, True])
 def test_uniform_on_an_archive(world: World, tmp_path: Path, external: bool) -> None:
-    found = evaluated(archive_of(world, tmp_path), uniform(), external=external)
+    result = evaluated(archive_of(world, tmp_path), uniform(), external=external)
     rows = list(usable(world, external=external))
-    agrees(found, [1 / 3 / decision["propensity"] for *_, decision in rows], [each.reward for _, each, _ in rows])
+    agrees(result, [1 / 3 / decision["propensity"] for *_, decision in rows], [each.reward for _, each, _ in rows])
     others = Counter[str]()
     for _, outcome in world.outcomes():
         if outcome.policy == "front" and not outcome.learn:
             others[outcome.why] += 1
         elif outcome.policy == "front" and (outcome.policy_version == "external") != external:
             others["own" if external else "external"] += 1
-    assert found.left_out == others
+    assert result.left_out == others
     assert set(others) >= {"conflicting", "expired", "not_activated"}
 
 
@@ -459,17 +459,17 @@ def test_a_version_on_an_archive(world: World, tmp_path: Path, number: int | Non
     """Rebuilt from the archive it weighs each row as the published bytes do, and it is said what it had seen."""
     wanted = f"front@{number}" if number is not None else "front"
     archive = archive_of(world, tmp_path)
-    found = evaluated(archive, archived_policy(archive, wanted, unknown))
+    result = evaluated(archive, archived_policy(archive, wanted, unknown))
     last = len(world.versions) if number is None else number
     policy = make("vw", ARGUMENTS, world.models[last - 1] if last else None)
     rows = list(usable(world))
     weights = [probability(policy, decision) / decision["propensity"] for *_, decision in rows]
-    agrees(found, weights, [outcome.reward for _, outcome, _ in rows])
+    agrees(result, weights, [outcome.reward for _, outcome, _ in rows])
     cut = world.versions[last - 1].cut if last else 0
-    assert found.learned == sum(offset < cut for offset, *_ in rows)
-    assert (found.learned > 0) == (last > 0)
+    assert result.learned == sum(offset < cut for offset, *_ in rows)
+    assert (result.learned > 0) == (last > 0)
     if last:
-        assert found.target == f"front@{world.versions[last - 1].version}"
+        assert result.target == f"front@{world.versions[last - 1].version}"
 
 
 def test_a_policy_that_forgets_at_each_publish_is_rebuilt_through_its_cuts(world: World, tmp_path: Path) -> None:
@@ -485,12 +485,12 @@ def test_a_policy_that_never_ran_is_judged_by_its_version_0(world: World, tmp_pa
     archive = archive_of(world, tmp_path)
     arguments = Arguments("vw", "--cb_explore_adf --epsilon 0.5")
     target = archived_policy(archive, "bold", lambda name: arguments if name == "bold" else None)
-    found = evaluated(archive, target)
+    result = evaluated(archive, target)
     rows = list(usable(world))
     policy = make(*arguments)
     weights = [probability(policy, decision) / decision["propensity"] for *_, decision in rows]
-    agrees(found, weights, [outcome.reward for _, outcome, _ in rows])
-    assert found.learned == 0
+    agrees(result, weights, [outcome.reward for _, outcome, _ in rows])
+    assert result.learned == 0
 
 
 @pytest.mark.parametrize(
@@ -548,10 +548,10 @@ def test_a_corrected_outcome_is_left_out(world: World, tmp_path: Path) -> None:
     corrected = encode([msgspec.structs.replace(outcome, revision=1, reward=5.0)])
     at = [message.offset for message in log].index(place) + 1
     twin.logs["rewards", 0] = renumbered([*log[:at], log[at]._replace(value=corrected), *log[at:]])
-    found = evaluated(archive_of(twin, tmp_path), uniform())
-    assert found.left_out["corrections"] == 1
-    assert "repeats" not in found.left_out
-    assert found.value_logged == pytest.approx(np.mean([each.reward for _, each, _ in usable(world)]))
+    result = evaluated(archive_of(twin, tmp_path), uniform())
+    assert result.left_out["corrections"] == 1
+    assert "repeats" not in result.left_out
+    assert result.value_logged == pytest.approx(np.mean([each.reward for _, each, _ in usable(world)]))
 
 
 def test_a_version_that_an_operator_made_uniform_is_judged_as_it_decided(world: World, tmp_path: Path) -> None:
@@ -560,9 +560,9 @@ def test_a_version_that_an_operator_made_uniform_is_judged_as_it_decided(world: 
     name = version_name(last.number + 1, last.digest)
     twin.versions.append(msgspec.structs.replace(last, number=last.number + 1, version=name, control="uniform"))
     archive = archive_of(twin, tmp_path)
-    found = evaluated(archive, archived_policy(archive, "front", unknown))
-    assert found.target == f"front@{name}"
-    assert found.ips == evaluated(archive, uniform()).ips
+    result = evaluated(archive, archived_policy(archive, "front", unknown))
+    assert result.target == f"front@{name}"
+    assert result.ips == evaluated(archive, uniform()).ips
 
 
 def test_missing_outcomes_are_a_loss_and_an_archive_that_begins_later_is_none(world: World, tmp_path: Path) -> None:
@@ -580,9 +580,9 @@ def test_missing_outcomes_are_a_loss_and_an_archive_that_begins_later_is_none(wo
     later = copied(world)
     later.logs["rewards", 0] = log[40:]
     archive = archive_of(later, tmp_path / "later")
-    found = evaluated(archive, uniform())
+    result = evaluated(archive, uniform())
     rows = [each for each in usable(world) if each[0] >= log[40].offset]
-    agrees(found, [1 / 3 / decision["propensity"] for *_, decision in rows], [each.reward for _, each, _ in rows])
+    agrees(result, [1 / 3 / decision["propensity"] for *_, decision in rows], [each.reward for _, each, _ in rows])
     with pytest.raises(StateRefused, match="the archive does not have all outcomes that it learned"):
         archived_policy(archive, "front", unknown)
 
@@ -663,8 +663,8 @@ def test_features_that_a_policy_refuses_are_counted(world: World, tmp_path: Path
     decision["context"] = {"taste": {"deep": {"er": 1}}}
     changed = msgspec.structs.replace(outcome, decision=msgspec.Raw(json.dumps(decision).encode()))
     damage(tmp_path, put("raw", msgspec.json.encode(changed)))
-    found = evaluated(archive, archived_policy(archive, "front@0", unknown))
-    assert (found.rows, found.left_out["refused"]) == (len(rows) - 1, 1)
+    result = evaluated(archive, archived_policy(archive, "front@0", unknown))
+    assert (result.rows, result.left_out["refused"]) == (len(rows) - 1, 1)
     damage(tmp_path, put("propensity", 1e-30))
     assert evaluated(archive, uniform()).left_out["refused"] == 1
 
@@ -701,6 +701,6 @@ def test_an_unreadable_record_is_counted(world: World, tmp_path: Path) -> None:
     twin = copied(world)
     log = twin.logs["rewards", 0]
     twin.logs["rewards", 0] = renumbered([*log[:9], log[9]._replace(value=b"nonsense"), *log[9:]])
-    found = evaluated(archive_of(twin, tmp_path), uniform())
-    assert found.left_out["unreadable"] == 1
-    assert found.rows == len(list(usable(world)))
+    result = evaluated(archive_of(twin, tmp_path), uniform())
+    assert result.left_out["unreadable"] == 1
+    assert result.rows == len(list(usable(world)))

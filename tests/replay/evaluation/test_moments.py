@@ -70,8 +70,8 @@ def test_what_lies_far_from_zero_keeps_its_digits(block: int) -> None:
 
 def test_a_mean_between_two_numbers_does_not_add_to_the_spread() -> None:
     low, high = 1e9, float(np.nextafter(1e9, 2e9))
-    found = Moments.of({"r": np.array([low, high])})
-    assert found.comoment[0, 0] == (high - low) ** 2 / 2
+    moments = Moments.of({"r": np.array([low, high])})
+    assert moments.comoment[0, 0] == (high - low) ** 2 / 2
 
 
 def test_they_give_the_variance_of_the_delta_method() -> None:
@@ -84,10 +84,10 @@ def test_they_give_the_variance_of_the_delta_method() -> None:
         model_target=chance.random(500),
     )
     estimator = SelfNormalisedDoublyRobust()
-    found = Moments.of(estimator.terms(rows))
-    slopes = gradient(estimator, found.means)
-    by_name = np.array([slopes[name] for name in found.names])
-    variance = by_name @ found.comoment @ by_name / (500 * 499)
+    moments = Moments.of(estimator.terms(rows))
+    slopes = gradient(estimator, moments.means)
+    by_name = np.array([slopes[name] for name in moments.names])
+    variance = by_name @ moments.comoment @ by_name / (500 * 499)
     assert variance == pytest.approx(influence(estimator, rows).var(ddof=1) / 500, rel=1e-12)
 
 
@@ -100,8 +100,8 @@ def test_no_row_adds_nothing() -> None:
 
 
 def test_one_row_does_not_vary() -> None:
-    found = Moments.of({"a": np.array([3.0])})
-    assert (found.means, found.comoment.tolist(), found.low.tolist()) == ({"a": 3.0}, [[0.0]], [3.0])
+    moments = Moments.of({"a": np.array([3.0])})
+    assert (moments.means, moments.comoment.tolist(), moments.low.tolist()) == ({"a": 3.0}, [[0.0]], [3.0])
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 1e200])

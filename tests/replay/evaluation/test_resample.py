@@ -51,14 +51,14 @@ def test_copies_have_the_mean_1_and_the_variance_1_exactly() -> None:
 
 @pytest.mark.parametrize("hashes", [random_hashes(2000), places(10**9, 2000)], ids=["hashes", "places"])
 def test_copies_follow_their_law_and_hang_together_nowhere(hashes: Any) -> None:
-    found = copies_by_numpy(hashes, 400, 3)
-    counts = np.array([(found == number).sum() for number in range(6)])
-    assert chisquare(counts, COPIES * found.size).pvalue > 1e-3
-    of_rows, of_resamples = np.corrcoef(found[:400]), np.corrcoef(found.T)
+    copies = copies_by_numpy(hashes, 400, 3)
+    counts = np.array([(copies == number).sum() for number in range(6)])
+    assert chisquare(counts, COPIES * copies.size).pvalue > 1e-3
+    of_rows, of_resamples = np.corrcoef(copies[:400]), np.corrcoef(copies.T)
     # Of 79,800 pairs the largest correlation is within 5 standard errors.
     for correlation, width in ((of_rows, 400), (of_resamples, 2000)):
         assert np.abs(correlation - np.eye(400)).max() < 5 / np.sqrt(width)
-    assert np.square((found - 1).sum(axis=0)).mean() == pytest.approx(2000, rel=4 * np.sqrt(2 / 400))
+    assert np.square((copies - 1).sum(axis=0)).mean() == pytest.approx(2000, rel=4 * np.sqrt(2 / 400))
 
 
 @pytest.mark.parametrize("resamples", [1, 7, 64, 513, 1100])

@@ -33,12 +33,12 @@ class Both:
 
 
 def summarise(part: Part) -> Blocks[Both]:
-    found = Blocks[Both]()
+    blocks = Blocks[Both]()
     for block, table in read_blocks(part, ("w", "w r")):
         columns = {name: table.column(name).to_numpy() for name in table.column_names}
         rows = places(block * BLOCK_ROWS, len(table))
-        found.put(block, Both(Moments.of(columns), Resampled.of(columns, rows, resamples=64, seed=1)))
-    return found
+        blocks.put(block, Both(Moments.of(columns), Resampled.of(columns, rows, resamples=64, seed=1)))
+    return blocks
 
 
 @pytest.fixture(scope="module")
@@ -87,16 +87,16 @@ def test_another_row_changes_the_digest(log: list[tuple[str, int]], expected: st
 
 
 def test_the_sums_are_right(log: list[tuple[str, int]]) -> None:
-    found = run(cut(log, 3), summarise).total()
+    summed = run(cut(log, 3), summarise).total()
     table = pq.read_table([file for file, _ in log])
-    assert found is not None
-    assert (found.moments.rows, found.resampled.rows) == (sum(FILES), sum(FILES))
+    assert summed is not None
+    assert (summed.moments.rows, summed.resampled.rows) == (sum(FILES), sum(FILES))
     for name in ("w", "w r"):
-        assert found.moments.means[name] == pytest.approx(table.column(name).to_numpy().mean(), rel=1e-12)
-        errors = np.sqrt(np.diag(found.moments.comoment)) / sum(FILES)
-        spread = found.resampled.means[name].std()
+        assert summed.moments.means[name] == pytest.approx(table.column(name).to_numpy().mean(), rel=1e-12)
+        errors = np.sqrt(np.diag(summed.moments.comoment)) / sum(FILES)
+        spread = summed.resampled.means[name].std()
         # Of 64 resamples the spread is known to a tenth.
-        assert spread == pytest.approx(errors[found.moments.names.index(name)], rel=0.4)
+        assert spread == pytest.approx(errors[summed.moments.names.index(name)], rel=0.4)
 
 
 # ----- under way
@@ -139,9 +139,9 @@ def backwards(monkeypatch: pytest.MonkeyPatch) -> Backwards:
 
 
 def one(part: int) -> Blocks[Moments]:
-    found = Blocks[Moments]()
-    found.put(part, Moments.of({"r": np.random.default_rng(part).lognormal(size=50)}))
-    return found
+    blocks = Blocks[Moments]()
+    blocks.put(part, Moments.of({"r": np.random.default_rng(part).lognormal(size=50)}))
+    return blocks
 
 
 def test_what_is_ready_last_is_added_in_its_place(backwards: Backwards) -> None:

@@ -72,19 +72,19 @@ def value_of(found: Answer) -> dict[str, float | None]:
 def test_each_value_is_that_of_a_log_in_which_rows_are_repeated() -> None:
     log = counted()
     options: dict[str, Any] = {"segments": ["country"], "estimators": ESTIMATORS}
-    found = bowerbird.evaluate(log, columns={"sample_weight": "count"}, **options)
+    result = bowerbird.evaluate(log, columns={"sample_weight": "count"}, **options)
     oracle = bowerbird.evaluate(repeated(log), **options)
-    assert value_of(found) == pytest.approx(value_of(oracle), rel=1e-12)
-    assert found.value_logged == pytest.approx(oracle.value_logged, rel=1e-12)
-    assert found.mean_weight == pytest.approx(oracle.mean_weight, rel=1e-12)
-    assert found.difference.value == pytest.approx(oracle.difference.value, rel=1e-9)
-    assert found.difference.base == pytest.approx(oracle.difference.base, rel=1e-12)
-    segments, expected = ({each.name: each.value for each in one.segments} for one in (found, oracle))
+    assert value_of(result) == pytest.approx(value_of(oracle), rel=1e-12)
+    assert result.value_logged == pytest.approx(oracle.value_logged, rel=1e-12)
+    assert result.mean_weight == pytest.approx(oracle.mean_weight, rel=1e-12)
+    assert result.difference.value == pytest.approx(oracle.difference.value, rel=1e-9)
+    assert result.difference.base == pytest.approx(oracle.difference.base, rel=1e-12)
+    segments, expected = ({each.name: each.value for each in one.segments} for one in (result, oracle))
     assert segments == pytest.approx(expected, rel=1e-12)
-    shares, logged = ({each.action: (each.logged, each.target) for each in one.overlap} for one in (found, oracle))
+    shares, logged = ({each.action: (each.logged, each.target) for each in one.overlap} for one in (result, oracle))
     assert {name: share for name, (share, _) in shares.items()} == pytest.approx({k: v[0] for k, v in logged.items()})
     plain = bowerbird.evaluate(log)
-    assert abs(plain.ips - found.ips) > 0.02, "the weights do not matter in this log"
+    assert abs(plain.ips - result.ips) > 0.02, "the weights do not matter in this log"
 
 
 @pytest.mark.parametrize("estimator", [InversePropensity(), SelfNormalised(), LoggedMean()])
@@ -112,36 +112,36 @@ def test_intervals_of_rows_and_of_their_own_units_agree() -> None:
 
 def test_effective_sizes_are_by_hand() -> None:
     log = counted()
-    found = bowerbird.evaluate(log, columns={"sample_weight": "count"})
+    result = bowerbird.evaluate(log, columns={"sample_weight": "count"})
     weight = log["count"] * log["target"] / log["propensity"]
     worth = weight * log["reward"]
-    assert found.ess == pytest.approx(weight.sum() ** 2 / (weight**2).sum())
-    assert found.effective_positives == pytest.approx(worth.sum() ** 2 / (worth**2).sum())
-    assert found.max_weight == pytest.approx(weight.max() / log["count"].mean())
+    assert result.ess == pytest.approx(weight.sum() ** 2 / (weight**2).sum())
+    assert result.effective_positives == pytest.approx(worth.sum() ** 2 / (worth**2).sum())
+    assert result.max_weight == pytest.approx(weight.max() / log["count"].mean())
     moved = weight * (log["reward"] - worth.sum() / weight.sum())
-    assert found.statistics["variance_ess_snips"] == pytest.approx((moved**2).sum() ** 2 / (moved**4).sum())
+    assert result.statistics["variance_ess_snips"] == pytest.approx((moved**2).sum() ** 2 / (moved**4).sum())
     moved = log["count"] * (log["target"] / log["propensity"] * log["reward"] - worth.sum() / log["count"].sum())
-    assert found.statistics["variance_ess_ips"] == pytest.approx((moved**2).sum() ** 2 / (moved**4).sum())
-    assert sum(each.rows for each in found.weights) == found.rows == 400
+    assert result.statistics["variance_ess_ips"] == pytest.approx((moved**2).sum() ** 2 / (moved**4).sum())
+    assert sum(each.rows for each in result.weights) == result.rows == 400
 
 
 def test_weights_that_are_all_alike_change_nothing() -> None:
     log = counted() | {"count": np.full(400, 4)}
-    found = bowerbird.evaluate(log, columns={"sample_weight": "count"}, resamples=200)
+    result = bowerbird.evaluate(log, columns={"sample_weight": "count"}, resamples=200)
     plain = bowerbird.evaluate(log, columns={"pmf": "-", "target_pmf": "-"}, resamples=200)
-    assert found.verdict.level == plain.verdict.level
-    for one, other in zip(found.estimates, plain.estimates, strict=True):
+    assert result.verdict.level == plain.verdict.level
+    for one, other in zip(result.estimates, plain.estimates, strict=True):
         assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), rel=1e-3)
         ends = (other.resampled_low, other.resampled_high)
         assert (one.resampled_low, one.resampled_high) == pytest.approx(ends, rel=1e-9)
 
 
 def test_what_cannot_use_the_weights_is_left_out_and_says_so() -> None:
-    found = bowerbird.evaluate(counted(), columns={"sample_weight": "count"})
-    assert found.over_time == []
-    names = {each.name for each in found.health}
+    result = bowerbird.evaluate(counted(), columns={"sample_weight": "count"})
+    assert result.over_time == []
+    names = {each.name for each in result.health}
     assert not names & {"draws", "inverse_propensity", "drift_of_reward", "copies", "late_rewards"}
-    (told,) = (each for each in found.health if each.name == "sample_weights")
+    (told,) = (each for each in result.health if each.name == "sample_weights")
     assert told.says.startswith("400 rows count as ")
     assert "left out" in told.says
     with pytest.raises(BadInput, match="sample_weight"):
@@ -169,10 +169,10 @@ def test_a_thinned_log_covers_the_truth() -> None:
     held, accused, plain = 0, 0, 0
     for seed in range(200):
         log = thinned(1_500, seed)
-        found = bowerbird.evaluate(log)
-        (low, high), (base_low, base_high) = found.snips_interval, found.value_logged_interval
+        result = bowerbird.evaluate(log)
+        (low, high), (base_low, base_high) = result.snips_interval, result.value_logged_interval
         held += int(low <= TRUTH <= high) + int(base_low <= PMF @ RATE <= base_high)
-        accused += any(each.wrong for each in found.health)
+        accused += any(each.wrong for each in result.health)
         low, high = bowerbird.evaluate(log, columns={"pdrop": "-"}).snips_interval
         plain += int(low <= TRUTH <= high)
     assert 0.93 <= held / 400 <= 0.985
@@ -187,8 +187,8 @@ def test_weights_in_files(tmp_path: Path, suffix: str) -> None:
     frame = pl.DataFrame(log)
     write: dict[str, Any] = {".csv": frame.write_csv, ".parquet": frame.write_parquet, ".arrow": frame.write_ipc}
     write[suffix](file)
-    found = bowerbird.evaluate(str(file), columns={"sample_weight": "count"})
-    assert found.snips == pytest.approx(bowerbird.evaluate(log, columns={"sample_weight": "count"}).snips, rel=1e-12)
+    result = bowerbird.evaluate(str(file), columns={"sample_weight": "count"})
+    assert result.snips == pytest.approx(bowerbird.evaluate(log, columns={"sample_weight": "count"}).snips, rel=1e-12)
 
 
 # ----- rows that all count as one
@@ -214,8 +214,8 @@ def test_a_log_in_which_nothing_was_dropped_has_no_sample_weights(column: Mappin
 def test_one_row_of_another_block_that_was_dropped_makes_all_count() -> None:
     rows = BLOCK_ROWS + 10
     log = {"reward": np.arange(rows) % 2, "propensity": np.full(rows, 0.5), "target": np.full(rows, 0.5)}
-    found = bowerbird.evaluate({**log, "pdrop": np.where(np.arange(rows) == rows - 1, 0.5, 0.0)})
-    (says,) = [each.says for each in found.health if each.name == "sample_weights"]
+    result = bowerbird.evaluate({**log, "pdrop": np.where(np.arange(rows) == rows - 1, 0.5, 0.0)})
+    (says,) = [each.says for each in result.health if each.name == "sample_weights"]
     assert says.startswith(f"{rows:,} rows count as {rows + 1:,} decisions")
     mixed = as_log({**log, "pdrop": np.where(np.arange(rows) == rows - 1, 0.5, 0.0)})
     described = describe(mixed.blocks(), mixed.names, log="it", written_in="table")
@@ -240,10 +240,10 @@ def feedback_of(log: Mapping[str, Any]) -> dict[str, Any]:
 def test_a_feedback_of_obp_may_have_sample_weights(name: str) -> None:
     log = counted()
     many = log["count"] if name == "sample_weight" else 1 - 1 / log["count"]
-    found = bowerbird.evaluate({**feedback_of(log), name: many})
+    result = bowerbird.evaluate({**feedback_of(log), name: many})
     table = {**{each: log[each] for each in ("reward", "propensity", "action", "pmf", "target_pmf")}, name: many}
-    assert value_of(found) == pytest.approx(value_of(bowerbird.evaluate(table)), rel=1e-12)
-    assert abs(bowerbird.evaluate(feedback_of(log)).ips - found.ips) > 0.02
+    assert value_of(result) == pytest.approx(value_of(bowerbird.evaluate(table)), rel=1e-12)
+    assert abs(bowerbird.evaluate(feedback_of(log)).ips - result.ips) > 0.02
 
 
 @pytest.mark.parametrize(
@@ -287,6 +287,6 @@ def test_wrong_weights(change: Mapping[str, Any], says: str) -> None:
 
 def test_a_description_counts_rows_and_names_the_weights() -> None:
     log = as_log({**counted(), "sample_weight": counted()["count"]})
-    found = describe(log.blocks(), log.names, log="it", written_in="table")
-    assert found.rows == 400
-    assert any(each.name == "sample_weights" for each in found.health)
+    description = describe(log.blocks(), log.names, log="it", written_in="table")
+    assert description.rows == 400
+    assert any(each.name == "sample_weights" for each in description.health)

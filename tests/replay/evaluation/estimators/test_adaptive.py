@@ -194,8 +194,8 @@ def test_the_rows_of_a_window_do_not_move_their_own_weight() -> None:
 
 def test_equal_rows_have_equal_weights_but_those_of_which_nothing_was_known() -> None:
     rows = replace(evaluation_rows(np.repeat(np.arange(4), 50)), squared_weight=np.full(200, 2.0))
-    found = weight_of_rows(rows)
-    assert found.tolist() == [0.0] * 16 + [0.5**0.5] * 184
+    row_weights = weight_of_rows(rows)
+    assert row_weights.tolist() == [0.0] * 16 + [0.5**0.5] * 184
     assert adaptive_value(Pieces.of(rows)).shares == pytest.approx({0: 34 / 184, **dict.fromkeys((1, 2, 3), 50 / 184)})
 
 
@@ -207,16 +207,16 @@ def test_without_a_model_it_is_weighted_ips() -> None:
 
 def test_a_target_that_is_never_taken_has_finite_weights() -> None:
     rows = replace(evaluation_rows(np.repeat([0, 1], 100)), squared_weight=np.zeros(200), weight=np.zeros(200))
-    found = weights(Pieces.of(rows))
-    assert set(found.tolist()) == {0.0, 1.0}
+    row_weights = weights(Pieces.of(rows))
+    assert set(row_weights.tolist()) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize(("rows", "known"), [(0, False), (1, False), (2, True), (17, True), (32, True), (33, True)])
 def test_few_rows(rows: int, known: bool) -> None:
     for allocation in ALLOCATIONS:
-        found = adaptive_value(Pieces.of(evaluation_rows(np.zeros(rows))), allocation)
-        assert (found.value is None) is (rows == 0)
-        assert (found.low is not None, found.high is not None) == (known, known)
+        adaptive = adaptive_value(Pieces.of(evaluation_rows(np.zeros(rows))), allocation)
+        assert (adaptive.value is None) is (rows == 0)
+        assert (adaptive.low is not None, adaptive.high is not None) == (known, known)
 
 
 def test_the_first_window_counts_where_it_is_half_of_the_log() -> None:
@@ -228,8 +228,8 @@ def test_all_rewards_alike_give_an_interval_of_one_point() -> None:
     rows = evaluation_rows(np.repeat([0, 1], 100))
     nothing = np.zeros(200)
     rows = replace(rows, reward=nothing, model_logged=nothing, model_target=nothing, squared_weight=np.full(200, 2.0))
-    found = adaptive_value(Pieces.of(rows))
-    assert (found.value, found.low, found.high, found.standard_error) == (0.0, 0.0, 0.0, 0.0)
+    adaptive = adaptive_value(Pieces.of(rows))
+    assert (adaptive.value, adaptive.low, adaptive.high, adaptive.standard_error) == (0.0, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(

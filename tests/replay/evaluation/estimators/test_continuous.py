@@ -159,9 +159,9 @@ def test_a_smooth_reward_is_found() -> None:
 def test_the_density_of_cats_is_that_of_vw() -> None:
     policy = Discretised(CATS["num_actions"], CATS["bandwidth"], CATS["min_value"], CATS["max_value"])  # type: ignore[arg-type]
     action, predicted = cats_actions()
-    found = policy.density(action, predicted)
-    assert found == pytest.approx(VW["density"], rel=1e-9)
-    assert 5 < np.count_nonzero(found) < len(found)
+    densities = policy.density(action, predicted)
+    assert densities == pytest.approx(VW["density"], rel=1e-9)
+    assert 5 < np.count_nonzero(densities) < len(densities)
     assert policy.centre([-2.0, -5.0, 12.0]) == pytest.approx([VW["first"], VW["first"], 11.0])
 
 

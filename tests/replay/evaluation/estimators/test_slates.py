@@ -113,9 +113,9 @@ def test_the_pseudo_inverse_is_that_of_vw(counted: str) -> None:
     value, *intervals = VW[counted]
     assert sums.value == pytest.approx(value, rel=1e-9)
     for alpha, (low, high) in zip(ALPHAS, intervals, strict=True):
-        found = sums.interval(alpha=alpha)
-        assert found.low == pytest.approx(low, rel=1e-9)
-        assert found.high == pytest.approx(high, rel=1e-9)
+        interval = sums.interval(alpha=alpha)
+        assert interval.low == pytest.approx(low, rel=1e-9)
+        assert interval.high == pytest.approx(high, rel=1e-9)
     if counted == "plain":
         assert PseudoInverse().estimate(rows) == pytest.approx(value, rel=1e-9)
 
@@ -236,16 +236,16 @@ def test_the_delta_method_and_the_bootstrap_draw_whole_slates() -> None:
     )
     for estimator in every(positions):
         moments = Moments.of(estimator.terms(rows))
-        found = delta(estimator, moments)
+        interval = delta(estimator, moments)
         assert moments.rows == count
-        assert found.width is not None
+        assert interval.width is not None
         low, high = ends(resampled(estimator.terms(rows), rows.slate, resamples=1000, seed=3).values(estimator))
         assert low is not None
         assert high is not None
-        assert high - low == pytest.approx(found.width, rel=0.15)
+        assert high - low == pytest.approx(interval.width, rel=0.15)
         if estimator.name == "iips":
             by_row = stats.sem(rows.weight_position * rows.reward) * positions  # type: ignore[operator]
-            assert found.width == pytest.approx(2 * 1.96 * 2 * by_row, rel=0.1)
+            assert interval.width == pytest.approx(2 * 1.96 * 2 * by_row, rel=0.1)
 
 
 def test_slates_keep_the_order_of_the_log() -> None:

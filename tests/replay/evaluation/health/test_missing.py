@@ -84,23 +84,23 @@ def test_removing_rows_of_the_targets_actions_does_not_improve_the_verdict(whole
         rows = random_log(seed) if whole else bare(random_log(seed))
         # A mean weight above 1 is a fault of its own, which fewer rows may take away.
         if rows.weight.mean() <= 1:
-            found = levels_while_removing(rows, seed)
-            compared += len(found) - 1
-            milder += int((np.diff(found) < 0).sum())
+            levels = levels_while_removing(rows, seed)
+            compared += len(levels) - 1
+            milder += int((np.diff(levels) < 0).sum())
     assert compared > 700
     assert milder == 0
 
 
 @pytest.mark.parametrize("seed", [23, 499, 598, 668])
 def test_a_log_without_its_only_heavy_reward_is_no_better(seed: int) -> None:
-    found = levels_while_removing(random_log(seed), seed)
-    assert found == sorted(found)
+    levels = levels_while_removing(random_log(seed), seed)
+    assert levels == sorted(levels)
 
 
 @pytest.mark.parametrize("seed", [304, 309, 336, 364, 434])
 def test_the_missing_weight_is_what_keeps_the_verdict(seed: int) -> None:
-    found = levels_while_removing(random_log(seed), seed)
-    assert found == sorted(found)
+    levels = levels_while_removing(random_log(seed), seed)
+    assert levels == sorted(levels)
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "bare"])
@@ -150,14 +150,14 @@ def test_a_segment_without_the_favourites_is_not_reliable() -> None:
         "target": TARGET[action],
         "part": part,
     }
-    found = bowerbird.evaluate(told, segments=["part"])
-    assert isinstance(found, Answer)
-    levels = {each.name: each.level for each in found.segments}
+    result = bowerbird.evaluate(told, segments=["part"])
+    assert isinstance(result, Answer)
+    levels = {each.name: each.level for each in result.segments}
     assert levels == {"lacking": "use with care", "even": "reliable"}
     told["target"] = np.array([0.05, 0.55, 0.4])[action]
-    found = bowerbird.evaluate(told, segments=["part"])
-    assert isinstance(found, Answer)
-    assert {each.name: each.level for each in found.segments}["lacking"] == "not reliable"
+    result = bowerbird.evaluate(told, segments=["part"])
+    assert isinstance(result, Answer)
+    assert {each.name: each.level for each in result.segments}["lacking"] == "not reliable"
 
 
 def test_the_answer_says_what_the_log_lacks() -> None:
@@ -169,9 +169,9 @@ def test_the_answer_says_what_the_log_lacks() -> None:
         "pmf": [pmf] * rows,
         "target_pmf": [list(TARGET)] * rows,
     }
-    found = bowerbird.evaluate(told)
-    assert isinstance(found, Answer)
-    assert found.verdict.level == "not reliable"
-    assert "the log shows only 10 % of what the target does" in found.verdict.reasons
-    assert found.ess == pytest.approx(rows)
-    assert not any(name.startswith(FILLED) for name in found.statistics)
+    result = bowerbird.evaluate(told)
+    assert isinstance(result, Answer)
+    assert result.verdict.level == "not reliable"
+    assert "the log shows only 10 % of what the target does" in result.verdict.reasons
+    assert result.ess == pytest.approx(rows)
+    assert not any(name.startswith(FILLED) for name in result.statistics)

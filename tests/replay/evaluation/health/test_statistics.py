@@ -85,11 +85,11 @@ def added(rows: EvaluationRows, cuts: list[int]) -> State:
 @pytest.mark.parametrize("cuts", [[], [1, 2, 700], list(range(0, 4000, 97))])
 def test_statistics_are_those_of_numpy(offset, heavy, cuts):
     rows = log(4_000, offset=offset, heavy=heavy)
-    found = statistics(added(rows, cuts))
+    values = statistics(added(rows, cuts))
     # What was read with an offset of a million has lost six digits before anybody adds.
     exact = 1e-9 if offset < 1e3 else 2e-4
     for name, value in oracle(rows).items():
-        assert found[name] == pytest.approx(value, rel=exact), name
+        assert values[name] == pytest.approx(value, rel=exact), name
 
 
 def bits(state: State | None) -> bytes:
@@ -120,11 +120,11 @@ def test_a_part_without_rows_changes_nothing():
 def test_what_one_part_cannot_tell_is_unknown():
     rows = log(50)
     bare = EvaluationRows(reward=rows.reward, propensity=rows.propensity, target=rows.target)
-    found = statistics(State.of(rows) + State.of(bare))
-    assert found["unseen"] is None
-    assert found["ess_of_pmf"] is None
-    assert found["variance_ess_dr"] is None
-    assert found["mean_weight"] == pytest.approx(rows.weight.mean())
+    values = statistics(State.of(rows) + State.of(bare))
+    assert values["unseen"] is None
+    assert values["ess_of_pmf"] is None
+    assert values["variance_ess_dr"] is None
+    assert values["mean_weight"] == pytest.approx(rows.weight.mean())
     assert bits(State.of(joined([rows, bare]))) == bits(State.of(joined([rows, bare])))
 
 
@@ -132,9 +132,9 @@ def test_what_one_part_cannot_tell_is_unknown():
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_few_rows_and_no_weight_give_numbers_or_none(rows, weight):
     half = np.full(rows, 0.5)
-    found = statistics(State.of(EvaluationRows(reward=np.zeros(rows), propensity=half, target=weight * half)))
-    assert all(value is None or np.isfinite(value) for value in found.values())
-    assert found["ess"] == (rows if weight else None)
+    values = statistics(State.of(EvaluationRows(reward=np.zeros(rows), propensity=half, target=weight * half)))
+    assert all(value is None or np.isfinite(value) for value in values.values())
+    assert values["ess"] == (rows if weight else None)
 
 
 @pytest.mark.parametrize(

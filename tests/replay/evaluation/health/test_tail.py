@@ -14,8 +14,8 @@ FIXTURE = json.loads(Path(__file__).with_name("pareto_k.json").read_text())
 
 @pytest.mark.parametrize("case", FIXTURE["cases"], ids=lambda case: f"{case['rows']}-{case['power']}")
 def test_pareto_k_is_that_of_arviz(case):
-    found = pareto_k(np.sort(weights(case["rows"], case["power"])), case["rows"])
-    assert found == pytest.approx(case["k"], rel=1e-9, abs=1e-9)
+    shape = pareto_k(np.sort(weights(case["rows"], case["power"])), case["rows"])
+    assert shape == pytest.approx(case["k"], rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("kept", [[], [1.0], [1.0] * 100, [0.0] * 95 + [3.0] * 5, [1.0] * 96 + [2.0, 3.0, 4.0, 5.0]])
@@ -24,17 +24,17 @@ def test_a_tail_without_shape_is_unknown(kept):
 
 
 def test_weights_that_are_alike_in_the_tail_do_not_break_the_fit():
-    found = pareto_k(np.sort(np.repeat([1.0, 2.0, 4.0, 8.0, 16.0], [900, 40, 30, 20, 10])), 1_000)
-    assert found is not None
-    assert np.isfinite(found)
+    shape = pareto_k(np.sort(np.repeat([1.0, 2.0, 4.0, 8.0, 16.0], [900, 40, 30, 20, 10])), 1_000)
+    assert shape is not None
+    assert np.isfinite(shape)
 
 
 def test_a_slope_of_zero_on_the_grid_is_no_division_by_zero():
     largest = 3 / (np.sqrt(33 / 3.5) - 1)
     tail = np.array([0.0] * 60 + [1.0] * 14 + [largest])
-    found = pareto_k(tail, 75)
-    assert found is not None
-    assert np.isfinite(found)
+    shape = pareto_k(tail, 75)
+    assert shape is not None
+    assert np.isfinite(shape)
 
 
 def test_only_the_largest_are_kept():
@@ -51,11 +51,11 @@ def test_the_share_of_the_largest_is_unknown_where_too_few_were_kept():
 
 def test_a_histogram_counts_by_quarters_of_a_doubling():
     column = np.array([0.0, 1.0, 1.1, 1.18, 2.0, 1e-30, 1e30])
-    found = Histogram.of(column)
-    assert found.zeros == 1
-    assert found.counts[256] == 3
-    assert found.counts[260] == 1
-    assert found.counts[0] == found.counts[-1] == 1
-    assert found.sums.sum() == pytest.approx(column.sum())
-    assert found.above(2.0) == pytest.approx(2 / 7)
-    assert found.above(1e-40) == pytest.approx(6 / 7)
+    histogram = Histogram.of(column)
+    assert histogram.zeros == 1
+    assert histogram.counts[256] == 3
+    assert histogram.counts[260] == 1
+    assert histogram.counts[0] == histogram.counts[-1] == 1
+    assert histogram.sums.sum() == pytest.approx(column.sum())
+    assert histogram.above(2.0) == pytest.approx(2 / 7)
+    assert histogram.above(1e-40) == pytest.approx(6 / 7)

@@ -68,9 +68,9 @@ def test_an_effective_sample_size_of_twelve_is_never_reliable(family, whole):
     few = {**statistics(state), "ess": 12.0}
     if not whole:
         few["ess_of_pmf"] = None
-    found = verdict(few, findings(state), family)
-    assert found.level != "reliable"
-    assert "effective sample size 12 of 10,000" in found.reasons
+    judgement = verdict(few, findings(state), family)
+    assert judgement.level != "reliable"
+    assert "effective sample size 12 of 10,000" in judgement.reasons
     assert "effective sample size 12 of 10,000" not in verdict({**few, "ess": 500.0}, findings(state), family).reasons
 
 
@@ -95,9 +95,9 @@ def test_a_width_that_rests_on_two_rows_is_never_reliable(family, seed):
 def test_a_mean_weight_that_nobody_checked_is_never_reliable():
     state = State.of(good_log())
     others = [each for each in findings(state) if each.name != "mean_weight"]
-    found = verdict(statistics(state), others)
-    assert found.level == "use with care"
-    assert found.reasons == ["whether the propensities are right could not be checked"]
+    judgement = verdict(statistics(state), others)
+    assert judgement.level == "use with care"
+    assert judgement.reasons == ["whether the propensities are right could not be checked"]
 
 
 def test_repeated_rows_need_care():
@@ -140,13 +140,13 @@ def test_reasons_stand_by_weight_faults_first():
     fault = Finding(name="draws", value=None, expected=None, p_value=0.0, wrong=True, says="draws do not follow")
     care = Finding(name="repeated", value=0.5, expected=0.0, p_value=None, wrong=True, says="rows are repeated")
     state = State.of(good_log(10))
-    found = verdict(statistics(state), [care, fault, *findings(state)])
-    assert found.reasons[:2] == ["draws do not follow", "rows are repeated"]
+    judgement = verdict(statistics(state), [care, fault, *findings(state)])
+    assert judgement.reasons[:2] == ["draws do not follow", "rows are repeated"]
     known, score = statistics(state), score_of("snips", whole=True)
     parts = score.parts(known, "snips")
     heaviest = score.features[int(np.argmax(parts))]
-    assert found.reasons[2] == heaviest.says(known, heaviest.of(known, "snips") or 0.0)
-    assert found.sentence == "not reliable: " + ", ".join(found.reasons[:3])
+    assert judgement.reasons[2] == heaviest.says(known, heaviest.of(known, "snips") or 0.0)
+    assert judgement.sentence == "not reliable: " + ", ".join(judgement.reasons[:3])
 
 
 @pytest.mark.parametrize("family", FAMILIES)

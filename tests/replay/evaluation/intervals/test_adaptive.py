@@ -73,10 +73,10 @@ def test_it_is_never_narrower_than_the_papers() -> None:
 
 def test_a_log_without_a_reward_does_not_say_that_there_are_none() -> None:
     rows = replace(of_one_version(1, rate=0.0), model_logged=None, model_target=None)
-    found = adaptive_interval(AdaptiveSums.of(rows))
-    assert found.value == 0.0
-    assert found.high is not None
-    assert found.high > 0.0
+    interval = adaptive_interval(AdaptiveSums.of(rows))
+    assert interval.value == 0.0
+    assert interval.high is not None
+    assert interval.high > 0.0
 
 
 def test_blocks_add_up() -> None:
@@ -90,6 +90,6 @@ def test_blocks_add_up() -> None:
 
 
 def test_one_row_has_no_interval() -> None:
-    found = adaptive_interval(AdaptiveSums.of(of_one_version(1, rows=1)))
-    assert (found.low, found.high) == (None, None)
+    interval = adaptive_interval(AdaptiveSums.of(of_one_version(1, rows=1)))
+    assert (interval.low, interval.high) == (None, None)
     assert adaptive_difference(AdaptiveSums.of(of_one_version(1, rows=1))).low is None

@@ -21,15 +21,15 @@ IPS, SNIPS, DR = InversePropensity(), SelfNormalised(), DoublyRobust()
 @pytest.mark.parametrize("estimator", [IPS, SNIPS, DR])
 def test_each_look_is_the_formula_over_the_rows_so_far(estimator: Estimator) -> None:
     rows = random_log(1, 3000)
-    found = asymptotic_of_rows(estimator, rows, looks_at(3000, 7), tightest_at=500, opens_at=0.0)
+    interval = asymptotic_of_rows(estimator, rows, looks_at(3000, 7), tightest_at=500, opens_at=0.0)
     rho = np.sqrt((-2 * np.log(0.05) + np.log(-2 * np.log(0.05) + 1)) / 500)
-    for number, look in enumerate(found.rows.tolist()):
+    for number, look in enumerate(interval.rows.tolist()):
         so_far = rows.where(slice(look))
         grown = look * rho**2 + 1
         spread = influence(estimator, so_far).std()
         error = spread * np.sqrt(2 * grown / (look * rho) ** 2 * np.log(np.sqrt(grown) / 0.05))
         value = estimator.estimate(so_far)
-        ends = (found.value[number], found.low[number], found.high[number])
+        ends = (interval.value[number], interval.low[number], interval.high[number])
         assert ends == pytest.approx((value, value - error, value + error))
 
 
@@ -44,9 +44,9 @@ def test_it_opens_by_effective_positives() -> None:
 
 
 def test_a_policy_without_a_value_never_opens() -> None:
-    found = asymptotic_of_rows(SNIPS, clicks(10, 100, weight=0.0), np.array([50, 100]))
-    assert found.holds(0.5).all()
-    assert found.at(1).value is None
+    interval = asymptotic_of_rows(SNIPS, clicks(10, 100, weight=0.0), np.array([50, 100]))
+    assert interval.holds(0.5).all()
+    assert interval.at(1).value is None
 
 
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 60), min_size=1, max_size=5, unique=True))

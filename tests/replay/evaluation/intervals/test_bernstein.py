@@ -17,20 +17,20 @@ IPS, DR = InversePropensity(), DoublyRobust()
 
 def test_by_the_formula() -> None:
     worths = np.random.default_rng(1).random(500) * 3
-    found = bernstein(IPS, Moments.of({"w r": worths}), low=0.0, high=4.0, confidence=0.9)
+    interval = bernstein(IPS, Moments.of({"w r": worths}), low=0.0, high=4.0, confidence=0.9)
     log = np.log(2 / 0.05)
     error = np.sqrt(2 * worths.var(ddof=1) * log / 500) + 7 * 4 * log / (3 * 499)
-    assert (found.low, found.high) == pytest.approx((worths.mean() - error, worths.mean() + error))
+    assert (interval.low, interval.high) == pytest.approx((worths.mean() - error, worths.mean() + error))
 
 
 @given(st.integers(0, 10_000), st.integers(2, 200), st.floats(0.001, 0.999))
 def test_it_stays_within_its_bounds_and_around_its_value(seed: int, rows: int, rate: float) -> None:
     worths = (np.random.default_rng(seed).random(rows) < rate).astype(np.float64)
-    found = bernstein(IPS, Moments.of({"w r": worths}), low=0.0, high=1.0)
-    assert found.value is not None
-    assert found.low is not None
-    assert found.high is not None
-    assert 0 <= found.low <= found.value <= found.high <= 1
+    interval = bernstein(IPS, Moments.of({"w r": worths}), low=0.0, high=1.0)
+    assert interval.value is not None
+    assert interval.low is not None
+    assert interval.high is not None
+    assert 0 <= interval.low <= interval.value <= interval.high <= 1
 
 
 def test_sums_of_terms_are_means_and_ratios_are_not() -> None:

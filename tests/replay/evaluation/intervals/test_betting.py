@@ -72,10 +72,10 @@ def test_it_closes_around_a_value_that_does_not_change() -> None:
     easy = world("easy")
     missed = 0
     for seed in range(20):
-        found = betting(easy.simulate(np.random.default_rng(seed), 3000), looks_at(3000, 10), constant=True)
-        missed += not found.holds(easy.truth).all()
+        interval = betting(easy.simulate(np.random.default_rng(seed), 3000), looks_at(3000, 10), constant=True)
+        missed += not interval.holds(easy.truth).all()
     assert missed <= 4
-    assert found.high[-1] - found.low[-1] < 0.25
+    assert interval.high[-1] - interval.low[-1] < 0.25
 
 
 def test_other_rewards_are_scaled() -> None:
@@ -104,6 +104,6 @@ def test_rewards_and_looks_outside_of_what_was_said_are_refused() -> None:
 
 
 def test_the_first_rows_tell_nothing() -> None:
-    found = betting(clicks(1, 2), np.array([1, 2]), constant=True)
-    assert found.low.tolist() == [0.0, 0.0]
-    assert found.high.tolist() == [1.0, 1.0]
+    interval = betting(clicks(1, 2), np.array([1, 2]), constant=True)
+    assert interval.low.tolist() == [0.0, 0.0]
+    assert interval.high.tolist() == [1.0, 1.0]

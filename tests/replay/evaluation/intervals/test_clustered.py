@@ -135,12 +135,12 @@ def test_a_difference_of_units_is_not_cut_at_the_least_reward() -> None:
     assert rows.unit_hash is not None
     terms = pair.terms(rows)
     sums, reach = BucketSums.exact(terms, rows.unit_hash), paired_reach(pair, rows, rows)
-    found = clustered(pair, sums, Moments.of(terms), reach)
+    interval = clustered(pair, sums, Moments.of(terms), reach)
     normal = clustered(pair, sums, Moments.of(terms))
-    assert None not in (found.value, found.low, found.high, normal.low, normal.high)
-    assert found.value == pytest.approx(difference_of_rows(pair, rows).value)
-    assert (found.value or 0) < -0.01
-    assert (found.low or 0) <= (normal.low or 0) < (found.value or 0) < (normal.high or 0) <= (found.high or 0)
+    assert None not in (interval.value, interval.low, interval.high, normal.low, normal.high)
+    assert interval.value == pytest.approx(difference_of_rows(pair, rows).value)
+    assert (interval.value or 0) < -0.01
+    assert (interval.low or 0) <= (normal.low or 0) < (interval.value or 0) < (normal.high or 0) <= (interval.high or 0)
 
 
 def test_what_is_unknown_is_none_and_says_why() -> None:

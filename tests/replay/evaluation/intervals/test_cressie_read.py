@@ -102,11 +102,11 @@ def test_mirrored_rewards_have_a_mirrored_value_and_interval(
 ) -> None:
     weight, reward = log
     bounds = CressieRead(*weights, -1.0, 3.0)
-    found = bounds.interval(WeightedSums.of(weight, 4 * reward - 1))
+    interval = bounds.interval(WeightedSums.of(weight, 4 * reward - 1))
     mirrored = bounds.interval(WeightedSums.of(weight, 3 - 4 * reward))
-    assert found.value is not None
-    assert mirrored.value == pytest.approx(2 - found.value, abs=1e-6)
-    assert [mirrored.low, mirrored.high] == pytest.approx([2 - end for end in (found.high, found.low)], abs=1e-6)  # type: ignore[operator]
+    assert interval.value is not None
+    assert mirrored.value == pytest.approx(2 - interval.value, abs=1e-6)
+    assert [mirrored.low, mirrored.high] == pytest.approx([2 - end for end in (interval.high, interval.low)], abs=1e-6)  # type: ignore[operator]
 
 
 @given(rows(), st.floats(0.01, 0.5))
@@ -145,10 +145,10 @@ def test_no_rows_and_one_row_are_unknown() -> None:
         assert (interval.value, *ends(interval)) == (None, None, None)
         assert interval.note
     assert (gaussian(one).value, *ends(gaussian(one))) == (2.0, None, None)
-    found = CressieRead().interval(one)
-    assert found.low is not None
-    assert found.high is not None
-    assert 0 <= found.low <= found.high <= 1
+    bounds = CressieRead().interval(one)
+    assert bounds.low is not None
+    assert bounds.high is not None
+    assert 0 <= bounds.low <= bounds.high <= 1
 
 
 def test_weights_of_zero_tell_nothing() -> None:
@@ -165,19 +165,19 @@ def test_rewards_that_are_all_the_same_and_right_weights(reward: float) -> None:
     """No end is lost to the rounding of what is 0."""
     for weight in (1.0, 0.1 + 0.2, 1.7):
         sums = WeightedSums.of(np.tile([weight, 2 - weight], 500), np.full(1000, reward))
-        found = CressieRead().interval(sums)
-        assert found.value == pytest.approx(reward, abs=1e-9)
-        assert found.low is not None
-        assert found.high is not None
-        assert found.high - found.low < 0.1
-        assert reward in (found.low, found.high) or found.low <= reward <= found.high
+        interval = CressieRead().interval(sums)
+        assert interval.value == pytest.approx(reward, abs=1e-9)
+        assert interval.low is not None
+        assert interval.high is not None
+        assert interval.high - interval.low < 0.1
+        assert reward in (interval.low, interval.high) or interval.low <= reward <= interval.high
 
 
 def test_more_successes_than_trials_are_no_coin() -> None:
-    found = clopper_pearson(WeightedSums.of([4.0] * 10, [1.0] * 10))
-    assert found.low is None
-    assert found.high == 1.0
-    assert "mean" in found.note
+    interval = clopper_pearson(WeightedSums.of([4.0] * 10, [1.0] * 10))
+    assert interval.low is None
+    assert interval.high == 1.0
+    assert "mean" in interval.note
 
 
 def test_what_cannot_be_is_refused_by_name() -> None:

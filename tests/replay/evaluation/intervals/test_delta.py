@@ -35,26 +35,26 @@ ESTIMATORS: list[Estimator] = [
 def test_without_reach_it_is_the_textbooks_interval() -> None:
     rows = random_log(1, 2000)
     worths = rows.weight * rows.reward
-    found = delta(IPS, Moments.of(IPS.terms(rows)))
-    assert found.high == pytest.approx(worths.mean() + 1.959964 * stats.sem(worths), rel=1e-6)
-    found = delta(SNIPS, Moments.of(SNIPS.terms(rows)))
+    interval = delta(IPS, Moments.of(IPS.terms(rows)))
+    assert interval.high == pytest.approx(worths.mean() + 1.959964 * stats.sem(worths), rel=1e-6)
+    interval = delta(SNIPS, Moments.of(SNIPS.terms(rows)))
     value = worths.sum() / rows.weight.sum()
     error = 1.959964 * stats.sem(rows.weight * (rows.reward - value)) / rows.weight.mean()
-    assert found.value == pytest.approx(value)
-    assert found.low == pytest.approx(value - error, rel=1e-6)
+    assert interval.value == pytest.approx(value)
+    assert interval.low == pytest.approx(value - error, rel=1e-6)
     assert rows.model_target is not None
     assert rows.model_logged is not None
     scores = rows.model_target + rows.weight * (rows.reward - rows.model_logged)
-    found = delta(DR, Moments.of(DR.terms(rows)), confidence=0.8)
-    assert found.width == pytest.approx(2 * 1.281552 * stats.sem(scores), rel=1e-6)
+    interval = delta(DR, Moments.of(DR.terms(rows)), confidence=0.8)
+    assert interval.width == pytest.approx(2 * 1.281552 * stats.sem(scores), rel=1e-6)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 20])
 def test_few_clicks_have_garwoods_limit_for_a_poisson_count(count: int) -> None:
-    found = delta_of_rows(IPS, clicks(count, 1_000_000))
-    assert found.high is not None
-    assert found.high * 1e6 == pytest.approx(stats.chi2.ppf(0.975, 2 * count + 2) / 2, rel=1e-4)
-    assert found.low == pytest.approx(max(0.0, (count - 1.959964 * count**0.5) / 1e6), rel=1e-4)
+    interval = delta_of_rows(IPS, clicks(count, 1_000_000))
+    assert interval.high is not None
+    assert interval.high * 1e6 == pytest.approx(stats.chi2.ppf(0.975, 2 * count + 2) / 2, rel=1e-4)
+    assert interval.low == pytest.approx(max(0.0, (count - 1.959964 * count**0.5) / 1e6), rel=1e-4)
 
 
 @pytest.mark.parametrize("estimator", [IPS, SNIPS])

@@ -24,14 +24,14 @@ TO_LOGGED = Difference(SNIPS, LoggedMean())
 def test_it_is_the_interval_of_paired_influences() -> None:
     rows = random_log(1, 3000)
     apart = rows.weight * rows.reward - rows.reward
-    found = difference(Difference(IPS, LoggedMean()), Moments.of(Difference(IPS, LoggedMean()).terms(rows)))
-    assert found.value == pytest.approx(apart.mean())
-    assert found.width == pytest.approx(2 * 1.959964 * apart.std(ddof=1) / 3000**0.5, rel=1e-6)
+    interval = difference(Difference(IPS, LoggedMean()), Moments.of(Difference(IPS, LoggedMean()).terms(rows)))
+    assert interval.value == pytest.approx(apart.mean())
+    assert interval.width == pytest.approx(2 * 1.959964 * apart.std(ddof=1) / 3000**0.5, rel=1e-6)
 
 
 def test_the_logging_policy_itself_differs_by_nothing() -> None:
-    found = difference_of_rows(TO_LOGGED, clicks(30, 100))
-    assert (found.value, found.low, found.high) == pytest.approx((0, 0, 0), abs=1e-12)
+    interval = difference_of_rows(TO_LOGGED, clicks(30, 100))
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0, 0, 0), abs=1e-12)
     assert not shows(Interval(0.0, 0.0, 0.0, "delta"))
 
 
@@ -71,10 +71,10 @@ def test_it_holds_the_true_difference(name: str) -> None:
 def test_a_target_that_never_earned_may_be_better_all_the_same() -> None:
     """Of 200 rows the target's action was logged in 20, and never rewarded; the others were, in 10."""
     rows = replace(clicks(10, 200), weight=np.repeat([0.0, 10.0], [180, 20]))
-    found = difference_of_rows(TO_LOGGED, rows)
-    assert found.value == pytest.approx(-0.05)
-    assert found.high is not None
-    assert found.high > 0.11
+    interval = difference_of_rows(TO_LOGGED, rows)
+    assert interval.value == pytest.approx(-0.05)
+    assert interval.high is not None
+    assert interval.high > 0.11
 
 
 def test_what_is_unknown_is_none() -> None:
@@ -92,12 +92,12 @@ def test_what_is_unknown_is_none() -> None:
 def test_after_as_many_more_days_it_just_shows(value: float, ratio: float, days: float, sign: int) -> None:
     """The half-width is ``ratio`` times the value, and shrinks with the root of the days."""
     ends = sorted((sign * value * (1 - ratio), sign * value * (1 + ratio)))
-    found = horizon(Interval(sign * value, ends[0], ends[1], "delta"), days)
+    forecast = horizon(Interval(sign * value, ends[0], ends[1], "delta"), days)
     if (ratio**2 - 1) * days > LONGEST_DAYS:
-        assert found.days_more is None
+        assert forecast.days_more is None
         return
-    assert found.days_more is not None
-    shrunk = ratio * (days / (days + found.days_more)) ** 0.5
+    assert forecast.days_more is not None
+    shrunk = ratio * (days / (days + forecast.days_more)) ** 0.5
     assert shrunk == pytest.approx(1.0)
 
 
@@ -114,7 +114,7 @@ def test_after_as_many_more_days_it_just_shows(value: float, ratio: float, days:
     ],
 )
 def test_what_cannot_be_said_is_not_said(interval: Interval, days: float, why: str) -> None:
-    found = horizon(interval, days)
-    assert found.days_more is None
-    assert why in found.why
-    assert "as large as it is now" in found.assumption
+    forecast = horizon(interval, days)
+    assert forecast.days_more is None
+    assert why in forecast.why
+    assert "as large as it is now" in forecast.assumption

@@ -47,11 +47,11 @@ def test_bounds_are_those_of_vw(log: str, bounds: str, drop: str) -> None:
     of = LOGS[log]
     said_there = VW[log][drop][f"gamma-exponential {bounds}"]
     for number, alpha in enumerate(ALPHAS):
-        found = SEQUENCES[bounds].sequence(of.p_pred / of.p_log, of.reward, LOOKS, alpha=alpha, **DROPS[drop])
+        sequence = SEQUENCES[bounds].sequence(of.p_pred / of.p_log, of.reward, LOOKS, alpha=alpha, **DROPS[drop])
         # vw-estimators takes the wealth's logarithm as a difference of large numbers, which costs it some digits.
         near = 1e-9 * max(1.0, RMAX - RMIN if bounds == "true" else float(np.ptp(of.reward)))
         for look, ends in enumerate(said_there):
-            assert [found.low[look], found.high[look]] == pytest.approx(ends[number], abs=near, rel=0)
+            assert [sequence.low[look], sequence.high[look]] == pytest.approx(ends[number], abs=near, rel=0)
         assert len(said_there) == len(LOOKS)
 
 
@@ -89,19 +89,19 @@ def test_at_the_lower_bound_the_wealth_is_what_excludes_a_value(log: tuple[Any, 
 def test_mirrored_rewards_have_mirrored_bounds(log: tuple[Any, Any]) -> None:
     weight, reward = log
     looks = sorted({1, (len(weight) + 1) // 2, len(weight)})
-    found = GammaExponential(-1.0, 3.0).sequence(weight, 4 * reward - 1, looks)
+    sequence = GammaExponential(-1.0, 3.0).sequence(weight, 4 * reward - 1, looks)
     mirrored = GammaExponential(-1.0, 3.0).sequence(weight, 3 - 4 * reward, looks)
-    assert mirrored.low == pytest.approx(2 - found.high, abs=1e-9)
-    assert mirrored.high == pytest.approx(2 - found.low, abs=1e-9)
+    assert mirrored.low == pytest.approx(2 - sequence.high, abs=1e-9)
+    assert mirrored.high == pytest.approx(2 - sequence.low, abs=1e-9)
 
 
 @given(rows())
 def test_a_scale_of_rewards_is_one_of_the_bounds(log: tuple[Any, Any]) -> None:
     weight, reward = log
-    found = GammaExponential().sequence(weight, reward)
+    sequence = GammaExponential().sequence(weight, reward)
     scaled = GammaExponential(-5.0, 15.0).sequence(weight, 20 * reward - 5)
-    assert scaled.low == pytest.approx(20 * found.low - 5, abs=1e-7)
-    assert scaled.high == pytest.approx(20 * found.high - 5, abs=1e-7)
+    assert scaled.low == pytest.approx(20 * sequence.low - 5, abs=1e-7)
+    assert scaled.high == pytest.approx(20 * sequence.high - 5, abs=1e-7)
 
 
 @given(rows(), st.lists(st.integers(0, 200), max_size=5))
@@ -139,10 +139,10 @@ def test_nested_looks_only_shrink(log: tuple[Any, Any]) -> None:
 
 def test_the_bounds_shrink_with_the_rows() -> None:
     weight, reward = np.tile([0.5, 1.5, 0.5, 1.5], 10_000), np.tile([1.0, 0.0, 0.0, 1.0], 10_000)
-    found = GammaExponential().sequence(weight, reward, [100, 1_000, 10_000, 40_000])
-    width = found.high - found.low
+    sequence = GammaExponential().sequence(weight, reward, [100, 1_000, 10_000, 40_000])
+    width = sequence.high - sequence.low
     assert (width[1:] < width[:-1] / 1.8).all()
-    assert found.holds(0.5).all()
+    assert sequence.holds(0.5).all()
 
 
 def test_truncated_guesses_are_those_of_vw_where_none_is_large_and_narrower_after_a_heavy_weight() -> None:
@@ -189,17 +189,17 @@ def test_no_more_than_one_log_in_twenty_is_missed_at_any_of_60_looks(world: str)
             world, np.linspace(0.1, 0.9, size)
         )
         weight, reward = 0.5 / propensity, (rng.random(size) < mean) * 1.0
-        found = GammaExponential().sequence(weight, reward, looks.tolist())
+        sequence = GammaExponential().sequence(weight, reward, looks.tolist())
         truth = (np.cumsum(mean) / np.arange(1, size + 1))[looks - 1]
-        missed += not found.holds(truth).all()
+        missed += not sequence.holds(truth).all()
     assert missed <= binom.ppf(0.999, logs, 0.05)
     assert missed < logs / 10
 
 
 def test_no_rows_bound_nothing() -> None:
-    found = GammaExponential().sequence([], [])
-    assert (found.low[0], found.high[0], found.rows[0]) == (-math.inf, math.inf, 0)
-    assert math.isnan(found.value[0])
+    sequence = GammaExponential().sequence([], [])
+    assert (sequence.low[0], sequence.high[0], sequence.rows[0]) == (-math.inf, math.inf, 0)
+    assert math.isnan(sequence.value[0])
     assert GammaExponential().interval(GammaExponential().start()).low is None
     assert len(GammaExponential().sequence([1.0], [1.0], []).rows) == 0
 
@@ -215,10 +215,10 @@ def test_no_rows_bound_nothing() -> None:
 def test_weights_of_zero_and_rewards_that_are_all_the_same(
     weight: list[float], reward: list[float], ends: tuple[float | None, float | None]
 ) -> None:
-    found = GammaExponential().sequence(weight, reward)
+    sequence = GammaExponential().sequence(weight, reward)
     low, high = ends
-    assert found.low[0] == low if low is not None else found.low[0] > 0.97
-    assert found.high[0] == high if high is not None else found.high[0] < 0.03
+    assert sequence.low[0] == low if low is not None else sequence.low[0] > 0.97
+    assert sequence.high[0] == high if high is not None else sequence.high[0] < 0.03
 
 
 def test_what_cannot_be_is_refused_by_name() -> None:

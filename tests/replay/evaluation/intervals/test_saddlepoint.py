@@ -57,22 +57,22 @@ def test_it_is_right_to_the_second_order(estimator: Estimator, rows: int, seed: 
         target=np.full(rows, 0.5),
         weight=chance.lognormal(0.0, spread, rows),
     )
-    found = saddlepoint(estimator, log)
-    assert found.method == "saddlepoint"
+    interval = saddlepoint(estimator, log)
+    assert interval.method == "saddlepoint"
     counts = chance.multinomial(rows, np.full(rows, 1 / rows), size=100_000).astype(np.float64)
     values = estimator.value({name: counts @ term / rows for name, term in estimator.terms(log).items()})
-    assert float((values <= (found.low or 0.0)).mean()) == pytest.approx(0.025, abs=0.0015)
-    assert float((values <= (found.high or 0.0)).mean()) == pytest.approx(0.975, abs=0.0015)
+    assert float((values <= (interval.low or 0.0)).mean()) == pytest.approx(0.025, abs=0.0015)
+    assert float((values <= (interval.high or 0.0)).mean()) == pytest.approx(0.975, abs=0.0015)
 
 
 @pytest.mark.parametrize("count", [10, 20, 200])
 def test_values_that_are_tied_are_met_within_half_a_step(count: int) -> None:
     """All resampled values are multiples of 1 / rows."""
-    found = saddlepoint(IPS, clicks(count, 10_000))
+    interval = saddlepoint(IPS, clicks(count, 10_000))
     ends = np.quantile(np.random.default_rng(1).binomial(10_000, count / 10_000, size=400_000), [0.025, 0.975])
-    assert found.low is not None
-    assert found.high is not None
-    assert np.abs(np.array([found.low, found.high]) * 10_000 - ends).max() <= 0.8
+    assert interval.low is not None
+    assert interval.high is not None
+    assert np.abs(np.array([interval.low, interval.high]) * 10_000 - ends).max() <= 0.8
 
 
 @pytest.mark.parametrize("rows", [clicks(3, 1000), clicks(997, 1000), clicks(0, 1000), clicks(5, 5)])
@@ -101,6 +101,6 @@ def test_other_units_of_the_reward_scale_the_ends(seed: int, scale: float, shift
 
 def test_what_is_no_ratio_is_taken_by_its_linear_part() -> None:
     rows = world("easy").simulate(np.random.default_rng(5), 2000)
-    found = saddlepoint(SelfNormalisedDoublyRobust(), rows)
-    assert found.note == "of the linear part of sndr"
-    assert found.width == pytest.approx(delta_of_rows(SelfNormalisedDoublyRobust(), rows).width, rel=0.05)
+    interval = saddlepoint(SelfNormalisedDoublyRobust(), rows)
+    assert interval.note == "of the linear part of sndr"
+    assert interval.width == pytest.approx(delta_of_rows(SelfNormalisedDoublyRobust(), rows).width, rel=0.05)

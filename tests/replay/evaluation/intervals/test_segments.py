@@ -18,9 +18,9 @@ SNIPS = SelfNormalised()
 def test_each_has_the_interval_of_its_own_rows_at_a_higher_confidence() -> None:
     rows = random_log(1, 400)
     codes = (np.arange(400) % 5 - 1).astype(np.int32)
-    found = segments(SNIPS, Segments.of([SNIPS], rows, codes))
-    assert [each.code for each in found] == [0, 1, 2, 3], "rows of -1 are in no segment"
-    for each in found:
+    intervals = segments(SNIPS, Segments.of([SNIPS], rows, codes))
+    assert [each.code for each in intervals] == [0, 1, 2, 3], "rows of -1 are in no segment"
+    for each in intervals:
         alone = delta_of_rows(SNIPS, rows.where(codes == each.code), confidence=1 - 0.05 / 4)
         assert each.rows == 80
         assert (each.interval.low, each.interval.high) == pytest.approx((alone.low, alone.high))

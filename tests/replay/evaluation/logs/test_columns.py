@@ -88,25 +88,29 @@ def test_the_same_rows_from_all(origin: str) -> None:
 
 def test_every_column_is_what_it_says() -> None:
     log = as_log(table(), Columns(segments=["country", "version"]))
-    found = together(log.blocks())
+    read_rows = together(log.blocks())
     assert log.has_target
     for row, (mu, pi, at) in enumerate(zip(LOG["pmf"], LOG["target_pmf"], LOG["action"], strict=True)):
-        assert (found.propensity[row], found.target[row], found.weight[row]) == (mu[at], pi[at], pi[at] / mu[at])
-        assert found.squared_weight is not None
-        assert found.squared_weight[row] == pytest.approx(sum(p * p / m for p, m in zip(pi, mu, strict=True)))
-        assert found.rank is not None
-        assert found.rank[row] == pytest.approx(sum(mu[:at]) + mu[at] / 2)
-        assert found.unit_hash is not None
-        assert found.unit_hash[row] == unit_hash(LOG["unit"][row], "")
-        assert found.event_hash is not None
-        assert found.event_hash[row] == event_hash(LOG["event"][row])
-    assert found.time_ms is not None
-    assert found.time_ms.tolist() == LOG["time"]
-    assert named(found.version, log.names.versions.names) == LOG["version"]
-    assert named(found.action, log.names.actions.names) == [str(action) for action in LOG["action"]]
-    countries = named(found.segments["country"], log.names.segments["country"].names)
+        assert (read_rows.propensity[row], read_rows.target[row], read_rows.weight[row]) == (
+            mu[at],
+            pi[at],
+            pi[at] / mu[at],
+        )
+        assert read_rows.squared_weight is not None
+        assert read_rows.squared_weight[row] == pytest.approx(sum(p * p / m for p, m in zip(pi, mu, strict=True)))
+        assert read_rows.rank is not None
+        assert read_rows.rank[row] == pytest.approx(sum(mu[:at]) + mu[at] / 2)
+        assert read_rows.unit_hash is not None
+        assert read_rows.unit_hash[row] == unit_hash(LOG["unit"][row], "")
+        assert read_rows.event_hash is not None
+        assert read_rows.event_hash[row] == event_hash(LOG["event"][row])
+    assert read_rows.time_ms is not None
+    assert read_rows.time_ms.tolist() == LOG["time"]
+    assert named(read_rows.version, log.names.versions.names) == LOG["version"]
+    assert named(read_rows.action, log.names.actions.names) == [str(action) for action in LOG["action"]]
+    countries = named(read_rows.segments["country"], log.names.segments["country"].names)
     assert countries == [country or "(none)" for country in LOG["country"]]
-    assert named(found.segments["version"], log.names.segments["version"].names) == LOG["version"]
+    assert named(read_rows.segments["version"], log.names.segments["version"].names) == LOG["version"]
 
 
 def test_actions_by_their_names_are_actions_by_their_places() -> None:
@@ -297,9 +301,9 @@ def test_times_in_another_unit_are_refused(time: Any, says: str) -> None:
     "time", ["2026-11-29T12:00:00Z", "2026-11-29 12:00:00", "2026-11-29T13:00:00+01:00", "1795953600000"]
 )
 def test_times_as_texts(time: str) -> None:
-    found = rows({"reward": [1], "propensity": [1], "time": [time]})
-    assert found.time_ms is not None
-    assert found.time_ms.tolist() == [1_795_953_600_000]
+    read_rows = rows({"reward": [1], "propensity": [1], "time": [time]})
+    assert read_rows.time_ms is not None
+    assert read_rows.time_ms.tolist() == [1_795_953_600_000]
 
 
 def test_ids_as_floats_and_truths_are_whole_numbers() -> None:

@@ -341,31 +341,33 @@ def test_the_description_is_what_pandas_says() -> None:
         }
     )
     log = as_log(frame, Columns(segments=["version"]))
-    found = describe(log.blocks(), log.names, log="it", written_in="table")
-    assert (found.rows, found.has_pmf, found.actions_a_decision) == (4000, True, 3.0)
-    assert (found.from_ms, found.to_ms) == (frame.time.min(), frame.time.max())
-    assert found.rewards.mean == pytest.approx(frame.reward.mean())
-    assert found.rewards.nonzero == (frame.reward > 0).mean()
-    assert found.rewards.quantiles == {"1 %": 0.0, "10 %": 0.0, "50 %": 0.0, "90 %": 2.0, "99 %": 2.0}
+    description = describe(log.blocks(), log.names, log="it", written_in="table")
+    assert (description.rows, description.has_pmf, description.actions_a_decision) == (4000, True, 3.0)
+    assert (description.from_ms, description.to_ms) == (frame.time.min(), frame.time.max())
+    assert description.rewards.mean == pytest.approx(frame.reward.mean())
+    assert description.rewards.nonzero == (frame.reward > 0).mean()
+    assert description.rewards.quantiles == {"1 %": 0.0, "10 %": 0.0, "50 %": 0.0, "90 %": 2.0, "99 %": 2.0}
     for groups, column in (
-        (found.versions, "version"),
-        (found.actions, "action"),
-        (found.segments["version"], "version"),
+        (description.versions, "version"),
+        (description.actions, "action"),
+        (description.segments["version"], "version"),
     ):
         expected = frame.groupby(frame[column].astype(str)).reward.agg(["count", "mean"])
         assert [group.rows for group in groups] == sorted(expected["count"], reverse=True)
         for group in groups:
             assert group.reward == pytest.approx(expected.loc[group.name, "mean"])
-    assert found.propensities.quantiles["50 %"] == pytest.approx(np.median(pmf[np.arange(4000), action]), rel=0.02)
-    assert not any(finding.wrong for finding in found.health)
+    assert description.propensities.quantiles["50 %"] == pytest.approx(
+        np.median(pmf[np.arange(4000), action]), rel=0.02
+    )
+    assert not any(finding.wrong for finding in description.health)
 
 
 def test_a_log_whose_propensities_are_others_is_no_healthy_one() -> None:
     chance = np.random.default_rng(6)
     pmf = chance.dirichlet(np.ones(3), size=4000)
     log = as_log(pa.table({"reward": np.ones(4000), "pmf": list(pmf), "action": chance.integers(3, size=4000)}))
-    found = describe(log.blocks(), log.names, log="it", written_in="table")
-    wrong = [finding.says for finding in found.health if finding.wrong]
+    description = describe(log.blocks(), log.names, log="it", written_in="table")
+    wrong = [finding.says for finding in description.health if finding.wrong]
     assert wrong
     assert not any("action number" in says for says in wrong)
 
@@ -373,13 +375,19 @@ def test_a_log_whose_propensities_are_others_is_no_healthy_one() -> None:
 def test_rows_that_the_target_has_learned_from_are_a_fault() -> None:
     log = as_log(TABLE)
     learned = [LogChunk(chunk.index, chunk.rows, {}, 50) for chunk in log.blocks()]
-    found = describe(learned, log.names, log="it", written_in="table")
-    assert [finding.name for finding in found.health if finding.wrong and "learned" in finding.says]
+    description = describe(learned, log.names, log="it", written_in="table")
+    assert [finding.name for finding in description.health if finding.wrong and "learned" in finding.says]
 
 
 def test_nothing_is_described_as_nothing() -> None:
-    found = describe([], Names(), log="it", written_in="table")
-    assert (found.rows, found.from_ms, found.rewards.mean, found.rewards.least, found.health) == (
+    description = describe([], Names(), log="it", written_in="table")
+    assert (
+        description.rows,
+        description.from_ms,
+        description.rewards.mean,
+        description.rewards.least,
+        description.health,
+    ) == (
         0,
         None,
         None,

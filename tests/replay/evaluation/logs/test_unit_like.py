@@ -43,15 +43,15 @@ def told(found: Answer) -> str:
 
 def test_rows_of_a_slate_are_not_taken_for_decisions_in_silence() -> None:
     log = slates()
-    found = bowerbird.evaluate(log)
-    assert found.verdict.level == "use with care"
-    assert "the rows of one slate_id (3 each) are taken as independent decisions" in told(found)
-    assert "--column unit=slate_id" in told(found)
-    assert "columns={'unit': 'slate_id'}" in told(found)
+    result = bowerbird.evaluate(log)
+    assert result.verdict.level == "use with care"
+    assert "the rows of one slate_id (3 each) are taken as independent decisions" in told(result)
+    assert "--column unit=slate_id" in told(result)
+    assert "columns={'unit': 'slate_id'}" in told(result)
     named = bowerbird.evaluate(log, columns={"unit": "slate_id"})
     assert not told(named)
     assert named.verdict.level == "reliable"
-    (low, high), (left, right) = found.snips_interval, named.snips_interval
+    (low, high), (left, right) = result.snips_interval, named.snips_interval
     assert right - left > 1.3 * (high - low), "the slates do not matter in this log"
     assert not told(bowerbird.evaluate(log, columns={"unit": "-"}))
 
@@ -89,16 +89,16 @@ def test_independent_rows_are_not_accused() -> None:
 
 def test_a_description_says_so_too_and_blocks_agree() -> None:
     log = as_log(slates(BLOCK_ROWS // 2))
-    found = describe(log.blocks(), log.names, log="it", written_in="table")
-    (says,) = (each.says for each in found.health if each.name == "unnamed_unit")
+    description = describe(log.blocks(), log.names, log="it", written_in="table")
+    (says,) = (each.says for each in description.health if each.name == "unnamed_unit")
     assert "slate_id (3 each)" in says
 
 
 def test_a_slate_that_is_cut_by_a_batch_counts_from_there() -> None:
     batch = pa.record_batch({"position": np.tile([0, 1, 2], 20)}).slice(1)
-    found = groups_in(batch, "position", 101)
-    assert found is not None
-    assert found[:6].tolist() == [101, 101, 103, 103, 103, 106]
+    groups = groups_in(batch, "position", 101)
+    assert groups is not None
+    assert groups[:6].tolist() == [101, 101, 103, 103, 103, 106]
 
 
 def test_a_feedback_of_slates_is_refused() -> None:
@@ -109,8 +109,8 @@ def test_a_feedback_of_slates_is_refused() -> None:
         bowerbird.evaluate(feedback | {"action_dist": np.full((1200, 4, 3), 0.25)})
     assert "'unit': 'slate_id'" in str(error.value)
     frame = pd.DataFrame(feedback | {"target": log["target"]})
-    found = bowerbird.evaluate(frame, columns={"unit": "slate_id", "propensity": "pscore_item_position"})
-    assert found.rows == 1200
+    result = bowerbird.evaluate(frame, columns={"unit": "slate_id", "propensity": "pscore_item_position"})
+    assert result.rows == 1200
 
 
 def test_an_action_dist_of_several_positions_needs_the_position_of_each_row() -> None:

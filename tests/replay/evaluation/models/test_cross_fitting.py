@@ -87,8 +87,8 @@ def test_a_model_of_the_past_is_the_one_that_learned_the_past(name: str) -> None
     rows, _, _ = world(1, ROWS)
     model = make(name)
     model.learn(rows.part(0, 300))
-    found = predictions(rows, lambda: make(name), times("past", 4))
-    np.testing.assert_allclose(found[rows.offsets[300] :], model.predict(rows.part(300, 400)), rtol=1e-12)
+    predicted = predictions(rows, lambda: make(name), times("past", 4))
+    np.testing.assert_allclose(predicted[rows.offsets[300] :], model.predict(rows.part(300, 400)), rtol=1e-12)
 
 
 def test_a_row_that_comes_late_is_no_reward_from_the_future() -> None:
@@ -100,9 +100,9 @@ def test_a_row_that_comes_late_is_no_reward_from_the_future() -> None:
     without, complete = make("action-means"), make("action-means")
     without.learn(rows.part(0, 150))
     complete.learn(rows.part(0, 300))
-    found = fitted.predict(rows)
-    np.testing.assert_allclose(found[rows.offsets[200] : rows.offsets[300]], without.predict(rows.part(200, 300)))
-    np.testing.assert_allclose(found[rows.offsets[300] :], complete.predict(rows.part(300, 400)))
+    predicted = fitted.predict(rows)
+    np.testing.assert_allclose(predicted[rows.offsets[200] : rows.offsets[300]], without.predict(rows.part(200, 300)))
+    np.testing.assert_allclose(predicted[rows.offsets[300] :], complete.predict(rows.part(300, 400)))
 
 
 @pytest.mark.parametrize("by", ["unit", "time", "past"])
@@ -183,15 +183,15 @@ def test_stretches_of_time_are_equal(count: int) -> None:
 
 def test_predictions_become_columns() -> None:
     rows, evaluation_rows, mean = world(1, 50)
-    found = with_predictions(evaluation_rows, rows, mean)
+    predicted = with_predictions(evaluation_rows, rows, mean)
     assert rows.target is not None
     for row in range(50):
         own = slice(rows.offsets[row], rows.offsets[row + 1])
-        assert found.model_logged is not None
-        assert found.model_target is not None
-        assert found.model_logged[row] == mean[own][rows.chosen[row]]
-        assert found.model_target[row] == pytest.approx(rows.target[own] @ mean[own], rel=1e-14)
-    np.testing.assert_array_equal(found.weight, evaluation_rows.weight)
+        assert predicted.model_logged is not None
+        assert predicted.model_target is not None
+        assert predicted.model_logged[row] == mean[own][rows.chosen[row]]
+        assert predicted.model_target[row] == pytest.approx(rows.target[own] @ mean[own], rel=1e-14)
+    np.testing.assert_array_equal(predicted.weight, evaluation_rows.weight)
     none = with_predictions(evaluation_rows.where(slice(0, 0)), rows.part(0, 0), mean[:0])
     assert none.model_target is not None
     assert len(none.model_target) == 0

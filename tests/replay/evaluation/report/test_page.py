@@ -147,16 +147,16 @@ def test_the_headline_estimate_stands_beside_the_logged_policy() -> None:
 
 
 def test_estimates_side_by_side() -> None:
-    found = rows(read(html(reliable())), "estimates")
+    read_rows = rows(read(html(reliable())), "estimates")
     # The headline first, the logged policy last; then all in numbers.
-    assert [row[0] for row in found[:7]] == [
+    assert [row[0] for row in read_rows[:7]] == [
         f"{name} {note}"
         for name, note in (
             *((each, "delta") for each in ("dr", "ips", "snips", "sndr", "switch-dr", "dm")),
             ("Logged policy", "mean reward"),
         )
     ]
-    assert found[7] == [
+    assert read_rows[7] == [
         "ips",
         "0.05731",
         "0.05493",
@@ -169,11 +169,11 @@ def test_estimates_side_by_side() -> None:
 
 
 def test_the_unknown_is_called_so() -> None:
-    found = rows(read(html(not_reliable())), "estimates")
-    assert found[2] == ["dr delta", "unknown", "unknown", "unknown"]
-    assert found[0] == ["ips delta", "", "0.131", "0.004 or more"]
-    assert found[4][:4] == ["ips", "0.1310", "0.0040", "no bound"]
-    assert found[6][:4] == ["dr", "unknown", "unknown", "unknown"]
+    read_rows = rows(read(html(not_reliable())), "estimates")
+    assert read_rows[2] == ["dr delta", "unknown", "unknown", "unknown"]
+    assert read_rows[0] == ["ips delta", "", "0.131", "0.004 or more"]
+    assert read_rows[4][:4] == ["ips", "0.1310", "0.0040", "no bound"]
+    assert read_rows[6][:4] == ["dr", "unknown", "unknown", "unknown"]
     never = ["new arrival never logged", "", "0", "0 %", "37 %", "unknown"]
     assert never in rows(read(html(not_reliable())), "overlap")
     page = read(html(one_row()))
@@ -216,8 +216,8 @@ def test_a_small_value_with_a_wide_interval_is_no_zero() -> None:
 
 
 def test_faults_come_first_with_their_chance() -> None:
-    found = rows(read(html(not_reliable())), "health")
-    assert found[0] == [
+    read_rows = rows(read(html(not_reliable())), "health")
+    assert read_rows[0] == [
         "mean weight",
         "fault",
         "the mean weight is not 1: the logged propensities are not those of the draws",
@@ -225,39 +225,39 @@ def test_faults_come_first_with_their_chance() -> None:
         "1",
         "< 0.0001",
     ]
-    assert [row[1] for row in found] == ["fault", "no fault", "no fault"]
-    assert found[2][-2:] == ["0", "\u2013"]
+    assert [row[1] for row in read_rows] == ["fault", "no fault", "no fault"]
+    assert read_rows[2][-2:] == ["0", "\u2013"]
     # What changes over time is told, and is no fault.
     drift = changed(reliable().health[0], name="drift_of_reward", p_value=0.001)
-    found = rows(read(html(changed(reliable(), health=[*reliable().health, drift]))), "health")
-    assert [row[:2] for row in found[:2]] == [["drift of reward", "notice"], ["draws against pmf", "no fault"]]
+    read_rows = rows(read(html(changed(reliable(), health=[*reliable().health, drift]))), "health")
+    assert [row[:2] for row in read_rows[:2]] == [["drift of reward", "notice"], ["draws against pmf", "no fault"]]
     page = read(html(not_reliable()))
     assert page.one("caption", id="checks").words.startswith("1 of 3 checks found a fault.")
 
 
 def test_the_largest_actions_and_what_the_others_are_together() -> None:
-    found = rows(read(html(large())), "overlap")
-    assert len(found) == 31
-    assert found[0][0] == "item-0000"
+    read_rows = rows(read(html(large())), "overlap")
+    assert len(read_rows) == 31
+    assert read_rows[0][0] == "item-0000"
     logged = sum((2_000 - index) / 2_001_000 for index in range(30, 2_000))
-    assert found[-1] == ["1,970 others", "", "25,610", f"{100 * logged:.0f} %", "98.5 %", ""]
+    assert read_rows[-1] == ["1,970 others", "", "25,610", f"{100 * logged:.0f} %", "98.5 %", ""]
 
 
 def test_the_largest_segments_of_each_kind() -> None:
     page = read(html(large()))
     assert [each.words for each in page.all("h3")] == ["position", "shop", "Do it again"]
-    found = rows(page, "segments")
-    assert len(found) == 60
-    assert found[0][0] == "position 0 reliable · 400,000 rows"
+    read_rows = rows(page, "segments")
+    assert len(read_rows) == 60
+    assert read_rows[0][0] == "position 0 reliable · 400,000 rows"
     captions = [each.words for each in page.all("caption") if "smaller ones" in each.words]
     assert all("The 30 largest; 120 smaller ones are not shown." in each for each in captions)
     assert "(delta, corrected by Bonferroni for their number)" in captions[0]
 
 
 def test_what_was_left_out_and_learned() -> None:
-    found = rows(read(html(not_reliable())), "rows")
-    assert ["left out: not activated", "3,391"] in found
-    assert ["judged, but the target has learned from them", "2,500"] in found
+    read_rows = rows(read(html(not_reliable())), "rows")
+    assert ["left out: not activated", "3,391"] in read_rows
+    assert ["judged, but the target has learned from them", "2,500"] in read_rows
     assert "Nothing was left out." in html(one_row())
 
 
@@ -356,9 +356,9 @@ def test_the_terms_of_the_first_screen_are_explained() -> None:
 def test_many_bins_of_weights_are_few_lines() -> None:
     never = Bin(low=0.0, high=0.0, rows=7, share=0.0)
     bins = [Bin(low=2.0**power, high=2.0 ** (power + 1), rows=1, share=0.02) for power in range(-40, 10)]
-    found = rows(read(html(changed(reliable(), weights=[never, *bins]))), "weights")
-    assert len(found) == 16
-    assert found[0] == ["0", "", "7", "12.3 %", "0 %"]
-    assert found[1] == ["9.09e-13 to 0.0625", "", "36", "63.2 %", "72 %"]
-    assert found[2][0] == "0.0625 to 0.125"
-    assert found[-1][0] == "512 to 1,024"
+    read_rows = rows(read(html(changed(reliable(), weights=[never, *bins]))), "weights")
+    assert len(read_rows) == 16
+    assert read_rows[0] == ["0", "", "7", "12.3 %", "0 %"]
+    assert read_rows[1] == ["9.09e-13 to 0.0625", "", "36", "63.2 %", "72 %"]
+    assert read_rows[2][0] == "0.0625 to 0.125"
+    assert read_rows[-1][0] == "512 to 1,024"
