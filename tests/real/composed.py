@@ -194,9 +194,9 @@ def composed(program: Program | None = None, overrides: Mapping[str, str] | None
         if program is None:
             program = [sys.executable, "-m", "bowerbird"]
             overrides["PYTHONPATH"] = str(ROOT)
-        found = Composed(kafka, redis, folder, program, image(), services_by_name, overrides)
-        stack.callback(found.stop)
-        yield found
+        service = Composed(kafka, redis, folder, program, image(), services_by_name, overrides)
+        stack.callback(service.stop)
+        yield service
 
 
 def _answers(url: str) -> bool:

@@ -98,8 +98,8 @@ class Loop:
         for partition in await self.reader.partitions(name):
             begins = (await self.reader.beginning([(name, partition)]))[name, partition]
             async for message in self.reader.read(name, partition, begins):
-                found = json.loads(message.value or b"null")
-                for record in found if isinstance(found, list) else [found]:
+                content = json.loads(message.value or b"null")
+                for record in content if isinstance(content, list) else [content]:
                     yield record
 
     def close(self) -> None:
@@ -130,11 +130,11 @@ async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 120.0,
     """Poll a condition until it holds, and return what it returned; fail after a deadline."""
     ends = time.monotonic() + seconds
     while True:
-        found = await condition()
-        if found:
-            return found
+        value = await condition()
+        if value:
+            return value
         if time.monotonic() > ends:
-            raise AssertionError(f"not within {seconds} s, last found {found!r}")
+            raise AssertionError(f"not within {seconds} s, last found {value!r}")
         await asyncio.sleep(every_s)
 
 
@@ -159,10 +159,10 @@ def decision(event_id: str, policy: str = "front", **fields: Any) -> dict[str, A
 
 def numbered(outcomes: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     """Return outcomes by seq, repeats dropped: the first of a seq counts."""
-    found: dict[int, dict[str, Any]] = {}
+    by_seq: dict[int, dict[str, Any]] = {}
     for outcome in outcomes:
-        found.setdefault(outcome["seq"], outcome)
-    return found
+        by_seq.setdefault(outcome["seq"], outcome)
+    return by_seq
 
 
 def _without_nulls(value: Any) -> Any:
@@ -192,14 +192,14 @@ async def run_named(config: Config, sentence: str, *further: str, code: int | No
 
     ``code`` is how it must end; None: in any way.
     """
-    found = re.search("`bowerbird ([^`]+)`", sentence)
-    assert found, sentence
+    match = re.search("`bowerbird ([^`]+)`", sentence)
+    assert match, sentence
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write(tomli_w.dumps(_without_nulls(msgspec.to_builtins(config))))
         file.flush()
         done = await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-m", "bowerbird", *found[1].split(), *further, "--config", file.name],
+            [sys.executable, "-m", "bowerbird", *match[1].split(), *further, "--config", file.name],
             capture_output=True,
             text=True,
             check=False,

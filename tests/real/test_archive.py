@@ -122,11 +122,11 @@ async def everything(loop: Loop) -> None:
     """Wait until the files hold what the log holds; they never hold anything else, or anything twice."""
 
     async def there() -> bool:
-        found = in_the_files(loop.config)
+        in_files = in_the_files(loop.config)
         logged = await in_the_log(loop)
-        assert len(set(found)) == len(found)
-        assert set(found) <= set(logged)
-        return found == logged
+        assert len(set(in_files)) == len(in_files)
+        assert set(in_files) <= set(logged)
+        return in_files == logged
 
     await until(there)
 
@@ -306,8 +306,8 @@ async def test_an_archive_of_another_log_or_topic_is_set_aside_by_the_command_th
     await make_anew(loop, "decisions")
     await load(loop, 20, 80)
     sentence = await stop_sentence(loop.config, "archive", "made anew")
-    found = await status(loop.config)
-    assert f"archive stands still: {sentence}." in found
+    shown = await status(loop.config)
+    assert f"archive stands still: {sentence}." in shown
     output = await run_named(loop.config, sentence)
     (former,) = [path for path in (root / "_former").iterdir() if str(path) in output]
     old = in_the_files(replace(loop.config, archive=ArchiveConfig(url=str(former))))

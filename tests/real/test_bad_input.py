@@ -113,10 +113,10 @@ def test_law_8_bad_input_is_answered_kept_and_does_not_stop_decide(kafka, redis_
                 else:
                     assert sent not in caller.replies
             letters = await dead_letters(loop, len(kinds))
-            found = {int(letter["offset"]): letter for letter in letters}
+            by_offset = {int(letter["offset"]): letter for letter in letters}
             assert len(letters) == len(kinds)
             for number, bad in enumerate(kinds):
-                letter = found[2 * number]
+                letter = by_offset[2 * number]
                 assert letter["reason"] == bad.code, bad.name
                 assert letter["value"] == bad.value, bad.name
                 assert (letter["topic"], letter["partition"]) == (config.topic("decision-requests"), "0")

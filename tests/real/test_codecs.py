@@ -59,14 +59,14 @@ async def test_every_codec_of_the_broker_is_read_by_all(
                     for role in ROLES:
                         loop.role(role)
                 for _ in range(EACH):
-                    found = await client.decide("front", ["a", "b"], CONTEXT, timeout_s=60.0)
+                    answer = await client.decide("front", ["a", "b"], CONTEXT, timeout_s=60.0)
                     for stream in ("clicks", "purchases"):
-                        await client.reward(found.event_id, stream)
+                        await client.reward(answer.event_id, stream)
                         await client.flush()
                 verdict = await settled(config, "front", EACH * (number + 1))
                 assert verdict.ok, codec
                 assert verdict.learned == EACH * (number + 1)
-        (decision,) = (await trace(config, found.event_id)).decisions
+        (decision,) = (await trace(config, answer.event_id)).decisions
         assert decision.outcome is not None
         assert (decision.outcome.reward, decision.outcome.fate) == (1.0, "learned")
 

@@ -97,20 +97,20 @@ async def test_a_topic_that_contradicts_is_named_and_nothing_is_created(
 
 
 async def findings(file: Path, code: int) -> dict[str, dict[str, Any]]:
-    found = await run_json("check", file=file, code=code)
-    assert found["holds"] == (code == 0)
-    for finding in found["findings"]:
+    report = await run_json("check", file=file, code=code)
+    assert report["holds"] == (code == 0)
+    for finding in report["findings"]:
         assert finding["holds"] == (finding["remedy"] == ""), finding
-    return {finding["subject"]: finding for finding in found["findings"]}
+    return {finding["subject"]: finding for finding in report["findings"]}
 
 
 async def test_check_tells_what_is_wrong_and_what_to_do(file: Path, redis_server: EmbeddedRedis, prefix: str) -> None:
-    found = await findings(file, 1)
-    assert found["configuration"]["holds"]
-    assert found["broker"]["holds"]
-    assert "topics create" in found[f"topic {prefix}rewards"]["remedy"]
+    by_subject = await findings(file, 1)
+    assert by_subject["configuration"]["holds"]
+    assert by_subject["broker"]["holds"]
+    assert "topics create" in by_subject[f"topic {prefix}rewards"]["remedy"]
     await run_json("topics", "create", file=file)
-    found = await findings(file, 0)
+    by_subject = await findings(file, 0)
     for subject in (
         "redis appendfsync",
         "redis maxmemory-policy",
@@ -120,17 +120,17 @@ async def test_check_tells_what_is_wrong_and_what_to_do(file: Path, redis_server
         "retention",
         "codecs",
     ):
-        assert found[subject]["holds"]
-    assert "gzip, snappy, lz4, zstd" in found["codecs"]["found"]
+        assert by_subject[subject]["holds"]
+    assert "gzip, snappy, lz4, zstd" in by_subject["codecs"]["found"]
     redis = Redis.from_url(redis_server.url)
     try:
         await redis.config_set("appendfsync", "everysec")
-        found = await findings(file, 1)
+        by_subject = await findings(file, 1)
     finally:
         await redis.config_set("appendfsync", "always")
         await redis.aclose()
-    assert [subject for subject, finding in found.items() if not finding["holds"]] == ["redis appendfsync"]
-    assert "CONFIG SET appendfsync always" in found["redis appendfsync"]["remedy"]
+    assert [subject for subject, finding in by_subject.items() if not finding["holds"]] == ["redis appendfsync"]
+    assert "CONFIG SET appendfsync always" in by_subject["redis appendfsync"]["remedy"]
     file.write_text(file.read_text().replace("--epsilon 0.2", "--epsilon 0.2 --large_action_space"))
     code, said = await bowerbird("check", file=file)
     assert code == 2
@@ -143,9 +143,9 @@ async def test_what_never_changes_is_remembered(file: Path, redis_server: Embedd
     async with Supervisor(config, ["join", "learn"], file) as supervisor:
         await supervisor.until_ready()
     file.write_text("shards = 3\n" + file.read_text())
-    found = await findings(file, 1)
-    assert [subject for subject, finding in found.items() if not finding["holds"]] == ["shards"]
-    assert "1" in found["shards"]["remedy"]
+    by_subject = await findings(file, 1)
+    assert [subject for subject, finding in by_subject.items() if not finding["holds"]] == ["shards"]
+    assert "1" in by_subject["shards"]["remedy"]
 
 
 async def test_policies_are_listed_shown_and_verified(file: Path) -> None:

@@ -89,8 +89,8 @@ class Visits:
             await self.loop.send("decision-requests", request, partition=place % 3)
 
         async def decided() -> list[dict[str, Any]]:
-            found = {one["event_id"]: one for one in await self.loop.records("decisions")}
-            return [found[name] for name in names] if set(names) <= set(found) else []
+            by_id = {one["event_id"]: one for one in await self.loop.records("decisions")}
+            return [by_id[name] for name in names] if set(names) <= set(by_id) else []
 
         decisions: list[dict[str, Any]] = await until(decided)
         for decision in decisions:

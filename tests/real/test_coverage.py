@@ -18,9 +18,9 @@ def cells() -> dict[tuple[str, str, str], Cell]:
 def test_intervals_for_one_look_hold_the_truth_where_their_assumptions_do(
     cells: dict[tuple[str, str, str], Cell],
 ) -> None:
-    found = [cell for cell in cells.values() if cell.method.kind == "fixed" and cell.supported]
-    assert len(found) > 40
-    for cell in found:
+    chosen = [cell for cell in cells.values() if cell.method.kind == "fixed" and cell.supported]
+    assert len(chosen) > 40
+    for cell in chosen:
         assert cell.coverage + 3 * cell.error >= 0.93, (cell.method.name, cell.method.estimator, cell.world.name)
 
 
@@ -34,18 +34,18 @@ def test_and_not_more_often_than_they_say_where_many_rows_carry_the_value(
 
 
 def test_bounds_for_any_number_of_rows_hold_as_often_as_they_promise(cells: dict[tuple[str, str, str], Cell]) -> None:
-    found = [cell for cell in cells.values() if cell.method.kind != "fixed" and cell.supported]
-    assert len(found) > 20
-    for cell in found:
+    chosen = [cell for cell in cells.values() if cell.method.kind != "fixed" and cell.supported]
+    assert len(chosen) > 20
+    for cell in chosen:
         assert cell.coverage + 3 * cell.error >= 0.95, (cell.method.name, cell.method.estimator, cell.world.name)
 
 
 def test_the_default_sequence_misses_at_any_look_in_at_most_5_of_100_logs(
     cells: dict[tuple[str, str, str], Cell],
 ) -> None:
-    found = [cell for (name, _, _), cell in cells.items() if name == "gamma-exponential, by unit (default)"]
-    assert len(found) == 6
-    assert all(cell.supported and cell.coverage >= 0.95 for cell in found)
+    chosen = [cell for (name, _, _), cell in cells.items() if name == "gamma-exponential, by unit (default)"]
+    assert len(chosen) == 6
+    assert all(cell.supported and cell.coverage >= 0.95 for cell in chosen)
 
 
 @pytest.mark.parametrize(

@@ -19,5 +19,5 @@ def test_a_cluster_changes_no_bit(tmp_path: Path, workers: int) -> None:
         Client(cluster) as client,
     ):
         executor = client.get_executor()
-        found = [digest(run(cut(log, parts), summarise, executor=executor, ahead=4)) for parts in (1, 2, 7)]
-    assert found == [expected] * 3
+        digests = [digest(run(cut(log, parts), summarise, executor=executor, ahead=4)) for parts in (1, 2, 7)]
+    assert digests == [expected] * 3

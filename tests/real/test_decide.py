@@ -85,8 +85,8 @@ def test_a_decision_lies_in_the_partition_of_its_request(kafka, redis_server, pr
                 await caller.ask(request(f"e{number}"), partition=number % 3)
             for partition in range(3):
                 topic = config.topic("decisions")
-                found = [record async for record in loop.reader.read(topic, partition, 0)]
-                assert [record.key for record in found] == [f"e{partition}".encode(), f"e{partition + 3}".encode()]
+                records = [record async for record in loop.reader.read(topic, partition, 0)]
+                assert [record.key for record in records] == [f"e{partition}".encode(), f"e{partition + 3}".encode()]
 
     asyncio.run(scenario())
 
@@ -506,10 +506,10 @@ def test_a_killed_worker_loses_no_request_and_sigterm_ends_it_within_2_s(kafka, 
             worker.kill()
             worker.start()
             await until(lambda: _as_many(loop, 100))
-            found = await loop.records("decisions")
-            assert {decision["event_id"] for decision in found} == {f"e{number}" for number in range(100)}
-            by_id = {decision["event_id"]: decision for decision in found}
-            assert all(decision == by_id[decision["event_id"]] for decision in found)
+            decisions = await loop.records("decisions")
+            assert {decision["event_id"] for decision in decisions} == {f"e{number}" for number in range(100)}
+            by_id = {decision["event_id"]: decision for decision in decisions}
+            assert all(decision == by_id[decision["event_id"]] for decision in decisions)
             assert (await caller.ask(request("last")))["chosen"]
             assert len(asked) == 99
             worker.signal(signal.SIGTERM)
@@ -528,10 +528,10 @@ def test_two_workers_share_the_partitions_and_answer_all(kafka, redis_server, pr
                 for correlation_id in (*first, *second):
                     assert (await caller.reply(correlation_id))["chosen"]
             assert (await caller.ask(request("after")))["chosen"]
-            found = await loop.records("decisions")
-            by_id = {decision["event_id"]: decision for decision in found}
+            decisions = await loop.records("decisions")
+            by_id = {decision["event_id"]: decision for decision in decisions}
             assert len(by_id) == 101
-            assert all(decision == by_id[decision["event_id"]] for decision in found)
+            assert all(decision == by_id[decision["event_id"]] for decision in decisions)
 
     asyncio.run(scenario())
 

@@ -55,9 +55,9 @@ async def test_each_listener_leads_back_to_itself(service: Composed) -> None:
 
 def test_everything_is_as_the_service_needs_it(service: Composed) -> None:
     assert service.services["redis"].health == ["redis-cli", "ping"]
-    found = service.run("check", "--json")
-    findings = json.loads(found.stdout)["findings"]
-    assert found.returncode == 0, [each for each in findings if not each["holds"]]
+    done = service.run("check", "--json")
+    findings = json.loads(done.stdout)["findings"]
+    assert done.returncode == 0, [each for each in findings if not each["holds"]]
     by_subject = {each["subject"]: each["found"] for each in findings}
     assert by_subject["redis appendonly"] == "yes"
     assert by_subject["redis appendfsync"] == "always"

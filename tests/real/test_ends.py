@@ -25,13 +25,13 @@ SOME = [
 async def test_every_role_ends_within_two_seconds() -> None:
     """A few ends of each role; ``make torture`` and ``python -m tests.ends`` do fifty."""
     for _ in range(2):
-        found = await ends(times=TIMES, loaded=1, seed=secrets.randbelow(10_000))
-        assert len(found) == 4 * TIMES
-        assert [end for end in found if end.code != 0] == []
+        ended = await ends(times=TIMES, loaded=1, seed=secrets.randbelow(10_000))
+        assert len(ended) == 4 * TIMES
+        assert [end for end in ended if end.code != 0] == []
         # What hangs hangs again; what is late because others compute is not.
-        if not late(found):
+        if not late(ended):
             return
-    assert late(found) == []
+    assert late(ended) == []
 
 
 async def test_every_role_and_a_client_end_within_two_seconds_whatever_is_away(
@@ -44,4 +44,4 @@ async def test_every_role_and_a_client_end_within_two_seconds_whatever_is_away(
         # What hangs hangs again; what is late because others compute is not.
         if late(await ends_in(case, kafka, seen, redis_server, str(tmp_path))):
             hung[case] = late(await ends_in(case, kafka, seen, redis_server, str(tmp_path)))
-    assert {case: found for case, found in hung.items() if found} == {}
+    assert {case: hanging for case, hanging in hung.items() if hanging} == {}

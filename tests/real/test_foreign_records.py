@@ -125,7 +125,7 @@ def send_in_transactions(config: Config, event_id: str) -> None:
 
 async def readable(loop: Loop, topic: str) -> list[dict[str, Any]]:
     """Return the records of a topic that are objects, arrays unpacked; others are passed over."""
-    found: list[dict[str, Any]] = []
+    dicts: list[dict[str, Any]] = []
     name = loop.config.topic(topic)
     for partition in await loop.reader.partitions(name):
         begins = (await loop.reader.beginning([(name, partition)]))[name, partition]
@@ -134,8 +134,8 @@ async def readable(loop: Loop, topic: str) -> list[dict[str, Any]]:
                 records = json.loads(message.value or b"null")
             except (ValueError, RecursionError):
                 continue
-            found += [each for each in (records if isinstance(records, list) else [records]) if isinstance(each, dict)]
-    return found
+            dicts += [each for each in (records if isinstance(records, list) else [records]) if isinstance(each, dict)]
+    return dicts
 
 
 async def outcomes(loop: Loop, wanted: set[str], policy: str = "front") -> dict[str, float]:
@@ -143,8 +143,8 @@ async def outcomes(loop: Loop, wanted: set[str], policy: str = "front") -> dict[
 
     async def there() -> dict[str, float] | None:
         records = await readable(loop, "rewards")
-        found = {each["event_id"]: each["reward"] for each in records if each.get("policy") == policy}
-        return found if wanted <= set(found) else None
+        rewards = {each["event_id"]: each["reward"] for each in records if each.get("policy") == policy}
+        return rewards if wanted <= set(rewards) else None
 
     return dict(await until(there, 60, every_s=0.3))
 

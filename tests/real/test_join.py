@@ -78,18 +78,18 @@ async def test_feedback_is_joined_in_whatever_partition_it_comes(loop: Loop) -> 
     await until(lambda: seen(loop, 20))
     await loop.send("decisions", decision("late"), partition=2)
     await loop.send("clicks", {"event_id": "late"}, partition=2)
-    found = await until(lambda: seen(loop, 21))
-    rewards = {outcome["event_id"]: outcome["reward"] for outcome in found}
+    joined = await until(lambda: seen(loop, 21))
+    rewards = {outcome["event_id"]: outcome["reward"] for outcome in joined}
     assert rewards == {f"e{n}": 2.0 if n % 2 == 0 else 1.0 for n in range(20)} | {"late": 1.0}
     for shard in (0, 1):
-        of_shard = numbered(outcome for outcome in found if outcome["shard"] == shard)
+        of_shard = numbered(outcome for outcome in joined if outcome["shard"] == shard)
         assert sorted(of_shard) == list(range(1, len(of_shard) + 1))
         assert len({outcome["event_id"] for outcome in of_shard.values()}) == len(of_shard)
 
 
 async def seen(loop: Loop, count: int) -> list[dict[str, Any]]:
-    found = await outcomes(loop)
-    return found if len({outcome["event_id"] for outcome in found}) >= count else []
+    joined = await outcomes(loop)
+    return joined if len({outcome["event_id"] for outcome in joined}) >= count else []
 
 
 async def test_a_worker_that_slept_past_its_session_repeats_nothing(loop: Loop) -> None:
@@ -106,12 +106,12 @@ async def test_a_worker_that_slept_past_its_session_repeats_nothing(loop: Loop) 
     sleeper.signal(signal.SIGCONT)
     for number in range(60, 90):
         await loop.send("decisions", decision(f"e{number}"), partition=partition_of(number, 20))
-    found = await until(lambda: seen(loop, 90))
+    joined = await until(lambda: seen(loop, 90))
     for shard in (0, 1):
-        of_shard = numbered(outcome for outcome in found if outcome["shard"] == shard)
+        of_shard = numbered(outcome for outcome in joined if outcome["shard"] == shard)
         assert sorted(of_shard) == list(range(1, len(of_shard) + 1))
-    assert sorted({o["event_id"] for o in found}) == sorted(f"e{number}" for number in range(90))
-    assert len({(o["shard"], o["seq"]) for o in found}) == 90
+    assert sorted({o["event_id"] for o in joined}) == sorted(f"e{number}" for number in range(90))
+    assert len({(o["shard"], o["seq"]) for o in joined}) == 90
     assert sleeper.stop() == other.stop() == 0
 
 
@@ -143,8 +143,8 @@ async def test_late_unknown_and_unusable_feedback_becomes_dead_letters(loop: Loo
         await loop.producer.send_and_wait(loop.config.topic("clicks"), value, key=b"e", partition=1)
     await loop.send("clicks", {"event_id": "e2", "value": None}, partition=2)
     await loop.send("decisions", decision("e2"), partition=2)
-    found = await until(lambda: seen(loop, 2))
-    assert {outcome["event_id"]: outcome["reward"] for outcome in found} == {"e": 0.0, "e2": 1.0}
+    joined = await until(lambda: seen(loop, 2))
+    assert {outcome["event_id"]: outcome["reward"] for outcome in joined} == {"e": 0.0, "e2": 1.0}
     letters = await until(lambda: dead_letters(loop, len(bad) + 2))
     reasons = [reason for reason, _ in letters]
     assert sorted(reason for reason in reasons if reason in ("late", "unknown_decision")) == [
@@ -159,13 +159,13 @@ async def test_late_unknown_and_unusable_feedback_becomes_dead_letters(loop: Loo
 async def dead_letters(loop: Loop, count: int) -> list[tuple[str, bytes | None]]:
     """Return the reasons and values, once a message: a worker that takes over may send one again."""
     name = loop.config.topic("dead-letters")
-    found: dict[tuple[bytes, ...], tuple[str, bytes | None]] = {}
+    by_place: dict[tuple[bytes, ...], tuple[str, bytes | None]] = {}
     for partition in await loop.reader.partitions(name):
         async for message in loop.reader.read(name, partition, 0):
             headers = dict(message.headers)
             place = tuple(headers[each] for each in ("topic", "partition", "offset", "index"))
-            found[place] = (headers["reason"].decode(), message.value)
-    return list(found.values()) if len(found) >= count else []
+            by_place[place] = (headers["reason"].decode(), message.value)
+    return list(by_place.values()) if len(by_place) >= count else []
 
 
 async def test_bad_decisions_become_dead_letters_and_the_join_goes_on(loop: Loop) -> None:
@@ -188,8 +188,8 @@ async def test_bad_decisions_become_dead_letters_and_the_join_goes_on(loop: Loop
         good | {"rule": {"window_s": 1, "reward": {"clip": [2, 1]}}},
     ]
     await loop.send("decisions", *bad, good, partition=1)
-    found = await until(lambda: seen(loop, 1))
-    assert [outcome["event_id"] for outcome in found] == ["good"]
+    joined = await until(lambda: seen(loop, 1))
+    assert [outcome["event_id"] for outcome in joined] == ["good"]
     assert len(await until(lambda: dead_letters(loop, len(bad)))) == len(bad)
     await loop.send("decisions", decision("late"), partition=2)
     assert await until(lambda: seen(loop, 2))
@@ -223,8 +223,8 @@ async def test_a_partition_added_while_running_is_waited_for(loop: Loop) -> None
             await asyncio.gather(*sent)
     finally:
         await writer.stop()
-    found = await until(lambda: seen(loop, 22), ADDED_WITHIN_S)
-    rewards = {outcome["event_id"]: outcome["reward"] for outcome in found}
+    joined = await until(lambda: seen(loop, 22), ADDED_WITHIN_S)
+    rewards = {outcome["event_id"]: outcome["reward"] for outcome in joined}
     assert rewards == {"before": 0.0, "after": 1.0} | {f"n{number}": 1.0 for number in range(20)}
 
 
@@ -246,8 +246,8 @@ async def test_markers_of_transactions_hold_nothing_back(loop: Loop) -> None:
     two_workers(loop)
     assert await until(lambda: seen(loop, 3))
     await loop.send("decisions", decision("late"), partition=2)
-    found = await until(lambda: seen(loop, 4))
-    assert {outcome["event_id"]: outcome["reward"] for outcome in found} == {
+    joined = await until(lambda: seen(loop, 4))
+    assert {outcome["event_id"]: outcome["reward"] for outcome in joined} == {
         **{f"e{number}": 1.0 for number in range(3)},
         "late": 0.0,
     }
@@ -259,8 +259,8 @@ async def test_downtime_is_not_a_no(loop: Loop) -> None:
     await loop.send("clicks", {"event_id": "e"}, partition=2)
     await until_log_time(loop, decided_ms + WINDOW_MS)
     two_workers(loop)
-    found = await until(lambda: seen(loop, 1))
-    assert [(outcome["reward"], outcome["why"]) for outcome in found] == [(1.0, "window")]
+    joined = await until(lambda: seen(loop, 1))
+    assert [(outcome["reward"], outcome["why"]) for outcome in joined] == [(1.0, "window")]
 
 
 async def test_a_redis_that_forgot_is_not_continued(config: Config, own_redis: Callable[..., EmbeddedRedis]) -> None:
@@ -274,7 +274,7 @@ async def test_a_redis_that_forgot_is_not_continued(config: Config, own_redis: C
         async with Redis.from_url(server.url) as redis:
             await redis.flushall()
         decided_ms = await loop.send("decisions", decision("after"), partition=2)
-        # By then its window would have closed, and its outcome stood in the log.
+        # By then its window would have closed, and the log would hold its outcome.
         await until_log_time(loop, decided_ms + WINDOW_MS + 2_000)
         assert len(await outcomes(loop)) == 5
         for worker in workers:
@@ -324,11 +324,11 @@ async def test_a_kill_loses_and_doubles_nothing(
                 else:
                     kafka.kill()
                     kafka.restart()
-        found = await until(lambda: seen(loop, 120))
+        joined = await until(lambda: seen(loop, 120))
         for shard in (0, 1):
-            of_shard = numbered(outcome for outcome in found if outcome["shard"] == shard)
+            of_shard = numbered(outcome for outcome in joined if outcome["shard"] == shard)
             assert sorted(of_shard) == list(range(1, len(of_shard) + 1))
-        assert {outcome["event_id"]: outcome["reward"] for outcome in found} == {f"e{n}": 1.0 for n in range(120)}
+        assert {outcome["event_id"]: outcome["reward"] for outcome in joined} == {f"e{n}": 1.0 for n in range(120)}
 
 
 async def test_what_is_no_record_in_the_loops_own_topics_stops_nothing(loop: Loop) -> None:

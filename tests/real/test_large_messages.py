@@ -59,13 +59,13 @@ async def test_arrays_of_very_many_items_hold_nothing_up(
         assert (await caller.reply(asked))["error"]["code"] == "too_many_items"
         assert "chosen" in await caller.ask(request("e1"), partition=0)
         assert time.monotonic() - since < WITHIN_S
-        found = await until(lambda: _letters(loop, 34))
-        counts = sorted((letter.reason, dict(letter.headers).get("count")) for letter in found)
+        buried = await until(lambda: _letters(loop, 34))
+        counts = sorted((letter.reason, dict(letter.headers).get("count")) for letter in buried)
         assert [reason for reason, _ in counts].count("too_many_items") == 4
-        whole = [letter for letter in found if letter.reason == "too_many_items"]
+        whole = [letter for letter in buried if letter.reason == "too_many_items"]
         assert {letter.value for letter in whole} == {ZEROS}
         assert all("450000" in letter.message for letter in whole)
-        rest = [letter for letter in found if letter.reason != "too_many_items"]
+        rest = [letter for letter in buried if letter.reason != "too_many_items"]
         assert [len(json.loads(letter.value or b"")) for letter in rest] == [ITEMS_LIMIT] * 30
         for worker in workers:
             assert worker.process is not None
@@ -79,6 +79,6 @@ async def _outcome(loop: Loop, event_id: str) -> Any:
 
 async def _letters(loop: Loop, count: int) -> list[Letter]:
     """Return the letters, once a message: a worker that takes over may send one again."""
-    found = {letter.source: letter async for letter in letters(loop.config, loop.reader)}
+    by_source = {letter.source: letter async for letter in letters(loop.config, loop.reader)}
     await asyncio.sleep(0)
-    return list(found.values()) if len(found) >= count else []
+    return list(by_source.values()) if len(by_source) >= count else []

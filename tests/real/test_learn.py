@@ -108,12 +108,12 @@ async def all_acknowledged(loop: Loop, policy: str = "front") -> None:
 
 async def versions(loop: Loop, policy: str = "front") -> list[dict[str, Any]]:
     """Return the versions of a policy, repeats dropped by number; a repeat is the same record."""
-    found: dict[int, dict[str, Any]] = {}
+    by_number: dict[int, dict[str, Any]] = {}
     for record in await loop.records("versions"):
         if record.get("policy") == policy:
-            assert found.setdefault(record["number"], record) == record
-    assert sorted(found) == list(range(1, len(found) + 1))
-    return [found[number] for number in sorted(found)]
+            assert by_number.setdefault(record["number"], record) == record
+    assert sorted(by_number) == list(range(1, len(by_number) + 1))
+    return [by_number[number] for number in sorted(by_number)]
 
 
 async def replayed(loop: Loop, policy: str = "front") -> list[str]:

@@ -72,6 +72,6 @@ async def test_a_role_in_which_something_dies_ends_with_a_code(
             await topics.create(config)
             return await _ends(config, role, harm)
 
-    found = await asyncio.gather(*(one(number, *case) for number, case in enumerate(HARMS)))
-    codes = {" ".join(case): code for case, (code, _) in zip(HARMS, found, strict=True)}
+    ended = await asyncio.gather(*(one(number, *case) for number, case in enumerate(HARMS)))
+    codes = {" ".join(case): code for case, (code, _) in zip(HARMS, ended, strict=True)}
     assert set(codes.values()) == {1}, codes

@@ -56,11 +56,11 @@ async def test_a_log_with_holes_is_read_to_its_end(config: Config, reader: LogRe
     assert (await reader.partitions(topic), await reader.partitions("nowhere")) == ([0], [])
     assert await reader.beginning([where]) == {where: 0}
     assert await reader.ends([where]) == {where: 12}
-    found = [record async for record in reader.read(topic, 0, 0)]
-    assert [record.offset for record in found] == [0, 1, 2, 4, 5, 6, 8, 9, 10]
-    assert found[1][:3] == (topic, 0, 1)
-    assert found[1].time_ms > 0
-    assert found[1][4:] == (b"k", b"1", (("h", b"1"),))
+    records = [record async for record in reader.read(topic, 0, 0)]
+    assert [record.offset for record in records] == [0, 1, 2, 4, 5, 6, 8, 9, 10]
+    assert records[1][:3] == (topic, 0, 1)
+    assert records[1].time_ms > 0
+    assert records[1][4:] == (b"k", b"1", (("h", b"1"),))
     assert [record.offset async for record in reader.read(topic, 0, 2, 7)] == [2, 4, 5, 6]
     assert [record.offset async for record in reader.read(topic, 0, 11, 12)] == []
     assert [record.offset async for record in reader.read(topic, 0, 12)] == []

@@ -134,8 +134,8 @@ async def test_every_role_reads_messages_of_old_formats(
         assert await outcomes(loop, set(expected)) == expected
 
         async def learned() -> bool:
-            found = [await read_published(redis, each, "front") for each in (config, learning)]
-            return [each.record.examples if each else 0 for each in found] == [len(expected), len(rewards)]
+            published = [await read_published(redis, each, "front") for each in (config, learning)]
+            return [each.record.examples if each else 0 for each in published] == [len(expected), len(rewards)]
 
         await until(learned)
         for service, count in ((loop, 3), (other, 1)):
@@ -157,11 +157,11 @@ async def test_every_role_reads_messages_of_old_formats(
 async def _buried(loop: Loop) -> list[bytes]:
     """Return the dead letters that roles wrote, which are the unreadable messages as they came."""
     topic = loop.config.topic("dead-letters")
-    found: list[bytes] = []
+    values: list[bytes] = []
     for partition in await loop.reader.partitions(topic):
-        found += [record.value or b"" async for record in loop.reader.read(topic, partition, 0) if record.headers]
-    assert all(value[MAGIC_AT : MAGIC_AT + 2] == bytes([0, CODECS["lz4"]]) for value in found)
-    return found
+        values += [record.value or b"" async for record in loop.reader.read(topic, partition, 0) if record.headers]
+    assert all(value[MAGIC_AT : MAGIC_AT + 2] == bytes([0, CODECS["lz4"]]) for value in values)
+    return values
 
 
 async def _ends(loop: Loop) -> dict[tuple[str, int], int]:

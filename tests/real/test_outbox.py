@@ -69,8 +69,8 @@ async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(
         await until(emptied)
         assert await reader.closed() == []
         async with LogReader(config) as log:
-            found = [json.loads(message.value or b"") async for message in log.read(topic, 0, 0)]
-        assert [(outcome["seq"], outcome["event_id"]) for outcome in found[0]] == [(1, "a"), (2, "b"), (3, "c")]
+            arrays = [json.loads(message.value or b"") async for message in log.read(topic, 0, 0)]
+        assert [(outcome["seq"], outcome["event_id"]) for outcome in arrays[0]] == [(1, "a"), (2, "b"), (3, "c")]
         assert await store.step(0, "log", Step()) is not None
     finally:
         await redis.aclose()
@@ -110,8 +110,8 @@ async def test_outboxes_of_very_many_policies_are_emptied(emitting: tuple[RedisS
 
     async def all_emitted() -> bool:
         async with LogReader(config) as log:
-            found = [json.loads(message.value or b"") async for message in log.read(topic, 0, 0)]
-        return len({outcome["policy"] for outcomes in found for outcome in outcomes}) == count
+            arrays = [json.loads(message.value or b"") async for message in log.read(topic, 0, 0)]
+        return len({outcome["policy"] for outcomes in arrays for outcome in outcomes}) == count
 
     try:
         await until(all_emitted)

@@ -38,8 +38,8 @@ COVERED = (
 
 
 def block(begin: str) -> str:
-    (found,) = (text for _, text in BLOCKS if text.startswith(begin))
-    return str(found)
+    (text_of_block,) = (text for _, text in BLOCKS if text.startswith(begin))
+    return str(text_of_block)
 
 
 def commands(text: str) -> list[str]:

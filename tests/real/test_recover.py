@@ -98,8 +98,8 @@ class Shop:
 
         async def enough() -> bool:
             self.revive()
-            found = await self.loop.records("rewards")
-            seqs = {(each["policy"], each["shard"], each["seq"]) for each in found}
+            joined = await self.loop.records("rewards")
+            seqs = {(each["policy"], each["shard"], each["seq"]) for each in joined}
             return len(seqs) >= count
 
         await until(enough)
@@ -118,21 +118,21 @@ class Shop:
             verdict = await verify(self.config, policy)
             assert verdict.ok, verdict.findings
             assert verdict.missing == verdict.doubled == verdict.wrong == verdict.pending == 0
-        found = await self.loop.records("rewards")
+        joined = await self.loop.records("rewards")
         for policy in POLICIES:
             for shard in (0, 1):
-                own = [each for each in found if (each["policy"], each["shard"]) == (policy, shard)]
+                own = [each for each in joined if (each["policy"], each["shard"]) == (policy, shard)]
                 assert list(numbered(own)) == list(range(1, len(numbered(own)) + 1))
-        assert len({each["event_id"] for each in found}) == self.count
+        assert len({each["event_id"] for each in joined}) == self.count
 
     async def letters(self) -> list[tuple[str, ...]]:
         """Return source and reason of every dead letter."""
-        found: list[tuple[str, ...]] = []
+        rows: list[tuple[str, ...]] = []
         async for message in self.loop.reader.read_since(self.config.topic("dead-letters"), 0):
             headers = dict(message.headers)
             names = ("topic", "partition", "offset", "index")
-            found.append(tuple(headers[name].decode() for name in names))
-        return found
+            rows.append(tuple(headers[name].decode() for name in names))
+        return rows
 
 
 @pytest.fixture
@@ -290,8 +290,8 @@ async def recovered_from_new_clicks(shop: Shop, refilled: int) -> None:
     done = await recover(shop.config, NOW_MS)
     assert any("made anew" in sentence for sentence in done.join.needed)
     await shop.joined(shop.count)
-    found = await shop.loop.records("rewards")
-    assert {each["reward"] for each in found if int(each["event_id"][1:]) >= first} == {1.0}
+    joined = await shop.loop.records("rewards")
+    assert {each["reward"] for each in joined if int(each["event_id"][1:]) >= first} == {1.0}
     await shop.trade(10)
     await shop.joined(shop.count)
     assert len({each["event_id"] for each in await shop.loop.records("rewards")}) == shop.count
@@ -338,8 +338,8 @@ async def test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery(
             assert any(reason in sentence for sentence in done.join.needed)
             await shop.trade(20)
             await shop.joined(shop.count)
-            found = await loop.records("rewards")
-            assert len({each["event_id"] for each in found}) == shop.count
+            joined = await loop.records("rewards")
+            assert len({each["event_id"] for each in joined}) == shop.count
             for policy in POLICIES:
                 verdict = await verify(config, policy)
                 assert verdict.missing == verdict.doubled == verdict.wrong == 0, verdict.findings
@@ -387,9 +387,9 @@ async def test_outcomes_whose_topic_was_made_anew_are_made_again_from_the_inputs
     await make_anew(shop.loop, "rewards")
     await stands(shop)
     assert await shop.loop.records("rewards") == []
-    found = await asyncio.gather(*(recover(shop.config, NOW_MS) for _ in range(2)), return_exceptions=True)
-    assert all(isinstance(each, Recovered | StateRefused) for each in found), found
-    if not any(isinstance(each, Recovered) for each in found):
+    results = await asyncio.gather(*(recover(shop.config, NOW_MS) for _ in range(2)), return_exceptions=True)
+    assert all(isinstance(each, Recovered | StateRefused) for each in results), results
+    if not any(isinstance(each, Recovered) for each in results):
         await recover(shop.config, NOW_MS)
     await shop.trade(10)
     await shop.joined(shop.count)

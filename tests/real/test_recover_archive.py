@@ -90,8 +90,8 @@ async def test_what_kafka_has_forgotten_comes_from_the_archive_and_lost_feedback
         async def closed() -> list[float]:
             if join.process is not None and join.process.poll() is not None:
                 join.start()
-            found = {each["event_id"]: each["reward"] for each in await loop.records("rewards")}
-            return sorted(found.values()) if len(found) == 12 else []
+            rewards = {each["event_id"]: each["reward"] for each in await loop.records("rewards")}
+            return sorted(rewards.values()) if len(rewards) == 12 else []
 
         # The last click of each partition is still there.
         assert await until(closed, 60.0) == [0.0] * 9 + [1.0] * 3

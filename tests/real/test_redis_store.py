@@ -85,12 +85,12 @@ def test_nothing_is_left_in_redis_of_what_has_closed(world_of: WorldOf, redis_se
     assert isinstance(store, RedisStore)
 
     async def left() -> dict[str, int]:
-        found: dict[str, int] = {}
+        sizes: dict[str, int] = {}
         for name in set(KEYS) - {"outbox:", "log"}:
             key = store.key(0, name)
             kind = await store.redis.type(key)
-            found[name] = await (store.redis.hlen(key) if kind == b"hash" else store.redis.zcard(key))
-        return found
+            sizes[name] = await (store.redis.hlen(key) if kind == b"hash" else store.redis.zcard(key))
+        return sizes
 
     sizes = world._run(left())
     kept = {"offsets", "readto", "seq", "pending"}

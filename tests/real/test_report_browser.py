@@ -24,8 +24,8 @@ OVERFLOWING = """
 
 @pytest.fixture
 async def page(tmp_path: Path) -> AsyncIterator[Page]:
-    async with browser(tmp_path / "profile") as found:
-        yield found
+    async with browser(tmp_path / "profile") as opened:
+        yield opened
 
 
 def written(folder: Path, text: str) -> str:
@@ -59,20 +59,20 @@ async def test_pictures_are_where_their_numbers_are(page: Page, tmp_path: Path) 
     """Dots lie on their intervals, in the order of their values; style and percentages came through the policy."""
     for width in (WIDE, NARROW):
         await page.show(written(tmp_path, html(reliable())), width=width)
-        found = await page.value("""
+        rows = await page.value("""
             [...document.querySelectorAll(".forest tbody tr")].slice(0, 7).map(row => {
               const at = part => row.querySelector(part).getBoundingClientRect();
               const [dot, bar, value] = [at(".dot"), at(".interval"), at("data")];
               return [Number(row.querySelector("data").value), dot.left + dot.width / 2, bar.left, bar.right, bar.width,
                       value.width];
             })""")
-        assert len(found) == 7
-        for value, dot, left, right, long, text in found:
+        assert len(rows) == 7
+        for value, dot, left, right, long, text in rows:
             assert left < dot < right, value
             assert long > 4
             assert text > 20
-        by_value = sorted(found)
-        assert [row[1] for row in by_value] == sorted(row[1] for row in found)
+        by_value = sorted(rows)
+        assert [row[1] for row in by_value] == sorted(row[1] for row in rows)
         assert by_value[-1][1] - by_value[0][1] > 0.3 * NARROW
 
 

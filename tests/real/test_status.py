@@ -188,8 +188,8 @@ async def learn_lag(port: int) -> float | None:
 
 
 async def something_left(observer: Observer) -> bool:
-    found = backlog(await observer.look(), "learn")
-    return found.topic == "rewards" and found.messages > 0
+    behind = backlog(await observer.look(), "learn")
+    return behind.topic == "rewards" and behind.messages > 0
 
 
 async def test_what_a_policy_cannot_learn_is_an_alarm_and_fails_the_check(
@@ -205,8 +205,8 @@ async def test_what_a_policy_cannot_learn_is_an_alarm_and_fails_the_check(
     front = {"kind": "vw", "arguments": FRONT.arguments}
     servers = {"brokers": config.brokers, "redis_url": config.redis_url, "prefix": config.prefix}
     file.write_text(tomli_w.dumps({**servers, "policies": {"front": front}}))
-    found = await run_json("check", file=file, code=1)
-    (learning,) = [each for each in found["findings"] if each["subject"] == "learning front"]
+    report = await run_json("check", file=file, code=1)
+    (learning,) = [each for each in report["findings"] if each["subject"] == "learning front"]
     assert not learning["holds"]
     assert "`-q uA`" in learning["remedy"]
 
@@ -217,19 +217,19 @@ async def test_however_much_there_is_a_look_is_bounded(loop: Loop, config: Confi
         await loop.send("clicks", {"event_id": str(number)}, partition=1)
     await loop.send("clicks", {"event_id": "other"}, partition=0)
     async with Recent(config, loop.reader, [name, config.topic("missing")], most=10) as recent:
-        found = await recent.look(0)
-        assert [json.loads(record.value or b"")["event_id"] for record in found.records if record.partition] == [
+        looked = await recent.look(0)
+        assert [json.loads(record.value or b"")["event_id"] for record in looked.records if record.partition] == [
             str(number) for number in range(40, 50)
         ]
-        assert found.skipped == {(name, 1)}
+        assert looked.skipped == {(name, 1)}
         assert await recent.look(0) == ([], set())
         time_ms = await loop.send("clicks", {"event_id": "new"}, partition=1)
-        found = await recent.look(0)
-        assert [record.value for record in found.records] == [b'{"event_id": "new"}']
+        looked = await recent.look(0)
+        assert [record.value for record in looked.records] == [b'{"event_id": "new"}']
     async with Recent(config, loop.reader, [name], most=100) as recent:
-        found = await recent.look(time_ms)
-        assert {record.time_ms >= time_ms for record in found.records} == {True}
-        assert [record.value for record in found.records] == [b'{"event_id": "new"}']
+        looked = await recent.look(time_ms)
+        assert {record.time_ms >= time_ms for record in looked.records} == {True}
+        assert [record.value for record in looked.records] == [b'{"event_id": "new"}']
 
 
 @pytest.mark.usefixtures("loop")
@@ -237,9 +237,9 @@ async def test_the_command_tells_what_to_do_and_exits_with_1(config: Config, tmp
     file = tmp_path / "bowerbird.toml"
     servers = {"brokers": config.brokers, "redis_url": config.redis_url, "prefix": config.prefix}
     file.write_text(tomli_w.dumps({**servers, "policies": {"front": {"kind": "uniform"}}}))
-    found = await run_json("status", file=file, code=1)
-    assert len(found["alarms"]) == 3
-    assert [backlog["workers"] for backlog in found["backlogs"]] == [0, 0, 0]
+    shown = await run_json("status", file=file, code=1)
+    assert len(shown["alarms"]) == 3
+    assert [backlog["workers"] for backlog in shown["backlogs"]] == [0, 0, 0]
     watching = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bowerbird", "status", "--watch", "--config", str(file)), stdout=asyncio.subprocess.PIPE
     )

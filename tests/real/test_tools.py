@@ -66,12 +66,12 @@ class Commands:
         """Wait for so many dead letters, and return them."""
 
         async def there() -> Any:
-            found = await self.run_json("dead-letters", "list")
-            return sum(group["count"] for group in found) >= count
+            groups = await self.run_json("dead-letters", "list")
+            return sum(group["count"] for group in groups) >= count
 
         await until(there)
-        found: list[Any] = await self.run_json("dead-letters", "show", "--limit", "99")
-        return found
+        letters: list[Any] = await self.run_json("dead-letters", "show", "--limit", "99")
+        return letters
 
 
 async def test_without_a_worker(file: Path, tmp_path: Path) -> None:

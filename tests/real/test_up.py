@@ -171,12 +171,12 @@ def emptied_redis_is_recovered(folder: Path, config: list[str], cwd: Path) -> No
     commands: list[str] = []
 
     def answer(line: str) -> None:
-        if not commands and (found := re.search("run `bowerbird ([a-z ]+)`", line)):
+        if not commands and (match := re.search("run `bowerbird ([a-z ]+)`", line)):
             # A person on call sees the same in `status`.
             shown = until_shown(config)
-            assert f"`bowerbird {found[1]}`" in shown
-            commands.append(found[1])
-            done = CliRunner().invoke(app, [*found[1].split(), *config])
+            assert f"`bowerbird {match[1]}`" in shown
+            commands.append(match[1])
+            done = CliRunner().invoke(app, [*match[1].split(), *config])
             assert done.exit_code == 0, done.output
 
     with up(folder, cwd=cwd, answer=answer) as (_, said):

@@ -44,8 +44,8 @@ async def forget(config: Config, *names: str) -> None:
 
     def remove() -> None:
         admin, consumer = AdminClient(client_config), Consumer(client_config)
-        found = {name: admin.list_topics().topics[config.topic(name)].partitions for name in names}
-        every = [TopicPartition(config.topic(name), each) for name in names for each in found[name]]
+        partitions_of = {name: admin.list_topics().topics[config.topic(name)].partitions for name in names}
+        every = [TopicPartition(config.topic(name), each) for name in names for each in partitions_of[name]]
         for where in every:
             _, end = consumer.get_watermark_offsets(where)
             where.offset = max(0, end - 1)
