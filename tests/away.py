@@ -140,6 +140,6 @@ async def ends_in(case: Away, kafka: EmbeddedKafka, seen: Seen, redis: EmbeddedR
                     await child.kill()
 
 
-def late(found: Sequence[End]) -> list[End]:
+def late(ends: Sequence[End]) -> list[End]:
     """Return those that did not end by themselves in time."""
-    return [end for end in found if end.code != 0 or end.took_s > WITHIN_S]
+    return [end for end in ends if end.code != 0 or end.took_s > WITHIN_S]

@@ -68,10 +68,10 @@ def say(text: str) -> None:
 
 def program(name: str) -> str:
     """Return the path of a program of Debian's package prometheus."""
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         raise DeploymentError(f"{name} was not found; install it: apt-get install --no-install-recommends prometheus")
-    return found
+    return path
 
 
 def judge_files() -> None:
@@ -111,9 +111,9 @@ def start_prometheus(service: Composed, folder: Path) -> tuple[WatchedProcess, s
     document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     document["rule_files"] = [str(DEPLOY / "prometheus" / name) for name in document["rule_files"]]
     for job in document["scrape_configs"]:
-        (found,) = job.pop("dns_sd_configs")
+        (discovery,) = job.pop("dns_sd_configs")
         port = service.supervisor_port if job["job_name"] == "supervisor" else service.port
-        job["static_configs"] = [{"targets": [f"{HOST}:{port(name)}" for name in found["names"]]}]
+        job["static_configs"] = [{"targets": [f"{HOST}:{port(name)}" for name in discovery["names"]]}]
     configuration = folder / "prometheus.yml"
     with configuration.open("w") as file:
         YAML(typ="safe", pure=True).dump(document, file)
@@ -142,8 +142,8 @@ def query_to_ask(expression: str) -> str:
 
 def has_data(url: str, query: str) -> bool:
     """Tell whether a query is answered with a number that a panel can show."""
-    found = ask(url, "query", query=query)["result"]
-    return any(math.isfinite(float(each["value"][1])) for each in found)
+    series = ask(url, "query", query=query)["result"]
+    return any(math.isfinite(float(each["value"][1])) for each in series)
 
 
 async def load(service: Composed, seconds: float = math.inf) -> None:
@@ -218,8 +218,10 @@ async def look(service: Composed, url: str) -> None:
     killed = False
     while waiting and time.monotonic() < give_up:
         with suppress(URLError, ConnectionError):
-            found = await asyncio.to_thread(lambda: [name for name, query in waiting.items() if has_data(url, query)])
-            for name in found:
+            with_data = await asyncio.to_thread(
+                lambda: [name for name, query in waiting.items() if has_data(url, query)]
+            )
+            for name in with_data:
                 del waiting[name]
             if not killed and len(waiting) < total / 2:
                 kill_a_role(service)

@@ -38,7 +38,7 @@ from importlib import import_module
 from stream.run import leave, run_role
 from stream.config import Config
 
-role, told = sys.argv[1:]
+role, config = sys.argv[1:]
 module = import_module(f"stream.roles.{role}")
 build = module.build
 
@@ -52,7 +52,7 @@ def built(config):
     return parts
 
 telling, module.build = [], built
-leave(run_role(msgspec.json.decode(told, type=Config), role))
+leave(run_role(msgspec.json.decode(config, type=Config), role))
 """
 
 
@@ -153,16 +153,16 @@ def config_of(brokers: str, redis_url: str, folder: str) -> Config:
 async def ends(times: int, loaded: int, seed: int, roles: Sequence[str] = ROLES) -> list[End]:
     """End each of the roles so many times, all at once."""
     rng = random.Random(seed)
-    found: list[End] = []
+    ended: list[End] = []
     with tempfile.TemporaryDirectory() as folder, servers() as running, load(loaded):
         config = config_of(running.brokers, running.redis_url, folder)
         await topics.create(config)
         async with work(config):
             for number in range(times):
-                found += await asyncio.gather(*(end_of(config, role, rng.uniform(0, 1.5)) for role in roles))
-                took = " ".join(f"{end.role} {end.took_s:.2f}" for end in found[-len(roles) :])
+                ended += await asyncio.gather(*(end_of(config, role, rng.uniform(0, 1.5)) for role in roles))
+                took = " ".join(f"{end.role} {end.took_s:.2f}" for end in ended[-len(roles) :])
                 print(f"{number + 1}: {took}", flush=True)
-    return found
+    return ended
 
 
 def main() -> int:

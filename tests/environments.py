@@ -68,7 +68,7 @@ def _required(extras: set[str]) -> list[str]:
     left = [Requirement(each) for each in project["dependencies"]]
     for extra in extras:
         left += [Requirement(each) for each in project["optional-dependencies"][extra]]
-    found: dict[str, set[str]] = {}
+    extras_of: dict[str, set[str]] = {}
     while left:
         needed = left.pop()
         name = canonicalize_name(needed.name)
@@ -77,11 +77,11 @@ def _required(extras: set[str]) -> list[str]:
         if name == "bowerbird":
             for extra in needed.extras:
                 left += [Requirement(each) for each in project["optional-dependencies"][extra]]
-        elif name not in found or needed.extras - found[name]:
-            found[name] = found.get(name, set()) | needed.extras
+        elif name not in extras_of or needed.extras - extras_of[name]:
+            extras_of[name] = extras_of.get(name, set()) | needed.extras
             for text in distribution(name).requires or ():
                 below = Requirement(text)
                 if below.marker is None or any(below.marker.evaluate({"extra": e}) for e in ("", *needed.extras)):
                     below.marker = None
                     left.append(below)
-    return sorted(found)
+    return sorted(extras_of)

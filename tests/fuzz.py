@@ -137,7 +137,7 @@ def odd_headers(rng: random.Random, config: Config) -> list[tuple[str, bytes | N
     reply = rng.choice(
         ["nowhere", "__consumer_offsets", config.topic("rewards"), config.topic("replies.x"), "", "ä" * 300]
     )
-    found: list[tuple[str, bytes | None]] = [
+    candidates: list[tuple[str, bytes | None]] = [
         ("reply-topic", rng.choice([None, b"\xff", reply.encode()])),
         ("correlation-id", rng.choice([None, b"", b"\xff" * 2_000])),
         ("expires-ms", rng.choice([None, b"-1", b"9" * 30, b"x"])),
@@ -145,7 +145,7 @@ def odd_headers(rng: random.Random, config: Config) -> list[tuple[str, bytes | N
         ("twice", None),
         ("", b""),
     ]
-    return rng.sample(found, rng.randint(0, len(found)))
+    return rng.sample(candidates, rng.randint(0, len(candidates)))
 
 
 class Writer:
@@ -244,10 +244,10 @@ class Heard:
 
     def _take(self, name: str, value: Value) -> None:
         try:
-            found = json.loads(value or b"null")
+            content = json.loads(value or b"null")
         except (ValueError, RecursionError):
             return
-        for each in found if isinstance(found, list) else [found]:
+        for each in content if isinstance(content, list) else [content]:
             if (
                 isinstance(each, dict)
                 and isinstance(each.get("event_id"), str)

@@ -77,9 +77,9 @@ class Mutant:
         LookupError
             The patch does not apply.
         """
-        found = text.count(self.before)
-        if found != 1:
-            raise LookupError(f"{self.name}: the text to replace is in the file {found} times, expected once")
+        count = text.count(self.before)
+        if count != 1:
+            raise LookupError(f"{self.name}: the text to replace is in the file {count} times, expected once")
         return text.replace(self.before, self.after)
 
 

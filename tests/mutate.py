@@ -147,8 +147,8 @@ def read_report(report: Path) -> dict[str, list[Case]]:
     for testcase in ElementTree.parse(report).iter("testcase"):
         case = Case("passed")
         for tag, outcome in (("failure", "failed"), ("error", "error"), ("skipped", "skipped")):
-            if (found := testcase.find(tag)) is not None:
-                case = Case(outcome, found.get("message", ""))
+            if (problem := testcase.find(tag)) is not None:
+                case = Case(outcome, problem.get("message", ""))
         name = testcase.get("name", "").partition("[")[0]
         cases.setdefault(f"{testcase.get('classname', '')}.{name}", []).append(case)
     return cases

@@ -95,9 +95,9 @@ def test_ports_follow_the_order_of_the_roles() -> None:
     jobs = {job["job_name"]: job for job in read_yaml(DEPLOY / "prometheus" / "prometheus.yml")["scrape_configs"]}
     assert set(jobs) == {*ROLES, "supervisor"}
     for place, name in enumerate((*ROLES, "supervisor")):
-        (found,) = jobs[name]["dns_sd_configs"]
-        assert found["port"] == first + place
-        assert found["names"] == ([name] if name in ROLES else list(ROLES))
+        (discovery,) = jobs[name]["dns_sd_configs"]
+        assert discovery["port"] == first + place
+        assert discovery["names"] == ([name] if name in ROLES else list(ROLES))
     assert f":{first + len(ROLES)}/health" in built.health[-1]
 
 

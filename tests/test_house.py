@@ -121,16 +121,16 @@ def module_name(path: Path) -> str:
 def graph() -> dict[str, set[str]]:
     """Return which module of ours imports which, also within a function."""
     paths = {module_name(path): path for room in ROOMS for path in modules(room)}
-    found: dict[str, set[str]] = {}
+    edges: dict[str, set[str]] = {}
     for name, path in paths.items():
-        targets = found.setdefault(name, set())
+        targets = edges.setdefault(name, set())
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             for target in names(node, name if path.name == "__init__.py" else name.rpartition(".")[0]):
                 while target and target not in paths:
                     target = target.rpartition(".")[0]
                 if target and target != name:
                     targets.add(target)
-    return found
+    return edges
 
 
 def names(node: ast.AST, package: str) -> list[str]:

@@ -72,16 +72,16 @@ class Report:
     @property
     def problems(self) -> list[str]:
         """What is not as it must be."""
-        found = [f"{len(lost)} requests have no decision"] if (lost := self.sent - self.decided) else []
+        sentences = [f"{len(lost)} requests have no decision"] if (lost := self.sent - self.decided) else []
         for name, verdict in self.verdicts.items():
-            found += [f"{name}: {finding.kind} {finding.where}: {finding.message}" for finding in verdict.findings]
+            sentences += [f"{name}: {finding.kind} {finding.where}: {finding.message}" for finding in verdict.findings]
             if not verdict.ok or not verdict.identical or verdict.pending or verdict.waiting:
-                found.append(f"{name}: {msgspec.json.encode(verdict).decode()}")
+                sentences.append(f"{name}: {msgspec.json.encode(verdict).decode()}")
         counted = sum(verdict.decisions for verdict in self.verdicts.values())
         closed = sum(verdict.outcomes for verdict in self.verdicts.values())
         if not counted == closed == len(self.decided):
-            found.append(f"{len(self.decided)} event ids were decided, {counted} decisions have {closed} outcomes")
-        return found
+            sentences.append(f"{len(self.decided)} event ids were decided, {counted} decisions have {closed} outcomes")
+        return sentences
 
 
 def plan(kills: int, rng: random.Random) -> list[str]:
@@ -297,14 +297,14 @@ async def _settled(config: Config, sent: set[str]) -> dict[str, Verdict]:
 
 async def _decided(config: Config) -> set[str]:
     """Return the event ids that have a decision, read without any code of the verification."""
-    found: set[str] = set()
+    event_ids: set[str] = set()
     topic = config.topic("decisions")
     async with LogReader(config) as reader:
         for partition in await reader.partitions(topic):
             async for message in reader.read(topic, partition, 0):
                 records = json.loads(message.value or b"[]")
-                found.update(each["event_id"] for each in (records if isinstance(records, list) else [records]))
-    return found
+                event_ids.update(each["event_id"] for each in (records if isinstance(records, list) else [records]))
+    return event_ids
 
 
 def _show_roles(log: Path, say: Say) -> None:

@@ -39,9 +39,9 @@ def test_a_column_has_the_hashes_of_its_rows(
     with pytest.MonkeyPatch.context() as patch:
         if without_numpy:
             patch.setitem(__import__("sys").modules, "numpy", None)
-        found = event_hashes(column)
-    assert found.type == pa.uint64()
-    assert found.to_pylist() == [None if text is None else event_hash(text) for text in texts[start:]]
+        hashes = event_hashes(column)
+    assert hashes.type == pa.uint64()
+    assert hashes.to_pylist() == [None if text is None else event_hash(text) for text in texts[start:]]
 
 
 @given(st.lists(st.tuples(st.none() | st.text(max_size=9), st.none() | st.text(max_size=9))))

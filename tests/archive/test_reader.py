@@ -101,12 +101,12 @@ def test_messages_are_those_of_the_log(files: Files, world: World) -> None:
     for partition in range(3):
         log = world.logs["decisions", partition]
         end = log[-1].offset
-        found = list(archive.messages("decisions", partition, log[2].offset, end))
-        assert [message.offset for message in found] == [message.offset for message in log[2:-1]]
-        assert [json.loads(message.value or b"") for message in found] == [
+        messages = list(archive.messages("decisions", partition, log[2].offset, end))
+        assert [message.offset for message in messages] == [message.offset for message in log[2:-1]]
+        assert [json.loads(message.value or b"") for message in messages] == [
             json.loads(message.value or b"") for message in log[2:-1]
         ]
-        assert [message.time_ms for message in found] == [message.time_ms for message in log[2:-1]]
+        assert [message.time_ms for message in messages] == [message.time_ms for message in log[2:-1]]
         assert archive.held("decisions", partition, end) == (0, end + 2)
         assert archive.held("decisions", partition, end + 3) is None
 

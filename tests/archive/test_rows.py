@@ -166,10 +166,10 @@ def test_messages_come_back_from_their_rows(batches: list[list[bytes]], size: in
     messages = [Message(b"[" + b",".join(some) + b"]", offset=number) for number, some in enumerate(batches)]
     messages += [Message(some[0], offset=len(batches) + number) for number, some in enumerate(batches) if some]
     table = table_of("decisions", [row for message in messages for row in rows_of("decisions", message)])
-    found = list(messages_of("decisions", 2, iter(table.to_batches(size))))
+    read_back = list(messages_of("decisions", 2, iter(table.to_batches(size))))
     # An array without a record has no row.
     expected = [message for message in messages if items(message.value)]
-    assert [(each.offset, each.time_ms, items(each.value)) for each in found] == [
+    assert [(each.offset, each.time_ms, items(each.value)) for each in read_back] == [
         (each.offset, each.time_ms, items(each.value)) for each in expected
     ]
 

@@ -33,9 +33,9 @@ def log_of(**columns: Any) -> dict[str, Any]:
 
 
 def overlap(log: Any, *arguments: Any, **options: Any) -> list[ActionOverlap]:
-    found = bowerbird.evaluate(log, *arguments, **options)
-    assert isinstance(found, Answer)
-    return found.overlap
+    result = bowerbird.evaluate(log, *arguments, **options)
+    assert isinstance(result, Answer)
+    return result.overlap
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["by index", "by name"])
@@ -53,7 +53,7 @@ def test_an_action_that_was_never_logged_comes_first(named: bool) -> None:
 def test_shares_are_those_of_the_probabilities_and_not_of_the_draws() -> None:
     chance = np.random.default_rng(1)
     targets = chance.dirichlet(np.ones(3), ROWS)
-    found = {
+    shares = {
         each.action: each.target
         for each in overlap(
             log_of(
@@ -63,7 +63,7 @@ def test_shares_are_those_of_the_probabilities_and_not_of_the_draws() -> None:
             )
         )
     }
-    assert [found[name] for name in "012"] == pytest.approx(list(targets.mean(axis=0)))
+    assert [shares[name] for name in "012"] == pytest.approx(list(targets.mean(axis=0)))
 
 
 def test_without_pmfs_no_share_is_above_1() -> None:
@@ -100,12 +100,12 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_archive_tells_the_shares_of_the_target(archive: Path) -> None:
-    found = overlap(archive, "uniform", policy="front")
-    assert sum(each.target for each in found) == pytest.approx(1.0)
-    assert sum(each.logged for each in found) == pytest.approx(1.0)
+    uniform = overlap(archive, "uniform", policy="front")
+    assert sum(each.target for each in uniform) == pytest.approx(1.0)
+    assert sum(each.logged for each in uniform) == pytest.approx(1.0)
     learned = overlap(archive, "front", policy="front")
     assert sum(each.target for each in learned) == pytest.approx(1.0)
-    assert {each.action: each.target for each in learned} != {each.action: each.target for each in found}
+    assert {each.action: each.target for each in learned} != {each.action: each.target for each in uniform}
 
 
 def test_processes_add_up_the_same_shares(archive: Path) -> None:

@@ -57,13 +57,13 @@ def status(**fields: Any) -> Status:
     return Status(**{**fine, **fields})
 
 
-def shown(found: Status) -> str:
-    return shown_at(110, CONFIG, found)
+def shown(seen: Status) -> str:
+    return shown_at(110, CONFIG, seen)
 
 
-def shown_at(width: int, config: Config, found: Status) -> str:
+def shown_at(width: int, config: Config, seen: Status) -> str:
     console = Console(width=width, file=StringIO(), record=True)
-    console.print(screen(config, found))
+    console.print(screen(config, seen))
     return console.export_text()
 
 
@@ -112,21 +112,21 @@ def test_what_follows_from_another_fault_is_not_told() -> None:
     """Without a join nothing is read, and without a learner nothing is learned: that is one thing to do each."""
     nobody = [backlog(role, workers=0) for role in ("decide", "join", "learn")]
     old = [ReadTo(shard=0, read_to_ms=NOW_MS - 95_000, held_by="clicks 2")]
-    found = status(backlogs=nobody, read_to=old, policies=[policy(waiting_since_ms=NOW_MS - 95_000)])
-    assert len(alarms(CONFIG, found)) == 3
+    seen = status(backlogs=nobody, read_to=old, policies=[policy(waiting_since_ms=NOW_MS - 95_000)])
+    assert len(alarms(CONFIG, seen)) == 3
 
 
 def test_what_stands_still_is_told_as_its_role_says() -> None:
     """And what follows from it is not: no worker in the group, windows that do not close, nothing learned."""
     sentence = "topic clicks: found id 1, expected id 2; the topic was deleted and made anew: run `bowerbird recover`"
     late = ReadTo(shard=0, read_to_ms=NOW_MS - 60_000, held_by="clicks 2")
-    found = status(
+    seen = status(
         backlogs=[backlog("decide"), backlog("join", workers=0), backlog("learn"), backlog("archive", workers=0)],
         read_to=[late],
         stopped=[StoppedPart("join", "topic clicks", sentence), StoppedPart("archive", "archive", "no space")],
     )
-    assert alarms(CONFIG, found) == [f"join stands still: {sentence}.", "archive stands still: no space."]
-    assert "All is well" not in shown(found)
+    assert alarms(CONFIG, seen) == [f"join stands still: {sentence}.", "archive stands still: no space."]
+    assert "All is well" not in shown(seen)
 
 
 def test_what_is_worth_nothing_and_comes_late_is_no_warning() -> None:
@@ -142,11 +142,11 @@ def test_what_is_worth_nothing_and_comes_late_is_no_warning() -> None:
 
 @pytest.mark.parametrize(("control", "says"), [("freeze", "frozen"), ("uniform", "uniform")])
 def test_a_control_is_no_fault(control: str, says: str) -> None:
-    found = status(policies=[policy(control=control, by=control, waiting_since_ms=NOW_MS - 95_000)])
-    assert alarms(CONFIG, found) == []
-    (note,) = notes(CONFIG, found)
+    seen = status(policies=[policy(control=control, by=control, waiting_since_ms=NOW_MS - 95_000)])
+    assert alarms(CONFIG, seen) == []
+    (note,) = notes(CONFIG, seen)
     assert "policy unfreeze front" in note
-    assert says in shown(found)
+    assert says in shown(seen)
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,9 @@ def references(value: Any) -> Iterator[str]:
 
 def test_every_reference_leads_somewhere() -> None:
     for reference in set(references(DOCUMENT)):
-        found = DOCUMENT
+        node = DOCUMENT
         for step in reference.removeprefix("#/").split("/"):
-            found = found[step]
+            node = node[step]
 
 
 @pytest.mark.parametrize("topic", RECORDS)

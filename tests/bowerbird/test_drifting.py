@@ -16,7 +16,7 @@ BY_NAME = {world.name: world for world in WORLDS}
 
 def evaluated(log: Log, **options: Any) -> Answer:
     rows = log.judged
-    found = bowerbird.evaluate(
+    result = bowerbird.evaluate(
         {
             "reward": rows.reward,
             "propensity": rows.propensity,
@@ -27,16 +27,16 @@ def evaluated(log: Log, **options: Any) -> Answer:
         },
         **options,
     )
-    assert isinstance(found, Answer)
-    return found
+    assert isinstance(result, Answer)
+    return result
 
 
-def by_name(found: Answer, name: str) -> Estimated:
-    return next(each for each in found.estimates if each.estimator == name)
+def by_name(result: Answer, name: str) -> Estimated:
+    return next(each for each in result.estimates if each.estimator == name)
 
 
-def profile_of(found: Answer) -> Finding:
-    return next(each for each in found.health if each.name == "time_profile")
+def profile_of(result: Answer) -> Finding:
+    return next(each for each in result.health if each.name == "time_profile")
 
 
 @pytest.fixture(scope="module", params=["falling", "one action"])
@@ -47,9 +47,9 @@ def drifting(request: pytest.FixtureRequest) -> list[tuple[Log, Answer]]:
 
 def test_the_headline_covers_the_average_over_the_period(drifting: list[tuple[Log, Answer]]) -> None:
     held = 0
-    for log, found in drifting:
-        assert found.headline == "snips"
-        headline = by_name(found, found.headline)
+    for log, result in drifting:
+        assert result.headline == "snips"
+        headline = by_name(result, result.headline)
         assert headline.low is not None
         assert headline.high is not None
         held += headline.low <= log.truth <= headline.high
@@ -59,8 +59,8 @@ def test_the_headline_covers_the_average_over_the_period(drifting: list[tuple[Lo
 
 def test_the_difference_is_that_of_the_period(drifting: list[tuple[Log, Answer]]) -> None:
     held = 0
-    for log, found in drifting:
-        difference = found.difference
+    for log, result in drifting:
+        difference = result.difference
         assert difference is not None
         assert difference.low is not None
         assert difference.high is not None
@@ -69,8 +69,8 @@ def test_the_difference_is_that_of_the_period(drifting: list[tuple[Log, Answer]]
 
 
 def test_adaptive_weights_stand_next_to_it_with_their_bias(drifting: list[tuple[Log, Answer]]) -> None:
-    for _, found in drifting:
-        adaptive, plain = by_name(found, "adaptive-ips"), by_name(found, "ips")
+    for _, result in drifting:
+        adaptive, plain = by_name(result, "adaptive-ips"), by_name(result, "ips")
         assert adaptive.interval.endswith("with the bias")
         assert adaptive.low is not None
         assert adaptive.high is not None
@@ -80,9 +80,9 @@ def test_adaptive_weights_stand_next_to_it_with_their_bias(drifting: list[tuple[
 
 
 def test_the_drift_is_found(drifting: list[tuple[Log, Answer]]) -> None:
-    for _, found in drifting:
-        assert "rewards do drift" in profile_of(found).says
-        assert not profile_of(found).wrong
+    for _, result in drifting:
+        assert "rewards do drift" in profile_of(result).says
+        assert not profile_of(result).wrong
 
 
 def test_without_drift_only_the_profile_is_reported() -> None:
@@ -92,5 +92,5 @@ def test_without_drift_only_the_profile_is_reported() -> None:
 
 
 def test_fixed_loggers_have_no_profile() -> None:
-    found = evaluated(simulate(BY_NAME["none"], np.random.default_rng(1), 2_000), fixed_loggers=True)
-    assert all(each.name != "time_profile" for each in found.health)
+    result = evaluated(simulate(BY_NAME["none"], np.random.default_rng(1), 2_000), fixed_loggers=True)
+    assert all(each.name != "time_profile" for each in result.health)

@@ -31,22 +31,22 @@ def few_rows(rewards: tuple[float, float] = (0.0, 1.0), seed: int = 3, **columns
     } | columns
 
 
-def ends_of(found: Answer) -> Iterator[float]:
+def ends_of(result: Answer) -> Iterator[float]:
     """Yield every known end of an interval of a value."""
-    every: list[float | None] = [*found.value_logged_interval, *found.ips_interval, *found.snips_interval]
-    for each in found.estimates:
+    every: list[float | None] = [*result.value_logged_interval, *result.ips_interval, *result.snips_interval]
+    for each in result.estimates:
         every += [each.low, each.high, each.resampled_low, each.resampled_high]
-    for look in found.over_time:
+    for look in result.over_time:
         every += [look.low, look.high]
-    for part in found.segments:
+    for part in result.segments:
         every += [part.low, part.high]
     yield from (each for each in every if each is not None)
 
 
 def evaluated(log: Any, *arguments: Any, **options: Any) -> Answer:
-    found = bowerbird.evaluate(log, *arguments, resamples=50, **options)
-    assert isinstance(found, Answer)
-    return found
+    result = bowerbird.evaluate(log, *arguments, resamples=50, **options)
+    assert isinstance(result, Answer)
+    return result
 
 
 @pytest.mark.parametrize("more", ["nothing", "versions", "units"])
@@ -56,36 +56,36 @@ def test_clicks_have_ends_from_0_to_1(more: str) -> None:
         "versions": {"version": np.arange(300) // 100},
         "units": {"unit": [f"user-{number % 40}" for number in range(300)]},
     }
-    found = evaluated(few_rows(**columns[more]), segments=["part"])
-    ends = [*ends_of(found)]
+    result = evaluated(few_rows(**columns[more]), segments=["part"])
+    ends = [*ends_of(result)]
     assert min(ends) >= 0
     assert max(ends) == 1
-    assert found.difference is not None
-    assert found.difference.low is not None
-    assert found.difference.high is not None
-    assert -1 <= found.difference.low <= found.difference.high <= 1
+    assert result.difference is not None
+    assert result.difference.low is not None
+    assert result.difference.high is not None
+    assert -1 <= result.difference.low <= result.difference.high <= 1
 
 
 def test_ends_do_not_cross_where_propensities_are_wrong() -> None:
     """Both bounds of the sequence exclude every possible value: nothing is known."""
     heavy = {"reward": [1.0, 0.0, 0.0, 0.0] * 500, "propensity": [0.5] * 2000, "weight": [2.0] * 2000}
-    found = evaluated(heavy)
-    assert (found.over_time[-1].low, found.over_time[-1].high) == (0.0, 1.0)
-    assert all(look.low <= look.high for look in found.over_time if look.low is not None and look.high is not None)
+    result = evaluated(heavy)
+    assert (result.over_time[-1].low, result.over_time[-1].high) == (0.0, 1.0)
+    assert all(look.low <= look.high for look in result.over_time if look.low is not None and look.high is not None)
 
 
 def test_a_given_range_bounds_the_ends() -> None:
-    found = evaluated(few_rows((2.0, 2.5)), reward_range=(2.0, 2.5), segments=["part"])
-    assert min(ends_of(found)) >= 2.0
-    assert max(ends_of(found)) <= 2.5
-    assert found.difference is not None
-    assert found.difference.low is not None
-    assert found.difference.low >= -0.5
+    result = evaluated(few_rows((2.0, 2.5)), reward_range=(2.0, 2.5), segments=["part"])
+    assert min(ends_of(result)) >= 2.0
+    assert max(ends_of(result)) <= 2.5
+    assert result.difference is not None
+    assert result.difference.low is not None
+    assert result.difference.low >= -0.5
 
 
 def test_a_reward_beyond_the_given_range_refutes_it() -> None:
-    found = evaluated(few_rows((2.0, 2.5)), reward_range=(2.0, 2.25))
-    assert max(each.high or 0.0 for each in found.estimates) > 2.25
+    result = evaluated(few_rows((2.0, 2.5)), reward_range=(2.0, 2.25))
+    assert max(each.high or 0.0 for each in result.estimates) > 2.25
 
 
 def test_without_a_range_nothing_is_cut() -> None:
@@ -100,10 +100,10 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_tuned_estimators_include_the_interval_of_the_plain_one(archive: Path) -> None:
-    found = evaluated(archive, "uniform", policy="front", estimators=["dr", *SHRUNK])
-    plain = {each.estimator: each for each in found.estimates}
+    result = evaluated(archive, "uniform", policy="front", estimators=["dr", *SHRUNK])
+    plain = {each.estimator: each for each in result.estimates}
     shown = 0
-    for each in found.estimates:
+    for each in result.estimates:
         name, tuned, _ = each.estimator.partition("=")
         if not tuned:
             continue
@@ -120,4 +120,4 @@ def test_tuned_estimators_include_the_interval_of_the_plain_one(archive: Path) -
             assert low <= least < most <= high
         shown += 1
     assert shown == len(SHRUNK)
-    assert sum("(with its bias)" in line for line in lines(found)) >= len(SHRUNK)
+    assert sum("(with its bias)" in line for line in lines(result)) >= len(SHRUNK)

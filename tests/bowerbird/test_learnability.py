@@ -96,10 +96,10 @@ def test_crossings_that_meet_nothing(
     arguments: str, actions: list[Any], context: dict[str, Any], reason: str, fatal: bool, parts: list[str]
 ) -> None:
     loop = loop_after(arguments, actions, context, decisions=25)
-    found = {symptom.reason: symptom for symptom in symptoms(loop)}
-    assert found[reason].fatal is fatal
+    by_reason = {symptom.reason: symptom for symptom in symptoms(loop)}
+    assert by_reason[reason].fatal is fatal
     for part in parts:
-        assert part in found[reason].sentence
+        assert part in by_reason[reason].sentence
 
 
 def test_a_few_decisions_say_nothing() -> None:
@@ -110,10 +110,10 @@ def test_probabilities_that_stand_while_rewards_differ() -> None:
     """The actions bring the same features, so nothing tells boots and hat apart."""
     loop = loop_after(f"{BASE} -q uI", ALIKE, {"user": {"city": "Lyon"}}, decisions=120)
     symptoms_found = symptoms(loop)
-    assert [(found.reason, found.fatal) for found in symptoms_found] == [("probabilities_stand", True)]
-    (found,) = symptoms_found
-    assert "boots earns 0." in found.sentence
-    assert "0.500 and 0.500" in found.sentence
+    assert [(symptom.reason, symptom.fatal) for symptom in symptoms_found] == [("probabilities_stand", True)]
+    (symptom,) = symptoms_found
+    assert "boots earns 0." in symptom.sentence
+    assert "0.500 and 0.500" in symptom.sentence
     assert symptoms(loop, held=True) == []
 
 

@@ -86,7 +86,7 @@ def test_the_traffic_is_what_the_loop_takes(logged: list[Logged]) -> None:
 
 def test_the_value_is_that_of_each_version_on_what_came_after_its_cut(logged: list[Logged]) -> None:
     cuts = [6, 12, 18]
-    found = values("men", KIND, ARGUMENTS, [version(*pair) for pair in enumerate(cuts, start=1)], rewards(logged))
+    result = values("men", KIND, ARGUMENTS, [version(*pair) for pair in enumerate(cuts, start=1)], rewards(logged))
 
     learner, model = make(KIND, ARGUMENTS), make(KIND, ARGUMENTS).dump()
     known, weights, rewarded = ActionCache(Limits()), [], []
@@ -105,14 +105,14 @@ def test_the_value_is_that_of_each_version_on_what_came_after_its_cut(logged: li
         rewarded.append(reward)
         learner.learn(context, actions, chosen, decision.propensity, reward)
 
-    assert found.uniform == worth(np.ones(ROWS), np.array(rewarded))
+    assert result.uniform == worth(np.ones(ROWS), np.array(rewarded))
     expected = worth(np.array(weights), np.array(rewarded))
     assert expected.ips.value == pytest.approx(np.mean(np.array(weights) * rewarded))
-    assert found.learned.ips.value == pytest.approx(expected.ips.value, rel=1e-9)
-    assert found.learned.snips.high == pytest.approx(expected.snips.high, rel=1e-9)
-    assert found.learned.max_weight > 1.01, "nothing was learned"
+    assert result.learned.ips.value == pytest.approx(expected.ips.value, rel=1e-9)
+    assert result.learned.snips.high == pytest.approx(expected.snips.high, rel=1e-9)
+    assert result.learned.max_weight > 1.01, "nothing was learned"
 
 
 def test_without_a_version_the_value_is_that_of_version_0(logged: list[Logged]) -> None:
-    found = values("men", KIND, ARGUMENTS, [], rewards(logged))
-    assert found.learned.max_weight == pytest.approx(1.0, abs=1e-6)
+    result = values("men", KIND, ARGUMENTS, [], rewards(logged))
+    assert result.learned.max_weight == pytest.approx(1.0, abs=1e-6)

@@ -27,9 +27,9 @@ def problems(folder: Path, text: str, **environment: str) -> list[Problem]:
     return [problem._replace(source=Path(problem.source).name) for problem in caught.value.problems]
 
 
-def keys(found: list[Problem]) -> dict[str, int | None]:
+def keys(listed: list[Problem]) -> dict[str, int | None]:
     """Return the line of each key that is wrong."""
-    return {problem.key: problem.line for problem in found}
+    return {problem.key: problem.line for problem in listed}
 
 
 def test_everything_has_a_default_but_the_policies(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_full_file(tmp_path: Path) -> None:
 
 
 def test_all_errors_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
-    found = problems(
+    reported = problems(
         tmp_path,
         """\
         sharts = 3
@@ -108,7 +108,7 @@ def test_all_errors_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
         BOWERBIRD_JOIN_TICK_MS="often",
         BOWERBIRD_POLICIES__FRONT__WINDO_S="3",
     )
-    assert [(problem.source, problem.line, problem.key) for problem in found] == [
+    assert [(problem.source, problem.line, problem.key) for problem in reported] == [
         ("bowerbird.toml", 1, "sharts"),
         ("bowerbird.toml", 2, "shards"),
         ("bowerbird.toml", 3, "retention_s"),
@@ -126,7 +126,7 @@ def test_all_errors_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
         ("BOWERBIRD_JOIN_TICK_MS", None, "join_tick_ms"),
         ("BOWERBIRD_POLICIES__FRONT__WINDO_S", None, ""),
     ]
-    shown = {problem.key: str(problem) for problem in found}
+    shown = {problem.key: str(problem) for problem in reported}
     assert shown["shards"] == 'bowerbird.toml, line 2: shards: found "x", expected a whole number from 1 to 1024'
     assert "did you mean shards?" in shown["sharts"]
     assert "did you mean BOWERBIRD_POLICIES__FRONT__WINDOW_S?" in shown[""]
@@ -159,17 +159,20 @@ CONTRADICTIONS = {
 @pytest.mark.parametrize("key", CONTRADICTIONS)
 def test_a_contradiction_names_its_key(key: str, tmp_path: Path) -> None:
     head, tail = CONTRADICTIONS[key]
-    (found,) = problems(tmp_path, f"{head}\n{tail}\n")
+    (problem,) = problems(tmp_path, f"{head}\n{tail}\n")
     expected = "policies.back.salt" if key == "policies.front.salt" else key
-    assert found.key == expected
+    assert problem.key == expected
 
 
 def test_a_misspelt_stream_is_refused(tmp_path: Path) -> None:
     text = POLICY + 'reward.close_on = ["{}"]\nreward.streams.clicks.weight = 1\nreward.streams.likes-a.weight = 1\n'
-    (found,) = problems(tmp_path, text.format("click"))
-    assert (found.key, found.line) == ("policies.front.reward.close_on", text[: text.index("close_on")].count("\n") + 1)
-    assert "found 'click', expected" in str(found)
-    assert "did you mean clicks?" in str(found)
+    (problem,) = problems(tmp_path, text.format("click"))
+    assert (problem.key, problem.line) == (
+        "policies.front.reward.close_on",
+        text[: text.index("close_on")].count("\n") + 1,
+    )
+    assert "found 'click', expected" in str(problem)
+    assert "did you mean clicks?" in str(problem)
     for other in ("clicks", "purchases", "unclicks", "clicks2", "likes-b"):
         (tmp_path / "bowerbird.toml").write_text(text.format(other))
         load(tmp_path / "bowerbird.toml", {})
@@ -178,19 +181,19 @@ def test_a_misspelt_stream_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_stream_that_activates_is_refused(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, POLICY + 'activate_on = "view"\nreward.streams.views.weight = 0\n')
-    assert found.key == "policies.front.activate_on"
-    assert "did you mean views?" in str(found)
+    (problem,) = problems(tmp_path, POLICY + 'activate_on = "view"\nreward.streams.views.weight = 0\n')
+    assert problem.key == "policies.front.activate_on"
+    assert "did you mean views?" in str(problem)
 
 
 def test_a_misspelt_variable_that_is_no_setting(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, POLICY, BOWERBIRD_CONFG="other.toml")
-    assert "did you mean BOWERBIRD_CONFIG?" in str(found)
+    (problem,) = problems(tmp_path, POLICY, BOWERBIRD_CONFG="other.toml")
+    assert "did you mean BOWERBIRD_CONFIG?" in str(problem)
 
 
 def test_a_wrong_value_makes_no_contradiction_with_others(tmp_path: Path) -> None:
-    found = problems(tmp_path, 'dedup_horizon_s = "a day"\n[policies.front]\nwindow_s = 80000\n')
-    assert keys(found) == {"dedup_horizon_s": 1}
+    reported = problems(tmp_path, 'dedup_horizon_s = "a day"\n[policies.front]\nwindow_s = 80000\n')
+    assert keys(reported) == {"dedup_horizon_s": 1}
 
 
 def test_numbers_are_not_texts_nor_bools_nor_infinite(tmp_path: Path) -> None:
@@ -205,13 +208,13 @@ def test_numbers_are_not_texts_nor_bools_nor_infinite(tmp_path: Path) -> None:
 
 
 def test_syntax_names_the_line(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, "shards = 1\npartitions = = 3\n")
-    assert (found.line, found.expected) == (2, "TOML")
+    (problem,) = problems(tmp_path, "shards = 1\npartitions = = 3\n")
+    assert (problem.line, problem.expected) == (2, "TOML")
 
 
 def test_syntax_hides_no_error_of_the_environment(tmp_path: Path) -> None:
-    found = problems(tmp_path, "shards = = 3\n", BOWERBIRD_SHARDS="0", BOWERBIRD_POLICIES__A__REWARD__CLIP="[2, 1]")
-    assert [problem.key for problem in found] == ["", "policies.a.reward.clip", "shards"]
+    reported = problems(tmp_path, "shards = = 3\n", BOWERBIRD_SHARDS="0", BOWERBIRD_POLICIES__A__REWARD__CLIP="[2, 1]")
+    assert [problem.key for problem in reported] == ["", "policies.a.reward.clip", "shards"]
 
 
 def test_bytes_that_are_no_utf8_and_a_missing_file(tmp_path: Path) -> None:
@@ -254,7 +257,7 @@ def test_the_environment_overrides(tmp_path: Path) -> None:
 
 
 def test_an_error_in_the_environment_names_its_variable(tmp_path: Path) -> None:
-    found = problems(
+    reported = problems(
         tmp_path,
         "[policies.front]\nwindow_s = 5\n",
         BOWERBIRD_POLICIES__FRONT__WINDOW_S="-1",
@@ -263,7 +266,7 @@ def test_an_error_in_the_environment_names_its_variable(tmp_path: Path) -> None:
         BOWERBIRD_POLICIES__FRONT__REWARD="{clip = [2, 1]}",
         BOWERBIRD_SHRADS="1",
     )
-    assert {(problem.source, problem.key) for problem in found} == {
+    assert {(problem.source, problem.key) for problem in reported} == {
         ("BOWERBIRD_POLICIES__FRONT__WINDOW_S", "policies.front.window_s"),
         ("BOWERBIRD_SHARDS", "shards"),
         ("BOWERBIRD_PARTITIONS", "partitions"),
@@ -307,8 +310,8 @@ def test_a_password_is_never_shown(text: str, tmp_path: Path) -> None:
     assert SECRET not in "".join(map(str, problems(tmp_path, text + POLICY)))
     value = text.partition(" = ")[2].strip('"')
     for variable_name in ("BOWERBIRD_REDIS_URL", "BOWERBIRD_REDIS_ULR"):
-        found = problems(tmp_path, "", **{variable_name: value})
-        assert SECRET not in "".join(map(str, found))
+        reported = problems(tmp_path, "", **{variable_name: value})
+        assert SECRET not in "".join(map(str, reported))
 
 
 def test_a_password_is_in_no_repr() -> None:

@@ -46,11 +46,11 @@ def test_rows_stack_where_nothing_else_helps() -> None:
 
 def test_the_status_at_80_columns() -> None:
     config = Config(policies={"recommendations": PolicyConfig()})
-    found = status(
+    seen = status(
         policies=[policy(name="recommendations", version="12345-0a1b2c3d", decisions=1_234_567, outcomes=1_234_567)],
         backlogs=[backlog("decide", messages=1_234_567, topic="decision-requests", growth_per_s=1200.0)],
     )
-    text = shown_at(80, config, found)
+    text = shown_at(80, config, seen)
     assert max(map(len, text.splitlines())) <= 80
     for part in ("recommendations", "12345-0a1b2c3d", "learning", "0.1200", "decide", "1,234,567", "grows by 1,200"):
         assert part in text

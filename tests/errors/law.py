@@ -43,10 +43,10 @@ RUNNER = CliRunner()
 
 def broken(text: str) -> list[str]:
     """Return what of the law a text breaks."""
-    found = [f"a library's {phrase!r}" for phrase in LIBRARIES if phrase in text]
+    offences = [f"a library's {phrase!r}" for phrase in LIBRARIES if phrase in text]
     if (control := _CONTROL.search(text)) is not None:
-        found.append(f"a control character, {control[0]!r}")
-    return found
+        offences.append(f"a control character, {control[0]!r}")
+    return offences
 
 
 def invoked(arguments: Sequence[str], stdin: str | bytes | None = None) -> Result:

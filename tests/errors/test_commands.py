@@ -24,10 +24,10 @@ GIVEN: dict[tuple[str, ...], list[str]] = {
 
 
 def group(path: tuple[str, ...]) -> Any:
-    found: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
     for name in path:
-        found = found.commands[name]
-    return found
+        command = command.commands[name]
+    return command
 
 
 COMMANDS = [path for path in ALL if not hasattr(group(path), "commands")]

@@ -81,10 +81,10 @@ def _list(value: Any) -> list[Any]:
 
 def hold(of: FakeLoop) -> list[str]:
     """Hold all that a loop has said against the law, and return it."""
-    found = messages(of)
-    assert not [(text, broken(text)) for text in found if broken(text)]
-    assert all(text.strip() for text in found)
-    return found
+    texts = messages(of)
+    assert not [(text, broken(text)) for text in texts if broken(text)]
+    assert all(text.strip() for text in texts)
+    return texts
 
 
 HEADERS = (("reply-topic", b"replies.law"), ("correlation-id", b"1"))

@@ -77,12 +77,12 @@ def _harmless(name: ast.Name, around: dict[ast.AST, ast.AST]) -> bool:
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_no_message_has_the_text_of_a_foreign_exception(room: str) -> None:
-    found = [
+    offences = [
         f"{file.relative_to(ROOT)}:{line}: {text}"
         for file in sorted((ROOT / room).rglob("*.py"))
         for line, text in shown(file.read_text(encoding="utf-8"))
     ]
-    assert not found, "say in words of your own what was found, or name the wrapper in IN_WORDS"
+    assert not offences, "say in words of your own what was found, or name the wrapper in IN_WORDS"
 
 
 @pytest.mark.parametrize(

@@ -367,8 +367,8 @@ class World:
             dedup_horizon_ms=DEDUP_HORIZON_MS,
             feedback_limit=FEEDBACK_LIMIT,
         )
-        found = {where: [self._closed(value) for value in values] for where, values in self.rewards.items()}
-        assert found == expected.outcomes
+        outcomes = {where: [self._closed(value) for value in values] for where, values in self.rewards.items()}
+        assert outcomes == expected.outcomes
         assert self.dead_letters == expected.dead_letters
         assert self.refused == self.junk, (self.refused ^ self.junk, len(self.junk))
         for shard in range(self.settings.shards):

@@ -158,9 +158,9 @@ class SteppedStore:
 
     async def read(self, name: str, *, model: bool = True) -> Saved | None:
         await _Pause()
-        found: Saved | None = self.run(self.inner.read(name, model=model))
+        saved: Saved | None = self.run(self.inner.read(name, model=model))
         await _Pause()
-        return found
+        return saved
 
     async def save(self, name: str, expected: Position | None, saved: Saved) -> bool:
         await _Pause()
@@ -285,9 +285,9 @@ class Worker(Stepped):
         if not offsets:
             return
         offset = min(offsets)
-        found = self.worker.read(PARTITION, offset, log.value(offset))
-        assert not found.unreadable
-        for name, outcomes in found.outcomes.items():
+        outcomes_read = self.worker.read(PARTITION, offset, log.value(offset))
+        assert not outcomes_read.unreadable
+        for name, outcomes in outcomes_read.outcomes.items():
             await self._loaded(name)
             self.worker.take(name, offset, outcomes)
         self.worker.taken(PARTITION, offset, offset)
@@ -337,12 +337,12 @@ class World:
             self.committed = max(self.committed, self.workers[number].acknowledged)
 
     def saved(self, name: str) -> Saved | None:
-        found: Saved | None = self.run(self.store.read(name))
-        return found
+        saved: Saved | None = self.run(self.store.read(name))
+        return saved
 
     def held(self, name: str) -> set[str]:
         """Return the outcomes that came first while an operator held a policy, by the versions' cuts."""
-        found = {
+        by_number = {
             version.number: version
             for version in (msgspec.json.decode(record, type=PolicyVersion) for _, record in self.versions)
             if version.policy == name
@@ -350,7 +350,7 @@ class World:
         held: set[str] = set()
         passed: set[str] = set()
         for offset, outcomes in sorted(self.log.messages.items()):
-            before = [version for _, version in sorted(found.items()) if version.cut <= offset]
+            before = [version for _, version in sorted(by_number.items()) if version.cut <= offset]
             own = {outcome.name for outcome in outcomes if outcome.policy == name}
             if before and before[-1].control in ("freeze", "uniform"):
                 held |= own - passed

@@ -96,14 +96,14 @@ def test_the_draw_is_the_documented_one() -> None:
 
 
 @given(st.lists(st.floats(-1, 2), min_size=1, max_size=60).filter(lambda pmf: any(value > 0 for value in pmf)))
-def test_what_is_drawn_from_is_clipped_and_sums_to_1(found: list[float]) -> None:
-    pmf = normalise(found)
-    assert len(pmf) == len(found)
+def test_what_is_drawn_from_is_clipped_and_sums_to_1(predicted: list[float]) -> None:
+    pmf = normalise(predicted)
+    assert len(pmf) == len(predicted)
     assert all(0.0 <= probability <= 1.0 for probability in pmf)
     assert math.isclose(math.fsum(pmf), 1.0, abs_tol=1e-12)
     assert all(
         (probability > 0.0) >= (given_probability == 0.0)
-        for probability, given_probability in zip(found, pmf, strict=True)
+        for probability, given_probability in zip(predicted, pmf, strict=True)
         if given_probability
     )
 

@@ -74,7 +74,7 @@ class _World(World):
 
 def _paths(record: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     inner = record.items() if isinstance(record, dict) else enumerate(record) if isinstance(record, list) else ()
-    return [path, *(found for key, value in inner for found in _paths(value, (*path, key)))]
+    return [path, *(deeper for key, value in inner for deeper in _paths(value, (*path, key)))]
 
 
 @st.composite

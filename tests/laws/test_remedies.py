@@ -85,7 +85,7 @@ REMEDIES = list(refusals())
 
 def commands(text: str) -> list[str]:
     """Return the commands of a text, without what is filled in."""
-    return [" ".join(re.findall(r"(?<!\S)(?:--)?[a-z][a-z-]*(?!\S)", found)) for found in COMMAND.findall(text)]
+    return [" ".join(re.findall(r"(?<!\S)(?:--)?[a-z][a-z-]*(?!\S)", command)) for command in COMMAND.findall(text)]
 
 
 def test_there_are_refusals() -> None:
@@ -103,11 +103,11 @@ def test_every_refusal_names_a_command_that_a_test_runs(remedy: Remedy) -> None:
 
 @pytest.mark.parametrize("command", RUN_BY)
 def test_every_command_that_is_named_is_there(command: str) -> None:
-    found = typer.main.get_command(app)
+    node = typer.main.get_command(app)
     words = command.split()
     while words and not words[0].startswith("--"):
-        found = found.commands[words.pop(0)]  # type: ignore[attr-defined]
-    options = {option for each in found.params for option in each.opts}
+        node = node.commands[words.pop(0)]  # type: ignore[attr-defined]
+    options = {option for each in node.params for option in each.opts}
     assert set(words) <= options
 
 

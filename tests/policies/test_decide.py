@@ -54,9 +54,9 @@ def test_everything_of_the_request_stands_in_the_decision(unknown, ids):
     known = {"policy", "actions", "context", "user_id", "activate", "warnings", *OWN}
     asked = json.loads(request(actions=[{"id": "a"}, *({"id": f"b{one}"} for one in sorted(ids))]))
     asked |= {name: value for name, value in unknown.items() if name not in known}
-    found = decided(json.dumps(asked).encode())
-    assert isinstance(found, Decided)
-    decision = json.loads(found.value)
+    answer = decided(json.dumps(asked).encode())
+    assert isinstance(answer, Decided)
+    decision = json.loads(answer.value)
     assert {name: decision[name] for name in asked} == asked
     assert set(decision) == set(asked) | OWN | ({"warnings"} if set(asked) - known - {"event_id", "v"} else set())
 
@@ -67,16 +67,16 @@ def test_fields_that_nothing_reads_are_named():
         excludedActions=["z"],
         actions=[{"id": "a"}, {"id": "b", "feature": {"x": 1}}, {"id": "c", "feature": {}, "price": 2}],
     )
-    found = json.loads(decided(raw).value)
-    assert found.get("warnings") == [
+    decision = json.loads(decided(raw).value)
+    assert decision.get("warnings") == [
         "contextFeatures: found an unknown field, which nothing reads; did you mean context?",
         "excludedActions: found an unknown field, which nothing reads; known are "
         "v, event_id, policy, context, actions, user_id, activate",
         "actions[1].feature: found an unknown field, which nothing reads; did you mean features?",
         "actions[2].price: found an unknown field, which nothing reads; known are id, features",
     ]
-    assert found["contextFeatures"] == {"user": {"age": 3}}
-    assert warnings_of(raw, LIMITS) == found["warnings"]
+    assert decision["contextFeatures"] == {"user": {"age": 3}}
+    assert warnings_of(raw, LIMITS) == decision["warnings"]
     assert "warnings" not in json.loads(decided(request()).value)
     many = json.loads(decided(request(**{f"field{number}" * 50: 1 for number in range(50)})).value)["warnings"]
     assert len(many) == 10
@@ -84,10 +84,10 @@ def test_fields_that_nothing_reads_are_named():
 
 
 def test_an_error_carries_an_event_id_that_is_no_text():
-    found = decided(request(event_id=12345))
-    assert isinstance(found, Refused)
-    assert json.loads(found.reply())["event_id"] == "12345"
-    assert found.problem.message == "event_id: found 12345, expected a string or null"
+    answer = decided(request(event_id=12345))
+    assert isinstance(answer, Refused)
+    assert json.loads(answer.reply())["event_id"] == "12345"
+    assert answer.problem.message == "event_id: found 12345, expected a string or null"
 
 
 def test_a_caller_cannot_set_the_warnings():
@@ -97,8 +97,8 @@ def test_a_caller_cannot_set_the_warnings():
 
 def test_bytes_of_fields_pass_through_as_they_came():
     raw = request().replace(b'"e1"', b'"e1", "context": {"x": 1.50, "y": [ 1e2 ]}')
-    found = decided(raw)
-    assert b'{"x": 1.50, "y": [ 1e2 ]}' in found.value
+    answer = decided(raw)
+    assert b'{"x": 1.50, "y": [ 1e2 ]}' in answer.value
 
 
 def test_a_caller_cannot_set_what_is_decide_s_own():
@@ -142,8 +142,8 @@ def test_made_event_ids_are_names_of_places(place):
 
 def test_law_3_what_is_too_old_is_expired_and_its_last_moment_is_not():
     assert isinstance(decided(request(), now_ms=1000, expires_at_ms=1000), Decided)
-    found = decided(request(), now_ms=1001, expires_at_ms=1000)
-    assert (found.event_id, found.policy, found.problem.code) == ("e1", "front", "expired")
+    answer = decided(request(), now_ms=1001, expires_at_ms=1000)
+    assert (answer.event_id, answer.policy, answer.problem.code) == ("e1", "front", "expired")
 
 
 def test_law_7_an_overloaded_policy_says_so():
@@ -151,10 +151,10 @@ def test_law_7_an_overloaded_policy_says_so():
 
 
 def test_an_error_names_event_id_and_policy_where_they_can_be_read():
-    found = decided(request(actions=[{"id": "a"}, {"id": "a"}]))
-    assert (found.event_id, found.policy, found.problem.code) == ("e1", "front", "duplicate_action")
-    assert found.problem.field == "actions[1].id"
-    assert json.loads(found.reply())["error"]["code"] == "duplicate_action"
+    answer = decided(request(actions=[{"id": "a"}, {"id": "a"}]))
+    assert (answer.event_id, answer.policy, answer.problem.code) == ("e1", "front", "duplicate_action")
+    assert answer.problem.field == "actions[1].id"
+    assert json.loads(answer.reply())["error"]["code"] == "duplicate_action"
     assert decided(b'{"event_id": 7}').event_id == "7"
     assert decided(b'{"event_id": [7]}').event_id is None
 
@@ -170,9 +170,9 @@ def test_limits_are_settings():
     | JSON.map(lambda document: json.dumps(document).encode())
 )
 def test_law_8_whatever_comes_is_answered(raw):
-    found = decided(raw)
-    assert isinstance(found, Refused)
-    assert json.loads(found.reply())["error"]["code"]
+    answer = decided(raw)
+    assert isinstance(answer, Refused)
+    assert json.loads(answer.reply())["error"]["code"]
     event_id_of(raw)
 
 

@@ -29,11 +29,11 @@ def expected(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     present = {name: value for name, value in document.items() if value is not None}
     if present and not any(isinstance(value, dict) for value in present.values()):
         return {"f": present}
-    found = {
+    by_namespace = {
         namespace: {name: value for name, value in inside.items() if value is not None}
         for namespace, inside in present.items()
     }
-    return {namespace: inside for namespace, inside in found.items() if inside}
+    return {namespace: inside for namespace, inside in by_namespace.items() if inside}
 
 
 @given(documents)

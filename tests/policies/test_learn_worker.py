@@ -23,8 +23,8 @@ def worker_of(*names: str) -> LearnWorker[int]:
 
 
 def give(worker: LearnWorker[int], offset: int, *outcomes: dict[str, Any]) -> None:
-    found = worker.read(1, offset, json.dumps(outcomes).encode())
-    for name, own in found.outcomes.items():
+    outcomes_read = worker.read(1, offset, json.dumps(outcomes).encode())
+    for name, own in outcomes_read.outcomes.items():
         worker.take(name, offset, own)
     worker.taken(1, offset, offset)
 
@@ -32,9 +32,9 @@ def give(worker: LearnWorker[int], offset: int, *outcomes: dict[str, Any]) -> No
 def test_a_message_is_sorted_by_policy_and_what_nobody_learns_here_is_counted() -> None:
     worker = worker_of("front", "side")
     others = [outcome(1) | {"policy": "elsewhere"}, outcome(2) | {"policy": "elsewhere"}]
-    found = worker.read(1, 0, json.dumps([outcome(1), outcome(1) | {"policy": "side"}, *others, 3]).encode())
-    assert {name: len(own) for name, own in found.outcomes.items()} == {"front": 1, "side": 1}
-    assert (found.others, [one.index for one in found.unreadable]) == (2, [4])
+    outcomes_read = worker.read(1, 0, json.dumps([outcome(1), outcome(1) | {"policy": "side"}, *others, 3]).encode())
+    assert {name: len(own) for name, own in outcomes_read.outcomes.items()} == {"front": 1, "side": 1}
+    assert (outcomes_read.others, [one.index for one in outcomes_read.unreadable]) == (2, [4])
     # The same policy in another partition is nobody's either.
     assert worker.read(2, 0, json.dumps([outcome(1)]).encode()).others == 1
 

@@ -32,9 +32,9 @@ def outcome(seq: int, *, shard: int = 0, learn: bool = True, reward: Any = None,
 
 
 def outcomes(*records: dict[str, Any]) -> list[OutcomeToLearn]:
-    found, unreadable = outcomes_in(json.dumps(records).encode())
+    readable, unreadable = outcomes_in(json.dumps(records).encode())
     assert not unreadable
-    return list(found)
+    return list(readable)
 
 
 def message(first: int, last: int, **fields: Any) -> list[OutcomeToLearn]:
@@ -126,8 +126,8 @@ def test_a_seq_that_no_join_has_given_is_passed_over() -> None:
     learner = Learner("front", "vw", BAG)
     messages = [(outcome(1), outcome(2**53 - 1)), (outcome(2),), (outcome(3 + 10**12),)]
     assert [highest_seqs(outcomes(*message), {}) for message in messages] == [{0: 1}, {0: 2}, {}]
-    found = [learner.take(offset, outcomes(*message)) for offset, message in enumerate(messages)]
-    assert [one.error.code for taken in found for one in taken.contradicting] == ["seq_too_high"] * 2
+    results = [learner.take(offset, outcomes(*message)) for offset, message in enumerate(messages)]
+    assert [one.error.code for taken in results for one in taken.contradicting] == ["seq_too_high"] * 2
     assert learner.next()[0].last_seqs == {0: 2}
     with pytest.raises(LossDetected):
         learner.take(3, outcomes(outcome(2 + 10**12)))
@@ -139,9 +139,13 @@ def test_an_outcome_in_the_place_of_another_is_told_from_a_repeat() -> None:
     taken = learner.take(0, outcomes(outcome(1), forged, outcome(2), outcome(1)))
     assert (taken.learned, taken.repeats) == (2, 2)
     assert len(taken.contradicting) == 1
-    (found,) = taken.contradicting
-    assert (found.seq, found.event_id, found.error.code) == (2, outcome(2)["event_id"], "seq_taken")
-    assert "'forged'" in str(found.error)
+    (contradiction,) = taken.contradicting
+    assert (contradiction.seq, contradiction.event_id, contradiction.error.code) == (
+        2,
+        outcome(2)["event_id"],
+        "seq_taken",
+    )
+    assert "'forged'" in str(contradiction.error)
     # Of a seq from before the learner's start nothing is known.
     learner = Learner("front", "vw", BAG, learner.next()[0], learner.policy.dump())
     assert not learner.take(1, outcomes(outcome(2))).contradicting
@@ -151,18 +155,18 @@ def test_an_outcome_in_the_place_of_another_is_told_from_a_repeat() -> None:
 
 
 def test_records_that_are_no_outcomes_are_told_apart() -> None:
-    found, unreadable = outcomes_in(json.dumps([outcome(1), {"seq": 2}, 3, outcome(2)]).encode())
-    assert [one.seq for one in found] == [1, 2]
+    readable, unreadable = outcomes_in(json.dumps([outcome(1), {"seq": 2}, 3, outcome(2)]).encode())
+    assert [one.seq for one in readable] == [1, 2]
     assert [(one.index, one.error.code) for one in unreadable] == [(1, "invalid_field"), (2, "invalid_field")]
     for value in (b"", b"{", b"\xff", None, b"[" * 100_000):
-        found, unreadable = outcomes_in(value)
-        assert not found
+        readable, unreadable = outcomes_in(value)
+        assert not readable
         assert [one.index for one in unreadable] == [0]
 
 
 def test_a_single_outcome_need_not_be_an_array() -> None:
-    found, unreadable = outcomes_in(json.dumps(outcome(1)).encode())
-    assert [one.seq for one in found] == [1]
+    readable, unreadable = outcomes_in(json.dumps(outcome(1)).encode())
+    assert [one.seq for one in readable] == [1]
     assert not unreadable
 
 

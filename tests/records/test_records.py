@@ -188,8 +188,8 @@ def test_any_printable_text_of_128_bytes_is_an_event_id(event_id: str) -> None:
     ],
 )
 def test_copies_differ_by_policy_version_pmf_and_chosen_alone(change: dict[str, Any], same: bool) -> None:
-    found = fingerprint(decision_head(decision(**change)))
-    assert (found == fingerprint(decision_head(decision()))) is same
+    changed = fingerprint(decision_head(decision(**change)))
+    assert (changed == fingerprint(decision_head(decision()))) is same
 
 
 def test_every_record_has_a_schema() -> None:

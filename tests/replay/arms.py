@@ -54,14 +54,14 @@ def _world(count: int, who: Any) -> World:
         pmf = arm.pmf(number)
         chosen = draw("front", event_id, pmf)
         offered = actions(number)
-        told = {
+        fields = {
             "pmf": pmf,
             "chosen": offered[chosen.chosen]["id"],
             "ranking": [offered[index]["id"] for index in chosen.ranking],
             "propensity": pmf[chosen.chosen],
             "policy_version": arm.version,
         }
-        world.append("decisions", number % 3, now, decision(event_id, number, **told))
+        world.append("decisions", number % 3, now, decision(event_id, number, **fields))
         # What is liked turns around before the second version, which learns to do something else.
         if number < CUT or (number >= BEFORE and (number * 7 + chosen.chosen) % 5 < 2 + chosen.chosen):
             world.append("clicks", number % 2, now + 100, {"event_id": event_id})

@@ -65,10 +65,10 @@ def test_the_default_stands_unclipped_when_nothing_of_worth_counted() -> None:
 def test_reward_is_exactly_rounded_and_within_the_clip(values: list[float], aggregate: Aggregate, narrow: bool) -> None:
     clip = (-1.0, 1.0) if narrow else (-REWARD_LIMIT, REWARD_LIMIT)
     rule = Reward(clip=clip, streams={"clicks": StreamReward(value=True, aggregate=aggregate)})
-    found = reward(rule, clicks(*values))
-    assert clip[0] <= found <= clip[1]
+    computed = reward(rule, clicks(*values))
+    assert clip[0] <= computed <= clip[1]
     if aggregate == "sum":
-        assert found == min(max(float(sum(map(Fraction, values))), clip[0]), clip[1])
+        assert computed == min(max(float(sum(map(Fraction, values))), clip[0]), clip[1])
 
 
 @given(st.permutations(clicks(0.1, 0.2, 0.3, 1e6, -1e6)), st.sampled_from(["sum", "max", "min", "mean"]))
@@ -150,13 +150,13 @@ def test_a_stream_has_either_a_weight_or_its_events_value() -> None:
 
 @given(st.lists(worths, min_size=1, max_size=6), st.sampled_from(sorted(AGGREGATES)))
 def test_an_aggregate_lies_within_what_it_aggregates(values: list[float], name: str) -> None:
-    found = AGGREGATES[name](values)
+    aggregate = AGGREGATES[name](values)
     if name == "sum":
-        assert found == math.fsum(values)
+        assert aggregate == math.fsum(values)
     elif name == "mean":
-        assert min(values) - 1e-9 <= found <= max(values) + 1e-9
+        assert min(values) - 1e-9 <= aggregate <= max(values) + 1e-9
     else:
-        assert found in values
+        assert aggregate in values
 
 
 # ----- what a rule allows
@@ -220,14 +220,14 @@ def test_what_a_rule_allows_can_happen(rule: Reward) -> None:
     def events(names: tuple[str, ...], value: float, many: int) -> list[Event]:
         return [Event(name, f"{name}{number}", value) for name in names for number in range(many)]
 
-    found = [
+    rewards = [
         reward(rule, events(names, value, many))
         for size in range(len(rule.streams) + 1)
         for names in combinations(rule.streams, size)
         for value in (-1e9, 0.0, 1e9)
         for many in (1, 100)
     ]
-    for end, seen, bounded in zip(reward_range(rule), (min(found), max(found)), (-1, 1), strict=True):
+    for end, seen, bounded in zip(reward_range(rule), (min(rewards), max(rewards)), (-1, 1), strict=True):
         if math.isfinite(end):
             assert seen == pytest.approx(end, abs=1e-9)
         else:

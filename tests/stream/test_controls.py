@@ -193,8 +193,8 @@ def test_a_record_that_was_written_again_with_other_spaces_is_the_same_version()
     spaced = json.dumps(json.loads(record), indent=1).encode()
     assert spaced != record
     for value in (record, spaced, b"[" + spaced + b"]"):
-        (found,) = versions_in(value)
-        seen.add(found)
+        (decoded,) = versions_in(value)
+        seen.add(decoded)
     assert (seen.newest, seen.differing) == (1, None)
 
 

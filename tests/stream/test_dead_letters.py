@@ -88,9 +88,9 @@ def test_many_bad_items_of_one_array_are_one_letter():
     many = [LETTER._replace(index=index, value=b"%d" % index) for index in range(APART + 1)]
     few = [LETTER._replace(offset=8, index=index) for index in range(APART)]
     other = LETTER._replace(index=3, reason="too_large")
-    found = gathered([*many, *few, other])
-    assert found[1:] == [*few, other]
-    value, headers = found[0].wire(1000)
+    merged = gathered([*many, *few, other])
+    assert merged[1:] == [*few, other]
+    value, headers = merged[0].wire(1000)
     assert json.loads(value or b"") == list(range(APART + 1))
     by_name = dict(headers)
     assert (by_name["count"], by_name["index"], by_name["reason"]) == (b"21", b"0", b"not_json")

@@ -96,8 +96,8 @@ async def test_the_loop_turns_while_very_many_requests_are_decided():
         time.sleep(TURN_S)
         return record, now_ms
 
-    beside = asyncio.create_task(others())
-    found: list[Any] = list(await connection._decided(cast(Any, SimpleNamespace(read=read)), range(5)))
-    beside.cancel()
-    assert found == [(number, 7) for number in range(5)]
+    background = asyncio.create_task(others())
+    results: list[Any] = list(await connection._decided(cast(Any, SimpleNamespace(read=read)), range(5)))
+    background.cancel()
+    assert results == [(number, 7) for number in range(5)]
     assert turns >= 5

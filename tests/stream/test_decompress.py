@@ -98,11 +98,11 @@ def _older() -> bytes:
 
 
 def _fetched(raw: bytes) -> list[tuple[int, int, bytes, int]]:
-    fetched, found = _Records(raw), []
+    fetched, rows = _Records(raw), []
     while fetched.has_next():
         batch = fetched.next_batch()
-        found += [(record.offset, record.timestamp, record.value, batch.next_offset) for record in batch]
-    return found
+        rows += [(record.offset, record.timestamp, record.value, batch.next_offset) for record in batch]
+    return rows
 
 
 def test_older_formats_may_differ_within_one_fetch() -> None:

@@ -57,13 +57,13 @@ def test_health_is_what_was_done_lately() -> None:
     now = 0.0
     pulse = Pulse(lambda: now)
     now = LIMIT_S
-    found = [pulse.healthy]
+    healthy = [pulse.healthy]
     pulse.polled()
     now += 1
-    found.append(pulse.healthy)
+    healthy.append(pulse.healthy)
     pulse.stepped()
-    found.append(pulse.healthy)
-    assert found == [True, False, True]
+    healthy.append(pulse.healthy)
+    assert healthy == [True, False, True]
     assert pulse.ages() == (1.0, 0.0)
 
 

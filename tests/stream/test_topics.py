@@ -72,9 +72,9 @@ def test_more_is_fine():
 
 def test_decisions_need_a_partition_for_each_of_the_requests():
     needs = {need.name: need for need in needed(CONFIG)}
-    found = {
+    topics = {
         "shop-decision-requests": found_as(needs["shop-decision-requests"], 6),
         "shop-decisions": found_as(needs["shop-decisions"], 4),
     }
-    (problem,) = contradictions(CONFIG, found)
+    (problem,) = contradictions(CONFIG, topics)
     assert (problem.topic, problem.found, problem.needed) == ("shop-decisions", "4", "at least 6")

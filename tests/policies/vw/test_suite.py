@@ -22,12 +22,12 @@ def cases() -> list[Any]:
     if not DATA.is_dir():
         absent = pytest.mark.skip(reason=f"{DATA} is absent: BOWERBIRD_TEST_DATA names the folder with vw_suite")
         return [pytest.param({}, id="absent", marks=absent)]
-    found = json.loads((SUITE / "cases.json").read_text())
+    content = json.loads((SUITE / "cases.json").read_text())
     # cbify and warm_cb make their decisions out of other problems' single lines, which is another path; and of JSON
     # Vowpal Wabbit gets none from us.
     ours = [
         case
-        for case in found
+        for case in content
         if "--cb_explore_adf" in case["args"]
         and not re.search("--(cbify|warm_cb|ccb_|slates|json|dsjson)", case["args"])
     ]

@@ -50,11 +50,11 @@ def of_own_letters(features: Features) -> Features:
     """Keep of the namespaces that share a letter one."""
     kept: Features = {}
     letters = set()
-    for namespace, found in sorted(features.items()):
+    for namespace, inside in sorted(features.items()):
         letter = next((char.lower() for char in namespace if char.isascii() and char.isalpha()), "z")
         if letter not in letters:
             letters.add(letter)
-            kept[namespace] = found
+            kept[namespace] = inside
     return kept
 
 
@@ -72,11 +72,11 @@ def auditor():
 def as_read(features: Features, upper: bool) -> dict[str, dict[str, Any]]:
     """Say what Vowpal Wabbit must have read, by the words of the module's docstring."""
     by_namespace: dict[str, dict[str, Any]] = {}
-    for namespace, found in features.items():
+    for namespace, inside in features.items():
         letter = next((char.lower() for char in namespace if char.isascii() and char.isalpha()), "z")
         first = letter.upper() if upper else letter
         name = first + namespace[1:] if namespace[0] == letter else f"{first}/{namespace}"
-        kept = {feature: read for feature, value in found.items() if (read := _read(value)) is not None}
+        kept = {feature: read for feature, value in inside.items() if (read := _read(value)) is not None}
         if kept:
             by_namespace[name] = kept
     return by_namespace
@@ -100,8 +100,8 @@ def check(auditor: Auditor, context: Features, actions: list[Action]) -> None:
     assert len(read.actions) == len(actions)
     for shared in read.context:
         assert shared == as_read(context, upper=False)
-    for found, action in zip(read.actions, actions, strict=True):
-        assert found == as_read(action.features or {"action": {"id": action.id}}, upper=True)
+    for features, action in zip(read.actions, actions, strict=True):
+        assert features == as_read(action.features or {"action": {"id": action.id}}, upper=True)
 
 
 @given(decisions)
@@ -135,7 +135,7 @@ def test_the_order_of_features_and_namespaces_is_nothing(decision: tuple[Feature
 
 
 def _turned(features: Features) -> Features:
-    return {namespace: dict(reversed(found.items())) for namespace, found in reversed(features.items())}
+    return {namespace: dict(reversed(inside.items())) for namespace, inside in reversed(features.items())}
 
 
 def test_the_letter_of_a_namespace_hangs_on_its_name_alone() -> None:

@@ -55,8 +55,8 @@ def counting(world: World) -> tuple[int, Outcome]:
 
 def change(world: World, **changes: Any) -> None:
     """Change an outcome."""
-    index, found = counting(world)
-    world.rewrite(index, [msgspec.structs.replace(found, **changes)])
+    index, outcome = counting(world)
+    world.rewrite(index, [msgspec.structs.replace(outcome, **changes)])
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_a_wrong_outcome_is_found_by_what_it_carries(changes: dict[str, Any], fi
 
 def test_feedback_of_another_event_does_not_count() -> None:
     world = without_feedback()
-    _, found = counting(world)
+    _, outcome = counting(world)
     foreign = msgspec.Raw(json.dumps({"event_id": "nobody", "id": "c1"}).encode())
-    change(world, feedback=[msgspec.structs.replace(event, event=foreign) for event in found.feedback])
+    change(world, feedback=[msgspec.structs.replace(event, event=foreign) for event in outcome.feedback])
     assert "feedback" in world.verify(own_feedback=True).found
 
 

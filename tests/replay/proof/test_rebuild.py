@@ -98,10 +98,10 @@ def test_repeats_are_learned_once(world: World) -> None:
 def test_other_policies_and_corrections_are_left_out(world: World) -> None:
     once = rebuilt(world)
     log = world.logs["rewards", 0]
-    found = [outcome for _, outcome in world.outcomes() if outcome.policy == "front"][-1]
-    corrected = msgspec.structs.replace(found, seq=found.seq + 1, revision=1, reward=4.0)
-    foreign = msgspec.structs.replace(found, seq=found.seq + 1, policy="other")
-    far = msgspec.structs.replace(found, seq=2**53 - 1)
+    last = [outcome for _, outcome in world.outcomes() if outcome.policy == "front"][-1]
+    corrected = msgspec.structs.replace(last, seq=last.seq + 1, revision=1, reward=4.0)
+    foreign = msgspec.structs.replace(last, seq=last.seq + 1, policy="other")
+    far = msgspec.structs.replace(last, seq=2**53 - 1)
     world.append_outcomes(log[-1].time_ms + 1, [corrected, foreign, far])
     assert rebuilt(world).digest() == once.digest()
     assert rebuilt(world).jumps == []
@@ -168,9 +168,9 @@ def decided(world: World, event_id: str = "visit-new") -> tuple[dict[str, Any], 
 
 def again(record: dict[str, Any], rebuild: Rebuild, number: int, salt: str = "front") -> Recomputed:
     message = Message("decisions", 0, 17, 1_000, json.dumps([{"event_id": "x"}, record]).encode())
-    (found,) = decisions_of(message, record["event_id"])
-    assert (found.place.offset, found.place.index) == (17, 1)
-    return recompute(found, rebuild.policy, version_name(number, rebuild.digest()), salt)
+    (located,) = decisions_of(message, record["event_id"])
+    assert (located.place.offset, located.place.index) == (17, 1)
+    return recompute(located, rebuild.policy, version_name(number, rebuild.digest()), salt)
 
 
 @pytest.fixture

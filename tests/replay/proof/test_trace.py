@@ -54,8 +54,8 @@ def test_what_counts_is_said_to_count_and_every_other_reason_is_true(
 def outcome(seq: int, **fields: object) -> Outcome:
     body = msgspec.json.encode(decision("visit-1"))
     clicked = WindowFeedback(place(500, "clicks", 3), b'{"event_id":"visit-1"}')
-    found = outcome_of(0, "", ClosedWindow(seq, "visit-1", 1000, place(0, "decisions", 0), None, body, (clicked,)))
-    return msgspec.structs.replace(found, **fields)
+    computed = outcome_of(0, "", ClosedWindow(seq, "visit-1", 1000, place(0, "decisions", 0), None, body, (clicked,)))
+    return msgspec.structs.replace(computed, **fields)
 
 
 def version(
@@ -95,10 +95,10 @@ FATES = [
 def test_the_fate_of_an_outcome(
     versions: list[PolicyVersion], fields: dict[str, object], fate: str, tells: str | None
 ) -> None:
-    found = FoundOutcomeRecord(place(2000, "rewards", 5), outcome(5, **fields))
-    assert fate_of(found, versions)[:2] == (fate, tells)
+    record = FoundOutcomeRecord(place(2000, "rewards", 5), outcome(5, **fields))
+    assert fate_of(record, versions)[:2] == (fate, tells)
 
 
 def test_an_outcome_that_its_policy_could_not_learn() -> None:
-    found = FoundOutcomeRecord(place(2000, "rewards", 5), outcome(5), refused=True)
-    assert fate_of(found, LEARNED)[0] == "refused"
+    record = FoundOutcomeRecord(place(2000, "rewards", 5), outcome(5), refused=True)
+    assert fate_of(record, LEARNED)[0] == "refused"
