@@ -27,7 +27,7 @@ DECISIONS = 300_000
 ARRAY = 100
 BODIES = 10_000
 LEFT = 90_000
-"""What may lie in files that are not full: the time is taken up to the last one that is."""
+"""What files that are not full may hold: the time is taken up to the last one that is."""
 REPEATS = 3
 BAR = 0.5
 LOAD_A_SECOND = 5_000

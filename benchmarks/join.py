@@ -92,7 +92,7 @@ async def joined_a_second(loop: Loop, decisions: int) -> Joined:
 
 
 async def _taken(store: RedisStore, shards: int) -> tuple[float, int]:
-    """Return when decisions stand in Redis and how many there were then."""
+    """Return when Redis holds decisions, and how many there were then."""
     ends = time.monotonic() + 120
     while time.monotonic() < ends:
         pending = [await store.pending(shard) for shard in range(shards)]
@@ -120,7 +120,7 @@ async def _append(loop: Loop, topic: str, bodies: list[str], partition: int) -> 
 
 
 async def _wait(loop: Loop, count: int) -> tuple[float, int]:
-    """Return when so many outcomes stand in ``rewards`` and how many there were then."""
+    """Return when ``rewards`` holds so many outcomes, and how many there were then."""
     name = loop.config.topic("rewards")
     found, position, ends = 0, 0, time.monotonic() + 120
     while time.monotonic() < ends:

@@ -1,4 +1,4 @@
-"""Learning from joined outcomes, as they lie in ``rewards``, against VW's own driver over the same examples."""
+"""Learning from joined outcomes of ``rewards``, against VW's own driver over the same examples."""
 
 import os
 import random

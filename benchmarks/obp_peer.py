@@ -1,7 +1,7 @@
-"""obp 0.5.7 beside us: installed into a folder of its own, asked over a pipe; and the log that both judge.
+"""obp 0.5.7 to compare with: installed into a folder of its own, asked over a pipe; and the log that both judge.
 
 It wants Python below 3.11 and torch. Its estimators need neither, so it is installed without its dependencies, the
-development environment has these, and torch is an empty module, as whoever runs this file sees.
+development environment has these, and torch is an empty module.
 """
 
 import json

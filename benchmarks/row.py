@@ -19,11 +19,11 @@ class Row:
     path, peer
         What was measured, and against what.
     bar
-        What it had to reach, as text; "report" where there is no bar.
+        What it had to reach, as text; "report" without a bar.
     measured
         The figures of all repeats, as text with units; the median first.
     met
-        Whether the median reached the bar; None where there is none.
+        Whether the median reached the bar; None without a bar.
     bound
         What bounds it.
     others_cpu

@@ -25,7 +25,7 @@ import org.apache.kafka.common.serialization.StringSerializer;
  * Visitors click on boots nine times in ten and on a hat one time in ten; the printed {@code pmf} shows that it is
  * learned. The contract: docs/contract.md. The policy is called {@code front}, its streams {@code clicks} and
  * {@code leaves}, which both end the waiting, as in the settings of a fresh {@code bowerbird up}. A real shop reads
- * replies in a thread of its own and hands each to whoever waits for its correlation id, as Spring's
+ * replies in a thread of its own and hands each to the caller that waits for its correlation id, as Spring's
  * ReplyingKafkaTemplate does: Bowerbird understands Spring's headers too. It also uses a JSON library.
  */
 public class Shop {
@@ -94,8 +94,8 @@ public class Shop {
         long end = System.nanoTime() + patience.toNanos();
         while (System.nanoTime() < end) {
             for (ConsumerRecord<String, String> record : replies.poll(Duration.ofMillis(100))) {
-                Header told = record.headers().lastHeader("correlation-id");
-                if (told != null && correlationId.equals(new String(told.value()))) {
+                Header header = record.headers().lastHeader("correlation-id");
+                if (header != null && correlationId.equals(new String(header.value()))) {
                     return record.value();
                 }
             }
