@@ -287,7 +287,7 @@ class Supervisor:
 
     async def stopped(self) -> dict[tuple[str, str], str]:
         """Return the sentence of each part of a role that stands still, by role and part."""
-        answers = await asyncio.gather(*(self._told(role) for role in self.roles.values()))
+        answers = await asyncio.gather(*(self._readiness(role) for role in self.roles.values()))
         return {
             (name, part): sentence
             for name, answer in zip(self.roles, answers, strict=True)
@@ -341,7 +341,7 @@ class Supervisor:
         except (aiohttp.ClientError, TimeoutError):
             return False
 
-    async def _told(self, role: RoleProcess) -> dict[str, Any]:
+    async def _readiness(self, role: RoleProcess) -> dict[str, Any]:
         if role.port is None or self._http is None:
             return {}
         with suppress(aiohttp.ClientError, TimeoutError, ValueError):

@@ -154,7 +154,7 @@ def decide(
         decided = _decided(request, fields, event_id, expires_at_ms, chooser, action, limits)
         return Decided(event_id, request.policy, decided)
     except BadInput as error:
-        return refused(error, _told(fields, "event_id"), _told(fields, "policy"))
+        return refused(error, _text_of(fields, "event_id"), _text_of(fields, "policy"))
 
 
 def refused(error: BadInput, event_id: str | None = None, policy: str | None = None) -> Refused:
@@ -165,15 +165,15 @@ def refused(error: BadInput, event_id: str | None = None, policy: str | None = N
 def event_id_of(raw: bytes) -> str | None:
     """Return the event id that a request brings, as far as that can be read; for an error that is not about it."""
     try:
-        return _told(_fields.decode(raw), "event_id")
+        return _text_of(_fields.decode(raw), "event_id")
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
 
 
-def _told(fields: Mapping[str, Raw], name: str) -> str | None:
+def _text_of(fields: Mapping[str, Raw], name: str) -> str | None:
     try:
-        event_id = _id.decode(fields.get(name, _NULL))
-        return check_event_id(event_id if isinstance(event_id, str) else str(event_id))
+        text = _id.decode(fields.get(name, _NULL))
+        return check_event_id(text if isinstance(text, str) else str(text))
     except (msgspec.DecodeError, UnicodeDecodeError, BadInput):
         return None
 

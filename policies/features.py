@@ -345,8 +345,8 @@ def _refusal(raw: Buffer, error: Exception, field: str, features: str | None) ->
                 for index, item in enumerate(value):
                     if not isinstance(item, str | int | float) or isinstance(item, bool):
                         return BadInput("list_invalid", f"{where}[{index}]", _shown(item), "a number or a string")
-    found_there = told(error, bytes(raw))
-    return BadInput("invalid", f"{field}.{found_there.field}".rstrip("."), found_there.found, found_there.expected)
+    problem = told(error, bytes(raw))
+    return BadInput("invalid", f"{field}.{problem.field}".rstrip("."), problem.found, problem.expected)
 
 
 def _shown(value: object) -> str:

@@ -159,9 +159,9 @@ class _Stepping:
         now_ms, held_by = read_to(state.entries_read)
         self.purge(now_ms)
         next_ms = self.close(now_ms)
-        told_ms = now_ms if next_ms is None else min(now_ms, next_ms)
+        reported_ms = now_ms if next_ms is None else min(now_ms, next_ms)
         counts = (self.repeats, self.late, self.behind_entry)
-        return Stepped(told_ms, held_by, dict(self.closed), *counts, next_ms is not None)
+        return Stepped(reported_ms, held_by, dict(self.closed), *counts, next_ms is not None)
 
     def decision(self, item: DecisionItem) -> None:
         if item.place.time_ms <= self.state.closed.get(item.event_id, -1):
