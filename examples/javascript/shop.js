@@ -63,7 +63,7 @@ async function decide(policy, actions, context, fallback, timeoutMs = 2000) {
 }
 
 // Several events of one stream go in one message, as an array.
-async function tell(stream, events) {
+async function send(stream, events) {
   const records = events.map((event) => ({ v: 1, id: randomUUID(), ...event }));
   await producer.send({ topic: `${prefix}${stream}`, messages: [{ value: JSON.stringify(records) }] });
 }
@@ -75,7 +75,7 @@ async function main() {
     const answer = await decide('front', actions, { user: { age: 34 } }, 'hat');
     const clicked = Math.random() < (answer.chosen === 'boots' ? 0.9 : 0.1);
     console.log(JSON.stringify({ clicked, ...answer }));
-    if (answer.event_id) await tell(clicked ? 'clicks' : 'leaves', [{ event_id: answer.event_id }]);
+    if (answer.event_id) await send(clicked ? 'clicks' : 'leaves', [{ event_id: answer.event_id }]);
   }
   await consumer.disconnect();
   await producer.disconnect();
