@@ -37,7 +37,7 @@ from stream.retry import REFUSED_PAUSE_S, retry_pause, until_recovered, until_th
 from stream.roles.input_guard import InputGuard, compare_state
 from stream.roles.join_display import JoinDisplay
 from stream.roles.join_settings import input_topics, join_settings
-from stream.roles.outbox import Emitter
+from stream.roles.outbox import Emitter, OutcomeProducer
 from stream.run import PutRight, RoleParts
 from stream.shutdown import Opened, closed, ended, within
 
@@ -88,8 +88,9 @@ class JoinRole(mode.Service):
     async def _connect(self) -> None:
         config = self._config
         async with Opened() as opened:
-            producer = await started(clients.producer(config, "bowerbird-join", enable_idempotence=True))
-            opened.add(partial(closed, producer))
+            outcomes = OutcomeProducer(partial(clients.producer, config, "bowerbird-join", enable_idempotence=True))
+            opened.add(outcomes.stop)
+            await outcomes.start()
             plain_producer = await started(clients.producer(config, "bowerbird-join"))
             opened.add(partial(closed, plain_producer))
             self._reader = await LogReader(config).__aenter__()
@@ -101,12 +102,12 @@ class JoinRole(mode.Service):
             self._clock = BrokerClock(plain_producer, config.topic("ticks"), "join")
             self._log = await identify(self._reader, config, plain_producer)
             compare = partial(compare_state, config, LastSeqs(config, self._reader))
-            self._producers = {"the producer of outcomes": producer, "the producer of dead letters": plain_producer}
+            self._outcomes, self._plain_producer = outcomes, plain_producer
             self._store = RedisStore(redis, config.prefix, compare)
             self._guard = InputGuard(config, self._reader, self._store)
             self._display = JoinDisplay(config, self._reader, self._store)
             self._dead_letters = DeadLetters(plain_producer, config, "join")
-            self._emitter = Emitter(self._store, producer, self._dead_letters, config, uuid4().hex)
+            self._emitter = Emitter(self._store, outcomes, self._dead_letters, config, uuid4().hex)
             await compare(self._store)
             self._opened = opened.kept()
 
@@ -127,7 +128,11 @@ class JoinRole(mode.Service):
         """Return what has died of the clients, None: nothing has."""
         if self.should_stop or not self._loops:
             return None
-        return self._reader.dead() or dead_among(self._producers)
+        producers = {
+            "the producer of outcomes": self._outcomes.producer,
+            "the producer of dead letters": self._plain_producer,
+        }
+        return self._reader.dead() or dead_among(producers)
 
     # What Faust hands over.
 

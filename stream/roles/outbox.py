@@ -6,7 +6,7 @@ acknowledged. Any error starts again from the head: two emitters repeat, they ne
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -17,19 +17,78 @@ from records.fields import EXTERNAL
 from records.outcome import Outcome
 from rewards.outcome import messages_of
 from rewards.store import DEAD_LETTERS, ClosedWindow, Unusable
-from stream import metrics
+from stream import metrics, stopped
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetters, letter_of
+from stream.kafka.log import started
 from stream.redis.store import RedisStore
-from stream.shutdown import within
+from stream.shutdown import closed, within
 
 log = logging.getLogger(__name__)
 
+ROLE = "join"
 HEAD = 500
 OUTBOXES_AT_ONCE = 32
 """Decisions may name any number of policies."""
 IDLE_S = 0.1
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0)
+TOLD_AFTER = 3
+"""So many refusals in a row are no moment's."""
+
+
+class OutcomeProducer:
+    """An idempotent producer, which is made anew when the broker has refused a batch.
+
+    aiokafka counts a refused batch as sent: to the broker all that came later would be out of order, for ever.
+
+    Parameters
+    ----------
+    make
+        Makes a producer that is not started yet.
+    """
+
+    def __init__(self, make: Callable[[], AIOKafkaProducer]) -> None:
+        self._make = make
+        self._producer: AIOKafkaProducer | None = None
+        self._renewing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connect."""
+        self._producer = await started(self._make())
+
+    async def stop(self) -> None:
+        """Close; what is not acknowledged by then may or may not stand in the log."""
+        if self._producer is not None:
+            await closed(self._producer)
+
+    @property
+    def producer(self) -> AIOKafkaProducer | None:
+        """The producer of now."""
+        return self._producer
+
+    async def send_and_wait(self, topic: str, value: bytes, *, key: bytes, partition: int) -> None:
+        """Append a message; return when it is acknowledged.
+
+        Raises
+        ------
+        KafkaError
+            It was not appended, as far as is known.
+        """
+        producer = self._producer
+        assert producer is not None
+        try:
+            await producer.send_and_wait(topic, value, key=key, partition=partition)
+        except KafkaError as error:
+            if not error.retriable:
+                await self._renew(producer)
+            raise
+
+    async def _renew(self, spoilt: AIOKafkaProducer) -> None:
+        """Replace a producer, once for all who found it spoilt."""
+        async with self._renewing:
+            if self._producer is spoilt:
+                self._producer = await started(self._make())
+                await closed(spoilt)
 
 
 class Emitter:
@@ -40,7 +99,7 @@ class Emitter:
     store
         The join's state.
     producer
-        Idempotent, ``acks="all"``; its requests may be as large as a message of ``rewards``.
+        Its requests may be as large as a message of ``rewards``, ``acks="all"``.
     dead_letters
         Where feedback goes that no window took.
     owner
@@ -50,7 +109,7 @@ class Emitter:
     def __init__(
         self,
         store: RedisStore,
-        producer: AIOKafkaProducer,
+        producer: OutcomeProducer | AIOKafkaProducer,
         dead_letters: DeadLetters,
         config: Config,
         owner: str,
@@ -80,13 +139,25 @@ class Emitter:
                     # Held for a recovery, which may begin the seqs anew, or another worker's now.
                     self._emitted = {key: seq for key, seq in self._emitted.items() if key[0] != shard}
                 failures = 0
+                stopped.go_on(ROLE, _part(shard))
                 await within(self._wake[shard].wait(), IDLE_S)
             except* (RedisError, KafkaError, OSError, BowerbirdError) as errors:
                 self._count(errors)
                 pause_s = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
                 failures += 1
+                self._say_refused(shard, failures, _first(errors))
                 log.warning("emitting shard %d: %s; again in %.1f s", shard, _first(errors), pause_s)
                 await asyncio.sleep(pause_s)
+
+    def _say_refused(self, shard: int, failures: int, error: BaseException) -> None:
+        """Say that what leaves a shard is refused, and not for a moment."""
+        if failures >= TOLD_AFTER and isinstance(error, KafkaError) and not error.retriable:
+            stopped.stop(
+                ROLE,
+                _part(shard),
+                f"Kafka refuses the outcomes of shard {shard}, which wait ({type(error).__name__}): `bowerbird check`"
+                " says which setting of which topic to set right",
+            )
 
     async def _empty_in_turn(self, shard: int, outbox: str, turns: asyncio.Semaphore) -> None:
         async with turns:
@@ -122,7 +193,7 @@ class Emitter:
             self._count_outcomes(outcomes)
 
     def _count_outcomes(self, outcomes: Sequence[Outcome]) -> None:
-        metrics.broker_answered("join")
+        metrics.broker_answered(ROLE)
         for outcome in outcomes:
             metrics.OUTCOMES.labels(outcome.policy, outcome.why).inc()
             if outcome.policy_version == EXTERNAL:
@@ -142,9 +213,13 @@ class Emitter:
             if isinstance(error, BaseExceptionGroup):
                 Emitter._count(error)
             elif isinstance(error, RedisError):
-                metrics.redis_failed("join")
+                metrics.redis_failed(ROLE)
             else:
-                metrics.broker_failed("join")
+                metrics.broker_failed(ROLE)
+
+
+def _part(shard: int) -> str:
+    return f"outcomes of shard {shard}"
 
 
 def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import pytest
 import pytest_asyncio
@@ -15,14 +16,14 @@ from redis.asyncio import Redis
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import LossDetected
 from rewards.store import Step
-from stream import clients
+from stream import clients, stopped
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config, PolicyConfig
 from stream.kafka import topics
 from stream.kafka.dead_letters import DeadLetters
 from stream.kafka.log import LogReader
 from stream.redis.store import RedisStore
-from stream.roles.outbox import Emitter
+from stream.roles.outbox import Emitter, OutcomeProducer
 from tests.laws.test_store import TTL_MS, Reader, decided
 from tests.real.loop import decision, until
 
@@ -135,3 +136,56 @@ async def test_a_seq_that_was_emitted_is_not_emitted_again_for_another_outcome(
     with pytest.raises(LossDetected, match="bowerbird recover"):
         await emitter._empty(0, "front")
     assert await store.held(0)
+
+
+async def test_outcomes_that_kafka_has_refused_are_taken_later(
+    emitting: tuple[RedisStore, Emitter, Config],
+) -> None:
+    """A topic altered to smaller messages, and back: what comes after a refusal was out of order to the broker."""
+    store, plain, config = emitting
+    topic, reader, part = config.topic("rewards"), Reader(store), "outcomes of shard 0"
+    producer = OutcomeProducer(partial(clients.producer, config, "outcomes", enable_idempotence=True))
+    await producer.start()
+    emitter = Emitter(store, producer, plain._dead_letters, config, "me")
+
+    async def close(event_id: str, at: int) -> None:
+        await reader.apply(decided(event_id, 0, at, body=json.dumps(decision(event_id)).encode()))
+        await reader.read_to((at + 1) * TTL_MS)
+
+    async def limit(size: int) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
+        await admin.start()
+        try:
+            limits = {"max.message.bytes": str(size), "message.timestamp.type": "LogAppendTime"}
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, limits)])
+        finally:
+            await admin.close()
+
+    async def emitted() -> list[str]:
+        async with LogReader(config) as log:
+            found = [json.loads(message.value or b"") async for message in log.read(topic, 0, 0)]
+        return [outcome["event_id"] for outcomes in found for outcome in outcomes]
+
+    async def emptied() -> bool:
+        return await emitted() == ["a", "b", "c"] and part not in stopped.stopped_parts("join")
+
+    async def stands() -> bool:
+        return "bowerbird check" in stopped.stopped_parts("join").get(part, "")
+
+    await close("a", 0)
+    running = asyncio.create_task(emitter.run(0))
+    try:
+        await until(lambda: _is(emitted, ["a"]))
+        await limit(200)
+        await close("b", 1)
+        await until(stands)
+        await close("c", 2)
+        await limit(LARGE_MESSAGE_BYTES)
+        await until(emptied)
+    finally:
+        running.cancel()
+        await producer.stop()
+
+
+async def _is(ask: Callable[[], Awaitable[list[str]]], expected: list[str]) -> bool:
+    return await ask() == expected
