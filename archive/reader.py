@@ -66,7 +66,7 @@ class Archive:
 
     @property
     def log(self) -> str | None:
-        """Which log this is a copy of; None if the archive does not say.
+        """Which log this is a copy of; None if there is no archive.
 
         Raises
         ------

@@ -236,7 +236,7 @@ _SYNTAX = (
     ("Expected newline or end of document", "more than one value on the line"),
     ("Unescaped '\\\\'", "a backslash that begins no escape (write two, or the text in '…')"),
     ("Expected ']", "a table's name that is not closed"),
-    ("Invalid date or datetime", "a date that does not exist"),
+    ("Invalid date or datetime", "an invalid date or time"),
     ("Invalid initial character for a key part", "a key that needs quotation marks"),
     ("Invalid hex value", "an escape that is no character"),
     ("Escaped character is not", "an escape that is no character"),
