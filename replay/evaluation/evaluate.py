@@ -1,7 +1,7 @@
-"""What a policy would have been worth on a log: from the log to the answer, in one pass or, with a reward model, three.
+"""Evaluate a policy on a log, in one pass or, with a reward model, in three.
 
-The first pass looks who wrote the log and when, the second lets the reward model learn, the third adds up what every
-number of the answer is made of (:mod:`replay.evaluation.summary`); memory does not grow with the log.
+The first pass finds the versions that wrote the log and its period, the second trains the reward model, the third
+computes the sums for all results (:mod:`replay.evaluation.summary`). Memory use does not depend on the log's length.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,38 +53,38 @@ from replay.evaluation.summary import EvaluationPlan
 
 AUTOMATIC, NO_MODEL = "auto", "none"
 DEFAULT_MODEL = "action-means"
-"""Learns as fast as a log is read, and needs no package: other models say more of the context, and take longer."""
+"""Trains as fast as a log is read and needs no package; other models use the context and take longer."""
 WITHOUT_MODEL = ("ips", "snips")
 WITH_MODEL = ("ips", "snips", "dm", "dr", "sndr")
 _BELIEVED = (BalancedDoublyRobust(), BalancedSelfNormalised(), BalancedInversePropensity())
-"""Of balanced estimators that were asked for, the first of these is believed first."""
+"""Balanced estimators by preference: the first requested one is the headline."""
 SEEDS = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What may be asked for beside the value.
+    """Options of an evaluation.
 
     Attributes
     ----------
     estimators
-        As :func:`~replay.evaluation.estimators.catalogue.requested` takes them; none: those that fit the log.
+        Names as in :func:`~replay.evaluation.estimators.catalogue.requested`; by default those that fit the log.
     model
-        The reward model (:mod:`replay.evaluation.models.catalogue`); ``none``; or ``auto``: means per action where the
-        log tells all actions of a decision, and who decided or when.
+        The reward model (:mod:`replay.evaluation.models.catalogue`), ``none``, or ``auto``: means per action if the
+        log has all actions of a decision, and units or times.
     folds
-        How it is kept from what it must not know: ``unit``, ``time``, ``past``; ``auto``: the past for a learner's
-        log, else by unit, else by time.
+        Cross-fitting of the reward model: ``unit``, ``time``, ``past``, or ``auto``: ``past`` for a learner's log,
+        otherwise by unit, otherwise by time.
     resamples, seed, threads
-        Of the bootstrap; no resamples: none.
+        Number of bootstrap resamples, their seed and threads; 0 resamples disable the bootstrap.
     reward_range
-        The smallest and the largest reward that is possible, for the confidence sequence; None: what the rules in the
-        log allow, and in a log without any 0 and 1.
+        Smallest and largest possible reward, for the confidence sequence. None: the range of the rules in the log, or
+        0 and 1 in a log without rules.
     fixed_loggers
-        The versions were fixed beforehand, such as the arms of a test, and are not one learner's. Weights are balanced
-        over them where the log tells what all would have done.
+        The versions were fixed in advance, such as the arms of a test, and are not versions of one learner. Weights
+        are balanced over them if the log has the probabilities of all of them.
     expected_shares
-        What share of the rows each version, or arm, should have, by its name: a log that differs has lost rows.
+        Expected share of the rows by the name of a version, or arm; a log that differs has lost rows.
     """
 
     estimators: Sequence[str] = ()
@@ -124,30 +124,30 @@ def evaluate(
     parts: int = 1,
     lacks: str = "found a log that does not tell what all of its loggers would have done",
 ) -> Answer:
-    """Judge a policy on a log.
+    """Evaluate a policy on a log.
 
     Parameters
     ----------
     open_log
-        The log, judged for the policy.
+        Opens the log for the policy.
     target
-        The policy's name, for the answer.
+        Name of the policy in the result.
     how
-        What is known of how it is computed.
+        Description of the computation, to be completed.
     options, stages
         See :class:`Options` and :data:`Stages`.
     against
-        What the target is compared with.
+        The policy to compare with.
     executor, parts
-        Who adds up, and how many parts the log is cut into for that. They change no bit of the answer. Where the
-        executor is of processes, ``open_log`` must be picklable.
+        Executor for the sums, and the number of parts of the log. They change no bit of the result. For an executor
+        of processes, ``open_log`` must be picklable.
     lacks
-        What the log lacks for balanced weights, if it does.
+        The message if the log has no columns for balanced weights.
 
     Raises
     ------
     BadInput
-        No row of the log can be judged, or a value of it is none.
+        The log has no usable row, or an invalid value.
     WrongConfiguration
         There is no such estimator or model, or the log lacks what they need.
     """
@@ -160,7 +160,7 @@ def evaluate(
         columns |= {MEAN_PROPENSITY}
     log = open_log(columns, True)
     closed_ms = None if seen is None else seen.closed_ms
-    # Opened for itself: what streams can be read once.
+    # Opened separately: a stream can be read only once.
     if seen is None and isinstance(log, Windowed) and isinstance(again := open_log(SCANNED, False), Windowed):
         closed_ms = again.closed_ms(stages("looking"))
     if seen is None and SAMPLE_WEIGHT in log.tells:
@@ -191,7 +191,7 @@ def evaluate(
         names = log.names
         blocks = accumulate(side_by_side(log.blocks(progress), against, columns, names), fitted, plan, closed_ms)
     else:
-        # All number alike, whatever part of the log they see.
+        # All parts use the same numbering of names.
         names = names_of(open_log, stages("numbering"))
         one = partial(accumulate_part, open_log, against, columns, names, fitted, plan, closed_ms)
         assert seen is not None
@@ -204,7 +204,7 @@ def evaluate(
     versions = versions_in(names)
     if versions < 2:
         summary, plan = replace(summary, adaptive=None), replace(plan, adaptive=False)
-    # A log that names no version does not say whether a learner wrote it.
+    # Without versions it is unknown whether a learner wrote the log.
     plan = replace(plan, fixed=plan.fixed or versions == 1)
     remarks = [UNFIXED] if balanced and not plan.fixed else []
     if options.balanced and not balanced and versions > 1:
@@ -234,7 +234,7 @@ def _candidates(options: Options, with_model: bool, lacks: str | None) -> tuple[
     names = options.estimators or (WITH_MODEL if with_model else WITHOUT_MODEL)
     if options.fixed_loggers and not options.estimators and lacks is None:
         names = (*names, *(each.name for each in reversed(_BELIEVED) if with_model or "model_target" not in each.needs))
-    # The answer has these in any case: its keys, and what the headline, the difference and the verdict are made of.
+    # The result always needs these: for its keys, the headline, the difference and the verdict.
     always = (*WITHOUT_MODEL, DoublyRobust.name) if with_model else WITHOUT_MODEL
     every = [requested(each) for each in dict.fromkeys((*always, *names))]
     for candidates in every:

@@ -1,4 +1,4 @@
-"""From the sums over a log to the answer."""
+"""Compute the result of an evaluation from the sums over a log."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ from replay.evaluation.run import digest
 from replay.evaluation.summary import EvaluationPlan, Summary
 
 LOOKS = 100
-"""So many looks are shown, evenly spread over the rows."""
+"""Number of interim analyses in the result, evenly spread over the rows."""
 FEW, SOME = 10.0, 100.0
 """Effective positives of a segment: below the one its value is not reliable, below the other it wants care."""
 DAY_MS = 86_400_000
@@ -60,26 +60,26 @@ WITH_BIAS, NO_INTERVAL = "with the bias", "none"
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the sums do not know.
+    """Inputs of the result besides the sums.
 
     Attributes
     ----------
     target
-        The name of the policy that is judged.
+        Name of the evaluated policy.
     headline
-        The estimator to be believed first, and why.
+        Name of the main estimator.
     how
-        How it was computed; its ``digest`` and ``estimand`` are filled in by the answer.
+        Description of the computation; ``digest`` and ``estimand`` are filled in later.
     actions, versions, segments
-        What their numbers mean.
+        Names by number.
     unit_like
         The column that seems to name units, in a log that names none.
     reward_range
-        The smallest and the largest reward that is possible, where somebody said so.
+        Smallest and largest possible reward, if given.
     expected_shares
-        What share of the rows each version should have, by its number; none: nobody said so.
+        Expected share of the rows by the number of a version; empty if not given.
     remarks
-        What is to be said of the log beside what is found in its sums.
+        Findings that do not depend on the sums.
     """
 
     target: str
@@ -104,12 +104,12 @@ _WAIT = (
 
 
 def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
-    """Return the answer.
+    """Return the result.
 
     Raises
     ------
     BadInput
-        No row of the log can be judged.
+        The log has no usable row.
     """
     state, left_out = summary.health, dict(sorted(summary.left_out.items()))
     if not state.rows:
@@ -245,14 +245,14 @@ def _adaptive(summary: Summary, modelled: bool, by_unit: bool, possible: Range) 
 
 
 class _Others(NamedTuple):
-    """What the log says of the policy that the target is compared with."""
+    """Verdict and faults for the policy that the target is compared with."""
 
     verdict: Verdict
     faults: list[Finding]
 
 
 def _of_compared(summary: Summary, family: str, effect: float, name: str) -> _Others:
-    """Judge the policy that the target is compared with: a difference is no better known than the worse of both."""
+    """Return verdict and faults of the compared policy; a difference is only as reliable as the worse of both."""
     assert summary.compared is not None
     checks = findings(summary.compared, {}, summary.learned_compared)
     other_verdict = verdict(statistics(summary.compared), checks, family, effect_of_units=effect)
@@ -294,21 +294,21 @@ def _over_time(summary: Summary, reward_range: Range, by_unit: bool) -> list[Loo
     if within and math.isfinite(most - least) and most > least:
         looks = stretches.looks(GammaExponential(rmin=least, rmax=most))
         if by_unit and summary.values.buckets is not None:
-            # The more rows a unit has, the larger this is: at earlier looks it is too large, which is the safe side.
+            # It grows with the rows per unit: at earlier interim analyses it is too large, which is conservative.
             effect = summary.values.effect_of_units(InversePropensity(), by_unit=by_unit)
             looks = widened(looks, np.full(len(looks.rows), effect))
         rows, values = looks.rows, looks.value
-        # No value lies where no reward does.
+        # A value cannot be outside of the range of rewards.
         lows, highs = np.maximum(looks.low, least), np.minimum(looks.high, most)
         # Ends that cross contain no possible value: the propensities are not right, and nothing is known.
         crossed = lows > highs
         lows, highs = np.where(crossed, least, lows), np.where(crossed, most, highs)
     else:
-        # Bounds that are known afterwards alone bound nothing before.
+        # Bounds taken from the data are not valid for a confidence sequence.
         rows = np.cumsum(stretches.rows)
         values, lows, highs = np.cumsum(stretches.wr) / rows, np.full(len(rows), -np.inf), np.full(len(rows), np.inf)
     timed = summary.last_ms is not None
-    # A log is read partition by partition: up to here is up to the latest time so far.
+    # A log is read partition by partition; the time of an interim analysis is the latest one so far.
     times = np.maximum.accumulate(stretches.time_ms)
     ends = np.unique(np.searchsorted(rows, np.linspace(rows[-1] / LOOKS, rows[-1], LOOKS)))
     return [

@@ -1,6 +1,6 @@
-"""The result of an evaluation: what the table, the JSON, the report and a notebook show, in the order of its reading.
+"""The result of an evaluation, as shown by the table, the JSON, the report and a notebook, in their order.
 
-Every number that is unknown is None; nothing here is infinite or NaN. Intervals are of 95 % unless they say otherwise.
+Unknown numbers are None; no number is infinite or NaN. Intervals have a confidence of 95 % unless stated otherwise.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class Estimated(msgspec.Struct, frozen=True, kw_only=True):
     interval
         The interval's method, as ``delta``.
     resampled_low, resampled_high
-        The ends by the bootstrap, where it was asked for.
+        Ends of the bootstrap interval, if requested.
     """
 
     estimator: str
@@ -46,7 +46,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     sentence
         The level and why, in plain words.
     reasons
-        Each reason by itself, the weightiest first; empty where reliable.
+        The single reasons, the most important first; empty if reliable.
     """
 
     level: Level
@@ -60,13 +60,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     name
-        As ``mean_weight``; ``says``: what it found, in plain words.
+        Name of the check, as ``mean_weight``; ``says`` describes the finding in words.
     value
-        What was measured; ``expected``: what it is where all is well; None where that is no one number.
+        The measured value; ``expected`` is its value without a fault, None if that is not a single number.
     p_value
-        How often chance alone would give this, corrected for the number of checks; None for a check without chance.
+        p-value, corrected for the number of checks; None for a deterministic check.
     wrong
-        Whether it is a fault.
+        Whether the finding is a fault.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """The value by all rows up to a time, with an interval that holds at all times at once."""
+    """An interim analysis: the value of all rows up to a time; the intervals of all of them hold simultaneously."""
 
     time_ms: int | None
     rows: int
@@ -97,7 +97,7 @@ class Bin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActionOverlap(msgspec.Struct, frozen=True, kw_only=True):
-    """An action: how often it was logged, what share the target would give it, what it earned when it was logged."""
+    """An action: its rows, its share in the log and under the target, and its mean logged reward."""
 
     action: str
     rows: int
@@ -107,7 +107,7 @@ class ActionOverlap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """The value within a part of the log; the interval is corrected for the number of segments (``correction``)."""
+    """The value within a segment; the interval is corrected for the number of segments (``correction``)."""
 
     segment: str
     name: str
@@ -174,7 +174,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a policy would have been worth on a log, and how far to trust that.
 
     The keys ``target`` to ``learned`` are the promise of the first form of the command, and stay as they are;
-    ``ips`` and ``snips`` stand in ``estimates`` too.
+    ``ips`` and ``snips`` are in ``estimates``, too.
     """
 
     verdict: Verdict
@@ -193,7 +193,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, int]
     learned: int
     headline: str
-    """The estimator in ``estimates`` that is to be believed first."""
+    """Name of the main one of the ``estimates``."""
     estimates: list[Estimated]
     difference: Difference | None
     over_time: list[Look]

@@ -1,4 +1,4 @@
-"""Rows of a log beside the policy that is judged on them: what every estimator, interval and warning sees."""
+"""Rows of a log with the target's probabilities: the input of every estimator, interval and warning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -15,49 +15,49 @@ Codes = NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRows:
-    """Some rows of a log; every column has the shape (rows,), and what a log cannot tell is None.
+    """Some rows of a log; every column has the shape (rows,), and a column that the log lacks is None.
 
     Attributes
     ----------
     reward
-        What the decision earned.
+        Reward of the decision.
     propensity
         The logged probability mu(a|x) of the logged action.
     target
-        The probability pi(a|x) that the judged policy gives to the logged action.
+        The target's probability pi(a|x) of the logged action.
     weight
-        The importance weight; ``target / propensity`` where it is not given.
+        Importance weight; ``target / propensity`` by default.
     model_logged, model_target
-        What a reward model says of the logged action, q(x, a), and of the target, sum over a of pi(a|x) q(x, a).
+        Predictions of a reward model for the logged action, q(x, a), and the target, sum over a of pi(a|x) q(x, a).
     mean_propensity
-        The average over all loggers, each by its share of the rows, of the probability of the logged action: what
-        balanced weights divide by (:mod:`replay.evaluation.estimators.balanced`).
+        Probability of the logged action averaged over all loggers by their shares of the rows, the denominator of
+        balanced weights (:mod:`replay.evaluation.estimators.balanced`).
     squared_weight
-        Its expectation under the logging policy, from the whole pmf: sum over a of pi(a|x)^2 / mu(a|x).
+        Expected squared weight under the logging policy, from the whole pmf: sum over a of pi(a|x)^2 / mu(a|x).
     unseen
         The target's mass on actions that could not be logged (mu = 0).
     inverse
-        Whether the pmf sums to 1 and agrees with the propensity is the reader's business; this is the number of
-        actions with mu > 0, the expectation of ``1 / propensity``.
+        The number of actions with mu > 0, which is the expectation of ``1 / propensity``. The reader checks that the
+        pmf sums to 1 and agrees with the propensity.
     squared_inverse
         The expectation of ``1 / propensity^2``: sum over a with mu(a|x) > 0 of 1 / mu(a|x).
     action
-        The logged action, as a number of the log's own catalogue.
+        Number of the logged action in the log's numbering.
     rank
-        The share of the pmf's mass on actions before the logged one, plus half of its own: uniform in expectation
-        where the draws follow the pmf (randomised ranks).
+        The pmf's mass on actions before the logged one, plus half of its own: uniform in expectation if the draws
+        follow the pmf (randomised ranks).
     event_hash, unit_hash
-        Of the event id, and of whose decision it was (:mod:`archive.hashes`): rows of one unit hang together.
+        Hashes of the event id and of the unit (:mod:`archive.hashes`): rows of one unit are correlated.
     group_hash
-        Of what seems to be the unit where none is named (:mod:`replay.evaluation.logs.unit_like`).
+        Hash of the probable unit if none is named (:mod:`replay.evaluation.logs.unit_like`).
     time_ms
-        When the decision was logged, since 1970.
+        Time of the decision in ms since 1970.
     version
-        The policy version that logged it, as a number of the log's own.
+        Number of the policy version that logged the row.
     sample_weight
-        How many decisions each row counts as; above 0. None: each counts as one.
+        Number of decisions that each row counts as, above 0. None: each row counts as one.
     segments
-        A number per row and kind of segment.
+        Number of the segment of each row, by kind of segment.
     """
 
     reward: Floats

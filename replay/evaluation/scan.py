@@ -1,4 +1,4 @@
-"""The passes over a log: what looks who wrote it, what lets a reward model learn, and what adds it up."""
+"""The passes over a log: scan its versions and period, predict with the reward model, accumulate the sums."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ SCANNED = frozenset({"time_ms", "unit_hash", "version"})
 
 
 class OpenLog(Protocol):
-    """Opens the log at its beginning, once for each pass."""
+    """Open the log at its beginning, once for each pass."""
 
     def __call__(self, wanted: Collection[str], for_target: bool, names: Names | None = None, /) -> Log:
         """Return the log.
@@ -32,44 +32,44 @@ class OpenLog(Protocol):
         Parameters
         ----------
         wanted
-            Which optional columns, and what of the reward model's, to fill.
+            Optional columns and inputs of the reward model to fill.
         for_target
-            Judge it for the target; else it may be judged for the logging policy, which is faster.
+            Whether to compute the target's probabilities; without them reading is faster.
         names
-            What is numbered already.
+            Existing numbering of names.
         """
 
 
 Stages = Callable[[str], Progress]
-"""Is told what is done next, and returns whom to tell how far that is."""
+"""Called with the name of the next stage; returns a callback for its progress."""
 
 
 class Against(NamedTuple):
-    """Another policy on the same log, with which the target is compared; else that is the logging policy."""
+    """A policy to compare with on the same log, instead of the logging policy."""
 
     name: str
     open_log: OpenLog
 
 
 class Scan(NamedTuple):
-    """What the first pass sees.
+    """Result of the first pass.
 
     Attributes
     ----------
     versions
-        How many wrote the log.
+        Number of versions that wrote the log.
     first_ms, last_ms
-        When the first and the last decision was; None where the log does not tell.
+        Times of the first and the last decision; None if unknown.
     units
-        Whether rows say whose they are.
+        Whether all rows have a unit.
     blocks
-        How many the log has.
+        Number of blocks of the log.
     closed_ms
         As in :class:`~replay.evaluation.logs.chunk.LogChunk`.
     sized
-        Whether a row counts as more or fewer decisions than one.
+        Whether the log has sample weights other than 1.
     apart
-        The names of two versions of which the one had ended when the other began; None: there are no such.
+        Names of two versions of which one ended before the other began; None if there are none.
     """
 
     versions: int
@@ -88,7 +88,7 @@ class Scan(NamedTuple):
 
 
 BlockPair = tuple[LogChunk, LogChunk | None]
-"""A block judged for the target, and the same for what it is compared with."""
+"""A block for the target, and the same block for the compared policy."""
 
 
 def side_by_side(
@@ -98,7 +98,7 @@ def side_by_side(
     names: Names,
     part: tuple[int, int | None] = (0, None),
 ) -> Iterator[BlockPair]:
-    """Yield blocks judged for the target, each beside the same one judged for what the target is compared with."""
+    """Yield each block for the target with the same block for the compared policy."""
     if against is None:
         yield from ((chunk, None) for chunk in chunks)
     else:
@@ -108,18 +108,18 @@ def side_by_side(
 def accumulate(
     blocks: Iterable[BlockPair], fitted: CrossFitted | None, plan: EvaluationPlan, closed_ms: int | None = None
 ) -> Blocks[Summary]:
-    """Return the sums over blocks, each put where it stands in the log.
+    """Return the sums over blocks, in the order of the log.
 
     Parameters
     ----------
     blocks
-        The log's.
+        Blocks of the log.
     fitted
-        What says what the reward model thinks of them.
+        The cross-fitted reward model.
     plan
-        What to add up.
+        The sums to compute.
     closed_ms
-        Decisions after this time do not count: their neighbours still wait (see :class:`Scan`).
+        Decisions after this time are left out as open (see :class:`Scan`).
     """
     found: Blocks[Summary] = Blocks()
     for one, other in blocks:
@@ -142,7 +142,7 @@ def accumulate_part(
     closed_ms: int | None,
     part: tuple[int, int],
 ) -> Blocks[Summary]:
-    """Return the sums over a part of the log: what a process of its own does."""
+    """Return the sums over a part of the log, as computed by one process."""
     chunks = open_log(columns, True, names).blocks(silent, *part)
     return accumulate(side_by_side(chunks, against, columns, names, part), fitted, plan, closed_ms)
 
@@ -150,8 +150,8 @@ def accumulate_part(
 def closed(chunk: LogChunk, closed_ms: int) -> LogChunk:
     """Return a block without the decisions after a time.
 
-    Where feedback may close a window early, the log's last decisions are those with feedback alone: the others still
-    wait. Taken for all, every policy would look better than it is.
+    If feedback may close windows early, the last decisions of the log are only those with feedback, since the other
+    windows are still open. Including them would bias every value upwards.
     """
     times = chunk.rows.time_ms
     if times is None or not (late := times > closed_ms).any():
@@ -163,12 +163,12 @@ def closed(chunk: LogChunk, closed_ms: int) -> LogChunk:
 
 
 def shared(one: LogChunk, other: LogChunk) -> tuple[LogChunk, LogChunk]:
-    """Return the rows of a block that both policies can be judged on; those that one of them refuses are left out.
+    """Return the rows of a block that both policies accept.
 
     Raises
     ------
     BadInput
-        They are not the same, and have no event ids to be told apart by.
+        The rows differ and have no event ids to match them by.
     """
     own_hashes, other_hashes = one.rows.event_hash, other.rows.event_hash
     if own_hashes is None or other_hashes is None:
@@ -187,7 +187,7 @@ def shared(one: LogChunk, other: LogChunk) -> tuple[LogChunk, LogChunk]:
 
 
 def cut_blocks(blocks: int, parts: int) -> list[tuple[int, int]]:
-    """Return the blocks that each part has, from and to below.
+    """Return the range of blocks of each part, the end excluded.
 
     >>> cut_blocks(10, 3)
     [(0, 3), (3, 6), (6, 10)]
@@ -197,7 +197,7 @@ def cut_blocks(blocks: int, parts: int) -> list[tuple[int, int]]:
 
 
 def names_of(open_log: OpenLog, progress: Progress) -> Names:
-    """Return the names in a log as a reader of all of it numbers them."""
+    """Return the names of a log, numbered in the order of the whole log."""
     log = open_log({"action", "version"}, True)
     for _ in log.blocks(progress):
         pass
@@ -205,12 +205,12 @@ def names_of(open_log: OpenLog, progress: Progress) -> Names:
 
 
 def predicted(chunk: LogChunk, fitted: CrossFitted) -> LogChunk:
-    """Return a block with what a reward model says of its rows.
+    """Return a block with the predictions of a reward model.
 
     Raises
     ------
     BadInput
-        The block lacks what the model looks at.
+        The block lacks the inputs of the model.
     """
     parts, first = [], 0
     for entries in chunk.entries:
@@ -223,7 +223,7 @@ def predicted(chunk: LogChunk, fitted: CrossFitted) -> LogChunk:
 
 
 def scan(log: Log, progress: Progress) -> Scan:
-    """Look who wrote a log, when, and how long it is."""
+    """Return the versions, the period and the length of a log."""
     first, last, units, blocks, closed, sized = None, None, True, 0, None, False
     spans: dict[int, tuple[int, int]] = {}
     for chunk in log.blocks(progress):
@@ -244,7 +244,7 @@ def scan(log: Log, progress: Progress) -> Scan:
 
 
 def _spans(spans: dict[int, tuple[int, int]], version: Codes, time_ms: NDArray[np.int64]) -> None:
-    """Add when versions began and ended."""
+    """Add the first and the last time of each version."""
     for each in np.unique(version).tolist():
         times = time_ms[version == each]
         first, last = spans.get(each, (int(times[0]), int(times[0])))

@@ -28,31 +28,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """What to add up.
+    """The sums to compute.
 
     Attributes
     ----------
     candidates
         The requested estimators; each is one estimator, or several of which the data choose one.
     shown
-        The one of them that is compared, looked at within each segment, and whose health the verdict is of.
+        The estimator of the difference, of the segments and of the verdict.
     pair, against
-        What is compared, and with which policy; None: the logging policy.
+        The difference to estimate, and the name of the compared policy; None: the logging policy.
     adaptive
         Whether the versions of one learner wrote the log.
     model
-        Whether what a reward model says of the rows is looked at.
+        Whether the predictions of a reward model are used.
     fixed, balanced
-        Whether whoever wrote the log was fixed beforehand, and whether the weights that are to be believed, and whose
-        health is looked at, are balanced over them.
+        Whether the loggers were fixed in advance, and whether headline and health use weights balanced over them.
     sized
         Whether sample weights count, if the log has any; else each row counts as one decision.
     resamples, seed, threads
-        Of the bootstrap; 0: none.
+        Number of bootstrap resamples (0 disables the bootstrap), their seed and threads.
     clustered
         Whether rows of one unit are resampled together.
     least, largest
-        What a row may earn, if none beyond was seen; ``largest`` is what was seen where it is None.
+        Range of rewards, widened to the observed ones; without ``largest`` the observed maximum.
     """
 
     candidates: tuple[tuple[Estimator, ...], ...]
@@ -73,7 +72,7 @@ class EvaluationPlan:
 
     @property
     def estimators(self) -> tuple[Estimator, ...]:
-        """All of which the terms are needed: the candidates, what these shrink, and the mean reward."""
+        """All estimators whose terms are needed: the candidates, their unshrunk versions, and the mean reward."""
         every = [each for some in self.candidates for each in some]
         return (*every, *(each.plain for each in every if isinstance(each, Shrunk)), LoggedMean())
 
@@ -85,24 +84,23 @@ class Summary:
     Attributes
     ----------
     values
-        Of the estimators' terms and of the reward.
+        Sums of the estimators' terms and of the reward.
     paired
-        Of the terms of the difference.
+        Sums of the terms of the difference.
     health, compared
-        What the log says of itself, judged for the target, and for what that is compared with; None: the logging
-        policy.
+        State of the checks for the target and for the compared policy; None: the logging policy.
     stretches
-        Its course.
+        Sums over log segments, for the confidence sequence.
     adaptive
-        For adaptive weights; None where no learner wrote the log, or it does not tell whole pmfs.
+        Sums for adaptive weights; None if no learner wrote the log, or without whole pmfs.
     segments
-        By kind of segment.
+        Sums of the segments of each kind.
     resampled
-        The bootstrap, where it was asked for.
+        The bootstrap, if requested.
     first_ms, last_ms
-        When the first and the last decision was; None where the log does not tell.
+        Times of the first and the last decision; None if unknown.
     learned_compared
-        From so many rows that has learned what the target is compared with.
+        Number of rows that the compared policy has learned from.
     left_out, learned, reward_range, taken
         As in :class:`~replay.evaluation.logs.chunk.LogChunk`.
     """
@@ -148,7 +146,7 @@ class Summary:
         )
 
     def __add__(self, other: "Summary") -> "Summary":
-        # What has no row may lack a column that the others have, and says nothing.
+        # A summary without rows may lack a column that the others have.
         if not self.health.rows or not other.health.rows:
             whole = other if other.health.rows else self
             return replace(
@@ -178,7 +176,7 @@ class Summary:
 
 
 def summarise(chunk: LogChunk, plan: EvaluationPlan, compared: LogChunk | None = None) -> Summary:
-    """Return the sums over a block of a log; ``compared``: the same rows judged for what the target is compared with.
+    """Return the sums over a block of a log; ``compared`` are the same rows for the compared policy.
 
     Raises
     ------
