@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
 BLOCK_ROWS = 65_536
-"""Rows of a block, as they stand in the log; fewer where some of them are left out."""
+"""Number of consecutive rows of the log in a block, including those that are left out."""
 
 
 _LEVELS = 48

@@ -163,9 +163,9 @@ def evaluate(
     # Opened separately: a stream can be read only once.
     if seen is None and isinstance(log, Windowed) and isinstance(again := open_log(SCANNED, False), Windowed):
         closed_ms = again.closed_ms(stages("looking"))
-    if seen is None and SAMPLE_WEIGHT in log.tells:
+    if seen is None and SAMPLE_WEIGHT in log.provides:
         seen = scan(open_log(SCANNED, False), stages("looking"))
-    balanced = options.balanced and MEAN_PROPENSITY in log.tells
+    balanced = options.balanced and MEAN_PROPENSITY in log.provides
     candidates = _candidates(options, fitted is not None, None if balanced else lacks)
     shown: Estimator = DoublyRobust() if fitted else SelfNormalised()
     if even := balanced and options.fixed_loggers:
@@ -261,10 +261,10 @@ def _numbered(shares: Mapping[str, float], versions: Sequence[str]) -> dict[int,
 def _fitted(open_log: OpenLog, options: Options, stages: Stages) -> tuple[CrossFitted | None, Scan]:
     log = open_log(SCANNED, False)
     scanned = scan(log, stages("looking"))
-    possible = _entries_of(options) in log.tells and (scanned.timed or scanned.units)
+    possible = _entries_of(options) in log.provides and (scanned.timed or scanned.units)
     if options.model == NO_MODEL or (options.model == AUTOMATIC and not possible):
         return None, scanned
-    if _entries_of(options) not in log.tells:
+    if _entries_of(options) not in log.provides:
         lacking = "contexts and features" if _entries_of(options) == WITH_CONTEXTS else "the actions of each decision"
         raise WrongConfiguration(
             f"--model {options.model}: found a log without {lacking}, expected outcomes of Bowerbird; else --model none"

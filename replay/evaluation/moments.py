@@ -124,7 +124,7 @@ def stacked(columns: Mapping[str, Floats], multiple: int) -> tuple[tuple[str, ..
         if np.shape(column) != (rows,):
             raise BadInput("wrong_shape", name, f"the shape {np.shape(column)}", f"one number a row: ({rows},)")
         values[number, :rows] = column
-        # Said so that NaN is none of them.
+        # Written so that NaN is not usable.
         usable = np.abs(values[number]) <= _LARGEST
         if not usable.all():
             raise BadInput("not_finite", name, f"{values[number][~usable][0]}", f"finite numbers up to {_LARGEST:g}")

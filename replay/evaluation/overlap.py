@@ -15,7 +15,7 @@ from replay.evaluation.result import (
 )
 
 ACTIONS = 1_000
-"""Of so many actions the overlap is told, those that were logged most often."""
+"""Maximum number of actions in the table of overlap, the most frequently logged ones."""
 NOT_LOGGED = "(not in the log)"
 """The name of all actions together that the target takes and that were not logged, if nothing tells them apart."""
 
@@ -37,7 +37,7 @@ def bins(state: State) -> list[Bin]:
 def overlap(state: State, names: Sequence[str], taken: Taken | None) -> list[ActionOverlap]:
     """Return each action's share of the log and of the target; first those that the target takes and were not logged.
 
-    The target's shares are means of its probabilities. If the log does not tell them, they follow from the weights;
+    The target's shares are means of its probabilities. If the log lacks them, they follow from the weights;
     what the weights lack to 1 is the first row then, if it is more than chance may explain.
     """
     if state.actions is None or state.actions.crowded:

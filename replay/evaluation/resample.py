@@ -1,7 +1,7 @@
 """The bootstrap of all estimators at once, as sums that add up like any others.
 
 Every row gets its number of copies in every resample from a hash of the row, the resample and the seed: nothing is
-drawn, so it does not matter who resamples a row, or when, and what hangs together gets the same number. The numbers
+drawn, so it does not matter who resamples a row, or when, and what is correlated gets the same number. The numbers
 are independent, of mean 1 and variance 1, as Poisson's (Chamandy, Muralidharan, Najmi, Naidu 2012, Estimating
 uncertainty for massive data streams): a resample does not hold exactly as many rows as the log, and its means are
 taken over those that it holds.
@@ -97,7 +97,7 @@ class Resampled:
         BadInput
             As :func:`~replay.evaluation.moments.stacked`; or there are not as many hashes as rows.
         WrongConfiguration
-            No resample is asked for, or the seed is none.
+            The number of resamples or the seed is invalid.
         """
         if resamples < 1:
             raise WrongConfiguration(f"resamples: found {resamples}, expected at least 1")
@@ -156,7 +156,7 @@ def resampled(
     columns, hashes, resamples, seed, threads
         As those of :meth:`Resampled.of`.
     progress
-        Is told how many of the rows are done, after every block.
+        Called with the number of rows done after every block.
     """
     blocks = Blocks[Resampled]()
     rows = len(hashes)
@@ -236,7 +236,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _compiled(function: Function) -> Function:
-    # Products and sums may become one instruction; threads run beside each other, since none holds the interpreter.
+    # Products and sums may become one instruction; threads run in parallel, since none holds the interpreter lock.
     options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
     compiled: Function
     try:
@@ -256,7 +256,7 @@ def _mix(bits: Any) -> Any:
 
 @_compiled
 def _copies(row: Any, groups: Any, words: Any, bytes_: Any, copies: Any) -> None:
-    """Write how often a row stands in each resample; ``bytes_`` are those of ``words``."""
+    """Write how often a row occurs in each resample; ``bytes_`` are those of ``words``."""
     for group in range(len(groups)):
         words[group] = _mix(row ^ groups[group])
     for lane in range(len(copies)):

@@ -37,17 +37,16 @@ def run(
     Parameters
     ----------
     parts
-        What describes a part: small, since it is sent to whoever sums
-        it up.
+        Small descriptions of the parts, which are sent to the workers.
     summarise
         Returns the states of a part's blocks; where the executor is of processes, both must be picklable.
     executor
-        Who sums up; this thread where it is None. It is not shut down.
+        The executor; this thread if None. It is not shut down.
     ahead
         How many parts may be under way, so that no more results than these wait in memory; twice the cores of this
         machine where it is None. A cluster wants more.
     progress
-        Is told how many parts are done, and of how many.
+        Called with the number of parts done and the number of parts.
 
     Raises
     ------
@@ -81,7 +80,7 @@ def run(
                 begun += 1
             ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             while ready:
-                # Taken out of the set, so that a result is not held any longer than it is added.
+                # Removed from the set, so that a result is freed as soon as it is added.
                 found = found + ready.pop().result()
                 done += 1
                 report(done, len(parts))
@@ -100,12 +99,12 @@ def processes(count: int) -> ProcessPoolExecutor:
 
 
 def digest(state: Any) -> str:
-    """Return the sha256, in hex, of all bits of a state: of dataclasses, numbers, texts, arrays and what holds them.
+    """Return the SHA-256, in hex, of all bits of a state of dataclasses, numbers, texts, arrays and containers.
 
     Raises
     ------
     TypeError
-        There is something else in it.
+        The state contains another type.
 
     Examples
     --------

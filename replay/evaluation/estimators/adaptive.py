@@ -1,28 +1,27 @@
-"""The value of a policy on the log of a learner: one that was published again and again while the log was written.
+"""The value of a policy on the log of a learner, which was published repeatedly while the log was written.
 
-Each version's probabilities hang on the rewards before it. Where they become small the weights become heavy, and a
-plain mean, though unbiased, is neither narrow nor normal. So rows are weighted once more, by how much a row of its
-version can tell (Hadad et al. 2021; Zhan et al. 2021)::
+Each version's probabilities depend on the rewards before it. Where they become small the weights become heavy, and a
+plain mean, though unbiased, has a large variance and is not normal. So rows are weighted once more, by how much
+information a row of their version has (Hadad et al. 2021; Zhan et al. 2021)::
 
     value = sum_t h_t G_t / sum_t h_t,    G_t = model_target + weight (reward - model_logged)
 
 with ``h_t`` known before row t was drawn. That, and a reward model from the past only (``past`` of
 :mod:`replay.evaluation.models.cross_fitting`), makes the sum a martingale and its studentised form normal in the limit.
 
-**What is known.** The spread of a row's score grows with ``s = E[sum_a pi(a|x)^2 / mu_v(a|x)]`` of its version v, the
-mean of the column ``squared_weight`` (Zhan et al. weigh by the same). It is estimated from rows of the same version
-*before* the window that the row is in, or where there are none from those of the version which began last before it.
+**Predictable weights.** The spread of a row's score grows with ``s = E[sum_a pi(a|x)^2 / mu_v(a|x)]`` of its version
+v, the mean of the column ``squared_weight`` (Zhan et al. weight by the same). It is estimated from rows of the same
+version *before* the row's window, or, without such rows, from those of the version which began last before it.
 Windows end where a version begins, after its row 16, 32, 64, ... and then after each 4,096 rows of it. Contexts and
-probabilities of earlier rows are used, and no reward but through the published versions. Of the log's first window
-nothing is known: it has the weight 0, unless it is half of the log; then all rows count alike.
+probabilities of earlier rows are used, but rewards only through the published versions. The first window of the log has
+no estimate: its weight is 0, unless it is half of the log; then all rows count alike.
 
-**Its own bias.** The weights depend on past rewards, and so does their sum. In the limit what that moves the value by
-is small beside the interval; in logs of 5,000 rows it was up to a quarter of the standard error
-(docs/reward-models.md).
+**Bias.** The weights depend on past rewards, and so does their sum. In the limit the resulting bias is small compared
+with the interval; in logs of 5,000 rows it was up to a quarter of the standard error (docs/reward-models.md).
 
-**Not balanced weights.** ``pi / (mean of mu over versions)`` is right where loggers were fixed beforehand, such as the
-arms of a test. Over the versions of one learner that mean hangs on the very rewards that it divides: what was lucky is
-taken more often later, and weighs less. The value is biased, and its interval knows nothing of that.
+**Balanced weights are different.** ``pi / (mean of mu over versions)`` is valid for loggers that were fixed in advance,
+such as the arms of a test. Over the versions of one learner that mean depends on the rewards that it divides: a lucky
+action is taken more often later, and gets a smaller weight. The value is biased, and its interval ignores the bias.
 
 References
 ----------
@@ -236,7 +235,7 @@ def weights(pieces: Pieces, allocation: Allocation = "constant") -> Floats:
 def _window_ends(version: Codes) -> Counts:
     """Return where windows end, the last of them with the block: shape (windows,).
 
-    Whether one ends hangs on the rows up to there, or a weight would hang on what came later.
+    The ends depend on earlier rows alone; otherwise a weight would depend on later rows.
     """
     rows = len(version)
     if not rows:

@@ -1,11 +1,10 @@
-"""Weights balanced over several loggers, beside the plain ones, on rows that tell ``mean_propensity``.
+"""Estimators with weights balanced over several loggers, on rows with ``mean_propensity``.
 
 The weight is ``b = pi(a|x) / sum over k of share_k mu_k(a|x)``: that of
 :func:`~replay.evaluation.estimators.loggers.balanced`, which replaces the plain weight by it in rows at hand.
 
-It is right where the loggers were fixed beforehand, and which of them decided did not hang on the context, as in a
-test.
-Over the versions of one learner it is biased (:mod:`replay.evaluation.estimators.adaptive` says why).
+It is valid if the loggers were fixed in advance, and were assigned independently of the context, as in a test.
+Over the versions of one learner it is biased (see :mod:`replay.evaluation.estimators.adaptive`).
 """
 
 from abc import ABC
@@ -18,12 +17,12 @@ from replay.evaluation.estimators.importance import InversePropensity, SelfNorma
 from replay.evaluation.rows import EvaluationRows, Floats
 
 PREFIX = "balanced-"
-"""What the names of all of them begin with."""
+"""Prefix of their names."""
 _TERM = "balanced "
 
 
 def with_balanced_weights(rows: EvaluationRows) -> EvaluationRows:
-    """Return the rows with balanced weights; what the log says of the weights that they had is dropped.
+    """Return the rows with balanced weights; columns that describe the plain weights are dropped.
 
     Propensities stay what was logged: draws are checked against them.
 

@@ -70,7 +70,7 @@ ESTIMATORS: Mapping[str, type[Estimator]] = MappingProxyType(
         )
     }
 )
-"""What judges rows of one decision each; ``needs`` of each says which columns must be there."""
+"""Estimators for rows of one decision each; ``needs`` lists the required columns."""
 
 EMBEDDED: Mapping[str, type[Estimator]] = MappingProxyType(
     {kind.name: kind for kind in (MarginalInversePropensity, SelfNormalisedMarginal)}
@@ -117,7 +117,7 @@ def requested(text: str) -> tuple[Estimator, ...]:
     Raises
     ------
     WrongConfiguration
-        There is no such estimator, or the number is none, or is missing or too much.
+        The estimator does not exist, or its number is invalid, missing or not allowed.
 
     Examples
     --------

@@ -60,7 +60,7 @@ class Continuous:
     reward
         What was earned.
     model_target
-        What a reward model says of the target's action, q(x, pi(x)).
+        Prediction of a reward model for the target's action, q(x, pi(x)).
     event_hash, unit_hash
         As in :class:`~replay.evaluation.rows.EvaluationRows`.
 
@@ -267,7 +267,7 @@ class Discretised:
             raise WrongConfiguration(f"bandwidth: found {self.bandwidth!r}, expected a number above 0")
 
     def centre(self, predicted: ArrayLike) -> Floats:
-        """Return the centre of the piece that each predicted action lies in; ends belong to the outermost pieces."""
+        """Return the centre of the piece of each predicted action; values beyond the ends use the outermost pieces."""
         piece = (self.high - self.low) / self.actions
         number = np.floor((np.asarray(predicted, dtype=np.float64) - self.low) / piece)
         return self.low + np.clip(number, 0, self.actions - 1) * piece + piece / 2

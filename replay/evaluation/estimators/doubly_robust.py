@@ -1,4 +1,4 @@
-"""Estimators that a reward model helps: the rows hold what it says (:mod:`replay.evaluation.models`).
+"""Estimators with a reward model, whose predictions are columns of the rows (:mod:`replay.evaluation.models`).
 
 ``q`` is the model's reward of the logged action, ``q(pi)`` its sum over all actions with the target's probabilities.
 """

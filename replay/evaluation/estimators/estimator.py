@@ -17,7 +17,7 @@ from replay.evaluation.rows import EvaluationRows, Floats
 from replay.evaluation.sample_weights import means_of, sized, unsized
 
 Rows = TypeVar("Rows", bound=Sized, default=EvaluationRows)
-"""What an estimator reads: evaluation rows; slates, or continuous actions, where it says so."""
+"""Input of an estimator: evaluation rows by default; slates or continuous actions if it states so."""
 
 Column = TypeVar("Column")
 
@@ -51,7 +51,7 @@ class Estimator(ABC, Generic[Rows]):
         """Return the value from the terms' means; elementwise over resamples, and for complex numbers too."""
 
     def estimate(self, rows: Rows) -> float:
-        """Return the value on rows that are at hand; NaN where they do not tell it.
+        """Return the value on rows in memory; NaN if they do not determine it.
 
         Raises
         ------

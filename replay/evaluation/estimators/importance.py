@@ -84,9 +84,9 @@ def ratio(top: Any, bottom: Any) -> Any:
 
 
 def with_weight(rows: EvaluationRows, weight: Floats) -> EvaluationRows:
-    """Return the rows with other importance weights; what the log's own propensities say of weights is dropped.
+    """Return the rows with other importance weights; columns derived from the logged propensities are dropped.
 
-    With weights by a classifier that tells the target's actions from the logged ones, for logs without propensities,
+    With weights by a classifier of the target's actions against the logged ones, for logs without propensities,
     :class:`~replay.evaluation.estimators.shrinkage.ClippedSelfNormalised` is the balanced estimator of Sondhi, Arbour,
     Dimmery 2020 (Balanced off-policy evaluation in general action spaces, AISTATS).
 

@@ -1,11 +1,11 @@
-"""Logs of several policies that were fixed beforehand, such as the arms of a test.
+"""Logs of several policies that were fixed in advance, such as the arms of a test.
 
-Taking each row by the propensity of whoever logged it (the naive way) is ``ips`` or ``dr`` as they are. Two ways make
-more of such a log: *balanced* rows, which go into any estimator, and *weighted* estimators, which give the rows of a
-logger whose worths vary less a larger say. ``EvaluationRows.version`` holds the logger's number, from 0.
+The naive estimate, with each row's own propensity, is ``ips`` or ``dr``. Two methods use such a log better: *balanced*
+rows, for any estimator, and *weighted* estimators, which give more weight to loggers whose rows vary less.
+``EvaluationRows.version`` holds the logger's number, from 0.
 
-Neither is right where the loggers are versions of one policy that learned from the rows: what it logged then depends on
-what it saw before (:mod:`replay.evaluation.estimators.adaptive`).
+Neither is valid if the loggers are versions of one policy that learned from the rows, because later versions depend on
+earlier rewards (:mod:`replay.evaluation.estimators.adaptive`).
 """
 
 from collections.abc import Mapping
@@ -113,10 +113,10 @@ class _Weighted(Estimator):
         return found_terms
 
     def _says(self, means: Means, worth: str) -> list[Any]:
-        """Return how much more than its share each logger says: 1 / variance, with a mean of 1 over all rows.
+        """Return the relative weight of each logger: 1 / variance, with a mean of 1 over all rows.
 
-        All say alike where the worths of one do not vary (by a millionth of their size): no variance is known there,
-        such as before its first reward.
+        All weights are equal if the rows of one logger do not vary (by a millionth of their size): its variance is
+        unknown, such as before its first reward.
         """
         shares = [means[self._of_logger(logger)] for logger in range(self.loggers)]
         there = [np.real(share) > 0 for share in shares]
@@ -155,7 +155,7 @@ class WeightedInversePropensity(_Weighted):
         return self._apart(rows, {name: worth, f"({name})^2": worth**2})
 
     def value(self, means: Means) -> Any:
-        """Return the sum over loggers of what each says."""
+        """Return the weighted sum over loggers."""
         name = f"{self._weight()} r"
         says = self._says(means, name)
         return sum(say * means[f"{self._of_logger(logger)} {name}"] for logger, say in enumerate(says))
@@ -170,8 +170,8 @@ class WeightedDoublyRobust(_Weighted):
     Parameters
     ----------
     weigh_model
-        Whether the model's word ``q(pi)`` is weighed too, as in the paper; otherwise it counts alike in all rows, whose
-        contexts tell as much whoever logged them (and as in the Open Bandit Pipeline).
+        Whether to weight the model's prediction ``q(pi)``, too, as in the paper; otherwise it counts equally in all
+        rows, since their contexts do not depend on the logger (as in the Open Bandit Pipeline).
     """
 
     weigh_model: bool = False
@@ -187,7 +187,7 @@ class WeightedDoublyRobust(_Weighted):
         return {"q(pi)": model_target(rows), **self._apart(rows, worths)}
 
     def value(self, means: Means) -> Any:
-        """Return the sum over loggers of what each says."""
+        """Return the weighted sum over loggers."""
         says = self._says(means, self._worth())
         part = self._worth() if self.weigh_model else self._correction()
         said = sum(say * means[f"{self._of_logger(logger)} {part}"] for logger, say in enumerate(says))

@@ -25,14 +25,14 @@ class Shrunk(Estimator):
     Parameters
     ----------
     lambda_
-        How small; each class says what it means.
+        Amount of shrinkage; see each class.
 
     Attributes
     ----------
     plain
         The same estimator with the weights as they are.
     lambdas
-        What tuning tries where nobody says what to try.
+        Default candidates for tuning.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class Shrunk(Estimator):
     @property
     @abstractmethod
     def formula(self) -> str:
-        """The weight as it stands in the names of the terms."""
+        """Name of the weight in the names of the terms."""
 
     @abstractmethod
     def shrunk(self, weight: Floats) -> Floats:
@@ -151,7 +151,7 @@ class SwitchDoublyRobust(ShrunkDoublyRobust):
 
     @property
     def formula(self) -> str:
-        """The weight as it stands in the names of the terms."""
+        """Name of the weight in the names of the terms."""
         return f"[w <= {float(self.lambda_)!r}] w"
 
     def shrunk(self, weight: Floats) -> Floats:
@@ -171,7 +171,7 @@ class OptimisticDoublyRobust(ShrunkDoublyRobust):
 
     @property
     def formula(self) -> str:
-        """The weight as it stands in the names of the terms."""
+        """Name of the weight in the names of the terms."""
         return f"{float(self.lambda_)!r} w / (w^2 + {float(self.lambda_)!r})"
 
     def shrunk(self, weight: Floats) -> Floats:

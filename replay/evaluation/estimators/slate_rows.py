@@ -215,7 +215,7 @@ class Slates:
         return total
 
     def check_positions(self, positions: int) -> None:
-        """Refuse rows at positions that an estimator was not told of.
+        """Raise for rows at positions that the estimator does not have.
 
         Raises
         ------

@@ -20,7 +20,7 @@ from replay.evaluation.rows import Floats
 class StandardSlate(Estimator[Slates]):
     """The mean of the whole slate's weight times its reward: ``mean(w sum_l r_l)``.
 
-    Assumes nothing of how people look at a slate, and is very wide: weights of a whole slate are large.
+    It makes no assumption on how users view a slate, but is very wide, since weights of a whole slate are large.
     """
 
     name = "sips"
@@ -76,9 +76,9 @@ class IndependentSlate(Estimator[Slates]):
 
 
 class RewardInteractionSlate(Estimator[Slates]):
-    """Each position's reward by the weight of all that stands there and above: ``mean(sum_l w(a_1..a_l) r_l)``.
+    """Each position's reward by the weight of that position and all above: ``mean(sum_l w(a_1..a_l) r_l)``.
 
-    Right if people look from the top down, so that a reward depends on nothing below it (the cascade model).
+    Valid if users view the slate from the top down, so that a reward depends on nothing below it (cascade model).
     """
 
     name = "rips"
@@ -95,7 +95,7 @@ class RewardInteractionSlate(Estimator[Slates]):
 
 
 class CascadeDoublyRobust(Estimator[Slates]):
-    """The cascade's weights, around what a reward model says of the rest of the slate.
+    """The cascade's weights, with a reward model's predictions for the rest of the slate.
 
     ``mean(sum_l w_l (r_l - q_l) + w_(l-1) q_l(pi))``, where ``w_l`` is the weight of the actions down to position l,
     ``q_l`` the model's reward from position l on for the logged action, and ``q_l(pi)`` the same for the target's

@@ -51,7 +51,7 @@ class Slots:
         Parameters
         ----------
         rows
-            The slates, with the cascade's weights; their ``slot``, or else their position, says which slot.
+            The slates, with the cascade's weights; the slot is their ``slot``, or else their position.
         p_drop, n_drop
             Of slates, as for :func:`~replay.evaluation.intervals.weighted_sums.checked`: one for all, or shape
             (slates,).

@@ -1,1 +1,1 @@
-"""Whether a log can tell what is asked of it: statistics, planted faults, the verdict."""
+"""Whether a log can support an evaluation: statistics, checks for faults, the verdict."""

@@ -137,7 +137,7 @@ class AroundRatio:
 
 
 def _dot(left: Floats, right: Floats) -> float:
-    # Not by BLAS, whose last bits hang on its number of threads.
+    # Not by BLAS, whose last bits depend on its number of threads.
     return float((left * right).sum())
 
 

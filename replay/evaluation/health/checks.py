@@ -1,4 +1,4 @@
-"""Tests of what a log says of itself: each gives a p-value, or None where the log cannot tell.
+"""Statistical tests for faults of a log: each returns a p-value, or None if the log lacks the data.
 
 All hold whatever the logging policy did, also where it learned from the log: given the context, the logged action
 follows the logged pmf. Sums of weights are skewed, so the tests are one-sided twice, and each errs on the safe side:
@@ -17,9 +17,9 @@ from replay.evaluation.health.state import RANK_BINS, ROUNDING, State
 from replay.evaluation.rows import Floats
 
 FEWEST = 5
-"""Below so many effective draws nothing is said about an action."""
+"""Minimum effective number of draws for a test of an action."""
 MANY = 50
-"""From so many on, an action's sum of squares is known well enough to say what others lack."""
+"""Minimum number of rows from which an action's sum of squares is used to estimate that of others."""
 
 
 def mean_weight(state: State) -> float | None:

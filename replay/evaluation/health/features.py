@@ -1,4 +1,4 @@
-"""The statistics that the warning looks at, each turned so that more is worse, and how a person is told of it."""
+"""The statistics of the warning, each oriented so that more is worse, and their descriptions in words."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +60,7 @@ def _plain(value: float | None) -> float:
 
 
 def _heavy(value: float | None) -> float:
-    # A tail that has an end, or too few rows to fit one, tells nothing.
+    # A bounded tail, or too few rows to fit one, has no effect.
     return min(max(value or 0.0, 0.0), 2.0)
 
 

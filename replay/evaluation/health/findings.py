@@ -213,7 +213,7 @@ def _certain(state: State, left_out: Mapping[str, int], learned: int) -> list[Fi
 
 
 def _suspicions(state: State, like: str | None) -> list[Finding]:
-    """Return what the log itself does not say, but shows or leaves open."""
+    """Return findings that can only be inferred from the log."""
     found = [] if state.sized is None else [counted(state.rows, state.size)]
     if state.units is None:
         text = (

@@ -11,7 +11,7 @@ KEPT = 8_192
 
 
 def mixed(numbers: Hashes) -> Hashes:
-    """Return numbers that look random, one for each (splitmix64: mix64variant13 of Steele, Lea, Flood 2014)."""
+    """Return a pseudorandom number for each number (splitmix64: mix64variant13 of Steele, Lea, Flood 2014)."""
     with np.errstate(over="ignore"):
         z = numbers + np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -20,7 +20,7 @@ def mixed(numbers: Hashes) -> Hashes:
 
 
 def uniform(numbers: Hashes) -> Floats:
-    """Return for each number one from 0 to below 1 that looks random."""
+    """Return a pseudorandom number from 0 to below 1 for each number."""
     return (mixed(numbers) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

@@ -1,6 +1,6 @@
 """Statistics of a log with its missing weight filled in.
 
-A log in which rare and heavy rows were not drawn looks even: its weights are alike, and their effective sample size is
+If no rare and heavy rows were drawn, a log looks balanced: its weights are similar, and their effective sample size is
 large. Therefore the weight that the mean lacks to 1 is filled in with hypothetical rows. The verdict uses the worse of
 each statistic with and without them, so that a log never looks better because it shows less.
 """

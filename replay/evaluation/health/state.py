@@ -24,7 +24,7 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Sums of a log's rows; ``a + b`` is the state of both, and what one of them cannot tell, the sum cannot.
+    """Sums of a log's rows; ``a + b`` is the state of both, without the columns that one of them lacks.
 
     Added in the order of :mod:`replay.evaluation.blocks`, it is the same to the last bit for any number of processes.
     It takes some 400 kB, however long the log is.
@@ -32,9 +32,9 @@ class State:
     Attributes
     ----------
     size
-        The sum of the sample weights; the number of rows where there are none.
+        The sum of the sample weights; without any the number of rows.
     sized, sized_weight
-        What the means of ``weight * reward`` and of ``weight`` by sample weights spread by; None where there are none.
+        Spread of the weighted means of ``weight * reward`` and ``weight``; None without sample weights.
     reward, propensity, weight, worth
         Moments of the columns; ``worth`` is weight times reward, and ``worth_size`` the sum of it without signs. Here
         and below ``weight`` includes the sample weight.

@@ -1,4 +1,4 @@
-"""What a log says of itself: a state that is added up over blocks in bounded memory, and the statistics of it."""
+"""Statistics of a log, from a state that is added up over blocks in bounded memory."""
 
 import math
 
@@ -12,11 +12,11 @@ from replay.evaluation.health.tail import largest_share, pareto_k
 FAR = 30
 """A weight above ``rows / FAR`` makes one row count for more than thirty average ones together."""
 UNITS_RETURN = 1.01
-"""From so many rows a unit (a person) on, on average, its rows are taken to hang together."""
+"""Minimum mean number of rows per unit (user) from which its rows are taken as correlated."""
 
 
 def statistics(state: State) -> dict[str, float | None]:
-    """Return what a log says of itself; a statistic that it cannot tell is None.
+    """Return the statistics of a log; those that it lacks the data for are None.
 
     ============================  =====================================================================================
     ``rows``                      decisions that were judged

@@ -38,11 +38,11 @@ LESS = frozenset(
 )
 """Faults that leave a value usable with care."""
 OF_ROWS = ("effective_positives", "ess", "ess_of_pmf")
-"""Statistics, beside those of the intervals' variances, that count rows: fewer count where rows hang together."""
+"""Statistics, besides those of the intervals' variances, that count rows: fewer if rows are correlated."""
 TOGETHER = 1.2
-"""From so many rows that tell as much as one, the verdict says so."""
+"""Minimum design effect that the verdict mentions."""
 TOLD = 3
-"""So many reasons stand in the sentence."""
+"""Number of reasons in the sentence."""
 WEIGHTY = 0.5
 """A statistic is a reason when it moves the score by so much against a good log's."""
 FEWEST = 15
@@ -65,7 +65,7 @@ class Score:
     Attributes
     ----------
     features
-        What it looks at.
+        Its statistics.
     centre, scale, weights
         Shape (features,) each; ``centre`` is the mean of good worlds.
     intercept
@@ -156,7 +156,7 @@ def verdict(
     family
         ``ips``, ``snips`` or ``dr``; see :func:`family_of`.
     effect_of_units
-        So many rows tell as much as one, since those of a unit (a person) hang together: the design effect (Kish 1965,
+        Number of rows that count as one, since rows of a unit (a user) are correlated: the design effect (Kish 1965,
         Survey sampling). The score is that of a log of as many fewer rows.
 
     Raises
@@ -210,7 +210,7 @@ def _fewer(name: str, value: float | None, effect_of_units: float) -> float | No
 
 
 def _few(known: Known, family: str) -> list[str]:
-    """Return which effective numbers of rows are too small for any value, whatever the score says."""
+    """Return the effective numbers of rows that are too small for any value, whatever the score."""
     found = [(each, each.of(known, family), fewest) for each, fewest in FEWEST_OF]
     return [each.says(known, value) for each, value, fewest in found if value is not None and value < fewest]
 

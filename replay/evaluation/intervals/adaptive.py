@@ -1,4 +1,4 @@
-"""Intervals of values by adaptive weights, where rewards are rare and where rows of a unit (a user) hang together.
+"""Intervals of values by adaptive weights, where rewards are rare and where rows of a unit (a user) are correlated.
 
 Adaptive weights follow from the log so far (:mod:`replay.evaluation.estimators.adaptive`), which no block of it knows
 alone. How much units matter, and how far one row could move the value, is measured on a mean that is nearly the same
@@ -112,7 +112,7 @@ def adaptive_interval(sums: AdaptiveSums, *, by_unit: bool = False, confidence: 
     sums
         Of the whole log.
     by_unit
-        Whether rows of a unit hang together.
+        Whether rows of a unit are correlated.
     confidence
         How often the interval shall hold the truth.
     """

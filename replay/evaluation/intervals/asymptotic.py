@@ -28,7 +28,7 @@ def asymptotic(
     tightest_at: int = 10_000,
     opens_at: float = OPENS_AT,
 ) -> Looks:
-    """Return the value at each look, with intervals that hold at all looks at once.
+    """Return the value at each interim analysis, with intervals that hold simultaneously.
 
     ``v -+ s sqrt(2 (n p^2 + 1) / (n^2 p^2) log(sqrt(n p^2 + 1) / d))`` with the standard deviation s of a row's
     influence, the chance d to miss, and p such that it is tightest at a number of rows (Waudby-Smith, Arbour, Sinha,
@@ -36,8 +36,8 @@ def asymptotic(
     52:2613, theorem 2.2 and appendix B.2). What it holds is the running mean of what the rows are worth, which may
     drift.
 
-    The theory is about the limit, and says nothing of when it begins. So there is no interval before the rows have so
-    many effective positives.
+    The theory is asymptotic and does not say for which numbers of rows it holds. So there is no interval below this
+    number of effective positives.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def asymptotic(
     confidence
         How often *all* intervals shall hold.
     tightest_at
-        At how many rows the sequence is tightest; to be chosen before the log is looked at.
+        Number of rows at which the sequence is tightest; choose it before analysing the log.
     opens_at
         How many effective positives it takes.
 

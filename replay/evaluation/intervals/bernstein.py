@@ -28,7 +28,7 @@ def bernstein(
     moments
         Of its terms.
     low, high
-        Between them lies what a row may add to the mean, *known before the log was looked at*: for ``ips`` and rewards
+        Bounds of the contribution of a row to the mean, *fixed before the log was analysed*: for ``ips`` and rewards
         from 0 to 1 that is 0 and the largest possible weight.
     confidence
         How often the interval shall hold the truth, at least.
@@ -36,7 +36,7 @@ def bernstein(
     Raises
     ------
     BadInput
-        The estimator is no mean, the bounds are none, or a row lies outside of them.
+        The estimator is not a mean, the bounds are invalid, or a row is outside of them.
 
     Examples
     --------

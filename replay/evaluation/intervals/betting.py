@@ -102,7 +102,7 @@ def betting(
     candidates: Floats = CANDIDATES,
     confidence: float = 0.95,
 ) -> Looks:
-    """Return the value by weight times reward at each look, with intervals that hold at all looks at once.
+    """Return the mean of weight times reward at each interim analysis, with intervals that hold simultaneously.
 
     A gambler bets before each row that its worth is above a candidate for the mean. If the candidate is right the
     capital has no reason to grow: that it ever becomes 1/d times as large has at most the chance d (Waudby-Smith and
@@ -115,7 +115,7 @@ def betting(
     rows
         In the order of the log.
     looks
-        After how many rows to look.
+        Numbers of rows of the interim analyses.
     constant
         Say that the value was the same in all of the log. Where it drifts the sequence is wrong as often as not; the
         gamma-exponential one allows for that.
@@ -123,7 +123,7 @@ def betting(
         What a row may earn.
     candidates
         Values that are tried, as shares of the way from ``least`` to ``largest``, rising. An end is one of them: more
-        of them make the intervals narrower, down to what the rows can tell, and take longer.
+        of them make the intervals narrower, up to a limit, and take longer.
     confidence
         How often *all* intervals shall hold.
 
@@ -132,7 +132,7 @@ def betting(
     WrongConfiguration
         ``constant`` is false.
     BadInput
-        A reward is below ``least`` or above ``largest``, or the looks do not rise.
+        A reward is below ``least`` or above ``largest``, or ``looks`` does not increase.
 
     Examples
     --------

@@ -95,7 +95,7 @@ def binomial(successes: float, trials: float, *, alpha: float) -> tuple[float | 
 
 
 def check_alpha(alpha: float) -> None:
-    """Refuse a chance of a miss that is none.
+    """Raise if the error probability is invalid.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def check_alpha(alpha: float) -> None:
 
 
 def check_bounds(rmin: float, rmax: float) -> None:
-    """Refuse bounds of rewards that are none.
+    """Raise if the bounds of rewards are invalid.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Intervals for rows that hang together, such as the decisions of one user, in bounded memory."""
+"""Intervals for correlated rows, such as the decisions of one user, in bounded memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class BucketSums:
     """Sums of terms by bucket; all rows of a unit lie in one bucket. ``a + b`` is the state of the rows of both.
 
     With as many buckets as units this is the usual clustered variance. With fewer, units that share a bucket by chance
-    are taken for one: since they do not hang together in truth, the variance is right on average all the same, and only
-    a little less sure (:func:`clustered` takes its degrees of freedom from the buckets).
+    count as one. As they are not correlated, the variance is still unbiased, and only slightly less precise
+    (:func:`clustered` takes its degrees of freedom from the buckets).
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ def clustered(
     *,
     confidence: float = 0.95,
 ) -> Interval:
-    """Return the value of an estimator and an interval that holds though the rows of a unit hang together.
+    """Return the value of an estimator and an interval that holds for correlated rows of a unit.
 
     The variance is that of the buckets' influence (Liang and Zeger 1986, Biometrika 73:13: the robust variance, for an
     independence working model), by the jackknife. The quantile is that of Student's t; its degrees of freedom are the
@@ -150,7 +150,7 @@ def clustered(
     estimator
         Whose value.
     sums, moments, reach
-        Of the same rows and terms. Without the reach the interval is symmetric.
+        States of the same rows and terms. Without the influence bound ``reach`` the interval is symmetric.
     confidence
         How often the interval shall hold the truth.
     """
@@ -205,15 +205,15 @@ def clustered_of_rows(
 def design_effects(
     estimator: Estimator, rows: EvaluationRows, looks: NDArray[np.int64], *, buckets: int = BUCKETS
 ) -> Floats:
-    """Return after some numbers of rows by how much units make the variance larger than rows alone would.
+    """Return the design effect at interim analyses, after some numbers of rows: shape (looks,).
 
-    1 or more, since chance makes it smaller where no rows hang together. Shape (looks,). For a log that streams this is
+    It is 1 or more, since without correlation it is below 1 only by chance. For a streamed log this is
     :func:`design_effect` of the sums so far.
 
     Raises
     ------
     BadInput
-        The rows do not say whose they are.
+        The rows have no units.
     """
     if rows.unit_hash is None:
         raise BadInput("no_unit", "unit_hash", "none", "a hash a row of whose decision it was")
@@ -232,9 +232,9 @@ def design_effects(
 
 
 def design_effect(estimator: Estimator[Any], sums: BucketSums, moments: Moments) -> float:
-    """Return by how much units make a value's variance larger than rows alone would; 1 where nothing is known.
+    """Return the design effect: the ratio of a value's variance by unit to that by row; 1 if unknown.
 
-    If one unit carries all of the weight, all rows tell as much as one.
+    If one unit carries all of the weight, all rows count as one.
     """
     _, slopes = slopes_at(estimator, moments.means)
     alone = variance_of(slopes, moments) if slopes else None
@@ -246,17 +246,17 @@ def design_effect(estimator: Estimator[Any], sums: BucketSums, moments: Moments)
 
 
 def widened(looks: Looks, effects: Floats) -> Looks:
-    """Return a confidence sequence for rows that hang together.
+    """Return a confidence sequence for correlated rows.
 
-    A sequence bounds a sum by its variance so far. Where units make that variance larger, its ends are as much
-    further away as the standard deviation is larger. That is the limit's argument, not a proof for any number of rows.
+    A sequence bounds a sum by its variance so far. Where units make that variance larger, the distance of its ends
+    grows with the standard deviation. This holds in the limit; it is not proved for any number of rows.
 
     Parameters
     ----------
     looks
-        A sequence for rows that do not hang together.
+        A sequence for rows that are not correlated.
     effects
-        The design effect at each look: shape (looks,).
+        Design effect at each interim analysis: shape (looks,).
 
     Examples
     --------

@@ -19,7 +19,7 @@ METHOD = "delta"
 
 
 def slopes_at(estimator: Estimator[Any], means: Mapping[str, float]) -> tuple[float, dict[str, float]]:
-    """Return the value and its derivative by each mean; NaN and nothing where there is none."""
+    """Return the value and its derivative by each mean; NaN and no derivatives if it is undefined."""
     value = float(estimator.value(means))
     return (value, gradient(estimator, means)) if math.isfinite(value) else (math.nan, {})
 
@@ -55,7 +55,7 @@ def delta(
     Returns
     -------
     Interval
-        Unknown, and its note says why, where there is no value, or nothing by which to tell how sure it is.
+        Unknown, with the reason as its note, if there is no value or no estimate of its variance.
 
     Examples
     --------

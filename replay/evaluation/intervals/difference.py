@@ -107,7 +107,7 @@ def difference(pair: Difference, moments: Moments, reach: Reach | None = None, *
 
     Its variance is that of the difference of the influences. Where few rows carry one of the two values its ends are
     the wider of the normal ones and those of gamma distributions of the values' own shapes
-    (:func:`~replay.evaluation.intervals.skewed.skewed_ends`). For rows of a unit that hang together,
+    (:func:`~replay.evaluation.intervals.skewed.skewed_ends`). For correlated rows of a unit,
     :func:`~replay.evaluation.intervals.clustered.clustered` takes a pair as it takes any estimator.
 
     Parameters

@@ -1,8 +1,8 @@
-"""An interval for a policy's value that holds at all times at once, however often one looks and whenever one stops.
+"""A confidence sequence for a policy's value: it holds for any number of interim analyses and any stopping time.
 
 Three ways lead through a log, all to the same bounds but for the guess that rows are measured by:
 
-- Rows at hand: :meth:`GammaExponential.sequence` looks after any numbers of rows.
+- Rows in memory: :meth:`GammaExponential.sequence`, after any numbers of rows.
 - In the order of the log, from a state of constant size: :class:`Progress`, a guess a row. It cannot be cut into
   pieces that know nothing of what came before.
 - Blocks of the log by any number of processes, in one pass: :class:`~replay.evaluation.intervals.stretches.Stretches`,
@@ -197,16 +197,16 @@ class GammaExponential:
         weight, reward, p_drop, n_drop
             The rows in the order of the log, as for :func:`~replay.evaluation.intervals.weighted_sums.checked`.
         looks
-            After how many rows to look, rising; once, after all of them, if None.
+            Increasing numbers of rows of the interim analyses; by default one, after all rows.
         alpha
-            The chance that any look misses.
+            Probability that any interval misses.
 
         Raises
         ------
         BadInput
             As there.
         WrongConfiguration
-            The looks do not rise, or go beyond the rows; or ``alpha`` does not lie between 0 and 1.
+            ``looks`` does not increase, or exceeds the rows; or ``alpha`` does not lie between 0 and 1.
         """
         w, r, dropped = checked(weight, reward, p_drop, n_drop)
         at = [len(w)] if looks is None else [int(look) for look in looks]
@@ -222,16 +222,16 @@ class GammaExponential:
         return self.looks(found, alpha=alpha)
 
     def interval(self, progress: Progress, *, alpha: float = 0.05) -> Interval:
-        """Return the bounds as they stand; parameters and errors are those of :meth:`looks`."""
+        """Return the current bounds; parameters and errors are those of :meth:`looks`."""
         return self.looks([progress], alpha=alpha).at(0)
 
     def looks(self, progresses: Iterable[Progress], *, alpha: float = 0.05) -> Looks:
-        """Return the bounds at some looks; their ``rows`` are rounded, where drops are expected fractions.
+        """Return the bounds at some interim analyses; their ``rows`` are rounded, where drops are expected fractions.
 
         Raises
         ------
         WrongConfiguration
-            ``alpha``, the chance that any look misses, does not lie between 0 and 1.
+            ``alpha``, the probability that any interval misses, is not between 0 and 1.
         """
         many = list(progresses)
         rmin, rmax = np.array([each.rmin for each in many]), np.array([each.rmax for each in many])

@@ -38,7 +38,7 @@ def bounds(
     rho
         Of the stakes' distribution.
     alpha
-        The chance that any look misses.
+        Probability that any interval misses.
 
     Raises
     ------

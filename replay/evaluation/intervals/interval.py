@@ -19,7 +19,7 @@ class Interval:
     method
         As ``delta`` or ``saddlepoint``: what the ends were really computed by.
     note
-        Why it is not the method that was asked for, or why an end is unknown; empty where there is nothing to say.
+        Why another method was used, or why an end is unknown; otherwise empty.
 
     Examples
     --------
@@ -34,7 +34,7 @@ class Interval:
     note: str = ""
 
     def holds(self, truth: float) -> bool:
-        """Whether a value lies in the interval; an end that is unknown bounds nothing."""
+        """Whether the interval contains a value; an unknown end is not a bound."""
         return (self.low is None or self.low <= truth) and (self.high is None or truth <= self.high)
 
     @property
@@ -69,14 +69,14 @@ class Looks:
         return held
 
     def at(self, look: int) -> Interval:
-        """Return one look as an interval."""
+        """Return one interim analysis as an interval."""
         ends = [float(each[look]) for each in (self.value, self.low, self.high)]
         value, low, high = (end if np.isfinite(end) else None for end in ends)
         return Interval(value, low, high, self.method, "" if low is not None else "not enough rows yet")
 
 
 def looks_at(rows: int, looks: int) -> NDArray[np.int64]:
-    """Return after how many rows to look, evenly spread, the last one after all of them; fewer if there are fewer rows.
+    """Return evenly spread numbers of rows of interim analyses, the last one after all rows; fewer for few rows.
 
     Examples
     --------

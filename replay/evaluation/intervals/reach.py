@@ -1,4 +1,4 @@
-"""How far a single row could move a value: what an interval needs to know of what was not seen yet."""
+"""The influence bound: how far a single row could move a value, including rows that were not observed yet."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,28 +11,28 @@ from replay.evaluation.estimators.estimator import Estimator, all_terms
 from replay.evaluation.rows import EvaluationRows, Floats
 
 GUESS = 1.0
-"""What a row may earn at most, where nobody said and no row earned anything."""
+"""Largest possible reward if none is given and no row has a reward."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The rows that are furthest out, had every row earned the most, or the least, that a row may earn.
+    """The influence bound: the most extreme rows if every row had the largest, or the least, possible reward.
 
-    Per term these are the rows in which it is smallest and largest, with all their terms. ``a + b`` is the reach of the
-    rows of both; it takes for granted that terms grow in proportion to the reward, which those of all estimators do.
+    For each term these are the rows in which it is smallest and largest, with all their terms. ``a + b`` is the bound
+    for the rows of both; it assumes that terms are linear in the reward, as those of all estimators are.
 
     Attributes
     ----------
     names
-        Of the terms: as many as k.
+        Names of the k terms.
     least, largest
-        What a row may earn.
+        Range of rewards.
     guessed
-        Whether ``largest`` is a guess, since no row earned anything.
+        Whether ``largest`` is a guess because no row has a reward.
     rows
-        Terms of the rows that are furthest out, had they earned the least, and had they earned the largest reward:
-        shape (4 k, 2, k). The first 2 k are furthest out with the largest reward, the others with the least; of either
-        half the i-th has the smallest and the (k + i)-th the largest term i. No row where there was none.
+        Terms of the most extreme rows with the least and with the largest reward: shape (4 k, 2, k). The first 2 k are
+        extreme with the largest reward, the others with the least; in each half the i-th has the smallest and the
+        (k + i)-th the largest term i. Empty without rows.
     """
 
     names: tuple[str, ...]
@@ -45,16 +45,16 @@ class Reach:
     def of(
         cls, estimators: Sequence[Estimator], rows: EvaluationRows, *, least: float = 0.0, largest: float | None = None
     ) -> "Reach":
-        """Return the reach of some rows.
+        """Return the influence bound of some rows.
 
         Parameters
         ----------
         estimators
-            Whose terms.
+            Estimators whose terms to use.
         rows
-            There may be none.
+            The rows; may be empty.
         least, largest
-            What a row may earn; widened by what the rows did earn. The largest is what was seen where it is None.
+            Range of rewards, widened to the observed ones. By default ``largest`` is the observed maximum.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Moments after more and more rows, for intervals that are looked at while a log grows."""
+"""Moments at interim analyses, for intervals while a log grows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Running:
         Raises
         ------
         BadInput
-            The looks do not rise, or lie outside of the rows.
+            ``looks`` does not increase, or exceeds the rows.
         """
         rows = len(next(iter(columns.values())))
         if not len(looks) or looks[0] < 1 or looks[-1] > rows or (np.diff(looks) < 1).any():
@@ -72,7 +72,7 @@ class Running:
         )
 
     def value(self, estimator: Estimator[Any]) -> Floats:
-        """Return the value at each look: shape (looks,); NaN where there is none."""
+        """Return the value at each interim analysis: shape (looks,); NaN if undefined."""
         return np.asarray(estimator.value(self._means()), dtype=np.float64)
 
     def variance(self, estimator: Estimator[Any]) -> Floats:

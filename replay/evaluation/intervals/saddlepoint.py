@@ -37,7 +37,7 @@ def saddlepoint(
     of Lugannani and Rice 1980 (Advances in Applied Probability 12:475) for the empirical distribution (Davison and
     Hinkley 1988, Biometrika 75:417), here in the form of Barndorff-Nielsen 1986 (Biometrika 73:307), which cannot leave
     0 to 1. A ratio lies below v where the mean of ``top - v bottom`` lies below 0. What is neither a mean nor a ratio
-    of two is taken by its linear part, and the note says so.
+    of two is taken by its linear part, as its note states.
 
     It takes some 20 passes over the rows, all of which must be at hand.
 

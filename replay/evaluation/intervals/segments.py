@@ -125,11 +125,11 @@ def segments(
     state
         Of all rows.
     by_unit
-        Whether rows of a unit hang together.
+        Whether rows of a unit are correlated.
     confidence
         How often *all* intervals shall hold.
     looked_at
-        How many segments the reader looks at, if that is more than are in this state (as with several kinds).
+        Number of segments to correct for, if more than are in this state (as with several kinds).
 
     Examples
     --------

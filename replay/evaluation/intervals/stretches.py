@@ -1,4 +1,4 @@
-"""The course of a log in stretches of rows: what a confidence sequence needs, from blocks that any process may read."""
+"""Sums over log segments, from which a confidence sequence is computed; any process may read any block."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,30 +15,30 @@ from replay.evaluation.intervals.weighted_sums import checked
 from replay.evaluation.rows import Floats
 
 GROWTH = 8
-"""A stretch is as long as an eighth of all rows before it, at most: a guess is never much older than its rows."""
+"""A log segment has at most an eighth of the rows before it, so that its guess is never much older than its rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretches:
-    """Sums over stretches of a log; ``a + b`` is a part of it and the part after that.
+    """Sums over segments of a log; ``a + b`` joins a part of the log with the next one.
 
-    Where a stretch ends follows from numbers of rows alone, so a guess that is made before a stretch from all rows
-    before it is as good, to the proof, as one a row. The sums do not know the guesses, so a block needs nothing of
-    what came before; :meth:`looks` puts them in. A block of 65,536 rows has 89 stretches; joined parts have longer
-    ones, some ten more for each doubling of the rows.
+    The ends of log segments depend only on numbers of rows. So a guess made before a segment, from all rows before it,
+    is as valid for the proof as one guess per row. The sums do not depend on the guesses, so a block needs nothing
+    from earlier ones; :meth:`looks` adds them. A block of 65,536 rows has 89 segments; joined parts have longer
+    ones, about ten more for each doubling of the rows.
 
-    In the order of :mod:`replay.evaluation.blocks`, the same bits come out however the blocks were shared out.
+    Added in the order of :mod:`replay.evaluation.blocks`, the result has the same bits for any number of processes.
 
     Attributes
     ----------
     rows
-        Of each stretch: shape (stretches,), as all columns.
+        Number of rows of each log segment: shape (segments,), as all columns.
     w, ww, wr, wwr, wwrr
         Sums over its rows, as in :class:`~replay.evaluation.intervals.weighted_sums.WeightedSums`.
     time_ms
-        Of its last row; 0 where that was not told.
+        Time of its last row; 0 if unknown.
     least_reward, most_reward
-        Of its rows.
+        Range of its rewards.
     """
 
     rows: NDArray[np.int64]
@@ -53,7 +53,7 @@ class Stretches:
 
     @classmethod
     def of(cls, weight: ArrayLike, reward: ArrayLike, time_ms: ArrayLike | None = None) -> "Stretches":
-        """Return the stretches of a block of rows, in the order of the log: shape (rows,) each.
+        """Return the log segments of a block of rows, in the order of the log: shape (rows,) each.
 
         Raises
         ------
@@ -100,14 +100,14 @@ class Stretches:
         )
 
     def looks(self, sequence: GammaExponential | None = None, *, alpha: float = 0.05) -> Looks:
-        """Return the bounds after each stretch; a look is as good as any other, and the last one is at all rows.
+        """Return the bounds after each log segment, the last one after all rows.
 
         Parameters
         ----------
         sequence
             Its ``rmin``, ``rmax`` and ``rho``; guesses are always truncated. The default one if None.
         alpha
-            The chance that any look misses.
+            Probability that any interval misses.
 
         Raises
         ------

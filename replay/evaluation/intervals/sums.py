@@ -1,4 +1,4 @@
-"""What a value and its interval are made of, where rows are independent and where those of a unit hang together."""
+"""What a value and its interval are made of, where rows are independent and where those of a unit are correlated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from replay.evaluation.sample_weights import SIZE
 class Sums:
     """Terms, how far they reach, and their sums by unit; ``a + b`` is the state of the rows of both.
 
-    ``buckets`` is None where a row does not tell whose it is.
+    ``buckets`` is None if a row has no unit.
     """
 
     moments: Moments
@@ -44,14 +44,14 @@ class Sums:
         )
 
     def interval(self, estimator: Estimator[Any], *, by_unit: bool, confidence: float = 0.95) -> Interval:
-        """Return an estimator's value and interval: by unit, if that is asked for and known, else by the delta method.
+        """Return an estimator's value and interval: by unit, if requested and known, else by the delta method.
 
         Parameters
         ----------
         estimator
             Whose terms are among these.
         by_unit
-            Whether rows of a unit hang together.
+            Whether rows of a unit are correlated.
         confidence
             How often the interval shall hold the truth.
         """
@@ -60,9 +60,9 @@ class Sums:
         return delta(estimator, self.moments, self.reach, confidence=confidence)
 
     def effect_of_units(self, estimator: Estimator[Any], *, by_unit: bool) -> float:
-        """Return how many rows tell as much as one (the design effect); 1 where that is not asked for or not known.
+        """Return the design effect, the number of rows that count as one; 1 if not requested or unknown.
 
-        Of a single unit all rows tell as much as one.
+        All rows of a single unit count as one.
         """
         if not by_unit or self.buckets is None:
             return 1.0

@@ -24,19 +24,19 @@ OPTIONAL = frozenset(
 """Columns of :class:`~replay.evaluation.rows.EvaluationRows` that a reader fills on request, if the log has them."""
 
 REWARD_RANGE = "reward_range"
-"""Wanted, too, is what the log's own rules say of :attr:`LogChunk.reward_range`, where it has any."""
+"""Requests :attr:`LogChunk.reward_range` from the rules of the log, if it has any."""
 Range = tuple[float, float]
 MEAN_PROPENSITY = "mean_propensity"
 """A column that a reader fills only where it is asked for by name: of an archive it takes a prediction a logger."""
 SAMPLE_WEIGHT = "sample_weight"
-"""A log that tells it has sample weights, which may all be 1."""
+"""Name of the column of sample weights, which may all be 1."""
 
 LARGEST = 1e15
 """No reward is larger, up or down: the fourth power of what it may weigh is still a number."""
 
 
 def silent(passed: int, of: int) -> None:
-    """Take what a reader tells of its progress, and tell nobody."""
+    """Ignore the progress of a reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ class Log(Protocol):
         """What the numbers in its rows mean; complete once it has been read."""
 
     @property
-    def tells(self) -> frozenset[str]:
-        """What it can tell beside columns of its own.
+    def provides(self) -> frozenset[str]:
+        """Optional columns that it can fill besides its own.
 
         What a reward model looks at (:mod:`~replay.evaluation.logs.entries`; nothing of a log that lacks the
         actions), and :data:`MEAN_PROPENSITY` where it knows all loggers.
@@ -157,7 +157,7 @@ def _together(parts: list[LogChunk]) -> LogChunk:
     left_out: Counter[str] = Counter()
     for part in parts:
         left_out.update(part.left_out)
-    # What has no rows says nothing of which columns there are.
+    # A chunk without rows does not determine the columns.
     some = [part for part in parts if len(part.rows)] or parts[:1]
     return LogChunk(
         parts[0].index,
@@ -172,7 +172,7 @@ def _together(parts: list[LogChunk]) -> LogChunk:
 
 
 def spanned(ranges: Sequence[Range | None]) -> Range | None:
-    """Return the range that holds some others; None where one of them is unknown, or there is none.
+    """Return the range that contains all given ones; None if one of them is unknown, or without any.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Some rows of a table whose columns were named, looked at before they are used."""
+"""Rows of a table with named columns, which are validated before use."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -209,7 +209,7 @@ class ColumnRows:
         )
 
     def pmfs(self, name: str) -> Pmfs | None:
-        """Return the probabilities of all actions, where they are told."""
+        """Return the probabilities of all actions, if given."""
         if name not in self:
             return None
         self.lengths(name)
@@ -234,7 +234,7 @@ class ColumnRows:
             raise self.bad(name, row, f"{counts[row]} values", f"{pmfs.counts[row]}, one an action")
 
     def chosen(self, pmfs: Pmfs | None) -> Numbers | None:
-        """Return the index of the logged action in the lists; None where nothing tells it."""
+        """Return the index of the logged action in the lists; None if unknown."""
         if pmfs is None or "action" not in self:
             return None
         column = self.ids("action")

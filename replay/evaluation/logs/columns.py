@@ -35,12 +35,12 @@ BATCH_ROWS = 16_384
 _OF_TARGET = ("target", "target_pmf", "weight")
 _HEAVIEST = 1 / SMALLEST_PROPENSITY
 IGNORED = "-"
-"""Given as a field's column: there is none, whatever the columns are called."""
+"""Value for a field without a column, whatever the names of the columns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Which column says what; a name that is not given is looked for under the field's own name, ``-`` under none.
+    """The column of each field: by default the column of the same name; ``-`` for none.
 
     Attributes
     ----------
@@ -183,7 +183,7 @@ class ColumnLog:
         Its columns, and its rows in the order of the log, as record batches of any size; where they are
         :class:`Seekable`, blocks are found without reading what lies before.
     columns
-        Which column says what.
+        The column of each field.
     called
         What errors call it.
     rows
@@ -198,7 +198,7 @@ class ColumnLog:
     Attributes
     ----------
     has_target
-        Whether it tells what it is judged for; else the target is the logging policy itself, and every weight is 1.
+        Whether it has a target; else the target is the logging policy itself, and every weight is 1.
     """
 
     def __init__(
@@ -221,9 +221,9 @@ class ColumnLog:
         self._unit_like = columns.unit_like(schema.names)
         segments = {name: Numbered() for name in columns.segments}
         self.names = names or Names(segments=segments, unit_like=self._unit_like)
-        self.tells = frozenset({MEAN_PROPENSITY} & {*self._found})
+        self.provides = frozenset({MEAN_PROPENSITY} & {*self._found})
         if {"sample_weight", "pdrop"} & {*self._found}:
-            self.tells |= {SAMPLE_WEIGHT}
+            self.provides |= {SAMPLE_WEIGHT}
         self._uniform = columns.uniform
         self._weight_named = bool(columns.weight)
         self.has_target = self._uniform or bool({"target", "target_pmf", "weight"} & {*self._found})
@@ -235,7 +235,7 @@ class ColumnLog:
         Raises
         ------
         BadInput
-            A value is none that its column may have: the error names column and row, from 0.
+            A value is invalid in its column: the error names column and row, from 0.
         """
         return between(gathered(self._parts(progress, first)), first, last)
 
@@ -270,7 +270,7 @@ class ColumnLog:
         return BadInput("bad_log", f"{self._called}, row {row}: {self._found[name]}", found, expected)
 
     def _target_pmfs(self, rows: ColumnRows) -> Pmfs | None:
-        """Return the target's probabilities of all actions, where the log tells them."""
+        """Return the target's probabilities of all actions, if the log has them."""
         if not self._uniform:
             return rows.pmfs("target_pmf")
         counts = rows.lengths("pmf" if "pmf" in rows else "actions")
@@ -351,7 +351,7 @@ def as_log(data: Any, columns: Columns | None = None, called: str = "log") -> Co
     Raises
     ------
     WrongConfiguration
-        It is none of these, or has not the columns that are needed.
+        It is none of these, or lacks required columns.
 
     Examples
     --------

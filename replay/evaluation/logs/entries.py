@@ -15,7 +15,7 @@ from replay.evaluation.models.rows import Decided, ModelRows, rows_of
 from replay.evaluation.rows import Flags, Floats
 
 WITHOUT_CONTEXTS, WITH_CONTEXTS = "entries", "contexts"
-"""What a reader of outcomes can be asked for beside columns."""
+"""Inputs of reward models that a reader of outcomes can fill besides columns."""
 
 
 class Examples(NamedTuple):
@@ -26,7 +26,7 @@ class Examples(NamedTuple):
 
 
 def examples_in(rows: OutcomeRows, catalogue: ActionCache) -> Examples:
-    """Decode outcomes, whose bytes stand in the column ``raw``."""
+    """Decode outcomes from the bytes in the column ``raw``."""
     decoded: list[Example] = []
     refused = np.zeros(len(rows), dtype=np.bool_)
     for index, example in enumerate(example_rows(rows, catalogue)):

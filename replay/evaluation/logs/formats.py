@@ -1,4 +1,4 @@
-"""Which format a log is in, told by its path."""
+"""Detect the format of a log from its path."""
 
 import zipfile
 from contextlib import suppress
@@ -27,7 +27,7 @@ class Format(StrEnum):
 
 
 def format_of(path: str) -> Format:
-    """Return the format that a path tells.
+    """Return the format of a path.
 
     A folder or a URL is an archive, unless what lies in the folder says otherwise; a ``.toml`` names the settings of a
     service whose Kafka is read.
@@ -35,7 +35,7 @@ def format_of(path: str) -> Format:
     Raises
     ------
     WrongConfiguration
-        It tells none.
+        The format is unknown.
 
     Examples
     --------

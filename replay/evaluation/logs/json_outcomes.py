@@ -134,7 +134,7 @@ class _Line(NamedTuple):
 
 
 def field_of(column: str) -> str:
-    """Return where a column of the archive stands in an outcome."""
+    """Return the place of an archive column in an outcome."""
     if column == "decided_at":
         return "decision_place.time_ms"
     return f"decision.{column}" if column in _DRAWN else column
@@ -237,7 +237,7 @@ def outcome_batch(text: bytes, columns: Sequence[str], offsets: np.ndarray[Any, 
     Raises
     ------
     pyarrow.ArrowInvalid
-        There is a line that is none, or more than one on a line.
+        A line is not an outcome, or has more than one.
     """
     # Arrow dies of a text whose first value is null.
     if text and text.lstrip()[:1] not in (b"{", b""):

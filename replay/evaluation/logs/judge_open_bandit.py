@@ -1,4 +1,4 @@
-"""Weighs the rows of an Open Bandit log for a policy whose probabilities hang on nothing but item and position."""
+"""Evaluation rows of an Open Bandit log for a policy whose probabilities depend only on item and position."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -63,7 +63,7 @@ def read_target(path: Path) -> Floats:
 class OpenBanditLog:
     """A log of the dataset, and a policy that is judged on it.
 
-    It tells neither whose decisions it holds nor their whole pmfs: rows have no unit, and what hangs on pmfs is None.
+    The log has neither units nor whole pmfs: rows have no unit, and columns derived from pmfs are None.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class OpenBanditLog:
         The target is for another number of items, or there is no such column.
     """
 
-    tells = frozenset({WITHOUT_CONTEXTS})
+    provides = frozenset({WITHOUT_CONTEXTS})
 
     def __init__(
         self,

@@ -18,13 +18,13 @@ from replay.evaluation.logs.outcome_source import NUMBERS, OutcomeBatch
 
 
 class MessageOutcomes:
-    """The outcomes in messages of ``rewards``, partition after partition; what is none is counted."""
+    """The outcomes in messages of ``rewards``, partition after partition; other messages are counted."""
 
     def __init__(self, messages: Iterable[Message]) -> None:
         self._messages = messages
 
     def batches(self, columns: Sequence[str], progress: Progress, first_row: int = 0) -> Iterator[OutcomeBatch]:
-        """Yield all outcomes; whoever gives the messages tells how far they have been read."""
+        """Yield all outcomes; the source of the messages reports the progress."""
         for first, records, offsets in _grouped(self._messages):
             beheaded = first.offset > 0
             first_row -= len(records)

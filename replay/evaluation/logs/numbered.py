@@ -9,7 +9,7 @@ import pyarrow as pa
 from replay.evaluation.rows import Codes
 
 MOST = 100_000
-"""So many names are told apart; a log with more has no use for a number each, and must not fill the memory."""
+"""Maximum number of distinct names, which bounds memory; further names share one number."""
 OTHERS = "(others)"
 NOTHING = "(none)"
 

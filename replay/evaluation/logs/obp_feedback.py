@@ -41,7 +41,7 @@ class ObpFeedback:
     WrongConfiguration
         An array is not there, or has another shape.
     BadInput
-        A value is none that its array may have: the error names array and row.
+        A value is invalid in its array: the error names array and row.
 
     Examples
     --------
@@ -62,7 +62,7 @@ class ObpFeedback:
         self._rounds = len(self._reward)
         self._pscore = _numbers("pscore", feedback, self._rounds)
         self._size = _sample_weights(feedback, self._rounds)
-        self.tells = frozenset[str]() if self._size is None else frozenset({SAMPLE_WEIGHT})
+        self.provides = frozenset[str]() if self._size is None else frozenset({SAMPLE_WEIGHT})
         self._action = _whole_numbers("action", feedback, self._rounds)
         uniform = isinstance(action_dist, str)
         given = {**feedback, "action_dist": None if uniform else action_dist}

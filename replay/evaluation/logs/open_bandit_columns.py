@@ -40,7 +40,7 @@ class Shown(NamedTuple):
     clicks
         1 or 0.
     others
-        Further columns that were asked for, as they stand there.
+        Further requested columns, unchanged.
     """
 
     line: int
@@ -158,7 +158,7 @@ class Log:
 
 
 def log_at(path: Path) -> Log:
-    """Return the log that a path means: a file, or a folder of the dataset with one beside its ``item_context``.
+    """Return the log at a path: a file, or a folder of the dataset with a log and its ``item_context``.
 
     Raises
     ------

@@ -93,7 +93,7 @@ PACKED: dict[str, Callable[..., Any]] = {**COMPRESSIONS, ".bz2": bz2.open, ".zst
 
 
 class _Counted(io.FileIO):
-    """A file that tells how far it has been read."""
+    """A file that reports how far it has been read."""
 
     def __init__(self, path: Path, progress: Progress) -> None:
         super().__init__(path)

@@ -1,4 +1,4 @@
-"""Some outcomes by the column, whose values are looked at before they are used."""
+"""Outcomes by column, whose values are validated before use."""
 
 from typing import Any, NamedTuple, Protocol
 

@@ -71,9 +71,9 @@ class Judge:
         Judge it on the decisions that another system took, and on no others; without it, on the others alone: two
         logging policies are never mixed. None: on both.
     mixed
-        Take the outcomes of all policies, to look at the log and not to judge anything.
+        Use the outcomes of all policies, to describe the log without evaluating a policy.
     wanted
-        Which of :data:`~replay.evaluation.logs.chunk.OPTIONAL` to fill, of :attr:`tells`, and
+        Which of :data:`~replay.evaluation.logs.chunk.OPTIONAL` to fill, of :attr:`provides`, and
         :data:`~replay.evaluation.logs.chunk.REWARD_RANGE`; the fewer, the faster.
     segments
         What to cut the log into: see :mod:`replay.evaluation.logs.segments`.
@@ -82,7 +82,7 @@ class Judge:
     count_missing
         Count outcomes that are missing between others as left out, instead of refusing the log.
     loggers
-        All versions that wrote it, to be asked what they would have done in each row; none: it is not told.
+        All versions that wrote it, for the column ``mean_propensity``; without them the column is missing.
     """
 
     def __init__(
@@ -99,14 +99,14 @@ class Judge:
         count_missing: bool = False,
         loggers: Sequence[Logger] = (),
     ) -> None:
-        self.tells = _ENTRIES | {MEAN_PROPENSITY} if loggers else _ENTRIES
+        self.provides = _ENTRIES | {MEAN_PROPENSITY} if loggers else _ENTRIES
         self._loggers = loggers
         self.names = names or Names(segments={name: Numbered() for name in segments})
         self._outcomes, self._target, self._of, self._external = outcomes, target, of, external
         self._told = of is not None
         self._mixed, self._wanted, self._segments = mixed, frozenset(wanted), tuple(segments)
         self._count_missing = count_missing
-        # Its probabilities hang on the number of the actions alone, so no outcome has to be decoded.
+        # Its probabilities depend only on the number of actions, so no outcome has to be decoded.
         self._predicts = None if target is None or target.policy.kind == "uniform" else target.policy
         self._last_seqs: dict[tuple[str, int], int] = {}
         self._catalogue = action_cache()
@@ -126,7 +126,7 @@ class Judge:
         Raises
         ------
         WrongConfiguration
-            There are outcomes of several policies, and none was named; or there are none of the one that was named.
+            The log has outcomes of several policies and none was named, or none of the named policy.
         StateRefused, BadInput
             A file is damaged, or holds what no join has written.
         LossDetected
@@ -374,5 +374,5 @@ def _allowed_by(rule: str) -> Range:
     try:
         return reward_range(rule_of(msgspec.Raw(rule.encode())).reward)
     except BadInput:
-        # Made by hand, and without a rule: nobody knows.
+        # Written by hand without a rule: the range is unknown.
         return -math.inf, math.inf

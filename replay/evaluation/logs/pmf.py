@@ -1,4 +1,4 @@
-"""What a whole probability mass function tells of a row, beyond the probability of the action that was logged."""
+"""Columns derived from whole probability mass functions, beyond the probability of the logged action."""
 
 import warnings
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ class Whole(NamedTuple):
 
 
 def whole(logged: Pmfs, target: Floats | None) -> Whole:
-    """Return what the logged functions tell together with the target's.
+    """Return the columns derived from the logged functions and the target's.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a policy says of logged decisions, asked with each one's context and actions."""
+"""Predictions of a policy for logged decisions, from the context and the actions of each."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from replay.evaluation.rows import Flags, Floats
 
 
 class Predicted(NamedTuple):
-    """What a policy says.
+    """Predictions of a policy.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Predicted(NamedTuple):
 
 
 def predicted_by(policy: Policy, rows: OutcomeRows, catalogue: ActionCache) -> Predicted:
-    """Ask a policy about outcomes, whose bytes stand in the column ``raw``."""
+    """Predict outcomes from the bytes in the column ``raw``."""
     pmfs: list[list[float]] = []
     chosen: list[int] = []
     refused = np.zeros(len(rows), dtype=np.bool_)
@@ -77,7 +77,7 @@ def mean_propensities(loggers: Sequence[Logger], rows: OutcomeRows, catalogue: A
     loggers
         All that wrote the log, computed again.
     rows
-        Outcomes, whose bytes stand in the column ``raw``.
+        Outcomes with their bytes in the column ``raw``.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def mean_propensities(loggers: Sequence[Logger], rows: OutcomeRows, catalogue: A
         expected = f"{own_probability[row]}, as version {loggers[own[row]].version} says, computed again"
         raise rows.bad("propensity", row, str(logged[row]), expected)
     mean = np.zeros(len(rows))
-    # Added one after the other: what a product of matrices gives hangs on how many rows there are.
+    # Added one after the other: the bits of a matrix product depend on the number of rows.
     for each, probabilities in zip(loggers, of_loggers, strict=True):
         mean += each.share * probabilities
     return mean
@@ -126,7 +126,7 @@ def _own(loggers: Sequence[Logger], rows: OutcomeRows) -> Numbers:
 
 
 def example_rows(rows: OutcomeRows, catalogue: ActionCache) -> Iterator[Example | BadInput]:
-    """Decode outcomes, whose bytes stand in the column ``raw``; yield the error in the place of what cannot be used."""
+    """Decode outcomes from the bytes in the column ``raw``; yield an error for each that cannot be used."""
     raws = rows.whole("raw").to_pylist()
     outcomes, unreadable = outcomes_in(b"[" + b",".join(raws) + b"]")
     if unreadable or len(outcomes) != len(raws):

@@ -12,7 +12,7 @@ from replay.evaluation.logs.column_rows import plain, plain_type
 from replay.evaluation.rows import Hashes
 
 POSITION = "position"
-"""A column of this name that counts 0, 1, 2, ... (or from 1) again and again tells slates without a name."""
+"""A column of this name that repeatedly counts 0, 1, 2, ... (or from 1) indicates slates without an id."""
 SLATES = ("slate_id", "slate", "impression_id", "ranking_id", "list_id", "request_id", "query_id", "qid", "search_id")
 USERS = ("session_id", "user_id", "userid", "user", "visitor_id", "customer_id", "person_id", "household_id")
 TIMES = ("timestamp", "time_ms", "ts", "datetime", "date", "event_time", "created_at", "decided_at", "shown_at")
@@ -21,7 +21,7 @@ FEWEST = 30
 
 
 def unit_like(there: Iterable[str], taken: Iterable[str]) -> str | None:
-    """Return the column that looks most like a unit's name; None if there is none.
+    """Return the column that most probably names units; None without one.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def time_like(there: Sequence[str], named: str) -> str | None:
 
 
 def groups_in(batch: "pa.RecordBatch", name: str, first: int) -> Hashes | None:
-    """Return a number for each row that rows of one unit (or slate) share; None if the column cannot tell it.
+    """Return a number for each row that rows of one unit (or slate) share; None if unknown.
 
     Parameters
     ----------

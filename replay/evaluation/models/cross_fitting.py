@@ -1,12 +1,12 @@
-"""Predictions that no row's own reward has touched.
+"""Cross-fitting: predictions of a reward model for rows that it was not trained on.
 
-A model that has learned a row predicts it too well, and a doubly robust score that trusts it is biased. So a log is
-read twice: several models learn, each of them without some folds of the log, and each row is then predicted by a model
-that has not learned its fold (Chernozhukov et al. 2018, *Double/debiased machine learning*, The Econometrics Journal
-21:C1, definition 3.2; in batches of time, without what comes later, for logs of a learner).
+A model predicts its training rows too well, and a doubly robust score with such predictions is biased. So a log is
+read twice: several models are trained, each without some folds of the log, and each row is then predicted by a model
+that was not trained on its fold (Chernozhukov et al. 2018, *Double/debiased machine learning*, The Econometrics Journal
+21:C1, definition 3.2; in time intervals, from the past only, for logs of a learner).
 
-Folds are whole units or whole stretches of time. The rows of one unit hang together, and so do neighbours in time: a
-model that has learned a row's neighbour knows something of the row's own reward.
+Folds are whole units or whole time intervals. Rows of one unit are correlated, and so are neighbours in time: a
+model trained on a row's neighbour has information on the row's reward.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,15 +25,15 @@ By = Literal["unit", "time", "past"]
 
 @dataclass(frozen=True, slots=True)
 class Folds:
-    """How a log is cut, and which of the folds a fold's model knows.
+    """How a log is cut into folds, and on which folds each model is trained.
 
     Attributes
     ----------
     by
         ``unit``: a unit's fold is its hash modulo the number of folds; the model knows all other folds.
-        ``time``: folds are stretches of time; the model knows all other folds.
-        ``past``: the same stretches; the model knows the folds before alone. The first fold's model knows nothing
-        and says 0, so that its rows count by their weights alone.
+        ``time``: folds are time intervals; the model is trained on all other folds.
+        ``past``: the same intervals; the model is trained on the folds before only. The first fold's model has no data
+        and predicts 0, so that its rows count by their weights alone.
     count
         How many folds.
     edges_ms
@@ -68,7 +68,7 @@ class Folds:
 
 
 def folds(by: str, count: int | None = None, *, first_ms: int | None = None, last_ms: int | None = None) -> Folds:
-    """Return folds; those of time are equal stretches.
+    """Return folds; those of time are equal intervals.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def folds(by: str, count: int | None = None, *, first_ms: int | None = None, las
     if by == "row":
         raise WrongConfiguration(
             "folds of the reward model: found by row, expected unit, time or past: rows of one unit, and neighbours "
-            "in time, hang together, so a row's model would have learned its reward through them"
+            "in time, are correlated, so a row's model would have learned its reward through them"
         )
     if by not in ("unit", "time", "past"):
         raise WrongConfiguration(f"folds of the reward model: found by {by}, expected unit, time or past")

@@ -33,7 +33,7 @@ def flat(features: Features, field: str, prefix: str = "") -> dict[str, float]:
     Raises
     ------
     BadInput
-        A value is none, or a number too large or not finite; the error names namespace and feature.
+        A value is invalid, or a number is too large or not finite; the error names namespace and feature.
 
     Examples
     --------

@@ -29,7 +29,7 @@ class Fitted:
     Attributes
     ----------
     raw
-        What the model says.
+        The predictions.
     low, high
         The smallest and the largest reward that it has learned. What it predicts is cut to them, so that an
         extrapolation cannot make a doubly robust score wilder than the weights do.

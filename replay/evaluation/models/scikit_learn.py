@@ -22,7 +22,7 @@ from replay.evaluation.rows import Codes, Floats, Hashes
 class ScikitLearn(RewardModel):
     """A regressor or a classifier of scikit-learn.
 
-    They fit all rows at once, so it keeps rows: of a longer log a sample without replacement, which hangs on the seed
+    They fit all rows at once, so it keeps rows: of a longer log a sample without replacement, which depends on the seed
     and the rows' places alone, not on how they were cut into batches. It is computed by one thread, or sums, and so
     predictions, would differ by the number of processors.
 
@@ -81,7 +81,7 @@ class ScikitLearn(RewardModel):
         if (kept.reward == kept.reward[0]).all():
             return Same(float(kept.reward[0]))
         model = self._make()
-        # Columns that no kept row has would cost time, and say nothing.
+        # Columns without a value in any kept row cost time and have no effect.
         used = np.unique(kept.matrix.indices)
         matrix = kept.matrix[:, used]
         with threadpool_limits(1):

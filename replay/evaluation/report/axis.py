@@ -1,4 +1,4 @@
-"""Where a number lies in a picture, in per cent of its width, so that a picture fits any screen without a script."""
+"""Positions of numbers in a picture in per cent of its width, so that it fits any screen without a script."""
 
 import math
 from collections.abc import Iterable

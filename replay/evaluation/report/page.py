@@ -46,7 +46,7 @@ def html(answer: Result) -> str:
 
 
 def fragment(answer: Result) -> str:
-    """Return the report's first screen, to stand in another page: a notebook's ``_repr_html_``."""
+    """Return the report's first screen for use in another page: a notebook's ``_repr_html_``."""
     return _rendered("fragment.html.jinja", answer)
 
 

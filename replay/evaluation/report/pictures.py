@@ -108,7 +108,7 @@ def places_apart(answer: Result) -> int:
 
 
 def places_over_time(answer: Result) -> int:
-    """Return how many decimals looks deserve: those of the values, or fewer if the last interval is much wider."""
+    """Return the decimals of interim analyses: those of the values, or fewer if the last interval is much wider."""
     last = answer.over_time[-1] if answer.over_time else None
     if last is None or last.low is None or last.high is None or last.high <= last.low:
         return places(answer)
@@ -116,7 +116,7 @@ def places_over_time(answer: Result) -> int:
 
 
 def values(answer: Result) -> Forest:
-    """Return the first picture: the target beside the policy that wrote the log."""
+    """Return the first picture: the target and the logging policy."""
     first = headline(answer)
     ends = [answer.value_logged, *answer.value_logged_interval]
     if first is not None:
@@ -195,7 +195,7 @@ def segments(answer: Result) -> Iterator[tuple[str, Forest, int, str]]:
 
 
 def course(answer: Result) -> Course | None:
-    """Return the value over time; None where there are not two looks at it."""
+    """Return the value over time; None with fewer than two interim analyses."""
     looks = answer.over_time
     if len(looks) < 2:
         return None
@@ -205,7 +205,7 @@ def course(answer: Result) -> Course | None:
     if last.low is None and last.high is None:
         y_axis = axis_of([answer.value_logged, *(look.value for look in looks)])
     else:
-        # The first looks know so little that the others would be flat beside them.
+        # The first intervals are so wide that the others would look flat.
         core = [answer.value_logged, last.value, last.low, last.high]
         y_axis = focused(core, [end for look in looks for end in (look.value, look.low, look.high)])
     start, length = at[0], (at[-1] - at[0]) or 1.0
@@ -267,7 +267,7 @@ def _logged(answer: Result, axis: Axis) -> Row:
 
 
 def _lines(across: list[float], looks: Sequence[Look], axis: Axis) -> Iterator[list[tuple[float, float]]]:
-    """Yield the parts of the line between looks at which the value is unknown or outside."""
+    """Yield the parts of the line between interim analyses whose value is unknown or outside."""
     part: list[tuple[float, float]] = []
     for x, look in zip(across, looks, strict=True):
         if look.value is not None and axis.inside(look.value):
@@ -280,7 +280,7 @@ def _lines(across: list[float], looks: Sequence[Look], axis: Axis) -> Iterator[l
 
 
 def _bands(across: list[float], looks: Sequence[Look], axis: Axis) -> Iterator[list[tuple[float, float]]]:
-    """Yield the parts of the band between looks that have no bound; with one alone, it goes on beyond the picture."""
+    """Yield the parts of the band between interim analyses without bounds; with one bound it continues to the edge."""
     both = zip(across, looks, strict=True)
     for bounded, part in groupby(both, key=lambda each: (each[1].low, each[1].high) != (None, None)):
         if bounded:

@@ -39,7 +39,7 @@ class Picture(Figure):
 
 
 def figure(answer: Result) -> Figure:
-    """Return the estimates with their intervals, beside the value of the policy that wrote the log.
+    """Return the estimates with their intervals, and the value of the logging policy.
 
     It is a figure of its own: nothing of matplotlib's global state is changed.
 

@@ -18,7 +18,7 @@ _MOST_FINDINGS, _MOST_SEGMENTS = 10, 10
 
 
 def show(answer: Result, console: Console) -> None:
-    """Print the answer; what it says does not hang on colours, nor on more than 80 columns.
+    """Print the result; it is readable without colours and in 80 columns.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ def measured(answer: Result) -> str:
 
 
 OPEN_SHARE = 0.1
-"""If more than this share of the decisions was left out as open, the reports say so beside their first number."""
+"""Share of open decisions above which the reports mention them next to the first number."""
 
 
 def left_open(answer: Result) -> str:
@@ -117,7 +117,7 @@ def against(difference: Difference) -> str:
 
 
 def relative(answer: Result) -> str | None:
-    """Return the difference in per cent of what it is compared with; None where that says nothing."""
+    """Return the difference in per cent of the base; None if that is not meaningful."""
     difference = answer.difference
     if difference is None or difference.value is None or difference.base is None:
         return None
@@ -190,7 +190,7 @@ def statistics(answer: Result) -> dict[str, float | None]:
     others = {
         name: value
         for name, value in answer.statistics.items()
-        # Without a reward model there is nothing to tell of it.
+        # No sentence without a reward model.
         if spelled(name) not in known and not (value is None and name.endswith("_dr"))
     }
     return always | {_STATISTICS.get(name, spelled(name)): value for name, value in others.items()}
@@ -211,7 +211,7 @@ def weightiest_first(finding: Finding) -> tuple[bool, float]:
 
 
 def assumption(answer: Result) -> str:
-    """Return what the number of days assumes; nothing where there is none."""
+    """Return the assumption of the number of days; empty without a number."""
     difference = answer.difference
     if difference is None or difference.days_more is None or answer.verdict.level == "not reliable":
         return ""

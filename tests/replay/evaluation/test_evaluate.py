@@ -63,7 +63,7 @@ def open_bandit(path: Path, target: Any = None) -> Answer:
 class Blocks:
     """A log of weights and rewards, cut somewhere."""
 
-    tells: frozenset[str] = frozenset()
+    provides: frozenset[str] = frozenset()
 
     def __init__(self, weights: Any, rewards: Any, cuts: list[int]) -> None:
         self.names = Names()

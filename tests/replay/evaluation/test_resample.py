@@ -118,7 +118,7 @@ def test_ends_are_those_of_the_multinomial_bootstrap(world: str, estimator: Esti
     assert (np.abs(ours - theirs) <= 3 * np.hypot(our_errors, their_errors)).all()
 
 
-# ----- what hangs together
+# ----- correlated rows
 
 
 def test_rows_of_a_unit_are_drawn_together() -> None:
