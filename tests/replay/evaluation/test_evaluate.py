@@ -253,8 +253,8 @@ def sparse(path: Path) -> None:
 def header_lies(path: Path) -> None:
     """Ask for a terabyte with a file of a hundred bytes."""
     content = array_bytes()
-    told = b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999, 9999), }"
-    path.write_bytes(content[:10] + told.ljust(len(content) - 10 - 48 - 1) + b"\n" + content[-48:])
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999, 9999), }"
+    path.write_bytes(content[:10] + header.ljust(len(content) - 10 - 48 - 1) + b"\n" + content[-48:])
 
 
 HOSTILE_TARGETS: list[tuple[str, str, Callable[[Path], Any]]] = [
@@ -405,8 +405,10 @@ def test_decisions_whose_neighbours_still_wait_do_not_count(tmp_path: Path) -> N
         assert result.value_logged == pytest.approx(0.5, abs=0.03)
         assert result.left_out["open"] == len(lines) - result.rows > 3
     log = open_log(OPTIONAL, False)
-    (told,) = [each for each in describe(log.blocks(), log.names, log="", written_in="").health if each.name == "open"]
-    assert told.says.startswith(f"{result.left_out['open']} of {len(lines)} decisions came after the last one")
+    (open_finding,) = [
+        each for each in describe(log.blocks(), log.names, log="", written_in="").health if each.name == "open"
+    ]
+    assert open_finding.says.startswith(f"{result.left_out['open']} of {len(lines)} decisions came after the last one")
     young = [line for line in lines if '"early"' in line]
     young = [json.dumps(json.loads(line) | {"seq": seq}) for seq, line in enumerate(young, 1)]
     (tmp_path / "log.jsonl").write_text("\n".join(young))

@@ -114,8 +114,8 @@ def test_ends_are_those_of_the_multinomial_bootstrap(world: str, estimator: Esti
     copies = multinomial(len(rows), resamples)
     means = {name: copies @ column / len(rows) for name, column in terms.items()}
     ours, our_errors = ends_with_errors(state.values(estimator))
-    theirs, their_errors = ends_with_errors(np.asarray(estimator.value(means)))
-    assert (np.abs(ours - theirs) <= 3 * np.hypot(our_errors, their_errors)).all()
+    of_numpy, their_errors = ends_with_errors(np.asarray(estimator.value(means)))
+    assert (np.abs(ours - of_numpy) <= 3 * np.hypot(our_errors, their_errors)).all()
 
 
 # ----- correlated rows
@@ -200,16 +200,16 @@ def test_blocks_of_any_process_give_the_same_bits(order: list[int], cut: int) ->
 def test_rows_at_hand_are_summed_by_block() -> None:
     rows = BLOCK_ROWS + 9
     reward = np.random.default_rng(1).standard_normal(rows)
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     whole = resampled(
-        {"r": reward}, places(0, rows), resamples=10, seed=1, progress=lambda done, of: told.append((done, of))
+        {"r": reward}, places(0, rows), resamples=10, seed=1, progress=lambda done, of: progress.append((done, of))
     )
     parts = [
         Resampled.of({"r": reward[some]}, places(0, rows)[some], resamples=10, seed=1)
         for some in (slice(0, BLOCK_ROWS), slice(BLOCK_ROWS, rows))
     ]
     assert whole.sums.tobytes() == (parts[0] + parts[1]).sums.tobytes()
-    assert told == [(BLOCK_ROWS, rows), (rows, rows)]
+    assert progress == [(BLOCK_ROWS, rows), (rows, rows)]
 
 
 # ----- what is not known

@@ -151,12 +151,12 @@ def test_what_is_ready_last_is_added_in_its_place(backwards: Backwards) -> None:
 
 
 def test_progress_is_told_part_by_part(backwards: Backwards) -> None:
-    told: list[tuple[int, int]] = []
-    run(range(5), one, executor=backwards, progress=lambda *numbers: told.append(numbers))
-    assert told == [(number, 5) for number in range(1, 6)]
-    told.clear()
-    run(range(5), one, progress=lambda *numbers: told.append(numbers))
-    assert told == [(number, 5) for number in range(1, 6)]
+    progress: list[tuple[int, int]] = []
+    run(range(5), one, executor=backwards, progress=lambda *numbers: progress.append(numbers))
+    assert progress == [(number, 5) for number in range(1, 6)]
+    progress.clear()
+    run(range(5), one, progress=lambda *numbers: progress.append(numbers))
+    assert progress == [(number, 5) for number in range(1, 6)]
 
 
 def test_an_error_ends_it_and_cancels_what_has_not_begun(backwards: Backwards) -> None:

@@ -141,9 +141,9 @@ def test_what_cannot_use_the_weights_is_left_out_and_says_so() -> None:
     assert result.over_time == []
     names = {each.name for each in result.health}
     assert not names & {"draws", "inverse_propensity", "drift_of_reward", "copies", "late_rewards"}
-    (told,) = (each for each in result.health if each.name == "sample_weights")
-    assert told.says.startswith("400 rows count as ")
-    assert "left out" in told.says
+    (finding,) = (each for each in result.health if each.name == "sample_weights")
+    assert finding.says.startswith("400 rows count as ")
+    assert "left out" in finding.says
     with pytest.raises(BadInput, match="sample_weight"):
         delta_of_rows(SelfNormalised(), evaluation_rows(counted()))
     log = counted() | {"version": np.where(np.arange(400) % 2, "a", "b")}

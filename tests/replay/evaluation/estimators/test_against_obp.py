@@ -125,8 +125,8 @@ def test_estimators_of_several_loggers(log: str) -> None:
         found = estimators[name or kind].estimate(even if kind == "balanced" else rows)
         assert found == close(number(each["value"])), each
         if kind == "balanced" and lambda_ == np.inf:
-            beside = replace(rows, mean_propensity=even.propensity)
-            assert BALANCED[name].estimate(beside) == close(number(each["value"]))
+            with_mean = replace(rows, mean_propensity=even.propensity)
+            assert BALANCED[name].estimate(with_mean) == close(number(each["value"]))
 
 
 @pytest.mark.parametrize("log", EMBEDDED)

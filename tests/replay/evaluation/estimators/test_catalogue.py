@@ -35,7 +35,7 @@ def test_a_number_fixes_lambda() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("best", "expected one of ips, snips"),
         ("", "expected one of ips, snips"),
@@ -47,8 +47,8 @@ def test_a_number_fixes_lambda() -> None:
         ("weighted-dr=0", "how many loggers"),
     ],
 )
-def test_what_is_none_is_refused(text: str, told: str) -> None:
-    with pytest.raises(WrongConfiguration, match=told):
+def test_what_is_none_is_refused(text: str, expected: str) -> None:
+    with pytest.raises(WrongConfiguration, match=expected):
         requested(text)
 
 

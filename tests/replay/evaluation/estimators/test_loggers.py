@@ -49,11 +49,11 @@ def test_what_stands_beside_plain_weights_is_what_balanced_rows_give(
 ) -> None:
     of_loggers = np.stack([rows.propensity, rows.propensity[::-1]], axis=1)
     even = balanced(rows, of_loggers, shares)
-    beside = replace(rows, mean_propensity=even.propensity)
+    with_mean = replace(rows, mean_propensity=even.propensity)
     for estimator in (BalancedInversePropensity(), BalancedSelfNormalised(), BalancedDoublyRobust()):
-        np.testing.assert_equal(estimator.estimate(beside), estimator.plain.estimate(even))
+        np.testing.assert_equal(estimator.estimate(with_mean), estimator.plain.estimate(even))
         plain = {name for name in estimator.plain.terms(rows) if name != "q(pi)"}
-        assert not plain & {*estimator.terms(beside)}
+        assert not plain & {*estimator.terms(with_mean)}
 
 
 @given(rows=evaluation_rows())

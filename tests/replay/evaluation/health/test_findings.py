@@ -49,10 +49,10 @@ def named(state: State, name: str, **arguments):
 def test_faults_stand_first_and_are_told_in_words():
     chance = np.random.default_rng(6)
     log = FAULTS["propensity of another row"](right_log(chance), chance)
-    told = findings(State.of(read(log, chance)), {"missing": 2, "expired": 5}, learned=10)
-    order = [each.wrong for each in told]
+    checks = findings(State.of(read(log, chance)), {"missing": 2, "expired": 5}, learned=10)
+    order = [each.wrong for each in checks]
     assert order == sorted(order, reverse=True)
-    says = {each.name: each.says for each in told if each.wrong}
+    says = {each.name: each.says for each in checks if each.wrong}
     assert says["learned"] == "the target has learned from 10 of 5,000 rows: its value on them is too good"
     assert says["left_out_missing"] == "2 of 5,007 decisions could not be used: missing"
     assert "mean weight is" in says["mean_weight"]

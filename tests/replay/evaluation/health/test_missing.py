@@ -144,32 +144,32 @@ def test_a_segment_without_the_favourites_is_not_reliable() -> None:
     action = chance.choice(3, rows, p=pmf)
     part = np.where(action == 0, "lacking", "even")
     part[chance.random(rows) < 0.5] = "even"
-    told = {
+    log = {
         "reward": (chance.random(rows) < 0.3).astype(float),
         "propensity": pmf[action],
         "target": TARGET[action],
         "part": part,
     }
-    result = bowerbird.evaluate(told, segments=["part"])
+    result = bowerbird.evaluate(log, segments=["part"])
     assert isinstance(result, Answer)
     levels = {each.name: each.level for each in result.segments}
     assert levels == {"lacking": "use with care", "even": "reliable"}
-    told["target"] = np.array([0.05, 0.55, 0.4])[action]
-    result = bowerbird.evaluate(told, segments=["part"])
+    log["target"] = np.array([0.05, 0.55, 0.4])[action]
+    result = bowerbird.evaluate(log, segments=["part"])
     assert isinstance(result, Answer)
     assert {each.name: each.level for each in result.segments}["lacking"] == "not reliable"
 
 
 def test_the_answer_says_what_the_log_lacks() -> None:
     rows, pmf = 10_000, [0.999, 0.0005, 0.0005]
-    told = {
+    log = {
         "reward": np.tile([0.0, 0.0, 1.0, 0.0], rows // 4),
         "action": np.zeros(rows, dtype=int),
         "propensity": np.full(rows, 0.999),
         "pmf": [pmf] * rows,
         "target_pmf": [list(TARGET)] * rows,
     }
-    result = bowerbird.evaluate(told)
+    result = bowerbird.evaluate(log)
     assert isinstance(result, Answer)
     assert result.verdict.level == "not reliable"
     assert "the log shows only 10 % of what the target does" in result.verdict.reasons

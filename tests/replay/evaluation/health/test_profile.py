@@ -27,31 +27,31 @@ def learned(
 
 
 def found(rows: EvaluationRows, rows_at_once: float = 1.0) -> Finding:
-    told = profile(Pieces.of(rows), rows_at_once)
-    assert told.wrong is False
-    return told
+    finding = profile(Pieces.of(rows), rows_at_once)
+    assert finding.wrong is False
+    return finding
 
 
 def test_equal_weights_have_an_even_profile() -> None:
-    told = found(learned((3.0, 3.0), (0.9, 0.1)))
-    assert told.value == pytest.approx(1 / PARTS, abs=0.01)
-    assert told.says == "adaptive weights spread over the log's period nearly as its rows do"
+    finding = found(learned((3.0, 3.0), (0.9, 0.1)))
+    assert finding.value == pytest.approx(1 / PARTS, abs=0.01)
+    assert finding.says == "adaptive weights spread over the log's period nearly as its rows do"
 
 
 @pytest.mark.parametrize(("spread", "part"), [((1.0, 30.0), "first"), ((30.0, 1.0), "last")])
 def test_the_favoured_part_is_named(spread: tuple[float, float], part: str) -> None:
-    told = found(learned(spread, (0.5, 0.5)))
-    assert told.value is not None
-    assert told.value > 2 / PARTS
-    assert told.expected == pytest.approx(1 / PARTS)
-    assert told.says.startswith(f"adaptive weights give the {part} tenth of the log {100 * told.value:.0f} %")
+    finding = found(learned(spread, (0.5, 0.5)))
+    assert finding.value is not None
+    assert finding.value > 2 / PARTS
+    assert finding.expected == pytest.approx(1 / PARTS)
+    assert finding.says.startswith(f"adaptive weights give the {part} tenth of the log {100 * finding.value:.0f} %")
 
 
 def test_drift_makes_the_values_differ() -> None:
-    told = found(learned((1.0, 30.0), (0.9, 0.1)))
-    assert told.p_value is not None
-    assert told.p_value < 1e-6
-    assert "rewards do drift" in told.says
+    finding = found(learned((1.0, 30.0), (0.9, 0.1)))
+    assert finding.p_value is not None
+    assert finding.p_value < 1e-6
+    assert "rewards do drift" in finding.says
 
 
 def test_without_drift_the_values_agree_as_often_as_the_level_promises() -> None:

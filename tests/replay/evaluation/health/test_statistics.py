@@ -247,6 +247,6 @@ def test_whatever_a_log_holds_numbers_are_finite_and_the_verdict_is_a_sentence(w
         assert all(value is None or np.isfinite(value) for value in known.values())
         assert all(each.p_value is None or 0 <= each.p_value <= 1 for each in checked)
         for family in FAMILIES:
-            told = verdict(known, checked, family)
-            assert told.sentence.startswith(f"{told.level}: ")
-            assert bool(told.reasons) == (told.level != "reliable")
+            judgement = verdict(known, checked, family)
+            assert judgement.sentence.startswith(f"{judgement.level}: ")
+            assert bool(judgement.reasons) == (judgement.level != "reliable")

@@ -182,13 +182,15 @@ def test_each_estimator_has_a_family(estimator, family):
     assert family_of(estimator) == family
 
 
-@pytest.mark.parametrize(("value", "told"), [(0.31, "less than 1"), (3.14, "3.1"), (12.4, "12"), (10_000.0, "10,000")])
-def test_counts_for_people(value, told):
-    assert count(value) == told
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.31, "less than 1"), (3.14, "3.1"), (12.4, "12"), (10_000.0, "10,000")]
+)
+def test_counts_for_people(value, expected):
+    assert count(value) == expected
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [(0.0, "0 %"), (1e-5, "less than 0.1 %"), (0.0123, "1.2 %"), (0.714, "71 %")]
+    ("value", "expected"), [(0.0, "0 %"), (1e-5, "less than 0.1 %"), (0.0123, "1.2 %"), (0.714, "71 %")]
 )
-def test_shares_for_people(value, told):
-    assert percent(value) == told
+def test_shares_for_people(value, expected):
+    assert percent(value) == expected

@@ -33,8 +33,8 @@ LOG: dict[str, list[Any]] = {
 LOG["propensity"] = [pmf[action] for pmf, action in zip(LOG["pmf"], LOG["action"], strict=True)]
 
 
-def table(**told: Any) -> pa.Table:
-    return pa.table({**LOG, **told})
+def table(**columns: Any) -> pa.Table:
+    return pa.table({**LOG, **columns})
 
 
 def rows(data: Any, columns: Columns | None = None) -> EvaluationRows:
@@ -273,8 +273,8 @@ def test_the_examples_of_the_page_run(
 
 def test_the_page_tells_every_field() -> None:
     cells = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", PAGE.read_text(), re.MULTILINE)
-    told = {name for cell in cells for name in cell.split(", ")}
-    assert {f"`{name}`" for name in Columns.fields()} <= told
+    names = {name for cell in cells for name in cell.split(", ")}
+    assert {f"`{name}`" for name in Columns.fields()} <= names
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from replay.proof.archived_policy import uniform
 from tests.replay.evaluation.logs.rows import same, together
 
 
-def outcome(seq: int, **told: Any) -> dict[str, Any]:
+def outcome(seq: int, **fields: Any) -> dict[str, Any]:
     """Return an outcome; names with an underscore before them are of its decision."""
-    drawn = {name[1:]: value for name, value in told.items() if name.startswith("_")}
+    drawn = {name[1:]: value for name, value in fields.items() if name.startswith("_")}
     decision = {
         "v": 1,
         "event_id": f"event-{seq}",
@@ -49,18 +49,18 @@ def outcome(seq: int, **told: Any) -> dict[str, Any]:
         "decision_place": {"time_ms": 1000 + seq, "topic": "decisions", "partition": 0, "offset": seq, "index": 0},
         "feedback": [],
         "decision": decision,
-    } | {name: value for name, value in told.items() if not name.startswith("_")}
+    } | {name: value for name, value in fields.items() if not name.startswith("_")}
 
 
-def line(seq: int, **told: Any) -> bytes:
-    return json.dumps(outcome(seq, **told)).encode() + b"\n"
+def line(seq: int, **fields: Any) -> bytes:
+    return json.dumps(outcome(seq, **fields)).encode() + b"\n"
 
 
 GOOD = b"".join(map(line, range(1, 6)))
 
 
-def read(file: Path, **told: Any) -> EvaluationRows:
-    return together(Judge(JsonLines(file), uniform(), **told).blocks())
+def read(file: Path, **fields: Any) -> EvaluationRows:
+    return together(Judge(JsonLines(file), uniform(), **fields).blocks())
 
 
 def written(folder: Path, content: bytes, name: str = "log.jsonl") -> Path:
@@ -219,6 +219,6 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
 
 
 def test_the_progress_ends_with_the_file(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    list(Judge(JsonLines(written(tmp_path, GOOD)), uniform()).blocks(lambda passed, of: told.append((passed, of))))
-    assert told[-1] == (len(GOOD), len(GOOD))
+    progress: list[tuple[int, int]] = []
+    list(Judge(JsonLines(written(tmp_path, GOOD)), uniform()).blocks(lambda passed, of: progress.append((passed, of))))
+    assert progress[-1] == (len(GOOD), len(GOOD))

@@ -231,7 +231,7 @@ def test_a_time_without_a_zone_is_named(tmp_path: Path) -> None:
 # ----- obp
 
 
-def feedback(rounds: int = 30, **told: Any) -> dict[str, Any]:
+def feedback(rounds: int = 30, **changes: Any) -> dict[str, Any]:
     chance = np.random.default_rng(3)
     pi_b = chance.dirichlet(np.ones(4), size=(rounds, 2)).transpose(0, 2, 1)
     action, position = chance.integers(4, size=rounds), chance.integers(2, size=rounds)
@@ -243,30 +243,30 @@ def feedback(rounds: int = 30, **told: Any) -> dict[str, Any]:
         "reward": chance.integers(2, size=rounds),
         "pscore": pi_b[np.arange(rounds), action, position],
         "pi_b": pi_b,
-        **told,
+        **changes,
     }
 
 
 def test_obp_in_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("replay.evaluation.logs.obp_feedback.BLOCK_ROWS", 16)
-    told = feedback()
+    log = feedback()
     target = np.random.default_rng(4).dirichlet(np.ones(4), size=(30, 2)).transpose(0, 2, 1)
-    chunks = list(ObpFeedback(told, target).blocks())
+    chunks = list(ObpFeedback(log, target).blocks())
     assert [chunk.index for chunk in chunks] == [0, 1]
     rows = together(chunks)
-    for row, (action, position) in enumerate(zip(told["action"], told["position"], strict=True)):
-        mu, pi = told["pi_b"][row, :, position], target[row, :, position]
+    for row, (action, position) in enumerate(zip(log["action"], log["position"], strict=True)):
+        mu, pi = log["pi_b"][row, :, position], target[row, :, position]
         assert rows.weight[row] == pi[action] / mu[action]
         assert rows.squared_weight is not None
         assert rows.squared_weight[row] == pytest.approx((pi**2 / mu).sum())
         assert rows.rank is not None
         assert rows.rank[row] == pytest.approx(mu[:action].sum() + mu[action] / 2)
-    few = ObpFeedback({name: told[name] for name in ("action", "reward", "pscore")})
+    few = ObpFeedback({name: log[name] for name in ("action", "reward", "pscore")})
     assert together(few.blocks()).weight.tolist() == [1.0] * 30
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "changes"),
     [
         ("found no reward", {"reward": None}),
         ("pscore: found the shape .2,., expected .30,.", {"pscore": [0.5, 0.5]}),
@@ -284,9 +284,9 @@ def test_obp_in_columns(monkeypatch: pytest.MonkeyPatch) -> None:
         ("pi_b: found float64 of shape .30, 4.", {"pi_b": np.full((30, 4), 0.25)}),
     ],
 )
-def test_a_feedback_that_is_none(message: str, told: dict[str, Any]) -> None:
+def test_a_feedback_that_is_none(message: str, changes: dict[str, Any]) -> None:
     with pytest.raises((BadInput, WrongConfiguration), match=message):
-        list(ObpFeedback(feedback(**told)).blocks())
+        list(ObpFeedback(feedback(**changes)).blocks())
 
 
 def test_a_target_of_another_shape() -> None:

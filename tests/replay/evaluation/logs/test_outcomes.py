@@ -411,8 +411,8 @@ def test_messages_that_hold_no_outcomes_are_counted(world: World) -> None:
 @pytest.mark.parametrize("target", ["uniform", "front@0"])
 def test_a_message_with_spaces_and_lines_between_its_records(world: World, archive: Archive, target: str) -> None:
     log = world.logs["rewards", 0]
-    told = [json.dumps(json.loads(message.value or b""), indent=2).encode() for message in log]
-    pretty = [message._replace(value=value) for message, value in zip(log, told, strict=True)]
+    values = [json.dumps(json.loads(message.value or b""), indent=2).encode() for message in log]
+    pretty = [message._replace(value=value) for message, value in zip(log, values, strict=True)]
     policy = uniform() if target == "uniform" else archived_policy(archive, target, none)
     found, expected = (Judge(MessageOutcomes(some), policy, "front", segments=SEGMENTS) for some in (pretty, log))
     same(together(found.blocks()), together(expected.blocks()))

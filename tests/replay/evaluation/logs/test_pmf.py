@@ -32,11 +32,11 @@ def test_against_the_sums_row_by_row(rows: list[tuple[list[float], list[float], 
     column = pa.array([logged for logged, *_ in rows], kind)
     pmfs = Pmfs.of(column[start:] if rows[start:] else column)
     chosen = np.array([each[2] for each in some])
-    target = np.array([mass for _, theirs, _ in some for mass in theirs])
+    target = np.array([mass for _, targets, _ in some for mass in targets])
     found, itself = whole(pmfs, target), whole(pmfs, None)
     assert pmfs.honest().all()
-    for row, (logged, theirs, at) in enumerate(some):
-        drawn = [(mu, pi) for mu, pi in zip(logged, theirs, strict=True) if mu]
+    for row, (logged, targets, at) in enumerate(some):
+        drawn = [(mu, pi) for mu, pi in zip(logged, targets, strict=True) if mu]
         assert found.squared_weight[row] == pytest.approx(sum(pi**2 / mu for mu, pi in drawn), rel=1e-6)
         assert found.unseen[row] == pytest.approx(1 - sum(pi for _, pi in drawn), abs=1e-12)
         assert found.inverse[row] == itself.inverse[row] == len(drawn)
@@ -50,7 +50,7 @@ def test_against_the_sums_row_by_row(rows: list[tuple[list[float], list[float], 
 def test_a_row_is_the_same_bits_whatever_stands_beside_it(rows: list[tuple[list[float], list[float], int]]) -> None:
     def columns(some: list[tuple[list[float], list[float], int]]) -> Any:
         pmfs = Pmfs.of(pa.array([logged for logged, *_ in some], pa.list_(pa.float64())))
-        target = np.array([mass for _, theirs, _ in some for mass in theirs])
+        target = np.array([mass for _, targets, _ in some for mass in targets])
         return [*whole(pmfs, target), ranks(pmfs, np.array([each[2] for each in some]))]
 
     alone = [columns([row]) for row in rows]

@@ -37,7 +37,7 @@ def without(log: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: column for name, column in log.items() if name not in names}
 
 
-def told(found: Answer) -> str:
+def unit_warning(found: Answer) -> str:
     return next((each.says for each in found.health if each.name == "unnamed_unit"), "")
 
 
@@ -45,21 +45,21 @@ def test_rows_of_a_slate_are_not_taken_for_decisions_in_silence() -> None:
     log = slates()
     result = bowerbird.evaluate(log)
     assert result.verdict.level == "use with care"
-    assert "the rows of one slate_id (3 each) are taken as independent decisions" in told(result)
-    assert "--column unit=slate_id" in told(result)
-    assert "columns={'unit': 'slate_id'}" in told(result)
+    assert "the rows of one slate_id (3 each) are taken as independent decisions" in unit_warning(result)
+    assert "--column unit=slate_id" in unit_warning(result)
+    assert "columns={'unit': 'slate_id'}" in unit_warning(result)
     named = bowerbird.evaluate(log, columns={"unit": "slate_id"})
-    assert not told(named)
+    assert not unit_warning(named)
     assert named.verdict.level == "reliable"
     (low, high), (left, right) = result.snips_interval, named.snips_interval
     assert right - left > 1.3 * (high - low), "the slates do not matter in this log"
-    assert not told(bowerbird.evaluate(log, columns={"unit": "-"}))
+    assert not unit_warning(bowerbird.evaluate(log, columns={"unit": "-"}))
 
 
 @pytest.mark.parametrize("name", ["Slate_ID", "impression_id", "session_id", "user_id", "qid"])
 def test_other_names(name: str) -> None:
     log = slates()
-    assert name in told(bowerbird.evaluate(without(log, "slate_id", "position") | {name: log["slate_id"]}))
+    assert name in unit_warning(bowerbird.evaluate(without(log, "slate_id", "position") | {name: log["slate_id"]}))
 
 
 @pytest.mark.parametrize("base", [0, 1])
@@ -72,19 +72,19 @@ def test_positions_that_count_again_and_again_tell_slates(tmp_path: Path, base: 
         pd.DataFrame(log).to_csv(file, index=False)
     else:
         pq.write_table(pa.table(log), file)
-    says = told(bowerbird.evaluate(str(file)))
+    says = unit_warning(bowerbird.evaluate(str(file)))
     assert "as the column position counts them, (3 each)" in says
     assert "--column unit=" in says
 
 
 def test_independent_rows_are_not_accused() -> None:
     log, chance = slates(), np.random.default_rng(2)
-    assert not told(bowerbird.evaluate(without(log, "slate_id") | {"position": chance.integers(0, 3, 1200)}))
-    assert not told(bowerbird.evaluate(without(log, "position") | {"slate_id": np.arange(1200)}))
-    assert not told(bowerbird.evaluate(without(log, "position") | {"slate_id": pa.nulls(1200, pa.string())}))
-    assert not told(bowerbird.evaluate(without(log, "position") | {"slate_id": chance.random(1200)}))
-    assert not told(bowerbird.evaluate(without(log, "slate_id") | {"position": np.zeros(1200, dtype=np.int64)}))
-    assert not told(bowerbird.evaluate(log, columns={"event": "slate_id"}, segments=["position"]))
+    assert not unit_warning(bowerbird.evaluate(without(log, "slate_id") | {"position": chance.integers(0, 3, 1200)}))
+    assert not unit_warning(bowerbird.evaluate(without(log, "position") | {"slate_id": np.arange(1200)}))
+    assert not unit_warning(bowerbird.evaluate(without(log, "position") | {"slate_id": pa.nulls(1200, pa.string())}))
+    assert not unit_warning(bowerbird.evaluate(without(log, "position") | {"slate_id": chance.random(1200)}))
+    assert not unit_warning(bowerbird.evaluate(without(log, "slate_id") | {"position": np.zeros(1200, dtype=np.int64)}))
+    assert not unit_warning(bowerbird.evaluate(log, columns={"event": "slate_id"}, segments=["position"]))
 
 
 def test_a_description_says_so_too_and_blocks_agree() -> None:

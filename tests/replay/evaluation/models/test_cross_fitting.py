@@ -113,8 +113,8 @@ def test_a_pickle_predicts_the_same_and_rows_may_come_in_any_parts(by: str) -> N
     again = pickle.loads(pickle.dumps(fitted))
     parts = [again.predict(part) for part in reversed(batches(rows, 37))]
     np.testing.assert_array_equal(np.concatenate(parts[::-1]), whole)
-    told = {"unit": "by unit", "time": "by time", "past": "by time, from the past only"}[by]
-    assert fitted.text == f"{make('vw').text}; cross-fitted {told}, 4 folds"
+    words = {"unit": "by unit", "time": "by time", "past": "by time, from the past only"}[by]
+    assert fitted.text == f"{make('vw').text}; cross-fitted {words}, 4 folds"
 
 
 def test_a_fold_that_no_row_lies_in_is_predicted_all_the_same() -> None:

@@ -38,7 +38,7 @@ def numbers(page: Element) -> set[float]:
     return {float(each.attributes["value"] or "") for each in page.all("data")}
 
 
-def told(answer: Answer) -> Iterator[float | None]:
+def numbers_in(answer: Answer) -> Iterator[float | None]:
     """Yield every number of an answer that the report must show."""
     yield from (answer.rows, answer.value_logged, *answer.value_logged_interval, answer.learned)
     yield from (answer.ess, answer.effective_positives, answer.max_weight, answer.mean_weight)
@@ -61,7 +61,7 @@ def told(answer: Answer) -> Iterator[float | None]:
 def test_every_number_is_there_with_all_its_digits(make: Callable[[], Answer]) -> None:
     answer = make()
     shown = numbers(read(html(answer)))
-    assert {value for value in told(answer) if value is not None} <= shown
+    assert {value for value in numbers_in(answer) if value is not None} <= shown
 
 
 @pytest.mark.parametrize("make", [reliable, open_question, not_reliable])
@@ -347,10 +347,10 @@ def _reward_card(answer: Answer) -> list[Element]:
 
 
 def test_the_terms_of_the_first_screen_are_explained() -> None:
-    told = [each.words for each in _reward_card(reliable())]
-    assert any(each.startswith("Effective sample size: so many decisions of equal weight say") for each in told)
-    assert any(each.startswith("Effective rows with a reward: the same number") for each in told)
-    assert any(each.startswith("dr: what a model of rewards predicts") for each in told)
+    sentences = [each.words for each in _reward_card(reliable())]
+    assert any(each.startswith("Effective sample size: so many decisions of equal weight say") for each in sentences)
+    assert any(each.startswith("Effective rows with a reward: the same number") for each in sentences)
+    assert any(each.startswith("dr: what a model of rewards predicts") for each in sentences)
 
 
 def test_many_bins_of_weights_are_few_lines() -> None:

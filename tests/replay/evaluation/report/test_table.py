@@ -107,16 +107,16 @@ def test_what_was_not_measured_is_said() -> None:
     remark = Finding(
         name="not_adaptive", value=None, expected=None, p_value=None, wrong=False, says="its rows count alike"
     )
-    told = lines(changed(answer, health=[*answer.health, remark]))
-    assert [line for line in told if line not in lines(answer)][-1] == "  • not adaptive: its rows count alike"
+    changed_lines = lines(changed(answer, health=[*answer.health, remark]))
+    assert [line for line in changed_lines if line not in lines(answer)][-1] == "  • not adaptive: its rows count alike"
 
 
 def test_an_interval_that_includes_the_bias_is_marked() -> None:
     answer = reliable()
     shrunk = [changed(each, interval="delta, with the bias") for each in answer.estimates[:1]]
-    told = lines(changed(answer, estimates=[*shrunk, *answer.estimates[1:]]))
-    assert [line for line in told if "(with its bias)" in line] == [
-        line for line in told if line.startswith(shrunk[0].estimator)
+    changed_lines = lines(changed(answer, estimates=[*shrunk, *answer.estimates[1:]]))
+    assert [line for line in changed_lines if "(with its bias)" in line] == [
+        line for line in changed_lines if line.startswith(shrunk[0].estimator)
     ]
 
 
@@ -141,9 +141,9 @@ def test_many_faults_do_not_hide_the_rest() -> None:
     ]
     said = lines(changed(reliable(), health=faults[::-1]))
     assert "The log's health: 30 of 30 checks found a fault." in said
-    told = [line for line in said if "it is wrong" in line]
-    assert told[0] == "  • check 0: it is wrong (p < 0.0001)"
-    assert len(told) == 10
+    changed_lines = [line for line in said if "it is wrong" in line]
+    assert changed_lines[0] == "  • check 0: it is wrong (p < 0.0001)"
+    assert len(changed_lines) == 10
     assert "  • and 20 more: --json or the report has all" in said
 
 
