@@ -122,7 +122,7 @@ def evaluate(
     against: Against | None = None,
     executor: Executor | None = None,
     parts: int = 1,
-    lacks: str = "found a log that does not tell what all of its loggers would have done",
+    lacks: str = "found a log without the probabilities of all of its loggers",
 ) -> Answer:
     """Evaluate a policy on a log.
 

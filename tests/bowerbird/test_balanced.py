@@ -326,7 +326,7 @@ def test_a_table_that_does_not_name_its_versions_is_believed_where_somebody_said
     assert bowerbird.evaluate(columns, fixed_loggers=True).headline == "balanced-snips"
     result = bowerbird.evaluate(columns, estimators=["balanced-snips"])
     assert result.headline == "snips"
-    assert "nobody said that these loggers were fixed" in result.verdict.sentence
+    assert "--fixed-loggers was not given" in result.verdict.sentence
 
 
 @pytest.mark.parametrize("wrong", [0.0, 1.5, float("nan")])

@@ -157,7 +157,7 @@ def test_thousands_of_rows_of_three_users_are_not_reliable(users: int) -> None:
     log["reward"] = np.array([float(int(name.split("-")[1]) % 2) for name in log["unit"]])
     found = bowerbird.evaluate(log)
     assert found.verdict.level == "not reliable"
-    assert "rows of a unit tell as much as one" in found.verdict.sentence
+    assert "rows of a unit count as one" in found.verdict.sentence
     if users == 1:
         assert by_name(found)["snips"].low is None
 

@@ -139,7 +139,7 @@ def _inverse(state: State) -> tuple[float | None, float | None]:
 
 def _inverse_says(state: State, inverse: float | None, wanted: float | None, actions: Sequence[str]) -> str:
     if inverse is None or wanted is None:
-        return "the mean of 1 / propensity, beside the number of possible actions"
+        return "the mean of 1 / propensity, compared with the number of possible actions"
     text = f"the mean of 1 / propensity is {inverse:.4g}, where right propensities give {wanted:.4g}"
     each = [(value, action) for action, value in enumerate(checks.each_action(state)) if value is not None]
     if state.inverse_low != state.inverse_high or state.actions is None or not each:

@@ -9,7 +9,7 @@ UNFIXED = Finding(
     p_value=None,
     wrong=True,
     says="balanced weights are biased over the versions of one learner, each of which was made by the rewards before "
-    "it, and nobody said that these loggers were fixed beforehand (--fixed-loggers)",
+    "it, and --fixed-loggers was not given",
 )
 """Of balanced weights on a log that a learner may have written."""
 

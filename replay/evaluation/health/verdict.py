@@ -177,7 +177,7 @@ def verdict(
     if not known.get("rows"):
         return _told("not reliable", ["no row could be judged"])
     known = {name: _fewer(name, value, effect_of_units) for name, value in known.items()}
-    together = f"; {count(effect_of_units)} rows of a unit tell as much as one" if effect_of_units >= TOGETHER else ""
+    together = f"; {count(effect_of_units)} rows of a unit count as one" if effect_of_units >= TOGETHER else ""
     score = score_of(family, whole=known.get("ess_of_pmf") is not None)
     ruled = _ruled(known, findings)
     parts = score.parts(known, family)

@@ -64,7 +64,7 @@ def bernstein(
             raise BadInput("outside_bounds", "low and high", f"a row that adds {seen[1]}", f"{low} to {high}")
     variance = variance_of(slopes, moments)
     if variance is None:
-        return Interval(value, low, high, METHOD, "a single row tells no more than the bounds")
+        return Interval(value, low, high, METHOD, "a single row gives no more than the bounds")
     chance = math.log(4 / (1 - confidence))
     error = math.sqrt(2 * variance * chance) + 7 * (high - low) * chance / (3 * (moments.rows - 1))
     return Interval(value, max(low, value - error), min(high, value + error), METHOD)

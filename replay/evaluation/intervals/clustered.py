@@ -19,8 +19,8 @@ from replay.evaluation.sample_weights import unsized
 
 BUCKETS = 4096
 METHOD = "clustered"
-ONE_UNIT = "a single unit does not say how sure it is"
-ONE_WEIGHTY = "a single unit carries all of the weight and does not say how sure it is"
+ONE_UNIT = "the variance is unknown for a single unit"
+ONE_WEIGHTY = "a single unit carries all of the weight: the variance is unknown"
 _DIVISORS = ("w", "h")
 """The last words of the names of terms by whose means values are divided."""
 

@@ -72,7 +72,7 @@ def delta(
         return Interval(None, None, None, METHOD, "no value: the target never takes what was logged")
     variance = variance_of(slopes, moments)
     if variance is None:
-        return Interval(value, None, None, METHOD, "a single row does not say how sure it is")
+        return Interval(value, None, None, METHOD, "the variance is unknown for a single row")
     return interval_around(estimator, value, variance, slopes, moments, reach, confidence=confidence, method=METHOD)
 
 

@@ -65,7 +65,7 @@ def format_of(path: str) -> Format:
     if looks is not None:
         raise WrongConfiguration(f"{path}: found {looks}")
     raise WrongConfiguration(
-        f"{path}: found a name that does not say what it is written in, expected --format, and for a table as text a "
+        f"{path}: found a name that has no known suffix, expected --format, and for a table as text a "
         "name that ends with .csv, .tsv or .txt"
     )
 

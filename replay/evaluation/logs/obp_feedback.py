@@ -79,7 +79,7 @@ class ObpFeedback:
             if positions > 1 and feedback.get("position") is None:
                 raise WrongConfiguration(
                     f"bandit_feedback, position: found none, expected that of each row, 0 to {positions - 1}: pi_b or "
-                    f"action_dist tells of {positions} positions"
+                    f"action_dist has {positions} positions"
                 )
         else:
             if uniform and not feedback.get("n_actions"):
@@ -114,7 +114,7 @@ class ObpFeedback:
         known: dict[str, Any] = {}
         if logged is not None:
             right = np.abs(logged.at(action) - propensity) <= PMF_TOLERANCE * propensity
-            _check("pscore", propensity, right, "what pi_b says of the logged action", start)
+            _check("pscore", propensity, right, "the probability in pi_b of the logged action", start)
             known = whole(logged, None if target is None else target.values)._asdict()
             known["rank"] = ranks(logged, action)
         return EvaluationRows(

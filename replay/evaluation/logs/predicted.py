@@ -131,7 +131,7 @@ def example_rows(rows: OutcomeRows, catalogue: ActionCache) -> Iterator[Example 
     outcomes, unreadable = outcomes_in(b"[" + b",".join(raws) + b"]")
     if unreadable or len(outcomes) != len(raws):
         row = min(unreadable[0].index if unreadable else 0, len(raws) - 1)
-        raise rows.bad("raw", row, "what is no outcome", "the outcomes that the other columns tell of")
+        raise rows.bad("raw", row, "what is no outcome", "the outcome of the other columns")
     for outcome in outcomes:
         try:
             yield example_of(outcome, catalogue)

@@ -29,7 +29,7 @@ _STATISTICS = {
     f"{key}_{of}": f"{says} ({of})"
     for of in ("ips", "snips", "dr")
     for key, says in (
-        ("variance_ess", "rows that tell the error"),
+        ("variance_ess", "effective rows of the variance"),
         ("unseen_errors", "what was not logged, in standard errors"),
         ("missing_errors", "what the mean weight lacks, in standard errors"),
     )
@@ -100,7 +100,7 @@ def judgement(answer: Result) -> Judgement:
     """Return what the difference means, and when it will show."""
     difference = answer.difference
     if difference is None or difference.value is None:
-        return Judgement("The difference is unknown", "There is nothing that it could be told from.", "open")
+        return Judgement("The difference is unknown", "The log has no data to estimate it from.", "open")
     if answer.verdict.level == "not reliable":
         return Judgement("No decision by these numbers", "They are not reliable: see why above.", "open")
     if not difference.shows:

@@ -133,7 +133,7 @@ def test_rows_that_hang_together_count_as_fewer():
     assert (alone.level, fewer[-1].level) == ("reliable", "not reliable")
     assert alone.sentence.startswith(f"reliable: effective sample size {known['ess']:,.0f} of 5,000")
     assert fewer[0].sentence.startswith(f"reliable: effective sample size {(known['ess'] or 0) / 4:,.0f} of 5,000")
-    assert fewer[0].sentence.endswith("; 4 rows of a unit tell as much as one")
+    assert fewer[0].sentence.endswith("; 4 rows of a unit count as one")
 
 
 def test_reasons_stand_by_weight_faults_first():

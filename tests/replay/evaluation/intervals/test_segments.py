@@ -89,7 +89,7 @@ def test_one_user_says_nothing_of_others() -> None:
     rows = random_log(4, 100, units=1)
     (found,) = segments(SNIPS, Segments.of([SNIPS], rows, np.zeros(100, dtype=np.int32)), by_unit=True)
     assert (found.interval.low, found.interval.high) == (None, None)
-    assert found.interval.note == "a single unit does not say how sure it is"
+    assert found.interval.note == "the variance is unknown for a single unit"
 
 
 def test_no_rows_have_no_segments() -> None:

@@ -274,7 +274,7 @@ def test_obp_in_columns(monkeypatch: pytest.MonkeyPatch) -> None:
         ("row 0: reward: found nan", {"reward": [float("nan")] * 30}),
         ("row 0: pscore: found 0.0, expected a probability", {"pscore": [0.0] * 30}),
         ("row 0: pscore: found 1.5", {"pscore": [1.5] * 30}),
-        ("row 0: pscore: found 0.25, expected what pi_b says", {"pscore": [0.25] * 30}),
+        ("row 0: pscore: found 0.25, expected the probability in pi_b", {"pscore": [0.25] * 30}),
         ("row 0: action: found 4", {"action": [4] * 30}),
         ("row 0: action: found 0.5, expected a whole number", {"action": [0.5] * 30}),
         ("row 0: position: found 2", {"position": [2] * 30}),

@@ -87,7 +87,7 @@ Effective sample size 12.1, effective rows with a reward 1.9, largest weight 9,3
 Effective sample size: so many decisions of equal weight say as much as 10,000 of unequal weight.
 Effective rows with a reward: the same number for the decisions that earned something.
 ips: the mean reward, if each decision counts by how much more often the target takes the logged action.
-However often one looks (until 2025-11-15 00:00 UTC): 0.057, 0.053 to 0.060.
+For all interim analyses together (until 2025-11-15 00:00 UTC): 0.057, 0.053 to 0.060.
 
 country  value  95 % interval, of all    rows
 France   0.058  0.049 to 0.067         84,787  reliable
@@ -123,7 +123,7 @@ def test_an_interval_that_includes_the_bias_is_marked() -> None:
 def test_a_sequence_that_is_unknown_says_why() -> None:
     answer = reliable()
     unknown = [changed(look, low=None, high=None) for look in answer.over_time]
-    (said,) = [line for line in lines(changed(answer, over_time=unknown)) if line.startswith("However often")]
+    (said,) = [line for line in lines(changed(answer, over_time=unknown)) if line.startswith("For all interim")]
     assert said.endswith("unknown. Nothing bounds what a decision can earn, or rewards lie beyond it (--reward-range).")
 
 
