@@ -31,7 +31,7 @@ from stream import clients, metrics, stopped
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetter, DeadLetters
 from stream.kafka.faust_app import RoleApp, make_app
-from stream.kafka.log import LogReader, identify, started
+from stream.kafka.log import LogReader, Partition, identify, started
 from stream.kafka.topic_ids import Watched
 from stream.kafka.versions import KafkaVersions
 from stream.liveness import dead_client
@@ -86,6 +86,7 @@ class Learn(mode.Service):
         self._lock = asyncio.Lock()
         self._opened = Opened()
         self._producer: AIOKafkaProducer | None = None
+        app.void_acknowledgements = self._void_acknowledgements
 
     async def on_start(self) -> None:
         """Connect and compare the configuration with what is remembered; servers that are away are waited for.
@@ -165,6 +166,35 @@ class Learn(mode.Service):
             }
             await self._store.remember_home(name, home)
             await self._publisher(name).compare_identity()
+
+    async def _void_acknowledgements(self) -> dict[Partition, int]:
+        """Return where to begin in a partition that ends before what the group has acknowledged.
+
+        Whatever comes below that would be taken for acknowledged, and never be learned.
+        """
+        return await until_there(ROLE, "beginning to read", self._beyond_their_ends)
+
+    async def _beyond_their_ends(self) -> dict[Partition, int]:
+        asked = [(self._topic, number) for number in await self._reader.partitions(self._topic)]
+        acknowledged = await self._reader.committed(self._config.group(ROLE), asked)
+        begins, ends = await self._reader.beginning(acknowledged), await self._reader.ends(acknowledged)
+        found: dict[Partition, int] = {}
+        for where, offset in acknowledged.items():
+            if offset > ends[where]:
+                found[where] = max(begins[where], min(ends[where], await self._lowest_cut(where[1])))
+                log.warning(
+                    "%s[%d] ends at %d, %d was acknowledged: begins at %d", *where, ends[where], offset, found[where]
+                )
+        return found
+
+    async def _lowest_cut(self, number: int) -> int:
+        """Return up to where every policy of a partition has learned."""
+        try:
+            names = [name for name in self._config.policies if self._config.rewards_partition(name) == number]
+            saved = [await self._store.read(name, model=False) for name in names]
+        except StateRefused:
+            return 0
+        return min((each.position.cut if each is not None else 0 for each in saved), default=0)
 
     def _publisher(self, name: str) -> Publisher:
         config = self._config

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
@@ -162,6 +163,32 @@ async def test_what_is_learned_is_published_and_acknowledged(loop: Loop, redis: 
     for policy in ("front", "side"):
         await assert_replayed(loop, redis, policy)
     assert await versions(loop, "even") == []
+
+
+async def test_an_acknowledgement_beyond_the_end_keeps_nothing_from_being_learned(loop: Loop, redis: Redis) -> None:
+    """Somebody has set the group's offset, or the log was longer once: what comes below it is learned all the same."""
+    learn = loop.role("learn")
+    await append(loop, 1, 30)
+    await saved_up_to(loop, redis, 30)
+    await all_acknowledged(loop)
+    learn.stop()
+    await append(loop, 31, 40)
+    where = TopicPartition(loop.config.topic("rewards"), loop.config.rewards_partition("front"))
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=loop.config.brokers, group_id=loop.config.group("learn"), enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        consumer.assign([where])
+        await consumer.commit({where: 1_000_000})
+    finally:
+        await consumer.stop()
+    loop.role("learn")
+    await saved_up_to(loop, redis, 40)
+    await append(loop, 41, 50)
+    await saved_up_to(loop, redis, 50)
+    await all_acknowledged(loop)
+    await assert_replayed(loop, redis)
 
 
 async def test_a_learner_that_dies_anywhere_learns_everything_once(loop: Loop, redis: Redis) -> None:
