@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 import msgspec
 
-from records.codec import UNREADABLE, items
+from records.codec import UNREADABLE, encode, items
 from records.decision import decision_head
 from records.errors import BadInput
 from records.feedback import CountedFeedback, Feedback, feedback
@@ -124,6 +124,7 @@ class _FeedbackRow(NamedTuple):
     value: float
     activate: bool
     content: bytes
+    known: bytes
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -267,7 +268,8 @@ class Evidence:
     def _add_feedback(self, place: LogPosition, record: Feedback, body: bytes) -> None:
         by_place = f"{place.topic}-{place.partition}-{place.offset}-{place.index}"
         identity = by_place if record.id is None else record.id
-        row = _FeedbackRow(identity, record.value or 0.0, bool(record.activate), content_digest(body))
+        known = content_digest(encode(record))
+        row = _FeedbackRow(identity, record.value or 0.0, bool(record.activate), content_digest(body), known)
         self._add(record.event_id, _FEEDBACK, place, _pack(row))
 
     def _add(self, event_id: str, kind: int, place: LogPosition, body: bytes) -> None:
@@ -301,7 +303,7 @@ def _case(event_id: str, rows: Iterable[tuple[bytes, int, int, str, int, int, in
             )
         elif kind == _FEEDBACK:
             event = _unpack_feedback(body)
-            case.feedback.append(LoggedFeedback(place, event.id, event.value, event.activate, event.content))
+            case.feedback.append(LoggedFeedback(place, *event))
         else:
             case.outcomes.append(_unpack_outcome(body))
     return case

@@ -31,13 +31,17 @@ class LoggedDecision(NamedTuple):
 
 
 class LoggedFeedback(NamedTuple):
-    """A record of a feedback stream; its place's topic is the stream, ``content`` a digest of it."""
+    """A record of a feedback stream; its place's topic is the stream, ``content`` a digest of it.
+
+    ``known`` is a digest of the fields that the loop knows, which are all that a very large outcome carries.
+    """
 
     place: LogPosition
     id: str
     value: float
     activate: bool
     content: bytes
+    known: bytes = b""
 
 
 class Expected(NamedTuple):

@@ -6,7 +6,7 @@ computed again from the raw streams (:mod:`replay.proof.oracle`), every version 
 """
 
 from collections import Counter
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 from zlib import crc32
 
 import msgspec
@@ -16,7 +16,7 @@ from records.errors import BadInput
 from records.message import Message
 from records.outcome import Outcome
 from replay.proof.by_event import Case, CitedFeedback, Evidence, FoundOutcome
-from replay.proof.oracle import Expected, expected_outcomes
+from replay.proof.oracle import Expected, LoggedFeedback, expected_outcomes
 from replay.proof.published import Weights
 from replay.proof.question import Question
 from replay.proof.verdict import FindingKind, Findings, Verdict
@@ -295,17 +295,7 @@ class Verification:
         decision = expected.decision
         place = decision.place
         at = (place.time_ms, place.partition, place.offset, place.index)
-        counted = sorted(
-            (
-                event.place.topic,
-                event.place.time_ms,
-                event.place.partition,
-                event.place.offset,
-                event.place.index,
-                event.content,
-            )
-            for event in expected.counted
-        )
+        counted, known = (sorted(_cited(event, each) for event in expected.counted) for each in ("content", "known"))
         differences: list[tuple[FindingKind, str]] = []
         if decision.policy != outcome.policy:
             differences.append(("decision", f"of policy {outcome.policy}, the decision is of {decision.policy}"))
@@ -315,7 +305,7 @@ class Verification:
             differences.append(("decision", f"cites the decision at {outcome.decision_at}, the first is at {at}"))
         elif outcome.decision != decision.content:
             differences.append(("decision", "the decision in it is not the logged one"))
-        if sorted(outcome.feedback) != counted:
+        if sorted(outcome.feedback) not in (counted, known):
             differences.append(("feedback", _feedback_message(set(outcome.feedback), set(counted))))
         parts: tuple[tuple[FindingKind, object, object], ...] = (
             ("deadline", outcome.closed_ms, expected.deadline_ms),
@@ -366,6 +356,12 @@ class Verification:
     def _not_provable(self, outcome: FoundOutcome) -> None:
         self._figures["not_verifiable"] += 1
         self._unprovable[outcome.shard] = max(self._unprovable.get(outcome.shard, 0), outcome.seq)
+
+
+def _cited(event: LoggedFeedback, part: Literal["content", "known"]) -> CitedFeedback:
+    """Return how an outcome cites a feedback that it carries whole, or only the fields that are known."""
+    place = event.place
+    return place.topic, place.time_ms, place.partition, place.offset, place.index, getattr(event, part)
 
 
 def _feedback_message(cited: set[CitedFeedback], right: set[CitedFeedback]) -> str:

@@ -210,6 +210,14 @@ def test_feedback_that_was_altered_in_the_outcome(world: World) -> None:
     assert kinds(world.verify()) == {"feedback"}
 
 
+def test_outcomes_that_carry_only_the_fields_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the join writes them where the feedback of a decision is a megabyte and more."""
+    monkeypatch.setattr("rewards.outcome.WHOLE_FEEDBACK_BYTES", 0)
+    verdict = busy_world().verify()
+    assert verdict.findings == []
+    assert verdict.ok
+
+
 def test_a_record_that_is_no_outcome(world: World) -> None:
     log = world.logs["rewards", 0]
     log.append(log[-1]._replace(offset=log[-1].offset + 2, value=b'[{"v": 1}]'))
