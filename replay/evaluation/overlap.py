@@ -17,7 +17,7 @@ from replay.evaluation.result import (
 ACTIONS = 1_000
 """Maximum number of actions in the table of overlap, the most frequently logged ones."""
 NOT_LOGGED = "(not in the log)"
-"""The name of all actions together that the target takes and that were not logged, if nothing tells them apart."""
+"""The name of all actions of the target together that were not logged, if they cannot be distinguished."""
 
 
 def bins(state: State) -> list[Bin]:

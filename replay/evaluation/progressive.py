@@ -16,7 +16,7 @@ class Predicts(Protocol):
 class Row(NamedTuple):
     """A logged decision and its reward.
 
-    ``offset`` is where its outcome lies in ``rewards``, ``chosen`` the index of the logged action, ``propensity`` the
+    ``offset`` is that of its outcome in ``rewards``, ``chosen`` the index of the logged action, ``propensity`` the
     logged probability of it.
     """
 

@@ -207,7 +207,7 @@ def ends(values: Floats, confidence: float = 0.95) -> tuple[float | None, float 
     """Return the percentile ends of an interval, interpolated between two resamples.
 
     A resample in which the value is unknown lies beyond either end: an end is None where too many of them are.
-    Ends of the bootstrap know nothing of what the log never showed: of rewards that are all 0 both are 0.
+    The bootstrap does not account for unobserved events: if all rewards are 0, both ends are 0.
 
     References
     ----------

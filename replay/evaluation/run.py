@@ -142,7 +142,7 @@ def digest(state: Any) -> str:
             raise TypeError(f"expected numbers, texts, arrays and what holds them; found a {type(value).__name__}")
 
     def put(kind: str, *sizes: int) -> None:
-        # Lengths stand before the content, so that no two states are spelled alike.
+        # Lengths come before the content, so that no two states have the same bytes.
         hasher.update(f"{kind}{sizes};".encode())
 
     feed(state)

@@ -2,7 +2,7 @@
 
 While a log is read, each term is multiplied by the row's sample weight s, and s is a term itself, :data:`SIZE`. When
 the sums are read, each mean is divided by the mean of s, and deviations are those of the ratio: a row moves it by
-``s (term - mean) / sum s``. So no estimator and no interval needs to know of sample weights.
+``s (term - mean) / sum s``. So estimators and intervals do not handle sample weights.
 
 References
 ----------

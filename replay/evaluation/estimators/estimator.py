@@ -1,4 +1,4 @@
-"""What an estimator is: a smooth function of the means of some terms, each of which is a number per row.
+"""The interface of estimators: smooth functions of the means of some terms, which have one number per row.
 
 So one pass over a log serves all estimators, on any number of processes: terms are summed, sums are added. The same
 means, taken over resampled rows, give the bootstrap; their derivatives give the delta method.
@@ -44,7 +44,7 @@ class Estimator(ABC, Generic[Rows]):
 
     @abstractmethod
     def terms(self, rows: Rows) -> dict[str, Floats]:
-        """Return what the value is made of: per term a column of shape (rows,); a name means the same everywhere."""
+        """Return the terms of the value: for each a column of shape (rows,); a name means the same everywhere."""
 
     @abstractmethod
     def value(self, means: Means) -> Any:
@@ -71,7 +71,7 @@ class Estimator(ABC, Generic[Rows]):
 
 
 def need(column: Column | None, name: str) -> Column:
-    """Return a column that must be there.
+    """Return a required column.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def gradient(estimator: Estimator[Any], means: Mapping[str, float]) -> dict[str,
 
 
 def influence(estimator: Estimator[Rows], rows: Rows) -> Floats:
-    """Return what each row adds to the value: shape (rows,), with the mean 0; its spread is the delta method's."""
+    """Return the influence of each row on the value: shape (rows,), with the mean 0, as in the delta method."""
     if isinstance(rows, EvaluationRows):
         unsized(rows)
     terms = estimator.terms(rows)

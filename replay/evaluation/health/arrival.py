@@ -26,10 +26,10 @@ class Tail(NamedTuple):
 
 
 def late_rewards(periods: Periods) -> Tail | None:
-    """Return the last part of a log whose rewards fall far below those of every earlier part; None if there is none.
+    """Return the last part of a log whose rewards fall far below those of every earlier part, or None.
 
     A fall below half of the lowest earlier mean is neither a daily cycle nor slow drift. Negative rewards are not
-    looked at.
+    used.
     """
     counts, sums = periods.counts.astype(np.float64), periods.counts * periods.means[:, 0]
     rows = float(counts.sum())

@@ -23,13 +23,13 @@ MANY = 50
 
 
 def mean_weight(state: State) -> float | None:
-    """Test that the weights have the mean 1 less the unseen mass; their variance is known where the pmf is."""
+    """Test that the mean weight is 1 minus the unseen mass; with whole pmfs its variance is known."""
     expected = state.size - (state.unseen or 0.0)
     largest = float(state.largest.kept[-1])
     if state.squared is not None:
         known = state.squared - state.squared_mean
         return _two_sided(state.weight.total, expected, state, max(state.weight.second, known), known)
-    # What was never drawn is not known, only that one more of the largest weights would not have been strange.
+    # Weights that were never drawn are unknown; one more of the largest weight is assumed to be possible.
     high, low = state.weight.second, _by_ratio(state.weight.squares, state.weight.total, state.rows)
     if state.sized_weight is not None:
         # Sample weights may depend on the reward, and so on the weight.
@@ -62,7 +62,7 @@ def _all_offered(state: State) -> bool:
 
 
 def each_action(state: State) -> list[float | None]:
-    """Return for each action the p-value of its mean of 1 / propensity; None of those that were hardly ever drawn.
+    """Return for each action the p-value of its mean of 1 / propensity; None for rarely drawn actions.
 
     Nobody knows which action's rare draws are those that did not come: what all of them lack is allowed to each.
     """
@@ -111,7 +111,7 @@ def draws(state: State) -> float | None:
 
 
 def shares(counts: Floats, expected: Mapping[int, float]) -> float | None:
-    """Test that rows fell to versions, or to the arms of a test, as they should (sample-ratio mismatch).
+    """Test the shares of rows of versions, or of the arms of a test (sample-ratio mismatch).
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def shares(counts: Floats, expected: Mapping[int, float]) -> float | None:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Correct p-values for their number: all false alarms together are as rare as one would be alone.
+    """Correct p-values for their number, so that the probability of any false alarm is that of a single test.
 
     Holm 1979, Scandinavian Journal of Statistics 6:65.
 

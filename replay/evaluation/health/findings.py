@@ -1,4 +1,4 @@
-"""The health of a log: which of the things that make numbers wrong are there."""
+"""The health of a log: checks for faults that make the results wrong."""
 
 from collections.abc import Mapping, Sequence
 

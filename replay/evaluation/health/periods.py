@@ -1,4 +1,4 @@
-"""Rewards and propensities by time, in bounded memory, to see whether a log stays what it was."""
+"""Rewards and propensities by time, in bounded memory, to detect drift within a log."""
 
 from dataclasses import dataclass
 

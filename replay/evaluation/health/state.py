@@ -1,4 +1,4 @@
-"""Sums of a log's rows, from which its statistics come."""
+"""Sums of a log's rows, from which its statistics are computed."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ from replay.evaluation.rows import EvaluationRows, Floats
 
 RANK_BINS = 16
 CERTAIN = 1 - 1e-9
-"""From here on a probability is one of what was certain."""
+"""Probabilities from here on count as certain."""
 ROUNDING = 1e-5
 """Probabilities that were logged as 32-bit numbers and normalised still agree this well."""
 
@@ -96,7 +96,7 @@ class State:
 
     @staticmethod
     def of(rows: EvaluationRows, *, first: int = 0) -> "State":
-        """Return the state of some rows, of which there may be none.
+        """Return the state of some rows, possibly empty.
 
         Raises
         ------
@@ -167,7 +167,7 @@ class State:
 
 
 def _with_sizes(rows: EvaluationRows, times: Floats) -> EvaluationRows:
-    """Return rows with sample weights in their weights, without the columns whose checks do not know of them."""
+    """Return rows with sample weights in their weights, without the columns of checks that cannot use them."""
     without: dict[str, Any] = dict.fromkeys(
         ("model_logged", "squared_weight", "inverse", "squared_inverse", "rank", "time_ms")
     )

@@ -52,7 +52,7 @@ def pareto_k(largest: Floats, rows: int) -> float | None:
     Returns
     -------
     float | None
-        None of fewer than five weights in the tail, and where the tail's weights are all alike.
+        None for fewer than five weights in the tail, or if they are all equal.
 
     Examples
     --------

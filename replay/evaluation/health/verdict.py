@@ -46,9 +46,9 @@ TOLD = 3
 WEIGHTY = 0.5
 """A statistic is a reason when it moves the score by so much against a good log's."""
 FEWEST = 15
-"""A log with a smaller effective sample size is never reliable, however well the rest of it looks."""
+"""A log with a smaller effective sample size is never reliable, whatever its other statistics."""
 FEWEST_OF_VARIANCE = 3
-"""A value is never reliable if its variance rests on fewer effective rows: one or two rows carry most of it."""
+"""A value is never reliable if its variance depends on fewer effective rows: one or two contribute most of it."""
 LEAST_SHOWN, MOST_SHOWN = 0.5, 0.8
 """A log with a mean weight below the first is not reliable, one below the second needs care: rows are missing."""
 GREAT_SHARE = 0.1
@@ -93,7 +93,7 @@ class Score:
 
 
 def family_of(estimator: str) -> str:
-    """Return the family whose score an estimator is judged by: that with the most similar error.
+    """Return the family of an estimator, whose score is used: that with the most similar error.
 
     Examples
     --------
@@ -140,7 +140,7 @@ def verdict(
 ) -> Verdict:
     """Return how far a value may be trusted, and why.
 
-    Never reliable is a value when the log has no row or only certain actions, when a check found a fault (wrong
+    A value is never reliable if the log has no row or only certain actions, when a check found a fault (wrong
     propensities, rows that the target has learned from), when the target never takes what was logged, when the
     effective sample size is below :data:`FEWEST`, when the variance rests on fewer rows than
     :data:`FEWEST_OF_VARIANCE`, when the log shows less of what the target does than :data:`MOST_SHOWN`, when one unit
@@ -199,7 +199,7 @@ def verdict(
 
 
 def worse(one: Verdict, other: Verdict) -> Verdict:
-    """Return the worse of two verdicts, and the first where they are alike."""
+    """Return the worse of two verdicts, or the first if they are equal."""
     return other if LEVELS.index(other.level) > LEVELS.index(one.level) else one
 
 
@@ -216,7 +216,7 @@ def _few(known: Known, family: str) -> list[str]:
 
 
 def _ruled(known: Known, findings: Sequence[Finding]) -> list[tuple[Level, str]]:
-    """Return the levels that no score may overrule, and why."""
+    """Return the levels that override the score, and the reasons."""
     ruled: list[tuple[Level, str]] = [
         ("use with care" if each.name in LESS else "not reliable", each.says) for each in findings if each.wrong
     ]

@@ -1,4 +1,4 @@
-"""A log in blocks: what every reader of a log yields, whatever the log is written in."""
+"""A log in blocks: the common output of the readers of all formats."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from replay.evaluation.models.rows import ModelRows
 from replay.evaluation.rows import EvaluationRows, joined
 
 Progress = Callable[[int, int], None]
-"""Told how much of how much has been read."""
+"""Called with the amount read so far and the total."""
 OPTIONAL = frozenset(
     {
         *("squared_weight", "unseen", "inverse", "squared_inverse", "rank", "action"),
@@ -27,12 +27,12 @@ REWARD_RANGE = "reward_range"
 """Requests :attr:`LogChunk.reward_range` from the rules of the log, if it has any."""
 Range = tuple[float, float]
 MEAN_PROPENSITY = "mean_propensity"
-"""A column that a reader fills only where it is asked for by name: of an archive it takes a prediction a logger."""
+"""A column that is filled only on request: for an archive it needs a prediction of every logger."""
 SAMPLE_WEIGHT = "sample_weight"
 """Name of the column of sample weights, which may all be 1."""
 
 LARGEST = 1e15
-"""No reward is larger, up or down: the fourth power of what it may weigh is still a number."""
+"""Largest absolute reward: the fourth power of reward times weight must not overflow."""
 
 
 def silent(passed: int, of: int) -> None:
@@ -54,12 +54,12 @@ class LogChunk:
     learned
         From so many of ``rows`` the target has learned.
     entries
-        ``rows`` as a reward model sees them, in one or more parts; none where they were not wanted, or cannot be told.
+        Inputs of a reward model for ``rows``, in one or more parts; empty if not requested or not available.
     reward_range
         The least and the largest reward that the rules of ``rows`` allow, infinite without a bound; None where it was
         not wanted, or the log has no rules.
     taken
-        The sum of the target's probabilities over ``rows``, by action; None if the log does not tell them all.
+        The sum of the target's probabilities over ``rows``, by action; None if the log lacks some of them.
     closed_ms
         When the latest decision was whose window ran to its end: of later ones those alone are in the log that
         feedback closed early. None where times were not wanted, or the log has no windows; 0 of no such decision.
@@ -80,7 +80,7 @@ class Log(Protocol):
 
     @property
     def names(self) -> Names:
-        """What the numbers in its rows mean; complete once it has been read."""
+        """Names of the numbers in its rows; complete once the log has been read."""
 
     @property
     def provides(self) -> frozenset[str]:
@@ -91,12 +91,12 @@ class Log(Protocol):
         """
 
     def blocks(self, progress: Progress, first: int = 0, last: int | None = None) -> Iterator[LogChunk]:
-        """Yield it in blocks, in its order: those from ``first`` to ``last``, exclusive."""
+        """Yield its blocks in order, from ``first`` to ``last``, exclusive."""
 
 
 @runtime_checkable
 class Windowed(Protocol):
-    """A log whose decisions wait in a window for what people do."""
+    """A log whose decisions have a window for feedback."""
 
     def closed_ms(self, progress: Progress = silent) -> int:
         """Return the latest :attr:`LogChunk.closed_ms`, by reading little."""
@@ -108,7 +108,7 @@ def first_row_of(index: int) -> int:
 
 
 def cut(batches: "Iterable[pa.RecordBatch]", first_row: int = 0) -> "Iterator[tuple[int, pa.RecordBatch]]":
-    """Yield raw rows with the index of the block that they lie in; none lie in two.
+    """Yield raw rows with the index of their block; no part spans two blocks.
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ def check_types(schema: "pa.Schema", found: Mapping[str, str]) -> None:
 
 
 def plain_type(kind: "pa.DataType") -> "pa.DataType":
-    """Return the type that a column of this type is looked at as: views and extensions hold the same values."""
+    """Return the equivalent plain type of a column type: views and extensions have the same values."""
     if isinstance(kind, pa.BaseExtensionType):
         return plain_type(kind.storage_type)
     if _types.is_string_view(kind):

@@ -47,7 +47,7 @@ class Columns:
     reward
         Numbers, or truths.
     propensity
-        The logged probability of the logged action; not needed where ``pmf`` and ``action`` tell it.
+        The logged probability of the logged action; not needed if ``pmf`` and ``action`` determine it.
     mean_propensity
         The average of that probability over all loggers, each by its share of the rows.
     action
@@ -251,7 +251,7 @@ class ColumnLog:
                 row += batch.num_rows
                 continue
             try:
-                # Texts that are no UTF-8, and the like, come to light only when somebody looks at them.
+                # Invalid UTF-8 and similar errors are detected only when values are read.
                 batch.validate(full=True)
             except pa.ArrowInvalid:
                 where, found = f"{self._called}, row {row} or after it", "bytes that are no value of their column"

@@ -40,7 +40,7 @@ class Dialect:
     names
         Of the columns, in the order of the file.
     delimiter, decimal
-        What separates fields, and what stands before the decimals of a number.
+        Separator of fields, and decimal separator of numbers.
     encoding
         ``utf-8-sig`` or ``utf-16``.
     truths

@@ -1,4 +1,4 @@
-"""What a log holds, before anything is judged on it."""
+"""Describe the content of a log."""
 
 import math
 import re
@@ -34,7 +34,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Distribution(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers; None where there are none.
+    """Distribution of numbers; None without any.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
-    """What a log holds.
+    """The content of a log.
 
     Attributes
     ----------
@@ -61,9 +61,9 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     from_ms, to_ms
         When the first and the last of them was logged, since 1970.
     has_target, has_pmf
-        Whether the log tells a target's probabilities, and those of all actions that could have been logged.
+        Whether the log has a target's probabilities, and those of all actions.
     versions, actions
-        Which there are, those with the most rows first; empty where the log does not tell.
+        Sorted by decreasing number of rows; empty if the log lacks them.
     actions_a_decision
         Between how many actions a decision chose on average (of those that could be drawn).
     segments
@@ -99,7 +99,7 @@ def describe(
     has_target: bool = False,
     time_like: str | None = None,
 ) -> Description:
-    """Return what a log holds.
+    """Return the content of a log.
 
     Parameters
     ----------

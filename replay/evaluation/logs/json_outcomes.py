@@ -209,7 +209,7 @@ def _wrong(text: bytes, lines: np.ndarray[Any, Any], columns: Sequence[str]) -> 
 
 
 def _unfit(line: bytes) -> tuple[str, str, str]:
-    """Return which field of an outcome a table cannot hold, what stands there, and what may."""
+    """Return the field of an outcome that a table cannot hold, its value, and what is expected."""
     twice: list[str] = []
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

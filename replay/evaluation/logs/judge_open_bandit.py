@@ -76,7 +76,7 @@ class OpenBanditLog:
     names
         What is numbered already.
     entries
-        Whether to tell a reward model of all items; it knows the position as a segment, and no context.
+        Whether to fill the inputs of a reward model; it gets the position as a segment, and no context.
 
     Raises
     ------

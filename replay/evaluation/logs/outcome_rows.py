@@ -43,7 +43,7 @@ class OutcomeRows:
     Parameters
     ----------
     batch
-        Texts may be dictionaries, and actions without their features. ``offset`` tells where a row stands.
+        Texts may be dictionaries, and actions without their features. ``offset`` is the position of a row.
     place
         Where they were read.
     """

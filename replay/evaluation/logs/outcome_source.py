@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 NUMBERS = ("problem", "policy", "policy_version", "offset", "shard", "seq", "revision")
-"""What is needed to tell that no outcome is missing, and none comes twice."""
+"""Columns to detect missing and repeated outcomes."""
 
 
 class OutcomeBatch(NamedTuple):

@@ -139,7 +139,7 @@ class _Table(dict[Key, int]):
             self._sums = np.concatenate([self._sums, np.zeros((2, lacking))], axis=1)
         numbers = np.array([self.get(key, -1) for key in keys], dtype=np.int64)
         kept = numbers >= 0
-        # The same key may stand there twice, as two actions of one id.
+        # The same key may occur twice, as two actions with one id.
         np.add.at(self._sums[0], numbers[kept], counts[kept])
         np.add.at(self._sums[1], numbers[kept], sums[kept])
 

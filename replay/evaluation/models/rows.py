@@ -49,7 +49,7 @@ class ModelRows:
     unit_hash, time_ms
         As in :class:`replay.evaluation.rows.EvaluationRows`: shape (rows,).
     segment
-        A number per row, such as the position on the page, that a model without contexts tells apart: shape (rows,).
+        A number per row, such as the position on the page, that a model without contexts distinguishes: shape (rows,).
 
     Raises
     ------

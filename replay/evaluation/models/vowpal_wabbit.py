@@ -93,7 +93,7 @@ class _Predicts:
 class _Lines:
     """Writes entries as examples without a label: the context's features and the action's in one line.
 
-    All namespaces of a context go into one, and so do those of an action: here no letter tells them apart.
+    All namespaces of a context are merged into one, and so are those of an action.
     """
 
     def __init__(self) -> None:

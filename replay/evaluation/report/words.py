@@ -1,4 +1,4 @@
-"""The sentences of the report: the same facts as the numbers, for somebody who decides by them."""
+"""The sentences of the report, which explain its numbers."""
 
 from dataclasses import dataclass
 from typing import Any

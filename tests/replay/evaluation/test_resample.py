@@ -1,4 +1,4 @@
-"""The bootstrap draws by the law it names, agrees with numpy's, and is the same whoever computes it."""
+"""The bootstrap has its stated distribution, agrees with numpy's, and does not depend on the split of the work."""
 
 from functools import cache
 from typing import Any

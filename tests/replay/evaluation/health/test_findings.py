@@ -1,4 +1,4 @@
-"""Faults that were planted into a log are found, a right log is not accused, and people are told in words."""
+"""Planted faults of a log are detected, a correct log has none, and findings are described in words."""
 
 import dataclasses
 

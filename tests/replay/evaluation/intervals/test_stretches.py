@@ -1,4 +1,4 @@
-"""The confidence sequence from blocks of a log, whoever read them, and how near it is to that of rows in order."""
+"""The confidence sequence from blocks of a log, for any split, and its distance from that of rows in order."""
 
 from typing import Any
 

@@ -45,7 +45,7 @@ def error(model: RewardModel, rows: ModelRows, mean: Any) -> float:
 
 @pytest.mark.parametrize("name", FEATURED)
 def test_each_beats_the_mean(name: str, taught: dict[str, RewardModel]) -> None:
-    """By far: which action is worth most hangs on the context, and no mean knows that."""
+    """The best action depends on the context, which means per action cannot represent."""
     rows, _, mean = world(2, 1000)
     assert error(taught[name], rows, mean) < 0.5 * error(taught["constant"], rows, mean)
 
@@ -360,7 +360,7 @@ def test_an_actions_features_are_refused_by_its_id(name: str) -> None:
 
 
 def test_the_matrix_is_the_sum_of_the_features_by_hand() -> None:
-    """Every feature, and every pair, stands in the column of its own hash with the product of the values."""
+    """Every feature, and every pair, is in the column of its own hash with the product of the values."""
     context: Features = {"user": {"age": 3.0, "kind": "fan"}}
     action = Action("a", {"item": {"price": 2.0}})
     rows = rows_of([Decided({}, [action], 0, 0.0), Decided(context, [Action("b", {}), action], 1, 0.0)])

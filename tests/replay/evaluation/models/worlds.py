@@ -1,4 +1,4 @@
-"""A world in which it hangs on the context which action is worth most, and who drew what is known."""
+"""A world in which the best action depends on the context, with known propensities."""
 
 from typing import Any
 

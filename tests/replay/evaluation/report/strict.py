@@ -10,7 +10,7 @@ BLOCK = {"p", "div", "section", "table", "ul", "dl", "pre", "figure", "h1", "h2"
 
 
 class Element:
-    """A tag with its attributes and what stands in it."""
+    """A tag with its attributes and its content."""
 
     def __init__(self, tag: str, attributes: dict[str, str | None], parent: "Element | None") -> None:
         self.tag, self.attributes, self.parent = tag, attributes, parent

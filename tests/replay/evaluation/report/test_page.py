@@ -1,4 +1,4 @@
-"""The report says what the answer says, in words for whoever decides and in numbers for whoever checks."""
+"""The report shows the content of the answer, in words and in numbers."""
 
 from collections.abc import Callable, Iterator
 
