@@ -80,10 +80,10 @@ class Blocks(Generic[State]):
 
         Gaps between blocks do not matter to what is added, only to what could be added beforehand.
         """
-        found: State | None = None
+        summed: State | None = None
         for state in self.nodes.values():
-            found = state if found is None else found + state
-        return found
+            summed = state if summed is None else summed + state
+        return summed
 
 
 def total(states: Iterable[Blocks[State]]) -> State | None:

@@ -119,10 +119,10 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     of_rows, summary = summary, summary.a_decision
     shares = about.expected_shares or None
     called: dict[str, Any] = {"actions": about.actions, "versions": about.versions, "unit_like": about.unit_like}
-    found = findings(state, left_out, summary.learned, expected_shares=shares, **called)
-    found = sorted([*found, *about.remarks], key=lambda each: not each.wrong)
+    checks = findings(state, left_out, summary.learned, expected_shares=shares, **called)
+    checks = sorted([*checks, *about.remarks], key=lambda each: not each.wrong)
     if not state.unseen and (parts := segment_weights(summary.segments, about.segments, known["max_weight"] or 0.0)):
-        found.insert(0, parts)
+        checks.insert(0, parts)
     by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN
     if by_unit and (units := summary.values.buckets) is not None:
         _, slopes = slopes_at(plan.shown, summary.values.moments.means)
@@ -133,17 +133,17 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     effect = summary.values.rows_that_tell_as_one(plan.shown, by_unit=by_unit)
     if summary.adaptive:
         estimates.append(_adaptive(summary, plan.model, by_unit, possible))
-        found.append(profile(summary.adaptive.target, effect))
+        checks.append(profile(summary.adaptive.target, effect))
     compared = paired(summary.paired.interval(plan.pair, by_unit=by_unit))
     by_name = {each.estimator: each for each in estimates}
     headline = about.headline if about.headline in by_name else plan.shown.name
     ips, snips = by_name["ips"], by_name["snips"]
     logged_value = within(summary.values.interval(LoggedMean(), by_unit=by_unit), *possible)
     known["mean_reward"] = logged_value.value
-    judgement = verdict(known, found, family_of(headline), effect_of_units=effect)
+    judgement = verdict(known, checks, family_of(headline), effect_of_units=effect)
     if summary.compared is not None:
         others = _of_compared(summary, family_of(headline), effect, plan.against or "")
-        judgement, found = worse(judgement, others.verdict), [*others.faults, *found]
+        judgement, checks = worse(judgement, others.verdict), [*others.faults, *checks]
     return Answer(
         verdict=judgement,
         target=about.target,
@@ -170,8 +170,8 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
         overlap=overlap(state, about.actions, summary.taken),
         segments=_segments(summary, of_rows, plan, about.segments, by_unit, possible),
         statistics={name: _finite(value) for name, value in known.items() if not name.startswith(FILLED)},
-        health=found,
-        how=_how(about.how, of_rows, found),
+        health=checks,
+        how=_how(about.how, of_rows, checks),
     )
 
 
@@ -192,27 +192,29 @@ def _possible(summary: Summary, given: Range | None) -> Range:
 
 
 def _estimated(estimator: Estimator, summary: Summary, by_unit: bool, fixed: bool, possible: Range) -> Estimated:
-    found = summary.values.interval(estimator, by_unit=by_unit)
+    interval = summary.values.interval(estimator, by_unit=by_unit)
     resampled = _resampled(estimator, summary)
     if isinstance(estimator, DirectMethod):
         # The spread of a model's predictions says nothing about its error.
-        found = Interval(found.value, None, None, f"{NO_INTERVAL}: the model's error is unknown")
+        interval = Interval(interval.value, None, None, f"{NO_INTERVAL}: the model's error is unknown")
     elif isinstance(estimator, Balanced) and not fixed:
-        found = Interval(found.value, None, None, f"{NO_INTERVAL}: the bias over the versions of a learner is unknown")
+        interval = Interval(
+            interval.value, None, None, f"{NO_INTERVAL}: the bias over the versions of a learner is unknown"
+        )
     elif isinstance(estimator, Shrunk):
-        found = with_bias(found, summary.values.interval(estimator.plain, by_unit=by_unit))
+        interval = with_bias(interval, summary.values.interval(estimator.plain, by_unit=by_unit))
         resampled = hull(resampled, _resampled(estimator.plain, summary))
-        found = replace(found, method=f"{found.method}, {WITH_BIAS}")
-    if found.method.startswith(NO_INTERVAL):
+        interval = replace(interval, method=f"{interval.method}, {WITH_BIAS}")
+    if interval.method.startswith(NO_INTERVAL):
         resampled = None, None
-    found, (low, high) = within(found, *possible), cut(resampled, *possible)
+    interval, (low, high) = within(interval, *possible), cut(resampled, *possible)
     return Estimated(
         estimator=f"{estimator.name}={estimator.lambda_:g}" if isinstance(estimator, Shrunk) else estimator.name,
         reference=estimator.reference,
-        value=_finite(found.value),
-        low=_finite(found.low),
-        high=_finite(found.high),
-        interval=found.method,
+        value=_finite(interval.value),
+        low=_finite(interval.low),
+        high=_finite(interval.high),
+        interval=interval.method,
         resampled_low=_finite(low),
         resampled_high=_finite(high),
     )
@@ -267,21 +269,21 @@ def _of_compared(summary: Summary, family: str, effect: float, name: str) -> _Ot
     return _Others(prefixed, faults)
 
 
-def _compared(found: Interval, plan: EvaluationPlan, summary: Summary, possible: Range) -> Difference:
+def _compared(interval: Interval, plan: EvaluationPlan, summary: Summary, possible: Range) -> Difference:
     widest = possible[1] - possible[0]
-    found = within(found, -widest, widest)
+    interval = within(interval, -widest, widest)
     days, means = 0.0, plan.pair.of_other(summary.paired.moments.means)
     if summary.first_ms is not None and summary.last_ms is not None:
         days = (summary.last_ms - summary.first_ms) / DAY_MS
-    more = horizon(found, days)
+    more = horizon(interval, days)
     return Difference(
         against=plan.against or "logged",
         base=_finite(float(plan.pair.other.value(means))),
-        value=_finite(found.value),
-        low=_finite(found.low),
-        high=_finite(found.high),
-        interval=found.method,
-        shows=shows(found),
+        value=_finite(interval.value),
+        low=_finite(interval.low),
+        high=_finite(interval.high),
+        interval=interval.method,
+        shows=shows(interval),
         days_more=more.days_more,
         assumption=more.why or more.assumption,
     )
@@ -360,9 +362,9 @@ def _level_of_segment(sums: Sums, of_rows: Sums, shown: Estimator, by_unit: bool
     return "use with care" if positives < SOME or mean_weight < MOST_SHOWN else "reliable"
 
 
-def _how(how: How, summary: Summary, found: Sequence[Finding]) -> How:
+def _how(how: How, summary: Summary, checks: Sequence[Finding]) -> How:
     estimand = "the mean reward of a decision, averaged over the log's period"
-    if any(each.name == "drift_of_reward" and each.p_value is not None and each.p_value < 0.05 for each in found):
+    if any(each.name == "drift_of_reward" and each.p_value is not None and each.p_value < 0.05 for each in checks):
         estimand += "; rewards drift over it, so the value of the next days may be another"
     return msgspec.structs.replace(how, estimand=estimand, digest=digest(summary))
 

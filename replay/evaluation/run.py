@@ -56,20 +56,20 @@ def run(
     Examples
     --------
     >>> def summarise(part: range) -> Blocks[int]:
-    ...     found = Blocks[int]()
+    ...     squares = Blocks[int]()
     ...     for block in part:
-    ...         found.put(block, block**2)
-    ...     return found
+    ...         squares.put(block, block**2)
+    ...     return squares
     >>> run([range(3), range(3, 10)], summarise).total()
     285
     """
     report = progress or _silent
-    found: Blocks[State] = Blocks()
+    sums: Blocks[State] = Blocks()
     if executor is None:
         for number, part in enumerate(parts, 1):
-            found = found + _sum_up(summarise, part)
+            sums = sums + _sum_up(summarise, part)
             report(number, len(parts))
-        return found
+        return sums
     limit = ahead or 2 * (os.cpu_count() or 1)
     waiting: set[Future[Blocks[State]]] = set()
     begun = done = 0
@@ -81,13 +81,13 @@ def run(
             ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             while ready:
                 # Removed from the set, so that a result is freed as soon as it is added.
-                found = found + ready.pop().result()
+                sums = sums + ready.pop().result()
                 done += 1
                 report(done, len(parts))
     finally:
         for future in waiting:
             future.cancel()
-    return found
+    return sums
 
 
 def processes(count: int) -> ProcessPoolExecutor:

@@ -121,15 +121,15 @@ def accumulate(
     closed_ms
         Decisions after this time are left out as open (see :class:`Scan`).
     """
-    found: Blocks[Summary] = Blocks()
+    sums: Blocks[Summary] = Blocks()
     for one, other in blocks:
         with_model = (each if each is None or fitted is None else predicted(each, fitted) for each in (one, other))
         chunk, others = (each if each is None or closed_ms is None else closed(each, closed_ms) for each in with_model)
         assert chunk is not None
         if others is not None:
             chunk, others = shared(chunk, others)
-        found.put(chunk.index, summarise(chunk, plan, others))
-    return found
+        sums.put(chunk.index, summarise(chunk, plan, others))
+    return sums
 
 
 def accumulate_part(

@@ -109,7 +109,7 @@ def influence(estimator: Estimator[Rows], rows: Rows) -> Floats:
 
 def all_terms(estimators: Sequence[Estimator[Rows]], rows: Rows) -> dict[str, Floats]:
     """Return the terms of several estimators, each once; multiplied by sample weights where the rows have some."""
-    found: dict[str, Floats] = {}
+    terms: dict[str, Floats] = {}
     for estimator in estimators:
-        found.update(estimator.terms(rows))
-    return found if not isinstance(rows, EvaluationRows) else sized(found, rows)
+        terms.update(estimator.terms(rows))
+    return terms if not isinstance(rows, EvaluationRows) else sized(terms, rows)

@@ -152,7 +152,7 @@ class SelfNormalisedByPosition(Estimator[Slates]):
         """Return per position the weight times the reward, the weight, and whether the slate has it."""
         weight = self.weight(rows)
         rows.check_positions(self.positions)
-        found: dict[str, Floats] = {}
+        columns: dict[str, Floats] = {}
         for position in range(self.positions):
             here = rows.position == position
             which = rows.slate_of_row[here]
@@ -161,9 +161,9 @@ class SelfNormalisedByPosition(Estimator[Slates]):
                 (f"{self.kind} w at {position}", weight[here]),
                 (f"slate has {position}", 1.0),
             ):
-                found[name] = np.zeros(len(rows))
-                found[name][which] = column
-        return found
+                columns[name] = np.zeros(len(rows))
+                columns[name][which] = column
+        return columns
 
     def value(self, means: Means) -> Any:
         """Return the sum of the positions' ratios, each as often as slates have it."""

@@ -94,11 +94,11 @@ class Slots:
     def shown_intervals(self, *, alpha: float = 0.05) -> dict[int, Interval]:
         """Return the same with Clopper and Pearson's interval; ``alpha`` is the chance of a miss of each."""
         check_alpha(alpha)
-        found = {}
+        shares = {}
         for slot, share in self.shown().items():
             low, high = binomial(self.sums[slot].rows, self.slates, alpha=alpha)
-            found[slot] = Interval(share, low, high, "clopper-pearson")
-        return found
+            shares[slot] = Interval(share, low, high, "clopper-pearson")
+        return shares
 
     def values(self, estimator: CressieRead | None = None, *, power: bool = False) -> dict[int, float | None]:
         """Return per slot the reward that a slate would have there, if it has the slot or not.
@@ -133,24 +133,24 @@ class Slots:
             multiplied by those of :meth:`shown_intervals`, as in ``multislot``: each may miss with ``alpha``.
         """
         shares = self.shown_intervals(alpha=alpha)
-        found = {}
+        by_slot = {}
         for slot, given in self.given_shown(estimator, alpha=alpha, power=power).items():
             share = shares[slot]
             if share_known:
                 share = replace(share, low=share.value, high=share.value)
-            found[slot] = _times(given, share)
-        return found
+            by_slot[slot] = _times(given, share)
+        return by_slot
 
     def given_shown(
         self, estimator: CressieRead | None = None, *, alpha: float = 0.05, power: bool = False
     ) -> dict[int, Interval]:
         """Return per slot the reward where a slate has it; parameters and errors as :meth:`CressieRead.interval`."""
         plain = estimator or CressieRead()
-        found = {}
+        by_slot = {}
         for slot, sums in self.sums.items():
             bounded = replace(plain, wmin=plain.wmin ** (slot + 1), wmax=plain.wmax ** (slot + 1)) if power else plain
-            found[slot] = bounded.interval(sums, alpha=alpha)
-        return found
+            by_slot[slot] = bounded.interval(sums, alpha=alpha)
+        return by_slot
 
     def overall(self, estimator: CressieRead | None = None, *, alpha: float = 0.05) -> Interval:
         """Return the reward of a slot, whichever it is; its slots count as if they were independent of each other."""

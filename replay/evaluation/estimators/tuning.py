@@ -58,7 +58,7 @@ def choosing_terms(candidates: Sequence[Estimator], rows: EvaluationRows) -> dic
     return {**all_terms([*candidates, *plain], unsized(rows)), "w": rows.weight}
 
 
-def slope(candidates: Sequence[Estimator], found: EvaluationRows | Moments, *, delta: float = 0.1) -> Chosen:
+def slope(candidates: Sequence[Estimator], data: EvaluationRows | Moments, *, delta: float = 0.1) -> Chosen:
     """Choose the narrowest candidate that agrees with all wider ones (SLOPE; Su, Srinath, Krishnamurthy 2020, ICML).
 
     From the widest on, a candidate is taken as long as it lies within its half-width, plus sqrt(6) - 1 times that of
@@ -70,7 +70,7 @@ def slope(candidates: Sequence[Estimator], found: EvaluationRows | Moments, *, d
     ----------
     candidates
         Any estimators, not only shrunk ones: half-widths are the delta method's.
-    found
+    data
         The rows, or the moments of their :func:`choosing_terms`.
     delta
         What a half-width misses on one side, by Student's distribution.
@@ -81,7 +81,7 @@ def slope(candidates: Sequence[Estimator], found: EvaluationRows | Moments, *, d
         There is no candidate, or ``delta`` is no probability.
     """
     _check(candidates, delta)
-    moments = _moments(candidates, found)
+    moments = _moments(candidates, data)
     tried = tuple(
         Tried(each, _value(each, moments), _standard_error(each, moments) * student(moments.rows, delta))
         for each in candidates
@@ -91,7 +91,7 @@ def slope(candidates: Sequence[Estimator], found: EvaluationRows | Moments, *, d
 
 
 def least_error(
-    candidates: Sequence[Shrunk], found: EvaluationRows | Moments, *, bound: bool = True, delta: float = 0.1
+    candidates: Sequence[Shrunk], data: EvaluationRows | Moments, *, bound: bool = True, delta: float = 0.1
 ) -> Chosen:
     """Choose the candidate of the least estimated mean squared error: variance plus squared bias.
 
@@ -102,7 +102,7 @@ def least_error(
     ----------
     candidates
         Shrunk estimators.
-    found
+    data
         The rows, or the moments of their :func:`choosing_terms`.
     bound
         Whether to add to the bias what it may be more by chance (Bernstein's inequality).
@@ -115,7 +115,7 @@ def least_error(
         There is no candidate, or ``delta`` is no probability.
     """
     _check(candidates, delta)
-    moments = _moments(candidates, found)
+    moments = _moments(candidates, data)
     by_chance = _bernstein(moments, delta) if bound else 0.0
     tried = []
     for each in candidates:
@@ -173,8 +173,8 @@ def _check(candidates: Sequence[Estimator], delta: float) -> None:
         raise WrongConfiguration(f"delta: found {delta!r}, expected a number between 0 and 1")
 
 
-def _moments(candidates: Sequence[Estimator], found: EvaluationRows | Moments) -> Moments:
-    return Moments.of(choosing_terms(candidates, found)) if isinstance(found, EvaluationRows) else found
+def _moments(candidates: Sequence[Estimator], data: EvaluationRows | Moments) -> Moments:
+    return Moments.of(choosing_terms(candidates, data)) if isinstance(data, EvaluationRows) else data
 
 
 def _value(estimator: Estimator, moments: Moments) -> float:
@@ -189,8 +189,8 @@ def _squares(estimator: Estimator, moments: Moments) -> float:
 
 
 def _slopes(estimator: Estimator, moments: Moments) -> Floats:
-    found = gradient(estimator, moments.means)
-    return np.array([found[name] for name in moments.names])
+    slopes = gradient(estimator, moments.means)
+    return np.array([slopes[name] for name in moments.names])
 
 
 def _standard_error(estimator: Estimator, moments: Moments) -> float:

@@ -46,8 +46,8 @@ class CressieRead:
     Examples
     --------
     >>> sums = WeightedSums.of([2.0, 0.5, 1.0, 0.5], [1.0, 0.0, 1.0, 0.0])
-    >>> found = CressieRead().interval(sums)
-    >>> round(found.value, 3), round(found.low, 3), found.high
+    >>> interval = CressieRead().interval(sums)
+    >>> round(interval.value, 3), round(interval.low, 3), interval.high
     (0.826, 0.0, 1.0)
     """
 
@@ -144,7 +144,7 @@ def _ends(
     sums: WeightedSums, weights: tuple[float, float], reward: float, sign: int, phi: float, atol: float
 ) -> list[float]:
     """Return the ends that each unseen weight gives, of the value times a sign; those that exist."""
-    n, found = sums.rows, []
+    n, ends = sums.rows, []
     for unseen in weights:
         if math.isinf(unseen):
             x = sign * (reward + (sums.wr - sums.w * reward) / n)
@@ -168,7 +168,7 @@ def _ends(
         if y > -_ROUNDING * size:
             y = 0.0
         if abs(y * z) <= atol**2:
-            found.append(x - math.sqrt(2) * atol)
+            ends.append(x - math.sqrt(2) * atol)
         elif z <= 0 <= y * z:
-            found.append(x - math.sqrt(2 * y * z))
-    return found
+            ends.append(x - math.sqrt(2 * y * z))
+    return ends
