@@ -366,15 +366,16 @@ class JoinRecovery:
             await letters.send(*map(letter_of, unread))
 
     async def _settle(self) -> None:
-        """Note which topics these are now, and where the group has acknowledged more than there is."""
+        """Note which topics these are now, and from where each input is read on.
+
+        A worker that has waited may acknowledge at its end what it read before, of a log that is gone.
+        """
         read = await inputs(self._config, self._reader)
-        acknowledged = await self._reader.committed(self._config.group("join"), read)
         shards = [await self._store.offsets(shard) for shard in range(self._config.shards)]
         if any(partition_name(*name) not in offsets for offsets in shards for name in read):
             raise not_free(0, OTHERS)
         stored = {name: min(offsets[partition_name(*name)] for offsets in shards) for name in read}
-        void = {partition_name(*name): stored[name] for name, read in acknowledged.items() if read > stored[name]}
-        await self._store.void_acknowledgements(void)
+        await self._store.void_acknowledgements({partition_name(*name): offset for name, offset in stored.items()})
         await self._store.topic_ids(await topic_ids(self._config, self._reader), forget=True)
         await self._store.forget_marks()
 

@@ -165,7 +165,7 @@ class RedisStore:
         return shard_key(self.prefix, "s", "marks")
 
     async def void_acknowledgements(self, offsets: Mapping[str, int]) -> None:
-        """Note inputs that are read on from below what the group has acknowledged, and from where."""
+        """Note from where inputs are read on, whatever the group has acknowledged."""
         if offsets:
             await self.redis.hset(self._void, mapping={name: str(offset) for name, offset in offsets.items()})
 

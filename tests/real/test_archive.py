@@ -187,7 +187,7 @@ async def test_files_are_per_topic_and_day_and_without_gaps(loop: Loop) -> None:
         port = free.getsockname()[1]
     archive = replace(loop.config.archive, max_s=3600.0, max_rows=10_000)
     loop.config = replace(loop.config, archive=archive, metrics_port=port - DECLARED["archive"].port)
-    for begin in range(150, 180, 10):
+    for begin in range(150, 270, 10):
         await load(loop, begin, begin + 10)
         role = loop.role("archive")
         before = len(in_the_files(loop.config))

@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
 from bowerbird.check import findings
@@ -271,6 +274,38 @@ async def test_a_feedback_topic_that_was_made_anew_stops_the_join_until_a_recove
 async def test_a_topic_that_is_shorter_than_what_was_acknowledged_is_read_from_its_beginning(shop: Shop) -> None:
     """The group has acknowledged more of the old topic than the new one holds."""
     await recovered_from_new_clicks(shop, 0)
+
+
+async def test_what_a_worker_acknowledges_at_its_end_does_not_matter_after_a_recovery(shop: Shop) -> None:
+    """It may have read more of a log that is gone than there is of the present one."""
+    await shop.trade(30)
+    await shop.joined(30)
+    for role in shop.joins:
+        role.kill()
+    await recover(shop.config, NOW_MS, force=True)
+    where = {TopicPartition(shop.config.topic("clicks"), number): 1_000_000 for number in range(3)}
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=shop.config.brokers, group_id=shop.config.group("join"), enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        consumer.assign(list(where))
+        await until(lambda: committed(consumer, where))
+    finally:
+        await consumer.stop()
+    for role in shop.joins:
+        role.start()
+    await shop.trade(20)
+    await shop.all_is_right()
+
+
+async def committed(consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> bool:
+    """Acknowledge offsets in the name of a group; tell whether the group is free of the workers that were killed."""
+    try:
+        await consumer.commit(offsets)
+    except KafkaError:
+        return False
+    return True
 
 
 async def recovered_from_new_clicks(shop: Shop, refilled: int) -> None:
