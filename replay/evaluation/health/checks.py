@@ -19,7 +19,7 @@ from replay.evaluation.rows import Floats
 FEWEST = 5
 """Minimum effective number of draws for a test of an action."""
 MANY = 50
-"""Minimum number of rows from which an action's sum of squares is used to estimate that of others."""
+"""Minimum effective number of draws from which an action's sum of squares limits what others may lack."""
 
 
 def mean_weight(state: State) -> float | None:
