@@ -20,12 +20,12 @@ from aiokafka import AIOKafkaProducer
 from faust.types import TP, EventT, StreamT
 
 from policies.learn_worker import LearnWorker
-from policies.learner import Learner
+from policies.learner import Learner, LearnResult
 from policies.policy_store import PolicyIdentity
 from policies.publish_schedule import PublishSchedule
 from policies.publisher import Publisher
 from policies.registry import make
-from policies.training import OutcomeToLearn
+from policies.training import OutcomeToLearn, outcomes_in
 from records.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
 from stream import clients, metrics, stopped
 from stream.config import Config
@@ -226,12 +226,12 @@ class Learn(mode.Service):
         began = time.perf_counter()
         outcomes_read = self._worker.read(number, offset, message.value)
         if outcomes_read.unreadable:
-            await self._bury(event, [(bad.index, bad.error, bad.value) for bad in outcomes_read.unreadable])
+            await self._bury(message, [(bad.index, bad.error, bad.value) for bad in outcomes_read.unreadable])
         if outcomes_read.others:
             metrics.NOT_LEARNED.labels(metrics.OTHER).inc(outcomes_read.others)
         for name, outcomes in outcomes_read.outcomes.items():
             await self._loaded(name)
-            await self._learn(name, event, outcomes)
+            await self._learn(name, message, outcomes)
         metrics.LEARN_SECONDS.observe(time.perf_counter() - began)
         self._watch.take(message.value, round(message.timestamp * 1000), _now_ms())
         for name in self._worker.taken(number, offset, event):
@@ -240,25 +240,40 @@ class Learn(mode.Service):
         # Learning blocks the loop for the length of a message; let the consumer have its turn.
         await asyncio.sleep(0)
 
-    async def _learn(self, name: str, event: EventT[Any], outcomes: Sequence[OutcomeToLearn]) -> None:
-        offset = event.message.offset
+    async def _learn(self, name: str, message: Any, outcomes: Sequence[OutcomeToLearn]) -> None:
         try:
-            taken = self._worker.take(name, offset, outcomes)
+            taken = self._worker.take(name, message.offset, outcomes)
         except LossDetected:
-            # Perhaps somebody else has learned what is missing here.
+            # Perhaps somebody else has learned what is missing here, or it was never handed on.
             learner, publisher = self._worker.learners[name], self._publishers[name]
             await until_there(ROLE, f"loading {name}", lambda: publisher.recover(learner))
             try:
-                taken = self._worker.take(name, offset, outcomes)
+                await until_there(ROLE, f"reading what {name} lacks", lambda: self._take_unread(name, message.offset))
+                taken = self._worker.take(name, message.offset, outcomes)
             except LossDetected:
                 metrics.GAPS.labels(name).inc()
                 raise
+        await self._note(name, message, taken)
+
+    async def _take_unread(self, name: str, end: int) -> None:
+        """Take what the log holds before an offset: somebody may have moved what the group has acknowledged."""
+        where = (self._topic, self._config.rewards_partition(name))
+        start = max(self._worker.learners[name].cut, (await self._reader.beginning([where]))[where])
+        if start >= end:
+            return
+        async for record in self._reader.read(*where, start, end):
+            own = [outcome for outcome in outcomes_in(record.value)[0] if outcome.policy == name]
+            await self._note(name, record, self._worker.take(name, record.offset, own))
+            await self._save_if_due(name)
+            self._app.pulse.stepped()
+
+    async def _note(self, name: str, message: Any, taken: LearnResult) -> None:
         metrics.LEARNED.labels(name).inc(taken.learned)
         metrics.NOT_LEARNED.labels(name).inc(taken.not_learned + len(taken.refused))
         metrics.REPEATS.labels(ROLE, "outcome").inc(taken.repeats)
         if refused := [*taken.refused, *taken.contradicting]:
             metrics.CONTRADICTING.labels(name).inc(len(taken.contradicting))
-            await self._bury(event, refused_records(event.message.value, name, refused))
+            await self._bury(message, refused_records(message.value, name, refused))
 
     async def _loaded(self, name: str) -> None:
         """Load a policy when it is first asked for."""
@@ -317,8 +332,7 @@ class Learn(mode.Service):
         for event in self._worker.acknowledgements(number):
             event.ack()
 
-    async def _bury(self, event: EventT[Any], records: Sequence[tuple[int, BadInput, bytes | None]]) -> None:
-        message = event.message
+    async def _bury(self, message: Any, records: Sequence[tuple[int, BadInput, bytes | None]]) -> None:
         await self._dead_letters.send(
             *(
                 DeadLetter(

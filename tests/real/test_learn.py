@@ -165,28 +165,32 @@ async def test_what_is_learned_is_published_and_acknowledged(loop: Loop, redis: 
     assert await versions(loop, "even") == []
 
 
-async def test_an_acknowledgement_beyond_the_end_keeps_nothing_from_being_learned(loop: Loop, redis: Redis) -> None:
-    """Somebody has set the group's offset, or the log was longer once: what comes below it is learned all the same."""
+@pytest.mark.parametrize("beyond", [0, 1_000_000])
+async def test_an_acknowledgement_that_was_moved_keeps_nothing_from_being_learned(
+    loop: Loop, redis: Redis, beyond: int
+) -> None:
+    """To the end of the log, or beyond: what lies below it is learned all the same."""
     learn = loop.role("learn")
     await append(loop, 1, 30)
     await saved_up_to(loop, redis, 30)
     await all_acknowledged(loop)
     learn.stop()
-    await append(loop, 31, 40)
-    where = TopicPartition(loop.config.topic("rewards"), loop.config.rewards_partition("front"))
+    await append(loop, 31, 60)
+    topic, partition = loop.config.topic("rewards"), loop.config.rewards_partition("front")
+    end = (await loop.reader.ends([(topic, partition)]))[topic, partition]
+    where = TopicPartition(topic, partition)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=loop.config.brokers, group_id=loop.config.group("learn"), enable_auto_commit=False
     )
     await consumer.start()
     try:
         consumer.assign([where])
-        await consumer.commit({where: 1_000_000})
+        await consumer.commit({where: end + beyond})
     finally:
         await consumer.stop()
     loop.role("learn")
-    await saved_up_to(loop, redis, 40)
-    await append(loop, 41, 50)
-    await saved_up_to(loop, redis, 50)
+    await append(loop, 61, 90)
+    await saved_up_to(loop, redis, 90)
     await all_acknowledged(loop)
     await assert_replayed(loop, redis)
 
