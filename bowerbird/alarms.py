@@ -80,10 +80,13 @@ def _held_back(config: Config, status: Status) -> list[str]:
                 f"it. {_abort(config, topic, number, offset)}"
             )
             continue
-        if held_by == "*" or not read_to_ms:
+        if not read_to_ms:
             unread = f"Nothing of {named(held_by)} has been read"
             what = "The join has not read its inputs even once" if held_by == "*" else unread
             since = "so no window closes"
+        elif held_by == "*":
+            what = f"The join has not been through its inputs for {age(status, read_to_ms)}"
+            since = "so no window closes that ends later"
         else:
             what = f"{named(held_by)} is read only up to {age(status, read_to_ms)} ago"
             since = "so no window closes that ends after it"

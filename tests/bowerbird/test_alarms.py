@@ -85,6 +85,10 @@ def test_all_is_well() -> None:
         ({"read_to": [ReadTo(shard=0, read_to_ms=0, held_by="views 0")]}, ["Nothing of views[0] has been read"]),
         ({"read_to": [ReadTo(shard=0, read_to_ms=0, held_by="*")]}, ["not read its inputs even once"]),
         (
+            {"read_to": [ReadTo(shard=0, read_to_ms=NOW_MS - 95_000, held_by="*")]},
+            ["The join has not been through its inputs for 95 s", "no window closes"],
+        ),
+        (
             {"read_to": [ReadTo(shard=0, read_to_ms=NOW_MS - 95_000, held_by="clicks 2", open_transaction=7)]},
             ["transaction in clicks[2] is open since offset 7", "--topic clicks --partition 2 --start-offset 7"],
         ),
