@@ -17,7 +17,7 @@ import msgspec
 from archive.location import place_of
 from archive.names import ArchiveFile, held, log_file, topics_file
 from records.codec import encode
-from records.errors import RECOVER, StateRefused
+from records.errors import RECOVER, StateRefused, shorten
 from records.log_identity import LogIdentity
 
 ASIDE = ".writing"
@@ -47,12 +47,30 @@ class ArchiveStore:
         Raises
         ------
         StateRefused
-            It is the copy of another log: its offsets mean other records.
+            It is the copy of another log: its offsets mean other records. Or the folder has other files in it.
         """
         if self._place.read(log_file(self._prefix)) is None:
+            self._refuse_other_files()
             self._put(log_file(self._prefix), encode(LogIdentity(log_id=log)), f"log-{uuid4().hex}")
         elif (refused := self.other_log(log)) is not None:
             raise refused
+
+    def _refuse_other_files(self) -> None:
+        """Refuse to begin an archive in a folder with files that are no archive's, such as a package's."""
+        if self._local is None or not self._local.is_dir():
+            return
+        others = sorted(
+            each.name
+            for each in self._local.iterdir()
+            if each.is_file() and not each.name.startswith(".") and not each.name.endswith(("log.json", "topics.json"))
+        )
+        if others:
+            raise StateRefused(
+                f"archive {self._local}",
+                f"a folder with other files ({shorten(', '.join(others))})",
+                "an empty or a new folder",
+                "name another one in archive.url, and see that `bowerbird check` agrees",
+            )
 
     def other_log(self, log: str) -> StateRefused | None:
         """Return the refusal of a log whose copy the archive is not; None where it is, or where it is empty."""

@@ -47,7 +47,7 @@ def read(
     --------
     ::
 
-        outcomes = bowerbird.read("archive/")
+        outcomes = bowerbird.read("data/archive")
         print(outcomes.group_by(["policy", "policy_version"]).aggregate([("reward", "mean"), ("reward", "count")]))
     """
     from records.extras import needed_by

@@ -24,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="""Look at logs of decisions.
 
-    Example: bowerbird log describe archive
+    Example: bowerbird log describe data/archive
     """,
 )
 

@@ -30,7 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="""Judge policies on logs; no server has to run.
 
-    Example: bowerbird replay evaluate archive --target front
+    Example: bowerbird replay evaluate data/archive --target front
     """,
 )
 
@@ -118,7 +118,7 @@ def evaluate(
 
     Needs no server. Estimators, intervals, warnings: docs/evaluation.md.
 
-    Example: bowerbird replay evaluate archive --target front@12 --html report.html
+    Example: bowerbird replay evaluate data/archive --target front@12 --html report.html
 
     Example: bowerbird replay evaluate --format open-bandit random/men --target policy.npy --json
     """

@@ -56,7 +56,8 @@ class Files:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    return Files(tmp_path / "archive")
+    (tmp_path / "data").mkdir()
+    return Files(tmp_path / "data" / "archive")
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ def test_the_examples_of_the_page_run(
     files: Files, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
 ) -> None:
     assert len(blocks()) == 5
-    monkeypatch.chdir(files.root.parent)
+    monkeypatch.chdir(files.root.parents[1])
     names: dict[str, Any] = {"bowerbird": bowerbird, "pl": pl}
     if "import duckdb" in blocks()[number]:
         # DuckDB reports what it has not freed at the end of its process, after everything else.

@@ -42,6 +42,20 @@ def test_a_range_that_is_there_is_not_written_again(store: ArchiveStore, tmp_pat
     assert list((tmp_path / ASIDE).iterdir()) == []
 
 
+def test_no_archive_begins_in_a_folder_with_other_files(tmp_path: Path) -> None:
+    (tmp_path / "__init__.py").touch()
+    with pytest.raises(StateRefused, match=r"with other files \(__init__.py\), expected an empty or a new folder"):
+        ArchiveStore(str(tmp_path), "").belongs_to("log")
+    (tmp_path / "__init__.py").unlink()
+    # Another service's archive, and what a writer leaves, are no other files.
+    ArchiveStore(str(tmp_path), "other-").belongs_to("log")
+    assert (tmp_path / ASIDE).is_dir()
+    ArchiveStore(str(tmp_path), "").belongs_to("log")
+    # What was begun is gone on with, whatever was put beside it.
+    (tmp_path / "notes.txt").touch()
+    ArchiveStore(str(tmp_path), "").belongs_to("log")
+
+
 def test_of_workers_at_the_same_moment_one_is_heard(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         for round_ in range(20):

@@ -147,7 +147,7 @@ def test_the_settings(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_log(tmp_path: Path) -> None:
-    archive_of(busy_world(200), tmp_path / "archive")
+    archive_of(busy_world(200), tmp_path / "data" / "archive")
     frames = environment(tmp_path / "frames", "archive", "polars")
     (tmp_path / "rate.py").write_text(block("import polars"))
     assert "join_rate" in fine(frames.run("python rate.py", cwd=tmp_path))
