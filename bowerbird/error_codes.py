@@ -49,6 +49,7 @@ ERROR_CODES: dict[str, str] = {
     "bad_propensity": "a propensity that is not that of the chosen action",
     "window_too_long": "a window longer than half of the service's `dedup_horizon_s`",
     "chosen_unknown": "an outcome whose chosen action is not among its actions",
+    "future_time": "a record that is dated far beyond the broker's clock: its topic is not set to LogAppendTime",
     "seq_taken": "an outcome whose seq was learned under another event id",
     "seq_too_high": "an outcome whose seq no join has given",
     "propensity_invalid": "an outcome whose propensity is no probability that can be learned from",

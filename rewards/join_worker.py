@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 from heapq import merge
 from typing import NamedTuple
 
+from records.errors import BadInput
 from rewards.join_items import Input, JoinSettings, Message, Rejected, decode_items
 from rewards.rules import milliseconds
 from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, JoinStore, Step, Stepped
 from rewards.watermark import entry_after, hold_line
+
+FUTURE_MS = 3_600_000
+"""No broker's clock is so far ahead of another's: what is dated beyond it was not dated by a broker."""
 
 
 class Fetched(NamedTuple):
@@ -62,11 +66,14 @@ class JoinWorker:
     ----------
     read_to_ms
         The read-to time of each shard, as its last answer said.
+    clock_ms
+        The log time of the last tick; None: there was none yet.
     """
 
     def __init__(self, settings: JoinSettings) -> None:
         self.settings = settings
         self.read_to_ms = dict.fromkeys(range(settings.shards), 0)
+        self.clock_ms: int | None = None
         self._readings: dict[Input, _Reading] = {}
 
     def assign(self, topic: str, partition: int, start: int, fresh: bool) -> None:
@@ -115,8 +122,9 @@ class JoinWorker:
     def next(self) -> Work | None:
         """Return what is to be applied next, None: nothing that may be applied now waits.
 
-        What it returned stays in the worker until it is :meth:`done`. A message waits while a shard is so far behind it
-        that a closed event id might be forgotten too early (:func:`rewards.watermark.hold_line`).
+        What it returned stays in the worker until it is :meth:`done`. A message that is dated far beyond the last tick
+        is rejected: it would wait for ever, and all that comes after it in its partition. A message waits while a shard
+        is so far behind it that a closed event id might be forgotten too early (:func:`rewards.watermark.hold_line`).
         """
         line_ms = hold_line(self.read_to_ms.values(), milliseconds(self.settings.dedup_horizon_s))
         taken: list[Message] = []
@@ -124,10 +132,14 @@ class JoinWorker:
         rejected: list[Rejected] = []
         queues = [reading.waiting for reading in self._readings.values()]
         for message in merge(*queues, key=lambda each: each.time_ms):
-            if len(items) + len(rejected) >= self.settings.portion_items or message.time_ms > line_ms:
+            future = self._is_future(message)
+            if len(items) + len(rejected) >= self.settings.portion_items or (message.time_ms > line_ms and not future):
                 break
             taken.append(message)
-            decode_items(self.settings, message, items, rejected)
+            if future:
+                rejected.append(Rejected(message, -1, _future_time(message, self.clock_ms or 0), message.value))
+            else:
+                decode_items(self.settings, message, items, rejected)
         if not taken:
             return None
         return Work(self._parts(taken, items), taken, rejected)
@@ -152,12 +164,13 @@ class JoinWorker:
         inputs
             All partitions of all inputs, asked after the tick; None: an input is missing.
         """
+        self.clock_ms = tick_ms
         read_to_ms = entry_after(tick_ms, self.settings.close_grace_ms)
         claims: list[Claim] = []
         for name, reading in self._readings.items():
             claimed_ms, end = None, reading.next
             if reading.waiting:
-                claimed_ms = entry_after(reading.waiting[0].time_ms, self.settings.close_grace_ms)
+                claimed_ms = self._entry_of(reading.waiting[0])
             elif name in ends and name in fetched:
                 position, handed = fetched[name]
                 if position >= ends[name] and reading.next >= min(handed, ends[name]):
@@ -201,7 +214,7 @@ class JoinWorker:
         done: list[Claim] = []
         for name, message in last.items():
             reading = self._readings[name]
-            read_to_ms = entry_after(message.time_ms, self.settings.close_grace_ms)
+            read_to_ms = self._entry_of(message)
             begin.append(Claim(*name, reading.next, reading.next, None, reading.fresh))
             done.append(Claim(*name, reading.next, message.offset + 1, read_to_ms, reading.fresh))
         parts: list[dict[int, Step]] = []
@@ -213,6 +226,13 @@ class JoinWorker:
             parts.append({shard: self._step(claims, own) for shard, own in by_shard.items()})
         return parts
 
+    def _is_future(self, message: Message) -> bool:
+        return self.clock_ms is not None and message.time_ms > self.clock_ms + FUTURE_MS
+
+    def _entry_of(self, message: Message) -> int | None:
+        """Return the entry that a message allows; None: its time says nothing of what comes after it."""
+        return None if self._is_future(message) else entry_after(message.time_ms, self.settings.close_grace_ms)
+
     def _step(
         self,
         claims: Sequence[Claim] = (),
@@ -221,6 +241,12 @@ class JoinWorker:
     ) -> Step:
         settings = self.settings
         return Step(claims, items, inputs, settings.close_limit, settings.feedback_limit, settings.hold)
+
+
+def _future_time(message: Message, clock_ms: int) -> BadInput:
+    return BadInput(
+        "future_time", "log time", f"{message.time_ms} ms", f"at most an hour after the broker's {clock_ms} ms"
+    )
 
 
 async def carry_out(

@@ -927,6 +927,13 @@ def _living() -> Iterator[Mutant]:
         ("tests/laws/test_readers.py::test_whatever_a_field_holds_no_reader_fails_on_what_the_join_takes",),
     )
     yield Mutant(
+        "what is dated far beyond the clock holds nothing up",
+        "rewards/join_worker.py",
+        "return self.clock_ms is not None and message.time_ms > self.clock_ms + FUTURE_MS",
+        "return False",
+        (f"{INTAKE}::test_what_is_dated_far_beyond_the_clock_is_rejected_and_holds_nothing_up",),
+    )
+    yield Mutant(
         "what cannot be used counts towards a work",
         "rewards/join_worker.py",
         "if len(items) + len(rejected) >= self.settings.portion_items",

@@ -74,6 +74,7 @@ class Refeed:
         self._store, self._log, self._settings, self._ends = store, log, settings, ends
         self._starts, self._progress = starts, progress
         self._worker = JoinWorker(settings)
+        self._worker.clock_ms = ends.tick_ms
         for name, start in starts.items():
             self._worker.assign(*name, start, fresh=True)
         self._positions = dict(starts)

@@ -34,6 +34,7 @@ ANY = -1
 """The partition is the producer's choice."""
 HELD_METRIC = OPEN_TRANSACTION._name
 BRIEF_S = 2.0
+YEAR_9999_MS = 253_370_764_800_000
 READ_TOPICS = ("decision-requests", "decisions", "clicks", "rewards", "versions")
 REQUEST = {"policy": "front", "actions": [{"id": "boots"}, {"id": "hat"}]}
 
@@ -270,16 +271,18 @@ async def test_a_burst_and_then_silence_holds_no_window_back(kafka: Any, redis_s
 
 
 async def test_feedback_with_a_time_of_its_producer_stops_no_role(kafka: Any, redis_server: Any, prefix: str) -> None:
-    """A topic of feedback that was altered to CreateTime, and times of 0, 1 and the year 2000."""
+    """A topic of feedback that was altered to CreateTime, and times of 0, 1, the years 2000 and 9999."""
     config = configured(kafka, redis_server, prefix)
     async with loop_of(config) as loop:
         roles = [loop.role("decide"), loop.role("join")]
         await loop.send("decision-requests", REQUEST | {"event_id": "first", "policy": "brief"})
         assert await outcomes(loop, {"first"}, "brief") == {"first": 0.0}
         await set_time_type(config, "clicks", "CreateTime")
-        for time_ms in (0, 1, 946_684_800_000):
+        for time_ms in (0, 1, 946_684_800_000, YEAR_9999_MS):
             click = json.dumps({"event_id": "second", "id": str(time_ms)}).encode()
-            await loop.producer.send_and_wait(config.topic("clicks"), click, timestamp_ms=time_ms, partition=0)
+            for partition in range(config.partitions):
+                where = {"timestamp_ms": time_ms, "partition": partition}
+                await loop.producer.send_and_wait(config.topic("clicks"), click, **where)
         await set_time_type(config, "clicks", "LogAppendTime")
         await loop.send("decision-requests", REQUEST | {"event_id": "second", "policy": "brief"})
         await loop.send("clicks", {"event_id": "second", "id": "now"})
@@ -293,7 +296,7 @@ async def set_time_type(config: Config, topic: str, time_type: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
     await admin.start()
     try:
-        settings = {"message.timestamp.type": time_type}
+        settings = {"message.timestamp.type": time_type, "message.timestamp.after.max.ms": str(2**63 - 1)}
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, config.topic(topic), settings)])
     finally:
         await admin.close()

@@ -7,7 +7,7 @@ from zlib import crc32
 import pytest
 
 from rewards.join_items import NO_RECORD, Input, JoinSettings, Message
-from rewards.join_worker import Fetched, JoinWorker, Work
+from rewards.join_worker import FUTURE_MS, Fetched, JoinWorker, Work
 from rewards.memory_store import MemoryStore
 from rewards.store import Claim, DecisionItem, FeedbackItem, Step
 from rewards.watermark import entry_after, hold_line, read_to
@@ -82,6 +82,37 @@ def test_a_work_says_from_where_to_where_and_keeps_the_grace() -> None:
     worker.done(work)
     assert worker.applied_to(*CLICKS) == 10
     assert take(worker, START_MS + 100) is None
+
+
+def test_what_is_dated_far_beyond_the_clock_is_rejected_and_holds_nothing_up() -> None:
+    """The producer of a topic that is not set to LogAppendTime may date a record as it likes."""
+    worker = join_worker()
+    worker.assign(*CLICKS, start=0, fresh=True)
+    worker.offer(message(CLICKS, 0, FUTURE_MS + 2, click("future")))
+    worker.offer(message(CLICKS, 1, 5, click()))
+    # No tick yet: whether it is the future is not known.
+    worker.read_to_ms = {0: START_MS}
+    assert worker.next() is None
+    tick = worker.tick(START_MS + 1, {CLICKS: 2}, {CLICKS: Fetched(2, 2)}, None)
+    assert tick.parts[0][0].claims == [Claim(*CLICKS, 0, 0, None, True)], "what waits behind it may be older"
+    work = worker.next()
+    assert work is not None
+    assert [(one.message.offset, one.error.code) for one in work.rejected] == [(0, "future_time")]
+    ((step,),) = (part.values() for part in work.parts)
+    assert [item.event_id for item in step.items] == ["a"]
+    assert step.claims == [Claim(*CLICKS, 0, 2, entry_after(START_MS + 5, GRACE_MS), True)]
+    worker.done(work)
+    # Alone it moves the offset, and says nothing of the time.
+    worker.offer(message(CLICKS, 2, FUTURE_MS + 2, click("future")))
+    work = worker.next()
+    assert work is not None
+    assert work.parts[0][0].claims == [Claim(*CLICKS, 2, 3, None, False)]
+    # An hour is not too far.
+    worker.done(work)
+    worker.offer(message(CLICKS, 3, FUTURE_MS + 1, click()))
+    work = take(worker, START_MS + FUTURE_MS + 1)
+    assert work is not None
+    assert work.rejected == []
 
 
 async def test_grace_a_record_of_a_slower_clock_still_counts() -> None:
