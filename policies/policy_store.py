@@ -7,7 +7,7 @@ import msgspec
 
 from policies.learn_position import Position
 from records.codec import UNREADABLE
-from records.errors import StateRefused
+from records.errors import LossDetected
 from records.policy_version import PolicyVersion
 
 CHECK = "and see that `bowerbird check` agrees"
@@ -28,7 +28,7 @@ def version_of(name: str, record: bytes) -> PolicyVersion:
     try:
         return msgspec.json.decode(record, type=PolicyVersion)
     except UNREADABLE:
-        raise StateRefused(
+        raise LossDetected(
             f"policy {name} in Redis", "a record that can't be read", "a version", repair(name)
         ) from None
 

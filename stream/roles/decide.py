@@ -28,7 +28,7 @@ from stream.kafka.consumer import reading
 from stream.kafka.dead_letters import DeadLetter, DeadLetters, gathered
 from stream.liveness import Pulse, dead_among
 from stream.redis.policy_cache import REDIS_FAILURES, PolicyCache
-from stream.retry import Outage
+from stream.retry import Outage, until_recovered
 from stream.roles.appender import Appender, Message
 from stream.roles.decide_progress import PartitionProgress
 from stream.roles.deciding import Request, Requests
@@ -347,12 +347,12 @@ class Decide(mode.Service):
         return None if self.should_stop or self._connection is None else self._connection.dead()
 
     async def on_start(self) -> None:
-        """Take the published versions, if Redis answers at once."""
+        """Take the published versions if Redis answers at once; wait for the rebuild of one that cannot be read."""
         # What was made by now stays: looking through it again and again would only make replies late.
         gc.collect()
         gc.freeze()
         try:
-            await self._lookup.ask()
+            await until_recovered(ROLE, self._lookup.ask)
         except REDIS_FAILURES as error:
             metrics.redis_failed(ROLE)
             log.warning("Redis is away; deciding with version 0 until it is back: %r", error)

@@ -29,7 +29,7 @@ from stream.roles import replies
 from stream.roles.appender import Appender
 from stream.roles.decide import Decide
 from tests.real.asking import Caller, caller_of, request
-from tests.real.loop import Loop, loop_of, until
+from tests.real.loop import Loop, loop_of, stop_sentence, until
 
 VW = PolicyConfig(kind="vw", arguments="--cb_explore_adf --epsilon 0.2", window_s=1.0)
 
@@ -443,6 +443,24 @@ def test_a_published_policy_that_is_another_one_is_refused(redis_server, kafka, 
         async with redis.asyncio.Redis.from_url(redis_server.url) as asking:
             with pytest.raises(StateRefused, match="front"):
                 await PolicyCache(config, asking).ask()
+
+    asyncio.run(scenario())
+
+
+def test_a_published_policy_that_cannot_be_read_is_waited_for(redis_server, kafka, prefix):
+    """Else `bowerbird up` would end, with the servers that its rebuild needs."""
+
+    async def scenario():
+        config = configured(kafka, redis_server, prefix, policies={"front": VW})
+        with redis.Redis.from_url(redis_server.url) as client:
+            client.hset(model_key(config, "front"), mapping={"record": b"junk", "bytes": b"junk"})
+            async with loop_of(config) as loop, caller_of(config) as caller:
+                role = loop.role("decide")
+                assert "policy rebuild front" in await stop_sentence(config, "decide", "policy front in Redis")
+                client.delete(model_key(config, "front"))
+                assert (await caller.ask(request("e1")))["event_id"] == "e1"
+                assert role.process is not None
+                assert role.process.poll() is None
 
     asyncio.run(scenario())
 
