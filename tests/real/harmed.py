@@ -25,6 +25,13 @@ def _in_thread(harm: Callable[[Any], Any]) -> Callable[[RoleParts], Any]:
     return act
 
 
+def _cancel(task: "asyncio.Future[Any]") -> None:
+    """Cancel a task until it has ended: one that waits at that moment for something that is done may go on."""
+    if not task.done():
+        task.cancel()
+        task.get_loop().call_later(0.02, _cancel, task)
+
+
 def _out_of_range(consumer: Any) -> None:
     fetcher = consumer._fetcher
     for partition in consumer.assignment():
@@ -35,19 +42,19 @@ def _out_of_range(consumer: Any) -> None:
 
 def _producer(parts: RoleParts) -> Any:
     role: Any = parts.services[0]
-    return next(iter(role._producers.values())) if hasattr(role, "_producers") else role._producer
+    return role._outcomes.producer if hasattr(role, "_outcomes") else role._producer
 
 
 HARMS: dict[str, Callable[[RoleParts], Any]] = {
-    "fetcher": _in_thread(lambda consumer: consumer._fetcher._fetch_task.cancel()),
-    "coordinator": _in_thread(lambda consumer: consumer._coordinator._coordination_task.cancel()),
+    "fetcher": _in_thread(lambda consumer: _cancel(consumer._fetcher._fetch_task)),
+    "coordinator": _in_thread(lambda consumer: _cancel(consumer._coordinator._coordination_task)),
     "coordinator's error": _in_thread(lambda consumer: consumer._coordinator._push_error_to_user(KafkaError("no"))),
     "offset out of range": _in_thread(_out_of_range),
-    "metadata": _in_thread(lambda consumer: consumer._client._sync_task.cancel()),
-    "sender": lambda parts: _producer(parts)._sender.sender_task.cancel(),
+    "metadata": _in_thread(lambda consumer: _cancel(consumer._client._sync_task)),
+    "sender": lambda parts: _cancel(_producer(parts)._sender.sender_task),
     "producer": lambda parts: _producer(parts).stop(),
-    "loop": lambda parts: next(iter(parts.services[0]._futures)).cancel(),
-    "decide's fetcher": lambda parts: parts.services[0]._connection._consumer._fetcher._fetch_task.cancel(),  # type: ignore[attr-defined]
+    "loop": lambda parts: _cancel(next(iter(parts.services[0]._futures))),
+    "decide's fetcher": lambda parts: _cancel(parts.services[0]._connection._consumer._fetcher._fetch_task),  # type: ignore[attr-defined]
     "decide's clock": lambda parts: parts.services[0]._connection._control.stop(),  # type: ignore[attr-defined]
 }
 
