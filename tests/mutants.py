@@ -264,7 +264,7 @@ def _joining() -> Iterator[Mutant]:
         "trimming after the acknowledgement",
         "stream/roles/outbox.py",
         "            await self._producer.send_and_wait(\n",
-        "            await self._store.trim(shard, policy, acknowledged[-1].seq)\n"
+        "            await self._store.trim(shard, policy, outcomes[-1].seq)\n"
         "            await self._producer.send_and_wait(\n",
         ("tests/real/test_outbox.py::test_what_kafka_has_not_acknowledged_stays_in_the_outbox",),
     )
