@@ -271,6 +271,24 @@ async def test_a_feedback_topic_that_was_made_anew_stops_the_join_until_a_recove
     await recovered_from_new_clicks(shop, 40)
 
 
+async def test_a_topic_of_which_nothing_was_read_is_known_by_its_id(shop: Shop) -> None:
+    """Whether it held a record that nobody has read, no offset and no message tells."""
+    for number in range(6):
+        await shop.loop.send("decisions", decision(f"e{number}", POLICIES[number % 2], rule=RULE), partition=number % 3)
+    shop.count = 6
+    await shop.joined(6)
+    for role in shop.joins:
+        role.kill()
+    await make_anew(shop.loop, "purchases")
+    for role in shop.joins:
+        role.start()
+    await stands(shop)
+    done = await recover(shop.config, NOW_MS)
+    assert any("made anew" in sentence for sentence in done.join.needed)
+    await shop.trade(10)
+    await shop.joined(shop.count)
+
+
 async def test_a_topic_that_is_shorter_than_what_was_acknowledged_is_read_from_its_beginning(shop: Shop) -> None:
     """The group has acknowledged more of the old topic than the new one holds."""
     await recovered_from_new_clicks(shop, 0)
