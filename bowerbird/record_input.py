@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from records.codec import items
 from records.errors import BadInput, WrongConfiguration
-from records.json_errors import syntax, told
+from records.json_errors import described, syntax
 
 STANDARD_INPUT = "-"
 
@@ -73,7 +73,7 @@ def _problem(body: bytes) -> str | None:
     except UnicodeDecodeError:
         return "bytes that are not UTF-8"
     except msgspec.ValidationError as error:
-        return told(error, body).found
+        return described(error, body).found
     except (msgspec.DecodeError, RecursionError) as error:
         return syntax(error)
     return None

@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from policies.recent import Recent
 from records.errors import BadInput
-from records.json_errors import syntax, told
+from records.json_errors import described, syntax
 from records.limits import FEATURE_LIMIT, Limits
 
 FeatureValue = bool | float | int | str | list[float] | list[str]
@@ -345,7 +345,7 @@ def _refusal(raw: Buffer, error: Exception, field: str, features: str | None) ->
                 for index, item in enumerate(value):
                     if not isinstance(item, str | int | float) or isinstance(item, bool):
                         return BadInput("list_invalid", f"{where}[{index}]", _shown(item), "a number or a string")
-    problem = told(error, bytes(raw))
+    problem = described(error, bytes(raw))
     return BadInput("invalid", f"{field}.{problem.field}".rstrip("."), problem.found, problem.expected)
 
 

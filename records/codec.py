@@ -59,7 +59,7 @@ def decode(decoder: "msgspec.json.Decoder[Decoded]", value: bytes) -> Decoded:
     try:
         return decoder.decode(value)
     except msgspec.ValidationError as error:
-        problem = json_errors.told(error, value)
+        problem = json_errors.described(error, value)
         expected = "1" if problem.field == "v" else problem.expected
         raise BadInput("invalid_field", problem.field or "value", problem.found, expected) from None
     except UNREADABLE as error:

@@ -108,7 +108,7 @@ def _check_propensity(head: DecisionHead) -> None:
     try:
         pmf = _pmf.decode(head.pmf)
     except msgspec.ValidationError as error:
-        where = json_errors.told(error, bytes(head.pmf))
+        where = json_errors.described(error, bytes(head.pmf))
         expected = "a probability from 0 to 1" if where.field else "a list of probabilities from 0 to 1"
         raise BadInput("invalid_field", f"pmf{where.field}", where.found, expected) from None
     ids = [action.id for action in head.actions]

@@ -45,7 +45,7 @@ _VALUE = re.compile(r"Invalid (?:enum )?value (.+)", re.DOTALL)
 _WHERE = re.compile(r" - at (?:`key` in )?`\$(.*)`$", re.DOTALL)
 
 
-class Told(NamedTuple):
+class Mismatch(NamedTuple):
     """What was wrong: the path of the field (empty: the value itself), what stands there, what may stand there."""
 
     field: str
@@ -53,7 +53,7 @@ class Told(NamedTuple):
     expected: str
 
 
-def told(error: msgspec.ValidationError, raw: bytes = b"") -> Told:
+def described(error: msgspec.ValidationError, raw: bytes = b"") -> Mismatch:
     """Return what a decoder says of a value, in words.
 
     Parameters
@@ -66,13 +66,13 @@ def told(error: msgspec.ValidationError, raw: bytes = b"") -> Told:
     ...     try:
     ...         msgspec.json.decode(text, type=kind)
     ...     except msgspec.ValidationError as error:
-    ...         return tuple(told(error))
+    ...         return tuple(described(error))
     >>> error_of('{"a": "x"}', dict[str, float | None])
     ('[...]', 'a string', 'a number or null')
     >>> error_of('[1]', dict[str, int])
     ('', 'a list', 'an object')
     """
-    problem = _told(str(error))
+    problem = _described(str(error))
     shown = _shown(raw, problem.field) if problem.found not in ("nothing", UNKNOWN_FIELD) else None
     return problem if shown is None else problem._replace(found=shown)
 
@@ -93,31 +93,33 @@ def syntax(error: Exception) -> str:
     return f"text that is no JSON: {reason}" + (f", at byte {where[1]}" if where is not None else "")
 
 
-def _told(text: str) -> Told:
+def _described(text: str) -> Mismatch:
     where = _WHERE.search(text)
     field, text = (where[1].lstrip("."), text[: where.start()]) if where is not None else ("", text)
     if (missing := _MISSING.match(text)) is not None:
-        return Told(f"{field}.{missing[1]}".lstrip("."), "nothing", "a value")
+        return Mismatch(f"{field}.{missing[1]}".lstrip("."), "nothing", "a value")
     if (unknown := _UNKNOWN.match(text)) is not None:
-        return Told(f"{field}.{unknown[1]}".lstrip("."), UNKNOWN_FIELD, "a known field")
+        return Mismatch(f"{field}.{unknown[1]}".lstrip("."), UNKNOWN_FIELD, "a known field")
     if (value := _VALUE.match(text)) is not None:
-        return Told(field, value[1], "one of the known values")
+        return Mismatch(field, value[1], "one of the known values")
     if text == "Number out of range":
-        return Told(field, "a number beyond double precision", "a finite number")
+        return Mismatch(field, "a number beyond double precision", "a finite number")
     if (kind := _TYPE.match(text)) is None:
         return _by_rule(field, text)
     expected = _words(kind[1]) + kind[2].replace("matching regex", "of the form")
-    return Told(field, _words(kind[3]) if kind[3] else OTHERWISE, expected)
+    return Mismatch(field, _words(kind[3]) if kind[3] else OTHERWISE, expected)
 
 
-def _by_rule(field: str, text: str) -> Told:
+def _by_rule(field: str, text: str) -> Mismatch:
     """Return what a rule of ours says, such as ``window_s must be a number, found -1``."""
     rule, _, found = text.partition(", found ")
     name, must, expected = rule.partition(" must be ")
     if not must:
         ours = rule.endswith(" is expected")
-        return Told(field, found or OTHERWISE, rule.removesuffix(" is expected") if ours else "what this field takes")
-    return Told(f"{field}.{name}".lstrip("."), found or OTHERWISE, expected)
+        return Mismatch(
+            field, found or OTHERWISE, rule.removesuffix(" is expected") if ours else "what this field takes"
+        )
+    return Mismatch(f"{field}.{name}".lstrip("."), found or OTHERWISE, expected)
 
 
 def _shown(raw: bytes, field: str) -> str | None:

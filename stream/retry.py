@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 AWAY = (RedisError, KafkaError, OSError, TimeoutError)
 """What is raised while Redis or the broker is away."""
-TOLD_AT = (0, 10)
+LOGGED_AT = (0, 10)
 """Attempts of which the log tells: the first, and one that shows that it lasts."""
 REFUSED_PAUSE_S = 5.0
 """Before a state that was refused is looked at again."""
@@ -37,7 +37,7 @@ class Outage:
 
     def failed(self, sentence: str, error: Exception) -> None:
         """Note a failure."""
-        if self.attempt in TOLD_AT:
+        if self.attempt in LOGGED_AT:
             log.warning("%s: %r", sentence, error)
         self.attempt += 1
 

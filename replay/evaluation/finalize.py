@@ -22,7 +22,7 @@ from replay.evaluation.health.missing import FILLED
 from replay.evaluation.health.parts import MeanWeight, segment_weights
 from replay.evaluation.health.profile import profile
 from replay.evaluation.health.statistics import UNITS_RETURN, statistics
-from replay.evaluation.health.verdict import LEAST_SHOWN, MOST_SHOWN, TOLD, family_of, verdict, worse
+from replay.evaluation.health.verdict import LEAST_SHOWN, MOST_SHOWN, family_of, verdict, worded, worse
 from replay.evaluation.intervals.adaptive import adaptive_interval
 from replay.evaluation.intervals.clustered import widened
 from replay.evaluation.intervals.delta import slopes_at
@@ -259,9 +259,7 @@ def _of_compared(summary: Summary, family: str, effect: float, name: str) -> _Ot
     checks = findings(summary.compared, {}, summary.learned_compared)
     other_verdict = verdict(statistics(summary.compared), checks, family, effect_of_units=effect)
     reasons = [f"of {name}: {each}" for each in other_verdict.reasons]
-    prefixed = msgspec.structs.replace(
-        other_verdict, sentence=f"{other_verdict.level}: {', '.join(reasons[:TOLD])}", reasons=reasons
-    )
+    prefixed = worded(other_verdict.level, reasons)
     own = [each for each in checks if each.wrong]
     faults = [
         msgspec.structs.replace(each, name=f"against_{each.name}", says=f"of {name}: {each.says}") for each in own

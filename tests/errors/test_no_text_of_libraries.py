@@ -36,7 +36,7 @@ IN_WORDS = {
     "sentence",
     "spoilt_state",
     "syntax",
-    "told",
+    "described",
 }
 """Functions that say in words of ours what a foreign exception is."""
 HARMLESS = {"isinstance", "type", "append"}

@@ -41,7 +41,7 @@ OF_ROWS = ("effective_positives", "ess", "ess_of_pmf")
 """Statistics, besides those of the intervals' variances, that count rows: fewer if rows are correlated."""
 TOGETHER = 1.2
 """Minimum design effect that the verdict mentions."""
-TOLD = 3
+REASONS_SHOWN = 3
 """Number of reasons in the sentence."""
 WEIGHTY = 0.5
 """A statistic is a reason when it moves the score by so much against a good log's."""
@@ -175,7 +175,7 @@ def verdict(
     'reliable: effective sample size 1,000 of 1,000, 500 effective rows with a reward'
     """
     if not known.get("rows"):
-        return _told("not reliable", ["no row could be judged"])
+        return worded("not reliable", ["no row could be judged"])
     known = {name: _fewer(name, value, effect_of_units) for name, value in known.items()}
     together = f"; {count(effect_of_units)} rows of a unit count as one" if effect_of_units >= TOGETHER else ""
     score = score_of(family, whole=known.get("ess_of_pmf") is not None)
@@ -195,7 +195,7 @@ def verdict(
             feature = score.features[place]
             reasons.append(feature.says(known, feature.of(known, family) or 0.0))
     reasons += [each for each in few if each not in reasons]
-    return _told(level, reasons, together)
+    return worded(level, reasons, together)
 
 
 def worse(one: Verdict, other: Verdict) -> Verdict:
@@ -241,5 +241,6 @@ def _good(known: Known) -> str:
     return f"effective sample size {ess:,.0f} of {rows:,.0f}, {positives:,.0f} effective rows with a reward"
 
 
-def _told(level: Level, reasons: list[str], together: str = "") -> Verdict:
-    return Verdict(level=level, sentence=f"{level}: {', '.join(reasons[:TOLD])}{together}", reasons=reasons)
+def worded(level: Level, reasons: list[str], together: str = "") -> Verdict:
+    """Return a verdict whose sentence names the level and the weightiest reasons."""
+    return Verdict(level=level, sentence=f"{level}: {', '.join(reasons[:REASONS_SHOWN])}{together}", reasons=reasons)

@@ -351,7 +351,7 @@ def as_log(data: Any, columns: Columns | None = None, called: str = "log") -> Co
     Raises
     ------
     WrongConfiguration
-        It is none of these, or lacks required columns.
+        It is something else, or it lacks required columns.
 
     Examples
     --------
