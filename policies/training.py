@@ -101,6 +101,11 @@ def outcomes_in(value: bytes | None) -> tuple[Sequence[OutcomeToLearn], list[Unr
     return outcomes, unreadable
 
 
+def outcomes_of(policy: str, value: bytes | None) -> list[OutcomeToLearn]:
+    """Return a policy's outcomes of a message of ``rewards``; whoever first read it has told of what is unreadable."""
+    return [outcome for outcome in outcomes_in(value)[0] if outcome.policy == policy]
+
+
 class Example(NamedTuple):
     """What a policy sees of an outcome; ``chosen`` is the index of the action that was shown."""
 

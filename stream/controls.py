@@ -16,7 +16,7 @@ from policies.policy import digest
 from policies.policy_store import PolicyIdentity, Saved, version_of
 from policies.publisher import Publisher
 from policies.registry import make
-from policies.training import outcomes_in
+from policies.training import outcomes_of
 from records.errors import StateRefused
 from records.policy_version import PolicyVersion
 from stream import clients
@@ -159,8 +159,7 @@ class OperatorSession:
         where = self.rewards
         learner.log_start = (await self.reader.beginning([where]))[where]
         async for message in self.reader.read(*where, max(learner.cut, learner.log_start)):
-            own = [outcome for outcome in outcomes_in(message.value)[0] if outcome.policy == self.name]
-            learner.take(message.offset, own)
+            learner.take(message.offset, outcomes_of(self.name, message.value))
             # Nothing was learned, so nothing need be kept to be taken again.
             learner.move(learner.next()[0])
 

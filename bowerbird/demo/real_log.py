@@ -11,7 +11,7 @@ import numpy as np
 
 from policies.features import ActionCache
 from policies.registry import make
-from policies.training import action_cache, example_of, outcomes_in
+from policies.training import action_cache, example_of, outcomes_of
 from records.fields import EXTERNAL
 from records.message import Message
 from records.policy_version import PolicyVersion
@@ -127,10 +127,8 @@ def worth(weights: Floats, rewards: Floats) -> Worth:
 def _rows(policy: str, rewards: Iterable[Message], known: ActionCache) -> Iterator[Row]:
     last: dict[int, int] = {}
     for message in rewards:
-        outcomes, _ = outcomes_in(message.value)
-        for outcome in outcomes:
-            repeat = outcome.seq <= last.get(outcome.shard, 0)
-            if outcome.policy != policy or outcome.revision or repeat:
+        for outcome in outcomes_of(policy, message.value):
+            if outcome.revision or outcome.seq <= last.get(outcome.shard, 0):
                 continue
             last[outcome.shard] = outcome.seq
             yield Row(message.offset, *example_of(outcome, known), outcome.reward)

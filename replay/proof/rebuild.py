@@ -17,7 +17,7 @@ from typing import NamedTuple
 from policies.controls import holds
 from policies.policy import Policy, digest, version_name
 from policies.registry import make
-from policies.training import OutcomeToLearn, action_cache, learn, outcomes_in
+from policies.training import OutcomeToLearn, action_cache, learn, outcomes_of
 from records.codec import far_ahead
 from records.errors import BadInput
 from records.message import Message
@@ -125,9 +125,8 @@ class Rebuild:
 
         ``pass_over``: only its seqs are noted.
         """
-        outcomes, _ = outcomes_in(message.value)
-        for outcome in outcomes:
-            if outcome.policy == self.name and not outcome.revision:
+        for outcome in outcomes_of(self.name, message.value):
+            if not outcome.revision:
                 self._learn(message.offset, outcome, pass_over)
 
     def weights(self) -> SavedWeights:

@@ -25,7 +25,7 @@ from policies.policy_store import PolicyIdentity
 from policies.publish_schedule import PublishSchedule
 from policies.publisher import Publisher
 from policies.registry import make
-from policies.training import OutcomeToLearn, outcomes_in
+from policies.training import OutcomeToLearn, outcomes_of
 from records.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
 from stream import clients, metrics, stopped
 from stream.config import Config
@@ -262,8 +262,8 @@ class Learn(mode.Service):
         if start >= end:
             return
         async for record in self._reader.read(*where, start, end):
-            own = [outcome for outcome in outcomes_in(record.value)[0] if outcome.policy == name]
-            await self._note(name, record, self._worker.take(name, record.offset, own))
+            taken = self._worker.take(name, record.offset, outcomes_of(name, record.value))
+            await self._note(name, record, taken)
             await self._save_if_due(name)
             self._app.pulse.stepped()
 

@@ -20,7 +20,7 @@ from policies.policy import digest
 from policies.policy_store import PolicyIdentity, PolicyStore, Saved
 from policies.publish_schedule import PublishSchedule
 from policies.publisher import Publisher, SaveResult, Seen
-from policies.training import outcomes_in
+from policies.training import outcomes_of
 from records.errors import BadInput
 from records.policy_version import PolicyVersion
 from records.versions import versions_in
@@ -260,8 +260,7 @@ class Operator(Stepped):
             await _Pause()
             for offset in sorted(self.world.log.messages):
                 if offset >= learner.cut:
-                    outcomes = outcomes_in(self.world.log.value(offset))[0]
-                    learner.take(offset, [outcome for outcome in outcomes if outcome.policy == name])
+                    learner.take(offset, outcomes_of(name, self.world.log.value(offset)))
             await _Pause()
 
         self.results.append(await control(publisher, wanted, 0, pass_over, Ledger))

@@ -16,7 +16,7 @@ from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from policies.learner import Learner
 from policies.policy import digest
 from policies.policy_store import Saved
-from policies.training import outcomes_in
+from policies.training import outcomes_of
 from stream.config import Config, PolicyConfig
 from stream.redis.policy_store import RedisPolicyStore, read_published
 from tests.real.loop import Loop, RoleProcess, decision, loop_of, until
@@ -128,7 +128,7 @@ async def replayed(loop: Loop, policy: str = "front") -> list[str]:
     for version in await versions(loop, policy):
         for message in messages:
             if begin <= message.offset < version["cut"]:
-                own = [one for one in outcomes_in(message.value)[0] if one.policy == policy]
+                own = outcomes_of(policy, message.value)
                 learner.take(message.offset, own)
         begin = version["cut"]
         position, model = learner.next()
