@@ -8,7 +8,7 @@ moves it.
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
 from types import TracebackType
@@ -24,7 +24,7 @@ from policies.learn_worker import LearnWorker
 from policies.learner import Learner
 from policies.policy_store import MemoryPolicyStore, PolicyIdentity
 from policies.publish_schedule import PublishSchedule
-from policies.publisher import Publisher, Seen
+from policies.publisher import NOTHING_SAVED, Publisher, Seen
 from policies.registry import make
 from records.codec import encode, items
 from records.errors import BadInput, WrongConfiguration
@@ -91,15 +91,16 @@ class _Versions:
     def __init__(self, loop: "FakeLoop") -> None:
         self._loop = loop
         self._seen: dict[str, Seen] = {}
+        self._highest: dict[str, int] = {}
         self.position = 0
 
     async def append(self, policy: str, record: bytes) -> None:
         self._loop._append("versions", record, policy.encode())
 
-    async def read(self, start: int) -> None:
+    async def read(self, start: int, saved: Mapping[str, int] = NOTHING_SAVED) -> None:
         messages = self._loop.messages("versions")
         for message in messages[self.position :]:
-            for version in versions_in(message.value):
+            for version in versions_in(message.value, self._highest):
                 self._seen.setdefault(version.policy, Seen()).add(version)
         self.position = len(messages)
 

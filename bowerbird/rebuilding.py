@@ -185,9 +185,10 @@ class _Work:
         where = (at.config.topic("versions"), 0)
         begins = (await at.reader.beginning([where]))[where]
         by_number: dict[int, PolicyVersion] = {}
+        highest = {at.name: newest or 0}
         own: bool | None = None
         async for message in at.reader.read(*where, begins):
-            for version in published_in(message, at.name):
+            for version in published_in(message, at.name, highest):
                 is_own = identity_of(version) == at.publisher.identity
                 own = is_own if own is None else own
                 if own and not is_own:

@@ -177,9 +177,10 @@ class _Tracing:
 
     async def _versions(self, policies: set[str]) -> list[PolicyVersion]:
         versions: list[PolicyVersion] = []
+        highest: dict[str, int] = {}
         async for message in self._read("versions", _Span()):
             for policy in policies:
-                versions += published_in(message, policy)
+                versions += published_in(message, policy, highest)
         return versions
 
     async def _dead_letters(self, span: _Span) -> list[Letter]:

@@ -243,8 +243,9 @@ async def _versions(config: Config, reader: LogReader, policy: str, progress: Pr
     topic = config.topic("versions")
     await logs.find([topic])
     versions: dict[int, PolicyVersion] = {}
+    highest: dict[str, int] = {}
     async for message in logs.read(topic):
-        for version in published_in(message, policy):
+        for version in published_in(message, policy, highest):
             versions.setdefault(version.number, version)
     redis = redis_client(config)
     try:

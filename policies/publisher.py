@@ -6,8 +6,10 @@ that went back in time is found out: ``versions`` is ahead of it, or two records
 """
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 import msgspec
@@ -20,6 +22,7 @@ from records.codec import encode
 from records.errors import StateRefused
 from records.policy_version import PolicyVersion
 
+NOTHING_SAVED: Mapping[str, int] = MappingProxyType({})
 KEPT_NUMBERS = 1000
 """Of so many of a policy's newest versions it is remembered what their records were."""
 
@@ -71,8 +74,11 @@ class VersionsLog(Protocol):
     async def append(self, policy: str, record: bytes) -> None:
         """Append a record; return when it is acknowledged."""
 
-    async def read(self, start: int) -> None:
-        """Read up to the end of now, beginning at ``start`` or before."""
+    async def read(self, start: int, saved: Mapping[str, int] = NOTHING_SAVED) -> None:
+        """Read up to the end of now, beginning at ``start`` or before.
+
+        ``saved``: the number of the version that is saved of a policy; what is far ahead of it is no version.
+        """
 
     def seen(self, policy: str) -> Seen:
         """Return what was read of a policy."""
@@ -117,7 +123,10 @@ class Publisher:
         hint = await self._store.read(self.name, model=False)
         while True:
             # Before Redis is asked: Redis must know what `versions` holds by then.
-            await self._versions.read(hint.versions_read if hint is not None else 0)
+            if hint is None:
+                await self._versions.read(0)
+            else:
+                await self._versions.read(hint.versions_read, {self.name: hint.position.number})
             saved = await self._store.read(self.name, model=model)
             self._compare(saved)
             if saved is None or saved.record is None:

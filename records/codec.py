@@ -18,13 +18,15 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]").search
 _items = msgspec.json.Decoder(list[Raw])
 
 
-def far_ahead(last: int, seq: int) -> bool:
-    """Tell whether a seq lies so far above the last one that no join has given it: its outcome is passed over.
+def far_ahead(last: int, number: int) -> bool:
+    """Tell whether a seq, or the number of a version, lies so far above the last one that none of ours has given it.
+
+    What has it is passed over: else one forged record could leave no number for those after it.
 
     >>> far_ahead(7, 9), far_ahead(7, 2**53 - 1)
     (False, True)
     """
-    return seq > last + FARTHEST_JUMP
+    return number > last + FARTHEST_JUMP
 
 
 def items(value: bytes | None) -> list[bytes]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 LARGEST_INTEGER = 2**53 - 1
 """The largest integer that every reader of JSON takes as it is."""
 FARTHEST_JUMP = 10**12
-"""No join gives so many seqs between two outcomes of a policy and shard that follow each other in ``rewards``."""
+"""No join gives so many seqs between two outcomes that follow each other, and no learner so many numbers."""
 ITEMS_LIMIT = 10_000
 """Records of one message; more of them cost more than their bytes say."""
 EVENT_ID_BYTES = 128

@@ -5,19 +5,25 @@ from contextlib import suppress
 
 import msgspec
 
-from records.codec import UNREADABLE, items
+from records.codec import UNREADABLE, far_ahead, items
 from records.errors import BadInput
 from records.policy_version import PolicyVersion
 
 _version = msgspec.json.Decoder(PolicyVersion).decode
 
 
-def versions_in(value: bytes | None) -> Iterator[PolicyVersion]:
+def versions_in(value: bytes | None, highest: dict[str, int]) -> Iterator[PolicyVersion]:
     """Yield the versions of a message.
 
-    What is not a version (the identity of the log, or a foreign record) is left out: nothing was built on it.
+    What is not a version (the identity of the log, or a foreign record) is left out: nothing was built on it. So is a
+    version whose number is far ahead, since no number would be left for the versions after it.
 
-    >>> list(versions_in(b'{"policy": "front", "number": 7}'))
+    Parameters
+    ----------
+    highest
+        By policy the highest number of a version so far; it is brought up to date.
+
+    >>> list(versions_in(b'{"policy": "front", "number": 7}', {}))
     []
     """
     try:
@@ -26,4 +32,8 @@ def versions_in(value: bytes | None) -> Iterator[PolicyVersion]:
         return
     for body in bodies:
         with suppress(*UNREADABLE):
-            yield _version(body)
+            version = _version(body)
+            last = highest.get(version.policy, 0)
+            if not far_ahead(last, version.number):
+                highest[version.policy] = max(last, version.number)
+                yield version

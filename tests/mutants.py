@@ -427,6 +427,13 @@ def _learning() -> Iterator[Mutant]:
         ("tests/rewards/test_recovery.py::test_repeats_and_what_is_no_outcome_do_not_move_the_frontier",),
     )
     yield Mutant(
+        "a number that is far ahead is no version",
+        "records/versions.py",
+        "if not far_ahead(last, version.number):",
+        "if True:",
+        ("tests/stream/test_controls.py::test_a_number_after_which_none_is_left_is_no_version",),
+    )
+    yield Mutant(
         "a replaced outcome is distinguished from a repeat",
         "policies/learner.py",
         "        if seq != repeat.seq or event_id == repeat.event_id:\n",

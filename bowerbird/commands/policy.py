@@ -76,7 +76,7 @@ def show(
 
     loop_config = _settings_with(name, config)
     saved = run(loop_config, lambda: saved_policies(loop_config))
-    versions = run(loop_config, lambda: versions_of(loop_config, name, newest))
+    versions = run(loop_config, lambda: versions_of(loop_config, name, newest, saved[name]))
     described = _described(loop_config, name, saved[name])
     described["versions"] = [_version(each) for each in versions]
     if as_json:

@@ -64,8 +64,9 @@ def archived_policy(archive: Archive, target: str, configured: Callable[[str], A
     """
     name, _, wanted = target.partition("@")
     versions: dict[int, PolicyVersion] = {}
+    highest: dict[str, int] = {}
     for message in archive.messages("versions", 0, 0, EVERYTHING):
-        for version in published_in(message, name):
+        for version in published_in(message, name, highest):
             versions.setdefault(version.number, version)
     first = next(iter(versions.values()), None)
     arguments = configured(name) if first is None else Arguments(first.kind, first.arguments)

@@ -17,13 +17,13 @@ from replay.proof.verdict import Findings
 _version = msgspec.json.Decoder(PolicyVersion)
 
 
-def published_in(message: Message, policy: str) -> list[PolicyVersion]:
-    """Return the versions of a policy in a message of ``versions``.
+def published_in(message: Message, policy: str, highest: dict[str, int]) -> list[PolicyVersion]:
+    """Return the versions of a policy in a message of ``versions``; ``highest`` as :func:`versions_in` has it.
 
-    What is not a version (the identity of the log, or a foreign record) is left out, as the learner does; a
-    version that became unreadable is missing in the chain of numbers.
+    What is not a version is left out, as the learner does; a version that became unreadable is missing in the chain of
+    numbers.
     """
-    return [version for version in versions_in(message.value) if version.policy == policy]
+    return [version for version in versions_in(message.value, highest) if version.policy == policy]
 
 
 class _Position(NamedTuple):
@@ -57,6 +57,7 @@ class Weights:
         self._question = question
         self._findings = findings
         self._versions: dict[int, PolicyVersion] = {}
+        self._highest = {question.policy: question.live.record.number} if question.live.record else {}
         self._rebuild: Rebuild | None = None
         self._position: _Position | None = None
 
@@ -65,7 +66,7 @@ class Weights:
         question = self._question
         live = question.live.record
         before_live = question.versions_end is None or message.offset < question.versions_end
-        for record in published_in(message, question.policy):
+        for record in published_in(message, question.policy, self._highest):
             if record.number > (live.number if live else 0):
                 if before_live:
                     self._findings.add(

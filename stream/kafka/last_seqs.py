@@ -40,10 +40,12 @@ class LastSeqs:
         """Start at the cuts of the published versions; they say what lies before them."""
         versions = self._config.topic("versions")
         newest: dict[str, PolicyVersion] = {}
+        highest: dict[str, int] = {}
         begins = (await self._reader.beginning([(versions, 0)]))[versions, 0]
         async for record in self._reader.read(versions, 0, begins):
-            for version in versions_in(record.value):
-                newest[version.policy] = version
+            for version in versions_in(record.value, highest):
+                if version.policy not in newest or version.number > newest[version.policy].number:
+                    newest[version.policy] = version
         for version in newest.values():
             for shard, seq in version.last_seqs.items():
                 if int(shard) < self._config.shards:

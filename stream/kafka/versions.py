@@ -1,8 +1,10 @@
 """The topic ``versions``, as a learner reads and writes it."""
 
+from collections.abc import Mapping
+
 from aiokafka import AIOKafkaProducer
 
-from policies.publisher import Seen
+from policies.publisher import NOTHING_SAVED, Seen
 from records.versions import versions_in
 from stream.config import Config
 from stream.kafka.follower import Follower
@@ -15,6 +17,7 @@ class KafkaVersions:
         self._producer = producer
         self._topic = config.topic("versions")
         self._seen: dict[str, Seen] = {}
+        self._highest: dict[str, int] = {}
         self._start: int | None = None
         self._follower = Follower(config, self._topic, 0)
 
@@ -27,14 +30,16 @@ class KafkaVersions:
         """See :meth:`policies.publisher.VersionsLog.append`."""
         await self._producer.send_and_wait(self._topic, record, key=policy.encode(), partition=0)
 
-    async def read(self, start: int) -> None:
+    async def read(self, start: int, saved: Mapping[str, int] = NOTHING_SAVED) -> None:
         """See :meth:`policies.publisher.VersionsLog.read`."""
+        for policy, number in saved.items():
+            self._highest[policy] = max(number, self._highest.get(policy, 0))
         if self._start is None or start < self._start:
             self._start = start
             self._seen.clear()
             self._follower.position = start
         for record in await self._follower.to_end():
-            for version in versions_in(record.value):
+            for version in versions_in(record.value, self._highest):
                 self._seen.setdefault(version.policy, Seen()).add(version)
 
     def seen(self, policy: str) -> Seen:

@@ -20,10 +20,14 @@ async def saved_policies(config: Config) -> dict[str, Saved | None]:
         await redis.aclose()
 
 
-async def versions_of(config: Config, name: str, newest: int) -> list[PolicyVersion]:
-    """Return the newest versions of a policy from ``versions``, newest first, without repeats."""
+async def versions_of(config: Config, name: str, newest: int, saved: Saved | None) -> list[PolicyVersion]:
+    """Return the newest versions of a policy from ``versions``, newest first, without repeats.
+
+    ``saved``: what Redis holds of the policy.
+    """
     topic = config.topic("versions")
     by_number: dict[int, PolicyVersion] = {}
+    highest = {name: saved.position.number if saved is not None else 0}
     async with LogReader(config) as reader:
         if not await reader.partitions(topic):
             return []
@@ -32,7 +36,7 @@ async def versions_of(config: Config, name: str, newest: int) -> list[PolicyVers
             # Of two records of one number the first counts.
             first: dict[int, PolicyVersion] = {}
             for record in records:
-                for version in versions_in(record.value):
+                for version in versions_in(record.value, highest):
                     if version.policy == name:
                         first.setdefault(version.number, version)
             by_number |= first

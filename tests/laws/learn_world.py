@@ -5,7 +5,7 @@ and one may die between any two steps.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from policies.learner import Learner
 from policies.policy import digest
 from policies.policy_store import PolicyIdentity, PolicyStore, Saved
 from policies.publish_schedule import PublishSchedule
-from policies.publisher import Publisher, SaveResult, Seen
+from policies.publisher import NOTHING_SAVED, Publisher, SaveResult, Seen
 from policies.training import outcomes_of
 from records.errors import BadInput
 from records.policy_version import PolicyVersion
@@ -177,19 +177,21 @@ class SteppedVersions:
         self.position = 0
         self._start: int | None = None
         self._seen: dict[str, Seen] = {}
+        self._highest: dict[str, int] = {}
 
     async def append(self, policy: str, record: bytes) -> None:
         await _Pause()
         self.records.append((policy, record))
         await _Pause()
 
-    async def read(self, start: int) -> None:
+    async def read(self, start: int, saved: Mapping[str, int] = NOTHING_SAVED) -> None:
         await _Pause()
+        self._highest |= saved
         if self._start is None or start < self._start:
             self._start = self.position = start
             self._seen = {}
         for policy, record in self.records[self.position :]:
-            for version in versions_in(record):
+            for version in versions_in(record, self._highest):
                 self._seen.setdefault(policy, Seen()).add(version)
         self.position = len(self.records)
         await _Pause()

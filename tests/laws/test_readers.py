@@ -146,7 +146,7 @@ def _read_by_all(world: World, *event_ids: str) -> None:
         for message in world.of(topic):
             whole = LogRecord(*message[:4], b"key", message.value, ())
             table_of(topic, rows_of(topic, whole))
-            published_in(whole, "front")
+            published_in(whole, "front", {})
     for message in world.of("rewards"):
         _learned(message.value)
         list(outcome_heads(message.value))

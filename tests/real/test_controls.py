@@ -207,7 +207,7 @@ async def assert_proved(config: Config) -> None:
     from stream.redis.saved_policies import versions_of
 
     policy_config = config.policies["front"]
-    chain = list(reversed(await versions_of(config, "front", 10_000)))
+    chain = list(reversed(await versions_of(config, "front", 10_000, None)))
     rebuild = Rebuild("front", policy_config.kind, policy_config.arguments, chain)
     names = []
     async with LogReader(config) as reader:

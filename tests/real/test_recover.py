@@ -408,7 +408,10 @@ async def test_a_version_with_a_number_far_ahead_is_settled_by_a_rebuild(shop: S
     await until(lambda: published(shop))
     newest = [each for each in await shop.loop.records("versions") if each.get("policy") == "front"][-1]
     await shop.loop.send("versions", {"policy": "front", "number": 2_000_000, "rebuilt_to": None}, partition=0)
-    await shop.loop.send("versions", newest | {"number": 1_000_000, "version": "1000000-00000000"}, partition=0)
+    for number in (2**53 - 1, 1_000_000):
+        # The first one leaves no number for the versions after it, so it is none.
+        forged = newest | {"number": number, "version": f"{number}-00000000"}
+        await shop.loop.send("versions", forged, partition=0)
     other = {"number": 1_500_000, "version": "1500000-00000000", "arguments": "--cb_explore_adf --squarecb"}
     await shop.loop.send("versions", newest | other, partition=0)
     await shop.trade(40)

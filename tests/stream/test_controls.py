@@ -193,7 +193,7 @@ def test_a_record_that_was_written_again_with_other_spaces_is_the_same_version()
     spaced = json.dumps(json.loads(record), indent=1).encode()
     assert spaced != record
     for value in (record, spaced, b"[" + spaced + b"]"):
-        (decoded,) = versions_in(value)
+        (decoded,) = versions_in(value, {})
         seen.add(decoded)
     assert (seen.newest, seen.differing) == (1, None)
 
@@ -203,3 +203,11 @@ def test_a_version_of_an_older_build_is_read_as_uncontrolled() -> None:
     record |= {"cut": 1, "last_seqs": {}, "digest": "00000000", "examples": 0}
     version = msgspec.json.decode(json.dumps(record).encode(), type=PolicyVersion)
     assert (version.control, version.rebuilt_to) == (None, None)
+
+
+def test_a_number_after_which_none_is_left_is_no_version() -> None:
+    forged = encode(version(2**53 - 1, "a"))
+    assert list(versions_in(forged, {})) == []
+    highest = {"left": 2**53 - 3}
+    assert [each.number for each in versions_in(b"[" + forged + b"]", highest)] == [2**53 - 1]
+    assert highest == {"left": 2**53 - 1}, "what follows is measured from there"
