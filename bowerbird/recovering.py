@@ -10,10 +10,10 @@ from stream import clients
 from stream.clients import redis_client
 from stream.config import Config
 from stream.controls import operator_session
-from stream.kafka.log import LogReader, identify, started
+from stream.kafka.log import LogReader, identify
 from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.store import RedisStore
-from stream.shutdown import closed
+from stream.shutdown import closed, started
 
 if TYPE_CHECKING:
     from archive.reader import Archive

@@ -22,10 +22,10 @@ from records.policy_version import PolicyVersion
 from stream import clients
 from stream.clients import redis_client
 from stream.config import Config
-from stream.kafka.log import LogReader, Partition, started
+from stream.kafka.log import LogReader, Partition
 from stream.kafka.versions import KafkaVersions
 from stream.redis.policy_store import RedisPolicyStore
-from stream.shutdown import closed
+from stream.shutdown import closed, started
 
 ATTEMPTS = 50
 """So often an operator tries again when a learner, or another operator, was faster."""

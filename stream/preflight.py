@@ -11,10 +11,9 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from records.errors import BrokerAway, StateRefused
 from stream import clients
 from stream.config import Config
-from stream.kafka.log import started
 from stream.redis.policy_store import of_its_type, policy_key
 from stream.redis.store import shard_key, spoilt_state
-from stream.shutdown import closed
+from stream.shutdown import closed, started
 
 
 class BrokerFacts(NamedTuple):

@@ -1,4 +1,4 @@
-"""Ending tasks and clients for certain: a cancellation may get lost inside a library, and a client may hang."""
+"""Starting clients, and ending clients and tasks, for certain: a client may hang, and may lose a cancellation."""
 
 import asyncio
 import contextlib
@@ -28,6 +28,20 @@ async def ended(*tasks: "asyncio.Future[Any]") -> None:
         if not task.cancelled():
             # Retrieve the exception so asyncio does not log "never retrieved".
             task.exception()
+
+
+async def started(client: Any) -> Any:
+    """Start a client of aiokafka; one that could not be started is closed."""
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.shield(starting)
+    except BaseException:
+        # A start that is cancelled while a broker is asked for its metadata leaves that connection open.
+        await asyncio.wait({starting}, timeout=STOP_S)
+        await ended(starting)
+        await closed(client)
+        raise
+    return client
 
 
 async def closed(client: Any, within_s: float = STOP_S) -> None:

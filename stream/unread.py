@@ -12,9 +12,9 @@ from aiokafka.structs import TopicPartition
 
 from stream.config import Config
 from stream.kafka.consumer import reading
-from stream.kafka.log import Partition, started
+from stream.kafka.log import Partition
 from stream.liveness import refuse_dead
-from stream.shutdown import closed
+from stream.shutdown import closed, started
 
 FETCH_BYTES = 64 * 1024
 POLL_MS = 100

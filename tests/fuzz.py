@@ -31,10 +31,9 @@ from embedded.servers import Servers, servers
 from stream.config import Config
 from stream.kafka import topics
 from stream.kafka.consumer import reading
-from stream.kafka.log import started
 from stream.redis.policy_store import read_published
 from stream.role import ROLES
-from stream.shutdown import closed, ended
+from stream.shutdown import closed, ended, started
 from tests.real.loop import decision
 from tests.real.test_foreign_records import Foreign, _Name, append_batch
 from tests.real.test_learn import outcome

@@ -7,8 +7,8 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from stream import clients
 from stream.config import CHECK_TOPIC, Config
-from stream.kafka.log import LogReader, started
-from stream.shutdown import closed
+from stream.kafka.log import LogReader
+from stream.shutdown import closed, started
 
 CODECS = ("gzip", "snappy", "lz4", "zstd")
 RETENTION_MS = 60_000

@@ -9,9 +9,9 @@ from aiokafka.errors import (
 from aiokafka.structs import TopicPartition
 
 from stream.config import Config
-from stream.kafka.log import LogRecord, fetched_records, log_consumer, log_record, started
+from stream.kafka.log import LogRecord, fetched_records, log_consumer, log_record
 from stream.liveness import dead_client
-from stream.shutdown import closed
+from stream.shutdown import closed, started
 
 
 class Follower:

@@ -25,7 +25,7 @@ from stream.config import Config
 from stream.kafka.consumer import READ_COMMITTED, reading
 from stream.kafka.topic_ids import TopicNow, topics_now
 from stream.liveness import dead_client, refuse_dead
-from stream.shutdown import closed
+from stream.shutdown import closed, started
 
 FETCH_BYTES = 8 * 1024 * 1024
 """What one fetch of one partition may bring: more than the largest message that a topic of the loop takes."""
@@ -342,16 +342,6 @@ def log_record(record: Any) -> LogRecord:
         record.value,
         tuple(record.headers),
     )
-
-
-async def started(client: Any) -> Any:
-    """Start a client of aiokafka; one that could not be started is closed."""
-    try:
-        await client.start()
-    except BaseException:
-        await closed(client)
-        raise
-    return client
 
 
 def log_consumer(config: Config, isolation_level: str = READ_COMMITTED) -> AIOKafkaConsumer:

@@ -9,8 +9,8 @@ from records.errors import StateRefused
 from stream import clients
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
-from stream.kafka.log import LogReader, started
-from stream.shutdown import closed
+from stream.kafka.log import LogReader
+from stream.shutdown import closed, started
 
 
 class Outgoing(NamedTuple):

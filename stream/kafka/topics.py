@@ -7,13 +7,13 @@ from typing import Any, NamedTuple, cast
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from records.errors import WrongConfiguration
 from stream import clients
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
-from stream.shutdown import closed
+from stream.shutdown import closed, started
 
 INPUT_MESSAGE_BYTES = 1024 * 1024
 """Largest message of a topic that callers write."""
@@ -247,11 +247,7 @@ class _Admin:
         self._client = clients.admin(config, "bowerbird-topics")
 
     async def __aenter__(self) -> AIOKafkaAdminClient:
-        try:
-            await self._client.start()
-        except KafkaError:
-            await closed(self._client)
-            raise
+        await started(self._client)
         return self._client
 
     async def __aexit__(self, *error: object) -> None:

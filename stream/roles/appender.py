@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from stream import clients, metrics, stopped
 from stream.config import Config
-from stream.shutdown import closed
+from stream.shutdown import closed, started
 
 log = logging.getLogger(__name__)
 
@@ -158,8 +158,8 @@ class Appender:
 
     async def _made(self) -> AIOKafkaProducer:
         producer = clients.producer(self._config, "bowerbird-decide", max_batch_size=BATCH_BYTES, retry_backoff_ms=50)
+        await started(producer)
         try:
-            await producer.start()
             await producer.partitions_for(self._topic)
         except BaseException:
             await closed(producer)

@@ -25,11 +25,11 @@ from records.errors import LossDetected, StateRefused, WrongConfiguration, of_di
 from stream import clients, metrics, stopped
 from stream.config import Config
 from stream.kafka.faust_app import make_app
-from stream.kafka.log import LogReader, LogRecord, identify, started
+from stream.kafka.log import LogReader, LogRecord, identify
 from stream.retry import REFUSED_PAUSE_S, retry_pause, until_recovered, until_there
 from stream.roles.archive_partition import ArchivedPartition, beyond, made_anew
 from stream.run import PutRight, RoleParts
-from stream.shutdown import STOP_S, Opened, closed, ended
+from stream.shutdown import STOP_S, Opened, closed, ended, started
 
 log = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ from stream.roles.decide_progress import PartitionProgress
 from stream.roles.deciding import Request, Requests
 from stream.roles.replies import Replies, Reply
 from stream.run import RoleParts
-from stream.shutdown import STOP_S, closed, ended
+from stream.shutdown import STOP_S, closed, ended, started
 
 log = logging.getLogger(__name__)
 
@@ -95,16 +95,16 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def start(self) -> None:
         """Connect, look at the topics, learn the broker's time, and join the group."""
-        await self._admin.start()
+        await started(self._admin)
         await self._check_topics()
         cluster_id = str((await self._admin.describe_cluster())["cluster_id"])
         self._requests = Requests(self._config, self._lookup, cluster_id)
-        await self._control.start()
+        await started(self._control)
         await self._clock.tick()
         await self._appender.start()
         await self._replies.start()
         self._consumer.subscribe([self._topic], listener=self)
-        await self._consumer.start()
+        await started(self._consumer)
 
     async def _check_topics(self) -> None:
         own = {self._config.topic(name) for name in ITS_TOPICS}

@@ -29,7 +29,7 @@ from stream.kafka.broker_clock import BrokerClock
 from stream.kafka.dead_letters import DeadLetters, gathered, letter_of
 from stream.kafka.faust_app import make_app
 from stream.kafka.last_seqs import LastSeqs
-from stream.kafka.log import LogReader, Mark, identify, started
+from stream.kafka.log import LogReader, Mark, identify
 from stream.kafka.topic_ids import Watched
 from stream.liveness import dead_among
 from stream.redis.store import RedisStore, spoilt_state
@@ -39,7 +39,7 @@ from stream.roles.join_display import JoinDisplay
 from stream.roles.join_settings import input_topics, join_settings
 from stream.roles.outbox import Emitter, OutcomeProducer
 from stream.run import PutRight, RoleParts
-from stream.shutdown import Opened, closed, ended, within
+from stream.shutdown import Opened, closed, ended, started, within
 
 log = logging.getLogger(__name__)
 

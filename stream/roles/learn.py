@@ -31,7 +31,7 @@ from stream import clients, metrics, stopped
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetter, DeadLetters
 from stream.kafka.faust_app import RoleApp, make_app
-from stream.kafka.log import LogReader, Partition, identify, started
+from stream.kafka.log import LogReader, Partition, identify
 from stream.kafka.topic_ids import Watched
 from stream.kafka.versions import KafkaVersions
 from stream.liveness import dead_client
@@ -40,7 +40,7 @@ from stream.retry import AWAY, until_recovered, until_there
 from stream.roles.learnability import Watch
 from stream.roles.refused_outcomes import refused_records, unexpected
 from stream.run import PutRight, RoleParts
-from stream.shutdown import Opened, closed, ended
+from stream.shutdown import Opened, closed, ended, started
 
 log = logging.getLogger(__name__)
 

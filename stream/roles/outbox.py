@@ -20,9 +20,8 @@ from rewards.store import DEAD_LETTERS, ClosedWindow, Unusable
 from stream import metrics, stopped
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetters, letter_of
-from stream.kafka.log import started
 from stream.redis.store import RedisStore
-from stream.shutdown import closed, within
+from stream.shutdown import closed, started, within
 
 log = logging.getLogger(__name__)
 

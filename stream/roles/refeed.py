@@ -15,8 +15,8 @@ from rewards.store import Claim, Inputs, JoinStore, Step
 from rewards.watermark import entry_after
 from stream.config import Config
 from stream.kafka.consumer import reading
-from stream.kafka.log import log_record, started
-from stream.shutdown import closed
+from stream.kafka.log import log_record
+from stream.shutdown import closed, started
 
 WAITING_BYTES = 4 * 1024 * 1024
 """A partition is read on only while fewer bytes of its messages wait here."""

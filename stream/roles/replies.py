@@ -14,7 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -24,7 +24,7 @@ from records.codec import encode
 from records.error_reply import ErrorReply, Problem
 from stream import clients, metrics
 from stream.config import Config
-from stream.shutdown import STOP_S, closed, ended
+from stream.shutdown import STOP_S, closed, ended, started
 
 log = logging.getLogger(__name__)
 
@@ -318,12 +318,7 @@ class Replies:
 
     async def _made(self) -> AIOKafkaProducer:
         producer = clients.producer(self._config, "bowerbird-replies", acks=1, max_batch_size=BATCH_BYTES)
-        try:
-            await producer.start()
-        except BaseException:
-            await closed(producer)
-            raise
-        return producer
+        return cast("AIOKafkaProducer", await started(producer))
 
 
 def _takes(topic: _Topic, reply: Reply) -> bool:

@@ -1,8 +1,14 @@
 """Cancellations that must not get lost."""
 
 import asyncio
+import gc
+import struct
 
-from stream.shutdown import ended, within
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from embedded.server import HOST
+from stream.shutdown import ended, started, within
 
 
 async def _cancel_as_the_wait_ends() -> bool:
@@ -62,3 +68,40 @@ def test_a_loop_ends_whose_task_group_fails_as_it_is_cancelled() -> None:
         return task.cancelled()
 
     assert asyncio.run(scenario())
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_a_start_that_is_cancelled_leaves_no_connection_open() -> None:
+    """A broker answers slowly: the cancellation comes while it is asked for its metadata."""
+    # By the key of a request: what a broker can do, and the metadata of a cluster without brokers and topics.
+    answers = {18: struct.pack(">hihhhhhh", 0, 2, 3, 0, 0, 18, 0, 0), 3: struct.pack(">ii", 0, 0)}
+
+    async def scenario() -> list[int]:
+        asked: list[int] = []
+        metadata = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while size := await reader.read(4):
+                request = await reader.readexactly(*struct.unpack(">i", size))
+                key, _, correlation = struct.unpack(">hhi", request[:8])
+                asked.append(key)
+                if key == 3:
+                    metadata.set()
+                    await asyncio.sleep(0.05)
+                writer.write(struct.pack(">ii", 4 + len(answers[key]), correlation) + answers[key])
+            writer.close()
+
+        async with await asyncio.start_server(serve, HOST, 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            starting = asyncio.create_task(started(AIOKafkaProducer(bootstrap_servers=f"{HOST}:{port}")))
+            await metadata.wait()
+            starting.cancel()
+            await asyncio.wait({starting})
+            assert starting.cancelled()
+            del starting
+            gc.collect()
+            # A connection that is closed at last lets the server end, too.
+            await asyncio.sleep(0)
+        return asked
+
+    assert asyncio.run(scenario())[:2] == [18, 3]
