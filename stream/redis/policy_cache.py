@@ -10,7 +10,7 @@ import logging
 from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from policies.controls import draws_uniformly
 from policies.decide import LoadedPolicy
@@ -22,8 +22,8 @@ from records.errors import BowerbirdError, StateRefused
 from records.policy_version import PolicyVersion
 from stream import metrics
 from stream.config import Config
-from stream.redis.policy_store import channel, model_key, read_published
-from stream.redis.store import shard_key
+from stream.redis.policy_store import channel, model_key, of_its_type, read_published
+from stream.redis.store import shard_key, spoilt_state
 from stream.retry import Outage
 from stream.shutdown import ended
 
@@ -82,14 +82,19 @@ class PolicyCache:
         Raises
         ------
         StateRefused
-            What is published under a policy's name was learned by other arguments than the configured ones.
+            What is published under a policy's name was learned by other arguments than the configured ones, or
+            somebody has replaced a key by one of another type.
         RedisError, OSError
             Redis is away.
         """
-        for name in self._config.policies:
-            await self._ask_policy(name)
+        await self.ask_policies()
         await self._ask_pending()
         metrics.redis_answered(ROLE)
+
+    async def ask_policies(self) -> None:
+        """Ask Redis once for the published policies; raises as :meth:`ask`."""
+        for name in self._config.policies:
+            await self._ask_policy(name)
 
     async def run(self) -> None:
         """Follow Redis for ever; whatever fails is tried again."""
@@ -151,7 +156,8 @@ class PolicyCache:
 
     async def _ask_policy(self, name: str) -> None:
         # The record alone first: a model may have megabytes, and most seconds bring no new one.
-        newest = cast("bytes | None", await self._redis.hget(model_key(self._config, name), "record"))
+        with of_its_type(name):
+            newest = cast("bytes | None", await self._redis.hget(model_key(self._config, name), "record"))
         if newest is None or newest == self._records.get(name):
             self._doubted.pop(name, None)
             return
@@ -226,7 +232,10 @@ class PolicyCache:
     async def _ask_pending(self) -> None:
         pending = dict.fromkeys(self._config.policies, 0)
         for shard in range(self._config.shards):
-            counts = await self._redis.hgetall(shard_key(self._config.prefix, shard, "pending"))
+            try:
+                counts = await self._redis.hgetall(shard_key(self._config.prefix, shard, "pending"))
+            except ResponseError as error:
+                raise spoilt_state(error) or error from None
             for policy, count in cast("dict[bytes, bytes]", counts).items():
                 name = policy.decode("utf-8", "replace")
                 if name in pending:

@@ -58,10 +58,11 @@ async def read_published(redis: "Redis", config: Config, name: str) -> Published
 
     Raises
     ------
-    StateRefused
+    LossDetected
         Redis holds something that is not a version.
     """
-    fields = await cast("Awaitable[list[bytes | None]]", redis.hmget(model_key(config, name), ["record", "bytes"]))
+    with of_its_type(name):
+        fields = await cast("Awaitable[list[bytes | None]]", redis.hmget(model_key(config, name), ["record", "bytes"]))
     record, model = fields
     if record is None or model is None:
         return None
@@ -79,8 +80,8 @@ def of_its_type(name: str) -> Iterator[None]:
         raise _other_type(name) from error
 
 
-def _other_type(name: str) -> StateRefused:
-    return StateRefused(f"policy {name} in Redis", "a key of another type", "a hash", repair(name))
+def _other_type(name: str) -> LossDetected:
+    return LossDetected(f"policy {name} in Redis", "a key of another type", "a hash", repair(name))
 
 
 class RedisPolicyStore:
@@ -118,7 +119,7 @@ class RedisPolicyStore:
             identity = PolicyIdentity(fields["kind"], fields["arguments"], fields["salt"])
             read = int(fields["versions_read"])
         except (KeyError, ValueError, msgspec.DecodeError):
-            raise StateRefused(
+            raise LossDetected(
                 f"policy {name} in Redis", "a position that can't be read", "one", repair(name)
             ) from None
         return Saved(position, identity, record, rest[0] if rest else None, read)

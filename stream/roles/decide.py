@@ -352,7 +352,7 @@ class Decide(mode.Service):
         gc.collect()
         gc.freeze()
         try:
-            await until_recovered(ROLE, self._lookup.ask)
+            await until_recovered(ROLE, self._lookup.ask_policies)
         except REDIS_FAILURES as error:
             metrics.redis_failed(ROLE)
             log.warning("Redis is away; deciding with version 0 until it is back: %r", error)

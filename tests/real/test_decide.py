@@ -447,6 +447,22 @@ def test_a_published_policy_that_is_another_one_is_refused(redis_server, kafka, 
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("key", "remedy"), [("policy-front}:model", "policy rebuild front"), ("join-0}:pending", "recover")]
+)
+def test_a_key_of_another_type_is_named_with_its_command(redis_server, kafka, prefix, key, remedy):
+    """Redis is not away: it answers, and waiting for it would end nothing."""
+
+    async def scenario():
+        config = configured(kafka, redis_server, prefix, policies={"front": VW})
+        async with redis.asyncio.Redis.from_url(redis_server.url) as asking:
+            await asking.lpush(f"{{{prefix}{key}", "hostile")
+            with pytest.raises(StateRefused, match=f"a key of another type.*`bowerbird {remedy}`"):
+                await PolicyCache(config, asking).ask()
+
+    asyncio.run(scenario())
+
+
 def test_a_published_policy_that_cannot_be_read_is_waited_for(redis_server, kafka, prefix):
     """Else `bowerbird up` would end, with the servers that its rebuild needs."""
 
