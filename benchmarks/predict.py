@@ -16,6 +16,7 @@ from benchmarks.row import Others, Row, spread
 from policies.draw import draw
 from policies.features import Action, Features, decode_action, decode_context
 from policies.policy import Policy
+from policies.question import Pick, Question
 from policies.registry import make
 from policies.vw.arguments import parse
 from policies.vw.text import Writer
@@ -28,7 +29,7 @@ REPEATS = 5
 BAR = 0.7
 
 
-class Question(NamedTuple):
+class Asked(NamedTuple):
     """What one decision is made of, and the same as text."""
 
     event_id: str
@@ -74,7 +75,7 @@ def run() -> list[Row]:
     ]
 
 
-def _questions(count: int) -> list[Question]:
+def _questions(count: int) -> list[Asked]:
     source = random.Random(1)
     writer, limits = Writer(), Limits()
     catalogue = [
@@ -85,17 +86,18 @@ def _questions(count: int) -> list[Question]:
     for number in range(count):
         context = decode_context(orjson.dumps({"user": made_features(FEATURES, source)}), limits)
         actions = source.sample(catalogue, ACTIONS)
-        questions.append(Question(f"visit-{number}", context, actions, writer.example(context, actions)))
+        questions.append(Asked(f"visit-{number}", context, actions, writer.example(context, actions)))
     return questions
 
 
-def _model(questions: Sequence[Question]) -> bytes:
+def _model(questions: Sequence[Asked]) -> bytes:
     """Return weights that have learned something, so that none of the features is new to them."""
     source = random.Random(2)
     policy = make("vw", ARGUMENTS)
     for question in questions:
         reward = float(source.random() < 0.1)
-        policy.learn(question.context, question.actions, source.randrange(ACTIONS), 1 / ACTIONS, reward)
+        pick = Pick(0, source.randrange(ACTIONS), 1 / ACTIONS)
+        policy.learn(Question(question.context, question.actions), [pick], [reward])
     model = policy.dump()
     policy.close()
     return model
@@ -108,15 +110,15 @@ def _workspace(model: bytes) -> pylibvw.vw:
         return pylibvw.vw([*parse(ARGUMENTS).command, f"--initial_regressor={path}"])
 
 
-def _decide(policy: Policy, questions: Sequence[Question]) -> float:
+def _decide(policy: Policy, questions: Sequence[Asked]) -> float:
     """Return the CPU seconds from features to rankings."""
     began = time.process_time()
     for event_id, context, actions, _ in questions:
-        draw("front", event_id, policy.predict(context, actions))
+        draw("front", event_id, policy.predict(Question(context, actions)))
     return time.process_time() - began
 
 
-def _raw(workspace: pylibvw.vw, questions: Sequence[Question]) -> float:
+def _raw(workspace: pylibvw.vw, questions: Sequence[Asked]) -> float:
     """Return the CPU seconds from text to scores."""
     read, predict, finish = pylibvw.vw._parse, pylibvw.vw.predict_multi, pylibvw.vw._finish_example_multi_ex
     began = time.process_time()

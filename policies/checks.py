@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from policies.features import FLAT_NAMESPACE, Action, Features, FeatureValue
 from policies.policy import Policy, digest
+from policies.question import Pick, Question, ranked
 from policies.registry import make
 from records.errors import BowerbirdError
 
@@ -87,18 +88,36 @@ def pmf_is_valid(fresh: Make, some: Sequence[Decision]) -> None:
         (some[0].context, some[0].actions[:1]),
     ]
     for context, actions in cases:
-        pmf = policy.predict(context, actions)
+        pmf = policy.predict(Question(context, actions))
         _must(len(pmf) == len(actions), f"{len(pmf)} probabilities for {len(actions)} actions")
         _must(all(0.0 <= probability <= 1.0 for probability in pmf), f"a probability lies outside [0, 1]: {pmf}")
         _must(math.isclose(math.fsum(pmf), 1.0, abs_tol=1e-9), f"the pmf sums to {math.fsum(pmf)}")
     policy.close()
 
 
+def a_list_takes_nothing_twice(fresh: Make, some: Sequence[Decision]) -> None:
+    """Law: the pmf of each place of a ranked list is valid, 0 at what was taken, and the same when asked again."""
+    policy, other = _taught(fresh, some), _taught(fresh, some)
+    for case in some[:10]:
+        question = Question(case.context, case.actions, ranked(len(case.actions)))
+        taken: list[Pick] = []
+        for slot in range(len(case.actions)):
+            pmf = policy.predict(question, taken)
+            _must(len(pmf) == len(case.actions), f"{len(pmf)} probabilities for {len(case.actions)} actions")
+            _must(not any(pmf[pick.action] for pick in taken), "an action that was taken has a probability")
+            _must(math.isclose(math.fsum(pmf), 1.0, abs_tol=1e-9), f"the pmf of place {slot} sums to {math.fsum(pmf)}")
+            _must(other.predict(question._replace(), taken) == pmf, "a pmf depends on what was asked before")
+            action = max(range(len(pmf)), key=pmf.__getitem__)
+            taken.append(Pick(slot, action, pmf[action]))
+    policy.close()
+    other.close()
+
+
 def predict_changes_nothing(fresh: Make, some: Sequence[Decision]) -> None:
     """Law: what is learned and saved is the same with predictions in between and without them."""
     predicting, other = fresh(None), fresh(None)
     for case in some:
-        predicting.predict(case.context, case.actions)
+        predicting.predict(Question(case.context, case.actions))
         _teach(predicting, [case])
         _teach(other, [case])
     _must(predicting.dump() == other.dump(), "predictions changed what is saved")
@@ -113,12 +132,12 @@ def pmf_forgets_predictions(fresh: Make, some: Sequence[Decision]) -> None:
     taught.close()
     used = fresh(model)
     for case in [*some, *some][:50]:
-        used.predict(case.context, case.actions)
+        used.predict(Question(case.context, case.actions))
     for case in some:
         untouched = fresh(model)
-        expected = untouched.predict(case.context, case.actions)
+        expected = untouched.predict(Question(case.context, case.actions))
         untouched.close()
-        _must(used.predict(case.context, case.actions) == expected, "a pmf depends on earlier predictions")
+        _must(used.predict(Question(case.context, case.actions)) == expected, "a pmf depends on earlier predictions")
     used.close()
 
 
@@ -135,7 +154,7 @@ def saved_bytes_are_all(fresh: Make, some: Sequence[Decision]) -> None:
     again = fresh(model)
     _must(again.dump() == model, "bytes that were loaded are saved differently")
     for case in some[:5]:
-        kept, reloaded = (policy.predict(case.context, case.actions) for policy in (first, again))
+        kept, reloaded = (policy.predict(Question(case.context, case.actions)) for policy in (first, again))
         _must(kept == reloaded, "the pmf is another one after a load")
     for policy in (first, second, loaded, again):
         policy.close()
@@ -171,6 +190,7 @@ def order_of_features_is_nothing(fresh: Make, some: Sequence[Decision]) -> None:
 
 LAWS: tuple[Callable[[Make, Sequence[Decision]], None], ...] = (
     pmf_is_valid,
+    a_list_takes_nothing_twice,
     predict_changes_nothing,
     pmf_forgets_predictions,
     saved_bytes_are_all,
@@ -225,7 +245,8 @@ def _interacting(kind: str, arguments: str) -> list[str]:
 
 def _teach(policy: Policy, some: Sequence[Decision]) -> None:
     for case in some:
-        policy.learn(case.context, case.actions, case.chosen, 1.0 / len(case.actions), case.reward)
+        pick = Pick(0, case.chosen, 1.0 / len(case.actions))
+        policy.learn(Question(case.context, case.actions), [pick], [case.reward])
 
 
 def _taught(fresh: Make, some: Sequence[Decision]) -> Policy:

@@ -17,6 +17,7 @@ from msgspec import Raw
 from policies.draw import draw
 from policies.features import ACTION_FIELDS, Action, decode_action, decode_context
 from policies.policy import Policy
+from policies.question import Question
 from records.codec import check_event_id, decode, encode
 from records.decision_request import DecisionRequest
 from records.error_reply import ErrorReply, Problem
@@ -197,7 +198,7 @@ def _decided(
     if len(set(ids)) < len(ids):
         index = next(index for index, one in enumerate(ids) if one in ids[:index])
         raise BadInput("duplicate_action", f"actions[{index}].id", repr(ids[index]), "an id of its own for each action")
-    pmf = chooser.policy.predict(context, actions)
+    pmf = chooser.policy.predict(Question(context, actions))
     chosen, ranking = draw(chooser.salt, event_id, pmf)
     own = {
         "v": 1,

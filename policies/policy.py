@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Protocol, runtime_checkable
 
-from policies.features import Action, Features
+from policies.features import Action
+from policies.question import Pick, Pmf, Question
 from records.errors import BadInput
 from records.limits import REWARD_LIMIT
 
@@ -15,7 +16,7 @@ SMALLEST_PROPENSITY = 2.0**-66
 
 @runtime_checkable
 class Policy(Protocol):
-    """Maps a context and its actions to a probability mass function, and learns from one reward at a time.
+    """Maps a question to a probability mass function, slot by slot, and learns from the rewards of a decision.
 
     Drawing from the pmf is another function (:func:`policies.draw.draw`). What every policy owes is written down as
     laws in :mod:`policies.checks`.
@@ -29,32 +30,33 @@ class Policy(Protocol):
     kind: str
     arguments: str
 
-    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
-        """Return the pmf in the order of the actions, fit to be drawn from; nothing that is saved changes.
+    def predict(self, question: Question, taken: Sequence[Pick] = ()) -> Pmf:
+        """Return the pmf of the next slot, fit to be drawn from; nothing that is saved changes.
+
+        Parameters
+        ----------
+        taken
+            What was chosen in the slots before, in their order; what was taken has the probability 0.
 
         Raises
         ------
         BadInput
-            The features cannot be used.
+            The features cannot be used, or no action is left for the slot.
         StateRefused
             The policy's weights are spoilt.
         """
 
-    def learn(
-        self, context: Features, actions: Sequence[Action], chosen: int, propensity: float, reward: float
-    ) -> None:
+    def learn(self, question: Question, picks: Sequence[Pick], rewards: Sequence[float]) -> None:
         """Learn from what happened after a decision; the cost is ``-reward``.
 
         Parameters
         ----------
-        context, actions
-            Those of the decision.
-        chosen
-            Index of the action that was shown.
-        propensity
-            The probability with which it was drawn, as logged.
-        reward
-            What it was worth, within ±1e6.
+        question
+            That of the decision.
+        picks
+            What was shown, in the order of the slots, with the logged propensities.
+        rewards
+            What each pick was worth, within ±1e6.
 
         Raises
         ------

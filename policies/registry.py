@@ -37,7 +37,8 @@ def make(kind: str, arguments: str, model: bytes | None = None) -> Policy:
     Examples
     --------
     >>> from policies.features import Action
-    >>> make("uniform", "").predict({}, [Action("a", {}), Action("b", {})])
+    >>> from policies.question import Question
+    >>> make("uniform", "").predict(Question({}, [Action("a", {}), Action("b", {})]))
     [0.5, 0.5]
     """
     if kind not in _CLASSES:

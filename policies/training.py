@@ -6,8 +6,9 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw
 
-from policies.features import Action, ActionCache, Features, decode_context
+from policies.features import ActionCache, decode_context
 from policies.policy import Policy
+from policies.question import Pick, Question
 from records.codec import decode, items
 from records.errors import BadInput
 from records.fields import Natural, Ordinal
@@ -107,12 +108,10 @@ def outcomes_of(policy: str, value: bytes | None) -> list[OutcomeToLearn]:
 
 
 class Example(NamedTuple):
-    """What a policy sees of an outcome; ``chosen`` is the index of the action that was shown."""
+    """What a policy sees of an outcome: what was asked, and what was shown."""
 
-    context: Features
-    actions: list[Action]
-    chosen: int
-    propensity: float
+    question: Question
+    picks: list[Pick]
 
 
 def example_of(outcome: OutcomeToLearn, catalogue: ActionCache) -> Example:
@@ -131,7 +130,7 @@ def example_of(outcome: OutcomeToLearn, catalogue: ActionCache) -> Example:
     chosen = lesson.chosen
     for index, shown in enumerate(actions):
         if shown.id == chosen:
-            return Example(context, actions, index, lesson.propensity)
+            return Example(Question(context, actions), [Pick(0, index, lesson.propensity)])
     raise BadInput("chosen_unknown", "chosen", repr(chosen), f"the id of one of {len(actions)} actions")
 
 
@@ -143,7 +142,7 @@ def learn(policy: Policy, outcome: OutcomeToLearn, catalogue: ActionCache) -> No
     BadInput
         The policy cannot learn it, and is as it was before.
     """
-    policy.learn(*example_of(outcome, catalogue), outcome.reward)
+    policy.learn(*example_of(outcome, catalogue), [outcome.reward])
 
 
 def action_cache() -> ActionCache:

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from policies.features import Action, Features
-from policies.policy import check_actions, check_example
+from policies.question import Pmf
+from policies.single_action import SingleAction
 from records.errors import StateRefused, WrongConfiguration
 
 _MODEL = b"uniform"
 
 
-class Uniform:
+class Uniform(SingleAction):
     """Gives every action the same probability, whatever the arguments and the features.
 
     Raises
@@ -32,18 +33,17 @@ class Uniform:
                 repr(_MODEL),
                 "give the policy the kind that wrote the model, or another name; `bowerbird check` tells",
             )
+        super().__init__()
         self.arguments = arguments
 
-    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+    def pmf(self, context: Features, actions: Sequence[Action]) -> Pmf:
         """Return ``1 / len(actions)`` for each."""
-        check_actions(actions)
         return [1.0 / len(actions)] * len(actions)
 
-    def learn(
+    def learn_action(
         self, context: Features, actions: Sequence[Action], chosen: int, propensity: float, reward: float
     ) -> None:
-        """Refuse what no policy could learn from, and learn nothing."""
-        check_example(actions, chosen, propensity, reward)
+        """Learn nothing."""
 
     def dump(self) -> bytes:
         """Return the same bytes always."""

@@ -131,4 +131,5 @@ def _rows(policy: str, rewards: Iterable[Message], known: ActionCache) -> Iterat
             if outcome.revision or outcome.seq <= last.get(outcome.shard, 0):
                 continue
             last[outcome.shard] = outcome.seq
-            yield Row(message.offset, *example_of(outcome, known), outcome.reward)
+            question, (pick,) = example_of(outcome, known)
+            yield Row(message.offset, question, pick, outcome.reward)

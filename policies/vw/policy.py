@@ -16,7 +16,8 @@ import pylibvw
 
 from policies.draw import normalise
 from policies.features import Action, Features
-from policies.policy import check_actions, check_example
+from policies.question import Pmf
+from policies.single_action import SingleAction
 from policies.vw.arguments import ALWAYS, MODE, parse
 from policies.vw.text import Writer
 from records.errors import BadInput, StateRefused, WrongConfiguration
@@ -32,7 +33,7 @@ _predict = _VW.predict_multi
 _finish = _VW._finish_example_multi_ex
 
 
-class VowpalWabbit:
+class VowpalWabbit(SingleAction):
     """A Vowpal Wabbit contextual bandit with action dependent features.
 
     Parameters
@@ -57,6 +58,7 @@ class VowpalWabbit:
     kind = "vw"
 
     def __init__(self, arguments: str, model: bytes | None = None) -> None:
+        super().__init__()
         self.arguments = arguments
         self._command = parse(arguments).command
         self._writer = _writer(arguments)
@@ -68,9 +70,8 @@ class VowpalWabbit:
         # whether a learner computed it or was given its bytes.
         self._unused: pylibvw.vw | None = self._load(self._model)
 
-    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+    def pmf(self, context: Features, actions: Sequence[Action]) -> Pmf:
         """Return the pmf in the order of the actions, clipped and scaled to sum to 1."""
-        check_actions(actions)
         text = self._writer.example(context, actions)
         workspace = self._predicting()
         try:
@@ -92,11 +93,10 @@ class VowpalWabbit:
             )
         return normalise(scores)
 
-    def learn(
+    def learn_action(
         self, context: Features, actions: Sequence[Action], chosen: int, propensity: float, reward: float
     ) -> None:
         """Learn one example; after an error the policy is as it was before."""
-        check_example(actions, chosen, propensity, reward)
         text = self._writer.labelled(context, actions, chosen, propensity, 0.0 - reward)
         workspace = self._learner or self._learning()
         try:

@@ -1,30 +1,24 @@
 """Judging a policy that learns, on the log that it learns from: each row by the version that had not learned it yet."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from policies.features import Action, Features
+from policies.question import Pick, Pmf, Question
 
 
 class Predicts(Protocol):
     """What is asked of a policy: its probability mass function, in the order of the actions."""
 
-    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+    def predict(self, question: Question) -> Pmf:
         """Return the probability of each action."""
 
 
 class Row(NamedTuple):
-    """A logged decision and its reward.
-
-    ``offset`` is that of its outcome in ``rewards``, ``chosen`` the index of the logged action, ``propensity`` the
-    logged probability of it.
-    """
+    """A logged decision and its reward; ``offset`` is that of its outcome in ``rewards``."""
 
     offset: int
-    context: Features
-    actions: Sequence[Action]
-    chosen: int
-    propensity: float
+    question: Question
+    pick: Pick
     reward: float
 
 
@@ -68,5 +62,5 @@ def progressive(rows: Iterable[Row], versions: Iterable[tuple[int, Predicts]]) -
             upcoming = next(waiting, None)
         if policy is None:
             raise ValueError(f"expected a version with a cut at or below offset {row.offset}, found none")
-        pmf = policy.predict(row.context, row.actions)
-        yield Weighted(pmf[row.chosen] / row.propensity, row.reward, cut)
+        probability = policy.predict(row.question)[row.pick.action]
+        yield Weighted(probability / row.pick.propensity, row.reward, cut)

@@ -8,6 +8,7 @@ import msgspec
 from policies.draw import draw
 from policies.features import decode_action, decode_context
 from policies.policy import Policy
+from policies.question import Question
 from policies.training import FEATURE_LIMITS
 from records.codec import decode, items
 from records.decision import Decision
@@ -140,7 +141,7 @@ def recompute(located: FoundDecision, policy: Policy, version: str, salt: str) -
             decode_action(bytes(action), FEATURE_LIMITS, f"actions[{index}]")
             for index, action in enumerate(decision.actions)
         ]
-        pmf = policy.predict(context, actions)
+        pmf = policy.predict(Question(context, actions))
     except BadInput as error:
         return not_recomputable(located, f"the logged features cannot be used: {error}")
     drawn = draw(salt, decision.event_id, pmf)

@@ -15,6 +15,7 @@ from policies.registry import make
 from records.decision import Decision
 from records.limits import Limits
 from records.policy_version import PolicyVersion
+from tests.policies.asking import learn_one, pmf_of
 
 CONFIG = load(Path(__file__).parents[2] / "bowerbird" / "demo" / "data" / "bowerbird.toml", {})
 KIND, ARGUMENTS = CONFIG.policies["men"].kind, CONFIG.policies["men"].arguments
@@ -101,9 +102,9 @@ def test_the_value_is_that_of_each_version_on_what_came_after_its_cut(logged: li
         chosen, reward = int(decision.chosen), float(row.click is not None)
         if number % A_MESSAGE == 0:
             judge = make(KIND, ARGUMENTS, model)
-        weights.append(judge.predict(context, actions)[chosen] * 34)
+        weights.append(pmf_of(judge, context, actions)[chosen] * 34)
         rewarded.append(reward)
-        learner.learn(context, actions, chosen, decision.propensity, reward)
+        learn_one(learner, context, actions, chosen, decision.propensity, reward)
 
     assert result.uniform == worth(np.ones(ROWS), np.array(rewarded))
     expected = worth(np.array(weights), np.array(rewarded))

@@ -15,6 +15,7 @@ from policies.features import Features, decode_action, decode_context
 from policies.registry import make
 from records.limits import Limits
 from rewards import rules
+from tests.policies.asking import learn_one, pmf_of
 
 SETTINGS = Path(__file__).parents[2] / "bowerbird" / "demo" / "data" / "bowerbird.toml"
 VISITS_A_SECOND = 200
@@ -99,7 +100,7 @@ def simulate(seed: int, visits: int) -> Iterator[tuple[bool, float, float]]:
             if any(event.stream == "views" for event in closed.events):
                 counted = [rules.Event(event.stream, event.id) for event in closed.events]
                 reward = rules.reward(rule.reward, rules.counted(counted))
-                learner.learn(closed.context, actions, closed.chosen, closed.propensity, reward)
+                learn_one(learner, closed.context, actions, closed.chosen, closed.propensity, reward)
                 unpublished += 1
         if unpublished and (unpublished >= settings.publish_examples or now_s - published_s > 0.5):
             model = learner.dump()
@@ -107,7 +108,7 @@ def simulate(seed: int, visits: int) -> Iterator[tuple[bool, float, float]]:
             published_s, unpublished = now_s, 0
         visit = world.visit(number)
         context = decode_context(json.dumps(visit.context()).encode(), limits)
-        pmf = published.predict(context, actions)
+        pmf = pmf_of(published, context, actions)
         chosen = draw(config.salt("front"), visit.event_id, pmf).chosen
         events = world.before(visit) + world.events(visit, articles[chosen])
         kept = [event for event in events if event.after_s is None or event.after_s <= WINDOW_S]

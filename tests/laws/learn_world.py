@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from policies.controls import Control
-from policies.features import Action, Features
 from policies.learn_position import Position
 from policies.learn_worker import LearnWorker
 from policies.learner import Learner
@@ -20,6 +19,7 @@ from policies.policy import digest
 from policies.policy_store import PolicyIdentity, PolicyStore, Saved
 from policies.publish_schedule import PublishSchedule
 from policies.publisher import NOTHING_SAVED, Publisher, SaveResult, Seen
+from policies.question import Pick, Pmf, Question
 from policies.training import outcomes_of
 from records.errors import BadInput
 from records.policy_version import PolicyVersion
@@ -44,15 +44,13 @@ class Ledger:
         self.pages: list[list[str]] = json.loads(model) if model is not None else []
         self.pages.append([])
 
-    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+    def predict(self, question: Question, taken: Sequence[Pick] = ()) -> Pmf:
         return [1.0]
 
-    def learn(
-        self, context: Features, actions: Sequence[Action], chosen: int, propensity: float, reward: float
-    ) -> None:
-        if reward == POISON:
-            raise BadInput("poison", "reward", str(reward), "another")
-        self.pages[-1].append(actions[chosen].id)
+    def learn(self, question: Question, picks: Sequence[Pick], rewards: Sequence[float]) -> None:
+        if POISON in rewards:
+            raise BadInput("poison", "reward", str(rewards), "another")
+        self.pages[-1] += [question.actions[pick.action].id for pick in picks]
 
     def dump(self) -> bytes:
         return json.dumps(self.pages if self.pages[-1] else self.pages[:-1]).encode()

@@ -6,7 +6,8 @@ from typing import Any
 
 from policies.decide import Decided, LoadedPolicy, decide
 from policies.draw import choose
-from policies.features import Action, ActionCache, Features
+from policies.features import ActionCache
+from policies.question import Pick, Pmf, Question
 from records.limits import Limits
 
 PMF = [0.6, 0.1, 0.3]
@@ -17,7 +18,7 @@ class Fixed:
 
     kind, arguments = "fixed", ""
 
-    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+    def predict(self, question: Question, taken: Sequence[Pick] = ()) -> Pmf:
         return list(PMF)
 
     def learn(self, *example: Any) -> None:

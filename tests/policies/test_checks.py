@@ -12,6 +12,7 @@ import policies.vw.arguments
 from policies.checks import LAWS, LawError, check, decisions
 from policies.features import Action, Features
 from policies.policy import check_actions
+from policies.question import Pick, Pmf, Question
 from policies.uniform import Uniform
 
 EXPLORERS = [
@@ -61,6 +62,7 @@ class Learning(Uniform):
     """Lawful, and its bytes say how much it has learned: a policy to spoil."""
 
     def __init__(self, model: bytes | None = None) -> None:
+        super().__init__()
         self.count = int(model or b"0")
 
     def learn(self, *example: Any, **more: Any) -> None:
@@ -71,25 +73,30 @@ class Learning(Uniform):
 
 
 class MissesOne(Learning):
-    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+    def pmf(self, context: Features, actions: Sequence[Action]) -> list[float]:
         return [0.9 / len(actions)] * len(actions)
 
 
 class TooShort(Learning):
-    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+    def pmf(self, context: Features, actions: Sequence[Action]) -> list[float]:
         return [1.0]
 
 
+class TakesTwice(Learning):
+    def predict(self, question: Question, taken: Sequence[Pick] = ()) -> Pmf:
+        return super().predict(question)
+
+
 class CountsPredictions(Learning):
-    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+    def pmf(self, context: Features, actions: Sequence[Action]) -> list[float]:
         self.count += 1
-        return super().predict(context, actions)
+        return super().pmf(context, actions)
 
 
 class RemembersPredictions(Learning):
     seen = 0
 
-    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+    def pmf(self, context: Features, actions: Sequence[Action]) -> list[float]:
         check_actions(actions)
         self.seen += 1
         first = 1.0 / len(actions) if self.seen < 40 else 1.0
@@ -108,8 +115,8 @@ class Random(Learning):
 
 
 class SeesTheOrder(Learning):
-    def learn(self, context: Features, *rest: Any, **more: Any) -> None:
-        self.count = (31 * self.count + sum(i * len(name) for i, name in enumerate(context["f"]))) % 10**9
+    def learn(self, question: Question, *rest: Any, **more: Any) -> None:
+        self.count = (31 * self.count + sum(i * len(name) for i, name in enumerate(question.context["f"]))) % 10**9
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
@@ -120,6 +127,7 @@ def test_a_lawful_policy_passes(law) -> None:
 BROKEN_BY = [
     ("pmf_is_valid", MissesOne),
     ("pmf_is_valid", TooShort),
+    ("a_list_takes_nothing_twice", TakesTwice),
     ("predict_changes_nothing", CountsPredictions),
     ("pmf_forgets_predictions", RemembersPredictions),
     ("saved_bytes_are_all", SavesAnother),

@@ -182,7 +182,7 @@ def test_law_8_whatever_stands_in_a_field_is_decided_or_refused(field, value):
 
 
 def test_a_spoilt_policy_is_not_the_request_s_fault():
-    def spoilt(context, actions):
+    def spoilt(question):
         raise StateRefused("pmf", "nan", "numbers", "go back")
 
     chooser = LoadedPolicy(SimpleNamespace(predict=spoilt), "1-x", "s", RULE)

@@ -28,6 +28,7 @@ from stream.redis.store import shard_key
 from stream.roles import replies
 from stream.roles.appender import Appender
 from stream.roles.decide import Decide
+from tests.policies.asking import learn_one
 from tests.real.asking import Caller, caller_of, request
 from tests.real.loop import Loop, loop_of, stop_sentence, until
 
@@ -379,7 +380,7 @@ def learned(times: int) -> bytes:
     policy = make(VW.kind, VW.arguments)
     actions = [Action(f"a{number}", {"f": {"price": number}}) for number in range(3)]
     for _ in range(times):
-        policy.learn({}, actions, 1, 0.5, 1.0)
+        learn_one(policy, {}, actions, 1, 0.5, 1.0)
     return policy.dump()
 
 

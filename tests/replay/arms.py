@@ -10,6 +10,7 @@ from policies.features import decode_action, decode_context
 from policies.policy import Policy, digest, version_name
 from policies.registry import make
 from records.limits import Limits
+from tests.policies.asking import pmf_of
 from tests.replay.world import ARGUMENTS, World, actions, decision
 
 BEFORE, CUT = 60, 20
@@ -29,7 +30,7 @@ class Arm(NamedTuple):
         """Return what it says of a decision."""
         offered = [decode_action(json.dumps(each).encode(), Limits()) for each in actions(number)]
         context = decode_context(json.dumps({"taste": f"t{number % 2}"}).encode(), Limits())
-        return self.policy.predict(context, offered)
+        return pmf_of(self.policy, context, offered)
 
 
 def arms_world(count: int = 240, versions: tuple[int, ...] = ARMS) -> tuple[World, list[Arm]]:

@@ -28,6 +28,7 @@ from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.memory_store import MemoryStore
 from rewards.outcome import outcome_of
 from rewards.store import DEAD_LETTERS, Unusable
+from tests.policies.asking import learn_one
 
 ARGUMENTS = "--cb_explore_adf --epsilon 0.1"
 SHARDS = 2
@@ -173,7 +174,8 @@ class World:
                     continue
                 logged = json.loads(bytes(outcome.decision))
                 offered = [decode_action(json.dumps(each).encode(), Limits()) for each in logged["actions"]]
-                policy.learn(
+                learn_one(
+                    policy,
                     decode_context(json.dumps(logged["context"]).encode(), Limits()),
                     offered,
                     [each.id for each in offered].index(logged["chosen"]),

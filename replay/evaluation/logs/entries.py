@@ -64,8 +64,8 @@ class ActionIds:
 def with_contexts(rows: OutcomeRows, examples: Examples, pmfs: Pmfs, target: Floats) -> ModelRows:
     """Return outcomes with contexts; none of ``rows`` was refused."""
     decisions = (
-        Decided(example.context, example.actions, example.chosen, reward, target[start : start + count].tolist())
-        for example, reward, start, count in zip(
+        Decided(*question[:2], picks[0].action, reward, target[start : start + count].tolist())
+        for (question, picks), reward, start, count in zip(
             examples.decoded,
             rows.numbers("reward").tolist(),
             pmfs.starts.tolist(),

@@ -54,8 +54,8 @@ def predicted_by(policy: Policy, rows: OutcomeRows, catalogue: ActionCache) -> P
             refused[index] = True
             continue
         try:
-            pmfs.append(policy.predict(example.context, example.actions))
-            chosen.append(example.chosen)
+            pmfs.append(policy.predict(example.question))
+            chosen.append(example.picks[0].action)
         except BadInput:
             refused[index] = True
     return Predicted(pmfs, np.array(chosen, dtype=np.int64), refused)
@@ -94,9 +94,7 @@ def mean_propensities(loggers: Sequence[Logger], rows: OutcomeRows, catalogue: A
         if isinstance(example, BadInput):
             continue
         try:
-            of_loggers[:, row] = [
-                each.policy.predict(example.context, example.actions)[example.chosen] for each in loggers
-            ]
+            of_loggers[:, row] = [each.policy.predict(example.question)[example.picks[0].action] for each in loggers]
         except BadInput:
             continue
     own, logged = _own(loggers, rows), rows.numbers("propensity")

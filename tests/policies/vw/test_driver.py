@@ -16,6 +16,7 @@ from policies.features import Features
 from policies.learner import Learner
 from policies.registry import make
 from policies.training import outcomes_in
+from tests.policies.asking import pmf_of
 
 
 def line(features: Features, letter_of: Callable[[str], str]) -> str:
@@ -114,7 +115,7 @@ def test_the_driver_predicts_as_our_policy_does(arguments: str, tmp_path: Path) 
     told_apart = 0
     for case, answer in zip(asked, answers, strict=True):
         scores = {int(index): float(p) for index, p in (pair.split(":") for pair in answer.split(","))}
-        pmf = policy.predict(case.context, case.actions)
+        pmf = pmf_of(policy, case.context, case.actions)
         assert pmf == pytest.approx([scores[index] for index in range(len(pmf))], abs=2e-5)
         told_apart += max(pmf) > 2 * min(pmf)
     assert told_apart > 40, "a comparison of policies that learned nothing says nothing"

@@ -19,6 +19,7 @@ from policies.policy import Policy
 from policies.registry import make
 from records.errors import BadInput, StateRefused, WrongConfiguration
 from records.limits import Limits
+from tests.policies.asking import learn_one, pmf_of
 
 LIMITS = Limits()
 WIDE = Limits(max_request_bytes=10**8, max_features=10**7)
@@ -38,7 +39,7 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def learn(policy: Policy, **changes: Any) -> None:
     case = {"context": {}, "actions": PAIR, "chosen": 0, "propensity": 0.5, "reward": 1.0, **changes}
-    policy.learn(**case)
+    learn_one(policy, **case)
 
 
 # What ends the process.
@@ -76,7 +77,7 @@ def test_kills_modes_that_abort_on_what_they_lack(mode: str) -> None:
 def test_kills_a_decision_without_a_line_for_the_context() -> None:
     policy = make("vw", ARGUMENTS)
     learn(policy)
-    assert len(policy.predict({}, [Action("a", {}), Action("b", {}), Action("c", {})])) == 3
+    assert len(pmf_of(policy, {}, [Action("a", {}), Action("b", {}), Action("c", {})])) == 3
 
 
 def test_kills_malformed_shapes_repeated() -> None:
@@ -104,7 +105,7 @@ def test_kills_malformed_shapes_repeated() -> None:
             context = decode_context(msgspec.json.encode(document), LIMITS)
             action = decode_action(msgspec.json.encode({"id": "a", "features": document}), LIMITS)
             learn(policy, context=context, actions=[action, *PAIR])
-            assert len(predicting.predict(context, [action, *PAIR])) == 3
+            assert len(pmf_of(predicting, context, [action, *PAIR])) == 3
         except BadInput:
             pass
 
@@ -176,7 +177,7 @@ def test_leaks_nothing_over_many_refused_examples() -> None:
 def test_silence_no_actions() -> None:
     policy = make("vw", ARGUMENTS)
     with pytest.raises(BadInput, match="no_actions"):
-        policy.predict({}, [])
+        pmf_of(policy, {}, [])
 
 
 @pytest.mark.parametrize("name", ["|user:3", "a|b", "a b", "a\nb", "a\n\nb", "a:1", "", "\n", "shared", "0:1:0.5", "é"])
@@ -187,10 +188,10 @@ def test_silence_names_that_split_an_example(name: str) -> None:
         features: Features = {f"u{text}": {f"n{text}": text}}
         actions = [Action(f"a{text}", {f"i{text}": {f"n{text}": [text]}}), Action("b", {})]
         for _ in range(20):
-            one.learn(features, actions, 0, 0.5, 1.0)
+            learn_one(one, features, actions, 0, 0.5, 1.0)
     case: Features = {f"u{name}": {f"n{name}": name}}
     actions = [Action(f"a{name}", {f"i{name}": {f"n{name}": [name]}}), Action("b", {})]
-    assert policy.predict(case, actions) == pytest.approx([0.95, 0.05])
+    assert pmf_of(policy, case, actions) == pytest.approx([0.95, 0.05])
     # As many features of the same weight: only hashes differ.
     assert abs(len(policy.dump()) - len(plain.dump())) < 64
 
@@ -206,11 +207,11 @@ def test_poison_the_worst_that_is_let_in_leaves_a_model_that_learns() -> None:
             context: Features = {"user": {"x": extreme, "y": [extreme, -extreme]}}
             actions = [Action("a", {"item": {"x": extreme, "a": True}}), Action("b", {"item": {"x": 1, "b": True}})]
             reward = (1e-155, -1e-239, 0.0, -1e-300, 5e-324, 1e-45)[number]
-            policy.learn(context, actions, number % 2, (1.0, 2.0**-66, 0.3)[number % 3], reward)
-            assert math.isclose(sum(policy.predict(context, actions)), 1.0)
+            learn_one(policy, context, actions, number % 2, (1.0, 2.0**-66, 0.3)[number % 3], reward)
+            assert math.isclose(sum(pmf_of(policy, context, actions)), 1.0)
         for number in range(600):
-            policy.learn({"user": {"z": 1}}, PAIR, number % 2, 0.5, 1.0 if number % 2 else 0.0)
-        assert policy.predict({"user": {"z": 1}}, PAIR)[1] > 0.6, explorer
+            learn_one(policy, {"user": {"z": 1}}, PAIR, number % 2, 0.5, 1.0 if number % 2 else 0.0)
+        assert pmf_of(policy, {"user": {"z": 1}}, PAIR)[1] > 0.6, explorer
 
 
 def test_poison_a_pmf_of_spoilt_weights_is_never_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +223,7 @@ def test_poison_a_pmf_of_spoilt_weights_is_never_drawn_from(monkeypatch: pytest.
     for chosen in (0, 1):
         learn(policy, chosen=chosen)
     with pytest.raises(StateRefused, match="weights are spoilt"):
-        policy.predict({}, PAIR)
+        pmf_of(policy, {}, PAIR)
 
 
 def test_large_action_spaces_are_refused() -> None:
@@ -234,8 +235,8 @@ def test_names_that_are_numbers_are_two_features() -> None:
     policy = make("vw", "--cb_explore_adf --epsilon 0.1 --noconstant")
     actions = [Action("a", {"i": {"1": 1.0}}), Action("b", {"i": {"262145": 1.0}})]
     for number in range(100):
-        policy.learn({}, actions, number % 2, 0.5, 1.0 if number % 2 else 0.0)
-    assert policy.predict({}, actions) == pytest.approx([0.05, 0.95])
+        learn_one(policy, {}, actions, number % 2, 0.5, 1.0 if number % 2 else 0.0)
+    assert pmf_of(policy, {}, actions) == pytest.approx([0.05, 0.95])
 
 
 def test_sums_that_miss_1_and_negative_values_are_mended() -> None:
@@ -244,6 +245,6 @@ def test_sums_that_miss_1_and_negative_values_are_mended() -> None:
     assert min(pmf) == 0.0
     policy = make("vw", "--cb_explore_adf --squarecb")
     many = [Action(f"a{number}", {"i": {"n": f"{number}"}}) for number in range(2000)]
-    pmf = policy.predict({}, many)
+    pmf = pmf_of(policy, {}, many)
     assert math.fsum(pmf) == pytest.approx(1.0, abs=1e-12)
     assert min(pmf) >= 0.0

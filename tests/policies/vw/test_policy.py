@@ -12,6 +12,7 @@ from policies.features import Action
 from policies.policy import Policy, digest, version_name
 from policies.registry import make
 from records.errors import BadInput, StateRefused
+from tests.policies.asking import learn_one, pmf_of
 
 EXACT = ["--epsilon 0.1", "--softmax --lambda 3", "--squarecb -q fF", "--regcb", "--first 5", "--synthcover"]
 CASES = decisions(30, seed=1)
@@ -20,7 +21,7 @@ PAIR = [Action("a", {"item": {"x": 1}}), Action("b", {"item": {"x": 2}})]
 
 def teach(policy: Policy, cases=CASES) -> None:
     for case in cases:
-        policy.learn(case.context, case.actions, case.chosen, 1 / len(case.actions), case.reward)
+        learn_one(policy, case.context, case.actions, case.chosen, 1 / len(case.actions), case.reward)
 
 
 @pytest.fixture
@@ -64,9 +65,9 @@ def test_a_prediction_that_raised_leaves_no_trace(calls: Counter[str]) -> None:
     calls["raise in _predict"] = 1
     finished = calls["_finish"]
     with pytest.raises(BadInput, match="refused_by_vw"):
-        policy.predict({}, PAIR)
+        pmf_of(policy, {}, PAIR)
     assert calls["_finish"] == finished
-    assert policy.predict({}, PAIR) == other.predict({}, PAIR)
+    assert pmf_of(policy, {}, PAIR) == pmf_of(other, {}, PAIR)
     assert policy.dump() == other.dump()
 
 
@@ -74,7 +75,7 @@ def test_every_example_is_parsed_and_finished_once(calls: Counter[str]) -> None:
     policy = make("vw", "--cb_explore_adf")
     teach(policy)
     for case in CASES:
-        policy.predict(case.context, case.actions)
+        pmf_of(policy, case.context, case.actions)
     assert calls["_parse"] == calls["_finish"] == 2 * len(CASES)
     assert (calls["_learn"], calls["_predict"]) == (len(CASES), len(CASES))
 
@@ -137,7 +138,7 @@ def test_it_learns() -> None:
 def value(policy: Policy) -> float:
     total = 0.0
     for case in (cases := decisions(100, seed=3)):
-        pmf = policy.predict(case.context, case.actions)
+        pmf = pmf_of(policy, case.context, case.actions)
         taste = case.context["f"]["taste"]
         total += sum(p for p, action in zip(pmf, case.actions, strict=True) if action.features["f"]["topic"] == taste)
     return total / len(cases)
@@ -146,15 +147,15 @@ def value(policy: Policy) -> float:
 def test_a_higher_reward_is_preferred() -> None:
     policy = make("vw", "--cb_explore_adf --epsilon 0.2 --id_as_feature")
     for number in range(200):
-        policy.learn({}, PAIR, number % 2, 0.5, 1.0 if number % 2 else 0.0)
-    assert policy.predict({}, PAIR) == pytest.approx([0.1, 0.9])
+        learn_one(policy, {}, PAIR, number % 2, 0.5, 1.0 if number % 2 else 0.0)
+    assert pmf_of(policy, {}, PAIR) == pytest.approx([0.1, 0.9])
 
 
 def test_the_logged_propensity_is_what_counts() -> None:
     models = set()
     for propensity in (0.5, 0.1):
         policy = make("vw", "--cb_explore_adf --cb_type ips")
-        policy.learn({}, PAIR, 0, propensity, 1.0)
+        learn_one(policy, {}, PAIR, 0, propensity, 1.0)
         models.add(policy.dump())
     assert len(models) == 2
 
@@ -183,7 +184,7 @@ def test_nothing_is_left_behind_on_the_disk_or_in_memory(tmp_path, monkeypatch: 
     for _ in range(60):
         policy = make("vw", "--cb_explore_adf -b 20", model)
         teach(policy, CASES[:3])
-        policy.predict({}, PAIR)
+        pmf_of(policy, {}, PAIR)
         model = policy.dump()
         policy.close()
         sizes.append(process.memory_info().rss)
@@ -198,11 +199,11 @@ def test_an_action_that_brings_nothing_but_its_id_is_learned_by_its_id(arguments
     actions = [Action("boots", {}), Action("hat", {})]
     worth = {"boots": 0.9, "hat": 0.05}
     for _ in range(350):
-        pmf = policy.predict({"user": {"age": 34}}, actions)
+        pmf = pmf_of(policy, {"user": {"age": 34}}, actions)
         chosen = chance.choices(range(2), pmf)[0]
         reward = float(chance.random() < worth[actions[chosen].id])
-        policy.learn({"user": {"age": 34}}, actions, chosen, pmf[chosen], reward)
-    assert policy.predict({"user": {"age": 34}}, actions)[0] > 0.85
+        learn_one(policy, {"user": {"age": 34}}, actions, chosen, pmf[chosen], reward)
+    assert pmf_of(policy, {"user": {"age": 34}}, actions)[0] > 0.85
 
 
 def test_ids_are_crossed_with_the_context_as_the_arguments_say() -> None:
@@ -213,7 +214,7 @@ def test_ids_are_crossed_with_the_context_as_the_arguments_say() -> None:
         city, chosen = chance.choice(["Lyon", "Nice"]), chance.randrange(2)
         reward = float((city == "Lyon") == (chosen == 0))
         for policy in (crossed, plain):
-            policy.learn({"user": {"city": city}}, actions, chosen, 0.5, reward)
+            learn_one(policy, {"user": {"city": city}}, actions, chosen, 0.5, reward)
     for city, liked in (("Lyon", 0), ("Nice", 1)):
-        assert crossed.predict({"user": {"city": city}}, actions)[liked] > 0.85
-    assert plain.predict({"user": {"city": "Lyon"}}, actions) == plain.predict({"user": {"city": "Nice"}}, actions)
+        assert pmf_of(crossed, {"user": {"city": city}}, actions)[liked] > 0.85
+    assert pmf_of(plain, {"user": {"city": "Lyon"}}, actions) == pmf_of(plain, {"user": {"city": "Nice"}}, actions)

@@ -41,6 +41,7 @@ from replay.evaluation.rows import EvaluationRows
 from replay.evaluation.scan import OpenLog
 from replay.proof.archived_policy import ArchivedPolicy, Arguments, archived_policy, uniform
 from rewards.rules import Event, reward
+from tests.policies.asking import pmf_of
 from tests.replay.archived import archive_of
 from tests.replay.arms import arms_world
 from tests.replay.world import ARGUMENTS, World, busy_world
@@ -309,7 +310,7 @@ def usable(world: World, policy: str = "front", external: bool = False) -> Itera
 
 def probability(policy: Policy, decision: Any) -> float:
     offered = [decode_action(json.dumps(action).encode(), Limits()) for action in decision["actions"]]
-    pmf = policy.predict(decode_context(json.dumps(decision["context"]).encode(), Limits()), offered)
+    pmf = pmf_of(policy, decode_context(json.dumps(decision["context"]).encode(), Limits()), offered)
     return pmf[[action.id for action in offered].index(decision["chosen"])]
 
 

@@ -1,10 +1,9 @@
 """A policy that learns is judged by versions that had not seen the rows, and by no other."""
 
-from collections.abc import Sequence
-
 import pytest
 
-from policies.features import Action, Features
+from policies.features import Action
+from policies.question import Pick, Pmf, Question
 from replay.evaluation.progressive import Row, progressive
 
 
@@ -14,13 +13,13 @@ class Always:
     def __init__(self, *pmf: float) -> None:
         self.pmf = list(pmf)
 
-    def predict(self, context: Features, actions: Sequence[Action]) -> list[float]:
+    def predict(self, question: Question) -> Pmf:
         return self.pmf
 
 
 def rows(*offsets: int) -> list[Row]:
-    actions = [Action(id="a", features={}), Action(id="b", features={})]
-    return [Row(offset, {}, actions, 1, 0.5, float(offset)) for offset in offsets]
+    question = Question({}, [Action(id="a", features={}), Action(id="b", features={})])
+    return [Row(offset, question, Pick(0, 1, 0.5), float(offset)) for offset in offsets]
 
 
 def test_each_row_is_weighted_by_the_version_before_it() -> None:

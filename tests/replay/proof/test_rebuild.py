@@ -15,6 +15,7 @@ from records.limits import Limits
 from records.outcome import Outcome
 from replay.proof.rebuild import Rebuild
 from replay.proof.recompute import Recomputed, decisions_of, recompute, version_number
+from tests.policies.asking import pmf_of
 from tests.replay.world import ARGUMENTS, Message, World, busy_world, decision
 
 EXPLORERS = [
@@ -154,7 +155,7 @@ def decided(world: World, event_id: str = "visit-new") -> tuple[dict[str, Any], 
     record = decision(event_id, 7)
     context = decode_context(json.dumps(record["context"]).encode(), Limits())
     actions = [decode_action(json.dumps(each).encode(), Limits()) for each in record["actions"]]
-    pmf = live.predict(context, actions)
+    pmf = pmf_of(live, context, actions)
     drawn = draw("front", event_id, pmf)
     record |= {
         "pmf": pmf,

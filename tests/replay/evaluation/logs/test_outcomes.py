@@ -29,6 +29,7 @@ from replay.evaluation.logs.outcome_source import NUMBERS, Outcomes
 from replay.evaluation.logs.outcomes import Judge
 from replay.evaluation.logs.segments import segment
 from replay.proof.archived_policy import Arguments, archived_policy, uniform
+from tests.policies.asking import pmf_of
 from tests.replay.archived import archive_of
 from tests.replay.evaluation.logs.rows import named, same, together
 from tests.replay.world import Message, World, busy_world
@@ -110,7 +111,7 @@ def predicted(policy: Any, decision: Any) -> list[float]:
     from records.limits import Limits
 
     offered = [decode_action(json.dumps(action).encode(), Limits()) for action in decision["actions"]]
-    return policy.predict(decode_context(json.dumps(decision["context"]).encode(), Limits()), offered)  # type: ignore[no-any-return]
+    return pmf_of(policy, decode_context(json.dumps(decision["context"]).encode(), Limits()), offered)
 
 
 @pytest.mark.parametrize("target", ["uniform", "front@0", None])

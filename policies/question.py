@@ -1,0 +1,87 @@
+"""What a policy is asked and what comes of it: question, slots, picks, and the two kinds of distributions."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from policies.features import Action, Features, FeatureValue
+
+Pmf = list[float]
+"""A probability mass function: a probability for each action of a question, in their order."""
+NO_FEATURES: Mapping[str, dict[str, FeatureValue]] = {}
+
+
+class Slot(NamedTuple):
+    """One choice of a decision; a plain decision has one, a ranked list one per place.
+
+    Attributes
+    ----------
+    id
+        Its name within the decision.
+    features
+        What is known of the slot itself.
+    allowed
+        Indices of the actions that may be chosen here; None: all.
+    """
+
+    id: str = "0"
+    features: Mapping[str, dict[str, FeatureValue]] = NO_FEATURES
+    allowed: tuple[int, ...] | None = None
+
+
+ONE_SLOT = (Slot(),)
+
+
+class Question(NamedTuple):
+    """What a policy is asked.
+
+    Attributes
+    ----------
+    context
+        What is known of the person and the moment.
+    actions
+        What can be chosen.
+    slots
+        The choices of this decision, in the order in which they are made. No action is chosen twice.
+    """
+
+    context: Features
+    actions: Sequence[Action]
+    slots: Sequence[Slot] = ONE_SLOT
+
+
+class Pick(NamedTuple):
+    """What was chosen in a slot.
+
+    Attributes
+    ----------
+    slot
+        Index of the slot.
+    action
+        Index of the action.
+    propensity
+        The probability with which it was drawn, given the picks before it.
+    """
+
+    slot: int
+    action: int
+    propensity: float
+
+
+def ranked(places: int) -> Sequence[Slot]:
+    """Return the slots of a ranked list.
+
+    >>> [slot.id for slot in ranked(2)]
+    ['0', '1']
+    """
+    return ONE_SLOT if places == 1 else tuple(Slot(str(place)) for place in range(places))
+
+
+def open_actions(question: Question, taken: Sequence[Pick] = ()) -> list[int]:
+    """Return the indices of the actions that may be chosen in the next slot.
+
+    >>> open_actions(Question({}, [Action("a", {}), Action("b", {})], ranked(2)), [Pick(0, 1, 0.5)])
+    [0]
+    """
+    allowed = question.slots[len(taken)].allowed
+    gone = {pick.action for pick in taken}
+    return [index for index in (range(len(question.actions)) if allowed is None else allowed) if index not in gone]
