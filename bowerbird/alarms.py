@@ -110,8 +110,8 @@ def _policy(config: Config, status: Status, policy: PolicyStatus, learns: bool) 
         sentences.append(f"{policy.name} can't be learned: {policy.problem}.")
     elif learns and stands_still(config, status, policy):
         sentences.append(
-            f"{policy.name} does not learn: outcomes have waited for {age(status, policy.waiting_since_ms)}. The log "
-            "of the learn role says why, and what to do."
+            f"{policy.name} does not learn: outcomes have waited for {age(status, policy.waiting_since_ms)}. "
+            "`bowerbird check` says why, or the log of the learn role, and what to do."
         )
     sentences += [symptom.sentence for symptom in policy.symptoms if symptom.fatal]
     if policy.pending > NEARLY * policy.max_pending:

@@ -21,7 +21,7 @@ from policies.question import Question
 from records.codec import check_event_id, decode, encode
 from records.decision_request import DecisionRequest
 from records.error_reply import ErrorReply, Problem
-from records.errors import BadInput, shorten
+from records.errors import BadInput, StateRefused, shorten
 from records.limits import Limits
 
 EVENT_ID_DIGEST_BYTES = 16
@@ -198,7 +198,10 @@ def _decided(
     if len(set(ids)) < len(ids):
         index = next(index for index, one in enumerate(ids) if one in ids[:index])
         raise BadInput("duplicate_action", f"actions[{index}].id", repr(ids[index]), "an id of its own for each action")
-    pmf = chooser.policy.predict(Question(context, actions))
+    try:
+        pmf = chooser.policy.predict(Question(context, actions))
+    except StateRefused as refused:
+        raise refused.of_policy(request.policy) from refused
     chosen, ranking = draw(chooser.salt, event_id, pmf)
     own = {
         "v": 1,

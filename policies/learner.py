@@ -14,7 +14,7 @@ from policies.policy import Policy, digest
 from policies.registry import make
 from policies.training import OutcomeToLearn, action_cache, learn
 from records.codec import far_ahead
-from records.errors import BadInput, LossDetected
+from records.errors import BadInput, LossDetected, StateRefused
 from records.limits import FARTHEST_JUMP
 
 KEPT_EVENT_IDS = 1000
@@ -99,8 +99,14 @@ class Learner:
         self._catalogue = action_cache()
         self._kept: list[_Kept] = []
         self._event_ids: dict[tuple[int, int], tuple[int, str]] = {}
-        self.policy = self._make(kind, arguments, model)
+        self.policy = self._loaded(model)
         self._begin(position or Position(0, digest(self.policy.dump())))
+
+    def _loaded(self, model: bytes | None) -> Policy:
+        try:
+            return self._make(self.kind, self.arguments, model)
+        except StateRefused as refused:
+            raise refused.of_policy(self.name) from refused
 
     def _begin(self, saved: Position) -> None:
         self.saved = saved
@@ -205,7 +211,7 @@ class Learner:
         the same.
         """
         self.policy.close()
-        self.policy = self._make(self.kind, self.arguments, model)
+        self.policy = self._loaded(model)
         self.model_bytes = len(model)
         self._kept.clear()
         self._begin(position)
@@ -225,7 +231,7 @@ class Learner:
         """
         kept = self._kept.copy()
         self.policy.close()
-        self.policy = self._make(self.kind, self.arguments, model)
+        self.policy = self._loaded(model)
         self._kept.clear()
         self._begin(position)
         for offset, outcomes in kept:

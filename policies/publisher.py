@@ -146,18 +146,32 @@ class Publisher:
         """
         self._in_doubt = True
         saved = await self.load()
+        self._refuse_older(learner, saved)
         if saved is None:
-            if learner.saved.number or learner.saved.last_seqs:
-                raise StateRefused(
-                    f"policy {self.name} in Redis",
-                    "nothing",
-                    f"version {learner.saved.version}",
-                    f"Redis has forgotten it: {repair(self.name)}",
-                )
             learner.resume(learner.saved, None)
         else:
             learner.resume(saved.position, saved.model)
         self._in_doubt = False
+
+    async def compare_saved(self, learner: Learner) -> None:
+        """Compare what is saved with what a learner goes on from, which may have nothing to save for long.
+
+        Raises
+        ------
+        StateRefused
+            Redis has forgotten it.
+        """
+        self._refuse_older(learner, await self._store.read(self.name, model=False))
+
+    def _refuse_older(self, learner: Learner, saved: Saved | None) -> None:
+        number = saved.position.number if saved is not None else 0
+        if number < learner.saved.number or (saved is None and learner.saved.last_seqs):
+            raise StateRefused(
+                f"policy {self.name} in Redis",
+                f"version {number}" if saved is not None else "nothing",
+                f"version {learner.saved.version}",
+                f"Redis has forgotten it: {repair(self.name)}",
+            )
 
     async def compare_identity(self) -> None:
         """Compare what was learned under the policy's name with what the configuration says it is.

@@ -120,6 +120,16 @@ class StateRefused(BowerbirdError):  # noqa: N818
     def __str__(self) -> str:
         return f"{self.what}: found {self.found}, expected {self.expected}; {self.remedy}"
 
+    def of_policy(self, name: str) -> "StateRefused":
+        """Return the same with the name of the policy, which what was raised from did not know.
+
+        >>> print(StateRefused("pmf", "nan", "probabilities", "run `bowerbird policy rebuild NAME`").of_policy("front"))
+        pmf of policy front: found nan, expected probabilities; run `bowerbird policy rebuild front`
+        """
+        return type(self)(
+            f"{self.what} of policy {name}", self.found, self.expected, self.remedy.replace(" NAME", f" {name}")
+        )
+
 
 class LossDetected(StateRefused):
     """Something that was acknowledged is gone: offsets jumped, or a seq is missing."""

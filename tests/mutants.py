@@ -368,6 +368,13 @@ def _learning() -> Iterator[Mutant]:
         ),
     )
     yield Mutant(
+        "a learner with nothing to learn misses a version that Redis has forgotten",
+        "stream/roles/learn.py",
+        "                await publisher.compare_saved(self._worker.learners[name])\n",
+        "                pass\n",
+        ("tests/real/test_learn.py::test_a_redis_that_forgot_is_not_continued",),
+    )
+    yield Mutant(
         "two records of one number are refused",
         "policies/publisher.py",
         "            self.differing = number\n",
@@ -378,7 +385,7 @@ def _learning() -> Iterator[Mutant]:
         "the published bytes are loaded after each publish",
         "policies/learner.py",
         "        self.policy.close()\n"
-        "        self.policy = self._make(self.kind, self.arguments, model)\n"
+        "        self.policy = self._loaded(model)\n"
         "        self.model_bytes = len(model)\n",
         "        self.model_bytes = len(model)\n",
         (f"{PUBLISH}::test_after_each_publish_the_bytes_are_loaded",),

@@ -178,7 +178,10 @@ class PolicyCache:
         if draws_uniformly(record):
             policy = make("uniform", "")
         else:
-            policy = make(record.kind, record.arguments, published.model)
+            try:
+                policy = make(record.kind, record.arguments, published.model)
+            except StateRefused as refused:
+                raise refused.of_policy(name) from refused
         self._records[name] = newest
         self._use(name, policy, record.number, record.version, record.salt, record.published_ms)
 

@@ -394,5 +394,6 @@ def cannot_write(config: Config, why: str) -> StateRefused:
         f"archive.url {config.archive.url}",
         why,
         "a place that takes files",
-        "see that it has space, and gives its rights to who runs the role, which then goes on by itself",
+        "see that it has space, and gives its rights to who runs the role, and that `bowerbird check` agrees; the role"
+        " then goes on by itself",
     )

@@ -383,14 +383,27 @@ class Learn(mode.Service):
                     if number not in self._standing:
                         await self._guarded(number, self._save_if_due(name))
                         self._acknowledge(number)
-                await self._look_again()
+                if _now_ms() - self._looked_at_ms >= LOOK_AGAIN_MS:
+                    self._looked_at_ms = _now_ms()
+                    await self._miss_forgotten()
+                    await self._look_again()
             self._app.pulse.stepped()
+
+    async def _miss_forgotten(self) -> None:
+        """Stop a partition of which Redis has forgotten a version, also while nothing comes to be learned."""
+        for name, publisher in self._publishers.items():
+            number = self._config.rewards_partition(name)
+            if number in self._standing:
+                continue
+            try:
+                await publisher.compare_saved(self._worker.learners[name])
+            except StateRefused as refused:
+                self._stop(number, str(refused), refused=True)
+            except AWAY:
+                return
 
     async def _look_again(self) -> None:
         """End the process where what stopped a partition has been put right; the next one goes on from there."""
-        if _now_ms() - self._looked_at_ms < LOOK_AGAIN_MS:
-            return
-        self._looked_at_ms = _now_ms()
         for number, standing in self._standing.items():
             if standing.refused and await self._put_right(number):
                 raise PutRight(f"rewards[{number}] can be learned again: starting anew")

@@ -37,7 +37,7 @@ RUN_BY = {
     "worker --roles": f"{REAL}test_worker.py",
 }
 """By whom each command is run."""
-WITHOUT = ("run the command again", "which then goes on by itself")
+WITHOUT = ("run the command again",)
 """What says that no other command is needed."""
 
 

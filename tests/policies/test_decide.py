@@ -183,8 +183,8 @@ def test_law_8_whatever_stands_in_a_field_is_decided_or_refused(field, value):
 
 def test_a_spoilt_policy_is_not_the_request_s_fault():
     def spoilt(question):
-        raise StateRefused("pmf", "nan", "numbers", "go back")
+        raise StateRefused("pmf", "nan", "numbers", "run `bowerbird policy rebuild NAME`")
 
     chooser = LoadedPolicy(SimpleNamespace(predict=spoilt), "1-x", "s", RULE)
-    with pytest.raises(StateRefused):
+    with pytest.raises(StateRefused, match=r"pmf of policy front: .*`bowerbird policy rebuild front`"):
         decided(request(), choosers={"front": chooser})

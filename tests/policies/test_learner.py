@@ -11,7 +11,7 @@ from policies.policy import digest
 from policies.publish_schedule import PublishSchedule
 from policies.training import OutcomeToLearn, outcomes_in
 from policies.unacknowledged import Unacknowledged, highest_seqs
-from records.errors import LossDetected
+from records.errors import LossDetected, StateRefused
 
 BAG = "--cb_explore_adf --bag 3 -q uA -b 8"
 """An explorer whose workspace holds state that it does not save."""
@@ -224,3 +224,8 @@ def test_a_publish_that_waited_for_a_server_does_not_delay_the_next_for_long() -
     cadence.published(0, 4_900)
     assert not cadence.due(7_399, 10)
     assert cadence.due(7_400, 10)
+
+
+def test_what_cannot_be_loaded_names_the_command_for_this_very_policy() -> None:
+    with pytest.raises(StateRefused, match=r"of policy front: .*`bowerbird policy rebuild front`"):
+        Learner("front", "vw", BAG, Position(1, digest(b"junk")), b"junk")

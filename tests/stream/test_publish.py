@@ -253,6 +253,19 @@ def test_a_redis_that_forgot_everything_is_found_out_at_the_start(world: World) 
             save(world.workers[0])
 
 
+def test_a_redis_that_forgot_a_version_is_missed_while_nothing_is_learned(world: World) -> None:
+    before = forgetful(world)
+    worker = world.workers[0]
+    finish(worker, worker.publishers["left"].compare_saved(worker.worker.learners["left"]))
+    forget(world, before)
+    with pytest.raises(StateRefused, match=r"version 1, expected version 2.*bowerbird policy rebuild left"):
+        finish(worker, worker.publishers["left"].compare_saved(worker.worker.learners["left"]))
+    if isinstance(world.store, MemoryPolicyStore):
+        forget_everything(world)
+        with pytest.raises(StateRefused, match=r"nothing, expected version 2.*bowerbird policy rebuild left"):
+            finish(worker, worker.publishers["left"].compare_saved(worker.worker.learners["left"]))
+
+
 def test_a_redis_that_forgot_a_version_is_found_out_by_a_lost_race(world: World) -> None:
     before = forgetful(world)
     forget(world, before)
