@@ -242,4 +242,8 @@ async def _decision(config: Config) -> bytes:
         record = SimpleNamespace(
             topic="decision-requests", partition=0, offset=0, timestamp=0, key=None, value=_request("e1"), headers=()
         )
-        return Requests(config, PolicyCache(config, redis), "cluster").read(record, 0).reply()
+        requests = Requests(config, PolicyCache(config, redis), "cluster")
+        request = requests.open(record, 0)
+        await requests.read([request])
+        requests.decide(request, 0)
+        return request.reply()

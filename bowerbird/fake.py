@@ -252,7 +252,9 @@ class FakeLoop:
 
     def _decide(self, asked: LogRecord) -> None:
         record = _Record(asked.topic, 0, asked.offset, asked.time_ms, asked.key, asked.value, asked.headers)
-        request = self._requests.read(record, self.now_ms)
+        request = self._requests.open(record, self.now_ms)
+        _done(self._requests.read([request]))
+        self._requests.decide(request, self.now_ms)
         decided = [self._append("decisions", message.value, message.key) for message in request.messages()]
         for decision in decided:
             self._offer(decision)

@@ -1,10 +1,12 @@
-"""A request becomes a decision, or an error that says why not: a pure function of the request and a version.
+"""A request becomes a decision, or an error that says why not, in two pure steps: open it, then decide it.
 
-The same request and the same version give the same bytes: no clock, no random state. What the request said stands
-in the decision byte for byte, fields that nobody knows here included; only decide's own fields are set.
+Opening decodes and validates; deciding predicts, draws and encodes. Whatever is read from elsewhere is read between
+the two, once for a whole batch. The same request and the same version give the same bytes: no clock, no random state.
+What the request said stands in the decision byte for byte, fields that nobody knows here included; only decide's own
+fields are set.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -82,6 +84,34 @@ class Refused(NamedTuple):
         return encode(ErrorReply(event_id=self.event_id, error=self.problem))
 
 
+class Opened(NamedTuple):
+    """A request that was decoded and validated; it holds no version, since a newer one may come before it is decided.
+
+    Attributes
+    ----------
+    event_id
+        Its own, or the one that was made for it.
+    policy
+        Which policy decides.
+    expires_at_ms
+        The log time beyond which nobody waits for the reply any more.
+    fields
+        The request as it came, by field.
+    question
+        What the policy predicts from.
+    """
+
+    event_id: str
+    policy: str
+    expires_at_ms: int
+    fields: dict[str, Raw]
+    question: Question
+
+    def refused(self, error: BadInput) -> Refused:
+        """Return a refusal of this request."""
+        return _refused(error, self.fields)
+
+
 def made_event_id(cluster_id: str, topic: str, partition: int, offset: int, index: int) -> str:
     """Return the event id of a request that came without one; a redelivered request gets the same.
 
@@ -92,18 +122,18 @@ def made_event_id(cluster_id: str, topic: str, partition: int, offset: int, inde
     return blake2b(place.encode(), digest_size=EVENT_ID_DIGEST_BYTES).hexdigest()
 
 
-def decide(
+def open_request(
     raw: bytes,
     *,
     event_id: str,
     now_ms: int,
     expires_at_ms: int,
-    choosers: Mapping[str, LoadedPolicy],
+    policies: Collection[str],
     overloaded: Callable[[str], bool],
     action: Callable[[bytes, str], Action],
     limits: Limits,
-) -> Decided | Refused:
-    """Decide one request.
+) -> Opened | Refused:
+    """Decode and validate one request.
 
     Parameters
     ----------
@@ -113,8 +143,8 @@ def decide(
         Its name if it brings none.
     now_ms, expires_at_ms
         The broker's time, and the log time beyond which nobody waits for the reply any more.
-    choosers
-        The policies, by name.
+    policies
+        The names of the policies that can decide.
     overloaded
         Tells whether too many decisions of a policy wait for their window to close.
     action
@@ -124,9 +154,8 @@ def decide(
 
     Returns
     -------
-    Decided or Refused
-        Never an exception for what a caller sent. A policy that raises anything but
-        :class:`records.errors.BadInput` passes it on.
+    Opened or Refused
+        Never an exception for what a caller sent.
     """
     fields: dict[str, Raw] = {}
     try:
@@ -138,11 +167,9 @@ def decide(
         request = decode(_request, raw)
         if request.event_id is not None:
             event_id = check_event_id(request.event_id)
-        if now_ms > expires_at_ms:
-            raise BadInput("expired", "request", f"{now_ms - expires_at_ms} ms too old", "a younger request")
-        chooser = choosers.get(request.policy)
-        if chooser is None:
-            known = ", ".join(sorted(choosers)[:MOST_NAMED])
+        _check_age(now_ms, expires_at_ms)
+        if request.policy not in policies:
+            known = ", ".join(sorted(policies)[:MOST_NAMED])
             expected = f"a policy of the configuration ({known})" if known else "a policy of the configuration"
             raise BadInput("unknown_policy", "policy", repr(request.policy), expected)
         if overloaded(request.policy):
@@ -152,15 +179,79 @@ def decide(
                 "too many decisions that wait for feedback",
                 "a request some time later",
             )
-        decided = _decided(request, fields, event_id, expires_at_ms, chooser, action, limits)
-        return Decided(event_id, request.policy, decided)
+        return Opened(event_id, request.policy, expires_at_ms, fields, _question(request, action, limits))
     except BadInput as error:
-        return refused(error, _text_of(fields, "event_id"), _text_of(fields, "policy"))
+        return _refused(error, fields)
+
+
+def decide(opened: Opened, chooser: LoadedPolicy, now_ms: int) -> Decided | Refused:
+    """Decide one request that was opened.
+
+    Parameters
+    ----------
+    opened
+        The request.
+    chooser
+        The version of its policy that decides.
+    now_ms
+        The broker's time: the request may have expired since it was opened.
+
+    Returns
+    -------
+    Decided or Refused
+        A policy that raises anything but :class:`records.errors.BadInput` passes it on.
+    """
+    try:
+        _check_age(now_ms, opened.expires_at_ms)
+        pmf = chooser.policy.predict(opened.question)
+    except BadInput as error:
+        return opened.refused(error)
+    except StateRefused as error:
+        raise error.of_policy(opened.policy) from error
+    ids = [one.id for one in opened.question.actions]
+    chosen, ranking = draw(chooser.salt, opened.event_id, pmf)
+    own = {
+        "v": 1,
+        "event_id": opened.event_id,
+        "pmf": pmf,
+        "chosen": ids[chosen],
+        "propensity": pmf[chosen],
+        "ranking": [ids[index] for index in ranking],
+        "policy_version": chooser.version,
+        "expires_at_ms": opened.expires_at_ms,
+        "rule": Raw(chooser.rule),
+    }
+    if warned := _warnings(opened.fields, opened.question.actions):
+        own["warnings"] = warned
+    return Decided(opened.event_id, opened.policy, encode(opened.fields | own))
+
+
+def _check_age(now_ms: int, expires_at_ms: int) -> None:
+    if now_ms > expires_at_ms:
+        raise BadInput("expired", "request", f"{now_ms - expires_at_ms} ms too old", "a younger request")
+
+
+def _question(request: DecisionRequest, action: Callable[[bytes, str], Action], limits: Limits) -> Question:
+    if not request.actions:
+        raise BadInput("no_actions", "actions", "none", "at least one action")
+    if len(request.actions) > limits.max_actions:
+        raise BadInput("too_many_actions", "actions", str(len(request.actions)), f"at most {limits.max_actions}")
+    context = decode_context(bytes(request.context), limits)
+    actions = [action(bytes(raw), f"actions[{index}]") for index, raw in enumerate(request.actions)]
+    ids = [one.id for one in actions]
+    if len(set(ids)) < len(ids):
+        index = next(index for index, one in enumerate(ids) if one in ids[:index])
+        raise BadInput("duplicate_action", f"actions[{index}].id", repr(ids[index]), "an id of its own for each action")
+    return Question(context, actions)
 
 
 def refused(error: BadInput, event_id: str | None = None, policy: str | None = None) -> Refused:
     """Return a refusal for an error."""
     return Refused(event_id, policy, Problem(error.code, error.field, error.message))
+
+
+def _refused(error: BadInput, fields: Mapping[str, Raw]) -> Refused:
+    return refused(error, _text_of(fields, "event_id"), _text_of(fields, "policy"))
 
 
 def event_id_of(raw: bytes) -> str | None:
@@ -177,46 +268,6 @@ def _text_of(fields: Mapping[str, Raw], name: str) -> str | None:
         return check_event_id(text if isinstance(text, str) else str(text))
     except (msgspec.DecodeError, UnicodeDecodeError, BadInput):
         return None
-
-
-def _decided(
-    request: DecisionRequest,
-    fields: dict[str, Raw],
-    event_id: str,
-    expires_at_ms: int,
-    chooser: LoadedPolicy,
-    action: Callable[[bytes, str], Action],
-    limits: Limits,
-) -> bytes:
-    if not request.actions:
-        raise BadInput("no_actions", "actions", "none", "at least one action")
-    if len(request.actions) > limits.max_actions:
-        raise BadInput("too_many_actions", "actions", str(len(request.actions)), f"at most {limits.max_actions}")
-    context = decode_context(bytes(request.context), limits)
-    actions = [action(bytes(raw), f"actions[{index}]") for index, raw in enumerate(request.actions)]
-    ids = [one.id for one in actions]
-    if len(set(ids)) < len(ids):
-        index = next(index for index, one in enumerate(ids) if one in ids[:index])
-        raise BadInput("duplicate_action", f"actions[{index}].id", repr(ids[index]), "an id of its own for each action")
-    try:
-        pmf = chooser.policy.predict(Question(context, actions))
-    except StateRefused as refused:
-        raise refused.of_policy(request.policy) from refused
-    chosen, ranking = draw(chooser.salt, event_id, pmf)
-    own = {
-        "v": 1,
-        "event_id": event_id,
-        "pmf": pmf,
-        "chosen": ids[chosen],
-        "propensity": pmf[chosen],
-        "ranking": [ids[index] for index in ranking],
-        "policy_version": chooser.version,
-        "expires_at_ms": expires_at_ms,
-        "rule": Raw(chooser.rule),
-    }
-    if warned := _warnings(fields, actions):
-        own["warnings"] = warned
-    return encode(fields | own)
 
 
 def warnings_of(raw: bytes, limits: Limits) -> list[str]:

@@ -281,7 +281,7 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "fields that nothing reads are named",
         "policies/decide.py",
-        "if warned := _warnings(fields, actions):",
+        "if warned := _warnings(opened.fields, opened.question.actions):",
         "if warned := _warnings({}, ()):",
         ("tests/policies/test_decide.py::test_fields_that_nothing_reads_are_named",),
     )
@@ -488,9 +488,26 @@ def _deciding() -> Iterator[Mutant]:
     yield Mutant(
         "the request's time to live",
         "policies/decide.py",
-        "        if now_ms > expires_at_ms:\n",
-        "        if False:\n",
+        "    if now_ms > expires_at_ms:\n",
+        "    if False:\n",
         (f"{REQUESTS}::test_law_3_a_request_that_nobody_waits_for_any_more_gets_no_decision",),
+    )
+    yield Mutant(
+        "the request's time to live: it expires while its batch is read",
+        "policies/decide.py",
+        "        _check_age(now_ms, opened.expires_at_ms)\n",
+        "",
+        (
+            "tests/policies/test_decide.py"
+            "::test_law_3_a_request_that_expires_between_opening_and_deciding_is_not_decided",
+        ),
+    )
+    yield Mutant(
+        "a batch is read once, before any of it is decided",
+        "stream/roles/decide.py",
+        "        await requests.read(batch)\n        for request in batch:\n",
+        "        for request in batch:\n            await requests.read([request])\n",
+        ("tests/stream/test_deciding.py::test_a_batch_is_read_once_and_decided_by_the_versions_that_are_in_use_then",),
     )
     yield Mutant(
         "the request's time to live: a stalled append is not answered",
@@ -549,15 +566,15 @@ def _deciding() -> Iterator[Mutant]:
     yield Mutant(
         "what cannot be decided becomes a dead letter",
         "stream/roles/deciding.py",
-        "                request.letters.append(_letter(record, index, result.problem, raw))\n",
+        "                request.letters.append(_letter(request.record, index, result.problem, raw))\n",
         "                pass\n",
         (f"{REQUESTS}::test_law_8_a_bad_item_takes_no_other_item_of_its_array_with_it",),
     )
     yield Mutant(
         "an error that nobody foresaw is its own item's",
         "stream/roles/deciding.py",
-        "        except Exception:\n            self._unexpected(record)\n            return refused(INTERNAL,",
-        "        except ZeroDivisionError:\n            self._unexpected(record)\n            return refused(INTERNAL,",
+        "        except Exception:\n            self._unexpected(record)\n            return opened.refused(",
+        "        except ZeroDivisionError:\n            self._unexpected(record)\n            return opened.refused(",
         (f"{REQUESTS}::test_law_8_a_bad_item_takes_no_other_item_of_its_array_with_it",),
     )
     yield Mutant(
@@ -914,9 +931,9 @@ def _living() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the loop turns while very many requests are decided",
-        "stream/roles/decide.py",
-        "            if perf_counter() - since >= TURN_S:\n",
-        "            if False:\n",
+        "stream/roles/turn.py",
+        "        if perf_counter() - self._since >= TURN_S:\n",
+        "        if False:\n",
         ("tests/stream/test_deciding.py::test_the_loop_turns_while_very_many_requests_are_decided",),
     )
     yield Mutant(

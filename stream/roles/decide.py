@@ -33,6 +33,7 @@ from stream.roles.appender import Appender, Message
 from stream.roles.decide_progress import PartitionProgress
 from stream.roles.deciding import Request, Requests
 from stream.roles.replies import Replies, Reply
+from stream.roles.turn import Turn
 from stream.run import RoleParts
 from stream.shutdown import STOP_S, closed, ended, started
 
@@ -51,8 +52,6 @@ STALLED_S = 0.2
 """A partition that takes longer to write is not waited for before others are read on."""
 REDIS_TIMEOUT_S = 2.0
 RECONNECT_S = 1.0
-TURN_S = 0.05
-"""Deciding lets others run after so long."""
 SETTLE_S = 0.4
 """What is in flight at the end, or when a partition is given away, is waited for so long."""
 ITS_TOPICS = ("decision-requests", "decisions", "ticks", "dead-letters")
@@ -201,14 +200,16 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         )
 
     async def _decided(self, requests: Requests, records: Sequence[Any]) -> list[Request]:
-        """Decide what was fetched at once, and let the loop turn: a small batch may hold very many requests."""
+        """Open what was fetched at once, read what all of it needs, and decide it."""
         batch: list[Request] = []
-        now_ms, since = self._clock.now_ms(), perf_counter()
+        turn = Turn()
         for record in records:
-            batch.append(requests.read(record, now_ms))
-            if perf_counter() - since >= TURN_S:
-                await asyncio.sleep(0)
-                now_ms, since = self._clock.now_ms(), perf_counter()
+            batch.append(requests.open(record, self._clock.now_ms()))
+            await turn.over()
+        await requests.read(batch)
+        for request in batch:
+            requests.decide(request, self._clock.now_ms())
+            await turn.over()
         return batch
 
     def _pause(self, partition: TopicPartition, progress: PartitionProgress) -> None:

@@ -1,4 +1,4 @@
-"""A message of ``decision-requests`` becomes decisions, a reply and dead letters; nothing waits here."""
+"""A message of ``decision-requests`` becomes decisions, a reply and dead letters: opened, read, decided."""
 
 import logging
 from collections.abc import Sequence
@@ -6,7 +6,18 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol
 
-from policies.decide import NO_DEAD_LETTER, Decided, LoadedPolicy, Refused, decide, event_id_of, made_event_id, refused
+from policies.decide import (
+    NO_DEAD_LETTER,
+    Decided,
+    LoadedPolicy,
+    Opened,
+    Refused,
+    decide,
+    event_id_of,
+    made_event_id,
+    open_request,
+    refused,
+)
 from policies.features import ActionCache
 from records.codec import items
 from records.error_reply import Problem
@@ -41,6 +52,10 @@ class Request:
         What of it goes to the dead letters.
     groups
         For each message of ``decisions`` that it makes: the indices of its items.
+    items
+        Each item as it came and as it was opened, until it is decided.
+    seconds
+        How long opening and deciding took.
     """
 
     record: Any
@@ -49,6 +64,8 @@ class Request:
     results: list[Decided | Refused]
     letters: list[DeadLetter]
     groups: list[list[int]] = field(default_factory=list)
+    items: list[tuple[bytes, Opened | Refused]] = field(default_factory=list)
+    seconds: float = 0.0
 
     @property
     def expires_at_ms(self) -> int:
@@ -160,27 +177,40 @@ class Requests:
         self._envelopes = Envelopes(config)
         self._catalogue = ActionCache(config.limits)
 
-    def read(self, record: Any, now_ms: int) -> Request:
-        """Return a message with all its decisions and errors; whatever it holds, nothing is raised."""
+    def open(self, record: Any, now_ms: int) -> Request:
+        """Return a message with its items decoded and validated; whatever it holds, nothing is raised."""
         started = perf_counter()
-        envelope = self._envelopes.open(record.headers)
-        request = Request(record, envelope, False, [], [])
+        request = Request(record, self._envelopes.open(record.headers), False, [], [])
         try:
-            self._decide(request, now_ms)
+            self._open_items(request, now_ms)
         except BadInput as error:
             self._refuse_all(request, error)
         except Exception:
             self._unexpected(record)
             self._refuse_all(request, INTERNAL)
+        request.seconds = perf_counter() - started
+        return request
+
+    async def read(self, batch: Sequence[Request]) -> None:
+        """Read what the decisions of a batch need besides its requests, all at once: nothing so far."""
+
+    def decide(self, request: Request, now_ms: int) -> None:
+        """Make the decisions and errors of a message that was opened; nothing is raised."""
+        started = perf_counter()
+        for index, (raw, item) in enumerate(request.items):
+            result = item if isinstance(item, Refused) else self._decide_item(request.record, item, now_ms)
+            request.results.append(result)
+            if isinstance(result, Refused) and result.problem.code not in NO_DEAD_LETTER:
+                request.letters.append(_letter(request.record, index, result.problem, raw))
+        request.items = []
         for result in request.results:
             policy = result.policy if result.policy in self._config.policies else metrics.OTHER
             metrics.REQUESTS.labels(policy).inc()
             if isinstance(result, Refused):
                 metrics.REQUEST_ERRORS.labels(policy, result.problem.code).inc()
-        metrics.PREDICT_SECONDS.observe(perf_counter() - started)
-        return request
+        metrics.PREDICT_SECONDS.observe(request.seconds + perf_counter() - started)
 
-    def _decide(self, request: Request, now_ms: int) -> None:
+    def _open_items(self, request: Request, now_ms: int) -> None:
         record = request.record
         parts = items(record.value)
         request.array = record.value.lstrip(b" \t\r\n")[:1] == b"["
@@ -188,32 +218,35 @@ class Requests:
             request.results = [refused(problem, event_id_of(raw)) for raw in parts]
             request.letters = [_letter(record, 0, problem, record.value)]
             return
+        expires_at_ms = request.expires_at_ms
         for index, raw in enumerate(parts):
-            result = self._one(record, index, raw, now_ms, request.expires_at_ms)
-            request.results.append(result)
-            if isinstance(result, Refused) and result.problem.code not in NO_DEAD_LETTER:
-                request.letters.append(_letter(record, index, result.problem, raw))
+            request.items.append((raw, self._open_item(record, index, raw, now_ms, expires_at_ms)))
 
-    def _one(self, record: Any, index: int, raw: bytes, now_ms: int, expires_at_ms: int) -> Decided | Refused:
+    def _open_item(self, record: Any, index: int, raw: bytes, now_ms: int, expires_at_ms: int) -> Opened | Refused:
         try:
-            return decide(
+            return open_request(
                 raw,
                 event_id=made_event_id(self._cluster_id, record.topic, record.partition, record.offset, index),
                 now_ms=now_ms,
                 expires_at_ms=expires_at_ms,
-                choosers=self._policies.choosers,
+                policies=self._policies.choosers,
                 overloaded=self._policies.overloaded,
                 action=self._catalogue.action,
                 limits=self._config.limits,
             )
-        except StateRefused as error:
-            log.error("%s", error)
-            return refused(
-                BadInput("policy_unusable", "policy", str(error), "a policy that predicts"), event_id_of(raw)
-            )
         except Exception:
             self._unexpected(record)
             return refused(INTERNAL, event_id_of(raw))
+
+    def _decide_item(self, record: Any, opened: Opened, now_ms: int) -> Decided | Refused:
+        try:
+            return decide(opened, self._policies.choosers[opened.policy], now_ms)
+        except StateRefused as error:
+            log.error("%s", error)
+            return opened.refused(BadInput("policy_unusable", "policy", str(error), "a policy that predicts"))
+        except Exception:
+            self._unexpected(record)
+            return opened.refused(INTERNAL)
 
     @staticmethod
     def _unexpected(record: Any) -> None:
@@ -222,6 +255,6 @@ class Requests:
 
     @staticmethod
     def _refuse_all(request: Request, error: BadInput) -> None:
-        request.array = False
+        request.array, request.items = False, []
         request.results = [refused(error)]
         request.letters = [_letter(request.record, 0, error, request.record.value)]

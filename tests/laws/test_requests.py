@@ -32,7 +32,10 @@ def read(value: Any, *, age_ms: int = 0, expires_ms: bytes | None = None, overlo
     record = SimpleNamespace(
         topic="decision-requests", partition=0, offset=7, timestamp=1000, key=None, value=raw, headers=headers
     )
-    return Requests(config, lookup, "cluster").read(record, 1000 + age_ms)
+    requests = Requests(config, lookup, "cluster")
+    request = requests.open(record, 1000 + age_ms)
+    requests.decide(request, 1000 + age_ms)
+    return request
 
 
 @pytest.mark.parametrize(

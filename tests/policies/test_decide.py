@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.decide import Decided, LoadedPolicy, Refused, decide, event_id_of, made_event_id, warnings_of
+from policies.decide import (
+    Decided,
+    LoadedPolicy,
+    Opened,
+    Refused,
+    decide,
+    event_id_of,
+    made_event_id,
+    open_request,
+    warnings_of,
+)
 from policies.features import ActionCache
 from policies.registry import make
 from records.codec import encode
@@ -23,19 +33,25 @@ RULE = encode(Rule(600.0))
 OWN = {"v", "event_id", "pmf", "chosen", "propensity", "ranking", "policy_version", "expires_at_ms", "rule"}
 
 
-def decided(raw: bytes, *, now_ms=0, expires_at_ms=1000, choosers=None, overloaded=False, limits=LIMITS):
-    return decide(
+UNIFORM = LoadedPolicy(make("uniform", ""), "0-12345678", "front", RULE)
+
+
+def opened(raw: bytes, *, now_ms=0, expires_at_ms=1000, overloaded=False, limits=LIMITS, cache=None):
+    return open_request(
         raw,
         event_id="made",
         now_ms=now_ms,
         expires_at_ms=expires_at_ms,
-        choosers={"front": LoadedPolicy(make("uniform", ""), "0-12345678", "front", RULE)}
-        if choosers is None
-        else choosers,
+        policies={"front"},
         overloaded=lambda policy: overloaded,
-        action=ActionCache(limits).action,
+        action=(cache or ActionCache(limits)).action,
         limits=limits,
     )
+
+
+def decided(raw: bytes, *, now_ms=0, chooser=UNIFORM, **options):
+    item = opened(raw, now_ms=now_ms, **options)
+    return item if isinstance(item, Refused) else decide(item, chooser, now_ms)
 
 
 def request(**fields) -> bytes:
@@ -187,4 +203,33 @@ def test_a_spoilt_policy_is_not_the_request_s_fault():
 
     chooser = LoadedPolicy(SimpleNamespace(predict=spoilt), "1-x", "s", RULE)
     with pytest.raises(StateRefused, match=r"pmf of policy front: .*`bowerbird policy rebuild front`"):
-        decided(request(), choosers={"front": chooser})
+        decided(request(), chooser=chooser)
+
+
+@given(
+    ids=st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=8, unique=True),
+    contexts=st.lists(st.dictionaries(st.sampled_from(["age", "city"]), st.integers(0, 9)), min_size=1, max_size=6),
+    order=st.randoms(use_true_random=False),
+)
+def test_law_5_a_decision_is_the_same_however_a_batch_is_opened_and_decided(ids, contexts, order):
+    """Opened together and decided later, in any order and twice: the bytes are those of each request alone."""
+    chooser = LoadedPolicy(make("vw", "--cb_explore_adf --epsilon 0.2"), "0-12345678", "front", RULE)
+    actions = [{"id": name, "features": {"x": number}} for number, name in enumerate(ids)]
+    batch = [request(event_id=f"e{n}", context=each, actions=actions) for n, each in enumerate(contexts)]
+    alone = [decided(raw, chooser=chooser) for raw in batch]
+    cache = ActionCache(LIMITS)
+    items = [opened(raw, cache=cache) for raw in batch]
+    for _ in range(2):
+        places = list(range(len(items)))
+        order.shuffle(places)
+        assert {place: decide(items[place], chooser, 0) for place in places} == dict(enumerate(alone))
+    chooser.policy.close()
+
+
+def test_law_3_a_request_that_expires_between_opening_and_deciding_is_not_decided():
+    item = opened(request(), now_ms=1000)
+    assert isinstance(item, Opened)
+    assert isinstance(decide(item, UNIFORM, 1000), Decided)
+    answer = decide(item, UNIFORM, 1001)
+    assert isinstance(answer, Refused)
+    assert (answer.event_id, answer.policy, answer.problem.code) == ("e1", "front", "expired")

@@ -8,12 +8,14 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from policies.decide import Decided
+from policies.decide import Decided, LoadedPolicy
+from policies.registry import make
 from stream.config import Config, PolicyConfig
 from stream.redis.policy_cache import PolicyCache
-from stream.roles.decide import TURN_S, _Connection
-from stream.roles.deciding import DECISIONS_BYTES, Request
+from stream.roles.decide import _Connection
+from stream.roles.deciding import DECISIONS_BYTES, Request, Requests
 from stream.roles.requests import Envelope
+from stream.roles.turn import TURN_S
 
 TTL_MS = 100
 
@@ -92,12 +94,52 @@ async def test_the_loop_turns_while_very_many_requests_are_decided():
             turns += 1
             await asyncio.sleep(0)
 
-    def read(record, now_ms):
-        time.sleep(TURN_S)
-        return record, now_ms
+    async def read(batch):
+        at_reading.append(turns)
 
+    def opened(record, now_ms):
+        time.sleep(TURN_S)
+        return [record, now_ms]
+
+    def decide(request, now_ms):
+        time.sleep(TURN_S)
+        request.append(now_ms)
+
+    at_reading: list[int] = []
+    steps = SimpleNamespace(open=opened, read=read, decide=decide)
     background = asyncio.create_task(others())
-    results: list[Any] = list(await connection._decided(cast(Any, SimpleNamespace(read=read)), range(5)))
+    results: list[Any] = list(await connection._decided(cast(Any, steps), range(5)))
     background.cancel()
-    assert results == [(number, 7) for number in range(5)]
-    assert turns >= 5
+    assert results == [[number, 7, 7] for number in range(5)]
+    assert at_reading[0] >= 5
+    assert turns >= at_reading[0] + 5
+
+
+async def test_a_batch_is_read_once_and_decided_by_the_versions_that_are_in_use_then():
+    """What was opened holds no version: the one in use may be replaced, and closed, while the batch is read."""
+    config = Config(policies={"front": PolicyConfig()})
+    lookup = SimpleNamespace(choosers={}, overloaded=lambda policy: False)
+    lookup.choosers["front"] = LoadedPolicy(cast(Any, SimpleNamespace()), "1-00000000", "front", b"{}")
+    requests = Requests(config, cast(Any, lookup), "cluster")
+    reads: list[Any] = []
+
+    async def read(batch):
+        reads.append(list(batch))
+        await asyncio.sleep(0)
+        lookup.choosers["front"] = LoadedPolicy(make("uniform", ""), "2-00000000", "front", b"{}")
+
+    requests.read = read  # type: ignore[method-assign]
+    connection = _Connection.__new__(_Connection)
+    connection._clock = cast(Any, SimpleNamespace(now_ms=lambda: 1000))
+    values = [b'{"policy": "front", "actions": [{"id": "a"}]}', b"nonsense", b'[{"policy": "front", "actions": []}]']
+    records = [
+        SimpleNamespace(topic="t", partition=0, offset=n, timestamp=1000, key=None, value=value, headers=())
+        for n, value in enumerate(values)
+    ]
+    batch = await connection._decided(requests, records)
+    assert reads == [batch]
+    replies = [json.loads(request.reply()) for request in batch]
+    assert replies[0]["policy_version"] == "2-00000000"
+    assert replies[1]["error"]["code"] == "not_json"
+    assert [part["error"]["code"] for part in replies[2]] == ["no_actions"]
+    assert [[letter.reason for letter in request.letters] for request in batch] == [[], ["not_json"], ["no_actions"]]
