@@ -198,7 +198,7 @@ async def _decided_again(
     number = version_number(decision.policy_version)
     if number is None:
         return not_recomputable(located, f"no policy has a version called {decision.policy_version}")
-    versions = await _versions(config, reader, decision.policy, progress)
+    versions, versions_start = await _versions(config, reader, decision.policy, progress)
     configured = config.policies.get(decision.policy)
     first = next(iter(versions.values()), None)
     if first is not None:
@@ -208,7 +208,15 @@ async def _decided_again(
         partition = config.rewards_partition(decision.policy)
     else:
         return not_recomputable(located, f"neither the configuration nor `versions` knows the policy {decision.policy}")
+    removed = (
+        f"not verifiable before version {first.number}: `versions` starts at offset {versions_start}, so the version "
+        "cannot be rebuilt"
+        if versions_start and first is not None and first.number > 1
+        else ""
+    )
     if number and number not in versions:
+        if removed and first is not None and number < first.number:
+            return not_recomputable(located, removed)
         return not_recomputable(located, f"`versions` has no version {number} of {decision.policy}")
     chain = [version for each, version in sorted(versions.items()) if each <= number]
     rebuild = Rebuild(decision.policy, kind, arguments, chain)
@@ -231,14 +239,18 @@ async def _decided_again(
                 f"not verifiable before seq {before}: `rewards` starts at offset {start}, "
                 "so the version cannot be rebuilt",
             )
+        if removed and rebuild.digest() != version.digest:
+            return not_recomputable(located, removed)
         policy = make("uniform", "") if draws_uniformly(version) else rebuild.policy
         return recompute(located, policy, version_name(number, rebuild.digest()), version.salt)
     finally:
         rebuild.close()
 
 
-async def _versions(config: Config, reader: LogReader, policy: str, progress: Progress) -> dict[int, PolicyVersion]:
-    """Return the versions by number: those of the log, and the live one, which may not stand there yet."""
+async def _versions(
+    config: Config, reader: LogReader, policy: str, progress: Progress
+) -> tuple[dict[int, PolicyVersion], int]:
+    """Return the versions by number, the live one with those of the log, and the offset at which their log starts."""
     logs = _Logs(reader, progress)
     topic = config.topic("versions")
     await logs.find([topic])
@@ -254,7 +266,7 @@ async def _versions(config: Config, reader: LogReader, policy: str, progress: Pr
         await redis.aclose()
     if live.record is not None:
         versions.setdefault(live.record.number, live.record)
-    return dict(sorted(versions.items()))
+    return dict(sorted(versions.items())), logs.starts.get((topic, 0), 0)
 
 
 async def _live(store: RedisPolicyStore, policy: str) -> Live:

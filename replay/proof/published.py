@@ -118,6 +118,7 @@ class Weights:
                 )
             self.rebuilt.clear()
             return
+        excused = self._excuse_removed()
         for version in rebuild.unreached:
             self._findings.add(
                 "cut",
@@ -125,8 +126,8 @@ class Weights:
                 f"its cut {version.cut} lies beyond the end of `rewards`, {self._question.rewards_end}",
             )
         for rebuilt in self.rebuilt:
-            self._compare(rebuilt)
-        self._compare_live_with_log(rebuild)
+            self._compare(rebuilt, excused)
+        self._compare_live_with_log(rebuild, excused)
 
     def _started(self) -> Rebuild:
         if self._rebuild is None:
@@ -138,39 +139,34 @@ class Weights:
             kind, arguments = question.kind, question.arguments
             if versions:
                 kind, arguments = versions[0].kind, versions[0].arguments
-            self._check_chain(versions, kind, arguments)
+            _check_chain(question, self._findings, versions, max(0, self._removed_before() - 1))
             self._rebuild = Rebuild(question.policy, kind, arguments, versions)
         return self._rebuild
 
-    def _check_chain(self, versions: Sequence[PolicyVersion], kind: str, arguments: str) -> None:
-        question = self._question
-        if (kind, arguments) != (question.kind, question.arguments):
-            self._findings.add(
-                "arguments",
-                question.policy,
-                f"published as {kind!r} {arguments!r}, configured as {question.kind!r} {question.arguments!r}",
-            )
-        number, cut = 0, 0
-        for version in versions:
-            if version.number != number + 1:
-                self._findings.add(
-                    "versions", version.version, f"follows version {number}: what lies between is missing"
-                )
-            if version.cut < cut:
-                self._findings.add("cut", version.version, f"its cut {version.cut} lies below its predecessor's, {cut}")
-            if (version.kind, version.arguments) != (kind, arguments):
-                self._findings.add(
-                    "arguments",
-                    version.version,
-                    f"published as {version.kind!r} {version.arguments!r}, the first one as {kind!r} {arguments!r}",
-                )
-            if version.version != version_name(version.number, version.digest):
-                self._findings.add(
-                    "versions",
-                    version.version,
-                    f"number and digest make {version_name(version.number, version.digest)}",
-                )
-            number, cut = version.number, version.cut
+    def _removed_before(self) -> int:
+        """Return the first version that is there, where retention has removed those before it; else 0."""
+        first = min(self._versions, default=0)
+        return first if first > 1 and self._question.versions_start else 0
+
+    def _excuse_removed(self) -> bool:
+        """Name what retention has removed of ``versions``; tell whether the weights cannot be proved without it.
+
+        What was removed may have held the weights, or gone back to former ones: then the log alone gives others.
+        """
+        first = self._removed_before()
+        if not first:
+            return False
+        excused = any(
+            rebuilt.digest != rebuilt.published.digest or rebuilt.examples != rebuilt.published.examples
+            for rebuilt in self.rebuilt
+        )
+        self._findings.add(
+            "not_verifiable",
+            self._versions[first].version,
+            f"not verifiable before version {first}: `versions` starts at offset {self._question.versions_start}"
+            + (", and later versions cannot be computed again without those before" if excused else ""),
+        )
+        return excused
 
     def _pass(self, rebuild: Rebuild, offset: int) -> None:
         """Publish what was published below ``offset``, and note what the live position gives."""
@@ -193,10 +189,10 @@ class Weights:
                     gone[int(shard)] = max(seq + 1, gone.get(int(shard), 0))
         return gone
 
-    def _compare(self, rebuilt: Rebuilt) -> None:
+    def _compare(self, rebuilt: Rebuilt, excused: bool) -> None:
         published = rebuilt.published
         add = self._findings.add
-        if rebuilt.digest != published.digest:
+        if rebuilt.digest != published.digest and not excused:
             made_by = f"; published by {published.vw_build} on {published.processor}" if published.vw_build else ""
             add(
                 "digest",
@@ -209,7 +205,7 @@ class Weights:
                 published.version,
                 f"up to its cut {published.cut} the log holds {rebuilt.last_seqs}, published is {published.last_seqs}",
             )
-        if rebuilt.examples != published.examples:
+        if rebuilt.examples != published.examples and not excused:
             add(
                 "examples",
                 published.version,
@@ -236,7 +232,7 @@ class Weights:
                 f"the position in Redis, {cut}, lies below the version's cut {record.cut}",
             )
 
-    def _compare_live_with_log(self, rebuild: Rebuild) -> None:
+    def _compare_live_with_log(self, rebuild: Rebuild, excused: bool) -> None:
         record, model, cut, last_seqs = self._question.live
         add = self._findings.add
         if record is None:
@@ -246,7 +242,7 @@ class Weights:
             for rebuilt in self.rebuilt:
                 if rebuilt.published.number == record.number:
                     self.recomputed_digest = rebuilt.digest
-            if self.live_digest != self.recomputed_digest:
+            if self.live_digest != self.recomputed_digest and not excused:
                 add(
                     "live",
                     record.version,
@@ -260,12 +256,42 @@ class Weights:
                 _name(record),
                 f"up to offset {cut} the log holds {self._position.last_seqs}, Redis says {dict(last_seqs)}",
             )
-        if self._position.digest != self.recomputed_digest:
+        if self._position.digest != self.recomputed_digest and not excused:
             add(
                 "position",
                 _name(record),
                 f"the position in Redis, {cut}, lies beyond outcomes that the live version has not learned",
             )
+
+
+def _check_chain(question: Question, findings: Findings, versions: Sequence[PolicyVersion], before: int) -> None:
+    """Compare the versions with each other; ``before``: the number of the last one that retention has removed."""
+    kind, arguments = (versions[0].kind, versions[0].arguments) if versions else (question.kind, question.arguments)
+    if (kind, arguments) != (question.kind, question.arguments):
+        findings.add(
+            "arguments",
+            question.policy,
+            f"published as {kind!r} {arguments!r}, configured as {question.kind!r} {question.arguments!r}",
+        )
+    number, cut = before, 0
+    for version in versions:
+        if version.number != number + 1:
+            findings.add("versions", version.version, f"follows version {number}: what lies between is missing")
+        if version.cut < cut:
+            findings.add("cut", version.version, f"its cut {version.cut} lies below its predecessor's, {cut}")
+        if (version.kind, version.arguments) != (kind, arguments):
+            findings.add(
+                "arguments",
+                version.version,
+                f"published as {version.kind!r} {version.arguments!r}, the first one as {kind!r} {arguments!r}",
+            )
+        if version.version != version_name(version.number, version.digest):
+            findings.add(
+                "versions",
+                version.version,
+                f"number and digest make {version_name(version.number, version.digest)}",
+            )
+        number, cut = version.number, version.cut
 
 
 def _name(record: PolicyVersion | None) -> str:

@@ -48,7 +48,8 @@ class Question:
     versions_end
         The records of ``versions`` below this offset were there before ``live`` was taken. None: all.
     starts
-        Where logs start that do not start at 0, by (``"decisions"``, ``"rewards"`` or a stream; partition).
+        Where logs start that do not start at 0, by (``"decisions"``, ``"rewards"``, ``"versions"`` or a stream;
+        partition).
     rewards_end
         The end offset of the policy's partition of ``rewards``.
     unsent
@@ -79,3 +80,8 @@ class Question:
     def rewards_start(self) -> int:
         """Where the policy's partition of ``rewards`` starts."""
         return max((start for (name, _), start in self.starts.items() if name == "rewards"), default=0)
+
+    @property
+    def versions_start(self) -> int:
+        """Where ``versions`` starts."""
+        return self.starts.get(("versions", 0), 0)

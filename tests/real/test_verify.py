@@ -131,7 +131,30 @@ async def test_a_service_is_verified_while_it_runs_and_after(loop: Loop, monkeyp
         assert again.policy_version == version
         assert again.ok == (version != "external"), again
     assert await verify_decision(config, "nobody") == []
+    await versions_without_their_head(config, decided)
     await retention_is_faster(config, monkeypatch)
+
+
+async def versions_without_their_head(config: Config, decided: dict[str, str]) -> None:
+    """What retention has removed is not verifiable, and no fault; what it has left is."""
+    numbers = {int(version.partition("-")[0]): version for version in decided if version != "external"}
+    admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
+    await admin.start()
+    try:
+        versions = TopicPartition(config.topic("versions"), 0)
+        await admin.delete_records({versions: RecordsToDelete(before_offset=2)})
+    finally:
+        await admin.close()
+    verdict = await verify(config, "front")
+    assert [each.message for each in verdict.findings] == [
+        "not verifiable before version 2: `versions` starts at offset 2"
+    ]
+    assert verdict.identical
+    (again,) = await verify_decision(config, decided[numbers[max(numbers)]])
+    assert again.ok, again
+    if 1 in numbers:
+        (again,) = await verify_decision(config, decided[numbers[1]])
+        assert "not verifiable before version 2" in again.reason
 
 
 async def retention_is_faster(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

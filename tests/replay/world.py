@@ -237,9 +237,9 @@ class World:
             starts=self.starts,
         )
         with Verification(replace(question, **options)) as verification:
-            verification.versions(Message("versions", 0, 0, 0, encode(LogIdentity(log_id="x"))))
-            for number, record in enumerate(self.versions, 1):
-                verification.versions(Message("versions", 0, number, 0, encode(record)))
+            for offset, value in enumerate([encode(LogIdentity(log_id="x")), *map(encode, self.versions)]):
+                if offset >= self.starts.get(("versions", 0), 0):
+                    verification.versions(Message("versions", 0, offset, 0, value))
             for message in self.of("decisions"):
                 verification.decisions(message)
             for stream in sorted(verification.streams | {"clicks", "purchases"}):

@@ -417,6 +417,40 @@ def test_rewards_without_their_head(world: World) -> None:
     }
 
 
+def test_versions_without_their_head(world: World) -> None:
+    world.starts["versions", 0] = 3
+    verdict = world.verify()
+    assert kinds(verdict) == {"not_verifiable"}
+    assert [each.message for each in verdict.findings] == [
+        "not verifiable before version 3: `versions` starts at offset 3"
+    ]
+    assert verdict.identical, "the weights follow from `rewards` all the same"
+    del world.versions[3]
+    assert "follows version 3" in next(each.message for each in world.verify().findings if each.kind == "versions")
+
+
+def test_weights_that_what_was_removed_of_versions_may_have_made(world: World) -> None:
+    """A freeze, or a step back: without its version, the log gives other weights."""
+    world.versions = [msgspec.structs.replace(each, examples=each.examples - 2) for each in world.versions]
+    world.live = world.live._replace(record=world.versions[-1])
+    assert kinds(world.verify()) == {"examples"}
+    world.starts["versions", 0] = 3
+    verdict = world.verify()
+    assert kinds(verdict) == {"not_verifiable"}
+    assert "cannot be computed again" in verdict.findings[0].message
+
+
+def test_a_policy_whose_versions_were_all_removed(world: World) -> None:
+    """Redis has the latest one."""
+    world.starts["versions", 0] = len(world.versions) + 1
+    assert kinds(world.verify()) == {"not_verifiable"}
+
+
+def test_a_policy_that_is_younger_than_the_head_of_versions(world: World) -> None:
+    world.starts["versions", 0] = 1
+    assert world.verify().ok
+
+
 def test_a_policy_that_is_younger_than_the_head_of_rewards(world: World) -> None:
     log = world.logs["rewards", 0]
     world.logs["rewards", 0] = [message._replace(offset=message.offset + 100) for message in log]
