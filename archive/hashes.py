@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from records.splitmix import MIX_1, MIX_2
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EVENT, USER, ALONE = 1, 2, 3
 """The kinds of hash: a user and an event of the same name never share one."""
 _ONES = 2**64 - 1
-_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _LONG_WORDS = 64
 """A text of more words is hashed by itself: a single one of them must not cost a pass over all rows for each word."""
 
@@ -75,8 +76,8 @@ def _hash(kind: int, content: bytes) -> int:
 
 
 def _mix(bits: int) -> int:
-    bits = (bits ^ bits >> 30) * _FIRST & _ONES
-    bits = (bits ^ bits >> 27) * _SECOND & _ONES
+    bits = (bits ^ bits >> 30) * MIX_1 & _ONES
+    bits = (bits ^ bits >> 27) * MIX_2 & _ONES
     return bits ^ bits >> 31
 
 
@@ -124,6 +125,6 @@ def _of_bytes(kind: int, content: Any, starts: "NDArray[Any]", sizes: "NDArray[A
 def _mixed(bits: "NDArray[Any]") -> "NDArray[Any]":
     import numpy as np
 
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(_FIRST)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(_SECOND)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(MIX_1)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(MIX_2)
     return np.asarray(bits ^ (bits >> np.uint64(31)))

@@ -15,11 +15,11 @@ class ArchivedAction(msgspec.Struct, frozen=True, gc=False):
     features: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-_TIME = pa.timestamp("ms", tz="UTC")
+TIME = pa.timestamp("ms", tz="UTC")
 _TEXTS = pa.list_(pa.string())
 _NUMBERS = pa.list_(pa.float64())
 PLACE = [
-    ("log_time", _TIME),
+    ("log_time", TIME),
     ("topic", pa.string()),
     ("partition", pa.int32()),
     ("offset", pa.int64()),
@@ -47,7 +47,7 @@ _HASHES = [("event_hash", pa.uint64()), ("unit_hash", pa.uint64())]
 _FEEDBACK = pa.struct(
     [
         ("stream", pa.string()),
-        ("log_time", _TIME),
+        ("log_time", TIME),
         ("partition", pa.int32()),
         ("offset", pa.int64()),
         ("index", pa.int32()),
@@ -68,10 +68,10 @@ _COLUMNS = {
         ("reward", pa.float64()),
         ("learn", pa.bool_()),
         ("why", pa.string()),
-        ("closed_at", _TIME),
+        ("closed_at", TIME),
         ("streams", _TEXTS),
         ("feedback", pa.list_(_FEEDBACK)),
-        ("decided_at", _TIME),
+        ("decided_at", TIME),
         ("decision_topic", pa.string()),
         ("decision_partition", pa.int32()),
         ("decision_offset", pa.int64()),
@@ -93,7 +93,7 @@ _COLUMNS = {
         ("digest", pa.string()),
         ("examples", pa.int64()),
         ("rewards_partition", pa.int32()),
-        ("published_at", _TIME),
+        ("published_at", TIME),
         ("vw_build", pa.string()),
         ("processor", pa.string()),
         ("control", pa.string()),

@@ -3,6 +3,7 @@
 import time
 
 from bowerbird.status_records import PolicyStatus, Status
+from records.limits import DAY_S
 from stream.config import Config
 
 READ_TO_LATE_S = 30.0
@@ -163,4 +164,4 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h" if seconds < 4 * 86_400 else f"{seconds / 86_400:.0f} days"
+    return f"{seconds / 3600:.0f} h" if seconds < 4 * DAY_S else f"{seconds / DAY_S:.0f} days"

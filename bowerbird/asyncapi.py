@@ -15,7 +15,7 @@ from bowerbird.definitions import meanings
 from bowerbird.error_codes import ERROR_CODES
 from records.error_reply import Problem
 from records.feedback import CountedFeedback
-from records.limits import ITEMS_LIMIT, Limits
+from records.limits import INPUT_MESSAGE_BYTES, ITEMS_LIMIT, LONGEST_EXPIRES_MS, Limits
 from records.position import LogPosition
 from records.rule import Reward, Rule, StreamReward
 from records.schemas import RECORDS, schemas
@@ -25,8 +25,8 @@ from stream.config import Config
 from stream.kafka.dead_letter_log import RESENT_HEADER
 from stream.kafka.dead_letters import APART
 from stream.kafka.decompress import BATCH_BYTES, BATCH_RECORDS
-from stream.kafka.topics import INPUT_MESSAGE_BYTES, TICKS_RETENTION_MS
-from stream.roles.requests import CORRELATION_BYTES, CORRELATION_HEADERS, EXPIRES_HEADER, LONGEST_EXPIRES_MS
+from stream.kafka.topics import TICKS_RETENTION_MS
+from stream.roles.requests import CORRELATION_BYTES, CORRELATION_HEADERS, EXPIRES_HEADER
 
 CONTRACT_VERSION = "1.0.0"
 """Its first number is the ``v`` of the records; the second grows with fields and codes that are new."""

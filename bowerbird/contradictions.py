@@ -13,11 +13,10 @@ from policies.registry import KINDS
 from policies.vw.arguments import parse
 from records.errors import WrongConfiguration, shorten
 from records.fields import NAME_PATTERN
+from records.limits import INPUT_MESSAGE_BYTES, LAST_PORT
 from stream.config import OWN_TOPICS, Config, PolicyConfig
 from stream.role import SUPERVISOR_PORT
 
-INPUT_MESSAGE_BYTES = 1024 * 1024
-"""``max.message.bytes`` of the topics that others write."""
 TOPIC_NAME_CHARACTERS = 249
 """Kafka's limit."""
 MISSPELT_LETTERS = 2
@@ -64,11 +63,11 @@ def _servers(config: Config) -> Iterator[Contradiction]:
         yield Contradiction(("redis_url",), "an unusable URL", "redis://host:port/0, rediss:// or unix://path")
     if not re.fullmatch(r"[A-Za-z0-9._-]*", config.prefix):
         yield Contradiction(("prefix",), repr(config.prefix), "only letters, digits and . _ -")
-    if config.metrics_port and config.metrics_port + SUPERVISOR_PORT > 65_535:
+    if config.metrics_port and config.metrics_port + SUPERVISOR_PORT > LAST_PORT:
         yield Contradiction(
             ("metrics_port",),
             str(config.metrics_port),
-            f"at most {65_535 - SUPERVISOR_PORT}: the other roles' ports follow",
+            f"at most {LAST_PORT - SUPERVISOR_PORT}: the other roles' ports follow",
         )
 
 

@@ -20,6 +20,7 @@ from replay.proof.published import published_in
 from replay.proof.rebuild import Rebuild, Rebuilt, SavedWeights
 from stream.config import Config
 from stream.controls import OperatorSession, operator_session
+from stream.kafka.log import MESSAGES_A_REPORT
 
 if TYPE_CHECKING:
     from archive.reader import Archive
@@ -29,7 +30,6 @@ Progress = Callable[[str, int, int], None]
 
 ATTEMPTS = 20
 """So often a learner that goes on publishing is caught up with."""
-_MESSAGES_A_REPORT = 500
 
 
 class Done(NamedTuple):
@@ -231,7 +231,7 @@ class _Work:
             self.rebuild.learn(message, pass_over=self._back is not None)
             self._refuse_a_late_start()
             count += 1
-            if count % _MESSAGES_A_REPORT == 0:
+            if count % MESSAGES_A_REPORT == 0:
                 self._progress("rewards", message.offset, cut)
         if self._back is None:
             self._compared += self.rebuild.until(cut)

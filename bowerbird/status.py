@@ -22,6 +22,7 @@ from stream.kafka.log import LogReader, LogRecord, Partition
 from stream.recent import Recent
 from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.store import RedisStore
+from stream.role import DECLARED
 from stream.stopped import kept
 from stream.unread import Unread
 
@@ -30,10 +31,6 @@ MOST_MESSAGES = 2000
 KEPT_RECORDS = 200_000
 RATE_OVER_S = 15.0
 """A backlog's rate is taken over the last so many seconds at most."""
-
-
-_HELD = ("decide", "learn")
-"""Roles whose input an open transaction holds; what it holds of the join's shows in the read-to times."""
 
 
 class _Decided(msgspec.Struct, frozen=True):
@@ -144,7 +141,12 @@ class Observer:
         )
 
     async def _transactions(self) -> list[OpenTransaction]:
-        roles = {self._config.topic(topic): role for role in _HELD for topic in self._config.read_by(role)}
+        roles = {
+            self._config.topic(topic): role.name
+            for role in DECLARED.values()
+            if role.held
+            for topic in self._config.read_by(role.name)
+        }
         partitions = [(topic, number) for topic in roles for number in await self._reader.partitions(topic)]
         open_now = await self._reader.open_transactions(partitions)
         if open_now:

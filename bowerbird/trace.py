@@ -22,7 +22,7 @@ from rewards.watermark import read_to
 from stream.clients import redis_client
 from stream.config import Config
 from stream.kafka.dead_letter_log import Letter, read_letter
-from stream.kafka.log import LogReader
+from stream.kafka.log import MESSAGES_A_REPORT, LogReader
 from stream.redis.store import RedisStore
 from stream.roles.requests import REPLY_TOPIC_HEADERS, first_of_each
 
@@ -31,7 +31,6 @@ Progress = Callable[[str, int], None]
 
 LONGEST_WAIT_MS = 120_000
 """A request is answered at most so long after its append; generously."""
-MESSAGES_A_REPORT = 500
 MADE_EVENT_ID = re.compile(r"[0-9a-f]{32}")
 
 _outcome = msgspec.json.Decoder(Outcome)

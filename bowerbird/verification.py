@@ -40,7 +40,7 @@ from replay.proof.verify import DECISIONS, Verification
 from rewards.watermark import INPUTS, read_to
 from stream.clients import redis_client
 from stream.config import Config
-from stream.kafka.log import LogReader
+from stream.kafka.log import MESSAGES_A_REPORT, LogReader
 from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.store import RedisStore
 
@@ -55,7 +55,6 @@ LAST_TICKS = 100
 ORDERED = ("versions", "rewards")
 """Of these nothing may be missing in the middle."""
 _POLL_S = 0.05
-_MESSAGES_A_REPORT = 500
 
 
 def _silent(topic: str, passed: int, of: int) -> None:
@@ -376,7 +375,7 @@ class _Logs:
             async for record in self._records(name, start, end):
                 yield record
                 count += 1
-                if count % _MESSAGES_A_REPORT == 0:
+                if count % MESSAGES_A_REPORT == 0:
                     self._progress(topic, self._passed + record.offset - start, total)
             self._passed += max(0, end - start)
             self._progress(topic, self._passed, total)

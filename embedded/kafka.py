@@ -20,6 +20,7 @@ from embedded.watched import WatchedProcess
 from records.errors import BowerbirdError, WrongConfiguration
 
 # Settings of the surroundings that would change how a Java starts, or what it loads.
+MIN_SESSION_TIMEOUT_MS = 6_000
 JAVA_ENVIRONMENT = ("CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 JAVA_OPTIONS = (
     "-Xmx512m",
@@ -70,7 +71,7 @@ class EmbeddedKafka(EmbeddedServer):
         folder: Path | None = None,
         *,
         partitions: int = 1,
-        min_session_timeout_ms: int = 6_000,
+        min_session_timeout_ms: int = MIN_SESSION_TIMEOUT_MS,
         properties: Mapping[str, str | int] | None = None,
         progress: jars.Progress | None = None,
         preferred_port: int | None = None,

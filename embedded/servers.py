@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedded import jars
-from embedded.kafka import EmbeddedKafka
+from embedded.kafka import MIN_SESSION_TIMEOUT_MS, EmbeddedKafka
 from embedded.redis import EmbeddedRedis
 from embedded.server import choosing_ports
 
@@ -50,7 +50,7 @@ def servers(
     *,
     cluster: bool = False,
     unix_socket: bool = False,
-    min_session_timeout_ms: int = 6_000,
+    min_session_timeout_ms: int = MIN_SESSION_TIMEOUT_MS,
     partitions: int = 1,
     progress: jars.Progress | None = None,
     usual_ports: bool = False,

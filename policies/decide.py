@@ -24,7 +24,7 @@ from records.codec import check_event_id, decode, encode
 from records.decision_request import DecisionRequest
 from records.error_reply import ErrorReply, Problem
 from records.errors import BadInput, StateRefused, shorten
-from records.limits import Limits
+from records.limits import MOST_NAMED, Limits
 
 EVENT_ID_DIGEST_BYTES = 16
 
@@ -33,8 +33,6 @@ NO_DEAD_LETTER = frozenset({"expired", "overloaded"})
 
 REQUEST_FIELDS = DecisionRequest.__struct_fields__
 MOST_WARNINGS = 10
-MOST_NAMED = 10
-"""Of one request; the others are not named."""
 
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _request = msgspec.json.Decoder(DecisionRequest)

@@ -48,6 +48,12 @@ def make(kind: str, arguments: str, model: bytes | None = None) -> Policy:
     return policy
 
 
+def examples_of(kind: str) -> tuple[str, ...]:
+    """Return the arguments with which the laws of every policy (:mod:`policies.checks`) are checked for a kind."""
+    examples: tuple[str, ...] = import_module(_CLASSES[kind].partition(":")[0]).EXAMPLES
+    return examples
+
+
 def build_of(kind: str) -> str:
     """Return the build of the library that a kind of policy computes with; empty: none."""
     module, _, _ = _CLASSES.get(kind, "").partition(":")

@@ -7,6 +7,8 @@ from policies.question import Pmf
 from policies.single_action import SingleAction
 from records.errors import StateRefused, WrongConfiguration
 
+EXAMPLES = ("",)
+"""Arguments with which the laws of every policy are checked."""
 _MODEL = b"uniform"
 
 

@@ -6,6 +6,16 @@ LARGEST_INTEGER = 2**53 - 1
 """The largest integer that every reader of JSON takes as it is."""
 FARTHEST_JUMP = 10**12
 """No join gives so many seqs between two outcomes that follow each other, and no learner so many numbers."""
+MOST_NAMED = 10
+"""Names that an error lists; the others are only counted."""
+INPUT_MESSAGE_BYTES = 1024 * 1024
+"""``max.message.bytes`` of the topics that callers write."""
+LONGEST_EXPIRES_MS = 60_000
+"""The longest time that a request may give its decision."""
+LAST_PORT = 65_535
+HOUR_MS = 3_600_000
+DAY_S = 86_400.0
+DAY_MS = 24 * HOUR_MS
 ITEMS_LIMIT = 10_000
 """Records of one message; more of them cost more than their bytes say."""
 EVENT_ID_BYTES = 128

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from records.codec import decode
 from records.errors import BadInput
-from records.limits import REWARD_LIMIT
+from records.limits import DAY_S, REWARD_LIMIT
 
 Aggregate = Literal["sum", "first", "last", "max", "min", "mean"]
 
@@ -93,7 +93,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         for name, seconds in (("window_s", self.window_s), ("early_s", self.early_s)):
-            if not 0 <= seconds <= 366 * 86_400:
+            if not 0 <= seconds <= 366 * DAY_S:
                 raise ValueError(f"{name} must be a number of seconds from 0 to 366 days, found {seconds!r}")
 
 

@@ -8,6 +8,7 @@ from records.codec import items
 from records.decision import decision_head, fingerprint
 from records.errors import BadInput
 from records.feedback import feedback
+from records.limits import DAY_S
 from records.position import LogPosition
 from records.rule import rule_of
 from rewards.rules import deadline_ms, milliseconds, opens_ms
@@ -58,7 +59,7 @@ class JoinSettings:
     shard_of: Callable[[str], int]
     early_s: float = 120.0
     close_grace_ms: int = 250
-    dedup_horizon_s: float = 86_400.0
+    dedup_horizon_s: float = DAY_S
     feedback_limit: int = 1000
     feedback_bytes: int = 16 * 1024
     decision_bytes: int = 1024 * 1024

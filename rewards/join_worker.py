@@ -12,12 +12,13 @@ from heapq import merge
 from typing import NamedTuple
 
 from records.errors import BadInput
+from records.limits import HOUR_MS
 from rewards.join_items import Input, JoinSettings, Message, Rejected, decode_items
 from rewards.rules import milliseconds
 from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, JoinStore, Step, Stepped
 from rewards.watermark import entry_after, hold_line
 
-FUTURE_MS = 3_600_000
+FUTURE_MS = HOUR_MS
 """No broker's clock is so far ahead of another's: what is dated beyond it was not dated by a broker."""
 
 

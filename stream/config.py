@@ -10,7 +10,7 @@ from zlib import crc32
 
 from annotated_types import Interval, Len
 
-from records.limits import Limits
+from records.limits import DAY_S, HOUR_MS, LAST_PORT, LONGEST_EXPIRES_MS, Limits
 from records.rule import Reward, Rule
 from stream.role import DECLARED, LOOP_ROLES, ROLES
 
@@ -19,7 +19,6 @@ CHECK_TOPIC = "check"
 """`bowerbird check` writes a record of each codec there; nothing else is ever written there."""
 OWN_TOPICS = (*LOOP_TOPICS, CHECK_TOPIC)
 """No stream has one of these names, and no reply goes there."""
-DAY_S = 86_400.0
 YEAR_S = 366 * DAY_S
 
 Seconds = Annotated[float, Interval(ge=0, le=YEAR_S)]
@@ -59,7 +58,7 @@ class PolicyConfig:
     activate_on: str | None = None
     reward: Reward = field(default_factory=Reward)
     publish_examples: Annotated[int, Interval(ge=1, le=1_000_000)] = 2000
-    publish_ms: Annotated[int, Interval(ge=10, le=3_600_000)] = 500
+    publish_ms: Annotated[int, Interval(ge=10, le=HOUR_MS)] = 500
     max_pending: Annotated[int, Interval(ge=1)] = 1_000_000
     partition: Annotated[int, Interval(ge=0, le=1023)] | None = None
 
@@ -80,7 +79,7 @@ class ArchiveConfig:
     """
 
     url: Annotated[str, Len(1, 4096)] | None = field(default=None, repr=False)
-    max_s: Annotated[float, Interval(ge=0.1, le=86_400)] = 60.0
+    max_s: Annotated[float, Interval(ge=0.1, le=DAY_S)] = 60.0
     max_rows: Annotated[int, Interval(ge=1, le=10_000_000)] = 200_000
     max_bytes: Annotated[int, Interval(ge=1, le=1_073_741_824)] = 33_554_432
 
@@ -148,13 +147,13 @@ class Config:
     early_s: Seconds = 120.0
     close_grace_ms: Annotated[int, Interval(ge=0, le=60_000)] = 250
     dedup_horizon_s: Annotated[float, Interval(ge=0, le=2 * YEAR_S)] = DAY_S
-    request_ttl_ms: Annotated[int, Interval(ge=1, le=60_000)] = 1000
+    request_ttl_ms: Annotated[int, Interval(ge=1, le=LONGEST_EXPIRES_MS)] = 1000
     join_tick_ms: Annotated[int, Interval(ge=10, le=60_000)] = 200
     decide_tick_ms: Annotated[int, Interval(ge=10, le=60_000)] = 1000
     session_timeout_s: Annotated[float, Interval(ge=1, le=300)] = 10.0
     reply_topics: tuple[str, ...] = ("replies.*",)
     metrics_host: Annotated[str, Len(1, 255)] = "127.0.0.1"
-    metrics_port: Annotated[int, Interval(ge=0, le=65_535)] = 0
+    metrics_port: Annotated[int, Interval(ge=0, le=LAST_PORT)] = 0
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     limits: Limits = field(default_factory=Limits)
     policies: dict[str, PolicyConfig] = field(default_factory=dict)

@@ -8,13 +8,12 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from stream.config import Config
-from stream.kafka.consumer import reading
+from stream.kafka.consumer import POLL_MS, reading
 from stream.kafka.log import LogReader, LogRecord, Partition, log_record
 from stream.liveness import refuse_dead
 from stream.shutdown import closed, started
 
 FETCH_BYTES = 4 * 1024 * 1024
-POLL_MS = 100
 
 
 class Found(NamedTuple):

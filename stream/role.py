@@ -14,6 +14,8 @@ class Role(NamedTuple):
         The topics of the loop that it reads.
     reads_streams
         Whether it also reads the feedback streams.
+    held
+        Whether ``bowerbird status`` shows an open transaction in what it reads. For the join, its read-to times do.
     optional
         Whether a service may do without it.
     """
@@ -22,15 +24,18 @@ class Role(NamedTuple):
     port: int
     reads: tuple[str, ...]
     reads_streams: bool = False
+    held: bool = False
     optional: bool = False
 
+
+DECIDE = "decide"
 
 DECLARED = {
     role.name: role
     for role in (
-        Role("decide", 0, reads=("decision-requests",)),
+        Role(DECIDE, 0, reads=("decision-requests",), held=True),
         Role("join", 1, reads=("decisions",), reads_streams=True),
-        Role("learn", 2, reads=("rewards",)),
+        Role("learn", 2, reads=("rewards",), held=True),
         Role("archive", 3, reads=("decisions", "rewards", "versions", "dead-letters"), optional=True),
     )
 }

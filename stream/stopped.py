@@ -19,6 +19,8 @@ from stream.clients import redis_client
 from stream.config import Config
 
 SAY_EVERY_S = 1.0
+SAID_AFTER = 3
+"""A part is said to stand still after so many failures in a row."""
 KEPT_MS = 10_000
 REFUSED_KEPT_MS = 90_000
 """A role that has refused to start is started again after a minute."""

@@ -11,13 +11,12 @@ from typing import Any
 from aiokafka.structs import TopicPartition
 
 from stream.config import Config
-from stream.kafka.consumer import reading
+from stream.kafka.consumer import POLL_MS, reading
 from stream.kafka.log import Partition
 from stream.liveness import refuse_dead
 from stream.shutdown import closed, started
 
 FETCH_BYTES = 64 * 1024
-POLL_MS = 100
 WITHIN_S = 2.0
 
 

@@ -1187,7 +1187,7 @@ def _errors() -> Iterator[Mutant]:
     yield Mutant(
         "requests without a partition of decisions stop decide with a sentence",
         "stream/roles/appender.py",
-        "            stopped.stop(ROLE, self._topic, sentence)",
+        "            stopped.stop(DECIDE, self._topic, sentence)",
         "            pass",
         ("tests/real/test_decide.py::test_partitions_that_are_added_are_decided_from_their_first_request",),
     )

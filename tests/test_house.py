@@ -39,6 +39,65 @@ LONG_FUNCTIONS = {
     "replay/evaluation/health/statistics.py:statistics",
     "replay/evaluation/logs/description.py:describe",
 }
+# More than five parameters: give them a record of options.
+MANY_PARAMETERS = {
+    "bowerbird/__init__.py:evaluate",
+    "bowerbird/client/asynchronous.py:__init__",
+    "bowerbird/client/asynchronous.py:decide",
+    "bowerbird/client/blocking.py:decide",
+    "bowerbird/commands/dead_letters.py:_resend",
+    "bowerbird/commands/dead_letters.py:resend",
+    "bowerbird/commands/dead_letters.py:show",
+    "bowerbird/commands/log.py:describe",
+    "bowerbird/commands/policy.py:rebuild",
+    "bowerbird/commands/recover.py:recover",
+    "bowerbird/commands/replay.py:evaluate",
+    "bowerbird/demo/play.py:__init__",
+    "bowerbird/demo/plot.py:_name",
+    "bowerbird/evaluating.py:evaluated_in_memory",
+    "bowerbird/join_recovery.py:__init__",
+    "bowerbird/rebuilding.py:rebuild",
+    "bowerbird/recovering.py:_policies",
+    "bowerbird/recovering.py:recover",
+    "bowerbird/up.py:__init__",
+    "embedded/kafka.py:__init__",
+    "embedded/servers.py:servers",
+    "policies/decide.py:_decided",
+    "policies/decide.py:decide",
+    "policies/learnability.py:_not_sent",
+    "policies/learner.py:__init__",
+    "policies/publisher.py:publish",
+    "replay/evaluation/estimators/embedding.py:weights_by_classifier",
+    "replay/evaluation/estimators/embedding_dimensions.py:drop_dimensions",
+    "replay/evaluation/estimators/slate_rows.py:of",
+    "replay/evaluation/evaluate.py:evaluate",
+    "replay/evaluation/finalize.py:_segments",
+    "replay/evaluation/health/checks.py:_two_sided",
+    "replay/evaluation/health/findings.py:findings",
+    "replay/evaluation/intervals/adaptive.py:_around",
+    "replay/evaluation/intervals/asymptotic.py:asymptotic_of_rows",
+    "replay/evaluation/intervals/betting.py:betting",
+    "replay/evaluation/intervals/cressie_read.py:_ends",
+    "replay/evaluation/intervals/delta.py:interval_around",
+    "replay/evaluation/intervals/difference.py:difference_of_rows",
+    "replay/evaluation/intervals/gamma_exponential.py:sequence",
+    "replay/evaluation/intervals/gamma_mixture.py:bounds",
+    "replay/evaluation/intervals/skewed.py:skewed_ends",
+    "replay/evaluation/logs/columns.py:__init__",
+    "replay/evaluation/logs/description.py:describe",
+    "replay/evaluation/logs/judge_open_bandit.py:__init__",
+    "replay/evaluation/logs/outcomes.py:__init__",
+    "replay/evaluation/models/rows.py:rows_of_catalogue",
+    "replay/evaluation/models/scikit_learn.py:__init__",
+    "replay/evaluation/resample.py:resampled",
+    "replay/evaluation/scan.py:accumulate_part",
+    "replay/proof/trace.py:_decision",
+    "replay/proof/trace.py:decisions",
+    "rewards/join_worker.py:carry_out",
+    "stream/kafka/dead_letter_log.py:resend",
+    "stream/redis/policy_cache.py:_use",
+    "stream/roles/refeed.py:__init__",
+}
 # Every package that is not ours, and the rooms that may import it.
 VENDORS = {
     "aiohttp": {"bowerbird", "stream"},
@@ -102,6 +161,11 @@ def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> i
 def test_no_function_has_more_than_70_lines() -> None:
     functions = definitions((ast.FunctionDef, ast.AsyncFunctionDef))
     assert {each.name for each in functions if each.lines > MAX_FUNCTION_LINES} == LONG_FUNCTIONS
+
+
+def test_no_function_has_more_than_5_parameters() -> None:
+    functions = definitions((ast.FunctionDef, ast.AsyncFunctionDef))
+    assert {each.name for each in functions if each.parameters > MAX_PARAMETERS} == MANY_PARAMETERS
 
 
 def test_no_class_has_more_than_250_lines() -> None:

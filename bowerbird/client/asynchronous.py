@@ -19,6 +19,7 @@ from bowerbird.client.values import actions_of, check_names, default_of, json_of
 from records.codec import check_event_id, encode
 from records.errors import BowerbirdError, BrokerAway, NotDecided
 from records.feedback import Feedback, feedback
+from records.limits import LONGEST_EXPIRES_MS
 
 if TYPE_CHECKING:
     from stream.kafka.log import LogRecord
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 DEFAULT_MARK = "default-"
 """Begins the event id of an answer that no decision stands behind; feedback for it is not sent."""
 REQUEST_WITHIN_S = 2.0
-LONGEST_EXPIRES_MS = 60_000
 READ_WAIT_MS = 500
 PAUSE_S = 0.2
 MOST_WARNINGS = 100

@@ -8,12 +8,9 @@ from numbers import Integral, Real
 from typing import Any
 
 from records.errors import BadInput
-from records.limits import REWARD_LIMIT
+from records.limits import DAY_S, MOST_NAMED, REWARD_LIMIT
 
-MOST_NAMED = 10
-"""Actions that an error names."""
 _DEEPEST = 10
-_LONGEST_S = 86_400
 
 
 def text_of(value: object, field: str) -> str:
@@ -54,9 +51,9 @@ def seconds_of(value: object, field: str) -> float:
         ...
     records.errors.BadInput: timeout_s: found -1, expected seconds, more than 0 and at most 86400 (invalid_field)
     """
-    if not isinstance(value, bool) and isinstance(value, Real) and 0 < float(value) <= _LONGEST_S:
+    if not isinstance(value, bool) and isinstance(value, Real) and 0 < float(value) <= DAY_S:
         return float(value)
-    raise BadInput("invalid_field", field, _shown(value), f"seconds, more than 0 and at most {_LONGEST_S}")
+    raise BadInput("invalid_field", field, _shown(value), f"seconds, more than 0 and at most {DAY_S}")
 
 
 def check_names(brokers: object, reply_topic: object) -> None:

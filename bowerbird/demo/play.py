@@ -16,7 +16,7 @@ import orjson
 from rich.console import Console
 
 from bowerbird.demo import real_log
-from bowerbird.demo.archived import archived
+from bowerbird.demo.archived import LOOK_EVERY_S, archived
 from bowerbird.demo.figures import Archived, DecisionProof, Figures, Learner, Live, Proof, RealLog
 from bowerbird.demo.live import BIN, POLICY, LiveWorld
 from bowerbird.demo.plot import draw
@@ -36,7 +36,6 @@ LOGGED = "men"
 """The policy that learns from the real log."""
 READY_WITHIN_S = 60.0
 SETTLE_WITHIN_S = 60.0
-LOOK_EVERY_S = 0.2
 MESSAGE_DECISIONS = 100
 KILL_AT = 0.25
 ARCHIVE_S = 4.0

@@ -25,6 +25,26 @@ from records.errors import BadInput, StateRefused, WrongConfiguration
 BUILD: str = pylibvw.__version__
 """The build of Vowpal Wabbit. Weights are the same bytes only on one build and one kind of processor."""
 
+EXAMPLES = tuple(
+    f"--cb_explore_adf {explorer}"
+    for explorer in (
+        "--epsilon 0.1 -q fF",
+        "--softmax --lambda 2",
+        "--squarecb -q uA",
+        "--bag 3",
+        "--cover 3",
+        "--rnd 2",
+        "--regcb",
+        "--first 5",
+        "--synthcover",
+        "--epsilon_decay",
+        "--bag 2 --random_seed 7",
+        "--cb_type dr",
+        "--id_as_feature --letter url=x -q x_",
+    )
+)
+"""Arguments with which the laws of every policy are checked."""
+
 _KEPT_EXAMPLES = 10_000
 _VW = pylibvw.vw
 _parse = _VW._parse

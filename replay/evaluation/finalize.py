@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from records.errors import BadInput
+from records.limits import DAY_MS
 from replay.evaluation.answer import Answer
 from replay.evaluation.estimators.adaptive import ADAPTIVE_DR, ADAPTIVE_IPS, REFERENCE
 from replay.evaluation.estimators.balanced import Balanced
@@ -53,7 +54,6 @@ LOOKS = 100
 """Number of interim analyses in the result, evenly spread over the rows."""
 FEW, SOME = 10.0, 100.0
 """Effective positives of a segment: below the one its value is not reliable, below the other it wants care."""
-DAY_MS = 86_400_000
 WITH_BIAS, NO_INTERVAL = "with the bias", "none"
 """The end, or the start, of an interval's method if the estimator is biased."""
 

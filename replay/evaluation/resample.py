@@ -23,6 +23,7 @@ import numba
 import numpy as np
 
 from records.errors import BadInput, WrongConfiguration
+from records.splitmix import MIX_1, MIX_2
 from replay.evaluation.blocks import BLOCK_ROWS, Blocks
 from replay.evaluation.estimators.estimator import Estimator, need
 from replay.evaluation.moments import stacked
@@ -249,8 +250,8 @@ def _compiled(function: Function) -> Function:
 
 @_compiled
 def _mix(bits: Any) -> Any:
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(MIX_1)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(MIX_2)
     return bits ^ (bits >> np.uint64(31))
 
 

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyEx
 from aiokafka.structs import TopicPartition
 
 from records.errors import BadInput, BrokerAway
+from records.limits import HOUR_MS, MOST_NAMED
 from stream import clients
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import OWN_TOPICS, Config
@@ -27,14 +28,12 @@ log = logging.getLogger(__name__)
 
 REQUESTS, FEEDBACK, REPLIES = "the producer of requests", "the producer of feedback", "the consumer of replies"
 CLIENT_ID = "bowerbird-client"
-REPLIES_RETENTION_MS = 3_600_000
+REPLIES_RETENTION_MS = HOUR_MS
 FEEDBACK_KEPT_MS = 40_000
 """A feedback that the broker has not taken after so long is given up by the producer, and tried again by its caller."""
 TOPIC_LOOK_S = 2.0
 GONE_LOOKS = 2
 """A message whose topic was missing at so many looks is refused: aiokafka would wait for it until it expires."""
-MOST_NAMED = 10
-"""Streams that an error names."""
 FAILURES = (KafkaError, OSError, TimeoutError)
 
 

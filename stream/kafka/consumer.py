@@ -18,6 +18,8 @@ from stream.clients import CALL_MS, METADATA_AGE_MS
 from stream.kafka import decompress
 
 READ_COMMITTED = "read_committed"
+POLL_MS = 100
+"""A reader of few messages waits at most so long for the next of them."""
 BATCH_HEADER = 12
 """Bytes before a batch's body: its first offset and its length."""
 MAGIC_AT = 16

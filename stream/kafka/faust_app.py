@@ -12,6 +12,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP
 from mode.threads import QueueServiceThread
 
+from records.limits import DAY_S
 from stream.clients import CALL_S, LARGE_MESSAGE_BYTES, METADATA_AGE_MS
 from stream.config import Config
 from stream.kafka.consumer import READ_COMMITTED, limit_calls
@@ -238,8 +239,8 @@ def make_app(config: Config, role: str) -> RoleApp:
         producer_request_timeout=CALL_S,
         producer_metadata_max_age_ms=METADATA_AGE_MS,
         # Input may be held back for as long as Redis is away; that is no reason to lose the assignment.
-        broker_max_poll_interval=86_400.0,
-        broker_commit_livelock_soft_timeout=86_400.0,
+        broker_max_poll_interval=DAY_S,
+        broker_commit_livelock_soft_timeout=DAY_S,
     )
 
 

@@ -30,6 +30,8 @@ from stream.shutdown import closed, started
 FETCH_BYTES = 8 * 1024 * 1024
 """What one fetch of one partition may bring: more than the largest message that a topic of the loop takes."""
 POLL_MS = 200
+MESSAGES_A_REPORT = 500
+"""Messages between two reports of how far a long reading is."""
 COORDINATOR_WITHIN_S = 30.0
 COORDINATOR_STARTS = (
     GroupCoordinatorNotAvailableError,

@@ -10,14 +10,13 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from records.errors import WrongConfiguration
+from records.limits import HOUR_MS, INPUT_MESSAGE_BYTES
 from stream import clients
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.shutdown import closed, started
 
-INPUT_MESSAGE_BYTES = 1024 * 1024
-"""Largest message of a topic that callers write."""
-TICKS_RETENTION_MS = 3_600_000
+TICKS_RETENTION_MS = HOUR_MS
 KEPT_FOR_EVER = -1
 MISSING = "missing"
 CREATE_TIMEOUT_S = 30.0

@@ -25,11 +25,11 @@ from stream.config import Config
 from stream.redis.policy_store import channel, model_key, of_its_type, read_published
 from stream.redis.store import shard_key, spoilt_state
 from stream.retry import Outage
+from stream.role import DECIDE
 from stream.shutdown import ended
 
 log = logging.getLogger(__name__)
 
-ROLE = "decide"
 ASK_EVERY_S = 1.0
 TIMES_TO_BELIEVE = 3
 """How often in a row Redis must answer with an older version, or with another one of the same number, until it is
@@ -89,7 +89,7 @@ class PolicyCache:
         """
         await self.ask_policies()
         await self._ask_pending()
-        metrics.redis_answered(ROLE)
+        metrics.redis_answered(DECIDE)
 
     async def ask_policies(self) -> None:
         """Ask Redis once for the published policies; raises as :meth:`ask`."""
@@ -106,11 +106,11 @@ class PolicyCache:
                     await self.ask()
                     outage.answered()
                 except REDIS_FAILURES as error:
-                    metrics.redis_failed(ROLE)
+                    metrics.redis_failed(DECIDE)
                     outage.failed("Redis is away; going on with the versions at hand", error)
                 except BowerbirdError as error:
                     # What is at hand is right all the same, and a start with the contradiction is refused.
-                    metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+                    metrics.UNEXPECTED_ERRORS.labels(DECIDE).inc()
                     log.error("going on with the versions at hand: %s", error)
                 await self._wait_for_news()
         finally:
@@ -148,7 +148,7 @@ class PolicyCache:
                             self._news.add(name)
                             self._wake.set()
             except REDIS_FAILURES:
-                metrics.redis_failed(ROLE)
+                metrics.redis_failed(DECIDE)
                 await asyncio.sleep(ASK_EVERY_S)
             finally:
                 with contextlib.suppress(*REDIS_FAILURES):
@@ -230,7 +230,7 @@ class PolicyCache:
         if former is not None:
             former.policy.close()
             log.info("policy %s: version %s", name, version)
-        metrics.policy_in_use(ROLE, name, number, published_ms)
+        metrics.policy_in_use(DECIDE, name, number, published_ms)
 
     async def _ask_pending(self) -> None:
         pending = dict.fromkeys(self._config.policies, 0)
@@ -245,4 +245,4 @@ class PolicyCache:
                     pending[name] += int(count)
         self._pending = pending
         for name, waiting in pending.items():
-            metrics.PENDING.labels(ROLE, name).set(waiting)
+            metrics.PENDING.labels(DECIDE, name).set(waiting)

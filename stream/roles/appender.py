@@ -10,11 +10,11 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from stream import clients, metrics, stopped
 from stream.config import Config
+from stream.role import DECIDE
 from stream.shutdown import closed, started
 
 log = logging.getLogger(__name__)
 
-ROLE = "decide"
 BATCH_BYTES = 1024 * 1024
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
@@ -77,9 +77,9 @@ class Appender:
             failed = await self._try(producer, messages, left, answers)
             if failed is None:
                 if stands:
-                    stopped.go_on(ROLE, self._topic)
+                    stopped.go_on(DECIDE, self._topic)
                 return [answers[index] for index in range(len(messages))]
-            metrics.broker_failed(ROLE)
+            metrics.broker_failed(DECIDE)
             if isinstance(failed, _NoPartitionError):
                 stands = True
                 self._stop(str(failed))
@@ -139,9 +139,9 @@ class Appender:
         )
 
     def _stop(self, sentence: str) -> None:
-        if stopped.stopped_parts(ROLE).get(self._topic) != sentence:
+        if stopped.stopped_parts(DECIDE).get(self._topic) != sentence:
             log.error("%s", sentence)
-            stopped.stop(ROLE, self._topic, sentence)
+            stopped.stop(DECIDE, self._topic, sentence)
 
     async def _renew(self, spoilt: AIOKafkaProducer | None) -> None:
         """Replace a producer, once for all who found it spoilt."""

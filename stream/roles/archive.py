@@ -39,8 +39,6 @@ LOOK_EVERY_S = 0.2
 ENDS_EVERY_S = 2.0
 CLOSE_WITHIN_S = 0.8
 SHORTER_LOOKS = 3
-SAID_AFTER = 3
-"""After so many attempts in vain it is said that the archive stands still."""
 PLACE = "archive.url"
 WAITING_GROUPS = 2
 """More row groups than this do not wait for their compression: the input does."""
@@ -359,7 +357,7 @@ class Archive(mode.Service):
         while not self.should_stop:
             try:
                 await work()
-                if attempt > SAID_AFTER:
+                if attempt > stopped.SAID_AFTER:
                     stopped.go_on(ROLE, PLACE)
                 if was_refused:
                     # What was fetched before the archive was put right may be of the topic that is gone.
@@ -376,13 +374,13 @@ class Archive(mode.Service):
             except OSError as error:
                 metrics.ARCHIVE_ERRORS.inc()
                 log.warning("cannot write into the archive now: %r", error)
-                if attempt == SAID_AFTER and not isinstance(error, ConnectionError | TimeoutError):
+                if attempt == stopped.SAID_AFTER and not isinstance(error, ConnectionError | TimeoutError):
                     stopped.stop(ROLE, PLACE, cannot_write(self._config, of_disk(error)))
                 await retry_pause(attempt)
             except Exception:
                 metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
                 log.exception("cannot go on now")
-                if attempt == SAID_AFTER:
+                if attempt == stopped.SAID_AFTER:
                     stopped.stop(ROLE, PLACE, cannot_write(self._config, "an unexpected error, which its log has"))
                 await retry_pause(attempt)
             attempt += 1

@@ -20,6 +20,7 @@ from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
 from records.errors import BowerbirdError, WrongConfiguration
+from records.limits import DAY_MS
 from stream import clients, metrics
 from stream.config import Config
 from stream.kafka import topics
@@ -29,6 +30,7 @@ from stream.kafka.dead_letters import DeadLetter, DeadLetters, gathered
 from stream.liveness import Pulse, dead_among
 from stream.redis.policy_cache import REDIS_FAILURES, PolicyCache
 from stream.retry import Outage, until_recovered
+from stream.role import DECIDE
 from stream.roles.appender import Appender, Message
 from stream.roles.decide_progress import PartitionProgress
 from stream.roles.deciding import Request, Requests
@@ -39,7 +41,6 @@ from stream.shutdown import STOP_S, closed, ended, started
 
 log = logging.getLogger(__name__)
 
-ROLE = "decide"
 FETCH_WAIT_MS = 100
 """After a stall a partition waits at most this long for the others' long poll."""
 FETCHED_MESSAGES = 500
@@ -74,19 +75,19 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = reading(
             bootstrap_servers=config.brokers,
             client_id="bowerbird-decide",
-            group_id=config.group(ROLE),
+            group_id=config.group(DECIDE),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=FETCH_WAIT_MS,
             session_timeout_ms=round(config.session_timeout_s * 1000),
             heartbeat_interval_ms=round(config.session_timeout_s * 250),
             # Input may be held back for as long as the broker cannot write; that is no reason to lose it.
-            max_poll_interval_ms=86_400_000,
+            max_poll_interval_ms=DAY_MS,
         )
         self._appender = Appender(config, config.topic("decisions"))
         self._replies = Replies(config, self._admin, lambda: self._appender.producer)
-        self._dead_letters = DeadLetters(self._control, config, ROLE)
-        self._clock = BrokerClock(self._control, config.topic("ticks"), ROLE, ticked=pulse.stepped)
+        self._dead_letters = DeadLetters(self._control, config, DECIDE)
+        self._clock = BrokerClock(self._control, config.topic("ticks"), DECIDE, ticked=pulse.stepped)
         self._requests: Requests | None = None
         self._progress: dict[TopicPartition, PartitionProgress] = {}
         self.joined = False
@@ -232,7 +233,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             await self._append_and_reply(batch)
         except Exception:
-            metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+            metrics.UNEXPECTED_ERRORS.labels(DECIDE).inc()
             log.exception("a batch goes to the dead letters")
             for request in batch:
                 request.give_up()
@@ -255,7 +256,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         started = perf_counter()
         answers = await self._appender.append(messages)
         metrics.APPEND_SECONDS.observe(perf_counter() - started)
-        metrics.broker_answered(ROLE)
+        metrics.broker_answered(DECIDE)
         at = 0
         for request, count in appended:
             if request.appended(answers[at : at + count]):
@@ -290,7 +291,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             # A rebalance was faster: the next owner repeats what this one did not commit.
             log.info("a commit came too late")
         except KafkaError as error:
-            metrics.broker_failed(ROLE)
+            metrics.broker_failed(DECIDE)
             log.warning("offsets are committed later: %r", error)
             return
         for partition, offset in offsets.items():
@@ -353,9 +354,9 @@ class Decide(mode.Service):
         gc.collect()
         gc.freeze()
         try:
-            await until_recovered(ROLE, self._lookup.ask_policies)
+            await until_recovered(DECIDE, self._lookup.ask_policies)
         except REDIS_FAILURES as error:
-            metrics.redis_failed(ROLE)
+            metrics.redis_failed(DECIDE)
             log.warning("Redis is away; deciding with version 0 until it is back: %r", error)
         self._following = self.add_future(self._lookup.run())
 
@@ -379,10 +380,10 @@ class Decide(mode.Service):
                 message = f"session_timeout_s: the broker refuses {self._config.session_timeout_s:g} seconds"
                 raise WrongConfiguration(f"{message}; see its group.min.session.timeout.ms") from None
             except (KafkaError, OSError, TimeoutError) as error:
-                metrics.broker_failed(ROLE)
+                metrics.broker_failed(DECIDE)
                 outage.failed("connecting to the broker again", error)
             except Exception:
-                metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+                metrics.UNEXPECTED_ERRORS.labels(DECIDE).inc()
                 log.exception("starting again")
             finally:
                 await connection.stop()

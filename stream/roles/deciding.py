@@ -26,12 +26,12 @@ from stream import metrics
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetter
+from stream.role import DECIDE
 from stream.roles.appender import Message
 from stream.roles.requests import Envelope, Envelopes
 
 log = logging.getLogger(__name__)
 
-ROLE = "decide"
 LOG_APPEND_TIME = 1
 DECISIONS_BYTES = LARGE_MESSAGE_BYTES - 64 * 1024
 """Decisions of one array go into one message up to this size."""
@@ -250,7 +250,7 @@ class Requests:
 
     @staticmethod
     def _unexpected(record: Any) -> None:
-        metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+        metrics.UNEXPECTED_ERRORS.labels(DECIDE).inc()
         log.exception("deciding %s[%d] at %d failed", record.topic, record.partition, record.offset)
 
     @staticmethod

@@ -31,8 +31,6 @@ OUTBOXES_AT_ONCE = 32
 """Decisions may name any number of policies."""
 IDLE_S = 0.1
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0)
-SAID_AFTER = 3
-"""So many refusals in a row are no moment's."""
 
 
 class OutcomeProducer:
@@ -150,7 +148,7 @@ class Emitter:
 
     def _say_refused(self, shard: int, failures: int, error: BaseException) -> None:
         """Say that what leaves a shard is refused, and not for a moment."""
-        if failures >= SAID_AFTER and isinstance(error, KafkaError) and not error.retriable:
+        if failures >= stopped.SAID_AFTER and isinstance(error, KafkaError) and not error.retriable:
             stopped.stop(
                 ROLE,
                 _part(shard),

@@ -14,14 +14,13 @@ from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.store import Claim, Inputs, JoinStore, Step
 from rewards.watermark import entry_after
 from stream.config import Config
-from stream.kafka.consumer import reading
+from stream.kafka.consumer import POLL_MS, reading
 from stream.kafka.log import log_record
 from stream.shutdown import closed, started
 
 WAITING_BYTES = 4 * 1024 * 1024
 """A partition is read on only while fewer bytes of its messages wait here."""
 FETCH_BYTES = 2 * 1024 * 1024
-POLL_MS = 100
 
 
 class Ends(NamedTuple):

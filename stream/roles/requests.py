@@ -10,12 +10,12 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from records.errors import BadInput
+from records.limits import LONGEST_EXPIRES_MS
 from stream.config import OWN_TOPICS, Config
 
 REPLY_TOPIC_HEADERS = ("reply-topic", "kafka_replyTopic")
 CORRELATION_HEADERS = ("correlation-id", "kafka_correlationId")
 EXPIRES_HEADER = "expires-ms"
-LONGEST_EXPIRES_MS = 60_000
 CORRELATION_BYTES = 1024
 
 _TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")

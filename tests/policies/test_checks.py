@@ -13,32 +13,17 @@ from policies.checks import LAWS, LawError, check, decisions
 from policies.features import Action, Features
 from policies.policy import check_actions
 from policies.question import Pick, Pmf, Question
+from policies.registry import KINDS, examples_of
 from policies.uniform import Uniform
 
-EXPLORERS = [
-    "--epsilon 0.1 -q fF",
-    "--softmax --lambda 2",
-    "--squarecb -q uA",
-    "--bag 3",
-    "--cover 3",
-    "--rnd 2",
-    "--regcb",
-    "--first 5",
-    "--synthcover",
-    "--epsilon_decay",
-    "--bag 2 --random_seed 7",
-    "--cb_type dr",
-    "--id_as_feature --letter url=x -q x_",
-]
+
+@pytest.mark.parametrize(("kind", "arguments"), [(kind, each) for kind in KINDS for each in examples_of(kind)])
+def test_every_kind_obeys_every_law(kind: str, arguments: str) -> None:
+    assert check(kind, arguments) == []
 
 
-@pytest.mark.parametrize("arguments", EXPLORERS)
-def test_every_explorer_obeys_every_law(arguments: str) -> None:
-    assert check("vw", f"--cb_explore_adf {arguments}") == []
-
-
-def test_uniform_obeys_every_law() -> None:
-    assert check("uniform", "") == []
+def test_every_kind_has_examples() -> None:
+    assert all(examples_of(kind) for kind in KINDS)
 
 
 def test_what_cannot_be_made_is_a_problem_too() -> None:

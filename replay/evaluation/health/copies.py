@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from records.splitmix import GOLDEN
 from replay.evaluation.health.hashes import Sampled, mixed
 from replay.evaluation.rows import EvaluationRows, Hashes
 
-_ODD = np.uint64(0x9E3779B97F4A7C15)
+_ODD = np.uint64(GOLDEN)
 LAGS = (1, 2)
 """Rows are compared with these many rows before them to learn how often neighbours are equal by chance."""
 

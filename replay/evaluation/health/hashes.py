@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from records.splitmix import GOLDEN, MIX_1, MIX_2
 from replay.evaluation.rows import Floats, Hashes
 
 KEPT = 8_192
@@ -13,9 +14,9 @@ KEPT = 8_192
 def mixed(numbers: Hashes) -> Hashes:
     """Return a pseudorandom number for each number (splitmix64: mix64variant13 of Steele, Lea, Flood 2014)."""
     with np.errstate(over="ignore"):
-        z = numbers + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = numbers + np.uint64(GOLDEN)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(MIX_1)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(MIX_2)
     return z ^ (z >> np.uint64(31))
 
 

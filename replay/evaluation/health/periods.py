@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc
 
+from records.limits import HOUR_MS
 from replay.evaluation.rows import Floats
 
-HOUR_MS = 3_600_000
 KEPT = 1_024
 
 

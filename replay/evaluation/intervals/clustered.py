@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
 from records.errors import BadInput
+from records.splitmix import GOLDEN
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.intervals.delta import interval_around, slopes_at, variance_of
 from replay.evaluation.intervals.interval import Interval, Looks
@@ -25,7 +26,7 @@ _DIVISORS = ("w", "h")
 """The last words of the names of terms by whose means values are divided."""
 
 # Odd, from the golden ratio: a multiplication carries every bit of the hash into those that choose the bucket.
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+_SPREAD = np.uint64(GOLDEN)
 
 
 @dataclass(frozen=True, slots=True)

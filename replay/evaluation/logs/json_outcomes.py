@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.json as arrow_json
 
 from archive.rows import computed
+from archive.schema import TIME
 from records.codec import decode
 from records.decision import Decision
 from records.errors import BadInput
@@ -55,7 +56,6 @@ _REPEATED = {"policy", "policy_version", "why", "chosen", "rule"}
 _AS_TEXT = ("context", "rule")
 """JSON within the decision that stays as it came."""
 OPTIONAL_FIELDS = ("revision", "user_id")
-_TIME = pa.timestamp("ms", tz="UTC")
 
 _outcome = msgspec.json.Decoder(Outcome)
 _decision = msgspec.json.Decoder(Decision)
@@ -262,7 +262,7 @@ def outcome_batch(text: bytes, columns: Sequence[str], offsets: np.ndarray[Any, 
     found |= dict(zip([name for name, _ in drawn], _one(table.column("decision")).flatten(), strict=True))
     found["offset"], found["problem"] = pa.array(offsets), pa.nulls(len(offsets), pa.string())
     found["revision"] = found["revision"].fill_null(0)
-    found["decided_at"] = _one(table.column("decision_place")).flatten()[0].cast(_TIME)
+    found["decided_at"] = _one(table.column("decision_place")).flatten()[0].cast(TIME)
     lines = [line for line in text.split(b"\n") if line.strip()] if {"raw", *_AS_TEXT} & {*columns} else []
     for name in columns:
         if name in ("event_hash", "unit_hash"):

@@ -20,11 +20,12 @@ from policies.recent import Recent
 from policies.vw.text import escape
 from records.errors import BadInput
 from records.limits import FEATURE_LIMIT
+from records.splitmix import GOLDEN, MIX_1, MIX_2
 from replay.evaluation.models.rows import Indices, ModelRows
 from replay.evaluation.rows import Floats, Hashes
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_GOLDEN = np.uint64(GOLDEN)
+_MIX_1, _MIX_2 = np.uint64(MIX_1), np.uint64(MIX_2)
 
 
 def flat(features: Features, field: str, prefix: str = "") -> dict[str, float]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from records.limits import DAY_MS
 from replay.evaluation.report.axis import Axis, Mark, axis_of, focused
 from replay.evaluation.report.numbers import day, decimals, moment, number, plural
 from replay.evaluation.result import ActionOverlap, Bin, Estimated, Level, Look, Result, Segment
@@ -11,11 +12,10 @@ from replay.evaluation.result import ActionOverlap, Bin, Estimated, Level, Look,
 SHOWN_ACTIONS = 30
 SHOWN_SEGMENTS = 30
 SHOWN_BINS = 16
-_DAY_MS = 86_400_000
 _TIME_STEPS_MS = [
     1_000,
     *(60_000 * minutes for minutes in (1, 5, 15, 30, 60, 180, 360, 720)),
-    *(_DAY_MS * days for days in (1, 2, 7, 14, 28, 91, 182, 365, 3_650, 36_500)),
+    *(DAY_MS * days for days in (1, 2, 7, 14, 28, 91, 182, 365, 3_650, 36_500)),
 ]
 
 
@@ -304,5 +304,5 @@ def _ticks(first: float, last: float, by_time: bool) -> Iterator[tuple[float, st
     for _ in range(8):
         if tick > last:
             return
-        yield tick, day(tick, with_year=step > 60 * _DAY_MS) if step >= _DAY_MS else moment(tick)[-5:]
+        yield tick, day(tick, with_year=step > 60 * DAY_MS) if step >= DAY_MS else moment(tick)[-5:]
         tick += step

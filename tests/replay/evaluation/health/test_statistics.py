@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from records.limits import HOUR_MS
 from replay.evaluation.blocks import Blocks
 from replay.evaluation.health.features import FAMILIES
 from replay.evaluation.health.findings import findings
 from replay.evaluation.health.hashes import KEPT as KEPT_HASHES
 from replay.evaluation.health.hashes import Sampled
-from replay.evaluation.health.periods import HOUR_MS, Periods
 from replay.evaluation.health.periods import KEPT as KEPT_PERIODS
+from replay.evaluation.health.periods import Periods
 from replay.evaluation.health.state import State
 from replay.evaluation.health.statistics import statistics
 from replay.evaluation.health.verdict import verdict
