@@ -267,8 +267,8 @@ def due(config: Config) -> tuple[bool, ...]:
 
     role._config, role._publishers = config, {}
     role._worker = cast(Any, SimpleNamespace(load=lambda _, schedule, __: loaded.append(schedule)))
-    role._publisher = lambda _: cast(Any, SimpleNamespace(published_ms=0))  # type: ignore[method-assign]
-    role._load = load  # type: ignore[method-assign]
+    role._publisher = lambda _: cast(Any, SimpleNamespace(published_ms=0))  # type: ignore[method-assign, assignment]
+    role._load = load  # type: ignore[method-assign, assignment]
     asyncio.run(role._loaded("front"))
     (schedule,) = loaded
     return schedule.due(0, 10), schedule.due(30, 10)
