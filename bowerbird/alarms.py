@@ -18,6 +18,7 @@ def alarms(config: Config, status: Status) -> list[str]:
     """Return what is wrong now, the cause before what follows from it; an empty list: all is well."""
     sentences = [f"{one.role} stands still: {one.sentence}." for one in status.stopped]
     stopped = {one.role for one in status.stopped}
+    sentences += _servers(status)
     idle = [each.role for each in status.backlogs if not each.workers and each.role not in stopped]
     sentences += [f"No worker runs the role {role}. Start `bowerbird worker --roles {role}`." for role in idle]
     explained = {*idle, *stopped}
@@ -66,6 +67,36 @@ def notes(config: Config, status: Status) -> list[str]:
             f"{count} record{'s' if count > 1 else ''} could not be used. `bowerbird dead-letters list` shows them."
         )
     return sentences
+
+
+def _servers(status: Status) -> list[str]:
+    sentences: list[str] = []
+    said = " ".join(one.sentence for one in status.stopped)
+    # An input that is missing is what the join says itself.
+    if missing := [name for name in status.missing_topics if f"topic {name}" not in said]:
+        several = len(missing) > 1
+        sentences.append(
+            f"Topic{'s' if several else ''} {', '.join(missing)} {'are' if several else 'is'} missing. Run `bowerbird "
+            "topics create`."
+        )
+    memory = status.redis_memory
+    if memory is not None and memory.used_bytes > NEARLY * memory.most_bytes:
+        full = memory.used_bytes >= memory.most_bytes
+        sentences.append(
+            f"Redis {'is' if full else 'nearly is'} full: {mebibytes(memory.used_bytes)} of "
+            f"{mebibytes(memory.most_bytes)}. {'It' if full else 'Beyond that, it'} refuses what the roles write, and "
+            "they wait. Raise its maxmemory (`redis-cli CONFIG SET maxmemory BYTES`, and in its settings)."
+        )
+    return sentences
+
+
+def mebibytes(count: int) -> str:
+    """Say how much memory something is.
+
+    >>> mebibytes(3_500_000)
+    '3.3 MiB'
+    """
+    return f"{count / 2**20:,.1f} MiB"
 
 
 def _held_back(config: Config, status: Status) -> list[str]:

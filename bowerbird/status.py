@@ -9,7 +9,16 @@ from typing import NamedTuple, Self
 
 import msgspec
 
-from bowerbird.status_records import LATE_MS, OPEN_S, Backlog, OpenTransaction, PolicyStatus, ReadTo, Status
+from bowerbird.status_records import (
+    LATE_MS,
+    OPEN_S,
+    Backlog,
+    OpenTransaction,
+    PolicyStatus,
+    ReadTo,
+    RedisMemory,
+    Status,
+)
 from policies.controls import in_force, made_by
 from policies.learnability import Sights
 from policies.policy_store import version_of
@@ -19,6 +28,8 @@ from rewards.watermark import read_to
 from stream.clients import redis_client
 from stream.config import Config
 from stream.kafka.log import LogReader, LogRecord, Partition
+from stream.kafka.topics import needed
+from stream.preflight import used_memory
 from stream.recent import Recent
 from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.store import RedisStore
@@ -138,7 +149,18 @@ class Observer:
             ),
             stopped=await kept(self._join.redis, self._config),
             transactions=await self._transactions(),
+            missing_topics=await self._missing_topics(),
+            redis_memory=await self._redis_memory(),
         )
+
+    async def _missing_topics(self) -> list[str]:
+        names = [need.name for need in needed(self._config)]
+        there = await self._reader.topics(names)
+        return [name for name in names if name not in there]
+
+    async def _redis_memory(self) -> RedisMemory | None:
+        used = await used_memory(self._join.redis)
+        return RedisMemory(used_bytes=used[0], most_bytes=used[1]) if used is not None else None
 
     async def _transactions(self) -> list[OpenTransaction]:
         roles = {

@@ -122,6 +122,13 @@ class OpenTransaction(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
 
 
+class RedisMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """How much memory Redis uses, and how much it may use."""
+
+    used_bytes: int
+    most_bytes: int
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A service at one moment.
 
@@ -137,6 +144,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         What stands still now, as its role says.
     transactions
         Those that are open for some seconds in what decide and learn read.
+    missing_topics
+        What the service needs and Kafka does not have.
+    redis_memory
+        None: Redis has no limit of its own, or does not say.
     """
 
     now_ms: int
@@ -147,3 +158,5 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: dict[str, int]
     stopped: list[StoppedPart] = []
     transactions: list[OpenTransaction] = []
+    missing_topics: list[str] = []
+    redis_memory: RedisMemory | None = None

@@ -75,6 +75,16 @@ async def redis_facts(redis: "Redis") -> RedisFacts:
     )
 
 
+async def used_memory(redis: "Redis") -> tuple[int, int] | None:
+    """Return how many bytes Redis uses, and may use; None: it has no limit of its own, or does not tell."""
+    try:
+        memory: dict[str, Any] = await redis.info("memory")
+    except ResponseError:
+        return None
+    most = int(memory.get("maxmemory", 0))
+    return (int(memory["used_memory"]), most) if most else None
+
+
 async def remembered(redis: "Redis", config: Config) -> list[Remembered]:
     """Return what the service was begun with: shards, and where each policy's outcomes lie."""
     shards = await redis.get(shard_key(config.prefix, "s", "count"))

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bowerbird.alarms import alarms, notes
 from bowerbird.commands.status import screen
-from bowerbird.status_records import Backlog, OpenTransaction, PolicyStatus, ReadTo, Status
+from bowerbird.status_records import Backlog, OpenTransaction, PolicyStatus, ReadTo, RedisMemory, Status
 from records.rule import Reward, StreamReward
 from stream.config import Config, PolicyConfig
 from stream.stopped import StoppedPart
@@ -99,6 +99,13 @@ def test_all_is_well() -> None:
         ({"policies": [policy(waiting_since_ms=NOW_MS - 40_000)]}, ["front does not learn", "waited for 40 s"]),
         ({"policies": [policy(problem="policy front in Redis: found x")]}, ["front can't be learned: policy front in"]),
         ({"policies": [policy(pending=950)]}, ["950 of 1000", "max_pending"]),
+        ({"missing_topics": ["ticks"]}, ["Topic ticks is missing", "`bowerbird topics create`"]),
+        ({"missing_topics": ["dead-letters", "ticks"]}, ["Topics dead-letters, ticks are missing"]),
+        (
+            {"redis_memory": RedisMemory(used_bytes=95 * 2**20, most_bytes=100 * 2**20)},
+            ["Redis nearly is full: 95.0 MiB of 100.0 MiB", "maxmemory"],
+        ),
+        ({"redis_memory": RedisMemory(used_bytes=2**20, most_bytes=2**20)}, ["Redis is full", "It refuses"]),
         (
             {"backlogs": [backlog("join", messages=9000, growth_per_s=120.0)]},
             ["join falls behind", "9000 messages", "120 more each second"],
@@ -110,6 +117,11 @@ def test_what_is_wrong_is_told_with_what_to_do(fields: dict[str, Any], parts: li
     for part in parts:
         assert part in sentence
     assert "To do" in shown(status(**fields))
+
+
+def test_an_input_that_is_missing_is_said_once() -> None:
+    said = StoppedPart("join", "inputs", "no topic clicks, so no window closes: run `bowerbird topics create`")
+    assert len(alarms(CONFIG, status(missing_topics=["clicks"], stopped=[said]))) == 1
 
 
 def test_what_follows_from_another_fault_is_not_told() -> None:

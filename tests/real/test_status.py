@@ -29,7 +29,7 @@ from stream.config import Config, PolicyConfig
 from stream.controls import operator_session
 from stream.recent import Recent
 from stream.role import ROLES
-from tests.real.loop import Loop, decision, loop_of, until
+from tests.real.loop import Loop, decision, delete, loop_of, until
 from tests.real.test_commands import bowerbird, run_json
 from tests.real.test_learn import append, saved_up_to
 
@@ -232,8 +232,7 @@ async def test_however_much_there_is_a_look_is_bounded(loop: Loop, config: Confi
         assert [record.value for record in looked.records] == [b'{"event_id": "new"}']
 
 
-@pytest.mark.usefixtures("loop")
-async def test_the_command_tells_what_to_do_and_exits_with_1(config: Config, tmp_path: Path) -> None:
+async def test_the_command_tells_what_to_do_and_exits_with_1(loop: Loop, config: Config, tmp_path: Path) -> None:
     file = tmp_path / "bowerbird.toml"
     servers = {"brokers": config.brokers, "redis_url": config.redis_url, "prefix": config.prefix}
     file.write_text(tomli_w.dumps({**servers, "policies": {"front": {"kind": "uniform"}}}))
@@ -253,3 +252,17 @@ async def test_the_command_tells_what_to_do_and_exits_with_1(config: Config, tmp
     code, output = await bowerbird("status", file=file)
     assert code == 1
     assert "Start `bowerbird worker --roles learn`" in output
+
+    await delete(loop, "dead-letters")
+    await delete(loop, "ticks")
+    async with Redis.from_url(config.redis_url) as redis:
+        # Less than it uses: it answers, and takes nothing.
+        await redis.config_set("maxmemory", "1kb")
+        try:
+            shown = await run_json("status", file=file, code=1)
+        finally:
+            await redis.config_set("maxmemory", "0")
+    missing, full = shown["alarms"][:2]
+    gone = ", ".join(map(config.topic, ("ticks", "dead-letters")))
+    assert missing == f"Topics {gone} are missing. Run `bowerbird topics create`."
+    assert full.startswith("Redis is full")
