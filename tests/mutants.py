@@ -35,6 +35,7 @@ LEARNER = "tests/policies/test_learner.py"
 CONTROLS = "tests/stream/test_controls.py"
 REPLAYED_CONTROLS = "tests/replay/proof/test_rebuild_controls.py"
 PROPENSITY = "tests/laws/test_propensity.py"
+LOADER = "tests/stream/test_model_loader.py"
 REQUESTS = "tests/laws/test_requests.py"
 ARCHIVED = "tests/archive/test_writer.py"
 ACKNOWLEDGED = "tests/real/test_acknowledgement.py"
@@ -928,6 +929,20 @@ def _living() -> Iterator[Mutant]:
             "tests/records/test_records.py::test_a_message_has_a_limit_of_records",
             f"{INTAKE}::test_an_array_of_more_items_than_a_message_may_have_is_one_rejection",
         ),
+    )
+    yield Mutant(
+        "a model is loaded beside the loop",
+        "stream/redis/model_loader.py",
+        "await asyncio.get_running_loop().run_in_executor(self._thread, _loaded, name, published)",
+        "_loaded(name, published)",
+        (f"{LOADER}::test_the_loop_turns_while_a_model_is_loaded_and_the_former_version_decides",),
+    )
+    yield Mutant(
+        "the version that was in use is closed beside the loop",
+        "stream/redis/model_loader.py",
+        "self._thread.submit(policy.close)",
+        "policy.close()",
+        (f"{LOADER}::test_the_version_that_was_in_use_is_closed_beside_the_loop",),
     )
     yield Mutant(
         "the loop turns while very many requests are decided",

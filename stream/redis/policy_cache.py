@@ -12,16 +12,16 @@ from typing import cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from policies.controls import draws_uniformly
 from policies.decide import LoadedPolicy
 from policies.policy import Policy, digest, version_name
-from policies.policy_store import CHECK, repair
+from policies.policy_store import CHECK
 from policies.registry import make
 from records.codec import encode
 from records.errors import BowerbirdError, StateRefused
 from records.policy_version import PolicyVersion
 from stream import metrics
 from stream.config import Config
+from stream.redis.model_loader import ModelLoader
 from stream.redis.policy_store import channel, model_key, of_its_type, read_published
 from stream.redis.store import shard_key, spoilt_state
 from stream.retry import Outage
@@ -57,6 +57,7 @@ class PolicyCache:
     def __init__(self, config: Config, redis: Redis) -> None:
         self._config = config
         self._redis = redis
+        self._loader = ModelLoader()
         self._records: dict[str, bytes | None] = {}
         self._numbers: dict[str, int] = {}
         self._doubted: dict[str, tuple[bytes, int]] = {}
@@ -168,20 +169,7 @@ class PolicyCache:
         if not self._believable(name, record):
             return
         self._refuse_contradictions(name, record)
-        if digest(published.model) != record.digest:
-            raise StateRefused(
-                f"policy {name} in Redis",
-                f"bytes with the digest {digest(published.model)[:8]}",
-                record.digest[:8],
-                f"the learner publishes again within its cadence; if not, {repair(name)}",
-            )
-        if draws_uniformly(record):
-            policy = make("uniform", "")
-        else:
-            try:
-                policy = make(record.kind, record.arguments, published.model)
-            except StateRefused as refused:
-                raise refused.of_policy(name) from refused
+        policy = await self._loader.load(name, published)
         self._records[name] = newest
         self._use(name, policy, record.number, record.version, record.salt, record.published_ms)
 
@@ -228,7 +216,7 @@ class PolicyCache:
         self.choosers[name] = LoadedPolicy(policy, version, salt, encode(self._config.rule(name)))
         self._numbers[name] = number
         if former is not None:
-            former.policy.close()
+            self._loader.close(former.policy)
             log.info("policy %s: version %s", name, version)
         metrics.policy_in_use(DECIDE, name, number, published_ms)
 

@@ -1,0 +1,125 @@
+"""A published model is loaded beside the loop: requests are decided by the version in use until the new one is warm."""
+
+import asyncio
+import threading
+from typing import Any, cast
+
+import pytest
+from redis.asyncio import Redis
+
+from policies.decide import LoadedPolicy
+from policies.features import Action
+from policies.policy import digest, version_name
+from policies.question import Question
+from policies.registry import make
+from records.codec import encode
+from records.errors import StateRefused
+from records.policy_version import PolicyVersion
+from stream.config import Config, PolicyConfig
+from stream.redis import model_loader
+from stream.redis.model_loader import ModelLoader
+from stream.redis.policy_cache import PolicyCache
+from stream.redis.policy_store import Published
+
+ARGUMENTS = "--cb_explore_adf --epsilon 0.2"
+PATIENCE_S = 10.0
+QUESTION = Question({}, (Action("a", {}), Action("b", {})))
+
+
+def published(model: bytes, **changes: Any) -> Published:
+    record: dict[str, Any] = {
+        "policy": "front",
+        "number": 1,
+        "version": version_name(1, digest(model)),
+        "kind": "vw",
+        "arguments": ARGUMENTS,
+        "salt": "front",
+        "cut": 1,
+        "last_seqs": {},
+        "digest": digest(model),
+        "examples": 1,
+    }
+    return Published(PolicyVersion(**(record | changes)), model)
+
+
+class OneVersion:
+    """Answers what decide asks Redis of a policy."""
+
+    def __init__(self, version: Published) -> None:
+        self._fields = [encode(version.record), version.model]
+
+    async def hget(self, key: str, name: str) -> bytes:
+        return self._fields[0]
+
+    async def hmget(self, key: str, names: list[str]) -> list[bytes]:
+        return self._fields
+
+
+class Policy:
+    """Notes in which threads it was made, asked and closed; making it waits until the loop has turned."""
+
+    def __init__(self, turned: threading.Event) -> None:
+        self.threads = {"made": threading.current_thread()}
+        self.turned = turned.wait(PATIENCE_S)
+        self.closed = threading.Event()
+
+    def predict(self, question: Question, taken: Any = ()) -> list[float]:
+        self.threads.setdefault("warmed", threading.current_thread())
+        raise StateRefused("pmf", "nan", "probabilities", "go back")
+
+    def close(self) -> None:
+        self.threads["closed"] = threading.current_thread()
+        self.closed.set()
+
+
+async def test_the_loop_turns_while_a_model_is_loaded_and_the_former_version_decides(monkeypatch):
+    config = Config(policies={"front": PolicyConfig(kind="vw", arguments=ARGUMENTS)})
+    version = published(make("vw", ARGUMENTS).dump())
+    cache = PolicyCache(config, cast(Redis, OneVersion(version)))
+    former = cache.choosers["front"]
+    turned = threading.Event()
+    digests: list[threading.Thread] = []
+
+    def noted(model: bytes) -> str:
+        digests.append(threading.current_thread())
+        return digest(model)
+
+    monkeypatch.setattr(model_loader, "make", lambda kind, arguments, model: Policy(turned))
+    monkeypatch.setattr(model_loader, "digest", noted)
+    asking = asyncio.create_task(cache.ask_policies())
+    while not digests:
+        await asyncio.sleep(0.001)
+    assert cache.choosers["front"] is former
+    assert former.policy.predict(QUESTION) == [0.5, 0.5]
+    turned.set()
+    await asking
+
+    loaded = cast(Policy, cache.choosers["front"].policy)
+    assert cache.choosers["front"].version == version.record.version
+    assert loaded.turned
+    # Spoilt weights are no reason to refuse the version: each request that they cannot decide says so.
+    assert loaded.threads.keys() == {"made", "warmed"}
+    cache._loader.close(cast(Any, loaded))
+    assert await asyncio.to_thread(loaded.closed.wait, PATIENCE_S)
+    assert threading.main_thread() not in {*loaded.threads.values(), *digests}
+
+
+async def test_the_version_that_was_in_use_is_closed_beside_the_loop():
+    config = Config(policies={"front": PolicyConfig(kind="vw", arguments=ARGUMENTS)})
+    cache = PolicyCache(config, cast(Redis, OneVersion(published(make("vw", ARGUMENTS).dump()))))
+    turned = threading.Event()
+    turned.set()
+    former = Policy(turned)
+    cache.choosers["front"] = LoadedPolicy(cast(Any, former), "0-00000000", "front", b"{}")
+    await cache.ask_policies()
+    assert await asyncio.to_thread(former.closed.wait, PATIENCE_S)
+    assert former.threads["closed"] is not threading.main_thread()
+    assert cache.choosers["front"].policy.predict(QUESTION) == [0.5, 0.5]
+
+
+async def test_what_cannot_be_loaded_is_refused_with_its_policy():
+    model = make("vw", ARGUMENTS).dump()
+    with pytest.raises(StateRefused, match="policy front"):
+        await ModelLoader().load("front", published(model, digest="0" * 64))
+    with pytest.raises(StateRefused, match="policy front"):
+        await ModelLoader().load("front", published(b"nonsense"))
