@@ -18,6 +18,7 @@ from policies.policy_store import PolicyIdentity, Saved
 from policies.publisher import Publisher
 from stream.config import Config, PolicyConfig
 from stream.kafka import topics
+from stream.kafka.log import LogReader
 from stream.kafka.versions import KafkaVersions
 from stream.redis.policy_store import RedisPolicyStore
 
@@ -75,10 +76,10 @@ async def _measure(config: Config, size: int, count: int) -> Times:
     await topics.create(config)
     producer = AIOKafkaProducer(bootstrap_servers=config.brokers, acks="all")
     await producer.start()
-    versions = KafkaVersions(config, producer)
     times = Times([], [], [])
     try:
-        async with Redis.from_url(config.redis_url) as redis:
+        async with Redis.from_url(config.redis_url) as redis, LogReader(config) as reader:
+            versions = KafkaVersions(config, producer, reader)
             store = RedisPolicyStore(redis, config)
             whole = _Policy("front", config, store, versions)
             alone = _Policy("alone", config, store, versions)
@@ -89,8 +90,8 @@ async def _measure(config: Config, size: int, count: int) -> Times:
                 if number:
                     for found, milliseconds in zip(times, measured, strict=True):
                         found.append(milliseconds)
+            await versions.stop()
     finally:
-        await versions.stop()
         await producer.stop()
     return times
 

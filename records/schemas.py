@@ -15,6 +15,7 @@ from records.outcome import Outcome
 from records.policy_version import PolicyVersion
 from records.rule import Rule
 from records.tick import Tick
+from records.versions_snapshot import VersionsSnapshot
 
 FEATURES_SCHEMA: dict[str, Any] = {
     "title": "Features",
@@ -52,7 +53,7 @@ RECORDS: dict[str, tuple[type[msgspec.Struct], ...]] = {
     "decisions": (Decision,),
     "feedback": (Feedback,),
     "rewards": (Outcome,),
-    "versions": (PolicyVersion, LogIdentity),
+    "versions": (PolicyVersion, LogIdentity, VersionsSnapshot),
     "ticks": (Tick,),
     "replies": (Decision, ErrorReply),
 }

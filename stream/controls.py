@@ -173,14 +173,16 @@ async def operator_session(config: Config, name: str) -> AsyncIterator[OperatorS
     producer = clients.producer(config, "bowerbird-operator")
     try:
         await started(producer)
-        store, versions = RedisPolicyStore(redis, config), KafkaVersions(config, producer)
         try:
             async with LogReader(config) as reader:
-                publisher = Publisher(name, identity, store, versions, config.rewards_partition(name))
-                await _check_topics(reader, config)
-                yield OperatorSession(config, name, reader, store, versions, publisher)
+                store, versions = RedisPolicyStore(redis, config), KafkaVersions(config, producer, reader)
+                try:
+                    publisher = Publisher(name, identity, store, versions, config.rewards_partition(name))
+                    await _check_topics(reader, config)
+                    yield OperatorSession(config, name, reader, store, versions, publisher)
+                finally:
+                    await versions.stop()
         finally:
-            await versions.stop()
             await closed(producer)
     finally:
         await redis.aclose()

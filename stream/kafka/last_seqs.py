@@ -1,11 +1,10 @@
 """The last seq of every policy and shard in ``rewards``."""
 
 from records.codec import far_ahead
-from records.policy_version import PolicyVersion
-from records.versions import versions_in
 from rewards.recovery import outcome_heads
 from stream.config import Config
 from stream.kafka.log import LogReader
+from stream.kafka.versions_tail import versions_tail
 
 
 class LastSeqs:
@@ -38,14 +37,8 @@ class LastSeqs:
 
     async def _begin(self, partitions: list[int]) -> None:
         """Start at the cuts of the published versions; they say what lies before them."""
-        versions = self._config.topic("versions")
-        newest: dict[str, PolicyVersion] = {}
-        highest: dict[str, int] = {}
-        begins = (await self._reader.beginning([(versions, 0)]))[versions, 0]
-        async for record in self._reader.read(versions, 0, begins):
-            for version in versions_in(record.value, highest):
-                if version.policy not in newest or version.number > newest[version.policy].number:
-                    newest[version.policy] = version
+        tail = await versions_tail(self._reader, self._config.topic("versions"))
+        newest = {policy: logged.version for policy, logged in tail.newest().by_policy.items()}
         for version in newest.values():
             for shard, seq in version.last_seqs.items():
                 if int(shard) < self._config.shards:

@@ -9,7 +9,7 @@ LARGEST_WINDOW = 16_000
 
 
 async def newest_first(
-    reader: LogReader, topic: str, partition: int = 0, window: int = FIRST_WINDOW
+    reader: LogReader, topic: str, partition: int = 0, window: int = FIRST_WINDOW, begin: int = 0
 ) -> AsyncIterator[list[LogRecord]]:
     """Yield the records of a partition in windows, the newest window first; within a window in the log's order.
 
@@ -17,9 +17,11 @@ async def newest_first(
     ----------
     window
         Offsets of the first window; each further one has twice as many, up to :data:`LARGEST_WINDOW`.
+    begin
+        The first offset that is read.
     """
     where = (topic, partition)
-    stop, begins = (await reader.ends([where]))[where], (await reader.beginning([where]))[where]
+    stop, begins = (await reader.ends([where]))[where], max(begin, (await reader.beginning([where]))[where])
     while stop > begins:
         start = max(begins, stop - window)
         yield [record async for record in reader.read(topic, partition, start, stop)]

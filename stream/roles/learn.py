@@ -137,7 +137,7 @@ class Learn(mode.Service):
             opened.add(self._reader.close)
             redis = clients.redis_client(config)
             opened.add(redis.aclose)
-            self._versions = KafkaVersions(config, producer)
+            self._versions = KafkaVersions(config, producer, self._reader)
             opened.add(self._versions.stop)
             self._store = RedisPolicyStore(redis, config)
             self._versions_topic = Watched(config.topic("versions"))

@@ -1,0 +1,44 @@
+"""A snapshot of the topic ``versions``."""
+
+import msgspec
+
+from records.fields import Natural, Version
+from records.policy_version import PolicyVersion
+
+
+class LoggedVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version, and where it stands in ``versions``.
+
+    Attributes
+    ----------
+    offset
+        The offset of its record; of two records of one version the first counts.
+    version
+        The record.
+    """
+
+    offset: Natural
+    version: PolicyVersion
+
+
+class VersionsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest version of every policy, written every 1,000 records, so that no start reads all of `versions`.
+
+    Attributes
+    ----------
+    v
+        The version of the record.
+    read_to
+        It holds what `versions` says below this offset.
+    versions
+        Of every policy the newest version; before it the two records of one version that differ, where there are such.
+    """
+
+    v: Version = 1
+    read_to: Natural
+    versions: list[LoggedVersion]
+
+    def newest(self, policy: str) -> LoggedVersion | None:
+        """Return the newest version of a policy, None: there is none below ``read_to``."""
+        own = [each for each in self.versions if each.version.policy == policy]
+        return max(own, key=lambda each: each.version.number, default=None)
