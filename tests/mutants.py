@@ -1303,6 +1303,55 @@ def _at_the_edge() -> Iterator[Mutant]:
     )
 
 
+def _starting() -> Iterator[Mutant]:
+    """Return what keeps a start short, and right."""
+    own = "tests/stream/test_versions_tail.py::"
+    same = own + "test_a_snapshot_changes_nothing_that_is_read"
+    bounded = own + "test_no_start_and_no_display_reads_more_of_an_older_log"
+    yield Mutant(
+        "`versions` is read from its last snapshot on",
+        "stream/kafka/versions_tail.py",
+        "        if snapshot is not None and records and records[0].offset <= snapshot.read_to:\n",
+        "        if False:\n",
+        (bounded,),
+    )
+    yield Mutant(
+        "a snapshot of `versions` is written",
+        "stream/kafka/versions.py",
+        "        if len(tail.records) < SNAPSHOT_EVERY:\n",
+        "        if True:\n",
+        (bounded,),
+    )
+    yield Mutant(
+        "a snapshot holds what was read, not what was appended meanwhile",
+        "stream/kafka/versions_tail.py",
+        "        records = [record for record in records if record.offset >= snapshot.read_to]\n",
+        "        records = [record for record in records if record.offset > snapshot.read_to]\n",
+        (same,),
+    )
+    yield Mutant(
+        "a snapshot keeps two records of one version that differ",
+        "records/newest_versions.py",
+        "            self._differing[policy] = [newest, logged]\n",
+        "            pass\n",
+        (same, own + "test_a_learner_starts_on_two_records_that_differ_however_long_ago_they_were_written"),
+    )
+    yield Mutant(
+        "a snapshot that says what it cannot know is passed over",
+        "records/newest_versions.py",
+        "    return snapshot if known else None\n",
+        "    return snapshot\n",
+        (own + "test_a_snapshot_that_says_what_it_cannot_know_is_passed_over",),
+    )
+    yield Mutant(
+        "a snapshot tells how far back a policy's versions lie",
+        "stream/redis/saved_policies.py",
+        "before.offset + 1 if before is not None else begins)",
+        "stop)",
+        (bounded,),
+    )
+
+
 MUTANTS = (
     *_joining(),
     *_recovery(),
@@ -1313,4 +1362,5 @@ MUTANTS = (
     *_evaluating(),
     *_errors(),
     *_at_the_edge(),
+    *_starting(),
 )

@@ -18,6 +18,7 @@ from records.log_identity import LogIdentity
 from records.outcome import Outcome
 from records.policy_version import PolicyVersion
 from records.position import LogPosition
+from records.versions_snapshot import LoggedVersion, VersionsSnapshot
 from tests.real.loop import decision
 
 EVENT = {"event_id": "visit", "id": "c1", "value": 2, "shop": "Lyon"}
@@ -106,10 +107,14 @@ def test_versions_in_columns() -> None:
         examples=12,
         published_ms=1000,
     )
-    identity, row = rows("versions", encode([LogIdentity(log_id="x"), version]))
+    snapshot = VersionsSnapshot(read_to=7, versions=[LoggedVersion(offset=3, version=version)])
+    identity, row, snapshot_row = rows("versions", encode([LogIdentity(log_id="x"), version, snapshot]))
     assert (identity["log_id"], identity["number"]) == ("x", None)
     assert row["last_seqs"] == [{"shard": 0, "seq": 5}, {"shard": 11, "seq": 7}]
     assert (row["log_id"], row["number"], row["cut"], row["examples"]) == (None, 3, 9, 12)
+    # Nobody takes it for one more version.
+    assert (snapshot_row["policy"], snapshot_row["number"], snapshot_row["problem"]) == (None, None, None)
+    assert snapshot_row["raw"] == encode(snapshot)
 
 
 def test_dead_letters_are_never_taken_apart() -> None:

@@ -200,7 +200,7 @@ async def _aged(thousands: int) -> MemoryLog:
     return log
 
 
-async def test_no_start_and_no_display_reads_more_of_an_older_log(newest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_start_and_no_display_reads_more_of_an_older_log(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = []
     for thousands in (12, 36):
         log = await _aged(thousands)
