@@ -174,7 +174,8 @@ _TOPICS: dict[str, dict[str, Any]] = {
         "example": _OUTCOME,
     },
     "versions": {
-        "summary": "Every published version of every policy; the first record names the log.",
+        "summary": "Every published version of every policy; the first record names the log. Snapshots repeat the "
+        "newest versions: leave them out, or read from the last one on.",
         "key": "The policy's name.",
         "bytes": INPUT_MESSAGE_BYTES,
         "partitions": 1,

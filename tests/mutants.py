@@ -1318,8 +1318,8 @@ def _starting() -> Iterator[Mutant]:
     yield Mutant(
         "a snapshot of `versions` is written",
         "stream/kafka/versions.py",
-        "        if len(tail.records) < SNAPSHOT_EVERY:\n",
-        "        if True:\n",
+        "        if written.offset >= self._look_at:\n",
+        "        if False:\n",
         (bounded,),
     )
     yield Mutant(

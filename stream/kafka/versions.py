@@ -51,7 +51,8 @@ class KafkaVersions:
             self._highest[policy] = max(number, self._highest.get(policy, 0))
         if self._start is None or start < self._start:
             tail = await versions_tail(self._reader, self._topic, start)
-            self._start = start
+            # A snapshot knows all that comes before it.
+            self._start = start if tail.snapshot is None else 0
             self._seen.clear()
             for logged in tail.snapshot.versions if tail.snapshot is not None else ():
                 self._add(logged.version)
