@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from bowerbird.definitions import PREFIX, expectation, is_text, paths, setting, unwrapped, variables
 from bowerbird.toml_lines import KeyPath, key_lines
-from records.errors import printable, shorten
+from records.errors import of_disk, printable, shorten
 from stream.config import Config
 
 NOT_SETTINGS = frozenset({"BOWERBIRD_CONFIG", "BOWERBIRD_CACHE", "BOWERBIRD_REDIS_SERVER", "BOWERBIRD_TEST_DATA"})
@@ -124,7 +124,11 @@ class SettingsTree:
             document = file.read_text("utf-8")
             tree = tomllib.loads(document)
         except OSError as error:
-            self.problems.append(Problem(self._file, None, "", error.strerror or "no file", "a readable file"))
+            missing = isinstance(error, FileNotFoundError)
+            expected = (
+                "the settings of a service; `bowerbird up` shows where its own are" if missing else "a readable file"
+            )
+            self.problems.append(Problem(self._file, None, "", of_disk(error), expected))
         except UnicodeDecodeError as error:
             self.problems.append(Problem(self._file, None, "", f"byte {error.start} that is no UTF-8", "UTF-8"))
         except tomllib.TOMLDecodeError as error:

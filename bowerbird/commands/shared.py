@@ -99,7 +99,7 @@ def broker_in_words(request: "EvaluationRequest") -> Iterator[None]:
         return
     # We report a broker that is away once; its client would report every attempt.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    with errors_in_words(settings(Path(request.path))):
+    with errors_in_words(settings(request.service)):
         yield
 
 

@@ -78,12 +78,19 @@ async def test_what_kafka_holds_is_described(
     assert "published versions are computed from an archive" in refused
 
 
-async def test_a_broker_that_is_away_is_a_sentence(prefix: str, tmp_path: Path) -> None:
+async def test_a_broker_that_is_away_is_a_sentence(
+    prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the settings lie elsewhere, as those of `bowerbird up`: its variable names them."""
     file = tmp_path / "bowerbird.toml"
     file.write_text(
         tomli_w.dumps({"brokers": "127.0.0.1:1", "prefix": prefix, "policies": {"front": {"window_s": 1.0}}})
     )
-    for command in (("log", "describe"), ("replay", "evaluate", "--target", "uniform")):
-        said = await output_of(*command, str(file), code=1)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert "`bowerbird up` shows where its own are" in await output_of("log", "describe", "bowerbird.toml", code=2)
+    monkeypatch.setenv("BOWERBIRD_CONFIG", str(file))
+    for command in (("log", "describe", "bowerbird.toml"), ("replay", "evaluate", "--target", "uniform", str(file))):
+        said = await output_of(*command, code=1)
         assert "127.0.0.1:1" in said
         assert "Traceback" not in said
