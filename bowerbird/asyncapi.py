@@ -19,6 +19,7 @@ from records.limits import INPUT_MESSAGE_BYTES, ITEMS_LIMIT, LONGEST_EXPIRES_MS,
 from records.position import LogPosition
 from records.rule import Reward, Rule, StreamReward
 from records.schemas import RECORDS, schemas
+from records.versions_snapshot import LoggedVersion
 from rewards.join_items import JoinSettings
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
@@ -234,7 +235,7 @@ Limits, if not configured otherwise: a request {Limits().max_request_bytes} byte
 {signature(JoinSettings).parameters["feedback_bytes"].default} bytes."""
 _NAMED: tuple[type, ...] = (
     *(record for group in RECORDS.values() for record in group),
-    *(LogPosition, CountedFeedback, Problem, Rule, Reward, StreamReward),
+    *(LogPosition, LoggedVersion, CountedFeedback, Problem, Rule, Reward, StreamReward),
 )
 _CLASSES = {record.__name__: record for record in _NAMED}
 
