@@ -85,8 +85,8 @@ def evaluate(
     Parameters
     ----------
     log
-        A path, or data in memory: a table of Arrow, a frame of pandas or polars, a mapping of names to arrays, or
-        a bandit feedback of ``obp`` with the target's ``action_dist``.
+        A path, or data in memory: a table of Arrow, a frame of pandas or polars, a mapping of names to arrays,
+        outcomes that :func:`read` returned, or a bandit feedback of ``obp`` with the target's ``action_dist``.
     target
         Which policy. Data in memory holds the target's probabilities itself; then this is its name in the result.
     columns
@@ -96,8 +96,10 @@ def evaluate(
     against
         Another policy to compare with, on the same rows. Data in memory holds its probabilities in the column
         ``against`` or ``against_pmf`` of ``columns``, or as ``against_dist``; then this is its name in the result.
-    format, policy, external, prefix
+    format, prefix
         Of a log at a path.
+    policy, external
+        Of a log at a path, or of outcomes that :func:`read` returned.
     estimators, model, folds, fixed_loggers, expected_shares, resamples, seed, reward_range
         See :class:`replay.evaluation.evaluate.Options`.
 
@@ -127,6 +129,7 @@ def evaluate(
         from bowerbird.evaluating import evaluated, evaluated_in_memory
         from bowerbird.judged_log import EvaluationRequest
         from replay.evaluation.evaluate import Options
+        from replay.evaluation.logs.outcome_frames import table_of_outcomes
 
     segments = (segments,) if isinstance(segments, str) else segments
     options = Options(
@@ -140,6 +143,7 @@ def evaluate(
         expected_shares=expected_shares or {},
     )
     if not isinstance(log, str) and not hasattr(log, "__fspath__"):
+        log = table_of_outcomes(log, policy, external)
         with stages() as progress:
             return evaluated_in_memory(log, columns or {}, segments, target, against, options, progress)
     request = EvaluationRequest(

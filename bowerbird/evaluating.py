@@ -105,7 +105,8 @@ def _in_memory(
         def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Log:
             log = read(judged)
             if not getattr(log, "has_target", judged is not None):
-                raise needs_target(f"the {type(data).__name__}")
+                archived = "give the path of an archive, and what any version of a policy would do is computed"
+                raise WrongConfiguration(f"{needs_target(f'the {type(data).__name__}')}; or {archived}")
             return log
 
         return open_log

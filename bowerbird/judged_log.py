@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bowerbird.settings import DEFAULT_FILE, FILE_VARIABLE, WrongSettings, find_file, load
+from bowerbird.settings import WrongSettings, find_file, load, service_at
 from records.errors import WrongConfiguration
 from replay.evaluation.logs.formats import Format, format_of
 
@@ -69,16 +69,6 @@ class EvaluationRequest:
         if self.format is not None and self.format not in tuple(Format):
             raise WrongConfiguration(f"--format: found {self.format}, expected one of {', '.join(Format)}")
         return format_of(self.path) if self.format is None else Format(self.format)
-
-    @property
-    def service(self) -> Path | None:
-        """The settings of the service whose Kafka is the log; None: those that ``BOWERBIRD_CONFIG`` names.
-
-        So ``bowerbird.toml`` is the log also where only that variable says where it is.
-        """
-        path = Path(self.path)
-        elsewhere = path == Path(DEFAULT_FILE) and not path.exists() and os.environ.get(FILE_VARIABLE)
-        return None if elsewhere else path
 
 
 def judged_log(request: EvaluationRequest) -> "tuple[str, OpenLog]":
@@ -184,7 +174,7 @@ def _read(request: EvaluationRequest, kind: Format, progress: "Progress") -> "Ou
     from bowerbird.live_log import live_outcomes
     from replay.evaluation.logs.message_outcomes import MessageOutcomes
 
-    return MessageOutcomes(live_outcomes(load(request.service), progress))
+    return MessageOutcomes(live_outcomes(load(service_at(request.path)), progress))
 
 
 def compared_log(request: EvaluationRequest, judged_on: str | None) -> "Against | None":
@@ -336,7 +326,7 @@ def _outcomes(request: EvaluationRequest, kind: Format, target: str) -> Outcomes
         archive = Archive.at(request.path, request.prefix)
         archived = archived_policy(archive, target, lambda name: configured(request.config, name))
     else:
-        archived = _version_0(target, request.service if kind is Format.KAFKA else request.config, kind)
+        archived = _version_0(target, service_at(request.path) if kind is Format.KAFKA else request.config, kind)
     policy = archived.policy
     try:
         saved = (policy.kind, policy.arguments, policy.dump(), archived.learned_from, archived.cut)

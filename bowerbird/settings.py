@@ -77,6 +77,16 @@ def find_file(file: Path | None, environment: Mapping[str, str]) -> Path | None:
     return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).exists() else None
 
 
+def service_at(path: str) -> Path | None:
+    """Return the settings of the service whose Kafka is a log; None: those that ``BOWERBIRD_CONFIG`` names.
+
+    So ``bowerbird.toml`` is the log also where only that variable says where it is.
+    """
+    file = Path(path)
+    elsewhere = file == Path(DEFAULT_FILE) and not file.exists() and os.environ.get(FILE_VARIABLE)
+    return None if elsewhere else file
+
+
 def _refuse_unknown(tree: SettingsTree, table: dict[str, Any], record: Any, above: KeyPath) -> None:
     """Report and take away keys that no definition knows, and values that no setting can have."""
     for key in list(table):

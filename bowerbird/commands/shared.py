@@ -92,6 +92,7 @@ def broker_in_words(request: "EvaluationRequest") -> Iterator[None]:
     """If the log is in Kafka and Kafka does not answer, end the command with a sentence."""
     import logging
 
+    from bowerbird.settings import service_at
     from replay.evaluation.logs.formats import Format
 
     if request.kind is not Format.KAFKA:
@@ -99,7 +100,7 @@ def broker_in_words(request: "EvaluationRequest") -> Iterator[None]:
         return
     # We report a broker that is away once; its client would report every attempt.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    with errors_in_words(settings(request.service)):
+    with errors_in_words(settings(service_at(request.path))):
         yield
 
 

@@ -226,7 +226,9 @@ class PolicyCache:
             try:
                 counts = await self._redis.hgetall(shard_key(self._config.prefix, shard, "pending"))
             except ResponseError as error:
-                raise spoilt_state(error) or error from None
+                if (spoilt := spoilt_state(error)) is None:
+                    raise
+                raise spoilt from None
             for policy, count in cast("dict[bytes, bytes]", counts).items():
                 name = policy.decode("utf-8", "replace")
                 if name in pending:

@@ -279,6 +279,58 @@ def test_a_bandit_feedback_of_obp() -> None:
     assert found.ips == pytest.approx(bowerbird.evaluate(log).ips, rel=1e-12)
 
 
+@pytest.fixture(scope="module")
+def archived(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An archive with outcomes of two policies, of another system, and some that were not to be learned."""
+    folder = tmp_path_factory.mktemp("archive")
+    archive_of(busy_world(200), folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("external", [False, True])
+@pytest.mark.parametrize("library", ["pyarrow", "pandas", "polars", "lazy"])
+def test_outcomes_that_were_read_are_the_log_that_their_path_is(archived: str, library: str, external: bool) -> None:
+    frame = bowerbird.read(archived, lazy=library == "lazy")
+    if library in ("pandas", "polars"):
+        frame = frame.to_pandas() if library == "pandas" else pl.from_arrow(frame)
+    found = bowerbird.evaluate(frame, "uniform", policy="front", external=external, segments="why")
+    expected = bowerbird.evaluate(archived, "uniform", policy="front", external=external)
+    for name in ("ips", "snips"):
+        one, other = by_name(found)[name], by_name(expected)[name]
+        assert (one.value, one.low, one.high) == (other.value, other.low, other.high)
+    assert (found.rows, found.verdict.level) == (expected.rows, expected.verdict.level)
+
+
+def test_outcomes_that_were_read_may_bring_a_target_of_their_own(archived: str) -> None:
+    outcomes = bowerbird.read(archived, lazy=True).filter(policy="front")
+    mine = outcomes.with_columns(mine=1 / pl.col("actions").list.len())
+    found = bowerbird.evaluate(mine, "mine", columns={"target": "mine"})
+    assert found.target == "mine"
+    assert found.ips == pytest.approx(bowerbird.evaluate(archived, "uniform", policy="front").ips, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("topic", "options", "message"),
+    [
+        ("rewards", {"target": "uniform"}, "policy: found none, expected one of those in the log: front, side"),
+        ("rewards", {"target": "uniform", "policy": "f"}, "policy: found no outcome of f, expected one of those in"),
+        ("rewards", {"target": "front@2", "policy": "front"}, "or give the path of an archive"),
+        ("decisions", {"target": "uniform"}, "log: found rows of an archive without the columns of an outcome"),
+        ("versions", {}, "log: found rows of an archive without the columns of an outcome"),
+    ],
+)
+def test_what_was_read_and_cannot_be_judged_says_what_to_give(
+    archived: str, topic: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(WrongConfiguration, match=message):
+        bowerbird.evaluate(bowerbird.read(archived, topic), **options)
+
+
+def test_a_policy_is_no_option_of_a_table() -> None:
+    with pytest.raises(WrongConfiguration, match="policy: expected none with data in memory"):
+        bowerbird.evaluate(columns(10), policy="front")
+
+
 @pytest.mark.parametrize("model", ["auto", "constant", "vw"])
 def test_a_model_on_an_archive(tmp_path: Path, model: str) -> None:
     archive_of(busy_world(200), tmp_path)

@@ -1,0 +1,93 @@
+"""Outcomes of an archive in memory, as ``bowerbird.read`` returns them: made a table like any other."""
+
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from records.errors import WrongConfiguration, shorten
+from records.fields import EXTERNAL
+from replay.evaluation.logs.frames import as_table
+
+_OUTCOME = {"event_id", "policy", "policy_version", "chosen", "propensity", "reward", "learn"}
+_ARCHIVED = {"log_time", "partition", "offset", "batch"}
+_FIELDS = {"action": "chosen", "event": "event_id", "time": "decided_at", "version": "policy_version"}
+"""Which column of an outcome is which field of a table."""
+
+
+def table_of_outcomes(data: Any, policy: str | None, external: bool) -> Any:
+    """Return the outcomes that an archive's path would give, with the columns of a table; other data as it is.
+
+    Rows that are not to be learned, corrections and what is unreadable are left out, and so are the decisions of
+    another system, or, with ``external``, all but those.
+
+    Raises
+    ------
+    WrongConfiguration
+        There are outcomes of several policies and none was named, or none of the named one; or rows of an archive that
+        are no outcomes.
+    """
+    names = set(_names(data))
+    if not names >= _OUTCOME:
+        if names >= _ARCHIVED:
+            raise WrongConfiguration(
+                "log: found rows of an archive without the columns of an outcome, expected outcomes: all columns that "
+                "bowerbird.read(PATH) returns, or the path itself"
+            )
+        if policy is not None or external:
+            given = "policy" if policy is not None else "external"
+            raise WrongConfiguration(f"{given}: expected none with data in memory but outcomes of bowerbird.read")
+        return data
+    frame = cast(Any, as_table(data))
+    # Polars gives texts by its own method that every function of Arrow takes, and views by the protocol.
+    table = frame.to_arrow() if hasattr(frame, "to_arrow") else pa.table(frame)
+    kept = pc.fill_null(table.column("learn"), False)
+    if "problem" in names:
+        kept = pc.and_(kept, pc.is_null(table.column("problem")))
+    if "revision" in names:
+        kept = pc.and_(kept, pc.equal(pc.fill_null(table.column("revision"), 0), 0))
+    is_external = pc.equal(table.column("policy_version"), EXTERNAL)
+    table = table.filter(pc.and_(kept, is_external if external else pc.invert(is_external)))
+    return _as_fields(table.filter(pc.equal(table.column("policy"), _whose(table, policy))))
+
+
+def _names(data: Any) -> list[str]:
+    """Return the names of the columns of a table or a frame; none of anything else."""
+    if type(data).__name__ == "LazyFrame":
+        return list(data.collect_schema().names())
+    names = getattr(data, "column_names", getattr(data, "columns", ()))
+    return [name for name in names if isinstance(name, str)]
+
+
+def _whose(table: "pa.Table", policy: str | None) -> str:
+    there = sorted(str(name) for name in pc.unique(table.column("policy")).to_pylist())
+    if policy is None and len(there) > 1:
+        raise WrongConfiguration(f"policy: found none, expected one of those in the log: {', '.join(there)}")
+    if policy is not None and there and policy not in there:
+        raise WrongConfiguration(
+            f"policy: found no outcome of {shorten(policy)}, expected one of those in the log: {', '.join(there)}"
+        )
+    return policy or (there[0] if there else "")
+
+
+def _as_fields(table: "pa.Table") -> "pa.Table":
+    """Return outcomes with a column for each field that a table has; columns that are there already stay."""
+    for field, column in _FIELDS.items():
+        if field not in table.column_names and column in table.column_names:
+            table = table.append_column(field, table.column(column))
+    if "user_id" in table.column_names and "unit" not in table.column_names:
+        table = table.append_column("unit", pc.coalesce(table.column("user_id"), table.column("event_id")))
+    if "actions" in table.column_names:
+        index = table.column_names.index("actions")
+        ids = [_ids(chunk) for chunk in table.column("actions").chunks]
+        table = table.set_column(index, "actions", pa.chunked_array(ids, pa.large_list(pa.large_string())))
+    return table
+
+
+def _ids(actions: "pa.Array") -> "pa.Array":
+    """Return lists of ids for lists of actions."""
+    actions = actions.cast(pa.large_list(actions.type.value_type))
+    values = actions.flatten()
+    ids = values.field("id").cast(pa.large_string()) if pa.types.is_struct(values.type) else values
+    lengths = pc.fill_null(pc.list_value_length(actions), 0).to_numpy(zero_copy_only=False)
+    return pa.LargeListArray.from_arrays(pa.array([0, *lengths.cumsum().tolist()], pa.int64()), ids)
