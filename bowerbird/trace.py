@@ -14,8 +14,8 @@ from records.message import Message, WholeMessage
 from records.outcome import Outcome
 from records.policy_version import PolicyVersion
 from records.position import LogPosition
+from records.versions import versions_in
 from replay.proof.by_event import Case, Evidence
-from replay.proof.published import published_in
 from replay.proof.recompute import FoundDecision, decisions_of
 from replay.proof.trace import FoundOutcomeRecord, Trace, TracedRecord, decisions
 from rewards.watermark import read_to
@@ -23,6 +23,7 @@ from stream.clients import redis_client
 from stream.config import Config
 from stream.kafka.dead_letter_log import Letter, read_letter
 from stream.kafka.log import MESSAGES_A_REPORT, LogReader
+from stream.kafka.versions_tail import versions_tail
 from stream.redis.store import RedisStore
 from stream.roles.requests import REPLY_TOPIC_HEADERS, first_of_each
 
@@ -105,7 +106,7 @@ class _Tracing:
             case,
             located,
             await self._outcomes(after, letters) if located else [],
-            await self._versions({each.decision.policy for each in located}) if located else [],
+            await self._versions({each.decision.policy for each in located}, after.since_ms) if located else [],
             read_to_ms=read_to_ms,
             dedup_horizon_ms=self._ttl_ms,
             feedback_limit=self._config.limits.max_feedback,
@@ -174,12 +175,18 @@ class _Tracing:
                     outcomes.append(FoundOutcomeRecord(self._place(message, index), outcome, where in refused))
         return outcomes
 
-    async def _versions(self, policies: set[str]) -> list[PolicyVersion]:
-        versions: list[PolicyVersion] = []
-        highest: dict[str, int] = {}
-        async for message in self._read("versions", _Span()):
-            for policy in policies:
-                versions += published_in(message, policy, highest)
+    async def _versions(self, policies: set[str], since_ms: int) -> list[PolicyVersion]:
+        """Return the version in force at a log time, and those that were published since, of each policy."""
+        topic = self._config.topic("versions")
+        where = (topic, 0)
+        if not await self._reader.partitions(topic):
+            return []
+        start = (await self._reader.at([where], since_ms))[where]
+        newest = (await versions_tail(self._reader, topic, end=start)).newest()
+        versions = [logged.version for policy, logged in newest.by_policy.items() if policy in policies]
+        highest = {version.policy: version.number for version in versions}
+        async for message in self._read("versions", _Span(since_ms)):
+            versions += [version for version in versions_in(message.value, highest) if version.policy in policies]
         return versions
 
     async def _dead_letters(self, span: _Span) -> list[Letter]:

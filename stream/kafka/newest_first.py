@@ -9,7 +9,12 @@ LARGEST_WINDOW = 16_000
 
 
 async def newest_first(
-    reader: LogReader, topic: str, partition: int = 0, window: int = FIRST_WINDOW, begin: int = 0
+    reader: LogReader,
+    topic: str,
+    partition: int = 0,
+    window: int = FIRST_WINDOW,
+    begin: int = 0,
+    end: int | None = None,
 ) -> AsyncIterator[list[LogRecord]]:
     """Yield the records of a partition in windows, the newest window first; within a window in the log's order.
 
@@ -19,9 +24,12 @@ async def newest_first(
         Offsets of the first window; each further one has twice as many, up to :data:`LARGEST_WINDOW`.
     begin
         The first offset that is read.
+    end
+        The first offset that is not read. Default: where the log ends now.
     """
     where = (topic, partition)
-    stop, begins = (await reader.ends([where]))[where], max(begin, (await reader.beginning([where]))[where])
+    begins = max(begin, (await reader.beginning([where]))[where])
+    stop = (await reader.ends([where]))[where] if end is None else end
     while stop > begins:
         start = max(begins, stop - window)
         yield [record async for record in reader.read(topic, partition, start, stop)]

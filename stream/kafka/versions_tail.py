@@ -36,11 +36,11 @@ class VersionsTail(NamedTuple):
         return newest
 
 
-async def versions_tail(reader: LogReader, topic: str, start: int = 0) -> VersionsTail:
-    """Read ``versions`` from its end back to its last snapshot, or to an offset that comes first."""
+async def versions_tail(reader: LogReader, topic: str, start: int = 0, end: int | None = None) -> VersionsTail:
+    """Read ``versions`` from an offset (default: its end) back to the last snapshot before it, at most to ``start``."""
     snapshot: VersionsSnapshot | None = None
     records: list[LogRecord] = []
-    async for window in newest_first(reader, topic, window=2 * SNAPSHOT_EVERY, begin=start):
+    async for window in newest_first(reader, topic, window=2 * SNAPSHOT_EVERY, begin=start, end=end):
         records[:0] = window
         found = (snapshot_in(record.value, record.offset) for record in reversed(window))
         # One that does not reach the start knows nothing of what lies between.

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from copy import deepcopy
 from itertools import product
 from typing import Any, cast
@@ -19,13 +19,14 @@ from policies.training import example_of, outcomes_in
 from records.codec import encode
 from records.errors import BadInput
 from records.limits import Limits
+from records.newest_versions import snapshot_in
 from records.policy_version import PolicyVersion
 from replay.proof.published import published_in
 from replay.proof.recompute import version_number
 from rewards.recovery import outcome_heads
 from stream.config import Config, PolicyConfig
 from stream.kafka.dead_letter_log import read_letter
-from stream.kafka.log import LogReader, LogRecord
+from stream.kafka.log import LogReader, LogRecord, Partition
 from tests.replay.world import World, decision
 
 EXAMPLES = 60
@@ -63,6 +64,7 @@ VERSION = msgspec.to_builtins(
         rebuilt_to=1,
     )
 )
+SNAPSHOT = {"v": 1, "read_to": 1, "versions": [{"offset": 0, "version": VERSION}]}
 
 
 class _World(World):
@@ -121,9 +123,26 @@ class _Logs:
     async def cluster_id(self) -> str:
         return "cluster"
 
+    async def partitions(self, topic: str) -> list[int]:
+        return [0]
+
+    async def beginning(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def at(self, partitions: Collection[Partition], time_ms: int) -> dict[Partition, int]:
+        # Its offsets have holes, so one more than the last one before that time is as good.
+        before = {name: [each for each in self._world.of(name[0]) if each.time_ms < time_ms] for name in partitions}
+        return {name: each[-1].offset + 1 if each else 0 for name, each in before.items()}
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[LogRecord]:
+        for message in self._world.of(topic):
+            if start <= message.offset < end:
+                yield LogRecord(*message[:4], b"key", message.value, ())
+
     async def read_since(self, topic: str, time_ms: int, until_ms: int | None = None) -> AsyncIterator[LogRecord]:
         for message in self._world.of(topic):
-            yield LogRecord(*message[:4], b"key", message.value, ())
+            if topic != "versions" or message.time_ms >= time_ms:
+                yield LogRecord(*message[:4], b"key", message.value, ())
 
 
 async def _traced(world: World, event_id: str) -> bytes:
@@ -147,6 +166,7 @@ def _read_by_all(world: World, *event_ids: str) -> None:
             whole = LogRecord(*message[:4], b"key", message.value, ())
             table_of(topic, rows_of(topic, whole))
             published_in(whole, "front", {})
+            snapshot_in(message.value, message.offset)
     for message in world.of("rewards"):
         _learned(message.value)
         list(outcome_heads(message.value))
@@ -161,8 +181,9 @@ def test_whatever_a_field_holds_no_reader_fails_on_what_the_join_takes() -> None
         world.append("decisions", number % 3, 1000 + number, record)
     for number, record in enumerate(every(CLICK)):
         world.append("clicks", number % 2, 1000 + number, record)
-    for record in every(VERSION):
-        world.append("versions", 0, 1000, record)
+    published = [*every(VERSION), *every(SNAPSHOT)]
+    for number, record in enumerate([*published[::2], *published[1::2]]):
+        world.append("versions", 0, 999 if number < len(published) / 2 else 1000, record)
     world.run(100_000)
     assert len(world.outcomes()) > 100
     assert _failure(world, *(outcome.event_id for _, outcome in world.outcomes())) is None
@@ -187,7 +208,8 @@ def test_what_the_join_takes_no_reader_fails_on(data: st.DataObject) -> None:
     now = data.draw(TIMES)
     world.append("decisions", 0, now, data.draw(altered(DECISION)))
     world.append("clicks", 0, now + 1, data.draw(altered(CLICK)), data.draw(altered(CLICK)))
-    world.append("versions", 0, now, data.draw(altered(VERSION)))
+    world.append("versions", 0, now - data.draw(st.integers(0, 1)), data.draw(altered(VERSION)))
+    world.append("versions", 0, now, data.draw(altered(SNAPSHOT)))
     world.run(now + 20_000)
     assert _failure(world) is None
 

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from bowerbird import check
 from bowerbird.status import Observer
+from bowerbird.trace import trace
 from embedded.server import HOST, free_port
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from policies.learn_position import Position
@@ -30,7 +31,7 @@ from stream.kafka.versions_tail import SNAPSHOT_EVERY
 from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.saved_policies import versions_of
 from stream.role import DECLARED
-from tests.real.loop import Loop, loop_of, until
+from tests.real.loop import Loop, decision, loop_of, until
 
 OLD = 20_000
 FEW = 6 * SNAPSHOT_EVERY
@@ -164,6 +165,7 @@ async def test_every_start_and_every_display_reads_few_records_of_an_old_topic(
         saved = {name: await store.read(name, model=False) for name in config.policies}
     assert sum(["read_to" in record for record in await loop.records("versions")]) == OLD // SNAPSHOT_EVERY
     read = await read_at_starts(config, tmp_path)
+    await loop.send("decisions", decision("visit", "quiet"), partition=0)
     assert set(read) == {"decide", "join", "learn", "archive"}
     with counted(config, monkeypatch) as count:
         async with Observer(config) as observer:
@@ -173,10 +175,13 @@ async def test_every_start_and_every_display_reads_few_records_of_an_old_topic(
         read["check"] = count.pop("versions", 0)
         numbers = {name: [each.number for each in await versions_of(config, name, 20, saved[name])] for name in saved}
         read["policy show"] = count.pop("versions", 0)
+        traced = await trace(config, "visit")
+        read["trace"] = count.pop("versions", 0)
     assert numbers == {"busy": list(range(OLD, OLD - 20, -1)), "quiet": [3, 2, 1], "new": []}
+    assert [each.policy for each in traced.decisions] == ["quiet"]
     assert {policy.name: policy.number for policy in status.policies} == {"busy": OLD, "quiet": 3, "new": 0}
     states = {each.subject: each.holds for each in found if each.subject.startswith("state of policy")}
     assert states == {f"state of policy {name}": True for name in config.policies}
     # They do read it: what is counted is what is read.
-    assert min(read["learn"], read["join"], read["check"], read["policy show"]) > 0
+    assert min(read["learn"], read["join"], read["check"], read["policy show"], read["trace"]) > 0
     assert {what: number for what, number in read.items() if number > FEW * (2 if what == "check" else 1)} == {}
