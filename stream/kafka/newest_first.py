@@ -11,12 +11,11 @@ LARGEST_WINDOW = 16_000
 async def newest_first(
     reader: LogReader,
     topic: str,
-    partition: int = 0,
     window: int = FIRST_WINDOW,
     begin: int = 0,
     end: int | None = None,
 ) -> AsyncIterator[list[LogRecord]]:
-    """Yield the records of a partition in windows, the newest window first; within a window in the log's order.
+    """Yield the records of a topic of one partition in windows, the newest first; each window in the order of the log.
 
     Parameters
     ----------
@@ -27,10 +26,10 @@ async def newest_first(
     end
         The first offset that is not read. Default: where the log ends now.
     """
-    where = (topic, partition)
+    where = (topic, 0)
     begins = max(begin, (await reader.beginning([where]))[where])
     stop = (await reader.ends([where]))[where] if end is None else end
     while stop > begins:
         start = max(begins, stop - window)
-        yield [record async for record in reader.read(topic, partition, start, stop)]
+        yield [record async for record in reader.read(*where, start, stop)]
         stop, window = start, min(2 * window, LARGEST_WINDOW)
