@@ -22,7 +22,7 @@ from bowerbird.status_records import (
 from policies.controls import in_force, made_by
 from policies.learnability import Sights
 from policies.policy_store import version_of
-from records.errors import StateRefused
+from records.errors import StateRefused, shorten
 from records.policy_version import PolicyVersion
 from rewards.watermark import read_to
 from stream.clients import redis_client
@@ -316,7 +316,8 @@ def _closed(record: LogRecord) -> list[_Closed]:
 
 def _letter(record: LogRecord) -> list[str]:
     headers = {name: (content or b"").decode("utf-8", "replace") for name, content in record.headers}
-    return [f"{headers.get('reason', 'no reason')} of {headers.get('topic', 'no topic')}"]
+    # Another program may have written it, and what it says goes to a terminal.
+    return [shorten(f"{headers.get('reason', 'no reason')} of {headers.get('topic', 'no topic')}")]
 
 
 _READERS: Mapping[str, Callable[[LogRecord], list[_Decided] | list[_Closed] | list[str]]] = {

@@ -3,7 +3,6 @@
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +14,7 @@ from bowerbird.commands.shared import (
     ConfigFile,
     answer,
     complain,
+    moment,
     run,
     say,
     settings,
@@ -282,4 +282,4 @@ def _safe(text: str) -> str:
 
 
 def _moment(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return moment(time_ms, "%Y-%m-%d %H:%M:%S UTC")

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -132,6 +133,18 @@ def complain(text: str) -> None:
     from records.errors import printable
 
     sys.stderr.write(printable(text) + "\n")
+
+
+def moment(time_ms: int, form: str) -> str:
+    """Return a time in UTC; as it is where no calendar has it, as a producer may date a message.
+
+    >>> moment(86_400_000, "%Y-%m-%d"), moment(10**18, "%Y-%m-%d")
+    ('1970-01-02', '1000000000000000000 ms')
+    """
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"
 
 
 @contextmanager

@@ -1,11 +1,21 @@
 """``bowerbird trace``."""
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bowerbird.commands.shared import DOES_NOT_HOLD, WRONG_USE, AsJson, ConfigFile, answer, complain, run, say, settings
+from bowerbird.commands.shared import (
+    DOES_NOT_HOLD,
+    WRONG_USE,
+    AsJson,
+    ConfigFile,
+    answer,
+    complain,
+    moment,
+    run,
+    say,
+    settings,
+)
 
 if TYPE_CHECKING:
     from replay.proof.trace import Trace, TracedDecision, TracedFeedback
@@ -114,4 +124,4 @@ def _line(time_ms: int, what: str, text: str) -> None:
 
 def _clock(time_ms: int) -> str:
     """Return the time of day of a log time, in UTC."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
+    return moment(time_ms, "%H:%M:%S.%f").removesuffix("000")

@@ -117,6 +117,33 @@ async def letters_of_others_are_shown_as_what_they_are(commands: Commands, confi
     done = await commands.run("dead-letters", "resend", "--all")
     assert done.count("its headers do not say where it came from") == 3
 
+    # With all headers of ours, and nonsense in them.
+    wild: list[tuple[str, bytes]] = [
+        ("topic", b"\xff\x1b[2J"),
+        ("partition", b"9" * 19),
+        ("offset", b"9" * 19),
+        ("index", b"0"),
+        ("reason", b"\x1b[31mred\xff"),
+        ("message", b"\x1b]0;title\x07"),
+        ("source-hex-zz", b""),
+    ]
+    value = b'{"event_id": "visit-9", "nested": [[[{}]]], "n": 1e999}'
+    elsewhere = [(name, config.topic("clicks").encode() if name == "topic" else content) for name, content in wild]
+    await send(config, [Outgoing(topic, value, b"\xff", wild), Outgoing(topic, b"[" * 5000, b"visit-9", elsewhere)])
+    for arguments in (["dead-letters", "list"], ["dead-letters", "show"], ["trace", "visit-9"]):
+        text = await commands.run(*arguments)
+        assert "red" in text
+        assert not {"\x1b", "\x07"} & set(text), arguments
+    assert len((await commands.run_json("trace", "visit-9"))["dead_letters"]) == 1
+    assert len(await commands.run_json("dead-letters", "show")) == 5
+    done = await commands.run("dead-letters", "resend", "--all", "--dry-run")
+    assert "1 to be sent, 4 not sent" in done
+    assert "is no stream of the configuration" in done
+    status = await commands.run_json("status", code=1)
+    assert sum(status["dead_letters"].values()) == 5
+    assert "5 records could not be used" in " ".join(status["notes"])
+    assert not {"\x1b", "\x07"} & set(await commands.run("status", code=1))
+
 
 async def test_the_life_of_a_decision(file: Path, tmp_path: Path) -> None:
     commands, config = Commands(file), load(file, {})
