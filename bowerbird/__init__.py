@@ -76,6 +76,8 @@ def evaluate(
     expected_shares: Mapping[str, float] | None = None,
     resamples: int = 0,
     seed: int = 0,
+    interval: str = "auto",
+    largest_weight: float | None = None,
     reward_range: tuple[float, float] | None = None,
 ) -> Any:
     """Estimate a policy's value from a log, and say first whether to trust it.
@@ -100,7 +102,7 @@ def evaluate(
         Of a log at a path.
     policy, external
         Of a log at a path, or of outcomes that :func:`read` returned.
-    estimators, model, folds, fixed_loggers, expected_shares, resamples, seed, reward_range
+    estimators, model, folds, fixed_loggers, expected_shares, resamples, seed, interval, largest_weight, reward_range
         See :class:`replay.evaluation.evaluate.Options`.
 
     Returns
@@ -114,7 +116,7 @@ def evaluate(
     records.errors.BadInput
         The log is damaged, or no row of it can be judged.
     records.errors.WrongConfiguration
-        There is no such log, target, estimator or model, or they do not go together.
+        There is no such log, target, estimator, interval or model, or they do not go together.
 
     Examples
     --------
@@ -138,6 +140,8 @@ def evaluate(
         folds=folds,
         resamples=resamples,
         seed=seed,
+        interval=interval,
+        largest_weight=largest_weight,
         reward_range=reward_range,
         fixed_loggers=fixed_loggers,
         expected_shares=expected_shares or {},

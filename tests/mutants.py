@@ -435,6 +435,16 @@ def _learning() -> Iterator[Mutant]:
         ("tests/rewards/test_recovery.py::test_repeats_and_what_is_no_outcome_do_not_move_the_frontier",),
     )
     yield Mutant(
+        "an interval for independent rows refuses units that return",
+        "replay/evaluation/intervals/catalogue.py",
+        "if method.independent and units_return:",
+        "if False:",
+        (
+            "tests/replay/evaluation/intervals/test_catalogue.py::"
+            "test_rows_of_units_that_return_are_not_taken_as_independent",
+        ),
+    )
+    yield Mutant(
         "a number that is far ahead is no version",
         "records/versions.py",
         "if not far_ahead(last, version.number):",
@@ -690,9 +700,9 @@ def _evaluating() -> Iterator[Mutant]:
     )
     yield Mutant(
         "bounds that are seen afterwards bound nothing",
-        "replay/evaluation/finalize.py",
-        "    if within and math.isfinite(most - least)",
-        "    if math.isfinite(most - least)",
+        "replay/evaluation/over_time.py",
+        "    bounded = within and math.isfinite(most - least)",
+        "    bounded = math.isfinite(most - least)",
         (f"{EVALUATING}::test_rewards_beyond_0_and_1_have_a_sequence_only_where_their_range_was_told",),
     )
     yield Mutant(
@@ -1208,9 +1218,9 @@ def _errors() -> Iterator[Mutant]:
     )
     yield Mutant(
         "ends of a sequence that cross bound nothing",
-        "replay/evaluation/finalize.py",
-        "        lows, highs = np.where(crossed, least, lows), np.where(crossed, most, highs)",
-        "        lows, highs = np.where(crossed, lows, lows), np.where(crossed, highs, highs)",
+        "replay/evaluation/over_time.py",
+        "    lows, highs = np.where(crossed, least, lows), np.where(crossed, most, highs)",
+        "    lows, highs = np.where(crossed, lows, lows), np.where(crossed, highs, highs)",
         ("tests/bowerbird/test_ends.py::test_ends_do_not_cross_where_propensities_are_wrong",),
     )
     yield Mutant(

@@ -102,6 +102,12 @@ def evaluate(
     ] = None,
     resamples: Annotated[int, typer.Option(metavar="N", help="Bootstrap resamples; 0 disables the bootstrap.")] = 0,
     seed: Annotated[int, typer.Option(metavar="N", help="Random seed of the bootstrap.")] = 0,
+    interval: Annotated[
+        str, typer.Option(metavar="NAME", help="The intervals: saddlepoint, betting, … (docs/evaluation.md) or auto.")
+    ] = "auto",
+    largest_weight: Annotated[
+        float | None, typer.Option(metavar="X", help="The largest possible weight, for intervals that use it.")
+    ] = None,
     reward_range: Annotated[
         tuple[float, float] | None,
         typer.Option(metavar="LEAST MOST", help="What a decision can earn, where that is not 0 to 1."),
@@ -148,6 +154,8 @@ def evaluate(
             folds=folds,
             resamples=resamples,
             seed=seed,
+            interval=interval,
+            largest_weight=largest_weight,
             reward_range=reward_range,
             fixed_loggers=fixed_loggers,
             expected_shares=shares_of(expected_share or ()),

@@ -27,6 +27,8 @@ from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.importance import SelfNormalised
 from replay.evaluation.finalize import About, answer
 from replay.evaluation.health.loggers import UNFIXED, not_at_the_same_time, not_balanced
+from replay.evaluation.intervals.catalogue import AUTOMATIC as DEFAULT_INTERVAL
+from replay.evaluation.intervals.catalogue import check_name
 from replay.evaluation.intervals.difference import Difference, LoggedMean
 from replay.evaluation.logs.chunk import MEAN_PROPENSITY, OPTIONAL, REWARD_RANGE, SAMPLE_WEIGHT, Windowed
 from replay.evaluation.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS
@@ -77,6 +79,11 @@ class Options:
         otherwise by unit, otherwise by time.
     resamples, seed, threads
         Number of bootstrap resamples, their seed and threads; 0 resamples disable the bootstrap.
+    interval
+        The intervals (:mod:`replay.evaluation.intervals.catalogue`), or ``auto``: by unit where units return, else by
+        the delta method, and over time the gamma-exponential confidence sequence.
+    largest_weight
+        The largest weight that is possible, for the intervals that use it.
     reward_range
         Smallest and largest possible reward, for the confidence sequence. None: the range of the rules in the log, or
         0 and 1 in a log without rules.
@@ -93,6 +100,8 @@ class Options:
     resamples: int = 0
     seed: int = 0
     threads: int = 1
+    interval: str = DEFAULT_INTERVAL
+    largest_weight: float | None = None
     reward_range: tuple[float, float] | None = None
     fixed_loggers: bool = False
     expected_shares: Mapping[str, float] = field(default_factory=dict)
@@ -102,6 +111,7 @@ class Options:
             raise WrongConfiguration(f"resamples: found {self.resamples}, expected 0 or more")
         if not 0 <= self.seed < SEEDS:
             raise WrongConfiguration(f"seed: found {self.seed}, expected 0 to 2^63 - 1")
+        check_name(self.interval, self.largest_weight)
         if self.reward_range is not None and not self.reward_range[0] < self.reward_range[1]:
             low, high = self.reward_range
             raise WrongConfiguration(f"reward range: found {low:g} to {high:g}, expected room between them")
@@ -185,6 +195,8 @@ def evaluate(
         threads=options.threads,
         least=0.0 if options.reward_range is None else options.reward_range[0],
         largest=None if options.reward_range is None else options.reward_range[1],
+        interval=options.interval,
+        largest_weight=options.largest_weight,
     )
     progress = stages("evaluating")
     if executor is None:
@@ -217,7 +229,9 @@ def evaluate(
     about = About(
         target=target,
         headline=shown.name if even else default_estimator(versions, plan.adaptive, fitted is not None).name,
-        how=msgspec.structs.replace(how, model=fitted.text if fitted else None, resamples=options.resamples),
+        how=msgspec.structs.replace(
+            how, model=fitted.text if fitted else None, resamples=options.resamples, interval=options.interval
+        ),
         actions=names.actions.names,
         versions=names.versions.names,
         unit_like=names.unit_like,

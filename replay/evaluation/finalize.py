@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from records.errors import BadInput
 from records.limits import DAY_MS
@@ -25,10 +24,18 @@ from replay.evaluation.health.profile import profile
 from replay.evaluation.health.statistics import UNITS_RETURN, statistics
 from replay.evaluation.health.verdict import LEAST_SHOWN, MOST_SHOWN, family_of, verdict, worded, worse
 from replay.evaluation.intervals.adaptive import adaptive_interval
-from replay.evaluation.intervals.clustered import widened
+from replay.evaluation.intervals.catalogue import (
+    AUTOMATIC,
+    CLUSTERED,
+    DEFAULT,
+    INTERVALS,
+    MOST_LIKELY,
+    IntervalInputs,
+    check_log,
+)
+from replay.evaluation.intervals.cressie_read import REFERENCE as MOST_LIKELY_REFERENCE
 from replay.evaluation.intervals.delta import slopes_at
 from replay.evaluation.intervals.difference import LoggedMean, paired, shows
-from replay.evaluation.intervals.gamma_exponential import GammaExponential
 from replay.evaluation.intervals.horizon import horizon
 from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.intervals.possible import cut, hull, with_bias, within
@@ -36,6 +43,7 @@ from replay.evaluation.intervals.segments import CORRECTION, Positives, segments
 from replay.evaluation.intervals.sums import Sums
 from replay.evaluation.logs.chunk import Range
 from replay.evaluation.moments import Moments
+from replay.evaluation.over_time import LOOKS, over_time, sequence
 from replay.evaluation.overlap import bins, overlap
 from replay.evaluation.result import (
     Difference,
@@ -43,15 +51,12 @@ from replay.evaluation.result import (
     Finding,
     How,
     Level,
-    Look,
     Segment,
     Verdict,
 )
 from replay.evaluation.run import digest
 from replay.evaluation.summary import EvaluationPlan, Summary
 
-LOOKS = 100
-"""Number of interim analyses in the result, evenly spread over the rows."""
 FEW, SOME = 10.0, 100.0
 """Effective positives of a segment: below the one its value is not reliable, below the other it wants care."""
 WITH_BIAS, NO_INTERVAL = "with the bias", "none"
@@ -123,13 +128,13 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     checks = sorted([*checks, *about.remarks], key=lambda each: not each.wrong)
     if not state.unseen and (parts := segment_weights(summary.segments, about.segments, known["max_weight"] or 0.0)):
         checks.insert(0, parts)
-    by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN
+    by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN or plan.interval == CLUSTERED
     if by_unit and (units := summary.values.buckets) is not None:
         _, slopes = slopes_at(plan.shown, summary.values.moments.means)
         known.update(effective_units=units.effective(slopes), largest_unit_share=units.largest_share(slopes))
-    chosen = [_chosen(each, summary.values.moments) for each in plan.candidates]
     possible = _possible(summary, about.reward_range)
-    estimates = [_estimated(each, summary, by_unit, plan.fixed, possible) for each in chosen]
+    inputs = _interval(summary, plan, about, known, by_unit)
+    estimates = _estimates(summary, plan, inputs, possible)
     effect = summary.values.rows_that_tell_as_one(plan.shown, by_unit=by_unit)
     if summary.adaptive:
         estimates.append(_adaptive(summary, plan.model, by_unit, possible))
@@ -144,6 +149,7 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     if summary.compared is not None:
         others = _of_compared(summary, family_of(headline), effect, plan.against or "")
         judgement, checks = worse(judgement, others.verdict), [*others.faults, *checks]
+    looks = sequence(summary, inputs, about.reward_range or summary.reward_range or (0.0, 1.0))
     return Answer(
         verdict=judgement,
         target=about.target,
@@ -163,9 +169,8 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
         headline=headline,
         estimates=estimates,
         difference=_compared(compared, plan, summary, possible),
-        over_time=[]
-        if state.sized is not None
-        else _over_time(summary, about.reward_range or summary.reward_range or (0.0, 1.0), by_unit),
+        over_time=[] if state.sized is not None else over_time(summary, looks),
+        over_time_interval=looks.method,
         weights=bins(state),
         overlap=overlap(state, about.actions, summary.taken),
         segments=_segments(summary, of_rows, plan, about.segments, by_unit, possible),
@@ -191,8 +196,54 @@ def _possible(summary: Summary, given: Range | None) -> Range:
     return known if known is not None and known[0] <= least and most <= known[1] else (-math.inf, math.inf)
 
 
-def _estimated(estimator: Estimator, summary: Summary, by_unit: bool, fixed: bool, possible: Range) -> Estimated:
-    interval = summary.values.interval(estimator, by_unit=by_unit)
+def _interval(
+    summary: Summary, plan: EvaluationPlan, about: About, known: Mapping[str, float | None], by_unit: bool
+) -> IntervalInputs:
+    """Return the requested interval with what it needs; raise if the log lacks it."""
+    inputs = IntervalInputs(
+        method=DEFAULT if plan.interval == AUTOMATIC else INTERVALS[plan.interval],
+        sums=summary.values,
+        every_row=summary.every_row,
+        by_unit=by_unit,
+        reward_range=about.reward_range or summary.reward_range or ((0.0, 1.0) if summary.binary else None),
+        largest_weight=plan.largest_weight,
+        looks=LOOKS,
+    )
+    if plan.interval == AUTOMATIC:
+        return inputs
+    return_often = (known.get("rows_each_unit") or 1.0) if by_unit else 0.0
+    check_log(
+        plan.interval,
+        inputs,
+        sized=summary.health.sized is not None,
+        units_return=return_often,
+        heaviest=known["max_weight"] or 0.0,
+    )
+    return inputs
+
+
+def _estimates(summary: Summary, plan: EvaluationPlan, inputs: IntervalInputs, possible: Range) -> list[Estimated]:
+    chosen = (_chosen(each, summary.values.moments) for each in plan.candidates)
+    estimates = [_estimated(each, summary, inputs, plan.fixed, possible) for each in chosen]
+    return estimates + _most_likely(inputs, possible)
+
+
+def _most_likely(inputs: IntervalInputs, possible: Range) -> list[Estimated]:
+    """Return the value that the interval has of its own, if any."""
+    if inputs.method.most_likely is None:
+        return []
+    bounds = within(inputs.method.most_likely(inputs), *possible)
+    ends = {"low": _finite(bounds.low), "high": _finite(bounds.high)}
+    value = _finite(bounds.value)
+    return [
+        Estimated(estimator=MOST_LIKELY, reference=MOST_LIKELY_REFERENCE, value=value, interval=bounds.method, **ends)
+    ]
+
+
+def _estimated(
+    estimator: Estimator, summary: Summary, inputs: IntervalInputs, fixed: bool, possible: Range
+) -> Estimated:
+    interval = inputs.interval(estimator)
     resampled = _resampled(estimator, summary)
     if isinstance(estimator, DirectMethod):
         # The spread of a model's predictions says nothing about its error.
@@ -202,7 +253,7 @@ def _estimated(estimator: Estimator, summary: Summary, by_unit: bool, fixed: boo
             interval.value, None, None, f"{NO_INTERVAL}: the bias over the versions of a learner is unknown"
         )
     elif isinstance(estimator, Shrunk):
-        interval = with_bias(interval, summary.values.interval(estimator.plain, by_unit=by_unit))
+        interval = with_bias(interval, inputs.interval(estimator.plain))
         resampled = hull(resampled, _resampled(estimator.plain, summary))
         interval = replace(interval, method=f"{interval.method}, {WITH_BIAS}")
     if interval.method.startswith(NO_INTERVAL):
@@ -285,42 +336,6 @@ def _compared(interval: Interval, plan: EvaluationPlan, summary: Summary, possib
         days_more=more.days_more,
         assumption=more.why or more.assumption,
     )
-
-
-def _over_time(summary: Summary, reward_range: Range, by_unit: bool) -> list[Look]:
-    stretches = summary.stretches
-    least, most = reward_range
-    within = stretches.least_reward.min() >= least and stretches.most_reward.max() <= most
-    if within and math.isfinite(most - least) and most > least:
-        looks = stretches.looks(GammaExponential(rmin=least, rmax=most))
-        if by_unit and summary.values.buckets is not None:
-            # It grows with the rows per unit: at earlier interim analyses it is too large, which is conservative.
-            effect = summary.values.effect_of_units(InversePropensity(), by_unit=by_unit)
-            looks = widened(looks, np.full(len(looks.rows), effect))
-        rows, values = looks.rows, looks.value
-        # A value cannot be outside of the range of rewards.
-        lows, highs = np.maximum(looks.low, least), np.minimum(looks.high, most)
-        # Ends that cross contain no possible value: the propensities are not right, and nothing is known.
-        crossed = lows > highs
-        lows, highs = np.where(crossed, least, lows), np.where(crossed, most, highs)
-    else:
-        # Bounds taken from the data are not valid for a confidence sequence.
-        rows = np.cumsum(stretches.rows)
-        values, lows, highs = np.cumsum(stretches.wr) / rows, np.full(len(rows), -np.inf), np.full(len(rows), np.inf)
-    timed = summary.last_ms is not None
-    # A log is read partition by partition; the time of an interim analysis is the latest one so far.
-    times = np.maximum.accumulate(stretches.time_ms)
-    ends = np.unique(np.searchsorted(rows, np.linspace(rows[-1] / LOOKS, rows[-1], LOOKS)))
-    return [
-        Look(
-            time_ms=int(times[at]) if timed else None,
-            rows=int(rows[at]),
-            value=_finite(float(values[at])),
-            low=_finite(float(lows[at])),
-            high=_finite(float(highs[at])),
-        )
-        for at in ends.tolist()
-    ]
 
 
 def _segments(

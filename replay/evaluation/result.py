@@ -154,6 +154,8 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
         The command line; ``bowerbird``: the version of the program.
     log, format
         What was read.
+    interval
+        The interval that was asked for, or ``auto``.
     estimand
         What the value is of, in words: the average over the log's period.
     digest
@@ -164,6 +166,7 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     bowerbird: str
     log: str
     format: str
+    interval: str = "auto"
     estimand: str
     model: str | None
     resamples: int
@@ -197,6 +200,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     estimates: list[Estimated]
     difference: Difference | None
     over_time: list[Look]
+    over_time_interval: str = ""
+    """The method of the intervals over time."""
     weights: list[Bin]
     overlap: list[ActionOverlap]
     segments: list[Segment]

@@ -12,7 +12,9 @@ from replay.evaluation.estimators.shrinkage import Shrunk
 from replay.evaluation.health.parts import MeanWeight
 from replay.evaluation.health.state import CERTAIN, State
 from replay.evaluation.intervals.adaptive import AdaptiveSums
+from replay.evaluation.intervals.catalogue import AUTOMATIC, INTERVALS
 from replay.evaluation.intervals.difference import Difference, LoggedMean, paired_reach
+from replay.evaluation.intervals.every_row import EveryRow
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.intervals.segments import Positives, Segments
 from replay.evaluation.intervals.stretches import Stretches
@@ -52,6 +54,8 @@ class EvaluationPlan:
         Whether rows of one unit are resampled together.
     least, largest
         Range of rewards, widened to the observed ones; without ``largest`` the observed maximum.
+    interval, largest_weight
+        As in :class:`~replay.evaluation.evaluate.Options`.
     """
 
     candidates: tuple[tuple[Estimator, ...], ...]
@@ -69,6 +73,13 @@ class EvaluationPlan:
     clustered: bool = True
     least: float = 0.0
     largest: float | None = None
+    interval: str = AUTOMATIC
+    largest_weight: float | None = None
+
+    @property
+    def every_row(self) -> bool:
+        """Whether the interval needs the terms of every row."""
+        return self.interval != AUTOMATIC and INTERVALS[self.interval].every_row
 
     @property
     def estimators(self) -> tuple[Estimator, ...]:
@@ -97,6 +108,8 @@ class Summary:
         Sums of the segments of each kind.
     resampled
         The bootstrap, if requested.
+    every_row
+        The terms of every row, if the interval needs them.
     first_ms, last_ms
         Times of the first and the last decision; None if unknown.
     learned_compared
@@ -113,6 +126,7 @@ class Summary:
     adaptive: AdaptiveSums | None
     segments: Mapping[str, Segments]
     resampled: "Resampled | None"
+    every_row: EveryRow | None
     first_ms: int | None
     last_ms: int | None
     left_out: Counter[str] = field(default_factory=Counter)
@@ -202,6 +216,7 @@ def summarise(chunk: LogChunk, plan: EvaluationPlan, compared: LogChunk | None =
         adaptive=AdaptiveSums.of(rows, **reach) if adaptive else None,
         segments={name: Segments.of(of_segments, rows, codes, **reach) for name, codes in rows.segments.items()},
         resampled=_resampled(chunk.index, rows, terms, plan) if plan.resamples else None,
+        every_row=EveryRow((terms,)) if plan.every_row else None,
         first_ms=None if times is None or not len(times) else int(times.min()),
         last_ms=None if times is None or not len(times) else int(times.max()),
         left_out=Counter(chunk.left_out),

@@ -11,6 +11,7 @@ from replay.evaluation.intervals.clopper_pearson import check_alpha, check_bound
 from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.intervals.weighted_sums import WeightedSums
 
+REFERENCE = "Karampatziakis, Langford, Mineiro 2020 (Empirical likelihood for contextual bandits, NeurIPS)"
 _ROUNDING = 8 * sys.float_info.epsilon
 
 

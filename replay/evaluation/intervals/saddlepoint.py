@@ -1,9 +1,9 @@
 """The ends of the percentile bootstrap, without resampling."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
@@ -62,13 +62,38 @@ def saddlepoint(
     (0.037, 0.064, 'saddlepoint')
     """
 
-    def instead(why: str) -> Interval:
-        other = delta_of_rows(estimator, rows, least=least, largest=largest, confidence=confidence)
-        return Interval(other.value, other.low, other.high, other.method, other.note or why)
+    def instead() -> Interval:
+        return delta_of_rows(estimator, rows, least=least, largest=largest, confidence=confidence)
 
-    if len(rows) < 2:
+    return saddlepoint_of_terms(estimator, estimator.terms(unsized(rows)), instead, confidence=confidence)
+
+
+def saddlepoint_of_terms(
+    estimator: Estimator[Any],
+    terms: Mapping[str, Floats],
+    otherwise: Callable[[], Interval],
+    *,
+    confidence: float = 0.95,
+) -> Interval:
+    """Return the same from the terms of the rows.
+
+    Parameters
+    ----------
+    estimator, confidence
+        As for :func:`saddlepoint`.
+    terms
+        Those of the estimator, a column each.
+    otherwise
+        Computes the interval that is given where few rows carry the value.
+    """
+
+    def instead(why: str) -> Interval:
+        other = otherwise()
+        return replace(other, note=other.note or why)
+
+    rows = len(next(iter(terms.values())))
+    if rows < 2:
         return instead("")
-    terms = estimator.terms(unsized(rows))
     means = {name: float(column.mean()) for name, column in terms.items()}
     value, slopes = slopes_at(estimator, means)
     if not slopes:
@@ -78,7 +103,7 @@ def saddlepoint(
     carriers = _effective(moved)
     if carriers < FEWEST:
         return instead(f"{carriers:.1f} rows carry the value: too few different resamples for a bootstrap")
-    error = math.sqrt(float(moved @ moved)) / (len(rows) * float(shown.bottom.mean()))
+    error = math.sqrt(float(moved @ moved)) / (rows * float(shown.bottom.mean()))
     half = (1 - confidence) / 2
     low, high = (shown.quantile(value, error, float(ndtri(chance))) for chance in (half, 1 - half))
     if low is None or high is None:
@@ -112,7 +137,7 @@ class _Shown:
     @classmethod
     def by(
         cls,
-        estimator: Estimator,
+        estimator: Estimator[Any],
         terms: Mapping[str, Floats],
         means: Mapping[str, float],
         value: float,

@@ -75,6 +75,7 @@ def _told(answer: Result) -> dict[str, Any]:
         "because": because[:1].upper() + because[1:],
         "reasons": [reason for reason in verdict.reasons if reason not in verdict.sentence],
         "explained": words.explained(answer),
+        "sequence": words.sequence(answer),
         "places_over_time": pictures.places_over_time(answer),
         "judgement": words.judgement(answer),
         "assumption": words.assumption(answer),

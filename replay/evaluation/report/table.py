@@ -60,7 +60,7 @@ def _parts(answer: Result, plain: bool) -> Iterator[RenderableType]:
         value, between = number(last.value, places), words.between(last.low, last.high, places)
         if last.low is None and last.high is None:
             between += f". {words.NO_BAND}"
-        yield Text(f"For all interim analyses together{until}: {value}, {between}.")
+        yield Text(f"For all interim analyses together{until}{words.sequence(answer)}: {value}, {between}.")
     yield from _segments(answer)
     yield from _faults(answer, plain)
     yield from _remarks(answer, plain)

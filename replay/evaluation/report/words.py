@@ -140,6 +140,11 @@ def course(answer: Result) -> str:
     return f"From {start}; at the end {number(last.value, digits)}, interval {ends}, from {plural(last.rows, 'row')}."
 
 
+def sequence(answer: Result) -> str:
+    """Return the name of a confidence sequence that was asked for, in brackets; nothing for the default one."""
+    return "" if answer.how.interval == "auto" else f" ({answer.over_time_interval})"
+
+
 NO_BAND = "Nothing bounds what a decision can earn, or rewards lie beyond it (--reward-range)"
 """Why no interval holds at all times."""
 

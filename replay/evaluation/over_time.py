@@ -1,0 +1,71 @@
+"""The value over time, and its confidence sequence."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from replay.evaluation.estimators.importance import InversePropensity
+from replay.evaluation.intervals.catalogue import IntervalInputs
+from replay.evaluation.intervals.clustered import widened
+from replay.evaluation.intervals.gamma_exponential import GammaExponential
+from replay.evaluation.intervals.interval import Looks
+from replay.evaluation.logs.chunk import Range
+from replay.evaluation.result import Look
+from replay.evaluation.summary import Summary
+
+LOOKS = 100
+"""Number of interim analyses in the result, evenly spread over the rows."""
+
+
+def sequence(summary: Summary, inputs: IntervalInputs, reward_range: Range) -> Looks:
+    """Return the values over time, with the ends of the confidence sequence within the range of rewards."""
+    stretches = summary.stretches
+    least, most = reward_range
+    within = stretches.least_reward.min() >= least and stretches.most_reward.max() <= most
+    bounded = within and math.isfinite(most - least) and most > least
+    if inputs.method.over_time is not None:
+        looks = inputs.method.over_time(inputs)
+    elif bounded:
+        looks = stretches.looks(GammaExponential(rmin=least, rmax=most))
+        if inputs.by_unit and summary.values.buckets is not None:
+            # It grows with the rows per unit: at earlier interim analyses it is too large, which is conservative.
+            effect = summary.values.effect_of_units(InversePropensity(), by_unit=True)
+            looks = widened(looks, np.full(len(looks.rows), effect))
+    else:
+        # Bounds taken from the data are not valid for a confidence sequence.
+        rows = np.cumsum(stretches.rows)
+        open_ended = np.full(len(rows), np.inf)
+        return Looks(rows, np.cumsum(stretches.wr) / rows, -open_ended, open_ended, "")
+    if not bounded:
+        return looks
+    # A value cannot be outside of the range of rewards.
+    lows, highs = np.maximum(looks.low, least), np.minimum(looks.high, most)
+    # Ends that cross contain no possible value: the propensities are not right, and nothing is known.
+    crossed = lows > highs
+    lows, highs = np.where(crossed, least, lows), np.where(crossed, most, highs)
+    return replace(looks, low=lows, high=highs)
+
+
+def over_time(summary: Summary, looks: Looks) -> list[Look]:
+    """Return interim analyses that are evenly spread over the rows."""
+    rows = looks.rows
+    timed = summary.last_ms is not None
+    # A log is read partition by partition; the time of an interim analysis is the latest one so far.
+    times = np.maximum.accumulate(summary.stretches.time_ms)
+    segments = np.searchsorted(np.cumsum(summary.stretches.rows), rows)
+    ends = np.unique(np.searchsorted(rows, np.linspace(rows[-1] / LOOKS, rows[-1], LOOKS)))
+    return [
+        Look(
+            time_ms=int(times[segments[at]]) if timed else None,
+            rows=int(rows[at]),
+            value=_known(looks.value[at]),
+            low=_known(looks.low[at]),
+            high=_known(looks.high[at]),
+        )
+        for at in ends.tolist()
+    ]
+
+
+def _known(number: np.float64) -> float | None:
+    return float(number) if math.isfinite(number) else None
