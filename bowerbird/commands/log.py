@@ -61,7 +61,8 @@ def describe(
 
     Example: bowerbird log describe shown.parquet --column reward=click --column propensity=p
     """
-    from bowerbird.judged_log import EvaluationRequest, columns_of
+    from bowerbird.judged_log import EvaluationRequest
+    from bowerbird.pairs import columns_of
 
     with log_errors_in_words("log describe"):
         request = EvaluationRequest(

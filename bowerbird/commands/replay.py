@@ -128,7 +128,8 @@ def evaluate(
 
     Example: bowerbird replay evaluate --format open-bandit random/men --target policy.npy --json
     """
-    from bowerbird.judged_log import EvaluationRequest, columns_of, shares_of
+    from bowerbird.judged_log import EvaluationRequest
+    from bowerbird.pairs import columns_of, shares_of
 
     with log_errors_in_words("replay evaluate"):
         from replay.evaluation.evaluate import Options
