@@ -15,7 +15,17 @@ import msgspec
 from bowerbird.client.event_ids import EventIds
 from bowerbird.client.outgoing import Outgoing
 from bowerbird.client.valued import Valued
-from bowerbird.client.values import actions_of, check_names, default_of, json_of, number_of, seconds_of, text_of
+from bowerbird.client.values import (
+    actions_of,
+    check_names,
+    default_of,
+    feedback_id_of,
+    flag_of,
+    json_of,
+    number_of,
+    seconds_of,
+    text_of,
+)
 from records.codec import check_event_id, encode
 from records.errors import BowerbirdError, BrokerAway, NotDecided
 from records.feedback import Feedback, feedback
@@ -260,7 +270,7 @@ class Client:
             "policy": policy,
             "context": {} if context is None else context,
             "actions": (offered := actions_of(actions)),
-            "activate": activate,
+            "activate": flag_of(activate, "activate"),
         }
         if user_id is not None:
             request["user_id"] = text_of(user_id, "user_id")
@@ -321,7 +331,8 @@ class Client:
         event_id, stream = text_of(event_id, "event_id"), text_of(stream, "stream")
         if event_id.startswith(DEFAULT_MARK):
             return None
-        feedback_id = self._ids.mint() if id is None else text_of(id, "id")
+        feedback_id = self._ids.mint() if id is None else feedback_id_of(id)
+        activate = None if activate is None else flag_of(activate, "activate")
         worth = None if value is None else number_of(value, "value")
         if worth is None and not activate:
             self._valued.check(event_id, stream)

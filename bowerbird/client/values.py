@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,6 +12,10 @@ from records.errors import BadInput
 from records.limits import DAY_S, MOST_NAMED, REWARD_LIMIT
 
 _DEEPEST = 10
+_LONGEST_BITS = 1024
+"""An integer with more bits is larger than every number of JSON, and its text longer than every id."""
+_MOST_ACTIONS = 200_000
+"""With so many, a request is larger than every message; an iterator may have no end."""
 
 
 def text_of(value: object, field: str) -> str:
@@ -22,8 +27,9 @@ def text_of(value: object, field: str) -> str:
     if isinstance(value, str):
         if _halved(value):
             raise BadInput("invalid_field", field, "half a character", "text that UTF-8 can hold")
-        return str(value)
-    if not isinstance(value, bool) and isinstance(value, Integral):
+        # What a subclass makes of itself, as an enumeration does, is not its text.
+        return str.__str__(value)
+    if not isinstance(value, bool) and isinstance(value, Integral) and int(value).bit_length() <= _LONGEST_BITS:
         return str(int(value))
     raise BadInput("invalid_field", field, _shown(value), "a string, or an integer")
 
@@ -36,10 +42,8 @@ def number_of(value: object, field: str) -> float:
         ...
     records.errors.BadInput: value: found nan, expected a finite number within ±1e+06 (invalid_field)
     """
-    if not isinstance(value, bool) and isinstance(value, Real):
-        number = float(value)
-        if abs(number) <= REWARD_LIMIT:
-            return number
+    if abs(number := _real(value)) <= REWARD_LIMIT:
+        return number
     raise BadInput("invalid_field", field, _shown(value), f"a finite number within ±{REWARD_LIMIT:g}")
 
 
@@ -51,9 +55,39 @@ def seconds_of(value: object, field: str) -> float:
         ...
     records.errors.BadInput: timeout_s: found -1, expected seconds, more than 0 and at most 86400 (invalid_field)
     """
-    if not isinstance(value, bool) and isinstance(value, Real) and 0 < float(value) <= DAY_S:
-        return float(value)
+    if 0 < (seconds := _real(value)) <= DAY_S:
+        return seconds
     raise BadInput("invalid_field", field, _shown(value), f"seconds, more than 0 and at most {DAY_S}")
+
+
+def _real(value: object) -> float:
+    """Return a number as Python has it; nan for what is none, or too large for one."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except (ArithmeticError, TypeError, ValueError):
+        return math.nan
+
+
+def flag_of(value: object, field: str) -> bool:
+    """Return a truth of Python or numpy.
+
+    >>> flag_of("yes", "activate")
+    Traceback (most recent call last):
+        ...
+    records.errors.BadInput: activate: found 'yes', expected True or False (invalid_field)
+    """
+    if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
+    raise BadInput("invalid_field", field, _shown(value), "True or False")
+
+
+def feedback_id_of(value: object) -> str:
+    """Return the id of a feedback: one that is empty would make repeats of all that have it."""
+    if not (text := text_of(value, "id")):
+        raise BadInput("invalid_field", "id", "''", "a name of this event; without one, it is made here")
+    return text
 
 
 def check_names(brokers: object, reply_topic: object) -> None:
@@ -79,7 +113,10 @@ def actions_of(actions: object) -> list[Mapping[str, Any]]:
     actions = actions.tolist() if hasattr(actions, "tolist") else actions
     if isinstance(actions, str | bytes | Mapping) or not isinstance(actions, Iterable):
         raise BadInput("invalid_field", "actions", _shown(actions), "a list of ids, or of objects with an id")
-    return [action_of(action, f"actions[{index}]") for index, action in enumerate(actions)]
+    offered = [action_of(action, f"actions[{index}]") for index, action in enumerate(islice(actions, _MOST_ACTIONS))]
+    if len(offered) == _MOST_ACTIONS:
+        raise BadInput("too_many_actions", "actions", f"{_MOST_ACTIONS} or more", "what one message can hold")
+    return offered
 
 
 def default_of(default: object, actions: Sequence[Mapping[str, Any]]) -> str:
@@ -109,9 +146,10 @@ def json_of(request: Mapping[str, Any]) -> bytes:
     try:
         text = json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
         return text.encode()
-    except (TypeError, ValueError, RecursionError):
+    except Exception:
+        # Also what an object of the caller raises when it is read.
         raise _refusal(request, "") or BadInput(
-            "invalid_field", "request", "a list or an object within itself", "what JSON has"
+            "invalid_field", "request", "a value that cannot be read", "what JSON has"
         ) from None
 
 
@@ -128,7 +166,11 @@ def _shown(value: object) -> str:
     """Return what a program has handed over, for an error; what has no text of its own by its type."""
     if type(value).__repr__ is object.__repr__ or isinstance(value, list | tuple | Mapping | set):
         return type(value).__name__
-    return " ".join(repr(value).split())
+    try:
+        return " ".join(repr(value).split())
+    except Exception:
+        # An integer with thousands of digits, or an object of the caller that has no text.
+        return type(value).__name__
 
 
 def _halved(text: str) -> bool:
@@ -140,18 +182,25 @@ def _refusal(value: Any, field: str, depth: int = 0) -> BadInput | None:
     if depth > _DEEPEST:
         return BadInput("too_deep", field, "lists or objects within each other", f"at most {_DEEPEST} levels")
     if isinstance(value, Mapping):
-        strange = next((name for name in value if not isinstance(name, str | int | float | None)), None)
-        if strange is not None:
+        try:
+            named = list(value.items())
+        except Exception:
+            return BadInput("invalid_field", field, type(value).__name__, "an object that gives its values")
+        plain = str, int, float, type(None)
+        strange = [name for name, _ in named if not isinstance(name, plain) or _refusal(name, "") is not None]
+        if strange:
             return BadInput(
-                "invalid_field", field or "request", f"the name {_shown(strange)}", "a name that is a string"
+                "invalid_field", field or "request", f"the name {_shown(strange[0])}", "a name that is a string"
             )
-        parts = [(f"{field}.{name}".lstrip("."), part) for name, part in value.items()]
+        parts = [(f"{field}.{name}".lstrip("."), part) for name, part in named]
     elif isinstance(value, list | tuple):
         parts = [(f"{field}[{index}]", part) for index, part in enumerate(value)]
     elif isinstance(value, float) and not math.isfinite(value):
         return BadInput("feature_not_finite", field, repr(value), "a finite number")
     elif isinstance(value, str) and _halved(value):
         return BadInput("invalid_field", field, "half a character", "text that UTF-8 can hold")
+    elif isinstance(value, int) and value.bit_length() > _LONGEST_BITS:
+        return BadInput("feature_not_finite", field, "an integer with hundreds of digits", "a finite number")
     elif value is None or isinstance(value, str | int | float):
         return None
     elif hasattr(value, "tolist"):

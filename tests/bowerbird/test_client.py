@@ -4,11 +4,16 @@ import asyncio
 import json
 import threading
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from itertools import repeat
 from typing import Any
 from uuid import UUID
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bowerbird.client import BlockingClient, Client, EventIds, valued
@@ -173,6 +178,95 @@ async def test_what_cannot_be_told_is_refused_at_once() -> None:
         for value in (float("nan"), float("inf"), np.float32("nan"), True, "3"):
             with pytest.raises(BadInput, match="expected a finite number within"):
                 await client.reward("visit", "clicks", value=value)  # type: ignore[arg-type]
+
+
+class Unreadable(Mapping[str, Any]):
+    """An object of a caller that raises whatever is asked of it."""
+
+    def __getitem__(self, name: str) -> Any:
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter("a")
+
+    def __len__(self) -> int:
+        return 1
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+def nested(levels: int) -> dict[str, Any]:
+    outer: dict[str, Any] = {}
+    for _ in range(levels):
+        outer = {"a": outer}
+    return outer
+
+
+HOSTILE: dict[str, Any] = {
+    "bytes": b"visit",
+    "integer": 10**5000,
+    "nan": float("nan"),
+    "infinite": float("-inf"),
+    "objects": np.array([object(), 1], dtype=object),
+    "deep": nested(1000),
+    "set": {1},
+    "time": datetime.now(UTC),
+    "decimal": Decimal("1.5"),
+    "surrogate": "\ud800",
+    "surrogate's name": {"\ud800": 1},
+    "pair's name": {("a", "b"): 1},
+    "unreadable": Unreadable(),
+    "missing": pd.NA,
+}
+ASKED: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "policy": lambda value: {"policy": value},
+    "actions[0]": lambda value: {"actions": [value, "hat"]},
+    "actions[1].features.item.size": lambda value: {
+        "actions": ["hat", {"id": "a", "features": {"item": {"size": value}}}]
+    },
+    "context": lambda value: {"context": value},
+    "context.user.age": lambda value: {"context": {"user": {"age": value}}},
+    "default": lambda value: {"default": value},
+    "event_id": lambda value: {"event_id": value},
+    "user_id": lambda value: {"user_id": value},
+    "activate": lambda value: {"activate": value},
+    "timeout_s": lambda value: {"timeout_s": value},
+}
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=list(HOSTILE))
+async def test_a_hostile_value_is_refused_with_its_field_and_nothing_is_sent(value: Any) -> None:
+    loop = FakeLoop(config())
+    async with loop.client() as client:
+        for field, asked in ASKED.items():
+            with pytest.raises(BadInput) as refused:
+                await client.decide(**{"policy": "front", "actions": ["boots", "hat"], **asked(value)})
+            assert refused.value.field.startswith(field), refused.value
+        for field in ("event_id", "stream", "value", "id", "activate"):
+            told = {"event_id": "visit", "stream": "clicks", field: value}
+            with pytest.raises(BadInput) as refused:
+                await client.reward(**told)
+            assert refused.value.field == field, refused.value
+    assert loop.records("decision-requests") == loop.records("clicks") == []
+
+
+async def test_what_has_no_end_and_an_id_that_is_none_are_refused() -> None:
+    async with FakeLoop(config()).client() as client:
+        with pytest.raises(BadInput, match="actions: found 200000 or more"):
+            await client.decide("front", repeat("boots"))  # type: ignore[arg-type]
+        with pytest.raises(BadInput, match="id: found '', expected a name of this event"):
+            await client.reward("visit", "clicks", id="")
+
+
+async def test_a_member_of_an_enumeration_is_its_text() -> None:
+    class Shown(str, Enum):  # noqa: UP042
+        BOOTS = "boots"
+
+    loop = FakeLoop(config())
+    async with loop.client() as client:
+        answer = await client.decide("front", [Shown.BOOTS], event_id=Shown.BOOTS, activate=np.bool_(True))  # type: ignore[arg-type]
+        assert (answer.chosen, answer.event_id) == ("boots", "boots")
 
 
 async def test_scalars_of_numpy_are_numbers_and_integers_are_ids() -> None:
