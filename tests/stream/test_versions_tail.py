@@ -186,6 +186,27 @@ def test_a_snapshot_changes_nothing_that_is_read(events: list[tuple[str, str, in
         asyncio.run(compare())
 
 
+async def _shown(log: MemoryLog) -> list[list[PolicyVersion]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saved_policies, "LogReader", lambda config: log)
+        return [await saved_policies.versions_of(CONFIG, name, 3, None) for name in (*POLICIES, "racing")]
+
+
+@given(EVENTS, st.integers(0, 3 * FEW), st.integers(1, 2 * FEW))
+def test_policy_show_passes_over_no_version(events: list[tuple[str, str, int]], racing: int, window: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (versions, versions_tail):
+            patch.setattr(module, "SNAPSHOT_EVERY", FEW)
+        for name in ("FIRST_WINDOW", "LARGEST_WINDOW"):
+            patch.setattr(saved_policies, name, window)
+
+        async def compare() -> None:
+            log = await _written(events, racing)
+            assert await _shown(log) == await _shown(log.without_snapshots())
+
+        asyncio.run(compare())
+
+
 async def _aged(thousands: int) -> MemoryLog:
     """Return a log in which `front` has published for long, `side` seldom, `quiet` at the start and the middle only."""
     log = MemoryLog()
