@@ -31,7 +31,7 @@ def exists(name: str) -> bool:
 
 
 def test_every_kind_has_a_recipe() -> None:
-    kinds = {"policy", "estimator", "reward model", "log format", "setting", "role", "command"}
+    kinds = {"policy", "estimator", "reward model", "interval", "log format", "setting", "role", "command"}
     assert kinds <= set(RECIPES)
     assert len(RECIPES) == ADD.count("**") // 2
 
