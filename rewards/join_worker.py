@@ -15,7 +15,7 @@ from records.errors import BadInput
 from records.limits import HOUR_MS
 from rewards.join_items import Input, JoinSettings, Message, Rejected, decode_items
 from rewards.rules import milliseconds
-from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, JoinStore, Step, Stepped
+from rewards.store import PORTION_BYTES, Claim, DecisionItem, FeedbackItem, Inputs, JoinStore, Step, Stepped
 from rewards.watermark import entry_after, hold_line
 
 FUTURE_MS = HOUR_MS
@@ -131,12 +131,15 @@ class JoinWorker:
         taken: list[Message] = []
         items: list[DecisionItem | FeedbackItem] = []
         rejected: list[Rejected] = []
+        size = 0
         queues = [reading.waiting for reading in self._readings.values()]
         for message in merge(*queues, key=lambda each: each.time_ms):
             future = self._is_future(message)
-            if len(items) + len(rejected) >= self.settings.portion_items or (message.time_ms > line_ms and not future):
+            full = len(items) + len(rejected) >= self.settings.portion_items or size >= PORTION_BYTES
+            if full or (message.time_ms > line_ms and not future):
                 break
             taken.append(message)
+            size += len(message.value or b"")
             if future:
                 rejected.append(Rejected(message, -1, _future_time(message, self.clock_ms or 0), message.value))
             else:

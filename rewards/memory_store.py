@@ -9,6 +9,7 @@ from records.errors import LossDetected
 from rewards.store import (
     DEAD_LETTERS,
     NEEDED,
+    PORTION_BYTES,
     Claim,
     ClosedWindow,
     Closing,
@@ -75,9 +76,18 @@ class MemoryStore:
         """See :meth:`JoinStore.outboxes`."""
         return dict(self._shards.setdefault(shard, _Shard()).seq)
 
-    async def head(self, shard: int, outbox: str, limit: int) -> list[ClosedWindow] | list[Unusable]:
+    async def head(
+        self, shard: int, outbox: str, limit: int, limit_bytes: int = PORTION_BYTES
+    ) -> list[ClosedWindow] | list[Unusable]:
         """See :meth:`JoinStore.head`."""
-        return self._shards[shard].outboxes.get(outbox, [])[:limit]  # type: ignore[return-value]
+        entries: list[ClosedWindow | Unusable] = []
+        size = 0
+        for entry in self._shards[shard].outboxes.get(outbox, [])[:limit]:
+            if size >= limit_bytes:
+                break
+            entries.append(entry)
+            size += _size(entry)
+        return entries  # type: ignore[return-value]
 
     async def trim(self, shard: int, outbox: str, seq: int) -> None:
         """See :meth:`JoinStore.trim`."""
@@ -112,6 +122,11 @@ class MemoryStore:
             state.counted[closing.event_id] = closing.deadline_ms
 
 
+def _size(entry: ClosedWindow | Unusable) -> int:
+    feedback = entry.feedback if isinstance(entry, ClosedWindow) else ()
+    return len(entry.body) + sum(len(event.body) for event in feedback)
+
+
 def _check(state: _Shard, shard: int, log: str, claims: Sequence[Claim]) -> None:
     if state.log not in ("", log):
         raise other_log(shard, state.log, log)
@@ -134,6 +149,7 @@ class _Stepping:
         }
         self.closed: Counter[str] = Counter()
         self.repeats = self.late = self.behind_entry = 0
+        self.written = 0
 
     def run(self) -> Stepped:
         state, step = self.state, self.step
@@ -157,11 +173,11 @@ class _Stepping:
                 state.entries_read.setdefault(partition_name(topic, partition), 0)
             state.entries_read[INPUTS] = max(state.entries_read.get(INPUTS, 0), step.inputs.read_to_ms)
         now_ms, held_by = read_to(state.entries_read)
-        self.purge(now_ms)
+        left = self.purge(now_ms)
         next_ms = self.close(now_ms)
         reported_ms = now_ms if next_ms is None else min(now_ms, next_ms)
         counts = (self.repeats, self.late, self.behind_entry)
-        return Stepped(reported_ms, held_by, dict(self.closed), *counts, next_ms is not None)
+        return Stepped(reported_ms, held_by, dict(self.closed), *counts, left or next_ms is not None)
 
     def decision(self, item: DecisionItem) -> None:
         if item.place.time_ms <= self.state.closed.get(item.event_id, -1):
@@ -216,19 +232,26 @@ class _Stepping:
     def closes(first: DecisionItem, topic: str, time_ms: int) -> bool:
         return topic in first.close_on and first.opens_ms <= time_ms <= first.deadline_ms
 
-    def purge(self, now_ms: int) -> None:
+    def purge(self, now_ms: int) -> bool:
+        """Give up feedback whose decision never came, up to the limit; tell whether some is left."""
         state = self.state
-        due: list[tuple[int, bytes, FeedbackItem]] = []
-        for event_id, known in list(state.feedback.items()):
-            if event_id not in state.entries:
-                gone = [item for item in known if item.waits_until_ms < now_ms]
-                due.extend((item.waits_until_ms, event_id.encode(), item) for item in gone)
-                state.feedback[event_id] = [item for item in known if item.waits_until_ms >= now_ms]
-                if not state.feedback[event_id]:
-                    del state.feedback[event_id]
-        for _, _, item in sorted(due, key=lambda each: (*each[:2], each[2].place)):
-            self.unusable(item, "unknown_decision")
         state.closed = {event_id: until for event_id, until in state.closed.items() if until >= now_ms}
+        due = [
+            (item.waits_until_ms, event_id.encode(), item)
+            for event_id, known in state.feedback.items()
+            if event_id not in state.entries
+            for item in known
+            if item.waits_until_ms < now_ms
+        ]
+        most = self.written + self.step.close_bytes
+        for _, _, item in sorted(due, key=lambda each: (*each[:2], each[2].place)):
+            if self.written >= most:
+                return True
+            state.feedback[item.event_id].remove(item)
+            if not state.feedback[item.event_id]:
+                del state.feedback[item.event_id]
+            self.unusable(item, "unknown_decision")
+        return False
 
     def close(self, now_ms: int) -> int | None:
         """Close what is due, up to the limit; return the next deadline that is due, or None."""
@@ -241,7 +264,10 @@ class _Stepping:
             ),
             key=lambda each: each[:2],
         )
-        for deadline_ms, _, entry in due[: self.step.close_limit]:
+        most = self.written + self.step.close_bytes
+        for number, (deadline_ms, _, entry) in enumerate(due):
+            if number == self.step.close_limit or self.written >= most:
+                return deadline_ms
             first = entry.first
             within: list[WindowFeedback] = []
             for item in state.feedback.pop(first.event_id, []):
@@ -262,10 +288,11 @@ class _Stepping:
                 tuple(within),
             )
             state.outboxes.setdefault(first.policy, []).append(window)
+            self.written += _size(window)
             self.closed[first.policy] += 1
             state.closed[first.event_id] = first.dedup_until_ms
             del state.entries[first.event_id]
-        return due[self.step.close_limit][0] if len(due) > self.step.close_limit else None
+        return None
 
     def unusable(self, item: FeedbackItem, reason: str) -> None:
         state = self.state
@@ -273,4 +300,5 @@ class _Stepping:
         letter = Unusable(state.seq[DEAD_LETTERS], item.event_id, item.place, reason, item.body)
         state.outboxes.setdefault(DEAD_LETTERS, []).append(letter)
         self.closed[DEAD_LETTERS] += 1
+        self.written += len(item.body)
         self.late += reason == "late"

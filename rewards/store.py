@@ -16,6 +16,8 @@ DISCARD = "or, if its log is gone for good, run `bowerbird recover --discard-oth
 """What an operator does about a join state that may not be continued."""
 DEAD_LETTERS = ".dead-letters"
 """The outbox of what the join could not use; no policy can have this name."""
+PORTION_BYTES = 8 * 1024 * 1024
+"""What one call moves into outboxes, and reads from one, has about so many bytes at most, or is one window."""
 
 
 class Claim(NamedTuple):
@@ -82,7 +84,8 @@ class Step:
     """One call: what was read, and from where to where. A tick's call holds no items.
 
     ``close_limit``: how many windows one call closes at most; ``feedback_limit``: how many of one decision's
-    feedback, the first by place, are kept. ``hold``: the hold that the caller has on the shard.
+    feedback, the first by place, are kept. ``hold``: the hold that the caller has on the shard. ``close_bytes``: a call
+    closes no further window, and gives up no further feedback whose decision never came, once those have so many bytes.
     """
 
     claims: Sequence[Claim] = ()
@@ -91,6 +94,7 @@ class Step:
     close_limit: int = 500
     feedback_limit: int = 1000
     hold: str = ""
+    close_bytes: int = PORTION_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ class Stepped:
     """What a call did.
 
     ``held_by``: the input ("topic partition", or "*" for the list of inputs) that holds read-to back.
-    ``read_to_ms`` lies not beyond a window that is due and still open (``more``: call again).
+    ``read_to_ms`` lies not beyond a window that is due and still open. ``more``: something due is left, call again.
     ``closed``: outcomes per policy (and dead letters under :data:`DEAD_LETTERS`).
     """
 
@@ -162,8 +166,10 @@ class JoinStore(Protocol):
         """Return the last seq given, per policy (and :data:`DEAD_LETTERS`)."""
         ...
 
-    async def head(self, shard: int, outbox: str, limit: int) -> list[ClosedWindow] | list[Unusable]:
-        """Return the first entries of an outbox, in the order of seq."""
+    async def head(
+        self, shard: int, outbox: str, limit: int, limit_bytes: int = PORTION_BYTES
+    ) -> list[ClosedWindow] | list[Unusable]:
+        """Return the first entries of an outbox, in the order of seq, up to the one that reaches ``limit_bytes``."""
         ...
 
     async def trim(self, shard: int, outbox: str, seq: int) -> None:

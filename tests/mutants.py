@@ -152,8 +152,8 @@ def _joining() -> Iterator[Mutant]:
         "the order of closing",
         ("            key=lambda each: each[:2],\n", "            key=lambda each: each[2].first.place,\n"),
         (
-            "for i = 1, #due, 2 do\n  local event_id, deadline",
-            "for i = #due - 1, 1, -2 do\n  local event_id, deadline",
+            "for i = 1, #due, 2 do\n  if written",
+            "for i = #due - 1, 1, -2 do\n  if written",
         ),
         "test_order_of_closing_is_deadline_then_event_id_by_its_bytes",
     )
@@ -992,8 +992,8 @@ def _living() -> Iterator[Mutant]:
     yield Mutant(
         "what cannot be used counts towards a work",
         "rewards/join_worker.py",
-        "if len(items) + len(rejected) >= self.settings.portion_items",
-        "if len(items) >= self.settings.portion_items",
+        "full = len(items) + len(rejected) >= self.settings.portion_items",
+        "full = len(items) >= self.settings.portion_items",
         (f"{INTAKE}::test_a_work_is_bounded_by_its_items_whether_or_not_they_can_be_used",),
     )
     yield Mutant(
@@ -1010,6 +1010,26 @@ def _recovery() -> Iterator[Mutant]:
     held = "test_recovery_only_who_holds_a_shard_steps_it"
     counted = "test_recovery_what_an_outcome_has_counted_is_no_late_feedback"
     lost = "test_offsets_a_shard_that_has_lost_something_is_stepped_by_nobody"
+    yield from _in_both(
+        "a call closes so many bytes at most",
+        ("if number == self.step.close_limit or self.written >= most:", "if number == self.step.close_limit:"),
+        ("  if written >= most then break end\n  local event_id, deadline", "  local event_id, deadline"),
+        "test_a_call_closes_windows_until_they_have_so_many_bytes",
+    )
+    yield Mutant(
+        "the head of an outbox is bounded in bytes",
+        "stream/redis/store.py",
+        " and size < tonumber(ARGV[2]) do",
+        " do",
+        (f"{IN_REDIS}::test_the_head_of_an_outbox_ends_with_the_entry_that_reaches_its_bytes",),
+    )
+    yield Mutant(
+        "a turn of the emitter goes on after a small head",
+        "stream/roles/outbox.py",
+        "if entries[-1].seq >= last_seq or",
+        "if True or",
+        ("tests/stream/test_emitter.py::test_large_outcomes_leave_in_small_heads_and_in_one_turn",),
+    )
     yield Mutant("the hold", STORE, "if state.hold != step.hold:", "if False:", (f"{IN_MEMORY}::{held}",))
     yield Mutant("the hold", SCRIPT, "if held ~= arg() then", "if arg() == 0 then", (f"{IN_REDIS}::{held}",))
     yield Mutant(

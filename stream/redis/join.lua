@@ -4,7 +4,7 @@
 --
 -- KEYS   log offsets readto entries bodies due feedback waiting closed seq pending hold counted outbox (a prefix)
 -- ARGV   run id of the server that was checked, name of the hold that the caller has or "", name of the log,
---        close limit, feedback limit,
+--        close limit, feedback limit, close bytes,
 --        read-to of the list of inputs or "", number of inputs, their names,
 --        number of claims, per claim: name, start, end, read-to or "", fresh ("1" or "0"),
 --        then items: "d" claim offset event_id place policy fingerprint opens deadline forget close_on body
@@ -34,7 +34,7 @@ local log = arg()
 local known_log = call('GET', LOG)
 if known_log and known_log ~= log then return {'other_log', known_log} end
 
-local close_limit, feedback_limit = tonumber(arg()), tonumber(arg())
+local close_limit, feedback_limit, close_bytes = tonumber(arg()), tonumber(arg()), tonumber(arg())
 local inputs_read_to, inputs = arg(), {}
 for i = 1, tonumber(arg()) do inputs[i] = arg() end
 
@@ -54,6 +54,8 @@ end
 if not known_log then call('SET', LOG, log) end
 
 local closed, repeats, late, behind_entry = {}, 0, 0, 0
+-- The bytes of bodies that this call has put into outboxes.
+local written = 0
 
 local function netstrings(parts)
   for i, part in ipairs(parts) do parts[i] = #part .. ':' .. part end
@@ -69,6 +71,7 @@ end
 
 local function unusable(event_id, place, reason, body)
   put(DEAD_LETTERS, {'', event_id, place, reason, body})
+  written = written + #body
   if reason == 'late' then late = late + 1 end
 end
 
@@ -78,8 +81,19 @@ local function parse(member)
   local _, place, waits, from = string.match(member, '^([^%z]*)%z([^%z]*)%z([^%z]*)%z()')
   return place, tonumber(waits), string.sub(member, from)
 end
+local function place_of(member) return string.match(member, '^[^%z]*%z([^%z]*)') end
+-- All feedback of an event id, in the order of places; a few at a time, since all of it may be large.
+local FEW = 64
 local function feedback_of(event_id)
-  return call('ZRANGEBYLEX', FEEDBACK, '[' .. event_id .. '\0', '(' .. event_id .. '\1')
+  local from, members, i = '[' .. event_id .. '\0', nil, FEW
+  return function()
+    i = i + 1
+    if i > FEW then
+      members, i = call('ZRANGEBYLEX', FEEDBACK, from, '(' .. event_id .. '\1', 'LIMIT', 0, FEW), 1
+      if #members > 0 then from = '(' .. members[#members] end
+    end
+    return members[i]
+  end
 end
 
 -- A header: 1 place, 2 policy, 3 fingerprint, 4 opens, 5 deadline, 6 forget, 7 close_on (" a b "),
@@ -101,14 +115,19 @@ end
 
 local function drop_beyond_limit(event_id, header)
   local from = '[' .. event_id .. '\0' .. string.format('%014d', header[4])
-  local beyond = call('ZLEXCOUNT', FEEDBACK, from, '(' .. event_id .. '\1') - feedback_limit
+  local to = '(' .. event_id .. '\1'
+  local beyond = call('ZLEXCOUNT', FEEDBACK, from, to) - feedback_limit
   if beyond <= 0 then return end
-  for _, member in ipairs(call('ZREVRANGEBYLEX', FEEDBACK, '(' .. event_id .. '\1', from, 'LIMIT', 0, beyond)) do
-    local place, _, body = parse(member)
-    call('ZREM', FEEDBACK, member)
-    local topic, time = topic_of(place), time_of(place)
-    header[9][topic] = math.min(header[9][topic] or time, time)
-    unusable(event_id, place, 'too_many', body)
+  while beyond > 0 do
+    local last = call('ZREVRANGEBYLEX', FEEDBACK, to, from, 'LIMIT', 0, math.min(beyond, FEW))
+    for _, member in ipairs(last) do
+      local place, _, body = parse(member)
+      call('ZREM', FEEDBACK, member)
+      local topic, time = topic_of(place), time_of(place)
+      header[9][topic] = math.min(header[9][topic] or time, time)
+      unusable(event_id, place, 'too_many', body)
+    end
+    beyond = beyond - #last
   end
   keep(event_id, header)
 end
@@ -117,11 +136,13 @@ end
 local function settle(event_id, header)
   call('ZREM', DUE, event_id)
   call('ZADD', DUE, header[5], event_id)
-  for _, member in ipairs(feedback_of(event_id)) do
-    local place = parse(member)
-    if closes(header, topic_of(place), time_of(place)) then
-      lower(event_id, header, time_of(place))
-      break
+  if string.find(header[7], '%S') then
+    for member in feedback_of(event_id) do
+      local place = place_of(member)
+      if closes(header, topic_of(place), time_of(place)) then
+        lower(event_id, header, time_of(place))
+        break
+      end
     end
   end
   for topic, time in pairs(header[9]) do
@@ -230,10 +251,21 @@ local before = '(' .. whole(read_to)
 
 -- Feedback whose decision never came.
 local waiting = call('ZRANGEBYSCORE', WAITING, '-inf', before, 'LIMIT', 0, close_limit)
+local more = #waiting == close_limit
+local most = written + close_bytes
 for _, event_id in ipairs(waiting) do
+  if written >= most then
+    more = true
+    break
+  end
   call('ZREM', WAITING, event_id)
-  for _, member in ipairs(feedback_of(event_id)) do
+  for member in feedback_of(event_id) do
     local place, waits, body = parse(member)
+    if written >= most then
+      more = true
+      call('ZADD', WAITING, 'LT', waits, event_id)
+      break
+    end
     if waits < read_to then
       call('ZREM', FEEDBACK, member)
       unusable(event_id, place, 'unknown_decision', body)
@@ -246,12 +278,15 @@ call('ZREMRANGEBYSCORE', CLOSED, '-inf', before)
 
 -- Windows that are due, in the order of (deadline, event id).
 local due = call('ZRANGEBYSCORE', DUE, '-inf', before, 'WITHSCORES', 'LIMIT', 0, close_limit)
+most = written + close_bytes
 for i = 1, #due, 2 do
+  if written >= most then break end
   local event_id, deadline = due[i], tonumber(due[i + 1])
   local header = header_of(event_id)
   local rival = header[8] >= 0 and whole(header[8]) or ''
   local frozen = {'', event_id, whole(deadline), header[1], rival, call('HGET', BODIES, event_id)}
-  for _, member in ipairs(feedback_of(event_id)) do
+  written = written + #frozen[6]
+  for member in feedback_of(event_id) do
     local place, _, body = parse(member)
     local time = time_of(place)
     if time < header[4] then
@@ -261,6 +296,7 @@ for i = 1, #due, 2 do
     else
       frozen[#frozen + 1] = place
       frozen[#frozen + 1] = body
+      written = written + #body
     end
   end
   put(header[2], frozen)
@@ -277,7 +313,6 @@ for outbox, count in pairs(closed) do
   counts[#counts + 1] = outbox
   counts[#counts + 1] = count
 end
-local more = #waiting == close_limit
 local next_due = call('ZRANGEBYSCORE', DUE, '-inf', before, 'WITHSCORES', 'LIMIT', 0, 1)
 if next_due[1] then
   more, read_to = true, math.min(read_to, tonumber(next_due[2]))

@@ -12,6 +12,7 @@ from records.position import LogPosition
 from rewards.store import (
     DEAD_LETTERS,
     NEEDED,
+    PORTION_BYTES,
     ClosedWindow,
     Closing,
     DecisionItem,
@@ -41,6 +42,16 @@ TYPES = {
 """What each key of a shard is, as Redis names it."""
 SERVICE_TYPES = {"count": b"string", **dict.fromkeys(["topics", "void", "marks"], b"hash")}
 
+HEAD_SCRIPT = """\
+local entries, size = {}, 0
+while #entries < tonumber(ARGV[1]) and size < tonumber(ARGV[2]) do
+  local entry = redis.call('ZRANGE', KEYS[1], #entries, #entries)[1]
+  if not entry then break end
+  entries[#entries + 1], size = entry, size + #entry
+end
+return entries
+"""
+"""Returns the entries at the head of an outbox up to a number and up to a size, at least one of those there are."""
 ONE_BUILD = "use one build of Bowerbird on all machines: `bowerbird --version` tells which it is"
 
 
@@ -71,6 +82,7 @@ class RedisStore:
         self._compare = compare
         self._compared_run_id = ""
         self._script = redis.register_script(files("stream.redis").joinpath("join.lua").read_text())
+        self._head_script = redis.register_script(HEAD_SCRIPT)
 
     def key(self, shard: int, name: str) -> str:
         """Return the key of a part of a shard."""
@@ -116,9 +128,12 @@ class RedisStore:
         counts = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self.key(shard, name)))
         return {key.decode(): int(count) for key, count in counts.items()}
 
-    async def head(self, shard: int, outbox: str, limit: int) -> list[ClosedWindow] | list[Unusable]:
+    async def head(
+        self, shard: int, outbox: str, limit: int, limit_bytes: int = PORTION_BYTES
+    ) -> list[ClosedWindow] | list[Unusable]:
         """See :meth:`rewards.store.JoinStore.head`."""
-        entries = cast("list[bytes]", await self.redis.zrange(self.key(shard, f"outbox:{outbox}"), 0, limit - 1))
+        key = self.key(shard, f"outbox:{outbox}")
+        entries = cast("list[bytes]", await self._head_script(keys=[key], args=[limit, limit_bytes]))
         if outbox == DEAD_LETTERS:
             return [_unusable(_netstrings(entry)) for entry in entries]
         return [_window(_netstrings(entry)) for entry in entries]
@@ -296,7 +311,7 @@ def spoilt_state(error: BaseException) -> StateRefused | None:
 
 
 def _arguments(log: str, step: Step) -> list[str | int | bytes]:
-    arguments: list[str | int | bytes] = [log, step.close_limit, step.feedback_limit]
+    arguments: list[str | int | bytes] = [log, step.close_limit, step.feedback_limit, step.close_bytes]
     if step.inputs is None:
         arguments += ["", 0]
     else:

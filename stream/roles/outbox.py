@@ -130,8 +130,8 @@ class Emitter:
                     outboxes = await self._store.outboxes(shard)
                     turns = asyncio.Semaphore(OUTBOXES_AT_ONCE)
                     async with asyncio.TaskGroup() as group:
-                        for outbox in outboxes:
-                            group.create_task(self._empty_in_turn(shard, outbox, turns))
+                        for outbox, last_seq in outboxes.items():
+                            group.create_task(self._empty_in_turn(shard, outbox, last_seq, turns))
                 else:
                     # Held for a recovery, which may begin the seqs anew, or another worker's now.
                     self._emitted = {key: seq for key, seq in self._emitted.items() if key[0] != shard}
@@ -156,17 +156,18 @@ class Emitter:
                 " says which setting of which topic to set right",
             )
 
-    async def _empty_in_turn(self, shard: int, outbox: str, turns: asyncio.Semaphore) -> None:
+    async def _empty_in_turn(self, shard: int, outbox: str, last_seq: int, turns: asyncio.Semaphore) -> None:
         async with turns:
-            await self._empty(shard, outbox)
+            await self._empty(shard, outbox, last_seq)
 
-    async def _empty(self, shard: int, outbox: str) -> None:
+    async def _empty(self, shard: int, outbox: str, last_seq: int) -> None:
+        """Empty an outbox up to the last seq that was given when its turn began."""
         while entries := await self._store.head(shard, outbox, HEAD):
             if outbox == DEAD_LETTERS:
                 await self._bury(shard, [entry for entry in entries if isinstance(entry, Unusable)])
             else:
                 await self._emit(shard, outbox, [entry for entry in entries if isinstance(entry, ClosedWindow)])
-            if len(entries) < HEAD or not await self._store.lease(shard, self._owner):
+            if entries[-1].seq >= last_seq or not await self._store.lease(shard, self._owner):
                 return
 
     async def _emit(self, shard: int, policy: str, entries: list[ClosedWindow]) -> None:

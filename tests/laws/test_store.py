@@ -12,6 +12,7 @@ from rewards.memory_store import MemoryStore
 from rewards.store import (
     DEAD_LETTERS,
     NEEDED,
+    PORTION_BYTES,
     Claim,
     ClosedWindow,
     Closing,
@@ -100,6 +101,7 @@ class Reader:
         inputs: tuple[tuple[str, int], ...] = INPUTS,
         close_limit: int = 500,
         but: tuple[str, int] | None = None,
+        close_bytes: int = PORTION_BYTES,
     ) -> Stepped:
         """Claim that all inputs (``but`` one) were read to a time, as an idle tick does."""
         claims = []
@@ -108,7 +110,8 @@ class Reader:
                 start = self.next.setdefault(name, 0)
                 claims.append(Claim(*name, start, start, START_MS + at_ms, True))
         step_inputs = Inputs(inputs, START_MS + at_ms)
-        return await self.store.step(0, "log", Step(claims, (), step_inputs, close_limit))
+        step = Step(claims, (), step_inputs, close_limit, close_bytes=close_bytes)
+        return await self.store.step(0, "log", step)
 
     async def closed(self, policy: str = "front") -> list[ClosedWindow]:
         """Return what the outbox of a policy holds."""
@@ -578,6 +581,45 @@ class StoreLaws:
         assert [entry.seq for entry in await reader.store.head(0, "front", 11)] == list(range(1, 12))
         await reader.store.trim(0, "front", 9)
         assert [entry.seq for entry in await reader.store.head(0, "front", 11)] == [10, 11, 12]
+
+    async def test_the_head_of_an_outbox_ends_with_the_entry_that_reaches_its_bytes(self, reader: Reader) -> None:
+        body = bytes(1000)
+        await reader.apply(*(decided(event_id, 0, offset, body=body) for offset, event_id in enumerate("abcde")))
+        await reader.apply(*(happened(event_id, 0, offset, body=body) for offset, event_id in enumerate("abcdevwxyz")))
+        await reader.read_to(2 * WINDOW_MS)
+        for limit_bytes, count in [(1, 1), (3_000, 2), (9_000, 5), (20_000, 5)]:
+            head = await reader.store.head(0, "front", 9, limit_bytes)
+            assert [entry.seq for entry in head] == list(range(1, count + 1))
+        assert len(await reader.store.head(0, "front", 2, 20_000)) == 2
+        assert len(await reader.store.head(0, DEAD_LETTERS, 9, 1_500)) == 2
+
+    async def test_a_call_closes_windows_until_they_have_so_many_bytes(self, reader: Reader) -> None:
+        body = bytes(1000)
+        await reader.apply(*(decided(event_id, at, at, body=body) for at, event_id in enumerate("abcde")))
+        await reader.apply(*(happened(event_id, 5, offset, body=body) for offset, event_id in enumerate("aaabbbcde")))
+        steps = [await reader.read_to(2 * WINDOW_MS, close_bytes=4_001) for _ in range(3)]
+        assert [stepped.closed for stepped in steps] == [{"front": 2}, {"front": 3}, {}]
+        assert [stepped.more for stepped in steps] == [True, False, False]
+        assert steps[0].read_to_ms == START_MS + WINDOW_MS + 2
+        assert [window.event_id for window in await reader.closed()] == list("abcde")
+
+    async def test_a_call_closes_a_window_however_large_it_is(self, reader: Reader) -> None:
+        late = [happened(event_id, WINDOW_MS + 1, offset) for offset, event_id in enumerate("ab")]
+        await reader.apply(decided("a", 0), decided("b", 0, 1), *late)
+        steps = [await reader.read_to(2 * WINDOW_MS, close_bytes=1) for _ in range(2)]
+        assert [stepped.closed for stepped in steps] == [{"front": 1, DEAD_LETTERS: 1}] * 2
+
+    async def test_a_call_gives_up_waiting_feedback_until_it_has_so_many_bytes(self, reader: Reader) -> None:
+        body = bytes(1000)
+        ids = ["a", *["b"] * 200, "c"]
+        await reader.apply(*(happened(event_id, 0, offset, body=body) for offset, event_id in enumerate(ids)))
+        await reader.apply(decided("d", 0))
+        steps: list[Stepped] = []
+        while not steps or steps[-1].more:
+            steps.append(await reader.read_to(2 * WINDOW_MS, close_bytes=100_000))
+        assert [stepped.closed.get(DEAD_LETTERS, 0) for stepped in steps] == [100, 100, 2]
+        assert steps[0].closed["front"] == 1
+        assert [event_id for event_id, _, _ in await reader.unused()] == ids
 
     async def test_seq_goes_on_after_a_trim(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0))

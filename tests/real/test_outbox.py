@@ -50,7 +50,7 @@ async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(
         await reader.read_to(TTL_MS)
         emitter = Emitter(store, producer, DeadLetters(producer, config, "join"), config, "me")
         with pytest.raises(MessageSizeTooLargeError):
-            await emitter._empty(0, "front")
+            await emitter._empty(0, "front", 9)
         assert [frozen.seq for frozen in await reader.closed()] == [1, 2, 3]
 
         larger = {"max.message.bytes": str(LARGE_MESSAGE_BYTES)}
@@ -62,7 +62,7 @@ async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(
 
         async def emptied() -> bool:
             try:
-                await emitter._empty(0, "front")
+                await emitter._empty(0, "front", 9)
             except MessageSizeTooLargeError:
                 return False  # the broker has not heard of the new limit yet
             return True
@@ -131,10 +131,10 @@ async def test_a_seq_that_was_emitted_is_not_emitted_again_for_another_outcome(
         await reader.apply(decided(event_id, at, at, body=body))
         await reader.read_to((at + 1) * TTL_MS)
         if event_id == "a":
-            await emitter._empty(0, "front")
+            await emitter._empty(0, "front", 9)
             await store.redis.delete(store.key(0, "seq"))
     with pytest.raises(LossDetected, match="bowerbird recover"):
-        await emitter._empty(0, "front")
+        await emitter._empty(0, "front", 9)
     assert await store.held(0)
 
 

@@ -9,7 +9,7 @@ import pytest
 from rewards.join_items import NO_RECORD, Input, JoinSettings, Message
 from rewards.join_worker import FUTURE_MS, Fetched, JoinWorker, Work
 from rewards.memory_store import MemoryStore
-from rewards.store import Claim, DecisionItem, FeedbackItem, Step
+from rewards.store import PORTION_BYTES, Claim, DecisionItem, FeedbackItem, Step
 from rewards.watermark import entry_after, hold_line, read_to
 
 START_MS = 1_700_000_000_000
@@ -211,6 +211,16 @@ def test_an_array_that_needs_several_calls_moves_the_offset_with_the_last() -> N
             claim = claims_of(step)[CLICKS]
             assert (claim.start, claim.end) == (0, int(number == 2))
             assert (claim.read_to_ms is None) == (number < 2)
+
+
+def test_what_is_applied_together_is_bounded_in_bytes() -> None:
+    worker = join_worker()
+    worker.assign(*CLICKS, start=0, fresh=True)
+    for offset in range(3):
+        worker.offer(message(CLICKS, offset, 0, b" " * (PORTION_BYTES // 2)))
+    work = take(worker, START_MS)
+    assert work is not None
+    assert [each.offset for each in work.messages] == [0, 1]
 
 
 def test_nothing_is_taken_in_that_was_applied_or_given_away() -> None:
