@@ -17,6 +17,7 @@ NAMES = (
     "join",
     "click_to_decision",
     "decide",
+    "decide_publishing",
     "predict",
     "join_single",
     "recover",

@@ -31,6 +31,7 @@ Q = (0.5, 0.99)
 BAR_P50 = 1.3
 BAR_P99 = 2.0
 
+VERSION = b'"policy_version":"'
 ECHO = """
 import asyncio, sys
 from benchmarks.decide import echo
@@ -56,10 +57,10 @@ def run() -> list[Row]:
 async def _row(config: Config, rate: int, others: Others) -> Row:
     await create(config)
     requests, copies, replies = (config.topic(name) for name in ("echo-requests", "echo-copies", "replies.bench"))
-    await _create(config, {requests: PARTITIONS, copies: PARTITIONS, replies: 1})
+    await create_topics(config, {requests: PARTITIONS, copies: PARTITIONS, replies: 1})
     sample = await _decision(config)
     with _echo(config, requests, copies, sample), contextlib.closing(_Worker(config)) as worker:
-        async with _load(config, replies) as load:
+        async with replying_load(config, replies) as load:
             for topic in (requests, config.topic("decision-requests")):
                 await load.measure(topic, rate, WARM_UP_S)
             ours: list[list[float]] = []
@@ -68,8 +69,8 @@ async def _row(config: Config, rate: int, others: Others) -> Row:
                 with others.measured([worker.pid]):
                     peer.append(await load.measure(requests, rate, MEASURED_S))
                     ours.append(await load.measure(config.topic("decision-requests"), rate, MEASURED_S))
-    p50s, p99s = ([_quantile(one, q) / _quantile(other, q) for one, other in zip(ours, peer, strict=True)] for q in Q)
-    times = "; ".join(f"{name} {_told(found)}" for name, found in (("decide", ours), ("echo", peer)))
+    p50s, p99s = ([quantile(one, q) / quantile(other, q) for one, other in zip(ours, peer, strict=True)] for q in Q)
+    times = "; ".join(f"{name} {told(found)}" for name, found in (("decide", ours), ("echo", peer)))
     return Row(
         f"request to reply at {rate} a second",
         "an echo of two aiokafka clients that first writes the same bytes to a second topic with acks=all",
@@ -81,12 +82,14 @@ async def _row(config: Config, rate: int, others: Others) -> Row:
     )
 
 
-def _quantile(sorted_values: list[float], q: float) -> float:
+def quantile(sorted_values: list[float], q: float) -> float:
+    """Return a quantile."""
     return sorted_values[min(len(sorted_values) - 1, int(q * len(sorted_values)))]
 
 
-def _told(repeats: list[list[float]]) -> str:
-    p50, p99 = (median(_quantile(one, q) for one in repeats) for q in Q)
+def told(repeats: list[list[float]]) -> str:
+    """Return the medians of both quantiles over the repeats, as text."""
+    p50, p99 = (median(quantile(one, q) for one in repeats) for q in Q)
     return f"p50 {p50:.2f} ms, p99 {p99:.1f} ms"
 
 
@@ -132,16 +135,24 @@ async def echo(brokers: str, requests: str, copies: str, sample: str) -> None:
             await producer.send(topic, value, headers=[("correlation-id", headers["correlation-id"])])
 
 
-class _Load:
-    """Sends at a steady rate, whether or not replies come, and notes how long each took, in ms."""
+class Load:
+    """Sends at a steady rate, whether or not replies come, and notes how long each took, in ms.
+
+    Attributes
+    ----------
+    versions
+        What the replies of the last measurement cite.
+    """
 
     def __init__(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, reply_topic: str) -> None:
         self._producer, self._consumer, self._reply_topic = producer, consumer, reply_topic
         self._sent: dict[bytes, float] = {}
         self._took: list[float] = []
         self._number = 0
+        self.versions: set[bytes] = set()
 
     async def hear(self) -> None:
+        """Note the replies until it is cancelled."""
         while True:
             for records in (await self._consumer.getmany(timeout_ms=200)).values():
                 now = time.perf_counter()
@@ -149,11 +160,14 @@ class _Load:
                     sent = self._sent.pop(dict(record.headers)["correlation-id"], None)
                     if sent is not None:
                         self._took.append((now - sent) * 1000)
+                        begins = record.value.find(VERSION) + len(VERSION)
+                        self.versions.add(record.value[begins : record.value.find(b'"', begins)])
 
     async def measure(self, topic: str, rate: int, seconds: float) -> list[float]:
         """Return the times from request to reply, in ms, sorted."""
         self._took = []
         self._sent = {}
+        self.versions = set()
         began = time.perf_counter()
         count = round(rate * seconds)
         for index in range(count):
@@ -179,7 +193,8 @@ class _Load:
 
 
 @asynccontextmanager
-async def _load(config: Config, replies: str) -> AsyncIterator[_Load]:
+async def replying_load(config: Config, replies: str) -> AsyncIterator[Load]:
+    """Yield a load whose replies are heard."""
     producer = AIOKafkaProducer(bootstrap_servers=config.brokers, acks=1)
     consumer = AIOKafkaConsumer(bootstrap_servers=config.brokers)
     await producer.start()
@@ -187,7 +202,7 @@ async def _load(config: Config, replies: str) -> AsyncIterator[_Load]:
     partition = TopicPartition(replies, 0)
     consumer.assign([partition])
     await consumer.seek_to_end(partition)
-    load = _Load(producer, consumer, replies)
+    load = Load(producer, consumer, replies)
     hearing = asyncio.create_task(load.hear())
     try:
         yield load
@@ -197,7 +212,8 @@ async def _load(config: Config, replies: str) -> AsyncIterator[_Load]:
         await producer.stop()
 
 
-async def _create(config: Config, names: dict[str, int]) -> None:
+async def create_topics(config: Config, names: dict[str, int]) -> None:
+    """Create topics, each with so many partitions, and wait until they are there."""
     admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
     await admin.start()
     try:

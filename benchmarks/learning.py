@@ -115,7 +115,7 @@ def _problem(count: int, features: int, new: bool) -> Problem:
         chosen = source.randrange(ACTIONS)
         context = {"user": made_features(features, source)}
         reward = float(source.random() < 0.1)
-        outcomes.append(_outcome(number, context, offered, chosen, reward))
+        outcomes.append(made_outcome(number, context, offered, chosen, reward))
         read = [decode_action(orjson.dumps(action), limits) for action in offered]
         decoded = decode_context(orjson.dumps(context), limits)
         blocks.append(writer.labelled(decoded, read, chosen, 1 / ACTIONS, 0.0 - reward))
@@ -136,9 +136,10 @@ def made_action(name: str, features: int, source: random.Random) -> dict[str, An
     return {"id": name, "features": {"article": made_features(features, source)}}
 
 
-def _outcome(
+def made_outcome(
     number: int, context: dict[str, Any], offered: list[dict[str, Any]], chosen: int, reward: float
 ) -> dict[str, Any]:
+    """Return an outcome as the join writes it."""
     names = [action["id"] for action in offered]
     clicks = {"stream": "clicks", "time_ms": 1_700_000_000_000, "partition": 0, "offset": number, "index": 0}
     clicks["event"] = {"v": 1, "event_id": f"visit-{number}"}
