@@ -943,9 +943,23 @@ def _living() -> Iterator[Mutant]:
     yield Mutant(
         "a model is loaded beside the loop",
         "stream/redis/model_loader.py",
-        "await asyncio.get_running_loop().run_in_executor(self._thread, _loaded, name, published)",
-        "_loaded(name, published)",
+        "await loop.run_in_executor(self._thread, _timed, name, published)",
+        "_timed(name, published)",
         (f"{LOADER}::test_the_loop_turns_while_a_model_is_loaded_and_the_former_version_decides",),
+    )
+    yield Mutant(
+        "loading takes a small share of the time",
+        "stream/redis/policy_cache.py",
+        "            if self._news and not pause_s:\n",
+        "            if self._news:\n",
+        (f"{LOADER}::test_no_version_is_loaded_during_the_pause_after_a_load",),
+    )
+    yield Mutant(
+        "loading takes a small share of the time",
+        "stream/redis/model_loader.py",
+        "min(cpu_s / LOADING_SHARE, MOST_PAUSE_S)",
+        "MOST_PAUSE_S",
+        (f"{LOADER}::test_a_load_is_followed_by_a_pause_of_fifty_times_its_cpu_up_to_five_seconds",),
     )
     yield Mutant(
         "the version that was in use is closed beside the loop",

@@ -104,7 +104,7 @@ class PolicyCache:
         try:
             while True:
                 try:
-                    await self.ask()
+                    await self._follow()
                     outage.answered()
                 except REDIS_FAILURES as error:
                     metrics.redis_failed(DECIDE)
@@ -117,24 +117,30 @@ class PolicyCache:
         finally:
             await ended(listening)
 
+    async def _follow(self) -> None:
+        """Ask as :meth:`ask`, but for no version during the pause after a load."""
+        if not self._loader.pause_s:
+            await self.ask_policies()
+        await self._ask_pending()
+        metrics.redis_answered(DECIDE)
+
     async def _wait_for_news(self) -> None:
-        """Return after a second; until then, load each version that Redis announces."""
+        """Return after a second; until then, load each version that Redis announces, with pauses after large ones."""
         loop = asyncio.get_running_loop()
         until = loop.time() + ASK_EVERY_S
         while (left := until - loop.time()) > 0:
-            try:
-                async with asyncio.timeout(left):
-                    await self._wake.wait()
-            except TimeoutError:
-                return
-            self._wake.clear()
-            while self._news:
-                name = self._news.pop()
+            pause_s = self._loader.pause_s
+            if self._news and not pause_s:
                 try:
-                    await self._ask_policy(name)
+                    await self._ask_policy(self._news.pop())
                 except (BowerbirdError, *REDIS_FAILURES):
                     # Asked again within the second, which counts and logs it.
                     return
+                continue
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, pause_s or left)):
+                    await self._wake.wait()
 
     async def _listen(self) -> None:
         while True:

@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from policies.decide import LoadedPolicy
 from policies.features import Action
@@ -47,9 +49,17 @@ class OneVersion:
 
     def __init__(self, version: Published) -> None:
         self._fields = [encode(version.record), version.model]
+        self.pending_asked = asyncio.Event()
 
     async def hget(self, key: str, name: str) -> bytes:
         return self._fields[0]
+
+    async def hgetall(self, key: str) -> dict[bytes, bytes]:
+        self.pending_asked.set()
+        return {}
+
+    def pubsub(self) -> None:
+        raise RedisError("no news")
 
     async def hmget(self, key: str, names: list[str]) -> list[bytes]:
         return self._fields
@@ -123,3 +133,52 @@ async def test_what_cannot_be_loaded_is_refused_with_its_policy():
         await ModelLoader().load("front", published(model, digest="0" * 64))
     with pytest.raises(StateRefused, match="policy front"):
         await ModelLoader().load("front", published(b"nonsense"))
+
+
+@pytest.mark.parametrize(("cpu_s", "pause_s"), [(0.004, 0.2), (0.04, 2.0), (3.0, 5.0)])
+async def test_a_load_is_followed_by_a_pause_of_fifty_times_its_cpu_up_to_five_seconds(monkeypatch, cpu_s, pause_s):
+    monkeypatch.setattr(model_loader, "_timed", lambda name, published: (make("uniform", ""), cpu_s))
+    now = 100.0
+    monkeypatch.setattr(model_loader, "time", SimpleNamespace(monotonic=lambda: now))
+    loader = ModelLoader()
+    assert loader.pause_s == 0.0
+    await loader.load("front", published(b""))
+    assert loader.pause_s == pytest.approx(pause_s)
+    now += pause_s
+    assert loader.pause_s == pytest.approx(0.0)
+
+
+class PausingLoader:
+    """Loads nothing until its pause is over."""
+
+    def __init__(self) -> None:
+        self.pause_s = 3600.0
+        self.loaded = asyncio.Event()
+
+    async def load(self, name: str, published: Published) -> Any:
+        self.loaded.set()
+        return make("uniform", "")
+
+    def close(self, policy: Any) -> None:
+        pass
+
+
+async def test_no_version_is_loaded_during_the_pause_after_a_load():
+    config = Config(policies={"front": PolicyConfig(kind="vw", arguments=ARGUMENTS)})
+    redis = OneVersion(published(make("vw", ARGUMENTS).dump()))
+    cache = PolicyCache(config, cast(Redis, redis))
+    loader = PausingLoader()
+    cache._loader = cast(Any, loader)
+    following = asyncio.create_task(cache.run())
+    await asyncio.wait_for(redis.pending_asked.wait(), PATIENCE_S)
+    cache._news.add("front")
+    cache._wake.set()
+    # Asked again after a second: nothing was loaded for the news either.
+    redis.pending_asked.clear()
+    await asyncio.wait_for(redis.pending_asked.wait(), PATIENCE_S)
+    assert not loader.loaded.is_set()
+    loader.pause_s = 0.0
+    await asyncio.wait_for(loader.loaded.wait(), PATIENCE_S)
+    following.cancel()
+    await asyncio.wait([following])
+    assert cache.choosers["front"].version.startswith("1-")
