@@ -18,6 +18,7 @@ NAMES = (
     "click_to_decision",
     "decide",
     "decide_publishing",
+    "load",
     "predict",
     "join_single",
     "recover",

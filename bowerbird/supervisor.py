@@ -24,7 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from records.errors import WrongConfiguration
 from stream.config import Config
 from stream.metrics import ROLE_RESTARTS
-from stream.role import ROLES, SUPERVISOR_PORT
+from stream.role import HUGE_PAGES, ROLES, SUPERVISOR_PORT
 from stream.run import EXIT_REFUSED
 from stream.shutdown import within
 
@@ -121,7 +121,7 @@ class RoleProcess:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=self._stderr,
-            env=dict(self._environment),
+            env=HUGE_PAGES | dict(self._environment),
             start_new_session=True,
         )
         self._process = process

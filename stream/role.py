@@ -44,3 +44,7 @@ LOOP_ROLES = tuple(role.name for role in DECLARED.values() if not role.optional)
 """What the loop consists of."""
 SUPERVISOR_PORT = 1 + max(role.port for role in DECLARED.values())
 """What is added to ``metrics_port`` for the process that keeps the roles running."""
+
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""What a role's process finds in its environment. With huge pages, where the kernel grants them, a large model loads
+several times faster: see benchmarks/load.py."""

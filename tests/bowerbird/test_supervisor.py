@@ -48,6 +48,29 @@ async def test_a_role_that_dies_is_started_again_and_counted() -> None:
     assert not kept.refused
 
 
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [({}, "glibc.malloc.hugetlb=1"), ({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, "glibc.malloc.hugetlb=0")],
+)
+async def test_a_role_asks_for_huge_pages_unless_the_environment_decides(
+    tmp_path: Path, own: dict[str, str], expected: str
+) -> None:
+    """Vowpal Wabbit touches a large table of weights page by page while nothing else can run."""
+    noted = tmp_path / "noted"
+    program = f"import os, pathlib; pathlib.Path({str(noted)!r}).write_text(os.environ['GLIBC_TUNABLES'])"
+    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"} | own
+    kept = RoleProcess("learn", [sys.executable, "-c", program], environment)
+    task = asyncio.create_task(kept.keep())
+
+    async def written() -> bool:
+        return noted.exists() and bool(noted.read_text())
+
+    await until(written)
+    kept.stop()
+    await task
+    assert noted.read_text() == expected
+
+
 async def test_a_role_that_refuses_is_not_started_again_soon(caplog: pytest.LogCaptureFixture) -> None:
     kept = role("raise SystemExit(2)")
     task = asyncio.create_task(kept.keep())
