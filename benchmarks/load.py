@@ -35,7 +35,7 @@ def _row(bits: int, size: int) -> Row:
     parts = (
         f"{spread(huge['held'], 1)} ms",
         f"with small pages {spread(small['held'], 1)} ms",
-        f"CPU {median(huge['cpu']):.1f} ms",
+        f"CPU {spread(huge['cpu'], 1)} ms, with small pages {spread(small['cpu'], 1)} ms",
         f"first prediction {median(huge['first']):.2f} ms, second {median(huge['second']):.2f} ms",
         f"closing {median(huge['closed']):.1f} ms",
     )

@@ -962,6 +962,13 @@ def _living() -> Iterator[Mutant]:
         (f"{LOADER}::test_a_load_is_followed_by_a_pause_of_fifty_times_its_cpu_up_to_five_seconds",),
     )
     yield Mutant(
+        "a role asks for huge pages",
+        "bowerbird/supervisor.py",
+        "HUGE_PAGES | dict(self._environment)",
+        "dict(self._environment)",
+        ("tests/bowerbird/test_supervisor.py::test_a_role_asks_for_huge_pages_unless_the_environment_decides",),
+    )
+    yield Mutant(
         "the version that was in use is closed beside the loop",
         "stream/redis/model_loader.py",
         "self._thread.submit(policy.close)",
