@@ -7,6 +7,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.test_imports import MAY_IMPORT, ROOT, imported, modules
@@ -53,7 +54,6 @@ MANY_PARAMETERS = {
     "bowerbird/commands/recover.py:recover",
     "bowerbird/commands/replay.py:evaluate",
     "bowerbird/demo/play.py:__init__",
-    "bowerbird/demo/plot.py:_name",
     "bowerbird/evaluating.py:evaluated_in_memory",
     "bowerbird/join_recovery.py:__init__",
     "bowerbird/rebuilding.py:rebuild",
@@ -70,7 +70,6 @@ MANY_PARAMETERS = {
     "replay/evaluation/estimators/embedding_dimensions.py:drop_dimensions",
     "replay/evaluation/estimators/slate_rows.py:of",
     "replay/evaluation/evaluate.py:evaluate",
-    "replay/evaluation/finalize.py:_segments",
     "replay/evaluation/health/checks.py:_two_sided",
     "replay/evaluation/health/findings.py:findings",
     "replay/evaluation/intervals/adaptive.py:_around",
@@ -141,10 +140,15 @@ class Defined:
     parameters: int
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def definitions(kinds: tuple[type[ast.stmt], ...]) -> Iterator[Defined]:
     for room in ROOMS:
         for path in modules(room):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in ast.walk(parsed(path)):
                 if isinstance(node, kinds) and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                     lines = (node.end_lineno or node.lineno) - node.lineno + 1
                     yield Defined(f"{path.relative_to(ROOT)}:{node.name}", lines, parameters(node))
@@ -187,7 +191,7 @@ def graph() -> dict[str, set[str]]:
     edges: dict[str, set[str]] = {}
     for name, path in paths.items():
         targets = edges.setdefault(name, set())
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             for target in names(node, name if path.name == "__init__.py" else name.rpartition(".")[0]):
                 while target and target not in paths:
                     target = target.rpartition(".")[0]

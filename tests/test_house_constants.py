@@ -7,10 +7,9 @@ import ast
 import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any
 
-from tests.test_house import ROOMS
+from tests.test_house import ROOMS, parsed
 from tests.test_imports import ROOT, modules
 
 # Constants of one name and one value in files that mean different things by it.
@@ -66,10 +65,9 @@ def numbers(node: ast.AST) -> Iterator[float]:
         yield from numbers(child)
 
 
-@cache
 def trees() -> dict[str, ast.Module]:
     paths = [path for room in ROOMS for path in modules(room)]
-    return {str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    return {str(path.relative_to(ROOT)): parsed(path) for path in paths}
 
 
 def constants(tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -61,11 +61,11 @@ def _live(axes: Axes, figures: Figures) -> None:
     for name, rates, colour, width in lines:
         smooth = _smoothed(rates, change)
         axes.plot(visits, smooth, color=colour, linewidth=width)
-        _name(axes, visits[-1], smooth[-1], name, colour)
+        _name(axes, (visits[-1], smooth[-1]), name, color=colour)
     axes.plot(visits, policy, color=POLICY, linewidth=0.9, alpha=0.35)
     smooth = _smoothed(policy, change)
     axes.plot(visits, smooth, color=POLICY, linewidth=2.6, solid_capstyle="round")
-    _name(axes, visits[-1], smooth[-1], "Bowerbird", POLICY, weight="bold")
+    _name(axes, (visits[-1], smooth[-1]), "Bowerbird", color=POLICY, fontweight="bold")
     top = 1.18 * max(max(policy), *(point.best for point in live.curve))
     axes.set_ylim(0, top)
     axes.set_xlim(0, live.visits)
@@ -121,16 +121,15 @@ def _mark(axes: Axes, visit: float, top: float, text: str, colour: str) -> None:
     axes.annotate(text, (visit, top), xytext=(5, -4), textcoords="offset points", va="top", color=colour, fontsize=9.5)
 
 
-def _name(axes: Axes, visit: float, rate: float, name: str, colour: str, weight: str = "normal") -> None:
+def _name(axes: Axes, at: tuple[float, float], name: str, **style: Any) -> None:
     axes.annotate(
         name,
-        (visit, rate),
+        at,
         xytext=(8, 0),
         textcoords="offset points",
         va="center",
-        color=colour,
-        fontweight=weight,
         annotation_clip=False,
+        **style,
     )
 
 

@@ -173,7 +173,7 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
         over_time_interval=looks.method,
         weights=bins(state),
         overlap=overlap(state, about.actions, summary.taken),
-        segments=_segments(summary, of_rows, plan, about.segments, by_unit, possible),
+        segments=_segments(summary, of_rows, plan, about, by_unit),
         statistics={name: _finite(value) for name, value in known.items() if not name.startswith(FILLED)},
         health=checks,
         how=_how(about.how, of_rows, checks),
@@ -338,19 +338,13 @@ def _compared(interval: Interval, plan: EvaluationPlan, summary: Summary, possib
     )
 
 
-def _segments(
-    summary: Summary,
-    of_rows: Summary,
-    plan: EvaluationPlan,
-    names: Mapping[str, Sequence[str]],
-    by_unit: bool,
-    possible: Range,
-) -> list[Segment]:
+def _segments(summary: Summary, of_rows: Summary, plan: EvaluationPlan, about: About, by_unit: bool) -> list[Segment]:
+    possible = _possible(summary, about.reward_range)
     looked_at = sum(len(parts.parts) for parts in summary.segments.values())
     return [
         Segment(
             segment=name,
-            name=names[name][each.code],
+            name=about.segments[name][each.code],
             rows=each.rows,
             value=_finite(interval.value),
             low=_finite(interval.low),
