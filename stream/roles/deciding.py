@@ -197,12 +197,11 @@ class Requests:
     def decide(self, request: Request, now_ms: int) -> None:
         """Make the decisions and errors of a message that was opened; nothing is raised."""
         started = perf_counter()
-        for index, (raw, item) in enumerate(request.items):
-            result = item if isinstance(item, Refused) else self._decide_item(request.record, item, now_ms)
-            request.results.append(result)
-            if isinstance(result, Refused) and result.problem.code not in NO_DEAD_LETTER:
-                request.letters.append(_letter(request.record, index, result.problem, raw))
-        request.items = []
+        try:
+            self._decide_items(request, now_ms)
+        except Exception:
+            self._unexpected(request.record)
+            self._refuse_all(request, INTERNAL)
         for result in request.results:
             policy = result.policy if result.policy in self._config.policies else metrics.OTHER
             metrics.REQUESTS.labels(policy).inc()
@@ -237,6 +236,14 @@ class Requests:
         except Exception:
             self._unexpected(record)
             return refused(INTERNAL, event_id_of(raw))
+
+    def _decide_items(self, request: Request, now_ms: int) -> None:
+        for index, (raw, item) in enumerate(request.items):
+            result = item if isinstance(item, Refused) else self._decide_item(request.record, item, now_ms)
+            request.results.append(result)
+            if isinstance(result, Refused) and result.problem.code not in NO_DEAD_LETTER:
+                request.letters.append(_letter(request.record, index, result.problem, raw))
+        request.items = []
 
     def _decide_item(self, record: Any, opened: Opened, now_ms: int) -> Decided | Refused:
         try:
