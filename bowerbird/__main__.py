@@ -5,9 +5,8 @@ All other imports come later: Ctrl-C while the command is imported, or while the
 
 # The module `signal` takes longer to import than all else here.
 import _signal as signal  # type: ignore[import-not-found]
-import os
 
-INTERRUPTED = 130
+from bowerbird import interrupts
 
 
 def main() -> None:
@@ -15,22 +14,24 @@ def main() -> None:
     # Who is started in the background by a shell ignores it, and shall go on to do so.
     heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if heeded:
-        signal.signal(signal.SIGINT, _leave)
+        signal.signal(signal.SIGINT, interrupts.leave)
     from bowerbird.cli import app
 
     try:
         if heeded:
+            interrupts.note()
             signal.signal(signal.SIGINT, signal.default_int_handler)
         app()
     except KeyboardInterrupt:
-        _leave()
+        interrupts.leave()
+    except (Exception, SystemExit) as ended:
+        # What Ctrl-C has broken, such as an import, is reported as another error.
+        if interrupts.pressed() and not (isinstance(ended, SystemExit) and not ended.code):
+            interrupts.leave()
+        raise
     finally:
         if heeded:
-            signal.signal(signal.SIGINT, _leave)
-
-
-def _leave(*_: object) -> None:
-    os._exit(INTERRUPTED)
+            signal.signal(signal.SIGINT, interrupts.leave)
 
 
 if __name__ == "__main__":

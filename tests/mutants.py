@@ -1320,9 +1320,16 @@ def _at_the_edge() -> Iterator[Mutant]:
     yield Mutant(
         "an interrupt at the start shows no traceback",
         "bowerbird/__main__.py",
-        "        signal.signal(signal.SIGINT, _leave)\n    from bowerbird.cli import app",
+        "        signal.signal(signal.SIGINT, interrupts.leave)\n    from bowerbird.cli import app",
         "        pass\n    from bowerbird.cli import app",
         ("tests/bowerbird/test_cli.py::test_an_interrupt_at_the_start_or_the_end_shows_no_traceback",),
+    )
+    yield Mutant(
+        "an interrupt that a library swallows ends the command",
+        "bowerbird/interrupts.py",
+        "    signal.set_wakeup_fd(written, warn_on_full_buffer=False)\n",
+        "",
+        ("tests/bowerbird/test_cli.py::test_an_interrupt_that_a_library_swallows_ends_the_command",),
     )
     yield Mutant(
         "what was aborted is no backlog",

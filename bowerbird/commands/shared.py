@@ -67,11 +67,12 @@ def log_errors_in_words(command: str) -> Iterator[None]:
     """End a command that reads logs with a sentence and its exit code where the log, or what was asked, is wrong."""
     import warnings
 
+    from bowerbird.interrupts import Heeded
     from records.errors import BadInput, StateRefused, WrongConfiguration, of_disk
     from records.extras import needed_by
 
     try:
-        with needed_by(command, "evaluate"), warnings.catch_warnings():
+        with Heeded(), needed_by(command, "evaluate"), warnings.catch_warnings():
             warnings.simplefilter("once", UserWarning)
             warnings.showwarning = lambda message, *_, **__: complain(f"warning: {message}")
             yield

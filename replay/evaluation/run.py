@@ -6,11 +6,12 @@ that of a cluster (Dask's ``Client.get_executor()``). What comes back is added i
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any, TypeVar
 
 import numpy as np
@@ -90,12 +91,20 @@ def run(
     return sums
 
 
-def processes(count: int) -> ProcessPoolExecutor:
-    """Return a pool of processes that were started afresh.
+@contextmanager
+def processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Give a pool of processes that were started afresh; what they do is broken off where its caller is.
 
     Forked ones would inherit the locks of threads that do not live on in them: Arrow's, Polars' and BLAS' have some.
     """
-    return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+    before = set(active_children())
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as executor:
+        try:
+            yield executor
+        except BaseException:
+            for child in set(active_children()) - before:
+                child.kill()
+            raise
 
 
 def digest(state: Any) -> str:

@@ -101,6 +101,26 @@ WRONG = [
 ]
 
 
+SWALLOWING = """
+import os, signal, sys, time
+from contextlib import suppress
+
+class Swallows:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            with suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.1)
+            sys.meta_path.remove(self)
+            {then}
+
+sys.meta_path.insert(0, Swallows())
+from bowerbird.__main__ import main
+main()
+"""
+"""Runs the command, and swallows the interrupt where it imports a module."""
+
+
 INTERRUPTING = """
 import os, signal, sys
 
@@ -136,6 +156,21 @@ main()
 def test_an_interrupt_at_the_start_or_the_end_shows_no_traceback(module: str, arguments: list[str]) -> None:
     program = INTERRUPTING.format(module=module)
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, cwd=Path.cwd())
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("module", "then"),
+    [("bowerbird.judged_log", 'raise AttributeError("half an import")'), ("replay.evaluation.run", "time.sleep(60)")],
+)
+def test_an_interrupt_that_a_library_swallows_ends_the_command(module: str, then: str, tmp_path: Path) -> None:
+    """An import that it breaks fails in another way; and a compiler may go on as if nothing had been."""
+    (tmp_path / "log.csv").write_text("reward,propensity,target\n1,0.5,0.5\n")
+    program = SWALLOWING.format(module=module, then=then)
+    arguments = ["replay", "evaluate", str(tmp_path / "log.csv")]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, cwd=Path.cwd(), timeout=50
+    )
     assert (done.returncode, done.stderr) == (130, "")
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,29 @@ async def test_without_a_worker(file: Path, tmp_path: Path) -> None:
         assert await loop.records("clicks") == []
 
     await letters_of_others_are_shown_as_what_they_are(commands, config)
+    await what_waits_is_interrupted(file, config)
+
+
+async def what_waits_is_interrupted(file: Path, config: Config) -> None:
+    """Ctrl-C: exit code 130 and not a word, from the midst of waiting for Kafka."""
+    waiting = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bowerbird", "request", "-", "--timeout", "60", "--config", str(file)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert waiting.stdin is not None
+    waiting.stdin.write(json.dumps(request("visit-2")).encode())
+    waiting.stdin.close()
+    async with loop_of(config) as loop:
+
+        async def asked() -> bool:
+            return "visit-2" in {each["event_id"] for each in await loop.records("decision-requests")}
+
+        await until(asked)
+    waiting.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(waiting.communicate(), 30) == (b"", b"")
+    assert waiting.returncode == 130
 
 
 async def letters_of_others_are_shown_as_what_they_are(commands: Commands, config: Config) -> None:
