@@ -210,6 +210,15 @@ async def test_an_input_that_was_deleted_is_created_again_or_given_up(shop: Shop
     await shop.trade(10)
     await shop.joined(shop.count)
 
+    # What no role reads as an input is missed by `status`, and its command is enough.
+    for topic in ("ticks", "dead-letters"):
+        await delete(shop.loop, topic)
+    async with Observer(config) as observer:
+        sentence = next(each for each in alarms(config, await observer.look()) if "are missing" in each)
+    await run_named(config, sentence)
+    await shop.trade(10)
+    await shop.joined(shop.count)
+
     for join in shop.joins:
         join.stop()
     await delete(shop.loop, "purchases")
