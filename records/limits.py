@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 LARGEST_INTEGER = 2**53 - 1
 """The largest integer that every reader of JSON takes as it is."""
-FARTHEST_JUMP = 10**12
-"""No join gives so many seqs between two outcomes that follow each other, and no learner so many numbers."""
+FARTHEST_JUMP = 10**9
+"""No join gives so many seqs between two outcomes that follow each other, and no learner so many numbers.
+
+Nine million forged records in a row, each so far ahead, would use up the numbers to :data:`LARGEST_INTEGER`.
+"""
 MOST_NAMED = 10
 """Names that an error lists; the others are only counted."""
 INPUT_MESSAGE_BYTES = 1024 * 1024

@@ -12,6 +12,7 @@ from policies.publish_schedule import PublishSchedule
 from policies.training import OutcomeToLearn, outcomes_in
 from policies.unacknowledged import Unacknowledged, highest_seqs
 from records.errors import LossDetected, StateRefused
+from records.limits import FARTHEST_JUMP, LARGEST_INTEGER
 
 BAG = "--cb_explore_adf --bag 3 -q uA -b 8"
 """An explorer whose workspace holds state that it does not save."""
@@ -124,13 +125,14 @@ def test_what_cannot_be_learned_is_skipped_and_counted() -> None:
 def test_a_seq_that_no_join_has_given_is_passed_over() -> None:
     """Else one record of another program would end a policy: nothing can follow the largest number."""
     learner = Learner("front", "vw", BAG)
-    messages = [(outcome(1), outcome(2**53 - 1)), (outcome(2),), (outcome(3 + 10**12),)]
+    assert (LARGEST_INTEGER // FARTHEST_JUMP) > 9_000_000, "a chain of forged ones must be as long"
+    messages = [(outcome(1), outcome(2**53 - 1)), (outcome(2),), (outcome(3 + 10**9),)]
     assert [highest_seqs(outcomes(*message), {}) for message in messages] == [{0: 1}, {0: 2}, {}]
     results = [learner.take(offset, outcomes(*message)) for offset, message in enumerate(messages)]
     assert [one.error.code for taken in results for one in taken.contradicting] == ["seq_too_high"] * 2
     assert learner.next()[0].last_seqs == {0: 2}
     with pytest.raises(LossDetected):
-        learner.take(3, outcomes(outcome(2 + 10**12)))
+        learner.take(3, outcomes(outcome(2 + 10**9)))
 
 
 def test_an_outcome_in_the_place_of_another_is_told_from_a_repeat() -> None:
