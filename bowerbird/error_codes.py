@@ -31,7 +31,7 @@ ERROR_CODES: dict[str, str] = {
     "feature_invalid": "a value that is no number, string, bool or list",
     "features_mixed": "values and namespaces in one object",
     "namespaces_share_letter": "two namespaces that the policy's arguments cannot tell apart by their first letters",
-    "too_many_features": "more features than a context or an action may have",
+    "too_many_features": "more features than a context or an action may have, or than a policy may make of them",
     "name_empty": "a feature or a namespace without a name",
     "name_too_long": "a name that is too long",
     "string_too_long": "a string that is too long",

@@ -46,6 +46,7 @@ action that brings nothing but its id is learned by its id, as if it had brought
 the `A` of `-q uA`. With `--id_as_feature` every action's id is a feature, in the namespace `_` (`-q u_`).
 `bowerbird status` and `bowerbird check` name a crossing that no request sends, a namespace that no crossing brings to
 an action, and probabilities that stand while rewards differ by action.
+A request, or an outcome, of which the crossings make more than 20 million features over all actions is refused.
 
 Streams are free: a stream is the topic of its name behind the prefix, and exists by being named here.
 

@@ -19,6 +19,7 @@ from policies.features import Action, Features
 from policies.question import Pmf
 from policies.single_action import SingleAction
 from policies.vw.arguments import ALWAYS, MODE, parse
+from policies.vw.generated import Bound
 from policies.vw.text import Writer
 from records.errors import BadInput, StateRefused, WrongConfiguration
 
@@ -46,6 +47,7 @@ EXAMPLES = tuple(
 """Arguments with which the laws of every policy are checked."""
 
 _KEPT_EXAMPLES = 10_000
+_KEPT_CHARACTERS = 2**26
 _VW = pylibvw.vw
 _parse = _VW._parse
 _learn = _VW.learn_multi
@@ -80,9 +82,12 @@ class VowpalWabbit(SingleAction):
     def __init__(self, arguments: str, model: bytes | None = None) -> None:
         super().__init__()
         self.arguments = arguments
-        self._command = parse(arguments).command
+        parsed = parse(arguments)
+        self._command = parsed.command
+        self._bound = Bound(parsed)
         self._writer = _writer(arguments)
         self._learned: list[str] = []
+        self._kept = 0
         self._learner: pylibvw.vw | None = None
         self._predictor: pylibvw.vw | None = None
         self._model = self._version_0() if model is None else model
@@ -93,6 +98,7 @@ class VowpalWabbit(SingleAction):
     def pmf(self, context: Features, actions: Sequence[Action]) -> Pmf:
         """Return the pmf in the order of the actions, clipped and scaled to sum to 1."""
         text = self._writer.example(context, actions)
+        self._bound.check(text)
         workspace = self._predicting()
         try:
             lines = _parse(workspace, text)
@@ -118,6 +124,7 @@ class VowpalWabbit(SingleAction):
     ) -> None:
         """Learn one example; after an error the policy is as it was before."""
         text = self._writer.labelled(context, actions, chosen, propensity, 0.0 - reward)
+        self._bound.check(text)
         workspace = self._learner or self._learning()
         try:
             lines = _parse(workspace, text)
@@ -129,10 +136,11 @@ class VowpalWabbit(SingleAction):
             raise refused_by_vw() from error
         _finish(workspace, lines)
         self._learned.append(text)
+        self._kept += len(text)
         if self._predictor is not None:
             self._predictor.finish()
             self._predictor = None
-        if len(self._learned) >= _KEPT_EXAMPLES:
+        if len(self._learned) >= _KEPT_EXAMPLES or self._kept >= _KEPT_CHARACTERS:
             self.dump()
 
     def dump(self) -> bytes:
@@ -140,6 +148,7 @@ class VowpalWabbit(SingleAction):
         if self._learned:
             self._model = saved(self._learner or self._learning())
             self._learned.clear()
+            self._kept = 0
         return self._model
 
     def close(self) -> None:
