@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from archive.names import ARCHIVED_STREAMS
 from bowerbird.join_recovered import JoinRecovered, moment
-from bowerbird.join_state import OTHER_TYPE, inputs, known_topics, made_anew, problems, topic_ids
+from bowerbird.join_state import inputs, known_topics, made_anew, problems, topic_ids
 from records.errors import LossDetected, WrongConfiguration
 from rewards.join_items import Input
 from rewards.recovery import Frontiers, outcome_heads
@@ -88,12 +88,12 @@ class JoinRecovery:
         """
         self._log = await identify(self._reader, self._config, self._producer)
         if dry_run and (spoilt := await self._store.spoilt(self._config.shards)):
-            return JoinRecovered([OTHER_TYPE.format(key) for key in spoilt])
-        spoilt = await self._store.discard_spoilt(self._config.shards)
+            return JoinRecovered(list(spoilt.values()))
+        needed = await self._store.discard_spoilt(self._config.shards, [*self._config.policies, DEAD_LETTERS])
+        whole = not needed
         holds = [await self._check(shard) for shard in range(self._config.shards)]
-        needed = [OTHER_TYPE.format(key) for key in spoilt]
         needed += await problems(self._config, self._reader, self._store)
-        done = JoinRecovered(needed, resumed=all(hold.startswith(FEEDING) for hold in holds))
+        done = JoinRecovered(needed, resumed=whole and all(hold.startswith(FEEDING) for hold in holds))
         if not done.needed and not force:
             return done
         token = uuid4().hex

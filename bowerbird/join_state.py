@@ -11,8 +11,6 @@ from stream.kafka.topic_ids import TopicNow
 from stream.redis.store import RedisStore
 from stream.roles.join_settings import input_topics
 
-OTHER_TYPE = "{} in Redis is a key of another type"
-
 
 def known_topics(config: Config) -> list[str]:
     """Return the topics from which the state was made, and into which it went: each must stay the same."""
@@ -45,7 +43,7 @@ async def problems(
     ``topics`` are those of :func:`known_topics`, where they have been asked for already.
     """
     if spoilt := await store.spoilt(config.shards):
-        return [OTHER_TYPE.format(key) for key in spoilt]
+        return list(spoilt.values())
     topics = await reader.topics(known_topics(config)) if topics is None else topics
     sentences = [f"topic {name} was deleted and made anew" for name in sorted(await made_anew(store, topics))]
     read = [(name, number) for name in input_topics(config) if name in topics for number in topics[name].partitions]

@@ -32,9 +32,10 @@ from stream.kafka.topics import needed
 from stream.preflight import used_memory
 from stream.recent import Recent
 from stream.redis.policy_store import RedisPolicyStore
+from stream.redis.spoilt import Unreadable
 from stream.redis.store import RedisStore
 from stream.role import DECLARED
-from stream.stopped import kept
+from stream.stopped import StoppedPart, kept
 from stream.unread import Unread
 
 MOST_MESSAGES = 2000
@@ -129,15 +130,14 @@ class Observer:
         if len(self._seen) == KEPT_RECORDS:
             self._complete_from_ms = max(self._complete_from_ms, self._seen[0].time_ms)
         self._seen = deque((seen for seen in self._seen if seen.time_ms >= self._complete_from_ms), KEPT_RECORDS)
-        shards = range(self._config.shards)
-        entries = {shard: read_to(await self._join.read_to(shard)) for shard in shards}
+        entries: dict[int, tuple[int, str]] = {}
         pending: Counter[str] = Counter()
-        for shard in shards:
-            pending.update(await self._join.pending(shard))
         closes: dict[str, int] = {}
-        for shard in shards if pending.total() else ():
-            for name, closes_ms in (await self._join.next_closes(shard)).items():
-                closes[name] = min(closes_ms, closes.get(name, closes_ms))
+        unreadable: list[StoppedPart] = []
+        try:
+            await self._look_at_join(entries, pending, closes)
+        except Unreadable as refused:
+            unreadable.append(StoppedPart("join", refused.what, str(refused)))
         return Status(
             now_ms=now_ms,
             looked_at_s=max(0.0, (now_ms - self._complete_from_ms) / 1000),
@@ -147,11 +147,23 @@ class Observer:
             dead_letters=dict(
                 Counter(seen.content for seen in self._seen if isinstance(seen.content, str)).most_common()
             ),
-            stopped=await kept(self._join.redis, self._config),
+            stopped=[*unreadable, *await kept(self._join.redis, self._config)],
             transactions=await self._transactions(),
             missing_topics=await self._missing_topics(),
             redis_memory=await self._redis_memory(),
         )
+
+    async def _look_at_join(
+        self, entries: dict[int, tuple[int, str]], pending: Counter[str], closes: dict[str, int]
+    ) -> None:
+        """Note of each shard how far it is, how many decisions wait by policy, and when the next window closes."""
+        shards = range(self._config.shards)
+        for shard in shards:
+            entries[shard] = read_to(await self._join.read_to(shard))
+            pending.update(await self._join.pending(shard))
+        for shard in shards if pending.total() else ():
+            for name, closes_ms in (await self._join.next_closes(shard)).items():
+                closes[name] = min(closes_ms, closes.get(name, closes_ms))
 
     async def _missing_topics(self) -> list[str]:
         names = [need.name for need in needed(self._config)]
@@ -184,7 +196,7 @@ class Observer:
     async def _read_to(self, shard: int, read_to_ms: int, held_by: str, now_ms: int) -> ReadTo:
         read_to = ReadTo(shard=shard, read_to_ms=read_to_ms, held_by=held_by)
         topic, _, partition = held_by.rpartition(" ")
-        if now_ms - read_to_ms < LATE_MS or not topic:
+        if now_ms - read_to_ms < LATE_MS or not topic or not partition.isdecimal():
             return read_to
         name = topic, int(partition)
         held = await self._reader.open_transactions([name])

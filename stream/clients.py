@@ -129,6 +129,12 @@ def is_other_type(error: BaseException) -> bool:
     return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
+def is_unreadable(error: BaseException) -> bool:
+    """Tell whether a script in Redis has found a value that it cannot read: somebody has written it."""
+    said = str(error)
+    return isinstance(error, ResponseError) and (said.startswith("user_script") or "value is not an integer" in said)
+
+
 class _Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]
     """A connection that is not used again when it may be half open.
 

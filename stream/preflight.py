@@ -12,7 +12,8 @@ from records.errors import BrokerAway, StateRefused
 from stream import clients
 from stream.config import Config
 from stream.redis.policy_store import of_its_type, policy_key
-from stream.redis.store import shard_key, spoilt_state
+from stream.redis.spoilt import spoilt_state
+from stream.redis.store import shard_key
 from stream.shutdown import closed, started
 
 
@@ -88,7 +89,9 @@ async def used_memory(redis: "Redis") -> tuple[int, int] | None:
 async def remembered(redis: "Redis", config: Config) -> list[Remembered]:
     """Return what the service was begun with: shards, and where each policy's outcomes lie."""
     shards = await redis.get(shard_key(config.prefix, "s", "count"))
-    settings = [Remembered("shards", str(config.shards), _text(shards) if shards is not None else None)]
+    # What is no number is a finding on the join's state.
+    kept_shards = _text(shards) if shards is not None and shards.isdigit() else None
+    settings = [Remembered("shards", str(config.shards), kept_shards)]
     for name in config.policies:
         with of_its_type(name):
             home: dict[Any, Any] = await redis.hgetall(policy_key(config.prefix, name, "home"))
@@ -127,4 +130,4 @@ def redis_place(config: Config) -> str:
 
 
 def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -124,7 +124,7 @@ async def kept(redis: "Redis", config: Config) -> list[StoppedPart]:
     now_ms = await _now_ms(redis) if stored else 0
     parts: list[StoppedPart] = []
     for name, content in sorted(stored.items()):
-        role, _, part = name.decode().partition(" ")
+        role, _, part = name.decode("utf-8", "replace").partition(" ")
         with contextlib.suppress(msgspec.DecodeError):
             each = _kept(content)
             if each.until_ms >= now_ms:

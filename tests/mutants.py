@@ -1051,6 +1051,27 @@ def _recovery() -> Iterator[Mutant]:
         "if True or",
         ("tests/stream/test_emitter.py::test_large_outcomes_leave_in_small_heads_and_in_one_turn",),
     )
+    yield Mutant(
+        "a lease that no emitter can have is taken over",
+        "stream/redis/store.py",
+        "if left_ms == EXPIRED or 0 <= left_ms <= milliseconds:",
+        "if left_ms:",
+        ("tests/real/test_spoilt_state.py::test_a_lease_that_no_emitter_can_have_is_taken_over",),
+    )
+    yield Mutant(
+        "values of the state that cannot be read are named",
+        "stream/redis/spoilt.py",
+        "    if is_unreadable(error):",
+        "    if False:",
+        ("tests/real/test_spoilt_state.py::test_a_step_that_finds_what_it_cannot_read_says_so",),
+    )
+    yield Mutant(
+        "what an example costs is bounded",
+        "policies/vw/generated.py",
+        "if (generated := self.generated(text)) > MOST_GENERATED:",
+        "if (generated := self.generated(text)) < 0:",
+        ("tests/policies/vw/test_generated.py::test_an_example_that_costs_too_much_is_refused_before_it_is_parsed",),
+    )
     yield Mutant("the hold", STORE, "if state.hold != step.hold:", "if False:", (f"{IN_MEMORY}::{held}",))
     yield Mutant("the hold", SCRIPT, "if held ~= arg() then", "if arg() == 0 then", (f"{IN_REDIS}::{held}",))
     yield Mutant(

@@ -23,7 +23,8 @@ from stream import metrics
 from stream.config import Config
 from stream.redis.model_loader import ModelLoader
 from stream.redis.policy_store import channel, model_key, of_its_type, read_published
-from stream.redis.store import shard_key, spoilt_state
+from stream.redis.spoilt import counts, spoilt_state
+from stream.redis.store import shard_key
 from stream.retry import Outage
 from stream.role import DECIDE
 from stream.shutdown import ended
@@ -229,16 +230,16 @@ class PolicyCache:
     async def _ask_pending(self) -> None:
         pending = dict.fromkeys(self._config.policies, 0)
         for shard in range(self._config.shards):
+            key = shard_key(self._config.prefix, shard, "pending")
             try:
-                counts = await self._redis.hgetall(shard_key(self._config.prefix, shard, "pending"))
+                stored = await self._redis.hgetall(key)
             except ResponseError as error:
                 if (spoilt := spoilt_state(error)) is None:
                     raise
                 raise spoilt from None
-            for policy, count in cast("dict[bytes, bytes]", counts).items():
-                name = policy.decode("utf-8", "replace")
+            for name, count in counts(key, cast("dict[bytes, bytes]", stored)).items():
                 if name in pending:
-                    pending[name] += int(count)
+                    pending[name] += count
         self._pending = pending
         for name, waiting in pending.items():
             metrics.PENDING.labels(DECIDE, name).set(waiting)

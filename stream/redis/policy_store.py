@@ -157,7 +157,7 @@ class RedisPolicyStore:
         # A home that cannot be read says nothing of the log that the policy was learned from.
         if not await self.discard_spoilt_home(name):
             home = await cast("Awaitable[bytes | None]", self._redis.hget(self._key(name, "home"), "log"))
-            if home is None or home.decode() == log:
+            if home is None or home == log.encode():
                 return False
         await self.forget(name)
         await self._redis.delete(self._key(name, "home"))
@@ -192,7 +192,9 @@ class RedisPolicyStore:
         pipeline.hgetall(key)
         with of_its_type(name):
             answers = await pipeline.execute()
-        stored = {key.decode(): value.decode() for key, value in answers[-1].items()}
+        stored = {
+            key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in answers[-1].items()
+        }
         for what, value in home.items():
             if stored.get(what) != value:
                 differs = f"{what} of policy {name}", value, f"{stored.get(what)}, as at its first start"

@@ -7,7 +7,7 @@ from typing import Any, cast
 import msgspec
 from redis.asyncio import Redis
 
-from records.errors import RECOVER, StateRefused
+from records.errors import StateRefused
 from records.position import LogPosition
 from rewards.store import (
     DEAD_LETTERS,
@@ -26,21 +26,12 @@ from rewards.store import (
 )
 from rewards.watermark import partition_name
 from stream import metrics
-from stream.clients import is_other_type
 from stream.kafka.log import Mark
+from stream.redis.spoilt import SERVICE_TYPES, TYPES, counts, reading, spoilt, whole
 
 KEYS = tuple(
     "log offsets readto entries bodies due feedback waiting closed seq pending hold counted outbox:".split()  # noqa: SIM905
 )
-
-
-TYPES = {
-    **dict.fromkeys(["log", "hold", "lease"], b"string"),
-    **dict.fromkeys(["offsets", "readto", "entries", "bodies", "seq", "pending", "counted"], b"hash"),
-    **dict.fromkeys(["due", "feedback", "waiting", "closed"], b"zset"),
-}
-"""What each key of a shard is, as Redis names it."""
-SERVICE_TYPES = {"count": b"string", **dict.fromkeys(["topics", "void", "marks"], b"hash")}
 
 HEAD_SCRIPT = """\
 local entries, size = {}, 0
@@ -52,6 +43,8 @@ end
 return entries
 """
 """Returns the entries at the head of an outbox up to a number and up to a size, at least one of those there are."""
+EXPIRED = -2
+"""The time to live of a key that is not there, as Redis says it."""
 ONE_BUILD = "use one build of Bowerbird on all machines: `bowerbird --version` tells which it is"
 
 
@@ -99,9 +92,9 @@ class RedisStore:
                 case [b"unchecked"]:
                     await self._check_server()
                 case [b"held", hold]:
-                    raise not_free(shard, hold.decode())
+                    raise not_free(shard, hold.decode("utf-8", "replace"))
                 case [b"other_log", other]:
-                    raise other_log(shard, other.decode(), log)
+                    raise other_log(shard, other.decode("utf-8", "replace"), log)
                 case [b"behind", claim, stored]:
                     raise behind(shard, step.claims[claim], int(stored) if stored else None)
                 case [b"done", read_to, held_by, repeats, late, behind_entry, more, counts]:
@@ -125,8 +118,8 @@ class RedisStore:
         return {policy: count for policy, count in (await self._counts(shard, "pending")).items() if count}
 
     async def _counts(self, shard: int, name: str) -> dict[str, int]:
-        counts = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self.key(shard, name)))
-        return {key.decode(): int(count) for key, count in counts.items()}
+        key = self.key(shard, name)
+        return counts(key, await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(key)))
 
     async def head(
         self, shard: int, outbox: str, limit: int, limit_bytes: int = PORTION_BYTES
@@ -134,9 +127,10 @@ class RedisStore:
         """See :meth:`rewards.store.JoinStore.head`."""
         key = self.key(shard, f"outbox:{outbox}")
         entries = cast("list[bytes]", await self._head_script(keys=[key], args=[limit, limit_bytes]))
-        if outbox == DEAD_LETTERS:
-            return [_unusable(_netstrings(entry)) for entry in entries]
-        return [_window(_netstrings(entry)) for entry in entries]
+        with reading(key):
+            if outbox == DEAD_LETTERS:
+                return [_unusable(_netstrings(entry)) for entry in entries]
+            return [_window(_netstrings(entry)) for entry in entries]
 
     async def trim(self, shard: int, outbox: str, seq: int) -> None:
         """See :meth:`rewards.store.JoinStore.trim`."""
@@ -145,7 +139,7 @@ class RedisStore:
     async def held(self, shard: int) -> str:
         """See :meth:`rewards.store.JoinStore.held`."""
         hold = cast("bytes | None", await self.redis.get(self.key(shard, "hold")))
-        return hold.decode() if hold is not None else ""
+        return hold.decode("utf-8", "replace") if hold is not None else ""
 
     async def need_recovery(self, shard: int) -> None:
         """Hold a shard that has forgotten something, unless it is held already."""
@@ -158,7 +152,8 @@ class RedisStore:
         for name, topic_id in now.items():
             (pipeline.hset if forget else pipeline.hsetnx)(key, name, topic_id)
         pipeline.hgetall(key)
-        return {name.decode(): topic_id.decode() for name, topic_id in (await pipeline.execute())[-1].items()}
+        with reading(key):
+            return {name.decode(): topic_id.decode() for name, topic_id in (await pipeline.execute())[-1].items()}
 
     async def mark(self, marks: Mapping[str, Mark]) -> None:
         """Note of inputs, by :func:`rewards.watermark.partition_name`, the last message that was read."""
@@ -169,7 +164,8 @@ class RedisStore:
     async def marks(self) -> dict[str, Mark]:
         """Return what :meth:`mark` has noted."""
         marks = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._marks))
-        return {name.decode(): Mark(*map(int, mark.split())) for name, mark in marks.items()}
+        with reading(self._marks):
+            return {name.decode(): Mark(*map(whole, mark.split())) for name, mark in marks.items()}
 
     async def forget_marks(self) -> None:
         """Forget what :meth:`mark` has noted."""
@@ -186,8 +182,7 @@ class RedisStore:
 
     async def voided(self) -> dict[str, int]:
         """Return what :meth:`void_acknowledgements` has noted."""
-        offsets = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._void))
-        return {name.decode(): int(offset) for name, offset in offsets.items()}
+        return counts(self._void, await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._void)))
 
     async def acknowledged_anew(self, names: Sequence[str]) -> None:
         """Forget notes: the group has acknowledged where an input is read on from."""
@@ -198,21 +193,22 @@ class RedisStore:
     def _void(self) -> str:
         return shard_key(self.prefix, "s", "void")
 
-    async def spoilt(self, shards: int) -> list[str]:
-        """Return the keys that somebody has replaced by keys of another type."""
-        kinds = {self.key(shard, name): kind for shard in range(shards) for name, kind in TYPES.items()}
-        kinds |= {shard_key(self.prefix, "s", name): kind for name, kind in SERVICE_TYPES.items()}
-        pipeline: Any = self.redis.pipeline(transaction=False)
-        for key in kinds:
-            pipeline.type(key)
-        kinds_now = await pipeline.execute()
-        return [key for (key, kind), now in zip(kinds.items(), kinds_now, strict=True) if now not in (kind, b"none")]
+    async def spoilt(self, shards: int) -> dict[str, str]:
+        """Return the keys that somebody else has written, each with a sentence on what is wrong."""
+        keys = {self.key(shard, name): name for shard in range(shards) for name in TYPES}
+        return await spoilt(self.redis, keys | {shard_key(self.prefix, "s", name): name for name in SERVICE_TYPES})
 
-    async def discard_spoilt(self, shards: int) -> list[str]:
-        """Throw away what :meth:`spoilt` returns, and return it."""
-        if keys := await self.spoilt(shards):
-            await self.redis.unlink(*keys)
-        return keys
+    async def discard_spoilt(self, shards: int, outboxes: Sequence[str]) -> list[str]:
+        """Throw away what :meth:`spoilt` returns, and return its sentences.
+
+        ``outboxes``: those that are forgotten with the seqs of their shard.
+        """
+        found = await self.spoilt(shards)
+        without_seqs = [shard for shard in range(shards) if self.key(shard, "seq") in found]
+        orphans = [self.key(shard, f"outbox:{outbox}") for shard in without_seqs for outbox in outboxes]
+        for key in (*found, *orphans):
+            await self.redis.unlink(key)
+        return list(found.values())
 
     async def sizes(self, shard: int) -> tuple[int, int, int]:
         """Return how many decisions wait: their entries, their bodies and their deadlines, which are equally many."""
@@ -246,13 +242,14 @@ class RedisStore:
             headers = await cast("Awaitable[list[bytes | None]]", self.redis.hmget(self.key(shard, "entries"), names))
             for (_, deadline), header in zip(due, headers, strict=True):
                 if header is not None:  # None: it has closed meanwhile
-                    closes.setdefault(str(msgspec.msgpack.decode(header)[1]), int(deadline))
+                    with reading(self.key(shard, "entries")):
+                        closes.setdefault(str(msgspec.msgpack.decode(header)[1]), int(deadline))
         return closes
 
     async def log_name(self, shard: int) -> str | None:
         """Return the name of the log that a shard's state was made from; None: there is no state."""
         name = cast("bytes | None", await self.redis.get(self.key(shard, "log")))
-        return name.decode() if name is not None else None
+        return name.decode("utf-8", "replace") if name is not None else None
 
     async def hold(self, shard: int, hold: str) -> None:
         """See :meth:`rewards.store.JoinStore.hold`."""
@@ -293,21 +290,19 @@ class RedisStore:
         key = self.key(shard, "lease")
         if await self.redis.set(key, owner, nx=True, px=milliseconds):
             return True
-        if await self.redis.get(key) != owner.encode():
+        if await self.redis.get(key) == owner.encode():
+            await self.redis.pexpire(key, milliseconds)
+            return True
+        left_ms = await self.redis.pttl(key)
+        if left_ms == EXPIRED or 0 <= left_ms <= milliseconds:
             return False
-        await self.redis.pexpire(key, milliseconds)
+        # No emitter has written it: such a lease would never end.
+        await self.redis.set(key, owner, px=milliseconds)
         return True
 
     async def read_to(self, shard: int) -> dict[str, int]:
         """Return the entries of a shard: how far every input has been read."""
         return await self._counts(shard, "readto")
-
-
-def spoilt_state(error: BaseException) -> StateRefused | None:
-    """Return what to say where a key of the state is of another type; None: the error says something else."""
-    if not is_other_type(error):
-        return None
-    return StateRefused("the join's state in Redis", "a key of another type", "the join's own", RECOVER)
 
 
 def _arguments(log: str, step: Step) -> list[str | int | bytes]:

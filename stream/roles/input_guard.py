@@ -12,6 +12,7 @@ from stream.kafka.faust_app import Progress
 from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.log import LogReader
 from stream.kafka.topic_ids import TopicNow
+from stream.redis.spoilt import unreadable
 from stream.redis.store import RedisStore, shard_key
 
 SHORTER_TICKS = 3
@@ -100,6 +101,8 @@ async def compare_state(config: Config, tails: LastSeqs, store: RedisStore) -> N
     shards = str(config.shards).encode()
     await store.redis.set(key, shards, nx=True)
     if (kept := await store.redis.get(key)) != shards:
+        if not cast(bytes, kept).isdigit():
+            raise unreadable(key)
         raise WrongConfiguration(
             f"shards: found {config.shards}, expected {cast(bytes, kept).decode()}, which the join's state"
             " in Redis was begun with; it never changes: set it back, and see that `bowerbird check` agrees"

@@ -32,7 +32,8 @@ from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.log import LogReader, Mark, identify
 from stream.kafka.topic_ids import Watched
 from stream.liveness import dead_among
-from stream.redis.store import RedisStore, spoilt_state
+from stream.redis.spoilt import Unreadable, spoilt_state
+from stream.redis.store import RedisStore
 from stream.retry import REFUSED_PAUSE_S, retry_pause, until_recovered, until_there
 from stream.roles.input_guard import InputGuard, compare_state
 from stream.roles.join_display import JoinDisplay
@@ -216,7 +217,8 @@ class JoinRole(mode.Service):
 
     async def _void_acknowledgements(self) -> dict[Input, int]:
         """Return where a recovery has taken a log that is shorter than the group has acknowledged."""
-        offsets = await until_there("join", "beginning to read", self._store.voided)
+        voided = partial(until_there, "join", "beginning to read", self._store.voided)
+        offsets = await until_recovered("join", voided, waits_after=Unreadable)
         names = {name: name.rpartition(" ") for name in offsets}
         return {(topic, int(number)): offsets[name] for name, (topic, _, number) in names.items()}
 
@@ -340,11 +342,13 @@ class JoinRole(mode.Service):
             except PutRight:
                 raise
             except StateRefused as refused:
+                if isinstance(refused, Unreadable):
+                    await until_there("join", "holding its state", self._guard.need_recovery)
                 refused_parts.add(refused.what)
                 await self._refused(refused.what, refused)
             except (RedisError, KafkaError, OSError) as error:
                 if refused_type := spoilt_state(error):
-                    await self._guard.need_recovery()
+                    await until_there("join", "holding its state", self._guard.need_recovery)
                     refused_parts.add(refused_type.what)
                     await self._refused(refused_type.what, refused_type)
                     continue

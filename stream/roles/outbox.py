@@ -6,13 +6,14 @@ acknowledged. Any error starts again from the head: two emitters repeat, they ne
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from records.errors import RECOVER, BowerbirdError, LossDetected
+from records.errors import RECOVER, BowerbirdError, LossDetected, StateRefused
 from records.fields import EXTERNAL
 from records.outcome import Outcome
 from rewards.outcome import messages_of
@@ -20,6 +21,7 @@ from rewards.store import DEAD_LETTERS, ClosedWindow, Unusable
 from stream import metrics, stopped
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetters, letter_of
+from stream.redis.spoilt import Unreadable, spoilt_state
 from stream.redis.store import RedisStore
 from stream.shutdown import closed, started, within
 
@@ -31,6 +33,8 @@ OUTBOXES_AT_ONCE = 32
 """Decisions may name any number of policies."""
 IDLE_S = 0.1
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0)
+
+Result = TypeVar("Result")
 
 
 class OutcomeProducer:
@@ -127,7 +131,7 @@ class Emitter:
             try:
                 self._wake[shard].clear()
                 if await self._store.lease(shard, self._owner):
-                    outboxes = await self._store.outboxes(shard)
+                    outboxes = await self._readable(shard, self._store.outboxes(shard))
                     turns = asyncio.Semaphore(OUTBOXES_AT_ONCE)
                     async with asyncio.TaskGroup() as group:
                         for outbox, last_seq in outboxes.items():
@@ -147,7 +151,10 @@ class Emitter:
                 await asyncio.sleep(pause_s)
 
     def _say_refused(self, shard: int, failures: int, error: BaseException) -> None:
-        """Say that what leaves a shard is refused, and not for a moment."""
+        """Say that what leaves a shard cannot be read, or is refused, and not for a moment."""
+        refused = error if isinstance(error, StateRefused) else spoilt_state(error)
+        if refused is not None:
+            stopped.stop(ROLE, _part(shard), refused)
         if failures >= stopped.SAID_AFTER and isinstance(error, KafkaError) and not error.retriable:
             stopped.stop(
                 ROLE,
@@ -162,13 +169,21 @@ class Emitter:
 
     async def _empty(self, shard: int, outbox: str, last_seq: int) -> None:
         """Empty an outbox up to the last seq that was given when its turn began."""
-        while entries := await self._store.head(shard, outbox, HEAD):
+        while entries := await self._readable(shard, self._store.head(shard, outbox, HEAD)):
             if outbox == DEAD_LETTERS:
                 await self._bury(shard, [entry for entry in entries if isinstance(entry, Unusable)])
             else:
                 await self._emit(shard, outbox, [entry for entry in entries if isinstance(entry, ClosedWindow)])
             if entries[-1].seq >= last_seq or not await self._store.lease(shard, self._owner):
                 return
+
+    async def _readable(self, shard: int, asked: Awaitable[Result]) -> Result:
+        """Return what the store answers; where it cannot read its state, the shard waits for a recovery."""
+        try:
+            return await asked
+        except Unreadable:
+            await self._store.need_recovery(shard)
+            raise
 
     async def _emit(self, shard: int, policy: str, entries: list[ClosedWindow]) -> None:
         if entries[0].seq <= (emitted := self._emitted.get((shard, policy), 0)):

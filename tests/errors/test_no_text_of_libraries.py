@@ -18,6 +18,7 @@ OWN = {
     "NotDecided",
     "PutRight",
     "StateRefused",
+    "Unreadable",
     "WrongConfiguration",
     "WrongSettings",
 }
@@ -32,6 +33,7 @@ IN_WORDS = {
     "explain",
     "extra_of",
     "is_other_type",
+    "is_unreadable",
     "of_disk",
     "sentence",
     "spoilt_state",

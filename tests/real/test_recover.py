@@ -6,6 +6,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -13,8 +14,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
+from bowerbird.alarms import alarms
 from bowerbird.check import findings
 from bowerbird.recovering import Recovered, recover
+from bowerbird.status import Observer
 from bowerbird.verification import verify
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import StateRefused
@@ -470,6 +473,7 @@ async def test_keys_of_another_type_stop_the_roles_until_a_recovery(shop: Shop) 
     assert "another type" in " ".join((await recover(shop.config, NOW_MS, dry_run=True)).join.needed)
     await recover(shop.config, NOW_MS)
     await shop.all_is_right()
+    await values_that_cannot_be_read(shop)
 
     async with Redis.from_url(shop.config.redis_url) as redis:
         home = f"{{{prefix}policy-front}}:home"
@@ -490,6 +494,28 @@ async def test_keys_of_another_type_stop_the_roles_until_a_recovery(shop: Shop) 
         assert "another type" in failed["state of policy front"]
         assert "another type" in failed["redis"]
         assert set((await recover(shop.config, NOW_MS)).rebuilt) == {"front"}
+    await shop.all_is_right()
+
+
+async def values_that_cannot_be_read(shop: Shop) -> None:
+    """Somebody writes into the join's hashes, and an outbox: the join stands until a recovery, and all say so."""
+    config = shop.config
+    async with Redis.from_url(config.redis_url) as redis:
+        for name in ("offsets", "readto", "seq"):
+            key = f"{{{config.prefix}join-0}}:{name}"
+            fields: list[Any] = await redis.hkeys(key)
+            field = next(each for each in fields if not each.startswith(b"."))
+            await redis.hset(key, field, "abc")
+        await redis.zadd(f"{{{config.prefix}join-0}}:outbox:front", {b"nonsense": 1})
+    await shop.trade(10)
+    await stop_sentence(config, "join", "what cannot be read")
+    async with Observer(config) as observer:
+        assert any("what cannot be read" in each for each in alarms(config, await observer.look()))
+    failed = [each async for each in findings(config) if not each.holds and each.subject == "join state"]
+    assert {each.remedy for each in failed} == {"run `bowerbird recover`"}
+    assert len(failed) == 3
+    assert (await recover(config, NOW_MS, dry_run=True)).join.needed == [each.found for each in failed]
+    await recover(config, NOW_MS)
     await shop.all_is_right()
 
 

@@ -1,0 +1,141 @@
+"""Values in Redis that the join has not written: each is named with its key, and with the command that ends it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from embedded.servers import EmbeddedRedis
+from records.errors import StateRefused
+from rewards.store import DEAD_LETTERS
+from stream.config import Config, PolicyConfig
+from stream.redis.policy_cache import PolicyCache
+from stream.redis.spoilt import Unreadable, spoilt_state
+from stream.redis.store import RedisStore, shard_key
+from tests.laws.test_store import WINDOW_MS, Reader, decided, happened
+
+pytestmark = pytest.mark.real
+
+Ask = Callable[[RedisStore], Awaitable[Any]]
+SMALL: list[tuple[str, str, bytes, bytes, Ask]] = [
+    ("0", "offsets", b"t-decisions 0", b"abc", lambda store: store.offsets(0)),
+    ("0", "offsets", b"t-decisions 0", b"9" * 40, lambda store: store.offsets(0)),
+    ("0", "readto", b"t-clicks 0", b"1e5", lambda store: store.read_to(0)),
+    ("0", "seq", b"front", b"", lambda store: store.outboxes(0)),
+    ("0", "seq", b"\xff\xfe", b"1", lambda store: store.outboxes(0)),
+    ("0", "pending", b"front", b"\xff", lambda store: store.pending(0)),
+    ("s", "void", b"t-clicks 0", b"x", lambda store: store.voided()),
+    ("s", "marks", b"t-clicks 0", b"1", lambda store: store.marks()),
+    ("s", "topics", b"t-clicks", b"\xff", lambda store: store.topic_ids({})),
+]
+
+
+@pytest.fixture
+async def store(redis_server: EmbeddedRedis, prefix: str) -> AsyncIterator[RedisStore]:
+    async with Redis.from_url(redis_server.url) as redis:
+        yield RedisStore(redis, prefix)
+
+
+@pytest.mark.parametrize(("shard", "name", "field", "value", "ask"), SMALL)
+async def test_a_value_that_cannot_be_read_is_named_and_thrown_away(
+    store: RedisStore, shard: str, name: str, field: bytes, value: bytes, ask: Ask
+) -> None:
+    reader = Reader(store)
+    await reader.apply(decided("a", 0))
+    await reader.read_to(WINDOW_MS)
+    assert await store.spoilt(1) == {}
+    key = shard_key(store.prefix, shard, name)
+    await store.redis.hset(key, field, value)
+    with pytest.raises(Unreadable, match=rf"{name} in Redis: found what cannot be read.*`bowerbird recover`"):
+        await ask(store)
+    assert await store.discard_spoilt(1, ["front"]) == [f"{key} in Redis holds what cannot be read"]
+    await ask(store)
+    assert await store.spoilt(1) == {}
+
+
+async def test_the_outboxes_of_a_shard_go_with_its_seqs(store: RedisStore) -> None:
+    """Else outcomes of before would leave under seqs that are given again."""
+    reader = Reader(store)
+    await reader.apply(decided("a", 0), happened("a", WINDOW_MS + 1))
+    await reader.read_to(2 * WINDOW_MS)
+    await store.redis.hset(store.key(0, "seq"), "front", "x")
+    await store.discard_spoilt(1, ["front", DEAD_LETTERS])
+    assert await store.head(0, "front", 9) == await store.head(0, DEAD_LETTERS, 9) == []
+
+
+async def test_the_number_of_shards_is_a_number(store: RedisStore) -> None:
+    await store.redis.set(shard_key(store.prefix, "s", "count"), "many")
+    assert len(await store.spoilt(1)) == 1
+
+
+SPOILS: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
+    "an offset": lambda store: store.redis.hset(store.key(0, "offsets"), "t-decisions 0", "abc"),
+    "a read-to time": lambda store: store.redis.hset(store.key(0, "readto"), "t-decisions 0", "abc"),
+    "a read-to time of another": lambda store: store.redis.hset(store.key(0, "readto"), "intruder", "abc"),
+    "a seq": lambda store: store.redis.hset(store.key(0, "seq"), "front", "abc"),
+    "a count": lambda store: store.redis.hset(store.key(0, "pending"), "front", "abc"),
+    "a deadline of nothing": lambda store: store.redis.zadd(store.key(0, "due"), {"nobody": 1}),
+    "an entry": lambda store: store.redis.hset(store.key(0, "entries"), "a", b"\xc1"),
+    "an entry without its parts": lambda store: store.redis.hset(store.key(0, "entries"), "a", b"\x93"),
+    "a body that is gone": lambda store: store.redis.delete(store.key(0, "bodies")),
+    "feedback": lambda store: store.redis.zadd(store.key(0, "feedback"), {b"a\0x\0y\0z": 0}),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+async def test_a_step_that_finds_what_it_cannot_read_says_so(store: RedisStore, spoil: str) -> None:
+    reader = Reader(store)
+    await reader.apply(decided("a", 0))
+    await reader.read_to(1)
+    await SPOILS[spoil](store)
+
+    async def go_on() -> None:
+        await reader.apply(decided("b", 1, 1))
+        await reader.read_to(9 * WINDOW_MS)
+
+    with pytest.raises(ResponseError) as raised:
+        await go_on()
+    assert isinstance(spoilt_state(raised.value), Unreadable), raised.value
+
+
+async def test_an_entry_of_an_outbox_that_cannot_be_read_is_named(store: RedisStore) -> None:
+    for outbox, entry in (("front", b"nonsense"), ("front", b"1:1,"), ("front", b"9:1"), (DEAD_LETTERS, b"1:1")):
+        await store.redis.zadd(store.key(0, f"outbox:{outbox}"), {entry: 1})
+        with pytest.raises(Unreadable, match="bowerbird recover"):
+            await store.head(0, outbox, 9)
+        await store.trim(0, outbox, 1)
+
+
+async def test_a_next_deadline_that_cannot_be_read_is_named(store: RedisStore) -> None:
+    reader = Reader(store)
+    await reader.apply(decided("a", 0))
+    await store.redis.hset(store.key(0, "entries"), "a", b"\x93")
+    with pytest.raises(Unreadable, match="entries in Redis"):
+        await store.next_closes(0)
+
+
+async def test_what_decide_reads_of_the_join_is_named(store: RedisStore) -> None:
+    config = Config(prefix=store.prefix, policies={"front": PolicyConfig()})
+    await store.redis.hset(store.key(0, "pending"), "front", "abc")
+    with pytest.raises(StateRefused, match="bowerbird recover"):
+        await PolicyCache(config, store.redis).ask()
+
+
+# Leases.
+
+
+async def test_a_lease_is_kept_and_not_taken_from_another(store: RedisStore) -> None:
+    assert await store.lease(0, "me", 60_000)
+    assert await store.lease(0, "me", 60_000)
+    assert not await store.lease(0, "other", 60_000)
+
+
+@pytest.mark.parametrize("milliseconds", [None, 3_600_000])
+async def test_a_lease_that_no_emitter_can_have_is_taken_over(store: RedisStore, milliseconds: int | None) -> None:
+    """Somebody has set the key: it would silence the emitters for good."""
+    await store.redis.set(store.key(0, "lease"), "stranger", px=milliseconds)
+    assert await store.lease(0, "me")
+    assert 0 < await store.redis.pttl(store.key(0, "lease")) <= 3_000
+    assert not await store.lease(0, "other")
