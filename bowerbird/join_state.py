@@ -1,6 +1,6 @@
 """Whether the join's state in Redis may be continued: compared with the logs, and nothing is changed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rewards.store import NEEDED
 from rewards.watermark import INPUTS, partition_name
@@ -8,6 +8,7 @@ from stream.config import Config
 from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.log import LogReader, Partition
 from stream.kafka.topic_ids import TopicNow
+from stream.redis.spoilt import Unreadable
 from stream.redis.store import RedisStore
 from stream.roles.join_settings import input_topics
 
@@ -66,6 +67,7 @@ async def problems(
         former = {name.rpartition(" ")[0] for name in await store.read_to(shard) if name != INPUTS} - inputs_now
         if former:
             sentences.append(f"shard {shard} waits for {', '.join(sorted(former))}, which no setting names any more")
+        sentences += await _unreadable(store, shard, seqs[shard])
         entries, bodies, due = await store.sizes(shard)
         if not entries == bodies == due:
             sentences.append(
@@ -87,4 +89,15 @@ async def problems(
     for (policy, shard), tail in sorted(tails.items()):
         if shard < config.shards and (given := seqs[shard].get(policy, 0)) < tail:
             sentences.append(f"shard {shard}, policy {policy}: seq {given}, rewards holds {tail}")
+    return sentences
+
+
+async def _unreadable(store: RedisStore, shard: int, outboxes: Iterable[str]) -> list[str]:
+    """Say which outboxes begin with what the join has not written."""
+    sentences = []
+    for outbox in outboxes:
+        try:
+            await store.head(shard, outbox, 1)
+        except Unreadable as refused:
+            sentences.append(f"{refused.what} holds what cannot be read")
     return sentences

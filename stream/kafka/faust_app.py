@@ -38,6 +38,16 @@ class Progress(NamedTuple):
     handed: int
 
 
+def log_time_ms(timestamp_s: float) -> int:
+    """Return the log time of a message in ms, from the seconds that Faust makes of it.
+
+    >>> log_time_ms(1700000000.123), log_time_ms((2**63 - 1) / 1000) == 2**63 - 1
+    (1700000000123, True)
+    """
+    # A producer may write any time of 64 bits; the last ones would be rounded beyond them.
+    return max(-(2**63), min(2**63 - 1, round(timestamp_s * 1000)))
+
+
 class _Thread(AIOKafkaConsumerThread):
     """The thread that fetches; it notes what it has handed out, see :meth:`RoleApp.caught_up`."""
 

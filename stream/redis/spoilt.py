@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from records.errors import RECOVER, LossDetected, StateRefused
+from records.errors import RECOVER, BadInput, LossDetected, StateRefused
 from records.limits import LARGEST_INTEGER
 from stream.clients import is_other_type, is_unreadable
 
@@ -37,7 +37,7 @@ def reading(key: str) -> Iterator[None]:
     """Refuse a key whose value cannot be read."""
     try:
         yield
-    except (ValueError, TypeError, LookupError, msgspec.DecodeError):
+    except (ValueError, TypeError, LookupError, msgspec.DecodeError, BadInput):
         raise unreadable(key) from None
 
 

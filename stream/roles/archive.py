@@ -24,7 +24,7 @@ from archive.writer import ArchiveStore
 from records.errors import LossDetected, StateRefused, WrongConfiguration, of_disk
 from stream import clients, metrics, stopped
 from stream.config import Config
-from stream.kafka.faust_app import make_app
+from stream.kafka.faust_app import log_time_ms, make_app
 from stream.kafka.log import LogReader, LogRecord, identify
 from stream.retry import REFUSED_PAUSE_S, retry_pause, until_recovered, until_there
 from stream.roles.archive_partition import ArchivedPartition, beyond, made_anew
@@ -152,7 +152,7 @@ class Archive(mode.Service):
         part.events[record.offset] = event
         part.seen = max(part.seen, record.offset + 1)
         await self._read(part, record.offset)
-        time_ms, headers = round(record.timestamp * 1000), tuple(record.headers or ())
+        time_ms, headers = log_time_ms(record.timestamp), tuple(record.headers or ())
         place = (record.topic, record.partition, record.offset, time_ms)
         await self._take(part, LogRecord(*place, record.key, record.value, headers))
 

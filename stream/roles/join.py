@@ -27,7 +27,7 @@ from stream import clients, metrics, stopped
 from stream.config import Config
 from stream.kafka.broker_clock import BrokerClock
 from stream.kafka.dead_letters import DeadLetters, gathered, letter_of
-from stream.kafka.faust_app import make_app
+from stream.kafka.faust_app import log_time_ms, make_app
 from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.log import LogReader, Mark, identify
 from stream.kafka.topic_ids import Watched
@@ -152,7 +152,7 @@ class JoinRole(mode.Service):
     async def _receive(self, event: Any) -> None:
         record = event.message
         name: Input = (record.topic, record.partition)
-        message = Message(*name, record.offset, round(record.timestamp * 1000), record.value, record.key)
+        message = Message(*name, record.offset, log_time_ms(record.timestamp), record.value, record.key)
         while self._worker.expected(*name) is None:
             try:
                 await self._synchronise()

@@ -30,7 +30,7 @@ from records.errors import BadInput, LossDetected, StateRefused, WrongConfigurat
 from stream import clients, metrics, stopped
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetter, DeadLetters
-from stream.kafka.faust_app import RoleApp, make_app
+from stream.kafka.faust_app import RoleApp, log_time_ms, make_app
 from stream.kafka.log import LogReader, Partition, identify
 from stream.kafka.topic_ids import Watched
 from stream.kafka.versions import KafkaVersions
@@ -233,7 +233,7 @@ class Learn(mode.Service):
             await self._loaded(name)
             await self._learn(name, message, outcomes)
         metrics.LEARN_SECONDS.observe(time.perf_counter() - began)
-        self._watch.take(message.value, round(message.timestamp * 1000), _now_ms())
+        self._watch.take(message.value, log_time_ms(message.timestamp), _now_ms())
         for name in self._worker.taken(number, offset, event):
             await self._save_if_due(name)
         self._acknowledge(number)

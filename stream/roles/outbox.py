@@ -21,7 +21,7 @@ from rewards.store import DEAD_LETTERS, ClosedWindow, Unusable
 from stream import metrics, stopped
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetters, letter_of
-from stream.redis.spoilt import Unreadable, spoilt_state
+from stream.redis.spoilt import Unreadable, reading, spoilt_state
 from stream.redis.store import RedisStore
 from stream.shutdown import closed, started, within
 
@@ -173,7 +173,8 @@ class Emitter:
             if outbox == DEAD_LETTERS:
                 await self._bury(shard, [entry for entry in entries if isinstance(entry, Unusable)])
             else:
-                await self._emit(shard, outbox, [entry for entry in entries if isinstance(entry, ClosedWindow)])
+                windows = [entry for entry in entries if isinstance(entry, ClosedWindow)]
+                await self._readable(shard, self._emit(shard, outbox, windows))
             if entries[-1].seq >= last_seq or not await self._store.lease(shard, self._owner):
                 return
 
@@ -194,7 +195,9 @@ class Emitter:
                 f"seq {emitted + 1} or above",
                 f"Redis has forgotten a part: {RECOVER}",
             )
-        for outcomes, value in messages_of(shard, self._config.prefix, entries):
+        with reading(self._store.key(shard, f"outbox:{policy}")):
+            messages = list(messages_of(shard, self._config.prefix, entries))
+        for outcomes, value in messages:
             await self._producer.send_and_wait(
                 self._config.topic("rewards"),
                 value,

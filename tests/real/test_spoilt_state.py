@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from bowerbird.join_state import _unreadable
 from embedded.servers import EmbeddedRedis
 from records.errors import StateRefused
 from rewards.store import DEAD_LETTERS
@@ -105,6 +106,7 @@ async def test_an_entry_of_an_outbox_that_cannot_be_read_is_named(store: RedisSt
         await store.redis.zadd(store.key(0, f"outbox:{outbox}"), {entry: 1})
         with pytest.raises(Unreadable, match="bowerbird recover"):
             await store.head(0, outbox, 9)
+        assert len(await _unreadable(store, 0, ["front", DEAD_LETTERS])) == 1
         await store.trim(0, outbox, 1)
 
 

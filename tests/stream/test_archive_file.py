@@ -3,7 +3,8 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from archive.growing_file import GROUP_ROWS, GrowingFile
+from archive.growing_file import GROUP_ROWS, GrowingFile, day_of
+from stream.kafka.faust_app import log_time_ms
 from stream.kafka.log import LogRecord
 
 
@@ -28,6 +29,15 @@ def test_what_is_younger_than_a_topic_that_was_made_anew_is_left_out() -> None:
         pq.read_table(pa.BufferReader(file.finish())).schema
         == pq.read_table(pa.BufferReader(grown([1]).finish())).schema
     )
+
+
+def test_any_time_that_a_producer_may_write_is_stored() -> None:
+    times = [0, 1, -5, 253_402_300_799_000, 2**63 - 1, -(2**63)]
+    for time_ms in times:
+        file = grown([log_time_ms(time_ms / 1000)])
+        assert day_of(log_time_ms(time_ms / 1000))
+        table = pq.read_table(pa.BufferReader(file.finish()))
+        assert table["log_time"].cast(pa.int64()).to_pylist() == [time_ms]
 
 
 def test_of_a_topic_that_was_made_anew_nothing_may_be_left() -> None:

@@ -1,11 +1,16 @@
 """The emitter over a store in memory: what leaves it in one turn."""
 
+import asyncio
 import json
 from typing import Any, cast
 
+import pytest
+
 from rewards.memory_store import MemoryStore
 from rewards.store import ClosedWindow, Unusable
+from stream import stopped
 from stream.config import Config, PolicyConfig
+from stream.redis.spoilt import unreadable
 from stream.roles.outbox import Emitter
 from tests.laws.test_store import TTL_MS, Reader, decided
 from tests.real.loop import decision
@@ -14,8 +19,16 @@ from tests.real.loop import decision
 class _OneByOne(MemoryStore):
     """A store whose entries are so large that each is a head of its own."""
 
+    needed = False
+
+    def key(self, shard: int, name: str) -> str:
+        return name
+
     async def lease(self, shard: int, owner: str) -> bool:
         return True
+
+    async def need_recovery(self, shard: int) -> None:
+        self.needed = True
 
     async def head(
         self, shard: int, outbox: str, limit: int, limit_bytes: int = 1
@@ -31,14 +44,62 @@ class _Producer:
         self.sent.append([outcome["event_id"] for outcome in json.loads(value)])
 
 
+def emitter_of(store: _OneByOne, producer: _Producer) -> Emitter:
+    config = Config(policies={"front": PolicyConfig()})
+    return Emitter(cast(Any, store), cast(Any, producer), cast(Any, None), config, "me")
+
+
 async def test_large_outcomes_leave_in_small_heads_and_in_one_turn() -> None:
     store, producer = _OneByOne(), _Producer()
     reader = Reader(store)
     bodies = {event_id: json.dumps(decision(event_id)).encode() for event_id in "abc"}
     await reader.apply(*(decided(event_id, 0, at, body=body) for at, (event_id, body) in enumerate(bodies.items())))
     await reader.read_to(TTL_MS)
-    config = Config(policies={"front": PolicyConfig()})
-    emitter = Emitter(cast(Any, store), cast(Any, producer), cast(Any, None), config, "me")
+    emitter = emitter_of(store, producer)
     await emitter._empty(0, "front", (await store.outboxes(0))["front"])
     assert producer.sent == [["a"], ["b"], ["c"]]
     assert await reader.closed() == []
+
+
+class _Spoilt(_OneByOne):
+    """A store whose outbox somebody else has written."""
+
+    async def head(
+        self, shard: int, outbox: str, limit: int, limit_bytes: int = 1
+    ) -> list[ClosedWindow] | list[Unusable]:
+        raise unreadable(outbox)
+
+
+async def emitted(store: _OneByOne) -> tuple[str, bool]:
+    """Return what an emitter says of shard 0, and whether the shard waits for a recovery."""
+    running = asyncio.create_task(emitter_of(store, _Producer()).run(0))
+    try:
+        async with asyncio.timeout(5):
+            while not (said := stopped.stopped_parts("join")):
+                await asyncio.sleep(0.01)
+        return said["outcomes of shard 0"], store.needed
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        stopped.go_on("join")
+
+
+@pytest.mark.parametrize("body", [b"{}", b"no JSON", b"\xff", b"[1]"])
+async def test_a_body_that_the_join_has_not_written_stops_the_shard_with_a_sentence(body: bytes) -> None:
+    store = _OneByOne()
+    reader = Reader(store)
+    await reader.apply(decided("a", 0, body=body))
+    await reader.read_to(TTL_MS)
+    sentence, needed = await emitted(store)
+    assert "outbox:front in Redis: found what cannot be read" in sentence
+    assert "`bowerbird recover`" in sentence
+    assert needed
+
+
+async def test_an_outbox_that_cannot_be_read_stops_the_shard_with_a_sentence() -> None:
+    store = _Spoilt()
+    await Reader(store).apply(decided("a", 0))
+    await Reader(store).read_to(TTL_MS)
+    sentence, needed = await emitted(store)
+    assert "`bowerbird recover`" in sentence
+    assert needed
