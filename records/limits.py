@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 LARGEST_INTEGER = 2**53 - 1
 """The largest integer that every reader of JSON takes as it is."""
+LAST_OFFSET = 2**63 - 1
+"""The largest offset of Kafka, and its latest time in milliseconds."""
 FARTHEST_JUMP = 10**9
 """No join gives so many seqs between two outcomes that follow each other, and no learner so many numbers.
 

@@ -8,11 +8,11 @@ from policies.controls import draws_uniformly
 from policies.policy import Policy, version_name
 from policies.registry import make
 from records.errors import StateRefused, WrongConfiguration
+from records.limits import LAST_OFFSET
 from records.policy_version import PolicyVersion
 from replay.proof.published import published_in
 from replay.proof.rebuild import Rebuild
 
-EVERYTHING = 2**63 - 1
 """An offset that no log reaches."""
 
 
@@ -65,7 +65,7 @@ def archived_policy(archive: Archive, target: str, configured: Callable[[str], A
     name, _, wanted = target.partition("@")
     versions: dict[int, PolicyVersion] = {}
     highest: dict[str, int] = {}
-    for message in archive.messages("versions", 0, 0, EVERYTHING):
+    for message in archive.messages("versions", 0, 0, LAST_OFFSET):
         for version in published_in(message, name, highest):
             versions.setdefault(version.number, version)
     first = next(iter(versions.values()), None)

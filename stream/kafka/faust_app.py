@@ -12,7 +12,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP
 from mode.threads import QueueServiceThread
 
-from records.limits import DAY_S
+from records.limits import DAY_S, LAST_OFFSET
 from stream.clients import CALL_S, LARGE_MESSAGE_BYTES, METADATA_AGE_MS
 from stream.config import Config
 from stream.kafka.consumer import READ_COMMITTED, limit_calls
@@ -45,7 +45,7 @@ def log_time_ms(timestamp_s: float) -> int:
     (1700000000123, True)
     """
     # A producer may write any time of 64 bits; the last ones would be rounded beyond them.
-    return max(-(2**63), min(2**63 - 1, round(timestamp_s * 1000)))
+    return max(-(2**63), min(LAST_OFFSET, round(timestamp_s * 1000)))
 
 
 class _Thread(AIOKafkaConsumerThread):
