@@ -13,8 +13,6 @@ from records.policy_version import PolicyVersion
 from replay.proof.published import published_in
 from replay.proof.rebuild import Rebuild
 
-"""An offset that no log reaches."""
-
 
 class ArchivedPolicy(NamedTuple):
     """A policy to be judged.
