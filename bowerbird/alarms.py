@@ -2,7 +2,7 @@
 
 import time
 
-from bowerbird.status_records import PolicyStatus, Status
+from bowerbird.status_records import WAITED_MS, PolicyStatus, Status
 from records.limits import DAY_S
 from stream.config import Config
 
@@ -22,12 +22,19 @@ def alarms(config: Config, status: Status) -> list[str]:
     idle = [each.role for each in status.backlogs if not each.workers and each.role not in stopped]
     sentences += [f"No worker runs the role {role}. Start `bowerbird worker --roles {role}`." for role in idle]
     explained = {*idle, *stopped}
+    sentences += [_stranger(config, each.role, name) for each in status.backlogs for name in each.strangers]
     for held in status.transactions:
         place = f"{held.topic}[{held.partition}]"
         sentences.append(
             f"A transaction in {place} is open since offset {held.offset}, so {held.role} reads nothing behind it. "
             + _abort(config, held.topic, held.partition, held.offset)
         )
+    sentences += [
+        f"Requests have waited for the role {each.role} for more than {WAITED_MS / 1000:.0f} s. Its log says what it"
+        " waits for, such as a cut network or a quota of the broker, and `bowerbird check` looks at the servers."
+        for each in status.backlogs
+        if each.late and each.role not in explained | {held.role for held in status.transactions}
+    ]
     if "join" not in explained:
         sentences += _held_back(config, status)
     for policy in status.policies:
@@ -127,6 +134,13 @@ def _held_back(config: Config, status: Status) -> list[str]:
             "join's log: a part that stands still says there what to do."
         )
     return sentences
+
+
+def _stranger(config: Config, role: str, client_id: str) -> str:
+    return (
+        f"Another program ({client_id}) is a member of the group {config.group(role)}: what it is given, the role "
+        f"{role} does not read. End it, or give it a group of its own."
+    )
 
 
 def _abort(config: Config, topic: str, partition: object, offset: int) -> str:

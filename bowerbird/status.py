@@ -12,6 +12,7 @@ import msgspec
 from bowerbird.status_records import (
     LATE_MS,
     OPEN_S,
+    WAITED_MS,
     Backlog,
     OpenTransaction,
     PolicyStatus,
@@ -25,7 +26,7 @@ from policies.policy_store import version_of
 from records.errors import StateRefused, shorten
 from records.policy_version import PolicyVersion
 from rewards.watermark import read_to
-from stream.clients import redis_client
+from stream.clients import client_id, redis_client
 from stream.config import Config
 from stream.kafka.log import LogReader, LogRecord, Partition
 from stream.kafka.topics import needed
@@ -34,7 +35,7 @@ from stream.recent import Recent
 from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.spoilt import Unreadable
 from stream.redis.store import RedisStore
-from stream.role import DECLARED
+from stream.role import DECIDE, DECLARED
 from stream.stopped import StoppedPart, kept
 from stream.unread import Unread
 
@@ -141,7 +142,7 @@ class Observer:
         return Status(
             now_ms=now_ms,
             looked_at_s=max(0.0, (now_ms - self._complete_from_ms) / 1000),
-            backlogs=await self._backlogs(),
+            backlogs=await self._backlogs(now_ms),
             read_to=[await self._read_to(shard, at, by, now_ms) for shard, (at, by) in entries.items()],
             policies=[await self._policy(name, pending[name], closes.get(name)) for name in self._config.policies],
             dead_letters=dict(
@@ -213,14 +214,15 @@ class Observer:
                 content = content.replace(f" of {self._config.prefix}", " of ")
             self._seen.append(_Seen(topic, record.time_ms, record.offset, content))
 
-    async def _backlogs(self) -> list[Backlog]:
+    async def _backlogs(self, now_ms: int) -> list[Backlog]:
         config = self._config
         acknowledged: dict[str, int] = {}
         behind: dict[str, dict[str, int]] = {}
-        workers: dict[str, int] = {}
+        members: dict[str, list[str]] = {}
+        late: set[str] = set()
         for role in config.roles:
             group = config.group(role)
-            workers[role] = await self._reader.members(group)
+            members[role] = await self._reader.members(group)
             partitions: list[Partition] = []
             for topic in map(config.topic, config.read_by(role)):
                 partitions += [(topic, number) for number in await self._reader.partitions(topic)]
@@ -232,6 +234,9 @@ class Observer:
             spans = {name: (at, ends[name]) for name, at in starts.items() if at < ends[name]}
             for name in await self._unread[role].nothing(spans):
                 starts[name] = ends[name]
+            if role == DECIDE:
+                by_then = await self._reader.at(partitions, now_ms - WAITED_MS)
+                late |= {role for name in partitions if starts[name] < min(by_then[name], ends[name])}
             for name, at in starts.items():
                 acknowledged[role] += at
                 stream = config.stream_of(name[0])
@@ -246,7 +251,9 @@ class Observer:
         return [
             Backlog(
                 role=role,
-                workers=workers[role],
+                workers=members[role].count(client_id(role)),
+                strangers=tuple(shorten(each) for each in members[role] if each != client_id(role)),
+                late=role in late,
                 messages=messages[role],
                 topic=max(behind[role], key=lambda topic: behind[role][topic], default="") if messages[role] else "",
                 done_per_s=(acknowledged[role] - former.acknowledged[role]) / seconds if seconds else None,

@@ -13,6 +13,10 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     workers
         Processes that take part now.
+    strangers
+        Client ids of consumers that are members of the role's group and no processes of this service.
+    late
+        Whether requests have waited for decide for longer than they should.
     messages
         Messages that are not acknowledged, of ``topic`` the most. Offsets behind the last message that can be read do
         not count: what stands there was aborted, or marks the end of a transaction.
@@ -26,6 +30,8 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     topic: str = ""
     done_per_s: float | None = None
     growth_per_s: float | None = None
+    strangers: tuple[str, ...] = ()
+    late: bool = False
 
     @property
     def gone_in_s(self) -> float | None:
@@ -37,6 +43,8 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
         return self.messages / -self.growth_per_s
 
 
+WAITED_MS = 20_000
+"""Requests that have waited for longer are late."""
 OPEN_S = 2.0
 """A transaction that is open for longer is shown."""
 LATE_MS = 10_000

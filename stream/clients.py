@@ -129,6 +129,15 @@ def is_other_type(error: BaseException) -> bool:
     return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
+def client_id(role: str) -> str:
+    """Return the name under which a role's consumer is a member of its group.
+
+    >>> client_id("join")
+    'bowerbird-join'
+    """
+    return f"bowerbird-{role}"
+
+
 def is_unreadable(error: BaseException) -> bool:
     """Tell whether a script in Redis has found a value that it cannot read: somebody has written it."""
     said = str(error)

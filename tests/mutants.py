@@ -1072,6 +1072,13 @@ def _recovery() -> Iterator[Mutant]:
         "if (generated := self.generated(text)) < 0:",
         ("tests/policies/vw/test_generated.py::test_an_example_that_costs_too_much_is_refused_before_it_is_parsed",),
     )
+    yield Mutant(
+        "requests that wait are seen",
+        "bowerbird/status.py",
+        "if starts[name] < min(by_then[name], ends[name])",
+        "if False",
+        ("tests/real/test_status.py::test_requests_that_wait_and_a_stranger_in_a_group_are_seen",),
+    )
     yield Mutant("the hold", STORE, "if state.hold != step.hold:", "if False:", (f"{IN_MEMORY}::{held}",))
     yield Mutant("the hold", SCRIPT, "if held ~= arg() then", "if arg() == 0 then", (f"{IN_REDIS}::{held}",))
     yield Mutant(

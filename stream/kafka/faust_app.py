@@ -13,7 +13,7 @@ from faust.types import TP
 from mode.threads import QueueServiceThread
 
 from records.limits import DAY_S, LAST_OFFSET
-from stream.clients import CALL_S, LARGE_MESSAGE_BYTES, METADATA_AGE_MS
+from stream.clients import CALL_S, LARGE_MESSAGE_BYTES, METADATA_AGE_MS, client_id
 from stream.config import Config
 from stream.kafka.consumer import READ_COMMITTED, limit_calls
 from stream.liveness import Pulse, dead_client
@@ -226,6 +226,7 @@ def make_app(config: Config, role: str) -> RoleApp:
     """Return the app of a role, in the role's own group: one group for two would split their topics."""
     return RoleApp(
         config.group(role),
+        broker_client_id=client_id(role),
         broker=[f"kafka://{broker.strip()}" for broker in config.brokers.split(",")],
         datadir=str(scratch_folder() / config.group(role)),
         store="memory://",

@@ -201,10 +201,10 @@ class LogReader:
             for part, found_at in offsets.items()
         }
 
-    async def members(self, group: str) -> int:
-        """Return how many consumers a group has now."""
+    async def members(self, group: str) -> list[str]:
+        """Return the client ids of the consumers that a group has now."""
         (answer,) = await _coordinated(lambda: self._admin.describe_consumer_groups([group]))
-        return sum(len(described[5]) for described in answer.groups)
+        return [member[1] for described in answer.groups for member in described[5]]
 
     async def read(self, topic: str, partition: int, start: int, end: int | None = None) -> AsyncIterator[LogRecord]:
         """Yield the messages of a partition with offsets from ``start`` up to ``end``, exclusive.

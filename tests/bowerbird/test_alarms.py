@@ -96,6 +96,11 @@ def test_all_is_well() -> None:
             {"transactions": [OpenTransaction(role="decide", topic="decision-requests", partition=1, offset=9)]},
             ["transaction in decision-requests[1] is open since offset 9", "decide reads nothing", "--start-offset 9"],
         ),
+        ({"backlogs": [backlog("decide", late=True)]}, ["Requests have waited for the role decide", "quota"]),
+        (
+            {"backlogs": [backlog("join", strangers=("other-app",))]},
+            ["Another program (other-app) is a member of the group bowerbird-join", "End it"],
+        ),
         ({"policies": [policy(waiting_since_ms=NOW_MS - 40_000)]}, ["front does not learn", "waited for 40 s"]),
         ({"policies": [policy(problem="policy front in Redis: found x")]}, ["front can't be learned: policy front in"]),
         ({"policies": [policy(pending=950)]}, ["950 of 1000", "max_pending"]),

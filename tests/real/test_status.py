@@ -15,7 +15,7 @@ import aiohttp
 import msgspec
 import pytest
 import tomli_w
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from redis.asyncio import Redis
 
 from bowerbird.alarms import alarms, notes
@@ -230,6 +230,26 @@ async def test_however_much_there_is_a_look_is_bounded(loop: Loop, config: Confi
         looked = await recent.look(time_ms)
         assert {record.time_ms >= time_ms for record in looked.records} == {True}
         assert [record.value for record in looked.records] == [b'{"event_id": "new"}']
+
+
+async def test_requests_that_wait_and_a_stranger_in_a_group_are_seen(
+    loop: Loop, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await loop.send("decision-requests", {"event_id": "a", "policy": "front", "actions": [{"id": "x"}]})
+    async with (
+        AIOKafkaConsumer(
+            config.topic("clicks"), bootstrap_servers=config.brokers, group_id=config.group("join"), client_id="other"
+        ) as stranger,
+        Observer(config) as observer,
+    ):
+        await stranger.seek_to_end()
+        backlogs = {each.role: each for each in (await observer.look()).backlogs}
+        assert (backlogs["join"].workers, backlogs["join"].strangers) == (0, ("other",))
+        assert not backlogs["decide"].late
+        monkeypatch.setattr("bowerbird.status.WAITED_MS", 0)
+        await asyncio.sleep(0.1)
+        backlogs = {each.role: each for each in (await observer.look()).backlogs}
+        assert (backlogs["decide"].late, backlogs["join"].late) == (True, False)
 
 
 async def test_the_command_tells_what_to_do_and_exits_with_1(loop: Loop, config: Config, tmp_path: Path) -> None:
