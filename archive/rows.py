@@ -20,7 +20,7 @@ from records.errors import BadInput, shorten
 from records.feedback import CountedFeedback, Feedback
 from records.log_identity import LogIdentity
 from records.message import WholeMessage
-from records.outcome import Outcome
+from records.outcome import Outcome, parse_outbox
 from records.policy_version import PolicyVersion
 from records.versions_snapshot import VersionsSnapshot
 
@@ -204,7 +204,7 @@ def _place(message: WholeMessage, index: int, batch: int | None, raw: bytes | No
 
 def _decision_fields(record: bytes) -> Row:
     decision = decode(_decision, record)
-    return (decision.event_id, decision.policy, decision.policy_version, *_drawn(decision))
+    return (decision.event_id, decision.placement, decision.policy, decision.policy_version, *_drawn(decision))
 
 
 def _drawn(decision: _LoggedDecision) -> Row:
@@ -228,6 +228,7 @@ def _outcome_fields(record: bytes) -> Row:
     place = outcome.decision_place
     return (
         outcome.event_id,
+        outcome.placement,
         outcome.policy,
         outcome.policy_version,
         outcome.shard,
@@ -290,8 +291,9 @@ def _version_fields(record: bytes) -> Row:
         version.kind,
         version.arguments,
         version.salt,
+        list(version.placements),
         version.cut,
-        [{"shard": int(shard), "seq": seq} for shard, seq in version.last_seqs.items() if shard.isdigit()],
+        [_last_seq(outbox, seq) for outbox, seq in version.last_seqs.items()],
         version.digest,
         version.examples,
         version.partition,
@@ -329,3 +331,8 @@ _FIELDS: dict[str, Callable[[bytes], Row]] = {
     "rewards": _outcome_fields,
     "versions": _version_fields,
 }
+
+
+def _last_seq(outbox: str, seq: int) -> dict[str, Any]:
+    placement, shard = parse_outbox(outbox)
+    return {"placement": placement, "shard": shard, "seq": seq}

@@ -29,7 +29,12 @@ PLACE = [
     ("raw", pa.binary()),
     ("problem", pa.string()),
 ]
-_WHOSE = [("event_id", pa.string()), ("policy", pa.string()), ("policy_version", pa.string())]
+_WHOSE = [
+    ("event_id", pa.string()),
+    ("placement", pa.string()),
+    ("policy", pa.string()),
+    ("policy_version", pa.string()),
+]
 ACTION = pa.struct([("id", pa.string()), ("features", pa.string())])
 _DRAWN = [
     ("user_id", pa.string()),
@@ -88,8 +93,9 @@ _COLUMNS = {
         ("kind", pa.string()),
         ("arguments", pa.string()),
         ("salt", pa.string()),
+        ("placements", pa.list_(pa.string())),
         ("cut", pa.int64()),
-        ("last_seqs", pa.list_(pa.struct([("shard", pa.int32()), ("seq", pa.int64())]))),
+        ("last_seqs", pa.list_(pa.struct([("placement", pa.string()), ("shard", pa.int32()), ("seq", pa.int64())]))),
         ("digest", pa.string()),
         ("examples", pa.int64()),
         ("rewards_partition", pa.int32()),
@@ -115,5 +121,17 @@ SCHEMAS = {
 """The schema of each topic's files."""
 COMPUTED = tuple(name for name, _ in _HASHES)
 """Columns that are computed from others: rows come without them, and files that are older do not have them."""
-REPEATED = ("topic", "problem", "policy", "policy_version", "why", "kind", "arguments", "reason", "rule", "chosen")
+REPEATED = (
+    "topic",
+    "problem",
+    "placement",
+    "policy",
+    "policy_version",
+    "why",
+    "kind",
+    "arguments",
+    "reason",
+    "rule",
+    "chosen",
+)
 """Columns whose values repeat; only these are worth a dictionary in a file."""

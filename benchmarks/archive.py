@@ -19,9 +19,10 @@ from archive.rows import rows_of, table_of
 from archive.schema import REPEATED, SCHEMAS
 from benchmarks.row import Others, Row, spread
 from embedded.servers import EmbeddedKafka
-from stream.config import ArchiveConfig, Config, PolicyConfig
+from stream.config import ArchiveConfig, Config
 from stream.kafka.log import LogRecord
 from tests.real.loop import Loop, RoleProcess, decision, loop_of
+from tests.serving import served, tables
 
 DECISIONS = 300_000
 ARRAY = 100
@@ -42,7 +43,7 @@ def run() -> list[Row]:
     bodies = [_body(number) for number in range(BODIES)]
     role, alone, lags = [], [], []
     with EmbeddedKafka(partitions=3) as kafka:
-        config = Config(brokers=kafka.address, policies={"front": PolicyConfig()})
+        config = Config(brokers=kafka.address, **tables({"front": served()}))
         for _ in range(REPEATS):
             with TemporaryDirectory() as folder, others.measured():
                 alone.append(_alone(bodies))

@@ -13,8 +13,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from benchmarks.row import Others, Row, spread
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from tests.real.loop import Loop, loop_of
+from tests.serving import served, tables
 
 CLICKS = 30
 PROBE_S = 0.02
@@ -26,11 +27,9 @@ def run() -> list[Row]:
     others = Others()
     with EmbeddedKafka() as kafka, EmbeddedRedis(unix_socket=True) as redis:
         reward = Reward(streams={"clicks": StreamReward(1.0)}, close_on=("clicks",))
-        policy = PolicyConfig(
-            kind="vw", arguments="--cb_explore_adf --epsilon 0.1 -q uA", window_s=600.0, reward=reward
-        )
+        policy = served(kind="vw", arguments="--cb_explore_adf --epsilon 0.1 -q uA", window_s=600.0, reward=reward)
         config = Config(
-            brokers=kafka.address, redis_url=redis.url, prefix=f"b-{token_hex(3)}-", policies={"front": policy}
+            brokers=kafka.address, redis_url=redis.url, prefix=f"b-{token_hex(3)}-", **tables({"front": policy})
         )
         with others.measured():
             seconds = asyncio.run(_measure(config))
@@ -49,7 +48,7 @@ def run() -> list[Row]:
 
 def _request(number: int) -> dict[str, object]:
     actions = [{"id": f"a{action}", "features": {"item": {"kind": f"k{action}"}}} for action in range(10)]
-    return {"event_id": f"e{number}", "policy": "front", "context": {"user": {"age": 30}}, "actions": actions}
+    return {"event_id": f"e{number}", "placement": "front", "context": {"user": {"age": 30}}, "actions": actions}
 
 
 class _Asking:

@@ -17,10 +17,11 @@ from aiokafka.structs import TopicPartition
 
 from benchmarks.row import Others, Row, spread
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.kafka.topics import create
 from stream.shutdown import ended
 from tests.real.loop import RoleProcess
+from tests.serving import served, tables
 
 RATES = (500, 1500)
 PARTITIONS = 4
@@ -49,7 +50,7 @@ def run() -> list[Row]:
             prefix=f"b-{token_hex(3)}-",
             partitions=PARTITIONS,
             request_ttl_ms=60_000,
-            policies={"front": PolicyConfig(kind="vw", arguments="--cb_explore_adf --epsilon 0.1 -q uA")},
+            **tables({"front": served(kind="vw", arguments="--cb_explore_adf --epsilon 0.1 -q uA")}),
         )
         return [asyncio.run(_row(config, rate, others)) for rate in RATES]
 
@@ -238,7 +239,7 @@ def _request(event_id: str) -> bytes:
     return json.dumps(
         {
             "event_id": event_id,
-            "policy": "front",
+            "placement": "front",
             "context": {"user": {"age": 30, "city": "Berlin"}},
             "actions": actions,
         }

@@ -15,9 +15,10 @@ from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.position import LogPosition
 from records.rule import Reward, StreamReward
 from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, Step
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.redis.store import RedisStore
 from tests.real.loop import Loop, RoleProcess, decision, loop_of
+from tests.serving import served, tables
 
 DECISIONS = 30_000
 ARRAY = 100
@@ -34,7 +35,7 @@ def run() -> list[Row]:
             brokers=kafka.address,
             redis_url=redis.url,
             early_s=120.0,
-            policies={"front": PolicyConfig(window_s=2.0, reward=Reward(streams={"clicks": StreamReward(1.0)}))},
+            **tables({"front": served(window_s=2.0, reward=Reward(streams={"clicks": StreamReward(1.0)}))}),
         )
         for _ in range(REPEATS):
             with others.measured():
@@ -79,7 +80,7 @@ async def _worker(config: Config) -> float:
 async def joined_a_second(loop: Loop, decisions: int) -> Joined:
     """Return how fast a worker that finds all of them in its topics joins and emits them."""
     config = loop.config
-    await asyncio.sleep(config.policies["front"].window_s + 0.5)  # So that nothing waits for a window.
+    await asyncio.sleep(config.placements["front"].window_s + 0.5)  # So that nothing waits for a window.
     async with Redis.from_url(config.redis_url) as redis:
         role = RoleProcess(config, "join").start()
         try:

@@ -16,9 +16,10 @@ from benchmarks.join import append_all, joined_a_second
 from benchmarks.row import Others, Row, spread
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.kafka.faust_app import make_app
 from tests.real.loop import loop_of
+from tests.serving import served, tables
 
 DECISIONS = 3_000
 MESSAGES = 2 * DECISIONS
@@ -42,7 +43,7 @@ def run() -> list[Row]:
             brokers=kafka.address,
             redis_url=redis.url,
             early_s=120.0,
-            policies={"front": PolicyConfig(window_s=1.0, reward=Reward(streams={"clicks": StreamReward(1.0)}))},
+            **tables({"front": served(window_s=1.0, reward=Reward(streams={"clicks": StreamReward(1.0)}))}),
         )
         for _ in range(REPEATS):
             with others.measured():

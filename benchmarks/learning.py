@@ -146,6 +146,7 @@ def made_outcome(
     return {
         "v": 1,
         "event_id": f"visit-{number}",
+        "placement": "front",
         "policy": "front",
         "shard": 0,
         "seq": number + 1,
@@ -159,6 +160,7 @@ def made_outcome(
         "decision": {
             "v": 1,
             "event_id": f"visit-{number}",
+            "placement": "front",
             "policy": "front",
             "context": context,
             "actions": offered,

@@ -37,7 +37,19 @@ FIRST_MS = 1_795_478_400_000
 RULE = {"window_s": 60.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}
 NAMES = [f"item-{number}" for number in range(ACTIONS)]
 COLUMNS = (
-    *("problem", "policy", "policy_version", "offset", "shard", "seq", "revision", "reward", "learn", "why"),
+    *(
+        "problem",
+        "placement",
+        "policy",
+        "policy_version",
+        "offset",
+        "shard",
+        "seq",
+        "revision",
+        "reward",
+        "learn",
+        "why",
+    ),
     *("propensity", "pmf", "chosen", ACTION_ID, "decided_at", "event_hash", "unit_hash"),
 )
 """What the command reads of Parquet."""
@@ -159,6 +171,7 @@ def outcomes(start: int, count: int) -> pa.Table:
         "user_id": user_ids,
         "event_hash": event_hashes(event_ids),
         "unit_hash": unit_hashes(user_ids, event_ids),
+        "placement": pa.array(["front"] * count),
         "policy": pa.array(["front"] * count),
         "policy_version": pa.array([f"{start // 20_000}-0a1b2c3d"] * count),
         "shard": pa.array(np.zeros(count)),
@@ -195,6 +208,7 @@ def write_lines(file: Path, rows: int) -> None:
                 decision = {
                     "v": 1,
                     "event_id": row["event_id"],
+                    "placement": "front",
                     "policy": "front",
                     "context": {"user": {"age": row["seq"] % 90}},
                     "actions": actions,
@@ -208,6 +222,7 @@ def write_lines(file: Path, rows: int) -> None:
                 outcome = {
                     "v": 1,
                     "event_id": row["event_id"],
+                    "placement": "front",
                     "policy": "front",
                     "policy_version": row["policy_version"],
                     "shard": 0,

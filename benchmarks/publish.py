@@ -16,11 +16,12 @@ from policies.learn_position import Position
 from policies.policy import digest
 from policies.policy_store import PolicyIdentity, Saved
 from policies.publisher import Publisher
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.kafka import topics
 from stream.kafka.log import LogReader
 from stream.kafka.versions import KafkaVersions
 from stream.redis.policy_store import RedisPolicyStore
+from tests.serving import served, tables
 
 SIZES = {"155 kB": (155_000, 300), "4 MB": (4_000_000, 100)}
 """Bytes of a model, and how many versions are published."""
@@ -46,7 +47,7 @@ def _row(brokers: str, redis_url: str, size_name: str, size: int, count: int) ->
         brokers=brokers,
         redis_url=redis_url,
         prefix=f"b-{token_hex(3)}-",
-        policies={name: PolicyConfig(kind="vw", arguments=ARGUMENTS) for name in ("front", "alone")},
+        **tables({name: served(kind="vw", arguments=ARGUMENTS) for name in ("front", "alone")}),
     )
     others = Others()
     with others.measured():
@@ -101,7 +102,7 @@ class _Policy:
 
     def __init__(self, name: str, config: Config, store: RedisPolicyStore, versions: KafkaVersions) -> None:
         self._name, self._store = name, store
-        self._identity = PolicyIdentity("vw", ARGUMENTS, config.salt(name))
+        self._identity = PolicyIdentity("vw", ARGUMENTS, config.salt(name), (name,))
         self._publisher = Publisher(name, self._identity, store, versions)
         self._saved: Saved | None = None
 
@@ -131,7 +132,7 @@ class _Policy:
 
     def _next(self, model: bytes) -> Position:
         number = self._saved.position.number + 1 if self._saved is not None else 1
-        return Position(number, digest(model), number, {0: number}, number)
+        return Position(number, digest(model), number, {"front/0": number}, number)
 
 
 async def _set(redis: Redis, config: Config, model: bytes) -> float:

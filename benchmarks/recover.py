@@ -13,8 +13,9 @@ import msgspec
 from benchmarks.row import Others, Row
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from tests.real.loop import Loop, decision, loop_of
+from tests.serving import served, tables
 
 PENDING = (250_000, 1_000_000)
 ARRAY = 100
@@ -51,7 +52,7 @@ def run() -> list[Row]:
         config = Config(
             brokers=kafka.address,
             redis_url=redis.url,
-            policies={"front": PolicyConfig(window_s=36_000.0, reward=Reward(streams={"clicks": StreamReward(1.0)}))},
+            **tables({"front": served(window_s=36_000.0, reward=Reward(streams={"clicks": StreamReward(1.0)}))}),
         )
         for count in PENDING:
             service = replace(config, prefix=f"b-{count}-")

@@ -12,7 +12,7 @@ from embedded import jars
 
 REPEATS = 3
 BAR_S = 15.0
-REQUEST = {"policy": "front", "actions": [{"id": "boots"}, {"id": "hat"}]}
+REQUEST = {"placement": "front", "actions": [{"id": "boots"}, {"id": "hat"}]}
 COMMAND = (sys.executable, "-m", "bowerbird")
 
 

@@ -66,7 +66,7 @@ def evaluate(
     segments: str | Sequence[str] = (),
     format: str | None = None,  # noqa: A002
     against: str | None = None,
-    policy: str | None = None,
+    placement: str | None = None,
     external: bool = False,
     prefix: str = "",
     estimators: str | Sequence[str] = (),
@@ -147,7 +147,7 @@ def evaluate(
         expected_shares=expected_shares or {},
     )
     if not isinstance(log, str) and not hasattr(log, "__fspath__"):
-        log = table_of_outcomes(log, policy, external)
+        log = table_of_outcomes(log, placement, external)
         with stages() as progress:
             return evaluated_in_memory(log, columns or {}, segments, target, against, options, progress)
     request = EvaluationRequest(
@@ -155,7 +155,7 @@ def evaluate(
         format=format,
         target=target,
         against=against,
-        policy=policy,
+        placement=placement,
         external=external,
         prefix=prefix,
         columns=columns,

@@ -37,7 +37,7 @@ _ACTIONS = [{"id": "boots", "features": {"item": {"price": 90}}}, {"id": "hat", 
 _REQUEST = {
     "v": 1,
     "event_id": EVENT_ID,
-    "policy": "front",
+    "placement": "front",
     "context": {"user": {"age": 34, "city": "Lyon"}},
     "actions": _ACTIONS,
 }
@@ -48,6 +48,7 @@ _DECISION = {
     "chosen": "hat",
     "propensity": 0.95,
     "ranking": ["hat", "boots"],
+    "policy": "front",
     "policy_version": "12-0a1b2c3d",
     "expires_at_ms": 1732400001000,
     "rule": {
@@ -60,6 +61,7 @@ _CLICK = {"v": 1, "id": "click-1", "event_id": EVENT_ID}
 _OUTCOME = {
     "v": 1,
     "event_id": EVENT_ID,
+    "placement": "front",
     "policy": "front",
     "policy_version": "12-0a1b2c3d",
     "shard": 0,
@@ -84,7 +86,8 @@ _VERSION = {
     "arguments": "--cb_explore_adf --epsilon 0.1 -q uI",
     "salt": "front",
     "cut": 120,
-    "last_seqs": {"0": 41},
+    "placements": ["front"],
+    "last_seqs": {"front/0": 41},
     "digest": "0a1b2c3d" + "0" * 56,
     "examples": 40,
 }
@@ -92,9 +95,9 @@ _ERROR = {
     "v": 1,
     "event_id": EVENT_ID,
     "error": {
-        "code": "unknown_policy",
-        "field": "policy",
-        "message": "policy: found 'frnt', expected a policy of the configuration (front)",
+        "code": "unknown_placement",
+        "field": "placement",
+        "message": "placement: found 'frnt', expected a placement of the configuration (front)",
     },
 }
 

@@ -14,7 +14,7 @@ from policies.vw.arguments import parse
 from records.errors import WrongConfiguration, shorten
 from records.fields import NAME_PATTERN
 from records.limits import INPUT_MESSAGE_BYTES, LAST_PORT
-from stream.config import OWN_TOPICS, Config, PolicyConfig
+from stream.config import OWN_TOPICS, Config, PlacementConfig, PolicyConfig
 from stream.role import SUPERVISOR_PORT
 
 TOPIC_NAME_CHARACTERS = 249
@@ -41,8 +41,12 @@ def contradictions(config: Config) -> Iterator[Contradiction]:
     yield from _limits(config)
     if not config.policies:
         yield Contradiction(("policies",), "none", "at least one table [policies.NAME]")
+    elif not config.placements:
+        yield Contradiction(("placements",), "none", "at least one table [placements.NAME]")
     for name, policy in config.policies.items():
         yield from _policy(config, name, policy)
+    for name, placement in config.placements.items():
+        yield from _placement(config, name, placement)
     yield from _shared_salts(config)
 
 
@@ -74,7 +78,7 @@ def _servers(config: Config) -> Iterator[Contradiction]:
 def _times(config: Config) -> Iterator[Contradiction]:
     longest = config.longest_window_s
     windows = tuple(
-        ("policies", name, "window_s") for name, policy in config.policies.items() if policy.window_s == longest
+        ("placements", name, "window_s") for name, each in config.placements.items() if each.window_s == longest
     )
     if config.dedup_horizon_s < 2 * longest:
         yield Contradiction(
@@ -138,36 +142,60 @@ def _policy(config: Config, name: str, policy: PolicyConfig) -> Iterator[Contrad
             parse(policy.arguments)
         except WrongConfiguration as refused:
             yield Contradiction((*here, "arguments"), shorten(repr(policy.arguments)), f"others: {refused}")
-    if policy.partition is not None and policy.partition >= config.rewards_partitions:
+    for placement in policy.placements or ():
+        if placement not in config.placements:
+            yield Contradiction((*here, "placements"), repr(placement), _one_of(config.placements))
+    partitions = {config.rewards_partition(placement) for placement in config.placements_of(name)}
+    if len(partitions) > 1:
+        own = tuple(("placements", placement, "partition") for placement in config.placements_of(name))
+        found = " and ".join(map(str, sorted(partitions)))
+        yield Contradiction(here, f"placements in partitions {found}", "placements in one partition of rewards", own)
+
+
+def _one_of(known: Iterable[str]) -> str:
+    return f"one of {', '.join(known) or 'none, since the settings have none'}"
+
+
+def _placement(config: Config, name: str, placement: PlacementConfig) -> Iterator[Contradiction]:
+    here: KeyPath = ("placements", name)
+    if not re.fullmatch(NAME_PATTERN, name):
+        yield Contradiction(here, repr(name), f"a placement's name that matches {NAME_PATTERN}")
+    if (policy := config.policy_of(name)) not in config.policies:
+        key: KeyPath = here if placement.policy is None else (*here, "policy")
+        yield Contradiction(key, repr(policy), f"a policy: {_one_of(config.policies)}")
+    if placement.partition is not None and placement.partition >= config.rewards_partitions:
         yield Contradiction(
             (*here, "partition"),
-            str(policy.partition),
+            str(placement.partition),
             f"less than rewards_partitions, {config.rewards_partitions}",
             (("rewards_partitions",),),
         )
-    for key, stream in _named_streams(here, policy):
+    for key, stream in _named_streams(here, placement):
         if not re.fullmatch(NAME_PATTERN, stream):
             yield Contradiction(key, repr(stream), f"a stream's name that matches {NAME_PATTERN}")
         elif stream in OWN_TOPICS:
             yield Contradiction(key, repr(stream), "a stream's name that is not one of the loop's own topics")
         elif len(config.topic(stream)) > TOPIC_NAME_CHARACTERS:
             yield Contradiction(key, repr(stream), f"at most {TOPIC_NAME_CHARACTERS} characters with the prefix")
-        elif key[-1] in ("close_on", "activate_on") and (meant := _misspelt(stream, policy.reward.streams)) is not None:
+        elif (
+            key[-1] in ("close_on", "activate_on")
+            and (meant := _misspelt(stream, placement.reward.streams)) is not None
+        ):
             expected = (
                 f"a stream that people's events come on; did you mean {meant}? Else give {stream} a table (weight = 0)"
             )
             yield Contradiction(key, repr(stream), expected)
-    if len(set(policy.reward.close_on)) < len(policy.reward.close_on):
+    if len(set(placement.reward.close_on)) < len(placement.reward.close_on):
         yield Contradiction((*here, "reward", "close_on"), "a stream twice", "each stream once")
 
 
-def _named_streams(here: KeyPath, policy: PolicyConfig) -> Iterator[tuple[KeyPath, str]]:
-    for stream in policy.reward.streams:
+def _named_streams(here: KeyPath, placement: PlacementConfig) -> Iterator[tuple[KeyPath, str]]:
+    for stream in placement.reward.streams:
         yield (*here, "reward", "streams", stream), stream
-    for stream in policy.reward.close_on:
+    for stream in placement.reward.close_on:
         yield (*here, "reward", "close_on"), stream
-    if policy.activate_on is not None:
-        yield (*here, "activate_on"), policy.activate_on
+    if placement.activate_on is not None:
+        yield (*here, "activate_on"), placement.activate_on
 
 
 def _misspelt(stream: str, known: Iterable[str]) -> str | None:

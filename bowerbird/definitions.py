@@ -122,8 +122,8 @@ def _number(number: Any) -> str:
 def variable(path: KeyPath) -> str:
     """Return the environment variable that overrides a setting.
 
-    >>> variable(("policies", "front-page", "window_s"))
-    'BOWERBIRD_POLICIES__FRONT_PAGE__WINDOW_S'
+    >>> variable(("placements", "front-page", "window_s"))
+    'BOWERBIRD_PLACEMENTS__FRONT_PAGE__WINDOW_S'
     """
     return PREFIX + NESTING.join(str(key).upper().replace("-", "_") for key in path)
 

@@ -13,7 +13,7 @@ ERROR_CODES: dict[str, str] = {
     "removed_unread": "records that retention removed before they were read; the letter is of the first",
     # the request
     "bad_event_id": "an event id that is empty, longer than 128 bytes, or holds control characters",
-    "unknown_policy": "a policy that the service is not configured with",
+    "unknown_placement": "a placement that the service is not configured with",
     "no_actions": "nothing to choose from",
     "too_many_actions": "more actions than a request may have",
     "duplicate_action": "two actions with one id",

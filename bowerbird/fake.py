@@ -22,7 +22,8 @@ from policies.decide import LoadedPolicy
 from policies.learn_position import Position
 from policies.learn_worker import LearnWorker
 from policies.learner import Learner
-from policies.policy_store import MemoryPolicyStore, PolicyIdentity
+from policies.policy import Policy
+from policies.policy_store import MemoryPolicyStore
 from policies.publish_schedule import PublishSchedule
 from policies.publisher import NOTHING_SAVED, Publisher, Seen
 from policies.registry import make
@@ -36,7 +37,7 @@ from rewards.memory_store import MemoryStore
 from rewards.outcome import messages_of
 from rewards.store import DEAD_LETTERS, ClosedWindow, Unusable
 from stream.clients import LARGE_MESSAGE_BYTES
-from stream.config import Config
+from stream.config import Config, identity_in
 from stream.kafka.dead_letters import DeadLetter, letter_of
 from stream.kafka.log import LogRecord
 from stream.kafka.topics import needed
@@ -81,8 +82,8 @@ class _Policies:
     choosers: dict[str, LoadedPolicy]
     pending: dict[str, int]
 
-    def overloaded(self, policy: str) -> bool:
-        return self.pending.get(policy, 0) > self.config.policies[policy].max_pending
+    def overloaded(self, placement: str) -> bool:
+        return self.pending.get(placement, 0) > self.config.placements[placement].max_pending
 
 
 class _Versions:
@@ -129,9 +130,10 @@ class FakeLoop:
     Examples
     --------
     >>> from rewards.rules import Reward, StreamReward
-    >>> from stream.config import Config, PolicyConfig
+    >>> from stream.config import Config, PlacementConfig, PolicyConfig
     >>> clicks = Reward(streams={"clicks": StreamReward(weight=1.0)})
-    >>> loop = FakeLoop(Config(policies={"front": PolicyConfig("uniform", window_s=60, reward=clicks)}))
+    >>> front = PlacementConfig(window_s=60, reward=clicks)
+    >>> loop = FakeLoop(Config(placements={"front": front}, policies={"front": PolicyConfig("uniform")}))
     >>> with loop.blocking_client() as client:
     ...     answer = client.decide("front", ["boots", "hat"])
     ...     feedback_id = client.reward(answer.event_id, "clicks")
@@ -164,13 +166,15 @@ class FakeLoop:
         self._inputs = [config.topic(name) for name in ("decisions", *config.streams)]
         for topic in self._inputs:
             self._worker.assign(topic, 0, 0, fresh=True)
-        self._learn_worker: LearnWorker[int] = LearnWorker(dict.fromkeys(config.policies, 0))
+        self._learn_worker: LearnWorker[int] = LearnWorker(
+            dict.fromkeys(config.policies, 0), {name: config.placements_of(name) for name in config.policies}
+        )
         self._publishers: dict[str, Publisher] = {}
         self._policies = _Policies(config, {}, {})
+        self._loaded: dict[str, Policy] = {}
         store, versions = MemoryPolicyStore(), _Versions(self)
         for name, policy in config.policies.items():
-            identity = PolicyIdentity(policy.kind, policy.arguments, config.salt(name))
-            self._publishers[name] = Publisher(name, identity, store, versions)
+            self._publishers[name] = Publisher(name, identity_in(config, name), store, versions)
             learner = Learner(name, policy.kind, policy.arguments)
             self._learn_worker.load(learner, PublishSchedule(1, 0), self.now_ms)
             self._use(name, learner.saved, learner.policy.dump())
@@ -232,9 +236,9 @@ class FakeLoop:
         """Return the records of a topic, arrays unpacked; those of ``dead-letters`` may be no records: see messages."""
         return [msgspec.json.decode(body) for message in self.messages(topic) for body in items(message.value)]
 
-    def version(self, policy: str) -> str:
+    def version(self, placement: str) -> str:
         """Return the version that decides now."""
-        return self._policies.choosers[policy].version
+        return self._policies.choosers[placement].version
 
     def _append(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> LogRecord:
         name = self.config.topic(topic)
@@ -321,16 +325,16 @@ class FakeLoop:
         self._learn_worker.acknowledgements(0)
 
     def _use(self, name: str, position: Position, model: bytes) -> None:
-        configured = self.config.policies[name]
-        former = self._policies.choosers.get(name)
-        self._policies.choosers[name] = LoadedPolicy(
-            make(configured.kind, configured.arguments, model),
-            position.version,
-            self.config.salt(name),
-            encode(self.config.rule(name)),
-        )
-        if former is not None:
-            former.policy.close()
+        config, configured = self.config, self.config.policies[name]
+        policy = make(configured.kind, configured.arguments, model)
+        for placement in config.placements:
+            if config.policy_of(placement) == name:
+                self._policies.choosers[placement] = LoadedPolicy(
+                    name, policy, position.version, config.salt(name), encode(config.rule(placement))
+                )
+        if (former := self._loaded.get(name)) is not None:
+            former.close()
+        self._loaded[name] = policy
 
     def _bury(self, *letters: DeadLetter) -> None:
         for letter in letters:

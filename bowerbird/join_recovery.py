@@ -189,7 +189,7 @@ class JoinRecovery:
                 "while the roles wait, delete it and run `bowerbird topics create`, then `bowerbird recover`: all"
                 " outcomes are made again",
             )
-        scan_ms = self._frontiers.scan_from_ms(config.policies, config.shards, self._ttl_ms // 2)
+        scan_ms = self._frontiers.scan_from_ms(config.placements, config.shards, self._ttl_ms // 2)
         begin_ms = ends.tick_ms
         async for message in self._messages("decisions", scan_ms):
             count = self._frontiers.unfinished_in(message.value, message.time_ms, config.shard)
@@ -334,7 +334,10 @@ class JoinRecovery:
                 if head.shard not in closings:
                     continue
                 # What came since the last outcome was found will close again.
-                if dedup_until_ms < (done.from_ms or 0) or head.seq > self._frontiers.last[head.policy, head.shard].seq:
+                if (
+                    dedup_until_ms < (done.from_ms or 0)
+                    or head.seq > self._frontiers.last[head.placement, head.shard].seq
+                ):
                     continue
                 closings[head.shard].append(Closing(head.event_id, dedup_until_ms, head.closed_ms))
                 done.remembered += 1
@@ -387,7 +390,7 @@ class JoinRecovery:
                 source = Source(place.topic, place.partition, place.offset, place.index)
                 return self._lettered.get(hash(source), -1) >= place.time_ms
             return outcomes_gone and not self._frontiers.unfinished(
-                item.policy, self._config.shard(item.event_id), item.deadline_ms
+                item.placement, self._config.shard(item.event_id), item.deadline_ms
             )
 
         return passes_over

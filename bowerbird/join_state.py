@@ -86,9 +86,9 @@ async def problems(
         {name: marks[each] for name in read if (each := partition_name(*name)) in marks}
     ):
         sentences.append(f"{topic}[{number}]: the last message that was read is another now: the log has lost its tail")
-    for (policy, shard), tail in sorted(tails.items()):
-        if shard < config.shards and (given := seqs[shard].get(policy, 0)) < tail:
-            sentences.append(f"shard {shard}, policy {policy}: seq {given}, rewards holds {tail}")
+    for (placement, shard), tail in sorted(tails.items()):
+        if shard < config.shards and (given := seqs[shard].get(placement, 0)) < tail:
+            sentences.append(f"shard {shard}, placement {placement}: seq {given}, rewards holds {tail}")
     return sentences
 
 

@@ -11,6 +11,7 @@ from records.errors import WrongConfiguration
 from replay.evaluation.logs.formats import Format, format_of
 
 if TYPE_CHECKING:
+    from policies.policy_store import PolicyIdentity
     from replay.evaluation.logs.chunk import Log, Progress
     from replay.evaluation.logs.columns import Columns
     from replay.evaluation.logs.numbered import Names
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from replay.evaluation.logs.predicted import Logger
     from replay.evaluation.rows import Floats
     from replay.evaluation.scan import Against, OpenLog
-    from replay.proof.archived_policy import Arguments
 
 UNIFORM = "uniform"
 OF_THE_TABLE, OTHER_OF_THE_TABLE = "target", "against"
@@ -41,7 +41,7 @@ class EvaluationRequest:
     against
         The policy to compare with, named in the same way; by default the logging policy. In a table its probabilities
         are the columns of :data:`OF_OTHER`.
-    policy, external, prefix
+    placement, external, prefix
         See :class:`replay.evaluation.logs.outcomes.Judge` and :class:`archive.reader.Archive`.
     columns
         For a table: the column of each field.
@@ -55,7 +55,7 @@ class EvaluationRequest:
     format: str | None = None
     target: str | None = None
     against: str | None = None
-    policy: str | None = None
+    placement: str | None = None
     external: bool = False
     prefix: str = ""
     columns: Mapping[str, str] | None = None
@@ -142,7 +142,7 @@ def log_as_it_is(request: EvaluationRequest, progress: "Progress") -> "Log":
         return OpenBanditLog(log_at(Path(request.path)), itself=True, segments=request.segments)
     from replay.evaluation.logs.outcomes import Judge
 
-    outcomes, of, segments = _read(request, kind, progress), request.policy, request.segments
+    outcomes, of, segments = _read(request, kind, progress), request.placement, request.segments
     # A log with missing outcomes is described, too: their number is part of the description.
     return Judge(outcomes, None, of, external=None, mixed=of is None, segments=segments, count_missing=True)
 
@@ -152,8 +152,8 @@ def _checked(request: EvaluationRequest) -> Format:
     kind = request.kind
     if request.columns and kind is not Format.TABLE:
         raise WrongConfiguration(f"--column: expected none with --format {kind}, whose fields have their names")
-    if kind in (Format.TABLE, Format.OPEN_BANDIT) and (request.policy is not None or request.external):
-        name = "--external" if request.policy is None else "--policy"
+    if kind in (Format.TABLE, Format.OPEN_BANDIT) and (request.placement is not None or request.external):
+        name = "--external" if request.placement is None else "--placement"
         raise WrongConfiguration(f"{name}: expected none with --format {kind}")
     if request.prefix and kind is not Format.BOWERBIRD:
         raise WrongConfiguration(f"--prefix: expected none with --format {kind}")
@@ -184,7 +184,7 @@ def compared_log(request: EvaluationRequest, judged_on: str | None) -> "Against 
     request
         The log and the policies.
     judged_on
-        The policy whose outcomes are used; the same for the target and the compared policy.
+        The placement whose outcomes are used; the same for the target and the compared policy.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def compared_log(request: EvaluationRequest, judged_on: str | None) -> "Against 
     if request.kind is not Format.TABLE:
         if request.against is None:
             return None
-        return Against(*judged_log(replace(request, target=request.against, policy=request.policy or judged_on)))
+        return Against(*judged_log(replace(request, target=request.against, placement=request.placement or judged_on)))
     columns, others = table_columns(request.columns or {}, request.segments)
     if request.against == UNIFORM:
         others = replace(columns.for_other(), uniform=True)
@@ -288,7 +288,7 @@ class OutcomesOf:
     policy_kind: str
     arguments: str
     model: bytes
-    learned_from: str | None
+    learned_from: tuple[str, ...]
     cut: int
     loggers: "tuple[SavedLogger, ...]" = ()
 
@@ -303,7 +303,7 @@ class OutcomesOf:
         if for_target:
             policy = make(self.policy_kind, self.arguments, self.model)
             target = ArchivedPolicy(self.name, policy, self.learned_from, self.cut)
-        of, segments = request.policy or self.learned_from, request.segments
+        of, segments = request.placement or _only(self.learned_from), request.segments
         loggers = [each.made() for each in self.loggers] if MEAN_PROPENSITY in wanted else ()
         outcomes = _read(request, self.kind, silent)
         return Judge(
@@ -348,15 +348,19 @@ def _version_0(target: str, config: Path | None, kind: Format) -> Any:
     return ArchivedPolicy(f"{name}@0", make(given.kind, given.arguments))
 
 
-def configured(file: Path | None, name: str) -> "Arguments | None":
+def _only(placements: tuple[str, ...]) -> str | None:
+    return placements[0] if len(placements) == 1 else None
+
+
+def configured(file: Path | None, name: str) -> "PolicyIdentity | None":
     """Return a policy of the settings; None if they have no policy of this name."""
-    from replay.proof.archived_policy import Arguments
+    from stream.config import identity_in
 
     try:
-        given = load(file).policies.get(name)
+        config = load(file)
     except WrongSettings:
         # Without a settings file the policy is unknown, which the caller reports.
         if find_file(file, os.environ) is not None:
             raise
         return None
-    return None if given is None else Arguments(given.kind, given.arguments)
+    return identity_in(config, name) if name in config.policies else None

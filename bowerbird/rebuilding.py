@@ -111,7 +111,7 @@ class _Work:
         self, at: OperatorSession, until_ms: int | None, archive: "Archive | None", progress: Progress
     ) -> None:
         identity = at.publisher.identity
-        self.rebuild = Rebuild(at.name, identity.kind, identity.arguments)
+        self.rebuild = Rebuild(at.name, identity)
         self._at, self._until_ms, self._archive, self._progress = at, until_ms, archive, progress
         self._chain: dict[int, PolicyVersion] = {}
         self._compared: list[Rebuilt] = []

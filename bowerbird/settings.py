@@ -1,7 +1,7 @@
 """Reads the settings from one TOML file and the environment; every error at once, each with its place.
 
 A variable ``BOWERBIRD_<KEY>`` overrides a key of the file; ``__`` goes into a table
-(``BOWERBIRD_POLICIES__FRONT__WINDOW_S``), a free name is written in upper case with ``_`` for ``-``. The value of a
+(``BOWERBIRD_PLACEMENTS__FRONT__WINDOW_S``), a free name is written in upper case with ``_`` for ``-``. The value of a
 text is taken as it is, any other is a TOML or JSON value. An empty value takes away a setting that may be absent.
 """
 

@@ -24,6 +24,7 @@ from policies.controls import in_force, made_by
 from policies.learnability import Sights
 from policies.policy_store import version_of
 from records.errors import StateRefused, shorten
+from records.outcome import parse_outbox
 from records.policy_version import PolicyVersion
 from rewards.watermark import read_to
 from stream.clients import client_id, redis_client
@@ -47,12 +48,12 @@ RATE_OVER_S = 15.0
 
 
 class _Decided(msgspec.Struct, frozen=True):
-    policy: str
+    placement: str
     policy_version: str
 
 
 class _Closed(msgspec.Struct, frozen=True):
-    policy: str
+    placement: str
     shard: int
     seq: int
     why: str
@@ -144,7 +145,7 @@ class Observer:
             looked_at_s=max(0.0, (now_ms - self._complete_from_ms) / 1000),
             backlogs=await self._backlogs(now_ms),
             read_to=[await self._read_to(shard, at, by, now_ms) for shard, (at, by) in entries.items()],
-            policies=[await self._policy(name, pending[name], closes.get(name)) for name in self._config.policies],
+            policies=[await self._policy(name, pending, closes) for name in self._config.policies],
             dead_letters=dict(
                 Counter(seen.content for seen in self._seen if isinstance(seen.content, str)).most_common()
             ),
@@ -262,25 +263,30 @@ class Observer:
             for role in config.roles
         ]
 
-    async def _policy(self, name: str, pending: int, closes_ms: int | None) -> PolicyStatus:
-        configured = self._config.policies[name]
+    async def _policy(self, name: str, pending: Mapping[str, int], closes: Mapping[str, int]) -> PolicyStatus:
+        config = self._config
+        decides_for = [placement for placement in config.placements if config.policy_of(placement) == name]
+        learns = config.placements_of(name)
         record: PolicyVersion | None = None
         cut, problem = 0, ""
         try:
             saved = await self._store.read(name, model=False)
             if saved is not None:
                 cut = saved.position.cut
-                problem = await self._ahead(name, saved.position.last_seqs)
+                problem = await self._ahead(saved.position.last_seqs)
                 record = version_of(name, saved.record) if saved.record is not None else None
         except StateRefused as error:
             problem = str(error)
         decided = [
-            seen.content for seen in self._seen if isinstance(seen.content, _Decided) and seen.content.policy == name
+            seen.content
+            for seen in self._seen
+            if isinstance(seen.content, _Decided) and seen.content.placement in decides_for
         ]
-        closed: dict[tuple[int, int], tuple[_Seen, _Closed]] = {}
+        closed: dict[tuple[str, int, int], tuple[_Seen, _Closed]] = {}
         for seen in self._seen:
-            if isinstance(seen.content, _Closed) and seen.content.policy == name and not seen.content.revision:
-                closed.setdefault((seen.content.shard, seen.content.seq), (seen, seen.content))
+            if isinstance(seen.content, _Closed) and seen.content.placement in learns and not seen.content.revision:
+                outcome = seen.content
+                closed.setdefault((outcome.placement, outcome.shard, outcome.seq), (seen, outcome))
         outcomes = [outcome for _, outcome in closed.values()]
         rewards = [outcome.reward for outcome in outcomes if outcome.learn]
         waiting = [seen.time_ms for seen, outcome in closed.values() if outcome.learn and seen.offset >= cut]
@@ -302,23 +308,26 @@ class Observer:
             learnable=len(rewards),
             reward=sum(rewards) / len(rewards) if rewards else None,
             why=dict(Counter(outcome.why for outcome in outcomes).most_common()),
-            pending=pending,
-            max_pending=configured.max_pending,
-            closes_ms=closes_ms,
+            pending=sum(pending.get(placement, 0) for placement in decides_for),
+            max_pending=sum(config.placements[placement].max_pending for placement in decides_for),
+            closes_ms=min((closes[placement] for placement in decides_for if placement in closes), default=None),
             problem=problem,
-            symptoms=sight.symptoms(name, configured.arguments, held=control is not None) if sight is not None else [],
+            symptoms=sight.symptoms(name, config.policies[name].arguments, held=control is not None)
+            if sight is not None
+            else [],
         )
 
-    async def _ahead(self, name: str, learned: Mapping[int, int]) -> str:
+    async def _ahead(self, learned: Mapping[str, int]) -> str:
         """Say that a policy has learned seqs which the join has not given yet; empty: it has not."""
-        for shard, seq in sorted(learned.items()):
-            given = (await self._join.outboxes(shard)).get(name, 0)
+        for outbox, seq in sorted(learned.items()):
+            placement, shard = parse_outbox(outbox)
             if shard >= self._config.shards:
                 continue
+            given = (await self._join.outboxes(shard)).get(placement, 0)
             # Where the join itself has forgotten its seqs, it says so.
             if seq > given and not await self._join.held(shard):
                 return (
-                    f"outcomes up to seq {seq} of shard {shard} were learned, and the join has given {given}: another"
+                    f"outcomes up to seq {seq} of {outbox} were learned, and the join has given {given}: another"
                     " program writes rewards, and what the join gives is skipped; keep that program out, then run"
                     " `bowerbird recover`"
                 )

@@ -19,7 +19,7 @@ def key_lines(document: str) -> dict[KeyPath, int]:
 
     Examples
     --------
-    >>> key_lines('prefix = ""\n[policies.front]\nwindow_s = 600\n')[("policies", "front", "window_s")]
+    >>> key_lines('prefix = ""\n[placements.front]\nwindow_s = 600\n')[("placements", "front", "window_s")]
     3
     """
     return _Reader(document).lines

@@ -157,7 +157,7 @@ class _Tracing:
                 where = (message.topic, message.partition, message.offset, index)
                 event_id = request.event_id
                 if (made_event_id(cluster_id, *where) if event_id is None else event_id) == self._event_id:
-                    about = f"for policy {request.policy}, {len(request.actions)} actions; {_reply(message)}"
+                    about = f"for placement {request.placement}, {len(request.actions)} actions; {_reply(message)}"
                     requests.append(TracedRecord(self._place(message, index), about))
         return requests
 

@@ -20,22 +20,24 @@ session_timeout_s = 6.0      # a worker that was killed is replaced after so lon
 [policies.front]
 kind = "vw"
 arguments = "--cb_explore_adf --epsilon 0.2 -q uA --learning_rate 1"
+
+[placements.front]
 window_s = 20                # feedback counts for 20 seconds; a service waits longer
 
-[policies.front.reward]
+[placements.front.reward]
 close_on = ["clicks", "purchases", "leaves"]   # these end the waiting: what they teach acts within a second or two
 
-[policies.front.reward.streams.views]
+[placements.front.reward.streams.views]
 weight = 0.0                 # seen, and no more
 
-[policies.front.reward.streams.leaves]
+[placements.front.reward.streams.leaves]
 weight = 0.0                 # the person has left without a click
 
-[policies.front.reward.streams.clicks]
+[placements.front.reward.streams.clicks]
 weight = 1.0
 aggregate = "max"            # two clicks are worth one
 
-[policies.front.reward.streams.purchases]
+[placements.front.reward.streams.purchases]
 value = true                 # a purchase is worth its own value
 """
 ARCHIVE = """
@@ -120,14 +122,14 @@ class Example(NamedTuple):
 
 
 def example(config: Config, name: str) -> Example | None:
-    """Return records that fit the settings; None where no policy has a stream.
+    """Return records that fit the settings; None where no placement has a stream.
 
     Parameters
     ----------
     name
         Begins the event ids.
     """
-    for policy, configured in config.policies.items():
+    for placement, configured in config.placements.items():
         worth = [stream for stream, reward in configured.reward.streams.items() if reward.value or reward.weight]
         # What also ends the waiting shows soonest.
         streams = [stream for stream in worth if stream in configured.reward.close_on] or worth
@@ -135,14 +137,16 @@ def example(config: Config, name: str) -> Example | None:
             stream = "clicks" if "clicks" in streams else streams[0]
             value = {"value": 1} if configured.reward.streams[stream].value else {}
             feedback = {"event_id": f"{name}-1", "id": "1", **value}
-            return Example(stream, _request(policy, f"{name}-1"), json.dumps(feedback), _request(policy, f"{name}-2"))
+            return Example(
+                stream, _request(placement, f"{name}-1"), json.dumps(feedback), _request(placement, f"{name}-2")
+            )
     return None
 
 
-def _request(policy: str, event_id: str) -> str:
+def _request(placement: str, event_id: str) -> str:
     actions = [{"id": action} for action in ("boots", "hat", "scarf")]
     return json.dumps(
-        {"event_id": event_id, "policy": policy, "context": {"user": {"city": "Lyon"}}, "actions": actions}
+        {"event_id": event_id, "placement": placement, "context": {"user": {"city": "Lyon"}}, "actions": actions}
     )
 
 

@@ -7,7 +7,7 @@ of ``versions`` and ``rewards``; the ends of the inputs.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from archive.names import ARCHIVED_STREAMS
 from bowerbird.join_state import problems
 from policies.controls import draws_uniformly
 from policies.policy import version_name
-from policies.policy_store import version_of
+from policies.policy_store import identity_of, version_of
 from policies.registry import make
 from records.errors import LossDetected, WrongConfiguration
 from records.fields import EXTERNAL
@@ -39,7 +39,7 @@ from replay.proof.verdict import Verdict
 from replay.proof.verify import DECISIONS, Verification
 from rewards.watermark import INPUTS, read_to
 from stream.clients import redis_client
-from stream.config import Config
+from stream.config import Config, identity_in
 from stream.kafka.log import MESSAGES_A_REPORT, LogReader
 from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.store import RedisStore
@@ -98,14 +98,14 @@ async def verify(
     try:
         async with LogReader(config) as reader:
             join = _Join(RedisStore(redis, config.prefix), config)
-            await join.ask(policy, settle_s, reader)
+            await join.ask(config.placements_of(policy), settle_s, reader)
             versions, rewards = config.topic("versions"), config.topic("rewards")
             await compare_log(archive, reader)
             logs = _Logs(reader, progress, archive, config)
             await logs.find([versions])
             versions_end = sum(logs.ends.values())
             live = await _live(RedisPolicyStore(redis, config), policy)
-            partition = config.rewards_partition(policy)
+            partition = config.learn_partition(policy)
             await logs.find([versions])
             await logs.find([rewards], only=partition)
             decisions = config.topic(DECISIONS)
@@ -113,8 +113,7 @@ async def verify(
             await logs.find([decisions, *map(config.topic, sorted(streams))])
             question = Question(
                 policy=policy,
-                kind=config.policies[policy].kind,
-                arguments=config.policies[policy].arguments,
+                identity=identity_in(config, policy),
                 live=live,
                 read_to_ms=join.read_to_ms,
                 rewards_end=logs.ends.get((rewards, partition), 0),
@@ -198,13 +197,11 @@ async def _decided_again(
     if number is None:
         return not_recomputable(located, f"no policy has a version called {decision.policy_version}")
     versions, versions_start = await _versions(config, reader, decision.policy, progress)
-    configured = config.policies.get(decision.policy)
     first = next(iter(versions.values()), None)
     if first is not None:
-        kind, arguments, salt, partition = first.kind, first.arguments, first.salt, first.partition
-    elif configured is not None:
-        kind, arguments, salt = configured.kind, configured.arguments, config.salt(decision.policy)
-        partition = config.rewards_partition(decision.policy)
+        identity, partition = identity_of(first), first.partition
+    elif decision.policy in config.policies:
+        identity, partition = identity_in(config, decision.policy), config.learn_partition(decision.policy)
     else:
         return not_recomputable(located, f"neither the configuration nor `versions` knows the policy {decision.policy}")
     removed = (
@@ -218,10 +215,10 @@ async def _decided_again(
             return not_recomputable(located, removed)
         return not_recomputable(located, f"`versions` has no version {number} of {decision.policy}")
     chain = [version for each, version in sorted(versions.items()) if each <= number]
-    rebuild = Rebuild(decision.policy, kind, arguments, chain)
+    rebuild = Rebuild(decision.policy, identity, chain)
     try:
         if not chain:
-            return recompute(located, rebuild.policy, version_name(0, rebuild.digest()), salt)
+            return recompute(located, rebuild.policy, version_name(0, rebuild.digest()), identity.salt)
         version = chain[-1]
         logs = _Logs(reader, progress, archive, config)
         await logs.find([config.topic("rewards")], only=version.partition)
@@ -273,8 +270,7 @@ async def _live(store: RedisPolicyStore, policy: str) -> Live:
     if saved is None:
         return Live(None, None)
     record = None if saved.record is None else version_of(policy, saved.record)
-    last_seqs = {str(shard): seq for shard, seq in saved.position.last_seqs.items()}
-    return Live(record, saved.model, saved.position.cut, last_seqs)
+    return Live(record, saved.model, saved.position.cut, dict(saved.position.last_seqs))
 
 
 @dataclass(slots=True)
@@ -292,7 +288,7 @@ class _Join:
     unsent: int = 0
     lost: list[str] = field(default_factory=list)
 
-    async def ask(self, policy: str, settle_s: float, reader: LogReader) -> None:
+    async def ask(self, placements: Sequence[str], settle_s: float, reader: LogReader) -> None:
         """Note read-to time, then wait until ``rewards`` holds every window that had to close before it."""
         entries = [await self.store.read_to(shard) for shard in range(self.config.shards)]
         self.read_to_ms = min(read_to(each)[0] for each in entries)
@@ -305,7 +301,7 @@ class _Join:
             return
         ends_at = time.monotonic() + settle_s
         # Redis tells nobody when an outbox is empty.
-        while await self._held_back(policy) and time.monotonic() < ends_at:  # noqa: ASYNC110
+        while await self._held_back(placements) and time.monotonic() < ends_at:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)
 
     async def _last_tick_ms(self, reader: LogReader) -> int:
@@ -314,18 +310,20 @@ class _Join:
         begin = max((await reader.beginning([ticks]))[ticks], end - LAST_TICKS)
         return max([record.time_ms async for record in reader.read(*ticks, begin, end)], default=0)
 
-    async def _held_back(self, policy: str) -> bool:
+    async def _held_back(self, placements: Sequence[str]) -> bool:
         self.unsent = 0
         for shard in range(self.config.shards):
-            self.unsent += await self._due(shard) + await self._waiting(shard, policy)
+            self.unsent += await self._due(shard)
+            for placement in placements:
+                self.unsent += await self._waiting(shard, placement)
         return self.unsent > 0
 
     async def _due(self, shard: int) -> int:
         key = self.store.key(shard, "due")
         return int(await self.store.redis.zcount(key, "-inf", f"({self.read_to_ms}"))
 
-    async def _waiting(self, shard: int, policy: str) -> int:
-        head: list[Any] = await self.store.head(shard, policy, 1)
+    async def _waiting(self, shard: int, placement: str) -> int:
+        head: list[Any] = await self.store.head(shard, placement, 1)
         return sum(entry.deadline_ms < self.read_to_ms for entry in head)
 
 

@@ -15,7 +15,7 @@ _HEAD = """\
 # Settings
 
 `bowerbird` reads one TOML file: `bowerbird.toml` in the current folder, or the one that `--config` or the variable
-`BOWERBIRD_CONFIG` names. Everything has a default, only a policy must be named:
+`BOWERBIRD_CONFIG` names. Everything has a default; only a policy and a placement must be named:
 
 ```toml
 brokers = "127.0.0.1:9092"
@@ -24,18 +24,20 @@ redis_url = "redis://127.0.0.1:6379/0"
 [policies.front]
 kind = "vw"
 arguments = "--cb_explore_adf --epsilon 0.1 -q uA"
+
+[placements.front]
 window_s = 600
 
-[policies.front.reward]
+[placements.front.reward]
 default = 0.0
 clip = [0.0, 10.0]
 close_on = ["purchases"]
 
-[policies.front.reward.streams.clicks]
+[placements.front.reward.streams.clicks]
 weight = 1.0
 aggregate = "max"
 
-[policies.front.reward.streams.purchases]
+[placements.front.reward.streams.purchases]
 value = true
 ```
 
@@ -48,10 +50,15 @@ the `A` of `-q uA`. With `--id_as_feature` every action's id is a feature, in th
 an action, and probabilities that stand while rewards differ by action.
 A request, or an outcome, of which the crossings make more than 20 million features over all actions is refused.
 
+A **placement** is a place where something is shown: the front page, a newsletter. A request names it, and its table
+says which policy decides there (`policy`; the one of the same name unless set), how long a decision waits for feedback
+and what feedback is worth. A **policy** learns the outcomes of the placements for which it decides, or those that its
+`placements` names, whoever decided there.
+
 Streams are free: a stream is the topic of its name behind the prefix, and exists by being named here.
 
 An environment variable overrides a key: `BOWERBIRD_` and the key in upper case, `__` for each step into a table, `_`
-for a `-` in a name (`BOWERBIRD_POLICIES__FRONT_PAGE__WINDOW_S=60`). A text is taken as it is; anything else is a TOML
+for a `-` in a name (`BOWERBIRD_PLACEMENTS__FRONT_PAGE__WINDOW_S=60`). A text is taken as it is; anything else is a TOML
 or JSON value (`BOWERBIRD_REPLY_TOPICS='["replies.*", "answers"]'`), also a whole table
 (`BOWERBIRD_POLICIES__FRONT='{kind = "uniform"}'`). An empty value takes away a setting that may be absent.
 
@@ -84,7 +91,9 @@ def _sections(record: Any, above: tuple[str, ...], definition: type) -> Iterator
     for path, annotation in tables:
         bare, _, _ = unwrapped(annotation)
         if get_origin(bare) is dict:
-            yield from _sections(record, (*path, "NAME" if path == ("policies",) else "STREAM"), get_args(bare)[1])
+            yield from _sections(
+                record, (*path, "NAME" if path in (("policies",), ("placements",)) else "STREAM"), get_args(bare)[1]
+            )
         else:
             yield from _sections(record, path, bare)
 

@@ -4,9 +4,9 @@
     bowerbird up                                            # or: on a running service, in another terminal,
     python examples/shop.py                                 # after the `export BOWERBIRD_CONFIG=…` that it prints
 
-The policy is called `front`, its streams `views`, `clicks` and `leaves`; `close_on` names the last two. So a decision
-is learned as soon as its visitor has clicked or left. Without `leaves`, what nobody clicked would be learned only when
-its window has closed.
+The placement is called `front`, its streams `views`, `clicks` and `leaves`; `close_on` names the last two. So a
+decision is learned as soon as its visitor has clicked or left. Without `leaves`, what nobody clicked would be learned
+only when its window has closed.
 """
 
 import argparse
@@ -66,12 +66,13 @@ def main() -> None:
 
     from bowerbird.fake import FakeLoop
     from records.rule import Reward, StreamReward
-    from stream.config import PolicyConfig
+    from stream.config import PlacementConfig, PolicyConfig
 
     seen, clicked = StreamReward(weight=0.0), StreamReward(weight=1.0, aggregate="max")
     reward = Reward(close_on=("clicks", "leaves"), streams={"views": seen, "clicks": clicked, "leaves": seen})
     arguments = "--cb_explore_adf --epsilon 0.1 -q uA --learning_rate 1"
-    loop = FakeLoop(Config(policies={"front": PolicyConfig("vw", arguments, window_s=5, reward=reward)}))
+    placements = {"front": PlacementConfig(window_s=5, reward=reward)}
+    loop = FakeLoop(Config(placements=placements, policies={"front": PolicyConfig("vw", arguments)}))
     with loop.blocking_client(batch_ms=0) as client:
 
         def pause() -> None:

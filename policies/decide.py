@@ -42,10 +42,12 @@ _NULL = Raw(b"null")
 
 @dataclass(frozen=True, slots=True)
 class LoadedPolicy:
-    """One version of one policy, and what its decisions say of themselves.
+    """One version of one policy as it decides for a placement, and what its decisions say of themselves.
 
     Attributes
     ----------
+    name
+        The policy's name.
     policy
         Predicts; it is never asked to learn.
     version
@@ -56,6 +58,7 @@ class LoadedPolicy:
         The encoded :class:`records.rule.Rule` that the join will obey.
     """
 
+    name: str
     policy: Policy
     version: str
     salt: str
@@ -66,15 +69,15 @@ class Decided(NamedTuple):
     """An encoded decision, and what its reply and the metrics need of it."""
 
     event_id: str
-    policy: str
+    placement: str
     value: bytes
 
 
 class Refused(NamedTuple):
-    """A request that gets no decision; ``event_id`` and ``policy`` as far as they could be read."""
+    """A request that gets no decision; ``event_id`` and ``placement`` as far as they could be read."""
 
     event_id: str | None
-    policy: str | None
+    placement: str | None
     problem: Problem
 
     def reply(self) -> bytes:
@@ -89,8 +92,8 @@ class Opened(NamedTuple):
     ----------
     event_id
         Its own, or the one that was made for it.
-    policy
-        Which policy decides.
+    placement
+        Where it is to be shown.
     expires_at_ms
         The log time beyond which nobody waits for the reply any more.
     fields
@@ -100,7 +103,7 @@ class Opened(NamedTuple):
     """
 
     event_id: str
-    policy: str
+    placement: str
     expires_at_ms: int
     fields: dict[str, Raw]
     question: Question
@@ -126,7 +129,7 @@ def open_request(
     event_id: str,
     now_ms: int,
     expires_at_ms: int,
-    policies: Collection[str],
+    placements: Collection[str],
     overloaded: Callable[[str], bool],
     action: Callable[[bytes, str], Action],
     limits: Limits,
@@ -141,10 +144,10 @@ def open_request(
         Its name if it brings none.
     now_ms, expires_at_ms
         The broker's time, and the log time beyond which nobody waits for the reply any more.
-    policies
-        The names of the policies that can decide.
+    placements
+        The names of the placements for which is decided.
     overloaded
-        Tells whether too many decisions of a policy wait for their window to close.
+        Tells whether too many decisions of a placement wait for their window to close.
     action
         Decodes an action, see :meth:`policies.features.ActionCache.action`.
     limits
@@ -166,18 +169,18 @@ def open_request(
         if request.event_id is not None:
             event_id = check_event_id(request.event_id)
         _check_age(now_ms, expires_at_ms)
-        if request.policy not in policies:
-            known = ", ".join(sorted(policies)[:MOST_NAMED])
-            expected = f"a policy of the configuration ({known})" if known else "a policy of the configuration"
-            raise BadInput("unknown_policy", "policy", repr(request.policy), expected)
-        if overloaded(request.policy):
+        if request.placement not in placements:
+            known = ", ".join(sorted(placements)[:MOST_NAMED])
+            expected = f"a placement of the configuration ({known})" if known else "a placement of the configuration"
+            raise BadInput("unknown_placement", "placement", repr(request.placement), expected)
+        if overloaded(request.placement):
             raise BadInput(
                 "overloaded",
-                "policy",
+                "placement",
                 "too many decisions that wait for feedback",
                 "a request some time later",
             )
-        return Opened(event_id, request.policy, expires_at_ms, fields, _question(request, action, limits))
+        return Opened(event_id, request.placement, expires_at_ms, fields, _question(request, action, limits))
     except BadInput as error:
         return _refused(error, fields)
 
@@ -190,7 +193,7 @@ def decide(opened: Opened, chooser: LoadedPolicy, now_ms: int) -> Decided | Refu
     opened
         The request.
     chooser
-        The version of its policy that decides.
+        What decides for its placement.
     now_ms
         The broker's time: the request may have expired since it was opened.
 
@@ -205,7 +208,7 @@ def decide(opened: Opened, chooser: LoadedPolicy, now_ms: int) -> Decided | Refu
     except BadInput as error:
         return opened.refused(error)
     except StateRefused as error:
-        raise error.of_policy(opened.policy) from error
+        raise error.of_policy(chooser.name) from error
     ids = [one.id for one in opened.question.actions]
     chosen, ranking = draw(chooser.salt, opened.event_id, pmf)
     own = {
@@ -215,13 +218,14 @@ def decide(opened: Opened, chooser: LoadedPolicy, now_ms: int) -> Decided | Refu
         "chosen": ids[chosen],
         "propensity": pmf[chosen],
         "ranking": [ids[index] for index in ranking],
+        "policy": chooser.name,
         "policy_version": chooser.version,
         "expires_at_ms": opened.expires_at_ms,
         "rule": Raw(chooser.rule),
     }
     if warned := _warnings(opened.fields, opened.question.actions):
         own["warnings"] = warned
-    return Decided(opened.event_id, opened.policy, encode(opened.fields | own))
+    return Decided(opened.event_id, opened.placement, encode(opened.fields | own))
 
 
 def _check_age(now_ms: int, expires_at_ms: int) -> None:
@@ -243,13 +247,13 @@ def _question(request: DecisionRequest, action: Callable[[bytes, str], Action], 
     return Question(context, actions)
 
 
-def refused(error: BadInput, event_id: str | None = None, policy: str | None = None) -> Refused:
+def refused(error: BadInput, event_id: str | None = None, placement: str | None = None) -> Refused:
     """Return a refusal for an error."""
-    return Refused(event_id, policy, Problem(error.code, error.field, error.message))
+    return Refused(event_id, placement, Problem(error.code, error.field, error.message))
 
 
 def _refused(error: BadInput, fields: Mapping[str, Raw]) -> Refused:
-    return refused(error, _text_of(fields, "event_id"), _text_of(fields, "policy"))
+    return refused(error, _text_of(fields, "event_id"), _text_of(fields, "placement"))
 
 
 def event_id_of(raw: bytes) -> str | None:
@@ -278,7 +282,8 @@ def warnings_of(raw: bytes, limits: Limits) -> list[str]:
 
     Examples
     --------
-    >>> warnings_of(b'{"policy": "front", "actions": [{"id": "a", "feature": {}}], "contextFeatures": {}}', Limits())[0]
+    >>> request = b'{"placement": "front", "actions": [{"id": "a", "feature": {}}], "contextFeatures": {}}'
+    >>> warnings_of(request, Limits())[0]
     'contextFeatures: found an unknown field, which nothing reads; did you mean context?'
     """
     actions = [decode_action(bytes(action), limits) for action in decode(_request, raw).actions]

@@ -19,7 +19,7 @@ class Position:
     cut
         Every message of the policy below this offset has been taken.
     last_seqs
-        Last seq taken, per shard.
+        Last seq taken, per outbox (:func:`records.outcome.outbox_name`).
     examples
         How many outcomes were learned in all.
     control
@@ -29,7 +29,7 @@ class Position:
     number: int
     digest: str
     cut: int = 0
-    last_seqs: Mapping[int, int] = field(default_factory=dict)
+    last_seqs: Mapping[str, int] = field(default_factory=dict)
     examples: int = 0
     control: str | None = None
 
@@ -43,6 +43,6 @@ class Position:
         """The name under which decisions cite the version."""
         return version_name(self.number, self.digest)
 
-    def covers(self, seqs: Mapping[int, int]) -> bool:
-        """Tell whether outcomes with these seqs (the highest per shard) have been taken."""
-        return all(seq <= self.last_seqs.get(shard, 0) for shard, seq in seqs.items())
+    def covers(self, seqs: Mapping[str, int]) -> bool:
+        """Tell whether outcomes with these seqs (the highest per outbox) have been taken."""
+        return all(seq <= self.last_seqs.get(outbox, 0) for outbox, seq in seqs.items())

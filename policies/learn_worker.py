@@ -27,9 +27,9 @@ class Read(NamedTuple):
     Attributes
     ----------
     outcomes
-        Those of each policy that is learned from this partition; a message should hold those of one.
+        Those that each policy learns of; a message should hold those of one placement.
     others
-        How many are of policies that are not.
+        How many nobody learns here.
     unreadable
         Records that are no outcomes.
     """
@@ -43,7 +43,7 @@ class Read(NamedTuple):
 class _Partition(Generic[Message]):
     unacknowledged: Unacknowledged[Message] = field(default_factory=Unacknowledged)
     next_offset: int | None = None
-    seqs: dict[str, Mapping[int, int]] = field(default_factory=dict)
+    seqs: dict[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -60,10 +60,16 @@ class LearnWorker(Generic[Message]):
     ----------
     partition_of
         The partition of ``rewards`` of each policy.
+    placements_of
+        Whose outcomes each policy learns.
     """
 
-    def __init__(self, partition_of: Mapping[str, int]) -> None:
+    def __init__(self, partition_of: Mapping[str, int], placements_of: Mapping[str, Collection[str]]) -> None:
         self._partition_of = dict(partition_of)
+        self._learned_by: dict[str, list[str]] = {}
+        for name, placements in sorted(placements_of.items()):
+            for placement in placements:
+                self._learned_by.setdefault(placement, []).append(name)
         self._loaded: dict[str, _Loaded] = {}
         self._partitions: dict[int, _Partition[Message]] = {}
 
@@ -101,13 +107,13 @@ class LearnWorker(Generic[Message]):
         if state.next_offset is None:
             state.next_offset = offset
         outcomes, unreadable = outcomes_in(value)
-        own: dict[str, Sequence[OutcomeToLearn]] = {}
+        own: dict[str, list[OutcomeToLearn]] = {}
         others = 0
-        for name, of_name in _by_policy(outcomes).items():
-            if self._partition_of.get(name) == partition:
-                own[name] = of_name
-            else:
-                others += len(of_name)
+        for outcome in outcomes:
+            names = [n for n in self._learned_by.get(outcome.placement, ()) if self._partition_of[n] == partition]
+            for name in names:
+                own.setdefault(name, []).append(outcome)
+            others += not names
         return Read(own, others, unreadable)
 
     def take(self, name: str, offset: int, outcomes: Sequence[OutcomeToLearn]) -> LearnResult:
@@ -176,10 +182,3 @@ class LearnWorker(Generic[Message]):
     @staticmethod
     def _moves(loaded: _Loaded, now_ms: float) -> bool:
         return loaded.learner.moved and now_ms - loaded.saved_ms >= MOVE_EVERY_MS
-
-
-def _by_policy(outcomes: Sequence[OutcomeToLearn]) -> dict[str, Sequence[OutcomeToLearn]]:
-    names = {outcome.policy for outcome in outcomes}
-    if len(names) == 1:
-        return {names.pop(): outcomes}
-    return {name: [outcome for outcome in outcomes if outcome.policy == name] for name in sorted(names)}

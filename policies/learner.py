@@ -1,6 +1,6 @@
 """Learning as a function of the log: outcomes in, weights and a position out.
 
-A position says how far a policy has learned: the last seq of each shard, and the cut, the offset of ``rewards`` below
+A position says how far a policy has learned: the last seq of each outbox, and the cut, the offset of ``rewards`` below
 which every message of the policy has been taken. The same messages between the same cuts give
 the same bytes, whether live, restarted, or years later. Nothing here knows of Kafka, Redis or a clock.
 """
@@ -18,13 +18,13 @@ from records.errors import BadInput, LossDetected, StateRefused
 from records.limits import FARTHEST_JUMP
 
 KEPT_EVENT_IDS = 1000
-"""Of so many of a shard's newest seqs it is remembered whose they were."""
+"""Of so many of an outbox's newest seqs it is remembered whose they were."""
 
 
 class Refused(NamedTuple):
     """An outcome that the policy cannot learn: it is skipped, here and whenever the log is replayed."""
 
-    shard: int
+    outbox: str
     seq: int
     event_id: str
     error: BadInput
@@ -62,7 +62,7 @@ class Learner:
     position, model
         What is saved; ``model`` None: version 0, computed from the arguments.
     log_start
-        Where the log starts: above 0, the first seq of a shard may be above 1, since what came before is gone.
+        Where the log starts: above 0, the first seq of an outbox may be above 1, since what came before is gone.
     make_policy
         Makes the policy of kind, arguments and bytes.
 
@@ -98,7 +98,7 @@ class Learner:
         self.model_bytes = 0
         self._catalogue = action_cache()
         self._kept: list[_Kept] = []
-        self._event_ids: dict[tuple[int, int], tuple[int, str]] = {}
+        self._event_ids: dict[tuple[str, int], tuple[int, str]] = {}
         self.policy = self._loaded(model)
         self._begin(position or Position(0, digest(self.policy.dump())))
 
@@ -137,25 +137,25 @@ class Learner:
         for outcome in outcomes:
             if outcome.revision:
                 continue
-            if far_ahead(last.get(outcome.shard, 0), outcome.seq):
-                highest = last.get(outcome.shard, 0) + FARTHEST_JUMP
+            if far_ahead(last.get(outcome.outbox, 0), outcome.seq):
+                highest = last.get(outcome.outbox, 0) + FARTHEST_JUMP
                 too_high = BadInput("seq_too_high", "seq", str(outcome.seq), f"at most {highest}")
-                taken.contradicting.append(Refused(outcome.shard, outcome.seq, outcome.event_id, too_high))
+                taken.contradicting.append(Refused(outcome.outbox, outcome.seq, outcome.event_id, too_high))
                 continue
-            if outcome.seq <= last.get(outcome.shard, 0):
+            if outcome.seq <= last.get(outcome.outbox, 0):
                 taken.repeats += 1
                 if (error := self._contradiction(outcome)) is not None:
-                    taken.contradicting.append(Refused(outcome.shard, outcome.seq, outcome.event_id, error))
+                    taken.contradicting.append(Refused(outcome.outbox, outcome.seq, outcome.event_id, error))
                 continue
-            last[outcome.shard] = outcome.seq
-            self._event_ids[outcome.shard, outcome.seq % KEPT_EVENT_IDS] = outcome.seq, outcome.event_id
+            last[outcome.outbox] = outcome.seq
+            self._event_ids[outcome.outbox, outcome.seq % KEPT_EVENT_IDS] = outcome.seq, outcome.event_id
             if not outcome.learn or self.saved.held:
                 taken.not_learned += 1
                 continue
             try:
                 learn(self.policy, outcome, self._catalogue)
             except BadInput as error:
-                taken.refused.append(Refused(outcome.shard, outcome.seq, outcome.event_id, error))
+                taken.refused.append(Refused(outcome.outbox, outcome.seq, outcome.event_id, error))
             else:
                 taken.learned += 1
         self.cut = max(self.cut, offset + 1)
@@ -165,7 +165,7 @@ class Learner:
 
     def _contradiction(self, repeat: OutcomeToLearn) -> BadInput | None:
         """Say whose seq this is, where it is known to be that of another event id."""
-        seq, event_id = self._event_ids.get((repeat.shard, repeat.seq % KEPT_EVENT_IDS), (0, ""))
+        seq, event_id = self._event_ids.get((repeat.outbox, repeat.seq % KEPT_EVENT_IDS), (0, ""))
         if seq != repeat.seq or event_id == repeat.event_id:
             return None
         return BadInput("seq_taken", "seq", f"{seq}, which was learned for {event_id!r}", "a seq of its own")
@@ -174,17 +174,17 @@ class Learner:
         """Tell whether any is new; a message is looked through before any of it is taken."""
         seqs = dict(self.last_seqs)
         for outcome in outcomes:
-            last = seqs.get(outcome.shard, 0)
+            last = seqs.get(outcome.outbox, 0)
             if outcome.revision or outcome.seq <= last or far_ahead(last, outcome.seq):
                 continue
-            if outcome.seq != last + 1 and not (self.log_start > 0 and outcome.shard not in seqs):
+            if outcome.seq != last + 1 and not (self.log_start > 0 and outcome.outbox not in seqs):
                 raise LossDetected(
-                    f"policy {self.name}, shard {outcome.shard}, rewards offset {offset}",
+                    f"policy {self.name}, outcomes {outcome.outbox}, rewards offset {offset}",
                     f"seq {outcome.seq}",
                     f"seq {last + 1}",
                     f"outcomes are missing: run `bowerbird policy rebuild {self.name}`",
                 )
-            seqs[outcome.shard] = outcome.seq
+            seqs[outcome.outbox] = outcome.seq
         return seqs != self.last_seqs
 
     @property

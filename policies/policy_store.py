@@ -40,11 +40,15 @@ class PolicyIdentity:
     kind: str
     arguments: str
     salt: str
+    placements: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.arguments!r} of {', '.join(self.placements)}"
 
 
 def identity_of(version: PolicyVersion) -> PolicyIdentity:
     """Return what the policy of a version is."""
-    return PolicyIdentity(version.kind, version.arguments, version.salt)
+    return PolicyIdentity(version.kind, version.arguments, version.salt, version.placements)
 
 
 class Saved(NamedTuple):

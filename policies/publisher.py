@@ -279,8 +279,9 @@ class Publisher:
             kind=identity.kind,
             arguments=identity.arguments,
             salt=identity.salt,
+            placements=identity.placements,
             cut=position.cut,
-            last_seqs={str(shard): seq for shard, seq in sorted(position.last_seqs.items())},
+            last_seqs=dict(sorted(position.last_seqs.items())),
             digest=position.digest,
             examples=position.examples,
             partition=self._partition,
@@ -326,7 +327,7 @@ class Publisher:
         self._compare_identity(saved.identity)
 
     def _compare_identity(self, saved: PolicyIdentity) -> None:
-        for field_name in ("kind", "arguments", "salt"):
+        for field_name in ("kind", "arguments", "salt", "placements"):
             stored, expected = getattr(saved, field_name), getattr(self.identity, field_name)
             if stored != expected:
                 raise StateRefused(

@@ -1,6 +1,6 @@
 """From a message of ``rewards`` to what a policy learns from."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ from records.codec import decode, items
 from records.errors import BadInput
 from records.fields import Natural, Ordinal
 from records.limits import ITEMS_LIMIT, Limits
+from records.outcome import outbox_name
 
 FEATURE_LIMITS = Limits(
     max_features=1_000_000,
@@ -38,7 +39,7 @@ class TrainingExample(msgspec.Struct, frozen=True, gc=False):
 class LearnableOutcome(msgspec.Struct, frozen=True, gc=False):
     """What learning reads of a :class:`records.outcome.Outcome`; ``decision`` only where it is learned."""
 
-    policy: str
+    placement: str
     shard: Ordinal
     seq: Natural
     reward: float
@@ -47,11 +48,16 @@ class LearnableOutcome(msgspec.Struct, frozen=True, gc=False):
     revision: Ordinal = 0
     event_id: str = ""
 
+    @property
+    def outbox(self) -> str:
+        """See :func:`records.outcome.outbox_name`."""
+        return outbox_name(self.placement, self.shard)
+
 
 class _Whole(msgspec.Struct, frozen=True, gc=False):
     """An outcome decoded in one go, since reading the decision's bytes twice would cost a tenth of the rate."""
 
-    policy: str
+    placement: str
     shard: Ordinal
     seq: Natural
     reward: float
@@ -59,6 +65,11 @@ class _Whole(msgspec.Struct, frozen=True, gc=False):
     decision: TrainingExample
     revision: Ordinal = 0
     event_id: str = ""
+
+    @property
+    def outbox(self) -> str:
+        """See :func:`records.outcome.outbox_name`."""
+        return outbox_name(self.placement, self.shard)
 
 
 OutcomeToLearn = LearnableOutcome | _Whole
@@ -102,9 +113,9 @@ def outcomes_in(value: bytes | None) -> tuple[Sequence[OutcomeToLearn], list[Unr
     return outcomes, unreadable
 
 
-def outcomes_of(policy: str, value: bytes | None) -> list[OutcomeToLearn]:
-    """Return a policy's outcomes of a message of ``rewards``; whoever first read it has told of what is unreadable."""
-    return [outcome for outcome in outcomes_in(value)[0] if outcome.policy == policy]
+def outcomes_of(placements: Collection[str], value: bytes | None) -> list[OutcomeToLearn]:
+    """Return the outcomes of some placements in a message of ``rewards``; what is unreadable was reported before."""
+    return [outcome for outcome in outcomes_in(value)[0] if outcome.placement in placements]
 
 
 class Example(NamedTuple):

@@ -15,12 +15,12 @@ class Unacknowledged(Generic[Message]):
     """The messages of one partition that were taken and are not acknowledged, in the order of the log."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[int, Message, Mapping[str, Mapping[int, int]]]] = deque()
+        self._waiting: deque[tuple[int, Message, Mapping[str, Mapping[str, int]]]] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, offset: int, message: Message, seqs: Mapping[str, Mapping[int, int]]) -> None:
+    def add(self, offset: int, message: Message, seqs: Mapping[str, Mapping[str, int]]) -> None:
         """Add a message, with the highest seqs in it of each policy that is learned.
 
         A message that was delivered before takes its place again, and what came after it will come again too.
@@ -41,12 +41,12 @@ class Unacknowledged(Generic[Message]):
         return covered
 
 
-def highest_seqs(outcomes: Sequence[OutcomeToLearn], last: Mapping[int, int]) -> dict[int, int]:
-    """Return the highest seq of each shard that is taken after the last ones; see :meth:`Learner.take`."""
-    seqs: dict[int, int] = {}
+def highest_seqs(outcomes: Sequence[OutcomeToLearn], last: Mapping[str, int]) -> dict[str, int]:
+    """Return the highest seq of each outbox that is taken after the last ones; see :meth:`Learner.take`."""
+    seqs: dict[str, int] = {}
     for outcome in outcomes:
-        known = seqs.get(outcome.shard, 0)
-        far = far_ahead(max(known, last.get(outcome.shard, 0)), outcome.seq)
+        known = seqs.get(outcome.outbox, 0)
+        far = far_ahead(max(known, last.get(outcome.outbox, 0)), outcome.seq)
         if not outcome.revision and not far and outcome.seq > known:
-            seqs[outcome.shard] = outcome.seq
+            seqs[outcome.outbox] = outcome.seq
     return seqs

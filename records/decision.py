@@ -20,7 +20,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    v, event_id, policy, context, actions, user_id, activate
+    v, event_id, placement, context, actions, user_id, activate
         As in the request.
     pmf
         The probability mass function that was drawn from, in the order of ``actions``.
@@ -30,8 +30,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         The probability of ``chosen``.
     ranking
         The ids of all actions, drawn one after the other without replacement.
+    policy
+        Which policy decided.
     policy_version
-        The version that decided: its number and 8 hex digits of its digest; ``external`` of an imported log.
+        The version of it that decided: its number and 8 hex digits of its digest; ``external`` of an imported log.
     expires_at_ms
         Log time beyond which nobody waits for the reply any more; None: never.
     rule
@@ -42,7 +44,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     v: Version = 1
     event_id: str
-    policy: Name
+    placement: Name
     context: RawFeatures = msgspec.field(default_factory=lambda: Raw(b"{}"))
     actions: list[RawAction]
     user_id: str | None = None
@@ -51,6 +53,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     chosen: str
     propensity: Annotated[float, Meta(gt=0, le=1)]
     ranking: list[str] = []
+    policy: Name
     policy_version: str
     expires_at_ms: Integer | None = None
     rule: RawRule
@@ -71,13 +74,14 @@ class DecisionHead(msgspec.Struct, frozen=True, kw_only=True):
 
     v: Version = 1
     event_id: str
-    policy: Name
+    placement: Name
     actions: list[ActionHead]
     user_id: str | None = None
     pmf: Raw
     chosen: str
     propensity: Annotated[float, Meta(gt=0, le=1)]
     ranking: list[str] = []
+    policy: Name
     policy_version: str
     activate: bool = True
     expires_at_ms: Integer | None = None
@@ -123,6 +127,6 @@ def _check_propensity(head: DecisionHead) -> None:
 
 
 def fingerprint(head: DecisionHead) -> str:
-    """Return what two copies of one decision must share: policy, version, pmf and chosen action."""
-    content = "\0".join((head.policy, head.policy_version, bytes(head.pmf).decode(), head.chosen))
+    """Return what two copies of one decision must share: placement, policy, version, pmf and chosen action."""
+    content = "\0".join((head.placement, head.policy, head.policy_version, bytes(head.pmf).decode(), head.chosen))
     return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()

@@ -15,8 +15,8 @@ class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True):
         The version of the record.
     event_id
         The name of the decision, at most 128 bytes; made by decide where it is absent.
-    policy
-        Which policy decides.
+    placement
+        Where something is to be shown: the front page, a newsletter. Its settings say which policy decides.
     context
         What is known of the person and the moment.
     actions
@@ -29,7 +29,7 @@ class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     v: Version = 1
     event_id: str | None = None
-    policy: Name
+    placement: Name
     context: RawFeatures = msgspec.field(default_factory=lambda: Raw(b"{}"))
     actions: list[RawAction]
     user_id: str | None = None

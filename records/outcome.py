@@ -18,12 +18,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     v
         The version of the record.
-    event_id, policy, policy_version
+    event_id, placement, policy, policy_version
         As in the decision.
     shard
         The part of the join's state in which it closed.
     seq
-        The running number of the outcomes of one policy in one shard, without gaps, from 1.
+        The running number of the outcomes of one placement in one shard, without gaps, from 1.
     revision
         0. A reader drops what has another, and a seq that it has had.
     reward
@@ -45,6 +45,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     v: Version = 1
     event_id: str
+    placement: Name
     policy: Name
     policy_version: str
     shard: Ordinal
@@ -57,3 +58,22 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     decision_place: LogPosition
     feedback: list[CountedFeedback]
     decision: RawDecision
+
+
+def outbox_name(placement: str, shard: int) -> str:
+    """Return the name of the outbox of a placement in a shard, in which outcomes are numbered.
+
+    >>> outbox_name("front", 0)
+    'front/0'
+    """
+    return f"{placement}/{shard}"
+
+
+def parse_outbox(name: str) -> tuple[str, int]:
+    """Return the placement and the shard of an outbox.
+
+    >>> parse_outbox("front/0")
+    ('front', 0)
+    """
+    placement, _, shard = name.partition("/")
+    return placement, int(shard)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from records.fields import Integer, Name, Natural, Ordinal, ShardName, Version
+from records.fields import Integer, Name, Natural, Ordinal, OutboxName, Version
 
 
 class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,8 +20,10 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
         The number and the first 8 hex digits of the digest: what decisions cite.
     cut
         The offset of the policy's partition of ``rewards`` up to which (exclusive) this version has learned.
+    placements
+        Whose outcomes it learns.
     last_seqs
-        Last learned or skipped seq per shard (keys are decimal shard numbers).
+        Last learned or skipped seq per outbox (keys are a placement and a shard: ``front/0``).
     digest
         sha256 of the saved bytes, in hex. Version 0 is computed from the arguments and has no record.
     examples
@@ -46,8 +48,9 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     arguments: str
     salt: str
+    placements: tuple[Name, ...]
     cut: Natural
-    last_seqs: dict[ShardName, Natural]
+    last_seqs: dict[OutboxName, Natural]
     digest: str
     examples: Natural
     partition: Ordinal = 0

@@ -111,7 +111,7 @@ def _item(settings: JoinSettings, place: LogPosition, body: bytes) -> DecisionIt
     return DecisionItem(
         place,
         head.event_id,
-        head.policy,
+        head.placement,
         fingerprint(head),
         max(0, opens_ms(rule, place.time_ms)),
         deadline_ms(rule, place.time_ms),

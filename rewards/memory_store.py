@@ -97,7 +97,7 @@ class MemoryStore:
     async def pending(self, shard: int) -> dict[str, int]:
         """See :meth:`JoinStore.pending`."""
         entries = self._shards.setdefault(shard, _Shard()).entries.values()
-        return dict(Counter(entry.first.policy for entry in entries))
+        return dict(Counter(entry.first.placement for entry in entries))
 
     async def held(self, shard: int) -> str:
         """See :meth:`JoinStore.held`."""
@@ -277,9 +277,9 @@ class _Stepping:
                     self.unusable(item, "late")
                 else:
                     within.append(WindowFeedback(item.place, item.body))
-            state.seq[first.policy] += 1
+            state.seq[first.placement] += 1
             window = ClosedWindow(
-                state.seq[first.policy],
+                state.seq[first.placement],
                 first.event_id,
                 deadline_ms,
                 first.place,
@@ -287,9 +287,9 @@ class _Stepping:
                 first.body,
                 tuple(within),
             )
-            state.outboxes.setdefault(first.policy, []).append(window)
+            state.outboxes.setdefault(first.placement, []).append(window)
             self.written += _size(window)
-            self.closed[first.policy] += 1
+            self.closed[first.placement] += 1
             state.closed[first.event_id] = first.dedup_until_ms
             del state.entries[first.event_id]
         return None

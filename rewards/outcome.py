@@ -61,6 +61,7 @@ def outcome_of(shard: int, prefix: str, window: ClosedWindow) -> Outcome:
     why = _why(head, window, that_count)
     return Outcome(
         event_id=head.event_id,
+        placement=head.placement,
         policy=head.policy,
         policy_version=head.policy_version,
         shard=shard,
@@ -87,7 +88,7 @@ def _why(head: DecisionHead, window: ClosedWindow, events: list[Event]) -> Why:
 
 
 class OutcomeMessage(NamedTuple):
-    """A message of ``rewards``: some outcomes of one policy and shard, in the order of their seqs, and its bytes."""
+    """A message of ``rewards``: some outcomes of one placement and shard, in the order of their seqs, and its bytes."""
 
     outcomes: Sequence[Outcome]
     value: bytes

@@ -1,7 +1,7 @@
 """Where a rebuilding of the join's state begins, and what it need not do again: functions of the logs alone.
 
-Windows of one policy and shard close in the order of (deadline, event id), and leave in the order of their seqs. So the
-last outcome in ``rewards`` says which decisions are finished: all whose window ends before its deadline. Everything
+Windows of one placement and shard close in the order of (deadline, event id), and leave in the order of their seqs. So
+the last outcome in ``rewards`` says which decisions are finished: all whose window ends before its deadline. Everything
 else is read again from the inputs, and closes again under the same seqs.
 """
 
@@ -26,7 +26,7 @@ class _Time(msgspec.Struct, frozen=True, gc=False):
 class OutcomeHead(msgspec.Struct, frozen=True, gc=False):
     """What is read of an outcome to find out how far the join has come."""
 
-    policy: str
+    placement: str
     shard: Ordinal
     seq: Natural
     event_id: str
@@ -36,7 +36,7 @@ class OutcomeHead(msgspec.Struct, frozen=True, gc=False):
 
 class _Decided(msgspec.Struct, frozen=True, gc=False):
     event_id: str
-    policy: str
+    placement: str
     rule: RawRule
 
 
@@ -48,7 +48,7 @@ _decided = msgspec.json.Decoder(_Decided).decode
 def outcome_heads(value: bytes | None) -> Iterator[OutcomeHead]:
     """Yield the outcomes of a message of ``rewards``; what is not an outcome is passed over.
 
-    >>> list(outcome_heads(b'[{"policy": "front", "shard": 0, "seq": 3}, 1]'))
+    >>> list(outcome_heads(b'[{"placement": "front", "shard": 0, "seq": 3}, 1]'))
     []
     """
     try:
@@ -68,21 +68,21 @@ def outcome_heads(value: bytes | None) -> Iterator[OutcomeHead]:
 
 
 class Frontier(NamedTuple):
-    """The last outcome of a policy and shard: its seq and its final deadline."""
+    """The last outcome of a placement and shard: its seq and its final deadline."""
 
     seq: int
     deadline_ms: int
 
 
 class Frontiers:
-    """How far ``rewards`` goes, by policy and shard.
+    """How far ``rewards`` goes, by placement and shard.
 
     Attributes
     ----------
     last
-        The last outcome by (policy, shard).
+        The last outcome by (placement, shard).
     first
-        The lowest seq by (policy, shard).
+        The lowest seq by (placement, shard).
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Frontiers:
 
     def see(self, head: OutcomeHead) -> None:
         """Take in an outcome."""
-        key = head.policy, head.shard
+        key = head.placement, head.shard
         last = self.last.get(key)
         if far_ahead(last.seq if last is not None else 0, head.seq):
             return
@@ -100,25 +100,25 @@ class Frontiers:
             self.last[key] = Frontier(head.seq, head.closed_ms)
 
     def seqs(self, shard: int) -> dict[str, int]:
-        """Return the last seq of each policy in a shard."""
-        return {policy: last.seq for (policy, number), last in self.last.items() if number == shard}
+        """Return the last seq of each placement in a shard."""
+        return {placement: last.seq for (placement, number), last in self.last.items() if number == shard}
 
-    def scan_from_ms(self, policies: Collection[str], shards: int, longest_ms: int) -> int:
-        """Return the log time before which every decision is finished; 0: nothing is known of one of the policies.
+    def scan_from_ms(self, placements: Collection[str], shards: int, longest_ms: int) -> int:
+        """Return the log time before which every decision is finished; 0: nothing is known of one of the placements.
 
         Parameters
         ----------
         longest_ms
             No window is longer.
         """
-        wanted = {(policy, shard) for policy in policies for shard in range(shards)}
+        wanted = {(placement, shard) for placement in placements for shard in range(shards)}
         if wanted - self.last.keys():
             return 0
         return max(0, min((last.deadline_ms for last in self.last.values()), default=0) - longest_ms)
 
-    def unfinished(self, policy: str, shard: int, deadline: int) -> bool:
+    def unfinished(self, placement: str, shard: int, deadline: int) -> bool:
         """Tell whether a decision with this deadline may have no outcome yet."""
-        last = self.last.get((policy, shard))
+        last = self.last.get((placement, shard))
         return last is None or deadline >= last.deadline_ms
 
     def unfinished_in(self, value: bytes | None, time_ms: int, shard_of: Callable[[str], int]) -> int:
@@ -132,5 +132,5 @@ class Frontiers:
             with suppress(BadInput, *UNREADABLE):
                 decision = _decided(body)
                 deadline = deadline_ms(rule_of(decision.rule), time_ms)
-                count += self.unfinished(decision.policy, shard_of(decision.event_id), deadline)
+                count += self.unfinished(decision.placement, shard_of(decision.event_id), deadline)
         return count

@@ -15,7 +15,7 @@ from records.position import LogPosition
 DISCARD = "or, if its log is gone for good, run `bowerbird recover --discard-other-log`"
 """What an operator does about a join state that may not be continued."""
 DEAD_LETTERS = ".dead-letters"
-"""The outbox of what the join could not use; no policy can have this name."""
+"""The outbox of what the join could not use; no placement can have this name."""
 PORTION_BYTES = 8 * 1024 * 1024
 """What one call moves into outboxes, and reads from one, has about so many bytes at most, or is one window."""
 
@@ -42,7 +42,7 @@ class DecisionItem(NamedTuple):
 
     place: LogPosition
     event_id: str
-    policy: str
+    placement: str
     fingerprint: str
     opens_ms: int
     deadline_ms: int
@@ -103,7 +103,7 @@ class Stepped:
 
     ``held_by``: the input ("topic partition", or "*" for the list of inputs) that holds read-to back.
     ``read_to_ms`` lies not beyond a window that is due and still open. ``more``: something due is left, call again.
-    ``closed``: outcomes per policy (and dead letters under :data:`DEAD_LETTERS`).
+    ``closed``: outcomes per placement (and dead letters under :data:`DEAD_LETTERS`).
     """
 
     read_to_ms: int
@@ -163,7 +163,7 @@ class JoinStore(Protocol):
         ...
 
     async def outboxes(self, shard: int) -> dict[str, int]:
-        """Return the last seq given, per policy (and :data:`DEAD_LETTERS`)."""
+        """Return the last seq given, per placement (and :data:`DEAD_LETTERS`)."""
         ...
 
     async def head(
@@ -177,7 +177,7 @@ class JoinStore(Protocol):
         ...
 
     async def pending(self, shard: int) -> dict[str, int]:
-        """Return how many decisions wait for their deadline, per policy."""
+        """Return how many decisions wait for their deadline, per placement."""
         ...
 
     async def held(self, shard: int) -> str:

@@ -10,6 +10,7 @@ from zlib import crc32
 
 from annotated_types import Interval, Len
 
+from policies.policy_store import PolicyIdentity
 from records.limits import DAY_S, HOUR_MS, LAST_PORT, LONGEST_EXPIRES_MS, Limits
 from records.rule import Reward, Rule
 from stream.role import DECLARED, LOOP_ROLES, ROLES
@@ -27,7 +28,7 @@ Partitions = Annotated[int, Interval(ge=1, le=1024)]
 
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
-    """One policy: how it learns, how long a decision waits for feedback, and what feedback is worth.
+    """One policy: what it is, what it learns of, and when it is published.
 
     Attributes
     ----------
@@ -37,28 +38,45 @@ class PolicyConfig:
         The command line of Vowpal Wabbit; it needs ``--cb_explore_adf``. They never change under one name.
     salt
         Salts the draws, so that two policies are not correlated; the policy's name unless set.
+    placements
+        It learns all outcomes of these placements, whoever decided; those for which it decides unless set. They never
+        change under one name, and their outcomes are in one partition of ``rewards``.
+    publish_examples, publish_ms
+        The learned policy is published after this many examples or milliseconds, whichever comes first.
+    """
+
+    kind: str = "uniform"
+    arguments: Annotated[str, Len(0, 4096)] = ""
+    salt: Annotated[str, Len(1, 64)] | None = None
+    placements: tuple[str, ...] | None = None
+    publish_examples: Annotated[int, Interval(ge=1, le=1_000_000)] = 2000
+    publish_ms: Annotated[int, Interval(ge=10, le=HOUR_MS)] = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementConfig:
+    """A place where something is shown: who decides, how long a decision waits for feedback, what feedback is worth.
+
+    Attributes
+    ----------
+    policy
+        The policy that decides; the one of the placement's name unless set.
     window_s
         Feedback counts until this many seconds after the decision; then its window closes.
     activate_on
         A stream; a decision is learned only when an event of it counted (somebody saw what was decided).
     reward
         What feedback is worth.
-    publish_examples, publish_ms
-        The learned policy is published after this many examples or milliseconds, whichever comes first.
     max_pending
         With more decisions than this waiting for their window, requests get the error ``overloaded``.
     partition
-        The partition of ``rewards`` for its outcomes; a stable hash of its name unless set. It never changes.
+        The partition of ``rewards`` for its outcomes; a stable hash of its policy's name unless set. It never changes.
     """
 
-    kind: str = "uniform"
-    arguments: Annotated[str, Len(0, 4096)] = ""
-    salt: Annotated[str, Len(1, 64)] | None = None
+    policy: str | None = None
     window_s: Seconds = 600.0
     activate_on: str | None = None
     reward: Reward = field(default_factory=Reward)
-    publish_examples: Annotated[int, Interval(ge=1, le=1_000_000)] = 2000
-    publish_ms: Annotated[int, Interval(ge=10, le=HOUR_MS)] = 500
     max_pending: Annotated[int, Interval(ge=1)] = 1_000_000
     partition: Annotated[int, Interval(ge=0, le=1023)] | None = None
 
@@ -131,6 +149,8 @@ class Config:
         Where the archive lies.
     limits
         How large a request may be.
+    placements
+        The placements, by name.
     policies
         The policies, by name.
     """
@@ -156,6 +176,7 @@ class Config:
     metrics_port: Annotated[int, Interval(ge=0, le=LAST_PORT)] = 0
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     limits: Limits = field(default_factory=Limits)
+    placements: dict[str, PlacementConfig] = field(default_factory=dict)
     policies: dict[str, PolicyConfig] = field(default_factory=dict)
 
     def topic(self, name: str) -> str:
@@ -178,44 +199,64 @@ class Config:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """Every feedback stream that a policy names, sorted."""
+        """Every feedback stream that a placement names, sorted."""
         names: set[str] = set()
-        for policy in self.policies.values():
-            names.update(policy.reward.streams, policy.reward.close_on)
-            if policy.activate_on is not None:
-                names.add(policy.activate_on)
+        for placement in self.placements.values():
+            names.update(placement.reward.streams, placement.reward.close_on)
+            if placement.activate_on is not None:
+                names.add(placement.activate_on)
         return tuple(sorted(names))
 
     @property
     def weightless(self) -> frozenset[str]:
         """The streams whose events change nothing when they come late: no worth, no early close, no activation."""
         changing: set[str] = set()
-        for policy in self.policies.values():
-            worth = policy.reward.streams
+        for placement in self.placements.values():
+            worth = placement.reward.streams
             changing.update(name for name, stream in worth.items() if stream.value or stream.weight)
-            changing.update(policy.reward.close_on)
-            if policy.activate_on is not None:
-                changing.add(policy.activate_on)
+            changing.update(placement.reward.close_on)
+            if placement.activate_on is not None:
+                changing.add(placement.activate_on)
         return frozenset(self.streams) - changing
 
     @property
     def longest_window_s(self) -> float:
-        """The longest window of all policies, in seconds; 0 without any."""
-        return max((policy.window_s for policy in self.policies.values()), default=0.0)
+        """The longest window of all placements, in seconds; 0 without any."""
+        return max((placement.window_s for placement in self.placements.values()), default=0.0)
 
-    def rule(self, policy: str) -> Rule:
-        """Return the rule that decide writes into a decision of a policy."""
-        policy_config = self.policies[policy]
-        return Rule(policy_config.window_s, self.early_s, policy_config.activate_on, policy_config.reward)
+    def rule(self, placement: str) -> Rule:
+        """Return the rule that decide writes into a decision of a placement."""
+        configured = self.placements[placement]
+        return Rule(configured.window_s, self.early_s, configured.activate_on, configured.reward)
+
+    def policy_of(self, placement: str) -> str:
+        """Return the policy that decides for a placement."""
+        return self.placements[placement].policy or placement
+
+    def placements_of(self, policy: str) -> tuple[str, ...]:
+        """Return the placements whose outcomes a policy learns, sorted."""
+        configured = self.policies[policy].placements
+        if configured is not None:
+            return tuple(sorted(configured))
+        return tuple(sorted(name for name in self.placements if self.policy_of(name) == policy))
 
     def salt(self, policy: str) -> str:
         """Return the salt of a policy's draws: its name unless configured."""
         return self.policies[policy].salt or policy
 
-    def rewards_partition(self, policy: str) -> int:
-        """Return the partition of ``rewards`` that holds a policy's outcomes."""
-        configured = self.policies[policy].partition if policy in self.policies else None
-        return crc32(policy.encode()) % self.rewards_partitions if configured is None else configured
+    def rewards_partition(self, placement: str) -> int:
+        """Return the partition of ``rewards`` that holds a placement's outcomes."""
+        configured = self.placements.get(placement)
+        if configured is None:
+            return crc32(placement.encode()) % self.rewards_partitions
+        if configured.partition is not None:
+            return configured.partition
+        return crc32(self.policy_of(placement).encode()) % self.rewards_partitions
+
+    def learn_partition(self, policy: str) -> int:
+        """Return the partition of ``rewards`` that a policy learns."""
+        placements = self.placements_of(policy)
+        return self.rewards_partition(placements[0] if placements else policy)
 
     def shard(self, event_id: str) -> int:
         """Return the shard of the join's state that holds an event id."""
@@ -224,3 +265,9 @@ class Config:
     def group(self, role: str) -> str:
         """Return the consumer group of a role: one group for two roles would split their topics."""
         return f"{self.prefix}bowerbird-{role}"
+
+
+def identity_in(config: Config, policy: str) -> PolicyIdentity:
+    """Return what the configuration says a policy is."""
+    configured = config.policies[policy]
+    return PolicyIdentity(configured.kind, configured.arguments, config.salt(policy), config.placements_of(policy))

@@ -21,7 +21,7 @@ from records.errors import StateRefused
 from records.policy_version import PolicyVersion
 from stream import clients
 from stream.clients import redis_client
-from stream.config import Config
+from stream.config import Config, identity_in
 from stream.kafka.log import LogReader, Partition
 from stream.kafka.versions import KafkaVersions
 from stream.redis.policy_store import RedisPolicyStore
@@ -135,7 +135,7 @@ class OperatorSession:
     @property
     def rewards(self) -> Partition:
         """Where the policy's outcomes stand."""
-        return self.config.topic("rewards"), self.config.rewards_partition(self.name)
+        return self.config.topic("rewards"), self.config.learn_partition(self.name)
 
     async def check_outcomes(self, saved: Saved | None) -> None:
         """Look through the outcomes that no saved position covers.
@@ -159,7 +159,7 @@ class OperatorSession:
         where = self.rewards
         learner.log_start = (await self.reader.beginning([where]))[where]
         async for message in self.reader.read(*where, max(learner.cut, learner.log_start)):
-            learner.take(message.offset, outcomes_of(self.name, message.value))
+            learner.take(message.offset, outcomes_of(self.publisher.identity.placements, message.value))
             # Nothing was learned, so nothing need be kept to be taken again.
             learner.move(learner.next()[0])
 
@@ -167,8 +167,7 @@ class OperatorSession:
 @asynccontextmanager
 async def operator_session(config: Config, name: str) -> AsyncIterator[OperatorSession]:
     """Give an operator's session for a policy of the configuration."""
-    configured = config.policies[name]
-    identity = PolicyIdentity(configured.kind, configured.arguments, config.salt(name))
+    identity = identity_in(config, name)
     redis = redis_client(config)
     producer = clients.producer(config, "bowerbird-operator")
     try:
@@ -177,7 +176,7 @@ async def operator_session(config: Config, name: str) -> AsyncIterator[OperatorS
             async with LogReader(config) as reader:
                 store, versions = RedisPolicyStore(redis, config), KafkaVersions(config, producer, reader)
                 try:
-                    publisher = Publisher(name, identity, store, versions, config.rewards_partition(name))
+                    publisher = Publisher(name, identity, store, versions, config.learn_partition(name))
                     await _check_topics(reader, config)
                     yield OperatorSession(config, name, reader, store, versions, publisher)
                 finally:

@@ -17,9 +17,9 @@ _FAST = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1
 _SLOW = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 # decide
-REQUESTS = Counter("bowerbird_requests", "Decision requests read (an array counts each).", ["policy"])
-DECISIONS = Counter("bowerbird_decisions", "Decisions appended and acknowledged.", ["policy"])
-REQUEST_ERRORS = Counter("bowerbird_request_errors", "Requests answered by an error.", ["policy", "reason"])
+REQUESTS = Counter("bowerbird_requests", "Decision requests read (an array counts each).", ["placement"])
+DECISIONS = Counter("bowerbird_decisions", "Decisions appended and acknowledged.", ["placement"])
+REQUEST_ERRORS = Counter("bowerbird_request_errors", "Requests answered by an error.", ["placement", "reason"])
 REQUESTS_LOST = Counter("bowerbird_requests_lost", "Messages that retention removed before they were read.")
 REPLIES = Counter(
     "bowerbird_replies",
@@ -42,7 +42,7 @@ APPEND_SECONDS = Histogram(
 )
 
 # decide and join
-PENDING = Gauge("bowerbird_pending", "Decisions that wait for their window to close.", ["role", "policy"])
+PENDING = Gauge("bowerbird_pending", "Decisions that wait for their window to close.", ["role", "placement"])
 
 # join
 APPLIED = Counter("bowerbird_applied", "Records applied to the join's state.", ["stream"])

@@ -97,7 +97,7 @@ async def remembered(redis: "Redis", config: Config) -> list[Remembered]:
             home: dict[Any, Any] = await redis.hgetall(policy_key(config.prefix, name, "home"))
         kept = {_text(key): _text(value) for key, value in home.items()}
         for setting, configured in (
-            ("partition", config.rewards_partition(name)),
+            ("partition", config.learn_partition(name)),
             ("rewards_partitions", config.rewards_partitions),
         ):
             settings.append(Remembered(f"{setting} of policy {name}", str(configured), kept.get(setting)))

@@ -167,12 +167,17 @@ async def load(service: Composed, seconds: float = math.inf) -> None:
         while time.monotonic() < ends:
             number += 1
             name = f"visit-{number}"
-            request = {"event_id": name, "policy": "front", "context": {"user": {"city": "Lyon"}}, "actions": actions}
+            request = {
+                "event_id": name,
+                "placement": "front",
+                "context": {"user": {"city": "Lyon"}},
+                "actions": actions,
+            }
             await send("decision-requests", request, reply)
             await send("views", {"event_id": name, "id": "view"})
             await send("clicks" if number % 2 else "purchases", {"event_id": name, "id": "one", "value": 2})
             if number % 5 == 0:
-                await send("decision-requests", {**request, "policy": "unknown"}, reply)
+                await send("decision-requests", {**request, "placement": "unknown"}, reply)
                 await send("decision-requests", {**request, "event_id": f"inactive-{number}", "activate": False}, reply)
                 await send("clicks", b"no JSON")
                 await send("decisions", _external(f"external-{number}", actions))
@@ -188,6 +193,7 @@ def _external(event_id: str, actions: list[Any]) -> dict[str, Any]:
     return {
         "v": 1,
         "event_id": event_id,
+        "placement": "front",
         "policy": "front",
         "context": {"user": {"city": "Lyon"}},
         "actions": actions,

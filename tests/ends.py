@@ -25,9 +25,10 @@ from aiokafka import AIOKafkaProducer
 
 from embedded.servers import servers
 from records.rule import Reward, StreamReward
-from stream.config import ArchiveConfig, Config, PolicyConfig
+from stream.config import ArchiveConfig, Config
 from stream.kafka import topics
 from stream.role import ROLES
+from tests.serving import served, tables
 
 ROOT = Path(__file__).parents[1]
 WITHIN_S = 2.0
@@ -95,7 +96,7 @@ async def work(config: Config) -> AsyncIterator[None]:
         actions = [{"id": "a"}, {"id": "b"}]
         while True:
             count += 1
-            request = {"policy": "front", "event_id": f"e{count}", "actions": actions}
+            request = {"placement": "front", "event_id": f"e{count}", "actions": actions}
             click = {"event_id": f"e{random.randint(1, count)}"}
             await producer.send(config.topic("decision-requests"), json.dumps(request).encode())
             await producer.send(config.topic("clicks"), json.dumps(click).encode())
@@ -146,7 +147,7 @@ def config_of(brokers: str, redis_url: str, folder: str) -> Config:
         prefix=f"e-{secrets.token_hex(4)}-",
         session_timeout_s=6.0,
         archive=ArchiveConfig(url=folder, max_s=0.5),
-        policies={"front": PolicyConfig("vw", "--cb_explore_adf", window_s=1.0, publish_ms=100, reward=rule)},
+        **tables({"front": served("vw", "--cb_explore_adf", window_s=1.0, publish_ms=100, reward=rule)}),
     )
 
 

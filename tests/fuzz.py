@@ -37,6 +37,7 @@ from stream.shutdown import closed, ended, started
 from tests.real.loop import decision
 from tests.real.test_foreign_records import Foreign, _Name, append_batch
 from tests.real.test_learn import outcome
+from tests.serving import split
 
 TOPICS = ("decision-requests", "decisions", "clicks", "purchases", "rewards", "versions", "dead-letters")
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -77,7 +78,7 @@ def good(topic: str, rng: random.Random) -> dict[str, Any]:
     """Return a record as the loop has it, of an event that nothing else names."""
     name = f"odd-{rng.getrandbits(48):x}"
     if topic == "decision-requests":
-        return {"policy": "front", "event_id": name, "actions": ACTIONS, "context": {"user": {"age": 3}}}
+        return {"placement": "front", "event_id": name, "actions": ACTIONS, "context": {"user": {"age": 3}}}
     if topic == "decisions":
         return decision(name)
     if topic in ("clicks", "purchases"):
@@ -293,7 +294,7 @@ class Campaign:
 
     async def _served(self, what: str, within_s: float) -> float:
         name, began = f"good-{self.steps}", time.monotonic()
-        request = {"policy": "front", "event_id": name, "actions": ACTIONS}
+        request = {"placement": "front", "event_id": name, "actions": ACTIONS}
         await self._producer.send_and_wait(self._config.topic("decision-requests"), json.dumps(request).encode())
         await self._until(lambda: name in self._heard.decided, within_s, f"no decision after {what}")
         click = json.dumps({"event_id": name, "id": "1"}).encode()
@@ -390,7 +391,7 @@ def settings(own: Servers, folder: Path) -> tuple[Config, Path]:
         "early_s": 0.5,
         "metrics_port": 0,
         "archive": {"url": str(folder / "archive"), "max_s": 2.0},
-        "policies": {"front": policy},
+        **split({"front": policy}),
     }
     file = folder / "bowerbird.toml"
     file.write_text(tomli_w.dumps(document))

@@ -394,14 +394,14 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "repeats are dropped by seq",
         "policies/learner.py",
-        "            if outcome.seq <= last.get(outcome.shard, 0):\n",
+        "            if outcome.seq <= last.get(outcome.outbox, 0):\n",
         "            if False:\n",
         (f"{LEARNER}::test_the_same_cuts_give_the_same_bytes",),
     )
     yield Mutant(
         "a jump of the seq is a loss",
         "policies/learner.py",
-        "if outcome.seq != last + 1 and not (self.log_start > 0 and outcome.shard not in seqs):",
+        "if outcome.seq != last + 1 and not (self.log_start > 0 and outcome.outbox not in seqs):",
         "if False:",
         (f"{LEARNER}::test_a_jump_is_a_loss_and_nothing_of_its_message_is_taken",),
     )
@@ -416,7 +416,7 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         far,
         "policies/learner.py",
-        "if far_ahead(last.get(outcome.shard, 0), outcome.seq):",
+        "if far_ahead(last.get(outcome.outbox, 0), outcome.seq):",
         "if False:",
         ("tests/policies/test_learner.py::test_a_seq_that_no_join_has_given_is_passed_over",),
     )
@@ -556,7 +556,7 @@ def _deciding() -> Iterator[Mutant]:
     yield Mutant(
         "the limit of pending decisions",
         "policies/decide.py",
-        "        if overloaded(request.policy):\n",
+        "        if overloaded(request.placement):\n",
         "        if False:\n",
         (f"{REQUESTS}::test_law_7_a_policy_with_too_many_pending_decisions_refuses",),
     )
@@ -999,8 +999,8 @@ def _living() -> Iterator[Mutant]:
     yield Mutant(
         "what the join takes is a whole decision",
         "records/decision.py",
-        "    ranking: list[str] = []\n    policy_version: str\n    activate",
-        "    ranking: Raw = Raw(b'[]')\n    policy_version: str\n    activate",
+        "    ranking: list[str] = []\n    policy: Name\n    policy_version: str\n    activate",
+        "    ranking: Raw = Raw(b'[]')\n    policy: Name\n    policy_version: str\n    activate",
         ("tests/laws/test_readers.py::test_whatever_a_field_holds_no_reader_fails_on_what_the_join_takes",),
     )
     yield Mutant(
@@ -1118,7 +1118,7 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "a seq that was emitted is not emitted again",
         "stream/roles/outbox.py",
-        "if entries[0].seq <= (emitted := self._emitted.get((shard, policy), 0)):",
+        "if entries[0].seq <= (emitted := self._emitted.get((shard, placement), 0)):",
         "if not (emitted := 1):",
         ("tests/real/test_outbox.py::test_a_seq_that_was_emitted_is_not_emitted_again_for_another_outcome",),
     )

@@ -8,16 +8,17 @@ from importlib import import_module
 import pytest
 
 from bowerbird.asyncapi import document
-from stream.config import LOOP_TOPICS, ArchiveConfig, Config, PolicyConfig
+from stream.config import LOOP_TOPICS, ArchiveConfig, Config
 from stream.kafka.topics import needed
 from stream.role import DECLARED, LOOP_ROLES, ROLES, SUPERVISOR_PORT
 from tests.compose import DEPLOY, image, read_yaml, services
+from tests.serving import served, tables
 from tests.test_house import ROOMS
 from tests.test_imports import ROOT, modules
 
 OPERATE = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
 ALERTS = {rule["alert"]: rule for rule in read_yaml(DEPLOY / "prometheus" / "alerts.yml")["groups"][0]["rules"]}
-CONFIG = Config(archive=ArchiveConfig(url="/nowhere"), policies={"front": PolicyConfig(activate_on="views")})
+CONFIG = Config(archive=ArchiveConfig(url="/nowhere"), **tables({"front": served(activate_on="views")}))
 
 
 @pytest.mark.parametrize("role", ROLES)

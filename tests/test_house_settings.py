@@ -18,7 +18,7 @@ from records.errors import WrongConfiguration
 from records.limits import Limits
 from records.rule import Reward, StreamReward
 from stream import clients
-from stream.config import ArchiveConfig, Config, PolicyConfig
+from stream.config import ArchiveConfig, Config, PlacementConfig, PolicyConfig
 from stream.health import HealthServer
 from stream.kafka import topics
 from stream.kafka.faust_app import make_app
@@ -34,8 +34,8 @@ from stream.roles.learn import Learn
 from stream.roles.requests import Envelopes
 
 CLICKS = Reward(streams={"clicks": StreamReward(weight=1.0)})
-FRONT = PolicyConfig(window_s=60, reward=CLICKS)
-CONFIG = Config(archive=ArchiveConfig(url="/nowhere"), policies={"front": FRONT})
+FRONT = PlacementConfig(window_s=60, reward=CLICKS)
+CONFIG = Config(archive=ArchiveConfig(url="/nowhere"), placements={"front": FRONT}, policies={"front": PolicyConfig()})
 WHOLE = "visit-1"
 Look = Callable[[Config], Any]
 
@@ -54,7 +54,7 @@ def request(config: Config, event_id: str = WHOLE, **own: Any) -> FakeLoop:
     """Return a loop that has got a request."""
     loop = FakeLoop(config)
     actions = [{"id": "boots", "features": {"item": {"kind": "shoes"}}}, {"id": "hat"}]
-    ask(loop, {"event_id": event_id, "policy": "front", "actions": actions} | own)
+    ask(loop, {"event_id": event_id, "placement": "front", "actions": actions} | own)
     return loop
 
 
@@ -87,7 +87,7 @@ def pending(config: Config) -> Any:
     """Return how many of some requests are answered while no window closes."""
     loop = request(config)
     for number in range(5):
-        ask(loop, {"event_id": f"other-{number}", "policy": "front", "actions": [{"id": "boots"}, {"id": "hat"}]})
+        ask(loop, {"event_id": f"other-{number}", "placement": "front", "actions": [{"id": "boots"}, {"id": "hat"}]})
     return len(loop.records("decisions"))
 
 
@@ -274,6 +274,16 @@ def due(config: Config) -> tuple[bool, ...]:
     return schedule.due(0, 10), schedule.due(30, 10)
 
 
+def decides(config: Config) -> str:
+    """Return which policy decides for the placement."""
+    policies = config.policies | {"other": PolicyConfig()}
+    return str(request(replace(config, policies=policies)).records("decisions")[0]["policy"])
+
+
+def with_other(config: Config) -> Config:
+    return replace(config, placements=config.placements | {"other": FRONT})
+
+
 def home(config: Config) -> int:
     """Return the partition of ``rewards`` for the outcomes of a policy."""
     return replace(config, rewards_partitions=8).rewards_partition("front")
@@ -281,7 +291,7 @@ def home(config: Config) -> int:
 
 def as_vw(config: Config) -> Config:
     arguments = config.policies["front"].arguments or "--cb_explore_adf --epsilon 0.1"
-    return replace(config, policies={"front": replace(FRONT, kind="vw", arguments=arguments)})
+    return replace(config, policies={"front": replace(config.policies["front"], kind="vw", arguments=arguments)})
 
 
 def learned(config: Config) -> Any:
@@ -289,7 +299,7 @@ def learned(config: Config) -> Any:
     loop = request(config)
     loop.append("clicks", b'{"event_id": "visit-1"}')
     loop.advance(61)
-    ask(loop, {"event_id": "visit-2", "policy": "front", "actions": [{"id": "boots"}, {"id": "hat"}]})
+    ask(loop, {"event_id": "visit-2", "placement": "front", "actions": [{"id": "boots"}, {"id": "hat"}]})
     return loop.records("decisions")[-1]["pmf"]
 
 
@@ -302,11 +312,15 @@ POLICY = {
     "kind": Effect("vw", lambda config: learned(as_vw(config) if config.policies["front"].kind == "vw" else config)),
     "arguments": Effect("--cb_explore_adf --epsilon 0.5", lambda config: learned(as_vw(config))),
     "salt": Effect("other", choices),
+    "publish_examples": Effect(10, due),
+    "publish_ms": Effect(20, due),
+    "placements": Effect(("other",), lambda config: learned(as_vw(with_other(config)))),
+}
+PLACEMENT = {
+    "policy": Effect("other", decides),
     "window_s": Effect(90.0, outcome),
     "activate_on": Effect("views", outcome),
     "reward": Effect(Reward(streams={"clicks": StreamReward(weight=2.0)}), outcome),
-    "publish_examples": Effect(10, due),
-    "publish_ms": Effect(20, due),
     "max_pending": Effect(2, pending),
     "partition": Effect(5, home),
 }
@@ -347,20 +361,28 @@ SERVICE = {
     "metrics_port": Effect(free_port(), listens),
 }
 
-EFFECTS: dict[str, dict[str, Effect]] = {"": SERVICE, "archive": ARCHIVE, "limits": LIMITS, "policies": POLICY}
+EFFECTS: dict[str, dict[str, Effect]] = {
+    "": SERVICE,
+    "archive": ARCHIVE,
+    "limits": LIMITS,
+    "placements": PLACEMENT,
+    "policies": POLICY,
+}
 
 
 def changed(table: str, name: str) -> Config:
     value = EFFECTS[table][name].value
-    if table == "policies":
-        return replace(CONFIG, policies={"front": replace(FRONT, **{name: value})})
+    if table in ("placements", "policies"):
+        front = replace(getattr(CONFIG, table)["front"], **{name: value})
+        tables: dict[str, Any] = {table: {"front": front}}
+        return replace(CONFIG, **tables)
     if table:
         return replace(CONFIG, **{table: replace(getattr(CONFIG, table), **{name: value})})
     return replace(CONFIG, **{name: value})
 
 
 def test_every_setting_is_changed_here() -> None:
-    parts = {"archive": ArchiveConfig, "limits": Limits, "policies": PolicyConfig}
+    parts = {"archive": ArchiveConfig, "limits": Limits, "placements": PlacementConfig, "policies": PolicyConfig}
     known = {table: {each.name for each in fields(kind)} for table, kind in parts.items()}
     known[""] = {each.name for each in fields(Config)} - parts.keys()
     assert {table: set(effects) for table, effects in EFFECTS.items()} == known

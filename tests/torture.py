@@ -39,6 +39,7 @@ from stream.kafka import topics
 from stream.kafka.log import LogReader
 from stream.preflight import explain
 from stream.role import LOOP_ROLES
+from tests.serving import split
 
 KINDS = (*LOOP_ROLES, "redis", "kafka")
 WEIGHTS = {"clicks": 1.0, "purchases": 5.0}
@@ -135,7 +136,7 @@ class Load:
         requests = [
             {
                 "event_id": event_id,
-                "policy": self._rng.choice(list(self._config.policies)),
+                "placement": self._rng.choice(list(self._config.policies)),
                 "context": {"user": {"age": self._rng.randrange(7), "place": self._rng.choice("abc")}},
                 "actions": [{"id": name, "features": {"length": size}} for size, name in enumerate("xyz")],
             }
@@ -268,10 +269,12 @@ def _settings(own: Servers, folder: Path) -> tuple[Config, Path]:
         "session_timeout_s": 2.0,
         "early_s": 30.0,
         "request_ttl_ms": 60_000,
-        "policies": {
-            "front": {**vw, "window_s": 2.0, "reward": reward},
-            "side": {"window_s": 1.0, "reward": reward},
-        },
+        **split(
+            {
+                "front": {**vw, "window_s": 2.0, "reward": reward},
+                "side": {"window_s": 1.0, "reward": reward},
+            }
+        ),
     }
     file = folder / "bowerbird.toml"
     file.write_text(tomli_w.dumps(document))

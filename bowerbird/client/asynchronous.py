@@ -223,7 +223,7 @@ class Client:
 
     async def decide(
         self,
-        policy: str,
+        placement: str,
         actions: Sequence[str | int | Mapping[str, Any]],
         context: Mapping[str, Any] | None = None,
         *,
@@ -239,8 +239,8 @@ class Client:
 
         Parameters
         ----------
-        policy
-            Which policy decides.
+        placement
+            Where it is to be shown.
         actions
             What can be chosen: ids, or objects with ``id`` and ``features``.
         context
@@ -267,7 +267,7 @@ class Client:
         request: dict[str, Any] = {
             "v": 1,
             "event_id": event_id,
-            "policy": policy,
+            "placement": placement,
             "context": {} if context is None else context,
             "actions": (offered := actions_of(actions)),
             "activate": flag_of(activate, "activate"),

@@ -46,7 +46,7 @@ class BlockingClient:
 
     def decide(
         self,
-        policy: str,
+        placement: str,
         actions: Sequence[str | int | Mapping[str, Any]],
         context: Mapping[str, Any] | None = None,
         *,
@@ -59,7 +59,7 @@ class BlockingClient:
         """Ask what to show; see :meth:`bowerbird.client.Client.decide`."""
         return self._run(
             self._client.decide(
-                policy,
+                placement,
                 actions,
                 context,
                 default=default,

@@ -42,7 +42,7 @@ def describe(
     format: Annotated[  # noqa: A002
         str | None, typer.Option("--format", metavar="|".join(Format), help="[default: as the path tells]")
     ] = None,
-    policy: Annotated[str | None, typer.Option(metavar="NAME", help="Only the outcomes of this policy.")] = None,
+    placement: Annotated[str | None, typer.Option(metavar="NAME", help="Only the outcomes of this placement.")] = None,
     prefix: Annotated[str, typer.Option(help="The prefix of the service whose archive it is.")] = "",
     column: Annotated[
         list[str] | None,
@@ -68,7 +68,7 @@ def describe(
         request = EvaluationRequest(
             path=path,
             format=format,
-            policy=policy,
+            placement=placement,
             prefix=prefix,
             columns=columns_of(column or ()),
             segments=segment or (),

@@ -63,8 +63,9 @@ def evaluate(
             help="What the log is written in [default: as the path tells]",
         ),
     ] = None,
-    policy: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Judge it on the outcomes of this policy [default: the target]")
+    placement: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Judge it on the outcomes of this placement [default: the target's]"),
     ] = None,
     external: Annotated[
         bool, typer.Option("--external", help="Judge it on the decisions of another system, instead of ours.")
@@ -139,7 +140,7 @@ def evaluate(
             format=format,
             target=target,
             against=against,
-            policy=policy,
+            placement=placement,
             external=external,
             prefix=prefix,
             columns=columns_of(column or ()),

@@ -30,7 +30,7 @@ def request(
 
     With --json the reply as it came. Exit code 1: an error, or no reply in time.
 
-    Example: echo '{"policy": "front", "actions": [{"id": "boots"}, {"id": "hat"}]}' | bowerbird request -
+    Example: echo '{"placement": "front", "actions": [{"id": "boots"}, {"id": "hat"}]}' | bowerbird request -
 
     Example: bowerbird request visit.json --json
     """

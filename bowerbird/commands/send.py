@@ -60,11 +60,12 @@ def _check_stream(config: "Config", stream: str) -> None:
 
 
 def warn_of_worthless(config: "Config", stream: str, bodies: list[bytes]) -> None:
-    """Say that records have no value where every policy that counts the stream takes their worth from it."""
+    """Say that records have no value where every placement that counts the stream takes their worth from it."""
     from records.errors import BadInput
     from records.feedback import feedback
 
-    rules = [policy.reward.streams[stream] for policy in config.policies.values() if stream in policy.reward.streams]
+    rewards = [placement.reward for placement in config.placements.values()]
+    rules = [reward.streams[stream] for reward in rewards if stream in reward.streams]
     if not rules or not all(rule.value for rule in rules):
         return
     without = 0

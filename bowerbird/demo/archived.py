@@ -70,6 +70,6 @@ def _size(archive: Archive) -> tuple[int, int]:
 
 def _judge(config: Config, target: str, policy: str) -> Answer:
     assert config.archive.url is not None
-    request = EvaluationRequest(path=config.archive.url, target=target, policy=policy, prefix=config.prefix)
-    command = f"bowerbird replay evaluate {config.archive.url} --target {target} --policy {policy}"
+    request = EvaluationRequest(path=config.archive.url, target=target, placement=policy, prefix=config.prefix)
+    command = f"bowerbird replay evaluate {config.archive.url} --target {target} --placement {policy}"
     return evaluated(request, Options(), command, lambda _: silent)

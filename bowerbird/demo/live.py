@@ -138,7 +138,7 @@ class LiveWorld:
                 {
                     "v": 1,
                     "event_id": visit.event_id,
-                    "policy": POLICY,
+                    "placement": POLICY,
                     "context": visit.context(),
                     "actions": self._actions,
                 }

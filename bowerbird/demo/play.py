@@ -28,7 +28,7 @@ from bowerbird.supervisor import Supervisor
 from bowerbird.verification import verify, verify_decision
 from embedded.servers import Servers, servers
 from records.errors import BowerbirdError, WrongConfiguration
-from stream.config import Config
+from stream.config import Config, identity_in
 from stream.kafka import topics
 from stream.kafka.connection import Connection, array
 
@@ -142,9 +142,9 @@ class _Demo:
             sending.cancel()
             raise
         await sending
-        policy = self.config.policies[LOGGED]
+        identity = identity_in(self.config, LOGGED)
         rewards = self.watch.rewards[self.config.rewards_partition(LOGGED)]
-        values = await asyncio.to_thread(real_log.values, LOGGED, policy.kind, policy.arguments, loop.versions, rewards)
+        values = await asyncio.to_thread(real_log.values, LOGGED, identity, loop.versions, rewards)
         self.show.done(
             PART_1,
             f"{rows:,} decisions of a fashion site joined with {loop.rewarded} of {clicks} clicks and learned;"
@@ -157,7 +157,7 @@ class _Demo:
     async def _live_world(self, client: Connection, supervisor: Supervisor) -> LiveWorld:
         visits = QUICK_VISITS if self.quick else VISITS
         world = World(self.seed, visits)
-        live = LiveWorld(world, client, VISITS_A_SECOND, self.config.policies[POLICY].window_s)
+        live = LiveWorld(world, client, VISITS_A_SECOND, self.config.placements[POLICY].window_s)
         loop = self.watch.policies[POLICY]
 
         def kill() -> None:

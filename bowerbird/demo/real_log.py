@@ -1,7 +1,7 @@
 """A real log as traffic: decisions that another system took, with their propensities, and the clicks on them."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from typing import NamedTuple
@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from policies.features import ActionCache
+from policies.policy_store import PolicyIdentity
 from policies.registry import make
 from policies.training import action_cache, example_of, outcomes_of
 from records.fields import EXTERNAL
@@ -41,7 +42,7 @@ def packaged_log() -> tuple[list[Item], list[LoggedDecision]]:
         return read_items(folder / "item_context.csv.xz"), list(read_decisions(folder / "men.csv.xz"))
 
 
-def traffic(policy: str, rule: Rule, items: Sequence[Item], decisions: Iterable[LoggedDecision]) -> Iterator[Logged]:
+def traffic(placement: str, rule: Rule, items: Sequence[Item], decisions: Iterable[LoggedDecision]) -> Iterator[Logged]:
     """Yield the records that the log becomes.
 
     The log was drawn uniformly, so every item has the propensity of the one that was shown. The event ids rise, since
@@ -50,11 +51,12 @@ def traffic(policy: str, rule: Rule, items: Sequence[Item], decisions: Iterable[
     actions = msgspec.Raw(msgspec.json.encode([_action(item) for item in items]))
     rule_json = msgspec.Raw(msgspec.json.encode(rule))
     for number, row in enumerate(decisions):
-        event_id = f"{policy}-{number:06d}"
+        event_id = f"{placement}-{number:06d}"
         decision = {
             "v": 1,
             "event_id": event_id,
-            "policy": policy,
+            "placement": placement,
+            "policy": placement,
             "context": {"user": _hashes(row.user), "page": {"position": f"p{row.position}"}},
             "actions": actions,
             "pmf": [row.propensity] * len(items),
@@ -92,7 +94,7 @@ class Values(NamedTuple):
 
 
 def values(
-    policy: str, kind: str, arguments: str, versions: Sequence[PolicyVersion], rewards: Sequence[Message]
+    policy: str, identity: PolicyIdentity, versions: Sequence[PolicyVersion], rewards: Sequence[Message]
 ) -> Values:
     """Judge a policy on the outcomes that it learned from, each by the version that had not learned it yet.
 
@@ -103,7 +105,7 @@ def values(
     rewards
         The messages of its partition of ``rewards``, in the order of the log.
     """
-    rebuild = Rebuild(policy, kind, arguments, versions)
+    rebuild = Rebuild(policy, identity, versions)
     models = [(0, rebuild.policy.dump())]
     try:
         for message in rewards:
@@ -111,8 +113,8 @@ def values(
             rebuild.learn(message)
     finally:
         rebuild.close()
-    published = ((cut, make(kind, arguments, model)) for cut, model in models)
-    weighted = list(progressive(_rows(policy, rewards, action_cache()), published))
+    published = ((cut, make(identity.kind, identity.arguments, model)) for cut, model in models)
+    weighted = list(progressive(_rows(identity.placements, rewards, action_cache()), published))
     rewarded = np.array([row.reward for row in weighted])
     return Values(worth(np.ones(len(weighted)), rewarded), worth(np.array([row.weight for row in weighted]), rewarded))
 
@@ -124,12 +126,12 @@ def worth(weights: Floats, rewards: Floats) -> Worth:
     return Worth(ips, snips, float(weights.max(initial=0.0)))
 
 
-def _rows(policy: str, rewards: Iterable[Message], known: ActionCache) -> Iterator[Row]:
-    last: dict[int, int] = {}
+def _rows(placements: Collection[str], rewards: Iterable[Message], known: ActionCache) -> Iterator[Row]:
+    last: dict[str, int] = {}
     for message in rewards:
-        for outcome in outcomes_of(policy, message.value):
-            if outcome.revision or outcome.seq <= last.get(outcome.shard, 0):
+        for outcome in outcomes_of(placements, message.value):
+            if outcome.revision or outcome.seq <= last.get(outcome.outbox, 0):
                 continue
-            last[outcome.shard] = outcome.seq
+            last[outcome.outbox] = outcome.seq
             question, (pick,) = example_of(outcome, known)
             yield Row(message.offset, question, pick, outcome.reward)

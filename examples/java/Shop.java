@@ -23,7 +23,7 @@ import org.apache.kafka.common.serialization.StringSerializer;
  * <pre>java -cp kafka-clients.jar:slf4j-api.jar Shop.java 127.0.0.1:9092 "" 200</pre>
  *
  * Visitors click on boots nine times in ten and on a hat one time in ten; the printed {@code pmf} shows that it is
- * learned. The contract: docs/contract.md. The policy is called {@code front}, its streams {@code clicks} and
+ * learned. The contract: docs/contract.md. The placement is called {@code front}, its streams {@code clicks} and
  * {@code leaves}, which both end the waiting, as in the settings of a fresh {@code bowerbird up}. A real shop reads
  * replies in a thread of its own and hands each to the caller that waits for its correlation id, as Spring's
  * ReplyingKafkaTemplate does: Bowerbird understands Spring's headers too. It also uses a JSON library.
@@ -68,7 +68,7 @@ public class Shop {
             throws Exception {
         String eventId = UUID.randomUUID().toString();
         String correlationId = UUID.randomUUID().toString();
-        String request = "{\"v\":1,\"event_id\":\"" + eventId + "\",\"policy\":\"front\","
+        String request = "{\"v\":1,\"event_id\":\"" + eventId + "\",\"placement\":\"front\","
                 + "\"context\":{\"user\":{\"age\":34}},"
                 + "\"actions\":[{\"id\":\"boots\"},{\"id\":\"hat\"}]}";
         ProducerRecord<String, String> asked = new ProducerRecord<>(prefix + "decision-requests", eventId, request);

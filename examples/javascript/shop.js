@@ -5,7 +5,7 @@
 //
 // Visitors click on boots nine times in ten and on a hat one time in ten; the printed `pmf` shows that it is learned.
 // The topic for replies must be there, and match the service's `reply_topics`; it is created here.
-// The contract: docs/contract.md. The policy is called `front`, its streams `clicks` and `leaves`, which both end the
+// The contract: docs/contract.md. The placement is called `front`, its streams `clicks` and `leaves`, which both end the
 // waiting (`close_on`), as in the settings of a fresh `bowerbird up`.
 const { randomUUID } = require('crypto');
 const { Kafka, logLevel } = require('kafkajs');
@@ -37,10 +37,10 @@ async function open() {
 }
 
 // Resolves to the decision, or to { chosen: fallback } when none came in time.
-async function decide(policy, actions, context, fallback, timeoutMs = 2000) {
+async function decide(placement, actions, context, fallback, timeoutMs = 2000) {
   const eventId = randomUUID();
   const correlationId = randomUUID();
-  const request = { v: 1, event_id: eventId, policy, context, actions };
+  const request = { v: 1, event_id: eventId, placement, context, actions };
   let timer;
   const reply = new Promise((resolve) => {
     waiting.set(correlationId, resolve);

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from archive.reader import Archive
 from policies.controls import draws_uniformly
 from policies.policy import Policy, version_name
+from policies.policy_store import PolicyIdentity, identity_of
 from policies.registry import make
 from records.errors import StateRefused, WrongConfiguration
 from records.limits import LAST_OFFSET
@@ -22,20 +23,13 @@ class ArchivedPolicy(NamedTuple):
     name
         Policy and version, as in ``front@12-0a1b2c3d``; or ``uniform``.
     learned_from
-        The policy whose outcomes it learned, all of those below the offset ``cut`` of their partition.
+        The placements whose outcomes it learned, all of those below the offset ``cut`` of their partition.
     """
 
     name: str
     policy: Policy
-    learned_from: str | None = None
+    learned_from: tuple[str, ...] = ()
     cut: int = 0
-
-
-class Arguments(NamedTuple):
-    """Kind and arguments of a policy, as configured."""
-
-    kind: str
-    arguments: str
 
 
 def uniform() -> ArchivedPolicy:
@@ -43,7 +37,9 @@ def uniform() -> ArchivedPolicy:
     return ArchivedPolicy("uniform", make("uniform", ""))
 
 
-def archived_policy(archive: Archive, target: str, configured: Callable[[str], Arguments | None]) -> ArchivedPolicy:
+def archived_policy(
+    archive: Archive, target: str, configured: Callable[[str], PolicyIdentity | None]
+) -> ArchivedPolicy:
     """Return a version of a policy.
 
     Parameters
@@ -67,8 +63,8 @@ def archived_policy(archive: Archive, target: str, configured: Callable[[str], A
         for version in published_in(message, name, highest):
             versions.setdefault(version.number, version)
     first = next(iter(versions.values()), None)
-    arguments = configured(name) if first is None else Arguments(first.kind, first.arguments)
-    if arguments is None:
+    identity = configured(name) if first is None else identity_of(first)
+    if identity is None:
         raise WrongConfiguration(
             f"--target: found {name}, expected uniform, or a policy that the archive or the configuration knows"
         )
@@ -79,7 +75,7 @@ def archived_policy(archive: Archive, target: str, configured: Callable[[str], A
         raise WrongConfiguration(
             f"--target: found version {wanted} of {name}, expected one that the archive has: {known}"
         )
-    rebuild = Rebuild(name, *arguments, [versions[each] for each in sorted(versions) if each <= number])
+    rebuild = Rebuild(name, identity, [versions[each] for each in sorted(versions) if each <= number])
     if number:
         _learn_again(rebuild, archive, versions[number])
     full = version_name(number, rebuild.digest())
@@ -87,7 +83,7 @@ def archived_policy(archive: Archive, target: str, configured: Callable[[str], A
         raise WrongConfiguration(f"--target: found version {wanted} of {name}, expected {full}, as the archive has it")
     cut = versions[number].cut if number else 0
     policy = make("uniform", "") if draws_uniformly(versions.get(number)) else rebuild.policy
-    return ArchivedPolicy(f"{name}@{full}", policy, name, cut)
+    return ArchivedPolicy(f"{name}@{full}", policy, identity.placements, cut)
 
 
 def _learn_again(rebuild: Rebuild, archive: Archive, version: PolicyVersion) -> None:

@@ -19,7 +19,7 @@ from records.errors import BadInput
 from records.feedback import CountedFeedback, Feedback, feedback
 from records.fields import EXTERNAL
 from records.message import Message
-from records.outcome import Outcome, Why
+from records.outcome import Outcome, Why, outbox_name
 from records.position import LogPosition
 from records.rule import rule_of
 from replay.proof.content import bytes_digest, content_digest
@@ -32,6 +32,7 @@ _ROWS_AT_ONCE = 2000
 class _Version(msgspec.Struct):
     """What is read of a decision that an outcome holds; all of it is compared by its digest."""
 
+    policy: str
     policy_version: str
 
 
@@ -41,9 +42,10 @@ CitedFeedback = tuple[str, int, int, int, int, bytes]
 """Stream, log time, partition, offset, index and digest of a feedback that an outcome counts."""
 
 
-def _version_of(decision: msgspec.Raw) -> str | None:
+def _version_of(decision: msgspec.Raw) -> tuple[str, str] | None:
     try:
-        return _version.decode(decision).policy_version
+        held = _version.decode(decision)
+        return held.policy, held.policy_version
     except UNREADABLE:
         return None
 
@@ -56,10 +58,10 @@ class FoundOutcome(NamedTuple):
     ``consistent``: it cites the topic of decisions, and the version of the decision that it holds.
     """
 
-    shard: int
+    outbox: str
     seq: int
     offset: int
-    policy: str
+    placement: str
     reward: float
     learn: bool
     why: Why
@@ -75,15 +77,15 @@ class FoundOutcome(NamedTuple):
         place = outcome.decision_place
         held = _version_of(outcome.decision)
         return cls(
-            outcome.shard,
+            outbox_name(outcome.placement, outcome.shard),
             outcome.seq,
             offset,
-            outcome.policy,
+            outcome.placement,
             outcome.reward,
             outcome.learn,
             outcome.why,
             outcome.closed_ms,
-            place.topic == decisions and outcome.policy_version == held,
+            place.topic == decisions and (outcome.policy, outcome.policy_version) == held,
             (place.time_ms, place.partition, place.offset, place.index),
             content_digest(bytes(outcome.decision)),
             tuple(
@@ -110,7 +112,7 @@ class Case(NamedTuple):
 
 
 class _DecisionRow(NamedTuple):
-    policy: str
+    placement: str
     drawn: bytes
     activate: bool
     expires_at_ms: int | None
@@ -194,9 +196,9 @@ class Evidence:
             self.streams.update(rule.reward.streams, rule.reward.close_on)
             if rule.activate_on is not None:
                 self.streams.add(rule.activate_on)
-            drawn = bytes_digest(_pack((head.policy_version, bytes(head.pmf), head.chosen)))
+            drawn = bytes_digest(_pack((head.policy, head.policy_version, bytes(head.pmf), head.chosen)))
             row = _DecisionRow(
-                head.policy,
+                head.placement,
                 drawn,
                 head.activate,
                 head.expires_at_ms,
@@ -233,7 +235,7 @@ class Evidence:
 
     def outcome(self, event_id: str, outcome: FoundOutcome) -> None:
         """Take in an outcome."""
-        self._add(event_id, _OUTCOME, LogPosition(0, "", outcome.shard, outcome.seq, outcome.offset), _pack(outcome))
+        self._add(event_id, _OUTCOME, LogPosition(0, outcome.outbox, 0, outcome.seq, outcome.offset), _pack(outcome))
 
     def cases(self) -> Iterator[Case]:
         """Yield what was taken in, an event id at a time; in each list places rise."""
@@ -245,12 +247,12 @@ class Evidence:
         for event_id, group in groupby(rows, key=lambda row: bytes(row[0])):
             yield _case(event_id.decode(), group)
 
-    def contradictions(self) -> Iterator[tuple[int, int]]:
-        """Yield (shard, seq) of what ``rewards`` holds under more than one event id."""
+    def contradictions(self) -> Iterator[tuple[str, int]]:
+        """Yield (outbox, seq) of what ``rewards`` holds under more than one event id."""
         self._flush()
         yield from self._database.execute(
-            "SELECT partition, at FROM record WHERE kind = ? "
-            "GROUP BY partition, at HAVING count(DISTINCT event_id) > 1 ORDER BY partition, at",
+            "SELECT topic, at FROM record WHERE kind = ? "
+            "GROUP BY topic, at HAVING count(DISTINCT event_id) > 1 ORDER BY topic, at",
             (_OUTCOME,),
         )
 
@@ -292,7 +294,7 @@ def _case(event_id: str, rows: Iterable[tuple[bytes, int, int, str, int, int, in
             case.decisions.append(
                 LoggedDecision(
                     place,
-                    decision.policy,
+                    decision.placement,
                     decision.drawn,
                     decision.activate,
                     decision.expires_at_ms,

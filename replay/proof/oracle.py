@@ -17,11 +17,11 @@ from records.rule import Reward, Rule
 class LoggedDecision(NamedTuple):
     """A record of ``decisions``: its place, what copies of it must share, and what closing it needs.
 
-    ``drawn`` is a digest of policy version, pmf and chosen action, ``content`` one of the whole record.
+    ``drawn`` is a digest of policy, version, pmf and chosen action, ``content`` one of the whole record.
     """
 
     place: LogPosition
-    policy: str
+    placement: str
     drawn: bytes
     activate: bool
     expires_at_ms: int | None
@@ -147,8 +147,8 @@ def _why(
     deadline_ms: int,
     full_ms: int,
 ) -> Why:
-    said = (decision.policy, decision.drawn)
-    if any((copy.policy, copy.drawn) != said for copy in copies if copy.place.time_ms <= deadline_ms):
+    said = (decision.placement, decision.drawn)
+    if any((copy.placement, copy.drawn) != said for copy in copies if copy.place.time_ms <= deadline_ms):
         return "conflicting"
     if decision.expires_at_ms is not None and decision.place.time_ms > decision.expires_at_ms:
         return "expired"

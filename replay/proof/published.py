@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from policies.policy import digest, version_name
+from policies.policy_store import PolicyIdentity, identity_of
 from policies.registry import make
 from records.message import Message
 from records.policy_version import PolicyVersion
@@ -100,19 +101,19 @@ class Weights:
         self.waiting = rebuild.examples - self.learned
         gone = self._gone(rebuild.first_seqs)
         for jump in rebuild.jumps:
-            if not (jump.last == 0 and jump.shard in gone):
+            if not (jump.last == 0 and jump.outbox in gone):
                 self._findings.add(
                     "gap",
                     f"rewards, offset {jump.offset}",
-                    f"shard {jump.shard}: seq {jump.seq} follows seq {jump.last}: "
+                    f"{jump.outbox}: seq {jump.seq} follows seq {jump.last}: "
                     f"{jump.seq - jump.last - 1} outcomes are lost",
                 )
         self._compare_live()
         if gone:
-            for shard, seq in sorted(gone.items()):
+            for outbox, seq in sorted(gone.items()):
                 self._findings.add(
                     "not_verifiable",
-                    f"shard {shard}",
+                    outbox,
                     f"not verifiable before seq {seq}: `rewards` starts at offset "
                     f"{self._question.rewards_start}, so no version can be computed again",
                 )
@@ -136,11 +137,9 @@ class Weights:
                 # Its record is written to `versions` before the next version is published, not at once.
                 self._versions.setdefault(live.number, live)
             versions = [self._versions[number] for number in sorted(self._versions)]
-            kind, arguments = question.kind, question.arguments
-            if versions:
-                kind, arguments = versions[0].kind, versions[0].arguments
-            _check_chain(question, self._findings, versions, max(0, self._removed_before() - 1))
-            self._rebuild = Rebuild(question.policy, kind, arguments, versions)
+            identity = identity_of(versions[0]) if versions else question.identity
+            _check_chain(question, self._findings, versions, identity, max(0, self._removed_before() - 1))
+            self._rebuild = Rebuild(question.policy, identity, versions)
         return self._rebuild
 
     def _removed_before(self) -> int:
@@ -178,15 +177,15 @@ class Weights:
         live = self._question.live
         return max(live.cut or 0, live.record.cut if live.record else 0)
 
-    def _gone(self, first_seqs: Mapping[int, int]) -> dict[int, int]:
-        """Return the first seq that is there, per shard of which retention has removed outcomes."""
+    def _gone(self, first_seqs: Mapping[str, int]) -> dict[str, int]:
+        """Return the first seq that is there, per outbox of which retention has removed outcomes."""
         if self._question.rewards_start == 0:
             return {}
-        gone = {shard: seq for shard, seq in first_seqs.items() if seq > 1}
+        gone = {outbox: seq for outbox, seq in first_seqs.items() if seq > 1}
         for record in self._versions.values():
-            for shard, seq in record.last_seqs.items():
-                if int(shard) not in first_seqs and seq > 0:
-                    gone[int(shard)] = max(seq + 1, gone.get(int(shard), 0))
+            for outbox, seq in record.last_seqs.items():
+                if outbox not in first_seqs and seq > 0:
+                    gone[outbox] = max(seq + 1, gone.get(outbox, 0))
         return gone
 
     def _compare(self, rebuilt: Rebuilt, excused: bool) -> None:
@@ -236,7 +235,9 @@ class Weights:
         record, model, cut, last_seqs = self._question.live
         add = self._findings.add
         if record is None:
-            self.recomputed_digest = self.live_digest = digest(make(rebuild.kind, rebuild.arguments).dump())
+            self.recomputed_digest = self.live_digest = digest(
+                make(rebuild.identity.kind, rebuild.identity.arguments).dump()
+            )
         else:
             self.live_digest = digest(model or b"")
             for rebuilt in self.rebuilt:
@@ -264,26 +265,25 @@ class Weights:
             )
 
 
-def _check_chain(question: Question, findings: Findings, versions: Sequence[PolicyVersion], before: int) -> None:
+def _check_chain(
+    question: Question,
+    findings: Findings,
+    versions: Sequence[PolicyVersion],
+    identity: PolicyIdentity,
+    before: int,
+) -> None:
     """Compare the versions with each other; ``before``: the number of the last one that retention has removed."""
-    kind, arguments = (versions[0].kind, versions[0].arguments) if versions else (question.kind, question.arguments)
-    if (kind, arguments) != (question.kind, question.arguments):
-        findings.add(
-            "arguments",
-            question.policy,
-            f"published as {kind!r} {arguments!r}, configured as {question.kind!r} {question.arguments!r}",
-        )
+    if identity != question.identity:
+        findings.add("arguments", question.policy, f"published as {identity}, configured as {question.identity}")
     number, cut = before, 0
     for version in versions:
         if version.number != number + 1:
             findings.add("versions", version.version, f"follows version {number}: what lies between is missing")
         if version.cut < cut:
             findings.add("cut", version.version, f"its cut {version.cut} lies below its predecessor's, {cut}")
-        if (version.kind, version.arguments) != (kind, arguments):
+        if identity_of(version) != identity:
             findings.add(
-                "arguments",
-                version.version,
-                f"published as {version.kind!r} {version.arguments!r}, the first one as {kind!r} {arguments!r}",
+                "arguments", version.version, f"published as {identity_of(version)}, the first one as {identity}"
             )
         if version.version != version_name(version.number, version.digest):
             findings.add(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from policies.policy_store import PolicyIdentity
 from records.limits import Limits
 from records.policy_version import PolicyVersion
 
@@ -35,7 +36,7 @@ class Question:
 
     Attributes
     ----------
-    policy, kind, arguments
+    policy, identity
         As configured.
     live
         What Redis holds.
@@ -62,8 +63,7 @@ class Question:
     """
 
     policy: str
-    kind: str
-    arguments: str
+    identity: PolicyIdentity
     live: Live
     read_to_ms: int
     rewards_end: int

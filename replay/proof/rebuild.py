@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from policies.controls import holds
 from policies.policy import Policy, digest, version_name
+from policies.policy_store import PolicyIdentity
 from policies.registry import make
 from policies.training import OutcomeToLearn, action_cache, learn, outcomes_of
 from records.codec import far_ahead
@@ -34,7 +35,7 @@ class Rebuilt(NamedTuple):
     digest
         sha256 of the bytes computed here, in hex.
     last_seqs, examples
-        The last seq per shard, and how many outcomes were learned, up to the version's cut.
+        The last seq per outbox, and how many outcomes were learned, up to the version's cut.
     """
 
     published: PolicyVersion
@@ -49,9 +50,9 @@ class Rebuilt(NamedTuple):
 
 
 class Jump(NamedTuple):
-    """Outcomes that are not there: after ``last`` of a shard came ``seq``, in the message at ``offset``."""
+    """Outcomes that are not there: after ``last`` of an outbox came ``seq``, in the message at ``offset``."""
 
-    shard: int
+    outbox: str
     last: int
     seq: int
     offset: int
@@ -69,8 +70,8 @@ class Rebuild:
 
     Parameters
     ----------
-    name, kind, arguments
-        The policy; version 0 is computed from kind and arguments.
+    name, identity
+        The policy; version 0 is computed from its identity.
     versions
         The published versions, their numbers and cuts rising.
 
@@ -79,7 +80,7 @@ class Rebuild:
     policy
         The policy as it is now: the last version whose cut was passed, and what was learned since.
     last_seqs
-        The last seq of each shard; ``first_seqs``: the first one in the log.
+        The last seq of each outbox; ``first_seqs``: the first one in the log.
     examples, refused
         How many outcomes were learned, and how many the policy could not learn: the learner skipped them too.
     held, taken_back
@@ -88,11 +89,11 @@ class Rebuild:
         Where outcomes are missing.
     """
 
-    def __init__(self, name: str, kind: str, arguments: str, versions: Sequence[PolicyVersion] = ()) -> None:
-        self.name, self.kind, self.arguments = name, kind, arguments
-        self.policy: Policy = make(kind, arguments)
-        self.first_seqs: dict[int, int] = {}
-        self.last_seqs: dict[int, int] = {}
+    def __init__(self, name: str, identity: PolicyIdentity, versions: Sequence[PolicyVersion] = ()) -> None:
+        self.name, self.identity = name, identity
+        self.policy: Policy = self._make(None)
+        self.first_seqs: dict[str, int] = {}
+        self.last_seqs: dict[str, int] = {}
         self.examples = self.refused = self.held = self.taken_back = 0
         self.jumps: list[Jump] = []
         self._catalogue = action_cache()
@@ -125,7 +126,7 @@ class Rebuild:
 
         ``pass_over``: only its seqs are noted.
         """
-        for outcome in outcomes_of(self.name, message.value):
+        for outcome in outcomes_of(self.identity.placements, message.value):
             if not outcome.revision:
                 self._learn(message.offset, outcome, pass_over)
 
@@ -138,8 +139,8 @@ class Rebuild:
         return digest(self.policy.dump())
 
     def seqs(self) -> dict[str, int]:
-        """Return the last seq per shard as ``versions`` writes it."""
-        return {str(shard): seq for shard, seq in sorted(self.last_seqs.items())}
+        """Return the last seq per outbox as ``versions`` writes it."""
+        return dict(sorted(self.last_seqs.items()))
 
     @property
     def unreached(self) -> Sequence[PolicyVersion]:
@@ -150,6 +151,9 @@ class Rebuild:
         """Give back the memory of the policy."""
         self.policy.close()
 
+    def _make(self, model: bytes | None) -> Policy:
+        return make(self.identity.kind, self.identity.arguments, model)
+
     def _publish(self, version: PolicyVersion) -> Rebuilt:
         model, examples = self.weights()
         if version.rebuilt_to is not None and version.rebuilt_to in self._kept:
@@ -157,18 +161,18 @@ class Rebuild:
             self.taken_back += self.examples - examples
             self.examples = examples
         self.policy.close()
-        self.policy = make(self.kind, self.arguments, model)
+        self.policy = self._make(model)
         self._holding = holds(version.control)
         return Rebuilt(version, digest(model), self.seqs(), self.examples)
 
     def _learn(self, offset: int, outcome: OutcomeToLearn, pass_over: bool) -> None:
-        last = self.last_seqs.get(outcome.shard, 0)
+        last = self.last_seqs.get(outcome.outbox, 0)
         if outcome.seq <= last or far_ahead(last, outcome.seq):
             return
-        self.first_seqs.setdefault(outcome.shard, outcome.seq)
+        self.first_seqs.setdefault(outcome.outbox, outcome.seq)
         if outcome.seq != last + 1:
-            self.jumps.append(Jump(outcome.shard, last, outcome.seq, offset))
-        self.last_seqs[outcome.shard] = outcome.seq
+            self.jumps.append(Jump(outcome.outbox, last, outcome.seq, offset))
+        self.last_seqs[outcome.outbox] = outcome.seq
         if not outcome.learn or pass_over:
             return
         if self._holding:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from policies.controls import holds
-from records.outcome import Outcome, Why
+from records.outcome import Outcome, Why, outbox_name
 from records.policy_version import PolicyVersion
 from records.position import LogPosition
 from replay.proof.by_event import Case
@@ -189,7 +189,7 @@ def fate_of(record: FoundOutcomeRecord, versions: Iterable[PolicyVersion]) -> tu
     learned: PolicyVersion | None = None
     for version in versions:
         if learned is None:
-            if version.last_seqs.get(str(outcome.shard), 0) < outcome.seq:
+            if version.last_seqs.get(outbox_name(outcome.placement, outcome.shard), 0) < outcome.seq:
                 before = version
                 continue
             learned = version

@@ -14,7 +14,7 @@ import msgspec
 from records.codec import decode, items
 from records.errors import BadInput
 from records.message import Message
-from records.outcome import Outcome
+from records.outcome import Outcome, outbox_name
 from replay.proof.by_event import Case, CitedFeedback, Evidence, FoundOutcome
 from replay.proof.oracle import Expected, LoggedFeedback, expected_outcomes
 from replay.proof.published import Weights
@@ -47,13 +47,13 @@ class Verification:
         self._weights = Weights(question, self._findings)
         self._figures: Counter[str] = Counter()
         self._closed: Counter[str] = Counter()
-        self._first: dict[int, _Closing] = {}
-        self._last: dict[int, _Closing] = {}
-        self._last_seqs: dict[int, int] = {}
+        self._first: dict[str, _Closing] = {}
+        self._last: dict[str, _Closing] = {}
+        self._last_seqs: dict[str, int] = {}
         self._begun: dict[tuple[str, int], int] = {}
         self._oldest_ms: dict[str, int] = {}
         self._complete_from_ms = {"decisions": 0, "feedback": 0}
-        self._unprovable: dict[int, int] = {}
+        self._unprovable: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +95,7 @@ class Verification:
             except BadInput as error:
                 self._unreadable(message, index, error)
                 continue
-            if outcome.policy == self.question.policy and outcome.revision == 0:
+            if outcome.placement in self.question.identity.placements and outcome.revision == 0:
                 self._evidence.outcome(outcome.event_id, FoundOutcome.of(message.offset, outcome, cited))
                 if self._count(outcome) and self.question.own_feedback:
                     for event in outcome.feedback:
@@ -107,18 +107,18 @@ class Verification:
         self._weights.finish()
         for sentence in self.question.lost:
             self._findings.add("state", "the join's state in Redis", f"{sentence}; run `bowerbird recover`")
-        for shard, seq in self._evidence.contradictions():
+        for outbox, seq in self._evidence.contradictions():
             self._findings.add(
                 "contradiction",
-                f"shard {shard}, seq {seq}",
+                f"seq {seq} of {outbox}",
                 "has two different outcomes in `rewards`",
             )
         for case in self._evidence.cases():
             self._audit(case)
-        for shard, seq in sorted(self._unprovable.items()):
+        for outbox, seq in sorted(self._unprovable.items()):
             self._findings.add(
                 "not_verifiable",
-                f"shard {shard}",
+                outbox,
                 f"not verifiable before seq {seq + 1}: decisions or feedback of outcomes before it are no longer in"
                 " their topics: retention has removed them, or a topic was deleted and made anew",
             )
@@ -175,26 +175,26 @@ class Verification:
 
     def _count(self, outcome: Outcome) -> bool:
         """Count an outcome, and tell whether it is no repeat."""
-        shard = outcome.shard
-        if outcome.seq <= self._last_seqs.get(shard, 0):
+        outbox = outbox_name(outcome.placement, outcome.shard)
+        if outcome.seq <= self._last_seqs.get(outbox, 0):
             self._figures["repeats"] += 1
             return False
-        self._last_seqs[shard] = outcome.seq
+        self._last_seqs[outbox] = outcome.seq
         self._figures["outcomes"] += 1
         self._closed[outcome.why] += 1
         closing = _Closing(outcome.closed_ms, outcome.event_id.encode())
-        self._first.setdefault(shard, closing)
-        if shard in self._last and closing <= self._last[shard]:
+        self._first.setdefault(outbox, closing)
+        if outbox in self._last and closing <= self._last[outbox]:
             self._findings.add(
                 "order",
                 outcome.event_id,
-                f"seq {outcome.seq} of shard {shard} closed at {outcome.closed_ms}, "
-                f"its predecessor at {self._last[shard].deadline_ms}",
+                f"seq {outcome.seq} of {outbox} closed at {outcome.closed_ms}, "
+                f"its predecessor at {self._last[outbox].deadline_ms}",
             )
-        self._last[shard] = closing
+        self._last[outbox] = closing
         expected_shard = crc32(outcome.event_id.encode()) % self.question.shards
-        if shard != expected_shard:
-            self._findings.add("shard", outcome.event_id, f"shard {shard}, expected {expected_shard}")
+        if outcome.shard != expected_shard:
+            self._findings.add("shard", outcome.event_id, f"shard {outcome.shard}, expected {expected_shard}")
         return True
 
     def _audit(self, case: Case) -> None:
@@ -205,14 +205,14 @@ class Verification:
             dedup_horizon_ms=question.dedup_horizon_ms,
             feedback_limit=question.limits.max_feedback,
         )
-        first_of: dict[tuple[int, int], FoundOutcome] = {}
+        first_of: dict[tuple[str, int], FoundOutcome] = {}
         for outcome in case.outcomes:
-            first = first_of.setdefault((outcome.shard, outcome.seq), outcome)
+            first = first_of.setdefault((outcome.outbox, outcome.seq), outcome)
             if outcome._replace(offset=first.offset) != first:
                 self._findings.add(
                     "contradiction",
                     case.event_id,
-                    f"seq {outcome.seq} of shard {outcome.shard} stands at offsets {first.offset} and "
+                    f"seq {outcome.seq} of {outcome.outbox} stands at offsets {first.offset} and "
                     f"{outcome.offset}, and they differ",
                 )
         of_decision: dict[int, list[FoundOutcome]] = {}
@@ -226,7 +226,7 @@ class Verification:
                 self._findings.add(
                     "unfounded",
                     case.event_id,
-                    f"seq {outcome.seq} of shard {outcome.shard} cites a decision at {outcome.decision_at}, "
+                    f"seq {outcome.seq} of {outcome.outbox} cites a decision at {outcome.decision_at}, "
                     "where there is no decision",
                 )
         for number, each in enumerate(expected):
@@ -243,7 +243,7 @@ class Verification:
 
     def _judge(self, event_id: str, expected: Expected, outcomes: list[FoundOutcome]) -> None:
         figures = self._figures
-        if expected.decision.policy == self.question.policy:
+        if expected.decision.placement in self.question.identity.placements:
             figures["decisions"] += 1
             figures["external"] += expected.decision.external
             figures["copies"] += expected.copies
@@ -256,8 +256,7 @@ class Verification:
             self._findings.add(
                 "doubled",
                 event_id,
-                f"has seq {outcomes[0].seq} of shard {outcomes[0].shard} "
-                f"and seq {outcome.seq} of shard {outcome.shard}",
+                f"has seq {outcomes[0].seq} of {outcomes[0].outbox} and seq {outcome.seq} of {outcome.outbox}",
             )
         if (
             self._cites_removed(outcomes[0])
@@ -270,14 +269,14 @@ class Verification:
         differences = self._differences(expected, outcomes[0])
         figures["wrong"] += bool(differences)
         for kind, message in differences:
-            self._findings.add(kind, event_id, f"seq {outcomes[0].seq} of shard {outcomes[0].shard}: {message}")
+            self._findings.add(kind, event_id, f"seq {outcomes[0].seq} of {outcomes[0].outbox}: {message}")
 
     def _judge_absent(self, event_id: str, expected: Expected) -> None:
         question = self.question
         if expected.deadline_ms >= question.read_to_ms:
             self._figures["pending"] += 1
             return
-        first = self._first.get(crc32(event_id.encode()) % question.shards)
+        first = self._first.get(outbox_name(expected.decision.placement, crc32(event_id.encode()) % question.shards))
         closing = _Closing(expected.deadline_ms, event_id.encode())
         head_gone = question.rewards_start > 0 and (first is None or closing < first)
         if head_gone or not self._is_provable(expected):
@@ -297,10 +296,10 @@ class Verification:
         at = (place.time_ms, place.partition, place.offset, place.index)
         counted, known = (sorted(_cited(event, each) for event in expected.counted) for each in ("content", "known"))
         differences: list[tuple[FindingKind, str]] = []
-        if decision.policy != outcome.policy:
-            differences.append(("decision", f"of policy {outcome.policy}, the decision is of {decision.policy}"))
+        if decision.placement != outcome.placement:
+            differences.append(("decision", f"of {outcome.placement}, the decision is of {decision.placement}"))
         if not outcome.consistent:
-            differences.append(("decision", "another topic or version than that of the decision in it"))
+            differences.append(("decision", "another topic, policy or version than that of the decision in it"))
         if outcome.decision_at != at:
             differences.append(("decision", f"cites the decision at {outcome.decision_at}, the first is at {at}"))
         elif outcome.decision != decision.content:
@@ -355,7 +354,7 @@ class Verification:
 
     def _not_provable(self, outcome: FoundOutcome) -> None:
         self._figures["not_verifiable"] += 1
-        self._unprovable[outcome.shard] = max(self._unprovable.get(outcome.shard, 0), outcome.seq)
+        self._unprovable[outcome.outbox] = max(self._unprovable.get(outcome.outbox, 0), outcome.seq)
 
 
 def _cited(event: LoggedFeedback, part: Literal["content", "known"]) -> CitedFeedback:

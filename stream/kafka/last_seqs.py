@@ -1,6 +1,7 @@
-"""The last seq of every policy and shard in ``rewards``."""
+"""The last seq of every placement and shard in ``rewards``."""
 
 from records.codec import far_ahead
+from records.outcome import parse_outbox
 from rewards.recovery import outcome_heads
 from stream.config import Config
 from stream.kafka.log import LogReader
@@ -16,7 +17,7 @@ class LastSeqs:
         self._last: dict[tuple[str, int], int] = {}
 
     async def last_seqs(self) -> dict[tuple[str, int], int]:
-        """Return the last seq by (policy, shard)."""
+        """Return the last seq by (placement, shard)."""
         topic = self._config.topic("rewards")
         partitions = await self._reader.partitions(topic)
         if not self._next:
@@ -29,7 +30,7 @@ class LastSeqs:
                 for head in outcome_heads(record.value):
                     if head.shard >= self._config.shards:
                         continue  # the join did not write it
-                    key = head.policy, head.shard
+                    key = head.placement, head.shard
                     last = self._last.get(key, 0)
                     if not far_ahead(last, head.seq):
                         self._last[key] = max(head.seq, last)
@@ -40,10 +41,14 @@ class LastSeqs:
         tail = await versions_tail(self._reader, self._config.topic("versions"))
         newest = {policy: logged.version for policy, logged in tail.newest().by_policy.items()}
         for version in newest.values():
-            for shard, seq in version.last_seqs.items():
-                if int(shard) < self._config.shards:
-                    self._last[version.policy, int(shard)] = seq
+            for outbox, seq in version.last_seqs.items():
+                placement, shard = parse_outbox(outbox)
+                if shard < self._config.shards:
+                    self._last[placement, shard] = max(seq, self._last.get((placement, shard), 0))
         for partition in partitions:
-            here = [name for name in self._config.policies if self._config.rewards_partition(name) == partition]
-            cuts = [newest[name].cut for name in here if name in newest]
-            self._next[partition] = min(cuts) if cuts and len(cuts) == len(here) else 0
+            here = {name for name in self._config.placements if self._config.rewards_partition(name) == partition}
+            cuts: dict[str, int] = {}
+            for version in newest.values():
+                for placement in here.intersection(version.placements):
+                    cuts[placement] = max(version.cut, cuts.get(placement, 0))
+            self._next[partition] = min(cuts.values()) if cuts.keys() == here and here else 0

@@ -7,7 +7,7 @@
 --        close limit, feedback limit, close bytes,
 --        read-to of the list of inputs or "", number of inputs, their names,
 --        number of claims, per claim: name, start, end, read-to or "", fresh ("1" or "0"),
---        then items: "d" claim offset event_id place policy fingerprint opens deadline forget close_on body
+--        then items: "d" claim offset event_id place placement fingerprint opens deadline forget close_on body
 --                 or "f" claim offset event_id place waits_until body
 -- A place sorts as text (records.position.LogPosition.key). A member of `feedback` is event_id, place, waits_until and
 -- body, NUL between them: its order is that of (event id, place), and the same place is the same member.
@@ -96,7 +96,7 @@ local function feedback_of(event_id)
   end
 end
 
--- A header: 1 place, 2 policy, 3 fingerprint, 4 opens, 5 deadline, 6 forget, 7 close_on (" a b "),
+-- A header: 1 place, 2 placement, 3 fingerprint, 4 opens, 5 deadline, 6 forget, 7 close_on (" a b "),
 --           8 log time of the first rival or -1, 9 per topic the log time of the first feedback that was dropped.
 local function header_of(event_id)
   local packed = call('HGET', ENTRIES, event_id)
@@ -157,12 +157,12 @@ local function remembered(event_id, place)
   return until_ms and time_of(place) <= tonumber(until_ms)
 end
 
-local function decision(event_id, place, policy, fingerprint, opens, deadline, forget, close_on, body)
+local function decision(event_id, place, placement, fingerprint, opens, deadline, forget, close_on, body)
   if remembered(event_id, place) then
     repeats = repeats + 1
     return
   end
-  local new = {place, policy, fingerprint, tonumber(opens), tonumber(deadline), tonumber(forget), close_on, -1, {}}
+  local new = {place, placement, fingerprint, tonumber(opens), tonumber(deadline), tonumber(forget), close_on, -1, {}}
   local old = header_of(event_id)
   if old and old[1] == place then return end
   if old and old[1] < place then
@@ -178,7 +178,7 @@ local function decision(event_id, place, policy, fingerprint, opens, deadline, f
     new[9] = old[9]
     call('HINCRBY', PENDING, old[2], -1)
   end
-  call('HINCRBY', PENDING, policy, 1)
+  call('HINCRBY', PENDING, placement, 1)
   call('HSET', BODIES, event_id, body)
   keep(event_id, new)
   settle(event_id, new)
@@ -213,9 +213,9 @@ while at < #ARGV do
   if not fresh then repeats = repeats + 1 end
   if fresh and time_of(place) < claim.entry then behind_entry = behind_entry + 1 end
   if kind == 'd' then
-    local policy, fingerprint, opens, deadline, forget = arg(), arg(), arg(), arg(), arg()
+    local placement, fingerprint, opens, deadline, forget = arg(), arg(), arg(), arg(), arg()
     local close_on, body = arg(), arg()
-    if fresh then decision(event_id, place, policy, fingerprint, opens, deadline, forget, close_on, body) end
+    if fresh then decision(event_id, place, placement, fingerprint, opens, deadline, forget, close_on, body) end
   else
     local waits, body = arg(), arg()
     if fresh then feedback(event_id, place, waits, body) end

@@ -52,7 +52,7 @@ class PolicyCache:
     Attributes
     ----------
     choosers
-        The version in use of every configured policy, from the start: version 0 until Redis says otherwise.
+        What decides for every placement, from the start: version 0 until Redis says otherwise.
     """
 
     def __init__(self, config: Config, redis: Redis) -> None:
@@ -66,6 +66,11 @@ class PolicyCache:
         self._wake = asyncio.Event()
         self._news: set[str] = set()
         self.choosers: dict[str, LoadedPolicy] = {}
+        self._policies: dict[str, Policy] = {}
+        self._versions: dict[str, str] = {}
+        self._placements: dict[str, list[str]] = {name: [] for name in config.policies}
+        for placement in config.placements:
+            self._placements[config.policy_of(placement)].append(placement)
         for name, policy in config.policies.items():
             first = make(policy.kind, policy.arguments)
             saved = first.dump()
@@ -74,9 +79,9 @@ class PolicyCache:
             version_0 = make(policy.kind, policy.arguments, saved)
             self._use(name, version_0, 0, version_name(0, digest(saved)), config.salt(name), 0)
 
-    def overloaded(self, policy: str) -> bool:
-        """Tell whether more decisions of a policy wait for their window than its ``max_pending``."""
-        return self._pending.get(policy, 0) > self._config.policies[policy].max_pending
+    def overloaded(self, placement: str) -> bool:
+        """Tell whether more decisions of a placement wait for their window than its ``max_pending``."""
+        return self._pending.get(placement, 0) > self._config.placements[placement].max_pending
 
     async def ask(self) -> None:
         """Ask Redis once for everything.
@@ -186,7 +191,7 @@ class PolicyCache:
         if record.number > self._numbers[name]:
             self._doubted.pop(name, None)
             return True
-        if record.version == self.choosers[name].version:
+        if record.version == self._versions[name]:
             self._doubted.pop(name, None)
             return True
         before, times = self._doubted.get(name, (identity, 0))
@@ -197,7 +202,7 @@ class PolicyCache:
         log.error(
             "policy %s goes back from version %s to %s: Redis tells so",
             name,
-            self.choosers[name].version,
+            self._versions[name],
             record.version,
         )
         self._doubted.pop(name, None)
@@ -209,6 +214,7 @@ class PolicyCache:
             ("kind", record.kind, policy.kind),
             ("arguments", record.arguments, policy.arguments),
             ("salt", record.salt, self._config.salt(name)),
+            ("placements", record.placements, self._config.placements_of(name)),
         ):
             if stored != expected:
                 raise StateRefused(
@@ -219,16 +225,19 @@ class PolicyCache:
                 )
 
     def _use(self, name: str, policy: Policy, number: int, version: str, salt: str, published_ms: int) -> None:
-        former = self.choosers.get(name)
-        self.choosers[name] = LoadedPolicy(policy, version, salt, encode(self._config.rule(name)))
-        self._numbers[name] = number
+        former = self._policies.get(name)
+        for placement in self._placements[name]:
+            rule = encode(self._config.rule(placement))
+            self.choosers[placement] = LoadedPolicy(name, policy, version, salt, rule)
+        self._policies[name] = policy
+        self._numbers[name], self._versions[name] = number, version
         if former is not None:
-            self._loader.close(former.policy)
+            self._loader.close(former)
             log.info("policy %s: version %s", name, version)
         metrics.policy_in_use(DECIDE, name, number, published_ms)
 
     async def _ask_pending(self) -> None:
-        pending = dict.fromkeys(self._config.policies, 0)
+        pending = dict.fromkeys(self._config.placements, 0)
         for shard in range(self._config.shards):
             key = shard_key(self._config.prefix, shard, "pending")
             try:

@@ -112,11 +112,13 @@ class RedisPolicyStore:
                 int(fields["number"]),
                 fields["digest"],
                 int(fields["cut"]),
-                msgspec.json.decode(fields["last_seqs"], type=dict[int, int]),
+                msgspec.json.decode(fields["last_seqs"], type=dict[str, int]),
                 int(fields["examples"]),
                 fields.get("control") or None,
             )
-            identity = PolicyIdentity(fields["kind"], fields["arguments"], fields["salt"])
+            identity = PolicyIdentity(
+                fields["kind"], fields["arguments"], fields["salt"], tuple(fields["placements"].split())
+            )
             read = int(fields["versions_read"])
         except (KeyError, ValueError, msgspec.DecodeError):
             raise LossDetected(
@@ -131,12 +133,13 @@ class RedisPolicyStore:
             "number": position.number,
             "digest": position.digest,
             "cut": position.cut,
-            "last_seqs": encode({str(shard): seq for shard, seq in position.last_seqs.items()}).decode(),
+            "last_seqs": encode(position.last_seqs).decode(),
             "examples": position.examples,
             "control": position.control or "",
             "kind": identity.kind,
             "arguments": identity.arguments,
             "salt": identity.salt,
+            "placements": " ".join(identity.placements),
             "versions_read": saved.versions_read,
         }
         arguments = [

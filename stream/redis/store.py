@@ -115,7 +115,7 @@ class RedisStore:
 
     async def pending(self, shard: int) -> dict[str, int]:
         """See :meth:`rewards.store.JoinStore.pending`."""
-        return {policy: count for policy, count in (await self._counts(shard, "pending")).items() if count}
+        return {placement: count for placement, count in (await self._counts(shard, "pending")).items() if count}
 
     async def _counts(self, shard: int, name: str) -> dict[str, int]:
         key = self.key(shard, name)
@@ -232,7 +232,7 @@ class RedisStore:
         return bool(others)
 
     async def next_closes(self, shard: int, most: int = 100) -> dict[str, int]:
-        """Return when the next window of each policy closes, in log time, among the next ``most`` of a shard."""
+        """Return when the next window of each placement closes, in log time, among the next ``most`` of a shard."""
         due = cast(
             "list[tuple[bytes, float]]", await self.redis.zrange(self.key(shard, "due"), 0, most - 1, withscores=True)
         )
@@ -325,7 +325,7 @@ def _arguments(log: str, step: Step) -> list[str | int | bytes]:
         if isinstance(item, DecisionItem):
             close_on = f" {' '.join(item.close_on)} "
             times = (item.opens_ms, item.deadline_ms, item.dedup_until_ms)
-            arguments += ["d", *head, item.policy, item.fingerprint, *times, close_on, item.body]
+            arguments += ["d", *head, item.placement, item.fingerprint, *times, close_on, item.body]
         else:
             arguments += ["f", *head, item.waits_until_ms, item.body]
     return arguments

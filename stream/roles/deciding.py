@@ -106,7 +106,7 @@ class Request:
                     self._refuse(index, BadInput("expired", "request", "a stalled append", "a decision in time"))
         for result in self.results:
             if isinstance(result, Decided):
-                metrics.DECISIONS.labels(result.policy).inc()
+                metrics.DECISIONS.labels(result.placement).inc()
         return late < len(self.results)
 
     def _too_large(self, group: Sequence[int]) -> None:
@@ -119,7 +119,7 @@ class Request:
     def _refuse(self, index: int, error: BadInput) -> None:
         result = self.results[index]
         if isinstance(result, Decided):
-            self.results[index] = refused(error, result.event_id, result.policy)
+            self.results[index] = refused(error, result.event_id, result.placement)
 
     def reply(self) -> bytes:
         """Return the reply: a decision is its own, an error says why not; an array has them in their places."""
@@ -203,10 +203,10 @@ class Requests:
             self._unexpected(request.record)
             self._refuse_all(request, INTERNAL)
         for result in request.results:
-            policy = result.policy if result.policy in self._config.policies else metrics.OTHER
-            metrics.REQUESTS.labels(policy).inc()
+            placement = result.placement if result.placement in self._config.placements else metrics.OTHER
+            metrics.REQUESTS.labels(placement).inc()
             if isinstance(result, Refused):
-                metrics.REQUEST_ERRORS.labels(policy, result.problem.code).inc()
+                metrics.REQUEST_ERRORS.labels(placement, result.problem.code).inc()
         metrics.PREDICT_SECONDS.observe(request.seconds + perf_counter() - started)
 
     def _open_items(self, request: Request, now_ms: int) -> None:
@@ -228,7 +228,7 @@ class Requests:
                 event_id=made_event_id(self._cluster_id, record.topic, record.partition, record.offset, index),
                 now_ms=now_ms,
                 expires_at_ms=expires_at_ms,
-                policies=self._policies.choosers,
+                placements=self._policies.choosers,
                 overloaded=self._policies.overloaded,
                 action=self._catalogue.action,
                 limits=self._config.limits,
@@ -247,7 +247,7 @@ class Requests:
 
     def _decide_item(self, record: Any, opened: Opened, now_ms: int) -> Decided | Refused:
         try:
-            return decide(opened, self._policies.choosers[opened.policy], now_ms)
+            return decide(opened, self._policies.choosers[opened.placement], now_ms)
         except StateRefused as error:
             log.error("%s", error)
             return opened.refused(BadInput("policy_unusable", "policy", str(error), "a policy that predicts"))

@@ -107,12 +107,12 @@ async def compare_state(config: Config, tails: LastSeqs, store: RedisStore) -> N
             f"shards: found {config.shards}, expected {cast(bytes, kept).decode()}, which the join's state"
             " in Redis was begun with; it never changes: set it back, and see that `bowerbird check` agrees"
         )
-    for (policy, shard), tail in (await tails.last_seqs()).items():
-        given = (await store.outboxes(shard)).get(policy, 0)
+    for (placement, shard), tail in (await tails.last_seqs()).items():
+        given = (await store.outboxes(shard)).get(placement, 0)
         if given < tail:
             await store.need_recovery(shard)
             raise LossDetected(
-                f"join state of shard {shard}, policy {policy}",
+                f"join state of shard {shard}, placement {placement}",
                 f"seq {given}",
                 f"seq {tail} or above, the last in rewards",
                 f"Redis has forgotten a part: {RECOVER}",

@@ -46,11 +46,11 @@ class JoinDisplay:
 
     async def show(self) -> None:
         """Show how many decisions wait, and to when each input was read."""
-        waiting: dict[str, int] = dict.fromkeys(self._config.policies, 0)
+        waiting: dict[str, int] = dict.fromkeys(self._config.placements, 0)
         given_up: set[str] = set()
         for shard in range(self._config.shards):
-            for policy, count in (await self._store.pending(shard)).items():
-                waiting[policy] = waiting.get(policy, 0) + count
+            for placement, count in (await self._store.pending(shard)).items():
+                waiting[placement] = waiting.get(placement, 0) + count
             entries = await self._store.read_to(shard)
             for name, entry_ms in entries.items():
                 topic, _, partition = name.partition(" ")
@@ -59,8 +59,8 @@ class JoinDisplay:
                 stream = self._config.stream_of(topic)
                 metrics.INPUT_READ_TO.labels(stream, partition).set(entry_ms / 1000)
         self._say_given_up(given_up)
-        for policy, count in waiting.items():
-            known = policy if policy in self._config.policies else metrics.OTHER
+        for placement, count in waiting.items():
+            known = placement if placement in self._config.placements else metrics.OTHER
             metrics.PENDING.labels("join", known).set(count)
 
     def _say_given_up(self, topics: set[str]) -> None:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 ROLE = "join"
 HEAD = 500
 OUTBOXES_AT_ONCE = 32
-"""Decisions may name any number of policies."""
+"""Decisions may name any number of placements."""
 IDLE_S = 0.1
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0)
 
@@ -186,26 +186,26 @@ class Emitter:
             await self._store.need_recovery(shard)
             raise
 
-    async def _emit(self, shard: int, policy: str, entries: list[ClosedWindow]) -> None:
-        if entries[0].seq <= (emitted := self._emitted.get((shard, policy), 0)):
+    async def _emit(self, shard: int, placement: str, entries: list[ClosedWindow]) -> None:
+        if entries[0].seq <= (emitted := self._emitted.get((shard, placement), 0)):
             await self._store.need_recovery(shard)
             raise LossDetected(
-                f"join state of shard {shard}, policy {policy}",
+                f"join state of shard {shard}, placement {placement}",
                 f"seq {entries[0].seq}",
                 f"seq {emitted + 1} or above",
                 f"Redis has forgotten a part: {RECOVER}",
             )
-        with reading(self._store.key(shard, f"outbox:{policy}")):
+        with reading(self._store.key(shard, f"outbox:{placement}")):
             messages = list(messages_of(shard, self._config.prefix, entries))
         for outcomes, value in messages:
             await self._producer.send_and_wait(
                 self._config.topic("rewards"),
                 value,
-                key=policy.encode(),
-                partition=self._config.rewards_partition(policy),
+                key=placement.encode(),
+                partition=self._config.rewards_partition(placement),
             )
-            await self._store.trim(shard, policy, outcomes[-1].seq)
-            self._emitted[shard, policy] = outcomes[-1].seq
+            await self._store.trim(shard, placement, outcomes[-1].seq)
+            self._emitted[shard, placement] = outcomes[-1].seq
             self._count_outcomes(outcomes)
 
     def _count_outcomes(self, outcomes: Sequence[Outcome]) -> None:

@@ -11,17 +11,15 @@ from records.codec import items
 from records.errors import BadInput
 
 
-def refused_records(
-    value: bytes | None, policy: str, refused: Sequence[Refused]
-) -> list[tuple[int, BadInput, bytes | None]]:
+def refused_records(value: bytes | None, refused: Sequence[Refused]) -> list[tuple[int, BadInput, bytes | None]]:
     """Return index, reason and bytes of the outcomes of a message that a policy refused."""
     errors = {one[:3]: one.error for one in refused}
     rejected: list[tuple[int, BadInput, bytes | None]] = []
     for index, record in enumerate(items(value)):
         with contextlib.suppress(msgspec.DecodeError):
             outcome = msgspec.json.decode(record, type=LearnableOutcome)
-            which = (outcome.shard, outcome.seq, outcome.event_id)
-            if outcome.policy == policy and which in errors:
+            which = (outcome.outbox, outcome.seq, outcome.event_id)
+            if which in errors:
                 rejected.append((index, errors.pop(which), record))
     return rejected
 

@@ -46,6 +46,7 @@ def outcome(**changes: Any) -> Outcome:
     )
     fields = {
         "event_id": "visit",
+        "placement": "front",
         "policy": "front",
         "policy_version": "3-0a1b2c3d",
         "shard": 1,
@@ -72,7 +73,7 @@ def test_a_decision_in_columns() -> None:
     assert row["actions"] == [{"id": "a", "features": '{"item": {"price": 2.5}}'}, {"id": "b", "features": "{}"}]
     assert json.loads(row["context"]) == record["context"]
     assert json.loads(row["rule"]) == record["rule"]
-    for name in ("event_id", "policy", "policy_version", "chosen", "propensity"):
+    for name in ("event_id", "placement", "policy", "policy_version", "chosen", "propensity"):
         assert row[name] == record[name]
     assert (row["user_id"], row["activate"], row["expires_at_ms"]) == (None, True, None)
 
@@ -95,6 +96,7 @@ def test_an_outcome_in_columns() -> None:
 
 def test_versions_in_columns() -> None:
     version = PolicyVersion(
+        placements=("front",),
         policy="front",
         number=3,
         version="3-0a1b2c3d",
@@ -102,7 +104,7 @@ def test_versions_in_columns() -> None:
         arguments="-q uA",
         salt="s",
         cut=9,
-        last_seqs={"0": 5, "11": 7},
+        last_seqs={"front/0": 5, "front/11": 7},
         digest="d" * 64,
         examples=12,
         published_ms=1000,
@@ -110,7 +112,10 @@ def test_versions_in_columns() -> None:
     snapshot = VersionsSnapshot(read_to=7, versions=[LoggedVersion(offset=3, version=version)])
     identity, row, snapshot_row = rows("versions", encode([LogIdentity(log_id="x"), version, snapshot]))
     assert (identity["log_id"], identity["number"]) == ("x", None)
-    assert row["last_seqs"] == [{"shard": 0, "seq": 5}, {"shard": 11, "seq": 7}]
+    assert row["last_seqs"] == [
+        {"placement": "front", "shard": 0, "seq": 5},
+        {"placement": "front", "shard": 11, "seq": 7},
+    ]
     assert (row["log_id"], row["number"], row["cut"], row["examples"]) == (None, 3, 9, 12)
     # Nobody takes it for one more version.
     assert (snapshot_row["policy"], snapshot_row["number"], snapshot_row["problem"]) == (None, None, None)

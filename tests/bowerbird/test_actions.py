@@ -100,16 +100,16 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_archive_tells_the_shares_of_the_target(archive: Path) -> None:
-    uniform = overlap(archive, "uniform", policy="front")
+    uniform = overlap(archive, "uniform", placement="front")
     assert sum(each.target for each in uniform) == pytest.approx(1.0)
     assert sum(each.logged for each in uniform) == pytest.approx(1.0)
-    learned = overlap(archive, "front", policy="front")
+    learned = overlap(archive, "front", placement="front")
     assert sum(each.target for each in learned) == pytest.approx(1.0)
     assert {each.action: each.target for each in learned} != {each.action: each.target for each in uniform}
 
 
 def test_processes_add_up_the_same_shares(archive: Path) -> None:
-    arguments = ["replay", "evaluate", str(archive), "--target", "uniform", "--policy", "front", "--json"]
+    arguments = ["replay", "evaluate", str(archive), "--target", "uniform", "--placement", "front", "--json"]
     outputs = [CliRunner().invoke(app, [*arguments, *more]).stdout for more in ([], ["--workers", "2"])]
     assert (
         outputs[0].partition('"overlap"')[2].partition('"segments"')[0]

@@ -1,6 +1,5 @@
 """Every alarm, by figures: what is wrong, since when, and what to do."""
 
-from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -11,11 +10,12 @@ from bowerbird.alarms import alarms, notes
 from bowerbird.commands.status import screen
 from bowerbird.status_records import Backlog, OpenTransaction, PolicyStatus, ReadTo, RedisMemory, Status
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.stopped import StoppedPart
+from tests.serving import served, tables
 
 NOW_MS = 1_700_000_000_000
-CONFIG = Config(policies={"front": PolicyConfig(publish_ms=500)})
+CONFIG = Config(**tables({"front": served(publish_ms=500)}))
 
 
 def backlog(role: str, **fields: Any) -> Backlog:
@@ -152,12 +152,12 @@ def test_what_stands_still_is_told_as_its_role_says() -> None:
 
 def test_what_is_worth_nothing_and_comes_late_is_no_warning() -> None:
     streams = {"views": StreamReward(weight=0.0), "clicks": StreamReward(weight=1.0)}
-    front = PolicyConfig(reward=Reward(close_on=("clicks",), streams=streams))
+    front = served(reward=Reward(close_on=("clicks",), streams=streams))
     letters = status(dead_letters={"late of views": 18})
-    assert notes(Config(policies={"front": front}), letters) == []
-    (note,) = notes(Config(policies={"front": front}), status(dead_letters={"late of views": 18, "late of clicks": 1}))
+    assert notes(Config(**tables({"front": front})), letters) == []
+    (note,) = notes(Config(**tables({"front": front})), status(dead_letters={"late of views": 18, "late of clicks": 1}))
     assert note.startswith("1 record could not be used")
-    activating = Config(policies={"front": front, "other": replace(front, activate_on="views")})
+    activating = Config(**tables({"front": front, "other": front.but(activate_on="views")}))
     assert notes(activating, letters) != []
 
 

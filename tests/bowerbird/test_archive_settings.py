@@ -8,7 +8,7 @@ from bowerbird.check import _archive
 from bowerbird.settings import WrongSettings, load
 from stream.role import LOOP_ROLES, ROLES
 
-POLICY = '[policies.front]\nkind = "uniform"\n'
+POLICY = '[policies.front]\nkind = "uniform"\n[placements.front]\n'
 
 
 def test_the_role_comes_with_its_place(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def _decodes(raw: bytes, record: type) -> bool:
 
 
 WRONG = {
-    "decision-requests": [{"policy": "front"}, {"policy": "Front!", "actions": [{"id": "a"}]}, {"actions": []}],
+    "decision-requests": [{"placement": "front"}, {"placement": "Front!", "actions": [{"id": "a"}]}, {"actions": []}],
     "feedback": [{"id": "a"}, {"event_id": 1}, {"event_id": "a", "value": "much"}, {"event_id": "a", "v": 2}],
     "replies": [{"v": 1, "event_id": "a"}, {"error": {"code": "expired"}}],
 }

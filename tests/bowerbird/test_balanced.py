@@ -71,7 +71,7 @@ def test_every_version_of_an_archive_is_asked(arms: tuple[World, list[Arm]], arc
     assert np.abs(each[:, 1] - each[:, 2]).max() > 0.5
     plain = EvaluationRows(reward=reward, propensity=propensity, target=np.full(len(reward), 1 / 3))
     even = balanced(plain, each, shares_of(own, 3))
-    found = bowerbird.evaluate(archive, "uniform", policy="front", fixed_loggers=True)
+    found = bowerbird.evaluate(archive, "uniform", placement="front", fixed_loggers=True)
     for name, estimator in PLAIN.items():
         assert by_name(found)[name].value == pytest.approx(estimator.estimate(even), rel=1e-12)
     assert found.ips == pytest.approx(InversePropensity().estimate(plain), rel=1e-12)
@@ -84,7 +84,7 @@ def test_every_version_of_an_archive_is_asked(arms: tuple[World, list[Arm]], arc
 
 
 def test_both_policies_that_are_compared_are_balanced(arms: tuple[World, list[Arm]], archive: Path) -> None:
-    options: dict[str, Any] = {"policy": "front", "fixed_loggers": True, "model": "none"}
+    options: dict[str, Any] = {"placement": "front", "fixed_loggers": True, "model": "none"}
     both = bowerbird.evaluate(archive, "front@1", against="uniform", **options)
     one, other = (bowerbird.evaluate(archive, each, **options) for each in ("front@1", "uniform"))
     values = [by_name(each)["balanced-snips"].value for each in (one, other)]
@@ -95,7 +95,7 @@ def test_both_policies_that_are_compared_are_balanced(arms: tuple[World, list[Ar
 @pytest.mark.parametrize("parts", [1, 2, 7])
 def test_nothing_hangs_on_the_number_of_parts(archive: Path, monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
     monkeypatch.setattr(chunk, "BLOCK_ROWS", 16)
-    request = EvaluationRequest(path=str(archive), target="front@1", policy="front")
+    request = EvaluationRequest(path=str(archive), target="front@1", placement="front")
     options = Options(fixed_loggers=True, resamples=16)
     name, plain = judged_log(request)
     open_log, _, lacks = with_all_loggers(request, plain, None, lambda _: silent)
@@ -113,7 +113,7 @@ def test_processes_share_the_log(archive: Path) -> None:
     runner = CliRunner()
 
     def evaluated(*more: str) -> Any:
-        arguments = ["replay", "evaluate", str(archive), "--target", "uniform", "--policy", "front", "--json", *more]
+        arguments = ["replay", "evaluate", str(archive), "--target", "uniform", "--placement", "front", "--json", *more]
         result = runner.invoke(app, [*arguments, "--fixed-loggers"])
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
@@ -127,13 +127,13 @@ def test_nobody_is_asked_where_estimators_are_named(archive: Path, monkeypatch: 
     monkeypatch.setattr(all_loggers, "archived_policy", None)
     choices: list[dict[str, Any]] = [{"fixed_loggers": True, "estimators": ["dr"]}, {}]
     for options in choices:
-        result = bowerbird.evaluate(archive, "uniform", policy="front", **options)
+        result = bowerbird.evaluate(archive, "uniform", placement="front", **options)
         assert not {*by_name(result)} & {*BALANCED}
         assert says(result, "not_balanced") == []
 
 
 def test_the_versions_of_a_learner_are_said_to_be_biased(archive: Path) -> None:
-    found = bowerbird.evaluate(archive, "uniform", policy="front", estimators=["balanced-snips"])
+    found = bowerbird.evaluate(archive, "uniform", placement="front", estimators=["balanced-snips"])
     assert found.headline == "dr"
     assert found.verdict.level != "reliable"
     assert any("biased over the versions of one learner" in each for each in found.verdict.reasons)
@@ -142,7 +142,7 @@ def test_the_versions_of_a_learner_are_said_to_be_biased(archive: Path) -> None:
     assert biased.interval == "none: the bias over the versions of a learner is unknown"
     assert biased.low is None
     assert biased.high is None
-    fixed = bowerbird.evaluate(archive, "uniform", policy="front", estimators=["balanced-snips"], fixed_loggers=True)
+    fixed = bowerbird.evaluate(archive, "uniform", placement="front", estimators=["balanced-snips"], fixed_loggers=True)
     assert fixed.headline == "balanced-snips"
     assert says(fixed, "balanced_over_versions") == []
     assert by_name(fixed)["balanced-snips"].interval == "delta"
@@ -169,8 +169,8 @@ def test_what_an_archive_lacks_is_said(
 ) -> None:
     def both(path: Path, lacks: str) -> None:
         with pytest.raises(WrongConfiguration, match=f"^estimator balanced-ips: {lacks}"):
-            bowerbird.evaluate(path, "uniform", policy="front", estimators=["balanced-ips"])
-        found = bowerbird.evaluate(path, "uniform", policy="front", fixed_loggers=True)
+            bowerbird.evaluate(path, "uniform", placement="front", estimators=["balanced-ips"])
+        found = bowerbird.evaluate(path, "uniform", placement="front", fixed_loggers=True)
         assert found.headline == "dr"
         assert lacks in says(found, "not_balanced")[0]
 
@@ -180,7 +180,7 @@ def test_what_an_archive_lacks_is_said(
     monkeypatch.undo()
     archive_of(busy_world(200), tmp_path / "busy")
     with pytest.raises(WrongConfiguration, match="balanced-ips: found decisions of another system"):
-        bowerbird.evaluate(tmp_path / "busy", "uniform", policy="front", external=True, estimators=["balanced-ips"])
+        bowerbird.evaluate(tmp_path / "busy", "uniform", placement="front", external=True, estimators=["balanced-ips"])
     lost = World()
     lost.logs, lost.versions = world.logs, world.versions[:1]
     archive_of(lost, tmp_path / "lost")
@@ -206,7 +206,7 @@ def test_rows_that_nobody_can_be_asked_about_are_left_out(tmp_path: Path) -> Non
     rows = by_hand(world, versions)[:-1]
     change_the_last(world, context={"taste": {"of": {"what": 1}}})
     archive_of(world, tmp_path)
-    found = bowerbird.evaluate(tmp_path, "uniform", policy="front", fixed_loggers=True, model="none")
+    found = bowerbird.evaluate(tmp_path, "uniform", placement="front", fixed_loggers=True, model="none")
     assert found.left_out["refused"] == 1
     reward, propensity, each = (np.array([row[field] for row in rows]) for field in range(3))
     plain = EvaluationRows(reward=reward, propensity=propensity, target=np.full(len(rows), 1 / 3))
@@ -218,11 +218,11 @@ def test_a_probability_that_its_version_would_not_have_given_is_refused(tmp_path
     world, _ = arms_world()
     change_the_last(world, pmf=[0.25, 0.25, 0.5])
     archive_of(world, tmp_path)
-    bowerbird.evaluate(tmp_path, "uniform", policy="front")
+    bowerbird.evaluate(tmp_path, "uniform", placement="front")
     with pytest.raises(
         StateRefused, match=r"propensity in archive file .*: found 0\.\d+, expected .* as version [12]-"
     ):
-        bowerbird.evaluate(tmp_path, "uniform", policy="front", fixed_loggers=True)
+        bowerbird.evaluate(tmp_path, "uniform", placement="front", fixed_loggers=True)
 
 
 # ----- other logs

@@ -17,7 +17,7 @@ from bowerbird.__main__ import main
 from bowerbird.cli import app
 
 RUNNER = CliRunner()
-SETTINGS = '[policies.front]\nkind = "uniform"\nreward.close_on = ["clicks"]\n'
+SETTINGS = '[policies.front]\nkind = "uniform"\n[placements.front]\nreward.close_on = ["clicks"]\n'
 
 
 @pytest.fixture(autouse=True)

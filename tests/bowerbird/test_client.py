@@ -21,15 +21,14 @@ from bowerbird.client.outgoing import BATCH_BYTES, Outgoing
 from bowerbird.fake import FakeLoop
 from records.errors import BadInput, BrokerAway, NotDecided
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
+from tests.serving import served, tables
 
 CLICKS = Reward(streams={"clicks": StreamReward(weight=1.0), "purchases": StreamReward(value=True)})
 
 
 def config(**options: Any) -> Config:
-    return Config(
-        policies={"front": PolicyConfig("uniform", window_s=60, reward=CLICKS, activate_on="views")}, **options
-    )
+    return Config(**tables({"front": served("uniform", window_s=60, reward=CLICKS, activate_on="views")}), **options)
 
 
 async def until(holds: Callable[[], Awaitable[Any]] | Callable[[], Any]) -> None:
@@ -99,7 +98,7 @@ async def test_no_answer_in_time_gives_the_default_and_its_feedback_teaches_noth
 async def test_an_error_reply_gives_the_default_or_an_error_with_its_code() -> None:
     loop = FakeLoop(config())
     async with loop.client() as client:
-        assert (await client.decide("nobody", ["boots"], default="boots")).reason == "unknown_policy"
+        assert (await client.decide("nobody", ["boots"], default="boots")).reason == "unknown_placement"
         with pytest.raises(NotDecided, match="duplicate_action") as missed:
             await client.decide("front", ["boots", "boots"])
         assert missed.value.code == "duplicate_action"
@@ -220,7 +219,7 @@ HOSTILE: dict[str, Any] = {
     "missing": pd.NA,
 }
 ASKED: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "policy": lambda value: {"policy": value},
+    "placement": lambda value: {"placement": value},
     "actions[0]": lambda value: {"actions": [value, "hat"]},
     "actions[1].features.item.size": lambda value: {
         "actions": ["hat", {"id": "a", "features": {"item": {"size": value}}}]
@@ -241,7 +240,7 @@ async def test_a_hostile_value_is_refused_with_its_field_and_nothing_is_sent(val
     async with loop.client() as client:
         for field, asked in ASKED.items():
             with pytest.raises(BadInput) as refused:
-                await client.decide(**{"policy": "front", "actions": ["boots", "hat"], **asked(value)})
+                await client.decide(**{"placement": "front", "actions": ["boots", "hat"], **asked(value)})
             assert refused.value.field.startswith(field), refused.value
         for field in ("event_id", "stream", "value", "id", "activate"):
             told = {"event_id": "visit", "stream": "clicks", field: value}

@@ -13,7 +13,7 @@ import bowerbird.client.event_ids
 import bowerbird.fake
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "client.md"
-SETTINGS = '[policies.front]\nkind = "uniform"\n[policies.front.reward.streams.clicks]\nweight = 1.0\n'
+SETTINGS = '[policies.front]\nkind = "uniform"\n[placements.front.reward.streams.clicks]\nweight = 1.0\n'
 
 
 def serve(client: Any, visitor: str) -> str:

@@ -100,7 +100,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_tuned_estimators_include_the_interval_of_the_plain_one(archive: Path) -> None:
-    result = evaluated(archive, "uniform", policy="front", estimators=["dr", *SHRUNK])
+    result = evaluated(archive, "uniform", placement="front", estimators=["dr", *SHRUNK])
     plain = {each.estimator: each for each in result.estimates}
     shown = 0
     for each in result.estimates:

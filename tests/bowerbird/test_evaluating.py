@@ -293,8 +293,8 @@ def test_outcomes_that_were_read_are_the_log_that_their_path_is(archived: str, l
     frame = bowerbird.read(archived, lazy=library == "lazy")
     if library in ("pandas", "polars"):
         frame = frame.to_pandas() if library == "pandas" else pl.from_arrow(frame)
-    found = bowerbird.evaluate(frame, "uniform", policy="front", external=external, segments="why")
-    expected = bowerbird.evaluate(archived, "uniform", policy="front", external=external)
+    found = bowerbird.evaluate(frame, "uniform", placement="front", external=external, segments="why")
+    expected = bowerbird.evaluate(archived, "uniform", placement="front", external=external)
     for name in ("ips", "snips"):
         one, other = by_name(found)[name], by_name(expected)[name]
         assert (one.value, one.low, one.high) == (other.value, other.low, other.high)
@@ -302,19 +302,23 @@ def test_outcomes_that_were_read_are_the_log_that_their_path_is(archived: str, l
 
 
 def test_outcomes_that_were_read_may_bring_a_target_of_their_own(archived: str) -> None:
-    outcomes = bowerbird.read(archived, lazy=True).filter(policy="front")
+    outcomes = bowerbird.read(archived, lazy=True).filter(placement="front")
     mine = outcomes.with_columns(mine=1 / pl.col("actions").list.len())
     found = bowerbird.evaluate(mine, "mine", columns={"target": "mine"})
     assert found.target == "mine"
-    assert found.ips == pytest.approx(bowerbird.evaluate(archived, "uniform", policy="front").ips, rel=1e-12)
+    assert found.ips == pytest.approx(bowerbird.evaluate(archived, "uniform", placement="front").ips, rel=1e-12)
 
 
 @pytest.mark.parametrize(
     ("topic", "options", "message"),
     [
-        ("rewards", {"target": "uniform"}, "policy: found none, expected one of those in the log: front, side"),
-        ("rewards", {"target": "uniform", "policy": "f"}, "policy: found no outcome of f, expected one of those in"),
-        ("rewards", {"target": "front@2", "policy": "front"}, "or give the path of an archive"),
+        ("rewards", {"target": "uniform"}, "placement: found none, expected one of those in the log: front, side"),
+        (
+            "rewards",
+            {"target": "uniform", "placement": "f"},
+            "placement: found no outcome of f, expected one of those in",
+        ),
+        ("rewards", {"target": "front@2", "placement": "front"}, "or give the path of an archive"),
         ("decisions", {"target": "uniform"}, "log: found rows of an archive without the columns of an outcome"),
         ("versions", {}, "log: found rows of an archive without the columns of an outcome"),
     ],
@@ -326,15 +330,15 @@ def test_what_was_read_and_cannot_be_judged_says_what_to_give(
         bowerbird.evaluate(bowerbird.read(archived, topic), **options)
 
 
-def test_a_policy_is_no_option_of_a_table() -> None:
-    with pytest.raises(WrongConfiguration, match="policy: expected none with data in memory"):
-        bowerbird.evaluate(columns(10), policy="front")
+def test_a_placement_is_no_option_of_a_table() -> None:
+    with pytest.raises(WrongConfiguration, match="placement: expected none with data in memory"):
+        bowerbird.evaluate(columns(10), placement="front")
 
 
 @pytest.mark.parametrize("model", ["auto", "constant", "vw"])
 def test_a_model_on_an_archive(tmp_path: Path, model: str) -> None:
     archive_of(busy_world(200), tmp_path)
-    request = EvaluationRequest(path=str(tmp_path), target="uniform", policy="front")
+    request = EvaluationRequest(path=str(tmp_path), target="uniform", placement="front")
     found = evaluated(request, Options(model=model), "again", lambda _: silent)
     assert {"ips", "snips", "dm", "dr", "sndr"} <= set(by_name(found))
     assert by_name(found)["dm"].low is None
@@ -405,16 +409,16 @@ def test_a_log_without_rows_is_refused() -> None:
 
 def test_two_policies_are_compared_on_the_same_rows(tmp_path: Path) -> None:
     archive_of(busy_world(200), tmp_path)
-    one = EvaluationRequest(path=str(tmp_path), target="front@2", policy="front")
-    both = EvaluationRequest(path=str(tmp_path), target="front@2", against="uniform", policy="front")
+    one = EvaluationRequest(path=str(tmp_path), target="front@2", placement="front")
+    both = EvaluationRequest(path=str(tmp_path), target="front@2", against="uniform", placement="front")
     found = evaluated(both, Options(model="none", estimators=("snips",)), "", lambda _: silent)
     target = evaluated(one, Options(model="none"), "", lambda _: silent)
-    uniform = bowerbird.evaluate(tmp_path, "uniform", policy="front", model="none")
+    uniform = bowerbird.evaluate(tmp_path, "uniform", placement="front", model="none")
     assert found.difference is not None
     assert found.difference.against == "uniform"
     assert found.difference.value == pytest.approx(target.snips - uniform.snips, abs=1e-12)
     itself = evaluated(
-        EvaluationRequest(path=str(tmp_path), target="uniform", against="uniform", policy="front"),
+        EvaluationRequest(path=str(tmp_path), target="uniform", against="uniform", placement="front"),
         Options(),
         "",
         lambda _: silent,
@@ -497,7 +501,7 @@ def test_the_policy_that_is_compared_is_looked_at_too() -> None:
 
 def test_rows_that_the_compared_policy_has_learned_are_a_fault(tmp_path: Path) -> None:
     archive_of(busy_world(200), tmp_path)
-    found = bowerbird.evaluate(tmp_path, "uniform", against="front@2", policy="front", fixed_loggers=True)
+    found = bowerbird.evaluate(tmp_path, "uniform", against="front@2", placement="front", fixed_loggers=True)
     assert found.verdict.level == "not reliable"
     assert any(each.name == "against_learned" and each.wrong for each in found.health)
 
@@ -507,7 +511,7 @@ def test_rows_that_the_compared_policy_has_learned_are_a_fault(tmp_path: Path) -
 def test_the_headline_is_among_the_estimates(tmp_path: Path, estimators: list[str], fixed_loggers: bool) -> None:
     archive_of(busy_world(200), tmp_path)
     found = bowerbird.evaluate(
-        tmp_path, "uniform", policy="front", estimators=estimators, fixed_loggers=fixed_loggers, model="action-means"
+        tmp_path, "uniform", placement="front", estimators=estimators, fixed_loggers=fixed_loggers, model="action-means"
     )
     assert found.headline in by_name(found)
 

@@ -82,7 +82,7 @@ def test_naming_the_format_changes_nothing(kind: Format, tmp_path: Path) -> None
     target = None if kind is Format.TABLE else "uniform"
     # Outcomes of one policy are judged at a time.
     policy = "side" if kind in (Format.BOWERBIRD, Format.JSON_LINES) else None
-    found, named = (bowerbird.evaluate(path, target, policy=policy, format=each) for each in (None, str(kind)))
+    found, named = (bowerbird.evaluate(path, target, placement=policy, format=each) for each in (None, str(kind)))
     assert (found.how.digest, found.how.format) == (named.how.digest, str(kind))
     assert found.rows > 10
     assert found.ips is not None

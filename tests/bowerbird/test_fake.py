@@ -11,7 +11,8 @@ import pytest
 from bowerbird.fake import FakeLoop
 from records.errors import WrongConfiguration
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
+from tests.serving import served, tables
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 VW = "--cb_explore_adf --epsilon 0.1 -q uI --learning_rate 1"
@@ -23,14 +24,14 @@ REWARD = Reward(
 
 
 def loop_of(kind: str = "uniform", arguments: str = "", **options: Any) -> FakeLoop:
-    policy = PolicyConfig(kind, arguments, window_s=60, reward=REWARD, **options.pop("policy", {}))
-    return FakeLoop(Config(policies={"front": policy}, **options))
+    policy = served(kind, arguments, window_s=60, reward=REWARD, **options.pop("policy", {}))
+    return FakeLoop(Config(**tables({"front": policy}), **options))
 
 
 def ask(loop: FakeLoop, *event_ids: str, reply_topic: str = "replies.test", **fields: Any) -> Any:
     """Ask without a client, and return the reply."""
     requests = [
-        {"event_id": each, "policy": "front", "actions": [{"id": "a"}, {"id": "b"}], **fields} for each in event_ids
+        {"event_id": each, "placement": "front", "actions": [{"id": "a"}, {"id": "b"}], **fields} for each in event_ids
     ]
     headers = [("reply-topic", reply_topic.encode()), ("correlation-id", b"7")]
     value = json.dumps(requests[0] if len(requests) == 1 else requests).encode()
@@ -83,9 +84,9 @@ def test_late_unknown_and_broken_feedback_lies_in_the_dead_letters() -> None:
 
 def test_a_bad_request_gets_its_error_and_a_dead_letter() -> None:
     loop = loop_of()
-    assert ask(loop, "visit-1", policy="nobody")["error"]["code"] == "unknown_policy"
+    assert ask(loop, "visit-1", placement="nobody")["error"]["code"] == "unknown_placement"
     (letter,) = loop.messages("dead-letters")
-    assert dict(letter.headers)["reason"] == b"unknown_policy"
+    assert dict(letter.headers)["reason"] == b"unknown_placement"
     assert loop.records("decisions") == []
 
 
@@ -153,7 +154,7 @@ def test_a_topic_that_is_not_there_is_named() -> None:
 def test_a_reply_topic_must_be_allowed() -> None:
     loop = loop_of()
     loop.append(
-        "decision-requests", b'{"policy":"front","actions":[{"id":"a"}]}', headers=[("reply-topic", b"rewards")]
+        "decision-requests", b'{"placement":"front","actions":[{"id":"a"}]}', headers=[("reply-topic", b"rewards")]
     )
     assert loop.records("rewards") == []
     assert dict(loop.messages("dead-letters")[0].headers)["reason"] == b"reply_topic_not_allowed"

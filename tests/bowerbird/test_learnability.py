@@ -9,8 +9,9 @@ from bowerbird.fake import FakeLoop
 from policies.learnability import Sights, Symptom
 from records.rule import Reward, StreamReward
 from stream import metrics
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.roles.learnability import Watch
+from tests.serving import served, tables
 
 CLICKS = Reward(streams={"clicks": StreamReward(weight=1.0)})
 BASE = "--cb_explore_adf --epsilon 0.1 -b 12"
@@ -26,7 +27,7 @@ def loop_after(
     arguments: str, actions: list[Any], context: dict[str, Any], decisions: int = 200, step_s: float = 1.0
 ) -> FakeLoop:
     """Return a loop in which boots were clicked nine times in ten, and hats once in twenty."""
-    loop = FakeLoop(Config(policies={"front": PolicyConfig("vw", arguments, window_s=1, reward=CLICKS)}))
+    loop = FakeLoop(Config(**tables({"front": served("vw", arguments, window_s=1, reward=CLICKS)})))
     chance = random.Random(3)
     with loop.blocking_client(batch_ms=0) as client:
         for number in range(decisions):

@@ -91,12 +91,12 @@ def test_the_keys_for_a_machine_are_the_same_for_all_origins(world: World, archi
 
 def test_the_folder_above_an_archive_names_it(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "archive").symlink_to(archive)
-    assert f"expected the archive: name {tmp_path / 'archive'}" in run(tmp_path, "--policy", "front", code=2)
+    assert f"expected the archive: name {tmp_path / 'archive'}" in run(tmp_path, "--placement", "front", code=2)
     assert f"expected an archive: name {tmp_path / 'archive'}" in run(tmp_path, "--format", "bowerbird", code=2)
 
 
 def test_one_policy(world: World, archive: Path) -> None:
-    description = json.loads(run(archive, "--policy", "side", "--json"))
+    description = json.loads(run(archive, "--placement", "side", "--json"))
     assert {group["name"].partition("@")[0] for group in description["versions"]} == {"side"}
     assert description["rows"] == sum(outcome.learn and outcome.policy == "side" for _, outcome in world.outcomes())
 
@@ -165,7 +165,7 @@ def test_what_is_wrong_is_said_and_many_names_are_summed_up(tmp_path: Path) -> N
         (["nothing.toml"], "nothing.toml"),
         (["ARCHIVE", "--format", "csv"], "--format: found csv, expected one of bowerbird, json-lines"),
         (["ARCHIVE", "--column", "reward=click"], "--column: expected none with --format bowerbird"),
-        (["TABLE", "--policy", "front"], "--policy: expected none with --format table"),
+        (["TABLE", "--placement", "front"], "--placement: expected none with --format table"),
         (["TABLE", "--prefix", "x-"], "--prefix: expected none with --format table"),
         (["TABLE"], "reward: found no column of this name among click, p, action"),
         (["TABLE", "--column", "reward"], "--column: found reward, expected FIELD=COLUMN"),
@@ -194,7 +194,7 @@ def test_a_damaged_log_ends_with_1_and_a_sentence(lines: Path, tmp_path: Path) -
     (tmp_path / "log.jsonl").write_bytes(lines.read_bytes() + b"{}\n")
     count = lines.read_bytes().count(b"\n")
     output = run(tmp_path / "log.jsonl", code=2)
-    assert output.strip() == f"log.jsonl, line {count + 1}: policy: found null, expected a value (bad_log)"
+    assert output.strip() == f"log.jsonl, line {count + 1}: placement: found null, expected a value (bad_log)"
 
 
 def test_without_the_extra_it_says_what_to_install(lines: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 from bowerbird.demo.real_log import Logged, packaged_log, traffic, values, worth
 from bowerbird.settings import load
 from policies.features import ActionCache, decode_context
+from policies.policy_store import PolicyIdentity
 from policies.registry import make
 from records.decision import Decision
 from records.limits import Limits
@@ -19,6 +20,7 @@ from tests.policies.asking import learn_one, pmf_of
 
 CONFIG = load(Path(__file__).parents[2] / "bowerbird" / "demo" / "data" / "bowerbird.toml", {})
 KIND, ARGUMENTS = CONFIG.policies["men"].kind, CONFIG.policies["men"].arguments
+IDENTITY = PolicyIdentity(KIND, ARGUMENTS, "men", ("men",))
 ROWS, A_MESSAGE = 1200, 100
 
 
@@ -42,6 +44,7 @@ def rewards(logged: list[Logged]) -> list[Rewards]:
     """Return what the join would make of the log, each message twice: a repeat counts once."""
     outcomes = [
         {
+            "placement": "men",
             "policy": "men",
             "shard": 0,
             "seq": seq,
@@ -59,6 +62,7 @@ def rewards(logged: list[Logged]) -> list[Rewards]:
 def version(number: int, cut: int) -> PolicyVersion:
     """Return the record of a version; of it only number and cut matter here."""
     return PolicyVersion(
+        placements=("men",),
         policy="men",
         number=number,
         version=str(number),
@@ -87,7 +91,7 @@ def test_the_traffic_is_what_the_loop_takes(logged: list[Logged]) -> None:
 
 def test_the_value_is_that_of_each_version_on_what_came_after_its_cut(logged: list[Logged]) -> None:
     cuts = [6, 12, 18]
-    result = values("men", KIND, ARGUMENTS, [version(*pair) for pair in enumerate(cuts, start=1)], rewards(logged))
+    result = values("men", IDENTITY, [version(*pair) for pair in enumerate(cuts, start=1)], rewards(logged))
 
     learner, model = make(KIND, ARGUMENTS), make(KIND, ARGUMENTS).dump()
     known, weights, rewarded = ActionCache(Limits()), [], []
@@ -115,5 +119,5 @@ def test_the_value_is_that_of_each_version_on_what_came_after_its_cut(logged: li
 
 
 def test_without_a_version_the_value_is_that_of_version_0(logged: list[Logged]) -> None:
-    result = values("men", KIND, ARGUMENTS, [], rewards(logged))
+    result = values("men", IDENTITY, [], rewards(logged))
     assert result.learned.max_weight == pytest.approx(1.0, abs=1e-6)

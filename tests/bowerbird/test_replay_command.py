@@ -62,16 +62,18 @@ def test_the_table_says_what_was_left_out_and_what_the_target_had_learned(archiv
     assert "expired" in output
     assert "external" in output
     assert "The target has learned from" in output
-    assert "learned from" not in run(archive, "--target", "uniform", "--policy", "front")
+    assert "learned from" not in run(archive, "--target", "uniform", "--placement", "front")
 
 
 def test_a_policy_of_the_configuration_that_never_ran(archive: Path, tmp_path: Path) -> None:
-    (tmp_path / "bowerbird.toml").write_text(f'[policies.bold]\nkind = "vw"\narguments = "{ARGUMENTS} -q ::"\n')
+    (tmp_path / "bowerbird.toml").write_text(
+        f'[placements.bold]\n[policies.bold]\nkind = "vw"\narguments = "{ARGUMENTS} -q ::"\n'
+    )
     config = ("--config", tmp_path / "bowerbird.toml")
-    result = json.loads(run(archive, "--target", "bold", "--policy", "front", *config, "--json"))
+    result = json.loads(run(archive, "--target", "bold", "--placement", "front", *config, "--json"))
     assert result["target"].startswith("bold@0-")
     assert result["rows"] > 5
-    assert "--policy: found no outcome of bold, expected one" in run(archive, "--target", "bold", *config, code=2)
+    assert "--placement: found no outcome of bold, expected one" in run(archive, "--target", "bold", *config, code=2)
     (tmp_path / "bowerbird.toml").write_text("shards = 0\n")
     assert "line 1: shards" in run(archive, "--target", "bold", *config, code=2)
 
@@ -82,14 +84,14 @@ def test_a_policy_of_the_configuration_that_never_ran(archive: Path, tmp_path: P
         (["nothing", "--target", "uniform"], "expected a log"),
         (["ARCHIVE", "--target", "x.npy"], "an array has no contexts"),
         (["ARCHIVE", "--target", "front@999"], "found version 999 of front"),
-        (["ARCHIVE", "--target", "uniform"], "--policy: found none, expected one of"),
+        (["ARCHIVE", "--target", "uniform"], "--placement: found none, expected one of"),
         (
-            ["ARCHIVE", "--target", "uniform", "--policy", "frnt"],
-            "--policy: found no outcome of frnt, expected one of those in the log: front, side",
+            ["ARCHIVE", "--target", "uniform", "--placement", "frnt"],
+            "--placement: found no outcome of frnt, expected one of those in the log: front, side",
         ),
         (
-            ["ARCHIVE", "--target", "uniform", "--policy", "frnt", "--workers", "2"],
-            "--policy: found no outcome of frnt, expected one of those in the log: front, side",
+            ["ARCHIVE", "--target", "uniform", "--placement", "frnt", "--workers", "2"],
+            "--placement: found no outcome of frnt, expected one of those in the log: front, side",
         ),
         (["ARCHIVE", "--target", "front", "--format", "csv"], "csv"),
         (["ARCHIVE"], "--target"),

@@ -12,10 +12,11 @@ from bowerbird.settings import WrongSettings, load
 from bowerbird.settings_tree import Problem, without_password
 from docs.make import settings_page
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config, PlacementConfig, PolicyConfig
+from tests.serving import Served, served, tables
 
 ROOT = Path(__file__).parents[2]
-POLICY = '\n[policies.front]\nkind = "uniform"\n'
+POLICY = '\n[policies.front]\nkind = "uniform"\n[placements.front]\n'
 
 
 def problems(folder: Path, text: str, **environment: str) -> list[Problem]:
@@ -35,7 +36,7 @@ def keys(listed: list[Problem]) -> dict[str, int | None]:
 def test_everything_has_a_default_but_the_policies(tmp_path: Path) -> None:
     file = tmp_path / "bowerbird.toml"
     file.write_text(POLICY)
-    assert load(file, {}) == Config(policies={"front": PolicyConfig()})
+    assert load(file, {}) == Config(**tables({"front": served()}))
 
 
 def test_a_full_file(tmp_path: Path) -> None:
@@ -51,13 +52,15 @@ def test_a_full_file(tmp_path: Path) -> None:
             [policies.front]
             kind = "vw"
             arguments = "--cb_explore_adf"
+
+            [placements.front]
             window_s = 5
             activate_on = "views"
-            [policies.front.reward]
+            [placements.front.reward]
             clip = [0, 10.5]
             close_on = ["purchases"]
             streams.clicks = { weight = 1, aggregate = "max" }
-            [policies.front.reward.streams.purchases]
+            [placements.front.reward.streams.purchases]
             value = true
             """
         )
@@ -65,7 +68,7 @@ def test_a_full_file(tmp_path: Path) -> None:
     config = load(file, {})
     assert config.limits.max_actions == 20
     assert config.early_s == 60.0
-    assert config.policies["front"] == PolicyConfig(
+    assert Served(config.policies["front"], config.placements["front"]) == served(
         kind="vw",
         arguments="--cb_explore_adf",
         window_s=5.0,
@@ -93,20 +96,25 @@ def test_all_errors_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
         reply_topics = ["*"]
         close_grace_ms = 1.5
         [policies.front]
+
+        [placements.front]
         window_s = 60000
         partition = 4
-        [policies.front.reward]
+        [placements.front.reward]
         clip = [1.0, 0.0]
         close_on = ["Purchases"]
-        [policies.front.reward.streams.clicks]
+        [placements.front.reward.streams.clicks]
         weight = 1.0
         aggregate = "mux"
         value = true
-        [policies.Bad_Name.reward]
+        [placements.Bad_Name.reward]
         clip = [1.0]
+        [placements.Bad_Name]
+        policy = "other"
+        [policies.other]
         """,
         BOWERBIRD_JOIN_TICK_MS="often",
-        BOWERBIRD_POLICIES__FRONT__WINDO_S="3",
+        BOWERBIRD_PLACEMENTS__FRONT__WINDO_S="3",
     )
     assert [(problem.source, problem.line, problem.key) for problem in reported] == [
         ("bowerbird.toml", 1, "sharts"),
@@ -115,21 +123,21 @@ def test_all_errors_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
         ("bowerbird.toml", 4, "early_s"),
         ("bowerbird.toml", 5, "reply_topics"),
         ("bowerbird.toml", 6, "close_grace_ms"),
-        ("bowerbird.toml", 9, "policies.front.partition"),
-        ("bowerbird.toml", 11, "policies.front.reward.clip"),
-        ("bowerbird.toml", 12, "policies.front.reward.close_on"),
-        ("bowerbird.toml", 13, "policies.front.reward.streams.clicks"),
-        ("bowerbird.toml", 15, "policies.front.reward.streams.clicks.aggregate"),
-        ("bowerbird.toml", 17, "policies.Bad_Name"),
-        ("bowerbird.toml", 18, "policies.Bad_Name.reward.clip"),
+        ("bowerbird.toml", 11, "placements.front.partition"),
+        ("bowerbird.toml", 13, "placements.front.reward.clip"),
+        ("bowerbird.toml", 14, "placements.front.reward.close_on"),
+        ("bowerbird.toml", 15, "placements.front.reward.streams.clicks"),
+        ("bowerbird.toml", 17, "placements.front.reward.streams.clicks.aggregate"),
+        ("bowerbird.toml", 19, "placements.Bad_Name"),
+        ("bowerbird.toml", 20, "placements.Bad_Name.reward.clip"),
         ("bowerbird.toml", None, "dedup_horizon_s"),
         ("BOWERBIRD_JOIN_TICK_MS", None, "join_tick_ms"),
-        ("BOWERBIRD_POLICIES__FRONT__WINDO_S", None, ""),
+        ("BOWERBIRD_PLACEMENTS__FRONT__WINDO_S", None, ""),
     ]
     shown = {problem.key: str(problem) for problem in reported}
     assert shown["shards"] == 'bowerbird.toml, line 2: shards: found "x", expected a whole number from 1 to 1024'
     assert "did you mean shards?" in shown["sharts"]
-    assert "did you mean BOWERBIRD_POLICIES__FRONT__WINDOW_S?" in shown[""]
+    assert "did you mean BOWERBIRD_PLACEMENTS__FRONT__WINDOW_S?" in shown[""]
 
 
 CONTRADICTIONS = {
@@ -144,14 +152,22 @@ CONTRADICTIONS = {
     "limits.max_request_bytes": ("limits.max_request_bytes = 2000000", POLICY),
     "limits.max_actions": ("limits.max_actions = 0", POLICY),
     "policies": ("shards = 1", ""),
-    "policies.front.kind": ("", '[policies.front]\nkind = "wv"'),
-    "policies.front.partition": ("rewards_partitions = 2", POLICY + "partition = 2"),
-    "policies.front.activate_on": ("", POLICY + 'activate_on = "rewards"'),
-    "policies.front.reward.close_on": ("", POLICY + 'reward.close_on = ["a", "a"]'),
-    "policies.front.reward.streams.ticks": ("", POLICY + "reward.streams.ticks.weight = 1"),
-    "policies.front.reward.streams.check": ("", POLICY + "reward.streams.check.weight = 1"),
-    "policies.front.reward.streams.a.b": ("", POLICY + 'reward.streams."a.b".weight = 1'),
-    "policies.front.salt": ("", POLICY + 'salt = "same"\n[policies.back]\nsalt = "same"'),
+    "policies.front.kind": ("", '[policies.front]\nkind = "wv"\n[placements.front]'),
+    "placements": ("", "[policies.front]"),
+    "placements.back": ("", POLICY + "[placements.back]"),
+    "placements.back.policy": ("", POLICY + '[placements.back]\npolicy = "bakc"'),
+    "policies.front.placements": ("", '[placements.front]\n[policies.front]\nplacements = ["frnt"]'),
+    "policies.front": (
+        "rewards_partitions = 2",
+        POLICY + 'partition = 0\n[placements.back]\npolicy = "front"\npartition = 1',
+    ),
+    "placements.front.partition": ("rewards_partitions = 2", POLICY + "partition = 2"),
+    "placements.front.activate_on": ("", POLICY + 'activate_on = "rewards"'),
+    "placements.front.reward.close_on": ("", POLICY + 'reward.close_on = ["a", "a"]'),
+    "placements.front.reward.streams.ticks": ("", POLICY + "reward.streams.ticks.weight = 1"),
+    "placements.front.reward.streams.check": ("", POLICY + "reward.streams.check.weight = 1"),
+    "placements.front.reward.streams.a.b": ("", POLICY + 'reward.streams."a.b".weight = 1'),
+    "policies.front.salt": ("", '[placements.front]\n[policies.front]\nsalt = "same"\n[policies.back]\nsalt = "same"'),
     "policies.back.salt": ("", POLICY + '[policies.back]\nsalt = "front"'),
 }
 
@@ -168,7 +184,7 @@ def test_a_misspelt_stream_is_refused(tmp_path: Path) -> None:
     text = POLICY + 'reward.close_on = ["{}"]\nreward.streams.clicks.weight = 1\nreward.streams.likes-a.weight = 1\n'
     (problem,) = problems(tmp_path, text.format("click"))
     assert (problem.key, problem.line) == (
-        "policies.front.reward.close_on",
+        "placements.front.reward.close_on",
         text[: text.index("close_on")].count("\n") + 1,
     )
     assert "found 'click', expected" in str(problem)
@@ -182,7 +198,7 @@ def test_a_misspelt_stream_is_refused(tmp_path: Path) -> None:
 
 def test_a_misspelt_stream_that_activates_is_refused(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, POLICY + 'activate_on = "view"\nreward.streams.views.weight = 0\n')
-    assert problem.key == "policies.front.activate_on"
+    assert problem.key == "placements.front.activate_on"
     assert "did you mean views?" in str(problem)
 
 
@@ -192,7 +208,7 @@ def test_a_misspelt_variable_that_is_no_setting(tmp_path: Path) -> None:
 
 
 def test_a_wrong_value_makes_no_contradiction_with_others(tmp_path: Path) -> None:
-    reported = problems(tmp_path, 'dedup_horizon_s = "a day"\n[policies.front]\nwindow_s = 80000\n')
+    reported = problems(tmp_path, 'dedup_horizon_s = "a day"\n[policies.front]\n[placements.front]\nwindow_s = 80000\n')
     assert keys(reported) == {"dedup_horizon_s": 1}
 
 
@@ -213,8 +229,10 @@ def test_syntax_names_the_line(tmp_path: Path) -> None:
 
 
 def test_syntax_hides_no_error_of_the_environment(tmp_path: Path) -> None:
-    reported = problems(tmp_path, "shards = = 3\n", BOWERBIRD_SHARDS="0", BOWERBIRD_POLICIES__A__REWARD__CLIP="[2, 1]")
-    assert [problem.key for problem in reported] == ["", "policies.a.reward.clip", "shards"]
+    reported = problems(
+        tmp_path, "shards = = 3\n", BOWERBIRD_SHARDS="0", BOWERBIRD_PLACEMENTS__A__REWARD__CLIP="[2, 1]"
+    )
+    assert [problem.key for problem in reported] == ["", "placements.a.reward.clip", "shards"]
 
 
 def test_bytes_that_are_no_utf8_and_a_missing_file(tmp_path: Path) -> None:
@@ -226,20 +244,23 @@ def test_bytes_that_are_no_utf8_and_a_missing_file(tmp_path: Path) -> None:
 
 def test_the_environment_overrides(tmp_path: Path) -> None:
     file = tmp_path / "bowerbird.toml"
-    file.write_text("shards = 2\n[policies.front-page]\nwindow_s = 5\n[policies.a--b]\nsalt = 'x'\n")
+    file.write_text(
+        "shards = 2\n[policies.p]\nsalt = 'x'\n[placements.front-page]\npolicy = 'p'\n[placements.a--b]\npolicy = 'q'\n"
+    )
     config = load(
         file,
         {
             "BOWERBIRD_SHARDS": "3",
             "BOWERBIRD_PREFIX": "007",
             "BOWERBIRD_REPLY_TOPICS": '["a.*", "b"]',
-            "BOWERBIRD_POLICIES__FRONT_PAGE__WINDOW_S": "7.5",
-            "BOWERBIRD_POLICIES__FRONT_PAGE__REWARD__STREAMS": '{"clicks": {"weight": 1}}',
-            "BOWERBIRD_POLICIES__FRONT_PAGE__REWARD__STREAMS__CLICKS__AGGREGATE": "max",
-            "BOWERBIRD_POLICIES__A__B__WINDOW_S": "8",
-            "BOWERBIRD_POLICIES__A__B__SALT": "",
+            "BOWERBIRD_PLACEMENTS__FRONT_PAGE__WINDOW_S": "7.5",
+            "BOWERBIRD_PLACEMENTS__FRONT_PAGE__REWARD__STREAMS": '{"clicks": {"weight": 1}}',
+            "BOWERBIRD_PLACEMENTS__FRONT_PAGE__REWARD__STREAMS__CLICKS__AGGREGATE": "max",
+            "BOWERBIRD_PLACEMENTS__A__B__WINDOW_S": "8",
+            "BOWERBIRD_PLACEMENTS__A__B__POLICY": "p",
+            "BOWERBIRD_POLICIES__P__SALT": "",
             "BOWERBIRD_POLICIES__NEW": '{kind = "uniform"}',
-            "BOWERBIRD_POLICIES__NEW__WINDOW_S": "9",
+            "BOWERBIRD_PLACEMENTS__NEW__WINDOW_S": "9",
             "BOWERBIRD_CACHE": "/somewhere",
             "BOWERBIRD_SERVICE_HOST": "10.0.0.1",
             "BOWERBIRD_PORT_8080_TCP_ADDR": "10.0.0.1",
@@ -247,30 +268,30 @@ def test_the_environment_overrides(tmp_path: Path) -> None:
         },
     )
     assert (config.shards, config.prefix, config.reply_topics) == (3, "007", ("a.*", "b"))
-    assert config.policies == {
-        "front-page": PolicyConfig(
-            window_s=7.5, reward=Reward(streams={"clicks": StreamReward(weight=1.0, aggregate="max")})
-        ),
-        "a--b": PolicyConfig(window_s=8.0),
-        "new": PolicyConfig(window_s=9.0),
+    clicks = StreamReward(weight=1.0, aggregate="max")
+    assert config.policies == {"p": PolicyConfig(), "new": PolicyConfig()}
+    assert config.placements == {
+        "front-page": PlacementConfig("p", window_s=7.5, reward=Reward(streams={"clicks": clicks})),
+        "a--b": PlacementConfig("p", window_s=8.0),
+        "new": PlacementConfig(window_s=9.0),
     }
 
 
 def test_an_error_in_the_environment_names_its_variable(tmp_path: Path) -> None:
     reported = problems(
         tmp_path,
-        "[policies.front]\nwindow_s = 5\n",
-        BOWERBIRD_POLICIES__FRONT__WINDOW_S="-1",
+        "[policies.front]\n[placements.front]\nwindow_s = 5\n",
+        BOWERBIRD_PLACEMENTS__FRONT__WINDOW_S="-1",
         BOWERBIRD_SHARDS="1\nprefix = 2",
         BOWERBIRD_PARTITIONS="[1]",
-        BOWERBIRD_POLICIES__FRONT__REWARD="{clip = [2, 1]}",
+        BOWERBIRD_PLACEMENTS__FRONT__REWARD="{clip = [2, 1]}",
         BOWERBIRD_SHRADS="1",
     )
     assert {(problem.source, problem.key) for problem in reported} == {
-        ("BOWERBIRD_POLICIES__FRONT__WINDOW_S", "policies.front.window_s"),
+        ("BOWERBIRD_PLACEMENTS__FRONT__WINDOW_S", "placements.front.window_s"),
         ("BOWERBIRD_SHARDS", "shards"),
         ("BOWERBIRD_PARTITIONS", "partitions"),
-        ("BOWERBIRD_POLICIES__FRONT__REWARD", "policies.front.reward.clip"),
+        ("BOWERBIRD_PLACEMENTS__FRONT__REWARD", "placements.front.reward.clip"),
         ("BOWERBIRD_SHRADS", ""),
     }
 
@@ -285,7 +306,7 @@ def test_the_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert load(None, named).shards == 3
     assert load(Path("third.toml"), named).shards == 4
     (tmp_path / "bowerbird.toml").unlink()
-    assert load(None, {"BOWERBIRD_POLICIES__FRONT__KIND": "uniform"}).shards == 1
+    assert load(None, {"BOWERBIRD_POLICIES__FRONT": "{}", "BOWERBIRD_PLACEMENTS__FRONT": "{}"}).shards == 1
     with pytest.raises(WrongSettings, match=f"{tmp_path} has no bowerbird.toml: name a file by --config or BOWER"):
         load(None, {})
 
@@ -320,13 +341,14 @@ def test_a_password_is_in_no_repr() -> None:
 
 
 @given(
-    st.sampled_from(["window_s", "kind", "reward"]),
+    st.sampled_from([("placements", "window_s"), ("policies", "kind"), ("placements", "reward")]),
     st.from_regex(r"[a-z0-9-]{1,20}", fullmatch=True),
 )
-def test_law_every_name_is_reached_by_its_variable(setting: str, name: str) -> None:
-    path = ("policies", name, setting)
+def test_law_every_name_is_reached_by_its_variable(setting: tuple[str, str], name: str) -> None:
+    table, key = setting
+    path = (table, name, key)
     rest = variable(path).removeprefix("BOWERBIRD_")
-    tree: dict[str, object] = {"policies": {name: {}}}
+    tree: dict[str, object] = {table: {name: {}}}
     assert path in list(paths(Config, rest, tree))
 
 

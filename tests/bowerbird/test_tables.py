@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from bowerbird.commands.tables import Fitted
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from tests.bowerbird.test_alarms import backlog, policy, shown_at, status
+from tests.serving import served, tables
 
 COLUMNS = ("policy", "version", ">examples", "digest", "published")
 ROWS = [
@@ -45,7 +46,7 @@ def test_rows_stack_where_nothing_else_helps() -> None:
 
 
 def test_the_status_at_80_columns() -> None:
-    config = Config(policies={"recommendations": PolicyConfig()})
+    config = Config(**tables({"recommendations": served()}))
     seen = status(
         policies=[policy(name="recommendations", version="12345-0a1b2c3d", decisions=1_234_567, outcomes=1_234_567)],
         backlogs=[backlog("decide", messages=1_234_567, topic="decision-requests", growth_per_s=1200.0)],

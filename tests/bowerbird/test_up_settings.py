@@ -25,7 +25,7 @@ def test_the_built_in_settings_close_on_a_click_within_seconds(tmp_path: Path) -
     assert config.archive.url == str(tmp_path / "archive")
     assert list(config.policies) == ["front"]
     assert config.streams == ("clicks", "leaves", "purchases", "views")
-    assert config.policies["front"].reward.close_on == ("clicks", "purchases", "leaves")
+    assert config.placements["front"].reward.close_on == ("clicks", "purchases", "leaves")
     assert config.longest_window_s <= 30
 
 
@@ -76,12 +76,12 @@ def test_nothing_in_the_environment_names_other_servers() -> None:
 @pytest.mark.parametrize("reward", ["streams.buys = {value = true}", "streams.buys = {weight = 1.0}"])
 def test_the_example_fits_the_settings(reward: str, tmp_path: Path) -> None:
     file = tmp_path / "bowerbird.toml"
-    file.write_text(f"[policies.plain]\n[policies.own.reward]\n{reward}\n")
+    file.write_text(f'[policies.plain]\n[placements.own]\npolicy = "plain"\n[placements.own.reward]\n{reward}\n')
     shown = example(load(file, {}), "visit")
     assert shown is not None
     asked = msgspec.json.decode(shown.request, type=DecisionRequest)
     event = feedback(shown.feedback.encode())
-    assert (shown.stream, asked.policy, asked.event_id) == ("buys", "own", event.event_id)
+    assert (shown.stream, asked.placement, asked.event_id) == ("buys", "own", event.event_id)
     assert (event.value is not None) == ("value" in reward)
     assert json.loads(shown.next_request)["event_id"] != asked.event_id
 
@@ -93,7 +93,7 @@ def test_without_a_stream_there_is_no_example() -> None:
 def test_an_archive_of_a_former_kafka_names_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without --dir the second `up` has an empty Kafka, whose copy the archive of the first one is not."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "bowerbird.toml").write_text('[policies.front]\n[archive]\nurl = "archive"\n')
+    (tmp_path / "bowerbird.toml").write_text('[policies.front]\n[placements.front]\n[archive]\nurl = "archive"\n')
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive" / log_file("")).write_text('{"log_id": "former"}')
     done = CliRunner().invoke(app, ["up"])

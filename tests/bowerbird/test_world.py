@@ -63,7 +63,7 @@ def test_a_click_is_as_frequent_as_its_probability() -> None:
 
 def test_the_settings_of_the_demo_fit_the_world() -> None:
     config = load(SETTINGS, {})
-    assert config.policies["front"].window_s == WINDOW_S
+    assert config.placements["front"].window_s == WINDOW_S
     assert set(config.streams) == {"views", "clicks", "purchases"}
 
 

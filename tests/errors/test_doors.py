@@ -16,8 +16,9 @@ from bowerbird.settings import load
 from bowerbird.up_settings import BUILT_IN
 from records.errors import BadInput, BowerbirdError, NotDecided
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from tests.errors.law import broken
+from tests.serving import served, tables
 
 STRANGE: list[Any] = [
     *(None, True, "", "x", "\0", "\x1b[2J", "\u202eabc", "🧢" * 400, -1, 0, 1.5, 10**40, 1e308, [], {}, [[[]]]),
@@ -30,6 +31,7 @@ NESTED = st.recursive(
 )
 REQUEST = {
     "event_id": "visit-1",
+    "placement": "front",
     "policy": "front",
     "actions": [{"id": "boots", "features": {"item": {"price": 3.5}}}, {"id": "hat"}],
     "context": {"user": {"age": 34, "tags": ["a", "b"]}},
@@ -65,7 +67,7 @@ def loop() -> FakeLoop:
         streams={"clicks": StreamReward(weight=1.0), "purchases": StreamReward(value=True)},
     )
     arguments = "--cb_explore_adf --epsilon 0.2 -q uA"
-    return FakeLoop(Config(policies={"front": PolicyConfig("vw", arguments=arguments, window_s=60, reward=reward)}))
+    return FakeLoop(Config(**tables({"front": served("vw", arguments=arguments, window_s=60, reward=reward)})))
 
 
 def messages(of: FakeLoop) -> list[str]:
@@ -111,7 +113,9 @@ def test_any_bytes(value: bytes) -> None:
     hold(of)
 
 
-@given(NESTED, st.sampled_from(["actions", "context", "default", "value", "event_id", "stream", "policy", "user_id"]))
+@given(
+    NESTED, st.sampled_from(["actions", "context", "default", "value", "event_id", "stream", "placement", "user_id"])
+)
 def test_the_client(value: Any, where: str) -> None:
     held(value, where)
 
@@ -122,7 +126,9 @@ SPECIAL: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("where", ["actions", "context", "default", "value", "event_id", "stream", "policy", "user_id"])
+@pytest.mark.parametrize(
+    "where", ["actions", "context", "default", "value", "event_id", "stream", "placement", "user_id"]
+)
 def test_the_client_with_what_json_has_not(where: str) -> None:
     for value in [*SPECIAL, *[{"user": {"x": each}} for each in SPECIAL], *[[each, "b"] for each in SPECIAL]]:
         held(value, where)
@@ -139,8 +145,8 @@ def held(value: Any, where: str) -> None:
                 fields = {"event_id": "visit-1", "stream": "clicks", "value": 1.0, where: value}
                 client.reward(fields.pop("event_id"), fields.pop("stream"), **fields)
             else:
-                asked = {"policy": "front", "actions": ["a", "b"], "context": {}, where: value}
-                client.decide(asked.pop("policy"), asked.pop("actions"), asked.pop("context"), **asked)
+                asked = {"placement": "front", "actions": ["a", "b"], "context": {}, where: value}
+                client.decide(asked.pop("placement"), asked.pop("actions"), asked.pop("context"), **asked)
         except (BadInput, NotDecided) as error:
             ours(error)
 
@@ -162,12 +168,15 @@ DOCUMENTS = [
     *(
         'brokers = "\\u0000"',
         'redis_url = "ftp://x"',
-        "[policies.front]\nkind = 3",
-        '[policies."a b"]',
-        "[policies.x.reward]",
+        "[placements.front]\n[policies.front]\nkind = 3",
+        '[placements.front]\npolicy = "a b"\n[policies."a b"]',
+        "[policies.x]\n[placements.x.reward]",
     ),
     *('[archive]\nurl = "s3://"', '[archive]\nurl = "gs://k:s3cret@@@/?x=%"', "[limits]\nmax_actions = -1"),
-    *(f'[policies.front]\nkind = "vw"\narguments = "{each}"' for each in ("--bag 0", "-q", "'", "--f x", "\\u0007")),
+    *(
+        f'[placements.front]\n[policies.front]\nkind = "vw"\narguments = "{each}"'
+        for each in ("--bag 0", "-q", "'", "--f x", "\\u0007")
+    ),
 ]
 
 

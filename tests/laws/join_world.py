@@ -543,7 +543,8 @@ def decision(event: int, policy: int, shape: int, variant: int, now_ms: int) -> 
     return {
         "v": 1,
         "event_id": EVENT_IDS[event % len(EVENT_IDS)],
-        "policy": ("front", "side")[policy % 8 == 7],
+        "placement": ("front", "side")[policy % 8 == 7],
+        "policy": "any",
         "context": {"shape": shape},
         "actions": [{"id": "x"}, {"id": "y"}],
         "pmf": ([0.5, 0.5], [0.25, 0.75])[variant % 8 == 7],

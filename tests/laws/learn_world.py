@@ -30,7 +30,11 @@ POISON = -999.0
 """A reward that the ledger refuses."""
 NAMES = ("left", "right")
 PARTITION = 0
-IDENTITY = PolicyIdentity("ledger", "", "salt")
+Learns = Mapping[str, tuple[str, ...]]
+"""Whose outcomes each policy learns."""
+OWN: Learns = {name: (name,) for name in NAMES}
+SHARED: Learns = {"left": ("left",), "right": ("left", "right")}
+"""A policy that decides for a placement, and one that learns from both."""
 
 Result = TypeVar("Result")
 
@@ -63,7 +67,7 @@ class Ledger:
 class Told:
     """An outcome as the log has it."""
 
-    policy: str
+    placement: str
     shard: int
     seq: int
     learn: bool
@@ -71,14 +75,15 @@ class Told:
 
     @property
     def name(self) -> str:
-        return f"{self.policy}-{self.shard}-{self.seq}"
+        return f"{self.placement}-{self.shard}-{self.seq}"
 
     def wire(self) -> dict[str, Any]:
         decision = {"context": {}, "actions": [{"id": self.name}], "chosen": self.name, "propensity": 0.5}
         return {
             "v": 1,
             "event_id": self.name,
-            "policy": self.policy,
+            "placement": self.placement,
+            "policy": self.placement,
             "shard": self.shard,
             "seq": self.seq,
             "revision": 0,
@@ -104,22 +109,22 @@ class RewardsLog:
         self.messages[self.end] = outcomes
         self.end += 1
 
-    def new(self, policy: str, shard: int, learn: bool, reward: float = 1.0) -> Told:
-        seq = self.seqs.get((policy, shard), 0) + 1
-        self.seqs[policy, shard] = seq
-        return Told(policy, shard, seq, learn, reward)
+    def new(self, placement: str, shard: int, learn: bool, reward: float = 1.0) -> Told:
+        seq = self.seqs.get((placement, shard), 0) + 1
+        self.seqs[placement, shard] = seq
+        return Told(placement, shard, seq, learn, reward)
 
     def value(self, offset: int) -> bytes:
         return json.dumps([outcome.wire() for outcome in self.messages[offset]]).encode()
 
     def ledger(
-        self, policy: str, versions: Sequence[PolicyVersion], end: int = 0
-    ) -> tuple[list[list[str]], dict[int, int]]:
-        """Return what a ledger of a policy must hold after these versions, computed from the log alone, and the seqs.
+        self, placements: Sequence[str], versions: Sequence[PolicyVersion], end: int = 0
+    ) -> tuple[list[list[str]], dict[str, int]]:
+        """Return what a ledger of some placements must hold after these versions, and the seqs, from the log alone.
 
         ``end``: and after what comes then, up to this offset.
         """
-        seqs: dict[int, int] = {}
+        seqs: dict[str, int] = {}
         pages: list[list[str]] = []
         begin, held = 0, False
         for cut, in_force in [*((version.cut, version.control) for version in versions), (end, None)]:
@@ -127,10 +132,11 @@ class RewardsLog:
             for offset in sorted(self.messages):
                 if begin <= offset < cut:
                     for outcome in self.messages[offset]:
-                        if outcome.policy != policy or outcome.seq <= seqs.get(outcome.shard, 0):
+                        outbox = f"{outcome.placement}/{outcome.shard}"
+                        if outcome.placement not in placements or outcome.seq <= seqs.get(outbox, 0):
                             continue
-                        assert outcome.seq == seqs.get(outcome.shard, 0) + 1
-                        seqs[outcome.shard] = outcome.seq
+                        assert outcome.seq == seqs.get(outbox, 0) + 1
+                        seqs[outbox] = outcome.seq
                         if outcome.learn and outcome.reward != POISON and not held:
                             page.append(outcome.name)
             if page:
@@ -254,13 +260,13 @@ class Operator(Stepped):
 
     async def control(self, name: str, wanted: Control) -> None:
         """Put a control in force."""
-        publisher = Publisher(name, IDENTITY, self.world.stepped, self.versions)
+        publisher = Publisher(name, self.world.identity(name), self.world.stepped, self.versions)
 
         async def pass_over(learner: Learner) -> None:
             await _Pause()
             for offset in sorted(self.world.log.messages):
                 if offset >= learner.cut:
-                    learner.take(offset, outcomes_of(name, self.world.log.value(offset)))
+                    learner.take(offset, outcomes_of(self.world.learns[name], self.world.log.value(offset)))
             await _Pause()
 
         self.results.append(await control(publisher, wanted, 0, pass_over, Ledger))
@@ -272,7 +278,7 @@ class Worker(Stepped):
     def __init__(self, world: "World", start: int) -> None:
         super().__init__(world)
         self.next_offset = start
-        self.worker: LearnWorker[int] = LearnWorker(dict.fromkeys(NAMES, PARTITION))
+        self.worker: LearnWorker[int] = LearnWorker(dict.fromkeys(NAMES, PARTITION), world.learns)
         self.publishers: dict[str, Publisher] = {}
         self.acknowledged = start
         self.results: list[SaveResult] = []
@@ -299,7 +305,7 @@ class Worker(Stepped):
 
     async def _loaded(self, name: str) -> None:
         if name not in self.publishers:
-            publisher = Publisher(name, IDENTITY, self.world.stepped, self.versions)
+            publisher = Publisher(name, self.world.identity(name), self.world.stepped, self.versions)
             saved = await publisher.load()
             position, model = (saved.position, saved.model) if saved is not None else (None, None)
             self.worker.load(Learner(name, "ledger", "", position, model, make_policy=Ledger), PublishSchedule(1, 0), 0)
@@ -314,8 +320,11 @@ class Worker(Stepped):
 class World:
     """The logs, the store, the group's acknowledged offset, and two workers, of which one owns the partition."""
 
-    def __init__(self, store: PolicyStore, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+    def __init__(
+        self, store: PolicyStore, run: Callable[[Coroutine[Any, Any, Any]], Any], learns: Learns = OWN
+    ) -> None:
         self.log = RewardsLog()
+        self.learns = learns
         self.versions: list[tuple[str, bytes]] = []
         self.store, self.run = store, run
         self.stepped = SteppedStore(store, run)
@@ -324,6 +333,10 @@ class World:
         self.owner = 0
         self.workers = [Worker(self, 0), Worker(self, 0)]
         self.operators = [Operator(self), Operator(self)]
+
+    def identity(self, name: str) -> PolicyIdentity:
+        """Return what a policy is."""
+        return PolicyIdentity("ledger", "", "salt", self.learns[name])
 
     def restart(self, number: int) -> None:
         """Kill a worker and start it again."""
@@ -350,7 +363,7 @@ class World:
         passed: set[str] = set()
         for offset, outcomes in sorted(self.log.messages.items()):
             before = [version for _, version in sorted(by_number.items()) if version.cut <= offset]
-            own = {outcome.name for outcome in outcomes if outcome.policy == name}
+            own = {outcome.name for outcome in outcomes if outcome.placement in self.learns[name]}
             if before and before[-1].control in ("freeze", "uniform"):
                 held |= own - passed
             passed |= own
@@ -379,10 +392,11 @@ class World:
                 self._check_policy(name, saved, records)
             for offset, outcomes in self.log.messages.items():
                 if offset < self.committed:
-                    own = [outcome for outcome in outcomes if outcome.policy == name]
-                    assert all(outcome.seq <= covered.last_seqs.get(outcome.shard, 0) for outcome in own), (
-                        f"{name}: offset {offset} is acknowledged and nowhere saved"
-                    )
+                    own = [outcome for outcome in outcomes if outcome.placement in self.learns[name]]
+                    assert all(
+                        outcome.seq <= covered.last_seqs.get(f"{outcome.placement}/{outcome.shard}", 0)
+                        for outcome in own
+                    ), f"{name}: offset {offset} is acknowledged and nowhere saved"
 
     def _check_policy(self, name: str, saved: Saved, records: dict[int, bytes]) -> None:
         number = saved.position.number
@@ -392,13 +406,13 @@ class World:
             assert records.setdefault(number, saved.record) == saved.record
         versions = [msgspec.json.decode(records[n], type=PolicyVersion) for n in sorted(records)]
         for count, version in enumerate(versions, 1):
-            pages, seqs = self.log.ledger(name, versions[:count])
+            pages, seqs = self.log.ledger(self.learns[name], versions[:count])
             assert version.digest == digest(json.dumps(pages).encode()), f"version {version.version} is no replay"
-            assert version.last_seqs == {str(shard): seq for shard, seq in seqs.items()}
+            assert version.last_seqs == seqs
             assert version.examples == sum(map(len, pages))
         if saved.model is not None:
             assert json.loads(saved.model) == pages
-        later, seqs = self.log.ledger(name, versions, saved.position.cut)
+        later, seqs = self.log.ledger(self.learns[name], versions, saved.position.cut)
         assert dict(saved.position.last_seqs) == seqs
         assert not versions or later == pages, "the position has passed what no version has learned"
         assert saved.position.control == (versions[-1].control if versions else None)

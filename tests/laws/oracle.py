@@ -61,7 +61,7 @@ class _Record(NamedTuple):
 
 
 class _Unnumbered(NamedTuple):
-    policy: str
+    placement: str
     event_id: str
     why: str
     learn: bool
@@ -91,7 +91,7 @@ def judge(logs: Iterable[Message], *, shards: int, dedup_horizon_ms: int, feedba
         )
         dead_letters |= unused
         for outcome in outcomes:
-            closed[crc32(event_id.encode()) % shards, outcome.policy].append(outcome)
+            closed[crc32(event_id.encode()) % shards, outcome.placement].append(outcome)
 
     numbered: dict[tuple[int, str], list[Closed]] = {}
     for where, outcomes in closed.items():
@@ -178,7 +178,7 @@ def _judge(
     else:
         why = "early" if closed_ms < natural_ms else "window"
     outcome = _Unnumbered(
-        policy=body["policy"],
+        placement=body["placement"],
         event_id=event_id,
         why=why,
         learn=why in ("window", "early"),
@@ -191,7 +191,7 @@ def _judge(
 
 
 def _shown(decision: _Record) -> tuple[Any, ...]:
-    return tuple(decision.body[name] for name in ("policy", "policy_version", "pmf", "chosen"))
+    return tuple(decision.body[name] for name in ("placement", "policy", "policy_version", "pmf", "chosen"))
 
 
 def _active(body: dict[str, Any], rule: dict[str, Any], counted: Sequence[_Record]) -> bool:

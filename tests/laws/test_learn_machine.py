@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from policies.controls import FREEZE, UNFREEZE, UNIFORM, Control
 from policies.policy_store import MemoryPolicyStore
-from tests.laws.learn_world import NAMES, POISON, Ledger, World, run_now
+from tests.laws.learn_world import NAMES, POISON, SHARED, Ledger, World, run_now
 
 workers = st.integers(0, 1)
 names = st.sampled_from(NAMES)
@@ -33,7 +33,7 @@ class LearnMachine(RuleBasedStateMachine):
         self.world = self.make_world()
 
     def make_world(self) -> World:
-        return World(MemoryPolicyStore(), run_now)
+        return World(MemoryPolicyStore(), run_now, SHARED)
 
     @rule(
         name=names,
@@ -48,7 +48,7 @@ class LearnMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.log.messages)
     @rule(data=st.data())
     def append_repeat(self, data: st.DataObject) -> None:
-        """An emitter that was in doubt sends what it has sent before; a message holds one policy's outcomes."""
+        """An emitter that was in doubt sends what it has sent before; a message holds one placement's outcomes."""
         log = self.world.log
         log.append(log.messages[data.draw(st.sampled_from(sorted(log.messages)))])
 
@@ -165,7 +165,10 @@ class LearnMachine(RuleBasedStateMachine):
         assert world.committed == world.log.end
         for name in NAMES:
             own = [
-                outcome for outcomes in world.log.messages.values() for outcome in outcomes if outcome.policy == name
+                outcome
+                for outcomes in world.log.messages.values()
+                for outcome in outcomes
+                if outcome.placement in world.learns[name]
             ]
             saved = world.saved(name)
             held = world.held(name)

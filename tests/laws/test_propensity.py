@@ -32,19 +32,19 @@ class Fixed:
 
 
 def decided(event_id: str) -> bytes:
-    asked = {"event_id": event_id, "policy": "front", "actions": [{"id": name} for name in "abc"]}
+    asked = {"event_id": event_id, "placement": "front", "actions": [{"id": name} for name in "abc"]}
     opened = open_request(
         json.dumps(asked).encode(),
         event_id="made",
         now_ms=0,
         expires_at_ms=1000,
-        policies={"front"},
+        placements={"front"},
         overloaded=lambda policy: False,
         action=ActionCache(Limits()).action,
         limits=Limits(),
     )
     assert isinstance(opened, Opened)
-    result = decide(opened, LoadedPolicy(Fixed(), "1-00000000", "front", b"{}"), 0)
+    result = decide(opened, LoadedPolicy("front", Fixed(), "1-00000000", "front", b"{}"), 0)
     assert isinstance(result, Decided)
     return result.value
 

@@ -8,11 +8,12 @@ import pytest
 
 from policies.decide import Decided, LoadedPolicy
 from policies.registry import make
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.redis.policy_cache import PolicyCache
 from stream.roles.deciding import Request, Requests
+from tests.serving import served, tables
 
-GOOD = {"policy": "front", "actions": [{"id": "a"}, {"id": "b"}]}
+GOOD = {"placement": "front", "actions": [{"id": "a"}, {"id": "b"}]}
 
 
 def read(value: Any, *, age_ms: int = 0, expires_ms: bytes | None = None, overloaded: bool = False) -> Request:
@@ -23,11 +24,11 @@ def read(value: Any, *, age_ms: int = 0, expires_ms: bytes | None = None, overlo
         raise RuntimeError("as nobody foresaw")
 
     choosers = {
-        "front": LoadedPolicy(make("uniform", ""), "0-00000000", "front", b"{}"),
-        "broken": LoadedPolicy(cast(Any, SimpleNamespace(predict=fail)), "0-00000000", "broken", b"{}"),
+        "front": LoadedPolicy("front", make("uniform", ""), "0-00000000", "front", b"{}"),
+        "broken": LoadedPolicy("broken", cast(Any, SimpleNamespace(predict=fail)), "0-00000000", "broken", b"{}"),
     }
     lookup = cast(PolicyCache, SimpleNamespace(choosers=choosers, overloaded=lambda policy: overloaded))
-    config = Config(policies={"front": PolicyConfig(), "broken": PolicyConfig()})
+    config = Config(**tables({"front": served(), "broken": served()}))
     raw = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
     record = SimpleNamespace(
         topic="decision-requests", partition=0, offset=7, timestamp=1000, key=None, value=raw, headers=headers
@@ -73,8 +74,8 @@ def test_law_7_a_policy_with_too_many_pending_decisions_refuses() -> None:
         (b"nonsense", "not_json"),
         (b"\xff", "not_utf8"),
         (GOOD | {"actions": []}, "no_actions"),
-        (GOOD | {"policy": "nobody"}, "unknown_policy"),
-        (GOOD | {"policy": "broken"}, "internal_error"),
+        (GOOD | {"placement": "nobody"}, "unknown_placement"),
+        (GOOD | {"placement": "broken"}, "internal_error"),
     ],
 )
 def test_law_8_a_message_that_cannot_be_decided_is_a_dead_letter(value: Any, reason: str) -> None:
@@ -85,8 +86,8 @@ def test_law_8_a_message_that_cannot_be_decided_is_a_dead_letter(value: Any, rea
     assert content == (value if isinstance(value, bytes) or value is None else json.dumps(value).encode())
 
 
-@pytest.mark.parametrize("policy", ["nobody", "broken"])
-def test_law_8_a_bad_item_takes_no_other_item_of_its_array_with_it(policy: str) -> None:
-    request = read([GOOD, GOOD | {"policy": policy}, GOOD])
+@pytest.mark.parametrize("placement", ["nobody", "broken"])
+def test_law_8_a_bad_item_takes_no_other_item_of_its_array_with_it(placement: str) -> None:
+    request = read([GOOD, GOOD | {"placement": placement}, GOOD])
     assert [isinstance(result, Decided) for result in request.results] == [True, False, True]
     assert [letter.index for letter in request.letters] == [1]

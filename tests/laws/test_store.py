@@ -39,7 +39,7 @@ def decided(
     offset: int = 0,
     partition: int = 0,
     *,
-    policy: str = "front",
+    placement: str = "front",
     fingerprint: str = "same",
     window_ms: int = WINDOW_MS,
     close_on: tuple[str, ...] = (),
@@ -50,7 +50,7 @@ def decided(
     return DecisionItem(
         LogPosition(time_ms, DECISIONS, partition, offset, 0),
         event_id,
-        policy,
+        placement,
         fingerprint,
         time_ms - EARLY_MS,
         time_ms + window_ms,
@@ -113,11 +113,11 @@ class Reader:
         step = Step(claims, (), step_inputs, close_limit, close_bytes=close_bytes)
         return await self.store.step(0, "log", step)
 
-    async def closed(self, policy: str = "front") -> list[ClosedWindow]:
-        """Return what the outbox of a policy holds."""
-        if policy not in await self.store.outboxes(0):
+    async def closed(self, placement: str = "front") -> list[ClosedWindow]:
+        """Return what the outbox of a placement holds."""
+        if placement not in await self.store.outboxes(0):
             return []
-        return [entry for entry in await self.store.head(0, policy, 1000) if isinstance(entry, ClosedWindow)]
+        return [entry for entry in await self.store.head(0, placement, 1000) if isinstance(entry, ClosedWindow)]
 
     async def unused(self) -> list[tuple[str, int, str]]:
         """Return event id, time and reason of the feedback that no window took."""
@@ -346,7 +346,10 @@ class StoreLaws:
 
     async def test_each_policy_has_its_own_seq(self, reader: Reader) -> None:
         await reader.apply(
-            decided("a", 0, 0), decided("b", 0, 1, policy="side"), decided("c", 0, 2), decided("d", 0, 3, policy="side")
+            decided("a", 0, 0),
+            decided("b", 0, 1, placement="side"),
+            decided("c", 0, 2),
+            decided("d", 0, 3, placement="side"),
         )
         assert await reader.store.pending(0) == {"front": 2, "side": 2}
         await reader.read_to(2 * WINDOW_MS)
@@ -361,9 +364,9 @@ class StoreLaws:
         self, reader: Reader, order: tuple[int, ...]
     ) -> None:
         copies = [
-            decided("a", 10, partition=0, body=b"first", fingerprint="x", policy="front"),
-            decided("a", 20, partition=1, body=b"second", fingerprint="y", policy="side"),
-            decided("a", 30, partition=2, body=b"third", fingerprint="z", policy="front"),
+            decided("a", 10, partition=0, body=b"first", fingerprint="x", placement="front"),
+            decided("a", 20, partition=1, body=b"second", fingerprint="y", placement="side"),
+            decided("a", 30, partition=2, body=b"third", fingerprint="z", placement="front"),
         ]
         for number in order:
             await reader.apply(copies[number])

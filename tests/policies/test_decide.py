@@ -30,10 +30,10 @@ from records.rule import Rule
 
 LIMITS = Limits()
 RULE = encode(Rule(600.0))
-OWN = {"v", "event_id", "pmf", "chosen", "propensity", "ranking", "policy_version", "expires_at_ms", "rule"}
+OWN = {"v", "event_id", "pmf", "chosen", "propensity", "ranking", "policy", "policy_version", "expires_at_ms", "rule"}
 
 
-UNIFORM = LoadedPolicy(make("uniform", ""), "0-12345678", "front", RULE)
+UNIFORM = LoadedPolicy("front", make("uniform", ""), "0-12345678", "front", RULE)
 
 
 def opened(raw: bytes, *, now_ms=0, expires_at_ms=1000, overloaded=False, limits=LIMITS, cache=None):
@@ -42,7 +42,7 @@ def opened(raw: bytes, *, now_ms=0, expires_at_ms=1000, overloaded=False, limits
         event_id="made",
         now_ms=now_ms,
         expires_at_ms=expires_at_ms,
-        policies={"front"},
+        placements={"front"},
         overloaded=lambda policy: overloaded,
         action=(cache or ActionCache(limits)).action,
         limits=limits,
@@ -55,7 +55,9 @@ def decided(raw: bytes, *, now_ms=0, chooser=UNIFORM, **options):
 
 
 def request(**fields) -> bytes:
-    return json.dumps({"policy": "front", "event_id": "e1", "actions": [{"id": "a"}, {"id": "b"}], **fields}).encode()
+    return json.dumps(
+        {"placement": "front", "event_id": "e1", "actions": [{"id": "a"}, {"id": "b"}], **fields}
+    ).encode()
 
 
 JSON = st.recursive(
@@ -67,7 +69,7 @@ JSON = st.recursive(
 
 @given(unknown=st.dictionaries(st.text(min_size=1), JSON, max_size=4), ids=st.sets(st.text(min_size=1, max_size=8)))
 def test_everything_of_the_request_stands_in_the_decision(unknown, ids):
-    known = {"policy", "actions", "context", "user_id", "activate", "warnings", *OWN}
+    known = {"placement", "actions", "context", "user_id", "activate", "warnings", *OWN}
     asked = json.loads(request(actions=[{"id": "a"}, *({"id": f"b{one}"} for one in sorted(ids))]))
     asked |= {name: value for name, value in unknown.items() if name not in known}
     answer = decided(json.dumps(asked).encode())
@@ -87,7 +89,7 @@ def test_fields_that_nothing_reads_are_named():
     assert decision.get("warnings") == [
         "contextFeatures: found an unknown field, which nothing reads; did you mean context?",
         "excludedActions: found an unknown field, which nothing reads; known are "
-        "v, event_id, policy, context, actions, user_id, activate",
+        "v, event_id, placement, context, actions, user_id, activate",
         "actions[1].feature: found an unknown field, which nothing reads; did you mean features?",
         "actions[2].price: found an unknown field, which nothing reads; known are id, features",
     ]
@@ -159,7 +161,7 @@ def test_made_event_ids_are_names_of_places(place):
 def test_law_3_what_is_too_old_is_expired_and_its_last_moment_is_not():
     assert isinstance(decided(request(), now_ms=1000, expires_at_ms=1000), Decided)
     answer = decided(request(), now_ms=1001, expires_at_ms=1000)
-    assert (answer.event_id, answer.policy, answer.problem.code) == ("e1", "front", "expired")
+    assert (answer.event_id, answer.placement, answer.problem.code) == ("e1", "front", "expired")
 
 
 def test_law_7_an_overloaded_policy_says_so():
@@ -168,7 +170,7 @@ def test_law_7_an_overloaded_policy_says_so():
 
 def test_an_error_names_event_id_and_policy_where_they_can_be_read():
     answer = decided(request(actions=[{"id": "a"}, {"id": "a"}]))
-    assert (answer.event_id, answer.policy, answer.problem.code) == ("e1", "front", "duplicate_action")
+    assert (answer.event_id, answer.placement, answer.problem.code) == ("e1", "front", "duplicate_action")
     assert answer.problem.field == "actions[1].id"
     assert json.loads(answer.reply())["error"]["code"] == "duplicate_action"
     assert decided(b'{"event_id": 7}').event_id == "7"
@@ -192,7 +194,7 @@ def test_law_8_whatever_comes_is_answered(raw):
     event_id_of(raw)
 
 
-@given(field=st.sampled_from(["v", "event_id", "policy", "context", "actions", "user_id", "activate"]), value=JSON)
+@given(field=st.sampled_from(["v", "event_id", "placement", "context", "actions", "user_id", "activate"]), value=JSON)
 def test_law_8_whatever_stands_in_a_field_is_decided_or_refused(field, value):
     assert isinstance(decided(request(**{field: value})), Decided | Refused)
 
@@ -201,7 +203,7 @@ def test_a_spoilt_policy_is_not_the_request_s_fault():
     def spoilt(question):
         raise StateRefused("pmf", "nan", "numbers", "run `bowerbird policy rebuild NAME`")
 
-    chooser = LoadedPolicy(SimpleNamespace(predict=spoilt), "1-x", "s", RULE)
+    chooser = LoadedPolicy("front", SimpleNamespace(predict=spoilt), "1-x", "s", RULE)
     with pytest.raises(StateRefused, match=r"pmf of policy front: .*`bowerbird policy rebuild front`"):
         decided(request(), chooser=chooser)
 
@@ -213,7 +215,7 @@ def test_a_spoilt_policy_is_not_the_request_s_fault():
 )
 def test_law_5_a_decision_is_the_same_however_a_batch_is_opened_and_decided(ids, contexts, order):
     """Opened together and decided later, in any order and twice: the bytes are those of each request alone."""
-    chooser = LoadedPolicy(make("vw", "--cb_explore_adf --epsilon 0.2"), "0-12345678", "front", RULE)
+    chooser = LoadedPolicy("front", make("vw", "--cb_explore_adf --epsilon 0.2"), "0-12345678", "front", RULE)
     actions = [{"id": name, "features": {"x": number}} for number, name in enumerate(ids)]
     batch = [request(event_id=f"e{n}", context=each, actions=actions) for n, each in enumerate(contexts)]
     alone = [decided(raw, chooser=chooser) for raw in batch]
@@ -232,4 +234,4 @@ def test_law_3_a_request_that_expires_between_opening_and_deciding_is_not_decide
     assert isinstance(decide(item, UNIFORM, 1000), Decided)
     answer = decide(item, UNIFORM, 1001)
     assert isinstance(answer, Refused)
-    assert (answer.event_id, answer.policy, answer.problem.code) == ("e1", "front", "expired")
+    assert (answer.event_id, answer.placement, answer.problem.code) == ("e1", "front", "expired")

@@ -16,7 +16,7 @@ FAR_MS = 10_000_000.0
 
 def worker_of(*names: str) -> LearnWorker[int]:
     """Return a worker that has loaded these policies, all of partition 1, which never publish for time or number."""
-    worker: LearnWorker[int] = LearnWorker(dict.fromkeys(names, 1))
+    worker: LearnWorker[int] = LearnWorker(dict.fromkeys(names, 1), {name: [name] for name in names})
     for name in names:
         worker.load(Learner(name, "uniform", ""), PublishSchedule(10**9, FAR_MS), 0.0)
     return worker
@@ -31,8 +31,8 @@ def give(worker: LearnWorker[int], offset: int, *outcomes: dict[str, Any]) -> No
 
 def test_a_message_is_sorted_by_policy_and_what_nobody_learns_here_is_counted() -> None:
     worker = worker_of("front", "side")
-    others = [outcome(1) | {"policy": "elsewhere"}, outcome(2) | {"policy": "elsewhere"}]
-    outcomes_read = worker.read(1, 0, json.dumps([outcome(1), outcome(1) | {"policy": "side"}, *others, 3]).encode())
+    others = [outcome(1) | {"placement": "elsewhere"}, outcome(2) | {"placement": "elsewhere"}]
+    outcomes_read = worker.read(1, 0, json.dumps([outcome(1), outcome(1) | {"placement": "side"}, *others, 3]).encode())
     assert {name: len(own) for name, own in outcomes_read.outcomes.items()} == {"front": 1, "side": 1}
     assert (outcomes_read.others, [one.index for one in outcomes_read.unreadable]) == (2, [4])
     # The same policy in another partition is nobody's either.
@@ -65,7 +65,7 @@ def test_what_is_kept_is_bounded_whatever_the_schedule_says(monkeypatch: pytest.
 
 def test_what_is_acknowledged_is_covered_by_every_policy_of_the_message() -> None:
     worker = worker_of("front", "side")
-    give(worker, 0, outcome(1), outcome(1) | {"policy": "side"})
+    give(worker, 0, outcome(1), outcome(1) | {"placement": "side"})
     give(worker, 1, outcome(2))
     assert worker.acknowledgements(1) == []
     for name in ("front", "side"):

@@ -28,7 +28,15 @@ def outcome(seq: int, *, shard: int = 0, learn: bool = True, reward: Any = None,
         **fields,
     }
     reward = float(seq % 3) if reward is None else reward
-    record = {"v": 1, "event_id": f"e{seq}", "policy": "front", "shard": shard, "seq": seq, "revision": 0}
+    record = {
+        "v": 1,
+        "event_id": f"e{seq}",
+        "placement": "front",
+        "policy": "front",
+        "shard": shard,
+        "seq": seq,
+        "revision": 0,
+    }
     return {**record, "reward": reward, "learn": learn, "why": "window", "feedback": [], "decision": decision}
 
 
@@ -76,7 +84,7 @@ def test_what_was_taken_since_the_last_save_is_taken_again() -> None:
     position, model = winner.next()
     winner.publish(position, model)
     loser.resume(position, model)
-    assert (loser.saved, loser.cut, loser.last_seqs, loser.learned) == (position, 4, {0: 20}, 10)
+    assert (loser.saved, loser.cut, loser.last_seqs, loser.learned) == (position, 4, {"front/0": 20}, 10)
     for offset in (2, 3):
         winner.take(offset, message(offset * 5 + 1, offset * 5 + 5))
     assert winner.next() == loser.next()
@@ -91,10 +99,10 @@ def test_a_jump_is_a_loss_and_nothing_of_its_message_is_taken() -> None:
     ):
         learner.take(1, outcomes(outcome(4), outcome(6)))
     assert learner.next() == before
-    with pytest.raises(LossDetected, match=r"shard 1.*found seq 2, expected seq 1"):
+    with pytest.raises(LossDetected, match=r"front/1.*found seq 2, expected seq 1"):
         learner.take(1, message(2, 3, shard=1))
     learner.take(1, message(4, 6))
-    assert learner.last_seqs == {0: 6}
+    assert learner.last_seqs == {"front/0": 6}
 
 
 def test_a_log_that_lost_its_head_begins_with_any_seq() -> None:
@@ -115,7 +123,7 @@ def test_what_cannot_be_learned_is_skipped_and_counted() -> None:
         outcome(7, propensity="half"),
     ]
     taken = dirty.take(0, outcomes(outcome(1), *bad, outcome(8, learn=False), outcome(9)))
-    assert [(one.shard, one.seq) for one in taken.refused] == [(0, seq) for seq in range(2, 8)]
+    assert [(one.outbox, one.seq) for one in taken.refused] == [("front/0", seq) for seq in range(2, 8)]
     assert (taken.learned, taken.not_learned, taken.repeats) == (2, 1, 0)
     unlearned = [outcome(seq, learn=False) for seq in range(2, 9)]
     clean.take(0, outcomes(outcome(1), *unlearned, outcome(9)))
@@ -127,10 +135,10 @@ def test_a_seq_that_no_join_has_given_is_passed_over() -> None:
     learner = Learner("front", "vw", BAG)
     assert (LARGEST_INTEGER // FARTHEST_JUMP) > 9_000_000, "a chain of forged ones must be as long"
     messages = [(outcome(1), outcome(2**53 - 1)), (outcome(2),), (outcome(3 + 10**9),)]
-    assert [highest_seqs(outcomes(*message), {}) for message in messages] == [{0: 1}, {0: 2}, {}]
+    assert [highest_seqs(outcomes(*message), {}) for message in messages] == [{"front/0": 1}, {"front/0": 2}, {}]
     results = [learner.take(offset, outcomes(*message)) for offset, message in enumerate(messages)]
     assert [one.error.code for taken in results for one in taken.contradicting] == ["seq_too_high"] * 2
-    assert learner.next()[0].last_seqs == {0: 2}
+    assert learner.next()[0].last_seqs == {"front/0": 2}
     with pytest.raises(LossDetected):
         learner.take(3, outcomes(outcome(2 + 10**9)))
 
@@ -177,7 +185,7 @@ def test_a_position_without_learning_keeps_the_version() -> None:
     version_0 = learner.saved
     learner.take(3, message(1, 5, learn=False))
     position, _ = learner.next()
-    assert (learner.moved, position) == (True, Position(0, version_0.digest, 4, {0: 5}, 0))
+    assert (learner.moved, position) == (True, Position(0, version_0.digest, 4, {"front/0": 5}, 0))
     learner.move(position)
     assert (learner.moved, learner.saved) == (False, position)
     even = Learner("even", "uniform", "")
@@ -194,16 +202,16 @@ def test_corrections_are_no_lessons() -> None:
 
 def test_only_the_head_is_acknowledged() -> None:
     waiting: Unacknowledged[str] = Unacknowledged()
-    waiting.add(1, "one", {"front": {0: 5}})
-    waiting.add(2, "two", {"side": {0: 2}})
+    waiting.add(1, "one", {"front": {"front/0": 5}})
+    waiting.add(2, "two", {"side": {"front/0": 2}})
     waiting.add(3, "three", {})
-    saved = {"front": Position(0, ""), "side": Position(1, "", 3, {0: 9})}
+    saved = {"front": Position(0, ""), "side": Position(1, "", 3, {"front/0": 9})}
     assert waiting.covered(saved) == []
-    saved["front"] = Position(1, "", 2, {0: 5})
+    saved["front"] = Position(1, "", 2, {"front/0": 5})
     assert waiting.covered(saved) == ["one", "two", "three"]
-    waiting.add(4, "four", {"front": {0: 6}})
-    waiting.add(5, "five", {"front": {0: 7}})
-    waiting.add(4, "four again", {"front": {0: 6}})
+    waiting.add(4, "four", {"front": {"front/0": 6}})
+    waiting.add(5, "five", {"front": {"front/0": 7}})
+    waiting.add(4, "four again", {"front": {"front/0": 6}})
     assert len(waiting) == 1
 
 

@@ -118,8 +118,8 @@ async def caller_of(config: Config) -> AsyncIterator[Caller]:
         await admin.close()
 
 
-def request(event_id: str | None, policy: str = "front", **fields: Any) -> dict[str, Any]:
+def request(event_id: str | None, placement: str = "front", **fields: Any) -> dict[str, Any]:
     """Return a request between three actions."""
     named = {} if event_id is None else {"event_id": event_id}
     actions = [{"id": f"a{number}", "features": {"price": number}} for number in range(3)]
-    return {"policy": policy, "context": {"user": {"age": 31}}, "actions": actions, **named, **fields}
+    return {"placement": placement, "context": {"user": {"age": 31}}, "actions": actions, **named, **fields}

@@ -144,6 +144,7 @@ def decision(event_id: str, policy: str = "front", **fields: Any) -> dict[str, A
     return {
         "v": 1,
         "event_id": event_id,
+        "placement": policy,
         "policy": policy,
         "context": {"user": {"age": 30}},
         "actions": [{"id": "a"}, {"id": "b"}],

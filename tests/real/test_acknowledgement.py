@@ -11,13 +11,14 @@ from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.redis.store import shard_key
 from stream.roles.appender import Appender
 from stream.roles.decide import Decide
 from tests.real.asking import caller_of, request
 from tests.real.loop import Loop, decision, loop_of, until
 from tests.real.test_learn import append, saved_up_to
+from tests.serving import served, tables
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> Co
         prefix=prefix,
         session_timeout_s=2.0,
         request_ttl_ms=60_000,
-        policies={"front": PolicyConfig(kind="vw", arguments="--cb_explore_adf", window_s=1.0)},
+        **tables({"front": served(kind="vw", arguments="--cb_explore_adf", window_s=1.0)}),
     )
 
 

@@ -28,10 +28,11 @@ from bowerbird.alarms import alarms
 from bowerbird.status import Observer
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.codec import items
-from stream.config import ArchiveConfig, Config, PolicyConfig
+from stream.config import ArchiveConfig, Config
 from stream.role import DECLARED
 from stream.stopped import kept
 from tests.real.loop import Loop, RoleProcess, decision, delete, loop_of, make_anew, run_named, stop_sentence, until
+from tests.serving import served, tables
 
 pytestmark = pytest.mark.real
 
@@ -47,7 +48,7 @@ def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str, tmp_p
         prefix=prefix,
         session_timeout_s=2.0,
         archive=ArchiveConfig(url=str(tmp_path / "archive"), max_s=0.3, max_rows=60),
-        policies={"front": PolicyConfig()},
+        **tables({"front": served()}),
     )
 
 
@@ -62,6 +63,7 @@ def outcome(seq: int) -> dict[str, Any]:
     return {
         "v": 1,
         "event_id": f"visit-{seq}",
+        "placement": "front",
         "policy": "front",
         "policy_version": "0-00000000",
         "shard": 0,

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from stream.config import PolicyConfig
 from tests.real.asking import request
 from tests.real.test_decide import VW, configured, dead_letters, deciding
+from tests.serving import served, tables
 
 DEEP = 10_000
 VERY_DEEP = 200_000
@@ -28,7 +28,7 @@ class Bad(NamedTuple):
 
 def raw(**fields: Any) -> bytes:
     """Return a request with some fields changed."""
-    return json.dumps(request("bad", policy="learned") | fields).encode()
+    return json.dumps(request("bad", placement="learned") | fields).encode()
 
 
 def featured(text: bytes) -> bytes:
@@ -64,9 +64,9 @@ VALUES = [
     Bad("an empty event id", raw(event_id=""), "bad_event_id"),
     Bad("an event id of 129 bytes", raw(event_id="x" * 129), "bad_event_id"),
     Bad("an event id with a null byte", raw(event_id="a\0b"), "bad_event_id"),
-    Bad("a policy that is a number", raw(policy=7), "invalid_field"),
-    Bad("an unknown policy", raw(policy="nobody"), "unknown_policy"),
-    Bad("an invalid name of a policy", raw(policy="../x"), "invalid_field"),
+    Bad("a policy that is a number", raw(placement=7), "invalid_field"),
+    Bad("an unknown policy", raw(placement="nobody"), "unknown_placement"),
+    Bad("an invalid name of a policy", raw(placement="../x"), "invalid_field"),
     Bad("no actions", raw(actions=[]), "no_actions"),
     Bad("actions that are null", raw(actions=None), "no_actions"),
     Bad("actions that are a number", raw(actions=3), "invalid_field"),
@@ -97,13 +97,13 @@ FEATURES = [
 @pytest.mark.parametrize("kinds", [ENVELOPES, VALUES, FEATURES], ids=["envelopes", "values", "features"])
 def test_law_8_bad_input_is_answered_kept_and_does_not_stop_decide(kafka, redis_server, prefix, kinds):
     async def scenario():
-        policies = {"front": PolicyConfig(window_s=1.0), "learned": VW}
-        config = configured(kafka, redis_server, prefix, policies=policies)
+        policies = {"front": served(window_s=1.0), "learned": VW}
+        config = configured(kafka, redis_server, prefix, **tables(policies))
         async with deciding(config) as (loop, caller):
             for bad in kinds:
                 topic = bad.reply_topic and config.topic(bad.reply_topic)
                 sent = await caller.send(bad.value, bad.headers, reply_topic=topic, partition=0)
-                good = await caller.ask(request(f"after {bad.name}", policy="learned"), partition=0)
+                good = await caller.ask(request(f"after {bad.name}", placement="learned"), partition=0)
                 assert "chosen" in good, bad.name
                 if not bad.reply_topic:
                     reply = await caller.reply(sent)
@@ -128,13 +128,13 @@ def test_law_8_bad_input_is_answered_kept_and_does_not_stop_decide(kafka, redis_
 
 def test_features_that_would_alter_an_example_are_decided(kafka, redis_server, prefix):
     async def scenario():
-        config = configured(kafka, redis_server, prefix, policies={"learned": VW})
+        config = configured(kafka, redis_server, prefix, **tables({"learned": VW}))
         names = ["|user:3", "a b", "a\nb", "x:1", "ü", "1", "262145", "'tag", "\t", "#", "shared", "0:1:0.5"]
         async with deciding(config) as (_, caller):
             for name in names:
                 context = {name: {name: 1.5, "text": name, "list": [name, name]}}
                 actions = [{"id": f"{name} {number}", "features": {name: number}} for number in range(3)]
-                reply = await caller.ask(request(None, policy="learned", context=context, actions=actions))
+                reply = await caller.ask(request(None, placement="learned", context=context, actions=actions))
                 assert len(reply["pmf"]) == 3, (name, reply)
                 assert reply["context"] == context
 
@@ -152,8 +152,8 @@ def test_a_producer_s_own_time_is_ignored(kafka, redis_server, prefix, timestamp
 
 def test_malformed_shapes_again_and_again_leave_decide_as_it_was(kafka, redis_server, prefix):
     async def scenario():
-        config = configured(kafka, redis_server, prefix, policies={"learned": VW})
-        good = request("good", policy="learned")
+        config = configured(kafka, redis_server, prefix, **tables({"learned": VW}))
+        good = request("good", placement="learned")
         async with deciding(config) as (_, caller):
             first = await caller.ask(good)
             shapes = [bad.value for bad in (*VALUES, *FEATURES) if bad.value and len(bad.value) < 5000]

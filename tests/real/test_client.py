@@ -20,9 +20,10 @@ from bowerbird.up_settings import BUILT_IN, on_servers
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import BadInput
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.kafka import codecs
 from tests.real.loop import Loop, loop_of, until
+from tests.serving import served, tables
 
 ROOT = Path(__file__).parent.parent.parent
 REWARD = Reward(
@@ -32,12 +33,12 @@ REWARD = Reward(
 
 
 def config(kafka: EmbeddedKafka, redis: EmbeddedRedis, prefix: str, **options: Any) -> Config:
-    policy = PolicyConfig("uniform", window_s=3.0, reward=REWARD, **options)
+    policy = served("uniform", window_s=3.0, reward=REWARD, **options)
     return Config(
         brokers=kafka.address,
         redis_url=redis.url,
         prefix=prefix,
-        policies={"front": policy},
+        **tables({"front": policy}),
         session_timeout_s=2.0,
         request_ttl_ms=20_000,
     )

@@ -18,6 +18,7 @@ from bowerbird.supervisor import Supervisor
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.role import LOOP_ROLES
 from tests.real.loop import loop_of, until
+from tests.serving import split
 
 
 @pytest.fixture
@@ -29,16 +30,18 @@ def file(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str, tmp_pat
         "prefix": prefix,
         "session_timeout_s": 2.0,
         "request_ttl_ms": 60_000,
-        "policies": {
-            "front": {
-                "kind": "vw",
-                "arguments": "--cb_explore_adf --epsilon 0.2",
-                "window_s": 1.0,
-                "publish_ms": 100,
-                "reward": reward,
-            },
-            "side": {"window_s": 1.0, "reward": reward},
-        },
+        **split(
+            {
+                "front": {
+                    "kind": "vw",
+                    "arguments": "--cb_explore_adf --epsilon 0.2",
+                    "window_s": 1.0,
+                    "publish_ms": 100,
+                    "reward": reward,
+                },
+                "side": {"window_s": 1.0, "reward": reward},
+            }
+        ),
     }
     made = tmp_path / "bowerbird.toml"
     made.write_text(tomli_w.dumps(settings))
@@ -160,7 +163,7 @@ async def test_policies_are_listed_shown_and_verified(file: Path) -> None:
         for number in range(30):
             request = {
                 "event_id": f"visit-{number}",
-                "policy": "front",
+                "placement": "front",
                 "context": {"age": number % 7},
                 "actions": [{"id": "a"}, {"id": "b"}],
             }

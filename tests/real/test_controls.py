@@ -27,6 +27,7 @@ from stream.redis.policy_store import RedisPolicyStore, policy_key
 from tests.real.loop import Loop, loop_of, until
 from tests.real.test_commands import bowerbird, run_json
 from tests.real.test_learn import append, saved_up_to, versions
+from tests.serving import split
 
 ACTS_WITHIN_S = 30.0
 """Two seconds, but for machines on which others compute."""
@@ -40,15 +41,17 @@ def file(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str, tmp_pat
         "prefix": prefix,
         "session_timeout_s": 2.0,
         "request_ttl_ms": 60_000,
-        "policies": {
-            "front": {
-                "kind": "vw",
-                "arguments": "--cb_explore_adf --epsilon 0.1 -q uA",
-                "window_s": 1.5,
-                "publish_ms": 100,
-                "reward": {"close_on": ["clicks"], "streams": {"clicks": {"weight": 1.0}}},
+        **split(
+            {
+                "front": {
+                    "kind": "vw",
+                    "arguments": "--cb_explore_adf --epsilon 0.1 -q uA",
+                    "window_s": 1.5,
+                    "publish_ms": 100,
+                    "reward": {"close_on": ["clicks"], "streams": {"clicks": {"weight": 1.0}}},
+                }
             }
-        },
+        ),
     }
     made = tmp_path / "bowerbird.toml"
     made.write_text(tomli_w.dumps(settings))
@@ -85,7 +88,7 @@ class Visits:
         self.count += number
         actions = [{"id": "good", "features": {"a": 1}}, {"id": "bad", "features": {"b": 1}}]
         for place, name in enumerate(names):
-            request = {"event_id": name, "policy": "front", "context": {"u": {"x": 1}}, "actions": actions}
+            request = {"event_id": name, "placement": "front", "context": {"u": {"x": 1}}, "actions": actions}
             await self.loop.send("decision-requests", request, partition=place % 3)
 
         async def decided() -> list[dict[str, Any]]:
@@ -106,7 +109,7 @@ class Visits:
 
             async def there() -> bool:
                 saved = await store.read("front", model=False)
-                return saved is not None and saved.position.last_seqs.get(0) == self.count
+                return saved is not None and saved.position.last_seqs.get("front/0") == self.count
 
             await until(there)
         finally:
@@ -203,12 +206,12 @@ async def test_two_operators_at_once_and_a_learner_that_goes_on(loop: Loop, conf
 async def assert_proved(config: Config) -> None:
     """Law 4, by the replay that goes through controls."""
     from replay.proof.rebuild import Rebuild
+    from stream.config import identity_in
     from stream.kafka.log import LogReader
     from stream.redis.saved_policies import versions_of
 
-    policy_config = config.policies["front"]
     chain = list(reversed(await versions_of(config, "front", 10_000, None)))
-    rebuild = Rebuild("front", policy_config.kind, policy_config.arguments, chain)
+    rebuild = Rebuild("front", identity_in(config, "front"), chain)
     names = []
     async with LogReader(config) as reader:
         async for message in reader.read(config.topic("rewards"), 0, 0):

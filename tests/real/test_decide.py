@@ -20,8 +20,9 @@ from policies.registry import make
 from records.codec import encode
 from records.errors import StateRefused
 from records.policy_version import PolicyVersion
+from records.rule import Reward, StreamReward
 from stream import metrics, stopped
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.redis.policy_cache import TIMES_TO_BELIEVE, PolicyCache
 from stream.redis.policy_store import channel, model_key
 from stream.redis.store import shard_key
@@ -31,12 +32,13 @@ from stream.roles.decide import Decide
 from tests.policies.asking import learn_one
 from tests.real.asking import Caller, caller_of, request
 from tests.real.loop import Loop, loop_of, stop_sentence, until
+from tests.serving import served, tables
 
-VW = PolicyConfig(kind="vw", arguments="--cb_explore_adf --epsilon 0.2", window_s=1.0)
+VW = served(kind="vw", arguments="--cb_explore_adf --epsilon 0.2", window_s=1.0)
 
 
 def configured(kafka, redis_server, prefix, **settings) -> Config:
-    defaults: dict[str, Any] = {"policies": {"front": PolicyConfig(window_s=1.0)}, "request_ttl_ms": 60_000}
+    defaults: dict[str, Any] = {**tables({"front": served(window_s=1.0)}), "request_ttl_ms": 60_000}
     return Config(
         brokers=kafka.address,
         redis_url=redis_server.url,
@@ -128,16 +130,21 @@ def test_an_array_is_answered_by_an_array_with_errors_in_their_places(kafka, red
     async def scenario():
         config = configured(kafka, redis_server, prefix)
         async with deciding(config) as (loop, caller):
-            asked = [request("e1"), request("e2", policy="nobody"), request("e3"), {"policy": "front", "actions": []}]
+            asked = [
+                request("e1"),
+                request("e2", placement="nobody"),
+                request("e3"),
+                {"placement": "front", "actions": []},
+            ]
             reply = await caller.ask(asked, partition=1)
             assert [part.get("chosen") is not None for part in reply] == [True, False, True, False]
             assert reply[1]["event_id"] == "e2"
-            assert [part["error"]["code"] for part in reply[1::2]] == ["unknown_policy", "no_actions"]
+            assert [part["error"]["code"] for part in reply[1::2]] == ["unknown_placement", "no_actions"]
             (message,) = [record async for record in loop.reader.read(config.topic("decisions"), 1, 0)]
             assert json.loads(message.value or b"") == [reply[0], reply[2]]
             letters = await dead_letters(loop, 2)
             assert [(letter["index"], letter["reason"]) for letter in letters] == [
-                ("1", "unknown_policy"),
+                ("1", "unknown_placement"),
                 ("3", "no_actions"),
             ]
             assert json.loads(letters[0]["value"]) == asked[1]
@@ -162,9 +169,9 @@ async def dead_letters(loop: Loop, count: int) -> list[dict[str, Any]]:
 
 def test_decisions_of_a_large_array_go_into_several_messages(kafka, redis_server, prefix):
     async def scenario():
-        streams = {f"stream-{number}": {"weight": 1.0} for number in range(60)}
-        policies = {"front": {"window_s": 1.0, "reward": {"streams": streams}}}
-        config = configured(kafka, redis_server, prefix, policies=_policies(policies))
+        streams = {f"stream-{number}": StreamReward(weight=1.0) for number in range(60)}
+        front = served(window_s=1.0, reward=Reward(streams=streams))
+        config = configured(kafka, redis_server, prefix, **tables({"front": front}))
         async with deciding(config) as (loop, caller):
             asked = [request(f"e{number}") for number in range(1500)]
             reply = await caller.ask(asked)
@@ -180,12 +187,6 @@ def test_decisions_of_a_large_array_go_into_several_messages(kafka, redis_server
             assert max(sizes) <= 4 * 1024 * 1024
 
     asyncio.run(scenario())
-
-
-def _policies(tables):
-    import msgspec
-
-    return msgspec.convert(tables, dict[str, PolicyConfig])
 
 
 def test_spring_headers_are_understood(kafka, redis_server, prefix):
@@ -329,8 +330,8 @@ def test_a_reply_topic_that_vanishes_stalls_nobody(kafka, redis_server, prefix):
 
 def test_law_7_too_many_pending_decisions_are_refused(kafka, redis_server, prefix):
     async def scenario():
-        policies = {"front": PolicyConfig(window_s=1.0, max_pending=10), "other": PolicyConfig(window_s=1.0)}
-        config = configured(kafka, redis_server, prefix, policies=policies, shards=2)
+        policies = {"front": served(window_s=1.0, max_pending=10), "other": served(window_s=1.0)}
+        config = configured(kafka, redis_server, prefix, **tables(policies), shards=2)
         client = redis.Redis.from_url(redis_server.url)
         async with deciding(config) as (loop, caller):
             assert (await caller.ask(request("e1")))["chosen"]
@@ -342,7 +343,7 @@ def test_law_7_too_many_pending_decisions_are_refused(kafka, redis_server, prefi
                 return reply.get("error", {}).get("code") == "overloaded"
 
             await until(overloaded)
-            assert (await caller.ask(request("e3", policy="other")))["chosen"]
+            assert (await caller.ask(request("e3", placement="other")))["chosen"]
             client.hset(shard_key(prefix, 1, "pending"), mapping={"front": 4})
 
             async def decided() -> Any:
@@ -360,13 +361,14 @@ def published(config: Config, number: int, model: bytes, name: str = "front", **
     policy = config.policies[name]
     fields: dict[str, Any] = {
         "policy": name,
+        "placements": config.placements_of(name),
         "number": number,
         "version": version_name(number, digest(model)),
         "kind": policy.kind,
         "arguments": policy.arguments,
         "salt": config.salt(name),
         "cut": number,
-        "last_seqs": {"0": number},
+        "last_seqs": {f"{name}/0": number},
         "digest": digest(model),
         "examples": number,
     }
@@ -377,7 +379,7 @@ def learned(times: int) -> bytes:
     """Return the bytes of a Vowpal Wabbit that has learned something."""
     from policies.features import Action
 
-    policy = make(VW.kind, VW.arguments)
+    policy = make(VW.policy.kind, VW.policy.arguments)
     actions = [Action(f"a{number}", {"f": {"price": number}}) for number in range(3)]
     for _ in range(times):
         learn_one(policy, {}, actions, 1, 0.5, 1.0)
@@ -386,7 +388,7 @@ def learned(times: int) -> bytes:
 
 def test_a_published_version_is_used_at_once_and_an_older_one_only_when_it_is_told_again(kafka, redis_server, prefix):
     async def scenario():
-        config = configured(kafka, redis_server, prefix, policies={"front": VW})
+        config = configured(kafka, redis_server, prefix, **tables({"front": VW}))
         client = redis.Redis.from_url(redis_server.url)
         key = model_key(config, "front")
         async with deciding(config) as (_, caller):
@@ -414,7 +416,7 @@ def test_a_published_version_is_used_at_once_and_an_older_one_only_when_it_is_to
 
 def test_an_older_version_needs_as_many_answers_in_a_row(redis_server, kafka, prefix):
     async def scenario():
-        config = configured(kafka, redis_server, prefix, policies={"front": VW})
+        config = configured(kafka, redis_server, prefix, **tables({"front": VW}))
         key = model_key(config, "front")
         client = redis.Redis.from_url(redis_server.url)
         async with redis.asyncio.Redis.from_url(redis_server.url) as asking:
@@ -437,7 +439,7 @@ def test_an_older_version_needs_as_many_answers_in_a_row(redis_server, kafka, pr
 )
 def test_a_published_policy_that_is_another_one_is_refused(redis_server, kafka, prefix, changes):
     async def scenario():
-        config = configured(kafka, redis_server, prefix, policies={"front": VW})
+        config = configured(kafka, redis_server, prefix, **tables({"front": VW}))
         client = redis.Redis.from_url(redis_server.url)
         client.hset(model_key(config, "front"), mapping=published(config, 1, learned(1), **changes))
         client.close()
@@ -455,7 +457,7 @@ def test_a_key_of_another_type_is_named_with_its_command(redis_server, kafka, pr
     """Redis is not away: it answers, and waiting for it would end nothing."""
 
     async def scenario():
-        config = configured(kafka, redis_server, prefix, policies={"front": VW})
+        config = configured(kafka, redis_server, prefix, **tables({"front": VW}))
         async with redis.asyncio.Redis.from_url(redis_server.url) as asking:
             await asking.lpush(f"{{{prefix}{key}", "hostile")
             with pytest.raises(StateRefused, match=f"a key of another type.*`bowerbird {remedy}`"):
@@ -468,7 +470,7 @@ def test_a_published_policy_that_cannot_be_read_is_waited_for(redis_server, kafk
     """Else `bowerbird up` would end, with the servers that its rebuild needs."""
 
     async def scenario():
-        config = configured(kafka, redis_server, prefix, policies={"front": VW})
+        config = configured(kafka, redis_server, prefix, **tables({"front": VW}))
         with redis.Redis.from_url(redis_server.url) as client:
             client.hset(model_key(config, "front"), mapping={"record": b"junk", "bytes": b"junk"})
             async with loop_of(config) as loop, caller_of(config) as caller:

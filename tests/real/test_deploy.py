@@ -76,7 +76,12 @@ async def test_a_click_is_learned_and_archived(service: Composed) -> None:
     await consumer.start()
     try:
         actions = [{"id": name, "features": {"item": {"kind": name}}} for name in ("boots", "hat")]
-        request = {"event_id": "visit-1", "policy": "front", "context": {"user": {"city": "Lyon"}}, "actions": actions}
+        request = {
+            "event_id": "visit-1",
+            "placement": "front",
+            "context": {"user": {"city": "Lyon"}},
+            "actions": actions,
+        }
         await producer.send_and_wait("decision-requests", json.dumps(request).encode())
         decided = json.loads((await asyncio.wait_for(consumer.getone(), 120)).value)
         assert decided["event_id"] == "visit-1"

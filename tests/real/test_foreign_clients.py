@@ -20,12 +20,13 @@ from bowerbird.asyncapi import document
 from embedded import jars
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from tests.node import node
 from tests.real.loop import Loop, loop_of, until
+from tests.serving import served, tables
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
-REQUEST = {"v": 1, "policy": "front", "context": {"user": {"age": 34}}, "actions": [{"id": "boots"}, {"id": "hat"}]}
+REQUEST = {"v": 1, "placement": "front", "context": {"user": {"age": 34}}, "actions": [{"id": "boots"}, {"id": "hat"}]}
 DOCUMENT = document()
 VISITS = 150
 
@@ -44,7 +45,7 @@ async def loop(kafka: EmbeddedKafka, redis_server: EmbeddedRedis) -> AsyncIterat
         brokers=kafka.address,
         redis_url=redis_server.url,
         prefix=f"t-{secrets.token_hex(4)}-",
-        policies={"front": PolicyConfig("vw", arguments, window_s=120.0, reward=reward)},
+        **tables({"front": served("vw", arguments, window_s=120.0, reward=reward)}),
         session_timeout_s=2.0,
         request_ttl_ms=60_000,
     )
@@ -104,7 +105,7 @@ def _confluent(brokers: str, prefix: str, topic: str) -> str:
         consumer.assign([TopicPartition(topic, 0, 0)])
         requests = [
             # Spring's names of the headers, and an array of requests.
-            ([REQUEST | {"event_id": "c-1"}, REQUEST | {"event_id": "c-2", "policy": "nobody"}], "kafka_"),
+            ([REQUEST | {"event_id": "c-1"}, REQUEST | {"event_id": "c-2", "placement": "nobody"}], "kafka_"),
             (REQUEST | {"event_id": "c-3"}, ""),
         ]
         names = {"kafka_": ("kafka_replyTopic", "kafka_correlationId"), "": ("reply-topic", "correlation-id")}
@@ -126,7 +127,7 @@ def _confluent(brokers: str, prefix: str, topic: str) -> str:
         name, both = replies["0"]
         assert name == "kafka_correlationId"
         assert both[0]["event_id"] == "c-1"
-        assert both[1]["error"]["code"] == "unknown_policy"
+        assert both[1]["error"]["code"] == "unknown_placement"
         name, one = replies["1"]
         assert (name, one["event_id"]) == ("correlation-id", "c-3")
         producer.produce(f"{prefix}clicks", json.dumps([{"event_id": "c-3", "id": "1"}] * 2), key=b"c-3")

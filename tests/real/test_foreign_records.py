@@ -20,13 +20,14 @@ from redis.asyncio import Redis
 from bowerbird.status import Observer
 from embedded.server import free_port
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.metrics import OPEN_TRANSACTION
 from stream.redis.policy_store import model_key, read_published
 from stream.role import DECLARED
 from stream.roles.join import PAUSE_AT
 from tests.real.loop import Loop, loop_of, until
 from tests.real.test_learn import outcome
+from tests.serving import served, tables
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 EACH = 20
@@ -36,7 +37,7 @@ HELD_METRIC = OPEN_TRANSACTION._name
 BRIEF_S = 2.0
 YEAR_9999_MS = 253_370_764_800_000
 READ_TOPICS = ("decision-requests", "decisions", "clicks", "rewards", "versions")
-REQUEST = {"policy": "front", "actions": [{"id": "boots"}, {"id": "hat"}]}
+REQUEST = {"placement": "front", "actions": [{"id": "boots"}, {"id": "hat"}]}
 
 
 class _Name(str):
@@ -63,13 +64,13 @@ KEYS_AND_VALUES: list[tuple[bytes | None, bytes | None]] = [
 
 def configured(kafka: Any, redis_server: Any, prefix: str) -> Config:
     streams = {"clicks": StreamReward(weight=1.0, aggregate="sum"), "purchases": StreamReward(weight=0.0)}
-    policy = PolicyConfig(window_s=300.0, reward=Reward(close_on=("purchases",), streams=streams))
-    brief = PolicyConfig(window_s=BRIEF_S, reward=Reward(streams=streams))
+    policy = served(window_s=300.0, reward=Reward(close_on=("purchases",), streams=streams))
+    brief = served(window_s=BRIEF_S, reward=Reward(streams=streams))
     return Config(
         brokers=kafka.address,
         redis_url=redis_server.url,
         prefix=prefix,
-        policies={"front": policy, "brief": brief},
+        **tables({"front": policy, "brief": brief}),
         session_timeout_s=2.0,
         request_ttl_ms=60_000,
     )
@@ -166,7 +167,7 @@ async def a_click_of_an_open_transaction_is_waited_for(loop: Loop) -> None:
     producer.begin_transaction()
     producer.produce(config.topic("clicks"), b'{"event_id": "held", "id": "1"}')
     await asyncio.to_thread(producer.flush, 20)
-    await loop.send("decision-requests", REQUEST | {"policy": "brief", "event_id": "held"})
+    await loop.send("decision-requests", REQUEST | {"placement": "brief", "event_id": "held"})
 
     async def decided() -> bool:
         return any(record and record.get("event_id") == "held" for record in await readable(loop, "decisions"))
@@ -185,7 +186,7 @@ async def a_click_of_an_open_transaction_is_waited_for(loop: Loop) -> None:
         return await shown_held(config, labels) == behind
 
     await until(shown)
-    producer.produce(config.topic("decision-requests"), b'{"event_id": "held too", "policy": "brief"}', partition=0)
+    producer.produce(config.topic("decision-requests"), b'{"event_id": "held too", "placement": "brief"}', partition=0)
     await asyncio.to_thread(producer.flush, 20)
     async with Observer(config) as observer:
         (seen,) = (await observer.look()).transactions
@@ -235,8 +236,8 @@ def test_no_record_stops_a_role_and_every_codec_is_read(kafka, redis_server, pre
 
 async def test_outcomes_and_versions_with_any_headers_are_learned(kafka: Any, redis_server: Any, prefix: str) -> None:
     """As a program copies them that mirrors topics and adds what it likes."""
-    vw = PolicyConfig("vw", "--cb_explore_adf", window_s=1.0, publish_ms=100)
-    config = replace(configured(kafka, redis_server, prefix), policies={"front": vw})
+    vw = served("vw", "--cb_explore_adf", window_s=1.0, publish_ms=100)
+    config = replace(configured(kafka, redis_server, prefix), **tables({"front": vw}))
     async with loop_of(config) as loop, Redis.from_url(config.redis_url) as redis:
         learn = loop.role("learn")
         for first in (1, 4):
@@ -262,11 +263,11 @@ async def test_a_burst_and_then_silence_holds_no_window_back(kafka: Any, redis_s
     async with loop_of(config) as loop:
         loop.role("decide")
         loop.role("join")
-        await loop.send("decision-requests", REQUEST | {"event_id": "first", "policy": "brief"})
+        await loop.send("decision-requests", REQUEST | {"event_id": "first", "placement": "brief"})
         assert await outcomes(loop, {"first"}, "brief") == {"first": 0.0}
         clicks = [{"event_id": "second", "id": "1"}, *([{"no": "click"}] * (25 * PAUSE_AT))]
         await asyncio.to_thread(send_packed, config, "clicks", "gzip", clicks)
-        await loop.send("decision-requests", REQUEST | {"event_id": "second", "policy": "brief"})
+        await loop.send("decision-requests", REQUEST | {"event_id": "second", "placement": "brief"})
         assert await outcomes(loop, {"second"}, "brief") == {"first": 0.0, "second": 1.0}
 
 
@@ -275,7 +276,7 @@ async def test_feedback_with_a_time_of_its_producer_stops_no_role(kafka: Any, re
     config = configured(kafka, redis_server, prefix)
     async with loop_of(config) as loop:
         roles = [loop.role("decide"), loop.role("join")]
-        await loop.send("decision-requests", REQUEST | {"event_id": "first", "policy": "brief"})
+        await loop.send("decision-requests", REQUEST | {"event_id": "first", "placement": "brief"})
         assert await outcomes(loop, {"first"}, "brief") == {"first": 0.0}
         await set_time_type(config, "clicks", "CreateTime")
         for time_ms in (0, 1, 946_684_800_000, YEAR_9999_MS):
@@ -284,7 +285,7 @@ async def test_feedback_with_a_time_of_its_producer_stops_no_role(kafka: Any, re
                 where = {"timestamp_ms": time_ms, "partition": partition}
                 await loop.producer.send_and_wait(config.topic("clicks"), click, **where)
         await set_time_type(config, "clicks", "LogAppendTime")
-        await loop.send("decision-requests", REQUEST | {"event_id": "second", "policy": "brief"})
+        await loop.send("decision-requests", REQUEST | {"event_id": "second", "placement": "brief"})
         await loop.send("clicks", {"event_id": "second", "id": "now"})
         rewards = await outcomes(loop, {"first", "second"}, "brief")
         assert rewards == {"first": 0.0, "second": 1.0}

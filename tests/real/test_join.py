@@ -14,8 +14,9 @@ from redis.asyncio import Redis
 
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from tests.real.loop import WINDOW_MS, Loop, RoleProcess, decision, loop_of, numbered, until
+from tests.serving import served, tables
 
 pytestmark = pytest.mark.real
 
@@ -34,7 +35,7 @@ def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> Co
         early_s=5.0,
         dedup_horizon_s=60.0,
         session_timeout_s=2.0,
-        policies={"front": PolicyConfig(window_s=1.0, reward=reward)},
+        **tables({"front": served(window_s=1.0, reward=reward)}),
     )
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.limits import ITEMS_LIMIT
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.kafka.dead_letter_log import Letter, letters
 from tests.real.asking import caller_of, request
 from tests.real.loop import Loop, decision, loop_of, until
+from tests.serving import served, tables
 
 ZEROS = b"[" + b",".join([b"0"] * 450_000) + b"]"
 MOST_ZEROS = b"[" + b",".join([b"0"] * ITEMS_LIMIT) + b"]"
@@ -41,7 +42,7 @@ async def test_arrays_of_very_many_items_hold_nothing_up(
         early_s=1.0,
         session_timeout_s=3.0,
         request_ttl_ms=60_000,
-        policies={"front": PolicyConfig(window_s=1.0, reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))},
+        **tables({"front": served(window_s=1.0, reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))}),
     )
     async with loop_of(config) as loop, caller_of(config) as caller:
         workers = [loop.role("join"), loop.role("join"), loop.role("decide")]

@@ -17,11 +17,12 @@ from policies.learner import Learner
 from policies.policy import digest
 from policies.policy_store import Saved
 from policies.training import outcomes_of
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.redis.policy_store import RedisPolicyStore, read_published
 from tests.real.loop import Loop, RoleProcess, decision, loop_of, until
+from tests.serving import served, tables
 
-VW = PolicyConfig(kind="vw", arguments="--cb_explore_adf --bag 3 -q uA", publish_examples=50, publish_ms=100)
+VW = served(kind="vw", arguments="--cb_explore_adf --bag 3 -q uA", publish_examples=50, publish_ms=100)
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> Co
         redis_url=redis_server.url,
         prefix=prefix,
         session_timeout_s=2.0,
-        policies={"front": VW, "side": replace(VW, arguments="--cb_explore_adf --epsilon 0.2"), "even": PolicyConfig()},
+        **tables({"front": VW, "side": VW.but(arguments="--cb_explore_adf --epsilon 0.2"), "even": served()}),
     )
 
 
@@ -56,6 +57,7 @@ def outcome(seq: int, policy: str = "front", *, learn: bool = True, reward: floa
     return {
         "v": 1,
         "event_id": f"{policy}-{seq}",
+        "placement": policy,
         "policy": policy,
         "shard": 0,
         "seq": seq,
@@ -86,7 +88,7 @@ async def saved_up_to(loop: Loop, redis: Redis, seq: int, policy: str = "front")
 
     async def found() -> Saved | None:
         saved = await store.read(policy)
-        return saved if saved is not None and saved.position.last_seqs.get(0) == seq else None
+        return saved if saved is not None and saved.position.last_seqs.get(f"{policy}/0") == seq else None
 
     saved: Saved = await until(found)
     return saved
@@ -207,7 +209,7 @@ async def test_a_learner_that_dies_anywhere_learns_everything_once(loop: Loop, r
 
         async def some(reached: int = reached) -> bool:
             live = await read_published(redis, loop.config, "front")
-            return live is not None and live.record.last_seqs.get("0", 0) >= reached
+            return live is not None and live.record.last_seqs.get("front/0", 0) >= reached
 
         await until(some)
         roles[turn % 2].kill()
@@ -326,8 +328,8 @@ async def test_another_policy_or_another_place_is_refused(loop: Loop, redis: Red
     await saved_up_to(loop, redis, 100)
     assert role.stop() == 0
     others = (
-        replace(loop.config, policies={**loop.config.policies, "front": replace(VW, arguments="--cb_explore_adf")}),
-        replace(loop.config, policies={"front": replace(VW, salt="pepper")}),
+        replace(loop.config, policies=loop.config.policies | {"front": VW.but(arguments="--cb_explore_adf").policy}),
+        replace(loop.config, **tables({"front": VW.but(salt="pepper")})),
         replace(loop.config, rewards_partitions=2),
     )
     processes = [RoleProcess(config, "learn").start().process for config in others]

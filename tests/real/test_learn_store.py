@@ -12,10 +12,11 @@ from redis.asyncio import Redis
 from embedded.servers import EmbeddedRedis
 from records.errors import StateRefused
 from stream import preflight
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.redis.policy_store import RedisPolicyStore, model_key, policy_key, read_published
 from tests.laws.learn_world import World
 from tests.laws.test_learn_machine import LearnMachine
+from tests.serving import served, tables
 from tests.stream.test_publish import *  # noqa: F403 (the same laws, over another store)
 from tests.stream.test_publish import append, save, take_all
 
@@ -94,7 +95,7 @@ def test_a_policy_stays_where_it_was(redis: Redis, run: asyncio.Runner, prefix: 
 def test_a_home_of_another_type_is_refused_until_it_is_discarded(
     redis: Redis, run: asyncio.Runner, prefix: str
 ) -> None:
-    config = Config(prefix=prefix, policies={"left": PolicyConfig()})
+    config = Config(prefix=prefix, **tables({"left": served()}))
     store, key = RedisPolicyStore(redis, config), policy_key(prefix, "left", "home")
     home = {"log": "cluster/log"}
 

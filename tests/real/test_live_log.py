@@ -12,9 +12,10 @@ import tomli_w
 
 from embedded.servers import EmbeddedKafka
 from records.outcome import Outcome
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from tests.real.loop import loop_of
 from tests.replay.world import busy_world
+from tests.serving import served, split, tables
 
 pytestmark = pytest.mark.real
 
@@ -42,11 +43,11 @@ async def output_of(*arguments: str, code: int = 0) -> str:
 async def test_what_kafka_holds_is_described(
     kafka: EmbeddedKafka, prefix: str, tmp_path: Path, outcomes: list[Outcome]
 ) -> None:
-    config = Config(brokers=kafka.address, prefix=prefix, policies={"front": PolicyConfig()})
+    config = Config(brokers=kafka.address, prefix=prefix, **tables({"front": served()}))
     settings: dict[str, Any] = {
         "brokers": kafka.address,
         "prefix": prefix,
-        "policies": {"front": {"window_s": 1.0}},
+        **split({"front": {"window_s": 1.0}}),
     }
     file = tmp_path / "bowerbird.toml"
     file.write_text(tomli_w.dumps(settings))
@@ -58,8 +59,8 @@ async def test_what_kafka_holds_is_described(
             await loop.send("rewards", *some, partition=0)
         await loop.send("rewards", "no outcome", partition=0)
         description = json.loads(await described(str(file), "--json"))
-        of_front = json.loads(await described("--format", "kafka", str(file), "--policy", "front", "--json"))
-        evaluate = ("replay", "evaluate", str(file), "--policy", "front", "--json", "--target")
+        of_front = json.loads(await described("--format", "kafka", str(file), "--placement", "front", "--json"))
+        evaluate = ("replay", "evaluate", str(file), "--placement", "front", "--json", "--target")
         judged = json.loads(await output_of(*evaluate, "uniform"))
         never_learned = json.loads(await output_of(*evaluate, "front", "--model", "none"))
         refused = await output_of(*evaluate, "front@3", code=2)
@@ -83,9 +84,7 @@ async def test_a_broker_that_is_away_is_a_sentence(
 ) -> None:
     """Also where the settings lie elsewhere, as those of `bowerbird up`: its variable names them."""
     file = tmp_path / "bowerbird.toml"
-    file.write_text(
-        tomli_w.dumps({"brokers": "127.0.0.1:1", "prefix": prefix, "policies": {"front": {"window_s": 1.0}}})
-    )
+    file.write_text(tomli_w.dumps({"brokers": "127.0.0.1:1", "prefix": prefix, **split({"front": {"window_s": 1.0}})}))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert "`bowerbird up` shows where its own are" in await output_of("log", "describe", "bowerbird.toml", code=2)

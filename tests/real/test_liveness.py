@@ -9,8 +9,9 @@ import msgspec
 
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.rule import Reward, StreamReward
-from stream.config import ArchiveConfig, Config, PolicyConfig
+from stream.config import ArchiveConfig, Config
 from stream.kafka import topics
+from tests.serving import served, tables
 
 ROOT = Path(__file__).parents[2]
 HARMS = (
@@ -66,7 +67,7 @@ async def test_a_role_in_which_something_dies_ends_with_a_code(
             partitions=1,
             session_timeout_s=2.0,
             archive=ArchiveConfig(url=str(tmp_path / str(number))),
-            policies={"front": PolicyConfig(reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))},
+            **tables({"front": served(reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))}),
         )
         async with free:
             await topics.create(config)

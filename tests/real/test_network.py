@@ -15,11 +15,12 @@ from redis.asyncio import Redis
 from archive.writer import ArchiveStore
 from embedded.server import HOST
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
-from stream.config import ArchiveConfig, Config, PolicyConfig
+from stream.config import ArchiveConfig, Config
 from stream.redis.policy_store import read_published
 from tests.real.asking import Caller, caller_of, request
 from tests.real.loop import Loop, RoleProcess, decision, loop_of, until
 from tests.real.network import Network, seen_through_a_network
+from tests.serving import served, tables
 
 ROLES = ("decide", "join", "join", "learn", "archive")
 BACK_S = 15.0
@@ -160,7 +161,7 @@ async def test_every_role_works_again_soon_after_the_network_is_back(
             request_ttl_ms=5_000,
             early_s=1.0,
             archive=ArchiveConfig(url=str(tmp_path), max_s=0.5),
-            policies={"front": PolicyConfig("vw", "--cb_explore_adf", window_s=0.5, publish_ms=100)},
+            **tables({"front": served("vw", "--cb_explore_adf", window_s=0.5, publish_ms=100)}),
         )
         proxied = replace(direct, brokers=f"{HOST}:{network.port}", redis_url=f"redis://{HOST}:{to_redis.port}/0")
         async with (

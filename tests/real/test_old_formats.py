@@ -20,13 +20,14 @@ from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.codec import encode
 from records.log_identity import LogIdentity
 from records.rule import Reward, StreamReward
-from stream.config import ArchiveConfig, Config, PolicyConfig
+from stream.config import ArchiveConfig, Config
 from stream.kafka import topics
 from stream.kafka.consumer import MAGIC_AT
 from stream.redis.policy_store import read_published
 from tests.real.loop import Loop, decision, loop_of, until
 from tests.real.test_foreign_records import REQUEST, outcomes
 from tests.real.test_learn import outcome
+from tests.serving import served, tables
 
 FORMATS = [(magic, codec) for magic in (0, 1) for codec in ("none", "gzip", "snappy", "lz4")]
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3}
@@ -107,7 +108,7 @@ async def test_every_role_reads_messages_of_old_formats(
         request_ttl_ms=60_000,
         early_s=120.0,
         archive=ArchiveConfig(url=str(tmp_path), max_s=0.5),
-        policies={"front": PolicyConfig("vw", "--cb_explore_adf", window_s=2.0, publish_ms=100, reward=rule)},
+        **tables({"front": served("vw", "--cb_explore_adf", window_s=2.0, publish_ms=100, reward=rule)}),
     )
     learning = replace(config, prefix=f"l-{prefix}")
     for each in (config, learning):

@@ -20,10 +20,10 @@ from embedded.server import HOST, free_port
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from policies.learn_position import Position
 from policies.policy import digest, version_name
-from policies.policy_store import PolicyIdentity, Saved
+from policies.policy_store import Saved
 from records.codec import encode
 from records.policy_version import PolicyVersion
-from stream.config import ArchiveConfig, Config, PolicyConfig
+from stream.config import ArchiveConfig, Config, identity_in
 from stream.kafka import follower, log
 from stream.kafka.log import identify
 from stream.kafka.versions import KafkaVersions
@@ -32,6 +32,7 @@ from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.saved_policies import versions_of
 from stream.role import DECLARED
 from tests.real.loop import Loop, decision, loop_of, until
+from tests.serving import served, tables
 
 OLD = 20_000
 FEW = 6 * SNAPSHOT_EVERY
@@ -40,7 +41,7 @@ FEW = 6 * SNAPSHOT_EVERY
 COUNTED = """
 import sys, msgspec
 from pathlib import Path
-from stream.config import Config
+from stream.config import Config, identity_in
 from stream.kafka import follower, log
 from stream.run import leave, run_role
 
@@ -67,7 +68,7 @@ async def loop(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str, t
         session_timeout_s=2.0,
         metrics_port=free_port(),
         archive=ArchiveConfig(url=str(tmp_path / "archive")),
-        policies={name: PolicyConfig() for name in ("busy", "quiet", "new")},
+        **tables({name: served() for name in ("busy", "quiet", "new")}),
     )
     async with loop_of(config) as made:
         yield made
@@ -76,9 +77,19 @@ async def loop(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str, t
 def version(config: Config, policy: str, number: int) -> PolicyVersion:
     name = version_name(number, digest(b"uniform"))
     return PolicyVersion(
-        policy=policy, number=number, version=name, kind="uniform", arguments="", salt=config.salt(policy), cut=0,
-        last_seqs={}, digest=digest(b"uniform"), examples=0, partition=config.rewards_partition(policy),
-    )  # fmt: skip
+        policy=policy,
+        placements=(policy,),
+        number=number,
+        version=name,
+        kind="uniform",
+        arguments="",
+        salt=config.salt(policy),
+        cut=0,
+        last_seqs={},
+        digest=digest(b"uniform"),
+        examples=0,
+        partition=config.learn_partition(policy),
+    )
 
 
 async def write_old(loop: Loop, redis: Redis) -> None:
@@ -89,7 +100,7 @@ async def write_old(loop: Loop, redis: Redis) -> None:
 
     async def save(policy: str, number: int, versions_read: int) -> None:
         position = Position(number, digest(b"uniform"))
-        identity = PolicyIdentity("uniform", "", config.salt(policy))
+        identity = identity_in(config, policy)
         record = encode(version(config, policy, number))
         assert await store.save(policy, None, Saved(position, identity, record, b"uniform", versions_read))
 

@@ -18,7 +18,7 @@ from records.errors import LossDetected
 from rewards.store import Step
 from stream import clients, stopped
 from stream.clients import LARGE_MESSAGE_BYTES
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.kafka import topics
 from stream.kafka.dead_letters import DeadLetters
 from stream.kafka.log import LogReader
@@ -26,13 +26,14 @@ from stream.redis.store import RedisStore
 from stream.roles.outbox import Emitter, OutcomeProducer
 from tests.laws.test_store import TTL_MS, Reader, decided
 from tests.real.loop import decision, until
+from tests.serving import served, tables
 
 
 async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(
     kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
 ) -> None:
     """A broker that refuses a message has not got it; when it takes it, everything is there, in the order of seq."""
-    config = Config(brokers=kafka.address, prefix=prefix, policies={"front": PolicyConfig()})
+    config = Config(brokers=kafka.address, prefix=prefix, **tables({"front": served()}))
     topic = config.topic("rewards")
     admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
     producer = AIOKafkaProducer(
@@ -84,9 +85,7 @@ async def emitting(
     kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
 ) -> AsyncIterator[tuple[RedisStore, Emitter, Config]]:
     """Give a store, and an emitter of its outboxes, on topics that are there."""
-    config = Config(
-        brokers=kafka.address, redis_url=redis_server.url, prefix=prefix, policies={"front": PolicyConfig()}
-    )
+    config = Config(brokers=kafka.address, redis_url=redis_server.url, prefix=prefix, **tables({"front": served()}))
     await topics.create(config)
     producer, redis = clients.producer(config, "emitter"), clients.redis_client(config)
     await producer.start()
@@ -104,7 +103,7 @@ async def test_outboxes_of_very_many_policies_are_emptied(emitting: tuple[RedisS
     topic, count = config.topic("rewards"), 600
     reader = Reader(store)
     bodies = [json.dumps(decision(f"e-{at}", policy=f"policy-{at}")).encode() for at in range(count)]
-    made = [decided(f"e-{at}", 0, at, body=body, policy=f"policy-{at}") for at, body in enumerate(bodies)]
+    made = [decided(f"e-{at}", 0, at, body=body, placement=f"policy-{at}") for at, body in enumerate(bodies)]
     await reader.apply(*made)
     await reader.read_to(TTL_MS, close_limit=count)
     running = asyncio.create_task(emitter.run(0))

@@ -141,8 +141,8 @@ async def _commands(base: Environment, cwd: Path, named: dict[str, str]) -> None
 def test_the_settings(tmp_path: Path) -> None:
     file = tmp_path / "bowerbird.toml"
     file.write_text(block('brokers = "127.0.0.1:9092"'))
-    assert load(file, {}).policies["front"].window_s == 600
-    assert load(file, {"BOWERBIRD_POLICIES__FRONT__WINDOW_S": "60"}).policies["front"].window_s == 60
+    assert load(file, {}).placements["front"].window_s == 600
+    assert load(file, {"BOWERBIRD_PLACEMENTS__FRONT__WINDOW_S": "60"}).placements["front"].window_s == 60
 
 
 @pytest.mark.slow

@@ -22,8 +22,9 @@ from bowerbird.verification import verify
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import StateRefused
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from tests.real.loop import Loop, RoleProcess, decision, loop_of, make_anew, numbered, run_named, stop_sentence, until
+from tests.serving import served, tables
 
 pytestmark = pytest.mark.real
 
@@ -45,7 +46,7 @@ def config(kafka: EmbeddedKafka, server: EmbeddedRedis, prefix: str) -> Config:
 
 def shop_config(kafka: EmbeddedKafka, server: EmbeddedRedis, prefix: str) -> Config:
     """Return the settings of a :class:`Shop`."""
-    vw = PolicyConfig("vw", "--cb_explore_adf --epsilon 0.2", window_s=2.0, reward=REWARD, publish_examples=20)
+    vw = served("vw", "--cb_explore_adf --epsilon 0.2", window_s=2.0, reward=REWARD, publish_examples=20)
     return Config(
         brokers=kafka.address,
         redis_url=server.url,
@@ -54,7 +55,7 @@ def shop_config(kafka: EmbeddedKafka, server: EmbeddedRedis, prefix: str) -> Con
         early_s=5.0,
         dedup_horizon_s=120.0,
         session_timeout_s=2.0,
-        policies=dict.fromkeys(POLICIES, vw),
+        **tables(dict.fromkeys(POLICIES, vw)),
     )
 
 

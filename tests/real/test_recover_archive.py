@@ -15,9 +15,10 @@ from bowerbird.recovering import recover
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import LossDetected
 from records.rule import Reward, StreamReward
-from stream.config import ArchiveConfig, Config, PolicyConfig
+from stream.config import ArchiveConfig, Config
 from tests.real.loop import Loop, decision, loop_of, until
 from tests.real.test_verify_archive import forget
+from tests.serving import served, tables
 
 pytestmark = pytest.mark.real
 
@@ -58,7 +59,7 @@ async def test_what_kafka_has_forgotten_comes_from_the_archive_and_lost_feedback
         dedup_horizon_s=120.0,
         session_timeout_s=2.0,
         archive=ArchiveConfig(url=url, max_s=0.3),
-        policies={"front": PolicyConfig(window_s=30.0, reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))},
+        **tables({"front": served(window_s=30.0, reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))}),
     )
     async with loop_of(config) as loop:
         join = loop.role("join")

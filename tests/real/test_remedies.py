@@ -222,8 +222,8 @@ async def test_an_input_that_was_deleted_is_created_again_or_given_up(shop: Shop
     for join in shop.joins:
         join.stop()
     await delete(shop.loop, "purchases")
-    front = replace(config.policies["front"], reward=replace(REWARD, close_on=()))
-    shop.config = shop.loop.config = replace(config, policies=dict.fromkeys(POLICIES, front))
+    front = replace(config.placements["front"], reward=replace(REWARD, close_on=()))
+    shop.config = shop.loop.config = replace(config, placements=dict.fromkeys(POLICIES, front))
     shop.joins = [shop.loop.role("join")]
     # Decisions of before still name the stream.
     for number in range(shop.count, shop.count + 6):

@@ -9,10 +9,11 @@ from bowerbird.recovering import recover
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import StateRefused
 from rewards.store import NEEDED, Claim, Step
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.redis.store import RedisStore, shard_key
 from tests.laws.test_store import DECISIONS, decided
 from tests.real.loop import Loop, decision, loop_of, until
+from tests.serving import served, tables
 
 
 async def test_a_restarted_redis_is_compared_before_it_is_written(
@@ -53,12 +54,25 @@ async def test_a_redis_whose_seq_lies_behind_rewards_is_refused(
         redis_url=redis_server.url,
         prefix=prefix,
         session_timeout_s=2.0,
-        policies={"front": PolicyConfig(window_s=1.0)},
+        **tables({"front": served(window_s=1.0)}),
     )
     async with loop_of(config) as loop:
-        await loop.send("rewards", {"v": 1, "policy": "front", "shard": 0, "seq": 9}, "no outcome", partition=0)
+        await loop.send(
+            "rewards",
+            {"v": 1, "placement": "front", "policy": "front", "shard": 0, "seq": 9},
+            "no outcome",
+            partition=0,
+        )
         place = {"time_ms": 1, "topic": "decisions", "partition": 0, "offset": 0, "index": 0}
-        outcome = {"policy": "front", "shard": 0, "seq": 5, "event_id": "d", "closed_ms": 2, "decision_place": place}
+        outcome = {
+            "placement": "front",
+            "policy": "front",
+            "shard": 0,
+            "seq": 5,
+            "event_id": "d",
+            "closed_ms": 2,
+            "decision_place": place,
+        }
         await loop.send("rewards", outcome, partition=0)
         await loop.send("decisions", decision("e"), partition=0)
         join = loop.role("join")

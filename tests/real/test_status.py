@@ -25,16 +25,17 @@ from bowerbird.status_records import Backlog, Status
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from policies.controls import FREEZE
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.controls import operator_session
 from stream.recent import Recent
 from stream.role import ROLES
 from tests.real.loop import Loop, decision, delete, loop_of, until
 from tests.real.test_commands import bowerbird, run_json
 from tests.real.test_learn import append, saved_up_to
+from tests.serving import served, split, tables
 
 REWARD = Reward(close_on=("clicks",), streams={"clicks": StreamReward(weight=1.0)})
-FRONT = PolicyConfig(kind="vw", arguments="--cb_explore_adf --epsilon 0.1", window_s=0.5, publish_ms=100, reward=REWARD)
+FRONT = served(kind="vw", arguments="--cb_explore_adf --epsilon 0.1", window_s=0.5, publish_ms=100, reward=REWARD)
 
 
 @pytest.fixture
@@ -45,11 +46,13 @@ def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> Co
         prefix=prefix,
         session_timeout_s=2.0,
         request_ttl_ms=60_000,
-        policies={
-            "front": FRONT,
-            "idle": replace(FRONT, kind="uniform", arguments=""),
-            "slow": PolicyConfig(window_s=300),
-        },
+        **tables(
+            {
+                "front": FRONT,
+                "idle": FRONT.but(kind="uniform", arguments=""),
+                "slow": served(window_s=300),
+            }
+        ),
     )
 
 
@@ -70,12 +73,12 @@ def backlog(status: Status, role: str) -> Backlog:
 async def test_a_loop_that_learns_and_what_is_wrong_when_its_parts_die(loop: Loop, config: Config) -> None:
     roles = {name: loop.role(name) for name in ("decide", "join", "learn")}
     for number in range(20):
-        request = {"event_id": f"v{number}", "policy": "front", "actions": [{"id": "a"}, {"id": "b"}]}
+        request = {"event_id": f"v{number}", "placement": "front", "actions": [{"id": "a"}, {"id": "b"}]}
         await loop.send("decision-requests", request, partition=number % 3)
         if number % 4 == 0:
             await loop.send("clicks", {"event_id": f"v{number}", "id": "1"}, partition=0)
     await loop.send("clicks", {"event_id": 7}, partition=0)
-    slow = {"policy": "slow", "actions": [{"id": "a"}]}
+    slow = {"placement": "slow", "actions": [{"id": "a"}]}
     await loop.send("decision-requests", slow, partition=0)
     await loop.send("decision-requests", slow, partition=0)
     async with Observer(config) as observer:
@@ -116,7 +119,7 @@ async def test_a_loop_that_learns_and_what_is_wrong_when_its_parts_die(loop: Loo
         roles["join"].kill()
         roles["decide"].kill()
         for number in range(5):
-            await loop.send("decision-requests", {"policy": "front"}, partition=number % 3)
+            await loop.send("decision-requests", {"placement": "front"}, partition=number % 3)
 
         async def alarmed() -> Status | None:
             status = await observer.look()
@@ -202,9 +205,9 @@ async def test_what_a_policy_cannot_learn_is_an_alarm_and_fails_the_check(
     assert [symptom.reason for symptom in policy(status).symptoms] == ["sent_not_used"]
     assert any("namespace user" in sentence for sentence in alarms(config, status))
     file = tmp_path / "bowerbird.toml"
-    front = {"kind": "vw", "arguments": FRONT.arguments}
+    front = {"kind": "vw", "arguments": FRONT.policy.arguments}
     servers = {"brokers": config.brokers, "redis_url": config.redis_url, "prefix": config.prefix}
-    file.write_text(tomli_w.dumps({**servers, "policies": {"front": front}}))
+    file.write_text(tomli_w.dumps({**servers, "policies": {"front": front}, "placements": {"front": {}}}))
     report = await run_json("check", file=file, code=1)
     (learning,) = [each for each in report["findings"] if each["subject"] == "learning front"]
     assert not learning["holds"]
@@ -255,7 +258,7 @@ async def test_requests_that_wait_and_a_stranger_in_a_group_are_seen(
 async def test_the_command_tells_what_to_do_and_exits_with_1(loop: Loop, config: Config, tmp_path: Path) -> None:
     file = tmp_path / "bowerbird.toml"
     servers = {"brokers": config.brokers, "redis_url": config.redis_url, "prefix": config.prefix}
-    file.write_text(tomli_w.dumps({**servers, "policies": {"front": {"kind": "uniform"}}}))
+    file.write_text(tomli_w.dumps({**servers, **split({"front": {"kind": "uniform"}})}))
     shown = await run_json("status", file=file, code=1)
     assert len(shown["alarms"]) == 3
     assert [backlog["workers"] for backlog in shown["backlogs"]] == [0, 0, 0]

@@ -20,6 +20,7 @@ from stream.kafka import topics
 from stream.kafka.send import Outgoing, send
 from tests.real.asking import request
 from tests.real.loop import loop_of, until
+from tests.serving import split
 
 RUNNER = CliRunner()
 
@@ -40,7 +41,7 @@ def file(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str, tmp_pat
         "prefix": prefix,
         "session_timeout_s": 2.0,
         "early_s": 1.0,
-        "policies": {"front": policy},
+        **split({"front": policy}),
     }
     made = tmp_path / "bowerbird.toml"
     made.write_text(tomli_w.dumps(settings))
@@ -182,7 +183,7 @@ async def test_the_life_of_a_decision(file: Path, tmp_path: Path) -> None:
         refused = await commands.run("request", "-", "--strict", stdin=misspelt, code=2)
         assert "contextFeatures: found an unknown field" in refused
         await commands.run("request", "-", "--strict", stdin=json.dumps(request(None)))
-        both = await commands.run_json("request", "-", stdin=json.dumps([request(None), {"policy": "none"}]), code=1)
+        both = await commands.run_json("request", "-", stdin=json.dumps([request(None), {"placement": "none"}]), code=1)
         events = tmp_path / "events.jsonl"
         events.write_text('{"event_id": "visit-1", "id": "v1"}\n\n{"event_id": "visit-1", "id": "v1"}\n')
         await commands.run("send", "views", str(events))
@@ -246,7 +247,7 @@ async def test_dead_letters_are_listed_shown_and_sent_again_once(file: Path) -> 
         await supervisor.until_ready()
         await commands.run("send", "clicks", "-", stdin='{"event_id": "visit-1", "id": "c1"}')
         await commands.run("send", "clicks", "-", "--unchecked", stdin='{"event_id": 5, "red": "\u009b31m"}')
-        await commands.run("request", "-", stdin='{"policy": "none", "actions": [{"id": "a"}]}', code=1)
+        await commands.run("request", "-", stdin='{"placement": "none", "actions": [{"id": "a"}]}', code=1)
         letters = await letters_by_reason(commands, 3)
         groups = await commands.run_json("dead-letters", "list")
         listed = await commands.run("dead-letters", "list")
@@ -276,11 +277,11 @@ async def test_dead_letters_are_listed_shown_and_sent_again_once(file: Path) -> 
     assert sorted((group["reason"], group["topic"], group["count"]) for group in groups) == [
         ("invalid_field", "clicks", 1),
         ("unknown_decision", "clicks", 1),
-        ("unknown_policy", "decision-requests", 1),
+        ("unknown_placement", "decision-requests", 1),
     ]
     assert "unknown_decision     from clicks" in listed
     assert json.loads(letters["unknown_decision"]["value"]) == {"event_id": "visit-1", "id": "c1"}
-    assert [letter["reason"] for letter in only] == ["unknown_policy"]
+    assert [letter["reason"] for letter in only] == ["unknown_placement"]
     # What would act on a terminal is escaped.
     assert "\u009b" not in shown
     assert "\\x9b31m" in shown

@@ -8,13 +8,14 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import WrongConfiguration
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.kafka import topics
 from tests.real.loop import loop_of, until
+from tests.serving import served, tables
 
 
 def test_create_makes_what_check_wants_and_only_once(kafka, prefix):
-    config = Config(brokers=kafka.address, prefix=prefix, policies={"front": PolicyConfig(activate_on="views")})
+    config = Config(brokers=kafka.address, prefix=prefix, **tables({"front": served(activate_on="views")}))
 
     async def scenario():
         missing = await topics.check(config)
@@ -30,7 +31,7 @@ def test_create_makes_what_check_wants_and_only_once(kafka, prefix):
 
 
 def test_create_refuses_what_contradicts_and_then_makes_nothing(kafka, prefix):
-    config = Config(brokers=kafka.address, prefix=prefix, rewards_partitions=3, policies={"front": PolicyConfig()})
+    config = Config(brokers=kafka.address, prefix=prefix, rewards_partitions=3, **tables({"front": served()}))
 
     async def scenario():
         admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
@@ -55,12 +56,12 @@ async def test_partitions_that_somebody_adds_to_the_loops_own_topics_are_left_al
 ) -> None:
     """Kafka cannot take them away again."""
     reward = Reward(close_on=("clicks",), streams={"clicks": StreamReward(weight=1.0)})
-    policy = PolicyConfig("vw", "--cb_explore_adf --epsilon 0.1 -q uA", reward=reward)
+    policy = served("vw", "--cb_explore_adf --epsilon 0.1 -q uA", reward=reward)
     config = Config(
         brokers=kafka.address,
         redis_url=redis_server.url,
         prefix=prefix,
-        policies={"front": policy},
+        **tables({"front": policy}),
         request_ttl_ms=60_000,
     )
     async with loop_of(config) as loop:
@@ -74,7 +75,7 @@ async def test_partitions_that_somebody_adds_to_the_loops_own_topics_are_left_al
         assert await topics.check(config) == []
         for role in ("decide", "join", "learn"):
             loop.role(role)
-        await loop.send("decision-requests", {"event_id": "a", "policy": "front", "actions": [{"id": "x"}]})
+        await loop.send("decision-requests", {"event_id": "a", "placement": "front", "actions": [{"id": "x"}]})
         await until(lambda: loop.records("decisions"))
         await loop.send("clicks", {"event_id": "a", "id": "1"})
 

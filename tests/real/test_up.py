@@ -115,7 +115,7 @@ def test_a_click_changes_a_decision_and_all_is_there_again(tmp_path: Path) -> No
 
     # A line of the user's own in the settings stays; a port that somebody else has taken by now is replaced.
     file = folder / "bowerbird.toml"
-    file.write_text(file.read_text() + "[policies.side]\n")
+    file.write_text(file.read_text() + "[policies.side]\n[placements.side]\n")
     port = PORTS["REDIS_PORT"]
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -160,7 +160,7 @@ def test_a_click_changes_a_decision_and_all_is_there_again(tmp_path: Path) -> No
 def until_answered(config: list[str], event_id: str) -> None:
     """Ask until a decision is made."""
     give_up = time.monotonic() + WITHIN_S
-    request = json.dumps({"event_id": event_id, "policy": "front", "actions": [{"id": "a"}, {"id": "b"}]})
+    request = json.dumps({"event_id": event_id, "placement": "front", "actions": [{"id": "a"}, {"id": "b"}]})
     while CliRunner().invoke(app, ["request", "-", *config], request).exit_code:
         assert time.monotonic() < give_up
 
@@ -207,7 +207,7 @@ def test_the_users_settings_are_used_and_mistakes_are_told_before_anything_start
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "bowerbird.toml"
-    file.write_text("[policies.front]\n")
+    file.write_text("[policies.front]\n[placements.front]\n")
     with up(tmp_path, cwd=tmp_path) as (process, _):
         _, err = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 2

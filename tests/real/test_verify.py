@@ -19,6 +19,7 @@ from replay.proof.verify import Verification
 from stream.config import Config, PolicyConfig
 from stream.redis.policy_store import model_key
 from tests.real.loop import Loop, decision, loop_of, until
+from tests.serving import served, tables
 
 pytestmark = pytest.mark.real
 
@@ -26,6 +27,21 @@ pytestmark = pytest.mark.real
 @pytest.fixture
 def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> Config:
     reward = Reward(streams={"clicks": StreamReward(weight=1.0)}, close_on=("purchases",))
+    named = tables(
+        {
+            "front": served(
+                kind="vw",
+                arguments="--cb_explore_adf --epsilon 0.2",
+                window_s=1.0,
+                reward=reward,
+                publish_examples=10,
+                publish_ms=200,
+            ),
+            "side": served(window_s=1.0, reward=reward),
+        }
+    )
+    # It decides nowhere, and learns what the others decided.
+    named["policies"]["both"] = PolicyConfig("vw", "--cb_explore_adf", placements=("front", "side"), publish_ms=200)
     return Config(
         brokers=kafka.address,
         redis_url=redis_server.url,
@@ -35,17 +51,7 @@ def config(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str) -> Co
         dedup_horizon_s=60.0,
         session_timeout_s=2.0,
         request_ttl_ms=60_000,
-        policies={
-            "front": PolicyConfig(
-                kind="vw",
-                arguments="--cb_explore_adf --epsilon 0.2",
-                window_s=1.0,
-                reward=reward,
-                publish_examples=10,
-                publish_ms=200,
-            ),
-            "side": PolicyConfig(window_s=1.0, reward=reward),
-        },
+        **named,
     )
 
 
@@ -59,7 +65,7 @@ def request(number: int) -> dict[str, Any]:
     return {
         "v": 1,
         "event_id": f"visit-{number}",
-        "policy": "side" if number % 5 == 4 else "front",
+        "placement": "side" if number % 5 == 4 else "front",
         "context": {"user": {"age": number % 7}},
         "actions": [{"id": "a"}, {"id": "b", "features": {"price": number % 3}}],
     }
@@ -122,6 +128,10 @@ async def test_a_service_is_verified_while_it_runs_and_after(loop: Loop, monkeyp
     assert side.ok, side.findings
     assert side.live_version == "version 0"
     assert side.learned == 24
+    both = await settled(config, "both", 121)
+    assert both.ok, both.findings
+    assert (both.identical, both.decisions, both.outcomes) == (True, 121, 121)
+    assert both.learned + both.refused == front.learned + front.refused + side.learned
 
     # One decision of every version again.
     decided = {record["policy_version"]: record["event_id"] for record in await loop.records("decisions")}

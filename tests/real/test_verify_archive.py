@@ -63,8 +63,8 @@ async def command(config: Config, folder: Path, *arguments: str) -> tuple[int, s
     file.write_text(
         f'brokers = "{config.brokers}"\nredis_url = "{config.redis_url}"\nprefix = "{config.prefix}"\nshards = 2\n'
         "early_s = 5\ndedup_horizon_s = 60\n"
-        f'[policies.front]\nkind = "vw"\narguments = "{policy_config.arguments}"\nwindow_s = 1\n'
-        '[policies.front.reward]\nclose_on = ["purchases"]\n[policies.front.reward.streams.clicks]\nweight = 1.0\n'
+        f'[policies.front]\nkind = "vw"\narguments = "{policy_config.arguments}"\n[placements.front]\nwindow_s = 1\n'
+        '[placements.front.reward]\nclose_on = ["purchases"]\n[placements.front.reward.streams.clicks]\nweight = 1.0\n'
     )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bowerbird", *arguments, "--config", str(file)), stdout=asyncio.subprocess.PIPE

@@ -21,6 +21,7 @@ from stream.kafka import topics
 from stream.role import LOOP_ROLES
 from tests.processes import lives
 from tests.real.loop import until
+from tests.serving import split
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ async def config_file(kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix:
         "redis_url": redis_server.url,
         "prefix": prefix,
         "session_timeout_s": 2.0,
-        "policies": {"front": {"window_s": 1.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}},
+        **split({"front": {"window_s": 1.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}}),
     }
     file.write_text(tomli_w.dumps(settings))
     await topics.create(load(file, {}))

@@ -43,6 +43,7 @@ def decision(**changes: Any) -> bytes:
     body: dict[str, Any] = {
         "v": 1,
         "event_id": "e-1",
+        "placement": "front",
         "policy": "front",
         "context": {"age": 3},
         "actions": [{"id": "a"}, {"id": "b"}],

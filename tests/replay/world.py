@@ -13,11 +13,12 @@ import msgspec
 from policies.draw import draw
 from policies.features import decode_action, decode_context
 from policies.policy import digest, version_name
+from policies.policy_store import PolicyIdentity
 from policies.registry import make
 from records.codec import encode
 from records.limits import Limits
 from records.log_identity import LogIdentity
-from records.outcome import Outcome
+from records.outcome import Outcome, outbox_name
 from records.policy_version import PolicyVersion
 from replay.proof.question import Live, Question
 from replay.proof.verdict import Verdict
@@ -70,6 +71,7 @@ def decision(event_id: str, number: int = 0, **fields: Any) -> dict[str, Any]:
     return {
         "v": 1,
         "event_id": event_id,
+        "placement": "front",
         "policy": "front",
         "context": {"taste": f"t{number % 2}"},
         "actions": offered,
@@ -167,9 +169,9 @@ class World:
         since = 0
         for message in self.logs["rewards", 0]:
             for outcome in msgspec.json.decode(message.value or b"", type=list[Outcome]):
-                if outcome.policy != "front" or outcome.seq <= seqs.get(str(outcome.shard), 0):
+                if outcome.placement != "front" or outcome.seq <= seqs.get(outbox_name("front", outcome.shard), 0):
                     continue
-                seqs[str(outcome.shard)] = outcome.seq
+                seqs[outbox_name("front", outcome.shard)] = outcome.seq
                 if not outcome.learn:
                     continue
                 logged = json.loads(bytes(outcome.decision))
@@ -191,6 +193,7 @@ class World:
                 number = len(self.versions) + 1
                 self.models.append(model)
                 record = PolicyVersion(
+                    placements=("front",),
                     policy="front",
                     number=number,
                     version=version_name(number, digest(model)),
@@ -220,13 +223,16 @@ class World:
         log = self.logs["rewards", 0]
         log[index] = log[index]._replace(value=encode(list(outcomes)))
 
+    def identity(self, policy: str = "front") -> PolicyIdentity:
+        """Return what a policy of this world is."""
+        return PolicyIdentity(self.kind, self.arguments, policy, (policy,))
+
     def verify(self, policy: str = "front", **options: Any) -> Verdict:
         """Verify it as ``bowerbird verify`` does."""
         rewards = self.logs["rewards", 0]
         question = Question(
             policy=policy,
-            kind=self.kind,
-            arguments=self.arguments,
+            identity=self.identity(policy),
             live=self.live,
             read_to_ms=self.read_to_ms,
             rewards_end=rewards[-1].offset + 1 if rewards else 0,
@@ -273,7 +279,7 @@ def busy_world(count: int = 40, limits: Limits | None = None) -> World:
         now += 700
         if number % 7 == 0:
             world.append("clicks", number % 2, now - 300, {"event_id": event_id, "id": "before"})
-        fields: dict[str, Any] = {"policy": "side"} if number % 9 == 4 else {}
+        fields: dict[str, Any] = {"placement": "side", "policy": "side"} if number % 9 == 4 else {}
         if number % 10 == 3:
             fields |= {"policy_version": "external"}
         if number % 11 == 5:

@@ -46,6 +46,7 @@ def decided(event_id: str = "a", **fields: Any) -> dict[str, Any]:
     return {
         "v": 1,
         "event_id": event_id,
+        "placement": "front",
         "policy": "front",
         "actions": [{"id": "x"}],
         "pmf": [1.0],

@@ -24,6 +24,7 @@ def window(
     body: dict[str, Any] = {
         "v": 1,
         "event_id": "a",
+        "placement": "front",
         "policy": "front",
         "context": {"age": 3},
         "actions": [{"id": "x"}, {"id": "y"}],

@@ -19,7 +19,7 @@ decided = st.tuples(
 def outcome(policy: str, seq: int, event_id: str, time_ms: int, closed_ms: int) -> dict[str, Any]:
     """Return what is read of an outcome."""
     place = {"time_ms": time_ms, "topic": "decisions", "partition": 0, "offset": 0, "index": 0}
-    record = {"policy": policy, "shard": 0, "seq": seq, "event_id": event_id}
+    record = {"placement": policy, "policy": policy, "shard": 0, "seq": seq, "event_id": event_id}
     return record | {"closed_ms": closed_ms, "decision_place": place}
 
 
@@ -45,7 +45,7 @@ def test_what_has_no_outcome_yet_is_always_among_the_unfinished(log: list[Decide
     scan_ms = frontiers.scan_from_ms(["front", "side"], 1, 40)
     for policy, event_id, time_ms, window_ms in left:
         rule = {"window_s": window_ms / 1000}
-        value = json.dumps({"event_id": event_id, "policy": policy, "rule": rule}).encode()
+        value = json.dumps({"event_id": event_id, "placement": policy, "policy": policy, "rule": rule}).encode()
         assert frontiers.unfinished_in(value, time_ms, lambda _: 0) == 1
         assert time_ms >= scan_ms
     assert frontiers.seqs(0) == {policy: seq for policy, seq in seqs.items() if seq}
@@ -55,7 +55,7 @@ def test_repeats_and_what_is_no_outcome_do_not_move_the_frontier() -> None:
     frontiers = Frontiers()
     records = [
         outcome("front", 7, "g", 1, 9),
-        {"policy": "front", "shard": 0, "seq": 99},
+        {"placement": "front", "policy": "front", "shard": 0, "seq": 99},
         outcome("front", 6, "f", 1, 8),
         outcome("front", 2**53 - 1, "of another program", 1, 99),
     ]

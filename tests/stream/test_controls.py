@@ -199,7 +199,15 @@ def test_a_record_that_was_written_again_with_other_spaces_is_the_same_version()
 
 
 def test_a_version_of_an_older_build_is_read_as_uncontrolled() -> None:
-    record = {"policy": "left", "number": 1, "version": "1-00000000", "kind": "uniform", "arguments": "", "salt": "s"}
+    record = {
+        "policy": "left",
+        "number": 1,
+        "version": "1-00000000",
+        "kind": "uniform",
+        "arguments": "",
+        "salt": "s",
+        "placements": ["left"],
+    }
     record |= {"cut": 1, "last_seqs": {}, "digest": "00000000", "examples": 0}
     version = msgspec.json.decode(json.dumps(record).encode(), type=PolicyVersion)
     assert (version.control, version.rebuilt_to) == (None, None)

@@ -10,12 +10,13 @@ from redis.asyncio import Redis
 
 from policies.decide import Decided, LoadedPolicy
 from policies.registry import make
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.redis.policy_cache import PolicyCache
 from stream.roles.decide import _Connection
 from stream.roles.deciding import DECISIONS_BYTES, Request, Requests
 from stream.roles.requests import Envelope
 from stream.roles.turn import TURN_S
+from tests.serving import served, tables
 
 TTL_MS = 100
 
@@ -77,7 +78,7 @@ def test_a_decision_that_is_too_large_for_its_topic_is_an_error_and_a_dead_lette
 
 
 def test_version_0_is_in_use_until_redis_tells_otherwise():
-    config = Config(policies={"front": PolicyConfig()})
+    config = Config(**tables({"front": served()}))
     lookup = PolicyCache(config, cast(Redis, None))
     assert lookup.choosers["front"].version.startswith("0-")
     assert not lookup.overloaded("front")
@@ -117,21 +118,25 @@ async def test_the_loop_turns_while_very_many_requests_are_decided():
 
 async def test_a_batch_is_read_once_and_decided_by_the_versions_that_are_in_use_then():
     """What was opened holds no version: the one in use may be replaced, and closed, while the batch is read."""
-    config = Config(policies={"front": PolicyConfig()})
+    config = Config(**tables({"front": served()}))
     lookup = SimpleNamespace(choosers={}, overloaded=lambda policy: False)
-    lookup.choosers["front"] = LoadedPolicy(cast(Any, SimpleNamespace()), "1-00000000", "front", b"{}")
+    lookup.choosers["front"] = LoadedPolicy("front", cast(Any, SimpleNamespace()), "1-00000000", "front", b"{}")
     requests = Requests(config, cast(Any, lookup), "cluster")
     reads: list[Any] = []
 
     async def read(batch):
         reads.append(list(batch))
         await asyncio.sleep(0)
-        lookup.choosers["front"] = LoadedPolicy(make("uniform", ""), "2-00000000", "front", b"{}")
+        lookup.choosers["front"] = LoadedPolicy("front", make("uniform", ""), "2-00000000", "front", b"{}")
 
     requests.read = read  # type: ignore[method-assign]
     connection = _Connection.__new__(_Connection)
     connection._clock = cast(Any, SimpleNamespace(now_ms=lambda: 1000))
-    values = [b'{"policy": "front", "actions": [{"id": "a"}]}', b"nonsense", b'[{"policy": "front", "actions": []}]']
+    values = [
+        b'{"placement": "front", "actions": [{"id": "a"}]}',
+        b"nonsense",
+        b'[{"placement": "front", "actions": []}]',
+    ]
     records = [
         SimpleNamespace(topic="t", partition=0, offset=n, timestamp=1000, key=None, value=value, headers=())
         for n, value in enumerate(values)

@@ -5,15 +5,16 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from stream import metrics
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.kafka.faust_app import Progress
 from stream.roles.join import JoinRole
 from stream.roles.join_display import JoinDisplay
+from tests.serving import served, tables
 
 
 def test_the_loops_end_before_their_connections_are_closed() -> None:
     async def stopped() -> list[bool]:
-        role = JoinRole(Config(policies={"front": PolicyConfig()}), cast(Any, SimpleNamespace()))
+        role = JoinRole(Config(**tables({"front": served()})), cast(Any, SimpleNamespace()))
         loop = asyncio.ensure_future(asyncio.Event().wait())
         role._loops = [loop]
         ended: list[bool] = []

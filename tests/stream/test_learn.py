@@ -43,7 +43,7 @@ class _Learner:
 def test_waiting_for_redis_is_no_publishing_time() -> None:
     publisher, schedule = _Publisher(), _Schedule()
     role = Learn.__new__(Learn)
-    role._worker, role._publishers = LearnWorker({"front": 0}), {"front": cast(Any, publisher)}
+    role._worker, role._publishers = LearnWorker({"front": 0}, {"front": ["front"]}), {"front": cast(Any, publisher)}
     role._worker.load(cast(Any, _Learner()), cast(Any, schedule), 0.0)
     asyncio.run(role._save_if_due("front"))
     (began_ms,) = schedule.began_ms

@@ -9,7 +9,6 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from policies.decide import LoadedPolicy
 from policies.features import Action
 from policies.policy import digest, version_name
 from policies.question import Question
@@ -17,11 +16,12 @@ from policies.registry import make
 from records.codec import encode
 from records.errors import StateRefused
 from records.policy_version import PolicyVersion
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.redis import model_loader
 from stream.redis.model_loader import ModelLoader
 from stream.redis.policy_cache import PolicyCache
 from stream.redis.policy_store import Published
+from tests.serving import served, tables
 
 ARGUMENTS = "--cb_explore_adf --epsilon 0.2"
 PATIENCE_S = 10.0
@@ -31,6 +31,7 @@ QUESTION = Question({}, (Action("a", {}), Action("b", {})))
 def published(model: bytes, **changes: Any) -> Published:
     record: dict[str, Any] = {
         "policy": "front",
+        "placements": ["front"],
         "number": 1,
         "version": version_name(1, digest(model)),
         "kind": "vw",
@@ -83,7 +84,7 @@ class Policy:
 
 
 async def test_the_loop_turns_while_a_model_is_loaded_and_the_former_version_decides(monkeypatch):
-    config = Config(policies={"front": PolicyConfig(kind="vw", arguments=ARGUMENTS)})
+    config = Config(**tables({"front": served(kind="vw", arguments=ARGUMENTS)}))
     version = published(make("vw", ARGUMENTS).dump())
     cache = PolicyCache(config, cast(Redis, OneVersion(version)))
     former = cache.choosers["front"]
@@ -115,12 +116,12 @@ async def test_the_loop_turns_while_a_model_is_loaded_and_the_former_version_dec
 
 
 async def test_the_version_that_was_in_use_is_closed_beside_the_loop():
-    config = Config(policies={"front": PolicyConfig(kind="vw", arguments=ARGUMENTS)})
+    config = Config(**tables({"front": served(kind="vw", arguments=ARGUMENTS)}))
     cache = PolicyCache(config, cast(Redis, OneVersion(published(make("vw", ARGUMENTS).dump()))))
     turned = threading.Event()
     turned.set()
     former = Policy(turned)
-    cache.choosers["front"] = LoadedPolicy(cast(Any, former), "0-00000000", "front", b"{}")
+    cache._policies["front"] = cast(Any, former)
     await cache.ask_policies()
     assert await asyncio.to_thread(former.closed.wait, PATIENCE_S)
     assert former.threads["closed"] is not threading.main_thread()
@@ -164,7 +165,7 @@ class PausingLoader:
 
 
 async def test_no_version_is_loaded_during_the_pause_after_a_load():
-    config = Config(policies={"front": PolicyConfig(kind="vw", arguments=ARGUMENTS)})
+    config = Config(**tables({"front": served(kind="vw", arguments=ARGUMENTS)}))
     redis = OneVersion(published(make("vw", ARGUMENTS).dump()))
     cache = PolicyCache(config, cast(Redis, redis))
     loader = PausingLoader()

@@ -12,7 +12,7 @@ from policies.policy_store import MemoryPolicyStore, PolicyIdentity, Saved
 from policies.publisher import KEPT_NUMBERS, Publisher, Seen
 from records.errors import StateRefused
 from records.policy_version import PolicyVersion
-from tests.laws.learn_world import IDENTITY, POISON, Worker, World, run_now
+from tests.laws.learn_world import POISON, Worker, World, run_now
 
 CALLS_OF_A_SAVE = {"cas": 2, "append": 4, "answer": 5}
 """After so many steps of a save the compare-and-set, or the append to `versions`, has been done, or answered."""
@@ -77,7 +77,7 @@ def test_a_version_says_what_it_has_learned(world: World) -> None:
     take_all(worker)
     assert save(worker) == "published"
     (version,) = records(world)
-    assert (version.number, version.cut, version.last_seqs, version.examples) == (1, 5, {"0": 5}, 3)
+    assert (version.number, version.cut, version.last_seqs, version.examples) == (1, 5, {"left/0": 5}, 3)
     assert version.version == f"1-{version.digest[:8]}"
     assert (version.kind, version.arguments, version.salt) == ("ledger", "", "salt")
 
@@ -342,9 +342,10 @@ def test_a_publish_during_a_start_is_no_loss(world: World, steps: int) -> None:
 @pytest.mark.parametrize(
     ("identity", "what"),
     [
-        (PolicyIdentity("other", "", "salt"), "kind"),
-        (PolicyIdentity("ledger", "--more", "salt"), "arguments"),
-        (PolicyIdentity("ledger", "", "pepper"), "salt"),
+        (PolicyIdentity("other", "", "salt", ("left",)), "kind"),
+        (PolicyIdentity("ledger", "--more", "salt", ("left",)), "arguments"),
+        (PolicyIdentity("ledger", "", "pepper", ("left",)), "salt"),
+        (PolicyIdentity("ledger", "", "salt", ("left", "right")), "placements"),
     ],
 )
 def test_another_policy_under_the_same_name_is_refused(world: World, identity: PolicyIdentity, what: str) -> None:
@@ -358,7 +359,7 @@ def test_another_policy_under_the_same_name_is_refused(world: World, identity: P
         world.run(publisher.compare_identity())
     with pytest.raises(StateRefused, match=f"{what} of policy left"):
         finish(worker, stepped.load())
-    world.run(Publisher("left", IDENTITY, world.store, worker.versions).compare_identity())
+    world.run(Publisher("left", world.identity("left"), world.store, worker.versions).compare_identity())
 
 
 def test_versions_is_read_from_where_it_was_compared(world: World) -> None:
@@ -379,6 +380,7 @@ def test_versions_is_read_from_where_it_was_compared(world: World) -> None:
 def version(number: int, digest: str, rebuilt_to: int | None = None) -> PolicyVersion:
     return PolicyVersion(
         policy="left",
+        placements=("left",),
         number=number,
         version=f"{number}-{digest}",
         kind="uniform",

@@ -6,13 +6,14 @@ from hypothesis import strategies as st
 
 from records.errors import BadInput
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.roles.requests import Envelopes, expires_ms
+from tests.serving import served, tables
 
 CONFIG = Config(
     prefix="shop-",
     reply_topics=("replies.*", "answers", "*s"),
-    policies={"front": PolicyConfig(reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))},
+    **tables({"front": served(reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))}),
 )
 
 

@@ -3,14 +3,15 @@
 import pytest
 
 from records.rule import Reward, StreamReward
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.kafka.topics import TopicFound, TopicNeed, compare, contradictions, needed
+from tests.serving import served, tables
 
 CONFIG = Config(
     prefix="shop-",
     partitions=4,
     rewards_partitions=2,
-    policies={"front": PolicyConfig(window_s=600, reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))},
+    **tables({"front": served(window_s=600, reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))}),
 )
 
 

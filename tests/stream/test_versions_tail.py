@@ -19,16 +19,17 @@ from records.log_identity import LogIdentity
 from records.newest_versions import NewestVersions, snapshot_in
 from records.policy_version import PolicyVersion
 from records.versions_snapshot import LoggedVersion, VersionsSnapshot
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.kafka import versions, versions_tail
 from stream.kafka.follower import Follower
 from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.log import LogReader, LogRecord, Partition
 from stream.kafka.versions import KafkaVersions
 from stream.redis import saved_policies
+from tests.serving import served, tables
 
 POLICIES = ("front", "side", "quiet", "gone")
-CONFIG = Config(policies={name: PolicyConfig() for name in ("front", "side", "quiet", "new")}, shards=2)
+CONFIG = Config(shards=2, **tables({name: served() for name in ("front", "side", "quiet", "new")}))
 FEW = 4
 """So many records make a snapshot due in the laws, where logs are short."""
 
@@ -112,8 +113,9 @@ def version(policy: str, number: int, **fields: Any) -> PolicyVersion:
             "kind": "uniform",
             "arguments": "",
             "salt": policy,
+            "placements": [policy],
             "cut": 10 * number,
-            "last_seqs": {"0": 3 * number, "1": number},
+            "last_seqs": {f"{policy}/0": 3 * number, f"{policy}/1": number},
             "digest": "d" * 64,
             "examples": number,
             **fields,

@@ -36,6 +36,7 @@ _WORKERS = min(4, os.cpu_count() or 1)
 _TEXT, _NUMBER = pa.string(), pa.float64()
 _OUTER: dict[str, Any] = {
     "event_id": _TEXT,
+    "placement": _TEXT,
     "policy": _TEXT,
     "policy_version": _TEXT,
     "shard": pa.int32(),
@@ -52,7 +53,7 @@ _DRAWN: dict[str, Any] = {
     "user_id": _TEXT,
     "actions": pa.list_(pa.struct([("id", _TEXT)])),
 }
-_REPEATED = {"policy", "policy_version", "why", "chosen", "rule"}
+_REPEATED = {"placement", "policy", "policy_version", "why", "chosen", "rule"}
 _AS_TEXT = ("context", "rule")
 """JSON within the decision that stays as it came."""
 OPTIONAL_FIELDS = ("revision", "user_id")

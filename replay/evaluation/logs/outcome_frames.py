@@ -9,13 +9,13 @@ from records.errors import WrongConfiguration, shorten
 from records.fields import EXTERNAL
 from replay.evaluation.logs.frames import as_table
 
-_OUTCOME = {"event_id", "policy", "policy_version", "chosen", "propensity", "reward", "learn"}
+_OUTCOME = {"event_id", "placement", "policy", "policy_version", "chosen", "propensity", "reward", "learn"}
 _ARCHIVED = {"log_time", "partition", "offset", "batch"}
 _FIELDS = {"action": "chosen", "event": "event_id", "time": "decided_at", "version": "policy_version"}
 """Which column of an outcome is which field of a table."""
 
 
-def table_of_outcomes(data: Any, policy: str | None, external: bool) -> Any:
+def table_of_outcomes(data: Any, placement: str | None, external: bool) -> Any:
     """Return the outcomes that an archive's path would give, with the columns of a table; other data as it is.
 
     Rows that are not to be learned, corrections and what is unreadable are left out, and so are the decisions of
@@ -24,8 +24,8 @@ def table_of_outcomes(data: Any, policy: str | None, external: bool) -> Any:
     Raises
     ------
     WrongConfiguration
-        There are outcomes of several policies and none was named, or none of the named one; or rows of an archive that
-        are no outcomes.
+        There are outcomes of several placements and none was named, or none of the named one; or rows of an archive
+        that are no outcomes.
     """
     names = set(_names(data))
     if not names >= _OUTCOME:
@@ -34,8 +34,8 @@ def table_of_outcomes(data: Any, policy: str | None, external: bool) -> Any:
                 "log: found rows of an archive without the columns of an outcome, expected outcomes: all columns that "
                 "bowerbird.read(PATH) returns, or the path itself"
             )
-        if policy is not None or external:
-            given = "policy" if policy is not None else "external"
+        if placement is not None or external:
+            given = "placement" if placement is not None else "external"
             raise WrongConfiguration(f"{given}: expected none with data in memory but outcomes of bowerbird.read")
         return data
     frame = cast(Any, as_table(data))
@@ -48,7 +48,7 @@ def table_of_outcomes(data: Any, policy: str | None, external: bool) -> Any:
         kept = pc.and_(kept, pc.equal(pc.fill_null(table.column("revision"), 0), 0))
     is_external = pc.equal(table.column("policy_version"), EXTERNAL)
     table = table.filter(pc.and_(kept, is_external if external else pc.invert(is_external)))
-    return _as_fields(table.filter(pc.equal(table.column("policy"), _whose(table, policy))))
+    return _as_fields(table.filter(pc.equal(table.column("placement"), _whose(table, placement))))
 
 
 def _names(data: Any) -> list[str]:
@@ -59,15 +59,15 @@ def _names(data: Any) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def _whose(table: "pa.Table", policy: str | None) -> str:
-    there = sorted(str(name) for name in pc.unique(table.column("policy")).to_pylist())
-    if policy is None and len(there) > 1:
-        raise WrongConfiguration(f"policy: found none, expected one of those in the log: {', '.join(there)}")
-    if policy is not None and there and policy not in there:
+def _whose(table: "pa.Table", placement: str | None) -> str:
+    there = sorted(str(name) for name in pc.unique(table.column("placement")).to_pylist())
+    if placement is None and len(there) > 1:
+        raise WrongConfiguration(f"placement: found none, expected one of those in the log: {', '.join(there)}")
+    if placement is not None and there and placement not in there:
         raise WrongConfiguration(
-            f"policy: found no outcome of {shorten(policy)}, expected one of those in the log: {', '.join(there)}"
+            f"placement: found no outcome of {shorten(placement)}, expected one of those in the log: {', '.join(there)}"
         )
-    return policy or (there[0] if there else "")
+    return placement or (there[0] if there else "")
 
 
 def _as_fields(table: "pa.Table") -> "pa.Table":

@@ -57,7 +57,7 @@ _OF_PMF = {"squared_weight", "unseen", "inverse", "squared_inverse", "rank"}
 
 
 class Judge:
-    """Judges the outcomes of one policy.
+    """Judges the outcomes of one placement.
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ class Judge:
     target
         What is judged; None: the logging policy itself, so that every weight is 1.
     of
-        The policy whose outcomes it is judged on; None: the only one of which there are some.
+        The placement whose outcomes it is judged on; None: the only one of which there are some.
     external
         Judge it on the decisions that another system took, and on no others; without it, on the others alone: two
         logging policies are never mixed. None: on both.
     mixed
-        Use the outcomes of all policies, to describe the log without evaluating a policy.
+        Use the outcomes of all placements, to describe the log without evaluating a policy.
     wanted
         Which of :data:`~replay.evaluation.logs.chunk.OPTIONAL` to fill, of :attr:`provides`, and
         :data:`~replay.evaluation.logs.chunk.REWARD_RANGE`; the fewer, the faster.
@@ -126,7 +126,7 @@ class Judge:
         Raises
         ------
         WrongConfiguration
-            The log has outcomes of several policies and none was named, or none of the named policy.
+            The log has outcomes of several placements and none was named, or none of the named placement.
         StateRefused, BadInput
             A file is damaged, or holds what no join has written.
         LossDetected
@@ -136,24 +136,24 @@ class Judge:
         return self._some(groups) if self._told and not first and last is None else groups
 
     def _some(self, chunks: Iterator[LogChunk]) -> Iterator[LogChunk]:
-        """Yield the blocks of a whole log, in which the policy that was named must have an outcome."""
+        """Yield the blocks of a whole log, in which the placement that was named must have an outcome."""
         some = False
         for chunk in chunks:
             some = some or len(chunk.rows) > 0 or bool(chunk.left_out)
             yield chunk
-        if not some and (there := self._policies()) and self._of not in there:
+        if not some and (there := self._placements()) and self._of not in there:
             expected = f"one of those in the log: {', '.join(there)}"
-            raise WrongConfiguration(f"--policy: found no outcome of {shorten(str(self._of))}, expected {expected}")
+            raise WrongConfiguration(f"--placement: found no outcome of {shorten(str(self._of))}, expected {expected}")
 
     def closed_ms(self, progress: Progress = silent) -> int:
         """Return when the latest decision was whose window ran to its end: that of all blocks, by reading little."""
         latest = 0
-        for found in self._outcomes.batches(("problem", "policy", "why", "decided_at", "offset"), progress):
+        for found in self._outcomes.batches(("problem", "placement", "why", "decided_at", "offset"), progress):
             problems = found.rows.column("problem")
             whole = problems.null_count == len(problems)
             rows = OutcomeRows(found.rows if whole else found.rows.filter(problems.is_null()), found.place)
             if self._told:
-                rows = rows.where(pa.array(rows.texts("policy").has(self._of or "")))
+                rows = rows.where(pa.array(rows.texts("placement").has(self._of or "")))
             latest = max(latest, _closed_ms(rows))
         return latest
 
@@ -190,14 +190,14 @@ class Judge:
         return list(dict.fromkeys(columns))
 
     def _numbered(self, rows: OutcomeRows, beheaded: bool, left_out: Counter[str]) -> OutcomeRows:
-        """Return the outcomes of the policy that is judged, each once."""
+        """Return the outcomes of the placement that is judged, each once."""
         problems = rows.batch.column("problem")
         if unreadable := len(problems) - problems.null_count:
             left_out["unreadable"] += unreadable
             rows = rows.where(problems.is_null())
-        policies = rows.texts("policy")
+        placements = rows.texts("placement")
         if not self._mixed:
-            own = policies.has(self._whose(policies.names) or "")
+            own = placements.has(self._whose(placements.names) or "")
             rows = rows if own.all() else rows.where(pa.array(own))
         corrections = rows.numbers("revision") != 0
         if corrections.any():
@@ -242,7 +242,7 @@ class Judge:
             rows = leave_out("refused", examples.refused)
         evaluation_rows = self._evaluation_rows(rows, predicted, wanted)
         learned: Any = ()
-        if self._target is not None and self._of == self._target.learned_from:
+        if self._target is not None and self._of in self._target.learned_from:
             learned = rows.numbers("offset") < self._target.cut
         entries = (self._entries(rows, predicted, examples),) if wanted & _ENTRIES else ()
         allowed = _allowed(rows) if REWARD_RANGE in wanted else None
@@ -265,45 +265,45 @@ class Judge:
     def _target_of(self, rows: OutcomeRows, predicted: Predicted | None, pmfs: Pmfs) -> Floats:
         return 1 / pmfs.each(pmfs.counts) if predicted is None else predicted.flat(rows, pmfs)
 
-    def _whose(self, policies: list[str]) -> str | None:
-        for name in () if self._told else sorted(policies):
+    def _whose(self, placements: list[str]) -> str | None:
+        for name in () if self._told else sorted(placements):
             if self._of not in (None, name):
                 raise WrongConfiguration(
-                    f"--policy: found none, expected one of those in the log: {', '.join(self._policies())}"
+                    f"--placement: found none, expected one of those in the log: {', '.join(self._placements())}"
                 )
             self._of = name
         return self._of
 
-    def _policies(self) -> list[str]:
+    def _placements(self) -> list[str]:
         """Return the policies that the log holds outcomes of; reads it once."""
         seen: set[str] = set()
-        for batch in self._outcomes.batches(("problem", "policy", "offset"), silent):
-            seen.update(name for name in pc.unique(batch.rows.column("policy")).to_pylist() if name)
+        for batch in self._outcomes.batches(("problem", "placement", "offset"), silent):
+            seen.update(name for name in pc.unique(batch.rows.column("placement")).to_pylist() if name)
         return sorted(seen)
 
     def _repeats(self, rows: OutcomeRows, beheaded: bool, left_out: Counter[str]) -> Flags:
         shards = rows.numbers("shard").astype(np.int64) & _LOW
-        seqs, policies = rows.numbers("seq"), rows.texts("policy")
+        seqs, placements = rows.numbers("seq"), rows.texts("placement")
         repeats = np.zeros(len(seqs), dtype=np.bool_)
-        for key in np.unique(policies.codes.astype(np.int64) << 32 | shards).tolist():
-            policy, shard = policies.names[key >> 32], key & _LOW
-            own = np.flatnonzero((policies.codes == key >> 32) & (shards == shard))
+        for key in np.unique(placements.codes.astype(np.int64) << 32 | shards).tolist():
+            placement, shard = placements.names[key >> 32], key & _LOW
+            own = np.flatnonzero((placements.codes == key >> 32) & (shards == shard))
             # A log that starts above 0 has begun with another seq than 1.
-            last = self._last_seqs.get((policy, shard), int(seqs[own[0]]) - 1 if beheaded else 0)
+            last = self._last_seqs.get((placement, shard), int(seqs[own[0]]) - 1 if beheaded else 0)
             before = np.maximum.accumulate(np.concatenate(([last], seqs[own])))
             again = seqs[own] <= before[:-1]
             if (jumps := ~again & (seqs[own] > before[:-1] + 1)).any():
                 if not self._count_missing:
                     at = int(np.argmax(jumps))
                     raise LossDetected(
-                        f"policy {policy}, shard {shard} in {rows.where_is(int(own[at]))}",
+                        f"placement {placement}, shard {shard} in {rows.where_is(int(own[at]))}",
                         f"seq {seqs[own[at]]}",
                         f"seq {before[at] + 1}",
                         "outcomes are missing before it: bring their file back from a copy",
                     )
                 left_out["missing"] += int((seqs[own] - before[:-1] - 1)[jumps].sum())
             repeats[own] = again
-            self._last_seqs[policy, shard] = int(before[-1])
+            self._last_seqs[placement, shard] = int(before[-1])
         return repeats
 
     def _evaluation_rows(

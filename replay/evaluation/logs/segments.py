@@ -2,7 +2,7 @@
 
 ==========================  ====================================================================
 ``policy_version``          the version that decided
-``policy``, ``why``         as in the archive
+``placement``, ``policy``, ``why``  as in the archive
 ``chosen``                  the action
 ``day``                     of the decision, UTC
 ``context.NAME``            a feature outside of any namespace, as ``context.country``
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from records.errors import WrongConfiguration, shorten
 
-OF_COLUMNS = ("policy_version", "policy", "why", "chosen")
+OF_COLUMNS = ("policy_version", "placement", "policy", "why", "chosen")
 _MOST_CHARACTERS = 80
 
 _context = msgspec.json.Decoder(dict[str, Any])

@@ -51,6 +51,7 @@ def message_of_rewards(cases: Sequence[Decision]) -> bytes:
         decision = {
             "v": 1,
             "event_id": f"e{seq}",
+            "placement": "front",
             "policy": "front",
             "policy_version": "external",
             "context": case.context,
@@ -60,7 +61,15 @@ def message_of_rewards(cases: Sequence[Decision]) -> bytes:
             "propensity": propensity,
             "rule": {"window_s": 1},
         }
-        outcome = {"v": 1, "event_id": f"e{seq}", "policy": "front", "shard": 0, "seq": seq, "reward": case.reward}
+        outcome = {
+            "v": 1,
+            "event_id": f"e{seq}",
+            "placement": "front",
+            "policy": "front",
+            "shard": 0,
+            "seq": seq,
+            "reward": case.reward,
+        }
         outcomes.append(outcome | {"learn": True, "why": "window", "revision": 0, "decision": decision})
     return json.dumps(outcomes).encode()
 

@@ -20,6 +20,7 @@ import pytest
 from archive.reader import Archive
 from policies.features import decode_action, decode_context
 from policies.policy import Policy, version_name
+from policies.policy_store import PolicyIdentity
 from policies.registry import make
 from records.codec import encode
 from records.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
@@ -39,7 +40,7 @@ from replay.evaluation.logs.outcomes import Judge
 from replay.evaluation.result import How
 from replay.evaluation.rows import EvaluationRows
 from replay.evaluation.scan import OpenLog
-from replay.proof.archived_policy import ArchivedPolicy, Arguments, archived_policy, uniform
+from replay.proof.archived_policy import ArchivedPolicy, archived_policy, uniform
 from rewards.rules import Event, reward
 from tests.policies.asking import pmf_of
 from tests.replay.archived import archive_of
@@ -323,7 +324,7 @@ def evaluated(
     return answered(open_log, target.name, **options)
 
 
-def unknown(name: str) -> Arguments | None:
+def unknown(name: str) -> PolicyIdentity | None:
     return None
 
 
@@ -420,11 +421,11 @@ def test_decisions_whose_neighbours_still_wait_do_not_count(tmp_path: Path) -> N
 def test_a_policy_must_be_named_wherever_its_outcomes_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that comes in a later file is no less there."""
     outcomes = [json.loads(encode(outcome)) for _, outcome in busy_world(200).outcomes() if outcome.policy == "front"]
-    other = [record | {"policy": "side"} for record in outcomes[:20]]
+    other = [record | {"placement": "side", "policy": "side"} for record in outcomes[:20]]
     (tmp_path / "log.jsonl").write_text("\n".join(json.dumps(record) for record in [*outcomes, *other]))
     monkeypatch.setattr("replay.evaluation.logs.json_outcomes.BLOCK_BYTES", 2_000)
     judge = Judge(JsonLines(tmp_path / "log.jsonl"), uniform())
-    with pytest.raises(WrongConfiguration, match="--policy: found none"):
+    with pytest.raises(WrongConfiguration, match="--placement: found none"):
         list(judge.blocks())
 
 
@@ -486,11 +487,11 @@ def test_a_policy_that_forgets_at_each_publish_is_rebuilt_through_its_cuts(world
 
 def test_a_policy_that_never_ran_is_judged_by_its_version_0(world: World, tmp_path: Path) -> None:
     archive = archive_of(world, tmp_path)
-    arguments = Arguments("vw", "--cb_explore_adf --epsilon 0.5")
-    target = archived_policy(archive, "bold", lambda name: arguments if name == "bold" else None)
+    identity = PolicyIdentity("vw", "--cb_explore_adf --epsilon 0.5", "front", ("front",))
+    target = archived_policy(archive, "bold", lambda name: identity if name == "bold" else None)
     result = evaluated(archive, target)
     rows = list(usable(world))
-    policy = make(*arguments)
+    policy = make(identity.kind, identity.arguments)
     weights = [probability(policy, decision) / decision["propensity"] for *_, decision in rows]
     agrees(result, weights, [outcome.reward for _, outcome, _ in rows])
     assert result.learned == 0
@@ -513,10 +514,12 @@ def test_a_target_that_the_archive_does_not_have(world: World, tmp_path: Path, t
 
 def test_outcomes_of_several_policies_are_not_mixed(world: World, tmp_path: Path) -> None:
     archive = archive_of(world, tmp_path)
-    with pytest.raises(WrongConfiguration, match=r"--policy: found none, expected one of .*front, side"):
+    with pytest.raises(WrongConfiguration, match=r"--placement: found none, expected one of .*front, side"):
         evaluated(archive, uniform(), of=None)
     assert evaluated(archive, uniform(), of="side").rows == len(list(usable(world, "side")))
-    with pytest.raises(WrongConfiguration, match=r"--policy: found no outcome of back, expected one .*: front, side"):
+    with pytest.raises(
+        WrongConfiguration, match=r"--placement: found no outcome of back, expected one .*: front, side"
+    ):
         evaluated(archive, uniform(), of="back")
 
 
@@ -573,7 +576,7 @@ def test_missing_outcomes_are_a_loss_and_an_archive_that_begins_later_is_none(wo
     holed = copied(world)
     holed.logs["rewards", 0] = renumbered([*log[:40], *log[60:]])
     with pytest.raises(
-        LossDetected, match=r"policy front, shard .* in rewards/day=.*: found seq .* outcomes are missing"
+        LossDetected, match=r"placement front, shard .* in rewards/day=.*: found seq .* outcomes are missing"
     ):
         evaluated(archive_of(holed, tmp_path / "holed"), uniform())
     beheaded = copied(world)

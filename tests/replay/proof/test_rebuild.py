@@ -10,6 +10,7 @@ import pytest
 from policies.draw import draw
 from policies.features import decode_action, decode_context
 from policies.policy import version_name
+from policies.policy_store import PolicyIdentity
 from policies.registry import make
 from records.limits import Limits
 from records.outcome import Outcome
@@ -38,7 +39,7 @@ def world(sound: World) -> World:
 
 
 def rebuilt(world: World) -> Rebuild:
-    rebuild = Rebuild("front", world.kind, world.arguments, world.versions)
+    rebuild = Rebuild("front", world.identity(), world.versions)
     for message in world.logs["rewards", 0]:
         rebuild.until(message.offset)
         rebuild.learn(message)
@@ -50,7 +51,7 @@ def test_every_version_is_rebuilt_bit_for_bit(world: World, arguments: str) -> N
     """Law 4, also for explorers with state that is not saved: the workspace is reloaded at each cut."""
     world.arguments = arguments
     world.publish(cut_each=7)
-    rebuild = Rebuild("front", "vw", arguments, world.versions)
+    rebuild = Rebuild("front", world.identity(), world.versions)
     names = []
     for message in world.logs["rewards", 0]:
         names += [each.name for each in rebuild.until(message.offset)]
@@ -70,7 +71,7 @@ def test_other_cuts_give_another_digest(world: World) -> None:
 
 
 def test_policy_is_the_version_whose_cut_was_passed(world: World) -> None:
-    rebuild = Rebuild("front", world.kind, world.arguments, world.versions)
+    rebuild = Rebuild("front", world.identity(), world.versions)
     assert rebuild.until(0) == []
     first = world.versions[0]
     for message in world.logs["rewards", 0]:
@@ -101,7 +102,7 @@ def test_other_policies_and_corrections_are_left_out(world: World) -> None:
     log = world.logs["rewards", 0]
     last = [outcome for _, outcome in world.outcomes() if outcome.policy == "front"][-1]
     corrected = msgspec.structs.replace(last, seq=last.seq + 1, revision=1, reward=4.0)
-    foreign = msgspec.structs.replace(last, seq=last.seq + 1, policy="other")
+    foreign = msgspec.structs.replace(last, seq=last.seq + 1, placement="other")
     far = msgspec.structs.replace(last, seq=2**53 - 1)
     world.append_outcomes(log[-1].time_ms + 1, [corrected, foreign, far])
     assert rebuilt(world).digest() == once.digest()
@@ -109,10 +110,10 @@ def test_other_policies_and_corrections_are_left_out(world: World) -> None:
 
 
 def test_a_jump_is_told(world: World) -> None:
-    index, outcome = next((at, each) for at, each in world.outcomes() if each.policy == "front" and each.seq == 3)
+    index, outcome = next((at, each) for at, each in world.outcomes() if each.placement == "front" and each.seq == 3)
     world.rewrite(index, [])
     (jump,) = rebuilt(world).jumps
-    assert jump[:3] == (outcome.shard, 2, 4)
+    assert jump[:3] == (f"front/{outcome.shard}", 2, 4)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_a_jump_is_told(world: World) -> None:
 )
 def test_what_the_policy_refuses_is_skipped_and_counted(world: World, spoil: Any) -> None:
     """The learner skips it too, so all that follows is the same."""
-    index, outcome = next((at, each) for at, each in world.outcomes() if each.policy == "front" and each.learn)
+    index, outcome = next((at, each) for at, each in world.outcomes() if each.placement == "front" and each.learn)
     spoilt = msgspec.structs.replace(outcome, decision=msgspec.Raw(json.dumps(spoil(as_json(outcome))).encode()))
     silent = msgspec.structs.replace(outcome, learn=False)
     world.rewrite(index, [silent])
@@ -217,14 +218,14 @@ def test_another_salt_draws_otherwise(world: World) -> None:
 
 
 def test_version_0_is_computed_from_the_arguments() -> None:
-    rebuild = Rebuild("front", "vw", ARGUMENTS)
+    rebuild = Rebuild("front", PolicyIdentity("vw", ARGUMENTS, "front", ("front",)))
     record = decision("e1") | {"policy_version": version_name(0, rebuild.digest())}
     result = again(record, rebuild, 0)
     assert {part.name: part.identical for part in result.parts}["policy_version"]
 
 
 def test_an_external_decision_says_why_it_cannot_be_recomputed() -> None:
-    rebuild = Rebuild("front", "uniform", "")
+    rebuild = Rebuild("front", PolicyIdentity("uniform", "", "front", ("front",)))
     result = again(decision("e1") | {"policy_version": "external"}, rebuild, 0)
     assert not result.ok
     assert "another system" in result.reason
@@ -232,7 +233,7 @@ def test_an_external_decision_says_why_it_cannot_be_recomputed() -> None:
 
 
 def test_a_decision_whose_features_cannot_be_used() -> None:
-    rebuild = Rebuild("front", "uniform", "")
+    rebuild = Rebuild("front", PolicyIdentity("uniform", "", "front", ("front",)))
     result = again(decision("e1") | {"context": {"a": {"b": {"c": 1}}}}, rebuild, 0)
     assert not result.ok
     assert "cannot be used" in result.reason

@@ -26,7 +26,7 @@ def world(sound: World) -> World:
 
 
 def replay(world: World, versions: list[PolicyVersion], end: int | None = None) -> Rebuild:
-    rebuild = Rebuild("front", world.kind, world.arguments, versions)
+    rebuild = Rebuild("front", world.identity(), versions)
     for message in world.logs["rewards", 0]:
         if end is None or message.offset < end:
             rebuild.until(message.offset)
@@ -122,7 +122,7 @@ def test_a_rebuild_of_everything_is_what_the_chain_gives(world: World) -> None:
 
 def test_versions_are_followed_as_they_come(world: World) -> None:
     whole = replay(world, world.versions).digest()
-    rebuild = Rebuild("front", world.kind, world.arguments, world.versions[:1])
+    rebuild = Rebuild("front", world.identity(), world.versions[:1])
     coming = world.versions[1:]
     for message in world.logs["rewards", 0]:
         while coming and coming[0].cut <= message.offset:

@@ -62,6 +62,7 @@ def version(
     number: int, seq: int, cut: int, control: str | None = None, rebuilt_to: int | None = None
 ) -> PolicyVersion:
     return PolicyVersion(
+        placements=("front",),
         policy="front",
         number=number,
         version=f"{number}-00000000",
@@ -69,7 +70,7 @@ def version(
         arguments="",
         salt="front",
         cut=cut,
-        last_seqs={"0": seq},
+        last_seqs={"front/0": seq},
         digest="",
         examples=seq,
         control=control,

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.policy import digest, version_name
+from policies.policy_store import PolicyIdentity
 from records.feedback import CountedFeedback
 from records.outcome import Outcome
 from records.policy_version import PolicyVersion
@@ -303,7 +304,7 @@ def test_wrong_figures_of_a_version(world: World) -> None:
 
 
 def test_wrong_seqs_of_a_version(world: World) -> None:
-    with_version(world, 2, last_seqs={"0": 1})
+    with_version(world, 2, last_seqs={"front/0": 1})
     assert kinds(world.verify()) == {"last_seqs"}
 
 
@@ -350,7 +351,9 @@ def test_the_live_version_need_not_stand_in_versions_yet(world: World) -> None:
 
 
 def test_other_arguments_under_the_same_name(world: World) -> None:
-    assert kinds(world.verify(arguments="--cb_explore_adf --epsilon 0.2")) == {"arguments"}
+    assert kinds(
+        world.verify(identity=PolicyIdentity("vw", "--cb_explore_adf --epsilon 0.2", "front", ("front",)))
+    ) == {"arguments"}
 
 
 def test_a_position_beyond_what_was_learned(world: World) -> None:
@@ -367,9 +370,9 @@ def test_a_position_may_move_over_what_is_not_learned(world: World) -> None:
     world.publish(1)
     seqs = dict(world.live.last_seqs or {})
     _, outcome = front(world)
-    skipped = changed(outcome, seq=seqs[str(shard)] + 1, shard=shard, learn=False)
+    skipped = changed(outcome, seq=seqs[f"front/{shard}"] + 1, shard=shard, learn=False)
     world.append_outcomes(world.read_to_ms + 1000, [skipped])
-    seqs[str(shard)] += 1
+    seqs[f"front/{shard}"] += 1
     world.live = world.live._replace(cut=log[-1].offset + 1, last_seqs=seqs)
     verdict = world.verify()
     assert "position" not in kinds(verdict)
@@ -377,7 +380,7 @@ def test_a_position_may_move_over_what_is_not_learned(world: World) -> None:
 
 
 def test_wrong_seqs_of_the_position(world: World) -> None:
-    world.live = world.live._replace(last_seqs={"0": 1, "1": 1})
+    world.live = world.live._replace(last_seqs={"front/0": 1, "front/1": 1})
     assert kinds(world.verify()) == {"position"}
 
 
@@ -387,7 +390,7 @@ def test_uniform_learns_nothing_and_moves_its_position(world: World) -> None:
     seqs: dict[str, int] = {}
     for _, outcome in world.outcomes():
         if outcome.policy == "front":
-            seqs[str(outcome.shard)] = outcome.seq
+            seqs[f"front/{outcome.shard}"] = outcome.seq
     end = world.logs["rewards", 0][-1].offset + 1
     world.live = Live(None, None, end, seqs)
     verdict = world.verify()

@@ -26,6 +26,7 @@ def outcome(seq: int, **fields: Any) -> dict[str, Any]:
     decision = {
         "v": 1,
         "event_id": f"event-{seq}",
+        "placement": "front",
         "policy": "front",
         "context": {"user": {"age": seq % 3}},
         "actions": [{"id": "a"}, {"id": "b", "features": {"size": 1}}],
@@ -38,6 +39,7 @@ def outcome(seq: int, **fields: Any) -> dict[str, Any]:
     return {
         "v": 1,
         "event_id": f"event-{seq}",
+        "placement": "front",
         "policy": "front",
         "policy_version": "1-0a1b2c3d",
         "shard": 0,
@@ -111,7 +113,7 @@ def test_a_file_of_another_kind_is_named_before_an_option_is_missed(tmp_path: Pa
 
 HOSTILE: list[tuple[str, str, bytes]] = [
     ("no JSON", "line 6: value: found", b"nonsense\n"),
-    ("a bare null", "line 6: policy: found null", b"null\n"),
+    ("a bare null", "line 6: placement: found null", b"null\n"),
     ("a number", "line 6: value: found 7", b"7\n"),
     ("an array", "line 6: value: found a list", b"[" + line(6).strip() + b"]\n"),
     ("cut short", "line 6: value: found text that is no JSON: it ends too early", line(6)[:200] + b"\n"),
@@ -120,7 +122,11 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("no UTF-8", "line 6: value: found", line(6).replace(b"event-6", b"\xff\xfe")),
     ("a NUL", "line 6", line(6).replace(b"event-6", b"\0")),
     ("deep", "line 6", b'{"a": ' + b"[" * 100_000 + b"\n"),
-    ("deep, and beside it all missing", "line 6: policy: found null", b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"\n"),
+    (
+        "deep, and beside it all missing",
+        "line 6: placement: found null",
+        b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"\n",
+    ),
     (
         "a field twice",
         "line 6: shard: found the field twice",
@@ -211,7 +217,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         line(3, revision=1),
         line(3, policy_version="external"),
         line(4, _propensity=1e-30, _pmf=[1.0, 1e-30]),
-        line(5, policy="side"),
+        line(5, placement="side", policy="side"),
     ]
     (block,) = Judge(JsonLines(written(tmp_path, b"".join(content))), uniform(), "front").blocks()
     assert block.left_out == {"expired": 1, "corrections": 1, "external": 1, "refused": 1}

@@ -15,6 +15,7 @@ import pytest
 import bowerbird
 from archive.hashes import event_hash, unit_hash
 from archive.reader import Archive
+from policies.policy_store import PolicyIdentity
 from records.codec import encode
 from records.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
 from records.outcome import Outcome
@@ -28,7 +29,7 @@ from replay.evaluation.logs.numbered import Names
 from replay.evaluation.logs.outcome_source import NUMBERS, Outcomes
 from replay.evaluation.logs.outcomes import Judge
 from replay.evaluation.logs.segments import segment
-from replay.proof.archived_policy import Arguments, archived_policy, uniform
+from replay.proof.archived_policy import archived_policy, uniform
 from tests.policies.asking import pmf_of
 from tests.replay.archived import archive_of
 from tests.replay.evaluation.logs.rows import named, same, together
@@ -102,7 +103,7 @@ def test_every_column_is_what_the_records_say(world: World, archive: Archive, ta
     assert {name: named(rows.segments[name], judge.names.segments[name].names) for name in SEGMENTS} == expected
 
 
-def none(name: str) -> Arguments | None:
+def none(name: str) -> PolicyIdentity | None:
     return None
 
 
@@ -429,7 +430,7 @@ def test_a_value_that_no_join_has_written_is_named_by_its_place(world: World) ->
     outcome["decision"]["propensity"] = 7
     log[0] = log[0]._replace(value=json.dumps(outcome).encode())
     with pytest.raises(BadInput, match=r"rewards\[0\], offset 0: decision.propensity: found 7.0"):
-        list(Judge(MessageOutcomes(log), uniform(), outcome["policy"]).blocks())
+        list(Judge(MessageOutcomes(log), uniform(), outcome["placement"]).blocks())
 
 
 def test_columns_are_arrays_of_their_types(archive: Archive) -> None:

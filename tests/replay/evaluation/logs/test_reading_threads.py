@@ -36,7 +36,7 @@ def open_bandit(path: Path) -> Iterator[Any]:
 
 
 def json_lines(path: Path) -> Iterator[Any]:
-    return iter(JsonLines(path).batches(("policy", "offset"), silent))
+    return iter(JsonLines(path).batches(("placement", "offset"), silent))
 
 
 CASES: list[tuple[str, bytes, Callable[[Path], Iterator[Any]]]] = [
