@@ -172,8 +172,8 @@ _TOPICS: dict[str, dict[str, Any]] = {
         "example": _CLICK,
     },
     "rewards": {
-        "summary": "Outcomes: decisions with the feedback that counted and their reward, of one policy a message.",
-        "key": "The policy's name.",
+        "summary": "Outcomes: decisions with the feedback that counted and their reward, of one placement a message.",
+        "key": "The placement's name.",
         "bytes": LARGE_MESSAGE_BYTES,
         "example": _OUTCOME,
     },
@@ -285,7 +285,7 @@ def _channel(topic: str, about: Mapping[str, Any]) -> dict[str, Any]:
         }
         if topic == "feedback":
             channel["parameters"]["stream"] = {
-                "description": "A stream that a policy of the configuration names.",
+                "description": "A stream that a placement of the configuration names.",
                 "examples": ["views", "clicks", "purchases"],
             }
     channel["messages"] = {topic: {"$ref": f"#/components/messages/{topic}"}}

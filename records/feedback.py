@@ -24,7 +24,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     event_id
         The decision that it belongs to.
     value
-        What it is worth, where the policy says ``value = true`` of its stream.
+        What it is worth, where the placement says ``value = true`` of its stream.
     activate
         True: what was decided was seen, and may be learned.
     """

@@ -40,5 +40,5 @@ class Valued:
             By the rule of its decision an event of the stream is worth its value.
         """
         if stream in self._streams.get(event_id, ()):
-            expected = f"a number: by the policy's rule an event of {stream} is worth its value"
+            expected = f"a number: by the placement's rule an event of {stream} is worth its value"
             raise BadInput("invalid_field", "value", "none", expected)
