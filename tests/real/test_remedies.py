@@ -167,7 +167,7 @@ async def test_outcomes_that_another_program_wrote_are_named_until_the_join_goes
             versions = [each for each in await loop.records("versions") if each.get("policy") == "front"]
             own = [each for each in await loop.records("rewards") if each["policy"] == "front"]
             newest = max(each["seq"] for each in own if each["shard"] == forged["shard"])
-            caught_up = versions[-1]["last_seqs"][str(forged["shard"])] == newest > forged["seq"]
+            caught_up = versions[-1]["last_seqs"][f"front/{forged['shard']}"] == newest > forged["seq"]
             return caught_up and not any(policy.problem for policy in status.policies)
 
         await until(learned)
