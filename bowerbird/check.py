@@ -11,8 +11,9 @@ from bowerbird.join_state import known_topics, problems
 from bowerbird.rebuilding import refusal
 from bowerbird.status import Observer
 from policies import checks
-from records.errors import WrongConfiguration, of_disk, shorten
+from records.errors import StateRefused, WrongConfiguration, of_disk, shorten
 from records.extras import sentence
+from rewards.store import other_log
 from stream import clients, preflight
 from stream.config import CHECK_TOPIC, Config
 from stream.controls import operator_session
@@ -150,7 +151,9 @@ async def _state(config: Config) -> AsyncIterator[Finding]:
             there = await reader.topics(known_topics(config))
             if not there.keys() >= set(input_topics(config)):
                 return
-            sentences = await problems(config, reader, RedisStore(redis, config.prefix), there)
+            store = RedisStore(redis, config.prefix)
+            sentences = await problems(config, reader, store, there)
+            other = await _other_log(config, reader, store)
             archived = await _archived(config, reader)
     except Exception as error:
         if preflight.explain(error, config) is None:
@@ -160,20 +163,37 @@ async def _state(config: Config) -> AsyncIterator[Finding]:
         await redis.aclose()
     for problem in sentences:
         yield Finding("join state", False, problem, "run `bowerbird recover`")
-    if not sentences:
+    if other is not None:
+        yield Finding("join state", False, f"{other.what}: {other.found}, expected {other.expected}", other.remedy)
+    elif not sentences:
         yield Finding("join state", True, "goes as far as the logs say")
     for problem in archived:
         yield Finding("archive", False, problem, "run `bowerbird recover`")
 
 
+async def _log(reader: LogReader) -> str | None:
+    """Return the name of the log; None: nobody has given it one yet."""
+    log_id = await reader.log_id()
+    return None if log_id is None else f"{await reader.cluster_id()}/{log_id}"
+
+
+async def _other_log(config: Config, reader: LogReader, store: RedisStore) -> StateRefused | None:
+    """Return the refusal of a join state that was made from another log; None: it was not."""
+    log = await _log(reader)
+    for shard in range(config.shards):
+        known = await store.log_name(shard)
+        if log is not None and known not in (None, log):
+            return other_log(shard, str(known), log)
+    return None
+
+
 async def _archived(config: Config, reader: LogReader) -> list[str]:
     """Say why the archive is no copy of this log; that it cannot be read is another finding."""
-    if config.archive.url is None or (log_id := await reader.log_id()) is None:
+    if config.archive.url is None or (log := await _log(reader)) is None:
         return []
     try:
         from bowerbird.archive_recovery import recover_archive
 
-        log = f"{await reader.cluster_id()}/{log_id}"
         return (await recover_archive(config, reader, log, 0, dry_run=True)).needed
     except (ModuleNotFoundError, WrongConfiguration, OSError):
         return []

@@ -100,7 +100,7 @@ async def rebuild(
 async def refusal(at: OperatorSession) -> StateRefused | None:
     """Return why a learner would not go on from what is saved of a policy; None: it would."""
     try:
-        await at.check_outcomes(await at.publisher.load())
+        await at.check_outcomes(await at.publisher.load(repair=False))
     except StateRefused as refused:
         return refused
     return None

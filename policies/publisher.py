@@ -112,8 +112,15 @@ class Publisher:
         self._in_doubt = False
         self.published_ms = 0
 
-    async def load(self, *, model: bool = True) -> Saved | None:
+    async def load(self, *, model: bool = True, repair: bool = True) -> Saved | None:
         """Return what is saved, after its version's record stands acknowledged in ``versions``.
+
+        Parameters
+        ----------
+        model
+            With the saved policy's bytes.
+        repair
+            Append the record where it is not there; else nothing is changed.
 
         Raises
         ------
@@ -132,7 +139,7 @@ class Publisher:
             if saved is None or saved.record is None:
                 return saved
             self.published_ms = version_of(self.name, saved.record).published_ms
-            if saved.position.number in self._versions.seen(self.name).fingerprints:
+            if not repair or saved.position.number in self._versions.seen(self.name).fingerprints:
                 return saved
             await self._versions.append(self.name, saved.record)
 

@@ -359,6 +359,13 @@ def _learning() -> Iterator[Mutant]:
         ),
     )
     yield Mutant(
+        "who only looks writes no record",
+        "bowerbird/rebuilding.py",
+        "load(repair=False)",
+        "load()",
+        ("tests/real/test_remedies.py::test_a_redis_of_another_log_is_discarded_by_a_command",),
+    )
+    yield Mutant(
         "a Redis that has forgotten a version is refused",
         "policies/publisher.py",
         "        if seen.newest > number:\n",

@@ -123,7 +123,11 @@ async def test_a_redis_of_another_log_is_discarded_by_a_command(shop: Shop) -> N
     await until(noticed)
     shop.revive()
     await stop_sentence(config, "learn", "--discard-other-log")
-    said = await run_named(config, await stop_sentence(config, "join", "--discard-other-log"))
+    sentence = await stop_sentence(config, "join", "--discard-other-log")
+    failed = {each.subject: each async for each in findings(config) if not each.holds}
+    assert "expected log" in failed["join state"].found
+    assert "`bowerbird recover --discard-other-log`" in failed["join state"].remedy
+    said = await run_named(config, sentence)
     assert "policy front: it was learned from another log" in said
     await shop.trade(10)
     await shop.joined(shop.count)
