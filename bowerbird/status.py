@@ -137,7 +137,7 @@ class Observer:
         closes: dict[str, int] = {}
         unreadable: list[StoppedPart] = []
         try:
-            await self._look_at_join(entries, pending, closes)
+            await _look_at_join(self._join, self._config.shards, entries, pending, closes)
         except Unreadable as refused:
             unreadable.append(StoppedPart("join", refused.what, str(refused)))
         return Status(
@@ -154,18 +154,6 @@ class Observer:
             missing_topics=await self._missing_topics(),
             redis_memory=await self._redis_memory(),
         )
-
-    async def _look_at_join(
-        self, entries: dict[int, tuple[int, str]], pending: Counter[str], closes: dict[str, int]
-    ) -> None:
-        """Note of each shard how far it is, how many decisions wait by policy, and when the next window closes."""
-        shards = range(self._config.shards)
-        for shard in shards:
-            entries[shard] = read_to(await self._join.read_to(shard))
-            pending.update(await self._join.pending(shard))
-        for shard in shards if pending.total() else ():
-            for name, closes_ms in (await self._join.next_closes(shard)).items():
-                closes[name] = min(closes_ms, closes.get(name, closes_ms))
 
     async def _missing_topics(self) -> list[str]:
         names = [need.name for need in needed(self._config)]
@@ -332,6 +320,22 @@ class Observer:
                     " `bowerbird recover`"
                 )
         return ""
+
+
+async def _look_at_join(
+    join: RedisStore,
+    shards: int,
+    entries: dict[int, tuple[int, str]],
+    pending: Counter[str],
+    closes: dict[str, int],
+) -> None:
+    """Note of each shard how far it is, how many decisions wait, and when the next window closes, by placement."""
+    for shard in range(shards):
+        entries[shard] = read_to(await join.read_to(shard))
+        pending.update(await join.pending(shard))
+    for shard in range(shards) if pending.total() else ():
+        for name, closes_ms in (await join.next_closes(shard)).items():
+            closes[name] = min(closes_ms, closes.get(name, closes_ms))
 
 
 def _decided(record: LogRecord) -> list[_Decided]:

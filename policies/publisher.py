@@ -113,14 +113,7 @@ class Publisher:
         self.published_ms = 0
 
     async def load(self, *, model: bool = True, repair: bool = True) -> Saved | None:
-        """Return what is saved, after its version's record stands acknowledged in ``versions``.
-
-        Parameters
-        ----------
-        model
-            With the saved policy's bytes.
-        repair
-            Append the record where it is not there; else nothing is changed.
+        """Return what is saved; with ``repair`` after its version's record stands acknowledged in ``versions``.
 
         Raises
         ------
