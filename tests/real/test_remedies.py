@@ -200,9 +200,9 @@ async def test_an_input_that_was_deleted_is_created_again_or_given_up(shop: Shop
     await shop.trade(20)
     await shop.joined(20)
     await delete(shop.loop, "purchases")
-    sentence = await stop_sentence(config, "join", "no topic")
+    sentence = await stop_sentence(config, "join", "no topic", shop.revive)
     assert "created" in await run_named(config, sentence)
-    sentence = await stop_sentence(config, "join", "made anew")
+    sentence = await stop_sentence(config, "join", "made anew", shop.revive)
     async with Redis.from_url(config.redis_url) as redis:
 
         async def one_command_is_named() -> bool:
@@ -233,7 +233,7 @@ async def test_an_input_that_was_deleted_is_created_again_or_given_up(shop: Shop
     for number in range(shop.count, shop.count + 6):
         await shop.loop.send("decisions", decision(f"e{number}", POLICIES[number % 2], rule=RULE), partition=number % 3)
     shop.count += 6
-    sentence = await stop_sentence(shop.config, "join", "give it up")
+    sentence = await stop_sentence(shop.config, "join", "give it up", shop.revive)
     assert "no setting names any more" in await run_named(shop.config, sentence)
     await shop.joined(shop.count)
     for policy in POLICIES:
