@@ -15,7 +15,7 @@ from tests.real.composed import Composed, composed
 from tests.real.loop import until
 
 # One second after the answer the window closes, so that the test sees what is learned and archived.
-QUICK = {"BOWERBIRD_POLICIES__FRONT__WINDOW_S": "1", "BOWERBIRD_ARCHIVE__MAX_S": "1"}
+QUICK = {"BOWERBIRD_PLACEMENTS__FRONT__WINDOW_S": "1", "BOWERBIRD_ARCHIVE__MAX_S": "1"}
 
 
 @pytest.fixture(scope="module")
