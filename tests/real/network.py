@@ -90,6 +90,21 @@ class Network:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        self._loop.run_until_complete(self._close_late())
+
+    async def _close_late(self) -> None:
+        """Close what a client opened while this network ended: on a busy machine that comes whenever it likes."""
+        own = asyncio.current_task()
+        late = [task for task in asyncio.all_tasks() if task is not own]
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        transports: Any = getattr(self._loop, "_transports")  # noqa: B009
+        for transport in list(transports.values()):
+            transport.abort()
+        # Transports close at the next turn.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
     def _do(self, act: Callable[[], Any]) -> None:
         async def call() -> None:
