@@ -217,6 +217,8 @@ def _drawn(decision: _LoggedDecision) -> Row:
         decision.chosen,
         decision.propensity,
         decision.ranking,
+        decision.top,
+        [{"action": pick.action, "propensity": pick.propensity} for pick in decision.picks],
         decision.expires_at_ms,
         bytes(decision.rule),
     )
@@ -235,6 +237,8 @@ def _outcome_fields(record: bytes) -> Row:
         outcome.seq,
         outcome.revision,
         outcome.reward,
+        outcome.rewards,
+        outcome.places,
         outcome.learn,
         outcome.why,
         _time(outcome.closed_ms),

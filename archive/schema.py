@@ -45,6 +45,8 @@ _DRAWN = [
     ("chosen", pa.string()),
     ("propensity", pa.float64()),
     ("ranking", _TEXTS),
+    ("top", pa.int32()),
+    ("picks", pa.list_(pa.struct([("action", pa.string()), ("propensity", pa.float64())]))),
     ("expires_at_ms", pa.int64()),
     ("rule", pa.string()),
 ]
@@ -71,6 +73,8 @@ _COLUMNS = {
         ("seq", pa.int64()),
         ("revision", pa.int32()),
         ("reward", pa.float64()),
+        ("rewards", _NUMBERS),
+        ("places", pa.int32()),
         ("learn", pa.bool_()),
         ("why", pa.string()),
         ("closed_at", TIME),

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
-from policies.draw import draw
+from policies.draw import choose, draw
 from policies.features import ACTION_FIELDS, Action, decode_action, decode_context
 from policies.policy import Policy
-from policies.question import Question
+from policies.question import Pick, Pmf, Question, ranked
 from records.codec import check_event_id, decode, encode
 from records.decision_request import DecisionRequest
 from records.error_reply import ErrorReply, Problem
@@ -204,28 +204,52 @@ def decide(opened: Opened, chooser: LoadedPolicy, now_ms: int) -> Decided | Refu
     """
     try:
         _check_age(now_ms, opened.expires_at_ms)
-        pmf = chooser.policy.predict(opened.question)
+        pmf, picks, ranking = drawn_by(chooser.policy, chooser.salt, opened.event_id, opened.question)
     except BadInput as error:
         return opened.refused(error)
     except StateRefused as error:
         raise error.of_policy(chooser.name) from error
     ids = [one.id for one in opened.question.actions]
-    chosen, ranking = draw(chooser.salt, opened.event_id, pmf)
-    own = {
+    own: dict[str, Any] = {
         "v": 1,
         "event_id": opened.event_id,
         "pmf": pmf,
-        "chosen": ids[chosen],
-        "propensity": pmf[chosen],
+        "chosen": ids[picks[0].action],
+        "propensity": picks[0].propensity,
         "ranking": [ids[index] for index in ranking],
         "policy": chooser.name,
         "policy_version": chooser.version,
         "expires_at_ms": opened.expires_at_ms,
         "rule": Raw(chooser.rule),
     }
+    if "top" in opened.fields and opened.fields["top"] != _NULL:
+        own["picks"] = [{"action": ids[pick.action], "propensity": pick.propensity} for pick in picks]
     if warned := _warnings(opened.fields, opened.question.actions):
         own["warnings"] = warned
     return Decided(opened.event_id, opened.placement, encode(opened.fields | own))
+
+
+class Drawn(NamedTuple):
+    """What was drawn from a policy: the pmf of the first slot, the picks, and the indices of the actions as ranked."""
+
+    pmf: Pmf
+    picks: list[Pick]
+    ranking: list[int]
+
+
+def drawn_by(policy: Policy, salt: str, event_id: str, question: Question) -> Drawn:
+    """Ask a policy slot by slot, and draw.
+
+    A decision of one slot ranks all actions; a list ranks those that it shows.
+    """
+    pmf = policy.predict(question)
+    chosen, ranking = draw(salt, event_id, pmf)
+    picks = [Pick(0, chosen, pmf[chosen])]
+    for slot in range(1, len(question.slots)):
+        left = policy.predict(question, picks)
+        chosen = choose(salt, event_id, left, slot)
+        picks.append(Pick(slot, chosen, left[chosen]))
+    return Drawn(pmf, picks, ranking if len(picks) == 1 else [pick.action for pick in picks])
 
 
 def _check_age(now_ms: int, expires_at_ms: int) -> None:
@@ -244,7 +268,7 @@ def _question(request: DecisionRequest, action: Callable[[bytes, str], Action], 
     if len(set(ids)) < len(ids):
         index = next(index for index, one in enumerate(ids) if one in ids[:index])
         raise BadInput("duplicate_action", f"actions[{index}].id", repr(ids[index]), "an id of its own for each action")
-    return Question(context, actions)
+    return Question(context, actions, ranked(min(request.top or 1, len(actions))))
 
 
 def refused(error: BadInput, event_id: str | None = None, placement: str | None = None) -> Refused:

@@ -5,7 +5,7 @@ draws of two salts are independent, and anyone who holds the log can draw again.
 inversion of the cumulative pmf (Devroye 1986, *Non-Uniform Random Variate Generation*, III.2). It is the hash of 8
 bytes, read little endian; its upper 53 bits, which a double holds exactly, are a fraction of 1. The numbers after it
 come from hashes of 64 bytes, eight numbers each, whose ``person`` parameter is the block's number 1, 2, ... (16 bytes,
-little endian).
+little endian). The action of a later slot n is decided by a hash of 8 bytes whose ``person`` is n.
 
 The ranking is a sample without replacement from the same pmf (Plackett 1975, *The Analysis of Permutations*; Luce
 1959). Its first is the action drawn; the others follow by the exponential race ``-log(u_i) / p_i``, which is the same
@@ -107,13 +107,15 @@ def draw(salt: str, event_id: str, pmf: Sequence[float]) -> Draw:
     return Draw(chosen, _ranking(_key(salt), event_id.encode(), pmf, chosen))
 
 
-def choose(salt: str, event_id: str, pmf: Sequence[float]) -> int:
-    """Return the index that :func:`draw` chooses, without the ranking.
+def choose(salt: str, event_id: str, pmf: Sequence[float], slot: int = 0) -> int:
+    """Return the index that is drawn for a slot; for the first one :func:`draw` chooses it, too.
 
     >>> choose("front", "visit-17", [0.2, 0.8, 0.0])
     1
     """
-    number = int.from_bytes(blake2b(event_id.encode(), digest_size=8, key=_key(salt)).digest(), "little")
+    person = slot.to_bytes(16, "little")
+    digest = blake2b(event_id.encode(), digest_size=8, key=_key(salt), person=person).digest()
+    number = int.from_bytes(digest, "little")
     chosen = bisect_right(list(accumulate(pmf)), (number >> 11) * _FRACTION)
     if chosen < len(pmf):
         return chosen

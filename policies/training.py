@@ -6,10 +6,11 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw
 
-from policies.features import ActionCache, decode_context
+from policies.features import Action, ActionCache, Features, decode_context
 from policies.policy import Policy
-from policies.question import Pick, Question
+from policies.question import Pick, Question, ranked
 from records.codec import decode, items
+from records.decision import PickedAction
 from records.errors import BadInput
 from records.fields import Natural, Ordinal
 from records.limits import ITEMS_LIMIT, Limits
@@ -34,6 +35,7 @@ class TrainingExample(msgspec.Struct, frozen=True, gc=False):
     chosen: str
     propensity: float
     context: Raw = Raw(b"{}")
+    picks: list[PickedAction] = []
 
 
 class LearnableOutcome(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +47,7 @@ class LearnableOutcome(msgspec.Struct, frozen=True, gc=False):
     reward: float
     learn: bool
     decision: Raw
+    rewards: list[float] = []
     revision: Ordinal = 0
     event_id: str = ""
 
@@ -63,6 +66,7 @@ class _Whole(msgspec.Struct, frozen=True, gc=False):
     reward: float
     learn: bool
     decision: TrainingExample
+    rewards: list[float] = []
     revision: Ordinal = 0
     event_id: str = ""
 
@@ -138,11 +142,24 @@ def example_of(outcome: OutcomeToLearn, catalogue: ActionCache) -> Example:
         lesson = decode(_lesson, bytes(lesson))
     context = decode_context(lesson.context, FEATURE_LIMITS)
     actions = catalogue.actions(lesson.actions)
+    if lesson.picks:
+        return _list_of(context, actions, lesson.picks)
     chosen = lesson.chosen
     for index, shown in enumerate(actions):
         if shown.id == chosen:
             return Example(Question(context, actions), [Pick(0, index, lesson.propensity)])
     raise BadInput("chosen_unknown", "chosen", repr(chosen), f"the id of one of {len(actions)} actions")
+
+
+def _list_of(context: Features, actions: list[Action], picked: Sequence[PickedAction]) -> Example:
+    index_of = {action.id: index for index, action in enumerate(actions)}
+    picks = []
+    for place, pick in enumerate(picked):
+        if (index := index_of.get(pick.action)) is None:
+            expected = f"the id of one of {len(actions)} actions"
+            raise BadInput("chosen_unknown", f"picks[{place}].action", repr(pick.action), expected)
+        picks.append(Pick(place, index, pick.propensity))
+    return Example(Question(context, actions, ranked(len(picks))), picks)
 
 
 def learn(policy: Policy, outcome: OutcomeToLearn, catalogue: ActionCache) -> None:
@@ -153,7 +170,11 @@ def learn(policy: Policy, outcome: OutcomeToLearn, catalogue: ActionCache) -> No
     BadInput
         The policy cannot learn it, and is as it was before.
     """
-    policy.learn(*example_of(outcome, catalogue), [outcome.reward])
+    question, picks = example_of(outcome, catalogue)
+    rewards = outcome.rewards or [outcome.reward]
+    if len(rewards) != len(picks):
+        raise BadInput("rewards_mismatch", "rewards", f"{len(rewards)} numbers", f"{len(picks)}, one for each place")
+    policy.learn(question, picks, rewards)
 
 
 def action_cache() -> ActionCache:

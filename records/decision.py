@@ -10,9 +10,26 @@ from msgspec import Meta, Raw
 from records import json_errors
 from records.codec import check_event_id, decode
 from records.errors import BadInput
-from records.fields import Integer, Name, RawAction, RawFeatures, RawRule, Version
+from records.fields import Integer, Name, Places, RawAction, RawFeatures, RawRule, Version
 from records.limits import PMF_TOLERANCE
 from records.rule import rule_of
+
+Propensity = Annotated[float, Meta(gt=0, le=1)]
+
+
+class PickedAction(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands in a place of a ranked list.
+
+    Attributes
+    ----------
+    action
+        The id of the action.
+    propensity
+        The probability with which it was drawn, given the places before it.
+    """
+
+    action: str
+    propensity: Propensity
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,7 +37,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    v, event_id, placement, context, actions, user_id, activate
+    v, event_id, placement, context, actions, top, user_id, activate
         As in the request.
     pmf
         The probability mass function that was drawn from, in the order of ``actions``.
@@ -29,7 +46,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     propensity
         The probability of ``chosen``.
     ranking
-        The ids of all actions, drawn one after the other without replacement.
+        The ids of all actions, drawn one after the other without replacement; of a ranked list those of its places.
+    picks
+        What stands in each place of a ranked list; absent of other decisions.
     policy
         Which policy decided.
     policy_version
@@ -47,12 +66,14 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     placement: Name
     context: RawFeatures = msgspec.field(default_factory=lambda: Raw(b"{}"))
     actions: list[RawAction]
+    top: Places | None = None
     user_id: str | None = None
     activate: bool = True
     pmf: list[float]
     chosen: str
-    propensity: Annotated[float, Meta(gt=0, le=1)]
+    propensity: Propensity
     ranking: list[str] = []
+    picks: list[PickedAction] = []
     policy: Name
     policy_version: str
     expires_at_ms: Integer | None = None
@@ -79,14 +100,20 @@ class DecisionHead(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | None = None
     pmf: Raw
     chosen: str
-    propensity: Annotated[float, Meta(gt=0, le=1)]
+    propensity: Propensity
     ranking: list[str] = []
+    picks: list[PickedAction] = []
     policy: Name
     policy_version: str
     activate: bool = True
     expires_at_ms: Integer | None = None
     rule: RawRule
     warnings: list[str] = []
+
+    @property
+    def shown(self) -> list[str]:
+        """The ids of what was chosen, in the order of the places."""
+        return [pick.action for pick in self.picks] or [self.chosen]
 
 
 _head = msgspec.json.Decoder(DecisionHead)
@@ -124,9 +151,22 @@ def _check_propensity(head: DecisionHead) -> None:
     logged = pmf[ids.index(head.chosen)]
     if not math.isclose(logged, head.propensity, rel_tol=PMF_TOLERANCE):
         raise BadInput("bad_propensity", "propensity", repr(head.propensity), f"{logged!r}, as the pmf says")
+    if head.picks:
+        _check_picks(head, ids)
+
+
+def _check_picks(head: DecisionHead, ids: list[str]) -> None:
+    first = PickedAction(action=head.chosen, propensity=head.propensity)
+    if head.picks[0] != first:
+        raise BadInput("bad_picks", "picks[0]", repr(head.picks[0]), "the chosen action with its propensity")
+    shown = [pick.action for pick in head.picks]
+    for place, action in enumerate(shown):
+        if ids.count(action) != 1 or action in shown[:place]:
+            expected = "the id of exactly one of the actions, of none before it"
+            raise BadInput("bad_picks", f"picks[{place}].action", repr(action), expected)
 
 
 def fingerprint(head: DecisionHead) -> str:
-    """Return what two copies of one decision must share: placement, policy, version, pmf and chosen action."""
-    content = "\0".join((head.placement, head.policy, head.policy_version, bytes(head.pmf).decode(), head.chosen))
+    """Return what two copies of one decision must share: placement, policy, version, pmf and what was chosen."""
+    content = "\0".join((head.placement, head.policy, head.policy_version, bytes(head.pmf).decode(), *head.shown))
     return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()

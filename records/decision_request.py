@@ -3,7 +3,7 @@
 import msgspec
 from msgspec import Raw
 
-from records.fields import Name, RawAction, RawFeatures, Version
+from records.fields import Name, Places, RawAction, RawFeatures, Version
 
 
 class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +21,8 @@ class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True):
         What is known of the person and the moment.
     actions
         What can be chosen, each with an id of its own.
+    top
+        So many places of a ranked list are filled, each with another action; absent: one action is chosen.
     user_id
         Passed on, and not used.
     activate
@@ -32,5 +34,6 @@ class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True):
     placement: Name
     context: RawFeatures = msgspec.field(default_factory=lambda: Raw(b"{}"))
     actions: list[RawAction]
+    top: Places | None = None
     user_id: str | None = None
     activate: bool = True

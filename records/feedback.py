@@ -8,7 +8,7 @@ from msgspec import Meta
 from records.codec import check_event_id, decode
 from records.errors import BadInput
 from records.fields import Integer, Natural, Ordinal, RawFeedback, Version
-from records.limits import EVENT_ID_BYTES, REWARD_LIMIT
+from records.limits import ACTION_CHARACTERS, EVENT_ID_BYTES, REWARD_LIMIT
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +23,8 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
         log is its name, and sent twice it counts twice.
     event_id
         The decision that it belongs to.
+    action
+        The id of the action that it is about; absent: the first one that was shown.
     value
         What it is worth, where the placement says ``value = true`` of its stream.
     activate
@@ -32,6 +34,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     v: Version = 1
     id: str | None = None
     event_id: str
+    action: Annotated[str, Meta(max_length=ACTION_CHARACTERS)] | None = None
     value: Annotated[float, Meta(ge=-REWARD_LIMIT, le=REWARD_LIMIT)] | None = None
     activate: bool | None = None
 

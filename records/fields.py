@@ -27,5 +27,7 @@ Integer = Annotated[int, Meta(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
 Natural = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]
 Ordinal = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 """The number of a partition, a shard or an item: what Kafka and the archive keep in 32 bits."""
+Places = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+"""A number of places of a ranked list."""
 OutboxName = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}/[0-9]{1,4}$")]
 """A placement and a shard, see :func:`records.outcome.outbox_name`."""

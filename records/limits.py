@@ -24,6 +24,8 @@ DAY_MS = 24 * HOUR_MS
 ITEMS_LIMIT = 10_000
 """Records of one message; more of them cost more than their bytes say."""
 EVENT_ID_BYTES = 128
+ACTION_CHARACTERS = 4096
+"""Of an action's id in feedback; no action of any setting has a longer one."""
 PMF_TOLERANCE = 1e-5
 """How far, relatively, a logged pmf may be from the sum 1, and a logged propensity from its pmf: six digits suffice."""
 PMF_EXACT = 1e-6

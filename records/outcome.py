@@ -27,7 +27,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     revision
         0. A reader drops what has another, and a seq that it has had.
     reward
-        What the feedback that counted is worth by the decision's rule.
+        What the feedback that counted is worth by the decision's rule; of a ranked list the sum over its places.
+    rewards
+        Of a ranked list the reward of each place; absent of other decisions.
+    places
+        How many actions were shown.
     learn
         False: counted, never learned; ``why`` tells the reason.
     why
@@ -52,6 +56,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     seq: Natural
     revision: Ordinal = 0
     reward: float
+    rewards: list[float] = []
+    places: Ordinal = 1
     learn: bool
     why: Why
     closed_ms: Integer

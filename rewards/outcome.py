@@ -1,5 +1,6 @@
 """A closed window becomes an outcome: a pure function of what the store popped."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from records.decision import DecisionHead, decision_head
 from records.feedback import CountedFeedback, Feedback, feedback
 from records.outcome import Outcome, Why
 from records.rule import rule_of
-from rewards.rules import Event, activated, counted, deadline_ms, reward
+from rewards.rules import Event, activated, counted, deadline_ms, rewards
 from rewards.store import ClosedWindow, WindowFeedback
 
 MESSAGE_BYTES = 256 * 1024
@@ -24,7 +25,7 @@ def event_of(stream: str, kept: WindowFeedback, record: Feedback) -> Event:
     place = kept.place
     by_place = f"{stream}-{place.partition}-{place.offset}-{place.index}"
     identity = by_place if record.id is None else record.id
-    return Event(stream, identity, record.value, bool(record.activate))
+    return Event(stream, identity, record.value, bool(record.activate), record.action)
 
 
 def outcome_of(shard: int, prefix: str, window: ClosedWindow) -> Outcome:
@@ -59,6 +60,7 @@ def outcome_of(shard: int, prefix: str, window: ClosedWindow) -> Outcome:
         )
     that_count = counted(events)
     why = _why(head, window, that_count)
+    of_places = rewards(rule.reward, head.shown, that_count)
     return Outcome(
         event_id=head.event_id,
         placement=head.placement,
@@ -66,7 +68,9 @@ def outcome_of(shard: int, prefix: str, window: ClosedWindow) -> Outcome:
         policy_version=head.policy_version,
         shard=shard,
         seq=window.seq,
-        reward=reward(rule.reward, that_count),
+        reward=math.fsum(of_places),
+        rewards=of_places if head.picks else [],
+        places=len(head.shown),
         learn=why in ("window", "early"),
         why=why,
         closed_ms=window.deadline_ms,

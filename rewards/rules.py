@@ -14,12 +14,13 @@ from records.rule import Reward, Rule, StreamReward
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A feedback event as the rules see it: its stream, its identity in the stream, its worth."""
+    """A feedback event as the rules see it: its stream, its identity in the stream, its worth, what it is about."""
 
     stream: str
     id: str
     value: float | None = None
     activate: bool = False
+    action: str | None = None
 
 
 def _mean(worths: Sequence[float]) -> float:
@@ -68,6 +69,15 @@ def activated(rule: Rule, activate: bool, events: Sequence[Event]) -> bool:
     if activate and rule.activate_on is None:
         return True
     return any(event.activate or event.stream == rule.activate_on for event in events)
+
+
+def rewards(rule: Reward, shown: Sequence[str], events: Sequence[Event]) -> list[float]:
+    """Return the reward of each action that was shown, in the order of the places.
+
+    An event is about the action that it names, or else about the first place; about an action that was not shown it is
+    worth nothing.
+    """
+    return [reward(rule, [event for event in events if (event.action or shown[0]) == action]) for action in shown]
 
 
 def reward(rule: Reward, events: Sequence[Event]) -> float:

@@ -452,6 +452,34 @@ def _learning() -> Iterator[Mutant]:
         ),
     )
     yield Mutant(
+        "each place of a list has its own reward",
+        "rewards/rules.py",
+        "if (event.action or shown[0]) == action]",
+        "if True]",
+        ("tests/bowerbird/test_lists.py::test_each_place_is_rewarded_by_the_events_that_are_about_it",),
+    )
+    yield Mutant(
+        "a place is drawn from what is left",
+        "policies/decide.py",
+        "left = policy.predict(question, picks)",
+        "left = policy.predict(question)",
+        ("tests/bowerbird/test_lists.py::test_a_list_has_different_actions_each_with_its_own_propensity",),
+    )
+    yield Mutant(
+        "a logged list is checked where it is joined",
+        "records/decision.py",
+        "if ids.count(action) != 1 or action in shown[:place]:",
+        "if False:",
+        ("tests/bowerbird/test_lists.py::test_a_logged_list_that_is_none_is_refused",),
+    )
+    yield Mutant(
+        "a list is not judged as a decision of one",
+        "replay/evaluation/logs/outcomes.py",
+        'rows = leave_out("lists", rows.numbers("places") > 1)',
+        "pass",
+        ("tests/replay/evaluation/test_evaluate.py::test_lists_are_left_out_and_named",),
+    )
+    yield Mutant(
         "a number that is far ahead is no version",
         "records/versions.py",
         "if not far_ahead(last, version.number):",

@@ -4,7 +4,8 @@
 one process, for the tests of a program that uses them. Clients in other languages: docs/contract.md.
 """
 
-from bowerbird.client.asynchronous import Answer, Client
+from bowerbird.client.answer import Answer
+from bowerbird.client.asynchronous import Client
 from bowerbird.client.blocking import BlockingClient
 from bowerbird.client.event_ids import EventIds
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import count
 from types import TracebackType
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
+from bowerbird.client.answer import Answer, Reply
 from bowerbird.client.event_ids import EventIds
 from bowerbird.client.outgoing import Outgoing
 from bowerbird.client.valued import Valued
@@ -23,6 +23,7 @@ from bowerbird.client.values import (
     flag_of,
     json_of,
     number_of,
+    places_of,
     seconds_of,
     text_of,
 )
@@ -43,43 +44,6 @@ READ_WAIT_MS = 500
 PAUSE_S = 0.2
 MOST_WARNINGS = 100
 """A client logs at most so many different warnings."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What to show.
-
-    Attributes
-    ----------
-    event_id
-        The name of the decision: what feedback must name.
-    chosen
-        The id of the action to show.
-    ranking
-        The ids of all actions, for several places; the first is the chosen one.
-    propensity
-        The probability of the chosen action; None: nobody drew it.
-    policy_version
-        The version that decided; None: nobody did.
-    reason
-        None: decided. Else why this is the caller's own default: ``timeout``, ``broker_away``, or the code of an
-        error reply (docs/contract.md).
-    warnings
-        Fields of the request that nothing reads, a sentence each.
-    """
-
-    event_id: str
-    chosen: str
-    ranking: tuple[str, ...]
-    propensity: float | None = None
-    policy_version: str | None = None
-    reason: str | None = None
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def decided(self) -> bool:
-        """Whether a policy decided."""
-        return self.reason is None
 
 
 class SpeaksKafka(Protocol):
@@ -114,17 +78,7 @@ class SpeaksKafka(Protocol):
         ...
 
 
-class _Reply(msgspec.Struct, frozen=True):
-    chosen: str = ""
-    ranking: tuple[str, ...] = ()
-    propensity: float = 0.0
-    policy_version: str = ""
-    warnings: tuple[str, ...] = ()
-    rule: msgspec.Raw = msgspec.Raw(b"")
-    error: dict[str, str] | None = None
-
-
-_reply = msgspec.json.Decoder(_Reply)
+_reply = msgspec.json.Decoder(Reply)
 
 
 class Client:
@@ -227,6 +181,7 @@ class Client:
         actions: Sequence[str | int | Mapping[str, Any]],
         context: Mapping[str, Any] | None = None,
         *,
+        top: int | None = None,
         default: str | int | None = None,
         event_id: str | int | None = None,
         user_id: str | int | None = None,
@@ -245,6 +200,8 @@ class Client:
             What can be chosen: ids, or objects with ``id`` and ``features``.
         context
             Features of the person and the moment: ``{namespace: {name: value}}``.
+        top
+            How many places of a ranked list to fill, each with another action; by default one action is chosen.
         default
             The id of that of the actions which is shown when there is no decision in time, whatever the reason.
         event_id
@@ -272,6 +229,8 @@ class Client:
             "actions": (offered := actions_of(actions)),
             "activate": flag_of(activate, "activate"),
         }
+        if top is not None:
+            request["top"] = places_of(top)
         if user_id is not None:
             request["user_id"] = text_of(user_id, "user_id")
         value = json_of(request)
@@ -296,6 +255,7 @@ class Client:
         event_id: str | int,
         stream: str,
         *,
+        action: str | int | None = None,
         value: float | None = None,
         id: str | int | None = None,  # noqa: A002
         activate: bool | None = None,
@@ -310,6 +270,8 @@ class Client:
             That of the answer.
         stream
             A stream of the service's configuration: what the person did.
+        action
+            Of a ranked list the id of the action that it is about; by default the one in the first place.
         value
             What it is worth, where the configuration says ``value = true``; then it must be given.
         id
@@ -336,7 +298,8 @@ class Client:
         worth = None if value is None else number_of(value, "value")
         if worth is None and not activate:
             self._valued.check(event_id, stream)
-        record = encode(Feedback(id=feedback_id, event_id=event_id, value=worth, activate=activate))
+        about = None if action is None else text_of(action, "action")
+        record = encode(Feedback(id=feedback_id, event_id=event_id, action=about, value=worth, activate=activate))
         feedback(record)
         # A broker that is away is asked before the feedback is sent.
         with contextlib.suppress(BrokerAway):
@@ -358,11 +321,12 @@ class Client:
         """
         await self._outgoing.flush()
 
-    def _answered(self, event_id: str, reply: _Reply) -> Answer:
+    def _answered(self, event_id: str, reply: Reply) -> Answer:
         self._warn(reply.warnings)
         self._valued.answered(event_id, reply.rule)
         decided = (reply.chosen, reply.ranking, reply.propensity, reply.policy_version)
-        return Answer(event_id, *decided, warnings=reply.warnings)
+        propensities = tuple(pick.propensity for pick in reply.picks)
+        return Answer(event_id, *decided, warnings=reply.warnings, propensities=propensities)
 
     def _warn(self, warnings: Sequence[str]) -> None:
         """Log each warning once."""

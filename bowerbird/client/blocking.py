@@ -7,7 +7,8 @@ from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from bowerbird.client.asynchronous import Answer, Client
+from bowerbird.client.answer import Answer
+from bowerbird.client.asynchronous import Client
 
 Result = TypeVar("Result")
 
@@ -50,6 +51,7 @@ class BlockingClient:
         actions: Sequence[str | int | Mapping[str, Any]],
         context: Mapping[str, Any] | None = None,
         *,
+        top: int | None = None,
         default: str | int | None = None,
         event_id: str | int | None = None,
         user_id: str | int | None = None,
@@ -62,6 +64,7 @@ class BlockingClient:
                 placement,
                 actions,
                 context,
+                top=top,
                 default=default,
                 event_id=event_id,
                 user_id=user_id,
@@ -75,12 +78,13 @@ class BlockingClient:
         event_id: str | int,
         stream: str,
         *,
+        action: str | int | None = None,
         value: float | None = None,
         id: str | int | None = None,  # noqa: A002
         activate: bool | None = None,
     ) -> str | None:
         """Tell what a person did; see :meth:`bowerbird.client.Client.reward`."""
-        return self._run(self._client.reward(event_id, stream, value=value, id=id, activate=activate))
+        return self._run(self._client.reward(event_id, stream, action=action, value=value, id=id, activate=activate))
 
     def activate(self, event_id: str | int, stream: str = "views") -> str | None:
         """Tell that what was decided was seen; see :meth:`bowerbird.client.Client.activate`."""

@@ -47,6 +47,19 @@ def number_of(value: object, field: str) -> float:
     raise BadInput("invalid_field", field, _shown(value), f"a finite number within ±{REWARD_LIMIT:g}")
 
 
+def places_of(value: object) -> int:
+    """Return a number of places.
+
+    >>> places_of(0)
+    Traceback (most recent call last):
+        ...
+    records.errors.BadInput: top: found 0, expected a whole number of at least 1 (invalid_field)
+    """
+    if not isinstance(value, bool) and isinstance(value, Integral) and 1 <= int(value) < 2**31:
+        return int(value)
+    raise BadInput("invalid_field", "top", _shown(value), "a whole number of at least 1")
+
+
 def seconds_of(value: object, field: str) -> float:
     """Return a time to wait.
 

@@ -63,6 +63,8 @@ class FoundOutcome(NamedTuple):
     offset: int
     placement: str
     reward: float
+    rewards: tuple[float, ...]
+    places: int
     learn: bool
     why: Why
     closed_ms: int
@@ -82,6 +84,8 @@ class FoundOutcome(NamedTuple):
             offset,
             outcome.placement,
             outcome.reward,
+            tuple(outcome.rewards),
+            outcome.places,
             outcome.learn,
             outcome.why,
             outcome.closed_ms,
@@ -113,6 +117,7 @@ class Case(NamedTuple):
 
 class _DecisionRow(NamedTuple):
     placement: str
+    shown: tuple[str, ...]
     drawn: bytes
     activate: bool
     expires_at_ms: int | None
@@ -125,6 +130,7 @@ class _FeedbackRow(NamedTuple):
     id: str
     value: float
     activate: bool
+    action: str | None
     content: bytes
     known: bytes
 
@@ -196,9 +202,10 @@ class Evidence:
             self.streams.update(rule.reward.streams, rule.reward.close_on)
             if rule.activate_on is not None:
                 self.streams.add(rule.activate_on)
-            drawn = bytes_digest(_pack((head.policy, head.policy_version, bytes(head.pmf), head.chosen)))
+            drawn = bytes_digest(_pack((head.policy, head.policy_version, bytes(head.pmf), *head.shown)))
             row = _DecisionRow(
                 head.placement,
+                tuple(head.shown),
                 drawn,
                 head.activate,
                 head.expires_at_ms,
@@ -271,7 +278,9 @@ class Evidence:
         by_place = f"{place.topic}-{place.partition}-{place.offset}-{place.index}"
         identity = by_place if record.id is None else record.id
         known = content_digest(encode(record))
-        row = _FeedbackRow(identity, record.value or 0.0, bool(record.activate), content_digest(body), known)
+        row = _FeedbackRow(
+            identity, record.value or 0.0, bool(record.activate), record.action, content_digest(body), known
+        )
         self._add(record.event_id, _FEEDBACK, place, _pack(row))
 
     def _add(self, event_id: str, kind: int, place: LogPosition, body: bytes) -> None:
@@ -295,6 +304,7 @@ def _case(event_id: str, rows: Iterable[tuple[bytes, int, int, str, int, int, in
                 LoggedDecision(
                     place,
                     decision.placement,
+                    decision.shown,
                     decision.drawn,
                     decision.activate,
                     decision.expires_at_ms,

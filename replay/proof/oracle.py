@@ -17,11 +17,13 @@ from records.rule import Reward, Rule
 class LoggedDecision(NamedTuple):
     """A record of ``decisions``: its place, what copies of it must share, and what closing it needs.
 
-    ``drawn`` is a digest of policy, version, pmf and chosen action, ``content`` one of the whole record.
+    ``shown``: the ids of the actions in their places. ``drawn`` is a digest of policy, version, pmf and those,
+    ``content`` one of the whole record.
     """
 
     place: LogPosition
     placement: str
+    shown: tuple[str, ...]
     drawn: bytes
     activate: bool
     expires_at_ms: int | None
@@ -40,6 +42,7 @@ class LoggedFeedback(NamedTuple):
     id: str
     value: float
     activate: bool
+    action: str | None
     content: bytes
     known: bytes = b""
 
@@ -55,8 +58,8 @@ class Expected(NamedTuple):
         The log times between which feedback counts, both included; the deadline after any early close.
     counted
         The feedback that counts, by place.
-    reward, learn, why
-        The values that the outcome must hold.
+    reward, rewards, learn, why
+        The values that the outcome must hold; ``rewards`` has one for each place.
     """
 
     decision: LoggedDecision
@@ -65,6 +68,7 @@ class Expected(NamedTuple):
     deadline_ms: int
     counted: tuple[LoggedFeedback, ...]
     reward: float
+    rewards: tuple[float, ...]
     learn: bool
     why: Why
 
@@ -128,13 +132,19 @@ def _outcome(
             first_of_identity.setdefault((event.place.topic, event.id), event)
     counted = tuple(first_of_identity.values())
     why = _why(decision, copies, counted, deadline_ms, full_ms)
+    of_action: dict[str, list[LoggedFeedback]] = {action: [] for action in decision.shown}
+    for event in counted:
+        about = decision.shown[0] if event.action is None or event.action == "" else event.action
+        of_action.get(about, []).append(event)
+    rewards = tuple(_reward(rule.reward, of_action[action]) for action in decision.shown)
     return Expected(
         decision,
         len(copies),
         opens_ms,
         deadline_ms,
         counted,
-        _reward(rule.reward, counted),
+        _sum(rewards),
+        rewards,
         why in ("window", "early"),
         why,
     )

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from policies.draw import draw
+from policies.decide import drawn_by
 from policies.features import decode_action, decode_context
 from policies.policy import Policy
-from policies.question import Question
+from policies.question import Question, ranked
 from policies.training import FEATURE_LIMITS
 from records.codec import decode, items
 from records.decision import Decision
@@ -141,18 +141,21 @@ def recompute(located: FoundDecision, policy: Policy, version: str, salt: str) -
             decode_action(bytes(action), FEATURE_LIMITS, f"actions[{index}]")
             for index, action in enumerate(decision.actions)
         ]
-        pmf = policy.predict(Question(context, actions))
+        question = Question(context, actions, ranked(min(decision.top or 1, len(actions))))
+        pmf, picks, ranking = drawn_by(policy, salt, decision.event_id, question)
     except BadInput as error:
         return not_recomputable(located, f"the logged features cannot be used: {error}")
-    drawn = draw(salt, decision.event_id, pmf)
     ids = [action.id for action in actions]
     parts = [
         _part("policy_version", decision.policy_version, version),
         _part("pmf", decision.pmf, pmf),
-        _part("chosen", decision.chosen, ids[drawn.chosen]),
-        _part("propensity", decision.propensity, pmf[drawn.chosen]),
-        _part("ranking", decision.ranking, [ids[index] for index in drawn.ranking]),
+        _part("chosen", decision.chosen, ids[picks[0].action]),
+        _part("propensity", decision.propensity, picks[0].propensity),
+        _part("ranking", decision.ranking, [ids[index] for index in ranking]),
     ]
+    if decision.top is not None:
+        shown = [(ids[pick.action], pick.propensity) for pick in picks]
+        parts.append(_part("picks", [(pick.action, pick.propensity) for pick in decision.picks], shown))
     differing = [part.name for part in parts if not part.identical]
     return Recomputed(
         event_id=decision.event_id,

@@ -311,6 +311,8 @@ class Verification:
             ("why", outcome.why, expected.why),
             ("learn", outcome.learn, expected.learn),
             ("reward", outcome.reward, expected.reward),
+            ("reward", outcome.rewards or (outcome.reward,), expected.rewards),
+            ("reward", outcome.places, len(expected.rewards)),
         )
         for kind, logged, right in parts:
             if logged != right:

@@ -388,6 +388,7 @@ class World:
             body["why"],
             body["learn"],
             body["reward"],
+            tuple(body["rewards"]),
             body["closed_ms"],
             (
                 place["time_ms"],
@@ -540,7 +541,11 @@ def decision(event: int, policy: int, shape: int, variant: int, now_ms: int) -> 
             "views": {"value": True, "aggregate": ("sum", "last", "first", "min")[shape % 4]},
         },
     }
+    chosen, propensity = ("x", "y")[variant % 8 == 6], 0.25 if variant % 8 == 7 else 0.5
+    other = {"action": "y" if chosen == "x" else "x", "propensity": 1.0}
+    ranked = {"top": 2, "picks": [{"action": chosen, "propensity": propensity}, other]}
     return {
+        **(ranked if shape % 4 == 3 else {}),
         "v": 1,
         "event_id": EVENT_IDS[event % len(EVENT_IDS)],
         "placement": ("front", "side")[policy % 8 == 7],
@@ -548,8 +553,8 @@ def decision(event: int, policy: int, shape: int, variant: int, now_ms: int) -> 
         "context": {"shape": shape},
         "actions": [{"id": "x"}, {"id": "y"}],
         "pmf": ([0.5, 0.5], [0.25, 0.75])[variant % 8 == 7],
-        "chosen": ("x", "y")[variant % 8 == 6],
-        "propensity": 0.25 if variant % 8 == 7 else 0.5,
+        "chosen": chosen,
+        "propensity": propensity,
         "policy_version": ("1-00000000", "2-00000000", "external")[(variant % 8 == 5) + 2 * (shape % 11 == 10)]
         if shape % 11 != 10 or variant % 8 != 5
         else "3-00000000",
@@ -572,6 +577,8 @@ def feedback(event: int, identity: int, shape: int) -> dict[str, Any]:
         body["id"] = str(identity % 6)
     if shape % 3:
         body["value"] = (0.1, 0.2, -3.5, 7)[shape % 4]
+    if shape % 4 > 1:
+        body["action"] = ("x", "y", "z")[shape % 3]
     if shape % 5 == 0:
         body["activate"] = shape % 2 == 0
     return body

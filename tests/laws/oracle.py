@@ -28,13 +28,17 @@ class Message(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """An outcome: what it must say, whatever the schedule. ``counted`` are the places of the feedback."""
+    """An outcome: what it must say, whatever the schedule. ``counted`` are the places of the feedback.
+
+    ``rewards``: one for each place of a ranked list, else none.
+    """
 
     seq: int
     event_id: str
     why: str
     learn: bool
     reward: float
+    rewards: tuple[float, ...]
     closed_ms: int
     decision: Place
     counted: tuple[Place, ...]
@@ -66,6 +70,7 @@ class _Unnumbered(NamedTuple):
     why: str
     learn: bool
     reward: float
+    rewards: tuple[float, ...]
     closed_ms: int
     decision: Place
     counted: tuple[Place, ...]
@@ -177,12 +182,18 @@ def _judge(
         why = "not_activated"
     else:
         why = "early" if closed_ms < natural_ms else "window"
+    shown = [pick["action"] for pick in body.get("picks", [])] or [body["chosen"]]
+    rewards = [
+        _reward(reward_rule, [each for each in counted.values() if each.body.get("action", shown[0]) == action])
+        for action in shown
+    ]
     outcome = _Unnumbered(
         placement=body["placement"],
         event_id=event_id,
         why=why,
         learn=why in ("window", "early"),
-        reward=_reward(reward_rule, list(counted.values())),
+        reward=_exact_sum(rewards),
+        rewards=tuple(rewards) if "picks" in body else (),
         closed_ms=closed_ms,
         decision=decision.place,
         counted=tuple(record.place for record in counted.values()),
@@ -191,7 +202,8 @@ def _judge(
 
 
 def _shown(decision: _Record) -> tuple[Any, ...]:
-    return tuple(decision.body[name] for name in ("placement", "policy", "policy_version", "pmf", "chosen"))
+    names = ("placement", "policy", "policy_version", "pmf", "chosen")
+    return (*(decision.body[name] for name in names), str(decision.body.get("picks")))
 
 
 def _active(body: dict[str, Any], rule: dict[str, Any], counted: Sequence[_Record]) -> bool:

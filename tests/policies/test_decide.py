@@ -89,7 +89,7 @@ def test_fields_that_nothing_reads_are_named():
     assert decision.get("warnings") == [
         "contextFeatures: found an unknown field, which nothing reads; did you mean context?",
         "excludedActions: found an unknown field, which nothing reads; known are "
-        "v, event_id, placement, context, actions, user_id, activate",
+        "v, event_id, placement, context, actions, top, user_id, activate",
         "actions[1].feature: found an unknown field, which nothing reads; did you mean features?",
         "actions[2].price: found an unknown field, which nothing reads; known are id, features",
     ]

@@ -63,6 +63,7 @@ async def loop(config: Config) -> AsyncIterator[Loop]:
 
 def request(number: int) -> dict[str, Any]:
     return {
+        **({"top": 2} if number % 6 == 1 else {}),
         "v": 1,
         "event_id": f"visit-{number}",
         "placement": "side" if number % 5 == 4 else "front",
@@ -88,6 +89,8 @@ async def traffic(loop: Loop, start: int, stop: int) -> None:
         await loop.send("decision-requests", request(number), partition=number % 2)
         if number % 3 == 0:
             await loop.send("clicks", *[{"event_id": f"visit-{number}", "id": "c"}] * 2, partition=number % 3)
+        if number % 6 == 1:
+            await loop.send("clicks", {"event_id": f"visit-{number}", "action": "b"}, partition=1)
         if number % 10 == 0:
             await loop.send("purchases", {"event_id": f"visit-{number}"}, partition=0)
 

@@ -42,6 +42,7 @@ _OUTER: dict[str, Any] = {
     "shard": pa.int32(),
     "seq": pa.int64(),
     "revision": pa.int32(),
+    "places": pa.int32(),
     "reward": _NUMBER,
     "learn": pa.bool_(),
     "why": _TEXT,
@@ -56,7 +57,7 @@ _DRAWN: dict[str, Any] = {
 _REPEATED = {"placement", "policy", "policy_version", "why", "chosen", "rule"}
 _AS_TEXT = ("context", "rule")
 """JSON within the decision that stays as it came."""
-OPTIONAL_FIELDS = ("revision", "user_id")
+OPTIONAL_FIELDS = ("revision", "places", "user_id")
 
 _outcome = msgspec.json.Decoder(Outcome)
 _decision = msgspec.json.Decoder(Decision)
@@ -263,6 +264,7 @@ def outcome_batch(text: bytes, columns: Sequence[str], offsets: np.ndarray[Any, 
     found |= dict(zip([name for name, _ in drawn], _one(table.column("decision")).flatten(), strict=True))
     found["offset"], found["problem"] = pa.array(offsets), pa.nulls(len(offsets), pa.string())
     found["revision"] = found["revision"].fill_null(0)
+    found["places"] = found["places"].fill_null(1)
     found["decided_at"] = _one(table.column("decision_place")).flatten()[0].cast(TIME)
     lines = [line for line in text.split(b"\n") if line.strip()] if {"raw", *_AS_TEXT} & {*columns} else []
     for name in columns:

@@ -33,9 +33,9 @@ def test_what_counts_is_said_to_count_and_every_other_reason_is_true(
     decided_ms: int, history: list[tuple[int, str, str]]
 ) -> None:
     rule = rule_of(Raw(msgspec.json.encode(RULE)))
-    logged = LoggedDecision(place(decided_ms, "", 0), "front", b"", True, None, False, rule, b"")
+    logged = LoggedDecision(place(decided_ms, "", 0), "front", ("a",), b"", True, None, False, rule, b"")
     feedback = [
-        LoggedFeedback(place(time_ms, stream, number), name, 0.0, False, b"")
+        LoggedFeedback(place(time_ms, stream, number), name, 0.0, False, None, b"")
         for number, (time_ms, stream, name) in enumerate(history)
     ]
     (expected,) = expected_outcomes([logged], feedback, dedup_horizon_ms=TTL_MS, feedback_limit=LIMIT)
