@@ -13,6 +13,7 @@ import orjson
 
 from bowerbird.definitions import meanings
 from bowerbird.error_codes import ERROR_CODES
+from records.decision import PickedAction
 from records.error_reply import Problem
 from records.feedback import CountedFeedback
 from records.limits import INPUT_MESSAGE_BYTES, ITEMS_LIMIT, LONGEST_EXPIRES_MS, Limits
@@ -238,7 +239,7 @@ Limits, if not configured otherwise: a request {Limits().max_request_bytes} byte
 {signature(JoinSettings).parameters["feedback_bytes"].default} bytes."""
 _NAMED: tuple[type, ...] = (
     *(record for group in RECORDS.values() for record in group),
-    *(LogPosition, LoggedVersion, CountedFeedback, Problem, Rule, Reward, StreamReward),
+    *(LogPosition, LoggedVersion, PickedAction, CountedFeedback, Problem, Rule, Reward, StreamReward),
 )
 _CLASSES = {record.__name__: record for record in _NAMED}
 

@@ -47,6 +47,8 @@ ERROR_CODES: dict[str, str] = {
     "bad_pmf": "probabilities that are not one an action, or do not sum to 1",
     "bad_chosen": "a chosen action that is not exactly one of the actions",
     "bad_propensity": "a propensity that is not that of the chosen action",
+    "bad_picks": "places of a ranked list that do not begin with the chosen action, or hold an action twice",
+    "rewards_mismatch": "an outcome of a ranked list that has not one reward for each place",
     "window_too_long": "a window longer than half of the service's `dedup_horizon_s`",
     "chosen_unknown": "an outcome whose chosen action is not among its actions",
     "future_time": "a record that is dated far beyond the broker's clock: its topic is not set to LogAppendTime",

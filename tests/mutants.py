@@ -598,7 +598,7 @@ def _deciding() -> Iterator[Mutant]:
     yield Mutant(
         "the propensity is that of the action drawn",
         "policies/decide.py",
-        '"propensity": pmf[chosen],',
+        '"propensity": picks[0].propensity,',
         '"propensity": max(pmf),',
         (f"{PROPENSITY}::test_law_6_the_logged_propensity_is_that_of_the_action_drawn",),
     )
@@ -633,14 +633,14 @@ def _deciding() -> Iterator[Mutant]:
     yield Mutant(
         "the draw is salted",
         "policies/draw.py",
-        "digest_size=8, key=_key(salt)).digest()",
-        "digest_size=8).digest()",
+        "digest_size=8, key=_key(salt), person=person).digest()",
+        "digest_size=8, person=person).digest()",
         ("tests/laws/test_draws.py::test_law_6_the_draws_of_two_salts_are_independent",),
     )
     yield Mutant(
         "the draw has no chance of its own",
         "policies/draw.py",
-        'number = int.from_bytes(blake2b(event_id.encode(), digest_size=8, key=_key(salt)).digest(), "little")',
+        'number = int.from_bytes(digest, "little")',
         'number = int.from_bytes(__import__("os").urandom(8), "little")',
         (f"{PROPENSITY}::test_law_5_the_same_request_and_version_draw_the_same",),
     )
@@ -1031,11 +1031,12 @@ def _living() -> Iterator[Mutant]:
         "Natural = Annotated[int, Meta(ge=0)]",
         ("tests/laws/test_readers.py::test_whatever_a_field_of_an_outcome_holds_no_reader_fails_on_it",),
     )
+    rest = "    picks: list[PickedAction] = []\n    policy: Name\n    policy_version: str\n    activate"
     yield Mutant(
         "what the join takes is a whole decision",
         "records/decision.py",
-        "    ranking: list[str] = []\n    policy: Name\n    policy_version: str\n    activate",
-        "    ranking: Raw = Raw(b'[]')\n    policy: Name\n    policy_version: str\n    activate",
+        f"    ranking: list[str] = []\n{rest}",
+        f"    ranking: Raw = Raw(b'[]')\n{rest}",
         ("tests/laws/test_readers.py::test_whatever_a_field_holds_no_reader_fails_on_what_the_join_takes",),
     )
     yield Mutant(

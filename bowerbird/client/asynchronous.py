@@ -236,19 +236,25 @@ class Client:
         value = json_of(request)
         default = None if default is None else default_of(default, offered)
         timeout_s = self._timeout_s if timeout_s is None else seconds_of(timeout_s, "timeout_s")
+        answer = await self._decided(event_id, value, timeout_s)
+        if isinstance(answer, Answer):
+            return answer
+        if default is None:
+            raise answer
+        log.warning("the default %r is shown: %s", default, answer)
+        return Answer(DEFAULT_MARK + event_id, default, (default,), reason=answer.code)
+
+    async def _decided(self, event_id: str, value: bytes, timeout_s: float) -> Answer | NotDecided:
+        """Return the answer to a request, or why there is none."""
         try:
             reply = _reply.decode(await self._ask(event_id, value, timeout_s))
             if reply.error is None:
                 return self._answered(event_id, reply)
-            missed = NotDecided(event_id, reply.error["code"], reply.error["message"])
+            return NotDecided(event_id, reply.error["code"], reply.error["message"])
         except TimeoutError:
-            missed = NotDecided(event_id, "timeout", f"no reply within {timeout_s:g} s{self._no_reply}")
+            return NotDecided(event_id, "timeout", f"no reply within {timeout_s:g} s{self._no_reply}")
         except BrokerAway as error:
-            missed = NotDecided(event_id, "broker_away", str(error))
-        if default is None:
-            raise missed
-        log.warning("the default %r is shown: %s", default, missed)
-        return Answer(DEFAULT_MARK + event_id, default, (default,), reason=missed.code)
+            return NotDecided(event_id, "broker_away", str(error))
 
     async def reward(
         self,

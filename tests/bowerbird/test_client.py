@@ -69,7 +69,7 @@ async def test_a_decision_and_its_feedback() -> None:
     assert (decision["event_id"], decision["user_id"]) == (answer.event_id, "u1")
     assert loop.records("views")[0]["activate"] is True
     assert loop.records("purchases") == [
-        {"v": 1, "id": "order-1", "event_id": answer.event_id, "value": 2.5, "activate": None}
+        {"v": 1, "id": "order-1", "event_id": answer.event_id, "action": None, "value": 2.5, "activate": None}
     ]
 
 
