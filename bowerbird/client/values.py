@@ -70,7 +70,7 @@ def seconds_of(value: object, field: str) -> float:
     """
     if 0 < (seconds := _real(value)) <= DAY_S:
         return seconds
-    raise BadInput("invalid_field", field, _shown(value), f"seconds, more than 0 and at most {DAY_S}")
+    raise BadInput("invalid_field", field, _shown(value), f"seconds, more than 0 and at most {DAY_S:g}")
 
 
 def _real(value: object) -> float:
