@@ -100,7 +100,7 @@ def evaluate(
         ``against`` or ``against_pmf`` of ``columns``, or as ``against_dist``; then this is its name in the result.
     format, prefix
         Of a log at a path.
-    policy, external
+    placement, external
         Of a log at a path, or of outcomes that :func:`read` returned.
     estimators, model, folds, fixed_loggers, expected_shares, resamples, seed, interval, largest_weight, reward_range
         See :class:`replay.evaluation.evaluate.Options`.

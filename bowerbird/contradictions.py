@@ -145,6 +145,8 @@ def _policy(config: Config, name: str, policy: PolicyConfig) -> Iterator[Contrad
     for placement in policy.placements or ():
         if placement not in config.placements:
             yield Contradiction((*here, "placements"), repr(placement), _one_of(config.placements))
+    if len(set(policy.placements or ())) < len(policy.placements or ()):
+        yield Contradiction((*here, "placements"), "a placement twice", "each placement once")
     partitions = {config.rewards_partition(placement) for placement in config.placements_of(name)}
     if len(partitions) > 1:
         own = tuple(("placements", placement, "partition") for placement in config.placements_of(name))

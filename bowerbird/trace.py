@@ -106,7 +106,7 @@ class _Tracing:
             case,
             located,
             await self._outcomes(after, letters) if located else [],
-            await self._versions({each.decision.policy for each in located}, after.since_ms) if located else [],
+            await self._versions({each.decision.placement for each in located}, after.since_ms) if located else [],
             read_to_ms=read_to_ms,
             dedup_horizon_ms=self._ttl_ms,
             feedback_limit=self._config.limits.max_feedback,
@@ -175,7 +175,7 @@ class _Tracing:
                     outcomes.append(FoundOutcomeRecord(self._place(message, index), outcome, where in refused))
         return outcomes
 
-    async def _versions(self, policies: set[str], since_ms: int) -> list[PolicyVersion]:
+    async def _versions(self, placements: set[str], since_ms: int) -> list[PolicyVersion]:
         """Return the version in force at a log time, and those that were published since, of each policy."""
         topic = self._config.topic("versions")
         where = (topic, 0)
@@ -183,10 +183,13 @@ class _Tracing:
             return []
         start = (await self._reader.at([where], since_ms))[where]
         newest = (await versions_tail(self._reader, topic, end=start)).newest()
-        versions = [logged.version for policy, logged in newest.by_policy.items() if policy in policies]
+        versions = [
+            logged.version for logged in newest.by_policy.values() if placements.intersection(logged.version.placements)
+        ]
         highest = {version.policy: version.number for version in versions}
         async for message in self._read("versions", _Span(since_ms)):
-            versions += [version for version in versions_in(message.value, highest) if version.policy in policies]
+            found = versions_in(message.value, highest)
+            versions += [version for version in found if placements.intersection(version.placements)]
         return versions
 
     async def _dead_letters(self, span: _Span) -> list[Letter]:

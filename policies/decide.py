@@ -21,6 +21,7 @@ from policies.features import ACTION_FIELDS, Action, decode_action, decode_conte
 from policies.policy import Policy
 from policies.question import Pick, Pmf, Question, ranked
 from records.codec import check_event_id, decode, encode
+from records.decision import Decision
 from records.decision_request import DecisionRequest
 from records.error_reply import ErrorReply, Problem
 from records.errors import BadInput, StateRefused, shorten
@@ -38,6 +39,8 @@ _fields = msgspec.json.Decoder(dict[str, Raw])
 _request = msgspec.json.Decoder(DecisionRequest)
 _id = msgspec.json.Decoder(str | int)
 _NULL = Raw(b"null")
+_OWN_FIELDS = frozenset(Decision.__struct_fields__) - {*REQUEST_FIELDS}
+"""What a request says of these is not passed on: only decide sets them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +229,8 @@ def decide(opened: Opened, chooser: LoadedPolicy, now_ms: int) -> Decided | Refu
         own["picks"] = [{"action": ids[pick.action], "propensity": pick.propensity} for pick in picks]
     if warned := _warnings(opened.fields, opened.question.actions):
         own["warnings"] = warned
-    return Decided(opened.event_id, opened.placement, encode(opened.fields | own))
+    said = {name: value for name, value in opened.fields.items() if name not in _OWN_FIELDS}
+    return Decided(opened.event_id, opened.placement, encode(said | own))
 
 
 class Drawn(NamedTuple):

@@ -85,7 +85,7 @@ class Shown(NamedTuple):
 
 
 class Earned(NamedTuple):
-    """The reward of an outcome, by the action that was shown."""
+    """The reward of an outcome, by the action in the first place."""
 
     time_ms: int
     action: str
@@ -111,6 +111,7 @@ class _Outcome(msgspec.Struct, frozen=True, gc=False):
     learn: bool
     decision: _Decision
     decision_place: _Place
+    rewards: list[float] = []
 
 
 _items = msgspec.json.Decoder(list[Raw]).decode
@@ -187,7 +188,9 @@ class Sights:
                 sight = self.of.get(outcome.policy)
                 if sight is None or not outcome.learn or outcome.decision.policy_version == EXTERNAL:
                     continue
-                sight.earn(Earned(time_ms, outcome.decision.chosen, outcome.reward))
+                sight.earn(
+                    Earned(time_ms, outcome.decision.chosen, outcome.rewards[0] if outcome.rewards else outcome.reward)
+                )
                 if decisions:
                     sight.show(self._shown(outcome.decision, outcome.decision_place.time_ms))
             except (*UNREADABLE, BadInput):

@@ -10,6 +10,8 @@ from policies.question import Pick, Pmf, Question
 from records.errors import BadInput
 from records.limits import REWARD_LIMIT
 
+MOST_CHOICES = 20_000
+"""Places of a ranked list times its actions."""
 SMALLEST_PROPENSITY = 2.0**-66
 """Vowpal Wabbit may read what is smaller (1e-20) as zero, and a propensity of zero stops learning for good."""
 
@@ -89,6 +91,15 @@ def check_actions(actions: Sequence[Action]) -> None:
     """Refuse a decision between nothing."""
     if not actions:
         raise BadInput("no_actions", "actions", "none", "at least one action")
+
+
+def check_places(question: Question) -> None:
+    """Refuse a ranked list that would take too long: each place is an example of all actions that are left."""
+    if (places := len(question.slots)) > 1 and places * len(question.actions) > MOST_CHOICES:
+        most = max(1, MOST_CHOICES // len(question.actions))
+        raise BadInput(
+            "too_many_places", "top", f"{places} places", f"at most {most} for {len(question.actions)} actions"
+        )
 
 
 def check_example(actions: Sequence[Action], chosen: int, propensity: float, reward: float) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from policies.draw import normalise
 from policies.features import Action, Features
-from policies.policy import check_actions, check_example
+from policies.policy import check_actions, check_example, check_places
 from policies.question import Pick, Pmf, Question, open_actions
 from records.errors import BadInput
 
@@ -34,6 +34,7 @@ class SingleAction(ABC):
     def predict(self, question: Question, taken: Sequence[Pick] = ()) -> Pmf:
         """See :meth:`policies.policy.Policy.predict`."""
         check_actions(question.actions)
+        check_places(question)
         if not taken or question is not self._asked:
             # The next slots of this question will ask for it again.
             self._asked, self._pmf = question, self.pmf(question.context, question.actions)
@@ -54,6 +55,7 @@ class SingleAction(ABC):
     def learn(self, question: Question, picks: Sequence[Pick], rewards: Sequence[float]) -> None:
         """See :meth:`policies.policy.Policy.learn`."""
         self._asked = None
+        check_places(question)
         examples = []
         for place, (pick, reward) in enumerate(zip(picks, rewards, strict=True)):
             actions, chosen = question.actions, pick.action

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from records import json_errors
-from records.codec import check_event_id, decode
+from records.codec import check_event_id, decode, encode
 from records.errors import BadInput
 from records.fields import Integer, Name, Places, RawAction, RawFeatures, RawRule, Version
 from records.limits import PMF_TOLERANCE
@@ -168,5 +168,5 @@ def _check_picks(head: DecisionHead, ids: list[str]) -> None:
 
 def fingerprint(head: DecisionHead) -> str:
     """Return what two copies of one decision must share: placement, policy, version, pmf and what was chosen."""
-    content = "\0".join((head.placement, head.policy, head.policy_version, bytes(head.pmf).decode(), *head.shown))
-    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+    content = [head.placement, head.policy, head.policy_version, head.pmf, head.chosen, head.picks]
+    return hashlib.blake2b(encode(content), digest_size=8).hexdigest()

@@ -24,7 +24,8 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     event_id
         The decision that it belongs to.
     action
-        The id of the action that it is about; absent: the first one that was shown.
+        The id of the action that it is about; absent: the first one that was shown. About one that was not shown it is
+        worth nothing.
     value
         What it is worth, where the placement says ``value = true`` of its stream.
     activate

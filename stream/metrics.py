@@ -47,7 +47,9 @@ PENDING = Gauge("bowerbird_pending", "Decisions that wait for their window to cl
 # join
 APPLIED = Counter("bowerbird_applied", "Records applied to the join's state.", ["stream"])
 JOIN_CALL_SECONDS = Histogram("bowerbird_join_call_seconds", "One call of the join's script.", buckets=_FAST)
-OUTCOMES = Counter("bowerbird_outcomes", "Outcomes acknowledged in rewards, by why they closed.", ["policy", "why"])
+OUTCOMES = Counter(
+    "bowerbird_outcomes", "Outcomes acknowledged, by who learns them and why they closed.", ["policy", "why"]
+)
 EXTERNAL_DECISIONS = Counter(
     "bowerbird_external_decisions", "Outcomes of decisions that another system took.", ["policy"]
 )

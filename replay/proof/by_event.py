@@ -202,7 +202,8 @@ class Evidence:
             self.streams.update(rule.reward.streams, rule.reward.close_on)
             if rule.activate_on is not None:
                 self.streams.add(rule.activate_on)
-            drawn = bytes_digest(_pack((head.policy, head.policy_version, bytes(head.pmf), *head.shown)))
+            picks = [(pick.action, pick.propensity) for pick in head.picks]
+            drawn = bytes_digest(_pack((head.policy, head.policy_version, bytes(head.pmf), head.chosen, picks)))
             row = _DecisionRow(
                 head.placement,
                 tuple(head.shown),

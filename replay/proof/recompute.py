@@ -153,8 +153,8 @@ def recompute(located: FoundDecision, policy: Policy, version: str, salt: str) -
         _part("propensity", decision.propensity, picks[0].propensity),
         _part("ranking", decision.ranking, [ids[index] for index in ranking]),
     ]
-    if decision.top is not None:
-        shown = [(ids[pick.action], pick.propensity) for pick in picks]
+    if decision.top is not None or decision.picks:
+        shown = [(ids[pick.action], pick.propensity) for pick in picks] if decision.top is not None else []
         parts.append(_part("picks", [(pick.action, pick.propensity) for pick in decision.picks], shown))
     differing = [part.name for part in parts if not part.identical]
     return Recomputed(

@@ -204,6 +204,15 @@ def fate_of(record: FoundOutcomeRecord, versions: Iterable[PolicyVersion]) -> tu
     return "learned", learned.version, f"learned by version {learned.version}"
 
 
+def _fate(record: FoundOutcomeRecord, versions: Sequence[PolicyVersion]) -> tuple[Fate, str | None, str]:
+    """Return what became of an outcome with the policy that decided, or else with the first that learns it."""
+    placement, decided = record.outcome.placement, record.outcome.policy
+    learners = sorted({each.policy for each in versions if placement in each.placements})
+    policy = decided if decided in learners or not learners else learners[0]
+    fate, version, message = fate_of(record, (each for each in versions if each.policy == policy))
+    return fate, version, message if policy == decided else f"{policy}: {message}"
+
+
 def _decision_of(event: LoggedFeedback, expected: Sequence[Expected], dedup_horizon_ms: int) -> int:
     """Return the number of the decision to which a feedback belongs, by time; -1: none."""
     for number, each in enumerate(expected):
@@ -294,14 +303,14 @@ def _same(event: LoggedFeedback, expected: Expected) -> LoggedFeedback | None:
 def _outcome(
     expected: Expected,
     outcomes: Sequence[FoundOutcomeRecord],
-    versions: Iterable[PolicyVersion],
+    versions: Sequence[PolicyVersion],
     dedup_horizon_ms: int,
 ) -> TracedOutcome | None:
     first_ms = expected.decision.place.time_ms
     for record in sorted(outcomes, key=lambda each: each.place.offset):
         outcome = record.outcome
         if first_ms <= outcome.decision_place.time_ms <= first_ms + dedup_horizon_ms:
-            fate, version, message = fate_of(record, (each for each in versions if each.policy == outcome.policy))
+            fate, version, message = _fate(record, versions)
             return TracedOutcome(
                 place=record.place,
                 shard=outcome.shard,

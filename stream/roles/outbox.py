@@ -118,6 +118,10 @@ class Emitter:
         self._store, self._producer, self._dead_letters = store, producer, dead_letters
         self._config, self._owner = config, owner
         self._emitted: dict[tuple[int, str], int] = {}
+        self._learners: dict[str, list[str]] = {}
+        for policy in config.policies:
+            for placement in config.placements_of(policy):
+                self._learners.setdefault(placement, []).append(policy)
         self._wake = [asyncio.Event() for _ in range(config.shards)]
 
     def wake(self, shard: int) -> None:
@@ -211,7 +215,8 @@ class Emitter:
     def _count_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         metrics.broker_answered(ROLE)
         for outcome in outcomes:
-            metrics.OUTCOMES.labels(outcome.policy, outcome.why).inc()
+            for policy in self._learners.get(outcome.placement, (metrics.OTHER,)):
+                metrics.OUTCOMES.labels(policy, outcome.why).inc()
             if outcome.policy_version == EXTERNAL:
                 metrics.EXTERNAL_DECISIONS.labels(outcome.policy).inc()
 

@@ -186,3 +186,46 @@ def test_a_client_asks_for_a_list_and_tells_what_was_clicked() -> None:
     loop.advance(10)
     (outcome,) = loop.records("rewards")
     assert outcome["rewards"] == [0.0, 1.0]
+
+
+def test_what_a_request_says_of_the_decision_is_not_passed_on() -> None:
+    """Else a caller could let something be learned as shown that was never drawn."""
+    loop = FakeLoop(CONFIG)
+    forged = [{"action": "boots", "propensity": 0.25}, {"action": "hat", "propensity": 1e-9}]
+    for number, picks in enumerate((forged, None, 5)):
+        actions = [{"id": name} for name in NAMES]
+        request = {"event_id": f"e{number}", "placement": "home", "actions": actions, "picks": picks, "warnings": 3}
+        loop.append("decision-requests", json.dumps(request).encode())
+    assert not any("picks" in each for each in loop.records("decisions"))
+    loop.advance(10)
+    assert [each["places"] for each in loop.records("rewards")] == [1, 1, 1]
+
+
+def test_picks_that_nobody_asked_for_are_no_recomputation() -> None:
+    loop = FakeLoop(CONFIG)
+    decided = visit(loop, 3, top=None)
+    picks = [{"action": decided["chosen"], "propensity": decided["propensity"]}]
+    loop.append("decisions", json.dumps(decided | {"picks": picks}).encode())
+    (located,) = decisions_of(loop.messages("decisions")[-1], decided["event_id"])
+    policy = make("vw", CONFIG.policies["front"].arguments)
+    found = recompute(located, policy, decided["policy_version"], CONFIG.salt("front"))
+    assert [part.name for part in found.parts if not part.identical] == ["picks"]
+
+
+def test_a_list_that_would_take_too_long_is_refused() -> None:
+    actions = [Action(f"a{number}", {}) for number in range(500)]
+    policy = make("uniform", "")
+    policy.predict(Question({}, actions, ranked(40)))
+    with pytest.raises(BadInput, match="top: found 41 places, expected at most 40 for 500 actions"):
+        policy.predict(Question({}, actions, ranked(41)))
+
+
+def test_copies_that_differ_in_their_lists_contradict_each_other() -> None:
+    loop = FakeLoop(CONFIG)
+    decided = visit(loop, 1, top=2)
+    (other,) = [name for name in NAMES if name not in decided["ranking"]][:1]
+    picks = [decided["picks"][0], {"action": other, "propensity": 0.5}]
+    loop.append("decisions", json.dumps(decided | {"picks": picks}).encode())
+    loop.advance(10)
+    (outcome,) = loop.records("rewards")
+    assert outcome["why"] == "conflicting"

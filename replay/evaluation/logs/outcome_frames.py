@@ -9,7 +9,7 @@ from records.errors import WrongConfiguration, shorten
 from records.fields import EXTERNAL
 from replay.evaluation.logs.frames import as_table
 
-_OUTCOME = {"event_id", "placement", "policy", "policy_version", "chosen", "propensity", "reward", "learn"}
+_OUTCOME = {"event_id", "placement", "policy", "policy_version", "chosen", "propensity", "reward", "learn", "places"}
 _ARCHIVED = {"log_time", "partition", "offset", "batch"}
 _FIELDS = {"action": "chosen", "event": "event_id", "time": "decided_at", "version": "policy_version"}
 """Which column of an outcome is which field of a table."""
@@ -46,8 +46,7 @@ def table_of_outcomes(data: Any, placement: str | None, external: bool) -> Any:
         kept = pc.and_(kept, pc.is_null(table.column("problem")))
     if "revision" in names:
         kept = pc.and_(kept, pc.equal(pc.fill_null(table.column("revision"), 0), 0))
-    if "places" in names:
-        kept = pc.and_(kept, pc.less_equal(pc.fill_null(table.column("places"), 1), 1))
+    kept = pc.and_(kept, pc.equal(pc.fill_null(table.column("places"), 1), 1))
     is_external = pc.equal(table.column("policy_version"), EXTERNAL)
     table = table.filter(pc.and_(kept, is_external if external else pc.invert(is_external)))
     return _as_fields(table.filter(pc.equal(table.column("placement"), _whose(table, placement))))

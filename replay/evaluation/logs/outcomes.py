@@ -228,7 +228,7 @@ class Judge:
             external = rows.texts("policy_version").has(EXTERNAL)
             rows = leave_out("own" if self._external else "external", external != self._external)
         # A list has a propensity and a reward for each place: as one row it would be judged wrongly.
-        rows = leave_out("lists", rows.numbers("places") > 1)
+        rows = leave_out("lists", rows.numbers("places") != 1)
         # The learner refuses them too.
         rows = leave_out("refused", rows.between("propensity", 0, 1) < SMALLEST_PROPENSITY)
         if self._loggers:
