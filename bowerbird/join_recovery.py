@@ -26,7 +26,7 @@ from stream.kafka.dead_letter_log import Source, read_letter
 from stream.kafka.dead_letters import DeadLetters, letter_of
 from stream.kafka.log import LogReader, LogRecord, identify
 from stream.kafka.topics import describe_topics
-from stream.redis.store import RedisStore, shard_key
+from stream.redis.store import ReadOn, RedisStore, shard_key
 from stream.roles.join_settings import input_topics, join_settings
 from stream.roles.refeed import Ends, Refeed
 
@@ -369,16 +369,24 @@ class JoinRecovery:
             await letters.send(*map(letter_of, unread))
 
     async def _settle(self) -> None:
-        """Note which topics these are now, and from where each input is read on.
-
-        A worker that has waited may acknowledge at its end what it read before, of a log that is gone.
-        """
+        """Note which topics these are now, and from where each input is read on."""
         read = await inputs(self._config, self._reader)
         shards = [await self._store.offsets(shard) for shard in range(self._config.shards)]
         if any(partition_name(*name) not in offsets for offsets in shards for name in read):
             raise not_free(0, OTHERS)
-        stored = {name: min(offsets[partition_name(*name)] for offsets in shards) for name in read}
-        await self._store.void_acknowledgements({partition_name(*name): offset for name, offset in stored.items()})
+        acknowledged = await self._reader.committed(self._config.group("join"), read)
+        ends, marks, voided = await self._reader.ends(read), await self._store.marks(), await self._store.voided()
+        read_on: dict[str, ReadOn] = {}
+        for where in read:
+            name = partition_name(*where)
+            void_to = max(
+                ends[where],
+                acknowledged.get(where, 0),
+                marks[name].offset + 1 if name in marks else 0,
+                voided[name].void_to if name in voided else 0,
+            )
+            read_on[name] = ReadOn(min(offsets[name] for offsets in shards), void_to)
+        await self._store.void_acknowledgements(read_on)
         await self._store.topic_ids(await topic_ids(self._config, self._reader), forget=True)
         await self._store.forget_marks()
 

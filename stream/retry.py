@@ -81,17 +81,20 @@ async def until_recovered(
     part
         What stands still meanwhile, as ``bowerbird status`` shows it. None: what the refusal names.
     """
+    refused_parts: set[str] = set()
     while True:
         try:
             result = await call()
         except StateRefused as refused:
             if not isinstance(refused, waits_after):
                 raise
+            refused_parts.add(part or refused.what)
             stopped.stop(role, part or refused.what, refused)
             log.error("stopped: %s", refused)
             await asyncio.sleep(REFUSED_PAUSE_S)
         else:
-            stopped.go_on(role)
+            for each in refused_parts:
+                stopped.go_on(role, each)
             return result
 
 

@@ -1191,12 +1191,19 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "an acknowledgement beyond the log is void",
         "bowerbird/join_recovery.py",
-        "await self._store.void_acknowledgements({partition_name(*name): offset for name, offset in stored.items()})",
+        "await self._store.void_acknowledgements(read_on)",
         "pass",
         (
             f"{recovered}test_a_topic_that_is_shorter_than_what_was_acknowledged_is_read_from_its_beginning",
             f"{recovered}test_what_a_worker_acknowledges_at_its_end_does_not_matter_after_a_recovery",
         ),
+    )
+    yield Mutant(
+        "what was acknowledged of a former log is void",
+        "bowerbird/join_recovery.py",
+        "marks[name].offset + 1 if name in marks else 0,",
+        "0,",
+        (f"{recovered}test_what_a_worker_acknowledges_at_its_end_does_not_matter_after_a_recovery[the former end]",),
     )
     yield Mutant(
         "a log that ends before what was read of it",

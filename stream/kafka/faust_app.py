@@ -3,7 +3,7 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -89,10 +89,7 @@ class _Thread(AIOKafkaConsumerThread):
 
     async def seek_to_committed(self) -> Any:
         void = await self.app.void_acknowledgements() if self.app.void_acknowledgements is not None else {}
-        offsets = await self.call_thread(self._seek_to_committed, void)
-        if moved := [tuple(partition) for partition in offsets if tuple(partition) in void]:
-            await self.app.acknowledged_anew(moved)
-        return offsets
+        return await self.call_thread(self._seek_to_committed, void)
 
     async def _seek_to_committed(self, void: Mapping[tuple[str, int], int]) -> Any:
         """Begin each partition anew, also one of which the group has acknowledged nothing yet.
@@ -151,19 +148,13 @@ class _Transport(Transport):
     Consumer = _Consumer
 
 
-async def _nothing(partitions: Sequence[tuple[str, int]]) -> None:
-    pass
-
-
 class RoleApp(faust.App):
     """A Faust app of one role.
 
     Attributes
     ----------
     void_acknowledgements
-        Asked at each assignment: which partitions are read on from below what the group has acknowledged.
-    acknowledged_anew
-        Called when that stands acknowledged.
+        Asked at each assignment: where partitions are read on of which the group's acknowledgement is void.
     """
 
     fetch_max_wait_ms = 100
@@ -172,7 +163,6 @@ class RoleApp(faust.App):
         super().__init__(*args, **kwargs)
         self.pulse = Pulse()
         self.void_acknowledgements: Callable[[], Awaitable[dict[tuple[str, int], int]]] | None = None
-        self.acknowledged_anew: Callable[[Sequence[tuple[str, int]]], Awaitable[None]] = _nothing
 
     def dead(self) -> str | None:
         """Return what has died of what reads the topics, None: nothing has."""

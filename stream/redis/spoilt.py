@@ -71,12 +71,12 @@ def _texts(stored: Mapping[bytes, bytes]) -> None:
         value.decode()
 
 
-def _marks(stored: Mapping[bytes, bytes]) -> None:
+def _pairs(stored: Mapping[bytes, bytes]) -> None:
     for name, value in stored.items():
         name.decode()
-        offset, time_ms = value.split()
-        whole(offset)
-        whole(time_ms)
+        first, second = value.split()
+        whole(first)
+        whole(second)
 
 
 Reader = Callable[[Any], Any]
@@ -87,8 +87,8 @@ TYPES = {
 }
 """What each key of a shard is, as Redis names it."""
 SERVICE_TYPES = {"count": b"string", **dict.fromkeys(["topics", "void", "marks"], b"hash")}
-SMALL: dict[str, Reader] = dict.fromkeys(["offsets", "readto", "seq", "pending", "void"], _numbers)
-SMALL |= {"topics": _texts, "marks": _marks, "count": whole}
+SMALL: dict[str, Reader] = dict.fromkeys(["offsets", "readto", "seq", "pending"], _numbers)
+SMALL |= {"topics": _texts, "marks": _pairs, "void": _pairs, "count": whole}
 """The keys that are read as a whole, each with what raises where it cannot be read."""
 
 

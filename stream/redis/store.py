@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -55,6 +55,23 @@ def shard_key(prefix: str, shard: int | str, name: str) -> str:
     '{join-0}:offsets'
     """
     return f"{{{prefix}join-{shard}}}:{name}"
+
+
+class ReadOn(NamedTuple):
+    """Where an input is read on after a recovery.
+
+    A worker of before may acknowledge at its end what it had read, also of a log that is gone, and the group keeps it.
+
+    Attributes
+    ----------
+    offset
+        The lowest offset that a shard has still to read.
+    void_to
+        What the group has acknowledged up to here says nothing.
+    """
+
+    offset: int
+    void_to: int
 
 
 class RedisStore:
@@ -175,19 +192,17 @@ class RedisStore:
     def _marks(self) -> str:
         return shard_key(self.prefix, "s", "marks")
 
-    async def void_acknowledgements(self, offsets: Mapping[str, int]) -> None:
-        """Note from where inputs are read on, whatever the group has acknowledged."""
-        if offsets:
-            await self.redis.hset(self._void, mapping={name: str(offset) for name, offset in offsets.items()})
+    async def void_acknowledgements(self, read_on: Mapping[str, ReadOn]) -> None:
+        """Note from where inputs are read on after a recovery."""
+        if read_on:
+            encoded = {name: f"{each.offset} {each.void_to}" for name, each in read_on.items()}
+            await self.redis.hset(self._void, mapping=cast(Any, encoded))
 
-    async def voided(self) -> dict[str, int]:
+    async def voided(self) -> dict[str, ReadOn]:
         """Return what :meth:`void_acknowledgements` has noted."""
-        return counts(self._void, await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._void)))
-
-    async def acknowledged_anew(self, names: Sequence[str]) -> None:
-        """Forget notes: the group has acknowledged where an input is read on from."""
-        if names:
-            await self.redis.hdel(self._void, *names)
+        stored = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._void))
+        with reading(self._void):
+            return {name.decode(): ReadOn(*map(whole, each.split())) for name, each in stored.items()}
 
     @property
     def _void(self) -> str:

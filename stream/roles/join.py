@@ -8,7 +8,7 @@ tells the store of inputs on which nothing happens. A fourth, a task a shard, em
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -76,7 +76,6 @@ class JoinRole(mode.Service):
         self._synchronised = asyncio.Lock()
         self._ticked = False
         app.void_acknowledgements = self._void_acknowledgements
-        app.acknowledged_anew = self._acknowledged_anew
         self._loops: list[asyncio.Future[Any]] = []
         self._opened = Opened()
 
@@ -202,6 +201,7 @@ class JoinRole(mode.Service):
             if not new:
                 return
             acknowledged = await self._reader.committed(self._config.group("join"), new)
+            acknowledged |= await self._recovered_offsets()
             beginnings = await self._reader.beginning(new)
             stored = [await self._store.offsets(shard) for shard in range(self._config.shards)]
             await self._guard.refuse_replaced(new)
@@ -216,15 +216,25 @@ class JoinRole(mode.Service):
                 self._worker.assign(name[0], name[1], start, offset is None)
 
     async def _void_acknowledgements(self) -> dict[Input, int]:
-        """Return where a recovery has taken a log that is shorter than the group has acknowledged."""
-        voided = partial(until_there, "join", "beginning to read", self._store.voided)
-        offsets = await until_recovered("join", voided, waits_after=Unreadable)
-        names = {name: name.rpartition(" ") for name in offsets}
-        return {(topic, int(number)): offsets[name] for name, (topic, _, number) in names.items()}
+        offsets = partial(until_there, "join", "beginning to read", self._recovered_offsets)
+        return await until_recovered("join", offsets, waits_after=Unreadable)
 
-    async def _acknowledged_anew(self, inputs: Sequence[Input]) -> None:
-        names = [partition_name(*name) for name in inputs]
-        await until_there("join", "beginning to read", partial(self._store.acknowledged_anew, names))
+    async def _recovered_offsets(self) -> dict[Input, int]:
+        """Return where inputs are read on of which the group has acknowledged only what is void since a recovery."""
+        voided = await self._store.voided()
+        if not voided:
+            return {}
+        topics = await self._reader.topics(self._topics)
+        there = [(name, number) for name, topic in topics.items() for number in topic.partitions]
+        names = {name: partition_name(*name) for name in there if partition_name(*name) in voided}
+        acknowledged = await self._reader.committed(self._config.group("join"), list(names))
+        ends = await self._reader.ends(list(names))
+        shards = [await self._store.offsets(shard) for shard in range(self._config.shards)]
+        return {
+            where: max(voided[name].offset, min(offsets.get(name, 0) for offsets in shards))
+            for where, name in names.items()
+            if not voided[name].void_to < acknowledged.get(where, 0) <= ends[where]
+        }
 
     # What is applied.
 

@@ -34,6 +34,17 @@ async def test_a_recovery_is_waited_for_and_shown_meanwhile(part: str | None, sh
     assert stopped.stopped_parts("join") == {}
 
 
+async def test_what_else_of_the_role_stands_still_is_shown_further() -> None:
+    """An assignment asks in the middle of a role's life."""
+
+    async def call() -> int:
+        return 5
+
+    stopped.stop("join", OTHER.what, OTHER)
+    assert await away.until_recovered("join", call) == 5
+    assert stopped.stopped_parts("join") == {OTHER.what: str(OTHER)}
+
+
 @pytest.mark.parametrize("refused", [OTHER, WrongConfiguration("shards: found 2, expected 3")])
 async def test_what_no_recovery_ends_is_raised(refused: Exception) -> None:
     async def call() -> None:
