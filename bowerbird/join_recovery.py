@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from archive.names import ARCHIVED_STREAMS
 from bowerbird.join_recovered import JoinRecovered, moment
-from bowerbird.join_state import inputs, known_topics, made_anew, problems, topic_ids
+from bowerbird.join_state import inputs, known_topics, made_anew, problems, topic_ids, void_acknowledgements
 from records.errors import LossDetected, WrongConfiguration
 from rewards.join_items import Input
 from rewards.recovery import Frontiers, outcome_heads
@@ -374,18 +374,9 @@ class JoinRecovery:
         shards = [await self._store.offsets(shard) for shard in range(self._config.shards)]
         if any(partition_name(*name) not in offsets for offsets in shards for name in read):
             raise not_free(0, OTHERS)
-        acknowledged = await self._reader.committed(self._config.group("join"), read)
-        ends, marks, voided = await self._reader.ends(read), await self._store.marks(), await self._store.voided()
-        read_on: dict[str, ReadOn] = {}
-        for where in read:
-            name = partition_name(*where)
-            void_to = max(
-                ends[where],
-                acknowledged.get(where, 0),
-                marks[name].offset + 1 if name in marks else 0,
-                voided[name].void_to if name in voided else 0,
-            )
-            read_on[name] = ReadOn(min(offsets[name] for offsets in shards), void_to)
+        void_to = await void_acknowledgements(self._config, self._reader, self._store, read)
+        names = {partition_name(*where): void_to[where] for where in read}
+        read_on = {name: ReadOn(min(offsets[name] for offsets in shards), to) for name, to in names.items()}
         await self._store.void_acknowledgements(read_on)
         await self._store.topic_ids(await topic_ids(self._config, self._reader), forget=True)
         await self._store.forget_marks()

@@ -1,6 +1,6 @@
 """Whether the join's state in Redis may be continued: compared with the logs, and nothing is changed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from rewards.store import NEEDED
 from rewards.watermark import INPUTS, partition_name
@@ -101,3 +101,19 @@ async def _unreadable(store: RedisStore, shard: int, outboxes: Iterable[str]) ->
         except Unreadable as refused:
             sentences.append(f"{refused.what} holds what cannot be read")
     return sentences
+
+
+async def void_acknowledgements(
+    config: Config, reader: LogReader, store: RedisStore, read: Collection[Partition]
+) -> dict[Partition, int]:
+    """Return up to which offset of each input a worker of before may have acknowledged, or may do so yet."""
+    acknowledged = await reader.committed(config.group("join"), read)
+    ends, marks, voided = await reader.ends(read), await store.marks(), await store.voided()
+    void_to: dict[Partition, int] = {}
+    for where in read:
+        name = partition_name(*where)
+        marked = marks[name].offset + 1 if name in marks else 0
+        void_to[where] = max(
+            ends[where], acknowledged.get(where, 0), marked, voided[name].void_to if name in voided else 0
+        )
+    return void_to

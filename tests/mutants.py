@@ -1197,9 +1197,9 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "what was acknowledged of a former log is void",
-        "bowerbird/join_recovery.py",
-        "marks[name].offset + 1 if name in marks else 0,",
-        "0,",
+        "bowerbird/join_state.py",
+        "marks[name].offset + 1 if name in marks else 0",
+        "0",
         (f"{recovered}test_what_was_acknowledged_of_a_former_log_does_not_matter_when_the_present_one_has_grown",),
     )
     yield Mutant(
