@@ -156,6 +156,9 @@ class _Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]
 
     def connected(self) -> bool:
         connected = bool(super().connected())
+        if not connected and self._reader is not None and asyncio._get_running_loop() is self._loop:
+            # The broker has closed it. aiokafka's client drops such a connection, and one that is dropped stays open.
+            self.close(reason=CloseReason.CONNECTION_BROKEN)
         if connected and self._last_action < self.silent_since.get((self.host, self.port), 0.0):
             self.close(reason=CloseReason.IDLE_DROP)
             return False

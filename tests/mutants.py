@@ -952,6 +952,13 @@ def _living() -> Iterator[Mutant]:
         ("tests/stream/test_clients.py::test_a_request_without_an_answer_casts_doubt_on_silent_connections",),
     )
     yield Mutant(
+        "a connection that the broker has closed is closed",
+        "stream/clients.py",
+        "if not connected and self._reader is not None and",
+        "if False and",
+        ("tests/stream/test_clients.py::test_a_connection_that_the_broker_has_closed_is_closed_before_it_is_dropped",),
+    )
+    yield Mutant(
         "a request that times out closes its own connection",
         "stream/clients.py",
         "            raise RequestTimedOutError from None\n",

@@ -60,6 +60,20 @@ async def test_a_request_without_an_answer_casts_doubt_on_silent_connections(can
         connection.close()
 
 
+async def test_a_connection_that_the_broker_has_closed_is_closed_before_it_is_dropped() -> None:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(accept, "127.0.0.1") as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        connection = _connected(50)
+        connection._reader, connection._writer = reader, writer
+        assert await reader.read() == b""
+        assert not writer.is_closing()
+        assert not connection.connected()
+        assert writer.is_closing()
+
+
 async def test_joining_a_group_waits_for_the_other_members() -> None:
     connection = _connected(20)
     joining = JoinGroupRequest("group", 100, 300, "member", "", "consumer", [("roundrobin", b"")])
