@@ -21,11 +21,12 @@ from benchmarks.decide import (
 from benchmarks.learning import ACTIONS, ARRAY, CATALOGUE, made_action, made_features, made_outcome
 from benchmarks.row import Others, Row, spread
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.kafka.topics import create
 from stream.redis.policy_store import read_published
 from stream.shutdown import ended
 from tests.real.loop import Loop, loop_of
+from tests.serving import served, tables
 
 RATE = 1500
 PUBLISH_MS = 500
@@ -46,14 +47,14 @@ def run() -> list[Row]:
 
 
 async def _row(brokers: str, redis_url: str, bits: int, bar: float | None) -> Row:
-    policy = PolicyConfig(kind="vw", arguments=f"--cb_explore_adf --epsilon 0.1 -q uA -b {bits}", publish_ms=PUBLISH_MS)
+    arguments = f"--cb_explore_adf --epsilon 0.1 -q uA -b {bits}"
     config = Config(
         brokers=brokers,
         redis_url=redis_url,
         prefix=f"b-{token_hex(3)}-",
         partitions=PARTITIONS,
         request_ttl_ms=60_000,
-        policies={"front": policy},
+        **tables({"front": served(kind="vw", arguments=arguments, publish_ms=PUBLISH_MS)}),
     )
     others = Others()
     await create(config)

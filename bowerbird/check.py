@@ -153,8 +153,9 @@ async def _state(config: Config) -> AsyncIterator[Finding]:
                 return
             store = RedisStore(redis, config.prefix)
             sentences = await problems(config, reader, store, there)
-            other = await _other_log(config, reader, store)
-            archived = await _archived(config, reader)
+            log = await reader.log_name()
+            other = await _other_log(config, log, store)
+            archived = await _archived(config, log, reader)
     except Exception as error:
         if preflight.explain(error, config) is None:
             raise
@@ -171,25 +172,20 @@ async def _state(config: Config) -> AsyncIterator[Finding]:
         yield Finding("archive", False, problem, "run `bowerbird recover`")
 
 
-async def _log(reader: LogReader) -> str | None:
-    """Return the name of the log; None: nobody has given it one yet."""
-    log_id = await reader.log_id()
-    return None if log_id is None else f"{await reader.cluster_id()}/{log_id}"
-
-
-async def _other_log(config: Config, reader: LogReader, store: RedisStore) -> StateRefused | None:
+async def _other_log(config: Config, log: str | None, store: RedisStore) -> StateRefused | None:
     """Return the refusal of a join state that was made from another log; None: it was not."""
-    log = await _log(reader)
+    if log is None:
+        return None
     for shard in range(config.shards):
         known = await store.log_name(shard)
-        if log is not None and known not in (None, log):
+        if known not in (None, log):
             return other_log(shard, str(known), log)
     return None
 
 
-async def _archived(config: Config, reader: LogReader) -> list[str]:
+async def _archived(config: Config, log: str | None, reader: LogReader) -> list[str]:
     """Say why the archive is no copy of this log; that it cannot be read is another finding."""
-    if config.archive.url is None or (log := await _log(reader)) is None:
+    if config.archive.url is None or log is None:
         return []
     try:
         from bowerbird.archive_recovery import recover_archive

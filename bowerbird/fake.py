@@ -283,8 +283,8 @@ class FakeLoop:
                 self._emit(shard, outbox)
         self._policies.pending = {}
         for shard in range(self.config.shards):
-            for policy, waiting in _done(self._store.pending(shard)).items():
-                self._policies.pending[policy] = self._policies.pending.get(policy, 0) + waiting
+            for placement, waiting in _done(self._store.pending(shard)).items():
+                self._policies.pending[placement] = self._policies.pending.get(placement, 0) + waiting
 
     def _join(self) -> None:
         while (work := self._worker.next()) is not None:
@@ -327,11 +327,10 @@ class FakeLoop:
     def _use(self, name: str, position: Position, model: bytes) -> None:
         config, configured = self.config, self.config.policies[name]
         policy = make(configured.kind, configured.arguments, model)
-        for placement in config.placements:
-            if config.policy_of(placement) == name:
-                self._policies.choosers[placement] = LoadedPolicy(
-                    name, policy, position.version, config.salt(name), encode(config.rule(placement))
-                )
+        for placement in config.decided_by(name):
+            self._policies.choosers[placement] = LoadedPolicy(
+                name, policy, position.version, config.salt(name), encode(config.rule(placement))
+            )
         if (former := self._loaded.get(name)) is not None:
             former.close()
         self._loaded[name] = policy

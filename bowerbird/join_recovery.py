@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from archive.names import ARCHIVED_STREAMS
 from bowerbird.join_recovered import JoinRecovered, moment
-from bowerbird.join_state import inputs, known_topics, made_anew, problems, topic_ids, void_acknowledgements
+from bowerbird.join_state import acknowledged_at_most, inputs, known_topics, made_anew, problems, topic_ids
 from records.errors import LossDetected, WrongConfiguration
 from rewards.join_items import Input
 from rewards.recovery import Frontiers, outcome_heads
@@ -89,7 +89,7 @@ class JoinRecovery:
         self._log = await identify(self._reader, self._config, self._producer)
         if dry_run and (spoilt := await self._store.spoilt(self._config.shards)):
             return JoinRecovered(list(spoilt.values()))
-        needed = await self._store.discard_spoilt(self._config.shards, [*self._config.policies, DEAD_LETTERS])
+        needed = await self._store.discard_spoilt(self._config.shards)
         whole = not needed
         holds = [await self._check(shard) for shard in range(self._config.shards)]
         needed += await problems(self._config, self._reader, self._store)
@@ -158,7 +158,7 @@ class JoinRecovery:
     # What the logs say.
 
     async def _read_outcomes(self) -> None:
-        """Find the last outcome of every policy and shard."""
+        """Find the last outcome of every placement and shard."""
         if self._frontiers.last:
             return
         seen, elsewhere, example = 0, 0, ""
@@ -374,9 +374,8 @@ class JoinRecovery:
         shards = [await self._store.offsets(shard) for shard in range(self._config.shards)]
         if any(partition_name(*name) not in offsets for offsets in shards for name in read):
             raise not_free(0, OTHERS)
-        void_to = await void_acknowledgements(self._config, self._reader, self._store, read)
-        names = {partition_name(*where): void_to[where] for where in read}
-        read_on = {name: ReadOn(min(offsets[name] for offsets in shards), to) for name, to in names.items()}
+        at_most = await acknowledged_at_most(self._config, self._reader, self._store, read)
+        read_on = {name: ReadOn(min(offsets[name] for offsets in shards), to) for name, to in at_most.items()}
         await self._store.void_acknowledgements(read_on)
         await self._store.topic_ids(await topic_ids(self._config, self._reader), forget=True)
         await self._store.forget_marks()

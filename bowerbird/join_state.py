@@ -103,17 +103,20 @@ async def _unreadable(store: RedisStore, shard: int, outboxes: Iterable[str]) ->
     return sentences
 
 
-async def void_acknowledgements(
+async def acknowledged_at_most(
     config: Config, reader: LogReader, store: RedisStore, read: Collection[Partition]
-) -> dict[Partition, int]:
-    """Return up to which offset of each input a worker of before may have acknowledged, or may do so yet."""
+) -> dict[str, int]:
+    """Return up to which offset a worker from before a recovery has acknowledged each input, or may still do so.
+
+    By :func:`rewards.watermark.partition_name`.
+    """
     acknowledged = await reader.committed(config.group("join"), read)
     ends, marks, voided = await reader.ends(read), await store.marks(), await store.voided()
-    void_to: dict[Partition, int] = {}
+    at_most: dict[str, int] = {}
     for where in read:
         name = partition_name(*where)
         marked = marks[name].offset + 1 if name in marks else 0
-        void_to[where] = max(
+        at_most[name] = max(
             ends[where], acknowledged.get(where, 0), marked, voided[name].void_to if name in voided else 0
         )
-    return void_to
+    return at_most

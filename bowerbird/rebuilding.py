@@ -205,9 +205,8 @@ class _Work:
         for version in by_number.values():
             if identity_of(version) != identity:
                 raise WrongConfiguration(
-                    f"policy {self._at.name}: found {identity.kind!r} {identity.arguments!r} with the salt "
-                    f"{identity.salt!r}, expected {version.kind!r} {version.arguments!r} with {version.salt!r}, as "
-                    f"version {version.version} was learned: set it back, or give the policy another name"
+                    f"policy {self._at.name}: found {identity}, expected {identity_of(version)}, as version "
+                    f"{version.version} was learned: set it back, or give the policy another name"
                 )
             if self._chain and version.rebuilt_to is not None:
                 raise StateRefused(

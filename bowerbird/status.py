@@ -225,7 +225,8 @@ class Observer:
                 starts[name] = ends[name]
             if role == DECIDE:
                 by_then = await self._reader.at(partitions, now_ms - WAITED_MS)
-                late |= {role for name in partitions if starts[name] < min(by_then[name], ends[name])}
+                if any(starts[name] < min(by_then[name], ends[name]) for name in partitions):
+                    late.add(role)
             for name, at in starts.items():
                 acknowledged[role] += at
                 stream = config.stream_of(name[0])
@@ -253,7 +254,7 @@ class Observer:
 
     async def _policy(self, name: str, pending: Mapping[str, int], closes: Mapping[str, int]) -> PolicyStatus:
         config = self._config
-        decides_for = [placement for placement in config.placements if config.policy_of(placement) == name]
+        decides_for = config.decided_by(name)
         learns = config.placements_of(name)
         record: PolicyVersion | None = None
         cut, problem = 0, ""

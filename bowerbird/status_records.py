@@ -14,7 +14,7 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     workers
         Processes that take part now.
     strangers
-        Client ids of consumers that are members of the role's group and no processes of this service.
+        Client ids of consumers that are members of the role's group but do not belong to this service.
     late
         Whether requests have waited for decide for longer than they should.
     messages

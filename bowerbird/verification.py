@@ -181,7 +181,7 @@ async def verify_decision(
 
 async def compare_log(archive: "Archive | None", reader: LogReader) -> None:
     """Refuse an archive that is a copy of another log than that of the brokers."""
-    if archive is not None and (log := f"{await reader.cluster_id()}/{await reader.log_id()}") != archive.log:
+    if archive is not None and (log := await reader.log_name()) != archive.log:
         raise WrongConfiguration(
             f"archive: found the copy of log {archive.log}, expected that of {log}, which the brokers hold"
         )

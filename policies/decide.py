@@ -247,13 +247,16 @@ def drawn_by(policy: Policy, salt: str, event_id: str, question: Question) -> Dr
     A decision of one slot ranks all actions; a list ranks those that it shows.
     """
     pmf = policy.predict(question)
-    chosen, ranking = draw(salt, event_id, pmf)
+    if len(question.slots) == 1:
+        chosen, ranking = draw(salt, event_id, pmf)
+        return Drawn(pmf, [Pick(0, chosen, pmf[chosen])], ranking)
+    chosen = choose(salt, event_id, pmf)
     picks = [Pick(0, chosen, pmf[chosen])]
     for slot in range(1, len(question.slots)):
         left = policy.predict(question, picks)
         chosen = choose(salt, event_id, left, slot)
         picks.append(Pick(slot, chosen, left[chosen]))
-    return Drawn(pmf, picks, ranking if len(picks) == 1 else [pick.action for pick in picks])
+    return Drawn(pmf, picks, [pick.action for pick in picks])
 
 
 def _check_age(now_ms: int, expires_at_ms: int) -> None:

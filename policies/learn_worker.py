@@ -27,7 +27,7 @@ class Read(NamedTuple):
     Attributes
     ----------
     outcomes
-        Those that each policy learns of; a message should hold those of one placement.
+        The outcomes that each policy learns from; a message should hold those of one placement.
     others
         How many nobody learns here.
     unreadable

@@ -137,25 +137,26 @@ class Learner:
         for outcome in outcomes:
             if outcome.revision:
                 continue
-            if far_ahead(last.get(outcome.outbox, 0), outcome.seq):
-                highest = last.get(outcome.outbox, 0) + FARTHEST_JUMP
+            outbox = outcome.outbox
+            if far_ahead(last.get(outbox, 0), outcome.seq):
+                highest = last.get(outbox, 0) + FARTHEST_JUMP
                 too_high = BadInput("seq_too_high", "seq", str(outcome.seq), f"at most {highest}")
-                taken.contradicting.append(Refused(outcome.outbox, outcome.seq, outcome.event_id, too_high))
+                taken.contradicting.append(Refused(outbox, outcome.seq, outcome.event_id, too_high))
                 continue
-            if outcome.seq <= last.get(outcome.outbox, 0):
+            if outcome.seq <= last.get(outbox, 0):
                 taken.repeats += 1
                 if (error := self._contradiction(outcome)) is not None:
-                    taken.contradicting.append(Refused(outcome.outbox, outcome.seq, outcome.event_id, error))
+                    taken.contradicting.append(Refused(outbox, outcome.seq, outcome.event_id, error))
                 continue
-            last[outcome.outbox] = outcome.seq
-            self._event_ids[outcome.outbox, outcome.seq % KEPT_EVENT_IDS] = outcome.seq, outcome.event_id
+            last[outbox] = outcome.seq
+            self._event_ids[outbox, outcome.seq % KEPT_EVENT_IDS] = outcome.seq, outcome.event_id
             if not outcome.learn or self.saved.held:
                 taken.not_learned += 1
                 continue
             try:
                 learn(self.policy, outcome, self._catalogue)
             except BadInput as error:
-                taken.refused.append(Refused(outcome.outbox, outcome.seq, outcome.event_id, error))
+                taken.refused.append(Refused(outbox, outcome.seq, outcome.event_id, error))
             else:
                 taken.learned += 1
         self.cut = max(self.cut, offset + 1)
@@ -174,17 +175,18 @@ class Learner:
         """Tell whether any is new; a message is looked through before any of it is taken."""
         seqs = dict(self.last_seqs)
         for outcome in outcomes:
-            last = seqs.get(outcome.outbox, 0)
+            outbox = outcome.outbox
+            last = seqs.get(outbox, 0)
             if outcome.revision or outcome.seq <= last or far_ahead(last, outcome.seq):
                 continue
-            if outcome.seq != last + 1 and not (self.log_start > 0 and outcome.outbox not in seqs):
+            if outcome.seq != last + 1 and not (self.log_start > 0 and outbox not in seqs):
                 raise LossDetected(
-                    f"policy {self.name}, outcomes {outcome.outbox}, rewards offset {offset}",
+                    f"policy {self.name}, outcomes {outbox}, rewards offset {offset}",
                     f"seq {outcome.seq}",
                     f"seq {last + 1}",
                     f"outcomes are missing: run `bowerbird policy rebuild {self.name}`",
                 )
-            seqs[outcome.outbox] = outcome.seq
+            seqs[outbox] = outcome.seq
         return seqs != self.last_seqs
 
     @property

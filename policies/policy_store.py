@@ -1,6 +1,7 @@
 """What is saved of a policy, and the protocol of its store; the store in memory."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -43,7 +44,14 @@ class PolicyIdentity:
     placements: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.arguments!r} of {', '.join(self.placements)}"
+        return f"{self.kind} {self.arguments!r} with the salt {self.salt!r}, learning of {', '.join(self.placements)}"
+
+    def differing(self, other: "PolicyIdentity") -> Iterator[tuple[str, object, object]]:
+        """Yield what differs: its name, what it is here, and in the other one."""
+        for each in fields(self):
+            own, others = getattr(self, each.name), getattr(other, each.name)
+            if own != others:
+                yield each.name, own, others
 
 
 def identity_of(version: PolicyVersion) -> PolicyIdentity:

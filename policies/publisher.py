@@ -327,15 +327,13 @@ class Publisher:
         self._compare_identity(saved.identity)
 
     def _compare_identity(self, saved: PolicyIdentity) -> None:
-        for field_name in ("kind", "arguments", "salt", "placements"):
-            stored, expected = getattr(saved, field_name), getattr(self.identity, field_name)
-            if stored != expected:
-                raise StateRefused(
-                    f"{field_name} of policy {self.name} in the configuration",
-                    repr(expected),
-                    f"{stored!r}, by which it has learned so far",
-                    f"set it back, or give the changed policy another name; {CHECK}",
-                )
+        for field_name, expected, stored in self.identity.differing(saved):
+            raise StateRefused(
+                f"{field_name} of policy {self.name} in the configuration",
+                repr(expected),
+                f"{stored!r}, by which it has learned so far",
+                f"set it back, or give the changed policy another name; {CHECK}",
+            )
 
 
 def _untouched(position: Position) -> bool:

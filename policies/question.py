@@ -1,13 +1,12 @@
-"""What a policy is asked and what comes of it: question, slots, picks, and the two kinds of distributions."""
+"""Questions, slots and picks: what a policy is asked, and what comes of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from policies.features import Action, Features, FeatureValue
+from policies.features import Action, Features
 
 Pmf = list[float]
 """A probability mass function: a probability for each action of a question, in their order."""
-NO_FEATURES: Mapping[str, dict[str, FeatureValue]] = {}
 
 
 class Slot(NamedTuple):
@@ -17,14 +16,11 @@ class Slot(NamedTuple):
     ----------
     id
         Its name within the decision.
-    features
-        What is known of the slot itself.
     allowed
         Indices of the actions that may be chosen here; None: all.
     """
 
     id: str = "0"
-    features: Mapping[str, dict[str, FeatureValue]] = NO_FEATURES
     allowed: tuple[int, ...] | None = None
 
 

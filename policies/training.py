@@ -38,42 +38,35 @@ class TrainingExample(msgspec.Struct, frozen=True, gc=False):
     picks: list[PickedAction] = []
 
 
-class LearnableOutcome(msgspec.Struct, frozen=True, gc=False):
-    """What learning reads of a :class:`records.outcome.Outcome`; ``decision`` only where it is learned."""
-
+class _Numbered(msgspec.Struct, frozen=True, gc=False):
     placement: str
     shard: Ordinal
     seq: Natural
     reward: float
     learn: bool
+
+    @property
+    def outbox(self) -> str:
+        """See :func:`records.outcome.outbox_name`."""
+        return outbox_name(self.placement, self.shard)
+
+
+class LearnableOutcome(_Numbered, frozen=True, gc=False):
+    """What learning reads of a :class:`records.outcome.Outcome`; ``decision`` only where it is learned."""
+
     decision: Raw
     rewards: list[float] = []
     revision: Ordinal = 0
     event_id: str = ""
 
-    @property
-    def outbox(self) -> str:
-        """See :func:`records.outcome.outbox_name`."""
-        return outbox_name(self.placement, self.shard)
 
-
-class _Whole(msgspec.Struct, frozen=True, gc=False):
+class _Whole(_Numbered, frozen=True, gc=False):
     """An outcome decoded in one go, since reading the decision's bytes twice would cost a tenth of the rate."""
 
-    placement: str
-    shard: Ordinal
-    seq: Natural
-    reward: float
-    learn: bool
     decision: TrainingExample
     rewards: list[float] = []
     revision: Ordinal = 0
     event_id: str = ""
-
-    @property
-    def outbox(self) -> str:
-        """See :func:`records.outcome.outbox_name`."""
-        return outbox_name(self.placement, self.shard)
 
 
 OutcomeToLearn = LearnableOutcome | _Whole

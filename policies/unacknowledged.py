@@ -45,8 +45,9 @@ def highest_seqs(outcomes: Sequence[OutcomeToLearn], last: Mapping[str, int]) ->
     """Return the highest seq of each outbox that is taken after the last ones; see :meth:`Learner.take`."""
     seqs: dict[str, int] = {}
     for outcome in outcomes:
-        known = seqs.get(outcome.outbox, 0)
-        far = far_ahead(max(known, last.get(outcome.outbox, 0)), outcome.seq)
+        outbox = outcome.outbox
+        known = seqs.get(outbox, 0)
+        far = far_ahead(max(known, last.get(outbox, 0)), outcome.seq)
         if not outcome.revision and not far and outcome.seq > known:
-            seqs[outcome.outbox] = outcome.seq
+            seqs[outbox] = outcome.seq
     return seqs

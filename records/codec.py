@@ -19,9 +19,9 @@ _items = msgspec.json.Decoder(list[Raw])
 
 
 def far_ahead(last: int, number: int) -> bool:
-    """Tell whether a seq, or the number of a version, lies so far above the last one that none of ours has given it.
+    """Tell whether a seq, or the number of a version, lies too far above the last one to have been assigned by us.
 
-    What has it is passed over: else one forged record could leave no number for those after it.
+    Such a record is skipped; otherwise one forged record could use up the numbers.
 
     >>> far_ahead(7, 9), far_ahead(7, 2**53 - 1)
     (False, True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import Counter
 from typing import Annotated
 
 import msgspec
@@ -159,11 +160,12 @@ def _check_picks(head: DecisionHead, ids: list[str]) -> None:
     first = PickedAction(action=head.chosen, propensity=head.propensity)
     if head.picks[0] != first:
         raise BadInput("bad_picks", "picks[0]", repr(head.picks[0]), "the chosen action with its propensity")
-    shown = [pick.action for pick in head.picks]
-    for place, action in enumerate(shown):
-        if ids.count(action) != 1 or action in shown[:place]:
+    times, shown = Counter(ids), set[str]()
+    for place, action in enumerate(pick.action for pick in head.picks):
+        if times[action] != 1 or action in shown:
             expected = "the id of exactly one of the actions, of none before it"
             raise BadInput("bad_picks", f"picks[{place}].action", repr(action), expected)
+        shown.add(action)
 
 
 def fingerprint(head: DecisionHead) -> str:

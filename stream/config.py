@@ -236,8 +236,10 @@ class Config:
     def placements_of(self, policy: str) -> tuple[str, ...]:
         """Return the placements whose outcomes a policy learns, sorted."""
         configured = self.policies[policy].placements
-        if configured is not None:
-            return tuple(sorted(configured))
+        return self.decided_by(policy) if configured is None else tuple(sorted(configured))
+
+    def decided_by(self, policy: str) -> tuple[str, ...]:
+        """Return the placements for which a policy decides, sorted."""
         return tuple(sorted(name for name in self.placements if self.policy_of(name) == policy))
 
     def salt(self, policy: str) -> str:

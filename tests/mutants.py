@@ -401,14 +401,14 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "repeats are dropped by seq",
         "policies/learner.py",
-        "            if outcome.seq <= last.get(outcome.outbox, 0):\n",
+        "            if outcome.seq <= last.get(outbox, 0):\n",
         "            if False:\n",
         (f"{LEARNER}::test_the_same_cuts_give_the_same_bytes",),
     )
     yield Mutant(
         "a jump of the seq is a loss",
         "policies/learner.py",
-        "if outcome.seq != last + 1 and not (self.log_start > 0 and outcome.outbox not in seqs):",
+        "if outcome.seq != last + 1 and not (self.log_start > 0 and outbox not in seqs):",
         "if False:",
         (f"{LEARNER}::test_a_jump_is_a_loss_and_nothing_of_its_message_is_taken",),
     )
@@ -423,7 +423,7 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         far,
         "policies/learner.py",
-        "if far_ahead(last.get(outcome.outbox, 0), outcome.seq):",
+        "if far_ahead(last.get(outbox, 0), outcome.seq):",
         "if False:",
         ("tests/policies/test_learner.py::test_a_seq_that_no_join_has_given_is_passed_over",),
     )
@@ -468,7 +468,7 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "a logged list is checked where it is joined",
         "records/decision.py",
-        "if ids.count(action) != 1 or action in shown[:place]:",
+        "if times[action] != 1 or action in shown:",
         "if False:",
         ("tests/bowerbird/test_lists.py::test_a_logged_list_that_is_none_is_refused",),
     )
@@ -1118,8 +1118,8 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "requests that wait are seen",
         "bowerbird/status.py",
-        "if starts[name] < min(by_then[name], ends[name])",
-        "if False",
+        "if any(starts[name] < min(by_then[name], ends[name]) for name in partitions):",
+        "if False:",
         ("tests/real/test_status.py::test_requests_that_wait_and_a_stranger_in_a_group_are_seen",),
     )
     yield Mutant("the hold", STORE, "if state.hold != step.hold:", "if False:", (f"{IN_MEMORY}::{held}",))

@@ -84,7 +84,7 @@ def _real(value: object) -> float:
 
 
 def flag_of(value: object, field: str) -> bool:
-    """Return a truth of Python or numpy.
+    """Return a bool of Python or numpy.
 
     >>> flag_of("yes", "activate")
     Traceback (most recent call last):

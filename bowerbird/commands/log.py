@@ -1,12 +1,11 @@
 """``bowerbird log``: what a log holds, before anything is judged on it."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bowerbird.commands.shared import AsJson, answer, broker_in_words, log_errors_in_words, reading
+from bowerbird.commands.shared import AsJson, answer, broker_in_words, log_errors_in_words, moment, reading
 from replay.evaluation.logs.formats import Format
 
 if TYPE_CHECKING:
@@ -107,7 +106,8 @@ def _show(description: "Description", console: "Console") -> None:
     if description.left_out:
         line("left out", ", ".join(f"{count:,} {reason}" for reason, count in description.left_out.items()))
     if description.from_ms is not None and description.to_ms is not None:
-        line("time", f"{_time(description.from_ms)} to {_time(description.to_ms)} (UTC)")
+        first, last = (moment(each, "%Y-%m-%d %H:%M:%S") for each in (description.from_ms, description.to_ms))
+        line("time", f"{first} to {last} (UTC)")
     line("probabilities", "of all actions" if description.has_pmf else "of the logged action alone")
     if description.actions_a_decision is not None:
         line("actions a decision", f"{description.actions_a_decision:.4g} on average, with a probability above 0")
@@ -167,10 +167,3 @@ def _printable(name: str) -> str:
 
 def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.4g}"
-
-
-def _time(time_ms: int) -> str:
-    try:
-        return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-    except (OverflowError, OSError, ValueError):
-        return f"{time_ms} ms"

@@ -68,8 +68,8 @@ def _size(archive: Archive) -> tuple[int, int]:
     return rows, sum(len(archive.pieces(topic)) for topic in TOPICS)
 
 
-def _judge(config: Config, target: str, policy: str) -> Answer:
+def _judge(config: Config, target: str, placement: str) -> Answer:
     assert config.archive.url is not None
-    request = EvaluationRequest(path=config.archive.url, target=target, placement=policy, prefix=config.prefix)
-    command = f"bowerbird replay evaluate {config.archive.url} --target {target} --placement {policy}"
+    request = EvaluationRequest(path=config.archive.url, target=target, placement=placement, prefix=config.prefix)
+    command = f"bowerbird replay evaluate {config.archive.url} --target {target} --placement {placement}"
     return evaluated(request, Options(), command, lambda _: silent)

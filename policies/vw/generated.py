@@ -1,6 +1,6 @@
 """How many features an example makes Vowpal Wabbit work through, before it sees the example.
 
-A crossing of two namespaces of n and m features generates n * m: a message of some hundred kB can so cost minutes. The
+A crossing of two namespaces of n and m features generates n * m, so a message of a few hundred kB can cost minutes. The
 bound is on the generated features of all actions, times what is learned at once (``--bag``, ``--cover``, ...). It is a
 function of the arguments and the example alone, so that all who learn a log refuse the same.
 """

@@ -279,6 +279,11 @@ class LogReader:
         """Return the identity of the Kafka cluster."""
         return str((await self._admin.describe_cluster())["cluster_id"])
 
+    async def log_name(self) -> str | None:
+        """Return the name of the log, cluster id and log id, or None where nobody has given it one yet."""
+        log_id = await self.log_id()
+        return None if log_id is None else f"{await self.cluster_id()}/{log_id}"
+
     async def log_id(self) -> str | None:
         """Return the identity of the service's log, or None where nobody has written one yet.
 
@@ -327,10 +332,9 @@ async def identify(reader: LogReader, config: Config, producer: AIOKafkaProducer
     versions = config.topic("versions")
     if not await reader.partitions(versions):
         raise StateRefused(f"topic {versions}", "no such topic", "the topic", "run `bowerbird topics create`")
-    if (log_id := await reader.log_id()) is None:
+    if await reader.log_id() is None:
         await producer.send_and_wait(versions, encode(LogIdentity(log_id=uuid4().hex)), partition=0)
-        log_id = await reader.log_id()
-    return f"{await reader.cluster_id()}/{log_id}"
+    return str(await reader.log_name())
 
 
 def log_record(record: Any) -> LogRecord:

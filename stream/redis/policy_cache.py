@@ -14,13 +14,13 @@ from redis.exceptions import RedisError, ResponseError
 
 from policies.decide import LoadedPolicy
 from policies.policy import Policy, digest, version_name
-from policies.policy_store import CHECK
+from policies.policy_store import CHECK, identity_of
 from policies.registry import make
 from records.codec import encode
 from records.errors import BowerbirdError, StateRefused
 from records.policy_version import PolicyVersion
 from stream import metrics
-from stream.config import Config
+from stream.config import Config, identity_in
 from stream.redis.model_loader import ModelLoader
 from stream.redis.policy_store import channel, model_key, of_its_type, read_published
 from stream.redis.spoilt import counts, spoilt_state
@@ -68,9 +68,6 @@ class PolicyCache:
         self.choosers: dict[str, LoadedPolicy] = {}
         self._policies: dict[str, Policy] = {}
         self._versions: dict[str, str] = {}
-        self._placements: dict[str, list[str]] = {name: [] for name in config.policies}
-        for placement in config.placements:
-            self._placements[config.policy_of(placement)].append(placement)
         for name, policy in config.policies.items():
             first = make(policy.kind, policy.arguments)
             saved = first.dump()
@@ -209,24 +206,17 @@ class PolicyCache:
         return True
 
     def _refuse_contradictions(self, name: str, record: PolicyVersion) -> None:
-        policy = self._config.policies[name]
-        for what, stored, expected in (
-            ("kind", record.kind, policy.kind),
-            ("arguments", record.arguments, policy.arguments),
-            ("salt", record.salt, self._config.salt(name)),
-            ("placements", record.placements, self._config.placements_of(name)),
-        ):
-            if stored != expected:
-                raise StateRefused(
-                    f"{what} of the published policy {name}",
-                    repr(stored),
-                    repr(expected),
-                    f"set it back, or give the changed policy another name; {CHECK}",
-                )
+        for field_name, stored, expected in identity_of(record).differing(identity_in(self._config, name)):
+            raise StateRefused(
+                f"{field_name} of the published policy {name}",
+                repr(stored),
+                repr(expected),
+                f"set it back, or give the changed policy another name; {CHECK}",
+            )
 
     def _use(self, name: str, policy: Policy, number: int, version: str, salt: str, published_ms: int) -> None:
         former = self._policies.get(name)
-        for placement in self._placements[name]:
+        for placement in self._config.decided_by(name):
             rule = encode(self._config.rule(placement))
             self.choosers[placement] = LoadedPolicy(name, policy, version, salt, rule)
         self._policies[name] = policy

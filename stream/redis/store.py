@@ -213,15 +213,15 @@ class RedisStore:
         keys = {self.key(shard, name): name for shard in range(shards) for name in TYPES}
         return await spoilt(self.redis, keys | {shard_key(self.prefix, "s", name): name for name in SERVICE_TYPES})
 
-    async def discard_spoilt(self, shards: int, outboxes: Sequence[str]) -> list[str]:
-        """Throw away what :meth:`spoilt` returns, and return its sentences.
-
-        ``outboxes``: those that are forgotten with the seqs of their shard.
-        """
+    async def discard_spoilt(self, shards: int) -> list[str]:
+        """Throw away what :meth:`spoilt` returns, with a shard's seqs its outboxes, and return the sentences."""
         found = await self.spoilt(shards)
-        without_seqs = [shard for shard in range(shards) if self.key(shard, "seq") in found]
-        orphans = [self.key(shard, f"outbox:{outbox}") for shard in without_seqs for outbox in outboxes]
-        for key in (*found, *orphans):
+        for shard in range(shards):
+            if self.key(shard, "seq") in found:
+                # Which there are, only the seqs tell.
+                async for outbox in self.redis.scan_iter(match=self.key(shard, "outbox:*"), count=1000):
+                    await self.redis.unlink(outbox)
+        for key in found:
             await self.redis.unlink(key)
         return list(found.values())
 

@@ -51,7 +51,7 @@ async def test_a_value_that_cannot_be_read_is_named_and_thrown_away(
     await store.redis.hset(key, field, value)
     with pytest.raises(Unreadable, match=rf"{name} in Redis: found what cannot be read.*`bowerbird recover`"):
         await ask(store)
-    assert await store.discard_spoilt(1, ["front"]) == [f"{key} in Redis holds what cannot be read"]
+    assert await store.discard_spoilt(1) == [f"{key} in Redis holds what cannot be read"]
     await ask(store)
     assert await store.spoilt(1) == {}
 
@@ -62,7 +62,7 @@ async def test_the_outboxes_of_a_shard_go_with_its_seqs(store: RedisStore) -> No
     await reader.apply(decided("a", 0), happened("a", WINDOW_MS + 1))
     await reader.read_to(2 * WINDOW_MS)
     await store.redis.hset(store.key(0, "seq"), "front", "x")
-    await store.discard_spoilt(1, ["front", DEAD_LETTERS])
+    await store.discard_spoilt(1)
     assert await store.head(0, "front", 9) == await store.head(0, DEAD_LETTERS, 9) == []
 
 
