@@ -8,11 +8,17 @@ from bowerbird.version import __version__ as __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from os import PathLike
     from typing import Any
 
 
 def read(
-    path: str, topic: str = "rewards", *, columns: Sequence[str] | None = None, prefix: str = "", lazy: bool = False
+    path: str | PathLike[str],
+    topic: str = "rewards",
+    *,
+    columns: Sequence[str] | None = None,
+    prefix: str = "",
+    lazy: bool = False,
 ) -> Any:
     """Return what an archive holds of a topic, in log order, each record once.
 
@@ -55,7 +61,7 @@ def read(
     with needed_by("bowerbird.read", "archive"):
         from archive.reader import read as read_archive
 
-        return read_archive(path, topic, columns, prefix, lazy)
+        return read_archive(str(path), topic, columns, prefix, lazy)
 
 
 def evaluate(

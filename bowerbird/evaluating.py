@@ -45,7 +45,7 @@ def evaluated(request: EvaluationRequest, options: Options, command: str, stages
         How many processes share the log; they change no bit of the answer.
     """
     target, open_log = judged_log(request)
-    other, lacks = compared_log(request, getattr(open_log, "learned_from", None)), ""
+    other, lacks = compared_log(request, getattr(open_log, "judged_on", None)), ""
     if options.balanced:
         open_log, other, lacks = with_all_loggers(request, open_log, other, stages)
     how = _how(command, request.path, request.kind)

@@ -292,6 +292,13 @@ class OutcomesOf:
     cut: int
     loggers: "tuple[SavedLogger, ...]" = ()
 
+    @property
+    def judged_on(self) -> str | None:
+        """The placement whose outcomes are used; None: the only one in the log."""
+        if self.request.placement is None and len(self.learned_from) == 1:
+            return self.learned_from[0]
+        return self.request.placement
+
     def __call__(self, wanted: Collection[str], for_target: bool, names: "Names | None" = None) -> "Log":
         """Return the log: see :class:`replay.evaluation.scan.OpenLog`."""
         from policies.registry import make
@@ -303,7 +310,7 @@ class OutcomesOf:
         if for_target:
             policy = make(self.policy_kind, self.arguments, self.model)
             target = ArchivedPolicy(self.name, policy, self.learned_from, self.cut)
-        of, segments = request.placement or _only(self.learned_from), request.segments
+        of, segments = self.judged_on, request.segments
         loggers = [each.made() for each in self.loggers] if MEAN_PROPENSITY in wanted else ()
         outcomes = _read(request, self.kind, silent)
         return Judge(
@@ -346,10 +353,6 @@ def _version_0(target: str, config: Path | None, kind: Format) -> Any:
             f"published versions are computed from an archive, not from {kind}"
         )
     return ArchivedPolicy(f"{name}@0", make(given.kind, given.arguments))
-
-
-def _only(placements: tuple[str, ...]) -> str | None:
-    return placements[0] if len(placements) == 1 else None
 
 
 def configured(file: Path | None, name: str) -> "PolicyIdentity | None":

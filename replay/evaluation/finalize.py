@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from records.errors import BadInput
 from records.limits import DAY_MS
 from replay.evaluation.answer import Answer
 from replay.evaluation.estimators.adaptive import ADAPTIVE_DR, ADAPTIVE_IPS, REFERENCE
@@ -41,7 +40,7 @@ from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.intervals.possible import cut, hull, with_bias, within
 from replay.evaluation.intervals.segments import CORRECTION, Positives, segments
 from replay.evaluation.intervals.sums import Sums
-from replay.evaluation.logs.chunk import Range
+from replay.evaluation.logs.chunk import Range, no_rows
 from replay.evaluation.moments import Moments
 from replay.evaluation.over_time import LOOKS, over_time, sequence
 from replay.evaluation.overlap import bins, overlap
@@ -99,15 +98,6 @@ class About:
     remarks: Sequence[Finding] = ()
 
 
-_JUDGEABLE = "a decision that can be judged"
-_WAIT = (
-    ". Open are decisions after the last one whose window ran to its end: of these the log has only the ones whose"
-    " feedback closed the window early (close_on), so they do not count. Evaluate again when window_s has passed since"
-    " the last decision and a window without such feedback has closed; if every decision gets it, take a stream out of"
-    " close_on"
-)
-
-
 def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     """Return the result.
 
@@ -118,8 +108,7 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     """
     state, left_out = summary.health, dict(sorted(summary.left_out.items()))
     if not state.rows:
-        counts = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none at all"
-        raise BadInput("no_rows", "rows", counts, _JUDGEABLE + (_WAIT if left_out.get("open") else ""))
+        raise no_rows(left_out)
     known = statistics(state)
     of_rows, summary = summary, summary.a_decision
     shares = about.expected_shares or None
@@ -169,8 +158,8 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
         headline=headline,
         estimates=estimates,
         difference=_compared(compared, plan, summary, possible),
-        over_time=[] if state.sized is not None else over_time(summary, looks),
-        over_time_interval=looks.method,
+        over_time=over_time(summary, looks),
+        over_time_interval=looks.method if looks else "",
         weights=bins(state),
         overlap=overlap(state, about.actions, summary.taken),
         segments=_segments(summary, of_rows, plan, about, by_unit),
@@ -184,15 +173,15 @@ def _chosen(candidates: tuple[Estimator, ...], moments: Moments) -> Estimator:
     return candidates[0] if len(candidates) == 1 else slope(candidates, moments).estimator
 
 
-def _possible(summary: Summary, given: Range | None) -> Range:
-    """Return the range of a mean reward: the one given, else that of the log's rules, else 0 to 1 for binary rewards.
+def _reward_range(summary: Summary, given: Range | None) -> Range | None:
+    """Return the range of rewards: the one given, else that of the log's rules, else 0 to 1 for binary rewards."""
+    return given or summary.reward_range or ((0.0, 1.0) if summary.binary else None)
 
-    A reward outside the range refutes it; then the range is unbounded.
-    """
+
+def _possible(summary: Summary, given: Range | None) -> Range:
+    """Return the range of a mean reward; a reward outside of it refutes it, and then it is unbounded."""
     least, most = (float(each) for each in summary.seen)
-    known = given or summary.reward_range
-    if known is None and summary.binary:
-        known = (0.0, 1.0)
+    known = _reward_range(summary, given)
     return known if known is not None and known[0] <= least and most <= known[1] else (-math.inf, math.inf)
 
 
@@ -205,7 +194,7 @@ def _interval(
         sums=summary.values,
         every_row=summary.every_row,
         by_unit=by_unit,
-        reward_range=about.reward_range or summary.reward_range or ((0.0, 1.0) if summary.binary else None),
+        reward_range=_reward_range(summary, about.reward_range),
         largest_weight=plan.largest_weight,
         looks=LOOKS,
     )

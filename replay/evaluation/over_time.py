@@ -5,9 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from replay.evaluation.estimators.importance import InversePropensity
 from replay.evaluation.intervals.catalogue import IntervalInputs
-from replay.evaluation.intervals.clustered import widened
 from replay.evaluation.intervals.gamma_exponential import GammaExponential
 from replay.evaluation.intervals.interval import Looks
 from replay.evaluation.logs.chunk import Range
@@ -18,8 +16,13 @@ LOOKS = 100
 """Number of interim analyses in the result, evenly spread over the rows."""
 
 
-def sequence(summary: Summary, inputs: IntervalInputs, reward_range: Range) -> Looks:
-    """Return the values over time, with the ends of the confidence sequence within the range of rewards."""
+def sequence(summary: Summary, inputs: IntervalInputs, reward_range: Range) -> Looks | None:
+    """Return the values over time, with the ends of the confidence sequence within the range of rewards.
+
+    None for a log with sample weights: no sequence here allows for them.
+    """
+    if summary.health.sized is not None:
+        return None
     stretches = summary.stretches
     least, most = reward_range
     within = stretches.least_reward.min() >= least and stretches.most_reward.max() <= most
@@ -28,10 +31,7 @@ def sequence(summary: Summary, inputs: IntervalInputs, reward_range: Range) -> L
         looks = inputs.method.over_time(inputs)
     elif bounded:
         looks = stretches.looks(GammaExponential(rmin=least, rmax=most))
-        if inputs.by_unit and summary.values.buckets is not None:
-            # It grows with the rows per unit: at earlier interim analyses it is too large, which is conservative.
-            effect = summary.values.effect_of_units(InversePropensity(), by_unit=True)
-            looks = widened(looks, np.full(len(looks.rows), effect))
+        looks = inputs.of_units(looks)
     else:
         # Bounds taken from the data are not valid for a confidence sequence.
         rows = np.cumsum(stretches.rows)
@@ -47,8 +47,10 @@ def sequence(summary: Summary, inputs: IntervalInputs, reward_range: Range) -> L
     return replace(looks, low=lows, high=highs)
 
 
-def over_time(summary: Summary, looks: Looks) -> list[Look]:
-    """Return interim analyses that are evenly spread over the rows."""
+def over_time(summary: Summary, looks: Looks | None) -> list[Look]:
+    """Return interim analyses that are evenly spread over the rows; none without a sequence."""
+    if looks is None:
+        return []
     rows = looks.rows
     timed = summary.last_ms is not None
     # A log is read partition by partition; the time of an interim analysis is the latest one so far.
@@ -59,13 +61,9 @@ def over_time(summary: Summary, looks: Looks) -> list[Look]:
         Look(
             time_ms=int(times[segments[at]]) if timed else None,
             rows=int(rows[at]),
-            value=_known(looks.value[at]),
-            low=_known(looks.low[at]),
-            high=_known(looks.high[at]),
+            value=look.value,
+            low=look.low,
+            high=look.high,
         )
-        for at in ends.tolist()
+        for at, look in ((at, looks.at(at)) for at in ends.tolist())
     ]
-
-
-def _known(number: np.float64) -> float | None:
-    return float(number) if math.isfinite(number) else None

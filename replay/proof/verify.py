@@ -306,17 +306,19 @@ class Verification:
             differences.append(("decision", "the decision in it is not the logged one"))
         if sorted(outcome.feedback) not in (counted, known):
             differences.append(("feedback", _feedback_message(set(outcome.feedback), set(counted))))
-        parts: tuple[tuple[FindingKind, object, object], ...] = (
-            ("deadline", outcome.closed_ms, expected.deadline_ms),
-            ("why", outcome.why, expected.why),
-            ("learn", outcome.learn, expected.learn),
-            ("reward", outcome.reward, expected.reward),
-            ("reward", outcome.rewards or (outcome.reward,), expected.rewards),
-            ("reward", outcome.places, len(expected.rewards)),
+        # The outcome of one action needs no rewards by place.
+        by_place = outcome.rewards if outcome.rewards or len(expected.rewards) > 1 else expected.rewards
+        parts: tuple[tuple[FindingKind, str, object, object], ...] = (
+            ("deadline", "deadline", outcome.closed_ms, expected.deadline_ms),
+            ("why", "why", outcome.why, expected.why),
+            ("learn", "learn", outcome.learn, expected.learn),
+            ("reward", "reward", outcome.reward, expected.reward),
+            ("reward", "rewards by place", by_place, expected.rewards),
+            ("reward", "places", outcome.places, len(expected.rewards)),
         )
-        for kind, logged, right in parts:
+        for kind, called, logged, right in parts:
             if logged != right:
-                differences.append((kind, f"{kind} {logged}, the streams give {right}"))
+                differences.append((kind, f"{called} {logged}, the streams give {right}"))
         return differences
 
     def _is_provable(self, expected: Expected) -> bool:

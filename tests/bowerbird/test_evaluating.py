@@ -1,6 +1,7 @@
 """An evaluation from a log to its answer: what it says, that nothing depends on who adds up, and its many inputs."""
 
 import dataclasses
+import datetime as dt
 import inspect
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -25,7 +27,7 @@ from replay.evaluation.evaluate import Options, evaluate
 from replay.evaluation.logs.chunk import silent
 from replay.evaluation.result import How
 from tests.replay.archived import archive_of
-from tests.replay.world import busy_world
+from tests.replay.world import busy_world, decision
 
 ACTIONS = 4
 HOW = How(command="", bowerbird="", log="", format="", estimand="", model=None, resamples=0, digest="")
@@ -309,6 +311,57 @@ def test_outcomes_that_were_read_may_bring_a_target_of_their_own(archived: str) 
     assert found.ips == pytest.approx(bowerbird.evaluate(archived, "uniform", placement="front").ips, rel=1e-12)
 
 
+def test_outcomes_in_memory_leave_out_what_their_path_does() -> None:
+    """Decisions that are still open, and a propensity that no learner takes; all windows that closed count."""
+    frame = pa.Table.from_pylist(
+        [
+            {
+                "event_id": str(seq),
+                "placement": "front",
+                "policy": "front",
+                "policy_version": "1-0",
+                "chosen": "a",
+                "propensity": propensity,
+                "reward": reward,
+                "learn": learn,
+                "places": 1,
+                "why": why,
+                "decided_at": dt.datetime.fromtimestamp(seq, dt.UTC),
+                "actions": [{"id": "a"}, {"id": "b"}],
+            }
+            for seq, why, reward, learn, propensity in (
+                (1, "window", 0.0, True, 0.5),
+                (2, "early", 1.0, True, 0.5),
+                (3, "early", 1.0, True, 2.0**-70),
+                (4, "window", 0.0, False, 0.5),
+                (5, "early", 1.0, True, 0.5),
+                (6, "early", 1.0, True, 0.5),
+            )
+        ]
+    )
+    found = bowerbird.evaluate(frame, "uniform")
+    assert (found.rows, found.ips) == (2, 0.5)
+    with pytest.raises(BadInput, match=r"found 2 open, expected a decision that can be judged\. Open are"):
+        bowerbird.evaluate(frame.slice(4), "uniform")
+
+
+def test_outcomes_whose_last_windows_closed_early_are_the_log_that_their_path_is(tmp_path: Path) -> None:
+    world = busy_world(200)
+    end = world.read_to_ms
+    for number in range(20):
+        event_id, now = f"last-{number}", end + 100 * number
+        world.append("decisions", 0, now, decision(event_id))
+        world.append("purchases", 0, now + 50, {"event_id": event_id, "value": 1.0})
+    archive_of(world.run(end + 5_000), tmp_path)
+    frame = bowerbird.read(tmp_path)
+    last = frame.filter(pc.equal(frame.column("placement"), "front")).column("why").to_pylist()[-20:]
+    assert last == ["early"] * 20
+    found = bowerbird.evaluate(frame, "uniform", placement="front")
+    expected = bowerbird.evaluate(tmp_path, "uniform", placement="front")
+    assert (found.rows, found.ips, found.snips) == (expected.rows, expected.ips, expected.snips)
+    assert expected.left_out["open"] == 20
+
+
 @pytest.mark.parametrize(
     ("topic", "options", "message"),
     [
@@ -425,6 +478,13 @@ def test_two_policies_are_compared_on_the_same_rows(tmp_path: Path) -> None:
     )
     assert itself.difference is not None
     assert (itself.difference.value, itself.difference.shows) == (0.0, False)
+
+
+@pytest.mark.parametrize("against", ["uniform", "front@1"])
+def test_a_policy_of_one_placement_is_compared_without_naming_it(archived: str, against: str) -> None:
+    named = bowerbird.evaluate(archived, "front@2", against=against, placement="front", model="none")
+    found = bowerbird.evaluate(archived, "front@2", against=against, model="none")
+    assert found.difference == named.difference
 
 
 def with_another(rows: int) -> tuple[dict[str, Any], Any]:

@@ -1,4 +1,4 @@
-"""The intervals by name: what each needs of a log, and how it is computed. A new one is one line here.
+"""The intervals by name: what each needs of a log, and how it is computed.
 
 ``--interval`` of the command, ``interval`` of :func:`bowerbird.evaluate` and the table in docs/evaluation.md are made
 from this list.
@@ -82,6 +82,14 @@ class IntervalInputs:
         """Return the interval that needs nothing: by unit where units return, else by the delta method."""
         return self.sums.interval(estimator, by_unit=self.by_unit)
 
+    def of_units(self, looks: Looks) -> Looks:
+        """Return a confidence sequence of rows widened for units that return."""
+        if not self.by_unit or self.sums.buckets is None:
+            return looks
+        # The effect grows with the rows per unit: at earlier interim analyses it is too large, which is conservative.
+        effect = self.sums.effect_of_units(InversePropensity(), by_unit=True)
+        return widened(looks, np.full(len(looks.rows), effect))
+
 
 Value = Callable[[Estimator, IntervalInputs], Interval]
 
@@ -123,10 +131,6 @@ class IntervalMethod:
     weight: str = ""
 
 
-def _delta(estimator: Estimator, inputs: IntervalInputs) -> Interval:
-    return inputs.default(estimator)
-
-
 def _saddlepoint(estimator: Estimator, inputs: IntervalInputs) -> Interval:
     own = {name: inputs.terms[name] for name in _terms_of(estimator, inputs.sums.moments.means)}
     return saddlepoint_of_terms(estimator, own, lambda: inputs.default(estimator))
@@ -163,11 +167,7 @@ def _cressie_read(inputs: IntervalInputs) -> Interval:
 def _asymptotic(inputs: IntervalInputs) -> Looks:
     ips = InversePropensity()
     looks = looks_at(len(inputs.terms["w r"]), inputs.looks)
-    sequence = asymptotic(ips, Running.of({"w r": inputs.terms["w r"]}, looks))
-    if not inputs.by_unit:
-        return sequence
-    effect = inputs.sums.effect_of_units(ips, by_unit=True)
-    return widened(sequence, np.full(len(looks), effect))
+    return inputs.of_units(asymptotic(ips, Running.of({"w r": inputs.terms["w r"]}, looks)))
 
 
 def _betting(inputs: IntervalInputs) -> Looks:
@@ -183,10 +183,9 @@ INTERVALS: Mapping[str, IntervalMethod] = MappingProxyType(
     {
         "delta": IntervalMethod(
             says="the delta method, wider where few rows carry the value; every estimator has it",
-            value=_delta,
             independent=True,
         ),
-        CLUSTERED: IntervalMethod(says="the same by unit, also where few units return", value=_delta, units=True),
+        CLUSTERED: IntervalMethod(says="the same by unit, also where few units return", units=True),
         "saddlepoint": IntervalMethod(
             says="the ends that the percentile bootstrap would have after endlessly many resamples",
             value=_saddlepoint,

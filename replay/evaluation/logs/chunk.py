@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
+from records.errors import BadInput
 from replay.evaluation.blocks import BLOCK_ROWS
 from replay.evaluation.logs.numbered import Names
 from replay.evaluation.logs.taken import Taken, together
@@ -31,8 +32,22 @@ MEAN_PROPENSITY = "mean_propensity"
 SAMPLE_WEIGHT = "sample_weight"
 """Name of the column of sample weights, which may all be 1."""
 
+_JUDGEABLE = "a decision that can be judged"
+_WAIT = (
+    ". Open are decisions after the last one whose window ran to its end: of these the log has only the ones whose"
+    " feedback closed the window early (close_on), so they do not count. Evaluate again when window_s has passed since"
+    " the last decision and a window without such feedback has closed; if every decision gets it, take a stream out of"
+    " close_on"
+)
+
 LARGEST = 1e15
 """Largest absolute reward: the fourth power of reward times weight must not overflow."""
+
+
+def no_rows(left_out: Mapping[str, int]) -> BadInput:
+    """Return the error for a log of which nothing is left, by the counts of what was left out."""
+    counts = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none at all"
+    return BadInput("no_rows", "rows", counts, _JUDGEABLE + (_WAIT if left_out.get("open") else ""))
 
 
 def silent(passed: int, of: int) -> None:

@@ -5,11 +5,16 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from policies.policy import SMALLEST_PROPENSITY
 from records.errors import WrongConfiguration, shorten
 from records.fields import EXTERNAL
+from replay.evaluation.logs.chunk import no_rows
 from replay.evaluation.logs.frames import as_table
 
-_OUTCOME = {"event_id", "placement", "policy", "policy_version", "chosen", "propensity", "reward", "learn", "places"}
+_OUTCOME = {
+    *("event_id", "placement", "policy", "policy_version", "chosen", "propensity"),
+    *("reward", "learn", "places", "why", "decided_at"),
+}
 _ARCHIVED = {"log_time", "partition", "offset", "batch"}
 _FIELDS = {"action": "chosen", "event": "event_id", "time": "decided_at", "version": "policy_version"}
 """Which column of an outcome is which field of a table."""
@@ -18,14 +23,17 @@ _FIELDS = {"action": "chosen", "event": "event_id", "time": "decided_at", "versi
 def table_of_outcomes(data: Any, placement: str | None, external: bool) -> Any:
     """Return the outcomes that an archive's path would give, with the columns of a table; other data as it is.
 
-    Rows that are not to be learned, corrections and what is unreadable are left out, and so are the decisions of
-    another system, or, with ``external``, all but those.
+    What :class:`replay.evaluation.logs.outcomes.Judge` leaves out is left out: what is unreadable, corrections, rows
+    that are not to be learned, lists, refused propensities, decisions that are still open, and the decisions of
+    another system, or, with ``external``, all but those. :func:`bowerbird.read` has left out repeats.
 
     Raises
     ------
     WrongConfiguration
         There are outcomes of several placements and none was named, or none of the named one; or rows of an archive
         that are no outcomes.
+    BadInput
+        All decisions are still open.
     """
     names = set(_names(data))
     if not names >= _OUTCOME:
@@ -41,15 +49,23 @@ def table_of_outcomes(data: Any, placement: str | None, external: bool) -> Any:
     frame = cast(Any, as_table(data))
     # Polars gives texts by its own method that every function of Arrow takes, and views by the protocol.
     table = frame.to_arrow() if hasattr(frame, "to_arrow") else pa.table(frame)
-    kept = pc.fill_null(table.column("learn"), False)
     if "problem" in names:
-        kept = pc.and_(kept, pc.is_null(table.column("problem")))
+        table = table.filter(pc.is_null(table.column("problem")))
     if "revision" in names:
-        kept = pc.and_(kept, pc.equal(pc.fill_null(table.column("revision"), 0), 0))
-    kept = pc.and_(kept, pc.equal(pc.fill_null(table.column("places"), 1), 1))
+        table = table.filter(pc.equal(pc.fill_null(table.column("revision"), 0), 0))
     is_external = pc.equal(table.column("policy_version"), EXTERNAL)
-    table = table.filter(pc.and_(kept, is_external if external else pc.invert(is_external)))
-    return _as_fields(table.filter(pc.equal(table.column("placement"), _whose(table, placement))))
+    kept = pc.and_(pc.fill_null(table.column("learn"), False), is_external if external else pc.invert(is_external))
+    kept = pc.and_(kept, pc.equal(pc.fill_null(table.column("places"), 1), 1))
+    kept = pc.and_(kept, pc.fill_null(pc.greater_equal(table.column("propensity"), SMALLEST_PROPENSITY), True))
+    own = pc.equal(table.column("placement"), _whose(table.filter(kept), placement))
+    # The windows of all the placement's outcomes tell how far the log is complete, whatever is learned of them.
+    table, kept = table.filter(own), kept.filter(own)
+    windows = table.filter(pc.equal(table.column("why"), "window")).column("decided_at")
+    closed = pc.fill_null(pc.less_equal(table.column("decided_at"), pc.max(windows)), False)
+    judged = table.filter(pc.and_(kept, closed))
+    if not len(judged) and (still_open := pc.sum(kept).as_py()):
+        raise no_rows({"open": still_open})
+    return _as_fields(judged)
 
 
 def _names(data: Any) -> list[str]:

@@ -142,7 +142,8 @@ def course(answer: Result) -> str:
 
 def sequence(answer: Result) -> str:
     """Return the name of a confidence sequence that was asked for, in brackets; nothing for the default one."""
-    return "" if answer.how.interval == "auto" else f" ({answer.over_time_interval})"
+    named = answer.how.interval != "auto" and answer.over_time_interval
+    return f" ({answer.over_time_interval})" if named else ""
 
 
 NO_BAND = "Nothing bounds what a decision can earn, or rewards lie beyond it (--reward-range)"

@@ -195,6 +195,7 @@ def test_a_wrong_part_of_an_outcome(world: World, kind: str, change: Callable[[O
     assert kind in kinds(verdict), verdict
     finding = next(finding for finding in verdict.findings if finding.kind == kind)
     assert finding.where == outcome.event_id
+    assert verdict.found[kind] == 1
     assert verdict.wrong == (0 if kind == "shard" else 1)
     assert not verdict.ok
 
