@@ -1,12 +1,12 @@
 """Policies with a placement of the same name each, for tests and benchmarks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from stream.config import PlacementConfig, PolicyConfig
 
-_POLICY = ("kind", "arguments", "salt", "placements", "publish_examples", "publish_ms")
+_POLICY = tuple(each.name for each in fields(PolicyConfig))
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Served:
     def but(self, **settings: Any) -> "Served":
         """Return it with other settings."""
         known = {name: getattr(self.policy, name) for name in _POLICY}
-        known |= {name: getattr(self.placement, name) for name in PlacementConfig.__dataclass_fields__}
+        known |= {name: getattr(self.placement, name) for name in (each.name for each in fields(PlacementConfig))}
         return served(**known | settings)
 
 

@@ -17,6 +17,7 @@ from embedded.server import free_port
 from records.errors import WrongConfiguration
 from records.limits import Limits
 from records.rule import Reward, StreamReward
+from rewards.join_worker import Fetched, JoinWorker
 from stream import clients
 from stream.config import ArchiveConfig, Config, PlacementConfig, PolicyConfig
 from stream.health import HealthServer
@@ -81,6 +82,21 @@ def outcome(config: Config) -> Any:
     loop.append("clicks", b'{"event_id": "visit-1"}')
     loop.advance(61)
     return [{key: each.get(key) for key in ("reward", "why", "learn")} for each in loop.records("rewards")]
+
+
+def claimed_ms(config: Config) -> int | None:
+    """Return up to when a tick says an input is read of which nothing waits."""
+    worker = JoinWorker(join_settings(config))
+    worker.assign("clicks", 0, 0, fresh=False)
+    work = worker.tick(10_000, {("clicks", 0): 0}, {("clicks", 0): Fetched(0, 0)}, [("clicks", 0)])
+    return work.parts[0][0].claims[0].read_to_ms
+
+
+def longer_window(config: Config) -> list[str]:
+    """Return why a decision with a window of a quarter of an hour is refused."""
+    front = replace(config.placements["front"], window_s=900)
+    loop = request(replace(config, placements={"front": front}))
+    return [dict(letter.headers)["reason"].decode() for letter in loop.messages("dead-letters")]
 
 
 def pending(config: Config) -> Any:
@@ -180,7 +196,6 @@ def decide_tick(config: Config) -> float:
 
 async def slept(work: Callable[[], Awaitable[Any]]) -> float:
     """Return for how long something that runs for ever sleeps first."""
-    begun = asyncio.get_running_loop()
     asked: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -191,7 +206,6 @@ async def slept(work: Callable[[], Awaitable[Any]]) -> float:
         patch.setattr(asyncio, "sleep", sleep)
         with pytest.raises(asyncio.CancelledError):
             await work()
-    assert begun is asyncio.get_running_loop()
     return round(asked[0], 2)
 
 
@@ -350,8 +364,8 @@ SERVICE = {
     "retention_s": Effect(90_000.0, needs),
     "survive_outage_s": Effect(100.0, needs),
     "early_s": Effect(7.0, rule),
-    "close_grace_ms": Effect(0, lambda config: join_settings(config).close_grace_ms),
-    "dedup_horizon_s": Effect(1000.0, lambda config: join_settings(config).dedup_horizon_s),
+    "close_grace_ms": Effect(0, claimed_ms),
+    "dedup_horizon_s": Effect(1000.0, longer_window),
     "request_ttl_ms": Effect(7, envelope),
     "join_tick_ms": Effect(700, join_tick),
     "decide_tick_ms": Effect(700, decide_tick),

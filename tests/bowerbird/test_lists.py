@@ -15,13 +15,11 @@ from policies.question import Question, ranked
 from policies.registry import make
 from records.decision import decision_head
 from records.errors import BadInput
-from records.policy_version import PolicyVersion
 from records.rule import Reward, StreamReward
-from records.versions import versions_in
-from replay.proof.rebuild import Rebuild
 from replay.proof.recompute import decisions_of, recompute
 from rewards.rules import Event, rewards
-from stream.config import Config, PlacementConfig, PolicyConfig, identity_in
+from stream.config import Config, PlacementConfig, PolicyConfig
+from tests.replay.relearned import relearned, versions_of
 
 CLICKS = Reward(streams={"clicks": StreamReward(weight=1.0, aggregate="max"), "buys": StreamReward(value=True)})
 CONFIG = Config(
@@ -96,28 +94,15 @@ def test_the_default_is_that_of_each_place() -> None:
     assert rewards(rule, ["a", "b"], [Event("clicks", "1", action="b")]) == [-1.0, 3.0]
 
 
-def version_of(loop: FakeLoop) -> list[PolicyVersion]:
-    return [each for message in loop.messages("versions") for each in versions_in(message.value, {})]
-
-
 def test_what_was_learned_from_lists_is_a_replay_of_the_log() -> None:
     """And each place is an example of its own: what people click on is liked, wherever it stood."""
     loop = FakeLoop(CONFIG)
     for number in range(120):
         visit(loop, number, top=(None, 2, 3)[number % 3], clicks=["scarf"] if number % 3 else ())
         loop.advance(10)
-    published = version_of(loop)
-    assert published[-1].examples == 120
-    rebuild = Rebuild("front", identity_in(CONFIG, "front"), published)
-    rebuilt = []
-    for record in loop.messages("rewards"):
-        rebuilt += rebuild.until(record.offset)
-        rebuild.learn(record)
-    rebuilt += rebuild.until(published[-1].cut)
-    assert [each.digest for each in rebuilt] == [each.digest for each in published]
-    assert not rebuild.refused
+    assert versions_of(loop, "front")[-1].examples == 120
     actions = [Action(name, {"item": {"kind": name}}) for name in NAMES]
-    pmf = rebuild.policy.predict(Question({}, actions))
+    pmf = relearned(loop, "front").policy.predict(Question({}, actions))
     assert NAMES[pmf.index(max(pmf))] == "scarf"
 
 

@@ -5,11 +5,9 @@ import json
 import pytest
 
 from bowerbird.fake import FakeLoop
-from records.policy_version import PolicyVersion
 from records.rule import Reward, StreamReward
-from records.versions import versions_in
-from replay.proof.rebuild import Rebuild
-from stream.config import Config, PlacementConfig, PolicyConfig, identity_in
+from stream.config import Config, PlacementConfig, PolicyConfig
+from tests.replay.relearned import relearned, versions_of
 
 CLICKS = Reward(streams={"clicks": StreamReward(weight=1.0)})
 HOME = PlacementConfig("front", window_s=5, reward=CLICKS)
@@ -38,11 +36,6 @@ def loop() -> FakeLoop:
     return loop
 
 
-def versions(loop: FakeLoop, policy: str) -> list[PolicyVersion]:
-    found = (version for message in loop.messages("versions") for version in versions_in(message.value, {}))
-    return [version for version in found if version.policy == policy]
-
-
 def test_a_placement_is_decided_by_its_policy(loop: FakeLoop) -> None:
     decided = {(each["placement"], each["policy"]) for each in loop.records("decisions")}
     assert decided == {("home", "front"), ("cart", "front")}
@@ -56,7 +49,7 @@ def test_outcomes_are_numbered_by_placement(loop: FakeLoop) -> None:
 
 
 def test_a_policy_learns_the_outcomes_of_its_placements_whoever_decided(loop: FakeLoop) -> None:
-    newest = {name: versions(loop, name)[-1] for name in CONFIG.policies}
+    newest = {name: versions_of(loop, name)[-1] for name in CONFIG.policies}
     assert newest["front"].placements == ("cart", "home")
     assert newest["front"].last_seqs == {"cart/0": 10, "home/0": 30}
     assert newest["front"].examples == 40
@@ -66,16 +59,7 @@ def test_a_policy_learns_the_outcomes_of_its_placements_whoever_decided(loop: Fa
 
 @pytest.mark.parametrize("policy", CONFIG.policies)
 def test_every_version_is_a_replay_of_the_log(loop: FakeLoop, policy: str) -> None:
-    published = versions(loop, policy)
-    rebuild = Rebuild(policy, identity_in(CONFIG, policy), published)
-    rebuilt = []
-    for record in loop.messages("rewards"):
-        rebuilt += rebuild.until(record.offset)
-        rebuild.learn(record)
-    rebuilt += rebuild.until(published[-1].cut)
-    assert [each.digest for each in rebuilt] == [each.digest for each in published]
-    assert [each.last_seqs for each in rebuilt] == [each.last_seqs for each in published]
-    assert not rebuild.jumps
+    relearned(loop, policy)
 
 
 def test_a_request_for_another_placement_names_those_that_there_are() -> None:

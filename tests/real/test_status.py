@@ -238,7 +238,7 @@ async def test_however_much_there_is_a_look_is_bounded(loop: Loop, config: Confi
 async def test_requests_that_wait_and_a_stranger_in_a_group_are_seen(
     loop: Loop, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await loop.send("decision-requests", {"event_id": "a", "policy": "front", "actions": [{"id": "x"}]})
+    await loop.send("decision-requests", {"event_id": "a", "placement": "front", "actions": [{"id": "x"}]})
     async with (
         AIOKafkaConsumer(
             config.topic("clicks"), bootstrap_servers=config.brokers, group_id=config.group("join"), client_id="other"

@@ -277,7 +277,7 @@ class Judge:
         return self._of
 
     def _placements(self) -> list[str]:
-        """Return the policies that the log holds outcomes of; reads it once."""
+        """Return the placements that the log holds outcomes of; reads it once."""
         seen: set[str] = set()
         for batch in self._outcomes.batches(("problem", "placement", "offset"), silent):
             seen.update(name for name in pc.unique(batch.rows.column("placement")).to_pylist() if name)

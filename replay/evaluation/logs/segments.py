@@ -2,7 +2,9 @@
 
 ==========================  ====================================================================
 ``policy_version``          the version that decided
-``placement``, ``policy``, ``why``  as in the archive
+``placement``               the placement that asked
+``policy``                  the policy that decided
+``why``                     why its window closed: ``window`` or ``early``
 ``chosen``                  the action
 ``day``                     of the decision, UTC
 ``context.NAME``            a feature outside of any namespace, as ``context.country``
