@@ -5,6 +5,7 @@ Clients that read are made by :func:`stream.kafka.consumer.reading`.
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
@@ -139,9 +140,13 @@ def client_id(role: str) -> str:
 
 
 def is_unreadable(error: BaseException) -> bool:
-    """Tell whether a script in Redis has found a value that it cannot read: somebody has written it."""
+    """Tell whether a script in Redis has found a value that it cannot read: somebody has written it.
+
+    Redis 7 says ``user_script:31: attempt to ...``, Redis 6.2 puts before it that it ran a script.
+    """
     said = str(error)
-    return isinstance(error, ResponseError) and (said.startswith("user_script") or "value is not an integer" in said)
+    in_script = re.search(r"(?:^|: )user_script:\d+: ", said) is not None
+    return isinstance(error, ResponseError) and (in_script or "value is not an integer" in said)
 
 
 class _Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]

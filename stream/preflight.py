@@ -12,7 +12,7 @@ from records.errors import BrokerAway, StateRefused
 from stream import clients
 from stream.config import Config
 from stream.redis.policy_store import of_its_type, policy_key
-from stream.redis.spoilt import spoilt_state
+from stream.redis.spoilt import reading
 from stream.redis.store import shard_key
 from stream.shutdown import closed, started
 
@@ -88,7 +88,9 @@ async def used_memory(redis: "Redis") -> tuple[int, int] | None:
 
 async def remembered(redis: "Redis", config: Config) -> list[Remembered]:
     """Return what the service was begun with: shards, and where each policy's outcomes lie."""
-    shards = await redis.get(shard_key(config.prefix, "s", "count"))
+    count = shard_key(config.prefix, "s", "count")
+    with reading(count):
+        shards = await redis.get(count)
     # What is no number is a finding on the join's state.
     kept_shards = _text(shards) if shards is not None and shards.isdigit() else None
     settings = [Remembered("shards", str(config.shards), kept_shards)]
@@ -108,8 +110,6 @@ def explain(error: BaseException, config: Config) -> str | None:
     """Say in words that a server failed, and what to do; None for an error that is no server's."""
     if isinstance(error, AuthenticationError):
         return f"{redis_place(config)} refused the password: correct redis_url"
-    if (refused := spoilt_state(error)) is not None:
-        return str(refused)
     if isinstance(error, RedisError):
         return f"{redis_place(config)} did not answer ({type(error).__name__}): start it, or correct redis_url"
     if isinstance(error, KafkaError):

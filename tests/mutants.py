@@ -257,8 +257,8 @@ def _joining() -> Iterator[Mutant]:
     yield Mutant(
         "trimming by seq",
         "stream/redis/store.py",
-        'zremrangebyscore(self.key(shard, f"outbox:{outbox}"), "-inf", seq)',
-        'zremrangebyrank(self.key(shard, f"outbox:{outbox}"), 0, seq - 1)',
+        'zremrangebyscore(key, "-inf", seq)',
+        "zremrangebyrank(key, 0, seq - 1)",
         (f"{IN_REDIS}::test_trim_is_by_seq_and_never_by_count",),
     )
     yield Mutant(
@@ -1104,8 +1104,8 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "values of the state that cannot be read are named",
         "stream/redis/spoilt.py",
-        "    if is_unreadable(error):",
-        "    if False:",
+        "        if is_unreadable(error):",
+        "        if False:",
         ("tests/real/test_spoilt_state.py::test_a_step_that_finds_what_it_cannot_read_says_so",),
     )
     yield Mutant(

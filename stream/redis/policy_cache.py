@@ -10,7 +10,7 @@ import logging
 from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from policies.decide import LoadedPolicy
 from policies.policy import Policy, digest, version_name
@@ -23,7 +23,7 @@ from stream import metrics
 from stream.config import Config, identity_in
 from stream.redis.model_loader import ModelLoader
 from stream.redis.policy_store import channel, model_key, of_its_type, read_published
-from stream.redis.spoilt import counts, spoilt_state
+from stream.redis.spoilt import counts, reading
 from stream.redis.store import shard_key
 from stream.retry import Outage
 from stream.role import DECIDE
@@ -230,13 +230,9 @@ class PolicyCache:
         pending = dict.fromkeys(self._config.placements, 0)
         for shard in range(self._config.shards):
             key = shard_key(self._config.prefix, shard, "pending")
-            try:
-                stored = await self._redis.hgetall(key)
-            except ResponseError as error:
-                if (spoilt := spoilt_state(error)) is None:
-                    raise
-                raise spoilt from None
-            for name, count in counts(key, cast("dict[bytes, bytes]", stored)).items():
+            with reading(key):
+                stored = cast("dict[bytes, bytes]", await self._redis.hgetall(key))
+            for name, count in counts(key, stored).items():
                 if name in pending:
                     pending[name] += count
         self._pending = pending

@@ -1,4 +1,4 @@
-"""What somebody else has written into the join's keys in Redis: keys of another type, and unreadable values."""
+"""The join's keys in Redis that somebody else has written: keys of another type, and unreadable values."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -6,39 +6,35 @@ from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
-from records.errors import RECOVER, BadInput, LossDetected, StateRefused
+from records.errors import RECOVER, BadInput, LossDetected
 from records.limits import LARGEST_INTEGER
 from stream.clients import is_other_type, is_unreadable
-
-UNREADABLE = "what cannot be read", "what the join has written", RECOVER
 
 
 class Unreadable(LossDetected):
     """A part of the join's state holds what the join has not written."""
 
 
-def unreadable(key: str) -> Unreadable:
-    """Return the refusal of a key whose value cannot be read."""
-    return Unreadable(f"{key} in Redis", *UNREADABLE)
-
-
-def spoilt_state(error: BaseException) -> StateRefused | None:
-    """Return what to say where a key of the state is of another type, or unreadable; None: the error says else."""
-    if is_other_type(error):
-        return StateRefused("the join's state in Redis", "a key of another type", "the join's own", RECOVER)
-    if is_unreadable(error):
-        return Unreadable("the join's state in Redis", *UNREADABLE)
-    return None
-
-
 @contextmanager
 def reading(key: str) -> Iterator[None]:
-    """Refuse a key whose value cannot be read."""
+    """Refuse a key whose value cannot be read, or that is of another type."""
     try:
         yield
+    except ResponseError as error:
+        if is_other_type(error):
+            raise Unreadable(f"{key} in Redis", "a key of another type", "the join's own", RECOVER) from None
+        if is_unreadable(error):
+            raise unreadable(key) from None
+        raise
     except (ValueError, TypeError, LookupError, msgspec.DecodeError, BadInput):
         raise unreadable(key) from None
+
+
+def unreadable(key: str) -> Unreadable:
+    """Return the refusal of a key whose value cannot be read."""
+    return Unreadable(f"{key} in Redis", "what cannot be read", "what the join has written", RECOVER)
 
 
 def counts(key: str, stored: Mapping[bytes, bytes]) -> dict[str, int]:

@@ -103,22 +103,12 @@ class RedisStore:
         keys = [self.key(shard, name) for name in KEYS]
         arguments = _arguments(log, step)
         while True:
-            with metrics.JOIN_CALL_SECONDS.time():
+            with metrics.JOIN_CALL_SECONDS.time(), reading(self.key(shard, "*")):
                 answer = await self._script(keys=keys, args=[self._compared_run_id, step.hold, *arguments])
-            match answer:
-                case [b"unchecked"]:
-                    await self._check_server()
-                case [b"held", hold]:
-                    raise not_free(shard, hold.decode("utf-8", "replace"))
-                case [b"other_log", other]:
-                    raise other_log(shard, other.decode("utf-8", "replace"), log)
-                case [b"behind", claim, stored]:
-                    raise behind(shard, step.claims[claim], int(stored) if stored else None)
-                case [b"done", read_to, held_by, repeats, late, behind_entry, more, counts]:
-                    closed = {name.decode(): count for name, count in zip(counts[::2], counts[1::2], strict=True)}
-                    return Stepped(int(read_to), held_by.decode(), closed, repeats, late, behind_entry, bool(more))
-                case _:
-                    raise StateRefused("join.lua", repr(answer)[:80], "a known answer", ONE_BUILD)
+            if answer != [b"unchecked"]:
+                with reading(self.key(shard, "*")):
+                    return _stepped(shard, log, step, answer)
+            await self._check_server()
 
     async def _check_server(self) -> None:
         run_id = str((await self.redis.info("server"))["run_id"])
@@ -136,27 +126,35 @@ class RedisStore:
 
     async def _counts(self, shard: int, name: str) -> dict[str, int]:
         key = self.key(shard, name)
-        return counts(key, await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(key)))
+        with reading(key):
+            return counts(key, await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(key)))
 
     async def head(
         self, shard: int, outbox: str, limit: int, limit_bytes: int = PORTION_BYTES
     ) -> list[ClosedWindow] | list[Unusable]:
         """See :meth:`rewards.store.JoinStore.head`."""
         key = self.key(shard, f"outbox:{outbox}")
-        entries = cast("list[bytes]", await self._head_script(keys=[key], args=[limit, limit_bytes]))
         with reading(key):
+            entries = cast("list[bytes]", await self._head_script(keys=[key], args=[limit, limit_bytes]))
             if outbox == DEAD_LETTERS:
                 return [_unusable(_netstrings(entry)) for entry in entries]
             return [_window(_netstrings(entry)) for entry in entries]
 
     async def trim(self, shard: int, outbox: str, seq: int) -> None:
         """See :meth:`rewards.store.JoinStore.trim`."""
-        await self.redis.zremrangebyscore(self.key(shard, f"outbox:{outbox}"), "-inf", seq)
+        key = self.key(shard, f"outbox:{outbox}")
+        with reading(key):
+            await self.redis.zremrangebyscore(key, "-inf", seq)
 
     async def held(self, shard: int) -> str:
         """See :meth:`rewards.store.JoinStore.held`."""
-        hold = cast("bytes | None", await self.redis.get(self.key(shard, "hold")))
-        return hold.decode("utf-8", "replace") if hold is not None else ""
+        return await self._text(shard, "hold") or ""
+
+    async def _text(self, shard: int, name: str) -> str | None:
+        key = self.key(shard, name)
+        with reading(key):
+            value = cast("bytes | None", await self.redis.get(key))
+        return value.decode("utf-8", "replace") if value is not None else None
 
     async def need_recovery(self, shard: int) -> None:
         """Hold a shard that has forgotten something, unless it is held already."""
@@ -176,12 +174,13 @@ class RedisStore:
         """Note of inputs, by :func:`rewards.watermark.partition_name`, the last message that was read."""
         if marks:
             encoded = {name: f"{mark.offset} {mark.time_ms}" for name, mark in marks.items()}
-            await self.redis.hset(self._marks, mapping=cast(Any, encoded))
+            with reading(self._marks):
+                await self.redis.hset(self._marks, mapping=cast(Any, encoded))
 
     async def marks(self) -> dict[str, Mark]:
         """Return what :meth:`mark` has noted."""
-        marks = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._marks))
         with reading(self._marks):
+            marks = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._marks))
             return {name.decode(): Mark(*map(whole, mark.split())) for name, mark in marks.items()}
 
     async def forget_marks(self) -> None:
@@ -200,8 +199,8 @@ class RedisStore:
 
     async def voided(self) -> dict[str, ReadOn]:
         """Return what :meth:`void_acknowledgements` has noted."""
-        stored = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._void))
         with reading(self._void):
+            stored = await cast("Awaitable[dict[bytes, bytes]]", self.redis.hgetall(self._void))
             return {name.decode(): ReadOn(*map(whole, each.split())) for name, each in stored.items()}
 
     @property
@@ -231,7 +230,8 @@ class RedisStore:
         pipeline.hlen(self.key(shard, "entries"))
         pipeline.hlen(self.key(shard, "bodies"))
         pipeline.zcard(self.key(shard, "due"))
-        entries, bodies, due = await pipeline.execute()
+        with reading(self.key(shard, "*")):
+            entries, bodies, due = await pipeline.execute()
         return entries, bodies, due
 
     async def discard_others(self, shards: int, log: str) -> bool:
@@ -248,23 +248,22 @@ class RedisStore:
 
     async def next_closes(self, shard: int, most: int = 100) -> dict[str, int]:
         """Return when the next window of each placement closes, in log time, among the next ``most`` of a shard."""
-        due = cast(
-            "list[tuple[bytes, float]]", await self.redis.zrange(self.key(shard, "due"), 0, most - 1, withscores=True)
-        )
+        key, entries = self.key(shard, "due"), self.key(shard, "entries")
+        with reading(key):
+            due = cast("list[tuple[bytes, float]]", await self.redis.zrange(key, 0, most - 1, withscores=True))
         closes: dict[str, int] = {}
         if due:
-            names = [name for name, _ in due]
-            headers = await cast("Awaitable[list[bytes | None]]", self.redis.hmget(self.key(shard, "entries"), names))
-            for (_, deadline), header in zip(due, headers, strict=True):
-                if header is not None:  # None: it has closed meanwhile
-                    with reading(self.key(shard, "entries")):
+            with reading(entries):
+                names = [name for name, _ in due]
+                headers = await cast("Awaitable[list[bytes | None]]", self.redis.hmget(entries, names))
+                for (_, deadline), header in zip(due, headers, strict=True):
+                    if header is not None:  # None: it has closed meanwhile
                         closes.setdefault(str(msgspec.msgpack.decode(header)[1]), int(deadline))
         return closes
 
     async def log_name(self, shard: int) -> str | None:
         """Return the name of the log that a shard's state was made from; None: there is no state."""
-        name = cast("bytes | None", await self.redis.get(self.key(shard, "log")))
-        return name.decode("utf-8", "replace") if name is not None else None
+        return await self._text(shard, "log")
 
     async def hold(self, shard: int, hold: str) -> None:
         """See :meth:`rewards.store.JoinStore.hold`."""
@@ -305,7 +304,7 @@ class RedisStore:
         key = self.key(shard, "lease")
         if await self.redis.set(key, owner, nx=True, px=milliseconds):
             return True
-        if await self.redis.get(key) == owner.encode():
+        if await self._text(shard, "lease") == owner:
             await self.redis.pexpire(key, milliseconds)
             return True
         left_ms = await self.redis.pttl(key)
@@ -318,6 +317,21 @@ class RedisStore:
     async def read_to(self, shard: int) -> dict[str, int]:
         """Return the entries of a shard: how far every input has been read."""
         return await self._counts(shard, "readto")
+
+
+def _stepped(shard: int, log: str, step: Step, answer: Any) -> Stepped:
+    match answer:
+        case [b"held", hold]:
+            raise not_free(shard, hold.decode("utf-8", "replace"))
+        case [b"other_log", other]:
+            raise other_log(shard, other.decode("utf-8", "replace"), log)
+        case [b"behind", claim, stored]:
+            raise behind(shard, step.claims[claim], int(stored) if stored else None)
+        case [b"done", read_to, held_by, repeats, late, behind_entry, more, counts]:
+            closed = {name.decode(): count for name, count in zip(counts[::2], counts[1::2], strict=True)}
+            return Stepped(int(read_to), held_by.decode(), closed, repeats, late, behind_entry, bool(more))
+        case _:
+            raise StateRefused("join.lua", repr(answer)[:80], "a known answer", ONE_BUILD)
 
 
 def _arguments(log: str, step: Step) -> list[str | int | bytes]:

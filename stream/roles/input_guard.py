@@ -12,7 +12,7 @@ from stream.kafka.faust_app import Progress
 from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.log import LogReader
 from stream.kafka.topic_ids import TopicNow
-from stream.redis.spoilt import unreadable
+from stream.redis.spoilt import reading, unreadable
 from stream.redis.store import RedisStore, shard_key
 
 SHORTER_TICKS = 3
@@ -100,7 +100,9 @@ async def compare_state(config: Config, tails: LastSeqs, store: RedisStore) -> N
     key = shard_key(config.prefix, "s", "count")
     shards = str(config.shards).encode()
     await store.redis.set(key, shards, nx=True)
-    if (kept := await store.redis.get(key)) != shards:
+    with reading(key):
+        kept = await store.redis.get(key)
+    if kept != shards:
         if not cast(bytes, kept).isdigit():
             raise unreadable(key)
         raise WrongConfiguration(

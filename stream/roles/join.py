@@ -32,7 +32,7 @@ from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.log import LogReader, Mark, identify
 from stream.kafka.topic_ids import Watched
 from stream.liveness import dead_among
-from stream.redis.spoilt import Unreadable, spoilt_state
+from stream.redis.spoilt import Unreadable
 from stream.redis.store import RedisStore
 from stream.retry import REFUSED_PAUSE_S, retry_pause, until_recovered, until_there
 from stream.roles.input_guard import InputGuard, compare_state
@@ -357,11 +357,6 @@ class JoinRole(mode.Service):
                 refused_parts.add(refused.what)
                 await self._refused(refused.what, refused)
             except (RedisError, KafkaError, OSError) as error:
-                if refused_type := spoilt_state(error):
-                    await until_there("join", "holding its state", self._guard.need_recovery)
-                    refused_parts.add(refused_type.what)
-                    await self._refused(refused_type.what, refused_type)
-                    continue
                 failed = metrics.redis_failed if isinstance(error, RedisError) else metrics.broker_failed
                 failed("join")
                 log.warning("cannot go on now: %r", error)

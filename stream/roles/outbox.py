@@ -21,7 +21,7 @@ from rewards.store import DEAD_LETTERS, ClosedWindow, Unusable
 from stream import metrics, stopped
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetters, letter_of
-from stream.redis.spoilt import Unreadable, reading, spoilt_state
+from stream.redis.spoilt import Unreadable, reading
 from stream.redis.store import RedisStore
 from stream.shutdown import closed, started, within
 
@@ -156,9 +156,8 @@ class Emitter:
 
     def _say_refused(self, shard: int, failures: int, error: BaseException) -> None:
         """Say that what leaves a shard cannot be read, or is refused, and not for a moment."""
-        refused = error if isinstance(error, StateRefused) else spoilt_state(error)
-        if refused is not None:
-            stopped.stop(ROLE, _part(shard), refused)
+        if isinstance(error, StateRefused):
+            stopped.stop(ROLE, _part(shard), error)
         if failures >= stopped.SAID_AFTER and isinstance(error, KafkaError) and not error.retriable:
             stopped.stop(
                 ROLE,

@@ -36,7 +36,6 @@ IN_WORDS = {
     "is_unreadable",
     "of_disk",
     "sentence",
-    "spoilt_state",
     "syntax",
     "described",
 }

@@ -13,7 +13,7 @@ from records.errors import StateRefused
 from rewards.store import DEAD_LETTERS
 from stream.config import Config, PolicyConfig
 from stream.redis.policy_cache import PolicyCache
-from stream.redis.spoilt import Unreadable, spoilt_state
+from stream.redis.spoilt import Unreadable, reading
 from stream.redis.store import RedisStore, shard_key
 from tests.laws.test_store import WINDOW_MS, Reader, decided, happened
 
@@ -96,9 +96,57 @@ async def test_a_step_that_finds_what_it_cannot_read_says_so(store: RedisStore, 
         await reader.apply(decided("b", 1, 1))
         await reader.read_to(9 * WINDOW_MS)
 
-    with pytest.raises(ResponseError) as raised:
+    with pytest.raises(Unreadable, match="found what cannot be read"):
         await go_on()
-    assert isinstance(spoilt_state(raised.value), Unreadable), raised.value
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "user_script:31: attempt to index a nil value script: 1, on @user_script:31.",
+        "Error running script (call to f_1): @user_script:31: user_script:31: attempt to index a nil value",
+    ],
+)
+def test_each_version_of_redis_says_that_a_script_cannot_read(said: str) -> None:
+    with pytest.raises(Unreadable), reading("key"):
+        raise ResponseError(said)
+
+
+def test_other_errors_of_a_script_are_no_unreadable_values() -> None:
+    for said in (
+        "OOM command not allowed script: 1, on @user_script:31.",
+        "Error running script (call to f_1): @user_script: 31: -OOM",
+    ):
+        with pytest.raises(ResponseError), reading("key"):
+            raise ResponseError(said)
+
+
+ASKED: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
+    "0:log": lambda store: store.log_name(0),
+    "0:hold": lambda store: store.held(0),
+    "0:lease": lambda store: store.lease(0, "me"),
+    "0:offsets": lambda store: store.offsets(0),
+    "0:readto": lambda store: store.read_to(0),
+    "0:seq": lambda store: store.outboxes(0),
+    "0:pending": lambda store: store.pending(0),
+    "0:entries": lambda store: store.sizes(0),
+    "0:due": lambda store: store.next_closes(0),
+    "0:closed": lambda store: Reader(store).apply(decided("a", 0)),
+    "0:outbox:front": lambda store: store.head(0, "front", 1),
+    "s:topics": lambda store: store.topic_ids({"clicks": "1"}),
+    "s:marks": lambda store: store.marks(),
+    "s:void": lambda store: store.voided(),
+}
+
+
+@pytest.mark.parametrize("part", ASKED)
+async def test_a_key_of_another_type_is_named(store: RedisStore, part: str) -> None:
+    shard, _, name = part.partition(":")
+    key = shard_key(store.prefix, shard, name)
+    await store.redis.lpush(key, "of somebody else")
+    with pytest.raises(Unreadable, match=r"found a key of another type.*`bowerbird recover`") as raised:
+        await ASKED[part](store)
+    assert raised.value.what in (f"{key} in Redis", f"{store.key(0, '*')} in Redis")
 
 
 async def test_an_entry_of_an_outbox_that_cannot_be_read_is_named(store: RedisStore) -> None:
