@@ -13,12 +13,10 @@ from policies.registry import KINDS
 from policies.vw.arguments import parse
 from records.errors import WrongConfiguration, shorten
 from records.fields import NAME_PATTERN
-from records.limits import INPUT_MESSAGE_BYTES, LAST_PORT
+from records.limits import INPUT_MESSAGE_BYTES, LAST_PORT, TOPIC_NAME_CHARACTERS
 from stream.config import OWN_TOPICS, Config, PlacementConfig, PolicyConfig
 from stream.role import SUPERVISOR_PORT
 
-TOPIC_NAME_CHARACTERS = 249
-"""Kafka's limit."""
 MISSPELT_LETTERS = 2
 """A name is taken for a misspelt one if it has at most so many letters more or less."""
 

@@ -53,7 +53,7 @@ A request, or an outcome, of which the crossings make more than 20 million featu
 A **placement** is a place where something is shown: the front page, a newsletter. A request names it, and its table
 says which policy decides there (`policy`; the one of the same name unless set), how long a decision waits for feedback
 and what feedback is worth. A **policy** learns the outcomes of the placements for which it decides, or those that its
-`placements` names, whoever decided there. What a policy is never changes under its name: kind, arguments, salt and
+`placements` names, whichever policy decided. What a policy is never changes under its name: kind, arguments, salt and
 placements. So where another policy may decide one day, name the `placements` of each, and with more than one partition
 of `rewards` the placement's `partition`, too.
 

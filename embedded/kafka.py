@@ -19,9 +19,9 @@ from embedded.server import HOST, POLL_S, START_WITHIN_S, EmbeddedServer, absent
 from embedded.watched import WatchedProcess
 from records.errors import BowerbirdError, WrongConfiguration
 
-# Settings of the surroundings that would change how a Java starts, or what it loads.
 MIN_SESSION_TIMEOUT_MS = 6_000
 JAVA_ENVIRONMENT = ("CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
+"""Environment variables that would change how Java starts or what it loads; they are not passed on."""
 JAVA_OPTIONS = (
     "-Xmx512m",
     "-XX:+UseSerialGC",

@@ -18,6 +18,8 @@ INPUT_MESSAGE_BYTES = 1024 * 1024
 LONGEST_EXPIRES_MS = 60_000
 """The longest time that a request may give its decision."""
 LAST_PORT = 65_535
+TOPIC_NAME_CHARACTERS = 249
+"""The longest name of a topic that Kafka takes."""
 HOUR_MS = 3_600_000
 DAY_S = 86_400.0
 DAY_MS = 24 * HOUR_MS

@@ -17,7 +17,7 @@ DISCARD = "or, if its log is gone for good, run `bowerbird recover --discard-oth
 DEAD_LETTERS = ".dead-letters"
 """The outbox of what the join could not use; no placement can have this name."""
 PORTION_BYTES = 8 * 1024 * 1024
-"""What one call moves into outboxes, and reads from one, has about so many bytes at most, or is one window."""
+"""One call moves about so many bytes into outboxes, or reads so many from one; a single larger window goes alone."""
 
 
 class Claim(NamedTuple):

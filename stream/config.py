@@ -39,8 +39,8 @@ class PolicyConfig:
     salt
         Salts the draws, so that two policies are not correlated; the policy's name unless set.
     placements
-        It learns all outcomes of these placements, whoever decided; those for which it decides unless set. They never
-        change under one name, and their outcomes are in one partition of ``rewards``.
+        It learns all outcomes of these placements, whichever policy decided; by default of those for which it decides.
+        They never change under one name, and their outcomes are in one partition of ``rewards``.
     publish_examples, publish_ms
         The learned policy is published after this many examples or milliseconds, whichever comes first.
     """

@@ -95,7 +95,6 @@ MANY_PARAMETERS = {
     "replay/proof/trace.py:decisions",
     "rewards/join_worker.py:carry_out",
     "stream/kafka/dead_letter_log.py:resend",
-    "stream/redis/policy_cache.py:_use",
     "stream/roles/refeed.py:__init__",
 }
 # Every package that is not ours, and the rooms that may import it.

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyEx
 from aiokafka.structs import TopicPartition
 
 from records.errors import BadInput, BrokerAway
-from records.limits import HOUR_MS, MOST_NAMED
+from records.limits import HOUR_MS, MOST_NAMED, TOPIC_NAME_CHARACTERS
 from stream import clients
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import OWN_TOPICS, Config
@@ -31,8 +31,6 @@ CLIENT_ID = "bowerbird-client"
 REPLIES_RETENTION_MS = HOUR_MS
 FEEDBACK_KEPT_MS = 40_000
 """A feedback that the broker has not taken after so long is given up by the producer, and tried again by its caller."""
-LONGEST_NAME = 249
-"""Of a topic."""
 TOPIC_LOOK_S = 2.0
 GONE_LOOKS = 2
 """A message whose topic was missing at so many looks is refused: aiokafka would wait for it until it expires."""
@@ -199,7 +197,7 @@ class Connection:
         own = {name.removeprefix(prefix) for name in self._topics if name.startswith(prefix)}
         hidden = (*OWN_TOPICS, "__consumer_offsets")
         streams = sorted(name for name in own if name not in hidden and not name.startswith("replies."))
-        near = get_close_matches(stream[:LONGEST_NAME], streams, n=3)
+        near = get_close_matches(stream[:TOPIC_NAME_CHARACTERS], streams, n=3)
         shown = [*near, *(name for name in streams if name not in near)]
         more = f" and {len(shown) - MOST_NAMED} more" if len(shown) > MOST_NAMED else ""
         named = ", ".join(shown[:MOST_NAMED]) + more or "none is there"

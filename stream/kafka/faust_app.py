@@ -154,7 +154,7 @@ class RoleApp(faust.App):
     Attributes
     ----------
     void_acknowledgements
-        Asked at each assignment: where partitions are read on of which the group's acknowledgement is void.
+        Called at each assignment: returns where to read on in partitions whose acknowledged offset is void.
     """
 
     fetch_max_wait_ms = 100

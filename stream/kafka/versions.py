@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class KafkaVersions:
-    """See :class:`policies.publisher.VersionsLog`. Who appends versions appends the snapshots, too."""
+    """See :class:`policies.publisher.VersionsLog`. It also appends the snapshots."""
 
     def __init__(self, config: Config, producer: AIOKafkaProducer, reader: LogReader) -> None:
         self._producer, self._reader = producer, reader

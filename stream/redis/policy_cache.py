@@ -7,7 +7,7 @@ stale. While Redis is away it goes on with what it has, and its metrics say so.
 import asyncio
 import contextlib
 import logging
-from typing import cast
+from typing import NamedTuple, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -39,8 +39,17 @@ believed: one answer may come from a replica that lags behind."""
 REDIS_FAILURES = (RedisError, OSError, TimeoutError)
 
 
+class _Used(NamedTuple):
+    """The version of a policy in use; ``record`` as it was published, None: not published."""
+
+    policy: Policy
+    number: int
+    version: str
+    record: bytes | None = None
+
+
 class PolicyCache:
-    """The policies that decide predicts with.
+    """The policies that decide predicts with: those that decide for a placement.
 
     Parameters
     ----------
@@ -59,22 +68,22 @@ class PolicyCache:
         self._config = config
         self._redis = redis
         self._loader = ModelLoader()
-        self._records: dict[str, bytes | None] = {}
-        self._numbers: dict[str, int] = {}
         self._doubted: dict[str, tuple[bytes, int]] = {}
         self._pending: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._news: set[str] = set()
+        self._rules = {placement: encode(config.rule(placement)) for placement in config.placements}
         self.choosers: dict[str, LoadedPolicy] = {}
-        self._policies: dict[str, Policy] = {}
-        self._versions: dict[str, str] = {}
+        self._used: dict[str, _Used] = {}
         for name, policy in config.policies.items():
+            if not config.decided_by(name):
+                continue
             first = make(policy.kind, policy.arguments)
             saved = first.dump()
             first.close()
             # Loaded from its bytes, as every other version is: some explorers hold more than they save.
             version_0 = make(policy.kind, policy.arguments, saved)
-            self._use(name, version_0, 0, version_name(0, digest(saved)), config.salt(name), 0)
+            self._use(name, _Used(version_0, 0, version_name(0, digest(saved))), config.salt(name), 0)
 
     def overloaded(self, placement: str) -> bool:
         """Tell whether more decisions of a placement wait for their window than its ``max_pending``."""
@@ -97,7 +106,7 @@ class PolicyCache:
 
     async def ask_policies(self) -> None:
         """Ask Redis once for the published policies; raises as :meth:`ask`."""
-        for name in self._config.policies:
+        for name in self._used:
             await self._ask_policy(name)
 
     async def run(self) -> None:
@@ -154,7 +163,7 @@ class PolicyCache:
                     message = await subscription.get_message(ignore_subscribe_messages=True, timeout=30.0)
                     if message is not None:
                         name = cast(bytes, message["data"]).decode("utf-8", "replace")
-                        if name in self._config.policies:
+                        if name in self._used:
                             self._news.add(name)
                             self._wake.set()
             except REDIS_FAILURES:
@@ -168,7 +177,7 @@ class PolicyCache:
         # The record alone first: a model may have megabytes, and most seconds bring no new one.
         with of_its_type(name):
             newest = cast("bytes | None", await self._redis.hget(model_key(self._config, name), "record"))
-        if newest is None or newest == self._records.get(name):
+        if newest is None or newest == self._used[name].record:
             self._doubted.pop(name, None)
             return
         published = await read_published(self._redis, self._config, name)
@@ -179,16 +188,13 @@ class PolicyCache:
             return
         self._refuse_contradictions(name, record)
         policy = await self._loader.load(name, published)
-        self._records[name] = newest
-        self._use(name, policy, record.number, record.version, record.salt, record.published_ms)
+        self._use(name, _Used(policy, record.number, record.version, newest), record.salt, record.published_ms)
 
     def _believable(self, name: str, record: PolicyVersion) -> bool:
         """Tell whether to use a version: a newer one at once, any other when Redis has said so several times."""
         identity = f"{record.number} {record.digest}".encode()
-        if record.number > self._numbers[name]:
-            self._doubted.pop(name, None)
-            return True
-        if record.version == self._versions[name]:
+        used = self._used[name]
+        if record.number > used.number or record.version == used.version:
             self._doubted.pop(name, None)
             return True
         before, times = self._doubted.get(name, (identity, 0))
@@ -196,12 +202,7 @@ class PolicyCache:
         if times < TIMES_TO_BELIEVE:
             self._doubted[name] = (identity, times)
             return False
-        log.error(
-            "policy %s goes back from version %s to %s: Redis tells so",
-            name,
-            self._versions[name],
-            record.version,
-        )
+        log.error("policy %s goes back from version %s to %s: Redis has this one", name, used.version, record.version)
         self._doubted.pop(name, None)
         return True
 
@@ -214,17 +215,15 @@ class PolicyCache:
                 f"set it back, or give the changed policy another name; {CHECK}",
             )
 
-    def _use(self, name: str, policy: Policy, number: int, version: str, salt: str, published_ms: int) -> None:
-        former = self._policies.get(name)
+    def _use(self, name: str, new: _Used, salt: str, published_ms: int) -> None:
+        former = self._used.get(name)
         for placement in self._config.decided_by(name):
-            rule = encode(self._config.rule(placement))
-            self.choosers[placement] = LoadedPolicy(name, policy, version, salt, rule)
-        self._policies[name] = policy
-        self._numbers[name], self._versions[name] = number, version
+            self.choosers[placement] = LoadedPolicy(name, new.policy, new.version, salt, self._rules[placement])
+        self._used[name] = new
         if former is not None:
-            self._loader.close(former)
-            log.info("policy %s: version %s", name, version)
-        metrics.policy_in_use(DECIDE, name, number, published_ms)
+            self._loader.close(former.policy)
+            log.info("policy %s: version %s", name, new.version)
+        metrics.policy_in_use(DECIDE, name, new.number, published_ms)
 
     async def _ask_pending(self) -> None:
         pending = dict.fromkeys(self._config.placements, 0)

@@ -60,7 +60,8 @@ def shard_key(prefix: str, shard: int | str, name: str) -> str:
 class ReadOn(NamedTuple):
     """Where an input is read on after a recovery.
 
-    A worker of before may acknowledge at its end what it had read, also of a log that is gone, and the group keeps it.
+    A worker from before the recovery may still acknowledge, when it ends, what it had read, even of a log that no
+    longer exists, and the consumer group keeps that.
 
     Attributes
     ----------

@@ -74,7 +74,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         self._control = clients.producer(config, "bowerbird-decide-control")
         self._consumer = reading(
             bootstrap_servers=config.brokers,
-            client_id="bowerbird-decide",
+            client_id=clients.client_id(DECIDE),
             group_id=config.group(DECIDE),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -253,9 +253,9 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._reply(request)
         if not messages:
             return
-        started = perf_counter()
+        began = perf_counter()
         answers = await self._appender.append(messages)
-        metrics.APPEND_SECONDS.observe(perf_counter() - started)
+        metrics.APPEND_SECONDS.observe(perf_counter() - began)
         metrics.broker_answered(DECIDE)
         at = 0
         for request, count in appended:

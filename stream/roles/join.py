@@ -269,9 +269,9 @@ class JoinRole(mode.Service):
 
     async def _tick_forever(self) -> None:
         while not self.should_stop:
-            started = time.monotonic()
+            began = time.monotonic()
             await self._until_done(self._tick)
-            await asyncio.sleep(max(0.0, self._config.join_tick_ms / 1000 - (time.monotonic() - started)))
+            await asyncio.sleep(max(0.0, self._config.join_tick_ms / 1000 - (time.monotonic() - began)))
 
     async def _tick(self) -> None:
         tick_ms = await self._clock.tick()

@@ -73,10 +73,9 @@ class Learn(mode.Service):
         super().__init__()
         self._config, self._app = config, app
         self._topic = config.topic("rewards")
-        self._worker: LearnWorker[EventT[Any]] = LearnWorker(
-            {name: config.learn_partition(name) for name in config.policies},
-            {name: config.placements_of(name) for name in config.policies},
-        )
+        self._partitions = {name: config.learn_partition(name) for name in config.policies}
+        self._placements = {name: config.placements_of(name) for name in config.policies}
+        self._worker: LearnWorker[EventT[Any]] = LearnWorker(self._partitions, self._placements)
         self._publishers: dict[str, Publisher] = {}
         self._standing: dict[int, _Standing] = {}
         self._generation = 0
@@ -162,7 +161,7 @@ class Learn(mode.Service):
             home = {
                 "log": log_name,
                 "rewards_partitions": str(config.rewards_partitions),
-                "partition": str(config.learn_partition(name)),
+                "partition": str(self._partitions[name]),
             }
             await self._store.remember_home(name, home)
             await self._publisher(name).compare_identity()
@@ -190,7 +189,7 @@ class Learn(mode.Service):
     async def _lowest_cut(self, number: int) -> int:
         """Return up to where every policy of a partition has learned."""
         try:
-            names = [name for name in self._config.policies if self._config.learn_partition(name) == number]
+            names = [name for name in self._config.policies if self._partitions[name] == number]
             saved = [await self._store.read(name, model=False) for name in names]
         except StateRefused:
             return 0
@@ -198,7 +197,7 @@ class Learn(mode.Service):
 
     def _publisher(self, name: str) -> Publisher:
         config = self._config
-        return Publisher(name, identity_in(config, name), self._store, self._versions, config.learn_partition(name))
+        return Publisher(name, identity_in(config, name), self._store, self._versions, self._partitions[name])
 
     def _follow_assignment(self) -> None:
         """Forget everything at a new assignment: Faust reads again from what is acknowledged."""
@@ -255,12 +254,12 @@ class Learn(mode.Service):
 
     async def _take_unread(self, name: str, end: int) -> None:
         """Take what the log holds before an offset: somebody may have moved what the group has acknowledged."""
-        where = (self._topic, self._config.learn_partition(name))
+        where = (self._topic, self._partitions[name])
         start = max(self._worker.learners[name].cut, (await self._reader.beginning([where]))[where])
         if start >= end:
             return
         async for record in self._reader.read(*where, start, end):
-            taken = self._worker.take(name, record.offset, outcomes_of(self._config.placements_of(name), record.value))
+            taken = self._worker.take(name, record.offset, outcomes_of(self._placements[name], record.value))
             await self._note(name, record, taken)
             await self._save_if_due(name)
             self._app.pulse.stepped()
@@ -288,7 +287,7 @@ class Learn(mode.Service):
 
     async def _load(self, name: str, publisher: Publisher) -> Learner:
         configured = self._config.policies[name]
-        where = (self._topic, self._config.learn_partition(name))
+        where = (self._topic, self._partitions[name])
         log_start = (await self._reader.beginning([where]))[where]
         saved = await publisher.load()
         await self._reader.refuse_shorter(where, saved.position.cut if saved is not None else 0)
@@ -372,12 +371,12 @@ class Learn(mode.Service):
             async with self._lock:
                 self._follow_assignment()
                 for name in self._missing():
-                    await self._guarded(self._config.learn_partition(name), self._loaded(name))
+                    await self._guarded(self._partitions[name], self._loaded(name))
                 judged = self._watch.due(_now_ms())
                 for name, learner in self._worker.learners.items():
                     if judged:
                         self._watch.judge(name, learner.saved.held)
-                    number = self._config.learn_partition(name)
+                    number = self._partitions[name]
                     if number not in self._standing:
                         await self._guarded(number, self._save_if_due(name))
                         self._acknowledge(number)
@@ -390,7 +389,7 @@ class Learn(mode.Service):
     async def _miss_forgotten(self) -> None:
         """Stop a partition of which Redis has forgotten a version, also while nothing comes to be learned."""
         for name, publisher in self._publishers.items():
-            number = self._config.learn_partition(name)
+            number = self._partitions[name]
             if number in self._standing:
                 continue
             try:
@@ -410,7 +409,7 @@ class Learn(mode.Service):
         """Tell whether each policy of a partition can be continued, and one that could not has another state now."""
         changed = False
         for name in self._config.policies:
-            if self._config.learn_partition(name) != number:
+            if self._partitions[name] != number:
                 continue
             try:
                 saved = await self._publisher(name).load(model=False)

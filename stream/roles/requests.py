@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from records.errors import BadInput
-from records.limits import LONGEST_EXPIRES_MS
+from records.limits import LONGEST_EXPIRES_MS, TOPIC_NAME_CHARACTERS
 from stream.config import OWN_TOPICS, Config
 
 REPLY_TOPIC_HEADERS = ("reply-topic", "kafka_replyTopic")
@@ -18,7 +18,7 @@ CORRELATION_HEADERS = ("correlation-id", "kafka_correlationId")
 EXPIRES_HEADER = "expires-ms"
 CORRELATION_BYTES = 1024
 
-_TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+_TOPIC_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{TOPIC_NAME_CHARACTERS}}}")
 
 Headers = Sequence[tuple[str, bytes | None]]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -115,13 +116,25 @@ async def test_the_loop_turns_while_a_model_is_loaded_and_the_former_version_dec
     assert threading.main_thread() not in {*loaded.threads.values(), *digests}
 
 
+async def test_a_policy_that_decides_for_no_placement_is_not_loaded():
+    config = Config(**tables({"front": served(kind="vw", arguments=ARGUMENTS)}))
+    version = published(make("vw", ARGUMENTS).dump())
+    challenger = replace(config.policies["front"], placements=("front",))
+    config = replace(config, policies=config.policies | {"challenger": challenger})
+    # Redis answers of each policy with a version of `front`, which would be refused as the challenger's.
+    cache = PolicyCache(config, cast(Redis, OneVersion(version)))
+    await cache.ask_policies()
+    assert cache.choosers.keys() == {"front"}
+    assert cache.choosers["front"].version == version.record.version
+
+
 async def test_the_version_that_was_in_use_is_closed_beside_the_loop():
     config = Config(**tables({"front": served(kind="vw", arguments=ARGUMENTS)}))
     cache = PolicyCache(config, cast(Redis, OneVersion(published(make("vw", ARGUMENTS).dump()))))
     turned = threading.Event()
     turned.set()
     former = Policy(turned)
-    cache._policies["front"] = cast(Any, former)
+    cache._used["front"] = cache._used["front"]._replace(policy=cast(Any, former))
     await cache.ask_policies()
     assert await asyncio.to_thread(former.closed.wait, PATIENCE_S)
     assert former.threads["closed"] is not threading.main_thread()
