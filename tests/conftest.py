@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -29,6 +30,12 @@ typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-
 hypothesis.settings.register_profile("check", max_examples=40, deadline=None, derandomize=True, stateful_step_count=30)
 hypothesis.settings.register_profile("ci", max_examples=150, deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "check"))
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C end what tests start, also in a run that a shell has put into the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1116,6 +1116,13 @@ def _recovery() -> Iterator[Mutant]:
         ("tests/policies/vw/test_generated.py::test_an_example_that_costs_too_much_is_refused_before_it_is_parsed",),
     )
     yield Mutant(
+        "a worker that waits for a recovery names nothing else",
+        "stream/roles/join.py",
+        "        self._display.say_missing(set())\n",
+        "",
+        ("tests/real/test_remedies.py::test_a_worker_that_waits_for_a_recovery_names_nothing_else",),
+    )
+    yield Mutant(
         "requests that wait are seen",
         "bowerbird/status.py",
         "if any(starts[name] < min(by_then[name], ends[name]) for name in partitions):",

@@ -373,6 +373,8 @@ class JoinRole(mode.Service):
         if not await self._held():
             await asyncio.sleep(REFUSED_PAUSE_S)
             return
+        # Nothing looks for them meanwhile, and the recovery is what is to be done.
+        self._display.say_missing(set())
         while await self._held():
             self._app.pulse.stepped()
             await asyncio.sleep(HELD_POLL_S)

@@ -16,7 +16,7 @@ from bowerbird.status import Observer
 from bowerbird.verification import verify
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.config import Config
-from stream.redis.store import shard_key
+from stream.redis.store import RedisStore, shard_key
 from stream.stopped import kept
 from tests.real.loop import Loop, decision, delete, loop_of, make_anew, run_named, stop_sentence, until
 from tests.real.test_recover import POLICIES, REWARD, RULE, Shop, published, shop_config
@@ -192,6 +192,23 @@ async def test_what_is_set_back_is_right_again(shop: Shop) -> None:
     assert role.process.wait(120) == 2
     assert "by which it has learned so far" in await run_named(changed, sentence, code=1)
     assert "by which it has learned so far" not in await run_named(config, sentence, code=None)
+
+
+async def test_a_worker_that_waits_for_a_recovery_names_nothing_else(shop: Shop) -> None:
+    """Another worker has seen the topic that this one misses, made anew: what this one said of it is over."""
+    config = shop.config
+    await shop.trade(5)
+    await shop.joined(5)
+    await delete(shop.loop, "purchases")
+    await stop_sentence(config, "join", "no topic", shop.revive)
+    async with Redis.from_url(config.redis_url) as redis:
+        await RedisStore(redis, config.prefix).need_recovery(0)
+
+        async def only_the_recovery() -> bool:
+            sentences = [each.sentence for each in await kept(redis, config) if each.role == "join"]
+            return bool(sentences) and all("`bowerbird recover`" in each for each in sentences)
+
+        await until(only_the_recovery, 30.0)
 
 
 async def test_an_input_that_was_deleted_is_created_again_or_given_up(shop: Shop) -> None:
