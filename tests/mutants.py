@@ -475,9 +475,26 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "a list is not judged as a decision of one",
         "replay/evaluation/logs/outcomes.py",
-        'rows = leave_out("lists", rows.numbers("places") != 1)',
+        "(not self._loggers and lists.any())",
+        "False",
+        ("tests/replay/evaluation/logs/test_places.py::test_every_column_of_a_place",),
+    )
+    yield Mutant(
+        "a place of a list has the weight of all places above",
+        "replay/evaluation/logs/places.py",
+        "        prior[at] = prior[at - 1] * ratios[at - 1]\n",
+        "        prior[at] = ratios[at - 1]\n",
+        (
+            "tests/replay/evaluation/logs/test_places.py::test_the_mean_over_all_lists_is_what_the_target_earns",
+            "tests/replay/evaluation/logs/test_places.py::test_weights_are_those_of_the_estimators_of_slates",
+        ),
+    )
+    yield Mutant(
+        "a model's value of a place has the weight of the places above",
+        "replay/evaluation/models/cross_fitting.py",
+        "worth = worth if evaluation_rows.prior is None else evaluation_rows.prior * worth",
         "pass",
-        ("tests/replay/evaluation/test_evaluate.py::test_lists_are_left_out_and_named",),
+        ("tests/replay/evaluation/logs/test_places.py::test_the_mean_over_all_lists_is_what_the_target_earns",),
     )
     yield Mutant(
         "a number that is far ahead is no version",

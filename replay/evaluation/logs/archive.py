@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import pyarrow.compute as pc
+
 from archive.reader import Archive
 from records.errors import StateRefused
 from replay.evaluation.logs.ahead import read_ahead
@@ -15,6 +17,11 @@ class ArchivedOutcomes:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+
+    def may_have_lists(self) -> bool:
+        """See :class:`replay.evaluation.logs.outcome_source.Outcomes`."""
+        batches = self._archive.batches("rewards", ["places"], self._archive.pieces("rewards"))
+        return any((pc.max(batch.column("places")).as_py() or 1) > 1 for batch in batches)
 
     def batches(self, columns: Sequence[str], progress: Progress, first_row: int = 0) -> Iterator[OutcomeBatch]:
         """Yield all outcomes; files that lie before ``first_row`` are read as far as needed.

@@ -54,11 +54,12 @@ _DRAWN: dict[str, Any] = {
     "chosen": _TEXT,
     "user_id": _TEXT,
     "actions": pa.list_(pa.struct([("id", _TEXT)])),
+    "picks": pa.list_(pa.struct([("action", _TEXT), ("propensity", _NUMBER)])),
 }
 _REPEATED = {"placement", "policy", "policy_version", "why", "chosen", "rule"}
 _AS_TEXT = ("context", "rule")
 """JSON within the decision that stays as it came."""
-OPTIONAL_FIELDS = ("revision", "places", "user_id")
+OPTIONAL_FIELDS = ("revision", "places", "user_id", "rewards", "picks")
 
 _outcome = msgspec.json.Decoder(Outcome)
 _decision = msgspec.json.Decoder(Decision)
@@ -90,6 +91,10 @@ class JsonLines:
         with opened(self._path, silent, EXPECTED) as file:
             for _ in self._known(islice(_texts(file, self._path.name), 1)):
                 pass
+
+    def may_have_lists(self) -> bool:
+        """See :class:`replay.evaluation.logs.outcome_source.Outcomes`; only reading everything would tell."""
+        return True
 
     def batches(self, columns: Sequence[str], progress: Progress, first_row: int = 0) -> Iterator[OutcomeBatch]:
         """Yield all outcomes, several blocks of text being taken apart at once.
@@ -265,7 +270,7 @@ def outcome_batch(text: bytes, columns: Sequence[str], offsets: np.ndarray[Any, 
     found |= dict(zip([name for name, _ in drawn], _one(table.column("decision")).flatten(), strict=True))
     found["offset"], found["problem"] = pa.array(offsets), pa.nulls(len(offsets), pa.string())
     found["revision"] = found["revision"].fill_null(0)
-    of_places = pc.list_value_length(found.pop("rewards")).fill_null(0)
+    of_places = pc.list_value_length(found["rewards"]).fill_null(0)
     found["places"] = pc.max_element_wise(found["places"].fill_null(1), of_places)
     found["decided_at"] = _one(table.column("decision_place")).flatten()[0].cast(TIME)
     lines = [line for line in text.split(b"\n") if line.strip()] if {"raw", *_AS_TEXT} & {*columns} else []

@@ -23,6 +23,10 @@ class MessageOutcomes:
     def __init__(self, messages: Iterable[Message]) -> None:
         self._messages = messages
 
+    def may_have_lists(self) -> bool:
+        """See :class:`replay.evaluation.logs.outcome_source.Outcomes`; only reading everything would tell."""
+        return True
+
     def batches(self, columns: Sequence[str], progress: Progress, first_row: int = 0) -> Iterator[OutcomeBatch]:
         """Yield all outcomes; the source of the messages reports the progress."""
         for first, records, offsets in _grouped(self._messages):

@@ -35,6 +35,9 @@ class OutcomeBatch(NamedTuple):
 class Outcomes(Protocol):
     """Where outcomes come from."""
 
+    def may_have_lists(self) -> bool:
+        """Tell whether some outcome may be that of a ranked list, whose columns are read then."""
+
     def batches(self, columns: Sequence[str], progress: Progress, first_row: int = 0) -> Iterator[OutcomeBatch]:
         """Yield all outcomes in the order of the log, with these columns at least.
 

@@ -40,6 +40,7 @@ from replay.evaluation.logs.entries import (
 from replay.evaluation.logs.numbered import Names, Numbered
 from replay.evaluation.logs.outcome_rows import OutcomeRows
 from replay.evaluation.logs.outcome_source import NUMBERS, Outcomes
+from replay.evaluation.logs.places import LIST_COLUMNS, PLACE, by_place, columns_by_place, least_propensities
 from replay.evaluation.logs.pmf import Pmfs, flat, ranks, whole
 from replay.evaluation.logs.predicted import Logger, Predicted, mean_propensities, predicted_by
 from replay.evaluation.logs.segments import segment, segment_column
@@ -109,6 +110,7 @@ class Judge:
         # Its probabilities depend only on the number of actions, so no outcome has to be decoded.
         self._predicts = None if target is None or target.policy.kind == "uniform" else target.policy
         self._last_seqs: dict[tuple[str, int], int] = {}
+        self._lists: bool | None = None
         self._catalogue = action_cache()
         self._ids = ActionIds()
         for name in segments:
@@ -172,7 +174,7 @@ class Judge:
             row += found.rows.num_rows
 
     def _needed(self, wanted: frozenset[str]) -> list[str]:
-        columns = [*_COLUMNS]
+        columns = [*_COLUMNS, *(LIST_COLUMNS if self._has_lists() else ())]
         entries = wanted & _ENTRIES
         if self._predicts or self._loggers or WITH_CONTEXTS in wanted:
             columns += ["raw"]
@@ -186,8 +188,14 @@ class Judge:
         columns += ["decided_at"] if "time_ms" in wanted else []
         columns += ["rule"] if REWARD_RANGE in wanted else []
         columns += [name for name in ("event_hash", "unit_hash") if name in wanted]
-        columns += [segment_column(name) for name in self._segments]
+        columns += [segment_column(name) for name in self._segments if name != PLACE]
         return list(dict.fromkeys(columns))
+
+    def _has_lists(self) -> bool:
+        """Tell whether the log may have ranked lists; asks for it once."""
+        if self._lists is None:
+            self._lists = not self._loggers and self._outcomes.may_have_lists()
+        return self._lists
 
     def _numbered(self, rows: OutcomeRows, beheaded: bool, left_out: Counter[str]) -> OutcomeRows:
         """Return the outcomes of the placement that is judged, each once."""
@@ -227,10 +235,13 @@ class Judge:
         if self._external is not None:
             external = rows.texts("policy_version").has(EXTERNAL)
             rows = leave_out("own" if self._external else "external", external != self._external)
-        # A list has a propensity and a reward for each place: as one row it would be judged wrongly.
-        rows = leave_out("lists", rows.numbers("places") != 1)
+        lists = rows.numbers("places") > 1
+        if self._loggers and lists.any():
+            # How the loggers' probabilities of a list are balanced is not known.
+            rows = leave_out("lists", lists)
         # The learner refuses them too.
-        rows = leave_out("refused", rows.between("propensity", 0, 1) < SMALLEST_PROPENSITY)
+        least = least_propensities(rows) if lists.any() and not self._loggers else rows.between("propensity", 0, 1)
+        rows = leave_out("refused", least < SMALLEST_PROPENSITY)
         if self._loggers:
             mean = mean_propensities(self._loggers, rows, self._catalogue)
             # A column, so that rows which are left out from here on take their own along.
@@ -242,20 +253,21 @@ class Judge:
         examples = examples_in(rows, self._catalogue) if WITH_CONTEXTS in wanted else None
         if examples is not None and examples.refused.any():
             rows = leave_out("refused", examples.refused)
+        rows = by_place(rows) if PLACE in self._segments or (not self._loggers and lists.any()) else rows
         evaluation_rows = self._evaluation_rows(rows, predicted, wanted)
         learned: Any = ()
         if self._target is not None and self._of in self._target.learned_from:
             learned = rows.numbers("offset") < self._target.cut
         entries = (self._entries(rows, predicted, examples),) if wanted & _ENTRIES else ()
         allowed = _allowed(rows) if REWARD_RANGE in wanted else None
-        taken = self._taken(rows, predicted) if {"rank", "action"} <= wanted else None
+        taken = self._taken(rows, predicted, evaluation_rows.prior) if {"rank", "action"} <= wanted else None
         return LogChunk(index, evaluation_rows, +left_out, int(np.sum(learned)), entries, allowed, closed_ms, taken)
 
-    def _taken(self, rows: OutcomeRows, predicted: Predicted | None) -> Taken:
+    def _taken(self, rows: OutcomeRows, predicted: Predicted | None, prior: Floats | None) -> Taken:
         pmfs = rows.pmfs()
         target = pmfs.values if self._target is None else self._target_of(rows, predicted, pmfs)
         parts, _ = flat(rows.whole("actions"))
-        return taken_by_name(parts.field("id"), target)
+        return taken_by_name(parts.field("id"), target if prior is None else pmfs.each(prior) * target)
 
     def _entries(self, rows: OutcomeRows, predicted: Predicted | None, examples: Examples | None) -> ModelRows:
         pmfs = rows.pmfs()
@@ -330,6 +342,7 @@ class Judge:
         for name in ("event_hash", "unit_hash"):
             if name in wanted:
                 known[name] = rows.hashes(name)
+        known |= columns_by_place(rows, known, target / propensity)
         known["segments"] = {
             name: self.names.segments[name].codes(segment(name, rows.batch)) for name in self._segments if wanted
         }

@@ -7,6 +7,7 @@ import numpy as np
 
 from policies.features import ActionCache
 from policies.policy import Policy
+from policies.question import open_actions
 from policies.training import Example, example_of, outcomes_in
 from records.errors import BadInput
 from records.limits import PMF_TOLERANCE
@@ -21,9 +22,10 @@ class Predicted(NamedTuple):
     Attributes
     ----------
     pmfs, chosen
-        Of the rows that it does not refuse: its probabilities, and the index of the logged action.
+        Of each place of the outcomes that it does not refuse (:func:`replay.evaluation.logs.places.by_place`): its
+        probabilities of the actions that are left, and the index of the logged one among them.
     refused
-        Whether it refuses the features: shape (rows,).
+        Whether it refuses the features: shape (outcomes,).
     """
 
     pmfs: list[list[float]]
@@ -54,11 +56,25 @@ def predicted_by(policy: Policy, rows: OutcomeRows, catalogue: ActionCache) -> P
             refused[index] = True
             continue
         try:
-            pmfs.append(policy.predict(example.question))
-            chosen.append(example.picks[0].action)
+            predicted = [_at_place(policy, example, place) for place in range(len(example.picks))]
         except BadInput:
             refused[index] = True
+            continue
+        pmfs += [pmf for pmf, _ in predicted]
+        chosen += [action for _, action in predicted]
     return Predicted(pmfs, np.array(chosen, dtype=np.int64), refused)
+
+
+def _at_place(policy: Policy, example: Example, place: int) -> tuple[list[float], int]:
+    """Return the probabilities of the actions that are left at a place, and the index of the logged one."""
+    question, picks = example
+    pmf = policy.predict(question, picks[:place])
+    if not place:
+        return pmf, picks[0].action
+    left = open_actions(question, picks[:place])
+    if picks[place].action not in left:
+        raise BadInput("bad_picks", f"picks[{place}].action", "one of a place before it", "an action that is left")
+    return [pmf[index] for index in left], left.index(picks[place].action)
 
 
 class Logger(NamedTuple):

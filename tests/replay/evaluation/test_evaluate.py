@@ -547,28 +547,6 @@ def test_a_repeated_outcome_counts_once(world: World, tmp_path: Path) -> None:
     assert again.left_out["repeats"] == (owners[20:40] + owners[-3:]).count("front")
 
 
-def test_lists_are_left_out_and_named(world: World, tmp_path: Path) -> None:
-    """A list has a propensity and a reward for each place; as one row it would be judged wrongly."""
-    twin = copied(world)
-    place, outcome, _ = next(usable(world))
-    log = twin.logs["rewards", 0]
-    at = [message.offset for message in log].index(place)
-    outcomes = [
-        msgspec.structs.replace(each, places=2, rewards=[0.0, each.reward]) if each.seq == outcome.seq else each
-        for _, each in [pair for pair in world.outcomes() if pair[0] == at]
-    ]
-    log[at] = log[at]._replace(value=encode(outcomes))
-    lines = [
-        encode(each) for message in log for each in msgspec.json.decode(message.value or b"[]", type=list[Outcome])
-    ]
-    (tmp_path / "log.jsonl").write_bytes(b"\n".join(lines))
-    whole = evaluated(archive_of(world, tmp_path / "1"), uniform())
-    judged = evaluated(archive_of(twin, tmp_path / "2"), uniform())
-    of_lines = answered(lambda *_: Judge(JsonLines(tmp_path / "log.jsonl"), uniform(), "front"), model="none")
-    assert judged.left_out["lists"] == of_lines.left_out["lists"] == 1
-    assert judged.rows == of_lines.rows == whole.rows - 1
-
-
 def test_a_corrected_outcome_is_left_out(world: World, tmp_path: Path) -> None:
     twin = copied(world)
     log = twin.logs["rewards", 0]
