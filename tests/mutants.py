@@ -477,7 +477,7 @@ def _learning() -> Iterator[Mutant]:
         "replay/evaluation/logs/outcomes.py",
         "(not self._loggers and lists.any())",
         "False",
-        ("tests/replay/evaluation/logs/test_places.py::test_the_mean_over_all_lists_is_what_the_target_earns",),
+        ("tests/replay/evaluation/logs/test_places.py::test_each_place_of_a_list_is_a_row",),
     )
     yield Mutant(
         "a place of a list has the weight of all places above",

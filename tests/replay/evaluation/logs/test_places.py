@@ -213,6 +213,11 @@ def test_weights_are_those_of_the_estimators_of_slates(tmp_path: Path) -> None:
     assert (rows.weight * rows.reward).mean() * 3 == pytest.approx(of_slates)
 
 
+def test_each_place_of_a_list_is_a_row(tmp_path: Path) -> None:
+    rows = judged([outcome(0, (2, 0), [0.0, 1.0]), outcome(1, (1,), [5.0])], tmp_path / "log.jsonl", UNIFORM)
+    assert rows.reward.tolist() == [0.0, 1.0, 5.0]
+
+
 def test_every_column_of_a_place(tmp_path: Path) -> None:
     log = [outcome(0, (2, 0, 3), [0.0, 1.0, 2.0]), outcome(1, (1,), [5.0])]
     path, segments = tmp_path / "log.jsonl", ("place", "chosen")
