@@ -15,10 +15,9 @@ import msgspec
 
 from archive.names import ARCHIVED_STREAMS
 from bowerbird.join_state import problems
-from policies.controls import draws_uniformly
+from policies.controls import deciding
 from policies.policy import version_name
 from policies.policy_store import identity_of, version_of
-from policies.registry import make
 from records.errors import LossDetected, WrongConfiguration
 from records.fields import EXTERNAL
 from records.message import Message
@@ -237,7 +236,7 @@ async def _decided_again(
             )
         if removed and rebuild.digest() != version.digest:
             return not_recomputable(located, removed)
-        policy = make("uniform", "") if draws_uniformly(version) else rebuild.policy
+        policy = deciding(version, lambda: rebuild.policy)
         return recompute(located, policy, version_name(number, rebuild.digest()), version.salt)
     finally:
         rebuild.close()

@@ -6,8 +6,11 @@ through its controls: nothing is learned of the outcomes between the cut of a ve
 cut of the next one that does not.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
+from policies.policy import Policy
+from policies.registry import make
 from records.policy_version import PolicyVersion
 
 Control = Literal["freeze", "uniform", "unfreeze"]
@@ -40,9 +43,18 @@ def in_force(control: str | None) -> Control | None:
     return UNIFORM if control == UNIFORM else None
 
 
-def draws_uniformly(version: PolicyVersion | None) -> bool:
-    """Tell whether a version's decisions are drawn uniformly, whatever its weights say."""
-    return version is not None and version.control == UNIFORM
+def deciding(version: PolicyVersion | None, weights: Callable[[], Policy]) -> Policy:
+    """Return the policy that decides by a version, as decide, ``verify``, and an evaluation ask it.
+
+    Parameters
+    ----------
+    version
+        None: version 0.
+    weights
+        Makes the policy with the version's weights; not called where a control puts another one in its place.
+    """
+    uniformly = version is not None and version.control == UNIFORM
+    return make("uniform", "") if uniformly else weights()
 
 
 def made_by(version: PolicyVersion | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from archive.reader import Archive
-from policies.controls import draws_uniformly
+from policies.controls import deciding
 from policies.policy import Policy, version_name
 from policies.policy_store import PolicyIdentity, identity_of
 from policies.registry import make
@@ -82,7 +82,7 @@ def archived_policy(
     if wanted not in ("", digits, full):
         raise WrongConfiguration(f"--target: found version {wanted} of {name}, expected {full}, as the archive has it")
     cut = versions[number].cut if number else 0
-    policy = make("uniform", "") if draws_uniformly(versions.get(number)) else rebuild.policy
+    policy = deciding(versions.get(number), lambda: rebuild.policy)
     return ArchivedPolicy(f"{name}@{full}", policy, identity.placements, cut)
 
 

@@ -10,7 +10,7 @@ import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from policies.controls import draws_uniformly
+from policies.controls import deciding
 from policies.features import Action
 from policies.policy import Policy, digest
 from policies.policy_store import repair
@@ -73,10 +73,8 @@ def _loaded(name: str, published: Published) -> Policy:
             record.digest[:8],
             f"the learner publishes again within its cadence; if not, {repair(name)}",
         )
-    if draws_uniformly(record):
-        return make("uniform", "")
     try:
-        policy = make(record.kind, record.arguments, published.model)
+        policy = deciding(record, lambda: make(record.kind, record.arguments, published.model))
     except StateRefused as refused:
         raise refused.of_policy(name) from refused
     # Where the weights are spoilt, each request that they cannot decide says so.
