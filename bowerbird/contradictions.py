@@ -145,6 +145,9 @@ def _policy(config: Config, name: str, policy: PolicyConfig) -> Iterator[Contrad
             yield Contradiction((*here, "placements"), repr(placement), _one_of(config.placements))
     if len(set(policy.placements or ())) < len(policy.placements or ()):
         yield Contradiction((*here, "placements"), "a placement twice", "each placement once")
+    if config.placements and policy.placements is None and not config.decided_by(name):
+        expected = "a placement whose policy it is, or placements to learn from, as in placements = ['home']"
+        yield Contradiction(here, "a policy of no placement", expected)
     partitions = {config.rewards_partition(placement) for placement in config.placements_of(name)}
     if len(partitions) > 1:
         own = tuple(("placements", placement, "partition") for placement in config.placements_of(name))
