@@ -74,7 +74,7 @@ class JoinRecovery:
         self._topics = input_topics(config)
         self._frontiers = Frontiers()
         self._lettered: dict[int, int] = {}
-        self._ttl_ms = milliseconds(config.dedup_horizon_s)
+        self._dedup_horizon_ms = milliseconds(config.dedup_horizon_s)
         self._log = ""
         self._holds = False
 
@@ -189,7 +189,7 @@ class JoinRecovery:
                 "while the roles wait, delete it and run `bowerbird topics create`, then `bowerbird recover`: all"
                 " outcomes are made again",
             )
-        scan_ms = self._frontiers.scan_from_ms(config.placements, config.shards, self._ttl_ms // 2)
+        scan_ms = self._frontiers.scan_from_ms(config.placements, config.shards, self._dedup_horizon_ms // 2)
         begin_ms = ends.tick_ms
         async for message in self._messages("decisions", scan_ms):
             count = self._frontiers.unfinished_in(message.value, message.time_ms, config.shard)
@@ -328,9 +328,9 @@ class JoinRecovery:
             seqs[DEAD_LETTERS] = time.time_ns() // 1000
             await self._store.reset(shard, self._log, await self._store.held(shard), seqs)
         closings: dict[int, list[Closing]] = {shard: [] for shard in shards}
-        async for message in self._messages("rewards", max(0, (done.from_ms or 0) - self._ttl_ms)):
+        async for message in self._messages("rewards", max(0, (done.from_ms or 0) - self._dedup_horizon_ms)):
             for head in outcome_heads(message.value):
-                dedup_until_ms = head.decision_place.time_ms + self._ttl_ms
+                dedup_until_ms = head.decision_place.time_ms + self._dedup_horizon_ms
                 if head.shard not in closings:
                     continue
                 # What came since the last outcome was found will close again.

@@ -1,4 +1,7 @@
-"""Is it learning, and if not, why? Answered from Kafka and Redis alone, so also when no worker answers any more."""
+"""The figures of a status, from Kafka and Redis alone, so also when no worker answers any more.
+
+:mod:`bowerbird.alarms` judges them.
+"""
 
 import asyncio
 import time

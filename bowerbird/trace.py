@@ -80,11 +80,11 @@ class _Tracing:
     def __init__(self, config: Config, reader: LogReader, event_id: str, progress: Progress) -> None:
         self._config, self._reader, self._event_id, self._progress = config, reader, event_id, progress
         self._name = event_id.encode()
-        self._ttl_ms = round(config.dedup_horizon_s * 1000)
+        self._dedup_horizon_ms = round(config.dedup_horizon_s * 1000)
 
     async def trace(self, read_to_ms: int, held_by: str) -> Trace:
         located: list[FoundDecision] = []
-        with Evidence(self._ttl_ms) as evidence:
+        with Evidence(self._dedup_horizon_ms) as evidence:
             async for message in self._naming("decisions", _Span()):
                 evidence.decisions(message)
                 located += [
@@ -92,7 +92,11 @@ class _Tracing:
                     for each in decisions_of(message, self._event_id)
                 ]
             times = [each.place.time_ms for each in located]
-            near = _Span(max(0, min(times) - self._ttl_ms), max(times) + self._ttl_ms + 1) if times else _Span()
+            near = (
+                _Span(max(0, min(times) - self._dedup_horizon_ms), max(times) + self._dedup_horizon_ms + 1)
+                if times
+                else _Span()
+            )
             after = _Span(min(times)) if times else _Span()
             for stream in sorted(evidence.streams | set(self._config.streams)):
                 async for message in self._naming(stream, near):
@@ -108,7 +112,7 @@ class _Tracing:
             await self._outcomes(after, letters) if located else [],
             await self._versions({each.decision.placement for each in located}, after.since_ms) if located else [],
             read_to_ms=read_to_ms,
-            dedup_horizon_ms=self._ttl_ms,
+            dedup_horizon_ms=self._dedup_horizon_ms,
             feedback_limit=self._config.limits.max_feedback,
         )
         return Trace(

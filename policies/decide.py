@@ -260,6 +260,11 @@ def drawn_by(policy: Policy, salt: str, event_id: str, question: Question) -> Dr
 
 
 def _check_age(now_ms: int, expires_at_ms: int) -> None:
+    """Refuse a request that nobody waits for any more.
+
+    The time is compared again when the decision has been appended (``stream/roles/deciding.py``, ``Request.appended``),
+    and by the join, which learns nothing of an expired decision (``rewards/outcome.py``).
+    """
     if now_ms > expires_at_ms:
         raise BadInput("expired", "request", f"{now_ms - expires_at_ms} ms too old", "a younger request")
 

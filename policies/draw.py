@@ -45,7 +45,8 @@ class Draw(NamedTuple):
 def normalise(pmf: Sequence[float]) -> list[float]:
     """Return a pmf that can be drawn from: clipped to [0, 1], and scaled to sum to 1.
 
-    Explorers answer single precision sums that miss 1 by up to 5e-5, and negative values in large sets of actions.
+    The pmfs of explorers are in single precision: their sums miss 1 by up to 5e-5, and large sets of actions can have
+    negative values.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from records.errors import BadInput, LossDetected, StateRefused
 from records.limits import FARTHEST_JUMP
 
 KEPT_EVENT_IDS = 1000
-"""Of so many of an outbox's newest seqs it is remembered whose they were."""
+"""For this many of the newest seqs of an outbox, the event id is remembered."""
 
 
 class Refused(NamedTuple):
@@ -119,10 +119,14 @@ class Learner:
     def take(self, offset: int, outcomes: Sequence[OutcomeToLearn]) -> LearnResult:
         """Take the policy's outcomes in the message at an offset of ``rewards``.
 
+        Nothing is learned of a correction (a revision above 0), of a seq that is far ahead (``contradicting``), of one
+        that was taken before (``repeats``), of an outcome that is not to be learned, of any while the policy is held
+        by a control (``not_learned``), and of one that the policy refuses (``refused``).
+
         Parameters
         ----------
         outcomes
-            Those of this policy; of seqs that were taken before nothing is learned.
+            Those of this policy.
 
         Raises
         ------

@@ -14,7 +14,7 @@ class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True):
     v
         The version of the record.
     event_id
-        The name of the decision, at most 128 bytes; made by decide where it is absent.
+        The name of the decision, 1 to 128 bytes without control characters; made by decide where it is absent.
     placement
         Where something is to be shown: the front page, a newsletter. Its settings say which policy decides.
     context

@@ -16,7 +16,8 @@ from rewards.store import DecisionItem, FeedbackItem
 
 LEAST_BYTES = len('{"event_id":"."}')
 FEW_ITEMS = 20
-"""Of longer arrays an item that is shorter than any record is not decoded: decoding costs many times its bytes."""
+"""In a longer array, items shorter than any record are refused without being decoded, which would cost many times
+their bytes."""
 NO_RECORD = BadInput("invalid_field", "value", f"less than {LEAST_BYTES} bytes", "a record with an event_id")
 
 
@@ -100,13 +101,13 @@ def _item(settings: JoinSettings, place: LogPosition, body: bytes) -> DecisionIt
         return FeedbackItem(place, event_id, place.time_ms + milliseconds(settings.early_s), body)
     head = decision_head(body)
     rule = rule_of(head.rule)
-    ttl_ms = milliseconds(settings.dedup_horizon_s)
-    if 2 * milliseconds(rule.window_s) > ttl_ms:
+    dedup_horizon_ms = milliseconds(settings.dedup_horizon_s)
+    if 2 * milliseconds(rule.window_s) > dedup_horizon_ms:
         raise BadInput(
             "window_too_long",
             "rule.window_s",
             f"{rule.window_s} s",
-            f"at most half of dedup_horizon_s ({ttl_ms} ms)",
+            f"at most half of dedup_horizon_s ({dedup_horizon_ms} ms)",
         )
     return DecisionItem(
         place,
@@ -115,7 +116,7 @@ def _item(settings: JoinSettings, place: LogPosition, body: bytes) -> DecisionIt
         fingerprint(head),
         max(0, opens_ms(rule, place.time_ms)),
         deadline_ms(rule, place.time_ms),
-        place.time_ms + ttl_ms,
+        place.time_ms + dedup_horizon_ms,
         tuple(settings.prefix + stream for stream in rule.reward.close_on),
         body,
     )

@@ -16,7 +16,7 @@ from records.limits import HOUR_MS
 from rewards.join_items import Input, JoinSettings, Message, Rejected, decode_items
 from rewards.rules import milliseconds
 from rewards.store import PORTION_BYTES, Claim, DecisionItem, FeedbackItem, Inputs, JoinStore, Step, Stepped
-from rewards.watermark import entry_after, hold_line
+from rewards.watermark import hold_line, read_to_after
 
 FUTURE_MS = HOUR_MS
 """No broker's clock is so far ahead of another's: what is dated beyond it was not dated by a broker."""
@@ -169,12 +169,12 @@ class JoinWorker:
             All partitions of all inputs, asked after the tick; None: an input is missing.
         """
         self.clock_ms = tick_ms
-        read_to_ms = entry_after(tick_ms, self.settings.close_grace_ms)
+        read_to_ms = read_to_after(tick_ms, self.settings.close_grace_ms)
         claims: list[Claim] = []
         for name, reading in self._readings.items():
             claimed_ms, end = None, reading.next
             if reading.waiting:
-                claimed_ms = self._entry_of(reading.waiting[0])
+                claimed_ms = self._read_to_of(reading.waiting[0])
             elif name in ends and name in fetched:
                 position, handed = fetched[name]
                 if position >= ends[name] and reading.next >= min(handed, ends[name]):
@@ -218,7 +218,7 @@ class JoinWorker:
         done: list[Claim] = []
         for name, message in last.items():
             reading = self._readings[name]
-            read_to_ms = self._entry_of(message)
+            read_to_ms = self._read_to_of(message)
             begin.append(Claim(*name, reading.next, reading.next, None, reading.fresh))
             done.append(Claim(*name, reading.next, message.offset + 1, read_to_ms, reading.fresh))
         parts: list[dict[int, Step]] = []
@@ -233,9 +233,9 @@ class JoinWorker:
     def _is_future(self, message: Message) -> bool:
         return self.clock_ms is not None and message.time_ms > self.clock_ms + FUTURE_MS
 
-    def _entry_of(self, message: Message) -> int | None:
+    def _read_to_of(self, message: Message) -> int | None:
         """Return the entry that a message allows; None: its time says nothing of what comes after it."""
-        return None if self._is_future(message) else entry_after(message.time_ms, self.settings.close_grace_ms)
+        return None if self._is_future(message) else read_to_after(message.time_ms, self.settings.close_grace_ms)
 
     def _step(
         self,

@@ -43,7 +43,7 @@ class _Entry:
 class _Shard:
     log: str = ""
     offsets: dict[str, int] = field(default_factory=dict)
-    entries_read: dict[str, int] = field(default_factory=dict)
+    read_to_of_input: dict[str, int] = field(default_factory=dict)
     entries: dict[str, _Entry] = field(default_factory=dict)
     feedback: dict[str, list[FeedbackItem]] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)
@@ -158,7 +158,7 @@ class _Stepping:
             if item.place.offset < self.stored[name]:
                 self.repeats += 1
                 continue
-            self.behind_entry += item.place.time_ms < state.entries_read.get(name, 0)
+            self.behind_entry += item.place.time_ms < state.read_to_of_input.get(name, 0)
             if isinstance(item, DecisionItem):
                 self.decision(item)
             else:
@@ -167,12 +167,12 @@ class _Stepping:
             name = partition_name(claim.topic, claim.partition)
             state.offsets[name] = max(self.stored[name], claim.end)
             if claim.read_to_ms is not None:
-                state.entries_read[name] = max(state.entries_read.get(name, 0), claim.read_to_ms)
+                state.read_to_of_input[name] = max(state.read_to_of_input.get(name, 0), claim.read_to_ms)
         if step.inputs is not None:
             for topic, partition in step.inputs.partitions:
-                state.entries_read.setdefault(partition_name(topic, partition), 0)
-            state.entries_read[INPUTS] = max(state.entries_read.get(INPUTS, 0), step.inputs.read_to_ms)
-        now_ms, held_by = read_to(state.entries_read)
+                state.read_to_of_input.setdefault(partition_name(topic, partition), 0)
+            state.read_to_of_input[INPUTS] = max(state.read_to_of_input.get(INPUTS, 0), step.inputs.read_to_ms)
+        now_ms, held_by = read_to(state.read_to_of_input)
         left = self.purge(now_ms)
         next_ms = self.close(now_ms)
         reported_ms = now_ms if next_ms is None else min(now_ms, next_ms)

@@ -1,7 +1,8 @@
 """When a window opens and closes, which feedback counts, and what reward it makes.
 
 Everything here is a pure function of what the log holds: the rule is part of the decision (written by the
-decide role), so a join of any age and configuration gives the same reward.
+decide role), so a join of any age and configuration gives the same reward. ``replay/proof/oracle.py`` has the same
+rules a second time, on purpose: it is what ``verify`` compares with.
 """
 
 import math

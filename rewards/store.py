@@ -1,7 +1,7 @@
-"""What the join asks of its store, and the store in memory.
+"""What the join asks of its store, and the records that both hand to each other.
 
-A store knows no business: it keeps decisions and feedback by their place, lowers a deadline, and pops what is due, in
-the order of (deadline, event id), into a running number and an outbox. One call is one atomic step, and holds
+A store knows no rule of rewards: it keeps decisions and feedback by their place, lowers a deadline, and pops what is
+due, in the order of (deadline, event id), into a running number and an outbox. One call is one atomic step, and holds
 the offsets of the inputs together with the state that they made.
 """
 

@@ -35,7 +35,7 @@ def read_to(entries: Mapping[str, int]) -> tuple[int, str]:
     return entries[held_by], held_by
 
 
-def entry_after(time_ms: int, grace_ms: int) -> int:
+def read_to_after(time_ms: int, grace_ms: int) -> int:
     """Return the entry that a record applied, or an idle tick, of this log time allows.
 
     The grace covers the differing clocks of brokers and leaders, and what is not yet replicated.

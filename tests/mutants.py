@@ -131,7 +131,7 @@ def _joining() -> Iterator[Mutant]:
     yield from _in_both(
         "read-to time (the wall clock instead)",
         (
-            "now_ms, held_by = read_to(state.entries_read)",
+            "now_ms, held_by = read_to(state.read_to_of_input)",
             'now_ms, held_by = __import__("time").time_ns() // 1_000_000, "*"',
         ),
         (
@@ -143,7 +143,7 @@ def _joining() -> Iterator[Mutant]:
     )
     yield from _in_both(
         "read-to time: a partition that was never written counts as well",
-        ("state.entries_read.setdefault(partition_name(topic, partition), 0)", "pass"),
+        ("state.read_to_of_input.setdefault(partition_name(topic, partition), 0)", "pass"),
         ("for _, name in ipairs(inputs) do call('HSETNX', READTO, name, '0') end", ""),
         "test_read_to_waits_for_every_partition_and_names_it",
         "test_read_to_waits_for_an_added_partition",

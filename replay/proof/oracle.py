@@ -2,7 +2,8 @@
 
 This is a second implementation of the rules, and shares none of their code with the join: it reads every decision
 and all feedback of an event id, long after the fact, and says what the join should have written. Sums are exact
-fractions, so they are right whatever the order in which the join added.
+fractions, so they are right whatever the order in which the join added. Which feedback is the same one, and which
+decision a window belongs to, is in :mod:`replay.proof.by_event`.
 """
 
 from collections.abc import Iterable, Sequence

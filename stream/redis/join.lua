@@ -1,13 +1,13 @@
 -- One step of the join on one shard: apply what was read, then close what is due. All of it or nothing.
--- It knows no business: it keeps records by their place, lowers a deadline, and pops what is due.
--- rewards/store.py holds the same step in memory, in Python; one suite of laws runs over both.
+-- It knows no rule of rewards: it keeps records by their place, lowers a deadline, and pops what is due.
+-- rewards/memory_store.py is the same step in Python, in memory; one suite of laws runs over both.
 --
 -- KEYS   log offsets readto entries bodies due feedback waiting closed seq pending hold counted outbox (a prefix)
 -- ARGV   run id of the server that was checked, name of the hold that the caller has or "", name of the log,
 --        close limit, feedback limit, close bytes,
 --        read-to of the list of inputs or "", number of inputs, their names,
 --        number of claims, per claim: name, start, end, read-to or "", fresh ("1" or "0"),
---        then items: "d" claim offset event_id place placement fingerprint opens deadline forget close_on body
+--        then items: "d" claim offset event_id place placement fingerprint opens deadline dedup_until close_on body
 --                 or "f" claim offset event_id place waits_until body
 -- A place sorts as text (records.position.LogPosition.key). A member of `feedback` is event_id, place, waits_until and
 -- body, NUL between them: its order is that of (event id, place), and the same place is the same member.
@@ -48,7 +48,7 @@ for i = 1, tonumber(arg()) do
     return {'behind', i - 1, stored or ''}
   end
   claim.stored = tonumber(stored or claim.start)
-  claim.entry = tonumber(call('HGET', READTO, claim.name) or '0')
+  claim.stored_read_to = tonumber(call('HGET', READTO, claim.name) or '0')
   claims[i] = claim
 end
 if not known_log then call('SET', LOG, log) end
@@ -96,7 +96,7 @@ local function feedback_of(event_id)
   end
 end
 
--- A header: 1 place, 2 placement, 3 fingerprint, 4 opens, 5 deadline, 6 forget, 7 close_on (" a b "),
+-- A header: 1 place, 2 placement, 3 fingerprint, 4 opens, 5 deadline, 6 dedup_until, 7 close_on (" a b "),
 --           8 log time of the first rival or -1, 9 per topic the log time of the first feedback that was dropped.
 local function header_of(event_id)
   local packed = call('HGET', ENTRIES, event_id)
@@ -157,12 +157,12 @@ local function remembered(event_id, place)
   return until_ms and time_of(place) <= tonumber(until_ms)
 end
 
-local function decision(event_id, place, placement, fingerprint, opens, deadline, forget, close_on, body)
+local function decision(event_id, place, placement, fingerprint, opens, deadline, dedup_until, close_on, body)
   if remembered(event_id, place) then
     repeats = repeats + 1
     return
   end
-  local new = {place, placement, fingerprint, tonumber(opens), tonumber(deadline), tonumber(forget), close_on, -1, {}}
+  local new = {place, placement, fingerprint, tonumber(opens), tonumber(deadline), tonumber(dedup_until), close_on, -1, {}}
   local old = header_of(event_id)
   if old and old[1] == place then return end
   if old and old[1] < place then
@@ -211,11 +211,11 @@ while at < #ARGV do
   local kind, claim, offset, event_id, place = arg(), claims[tonumber(arg())], tonumber(arg()), arg(), arg()
   local fresh = offset >= claim.stored
   if not fresh then repeats = repeats + 1 end
-  if fresh and time_of(place) < claim.entry then behind_entry = behind_entry + 1 end
+  if fresh and time_of(place) < claim.stored_read_to then behind_entry = behind_entry + 1 end
   if kind == 'd' then
-    local placement, fingerprint, opens, deadline, forget = arg(), arg(), arg(), arg(), arg()
+    local placement, fingerprint, opens, deadline, dedup_until = arg(), arg(), arg(), arg(), arg()
     local close_on, body = arg(), arg()
-    if fresh then decision(event_id, place, placement, fingerprint, opens, deadline, forget, close_on, body) end
+    if fresh then decision(event_id, place, placement, fingerprint, opens, deadline, dedup_until, close_on, body) end
   else
     local waits, body = arg(), arg()
     if fresh then feedback(event_id, place, waits, body) end
@@ -226,7 +226,7 @@ for _, claim in ipairs(claims) do
   if tonumber(claim.stop) > claim.stored or call('HEXISTS', OFFSETS, claim.name) == 0 then
     call('HSET', OFFSETS, claim.name, claim.stop)
   end
-  if claim.read_to ~= '' and tonumber(claim.read_to) > claim.entry then
+  if claim.read_to ~= '' and tonumber(claim.read_to) > claim.stored_read_to then
     call('HSET', READTO, claim.name, claim.read_to)
   end
 end
@@ -237,13 +237,13 @@ if inputs_read_to ~= '' then
   end
 end
 
-local entries = call('HGETALL', READTO)
+local stored = call('HGETALL', READTO)
 local read_to, held_by = nil, '*'
 local listed = call('HEXISTS', READTO, '*') == 1
-for i = 1, #entries, 2 do
-  local time = tonumber(entries[i + 1])
-  if not read_to or time < read_to or (time == read_to and entries[i] < held_by) then
-    read_to, held_by = time, entries[i]
+for i = 1, #stored, 2 do
+  local time = tonumber(stored[i + 1])
+  if not read_to or time < read_to or (time == read_to and stored[i] < held_by) then
+    read_to, held_by = time, stored[i]
   end
 end
 if not listed then read_to, held_by = 0, '*' end

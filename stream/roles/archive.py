@@ -4,6 +4,8 @@ What the names of the files hold is the truth; Kafka's acknowledged offsets only
 name covers is skipped; one that lies beyond what was taken before it makes the worker read from the log what
 lies between; a file is named only where nobody archived its range meanwhile. So a worker that was killed, lost
 its partitions or shares them with its successor for a moment repeats nothing and misses nothing.
+
+A file is closed when the day changes or it is full (``_take``), and when it is old (``_look``).
 """
 
 import asyncio
@@ -338,10 +340,10 @@ class Archive(mode.Service):
                 await self._let_go(part.topic)
                 raise beyond(name, part.taken, end)
             metrics.show_lag(ROLE, self._config.stream_of(part.topic), part.number, end - part.taken)
-            taken, ended = part.looked_at
+            taken, former_end = part.looked_at
             if part.taken == taken:
                 # Faust hands out once what it has fetched, also for a partition that went away and came back.
-                part.seen = max(part.seen, ended)
+                part.seen = max(part.seen, former_end)
             part.looked_at = (part.taken, end)
         metrics.broker_answered(ROLE)
 

@@ -167,7 +167,10 @@ CONTRADICTIONS = {
     "placements.front.reward.streams.ticks": ("", POLICY + "reward.streams.ticks.weight = 1"),
     "placements.front.reward.streams.check": ("", POLICY + "reward.streams.check.weight = 1"),
     "placements.front.reward.streams.a.b": ("", POLICY + 'reward.streams."a.b".weight = 1'),
-    "policies.front.salt": ("", '[placements.front]\n[policies.front]\nsalt = "same"\n[policies.back]\nsalt = "same"\nplacements = ["front"]'),
+    "policies.front.salt": (
+        "",
+        '[placements.front]\n[policies.front]\nsalt = "same"\n[policies.back]\nsalt = "same"\nplacements = ["front"]',
+    ),
     "policies.back.salt": ("", POLICY + '[policies.back]\nsalt = "front"\nplacements = ["front"]'),
     "policies.spare": ("", POLICY + "[policies.spare]"),
 }

@@ -149,7 +149,7 @@ async def test_a_key_of_another_type_is_named(store: RedisStore, part: str) -> N
     assert raised.value.what in (f"{key} in Redis", f"{store.key(0, '*')} in Redis")
 
 
-async def test_an_entry_of_an_outbox_that_cannot_be_read_is_named(store: RedisStore) -> None:
+async def test_an_read_to_of_an_outbox_that_cannot_be_read_is_named(store: RedisStore) -> None:
     for outbox, entry in (("front", b"nonsense"), ("front", b"1:1,"), ("front", b"9:1"), (DEAD_LETTERS, b"1:1")):
         await store.redis.zadd(store.key(0, f"outbox:{outbox}"), {entry: 1})
         with pytest.raises(Unreadable, match="bowerbird recover"):

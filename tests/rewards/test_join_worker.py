@@ -10,7 +10,7 @@ from rewards.join_items import NO_RECORD, Input, JoinSettings, Message
 from rewards.join_worker import FUTURE_MS, Fetched, JoinWorker, Work
 from rewards.memory_store import MemoryStore
 from rewards.store import PORTION_BYTES, Claim, DecisionItem, FeedbackItem, Step
-from rewards.watermark import entry_after, hold_line, read_to
+from rewards.watermark import hold_line, read_to, read_to_after
 
 START_MS = 1_700_000_000_000
 GRACE_MS = 50
@@ -101,7 +101,7 @@ def test_what_is_dated_far_beyond_the_clock_is_rejected_and_holds_nothing_up() -
     assert [(one.message.offset, one.error.code) for one in work.rejected] == [(0, "future_time")]
     ((step,),) = (part.values() for part in work.parts)
     assert [item.event_id for item in step.items] == ["a"]
-    assert step.claims == [Claim(*CLICKS, 0, 2, entry_after(START_MS + 5, GRACE_MS), True)]
+    assert step.claims == [Claim(*CLICKS, 0, 2, read_to_after(START_MS + 5, GRACE_MS), True)]
     worker.done(work)
     # Alone it moves the offset, and says nothing of the time.
     worker.offer(message(CLICKS, 2, FUTURE_MS + 2, click("future")))
@@ -195,7 +195,7 @@ def test_no_partition_runs_ahead_of_the_others_by_more_than_half_the_memory() ->
     assert worker.next() is not None
     assert hold_line([START_MS + 7, START_MS], 2_000) == START_MS + 1_000
     assert read_to({"*": 9, "a 0": 4, "b 0": 4}) == (4, "a 0")
-    assert entry_after(20, 50) == 0
+    assert read_to_after(20, 50) == 0
 
 
 def test_an_array_that_needs_several_calls_moves_the_offset_with_the_last() -> None:

@@ -149,6 +149,6 @@ def _shifted(sums: tuple[float, ...], by: float) -> tuple[float, ...]:
     )
 
 
-def effective(squares: float, squared_squares: float) -> float | None:
-    """Return ``squares^2 / squared_squares``, as of how many equal numbers; None of nothing but zeros."""
-    return squares**2 / squared_squares if squared_squares > 0 else None
+def effective(total: float, squares: float) -> float | None:
+    """Return ``total^2 / squares``: how many equal numbers have this sum and this sum of squares; None of zeros."""
+    return total**2 / squares if squares > 0 else None

@@ -20,6 +20,7 @@ def statistics(state: State) -> dict[str, float | None]:
 
     ============================  =====================================================================================
     ``rows``                      decisions that were judged
+    ``mean_reward``               of the rows
     ``mean_weight``               1 less ``unseen`` but for chance, where the propensities are right
     ``max_weight``                what one row can move
     ``ess``                       ``(sum w)^2 / sum w^2`` (Kong 1992, A note on importance sampling
