@@ -1133,6 +1133,13 @@ def _recovery() -> Iterator[Mutant]:
         ("tests/policies/vw/test_generated.py::test_an_example_that_costs_too_much_is_refused_before_it_is_parsed",),
     )
     yield Mutant(
+        "what was stored and not acknowledged counts as read",
+        "stream/roles/input_guard.py",
+        "    if acknowledged is None and not any(stored):",
+        "    if acknowledged is None:",
+        ("tests/stream/test_join.py::test_what_was_removed_unread_is_a_loss_also_where_nothing_was_acknowledged",),
+    )
+    yield Mutant(
         "a worker that waits for a recovery names nothing else",
         "stream/roles/join.py",
         "        self._display.say_missing(set())\n",

@@ -95,6 +95,28 @@ class InputGuard:
         self._shorter = {name: count for name, count in self._shorter.items() if name not in ends}
 
 
+def read_before(acknowledged: int | None, stored: Sequence[int | None]) -> int | None:
+    """Return up to which offset an input has been read; None: never.
+
+    What every shard has stored may not have been acknowledged: a worker was killed, or the group has expired.
+
+    Parameters
+    ----------
+    acknowledged
+        What Kafka has as read.
+    stored
+        What each shard has stored; None: nothing of this input.
+
+    Examples
+    --------
+    >>> read_before(12, [17, 15]), read_before(None, [17, None]), read_before(None, [None, None])
+    (15, 0, None)
+    """
+    if acknowledged is None and not any(stored):
+        return None
+    return max(acknowledged or 0, min(offset or 0 for offset in stored))
+
+
 async def compare_state(config: Config, tails: LastSeqs, store: RedisStore) -> None:
     """Refuse a Redis that has forgotten: fewer outcomes than ``rewards`` holds, or other shards."""
     key = shard_key(config.prefix, "s", "count")

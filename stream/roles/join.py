@@ -35,7 +35,7 @@ from stream.liveness import dead_among
 from stream.redis.spoilt import Unreadable
 from stream.redis.store import RedisStore
 from stream.retry import REFUSED_PAUSE_S, retry_pause, until_recovered, until_there
-from stream.roles.input_guard import InputGuard, compare_state
+from stream.roles.input_guard import InputGuard, compare_state, read_before
 from stream.roles.join_display import JoinDisplay
 from stream.roles.join_settings import input_topics, join_settings
 from stream.roles.outbox import Emitter, OutcomeProducer
@@ -207,11 +207,11 @@ class JoinRole(mode.Service):
             await self._guard.refuse_replaced(new)
             for name in self._app.assigned & set(new):
                 offset = acknowledged.get(name)
+                read = read_before(offset, [offsets.get(partition_name(*name)) for offsets in stored])
+                if read is not None and read < beginnings[name]:
+                    raise await self._guard.removed_unread(name, read, beginnings[name])
                 if offset is not None and offset < beginnings[name]:
-                    # What every shard has stored may be acknowledged a moment later.
-                    offset = max(offset, min(offsets.get(partition_name(*name), 0) for offsets in stored))
-                    if offset < beginnings[name]:
-                        raise await self._guard.removed_unread(name, offset, beginnings[name])
+                    offset = read
                 start = beginnings[name] if offset is None else offset
                 self._worker.assign(name[0], name[1], start, offset is None)
 

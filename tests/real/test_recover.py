@@ -494,8 +494,7 @@ async def test_keys_of_another_type_stop_the_roles_until_a_recovery(shop: Shop) 
     prefix = shop.config.prefix
     async with Redis.from_url(shop.config.redis_url) as redis:
         for role, key in (("learn", "policy-front}:model"), ("join", "join-0}:readto")):
-            await redis.delete(f"{{{prefix}{key}")
-            await redis.lpush(f"{{{prefix}{key}", "hostile")
+            await replace_by_list(redis, f"{{{prefix}{key}")
             await shop.trade(10)
             await stop_sentence(shop.config, role, "another type")
     assert "another type" in " ".join((await recover(shop.config, NOW_MS, dry_run=True)).join.needed)
@@ -505,8 +504,7 @@ async def test_keys_of_another_type_stop_the_roles_until_a_recovery(shop: Shop) 
 
     async with Redis.from_url(shop.config.redis_url) as redis:
         home = f"{{{prefix}policy-front}}:home"
-        await redis.delete(home)
-        await redis.lpush(home, "hostile")
+        await replace_by_list(redis, home)
         await shop.trade(10)
         await run_named(shop.config, await stop_sentence(shop.config, "learn", "another type"), "--yes")
         await shop.all_is_right()
@@ -523,6 +521,14 @@ async def test_keys_of_another_type_stop_the_roles_until_a_recovery(shop: Shop) 
         assert "another type" in failed["redis"]
         assert set((await recover(shop.config, NOW_MS)).rebuilt) == {"front"}
     await shop.all_is_right()
+
+
+async def replace_by_list(redis: Redis, key: str) -> None:
+    """Replace a key by one of another type, before a role writes it again."""
+    async with redis.pipeline(transaction=True) as pipeline:
+        pipeline.delete(key)
+        pipeline.lpush(key, "hostile")
+        await pipeline.execute()
 
 
 async def values_that_cannot_be_read(shop: Shop) -> None:

@@ -4,6 +4,9 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from records.errors import LossDetected
 from stream import metrics
 from stream.config import Config
 from stream.kafka.faust_app import Progress
@@ -27,6 +30,37 @@ def test_the_loops_end_before_their_connections_are_closed() -> None:
         return ended
 
     assert asyncio.run(stopped()) == [True]
+
+
+@pytest.mark.parametrize("acknowledged", [None, 3, 11])
+async def test_what_was_removed_unread_is_a_loss_also_where_nothing_was_acknowledged(acknowledged: int | None) -> None:
+    """A join that is stopped at once may have stored what the group has not as read."""
+    where = ("clicks", 2)
+
+    class Stub:
+        async def committed(self, *_: Any) -> dict[Any, int]:
+            return {} if acknowledged is None else {where: acknowledged}
+
+        async def beginning(self, _: Any) -> dict[Any, int]:
+            return {where: 17}
+
+        async def voided(self) -> dict[str, Any]:
+            return {}
+
+        async def offsets(self, shard: int) -> dict[str, int]:
+            return {"clicks 2": 12 + shard}
+
+        async def refuse_replaced(self, _: Any) -> None:
+            pass
+
+        async def removed_unread(self, name: Any, read_to: int, begins: int) -> LossDetected:
+            return LossDetected(f"{name}", f"{begins}", f"{read_to}", "recover")
+
+    app = SimpleNamespace(assigned={where})
+    role = JoinRole(Config(shards=2, **tables({"front": served()})), cast(Any, app))
+    role._reader = role._store = role._guard = cast(Any, Stub())
+    with pytest.raises(LossDetected, match="found 17, expected 12"):
+        await role._synchronise()
 
 
 async def test_a_partition_that_an_open_transaction_holds_is_shown() -> None:
