@@ -30,22 +30,43 @@ async def ended(*tasks: "asyncio.Future[Any]") -> None:
             task.exception()
 
 
+async def finished(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work that must not be cut off, however often the caller is cancelled; that is raised afterwards."""
+    task, cancelled = asyncio.create_task(work), None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled
+
+
 async def started(client: Any) -> Any:
     """Start a client of aiokafka; one that could not be started is closed."""
     starting = asyncio.ensure_future(client.start())
     try:
         await asyncio.shield(starting)
     except BaseException:
-        # A start that is cancelled while a broker is asked for its metadata leaves that connection open.
-        await asyncio.wait({starting}, timeout=STOP_S)
-        await ended(starting)
-        await closed(client)
+        await finished(_given_up(client, starting))
         raise
     return client
 
 
+async def _given_up(client: Any, starting: "asyncio.Future[Any]") -> None:
+    # A start that is cancelled while a broker is asked for its metadata leaves that connection open.
+    await asyncio.wait({starting}, timeout=STOP_S)
+    await ended(starting)
+    await _closed(client, STOP_S)
+
+
 async def closed(client: Any, within_s: float = STOP_S) -> None:
     """Close a client of aiokafka; one that hangs after the time, since the broker is away, is torn down."""
+    await finished(_closed(client, within_s))
+
+
+async def _closed(client: Any, within_s: float) -> None:
     close: Callable[[], Coroutine[Any, Any, None]] = client.stop if hasattr(client, "stop") else client.close
     closing = asyncio.create_task(close())
     await asyncio.wait({closing}, timeout=within_s)

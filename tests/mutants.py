@@ -1133,6 +1133,13 @@ def _recovery() -> Iterator[Mutant]:
         ("tests/policies/vw/test_generated.py::test_an_example_that_costs_too_much_is_refused_before_it_is_parsed",),
     )
     yield Mutant(
+        "a client whose start is given up is closed",
+        "stream/shutdown.py",
+        "        await finished(_given_up(client, starting))\n",
+        "        await _given_up(client, starting)\n",
+        ("tests/stream/test_tasks.py::test_a_client_whose_start_is_cancelled_again_and_again_is_closed",),
+    )
+    yield Mutant(
         "what was stored and not acknowledged counts as read",
         "stream/roles/input_guard.py",
         "    if acknowledged is None and not any(stored):",

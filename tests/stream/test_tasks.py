@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import struct
+from typing import Any, ClassVar
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -105,3 +106,25 @@ def test_a_start_that_is_cancelled_leaves_no_connection_open() -> None:
         return asked
 
     assert asyncio.run(scenario())[:2] == [18, 3]
+
+
+async def test_a_client_whose_start_is_cancelled_again_and_again_is_closed() -> None:
+    """Whoever ends tasks cancels them each 0.2 s; a start that is given up takes longer to close."""
+
+    class Client:
+        closed = False
+        _conns: ClassVar[dict[str, Any]] = {}
+
+        async def start(self) -> None:
+            await asyncio.Event().wait()
+
+        async def stop(self) -> None:
+            await asyncio.sleep(0.1)
+            self.closed = True
+
+    client = Client()
+    starting = asyncio.create_task(started(client))
+    await asyncio.sleep(0.01)
+    await ended(starting)
+    assert starting.cancelled()
+    assert client.closed
