@@ -1,6 +1,7 @@
 """Reading a topic as what it is, a log: from an offset to an offset, in no consumer group."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
@@ -12,6 +13,7 @@ from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     IncompatibleBrokerVersion,
+    KafkaConnectionError,
     NotCoordinatorForGroupError,
     OffsetOutOfRangeError,
 )
@@ -25,11 +27,14 @@ from stream.config import Config
 from stream.kafka.consumer import READ_COMMITTED, reading
 from stream.kafka.topic_ids import TopicNow, topics_now
 from stream.liveness import dead_client, refuse_dead
+from stream.retry import retry_pause
 from stream.shutdown import closed, started
 
 FETCH_BYTES = 8 * 1024 * 1024
 """What one fetch of one partition may bring: more than the largest message that a topic of the loop takes."""
 POLL_MS = 200
+STARTS_AGAIN = 2
+"""So often a consumer that could not reach the broker is started again."""
 MESSAGES_A_REPORT = 500
 """Messages between two reports of how far a long reading is."""
 COORDINATOR_WITHIN_S = 30.0
@@ -206,6 +211,14 @@ class LogReader:
         (answer,) = await _coordinated(lambda: self._admin.describe_consumer_groups([group]))
         return [member[1] for described in answer.groups for member in described[5]]
 
+    async def _started(self) -> AIOKafkaConsumer:
+        """Return a consumer; the broker was there when this reader began, and may be slow to answer now."""
+        for attempt in range(STARTS_AGAIN):
+            with contextlib.suppress(KafkaConnectionError):
+                return cast(AIOKafkaConsumer, await started(log_consumer(self._config)))
+            await retry_pause(attempt)
+        return cast(AIOKafkaConsumer, await started(log_consumer(self._config)))
+
     async def read(self, topic: str, partition: int, start: int, end: int | None = None) -> AsyncIterator[LogRecord]:
         """Yield the messages of a partition with offsets from ``start`` up to ``end``, exclusive.
 
@@ -225,7 +238,7 @@ class LogReader:
         if start >= end:
             return
         where = TopicPartition(topic, partition)
-        consumer = await started(log_consumer(self._config))
+        consumer = await self._started()
         try:
             consumer.assign([where])
             consumer.seek(where, start)

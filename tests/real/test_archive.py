@@ -187,6 +187,7 @@ async def test_files_are_per_topic_and_day_and_without_gaps(loop: Loop) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    of_60_rows = set(Path(loop.config.archive.url or "").rglob("*.parquet"))
     archive = replace(loop.config.archive, max_s=3600.0, max_rows=10_000)
     loop.config = replace(loop.config, archive=archive, metrics_port=port - DECLARED["archive"].port)
     for begin in range(150, 270, 10):
@@ -207,7 +208,7 @@ async def test_files_are_per_topic_and_day_and_without_gaps(loop: Loop) -> None:
         assert file.first == following.get((file.topic, file.partition), 0)
         following[file.topic, file.partition] = file.last + 1
         table = pq.read_table(root / file.path, partitioning=None)
-        assert table.num_rows <= 60 + 2
+        assert table.num_rows <= 60 + 2 or root / file.path not in of_60_rows
         assert {f"{time:%Y-%m-%d}" for time in table.column("log_time").to_pylist()} <= {file.day}
         assert table.schema.equals(SCHEMAS[loop.config.stream_of(file.topic)])
         assert table.schema.metadata[b"bowerbird_archive"] == b"1"
