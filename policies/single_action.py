@@ -14,8 +14,7 @@ class SingleAction(ABC):
     """A policy of one choice, which also fills a ranked list, one place after the other.
 
     A place draws from the pmf of the first place, scaled to the actions that are left (Plackett 1975, *The Analysis of
-    Permutations*; Luce 1959). Each place is learned as an example of its own, of the actions that were left. An
-    evaluation scales in the same way: :mod:`replay.evaluation.logs.places`.
+    Permutations*; Luce 1959). Each place is learned as an example of its own, of the actions that were left.
     """
 
     def __init__(self) -> None:

@@ -472,29 +472,30 @@ def _learning() -> Iterator[Mutant]:
         "if False:",
         ("tests/bowerbird/test_lists.py::test_a_logged_list_that_is_none_is_refused",),
     )
+    of_lists = "tests/replay/evaluation/logs/test_lists.py::"
     yield Mutant(
         "a list is not judged as a decision of one",
         "replay/evaluation/logs/outcomes.py",
-        "(not self._loggers and lists.any())",
-        "False",
-        ("tests/replay/evaluation/logs/test_places.py::test_each_place_of_a_list_is_a_row",),
+        "        if are_lists(rows).any():\n            found",
+        "        if False:\n            found",
+        (f"{of_lists}test_a_list_is_one_row",),
     )
     yield Mutant(
-        "a place of a list has the weight of all places above",
-        "replay/evaluation/logs/places.py",
-        "        prior[at] = prior[at - 1] * ratios[at - 1]\n",
-        "        prior[at] = ratios[at - 1]\n",
+        "the weight of a list is that of all of its places",
+        "replay/evaluation/logs/predicted.py",
+        "        first *= policy.predict(question, picks[:place])[picks[place].action]\n",
+        "        pass\n",
         (
-            "tests/replay/evaluation/logs/test_places.py::test_the_mean_over_all_lists_is_what_the_target_earns",
-            "tests/replay/evaluation/logs/test_places.py::test_weights_are_those_of_the_estimators_of_slates",
+            f"{of_lists}test_the_mean_over_all_lists_is_what_the_target_earns",
+            f"{of_lists}test_weights_are_those_of_the_estimator_of_slates",
         ),
     )
     yield Mutant(
-        "a model's value of a place has the weight of the places above",
-        "replay/evaluation/models/cross_fitting.py",
-        "worth = worth if evaluation_rows.prior is None else evaluation_rows.prior * worth",
-        "pass",
-        ("tests/replay/evaluation/logs/test_places.py::test_the_mean_over_all_lists_is_what_the_target_earns",),
+        "what is no list is refused",
+        "replay/evaluation/logs/outcomes.py",
+        '            rows = leave_out("refused", found.refused)\n',
+        "",
+        (f"{of_lists}test_what_is_no_list_is_refused_whoever_is_judged",),
     )
     yield Mutant(
         "a number that is far ahead is no version",

@@ -275,7 +275,7 @@ def _numbered(shares: Mapping[str, float], versions: Sequence[str]) -> dict[int,
 def _fitted(open_log: OpenLog, options: Options, stages: Stages) -> tuple[CrossFitted | None, Scan]:
     log = open_log(SCANNED, False)
     scanned = scan(log, stages("looking"))
-    possible = _entries_of(options) in log.provides and (scanned.timed or scanned.units)
+    possible = _entries_of(options) in log.provides and (scanned.timed or scanned.units) and not scanned.lists
     if options.model == NO_MODEL or (options.model == AUTOMATIC and not possible):
         return None, scanned
     if _entries_of(options) not in log.provides:
@@ -283,6 +283,9 @@ def _fitted(open_log: OpenLog, options: Options, stages: Stages) -> tuple[CrossF
         raise WrongConfiguration(
             f"--model {options.model}: found a log without {lacking}, expected outcomes of Bowerbird; else --model none"
         )
+    if scanned.lists:
+        found = "found ranked lists, of which no reward model is known; expected --model none"
+        raise WrongConfiguration(f"--model {options.model}: {found}")
     by, learner = options.folds, scanned.versions > 1 and not options.fixed_loggers
     if learner and by not in (AUTOMATIC, "past"):
         raise WrongConfiguration(

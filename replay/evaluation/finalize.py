@@ -359,8 +359,7 @@ def _level_of_segment(sums: Sums, of_rows: Sums, shown: Estimator, by_unit: bool
 
 
 def _how(how: How, summary: Summary, checks: Sequence[Finding]) -> How:
-    of = "a place of a ranked list (a decision of one action counts as one)" if summary.of_lists else "a decision"
-    estimand = f"the mean reward of {of}, averaged over the log's period"
+    estimand = "the mean reward of a decision, averaged over the log's period"
     if any(each.name == "drift_of_reward" and each.p_value is not None and each.p_value < 0.05 for each in checks):
         estimand += "; rewards drift over it, so the value of the next days may be another"
     return msgspec.structs.replace(how, estimand=estimand, digest=digest(summary))

@@ -27,9 +27,6 @@ class EvaluationRows:
         The target's probability pi(a|x) of the logged action.
     weight
         Importance weight; ``target / propensity`` by default.
-    prior
-        The part of the weight that the places above in a ranked list have; the weight is ``prior * target /
-        propensity``. None: 1.
     model_logged, model_target
         Predictions of a reward model for the logged action, q(x, a), and the target, sum over a of pi(a|x) q(x, a).
     mean_propensity
@@ -67,7 +64,6 @@ class EvaluationRows:
     propensity: Floats
     target: Floats
     weight: Floats = field(default_factory=lambda: np.empty(0))
-    prior: Floats | None = None
     model_logged: Floats | None = None
     model_target: Floats | None = None
     mean_propensity: Floats | None = None
@@ -87,8 +83,7 @@ class EvaluationRows:
 
     def __post_init__(self) -> None:
         if not self.weight.size and self.reward.size:
-            ratio = self.target / self.propensity
-            object.__setattr__(self, "weight", ratio if self.prior is None else self.prior * ratio)
+            object.__setattr__(self, "weight", self.target / self.propensity)
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -111,10 +106,6 @@ def joined(parts: "list[EvaluationRows]") -> EvaluationRows:
 
     def together(name: str) -> Any:
         columns = [getattr(part, name) for part in parts]
-        if name == "prior" and any(column is not None for column in columns):
-            columns = [
-                np.ones(len(part)) if column is None else column for part, column in zip(parts, columns, strict=True)
-            ]
         if any(column is None for column in columns):
             return None
         if isinstance(columns[0], Mapping):

@@ -70,6 +70,8 @@ class Scan(NamedTuple):
         Whether the log has sample weights other than 1.
     apart
         Names of two versions of which one ended before the other began; None if there are none.
+    lists
+        Whether the log has ranked lists.
     """
 
     versions: int
@@ -80,6 +82,7 @@ class Scan(NamedTuple):
     closed_ms: int | None = None
     sized: bool = False
     apart: tuple[str, str] | None = None
+    lists: bool = False
 
     @property
     def timed(self) -> bool:
@@ -224,10 +227,10 @@ def predicted(chunk: LogChunk, fitted: CrossFitted) -> LogChunk:
 
 def scan(log: Log, progress: Progress) -> Scan:
     """Return the versions, the period and the length of a log."""
-    first, last, units, blocks, closed, sized = None, None, True, 0, None, False
+    first, last, units, blocks, closed, sized, lists = None, None, True, 0, None, False, False
     spans: dict[int, tuple[int, int]] = {}
     for chunk in log.blocks(progress):
-        rows, blocks = chunk.rows, chunk.index + 1
+        rows, blocks, lists = chunk.rows, chunk.index + 1, lists or chunk.lists
         if chunk.closed_ms is not None:
             closed = max(chunk.closed_ms, closed or 0)
         if not len(rows):
@@ -240,7 +243,7 @@ def scan(log: Log, progress: Progress) -> Scan:
             if rows.version is not None:
                 _spans(spans, rows.version, rows.time_ms)
     apart = _apart(spans, log.names.versions.names)
-    return Scan(versions_in(log.names), first, last, units, blocks, closed, sized, apart)
+    return Scan(versions_in(log.names), first, last, units, blocks, closed, sized, apart, lists)
 
 
 def _spans(spans: dict[int, tuple[int, int]], version: Codes, time_ms: NDArray[np.int64]) -> None:

@@ -114,8 +114,6 @@ class Summary:
         Times of the first and the last decision; None if unknown.
     learned_compared
         Number of rows that the compared policy has learned from.
-    of_lists
-        Whether there are places of ranked lists among the rows.
     left_out, learned, reward_range, taken
         As in :class:`~replay.evaluation.logs.chunk.LogChunk`.
     """
@@ -136,7 +134,6 @@ class Summary:
     learned_compared: int = 0
     reward_range: Range | None = None
     taken: Taken | None = None
-    of_lists: bool = False
 
     @property
     def seen(self) -> Range:
@@ -177,8 +174,6 @@ class Summary:
             left, right = getattr(self, each.name), getattr(other, each.name)
             if left is None or right is None:
                 both[each.name] = None
-            elif each.name == "of_lists":
-                both[each.name] = left or right
             elif each.name == "first_ms":
                 both[each.name] = min(left, right)
             elif each.name == "last_ms":
@@ -230,7 +225,6 @@ def summarise(chunk: LogChunk, plan: EvaluationPlan, compared: LogChunk | None =
         reward_range=chunk.reward_range,
         # Of rows and not of decisions.
         taken=chunk.taken if rows.sample_weight is None else None,
-        of_lists=rows.prior is not None,
     )
 
 

@@ -63,8 +63,7 @@ class Replay(Estimator):
 
     def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return whether a row matches, and its reward if it does."""
-        # Of a ranked list, down to the row's place; the weight is 0 where a place above does not match.
-        match = ((rows.target == 1) & (rows.weight > 0)).astype(np.float64)
+        match = (rows.target == 1).astype(np.float64)
         return {"[pi = 1]": match, "[pi = 1] r": match * rows.reward}
 
     def value(self, means: Means) -> Any:

@@ -78,6 +78,8 @@ class LogChunk:
     closed_ms
         When the latest decision was whose window ran to its end: of later ones those alone are in the log that
         feedback closed early. None where times were not wanted, or the log has no windows; 0 of no such decision.
+    lists
+        Whether there are ranked lists among ``rows``; no reward model has learned those.
     """
 
     index: int
@@ -88,6 +90,7 @@ class LogChunk:
     reward_range: Range | None = None
     closed_ms: int | None = None
     taken: Taken | None = None
+    lists: bool = False
 
 
 class Log(Protocol):
@@ -183,6 +186,7 @@ def _together(parts: list[LogChunk]) -> LogChunk:
         spanned([part.reward_range for part in some]),
         max((part.closed_ms for part in parts if part.closed_ms is not None), default=None),
         together([part.taken for part in some]),
+        any(part.lists for part in parts),
     )
 
 

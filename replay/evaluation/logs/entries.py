@@ -1,12 +1,10 @@
 """Outcomes as a reward model sees them: all actions of each decision, with contexts or without."""
 
-from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from policies.features import Action, ActionCache, Features
-from policies.question import open_actions
+from policies.features import Action, ActionCache
 from policies.training import Example
 from records.errors import BadInput
 from replay.evaluation.logs.numbered import Numbered
@@ -39,15 +37,6 @@ def examples_in(rows: OutcomeRows, catalogue: ActionCache) -> Examples:
     return Examples(decoded, refused)
 
 
-def _choices(example: Example) -> Iterator[tuple[Features, Sequence[Action], int]]:
-    """Yield context, actions that are left, and the index of the logged one among them, of each place."""
-    question, picks = example
-    yield question.context, question.actions, picks[0].action
-    for place in range(1, len(picks)):
-        left = open_actions(question, picks[:place])
-        yield question.context, [question.actions[index] for index in left], left.index(picks[place].action)
-
-
 class ActionIds:
     """The actions of a log by their ids alone, as one catalogue for all of its rows."""
 
@@ -73,11 +62,11 @@ class ActionIds:
 
 
 def with_contexts(rows: OutcomeRows, examples: Examples, pmfs: Pmfs, target: Floats) -> ModelRows:
-    """Return outcomes with contexts, a row for each place; none of ``rows`` was refused."""
+    """Return outcomes with contexts; none of ``rows`` was refused."""
     decisions = (
-        Decided(context, actions, chosen, reward, target[start : start + count].tolist())
-        for (context, actions, chosen), reward, start, count in zip(
-            (choice for example in examples.decoded for choice in _choices(example)),
+        Decided(*question[:2], picks[0].action, reward, target[start : start + count].tolist())
+        for (question, picks), reward, start, count in zip(
+            examples.decoded,
             rows.numbers("reward").tolist(),
             pmfs.starts.tolist(),
             pmfs.counts.tolist(),

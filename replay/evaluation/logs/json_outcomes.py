@@ -270,8 +270,8 @@ def outcome_batch(text: bytes, columns: Sequence[str], offsets: np.ndarray[Any, 
     found |= dict(zip([name for name, _ in drawn], _one(table.column("decision")).flatten(), strict=True))
     found["offset"], found["problem"] = pa.array(offsets), pa.nulls(len(offsets), pa.string())
     found["revision"] = found["revision"].fill_null(0)
-    of_places = pc.list_value_length(found["rewards"]).fill_null(0)
-    found["places"] = pc.max_element_wise(found["places"].fill_null(1), of_places)
+    of_places = [pc.list_value_length(found[name]).fill_null(0) for name in ("rewards", "picks") if name in found]
+    found["places"] = pc.max_element_wise(found["places"].fill_null(1), *of_places)
     found["decided_at"] = _one(table.column("decision_place")).flatten()[0].cast(TIME)
     lines = [line for line in text.split(b"\n") if line.strip()] if {"raw", *_AS_TEXT} & {*columns} else []
     for name in columns:

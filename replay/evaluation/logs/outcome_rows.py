@@ -49,26 +49,26 @@ class OutcomeRows:
     """
 
     def __init__(self, batch: "pa.RecordBatch", place: Place) -> None:
-        self.batch, self.place = batch, place
+        self.batch, self._place = batch, place
 
     def __len__(self) -> int:
         return int(self.batch.num_rows)
 
     def where(self, flags: Any) -> "OutcomeRows":
         """Return some of the rows."""
-        return OutcomeRows(self.batch.filter(flags), self.place)
+        return OutcomeRows(self.batch.filter(flags), self._place)
 
     def with_column(self, name: str, values: Floats) -> "OutcomeRows":
         """Return the rows with a column of numbers more."""
-        return OutcomeRows(self.batch.append_column(name, pa.array(values)), self.place)
+        return OutcomeRows(self.batch.append_column(name, pa.array(values)), self._place)
 
     def bad(self, column: str, row: int, found: str, expected: str) -> Exception:
         """Return the error for a value."""
-        return self.place.bad(column, self.batch.column("offset")[row].as_py(), found, expected)
+        return self._place.bad(column, self.batch.column("offset")[row].as_py(), found, expected)
 
     def where_is(self, row: int) -> str:
         """Return in words where a row stands."""
-        return self.place.where(self.batch.column("offset")[row].as_py())
+        return self._place.where(self.batch.column("offset")[row].as_py())
 
     def whole(self, name: str) -> Any:
         """Return a column without holes."""

@@ -1,20 +1,18 @@
 """Judges the outcomes of the loop, wherever they were read, for a policy that might have decided instead."""
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from policies.policy import SMALLEST_PROPENSITY
 from policies.training import action_cache
-from records.errors import BadInput, LossDetected, WrongConfiguration, shorten
+from records.errors import LossDetected, WrongConfiguration, shorten
 from records.fields import EXTERNAL
-from records.rule import rule_of
+from replay.evaluation.logs.allowed_rewards import allowed_rewards
 from replay.evaluation.logs.chunk import (
     LARGEST,
     MEAN_PROPENSITY,
@@ -22,12 +20,10 @@ from replay.evaluation.logs.chunk import (
     REWARD_RANGE,
     LogChunk,
     Progress,
-    Range,
     cut,
     first_row_of,
     gathered,
     silent,
-    spanned,
 )
 from replay.evaluation.logs.entries import (
     WITH_CONTEXTS,
@@ -37,10 +33,18 @@ from replay.evaluation.logs.entries import (
     examples_in,
     with_contexts,
 )
+from replay.evaluation.logs.lists import (
+    LIST_COLUMNS,
+    UNIFORM,
+    WHOLE,
+    are_lists,
+    lists_in,
+    propensities,
+    uniform_probabilities,
+)
 from replay.evaluation.logs.numbered import Names, Numbered
 from replay.evaluation.logs.outcome_rows import OutcomeRows
 from replay.evaluation.logs.outcome_source import NUMBERS, Outcomes
-from replay.evaluation.logs.places import LIST_COLUMNS, PLACE, by_place, columns_by_place, least_propensities
 from replay.evaluation.logs.pmf import Pmfs, flat, ranks, whole
 from replay.evaluation.logs.predicted import Logger, Predicted, mean_propensities, predicted_by
 from replay.evaluation.logs.segments import segment, segment_column
@@ -48,7 +52,6 @@ from replay.evaluation.logs.taken import Taken, taken_by_name
 from replay.evaluation.models.rows import ModelRows
 from replay.evaluation.rows import Codes, EvaluationRows, Flags, Floats
 from replay.proof.archived_policy import ArchivedPolicy
-from rewards.rules import reward_range
 
 _COLUMNS = (*NUMBERS, "reward", "learn", "why", "propensity")
 _LOW = 2**32 - 1
@@ -188,13 +191,13 @@ class Judge:
         columns += ["decided_at"] if "time_ms" in wanted else []
         columns += ["rule"] if REWARD_RANGE in wanted else []
         columns += [name for name in ("event_hash", "unit_hash") if name in wanted]
-        columns += [segment_column(name) for name in self._segments if name != PLACE]
+        columns += [segment_column(name) for name in self._segments]
         return list(dict.fromkeys(columns))
 
     def _has_lists(self) -> bool:
         """Tell whether the log may have ranked lists; asks for it once."""
         if self._lists is None:
-            self._lists = not self._loggers and self._outcomes.may_have_lists()
+            self._lists = self._outcomes.may_have_lists()
         return self._lists
 
     def _numbered(self, rows: OutcomeRows, beheaded: bool, left_out: Counter[str]) -> OutcomeRows:
@@ -235,13 +238,13 @@ class Judge:
         if self._external is not None:
             external = rows.texts("policy_version").has(EXTERNAL)
             rows = leave_out("own" if self._external else "external", external != self._external)
-        lists = rows.numbers("places") > 1
-        if self._loggers and lists.any():
-            # How the loggers' probabilities of a list are balanced is not known.
-            rows = leave_out("lists", lists)
         # The learner refuses them too.
-        least = least_propensities(rows) if lists.any() and not self._loggers else rows.between("propensity", 0, 1)
-        rows = leave_out("refused", least < SMALLEST_PROPENSITY)
+        rows = leave_out("refused", rows.numbers("places") < 1)
+        rows = leave_out("refused", rows.between("propensity", 0, 1) < SMALLEST_PROPENSITY)
+        if are_lists(rows).any():
+            found = lists_in(rows)
+            rows = rows.with_column(WHOLE, found.propensity).with_column(UNIFORM, found.uniform)
+            rows = leave_out("refused", found.refused)
         if self._loggers:
             mean = mean_propensities(self._loggers, rows, self._catalogue)
             # A column, so that rows which are left out from here on take their own along.
@@ -253,21 +256,23 @@ class Judge:
         examples = examples_in(rows, self._catalogue) if WITH_CONTEXTS in wanted else None
         if examples is not None and examples.refused.any():
             rows = leave_out("refused", examples.refused)
-        rows = by_place(rows) if PLACE in self._segments or (not self._loggers and lists.any()) else rows
         evaluation_rows = self._evaluation_rows(rows, predicted, wanted)
         learned: Any = ()
         if self._target is not None and self._of in self._target.learned_from:
             learned = rows.numbers("offset") < self._target.cut
-        entries = (self._entries(rows, predicted, examples),) if wanted & _ENTRIES else ()
-        allowed = _allowed(rows) if REWARD_RANGE in wanted else None
-        taken = self._taken(rows, predicted, evaluation_rows.prior) if {"rank", "action"} <= wanted else None
-        return LogChunk(index, evaluation_rows, +left_out, int(np.sum(learned)), entries, allowed, closed_ms, taken)
+        lists = bool(are_lists(rows).any())
+        entries = (self._entries(rows, predicted, examples),) if wanted & _ENTRIES and not lists else ()
+        allowed = allowed_rewards(rows) if REWARD_RANGE in wanted else None
+        taken = self._taken(rows, predicted) if {"rank", "action"} <= wanted else None
+        return LogChunk(
+            index, evaluation_rows, +left_out, int(np.sum(learned)), entries, allowed, closed_ms, taken, lists
+        )
 
-    def _taken(self, rows: OutcomeRows, predicted: Predicted | None, prior: Floats | None) -> Taken:
+    def _taken(self, rows: OutcomeRows, predicted: Predicted | None) -> Taken:
         pmfs = rows.pmfs()
         target = pmfs.values if self._target is None else self._target_of(rows, predicted, pmfs)
         parts, _ = flat(rows.whole("actions"))
-        return taken_by_name(parts.field("id"), target if prior is None else pmfs.each(prior) * target)
+        return taken_by_name(parts.field("id"), target)
 
     def _entries(self, rows: OutcomeRows, predicted: Predicted | None, examples: Examples | None) -> ModelRows:
         pmfs = rows.pmfs()
@@ -323,13 +328,14 @@ class Judge:
     def _evaluation_rows(
         self, rows: OutcomeRows, predicted: Predicted | None, wanted: frozenset[str]
     ) -> EvaluationRows:
-        propensity, known = rows.numbers("propensity"), {}
+        propensity, known = propensities(rows), {}
         target = propensity
         if predicted is not None:
             target = predicted.target
         elif self._target is not None:
-            target = 1 / rows.counts()
-        if wanted & _OF_PMF:
+            target = uniform_probabilities(rows)
+        # What the pmf of the first place says of the weight of one action is not the weight of a list.
+        if wanted & _OF_PMF and not are_lists(rows).any():
             known = self._of_pmf(rows, predicted, wanted)
         if self._loggers:
             known[MEAN_PROPENSITY] = rows.numbers(MEAN_PROPENSITY)
@@ -342,7 +348,6 @@ class Judge:
         for name in ("event_hash", "unit_hash"):
             if name in wanted:
                 known[name] = rows.hashes(name)
-        known |= columns_by_place(rows, known, target / propensity)
         known["segments"] = {
             name: self.names.segments[name].codes(segment(name, rows.batch)) for name in self._segments if wanted
         }
@@ -375,19 +380,3 @@ class Judge:
 def _closed_ms(rows: OutcomeRows) -> int:
     """Return when the latest decision was whose window ran to its end; 0 where none did."""
     return int(rows.times("decided_at")[rows.texts("why").has("window")].max(initial=0))
-
-
-def _allowed(rows: OutcomeRows) -> Range | None:
-    """Return the least and the largest reward that the rules of some outcomes allow."""
-    if rows.batch.column("rule").null_count:
-        return -math.inf, math.inf
-    rules = rows.texts("rule")
-    return spanned([_allowed_by(rules.names[code]) for code in np.unique(rules.codes).tolist()])
-
-
-def _allowed_by(rule: str) -> Range:
-    try:
-        return reward_range(rule_of(msgspec.Raw(rule.encode())).reward)
-    except BadInput:
-        # Written by hand without a rule: the range is unknown.
-        return -math.inf, math.inf

@@ -7,10 +7,10 @@ import numpy as np
 
 from policies.features import ActionCache
 from policies.policy import Policy
-from policies.question import open_actions
 from policies.training import Example, example_of, outcomes_in
 from records.errors import BadInput
 from records.limits import PMF_TOLERANCE
+from replay.evaluation.logs.lists import propensities
 from replay.evaluation.logs.outcome_rows import OutcomeRows
 from replay.evaluation.logs.pmf import Numbers, Pmfs
 from replay.evaluation.rows import Flags, Floats
@@ -22,20 +22,18 @@ class Predicted(NamedTuple):
     Attributes
     ----------
     pmfs, chosen
-        Of each place of the outcomes that it does not refuse (:func:`replay.evaluation.logs.places.by_place`): its
-        probabilities of the actions that are left, and the index of the logged one among them.
+        Of the rows that it does not refuse: its probabilities, and the index of the logged action.
+        Of a ranked list, those of its first place.
+    target
+        Its probability of what was shown: of the logged action, or of the whole list.
     refused
-        Whether it refuses the features: shape (outcomes,).
+        Whether it refuses the features: shape (rows,).
     """
 
     pmfs: list[list[float]]
     chosen: Numbers
+    target: Floats
     refused: Flags
-
-    @property
-    def target(self) -> Floats:
-        """The probabilities of the logged actions."""
-        return np.array([pmf[chosen] for pmf, chosen in zip(self.pmfs, self.chosen.tolist(), strict=True)], dtype=float)
 
     def flat(self, rows: OutcomeRows, logged: Pmfs) -> Floats:
         """Return the probabilities of all actions of all rows, as ``logged.values``."""
@@ -50,31 +48,29 @@ def predicted_by(policy: Policy, rows: OutcomeRows, catalogue: ActionCache) -> P
     """Predict outcomes from the bytes in the column ``raw``."""
     pmfs: list[list[float]] = []
     chosen: list[int] = []
+    target: list[float] = []
     refused = np.zeros(len(rows), dtype=np.bool_)
     for index, example in enumerate(example_rows(rows, catalogue)):
         if isinstance(example, BadInput):
             refused[index] = True
             continue
         try:
-            predicted = [_at_place(policy, example, place) for place in range(len(example.picks))]
+            pmf = policy.predict(example.question)
+            target.append(_below(policy, example, pmf[example.picks[0].action]))
         except BadInput:
             refused[index] = True
             continue
-        pmfs += [pmf for pmf, _ in predicted]
-        chosen += [action for _, action in predicted]
-    return Predicted(pmfs, np.array(chosen, dtype=np.int64), refused)
+        pmfs.append(pmf)
+        chosen.append(example.picks[0].action)
+    return Predicted(pmfs, np.array(chosen, dtype=np.int64), np.array(target, dtype=float), refused)
 
 
-def _at_place(policy: Policy, example: Example, place: int) -> tuple[list[float], int]:
-    """Return the probabilities of the actions that are left at a place, and the index of the logged one."""
+def _below(policy: Policy, example: Example, first: float) -> float:
+    """Return the probability of a whole list, given that of its first place."""
     question, picks = example
-    pmf = policy.predict(question, picks[:place])
-    if not place:
-        return pmf, picks[0].action
-    left = open_actions(question, picks[:place])
-    if picks[place].action not in left:
-        raise BadInput("bad_picks", f"picks[{place}].action", "one of a place before it", "an action that is left")
-    return [pmf[index] for index in left], left.index(picks[place].action)
+    for place in range(1, len(picks)):
+        first *= policy.predict(question, picks[:place])[picks[place].action]
+    return first
 
 
 class Logger(NamedTuple):
@@ -110,13 +106,17 @@ def mean_propensities(loggers: Sequence[Logger], rows: OutcomeRows, catalogue: A
         if isinstance(example, BadInput):
             continue
         try:
-            of_loggers[:, row] = [each.policy.predict(example.question)[example.picks[0].action] for each in loggers]
+            first = example.picks[0].action
+            of_loggers[:, row] = [
+                _below(each.policy, example, each.policy.predict(example.question)[first]) for each in loggers
+            ]
         except BadInput:
             continue
-    own, logged = _own(loggers, rows), rows.numbers("propensity")
+    own, logged = _own(loggers, rows), propensities(rows)
     own_probability = of_loggers[own, np.arange(len(rows))]
     # What was refused is NaN, and agrees with nothing and contradicts nothing.
-    if (wrong := np.abs(own_probability - logged) > PMF_TOLERANCE * np.maximum(own_probability, logged)).any():
+    tolerance = PMF_TOLERANCE * rows.numbers("places")
+    if (wrong := np.abs(own_probability - logged) > tolerance * np.maximum(own_probability, logged)).any():
         row = int(np.argmax(wrong))
         expected = f"{own_probability[row]}, as version {loggers[own[row]].version} says, computed again"
         raise rows.bad("propensity", row, str(logged[row]), expected)

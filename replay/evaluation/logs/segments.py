@@ -6,7 +6,6 @@
 ``policy``                  the policy that decided
 ``why``                     why its window closed: ``window`` or ``early``
 ``chosen``                  the action
-``place``                   the place in a ranked list, from 0
 ``day``                     of the decision, UTC
 ``context.NAME``            a feature outside of any namespace, as ``context.country``
 ``context.SPACE.NAME``      a feature of a namespace, as ``context.user.country``
@@ -20,7 +19,7 @@ import pyarrow as pa
 
 from records.errors import WrongConfiguration, shorten
 
-OF_COLUMNS = ("policy_version", "placement", "policy", "why", "chosen", "place")
+OF_COLUMNS = ("policy_version", "placement", "policy", "why", "chosen")
 _MOST_CHARACTERS = 80
 
 _context = msgspec.json.Decoder(dict[str, Any])
@@ -56,8 +55,6 @@ def segment(name: str, rows: "pa.RecordBatch") -> "pa.Array":
         import pyarrow.compute as pc
 
         return pc.strftime(column, "%Y-%m-%d")
-    if name == "place":
-        return column.cast(pa.string())
     if not name.startswith("context."):
         return column
     path = name.split(".")[1:]

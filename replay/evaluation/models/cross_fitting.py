@@ -219,7 +219,9 @@ def with_predictions(evaluation_rows: EvaluationRows, rows: ModelRows, predicted
         return replace(evaluation_rows, model_logged=np.empty(0), model_target=np.empty(0))
     if rows.target is None:
         raise BadInput("no_target", "target", "none", "the judged policy's pmf")
-    worth: Any = np.add.reduceat(rows.target * predicted, rows.offsets[:-1])
-    # A place of a list is worth what the target would earn after the places above it, by their weight.
-    worth = worth if evaluation_rows.prior is None else evaluation_rows.prior * worth
-    return replace(evaluation_rows, model_logged=predicted[rows.logged], model_target=worth)
+    worth: Any = rows.target * predicted
+    return replace(
+        evaluation_rows,
+        model_logged=predicted[rows.logged],
+        model_target=np.add.reduceat(worth, rows.offsets[:-1]),
+    )

@@ -1,0 +1,115 @@
+"""Ranked lists as decisions of one choice: the whole list, with the product of the probabilities of its places."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from policies.policy import SMALLEST_PROPENSITY
+from replay.evaluation.logs.outcome_rows import OutcomeRows
+from replay.evaluation.logs.pmf import Numbers, Pmfs, flat
+from replay.evaluation.rows import Flags, Floats
+
+LIST_COLUMNS = ("actions", "pmf", "picks", "rewards")
+"""What :func:`lists_in` needs of outcomes among which there are lists."""
+WHOLE, UNIFORM = "whole_propensity", "whole_uniform"
+"""Columns of numbers that :func:`with_lists` adds: :attr:`Lists.propensity` and :attr:`Lists.uniform`."""
+
+
+class Lists(NamedTuple):
+    """The ranked lists among outcomes; all have the shape (rows,).
+
+    Attributes
+    ----------
+    refused
+        Which are no list that a policy can have shown; no learner takes them.
+    propensity
+        The logged probability of the whole list; of one action, that of the action.
+    uniform
+        The same by the policy that draws every action that is left alike.
+    """
+
+    refused: Flags
+    propensity: Floats
+    uniform: Floats
+
+
+def are_lists(rows: OutcomeRows) -> Flags:
+    """Tell which outcomes are those of lists."""
+    return np.asarray(rows.numbers("places") > 1)
+
+
+def propensities(rows: OutcomeRows) -> Floats:
+    """Return the logged probability of what was shown: of one action, or of a whole list."""
+    return rows.numbers(WHOLE if WHOLE in rows.batch.schema.names else "propensity")
+
+
+def uniform_probabilities(rows: OutcomeRows) -> Floats:
+    """Return the same by the policy that draws every action alike."""
+    return rows.numbers(UNIFORM) if UNIFORM in rows.batch.schema.names else 1 / rows.counts()
+
+
+def lists_in(rows: OutcomeRows) -> Lists:
+    """Return the lists among outcomes; a list has several places, and as many picks and rewards.
+
+    The importance weight of a list is the ratio of the probabilities of all of its places (McInerney et al. 2020, KDD,
+    eq. 1): its reward, the sum over the places, may depend on all of them.
+    """
+    places, are = rows.numbers("places").astype(np.int64), are_lists(rows)
+    picks, starts, picked = _values(rows, "picks")
+    _, _, rewarded = _values(rows, "rewards")
+    refused = are & ((picked != places) | (rewarded != places))
+    logged, actions = _floats(picks.field("propensity")), rows.counts()
+    propensity, uniform = rows.between("propensity", 0, 1).copy(), 1 / actions
+    ids, pmfs = _ids(rows, picks)
+    at = np.full(len(ids.of_actions), False)
+    for place in range(int(places.max(initial=1))):
+        there = np.flatnonzero(are & ~refused & (places > place))
+        if not len(there):
+            break
+        pick = starts[there] + place
+        # Each pick is one of the actions that the places before have left.
+        sought = np.full(len(rows), -2)
+        sought[there] = ids.of_picks[pick]
+        hits = (ids.of_actions == pmfs.each(sought)) & ~at
+        once = pmfs.sums(hits.astype(np.int64))[there] == 1
+        right = np.isfinite(logged[pick]) & (logged[pick] >= SMALLEST_PROPENSITY) & (logged[pick] <= 1)
+        refused[there[~(once & right)]] = True
+        at |= hits
+        if place:
+            propensity[there] *= np.where(right, logged[pick], 1.0)
+            uniform[there] /= np.maximum(actions[there] - place, 1)
+    return Lists(refused, propensity, uniform)
+
+
+class _Ids(NamedTuple):
+    of_actions: Numbers
+    of_picks: Numbers
+
+
+def _ids(rows: OutcomeRows, picks: "pa.Array") -> tuple[_Ids, Pmfs]:
+    """Return the ids of all actions and of all picks as numbers, and where each outcome's actions are."""
+    parts, offsets = flat(rows.whole("actions"))
+    counts = np.diff(offsets)
+    if not (alike := counts == rows.counts()).all():
+        row = int(np.argmin(alike))
+        raise rows.bad("pmf", row, f"{rows.counts()[row]} probabilities", f"{counts[row]}, one an action")
+    texts = pa.concat_arrays([_text(parts.field("id")), _text(picks.field("action"))])
+    codes = np.asarray(texts.dictionary_encode().indices.fill_null(-1)).astype(np.int64)
+    return _Ids(codes[: len(parts)], codes[len(parts) :]), Pmfs(np.zeros(len(parts)), offsets[:-1], counts)
+
+
+def _values(rows: OutcomeRows, name: str) -> "tuple[pa.Array, Numbers, Numbers]":
+    """Return the values of a column of lists, where each row's begin, and how many it has."""
+    column = rows.batch.column(name)
+    counts = np.asarray(pc.list_value_length(column).fill_null(0)).astype(np.int64)
+    return column.flatten(), np.cumsum(counts) - counts, counts
+
+
+def _floats(column: "pa.Array") -> Floats:
+    return np.asarray(column.cast(pa.float64()).fill_null(np.nan), dtype=np.float64)
+
+
+def _text(column: "pa.Array") -> "pa.Array":
+    return column.cast(pa.large_string())

@@ -1,0 +1,288 @@
+"""Ranked lists are judged whole: unbiased by enumeration, and as the estimator of slates has it."""
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import bowerbird
+from archive.reader import Archive
+from bowerbird.fake import FakeLoop
+from policies.features import Action, Features
+from policies.question import Pick, Pmf, Question, ranked
+from policies.registry import make
+from policies.single_action import SingleAction
+from records.codec import items
+from records.errors import WrongConfiguration
+from replay.evaluation.estimators.slate_rows import Slates
+from replay.evaluation.estimators.slates import StandardSlate
+from replay.evaluation.logs.archive import ArchivedOutcomes
+from replay.evaluation.logs.chunk import MEAN_PROPENSITY, REWARD_RANGE
+from replay.evaluation.logs.json_outcomes import JsonLines
+from replay.evaluation.logs.message_outcomes import MessageOutcomes
+from replay.evaluation.logs.outcomes import Judge
+from replay.evaluation.logs.predicted import Logger
+from replay.evaluation.rows import EvaluationRows
+from replay.proof.archived_policy import ArchivedPolicy
+from tests.bowerbird.test_lists import CONFIG, visit
+from tests.replay.archived import Archivable, write
+from tests.replay.evaluation.logs.rows import named, same, together
+
+ACTIONS = ("boots", "hat", "scarf", "gloves")
+LOGGED = (0.4, 0.3, 0.2, 0.1)
+Shown = tuple[int, ...]
+
+
+class Fixed(SingleAction):
+    """The same pmf always."""
+
+    kind, arguments = "fixed", ""
+
+    def __init__(self, pmf: Sequence[float]) -> None:
+        super().__init__()
+        self._fixed = list(pmf)
+
+    def pmf(self, context: Features, actions: Sequence[Action]) -> Pmf:
+        return self._fixed
+
+    def learn_action(self, *_: Any) -> None:
+        raise NotImplementedError
+
+    def dump(self) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        pass
+
+
+def conditional(pmf: Sequence[float], shown: Shown) -> list[float]:
+    """Return the probability of each place's action, given the places before it."""
+    left = (1 - math.fsum(pmf[each] for each in shown[:place]) for place in range(len(shown)))
+    return [min(1.0, pmf[action] / rest) for action, rest in zip(shown, left, strict=True)]
+
+
+def outcome(number: int, shown: Shown, rewards: Sequence[float], **changes: Any) -> dict[str, Any]:
+    """Return an outcome as `rewards` has it; ``changes`` of its decision."""
+    picks = [
+        {"action": ACTIONS[action], "propensity": propensity}
+        for action, propensity in zip(shown, conditional(LOGGED, shown), strict=True)
+    ]
+    decision: dict[str, Any] = {
+        "v": 1,
+        "event_id": f"visit-{number}",
+        "placement": "front",
+        "policy": "front",
+        "policy_version": "1-0",
+        "context": {"user": {"age": number % 7}},
+        "actions": [{"id": name, "features": {"item": {"kind": name}}} for name in ACTIONS],
+        "pmf": LOGGED,
+        "chosen": picks[0]["action"],
+        "propensity": picks[0]["propensity"],
+        "ranking": [pick["action"] for pick in picks],
+        "expires_at_ms": 9,
+        "rule": {"window_s": 1.0, "early_s": 1.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}},
+    }
+    if len(shown) > 1:
+        decision |= {"top": len(shown), "picks": picks}
+    return {
+        **{name: decision[name] for name in ("event_id", "placement", "policy", "policy_version")},
+        "v": 1,
+        "shard": 0,
+        "seq": number + 1,
+        "places": len(shown),
+        "reward": math.fsum(rewards),
+        "rewards": list(rewards) if len(shown) > 1 else [],
+        "learn": True,
+        "why": "window",
+        "closed_ms": 2000,
+        "decision_place": {
+            "time_ms": 1000 + number,
+            "topic": "decisions",
+            "partition": 0,
+            "offset": number,
+            "index": 0,
+        },
+        "feedback": [],
+        "decision": decision | changes,
+    }
+
+
+def lines(outcomes: Sequence[dict[str, Any]], path: Path) -> Path:
+    path.write_text("".join(json.dumps(each) + "\n" for each in outcomes))
+    return path
+
+
+def judged(outcomes: Sequence[dict[str, Any]], path: Path, target: Any, **options: Any) -> EvaluationRows:
+    return together(Judge(JsonLines(lines(outcomes, path)), target, "front", **options).blocks())
+
+
+def target_of(pmf: Sequence[float]) -> ArchivedPolicy:
+    return ArchivedPolicy("fixed", Fixed(pmf))
+
+
+UNIFORM = ArchivedPolicy("uniform", make("uniform", ""))
+
+
+def lists(places: int) -> list[Shown]:
+    return list(itertools.permutations(range(len(ACTIONS)), places))
+
+
+PMFS = st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=4, max_size=4).filter(lambda each: sum(each) > 0)
+
+
+@given(weights=PMFS, places=st.integers(1, 4), seed=st.integers(0, 99))
+def test_the_mean_over_all_lists_is_what_the_target_earns(
+    tmp_path_factory: pytest.TempPathFactory, weights: list[float], places: int, seed: int
+) -> None:
+    """By enumeration, for rewards that depend on the whole list."""
+    pmf = [each / sum(weights) for each in weights]
+    chance = np.random.default_rng(seed)
+    every = lists(places)
+    log = [outcome(number, shown, chance.normal(size=places).tolist()) for number, shown in enumerate(every)]
+    worth = [math.fsum(each["rewards"] or [each["reward"]]) for each in log]
+    policy = Fixed(pmf)
+    truth = math.fsum(_probability(policy, shown) * each for shown, each in zip(every, worth, strict=True))
+    rows = judged(log, tmp_path_factory.mktemp("log") / "log.jsonl", target_of(pmf))
+    assert rows.reward == pytest.approx(worth)
+    assert math.fsum(rows.propensity * rows.weight * rows.reward) == pytest.approx(truth, abs=1e-9)
+    assert math.fsum(rows.propensity) == pytest.approx(1.0)
+
+
+def _probability(policy: Fixed, shown: Shown) -> float:
+    question = Question({}, [Action(name, {}) for name in ACTIONS], ranked(len(shown)))
+    picks: list[Pick] = []
+    probability = 1.0
+    for place, action in enumerate(shown):
+        pmf = policy.predict(question, picks)
+        probability *= pmf[action]
+        picks.append(Pick(place, action, pmf[action]))
+    return probability
+
+
+def test_weights_are_those_of_the_estimator_of_slates(tmp_path: Path) -> None:
+    chance = np.random.default_rng(4)
+    shown = [lists(3)[index] for index in chance.integers(0, 24, 50)]
+    log = [outcome(number, each, chance.normal(size=3).tolist()) for number, each in enumerate(shown)]
+    pmf = (0.1, 0.2, 0.3, 0.4)
+    rows = judged(log, tmp_path / "log.jsonl", target_of(pmf))
+    slates = Slates.of(
+        slate=np.repeat(np.arange(50), 3),
+        position=np.tile(np.arange(3), 50),
+        reward=[reward for each in log for reward in each["rewards"]],
+        conditional=(
+            [each for one in shown for each in conditional(LOGGED, one)],
+            [each for one in shown for each in conditional(pmf, one)],
+        ),
+    )
+    assert slates.weight is not None
+    assert rows.weight == pytest.approx(slates.weight)
+    (of_slates,) = StandardSlate().terms(slates).values()
+    assert (rows.weight * rows.reward).mean() == pytest.approx(of_slates.mean())
+
+
+def test_a_list_is_one_row(tmp_path: Path) -> None:
+    log = [outcome(0, (2, 0, 3), [0.0, 1.0, 2.0]), outcome(1, (1,), [5.0])]
+    judge = Judge(JsonLines(lines(log, tmp_path / "log.jsonl")), UNIFORM, "front")
+    chunk = next(iter(judge.blocks()))
+    rows = chunk.rows
+    assert chunk.lists
+    assert rows.reward.tolist() == [3.0, 5.0]
+    assert rows.propensity == pytest.approx([0.2 * (0.4 / 0.8) * (0.1 / 0.4), 0.3])
+    assert rows.target == pytest.approx([1 / 4 / 3 / 2, 1 / 4])
+    assert (rows.squared_weight, rows.unseen, rows.inverse, rows.rank) == (None, None, None, None)
+    assert named(rows.action, judge.names.actions.names) == ["scarf", "hat"]
+
+
+NO_LISTS: dict[str, dict[str, Any]] = {
+    "no pick": {"decision": {"picks": []}},
+    "a pick too few": {"decision": {"picks": [{"action": "hat", "propensity": 0.3}]}},
+    "an action twice": {"decision": {"picks": [{"action": "hat", "propensity": 0.3}] * 2}},
+    "an unknown action": {
+        "decision": {"picks": [{"action": "hat", "propensity": 0.3}, {"action": "?", "propensity": 0.4}]}
+    },
+    "a propensity of 0": {
+        "decision": {"picks": [{"action": "hat", "propensity": 0.3}, {"action": "boots", "propensity": 0.0}]}
+    },
+    "a propensity that no learner takes": {
+        "decision": {"picks": [{"action": "hat", "propensity": 0.3}, {"action": "boots", "propensity": 2.0**-70}]}
+    },
+    "a reward too few": {"rewards": [1.0]},
+    "no rewards": {"rewards": [], "places": 1},
+    "no place": {"places": 0, "rewards": [], "decision": {"picks": []}},
+}
+
+
+@pytest.mark.parametrize("target", ["uniform", "fixed", "itself"])
+@pytest.mark.parametrize("case", NO_LISTS)
+def test_what_is_no_list_is_refused_whoever_is_judged(tmp_path: Path, case: str, target: str) -> None:
+    wrong = dict(NO_LISTS[case])
+    log = [outcome(0, (0, 1), [1.0, 0.0]), outcome(1, (1, 0), [1.0, 0.0], **wrong.pop("decision", {})) | wrong]
+    policy = {"uniform": UNIFORM, "fixed": target_of(LOGGED), "itself": None}[target]
+    chunk = next(iter(Judge(JsonLines(lines(log, tmp_path / "log.jsonl")), policy, "front").blocks()))
+    assert (len(chunk.rows), chunk.left_out) == (1, {"refused": 1})
+
+
+def test_the_range_of_a_list_is_that_of_all_its_places(tmp_path: Path) -> None:
+    clipped = {
+        "rule": {
+            "window_s": 1.0,
+            "early_s": 1.0,
+            "reward": {"clip": [0.0, 2.0], "streams": {"clicks": {"weight": 1.0}}},
+        }
+    }
+    log = [outcome(0, (0, 1, 2), [1.0, 0.0, 0.0], **clipped), outcome(1, (1,), [1.0], **clipped)]
+    judge = Judge(JsonLines(lines(log, tmp_path / "log.jsonl")), UNIFORM, "front", wanted={REWARD_RANGE})
+    assert next(iter(judge.blocks())).reward_range == (0.0, 6.0)
+
+
+def test_balanced_weights_are_those_of_whole_lists(tmp_path: Path) -> None:
+    shown = (1, 0)
+    log = [outcome(0, shown, [1.0, 0.0]), outcome(1, (0,), [1.0], policy_version="2-0") | {"policy_version": "2-0"}]
+    log[1]["decision"] |= {"pmf": [0.25] * 4, "propensity": 0.25}
+    other = Fixed([0.25] * 4)
+    loggers = [Logger("1-0", Fixed(LOGGED), 0.75), Logger("2-0", other, 0.25)]
+    wanted = {MEAN_PROPENSITY}
+    path = lines(log, tmp_path / "log.jsonl")
+    rows = together(Judge(JsonLines(path), UNIFORM, "front", wanted=wanted, loggers=loggers).blocks())
+    of_list = 0.75 * math.prod(conditional(LOGGED, shown)) + 0.25 / 4 / 3
+    assert rows.mean_propensity == pytest.approx([of_list, 0.75 * 0.4 + 0.25 * 0.25])
+
+
+def test_all_origins_of_lists_are_the_same_log(tmp_path: Path) -> None:
+    """A loop in memory, its messages, and its archive."""
+    loop = FakeLoop(CONFIG)
+    for number in range(40):
+        visit(loop, number, top=(None, 2, 3)[number % 3], clicks=["scarf"] if number % 3 else ())
+        loop.advance(10)
+    messages = loop.messages("rewards")
+    outcomes = [json.loads(record) for message in messages for record in items(message.value)]
+    assert {each["places"] for each in outcomes} == {1, 2, 3}
+    written = [Archivable("rewards", 0, each.offset, each.time_ms, each.value) for each in messages]
+    write(tmp_path / "archive", {"rewards": [written[:20], written[20:]]})
+    archive = Archive.at(str(tmp_path / "archive"))
+    target = ArchivedPolicy("vw", make("vw", "--cb_explore_adf --epsilon 0.5 -q ui"))
+    found = [
+        together(Judge(source, target, "home", segments=("context.user.none",)).blocks())
+        for source in (
+            JsonLines(lines(outcomes, tmp_path / "log.jsonl")),
+            MessageOutcomes(messages),
+            ArchivedOutcomes(archive),
+        )
+    ]
+    assert len(found[0]) == len(outcomes)
+    same(found[1], found[0])
+    same(found[2], found[0])
+    answer = bowerbird.evaluate(tmp_path / "log.jsonl", "uniform", placement="home")
+    assert (answer.rows, answer.how.model) == (len(outcomes), None)
+    assert answer.ips == pytest.approx(bowerbird.evaluate(tmp_path / "archive", "uniform", placement="home").ips)
+    with pytest.raises(WrongConfiguration, match="--model vw: found ranked lists"):
+        bowerbird.evaluate(tmp_path / "log.jsonl", "uniform", placement="home", model="vw")
+    as_read = bowerbird.read(tmp_path / "archive")
+    assert bowerbird.evaluate(as_read, "uniform").rows == sum(each["places"] == 1 for each in outcomes)
