@@ -148,7 +148,7 @@ async def outcomes(loop: Loop, wanted: set[str], policy: str = "front") -> dict[
         rewards = {each["event_id"]: each["reward"] for each in records if each.get("policy") == policy}
         return rewards if wanted <= set(rewards) else None
 
-    return dict(await until(there, 60, every_s=0.3))
+    return dict(await until(there, 240, every_s=0.3))
 
 
 async def shown_held(config: Config, labels: dict[str, str]) -> float | None:

@@ -22,7 +22,7 @@ from tests.serving import served, tables
 
 pytestmark = pytest.mark.real
 
-RULE = {"window_s": 30.0, "early_s": 5.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}
+RULE = {"window_s": 55.0, "early_s": 5.0, "reward": {"streams": {"clicks": {"weight": 1.0}}}}
 
 
 async def keep_for_a_second(config: Config, name: str) -> None:
@@ -59,7 +59,7 @@ async def test_what_kafka_has_forgotten_comes_from_the_archive_and_lost_feedback
         dedup_horizon_s=120.0,
         session_timeout_s=2.0,
         archive=ArchiveConfig(url=url, max_s=0.3),
-        **tables({"front": served(window_s=30.0, reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))}),
+        **tables({"front": served(window_s=55.0, reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))}),
     )
     async with loop_of(config) as loop:
         join = loop.role("join")
@@ -95,4 +95,4 @@ async def test_what_kafka_has_forgotten_comes_from_the_archive_and_lost_feedback
             return sorted(rewards.values()) if len(rewards) == 12 else []
 
         # The last click of each partition is still there.
-        assert await until(closed, 60.0) == [0.0] * 9 + [1.0] * 3
+        assert await until(closed, 240.0) == [0.0] * 9 + [1.0] * 3
