@@ -26,7 +26,7 @@ MORE_MEMORY = 1.25
 CHILD = """
 import asyncio, resource, sys, time
 import msgspec
-from bowerbird.recovering import recover
+from bowerbird.recovery.recover import recover
 from stream.config import Config
 began, used = time.monotonic(), time.process_time()
 done = asyncio.run(recover(msgspec.json.decode(sys.argv[1], type=Config), 0, force=True))

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bowerbird.join_state import known_topics, problems
-from bowerbird.rebuilding import refusal
-from bowerbird.status import Observer
+from bowerbird.recovery.join_problems import known_topics, problems
+from bowerbird.recovery.rebuild import refusal
+from bowerbird.status.observer import Observer
 from policies import checks
 from records.errors import StateRefused, WrongConfiguration, of_disk, shorten
 from records.extras import sentence
@@ -188,7 +188,7 @@ async def _archived(config: Config, log: str | None, reader: LogReader) -> list[
     if config.archive.url is None or log is None:
         return []
     try:
-        from bowerbird.archive_recovery import recover_archive
+        from bowerbird.recovery.archive import recover_archive
 
         return (await recover_archive(config, reader, log, 0, dry_run=True)).needed
     except (ModuleNotFoundError, WrongConfiguration, OSError):

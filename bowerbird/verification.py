@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from archive.names import ARCHIVED_STREAMS
-from bowerbird.join_state import problems
+from bowerbird.recovery.join_problems import problems
 from policies.controls import deciding
 from policies.policy import version_name
 from policies.policy_store import identity_of, version_of

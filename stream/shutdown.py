@@ -32,15 +32,15 @@ async def ended(*tasks: "asyncio.Future[Any]") -> None:
 
 async def finished(work: Coroutine[Any, Any, None]) -> None:
     """Wait for work that must not be cut off, however often the caller is cancelled; that is raised afterwards."""
-    task, cancelled = asyncio.create_task(work), None
+    task, cancelled = asyncio.create_task(work), False
     while not task.done():
         try:
             await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
+        except asyncio.CancelledError:
+            cancelled = True
     task.result()
-    if cancelled is not None:
-        raise cancelled
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 async def started(client: Any) -> Any:

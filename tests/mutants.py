@@ -288,7 +288,7 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "what is worth nothing and comes late is no warning",
-        "bowerbird/alarms.py",
+        "bowerbird/status/alarms.py",
         "if what not in harmless",
         "if what",
         ("tests/bowerbird/test_alarms.py::test_what_is_worth_nothing_and_comes_late_is_no_warning",),
@@ -360,7 +360,7 @@ def _learning() -> Iterator[Mutant]:
     )
     yield Mutant(
         "who only looks writes no record",
-        "bowerbird/rebuilding.py",
+        "bowerbird/recovery/rebuild.py",
         "load(repair=False)",
         "load()",
         ("tests/real/test_remedies.py::test_a_redis_of_another_log_is_discarded_by_a_command",),
@@ -1156,7 +1156,7 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "requests that wait are seen",
-        "bowerbird/status.py",
+        "bowerbird/status/observer.py",
         "if any(starts[name] < min(by_then[name], ends[name]) for name in partitions):",
         "if False:",
         ("tests/real/test_status.py::test_requests_that_wait_and_a_stranger_in_a_group_are_seen",),
@@ -1206,7 +1206,7 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "versions of other arguments are no versions of a policy",
-        "bowerbird/rebuilding.py",
+        "bowerbird/recovery/rebuild.py",
         "if own and not is_own:",
         "if False:",
         ("tests/real/test_recover.py::test_a_version_with_a_number_far_ahead_is_settled_by_a_rebuild",),
@@ -1215,14 +1215,14 @@ def _recovery() -> Iterator[Mutant]:
     emptied = f"{recovered}test_a_redis_that_was_emptied_is_rebuilt_while_the_roles_wait"
     yield Mutant(
         "closed event ids are remembered again",
-        "bowerbird/join_recovery.py",
+        "bowerbird/recovery/join.py",
         "closings[head.shard].append(Closing(head.event_id, dedup_until_ms, head.closed_ms))",
         "pass",
         (emptied,),
     )
     yield Mutant(
         "a recovery goes on from the last seqs",
-        "bowerbird/join_recovery.py",
+        "bowerbird/recovery/join.py",
         "seqs = self._frontiers.seqs(shard)",
         "seqs: dict[str, int] = {}",
         (emptied,),
@@ -1236,14 +1236,14 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "an acknowledgement beyond the log is void",
-        "bowerbird/join_recovery.py",
+        "bowerbird/recovery/join.py",
         "await self._store.void_acknowledgements(read_on)",
         "pass",
         (f"{recovered}test_what_a_worker_acknowledges_at_its_end_does_not_matter_after_a_recovery",),
     )
     yield Mutant(
         "what was acknowledged of a former log is void",
-        "bowerbird/join_state.py",
+        "bowerbird/recovery/join_problems.py",
         "marks[name].offset + 1 if name in marks else 0",
         "0",
         (f"{recovered}test_what_was_acknowledged_of_a_former_log_does_not_matter_when_the_present_one_has_grown",),
@@ -1264,7 +1264,7 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "feedback that was removed unread is missed by a recovery",
-        "bowerbird/join_recovery.py",
+        "bowerbird/recovery/join.py",
         "if offset < ends.begins[name] and (held is None or held[0] > offset):",
         "if False:",
         ("tests/real/test_remedies.py::test_input_that_was_removed_unread_is_given_up_by_a_command",),
@@ -1278,21 +1278,21 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "parts of the join's state that are missing are counted",
-        "bowerbird/join_state.py",
+        "bowerbird/recovery/join_problems.py",
         "        if not entries == bodies == due:\n",
         "        if False:\n",
         (f"{recovered}test_keys_that_somebody_deleted_are_missed",),
     )
     yield Mutant(
         "dead letters are not repeated by a recovery",
-        "bowerbird/join_recovery.py",
+        "bowerbird/recovery/join.py",
         "self._lettered[hash(letter.source)] = letter.time_ms",
         "pass",
         (emptied,),
     )
     yield Mutant(
         "a recovery names what it misses",
-        "bowerbird/join_recovery.py",
+        "bowerbird/recovery/join.py",
         "if first_ms > from_ms and (held is None or held[0] > 0):",
         "if False:",
         (
@@ -1447,7 +1447,7 @@ def _at_the_edge() -> Iterator[Mutant]:
     )
     yield Mutant(
         "what was aborted is no backlog",
-        "bowerbird/status.py",
+        "bowerbird/status/observer.py",
         "                starts[name] = ends[name]\n",
         "                pass\n",
         ("tests/real/test_status.py::test_a_learner_that_stands_still_is_told",),

@@ -23,7 +23,7 @@ LONG_FILES = {
 }
 LONG_CLASSES = {
     "bowerbird/client/asynchronous.py:Client",
-    "bowerbird/join_recovery.py:JoinRecovery",
+    "bowerbird/recovery/join.py:JoinRecovery",
     "replay/evaluation/logs/outcomes.py:Judge",
     "replay/proof/verify.py:Verification",
     "stream/roles/archive.py:Archive",
@@ -57,10 +57,10 @@ MANY_PARAMETERS = {
     "bowerbird/commands/replay.py:evaluate",
     "bowerbird/demo/play.py:__init__",
     "bowerbird/evaluating.py:evaluated_in_memory",
-    "bowerbird/join_recovery.py:__init__",
-    "bowerbird/rebuilding.py:rebuild",
-    "bowerbird/recovering.py:_policies",
-    "bowerbird/recovering.py:recover",
+    "bowerbird/recovery/join.py:__init__",
+    "bowerbird/recovery/rebuild.py:rebuild",
+    "bowerbird/recovery/recover.py:_policies",
+    "bowerbird/recovery/recover.py:recover",
     "bowerbird/up.py:__init__",
     "embedded/kafka.py:__init__",
     "embedded/servers.py:servers",

@@ -24,7 +24,7 @@ from bowerbird.commands.shared import (
 from bowerbird.commands.tables import Fitted
 
 if TYPE_CHECKING:
-    from bowerbird.rebuilding import Done, Progress
+    from bowerbird.recovery.rebuild import Done, Progress
     from policies.controls import Control
     from policies.policy_store import Saved
     from records.policy_version import PolicyVersion
@@ -150,7 +150,7 @@ def rebuild(
 
     Example: bowerbird policy rebuild front --archive archive/ --yes
     """
-    from bowerbird.rebuilding import rebuild as rebuilt
+    from bowerbird.recovery.rebuild import rebuild as rebuilt
 
     loop_config = _settings_with(name, config)
     until_ms = _time_ms(until) if until is not None else None

@@ -9,7 +9,7 @@ from bowerbird.commands.shared import AsJson, ConfigFile, answer, run, say, sett
 from bowerbird.commands.verify import opened, progress_bar
 
 if TYPE_CHECKING:
-    from bowerbird.recovering import Recovered
+    from bowerbird.recovery.recover import Recovered
 
 
 def recover(
@@ -37,7 +37,7 @@ def recover(
 
     Example: bowerbird recover --archive archive/
     """
-    from bowerbird.recovering import recover as recovered
+    from bowerbird.recovery.recover import recover as recovered
 
     loop_config = settings(config)
     kept = opened(loop_config, archive)

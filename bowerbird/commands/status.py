@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from bowerbird.status_records import Backlog, PolicyStatus, Status
+    from bowerbird.status.records import Backlog, PolicyStatus, Status
     from stream.config import Config
 
 BETWEEN_LOOKS_S = 2.0
@@ -49,8 +49,8 @@ async def _looked(config: "Config", minutes: float, watch: bool, as_json: bool) 
     from rich.console import Console
     from rich.live import Live
 
-    from bowerbird.alarms import alarms
-    from bowerbird.status import Observer
+    from bowerbird.status.alarms import alarms
+    from bowerbird.status.observer import Observer
     from stream.preflight import explain
 
     console = Console()
@@ -92,7 +92,7 @@ async def _looked(config: "Config", minutes: float, watch: bool, as_json: bool) 
 def _write(config: "Config", status: "Status", wrong: list[str], in_one_line: bool) -> None:
     import msgspec
 
-    from bowerbird.alarms import notes
+    from bowerbird.status.alarms import notes
 
     content = msgspec.to_builtins(status) | {"alarms": wrong, "notes": notes(config, status)}
     encoded = msgspec.json.encode(content)
@@ -108,7 +108,7 @@ def _write_lines(texts: list[str]) -> None:
 
 def lines(config: "Config", status: "Status") -> list[str]:
     """Return what a file or a pipe gets of a look: a line for each policy, and one for each thing to do or to know."""
-    from bowerbird.alarms import alarms, notes
+    from bowerbird.status.alarms import alarms, notes
 
     moment = time.strftime("%H:%M:%S", time.gmtime(status.now_ms / 1000))
     shown = [
@@ -127,7 +127,7 @@ def screen(config: "Config", status: "Status") -> "RenderableType":
     from rich.panel import Panel
     from rich.text import Text
 
-    from bowerbird.alarms import alarms, duration, notes
+    from bowerbird.status.alarms import alarms, duration, notes
 
     wrong, noted = alarms(config, status), notes(config, status)
     moment = time.strftime("%H:%M:%S", time.gmtime(status.now_ms / 1000))
@@ -147,7 +147,7 @@ def screen(config: "Config", status: "Status") -> "RenderableType":
 
 
 def _policies(config: "Config", status: "Status") -> "Fitted":
-    from bowerbird.alarms import age
+    from bowerbird.status.alarms import age
 
     rows: list[Sequence[str]] = []
     for policy in status.policies:
@@ -173,7 +173,7 @@ _NUMBERS = (">decisions", ">closed", ">with feedback", ">mean reward", ">open")
 
 
 def _state(config: "Config", status: "Status", policy: "PolicyStatus") -> tuple[str, str]:
-    from bowerbird.alarms import stands_still, waits
+    from bowerbird.status.alarms import stands_still, waits
 
     if policy.problem:
         return "stopped", "bold red"
@@ -204,7 +204,7 @@ def _roles(status: "Status") -> "Fitted":
 
 
 def _gone(one: "Backlog") -> str:
-    from bowerbird.alarms import duration
+    from bowerbird.status.alarms import duration
 
     if one.messages <= max(one.done_per_s or 0, 10):
         return "now"  # less than a second's work is what is on its way
@@ -221,7 +221,7 @@ def _gone(one: "Backlog") -> str:
 def _read_to(status: "Status") -> "RenderableType":
     from rich.text import Text
 
-    from bowerbird.alarms import age, named
+    from bowerbird.status.alarms import age, named
 
     oldest = min(status.read_to, key=lambda one: one.read_to_ms, default=None)
     if oldest is None or not oldest.read_to_ms:

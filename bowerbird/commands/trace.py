@@ -73,7 +73,7 @@ def _show(event_trace: "Trace") -> None:
 
 
 def _show_decision(event_trace: "Trace", decision: "TracedDecision") -> None:
-    from bowerbird.alarms import named
+    from bowerbird.status.alarms import named
     from replay.proof.trace import where
     from rewards.watermark import INPUTS
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bowerbird.alarms import alarms, notes
 from bowerbird.commands.status import screen
-from bowerbird.status_records import Backlog, OpenTransaction, PolicyStatus, ReadTo, RedisMemory, Status
+from bowerbird.status.alarms import alarms, notes
+from bowerbird.status.records import Backlog, OpenTransaction, PolicyStatus, ReadTo, RedisMemory, Status
 from records.rule import Reward, StreamReward
 from stream.config import Config
 from stream.stopped import StoppedPart

@@ -24,8 +24,8 @@ import bowerbird
 from archive.names import ArchiveFile
 from archive.reader import Archive
 from archive.schema import SCHEMAS, TOPICS
-from bowerbird.alarms import alarms
-from bowerbird.status import Observer
+from bowerbird.status.alarms import alarms
+from bowerbird.status.observer import Observer
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.codec import items
 from stream.config import ArchiveConfig, Config

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from bowerbird.alarms import notes
 from bowerbird.client import Client
 from bowerbird.fake import FakeLoop
 from bowerbird.settings import load
-from bowerbird.status import Observer
+from bowerbird.status.alarms import notes
+from bowerbird.status.observer import Observer
 from bowerbird.up_settings import BUILT_IN, on_servers
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import BadInput

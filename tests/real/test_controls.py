@@ -15,7 +15,7 @@ from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
 from archive.reader import Archive
-from bowerbird.rebuilding import rebuild
+from bowerbird.recovery.rebuild import rebuild
 from bowerbird.settings import load
 from bowerbird.verification import verify_decision
 from embedded.servers import EmbeddedKafka, EmbeddedRedis

@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
-from bowerbird.status import Observer
+from bowerbird.status.observer import Observer
 from embedded.server import free_port
 from records.rule import Reward, StreamReward
 from stream.config import Config

@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bowerbird import check
-from bowerbird.status import Observer
+from bowerbird.status.observer import Observer
 from bowerbird.trace import trace
 from embedded.server import HOST, free_port
 from embedded.servers import EmbeddedKafka, EmbeddedRedis

@@ -14,10 +14,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
-from bowerbird.alarms import alarms
 from bowerbird.check import findings
-from bowerbird.recovering import Recovered, recover
-from bowerbird.status import Observer
+from bowerbird.recovery.recover import Recovered, recover
+from bowerbird.status.alarms import alarms
+from bowerbird.status.observer import Observer
 from bowerbird.verification import verify
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import StateRefused
@@ -220,7 +220,7 @@ class KilledError(Exception):
 
 async def test_a_recovery_that_was_killed_is_finished_by_the_next(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """It dies while it sets up what has closed, then while it reads the inputs; the roles wait in between."""
-    monkeypatch.setattr("bowerbird.join_recovery.PORTION_ITEMS", 20)
+    monkeypatch.setattr("bowerbird.recovery.join.PORTION_ITEMS", 20)
     await shop.trade(60)
     await shop.joined(20)
     async with Redis.from_url(shop.config.redis_url) as redis:

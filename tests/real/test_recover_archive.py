@@ -11,7 +11,7 @@ from confluent_kafka.admin._resource import ResourceType
 from redis.asyncio import Redis
 
 from archive.reader import Archive
-from bowerbird.recovering import recover
+from bowerbird.recovery.recover import recover
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import LossDetected
 from records.rule import Reward, StreamReward

@@ -10,9 +10,9 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
-from bowerbird.alarms import alarms
 from bowerbird.check import findings
-from bowerbird.status import Observer
+from bowerbird.status.alarms import alarms
+from bowerbird.status.observer import Observer
 from bowerbird.verification import verify
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.config import Config

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from redis.asyncio import Redis
 
-from bowerbird.recovering import recover
+from bowerbird.recovery.recover import recover
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import StateRefused
 from rewards.store import NEEDED, Claim, Step

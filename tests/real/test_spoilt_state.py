@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from bowerbird.join_state import _unreadable
+from bowerbird.recovery.join_problems import _unreadable
 from embedded.servers import EmbeddedRedis
 from records.errors import StateRefused
 from rewards.store import DEAD_LETTERS

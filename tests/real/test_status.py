@@ -18,10 +18,10 @@ import tomli_w
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from redis.asyncio import Redis
 
-from bowerbird.alarms import alarms, notes
 from bowerbird.commands.status import lines
-from bowerbird.status import Observer
-from bowerbird.status_records import Backlog, Status
+from bowerbird.status.alarms import alarms, notes
+from bowerbird.status.observer import Observer
+from bowerbird.status.records import Backlog, Status
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from policies.controls import FREEZE
 from records.rule import Reward, StreamReward
@@ -249,7 +249,7 @@ async def test_requests_that_wait_and_a_stranger_in_a_group_are_seen(
         backlogs = {each.role: each for each in (await observer.look()).backlogs}
         assert (backlogs["join"].workers, backlogs["join"].strangers) == (0, ("other",))
         assert not backlogs["decide"].late
-        monkeypatch.setattr("bowerbird.status.WAITED_MS", 0)
+        monkeypatch.setattr("bowerbird.status.observer.WAITED_MS", 0)
         await asyncio.sleep(0.1)
         backlogs = {each.role: each for each in (await observer.look()).backlogs}
         assert (backlogs["decide"].late, backlogs["join"].late) == (True, False)

@@ -1,6 +1,6 @@
 """The figures of a status, from Kafka and Redis alone, so also when no worker answers any more.
 
-:mod:`bowerbird.alarms` judges them.
+:mod:`bowerbird.status.alarms` judges them.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 
 import msgspec
 
-from bowerbird.status_records import (
+from bowerbird.status.records import (
     LATE_MS,
     OPEN_S,
     WAITED_MS,

@@ -2,7 +2,7 @@
 
 import time
 
-from bowerbird.status_records import WAITED_MS, PolicyStatus, Status
+from bowerbird.status.records import WAITED_MS, PolicyStatus, Status
 from records.limits import DAY_S
 from stream.config import Config
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bowerbird.join_recovered import JoinRecovered
-from bowerbird.join_recovery import JoinRecovery, Progress
-from bowerbird.rebuilding import Done, rebuild, refusal
+from bowerbird.recovery.join import JoinRecovery, Progress
+from bowerbird.recovery.join_recovered import JoinRecovered
+from bowerbird.recovery.rebuild import Done, rebuild, refusal
 from stream import clients
 from stream.clients import redis_client
 from stream.config import Config
@@ -101,7 +101,7 @@ async def recover(
                     # The join compares its seqs with what the policies have learned.
                     await join.release()
                 if config.archive.url is not None:
-                    from bowerbird.archive_recovery import recover_archive
+                    from bowerbird.recovery.archive import recover_archive
 
                     archived = await recover_archive(config, reader, join.log, now_ms, dry_run=dry_run)
                     done.archive_needed, done.archive_moved_to = archived.needed, archived.moved_to

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from archive.names import ARCHIVED_STREAMS
-from bowerbird.join_recovered import JoinRecovered, moment
-from bowerbird.join_state import acknowledged_at_most, inputs, known_topics, made_anew, problems, topic_ids
+from bowerbird.recovery.join_problems import acknowledged_at_most, inputs, known_topics, made_anew, problems, topic_ids
+from bowerbird.recovery.join_recovered import JoinRecovered, moment
 from records.errors import LossDetected, WrongConfiguration
 from rewards.join_items import Input
 from rewards.recovery import Frontiers, outcome_heads
