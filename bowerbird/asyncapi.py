@@ -27,8 +27,8 @@ from stream.config import Config
 from stream.kafka.dead_letter_log import RESENT_HEADER
 from stream.kafka.dead_letters import APART
 from stream.kafka.decompress import BATCH_BYTES, BATCH_RECORDS
+from stream.kafka.headers import CORRELATION_BYTES, CORRELATION_HEADERS, EXPIRES_HEADER
 from stream.kafka.topics import TICKS_RETENTION_MS
-from stream.roles.requests import CORRELATION_BYTES, CORRELATION_HEADERS, EXPIRES_HEADER
 
 CONTRACT_VERSION = "1.0.0"
 """Its first number is the ``v`` of the records; the second grows with fields and codes that are new."""

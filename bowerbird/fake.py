@@ -39,10 +39,10 @@ from rewards.store import DEAD_LETTERS, ClosedWindow, Unusable
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config, identity_in
 from stream.kafka.dead_letters import DeadLetter, letter_of
+from stream.kafka.headers import CORRELATION_HEADERS, EXPIRES_HEADER, REPLY_TOPIC_HEADERS
 from stream.kafka.log import LogRecord
 from stream.kafka.topics import needed
 from stream.roles.deciding import LOG_APPEND_TIME, Requests
-from stream.roles.requests import CORRELATION_HEADERS, EXPIRES_HEADER, REPLY_TOPIC_HEADERS
 
 START_MS = 1_700_000_000_000
 TICK_MS = 1

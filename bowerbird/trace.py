@@ -22,10 +22,10 @@ from rewards.watermark import read_to
 from stream.clients import redis_client
 from stream.config import Config
 from stream.kafka.dead_letter_log import Letter, read_letter
+from stream.kafka.headers import REPLY_TOPIC_HEADERS, first_of_each
 from stream.kafka.log import MESSAGES_A_REPORT, LogReader
 from stream.kafka.versions_tail import versions_tail
 from stream.redis.store import RedisStore
-from stream.roles.requests import REPLY_TOPIC_HEADERS, first_of_each
 
 Progress = Callable[[str, int], None]
 """Called while logs are read: the topic, and how many of its messages have been read."""

@@ -29,10 +29,10 @@ from stream.role import DECLARED
 from stream.roles.archive import Archive
 from stream.roles.archive_partition import ArchivedPartition
 from stream.roles.decide import _Connection
+from stream.roles.envelope import Envelopes
 from stream.roles.join import JoinRole
 from stream.roles.join_settings import join_settings
 from stream.roles.learn import Learn
-from stream.roles.requests import Envelopes
 
 CLICKS = Reward(streams={"clicks": StreamReward(weight=1.0)})
 FRONT = PlacementConfig(window_s=60, reward=CLICKS)

@@ -18,10 +18,10 @@ from stream import clients
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import OWN_TOPICS, Config
 from stream.kafka.consumer import reading
+from stream.kafka.headers import CORRELATION_HEADERS, EXPIRES_HEADER, REPLY_TOPIC_HEADERS
 from stream.kafka.log import LogRecord, log_record
 from stream.kafka.topics import CREATE_TIMEOUT_S
 from stream.liveness import dead_client
-from stream.roles.requests import CORRELATION_HEADERS, EXPIRES_HEADER, REPLY_TOPIC_HEADERS
 from stream.shutdown import closed, started
 
 log = logging.getLogger(__name__)

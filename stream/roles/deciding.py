@@ -28,7 +28,7 @@ from stream.config import Config
 from stream.kafka.dead_letters import DeadLetter
 from stream.role import DECIDE
 from stream.roles.appender import Message
-from stream.roles.requests import Envelope, Envelopes
+from stream.roles.envelope import Envelope, Envelopes
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from bowerbird.contract_page import page
 from bowerbird.error_codes import ERROR_CODES
 from records.schemas import RECORDS
 from stream.config import LOOP_TOPICS
+from stream.kafka import headers as names
 from stream.kafka.dead_letter_log import RESENT_HEADER
 from stream.kafka.dead_letters import REASONS, DeadLetter
-from stream.roles import requests
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = document()
@@ -124,14 +124,12 @@ def test_what_is_no_record_is_refused(topic: str, value: Any) -> None:
 def test_the_headers_are_those_that_decide_reads() -> None:
     headers = set(DOCUMENT["components"]["messages"]["decision-requests"]["headers"]["properties"])
     assert headers == {
-        *requests.REPLY_TOPIC_HEADERS,
-        *requests.CORRELATION_HEADERS,
-        requests.EXPIRES_HEADER,
+        *names.REPLY_TOPIC_HEADERS,
+        *names.CORRELATION_HEADERS,
+        names.EXPIRES_HEADER,
         RESENT_HEADER,
     }
-    assert set(DOCUMENT["components"]["messages"]["replies"]["headers"]["properties"]) == set(
-        requests.CORRELATION_HEADERS
-    )
+    assert set(DOCUMENT["components"]["messages"]["replies"]["headers"]["properties"]) == set(names.CORRELATION_HEADERS)
 
 
 def test_the_headers_are_those_of_a_dead_letter() -> None:

@@ -14,7 +14,7 @@ from stream.config import Config
 from stream.redis.policy_cache import PolicyCache
 from stream.roles.decide import _Connection
 from stream.roles.deciding import DECISIONS_BYTES, Request, Requests
-from stream.roles.requests import Envelope
+from stream.roles.envelope import Envelope
 from stream.roles.turn import TURN_S
 from tests.serving import served, tables
 

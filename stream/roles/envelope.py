@@ -1,26 +1,22 @@
-"""What a request's message says besides its value: where the reply goes, and how long somebody waits for it.
-
-Headers: ``reply-topic``, ``correlation-id`` and ``expires-ms``; Spring's ``kafka_replyTopic`` and
-``kafka_correlationId`` are understood too, and the reply carries its correlation id under the name it came with.
-"""
+"""Where the reply to a request goes, and how long somebody waits for it: what its headers say."""
 
 import re
-from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from records.errors import BadInput
 from records.limits import LONGEST_EXPIRES_MS, TOPIC_NAME_CHARACTERS
 from stream.config import OWN_TOPICS, Config
-
-REPLY_TOPIC_HEADERS = ("reply-topic", "kafka_replyTopic")
-CORRELATION_HEADERS = ("correlation-id", "kafka_correlationId")
-EXPIRES_HEADER = "expires-ms"
-CORRELATION_BYTES = 1024
+from stream.kafka.headers import (
+    CORRELATION_BYTES,
+    CORRELATION_HEADERS,
+    EXPIRES_HEADER,
+    REPLY_TOPIC_HEADERS,
+    Headers,
+    first_of_each,
+)
 
 _TOPIC_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{TOPIC_NAME_CHARACTERS}}}")
-
-Headers = Sequence[tuple[str, bytes | None]]
 
 
 class Envelope(NamedTuple):
@@ -121,12 +117,3 @@ def expires_ms(content: bytes | None) -> int:
         repr(content[:40]) if content is not None else "null",
         f"a whole number of milliseconds from 0 to {LONGEST_EXPIRES_MS}",
     )
-
-
-def first_of_each(headers: Headers) -> dict[str, bytes]:
-    """Return the first content of each header that has one: what counts where a header stands twice."""
-    firsts: dict[str, bytes] = {}
-    for name, content in headers:
-        if content is not None:
-            firsts.setdefault(name, content)
-    return firsts

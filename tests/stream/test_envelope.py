@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from records.errors import BadInput
 from records.rule import Reward, StreamReward
 from stream.config import Config
-from stream.roles.requests import Envelopes, expires_ms
+from stream.roles.envelope import Envelopes, expires_ms
 from tests.serving import served, tables
 
 CONFIG = Config(
