@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from replay.evaluation.health.features import WHOLE, Feature
 from replay.evaluation.health.missing import FILLED
+from replay.evaluation.health.warning_statistics import WHOLE, WarningStatistic
 from replay.evaluation.rows import Flags, Floats
 from studies.flag_runs import BARE as _BARE
 from studies.flag_runs import FAMILIES, Runs
@@ -24,12 +24,12 @@ REFUSED_BAD = 0.8
 """Above the cut of *not reliable* lies this share of the runs of bad worlds of family A."""
 
 
-def all_badness(runs: Runs, family: str, features: Sequence[Feature]) -> Floats:
+def all_badness(runs: Runs, family: str, features: Sequence[WarningStatistic]) -> Floats:
     """Return the features of all runs, with the missing rows filled in: shape (worlds, runs, features)."""
     return np.stack([badness_of(runs, family, feature, bare=features is not WHOLE) for feature in features], axis=-1)
 
 
-def badness_of(runs: Runs, family: str, feature: Feature, *, bare: bool) -> Floats:
+def badness_of(runs: Runs, family: str, feature: WarningStatistic, *, bare: bool) -> Floats:
     """Return a feature of all runs, the worse of that with and without the missing rows: shape (worlds, runs)."""
     name = feature.statistic(family)
     filled = f"{_BARE if bare else ''}{FILLED}{name}"
@@ -56,7 +56,7 @@ def _kinds(coverage: Floats) -> tuple[Flags, Flags]:
     return coverage < BAD, coverage >= GOOD
 
 
-def fit(runs: Runs, family: str, features: Sequence[Feature], wrong: Flags) -> dict[str, Any]:
+def fit(runs: Runs, family: str, features: Sequence[WarningStatistic], wrong: Flags) -> dict[str, Any]:
     """Return a logistic score of which no weight is negative, so that every feature can be a reason.
 
     Bad and good worlds count the same, and so does every world of either kind. The cut of *reliable* misses

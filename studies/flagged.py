@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from replay.evaluation.health.features import BARE, WHOLE
 from replay.evaluation.health.verdict import FEWEST_OF, LEAST_SHOWN, MOST_SHOWN, Score
+from replay.evaluation.health.warning_statistics import BARE, WHOLE
 from replay.evaluation.rows import Flags, Floats
 from studies.flag_fit import all_badness, badness_of, kinds
 from studies.flag_runs import Runs

@@ -877,7 +877,7 @@ def _evaluating() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a log that shows less gets no milder verdict",
-        "replay/evaluation/health/features.py",
+        "replay/evaluation/health/warning_statistics.py",
         "        return more if more is not None and self.badness(more) > self.badness(value) else value\n",
         "        return value\n",
         ("tests/replay/evaluation/health/test_missing.py::test_the_missing_weight_is_what_keeps_the_verdict",),

@@ -172,18 +172,18 @@ def _policies(config: "Config", status: "Status") -> "Fitted":
 _NUMBERS = (">decisions", ">closed", ">with feedback", ">mean reward", ">open")
 
 
-def _state(config: "Config", status: "Status", policy: "PolicyStatus") -> tuple[str, str]:
-    from bowerbird.status.alarms import stands_still, waits
+_STYLES = {
+    **dict.fromkeys(["stopped", "NOT learning"], "bold red"),
+    **dict.fromkeys(["frozen", "uniform"], "bold yellow"),
+    "learning": "green",
+}
 
-    if policy.problem:
-        return "stopped", "bold red"
-    if policy.control is not None:
-        return ("frozen" if policy.control == "freeze" else "uniform"), "bold yellow"
-    if stands_still(config, status, policy) or any(symptom.fatal for symptom in policy.symptoms):
-        return "NOT learning", "bold red"
-    if policy.learnable:
-        return "learning", "green"
-    return ("waits for windows" if waits(policy) else "nothing to learn"), "default"
+
+def _state(config: "Config", status: "Status", policy: "PolicyStatus") -> tuple[str, str]:
+    from bowerbird.status.alarms import state
+
+    said = state(config, status, policy)
+    return said, _STYLES.get(said, "default")
 
 
 def _roles(status: "Status") -> "Fitted":

@@ -168,6 +168,19 @@ def _policy(config: Config, status: Status, policy: PolicyStatus, learns: bool) 
     return sentences
 
 
+def state(config: Config, status: Status, policy: PolicyStatus) -> str:
+    """Say in a word or three how a policy is: stopped, held by a control, learning or not, or without work."""
+    if policy.problem:
+        return "stopped"
+    if policy.control is not None:
+        return "frozen" if policy.control == "freeze" else "uniform"
+    if stands_still(config, status, policy) or any(symptom.fatal for symptom in policy.symptoms):
+        return "NOT learning"
+    if policy.learnable:
+        return "learning"
+    return "waits for windows" if waits(policy) else "nothing to learn"
+
+
 def waits(policy: PolicyStatus) -> bool:
     """Tell whether there is nothing to learn yet, since no window has closed."""
     return not policy.learnable and policy.pending > 0

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from replay.evaluation.health.features import FAMILIES
 from replay.evaluation.health.findings import findings
 from replay.evaluation.health.state import State
 from replay.evaluation.health.statistics import statistics
 from replay.evaluation.health.verdict import score_of, verdict
+from replay.evaluation.health.warning_statistics import FAMILIES
 from studies.families import family_b
 from studies.flag_fit import BAD, GOOD, kinds, kinds_as_shown
 from studies.flag_record import FIRST

@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 import orjson
 
-from replay.evaluation.health.features import (
+from replay.evaluation.health.missing import FILLED
+from replay.evaluation.health.warning_statistics import (
     BARE,
     ESS,
     FAMILIES,
     VARIANCE,
     WHOLE,
-    Feature,
     Known,
+    WarningStatistic,
     badness,
     count,
     percent,
 )
-from replay.evaluation.health.missing import FILLED
 from replay.evaluation.result import Finding, Level, Verdict
 from replay.evaluation.rows import Floats
 
@@ -74,7 +74,7 @@ class Score:
         A log with a score above them is called *use with care*, and *not reliable*.
     """
 
-    features: tuple[Feature, ...]
+    features: tuple[WarningStatistic, ...]
     centre: Floats
     scale: Floats
     weights: Floats

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from records.limits import HOUR_MS
 from replay.evaluation.blocks import Blocks
-from replay.evaluation.health.features import FAMILIES
 from replay.evaluation.health.findings import findings
 from replay.evaluation.health.hashes import KEPT as KEPT_HASHES
 from replay.evaluation.health.hashes import Sampled
@@ -21,6 +20,7 @@ from replay.evaluation.health.periods import Periods
 from replay.evaluation.health.state import State
 from replay.evaluation.health.statistics import statistics
 from replay.evaluation.health.verdict import verdict
+from replay.evaluation.health.warning_statistics import FAMILIES
 from replay.evaluation.rows import EvaluationRows, joined
 
 

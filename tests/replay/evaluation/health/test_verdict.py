@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from replay.evaluation.health.features import BARE, FAMILIES, WHOLE, badness, count, percent
 from replay.evaluation.health.findings import findings
 from replay.evaluation.health.state import State
 from replay.evaluation.health.statistics import statistics
 from replay.evaluation.health.verdict import LEVELS, family_of, score_of, verdict
+from replay.evaluation.health.warning_statistics import BARE, FAMILIES, WHOLE, badness, count, percent
 from replay.evaluation.result import Finding
 from replay.evaluation.rows import EvaluationRows
 from studies.faults import read, right_log

@@ -14,7 +14,7 @@ FAMILIES = ("ips", "snips", "dr")
 
 
 @dataclass(frozen=True, slots=True)
-class Feature:
+class WarningStatistic:
     """A statistic as the score sees it.
 
     Attributes
@@ -82,40 +82,40 @@ def _rows(known: Known) -> str:
     return f"{known['rows'] or 0:,.0f}"
 
 
-_POSITIVES = Feature(
+_POSITIVES = WarningStatistic(
     "effective_positives",
     _few,
     lambda known, value: (
         f"only {count(value)} effective rows with a reward" if value else "no row with a reward counts"
     ),
 )
-VARIANCE = Feature(
+VARIANCE = WarningStatistic(
     "variance_ess_*",
     _few,
     lambda known, value: f"how wide the interval is rests on {count(value)} of {_rows(known)} rows",
 )
-ESS = Feature("ess", _few, lambda known, value: f"effective sample size {count(value)} of {_rows(known)}")
-_SHARE_OF_ROWS = Feature(
+ESS = WarningStatistic("ess", _few, lambda known, value: f"effective sample size {count(value)} of {_rows(known)}")
+_SHARE_OF_ROWS = WarningStatistic(
     "ess_share",
     lambda value: -_share(value),
     lambda known, value: f"effective sample size is {percent(value)} of the rows",
 )
-_OF_PMF = Feature(
+_OF_PMF = WarningStatistic(
     "ess_of_pmf",
     _few,
     lambda known, value: f"effective sample size {count(value)} is all that the logged probabilities promise",
 )
-_FAR = Feature(
+_FAR = WarningStatistic(
     "far",
     _plain,
     lambda known, value: f"in {percent(value)} of the rows the target does what the log hardly shows",
 )
-_UNSEEN = Feature(
+_UNSEEN = WarningStatistic(
     "unseen_errors_*",
     _many,
     lambda known, value: f"{percent(known['unseen'] or 0.0)} of what the target does was never logged",
 )
-_MISSING = Feature(
+_MISSING = WarningStatistic(
     "missing_errors_*",
     _many,
     lambda known, value: (
@@ -123,20 +123,24 @@ _MISSING = Feature(
         "that the target does"
     ),
 )
-_PARETO = Feature("pareto_k", _heavy, lambda known, value: f"the weights have a heavy tail (Pareto k {value:.2f})")
-_LARGEST = Feature("largest_share", _share, lambda known, value: f"one row carries {percent(value)} of the weight")
-_PERCENT = Feature(
+_PARETO = WarningStatistic(
+    "pareto_k", _heavy, lambda known, value: f"the weights have a heavy tail (Pareto k {value:.2f})"
+)
+_LARGEST = WarningStatistic(
+    "largest_share", _share, lambda known, value: f"one row carries {percent(value)} of the weight"
+)
+_PERCENT = WarningStatistic(
     "largest_percent_share",
     _share,
     lambda known, value: f"1 % of the rows carry {percent(value)} of the weight",
 )
 
-WHOLE: tuple[Feature, ...] = (_POSITIVES, VARIANCE, ESS, _OF_PMF, _FAR, _UNSEEN, _PARETO, _LARGEST)
+WHOLE: tuple[WarningStatistic, ...] = (_POSITIVES, VARIANCE, ESS, _OF_PMF, _FAR, _UNSEEN, _PARETO, _LARGEST)
 """Where the log has whole probability mass functions."""
-BARE: tuple[Feature, ...] = (_POSITIVES, VARIANCE, ESS, _SHARE_OF_ROWS, _MISSING, _PARETO, _LARGEST, _PERCENT)
+BARE: tuple[WarningStatistic, ...] = (_POSITIVES, VARIANCE, ESS, _SHARE_OF_ROWS, _MISSING, _PARETO, _LARGEST, _PERCENT)
 """Where it has the propensity of the logged action only."""
 
 
-def badness(known: Known, family: str, features: Sequence[Feature]) -> Floats:
+def badness(known: Known, family: str, features: Sequence[WarningStatistic]) -> Floats:
     """Return the features of a log: shape (features,)."""
     return np.array([feature.badness(feature.of(known, family)) for feature in features])
