@@ -1134,6 +1134,16 @@ def _recovery() -> Iterator[Mutant]:
         ("tests/policies/vw/test_generated.py::test_an_example_that_costs_too_much_is_refused_before_it_is_parsed",),
     )
     yield Mutant(
+        "a client that is not put to use is closed",
+        "stream/kafka/connection.py",
+        "                await closed(made)\n",
+        "",
+        (
+            "tests/stream/test_connection.py::test_a_client_whose_renewal_is_cancelled_is_closed",
+            "tests/stream/test_connection.py::test_a_client_that_is_renewed_while_the_connection_is_closed_is_closed",
+        ),
+    )
+    yield Mutant(
         "a client whose start is given up is closed",
         "stream/shutdown.py",
         "        await finished(_given_up(client, starting))\n",

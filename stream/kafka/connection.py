@@ -107,8 +107,14 @@ class Connection:
             if not self._open or (died := dead_client(name, former)) is None:
                 return former
             made = await started(self._makers[name]())
-            if name == REPLIES:
-                await _follow(made, sorted(former.assignment()))
+            try:
+                if name == REPLIES:
+                    await _follow(made, sorted(former.assignment()))
+                if not self._open:
+                    raise BrokerAway(f"{name}: closed meanwhile")
+            except BaseException:
+                await closed(made)
+                raise
             self._clients[name] = made
             log.warning("connected again: %s", died)
             await closed(former)
