@@ -26,7 +26,7 @@ from replay.evaluation.estimators.doubly_robust import DoublyRobust
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.importance import SelfNormalised
 from replay.evaluation.finalize import About, answer
-from replay.evaluation.health.loggers import UNFIXED, not_at_the_same_time, not_balanced
+from replay.evaluation.health.loggers import LISTS, UNFIXED, not_at_the_same_time, not_balanced
 from replay.evaluation.intervals.catalogue import AUTOMATIC as DEFAULT_INTERVAL
 from replay.evaluation.intervals.catalogue import check_name
 from replay.evaluation.intervals.difference import Difference, LoggedMean
@@ -219,6 +219,8 @@ def evaluate(
     # Without versions it is unknown whether a learner wrote the log.
     plan = replace(plan, fixed=plan.fixed or versions == 1)
     remarks = [UNFIXED] if balanced and not plan.fixed else []
+    if seen is not None and seen.lists and options.model == AUTOMATIC:
+        remarks.append(LISTS)
     if options.balanced and not balanced and versions > 1:
         remarks.append(not_balanced(lacks))
     if balanced and seen is not None and seen.apart is not None:
@@ -256,7 +258,8 @@ def _candidates(options: Options, with_model: bool, lacks: str | None) -> tuple[
         if lacks is not None and isinstance(candidates[0], Balanced):
             raise WrongConfiguration(f"estimator {name}: {lacks}")
         if not with_model and "model_target" in candidates[0].needs:
-            raise WrongConfiguration(f"estimator {name}: found no reward model, expected --model")
+            expected = "--model, which a log with ranked lists cannot have"
+            raise WrongConfiguration(f"estimator {name}: found no reward model, expected {expected}")
     return tuple(every)
 
 

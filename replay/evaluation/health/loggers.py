@@ -2,6 +2,15 @@
 
 from replay.evaluation.result import Finding
 
+LISTS = Finding(
+    name="lists",
+    value=None,
+    expected=None,
+    p_value=None,
+    wrong=False,
+    says="the log has ranked lists, so there is no reward model, and not every check of the propensities applies",
+)
+"""Of a log that would have had a reward model."""
 UNFIXED = Finding(
     name="balanced_over_versions",
     value=None,

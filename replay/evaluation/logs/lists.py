@@ -6,13 +6,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from policies.policy import SMALLEST_PROPENSITY
+from policies.policy import MOST_CHOICES, SMALLEST_PROPENSITY
 from replay.evaluation.logs.outcome_rows import OutcomeRows
 from replay.evaluation.logs.pmf import Numbers, Pmfs, flat
 from replay.evaluation.rows import Flags, Floats
 
-LIST_COLUMNS = ("actions", "pmf", "picks", "rewards")
+LIST_COLUMNS = ("actions", "pmf", "chosen", "picks", "rewards")
 """What :func:`lists_in` needs of outcomes among which there are lists."""
+LEAST_PROBABILITY = 1e-50
+"""A list that was logged with less is refused, and what a target gives less to counts as never taken by it: the fourth
+power of a weight, and of its inverse, must be a number."""
+SUM_TOLERANCE = 1e-9
 WHOLE, UNIFORM = "whole_propensity", "whole_uniform"
 """Columns of numbers that :func:`with_lists` adds: :attr:`Lists.propensity` and :attr:`Lists.uniform`."""
 
@@ -47,20 +51,31 @@ def propensities(rows: OutcomeRows) -> Floats:
 
 def uniform_probabilities(rows: OutcomeRows) -> Floats:
     """Return the same by the policy that draws every action alike."""
-    return rows.numbers(UNIFORM) if UNIFORM in rows.batch.schema.names else 1 / rows.counts()
+    return countable(rows.numbers(UNIFORM)) if UNIFORM in rows.batch.schema.names else 1 / rows.counts()
+
+
+def countable(probabilities: Floats) -> Floats:
+    """Return a target's probabilities of lists, 0 for those below :data:`LEAST_PROBABILITY`."""
+    return np.where(probabilities < LEAST_PROBABILITY, 0.0, probabilities)
 
 
 def lists_in(rows: OutcomeRows) -> Lists:
-    """Return the lists among outcomes; a list has several places, and as many picks and rewards.
+    """Return the lists among outcomes.
+
+    A list has several places, and as many picks and rewards. The first pick is the chosen action, with the decision's
+    propensity, and the reward is the sum of the rewards.
 
     The importance weight of a list is the ratio of the probabilities of all of its places (McInerney et al. 2020, KDD,
     eq. 1): its reward, the sum over the places, may depend on all of them.
     """
     places, are = rows.numbers("places").astype(np.int64), are_lists(rows)
     picks, starts, picked = _values(rows, "picks")
-    _, _, rewarded = _values(rows, "rewards")
-    refused = are & ((picked != places) | (rewarded != places))
+    rewards, _, rewarded = _values(rows, "rewards")
     logged, actions = _floats(picks.field("propensity")), rows.counts()
+    sums = np.bincount(np.repeat(np.arange(len(rows)), rewarded), weights=_floats(rewards), minlength=len(rows))
+    alike = np.abs(sums - rows.numbers("reward")) <= SUM_TOLERANCE * np.maximum(1.0, np.abs(sums))
+    # A reward that is missing makes the sum none that is alike.
+    refused = are & ((picked != places) | (rewarded != places) | ~alike | (places * actions > MOST_CHOICES))
     propensity, uniform = rows.between("propensity", 0, 1).copy(), 1 / actions
     ids, pmfs = _ids(rows, picks)
     at = np.full(len(ids.of_actions), False)
@@ -75,29 +90,35 @@ def lists_in(rows: OutcomeRows) -> Lists:
         hits = (ids.of_actions == pmfs.each(sought)) & ~at
         once = pmfs.sums(hits.astype(np.int64))[there] == 1
         right = np.isfinite(logged[pick]) & (logged[pick] >= SMALLEST_PROPENSITY) & (logged[pick] <= 1)
+        if not place:
+            right &= (logged[pick] == propensity[there]) & (sought[there] == ids.of_chosen[there])
         refused[there[~(once & right)]] = True
         at |= hits
         if place:
             propensity[there] *= np.where(right, logged[pick], 1.0)
             uniform[there] /= np.maximum(actions[there] - place, 1)
-    return Lists(refused, propensity, uniform)
+    return Lists(refused | (are & (propensity < LEAST_PROBABILITY)), propensity, uniform)
 
 
 class _Ids(NamedTuple):
     of_actions: Numbers
     of_picks: Numbers
+    of_chosen: Numbers
 
 
 def _ids(rows: OutcomeRows, picks: "pa.Array") -> tuple[_Ids, Pmfs]:
-    """Return the ids of all actions and of all picks as numbers, and where each outcome's actions are."""
+    """Return the ids of actions, picks and chosen actions as numbers, and where the actions of each outcome are."""
     parts, offsets = flat(rows.whole("actions"))
     counts = np.diff(offsets)
     if not (alike := counts == rows.counts()).all():
         row = int(np.argmin(alike))
         raise rows.bad("pmf", row, f"{rows.counts()[row]} probabilities", f"{counts[row]}, one an action")
-    texts = pa.concat_arrays([_text(parts.field("id")), _text(picks.field("action"))])
+    texts = pa.concat_arrays([_text(parts.field("id")), _text(picks.field("action")), _text(rows.whole("chosen"))])
     codes = np.asarray(texts.dictionary_encode().indices.fill_null(-1)).astype(np.int64)
-    return _Ids(codes[: len(parts)], codes[len(parts) :]), Pmfs(np.zeros(len(parts)), offsets[:-1], counts)
+    of_actions, of_picks, of_chosen = np.split(codes, (len(parts), len(parts) + len(picks)))
+    # What has no id is none of the actions.
+    of_picks = np.where(of_picks < 0, -2, of_picks)
+    return _Ids(of_actions, of_picks, of_chosen), Pmfs(np.zeros(len(parts)), offsets[:-1], counts)
 
 
 def _values(rows: OutcomeRows, name: str) -> "tuple[pa.Array, Numbers, Numbers]":

@@ -38,6 +38,7 @@ from replay.evaluation.logs.lists import (
     UNIFORM,
     WHOLE,
     are_lists,
+    countable,
     lists_in,
     propensities,
     uniform_probabilities,
@@ -331,12 +332,14 @@ class Judge:
         propensity, known = propensities(rows), {}
         target = propensity
         if predicted is not None:
-            target = predicted.target
+            target = countable(predicted.target) if WHOLE in rows.batch.schema.names else predicted.target
         elif self._target is not None:
             target = uniform_probabilities(rows)
-        # What the pmf of the first place says of the weight of one action is not the weight of a list.
-        if wanted & _OF_PMF and not are_lists(rows).any():
+        if wanted & _OF_PMF:
             known = self._of_pmf(rows, predicted, wanted)
+            if are_lists(rows).any():
+                # What the pmf of the first place says of the weight of one action is not the weight of a list.
+                known = {}
         if self._loggers:
             known[MEAN_PROPENSITY] = rows.numbers(MEAN_PROPENSITY)
         if "action" in wanted:

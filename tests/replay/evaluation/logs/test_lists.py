@@ -20,7 +20,7 @@ from policies.question import Pick, Pmf, Question, ranked
 from policies.registry import make
 from policies.single_action import SingleAction
 from records.codec import items
-from records.errors import WrongConfiguration
+from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.estimators.slate_rows import Slates
 from replay.evaluation.estimators.slates import StandardSlate
 from replay.evaluation.logs.archive import ArchivedOutcomes
@@ -213,7 +213,14 @@ NO_LISTS: dict[str, dict[str, Any]] = {
     "a propensity that no learner takes": {
         "decision": {"picks": [{"action": "hat", "propensity": 0.3}, {"action": "boots", "propensity": 2.0**-70}]}
     },
+    "another action first": {"decision": {"chosen": "boots"}},
+    "another propensity first": {"decision": {"propensity": 0.4}},
+    "an action without an id": {
+        "decision": {"picks": [{"action": "hat", "propensity": 0.3}, {"action": None, "propensity": 0.4}]}
+    },
     "a reward too few": {"rewards": [1.0]},
+    "a reward that is missing": {"rewards": [1.0, None]},
+    "another sum": {"reward": 99.0},
     "no rewards": {"rewards": [], "places": 1},
     "no place": {"places": 0, "rewards": [], "decision": {"picks": []}},
 }
@@ -227,6 +234,32 @@ def test_what_is_no_list_is_refused_whoever_is_judged(tmp_path: Path, case: str,
     policy = {"uniform": UNIFORM, "fixed": target_of(LOGGED), "itself": None}[target]
     chunk = next(iter(Judge(JsonLines(lines(log, tmp_path / "log.jsonl")), policy, "front").blocks()))
     assert (len(chunk.rows), chunk.left_out) == (1, {"refused": 1})
+
+
+@pytest.mark.parametrize("propensity", [0.99, 2.0**-60])
+def test_weights_beyond_all_numbers_end_nothing(tmp_path: Path, propensity: float) -> None:
+    """Forty places: of a target that never shows such lists, and of lists that were all but never logged."""
+    actions = [{"id": str(number)} for number in range(500)]
+    picks = [{"action": str(number), "propensity": propensity} for number in range(40)]
+    own = {"actions": actions, "pmf": [propensity, *[(1 - propensity) / 499] * 499], "picks": picks}
+    one = {"chosen": "0", "propensity": propensity, "ranking": ["0"]}
+    log = [outcome(number, (0,), [1.0]) for number in range(30)]
+    for each in log:
+        each["decision"] |= own | one
+        each |= {"places": 40, "rewards": [1.0] + [0.0] * 39}
+    path = lines(log, tmp_path / "log.jsonl")
+    if propensity < 0.5:
+        with pytest.raises(BadInput, match="rows: found 30 refused"):
+            bowerbird.evaluate(path, "uniform", placement="front")
+    else:
+        answer = bowerbird.evaluate(path, "uniform", placement="front")
+        assert (answer.rows, answer.ips, answer.verdict.level) == (30, 0.0, "not reliable")
+
+
+def test_a_single_beside_a_list_is_checked_against_its_pmf(tmp_path: Path) -> None:
+    log = [outcome(0, (0, 1), [1.0, 0.0]), outcome(1, (1,), [1.0], propensity=0.9)]
+    with pytest.raises(BadInput, match=r"line 2: decision.propensity: found 0.9, expected 0.3, as the pmf says"):
+        judged(log, tmp_path / "log.jsonl", UNIFORM)
 
 
 def test_the_range_of_a_list_is_that_of_all_its_places(tmp_path: Path) -> None:
