@@ -52,7 +52,7 @@ class BlockingClient:
         context: Mapping[str, Any] | None = None,
         *,
         top: int | None = None,
-        default: str | int | None = None,
+        default: str | int | Sequence[str | int] | None = None,
         event_id: str | int | None = None,
         user_id: str | int | None = None,
         activate: bool = True,

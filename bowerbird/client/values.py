@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, cast
 
 from records.errors import BadInput
 from records.limits import DAY_S, MOST_NAMED, REWARD_LIMIT
@@ -132,20 +132,31 @@ def actions_of(actions: object) -> list[Mapping[str, Any]]:
     return offered
 
 
-def default_of(default: object, actions: Sequence[Mapping[str, Any]]) -> str:
-    """Return the id of the action that is shown without a decision; where there is nothing to choose from, any.
+def default_of(default: object, actions: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the ids of what is shown without a decision; where there is nothing to choose from, any.
 
+    >>> default_of(["hat", "boots"], [{"id": "boots"}, {"id": "hat"}])
+    ('hat', 'boots')
     >>> default_of("cap", [{"id": "boots"}, {"id": "hat"}])
     Traceback (most recent call last):
         ...
     records.errors.BadInput: default: found 'cap', expected the id of one of the actions: boots, hat (invalid_field)
     """
-    chosen = text_of(default, "default")
+    default = default.tolist() if hasattr(default, "tolist") else default
+    listed = isinstance(default, list | tuple)
+    given = list(cast("Iterable[object]", default)) if listed else [default]
+    fields = [f"default[{place}]" if listed else "default" for place in range(len(given))]
+    shown = [text_of(each, field) for each, field in zip(given, fields, strict=True)]
+    if not shown:
+        raise BadInput("invalid_field", "default", "no id", "the id of an action for each place, best first")
     ids = [str(action.get("id")) for action in actions]
-    if ids and chosen not in ids:
-        named = ", ".join(ids[:MOST_NAMED]) + (", …" if len(ids) > MOST_NAMED else "")
-        raise BadInput("invalid_field", "default", _shown(chosen), f"the id of one of the actions: {named}")
-    return chosen
+    for place, chosen in enumerate(shown):
+        if ids and chosen not in ids:
+            named = ", ".join(ids[:MOST_NAMED]) + (", …" if len(ids) > MOST_NAMED else "")
+            raise BadInput("invalid_field", fields[place], _shown(chosen), f"the id of one of the actions: {named}")
+        if chosen in shown[:place]:
+            raise BadInput("invalid_field", fields[place], f"{_shown(chosen)} twice", "each action once")
+    return tuple(shown)
 
 
 def json_of(request: Mapping[str, Any]) -> bytes:

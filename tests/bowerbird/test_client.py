@@ -111,8 +111,14 @@ async def test_a_default_is_one_of_the_actions() -> None:
             await client.decide("front", [{"id": "boots"}, 7], default="cap")
         assert loop.messages("decision-requests") == []
         assert (await client.decide("front", [], default="cap")).reason == "no_actions"
+        with pytest.raises(BadInput, match=r"default\[1\]: found 'boots' twice, expected each action once"):
+            await client.decide("front", ["boots", "hat"], top=2, default=["boots", "boots"])
+        with pytest.raises(BadInput, match=r"default: found no id, expected the id of an action for each place"):
+            await client.decide("front", ["boots", "hat"], top=2, default=[])
         loop.answering = False
         assert (await client.decide("front", [{"id": "boots"}, 7], default=7)).chosen == "7"
+        shown = await client.decide("front", ["boots", "hat", "scarf"], top=2, default=["scarf", "boots"])
+        assert (shown.chosen, shown.ranking, shown.decided) == ("scarf", ("scarf", "boots"), False)
 
 
 async def test_feedback_without_the_value_that_its_rule_needs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
