@@ -160,9 +160,9 @@ def _policy(config: Config, status: Status, policy: PolicyStatus, learns: bool) 
             "`bowerbird check` says why, or the log of the learn role, and what to do."
         )
     sentences += [symptom.sentence for symptom in policy.symptoms if symptom.fatal]
-    if policy.pending > NEARLY * policy.max_pending:
+    if (full := policy.fullest) is not None and full.pending > NEARLY * full.max_pending:
         sentences.append(
-            f"{policy.name} nearly has too many open windows: {policy.pending} of {policy.max_pending}; beyond that, "
+            f"{full.placement} nearly has too many open windows: {full.pending} of {full.max_pending}; beyond that, "
             "requests get the error overloaded. Find out why windows do not close, or raise max_pending."
         )
     return sentences

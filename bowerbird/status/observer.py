@@ -6,7 +6,7 @@
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import NamedTuple, Self
 
@@ -18,6 +18,7 @@ from bowerbird.status.records import (
     WAITED_MS,
     Backlog,
     OpenTransaction,
+    OpenWindows,
     PolicyStatus,
     ReadTo,
     RedisMemory,
@@ -301,7 +302,7 @@ class Observer:
             reward=sum(rewards) / len(rewards) if rewards else None,
             why=dict(Counter(outcome.why for outcome in outcomes).most_common()),
             pending=sum(pending.get(placement, 0) for placement in decides_for),
-            max_pending=sum(config.placements[placement].max_pending for placement in decides_for),
+            fullest=_fullest(config, decides_for, pending),
             closes_ms=min((closes[placement] for placement in decides_for if placement in closes), default=None),
             problem=problem,
             symptoms=sight.symptoms(name, config.policies[name].arguments, held=control is not None)
@@ -324,6 +325,15 @@ class Observer:
                     " `bowerbird recover`"
                 )
         return ""
+
+
+def _fullest(config: Config, placements: Sequence[str], pending: Mapping[str, int]) -> OpenWindows | None:
+    """Return the placement with the largest share of the open windows that it may have."""
+    every = [
+        OpenWindows(placement=name, pending=pending.get(name, 0), max_pending=config.placements[name].max_pending)
+        for name in placements
+    ]
+    return max(every, key=lambda each: each.pending / each.max_pending, default=None)
 
 
 async def _look_at_join(

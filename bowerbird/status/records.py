@@ -68,6 +68,14 @@ class ReadTo(msgspec.Struct, frozen=True, kw_only=True):
     open_transaction: int | None = None
 
 
+class OpenWindows(msgspec.Struct, frozen=True, kw_only=True):
+    """The open windows of a placement, and how many it may have (``max_pending``)."""
+
+    placement: str
+    pending: int
+    max_pending: int
+
+
 class PolicyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One policy, in the version that Redis holds and over the time that was looked at.
 
@@ -83,8 +91,10 @@ class PolicyStatus(msgspec.Struct, frozen=True, kw_only=True):
         ``by_version``: of these, by the version that decided.
     outcomes, joined, learnable, reward
         Windows that closed; those with feedback; those to be learned; their mean reward (None without any).
-    pending, max_pending
-        Windows that are open, and how many may be.
+    pending
+        Windows that are open, of all placements for which it decides.
+    fullest
+        Of these placements the one with the largest share of the open windows that it may have; None: there is none.
     closes_ms
         Log time at which the next of the open windows closes, if nothing closes it earlier.
     problem
@@ -109,7 +119,7 @@ class PolicyStatus(msgspec.Struct, frozen=True, kw_only=True):
     reward: float | None
     why: dict[str, int]
     pending: int
-    max_pending: int
+    fullest: OpenWindows | None = None
     closes_ms: int | None = None
     problem: str = ""
     symptoms: list[Symptom] = []

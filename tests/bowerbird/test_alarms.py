@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bowerbird.commands.status import screen
 from bowerbird.status.alarms import alarms, notes
-from bowerbird.status.records import Backlog, OpenTransaction, PolicyStatus, ReadTo, RedisMemory, Status
+from bowerbird.status.records import Backlog, OpenTransaction, OpenWindows, PolicyStatus, ReadTo, RedisMemory, Status
 from records.rule import Reward, StreamReward
 from stream.config import Config
 from stream.stopped import StoppedPart
@@ -40,7 +40,7 @@ def policy(**fields: Any) -> PolicyStatus:
         "reward": 0.12,
         "why": {"window": 100},
         "pending": 60,
-        "max_pending": 1000,
+        "fullest": OpenWindows(placement="home", pending=60, max_pending=1000),
     }
     return PolicyStatus(**{**fine, **fields})
 
@@ -103,7 +103,10 @@ def test_all_is_well() -> None:
         ),
         ({"policies": [policy(waiting_since_ms=NOW_MS - 40_000)]}, ["front does not learn", "waited for 40 s"]),
         ({"policies": [policy(problem="policy front in Redis: found x")]}, ["front can't be learned: policy front in"]),
-        ({"policies": [policy(pending=950)]}, ["950 of 1000", "max_pending"]),
+        (
+            {"policies": [policy(fullest=OpenWindows(placement="home", pending=950, max_pending=1000))]},
+            ["home nearly has too many open windows: 950 of 1000", "max_pending"],
+        ),
         ({"missing_topics": ["ticks"]}, ["Topic ticks is missing", "`bowerbird topics create`"]),
         ({"missing_topics": ["dead-letters", "ticks"]}, ["Topics dead-letters, ticks are missing"]),
         (
