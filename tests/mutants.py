@@ -1134,6 +1134,13 @@ def _recovery() -> Iterator[Mutant]:
         ("tests/policies/vw/test_generated.py::test_an_example_that_costs_too_much_is_refused_before_it_is_parsed",),
     )
     yield Mutant(
+        "an assignment waits for servers that are away",
+        "stream/kafka/faust_app.py",
+        "        await super()._wait(coro)\n",
+        "        await super()._wait(coro, timeout)\n",
+        ("tests/stream/test_faust_app.py::test_an_assignment_is_waited_for_longer_than_a_request_may_take",),
+    )
+    yield Mutant(
         "a client that is not put to use is closed",
         "stream/kafka/connection.py",
         "                await closed(made)\n",

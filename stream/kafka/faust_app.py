@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import faust
+from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 from mode.threads import QueueServiceThread
@@ -148,6 +150,25 @@ class _Transport(Transport):
     Consumer = _Consumer
 
 
+class _Recovery(Recovery):
+    """Begins to read after an assignment, however long that takes.
+
+    After a time of its own Faust would take the wait for the end of the service, and never read again: where to begin
+    may be known only when Redis is back (:attr:`RoleApp.void_acknowledgements`).
+    """
+
+    async def _wait(self, coro: Any, timeout: Any = None) -> None:  # noqa: ASYNC109 (Faust's signature)
+        await super()._wait(coro)
+
+
+class _Tables(TableManager):
+    @property
+    def recovery(self) -> Recovery:
+        if self._recovery is None:
+            self._recovery = _Recovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery
+
+
 class RoleApp(faust.App):
     """A Faust app of one role.
 
@@ -220,6 +241,7 @@ def make_app(config: Config, role: str) -> RoleApp:
         broker=[f"kafka://{broker.strip()}" for broker in config.brokers.split(",")],
         datadir=str(scratch_folder() / config.group(role)),
         store="memory://",
+        TableManager=_Tables,
         key_serializer="raw",
         value_serializer="raw",
         autodiscover=False,
