@@ -70,8 +70,9 @@ async def _closed(client: Any, within_s: float) -> None:
     close: Callable[[], Coroutine[Any, Any, None]] = client.stop if hasattr(client, "stop") else client.close
     closing = asyncio.create_task(close())
     await asyncio.wait({closing}, timeout=within_s)
-    if not closing.done():
-        # A producer waits in vain until all that it was given is written: it has no method to give up.
+    if not closing.done() or closing.cancelled() or closing.exception() is not None:
+        # What fails has not come to its connections. And a producer waits in vain until all that it was given is
+        # written: it has no method to give up.
         sending = _task(client, "_sender", "sender_task")
         if sending is not None:
             sending.cancel()

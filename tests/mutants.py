@@ -1141,6 +1141,13 @@ def _recovery() -> Iterator[Mutant]:
         ("tests/stream/test_faust_app.py::test_an_assignment_is_waited_for_longer_than_a_request_may_take",),
     )
     yield Mutant(
+        "a client that fails as it is closed has its connections closed",
+        "stream/shutdown.py",
+        " or closing.cancelled() or closing.exception() is not None:\n",
+        ":\n",
+        ("tests/stream/test_tasks.py::test_a_client_that_fails_as_it_is_closed_has_its_connections_closed",),
+    )
+    yield Mutant(
         "a client that is not put to use is closed",
         "stream/kafka/connection.py",
         "                await closed(made)\n",

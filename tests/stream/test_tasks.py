@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from embedded.server import HOST
-from stream.shutdown import ended, started, within
+from stream.shutdown import closed, ended, started, within
 
 
 async def _cancel_as_the_wait_ends() -> bool:
@@ -128,3 +129,23 @@ async def test_a_client_whose_start_is_cancelled_again_and_again_is_closed() -> 
     await ended(starting)
     assert starting.cancelled()
     assert client.closed
+
+
+async def test_a_client_that_fails_as_it_is_closed_has_its_connections_closed() -> None:
+    """aiokafka closes them last: an error before leaves them open."""
+    done: list[str] = []
+
+    class Connections:
+        _conns: ClassVar[dict[str, Any]] = {}
+
+        async def close(self) -> None:
+            done.append("connections")
+
+    class Client:
+        client = Connections()
+
+        async def stop(self) -> None:
+            raise KafkaError("the broker does not answer")
+
+    await closed(Client())
+    assert done == ["connections"]
