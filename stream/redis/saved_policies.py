@@ -29,17 +29,19 @@ async def versions_of(config: Config, name: str, newest: int, saved: Saved | Non
     """
     where = (config.topic("versions"), 0)
     by_number: dict[int, PolicyVersion] = {}
-    highest = {name: saved.position.number if saved is not None else 0}
+    saved_number = saved.position.number if saved is not None else 0
     async with LogReader(config) as reader:
         if not await reader.partitions(where[0]):
             return []
         begins, stop = (await reader.beginning([where]))[where], (await reader.ends([where]))[where]
         window = FIRST_WINDOW
         # From the end, so that it takes no longer for an old policy.
-        while stop > begins and len(by_number) <= newest and 1 not in by_number:
+        while stop > begins and len(by_number) <= newest:
             start = max(begins, stop - window)
             # Of two records of one number the first counts.
             first: dict[int, PolicyVersion] = {}
+            # Windows come backwards: what a later one holds says nothing of what is far ahead in this one.
+            highest = {name: saved_number}
             snapshot: VersionsSnapshot | None = None
             async for record in reader.read(*where, start, stop):
                 for version in versions_in(record.value, highest):

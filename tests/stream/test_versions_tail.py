@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from records.codec import encode
@@ -195,6 +195,8 @@ async def _shown(log: MemoryLog) -> list[list[PolicyVersion]]:
 
 
 @given(EVENTS, st.integers(0, 3 * FEW), st.integers(1, 2 * FEW))
+@example([("publish", "front", 0), ("differ", "front", 0), ("publish", "side", 0)], 0, 1)
+@example([("publish", "front", 0), ("far", "side", 0), ("publish", "front", 0), ("publish", "side", 0)], 0, 1)
 def test_policy_show_passes_over_no_version(events: list[tuple[str, str, int]], racing: int, window: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for module in (versions, versions_tail):
