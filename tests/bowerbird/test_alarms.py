@@ -8,9 +8,10 @@ from rich.console import Console
 
 from bowerbird.commands.status import screen
 from bowerbird.status.alarms import alarms, notes
+from bowerbird.status.observer import _fullest
 from bowerbird.status.records import Backlog, OpenTransaction, OpenWindows, PolicyStatus, ReadTo, RedisMemory, Status
 from records.rule import Reward, StreamReward
-from stream.config import Config
+from stream.config import Config, PlacementConfig, PolicyConfig
 from stream.stopped import StoppedPart
 from tests.serving import served, tables
 
@@ -193,3 +194,12 @@ def test_the_archive_waits_for_its_next_file() -> None:
     stuck = status(backlogs=[backlog("archive", **waits)], stopped=[StoppedPart("archive", "archive.url", "no space")])
     assert "with the next file" not in shown(stuck)
     assert shown(stuck).count("stands still") == 2
+
+
+def test_the_fullest_placement_is_the_one_with_the_largest_share() -> None:
+    placements = {"home": PlacementConfig("front", max_pending=1000), "cart": PlacementConfig("front", max_pending=10)}
+    config = Config(placements=placements, policies={"front": PolicyConfig()})
+    pending = {"home": 500, "cart": 9}
+    found = _fullest(config, config.decided_by("front"), pending)
+    assert found == OpenWindows(placement="cart", pending=9, max_pending=10)
+    assert _fullest(config, (), pending) is None
