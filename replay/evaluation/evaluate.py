@@ -176,7 +176,8 @@ def evaluate(
     if seen is None and SAMPLE_WEIGHT in log.provides:
         seen = scan(open_log(SCANNED, False), stages("looking"))
     balanced = options.balanced and MEAN_PROPENSITY in log.provides
-    candidates = _candidates(options, fitted is not None, None if balanced else lacks)
+    lists = seen is not None and seen.lists
+    candidates = _candidates(options, fitted is not None, None if balanced else lacks, lists)
     shown: Estimator = DoublyRobust() if fitted else SelfNormalised()
     if even := balanced and options.fixed_loggers:
         shown = next(each for each in _BELIEVED if (each,) in candidates)
@@ -219,7 +220,7 @@ def evaluate(
     # Without versions it is unknown whether a learner wrote the log.
     plan = replace(plan, fixed=plan.fixed or versions == 1)
     remarks = [UNFIXED] if balanced and not plan.fixed else []
-    if seen is not None and seen.lists and options.model == AUTOMATIC:
+    if lists and options.model == AUTOMATIC:
         remarks.append(LISTS)
     if options.balanced and not balanced and versions > 1:
         remarks.append(not_balanced(lacks))
@@ -245,8 +246,13 @@ def evaluate(
     return answer(summary, plan, about)
 
 
-def _candidates(options: Options, with_model: bool, lacks: str | None) -> tuple[tuple[Estimator, ...], ...]:
-    """Return the requested estimators; ``lacks`` says why balanced weights are unknown, None if they are known."""
+def _candidates(
+    options: Options, with_model: bool, lacks: str | None, lists: bool
+) -> tuple[tuple[Estimator, ...], ...]:
+    """Return the requested estimators.
+
+    ``lacks`` says why balanced weights are unknown, None if they are known; ``lists``: the log has ranked lists.
+    """
     names = options.estimators or (WITH_MODEL if with_model else WITHOUT_MODEL)
     if options.fixed_loggers and not options.estimators and lacks is None:
         names = (*names, *(each.name for each in reversed(_BELIEVED) if with_model or "model_target" not in each.needs))
@@ -258,7 +264,7 @@ def _candidates(options: Options, with_model: bool, lacks: str | None) -> tuple[
         if lacks is not None and isinstance(candidates[0], Balanced):
             raise WrongConfiguration(f"estimator {name}: {lacks}")
         if not with_model and "model_target" in candidates[0].needs:
-            expected = "--model, which a log with ranked lists cannot have"
+            expected = "a log without ranked lists" if lists else "--model"
             raise WrongConfiguration(f"estimator {name}: found no reward model, expected {expected}")
     return tuple(every)
 

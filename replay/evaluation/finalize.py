@@ -138,7 +138,7 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     if summary.compared is not None:
         others = _of_compared(summary, family_of(headline), effect, plan.against or "")
         judgement, checks = worse(judgement, others.verdict), [*others.faults, *checks]
-    looks = sequence(summary, inputs, about.reward_range or summary.reward_range or (0.0, 1.0))
+    looks = sequence(summary, inputs)
     return Answer(
         verdict=judgement,
         target=about.target,

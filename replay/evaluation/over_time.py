@@ -8,7 +8,6 @@ import numpy as np
 from replay.evaluation.intervals.catalogue import IntervalInputs
 from replay.evaluation.intervals.gamma_exponential import GammaExponential
 from replay.evaluation.intervals.interval import Looks
-from replay.evaluation.logs.chunk import Range
 from replay.evaluation.result import Look
 from replay.evaluation.summary import Summary
 
@@ -16,7 +15,7 @@ LOOKS = 100
 """Number of interim analyses in the result, evenly spread over the rows."""
 
 
-def sequence(summary: Summary, inputs: IntervalInputs, reward_range: Range) -> Looks | None:
+def sequence(summary: Summary, inputs: IntervalInputs) -> Looks | None:
     """Return the values over time, with the ends of the confidence sequence within the range of rewards.
 
     None for a log with sample weights: no sequence here allows for them.
@@ -24,7 +23,7 @@ def sequence(summary: Summary, inputs: IntervalInputs, reward_range: Range) -> L
     if summary.health.sized is not None:
         return None
     stretches = summary.stretches
-    least, most = reward_range
+    least, most = inputs.reward_range or (0.0, 1.0)
     within = stretches.least_reward.min() >= least and stretches.most_reward.max() <= most
     bounded = within and math.isfinite(most - least) and most > least
     if inputs.method.over_time is not None:

@@ -110,7 +110,7 @@ def test_a_start_that_is_cancelled_leaves_no_connection_open() -> None:
 
 
 async def test_a_client_whose_start_is_cancelled_again_and_again_is_closed() -> None:
-    """Whoever ends tasks cancels them each 0.2 s; a start that is given up takes longer to close."""
+    """A task is cancelled every 0.2 s until it ends, and closing the client takes longer than that."""
 
     class Client:
         closed = False

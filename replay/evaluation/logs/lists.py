@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from policies.policy import MOST_CHOICES, SMALLEST_PROPENSITY
 from replay.evaluation.logs.outcome_rows import OutcomeRows
-from replay.evaluation.logs.pmf import Numbers, Pmfs, flat
+from replay.evaluation.logs.pmf import Numbers, Pmfs
 from replay.evaluation.rows import Flags, Floats
 
 LIST_COLUMNS = ("actions", "pmf", "chosen", "picks", "rewards")
@@ -74,7 +74,7 @@ def lists_in(rows: OutcomeRows) -> Lists:
     logged, actions = _floats(picks.field("propensity")), rows.counts()
     sums = np.bincount(np.repeat(np.arange(len(rows)), rewarded), weights=_floats(rewards), minlength=len(rows))
     alike = np.abs(sums - rows.numbers("reward")) <= SUM_TOLERANCE * np.maximum(1.0, np.abs(sums))
-    # A reward that is missing makes the sum none that is alike.
+    # A missing reward is NaN, and so is the sum, which equals nothing.
     refused = are & ((picked != places) | (rewarded != places) | ~alike | (places * actions > MOST_CHOICES))
     propensity, uniform = rows.between("propensity", 0, 1).copy(), 1 / actions
     ids, pmfs = _ids(rows, picks)
@@ -108,17 +108,14 @@ class _Ids(NamedTuple):
 
 def _ids(rows: OutcomeRows, picks: "pa.Array") -> tuple[_Ids, Pmfs]:
     """Return the ids of actions, picks and chosen actions as numbers, and where the actions of each outcome are."""
-    parts, offsets = flat(rows.whole("actions"))
-    counts = np.diff(offsets)
-    if not (alike := counts == rows.counts()).all():
-        row = int(np.argmin(alike))
-        raise rows.bad("pmf", row, f"{rows.counts()[row]} probabilities", f"{counts[row]}, one an action")
-    texts = pa.concat_arrays([_text(parts.field("id")), _text(picks.field("action")), _text(rows.whole("chosen"))])
+    counts = rows.counts()
+    ids = rows.action_ids(counts)
+    texts = pa.concat_arrays([_text(ids), _text(picks.field("action")), _text(rows.whole("chosen"))])
     codes = np.asarray(texts.dictionary_encode().indices.fill_null(-1)).astype(np.int64)
-    of_actions, of_picks, of_chosen = np.split(codes, (len(parts), len(parts) + len(picks)))
-    # What has no id is none of the actions.
+    of_actions, of_picks, of_chosen = np.split(codes, (len(ids), len(ids) + len(picks)))
+    # A pick without an id matches no action, not even one without an id.
     of_picks = np.where(of_picks < 0, -2, of_picks)
-    return _Ids(of_actions, of_picks, of_chosen), Pmfs(np.zeros(len(parts)), offsets[:-1], counts)
+    return _Ids(of_actions, of_picks, of_chosen), Pmfs(np.zeros(len(ids)), np.cumsum(counts) - counts, counts)
 
 
 def _values(rows: OutcomeRows, name: str) -> "tuple[pa.Array, Numbers, Numbers]":

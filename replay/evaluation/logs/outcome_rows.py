@@ -124,14 +124,18 @@ class OutcomeRows:
             raise self.bad("pmf", row, f"probabilities with the sum {found:.9g}", "numbers from 0 to 1 with the sum 1")
         return pmfs
 
+    def action_ids(self, counts: Numbers) -> "pa.Array":
+        """Return the ids of the actions of all rows, one after the other; of each row as many as ``counts``."""
+        parts, offsets = flat(self.whole("actions"))
+        there = np.diff(offsets)
+        if not (alike := there == counts).all():
+            row = int(np.argmin(alike))
+            raise self.bad("pmf", row, f"{counts[row]} probabilities", f"{there[row]}, one an action")
+        return parts.field("id")
+
     def chosen(self, pmfs: Pmfs) -> Numbers:
         """Return the index of the logged action among the actions of its row."""
-        parts, offsets = flat(self.whole("actions"))
-        counts = np.diff(offsets)
-        if not (alike := counts == pmfs.counts).all():
-            row = int(np.argmin(alike))
-            raise self.bad("pmf", row, f"{pmfs.counts[row]} probabilities", f"{counts[row]}, one an action")
-        ids = _encoded(parts.field("id").fill_null(""))
+        ids = _encoded(self.action_ids(pmfs.counts).fill_null(""))
         chosen = self.texts("chosen")
         numbers = {name: number for number, name in enumerate(ids.names)}
         sought = np.array([numbers.get(name, -1) for name in chosen.names], dtype=np.int32)[chosen.codes]

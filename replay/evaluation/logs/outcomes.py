@@ -338,7 +338,7 @@ class Judge:
         if wanted & _OF_PMF:
             known = self._of_pmf(rows, predicted, wanted)
             if are_lists(rows).any():
-                # What the pmf of the first place says of the weight of one action is not the weight of a list.
+                # The rows agree with their pmfs; but what a pmf says of the weight of one action is not that of a list.
                 known = {}
         if self._loggers:
             known[MEAN_PROPENSITY] = rows.numbers(MEAN_PROPENSITY)

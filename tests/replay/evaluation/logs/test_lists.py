@@ -314,6 +314,9 @@ def test_all_origins_of_lists_are_the_same_log(tmp_path: Path) -> None:
     same(found[2], found[0])
     answer = bowerbird.evaluate(tmp_path / "log.jsonl", "uniform", placement="home")
     assert (answer.rows, answer.how.model) == (len(outcomes), None)
+    assert any(each.name == "lists" and "ranked lists" in each.says for each in answer.health)
+    with pytest.raises(WrongConfiguration, match="found no reward model, expected a log without ranked lists"):
+        bowerbird.evaluate(tmp_path / "log.jsonl", "uniform", placement="home", estimators="dr")
     assert answer.ips == pytest.approx(bowerbird.evaluate(tmp_path / "archive", "uniform", placement="home").ips)
     with pytest.raises(WrongConfiguration, match="--model vw: found ranked lists"):
         bowerbird.evaluate(tmp_path / "log.jsonl", "uniform", placement="home", model="vw")
