@@ -282,7 +282,7 @@ def _version_fields(record: bytes) -> Row:
         pass
     else:
         return (identity.log_id, *[None] * (len(_come("versions")) - len(PLACE) - 1))
-    if b'"read_to"' in record:
+    if b'"end_offset"' in record:
         # A snapshot repeats what other rows say; its bytes are kept, as those of every record.
         decode(_snapshot, record)
         return (None,) * (len(_come("versions")) - len(PLACE))

@@ -18,7 +18,7 @@ from records.versions import versions_in
 from replay.proof.by_event import Case, Evidence
 from replay.proof.recompute import FoundDecision, decisions_of
 from replay.proof.trace import FoundOutcomeRecord, Trace, TracedRecord, decisions
-from rewards.watermark import read_to
+from rewards.watermark import shard_watermark
 from stream.clients import redis_client
 from stream.config import Config
 from stream.kafka.dead_letter_log import Letter, read_letter
@@ -69,11 +69,11 @@ async def trace(config: Config, event_id: str, progress: Progress = _silent) -> 
     shard = config.shard(event_id)
     redis = redis_client(config)
     try:
-        read_to_ms, held_by = read_to(await RedisStore(redis, config.prefix).read_to(shard))
+        watermark_ms, held_by = shard_watermark(await RedisStore(redis, config.prefix).watermarks(shard))
     finally:
         await redis.aclose()
     async with LogReader(config) as reader:
-        return await _Tracing(config, reader, event_id, progress).trace(read_to_ms, held_by)
+        return await _Tracing(config, reader, event_id, progress).trace(watermark_ms, held_by)
 
 
 class _Tracing:
@@ -82,7 +82,7 @@ class _Tracing:
         self._name = event_id.encode()
         self._dedup_horizon_ms = round(config.dedup_horizon_s * 1000)
 
-    async def trace(self, read_to_ms: int, held_by: str) -> Trace:
+    async def trace(self, watermark_ms: int, held_by: str) -> Trace:
         located: list[FoundDecision] = []
         with Evidence(self._dedup_horizon_ms) as evidence:
             async for message in self._naming("decisions", _Span()):
@@ -111,13 +111,13 @@ class _Tracing:
             located,
             await self._outcomes(after, letters) if located else [],
             await self._versions({each.decision.placement for each in located}, after.since_ms) if located else [],
-            read_to_ms=read_to_ms,
+            watermark_ms=watermark_ms,
             dedup_horizon_ms=self._dedup_horizon_ms,
             feedback_limit=self._config.limits.max_feedback,
         )
         return Trace(
             event_id=self._event_id,
-            read_to_ms=read_to_ms,
+            watermark_ms=watermark_ms,
             held_by=held_by,
             requests=await self._requests(
                 _Span(max(0, min(times) - LONGEST_WAIT_MS), max(times) + 1) if times else near

@@ -1,7 +1,7 @@
 """Reads the logs for a verification, which itself knows neither Kafka nor Redis.
 
 A running service goes on meanwhile. So everything is asked in an order in which what came later cannot look like an
-error: read-to time; what the join had closed by then is waited for; the end of ``versions``; Redis; the ends
+error: the watermark; what the join had closed by then is waited for; the end of ``versions``; Redis; the ends
 of ``versions`` and ``rewards``; the ends of the inputs.
 """
 
@@ -36,7 +36,7 @@ from replay.proof.recompute import (
 )
 from replay.proof.verdict import Verdict
 from replay.proof.verify import DECISIONS, Verification
-from rewards.watermark import INPUTS, read_to
+from rewards.watermark import INPUTS, shard_watermark
 from stream.clients import redis_client
 from stream.config import Config, identity_in
 from stream.kafka.log import MESSAGES_A_REPORT, LogReader
@@ -114,7 +114,7 @@ async def verify(
                 policy=policy,
                 identity=identity_in(config, policy),
                 live=live,
-                read_to_ms=join.read_to_ms,
+                watermark_ms=join.watermark_ms,
                 rewards_end=logs.ends.get((rewards, partition), 0),
                 dedup_horizon_ms=round(config.dedup_horizon_s * 1000),
                 shards=config.shards,
@@ -277,26 +277,26 @@ class _Join:
     """What the join's state says of how far it is.
 
     ``streams``: what it reads, decisions left out. ``unsent``: above 0 where something that had to close before
-    read-to time has not left it in time. ``lost``: why it may not be continued, a sentence each.
+    the watermark has not left it in time. ``lost``: why it may not be continued, a sentence each.
     """
 
     store: RedisStore
     config: Config
-    read_to_ms: int = 0
+    watermark_ms: int = 0
     streams: set[str] = field(default_factory=set)
     unsent: int = 0
     lost: list[str] = field(default_factory=list)
 
     async def ask(self, placements: Sequence[str], settle_s: float, reader: LogReader) -> None:
-        """Note read-to time, then wait until ``rewards`` holds every window that had to close before it."""
-        entries = [await self.store.read_to(shard) for shard in range(self.config.shards)]
-        self.read_to_ms = min(read_to(each)[0] for each in entries)
-        names = {name.rsplit(" ", 1)[0] for each in entries for name in each if name != INPUTS}
+        """Note the watermark, then wait until ``rewards`` holds every window that had to close before it."""
+        watermarks = [await self.store.watermarks(shard) for shard in range(self.config.shards)]
+        self.watermark_ms = min(shard_watermark(each)[0] for each in watermarks)
+        names = {name.rsplit(" ", 1)[0] for each in watermarks for name in each if name != INPUTS}
         self.streams = {self.config.stream_of(topic) for topic in names} - {DECISIONS}
         self.lost = await problems(self.config, reader, self.store)
         if self.lost:
             # What had closed by the last tick of any role had to have an outcome.
-            self.read_to_ms = max(self.read_to_ms, await self._last_tick_ms(reader) - self.config.close_grace_ms)
+            self.watermark_ms = max(self.watermark_ms, await self._last_tick_ms(reader) - self.config.close_grace_ms)
             return
         ends_at = time.monotonic() + settle_s
         # Redis tells nobody when an outbox is empty.
@@ -319,11 +319,11 @@ class _Join:
 
     async def _due(self, shard: int) -> int:
         key = self.store.key(shard, "due")
-        return int(await self.store.redis.zcount(key, "-inf", f"({self.read_to_ms}"))
+        return int(await self.store.redis.zcount(key, "-inf", f"({self.watermark_ms}"))
 
     async def _waiting(self, shard: int, placement: str) -> int:
         head: list[Any] = await self.store.head(shard, placement, 1)
-        return sum(entry.deadline_ms < self.read_to_ms for entry in head)
+        return sum(entry.deadline_ms < self.watermark_ms for entry in head)
 
 
 class _Logs:

@@ -16,14 +16,15 @@ def snapshot_in(value: bytes | None, offset: int) -> VersionsSnapshot | None:
     version can: stop a learner, until the policy is rebuilt. It can also hide versions, but only from a learner of
     which Redis holds nothing; that one learns from the start of ``rewards`` again, and stops where the start is gone.
     """
-    if value is None or b'"read_to"' not in value:
+    if value is None or b'"end_offset"' not in value:
         return None
     try:
         snapshot = _snapshot(value)
     except UNREADABLE:
         return None
-    known = snapshot.read_to <= offset and all(
-        each.offset < snapshot.read_to and not far_ahead(each.offset, each.version.number) for each in snapshot.versions
+    known = snapshot.end_offset <= offset and all(
+        each.offset < snapshot.end_offset and not far_ahead(each.offset, each.version.number)
+        for each in snapshot.versions
     )
     return snapshot if known else None
 
@@ -39,7 +40,7 @@ class NewestVersions:
     Examples
     --------
     >>> NewestVersions().snapshot(7)
-    VersionsSnapshot(v=1, read_to=7, versions=[])
+    VersionsSnapshot(v=1, end_offset=7, versions=[])
     """
 
     def __init__(self, snapshot: VersionsSnapshot | None = None) -> None:
@@ -54,13 +55,13 @@ class NewestVersions:
         for version in versions_in(value, self._highest):
             self._add(LoggedVersion(offset=offset, version=version))
 
-    def snapshot(self, read_to: int) -> VersionsSnapshot:
+    def snapshot(self, end_offset: int) -> VersionsSnapshot:
         """Return the snapshot of what was taken, which is all that stands below an offset."""
         versions: list[LoggedVersion] = []
         for policy, newest in self.by_policy.items():
             differing = self._differing.get(policy, [])
             versions += differing if newest in differing else [*differing, newest]
-        return VersionsSnapshot(read_to=read_to, versions=versions)
+        return VersionsSnapshot(end_offset=end_offset, versions=versions)
 
     def _add(self, logged: LoggedVersion) -> None:
         version = logged.version

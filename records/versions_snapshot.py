@@ -28,17 +28,17 @@ class VersionsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     v
         The version of the record.
-    read_to
+    end_offset
         It holds what `versions` says below this offset.
     versions
         Of every policy the newest version; before it the two records of one version that differ, where there are such.
     """
 
     v: Version = 1
-    read_to: Natural
+    end_offset: Natural
     versions: list[LoggedVersion]
 
     def newest(self, policy: str) -> LoggedVersion | None:
-        """Return the newest version of a policy, None: there is none below ``read_to``."""
+        """Return the newest version of a policy, None: there is none below ``end_offset``."""
         own = [each for each in self.versions if each.version.policy == policy]
         return max(own, key=lambda each: each.version.number, default=None)

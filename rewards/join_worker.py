@@ -16,7 +16,7 @@ from records.limits import HOUR_MS
 from rewards.join_items import Input, JoinSettings, Message, Rejected, decode_items
 from rewards.rules import milliseconds
 from rewards.store import PORTION_BYTES, Claim, DecisionItem, FeedbackItem, Inputs, JoinStore, Step, Stepped
-from rewards.watermark import hold_line, read_to_after
+from rewards.watermark import hold_line, input_watermark
 
 FUTURE_MS = HOUR_MS
 """No broker's clock is so far ahead of another's: what is dated beyond it was not dated by a broker."""
@@ -65,15 +65,15 @@ class JoinWorker:
 
     Attributes
     ----------
-    read_to_ms
-        The read-to time of each shard, as its last answer said.
+    watermark_ms
+        The watermark of each shard, as its last answer said.
     clock_ms
         The log time of the last tick; None: there was none yet.
     """
 
     def __init__(self, settings: JoinSettings) -> None:
         self.settings = settings
-        self.read_to_ms = dict.fromkeys(range(settings.shards), 0)
+        self.watermark_ms = dict.fromkeys(range(settings.shards), 0)
         self.clock_ms: int | None = None
         self._readings: dict[Input, _Reading] = {}
 
@@ -127,7 +127,7 @@ class JoinWorker:
         is rejected: it would wait for ever, and all that comes after it in its partition. A message waits while a shard
         is so far behind it that a closed event id might be forgotten too early (:func:`rewards.watermark.hold_line`).
         """
-        line_ms = hold_line(self.read_to_ms.values(), milliseconds(self.settings.dedup_horizon_s))
+        line_ms = hold_line(self.watermark_ms.values(), milliseconds(self.settings.dedup_horizon_s))
         taken: list[Message] = []
         items: list[DecisionItem | FeedbackItem] = []
         rejected: list[Rejected] = []
@@ -169,24 +169,24 @@ class JoinWorker:
             All partitions of all inputs, asked after the tick; None: an input is missing.
         """
         self.clock_ms = tick_ms
-        read_to_ms = read_to_after(tick_ms, self.settings.close_grace_ms)
+        watermark_ms = input_watermark(tick_ms, self.settings.close_grace_ms)
         claims: list[Claim] = []
         for name, reading in self._readings.items():
             claimed_ms, end = None, reading.next
             if reading.waiting:
-                claimed_ms = self._read_to_of(reading.waiting[0])
+                claimed_ms = self._watermark_of(reading.waiting[0])
             elif name in ends and name in fetched:
                 position, handed = fetched[name]
                 if position >= ends[name] and reading.next >= min(handed, ends[name]):
                     # What lies between are markers of transactions: they count as read before retention removes them.
-                    claimed_ms, end = read_to_ms, max(reading.next, ends[name])
+                    claimed_ms, end = watermark_ms, max(reading.next, ends[name])
             claims.append(Claim(*name, reading.next, end, claimed_ms, reading.fresh))
-        step = self._step(claims, inputs=None if inputs is None else Inputs(tuple(inputs), read_to_ms))
-        return Work([dict.fromkeys(self.read_to_ms, step)])
+        step = self._step(claims, inputs=None if inputs is None else Inputs(tuple(inputs), watermark_ms))
+        return Work([dict.fromkeys(self.watermark_ms, step)])
 
     def stepped(self, shard: int, answer: Stepped) -> Step | None:
         """Note a shard's answer; return the step that it needs before the next one of its work, None: none."""
-        self.read_to_ms[shard] = max(self.read_to_ms[shard], answer.read_to_ms)
+        self.watermark_ms[shard] = max(self.watermark_ms[shard], answer.watermark_ms)
         return self._step() if answer.more else None
 
     def done(self, work: Work) -> Sequence[Message]:
@@ -218,12 +218,12 @@ class JoinWorker:
         done: list[Claim] = []
         for name, message in last.items():
             reading = self._readings[name]
-            read_to_ms = self._read_to_of(message)
+            watermark_ms = self._watermark_of(message)
             begin.append(Claim(*name, reading.next, reading.next, None, reading.fresh))
-            done.append(Claim(*name, reading.next, message.offset + 1, read_to_ms, reading.fresh))
+            done.append(Claim(*name, reading.next, message.offset + 1, watermark_ms, reading.fresh))
         parts: list[dict[int, Step]] = []
         for number, part in enumerate(slices, 1):
-            by_shard: dict[int, list[DecisionItem | FeedbackItem]] = {shard: [] for shard in self.read_to_ms}
+            by_shard: dict[int, list[DecisionItem | FeedbackItem]] = {shard: [] for shard in self.watermark_ms}
             for item in part:
                 by_shard[self.settings.shard_of(item.event_id)].append(item)
             claims = done if number == len(slices) else begin
@@ -233,9 +233,9 @@ class JoinWorker:
     def _is_future(self, message: Message) -> bool:
         return self.clock_ms is not None and message.time_ms > self.clock_ms + FUTURE_MS
 
-    def _read_to_of(self, message: Message) -> int | None:
-        """Return the entry that a message allows; None: its time says nothing of what comes after it."""
-        return None if self._is_future(message) else read_to_after(message.time_ms, self.settings.close_grace_ms)
+    def _watermark_of(self, message: Message) -> int | None:
+        """Return the watermark that a message allows; None: its time says nothing of what comes after it."""
+        return None if self._is_future(message) else input_watermark(message.time_ms, self.settings.close_grace_ms)
 
     def _step(
         self,

@@ -23,7 +23,7 @@ from rewards.store import (
     not_free,
     other_log,
 )
-from rewards.watermark import INPUTS, partition_name, read_to
+from rewards.watermark import INPUTS, partition_name, shard_watermark
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class _Entry:
 class _Shard:
     log: str = ""
     offsets: dict[str, int] = field(default_factory=dict)
-    read_to_of_input: dict[str, int] = field(default_factory=dict)
+    input_watermarks: dict[str, int] = field(default_factory=dict)
     entries: dict[str, _Entry] = field(default_factory=dict)
     feedback: dict[str, list[FeedbackItem]] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)
@@ -148,7 +148,7 @@ class _Stepping:
             for claim in step.claims
         }
         self.closed: Counter[str] = Counter()
-        self.repeats = self.late = self.behind_entry = 0
+        self.repeats = self.late = self.behind_watermark = 0
         self.written = 0
 
     def run(self) -> Stepped:
@@ -158,7 +158,7 @@ class _Stepping:
             if item.place.offset < self.stored[name]:
                 self.repeats += 1
                 continue
-            self.behind_entry += item.place.time_ms < state.read_to_of_input.get(name, 0)
+            self.behind_watermark += item.place.time_ms < state.input_watermarks.get(name, 0)
             if isinstance(item, DecisionItem):
                 self.decision(item)
             else:
@@ -166,17 +166,17 @@ class _Stepping:
         for claim in step.claims:
             name = partition_name(claim.topic, claim.partition)
             state.offsets[name] = max(self.stored[name], claim.end)
-            if claim.read_to_ms is not None:
-                state.read_to_of_input[name] = max(state.read_to_of_input.get(name, 0), claim.read_to_ms)
+            if claim.watermark_ms is not None:
+                state.input_watermarks[name] = max(state.input_watermarks.get(name, 0), claim.watermark_ms)
         if step.inputs is not None:
             for topic, partition in step.inputs.partitions:
-                state.read_to_of_input.setdefault(partition_name(topic, partition), 0)
-            state.read_to_of_input[INPUTS] = max(state.read_to_of_input.get(INPUTS, 0), step.inputs.read_to_ms)
-        now_ms, held_by = read_to(state.read_to_of_input)
+                state.input_watermarks.setdefault(partition_name(topic, partition), 0)
+            state.input_watermarks[INPUTS] = max(state.input_watermarks.get(INPUTS, 0), step.inputs.watermark_ms)
+        now_ms, held_by = shard_watermark(state.input_watermarks)
         left = self.purge(now_ms)
         next_ms = self.close(now_ms)
         reported_ms = now_ms if next_ms is None else min(now_ms, next_ms)
-        counts = (self.repeats, self.late, self.behind_entry)
+        counts = (self.repeats, self.late, self.behind_watermark)
         return Stepped(reported_ms, held_by, dict(self.closed), *counts, left or next_ms is not None)
 
     def decision(self, item: DecisionItem) -> None:

@@ -23,7 +23,7 @@ PORTION_BYTES = 8 * 1024 * 1024
 class Claim(NamedTuple):
     """The position of a worker in one input partition.
 
-    ``start`` is the offset at which it stood after its last call, ``end`` where it stands now; ``read_to_ms``:
+    ``start`` is the offset at which it stood after its last call, ``end`` where it stands now; ``watermark_ms``:
     everything appended to the partition before this log time lies below ``end`` (the grace is taken off
     already), None: nothing is claimed. ``fresh``: the worker began at the log's start because the group has no
     acknowledged offset, and no store has answered for this partition before.
@@ -33,7 +33,7 @@ class Claim(NamedTuple):
     partition: int
     start: int
     end: int
-    read_to_ms: int | None = None
+    watermark_ms: int | None = None
     fresh: bool = False
 
 
@@ -76,7 +76,7 @@ class Inputs(NamedTuple):
     """The list of all partitions of all inputs, asked after a tick of this log time (grace taken off)."""
 
     partitions: tuple[tuple[str, int], ...]
-    read_to_ms: int
+    watermark_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +102,16 @@ class Stepped:
     """What a call did.
 
     ``held_by``: the input ("topic partition", or "*" for the list of inputs) that holds read-to back.
-    ``read_to_ms`` lies not beyond a window that is due and still open. ``more``: something due is left, call again.
+    ``watermark_ms`` lies not beyond a window that is due and still open. ``more``: something due is left, call again.
     ``closed``: outcomes per placement (and dead letters under :data:`DEAD_LETTERS`).
     """
 
-    read_to_ms: int
+    watermark_ms: int
     held_by: str
     closed: dict[str, int] = field(default_factory=dict)
     repeats: int = 0
     late: int = 0
-    behind_entry: int = 0
+    behind_watermark: int = 0
     more: bool = False
 
 

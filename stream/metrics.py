@@ -56,8 +56,8 @@ EXTERNAL_DECISIONS = Counter(
 LATE_FEEDBACK = Counter(
     "bowerbird_late_feedback", "Feedback after its decision's deadline, of streams that change a reward.", ["stream"]
 )
-INPUT_READ_TO = Gauge(
-    "bowerbird_input_read_to_seconds",
+INPUT_WATERMARK = Gauge(
+    "bowerbird_input_watermark_seconds",
     "Everything in this partition before this log time (Unix seconds) has been applied; the lowest one holds"
     " back every window.",
     ["topic", "partition"],
@@ -67,10 +67,10 @@ OPEN_TRANSACTION = Gauge(
     "Offsets of this partition that an open transaction holds back, and with them every window; 0: none does.",
     ["topic", "partition"],
 )
-READ_TO = Gauge("bowerbird_read_to_seconds", "Read-to time of a shard, in Unix seconds of log time.", ["shard"])
-BEHIND_ENTRY = Counter(
-    "bowerbird_behind_entry",
-    "Records older than what their partition was said to be read to: the close grace was too small.",
+WATERMARK = Gauge("bowerbird_watermark_seconds", "Watermark of a shard, in Unix seconds of log time.", ["shard"])
+BEHIND_WATERMARK = Counter(
+    "bowerbird_behind_watermark",
+    "Records older than the watermark of their partition: the close grace was too small.",
 )
 
 # archive

@@ -36,7 +36,7 @@ from tests.real.composed import Composed, composed
 
 NEVER_IN_A_GOOD_SERVICE = {
     "bowerbird_gaps_total",
-    "bowerbird_behind_entry_total",
+    "bowerbird_behind_watermark_total",
     "bowerbird_lost_races_total",
     "bowerbird_unexpected_errors_total",
     "bowerbird_archive_lost_total",

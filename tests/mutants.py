@@ -12,7 +12,7 @@ ISSUED = (
     "the duplicate check by id",
     "the memory of closed ids",
     "the offset check",
-    "read-to time",
+    "the watermark",
     "the grace",
     "the order of closing",
     "the conflict rule",
@@ -129,24 +129,24 @@ def _joining() -> Iterator[Mutant]:
         "test_closed_ids_are_remembered_a_copy_is_a_repeat_and_feedback_is_late",
     )
     yield from _in_both(
-        "read-to time (the wall clock instead)",
+        "the watermark (the wall clock instead)",
         (
-            "now_ms, held_by = read_to(state.read_to_of_input)",
+            "now_ms, held_by = shard_watermark(state.input_watermarks)",
             'now_ms, held_by = __import__("time").time_ns() // 1_000_000, "*"',
         ),
         (
-            "if not listed then read_to, held_by = 0, '*' end",
-            "read_to, held_by = tonumber(call('TIME')[1]) * 1000, '*'",
+            "if not listed then watermark, held_by = 0, '*' end",
+            "watermark, held_by = tonumber(call('TIME')[1]) * 1000, '*'",
         ),
-        "test_read_to_a_window_closes_strictly_after_its_deadline",
-        "test_read_to_waits_for_every_partition_and_names_it",
+        "test_watermark_a_window_closes_strictly_after_its_deadline",
+        "test_watermark_waits_for_every_partition_and_names_it",
     )
     yield from _in_both(
-        "read-to time: a partition that was never written counts as well",
-        ("state.read_to_of_input.setdefault(partition_name(topic, partition), 0)", "pass"),
-        ("for _, name in ipairs(inputs) do call('HSETNX', READTO, name, '0') end", ""),
-        "test_read_to_waits_for_every_partition_and_names_it",
-        "test_read_to_waits_for_an_added_partition",
+        "the watermark: a partition that was never written counts as well",
+        ("state.input_watermarks.setdefault(partition_name(topic, partition), 0)", "pass"),
+        ("for _, name in ipairs(inputs) do call('HSETNX', WATERMARKS, name, '0') end", ""),
+        "test_watermark_waits_for_every_partition_and_names_it",
+        "test_watermark_waits_for_an_added_partition",
     )
     yield from _in_both(
         "the order of closing",
@@ -1507,7 +1507,7 @@ def _starting() -> Iterator[Mutant]:
     yield Mutant(
         "`versions` is read from its last snapshot on",
         "stream/kafka/versions_tail.py",
-        "        if snapshot is not None and records and records[0].offset <= snapshot.read_to:\n",
+        "        if snapshot is not None and records and records[0].offset <= snapshot.end_offset:\n",
         "        if False:\n",
         (bounded,),
     )
@@ -1521,8 +1521,8 @@ def _starting() -> Iterator[Mutant]:
     yield Mutant(
         "a snapshot holds what was read, not what was appended meanwhile",
         "stream/kafka/versions_tail.py",
-        "        records = [record for record in records if record.offset >= snapshot.read_to]\n",
-        "        records = [record for record in records if record.offset > snapshot.read_to]\n",
+        "        records = [record for record in records if record.offset >= snapshot.end_offset]\n",
+        "        records = [record for record in records if record.offset > snapshot.end_offset]\n",
         (same,),
     )
     yield Mutant(

@@ -89,7 +89,7 @@ def claimed_ms(config: Config) -> int | None:
     worker = JoinWorker(join_settings(config))
     worker.assign("clicks", 0, 0, fresh=False)
     work = worker.tick(10_000, {("clicks", 0): 0}, {("clicks", 0): Fetched(0, 0)}, [("clicks", 0)])
-    return work.parts[0][0].claims[0].read_to_ms
+    return work.parts[0][0].claims[0].watermark_ms
 
 
 def longer_window(config: Config) -> list[str]:

@@ -142,7 +142,7 @@ def screen(config: "Config", status: "Status") -> "RenderableType":
         parts.append(Text("All is well.", style="bold green"))
     parts += [Text(f"• {each}", style="yellow") for each in noted]
     parts += [Text(), _policies(config, status), _roles(status), Text()]
-    parts += [_read_to(status), _dead_letters(config, status)]
+    parts += [_watermark(status), _dead_letters(config, status)]
     return Group(*parts)
 
 
@@ -218,17 +218,17 @@ def _gone(one: "Backlog") -> str:
     return "with the next file" if one.role == "archive" and one.workers else "[yellow]stands[/]"
 
 
-def _read_to(status: "Status") -> "RenderableType":
+def _watermark(status: "Status") -> "RenderableType":
     from rich.text import Text
 
     from bowerbird.status.alarms import age, named
 
-    oldest = min(status.read_to, key=lambda one: one.read_to_ms, default=None)
-    if oldest is None or not oldest.read_to_ms:
+    oldest = min(status.watermarks, key=lambda one: one.watermark_ms, default=None)
+    if oldest is None or not oldest.watermark_ms:
         held_by = named(oldest.held_by) if oldest is not None and oldest.held_by != "*" else "every input"
         return Text(f"windows       none closes: nothing of {held_by} has been read")
     what = "the list of inputs" if oldest.held_by == "*" else named(oldest.held_by)
-    return Text(f"windows       close {age(status, oldest.read_to_ms)} behind now (furthest behind: {what})")
+    return Text(f"windows       close {age(status, oldest.watermark_ms)} behind now (furthest behind: {what})")
 
 
 def _dead_letters(config: "Config", status: "Status") -> "RenderableType":

@@ -109,7 +109,7 @@ def _show_decision(event_trace: "Trace", decision: "TracedDecision") -> None:
             if event_trace.held_by == INPUTS
             else named(event_trace.held_by)
         )
-        say(f"{'':26}the join has read to {_clock(event_trace.read_to_ms)}, held back by {by}")
+        say(f"{'':26}the join has read to {_clock(event_trace.watermark_ms)}, held back by {by}")
 
 
 def _show_feedback(feedback: "TracedFeedback") -> None:

@@ -64,7 +64,7 @@ async def problems(
             continue
         if hold:
             sentences.append(f"shard {shard} waits: a step of the join was refused")
-        former = {name.rpartition(" ")[0] for name in await store.read_to(shard) if name != INPUTS} - inputs_now
+        former = {name.rpartition(" ")[0] for name in await store.watermarks(shard) if name != INPUTS} - inputs_now
         if former:
             sentences.append(f"shard {shard} waits for {', '.join(sorted(former))}, which no setting names any more")
         sentences += await _unreadable(store, shard, seqs[shard])

@@ -6,8 +6,8 @@ from bowerbird.status.records import WAITED_MS, PolicyStatus, Status
 from records.limits import DAY_S
 from stream.config import Config
 
-READ_TO_LATE_S = 30.0
-"""Read-to time of a healthy join is a second or two behind now."""
+WATERMARK_LAG_S = 30.0
+"""Watermark of a healthy join is a second or two behind now."""
 NOT_LEARNED_S = 15.0
 """In addition to the policy's own cadence."""
 BACKLOG_MESSAGES = 1000
@@ -107,10 +107,10 @@ def mebibytes(count: int) -> str:
 
 
 def _held_back(config: Config, status: Status) -> list[str]:
-    late = [one for one in status.read_to if status.now_ms - one.read_to_ms > READ_TO_LATE_S * 1000]
+    late = [one for one in status.watermarks if status.now_ms - one.watermark_ms > WATERMARK_LAG_S * 1000]
     sentences: list[str] = []
     for held_by in sorted({one.held_by for one in late}):
-        read_to_ms = min(one.read_to_ms for one in late if one.held_by == held_by)
+        watermark_ms = min(one.watermark_ms for one in late if one.held_by == held_by)
         transactions = [one.open_transaction for one in late if one.held_by == held_by]
         if (offset := next((each for each in transactions if each is not None), None)) is not None:
             topic, _, number = held_by.rpartition(" ")
@@ -119,15 +119,15 @@ def _held_back(config: Config, status: Status) -> list[str]:
                 f"it. {_abort(config, topic, number, offset)}"
             )
             continue
-        if not read_to_ms:
+        if not watermark_ms:
             unread = f"Nothing of {named(held_by)} has been read"
             what = "The join has not read its inputs even once" if held_by == "*" else unread
             since = "so no window closes"
         elif held_by == "*":
-            what = f"The join has not been through its inputs for {age(status, read_to_ms)}"
+            what = f"The join has not been through its inputs for {age(status, watermark_ms)}"
             since = "so no window closes that ends later"
         else:
-            what = f"{named(held_by)} is read only up to {age(status, read_to_ms)} ago"
+            what = f"{named(held_by)} is read only up to {age(status, watermark_ms)} ago"
             since = "so no window closes that ends after it"
         sentences.append(
             f"{what}, {since}. If the join's backlog shrinks, wait; if not, run `bowerbird check`, and read the "
@@ -194,14 +194,14 @@ def stands_still(config: Config, status: Status, policy: PolicyStatus) -> bool:
     return (status.now_ms - policy.waiting_since_ms) / 1000 > NOT_LEARNED_S + cadence_s
 
 
-def named(entry: str) -> str:
+def named(name: str) -> str:
     """Return an input partition as people write it.
 
     >>> named("clicks 2")
     'clicks[2]'
     """
-    topic, _, number = entry.rpartition(" ")
-    return f"{topic}[{number}]" if topic else entry
+    topic, _, number = name.rpartition(" ")
+    return f"{topic}[{number}]" if topic else name
 
 
 def age(status: Status, time_ms: int | None) -> str:

@@ -20,8 +20,8 @@ from bowerbird.status.records import (
     OpenTransaction,
     OpenWindows,
     PolicyStatus,
-    ReadTo,
     RedisMemory,
+    ShardWatermark,
     Status,
 )
 from policies.controls import in_force, made_by
@@ -30,7 +30,7 @@ from policies.policy_store import version_of
 from records.errors import StateRefused, shorten
 from records.outcome import parse_outbox
 from records.policy_version import PolicyVersion
-from rewards.watermark import read_to
+from rewards.watermark import shard_watermark
 from stream.clients import client_id, redis_client
 from stream.config import Config
 from stream.kafka.log import LogReader, LogRecord, Partition
@@ -136,19 +136,19 @@ class Observer:
         if len(self._seen) == KEPT_RECORDS:
             self._complete_from_ms = max(self._complete_from_ms, self._seen[0].time_ms)
         self._seen = deque((seen for seen in self._seen if seen.time_ms >= self._complete_from_ms), KEPT_RECORDS)
-        entries: dict[int, tuple[int, str]] = {}
+        watermarks: dict[int, tuple[int, str]] = {}
         pending: Counter[str] = Counter()
         closes: dict[str, int] = {}
         unreadable: list[StoppedPart] = []
         try:
-            await _look_at_join(self._join, self._config.shards, entries, pending, closes)
+            await _look_at_join(self._join, self._config.shards, watermarks, pending, closes)
         except Unreadable as refused:
             unreadable.append(StoppedPart("join", refused.what, str(refused)))
         return Status(
             now_ms=now_ms,
             looked_at_s=max(0.0, (now_ms - self._complete_from_ms) / 1000),
             backlogs=await self._backlogs(now_ms),
-            read_to=[await self._read_to(shard, at, by, now_ms) for shard, (at, by) in entries.items()],
+            watermarks=[await self._watermark(shard, at, by, now_ms) for shard, (at, by) in watermarks.items()],
             policies=[await self._policy(name, pending, closes) for name in self._config.policies],
             dead_letters=dict(
                 Counter(seen.content for seen in self._seen if isinstance(seen.content, str)).most_common()
@@ -187,14 +187,14 @@ class Observer:
             for (topic, number), (offset, _) in sorted(open_now.items())
         ]
 
-    async def _read_to(self, shard: int, read_to_ms: int, held_by: str, now_ms: int) -> ReadTo:
-        read_to = ReadTo(shard=shard, read_to_ms=read_to_ms, held_by=held_by)
+    async def _watermark(self, shard: int, watermark_ms: int, held_by: str, now_ms: int) -> ShardWatermark:
+        watermark = ShardWatermark(shard=shard, watermark_ms=watermark_ms, held_by=held_by)
         topic, _, partition = held_by.rpartition(" ")
-        if now_ms - read_to_ms < LATE_MS or not topic or not partition.isdecimal():
-            return read_to
+        if now_ms - watermark_ms < LATE_MS or not topic or not partition.isdecimal():
+            return watermark
         name = topic, int(partition)
         held = await self._reader.open_transactions([name])
-        return msgspec.structs.replace(read_to, open_transaction=held[name][0] if name in held else None)
+        return msgspec.structs.replace(watermark, open_transaction=held[name][0] if name in held else None)
 
     def _take(self, record: LogRecord) -> None:
         topic = self._config.stream_of(record.topic)
@@ -339,13 +339,13 @@ def _fullest(config: Config, placements: Sequence[str], pending: Mapping[str, in
 async def _look_at_join(
     join: RedisStore,
     shards: int,
-    entries: dict[int, tuple[int, str]],
+    watermarks: dict[int, tuple[int, str]],
     pending: Counter[str],
     closes: dict[str, int],
 ) -> None:
     """Note of each shard how far it is, how many decisions wait, and when the next window closes, by placement."""
     for shard in range(shards):
-        entries[shard] = read_to(await join.read_to(shard))
+        watermarks[shard] = shard_watermark(await join.watermarks(shard))
         pending.update(await join.pending(shard))
     for shard in range(shards) if pending.total() else ():
         for name, closes_ms in (await join.next_closes(shard)).items():

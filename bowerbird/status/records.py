@@ -51,7 +51,7 @@ LATE_MS = 10_000
 """A shard that lies further behind is asked what holds it."""
 
 
-class ReadTo(msgspec.Struct, frozen=True, kw_only=True):
+class ShardWatermark(msgspec.Struct, frozen=True, kw_only=True):
     """How far a shard of the join has read everything.
 
     Attributes
@@ -63,7 +63,7 @@ class ReadTo(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     shard: int
-    read_to_ms: int
+    watermark_ms: int
     held_by: str
     open_transaction: int | None = None
 
@@ -171,7 +171,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     looked_at_s: float
     backlogs: list[Backlog]
-    read_to: list[ReadTo]
+    watermarks: list[ShardWatermark]
     policies: list[PolicyStatus]
     dead_letters: dict[str, int]
     stopped: list[StoppedPart] = []

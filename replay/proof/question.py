@@ -40,8 +40,8 @@ class Question:
         As configured.
     live
         What Redis holds.
-    read_to_ms
-        The smallest read-to time of the join's shards.
+    watermark_ms
+        The smallest the watermark of the join's shards.
     dedup_horizon_ms, shards
         Settings of the join.
     limits
@@ -54,7 +54,7 @@ class Question:
     rewards_end
         The end offset of the policy's partition of ``rewards``.
     unsent
-        Above 0 where the join still holds what had to close before read-to time.
+        Above 0 where the join still holds what had to close before the watermark.
     lost
         Why the join's state may not be continued, a sentence each.
     own_feedback
@@ -65,7 +65,7 @@ class Question:
     policy: str
     identity: PolicyIdentity
     live: Live
-    read_to_ms: int
+    watermark_ms: int
     rewards_end: int
     dedup_horizon_ms: int
     unsent: int = 0

@@ -92,8 +92,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    read_to_ms, held_by
-        Read-to time of the join for this event id, and the input that holds it back.
+    watermark_ms, held_by
+        Watermark of the join for this event id, and the input that holds it back.
     feedback
         What belongs to no decision.
     dead_letters
@@ -101,7 +101,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     event_id: str
-    read_to_ms: int
+    watermark_ms: int
     held_by: str
     requests: list[TracedRecord]
     decisions: list[TracedDecision]
@@ -123,7 +123,7 @@ def decisions(
     outcomes: Sequence[FoundOutcomeRecord],
     versions: Sequence[PolicyVersion],
     *,
-    read_to_ms: int,
+    watermark_ms: int,
     dedup_horizon_ms: int,
     feedback_limit: int,
 ) -> tuple[list[TracedDecision], list[TracedFeedback]]:
@@ -139,8 +139,8 @@ def decisions(
         The outcomes of the event id.
     versions
         All versions of the policies that decided, in the order of the log.
-    read_to_ms
-        Read-to time of its shard.
+    watermark_ms
+        Watermark of its shard.
     dedup_horizon_ms, feedback_limit
         Settings of the join.
     """
@@ -158,7 +158,7 @@ def decisions(
             [place for place in (record.place for record in located) if _is_copy(place, each, dedup_horizon_ms)],
             own.get(number, []),
             _outcome(each, outcomes, versions, dedup_horizon_ms),
-            read_to_ms,
+            watermark_ms,
         )
         for number, each in enumerate(expected)
     ]
@@ -227,7 +227,7 @@ def _decision(
     copies: list[LogPosition],
     feedback: Sequence[LoggedFeedback],
     outcome: TracedOutcome | None,
-    read_to_ms: int,
+    watermark_ms: int,
 ) -> TracedDecision:
     decision = located.decision
     place = located.place
@@ -247,7 +247,7 @@ def _decision(
         opens_ms=expected.opens_ms,
         deadline_ms=expected.deadline_ms,
         full_ms=full_ms,
-        closed=outcome is not None or expected.deadline_ms < read_to_ms,
+        closed=outcome is not None or expected.deadline_ms < watermark_ms,
         reward=expected.reward,
         learn=expected.learn,
         why=expected.why,

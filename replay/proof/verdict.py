@@ -68,8 +68,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     policy
         Its name.
-    read_to_ms
-        Read-to time of the join: windows that end before it must have an outcome.
+    watermark_ms
+        Watermark of the join: windows that end before it must have an outcome.
     decisions
         Decisions of the policy in the log, repeats not counted; ``external`` of them another system took.
     copies
@@ -107,7 +107,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     policy: str
     ok: bool
-    read_to_ms: int
+    watermark_ms: int
     decisions: int
     external: int
     copies: int

@@ -130,7 +130,7 @@ class Verification:
         return Verdict(
             policy=self.question.policy,
             ok=not counts,
-            read_to_ms=self.question.read_to_ms,
+            watermark_ms=self.question.watermark_ms,
             decisions=figures["decisions"],
             external=figures["external"],
             copies=figures["copies"],
@@ -273,7 +273,7 @@ class Verification:
 
     def _judge_absent(self, event_id: str, expected: Expected) -> None:
         question = self.question
-        if expected.deadline_ms >= question.read_to_ms:
+        if expected.deadline_ms >= question.watermark_ms:
             self._figures["pending"] += 1
             return
         first = self._first.get(outbox_name(expected.decision.placement, crc32(event_id.encode()) % question.shards))
@@ -285,7 +285,7 @@ class Verification:
         self._findings.add(
             "missing",
             event_id,
-            f"its window closed at {expected.deadline_ms}, the join has read to {question.read_to_ms}, "
+            f"its window closed at {expected.deadline_ms}, the join has read to {question.watermark_ms}, "
             "and there is no outcome"
             + ("; the join still holds outcomes that it has not sent: is it running?" if question.unsent else ""),
         )

@@ -44,9 +44,9 @@ async def versions_tail(reader: LogReader, topic: str, start: int = 0, end: int 
         records[:0] = window
         found = (snapshot_in(record.value, record.offset) for record in reversed(window))
         # One that does not reach the start knows nothing of what lies between.
-        snapshot = snapshot or next((each for each in found if each is not None and each.read_to >= start), None)
-        if snapshot is not None and records and records[0].offset <= snapshot.read_to:
+        snapshot = snapshot or next((each for each in found if each is not None and each.end_offset >= start), None)
+        if snapshot is not None and records and records[0].offset <= snapshot.end_offset:
             break
     if snapshot is not None:
-        records = [record for record in records if record.offset >= snapshot.read_to]
+        records = [record for record in records if record.offset >= snapshot.end_offset]
     return VersionsTail(snapshot, records, records[-1].offset + 1 if records else start)

@@ -2,7 +2,7 @@
 -- It knows no rule of rewards: it keeps records by their place, lowers a deadline, and pops what is due.
 -- rewards/memory_store.py is the same step in Python, in memory; one suite of laws runs over both.
 --
--- KEYS   log offsets readto entries bodies due feedback waiting closed seq pending hold counted outbox (a prefix)
+-- KEYS   log offsets watermarks entries bodies due feedback waiting closed seq pending hold counted outbox (a prefix)
 -- ARGV   run id of the server that was checked, name of the hold that the caller has or "", name of the log,
 --        close limit, feedback limit, close bytes,
 --        read-to of the list of inputs or "", number of inputs, their names,
@@ -12,7 +12,7 @@
 -- A place sorts as text (records.position.LogPosition.key). A member of `feedback` is event_id, place, waits_until and
 -- body, NUL between them: its order is that of (event id, place), and the same place is the same member.
 
-local LOG, OFFSETS, READTO, ENTRIES, BODIES, DUE, FEEDBACK, WAITING, CLOSED, SEQ, PENDING = unpack(KEYS)
+local LOG, OFFSETS, WATERMARKS, ENTRIES, BODIES, DUE, FEEDBACK, WAITING, CLOSED, SEQ, PENDING = unpack(KEYS)
 local HOLD, COUNTED, OUTBOX = unpack(KEYS, 12)
 local call = redis.call
 local DEAD_LETTERS = '.dead-letters'
@@ -35,12 +35,12 @@ local known_log = call('GET', LOG)
 if known_log and known_log ~= log then return {'other_log', known_log} end
 
 local close_limit, feedback_limit, close_bytes = tonumber(arg()), tonumber(arg()), tonumber(arg())
-local inputs_read_to, inputs = arg(), {}
+local inputs_watermark, inputs = arg(), {}
 for i = 1, tonumber(arg()) do inputs[i] = arg() end
 
 local claims = {}
 for i = 1, tonumber(arg()) do
-  local claim = {name = arg(), start = arg(), stop = arg(), read_to = arg(), fresh = arg() == '1'}
+  local claim = {name = arg(), start = arg(), stop = arg(), watermark = arg(), fresh = arg() == '1'}
   local stored = call('HGET', OFFSETS, claim.name)
   if (not stored and not claim.fresh) or (stored and tonumber(stored) < tonumber(claim.start)) then
     -- The other workers must not go on either.
@@ -48,12 +48,12 @@ for i = 1, tonumber(arg()) do
     return {'behind', i - 1, stored or ''}
   end
   claim.stored = tonumber(stored or claim.start)
-  claim.stored_read_to = tonumber(call('HGET', READTO, claim.name) or '0')
+  claim.stored_watermark = tonumber(call('HGET', WATERMARKS, claim.name) or '0')
   claims[i] = claim
 end
 if not known_log then call('SET', LOG, log) end
 
-local closed, repeats, late, behind_entry = {}, 0, 0, 0
+local closed, repeats, late, behind_watermark = {}, 0, 0, 0
 -- The bytes of bodies that this call has put into outboxes.
 local written = 0
 
@@ -211,7 +211,7 @@ while at < #ARGV do
   local kind, claim, offset, event_id, place = arg(), claims[tonumber(arg())], tonumber(arg()), arg(), arg()
   local fresh = offset >= claim.stored
   if not fresh then repeats = repeats + 1 end
-  if fresh and time_of(place) < claim.stored_read_to then behind_entry = behind_entry + 1 end
+  if fresh and time_of(place) < claim.stored_watermark then behind_watermark = behind_watermark + 1 end
   if kind == 'd' then
     local placement, fingerprint, opens, deadline, dedup_until = arg(), arg(), arg(), arg(), arg()
     local close_on, body = arg(), arg()
@@ -226,28 +226,28 @@ for _, claim in ipairs(claims) do
   if tonumber(claim.stop) > claim.stored or call('HEXISTS', OFFSETS, claim.name) == 0 then
     call('HSET', OFFSETS, claim.name, claim.stop)
   end
-  if claim.read_to ~= '' and tonumber(claim.read_to) > claim.stored_read_to then
-    call('HSET', READTO, claim.name, claim.read_to)
+  if claim.watermark ~= '' and tonumber(claim.watermark) > claim.stored_watermark then
+    call('HSET', WATERMARKS, claim.name, claim.watermark)
   end
 end
-if inputs_read_to ~= '' then
-  for _, name in ipairs(inputs) do call('HSETNX', READTO, name, '0') end
-  if tonumber(inputs_read_to) > tonumber(call('HGET', READTO, '*') or '0') then
-    call('HSET', READTO, '*', inputs_read_to)
+if inputs_watermark ~= '' then
+  for _, name in ipairs(inputs) do call('HSETNX', WATERMARKS, name, '0') end
+  if tonumber(inputs_watermark) > tonumber(call('HGET', WATERMARKS, '*') or '0') then
+    call('HSET', WATERMARKS, '*', inputs_watermark)
   end
 end
 
-local stored = call('HGETALL', READTO)
-local read_to, held_by = nil, '*'
-local listed = call('HEXISTS', READTO, '*') == 1
+local stored = call('HGETALL', WATERMARKS)
+local watermark, held_by = nil, '*'
+local listed = call('HEXISTS', WATERMARKS, '*') == 1
 for i = 1, #stored, 2 do
   local time = tonumber(stored[i + 1])
-  if not read_to or time < read_to or (time == read_to and stored[i] < held_by) then
-    read_to, held_by = time, stored[i]
+  if not watermark or time < watermark or (time == watermark and stored[i] < held_by) then
+    watermark, held_by = time, stored[i]
   end
 end
-if not listed then read_to, held_by = 0, '*' end
-local before = '(' .. whole(read_to)
+if not listed then watermark, held_by = 0, '*' end
+local before = '(' .. whole(watermark)
 
 -- Feedback whose decision never came.
 local waiting = call('ZRANGEBYSCORE', WAITING, '-inf', before, 'LIMIT', 0, close_limit)
@@ -266,7 +266,7 @@ for _, event_id in ipairs(waiting) do
       call('ZADD', WAITING, 'LT', waits, event_id)
       break
     end
-    if waits < read_to then
+    if waits < watermark then
       call('ZREM', FEEDBACK, member)
       unusable(event_id, place, 'unknown_decision', body)
     else
@@ -315,6 +315,6 @@ for outbox, count in pairs(closed) do
 end
 local next_due = call('ZRANGEBYSCORE', DUE, '-inf', before, 'WITHSCORES', 'LIMIT', 0, 1)
 if next_due[1] then
-  more, read_to = true, math.min(read_to, tonumber(next_due[2]))
+  more, watermark = true, math.min(watermark, tonumber(next_due[2]))
 end
-return {'done', whole(read_to), held_by, repeats, late, behind_entry, more and 1 or 0, counts}
+return {'done', whole(watermark), held_by, repeats, late, behind_watermark, more and 1 or 0, counts}

@@ -60,4 +60,4 @@ async def versions_of(config: Config, name: str, newest: int, saved: Saved | Non
 def _snapshot_from(start: int, record: LogRecord) -> VersionsSnapshot | None:
     """Return a snapshot that knows everything below an offset."""
     snapshot = snapshot_in(record.value, record.offset)
-    return snapshot if snapshot is not None and snapshot.read_to >= start else None
+    return snapshot if snapshot is not None and snapshot.end_offset >= start else None

@@ -78,12 +78,12 @@ def _pairs(stored: Mapping[bytes, bytes]) -> None:
 Reader = Callable[[Any], Any]
 TYPES = {
     **dict.fromkeys(["log", "hold", "lease"], b"string"),
-    **dict.fromkeys(["offsets", "readto", "entries", "bodies", "seq", "pending", "counted"], b"hash"),
+    **dict.fromkeys(["offsets", "watermarks", "entries", "bodies", "seq", "pending", "counted"], b"hash"),
     **dict.fromkeys(["due", "feedback", "waiting", "closed"], b"zset"),
 }
 """What each key of a shard is, as Redis names it."""
 SERVICE_TYPES = {"count": b"string", **dict.fromkeys(["topics", "void", "marks"], b"hash")}
-SMALL: dict[str, Reader] = dict.fromkeys(["offsets", "readto", "seq", "pending"], _numbers)
+SMALL: dict[str, Reader] = dict.fromkeys(["offsets", "watermarks", "seq", "pending"], _numbers)
 SMALL |= {"topics": _texts, "marks": _pairs, "void": _pairs, "count": whole}
 """The keys that are read as a whole, each with what raises where it cannot be read."""
 

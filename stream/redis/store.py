@@ -30,7 +30,7 @@ from stream.kafka.log import Mark
 from stream.redis.spoilt import SERVICE_TYPES, TYPES, counts, reading, spoilt, whole
 
 KEYS = tuple(
-    "log offsets readto entries bodies due feedback waiting closed seq pending hold counted outbox:".split()  # noqa: SIM905
+    "log offsets watermarks entries bodies due feedback waiting closed seq pending hold counted outbox:".split()  # noqa: SIM905
 )
 
 HEAD_SCRIPT = """\
@@ -315,9 +315,9 @@ class RedisStore:
         await self.redis.set(key, owner, px=milliseconds)
         return True
 
-    async def read_to(self, shard: int) -> dict[str, int]:
-        """Return the entries of a shard: how far every input has been read."""
-        return await self._counts(shard, "readto")
+    async def watermarks(self, shard: int) -> dict[str, int]:
+        """Return the watermark of every input of a shard."""
+        return await self._counts(shard, "watermarks")
 
 
 def _stepped(shard: int, log: str, step: Step, answer: Any) -> Stepped:
@@ -328,9 +328,9 @@ def _stepped(shard: int, log: str, step: Step, answer: Any) -> Stepped:
             raise other_log(shard, other.decode("utf-8", "replace"), log)
         case [b"behind", claim, stored]:
             raise behind(shard, step.claims[claim], int(stored) if stored else None)
-        case [b"done", read_to, held_by, repeats, late, behind_entry, more, counts]:
+        case [b"done", watermark, held_by, repeats, late, behind_watermark, more, counts]:
             closed = {name.decode(): count for name, count in zip(counts[::2], counts[1::2], strict=True)}
-            return Stepped(int(read_to), held_by.decode(), closed, repeats, late, behind_entry, bool(more))
+            return Stepped(int(watermark), held_by.decode(), closed, repeats, late, behind_watermark, bool(more))
         case _:
             raise StateRefused("join.lua", repr(answer)[:80], "a known answer", ONE_BUILD)
 
@@ -341,14 +341,14 @@ def _arguments(log: str, step: Step) -> list[str | int | bytes]:
         arguments += ["", 0]
     else:
         names = [partition_name(*partition) for partition in step.inputs.partitions]
-        arguments += [step.inputs.read_to_ms, len(names), *names]
+        arguments += [step.inputs.watermark_ms, len(names), *names]
     numbers: dict[tuple[str, int], int] = {}
     arguments.append(len(step.claims))
     for number, claim in enumerate(step.claims, 1):
         numbers[claim.topic, claim.partition] = number
-        read_to = "" if claim.read_to_ms is None else claim.read_to_ms
+        watermark = "" if claim.watermark_ms is None else claim.watermark_ms
         name = partition_name(claim.topic, claim.partition)
-        arguments += [name, claim.start, claim.end, read_to, int(claim.fresh)]
+        arguments += [name, claim.start, claim.end, watermark, int(claim.fresh)]
     for item in step.items:
         place = item.place
         head = (numbers[place.topic, place.partition], place.offset, item.event_id, place.key())

@@ -26,11 +26,11 @@ class InputGuard:
         self._config, self._reader, self._store = config, reader, store
         self._shorter: dict[Input, int] = {}
 
-    async def removed_unread(self, name: Input, read_to: int, begins: int) -> LossDetected:
+    async def removed_unread(self, name: Input, next_offset: int, begins: int) -> LossDetected:
         """Hold all shards, and return why: retention was faster than this input was read."""
         await self.need_recovery()
         return LossDetected(
-            f"{name[0]}[{name[1]}]", f"a log that starts at offset {begins}", f"offset {read_to}, the next to be read",
+            f"{name[0]}[{name[1]}]", f"a log that starts at offset {begins}", f"offset {next_offset}, the next one",
             f"retention has removed what lies between: {RECOVER}",
         )  # fmt: skip
 
@@ -53,9 +53,9 @@ class InputGuard:
         """Refuse to pass over what was removed: no message comes of it, as of the markers of transactions."""
         passed = {name: worker.applied_to(*name) for name in ends if not worker.waiting_of(*name)}
         silent = {
-            name: read_to
-            for name, read_to in passed.items()
-            if read_to is not None and name in fetched and read_to < min(ends[name], fetched[name].position)
+            name: next_offset
+            for name, next_offset in passed.items()
+            if next_offset is not None and name in fetched and next_offset < min(ends[name], fetched[name].position)
         }
         for name, begins in (await self._reader.beginning(sorted(silent))).items():
             if begins > silent[name]:

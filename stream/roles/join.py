@@ -326,15 +326,15 @@ class JoinRole(mode.Service):
 
     def _note(self, shard: int, done: Stepped) -> None:
         metrics.redis_answered("join")
-        metrics.READ_TO.labels(str(shard)).set(done.read_to_ms / 1000)
+        metrics.WATERMARK.labels(str(shard)).set(done.watermark_ms / 1000)
         if done.repeats:
             metrics.REPEATS.labels("join", "record").inc(done.repeats)
-        if done.behind_entry:
-            metrics.BEHIND_ENTRY.inc(done.behind_entry)
+        if done.behind_watermark:
+            metrics.BEHIND_WATERMARK.inc(done.behind_watermark)
             log.error(
                 "%d records were older than their input was read to: close_grace_ms is too small for the"
                 " clocks of these brokers",
-                done.behind_entry,
+                done.behind_watermark,
             )
         if done.closed:
             self._emitter.wake(shard)

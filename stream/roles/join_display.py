@@ -51,13 +51,17 @@ class JoinDisplay:
         for shard in range(self._config.shards):
             for placement, count in (await self._store.pending(shard)).items():
                 waiting[placement] = waiting.get(placement, 0) + count
-            entries = await self._store.read_to(shard)
-            for name, entry_ms in entries.items():
+            watermarks = await self._store.watermarks(shard)
+            for name, watermark_ms in watermarks.items():
                 topic, _, partition = name.partition(" ")
-                if name != INPUTS and topic not in self._topics and entries.get(INPUTS, 0) - entry_ms > GIVEN_UP_MS:
+                if (
+                    name != INPUTS
+                    and topic not in self._topics
+                    and watermarks.get(INPUTS, 0) - watermark_ms > GIVEN_UP_MS
+                ):
                     given_up.add(topic)
                 stream = self._config.stream_of(topic)
-                metrics.INPUT_READ_TO.labels(stream, partition).set(entry_ms / 1000)
+                metrics.INPUT_WATERMARK.labels(stream, partition).set(watermark_ms / 1000)
         self._say_given_up(given_up)
         for placement, count in waiting.items():
             known = placement if placement in self._config.placements else metrics.OTHER

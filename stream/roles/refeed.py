@@ -12,7 +12,7 @@ from records.message import WholeMessage
 from rewards.join_items import Input, JoinSettings, Message, Rejected
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.store import Claim, Inputs, JoinStore, Step
-from rewards.watermark import read_to_after
+from rewards.watermark import input_watermark
 from stream.config import Config
 from stream.kafka.consumer import POLL_MS, reading
 from stream.kafka.log import log_record
@@ -87,9 +87,9 @@ class Refeed:
         from_ms
             Nothing that was appended before this log time is of any use.
         """
-        entry = read_to_after(from_ms, self._settings.close_grace_ms)
-        claims = [Claim(*name, start, start, entry, True) for name, start in self._starts.items()]
-        inputs = Inputs(tuple(self._starts), read_to_after(self._ends.tick_ms, self._settings.close_grace_ms))
+        watermark = input_watermark(from_ms, self._settings.close_grace_ms)
+        claims = [Claim(*name, start, start, watermark, True) for name, start in self._starts.items()]
+        inputs = Inputs(tuple(self._starts), input_watermark(self._ends.tick_ms, self._settings.close_grace_ms))
         begin = Step(claims, (), inputs, hold=self._settings.hold)
         await self._carry_out(Work([dict.fromkeys(range(self._settings.shards), begin)]))
         old = {name: archived(name) for name in self._starts}

@@ -109,7 +109,7 @@ def test_versions_in_columns() -> None:
         examples=12,
         published_ms=1000,
     )
-    snapshot = VersionsSnapshot(read_to=7, versions=[LoggedVersion(offset=3, version=version)])
+    snapshot = VersionsSnapshot(end_offset=7, versions=[LoggedVersion(offset=3, version=version)])
     identity, row, snapshot_row = rows("versions", encode([LogIdentity(log_id="x"), version, snapshot]))
     assert (identity["log_id"], identity["number"]) == ("x", None)
     assert row["last_seqs"] == [

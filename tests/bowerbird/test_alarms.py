@@ -9,7 +9,15 @@ from rich.console import Console
 from bowerbird.commands.status import screen
 from bowerbird.status.alarms import alarms, notes
 from bowerbird.status.observer import _fullest
-from bowerbird.status.records import Backlog, OpenTransaction, OpenWindows, PolicyStatus, ReadTo, RedisMemory, Status
+from bowerbird.status.records import (
+    Backlog,
+    OpenTransaction,
+    OpenWindows,
+    PolicyStatus,
+    RedisMemory,
+    ShardWatermark,
+    Status,
+)
 from records.rule import Reward, StreamReward
 from stream.config import Config, PlacementConfig, PolicyConfig
 from stream.stopped import StoppedPart
@@ -51,7 +59,7 @@ def status(**fields: Any) -> Status:
         "now_ms": NOW_MS,
         "looked_at_s": 300.0,
         "backlogs": [backlog("decide"), backlog("join"), backlog("learn")],
-        "read_to": [ReadTo(shard=0, read_to_ms=NOW_MS - 600, held_by="clicks 2")],
+        "watermarks": [ShardWatermark(shard=0, watermark_ms=NOW_MS - 600, held_by="clicks 2")],
         "policies": [policy()],
         "dead_letters": {},
     }
@@ -80,17 +88,24 @@ def test_all_is_well() -> None:
     [
         ({"backlogs": [backlog("learn", workers=0)]}, ["No worker runs the role learn", "worker --roles learn"]),
         (
-            {"read_to": [ReadTo(shard=0, read_to_ms=NOW_MS - 95_000, held_by="clicks 2")]},
+            {"watermarks": [ShardWatermark(shard=0, watermark_ms=NOW_MS - 95_000, held_by="clicks 2")]},
             ["clicks[2] is read only up to 95 s ago", "no window closes"],
         ),
-        ({"read_to": [ReadTo(shard=0, read_to_ms=0, held_by="views 0")]}, ["Nothing of views[0] has been read"]),
-        ({"read_to": [ReadTo(shard=0, read_to_ms=0, held_by="*")]}, ["not read its inputs even once"]),
         (
-            {"read_to": [ReadTo(shard=0, read_to_ms=NOW_MS - 95_000, held_by="*")]},
+            {"watermarks": [ShardWatermark(shard=0, watermark_ms=0, held_by="views 0")]},
+            ["Nothing of views[0] has been read"],
+        ),
+        ({"watermarks": [ShardWatermark(shard=0, watermark_ms=0, held_by="*")]}, ["not read its inputs even once"]),
+        (
+            {"watermarks": [ShardWatermark(shard=0, watermark_ms=NOW_MS - 95_000, held_by="*")]},
             ["The join has not been through its inputs for 95 s", "no window closes"],
         ),
         (
-            {"read_to": [ReadTo(shard=0, read_to_ms=NOW_MS - 95_000, held_by="clicks 2", open_transaction=7)]},
+            {
+                "watermarks": [
+                    ShardWatermark(shard=0, watermark_ms=NOW_MS - 95_000, held_by="clicks 2", open_transaction=7)
+                ]
+            },
             ["transaction in clicks[2] is open since offset 7", "--topic clicks --partition 2 --start-offset 7"],
         ),
         (
@@ -136,18 +151,18 @@ def test_an_input_that_is_missing_is_said_once() -> None:
 def test_what_follows_from_another_fault_is_not_told() -> None:
     """Without a join nothing is read, and without a learner nothing is learned: that is one thing to do each."""
     nobody = [backlog(role, workers=0) for role in ("decide", "join", "learn")]
-    old = [ReadTo(shard=0, read_to_ms=NOW_MS - 95_000, held_by="clicks 2")]
-    seen = status(backlogs=nobody, read_to=old, policies=[policy(waiting_since_ms=NOW_MS - 95_000)])
+    old = [ShardWatermark(shard=0, watermark_ms=NOW_MS - 95_000, held_by="clicks 2")]
+    seen = status(backlogs=nobody, watermarks=old, policies=[policy(waiting_since_ms=NOW_MS - 95_000)])
     assert len(alarms(CONFIG, seen)) == 3
 
 
 def test_what_stands_still_is_told_as_its_role_says() -> None:
     """And what follows from it is not: no worker in the group, windows that do not close, nothing learned."""
     sentence = "topic clicks: found id 1, expected id 2; the topic was deleted and made anew: run `bowerbird recover`"
-    late = ReadTo(shard=0, read_to_ms=NOW_MS - 60_000, held_by="clicks 2")
+    late = ShardWatermark(shard=0, watermark_ms=NOW_MS - 60_000, held_by="clicks 2")
     seen = status(
         backlogs=[backlog("decide"), backlog("join", workers=0), backlog("learn"), backlog("archive", workers=0)],
-        read_to=[late],
+        watermarks=[late],
         stopped=[StoppedPart("join", "topic clicks", sentence), StoppedPart("archive", "archive", "no space")],
     )
     assert alarms(CONFIG, seen) == [f"join stands still: {sentence}.", "archive stands still: no space."]

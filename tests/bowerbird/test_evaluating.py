@@ -347,7 +347,7 @@ def test_outcomes_in_memory_leave_out_what_their_path_does() -> None:
 
 def test_outcomes_whose_last_windows_closed_early_are_the_log_that_their_path_is(tmp_path: Path) -> None:
     world = busy_world(200)
-    end = world.read_to_ms
+    end = world.watermark_ms
     for number in range(20):
         event_id, now = f"last-{number}", end + 100 * number
         world.append("decisions", 0, now, decision(event_id))

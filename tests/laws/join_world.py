@@ -357,7 +357,8 @@ class World:
     def _at_rest(self) -> bool:
         last_ms = max((log.messages[-1].time_ms for log in self.logs.values() if log.messages), default=0)
         return all(worker.waiting == 0 for worker in self.workers) and all(
-            min(worker.join.read_to_ms.values()) > last_ms + 2 * DEDUP_HORIZON_MS + GRACE_MS for worker in self.workers
+            min(worker.join.watermark_ms.values()) > last_ms + 2 * DEDUP_HORIZON_MS + GRACE_MS
+            for worker in self.workers
         )
 
     def _compare(self) -> oracle.Verdict:

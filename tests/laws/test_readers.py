@@ -66,7 +66,7 @@ VERSION = msgspec.to_builtins(
         rebuilt_to=1,
     )
 )
-SNAPSHOT = {"v": 1, "read_to": 1, "versions": [{"offset": 0, "version": VERSION}]}
+SNAPSHOT = {"v": 1, "end_offset": 1, "versions": [{"offset": 0, "version": VERSION}]}
 
 
 class _World(World):
@@ -150,7 +150,7 @@ class _Logs:
 async def _traced(world: World, event_id: str) -> bytes:
     config = Config(**tables({"front": served()}), dedup_horizon_s=60.0)
     tracing = _Tracing(config, cast(LogReader, _Logs(world)), event_id, lambda *_: None)
-    return msgspec.json.encode(await tracing.trace(world.read_to_ms, "clicks 0"))
+    return msgspec.json.encode(await tracing.trace(world.watermark_ms, "clicks 0"))
 
 
 def _failure(world: World, *event_ids: str) -> str | None:

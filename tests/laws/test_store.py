@@ -95,7 +95,7 @@ class Reader:
             self.next[name] = claim.end
         return await self.store.step(0, "log", Step(list(claims.values()), items, None, close_limit, feedback_limit))
 
-    async def read_to(
+    async def advance_to(
         self,
         at_ms: int,
         inputs: tuple[tuple[str, int], ...] = INPUTS,
@@ -149,11 +149,11 @@ class StoreLaws:
         self, reader: Reader
     ) -> None:
         await reader.apply(decided("a", 0))
-        await reader.read_to(TTL_MS + 1)
-        await reader.read_to(9 * TTL_MS)
+        await reader.advance_to(TTL_MS + 1)
+        await reader.advance_to(9 * TTL_MS)
         zombie = Step([Claim(DECISIONS, 0, 0, 1)], [decided("a", 0)])
         assert (await reader.store.step(0, "log", zombie)).repeats == 1
-        await reader.read_to(10 * TTL_MS)
+        await reader.advance_to(10 * TTL_MS)
         assert [window.seq for window in await reader.closed()] == [1]
 
     async def test_offsets_a_state_that_lies_behind_the_worker_is_refused_and_nothing_is_applied(
@@ -191,7 +191,7 @@ class StoreLaws:
         with pytest.raises(StateRefused, match="found no recovery"):
             await reader.store.step(0, "log", Step(hold="mine"))
         assert await reader.store.pending(0) == {"front": 1}
-        await reader.read_to(WINDOW_MS + 1)
+        await reader.advance_to(WINDOW_MS + 1)
         assert [window.seq for window in await reader.closed()] == [8]
 
     async def test_recovery_what_an_outcome_has_counted_is_no_late_feedback(self, reader: Reader) -> None:
@@ -238,7 +238,7 @@ class StoreLaws:
         await reader.apply(decided("a", 0))
         for step in (part, part, rest, part, rest):
             await reader.store.step(0, "log", step)
-        await reader.read_to(WINDOW_MS + 1)
+        await reader.advance_to(WINDOW_MS + 1)
         assert times((await reader.closed())[0]) == [1, 1]
         assert await reader.unused() == []
 
@@ -256,58 +256,58 @@ class StoreLaws:
         with pytest.raises(LossDetected):
             await reader.store.step(1, "log", Step([Claim(DECISIONS, 0, 1, 1)]))
 
-    # Read-to time.
+    # Watermark.
 
-    async def test_read_to_a_window_closes_strictly_after_its_deadline(self, reader: Reader) -> None:
+    async def test_watermark_a_window_closes_strictly_after_its_deadline(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0))
-        stepped = await reader.read_to(WINDOW_MS)
-        assert stepped.read_to_ms == START_MS + WINDOW_MS
+        stepped = await reader.advance_to(WINDOW_MS)
+        assert stepped.watermark_ms == START_MS + WINDOW_MS
         assert stepped.closed == {}
-        assert (await reader.read_to(WINDOW_MS + 1)).closed == {"front": 1}
+        assert (await reader.advance_to(WINDOW_MS + 1)).closed == {"front": 1}
 
     @pytest.mark.parametrize("but", INPUTS)
-    async def test_read_to_waits_for_every_partition_and_names_it(self, reader: Reader, but: tuple[str, int]) -> None:
+    async def test_watermark_waits_for_every_partition_and_names_it(self, reader: Reader, but: tuple[str, int]) -> None:
         await reader.apply(decided("a", 0))
-        stepped = await reader.read_to(10 * WINDOW_MS, but=but)
-        assert (stepped.read_to_ms, stepped.held_by, stepped.closed) == (0, f"{but[0]} {but[1]}", {})
-        assert (await reader.read_to(10 * WINDOW_MS)).closed == {"front": 1}
+        stepped = await reader.advance_to(10 * WINDOW_MS, but=but)
+        assert (stepped.watermark_ms, stepped.held_by, stepped.closed) == (0, f"{but[0]} {but[1]}", {})
+        assert (await reader.advance_to(10 * WINDOW_MS)).closed == {"front": 1}
 
-    async def test_read_to_is_0_while_the_list_of_inputs_is_unknown(self, reader: Reader) -> None:
+    async def test_watermark_is_0_while_the_list_of_inputs_is_unknown(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0))
         claims = [Claim(*name, int(name == (DECISIONS, 0)), 1, START_MS + 10 * WINDOW_MS, True) for name in INPUTS]
         stepped = await reader.store.step(0, "log", Step(claims))
-        assert (stepped.read_to_ms, stepped.held_by, stepped.closed) == (0, "*", {})
+        assert (stepped.watermark_ms, stepped.held_by, stepped.closed) == (0, "*", {})
 
-    async def test_read_to_does_not_pass_the_time_at_which_the_inputs_were_listed(self, reader: Reader) -> None:
-        await reader.read_to(100)
+    async def test_watermark_does_not_pass_the_time_at_which_the_inputs_were_listed(self, reader: Reader) -> None:
+        await reader.advance_to(100)
         claims = [Claim(*name, 0, 0, START_MS + 900) for name in INPUTS]
         stepped = await reader.store.step(0, "log", Step(claims))
-        assert (stepped.read_to_ms, stepped.held_by) == (START_MS + 100, "*")
+        assert (stepped.watermark_ms, stepped.held_by) == (START_MS + 100, "*")
 
-    async def test_read_to_waits_for_an_added_partition(self, reader: Reader) -> None:
-        await reader.read_to(100)
+    async def test_watermark_waits_for_an_added_partition(self, reader: Reader) -> None:
+        await reader.advance_to(100)
         await reader.apply(decided("a", 0))
         added = (CLICKS, 3)
-        stepped = await reader.read_to(10 * WINDOW_MS, (*INPUTS, added), but=added)
+        stepped = await reader.advance_to(10 * WINDOW_MS, (*INPUTS, added), but=added)
         assert (stepped.held_by, stepped.closed) == ("t-clicks 3", {})
-        assert (await reader.read_to(10 * WINDOW_MS, (*INPUTS, added))).closed == {"front": 1}
+        assert (await reader.advance_to(10 * WINDOW_MS, (*INPUTS, added))).closed == {"front": 1}
 
-    async def test_read_to_list_shrinks_for_nobody(self, reader: Reader) -> None:
-        await reader.read_to(100, (*INPUTS, (CLICKS, 3)))
-        assert (await reader.read_to(900, INPUTS)).held_by == "t-clicks 3"
+    async def test_watermark_list_shrinks_for_nobody(self, reader: Reader) -> None:
+        await reader.advance_to(100, (*INPUTS, (CLICKS, 3)))
+        assert (await reader.advance_to(900, INPUTS)).held_by == "t-clicks 3"
 
-    async def test_read_to_entries_never_go_back(self, reader: Reader) -> None:
-        await reader.read_to(900)
-        assert (await reader.read_to(100)).read_to_ms == START_MS + 900
+    async def test_watermark_entries_never_go_back(self, reader: Reader) -> None:
+        await reader.advance_to(900)
+        assert (await reader.advance_to(100)).watermark_ms == START_MS + 900
 
-    async def test_read_to_nothing_is_claimed_by_a_call_without_a_time(self, reader: Reader) -> None:
-        await reader.read_to(100)
-        assert (await reader.apply(decided("a", 5000))).read_to_ms == START_MS + 100
+    async def test_watermark_nothing_is_claimed_by_a_call_without_a_time(self, reader: Reader) -> None:
+        await reader.advance_to(100)
+        assert (await reader.apply(decided("a", 5000))).watermark_ms == START_MS + 100
 
-    async def test_read_to_an_older_record_is_counted_and_still_applied(self, reader: Reader) -> None:
-        await reader.read_to(100)
-        assert (await reader.apply(decided("a", 100))).behind_entry == 0
-        assert (await reader.apply(decided("b", 99, offset=1))).behind_entry == 1
+    async def test_watermark_an_older_record_is_counted_and_still_applied(self, reader: Reader) -> None:
+        await reader.advance_to(100)
+        assert (await reader.apply(decided("a", 100))).behind_watermark == 0
+        assert (await reader.apply(decided("b", 99, offset=1))).behind_watermark == 1
         assert await reader.store.pending(0) == {"front": 2}
 
     # The order of closing.
@@ -317,32 +317,32 @@ class StoreLaws:
         late = [decided(event_id, 0, offset) for offset, event_id in enumerate(ids)]
         soon = decided("z", 0, len(ids), window_ms=100)
         await reader.apply(*late, soon)
-        await reader.read_to(WINDOW_MS + 1)
+        await reader.advance_to(WINDOW_MS + 1)
         closed = await reader.closed()
         assert [window.event_id for window in closed] == ["z", *sorted(ids, key=str.encode)]
         assert [window.seq for window in closed] == list(range(1, len(ids) + 2))
 
     async def test_order_of_closing_is_not_the_order_of_reading(self, reader: Reader) -> None:
         await reader.apply(decided("b", 30, 0), decided("a", 20, 1), decided("c", 10, 2))
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         assert [window.event_id for window in await reader.closed()] == ["c", "a", "b"]
 
     async def test_order_of_closing_holds_when_a_call_closes_only_some(self, reader: Reader) -> None:
         ids = ["c", "a", "d", "b", "e"]
         await reader.apply(*(decided(event_id, 0, offset) for offset, event_id in enumerate(ids)))
-        answers = [await reader.read_to(2 * WINDOW_MS, close_limit=2) for _ in range(3)]
+        answers = [await reader.advance_to(2 * WINDOW_MS, close_limit=2) for _ in range(3)]
         assert [answer.closed for answer in answers] == [{"front": 2}, {"front": 2}, {"front": 1}]
         assert [answer.more for answer in answers[:1]] == [True]
         assert answers[2].more is False
         assert [window.event_id for window in await reader.closed()] == sorted(ids)
 
-    async def test_while_windows_are_due_read_to_is_told_as_no_later_than_the_first(self, reader: Reader) -> None:
+    async def test_while_windows_are_due_the_watermark_is_no_later_than_the_first(self, reader: Reader) -> None:
         """Else a worker would apply a reused event id that meets its predecessor still pending."""
         await reader.apply(*(decided(event_id, at, at) for at, event_id in enumerate("abc")))
-        stepped = await reader.read_to(TTL_MS, close_limit=1)
+        stepped = await reader.advance_to(TTL_MS, close_limit=1)
         assert stepped.more
-        assert stepped.read_to_ms <= START_MS + 1 + WINDOW_MS
-        assert (await reader.store.step(0, "log", Step())).read_to_ms == START_MS + TTL_MS
+        assert stepped.watermark_ms <= START_MS + 1 + WINDOW_MS
+        assert (await reader.store.step(0, "log", Step())).watermark_ms == START_MS + TTL_MS
 
     async def test_each_policy_has_its_own_seq(self, reader: Reader) -> None:
         await reader.apply(
@@ -352,7 +352,7 @@ class StoreLaws:
             decided("d", 0, 3, placement="side"),
         )
         assert await reader.store.pending(0) == {"front": 2, "side": 2}
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         assert [(each.seq, each.event_id) for each in await reader.closed("front")] == [(1, "a"), (2, "c")]
         assert [(each.seq, each.event_id) for each in await reader.closed("side")] == [(1, "b"), (2, "d")]
         assert await reader.store.pending(0) == {}
@@ -371,7 +371,7 @@ class StoreLaws:
         for number in order:
             await reader.apply(copies[number])
         assert await reader.store.pending(0) == {"front": 1}
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         (window,) = await reader.closed()
         assert (window.body, window.place, window.rival_ms) == (b"first", copies[0].place, START_MS + 20)
         assert window.deadline_ms == copies[0].deadline_ms
@@ -382,14 +382,14 @@ class StoreLaws:
         copies = [decided("a", 10, partition=0), decided("a", 20, partition=1)]
         for number in order:
             await reader.apply(copies[number])
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         (window,) = await reader.closed()
         assert (window.place, window.rival_ms) == (copies[0].place, None)
 
     async def test_conflict_of_two_at_one_time_the_place_decides(self, reader: Reader) -> None:
         await reader.apply(decided("a", 10, partition=1, body=b"second", fingerprint="y"))
         await reader.apply(decided("a", 10, partition=0, body=b"first", fingerprint="x"))
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         (window,) = await reader.closed()
         assert (window.body, window.rival_ms) == (b"first", START_MS + 10)
 
@@ -398,7 +398,7 @@ class StoreLaws:
         for _ in range(3):
             await reader.store.step(0, "log", part)
         assert await reader.store.pending(0) == {"front": 1}
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         (window,) = await reader.closed()
         assert window.rival_ms is None
 
@@ -410,7 +410,7 @@ class StoreLaws:
         await reader.apply(decided("a", 0))
         await reader.apply(*(happened("a", at, offset) for offset, at in enumerate(ats[3:], 3)))
         await reader.apply(happened("a", 2, topic=VIEWS))
-        assert (await reader.read_to(2 * WINDOW_MS)).late == 1
+        assert (await reader.advance_to(2 * WINDOW_MS)).late == 1
         (window,) = await reader.closed()
         assert times(window) == [-EARLY_MS, 1, 2, 2, 3, WINDOW_MS]
         assert [kept.place for kept in window.feedback] == sorted(kept.place for kept in window.feedback)
@@ -420,25 +420,25 @@ class StoreLaws:
         ids = ["a", "a b", "a\x7f", "aa", "b"]
         await reader.apply(*(happened(event_id, 1, offset) for offset, event_id in enumerate(ids)))
         await reader.apply(*(decided(event_id, 0, offset) for offset, event_id in enumerate(ids)))
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         assert [[kept.place.offset for kept in window.feedback] for window in await reader.closed()] == [
             [ids.index(event_id)] for event_id in sorted(ids)
         ]
 
     async def test_waiting_feedback_becomes_a_dead_letter_once_its_decision_cannot_come(self, reader: Reader) -> None:
         await reader.apply(happened("a", 10), happened("a", 50, 1))
-        await reader.read_to(10 + EARLY_MS)
+        await reader.advance_to(10 + EARLY_MS)
         assert await reader.unused() == []
-        assert (await reader.read_to(11 + EARLY_MS)).closed == {DEAD_LETTERS: 1}
+        assert (await reader.advance_to(11 + EARLY_MS)).closed == {DEAD_LETTERS: 1}
         assert await reader.unused() == [("a", 10, "unknown_decision")]
-        await reader.read_to(51 + EARLY_MS)
+        await reader.advance_to(51 + EARLY_MS)
         assert await reader.unused() == [("a", 10, "unknown_decision"), ("a", 50, "unknown_decision")]
 
     async def test_feedback_that_waits_just_long_enough_counts(self, reader: Reader) -> None:
         await reader.apply(happened("a", 0))
-        await reader.read_to(EARLY_MS)
+        await reader.advance_to(EARLY_MS)
         await reader.apply(decided("a", EARLY_MS))
-        await reader.read_to(9 * WINDOW_MS)
+        await reader.advance_to(9 * WINDOW_MS)
         (window,) = await reader.closed()
         assert times(window) == [0]
         assert await reader.unused() == []
@@ -447,7 +447,7 @@ class StoreLaws:
         await reader.apply(decided("a", 0))
         for offset, at in enumerate([50, 40, -EARLY_MS - 1, 30, 20, 10]):
             await reader.apply(happened("a", at, offset), feedback_limit=3)
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         (window,) = await reader.closed()
         assert times(window) == [10, 20, 30]
         assert sorted(await reader.unused()) == [
@@ -459,7 +459,7 @@ class StoreLaws:
     async def test_of_too_much_waiting_feedback_the_first_by_place_stays(self, reader: Reader) -> None:
         await reader.apply(*(happened("a", at, offset) for offset, at in enumerate([50, 40, 30, 20, 10])))
         await reader.apply(decided("a", 0), feedback_limit=3)
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         (window,) = await reader.closed()
         assert times(window) == [10, 20, 30]
 
@@ -467,7 +467,7 @@ class StoreLaws:
         body = bytes(range(256)) + b"\x00\r\n12:34:" + "é".encode()
         await reader.apply(decided("a", 0, body=body))
         await reader.apply(happened("a", 1, body=body), happened("b", 1, 1, body=body))
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         (window,) = await reader.closed()
         assert (window.body, window.feedback[0].body) == (body, body)
         (letter,) = await reader.store.head(0, DEAD_LETTERS, 9)
@@ -487,9 +487,9 @@ class StoreLaws:
         await reader.apply(decision)
         if not before:
             await reader.apply(*clicks)
-        await reader.read_to(60)
+        await reader.advance_to(60)
         assert await reader.closed() == []
-        await reader.read_to(61)
+        await reader.advance_to(61)
         (window,) = await reader.closed()
         assert window.deadline_ms == START_MS + 60
         assert times(window) == [5, 60]
@@ -500,7 +500,7 @@ class StoreLaws:
         click, decision = happened("a", -50), decided("a", 0, close_on=(CLICKS,))
         for item in (click, decision) if before else (decision, click):
             await reader.apply(item)
-        await reader.read_to(1)
+        await reader.advance_to(1)
         (window,) = await reader.closed()
         assert (window.deadline_ms, times(window)) == (START_MS, [-50])
 
@@ -512,14 +512,14 @@ class StoreLaws:
         click, decision = happened("a", at), decided("a", 0, close_on=(CLICKS,))
         for item in (click, decision) if before else (decision, click):
             await reader.apply(item)
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         assert (await reader.closed())[0].deadline_ms == START_MS + WINDOW_MS
 
     async def test_early_close_is_also_by_feedback_beyond_the_limit(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0, close_on=(CLICKS,)))
         await reader.apply(*(happened("a", 10 + at, at, topic=VIEWS) for at in range(3)), feedback_limit=2)
         await reader.apply(happened("a", 60), feedback_limit=2)
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         assert (await reader.closed())[0].deadline_ms == START_MS + 60
 
     @pytest.mark.parametrize("limit", [2, 1000])
@@ -528,7 +528,7 @@ class StoreLaws:
         await reader.apply(*(happened("a", 20 + at, at, topic=VIEWS) for at in range(3)), feedback_limit=limit)
         await reader.apply(happened("a", 60), feedback_limit=limit)
         await reader.apply(decided("a", 0, close_on=(VIEWS,)), feedback_limit=limit)
-        await reader.read_to(21)
+        await reader.advance_to(21)
         (window,) = await reader.closed()
         assert window.deadline_ms == START_MS + 20
 
@@ -536,39 +536,39 @@ class StoreLaws:
         await reader.apply(*(happened("b", 1020 + at, 9 + at, topic=VIEWS) for at in range(3)), feedback_limit=limit)
         await reader.apply(happened("b", 1060, 9), feedback_limit=limit)
         await reader.apply(decided("b", 1000, 1), feedback_limit=limit)
-        await reader.read_to(9 * WINDOW_MS)
+        await reader.advance_to(9 * WINDOW_MS)
         assert (await reader.closed())[1].deadline_ms == START_MS + 1000 + WINDOW_MS
 
     # A closed event id is remembered.
 
     async def test_closed_ids_are_remembered_a_copy_is_a_repeat_and_feedback_is_late(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0))
-        await reader.read_to(WINDOW_MS + 1)
+        await reader.advance_to(WINDOW_MS + 1)
         for offset, at in enumerate([WINDOW_MS + 1, TTL_MS], 1):
             assert (await reader.apply(decided("a", at, offset))).repeats == 1
             assert (await reader.apply(happened("a", at, offset))).late == 1
-        await reader.read_to(9 * TTL_MS)
+        await reader.advance_to(9 * TTL_MS)
         assert [window.seq for window in await reader.closed()] == [1]
         assert await reader.unused() == [("a", WINDOW_MS + 1, "late"), ("a", TTL_MS, "late")]
 
-    async def test_closed_ids_are_remembered_while_read_to_has_not_passed(self, reader: Reader) -> None:
+    async def test_closed_ids_are_remembered_while_the_watermark_has_not_passed(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0))
-        await reader.read_to(TTL_MS)
+        await reader.advance_to(TTL_MS)
         assert (await reader.apply(decided("a", TTL_MS, 1))).repeats == 1
 
     @pytest.mark.parametrize("forgotten", [True, False])
     async def test_an_event_id_used_again_after_that_is_a_new_decision(self, reader: Reader, forgotten: bool) -> None:
         await reader.apply(decided("a", 0))
-        await reader.read_to(TTL_MS + 1 if forgotten else TTL_MS - 1)
+        await reader.advance_to(TTL_MS + 1 if forgotten else TTL_MS - 1)
         await reader.apply(happened("a", TTL_MS + 1), decided("a", TTL_MS + 2, 1))
-        await reader.read_to(9 * TTL_MS)
+        await reader.advance_to(9 * TTL_MS)
         assert [(window.seq, times(window)) for window in await reader.closed()] == [(1, []), (2, [TTL_MS + 1])]
 
     # The outbox.
 
     async def test_trim_is_by_seq_and_never_by_count(self, reader: Reader) -> None:
         await reader.apply(*(decided(event_id, 0, offset) for offset, event_id in enumerate("abcde")))
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         for _ in range(3):
             await reader.store.trim(0, "front", 2)
         assert [window.seq for window in await reader.closed()] == [3, 4, 5]
@@ -580,7 +580,7 @@ class StoreLaws:
     async def test_the_head_of_an_outbox_is_its_lowest_seqs(self, reader: Reader) -> None:
         ids = [f"{number:02d}" for number in range(12)]
         await reader.apply(*(decided(event_id, 0, offset) for offset, event_id in enumerate(ids)))
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         assert [entry.seq for entry in await reader.store.head(0, "front", 11)] == list(range(1, 12))
         await reader.store.trim(0, "front", 9)
         assert [entry.seq for entry in await reader.store.head(0, "front", 11)] == [10, 11, 12]
@@ -589,7 +589,7 @@ class StoreLaws:
         body = bytes(1000)
         await reader.apply(*(decided(event_id, 0, offset, body=body) for offset, event_id in enumerate("abcde")))
         await reader.apply(*(happened(event_id, 0, offset, body=body) for offset, event_id in enumerate("abcdevwxyz")))
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         for limit_bytes, count in [(1, 1), (3_000, 2), (9_000, 5), (20_000, 5)]:
             head = await reader.store.head(0, "front", 9, limit_bytes)
             assert [entry.seq for entry in head] == list(range(1, count + 1))
@@ -600,16 +600,16 @@ class StoreLaws:
         body = bytes(1000)
         await reader.apply(*(decided(event_id, at, at, body=body) for at, event_id in enumerate("abcde")))
         await reader.apply(*(happened(event_id, 5, offset, body=body) for offset, event_id in enumerate("aaabbbcde")))
-        steps = [await reader.read_to(2 * WINDOW_MS, close_bytes=4_001) for _ in range(3)]
+        steps = [await reader.advance_to(2 * WINDOW_MS, close_bytes=4_001) for _ in range(3)]
         assert [stepped.closed for stepped in steps] == [{"front": 2}, {"front": 3}, {}]
         assert [stepped.more for stepped in steps] == [True, False, False]
-        assert steps[0].read_to_ms == START_MS + WINDOW_MS + 2
+        assert steps[0].watermark_ms == START_MS + WINDOW_MS + 2
         assert [window.event_id for window in await reader.closed()] == list("abcde")
 
     async def test_a_call_closes_a_window_however_large_it_is(self, reader: Reader) -> None:
         late = [happened(event_id, WINDOW_MS + 1, offset) for offset, event_id in enumerate("ab")]
         await reader.apply(decided("a", 0), decided("b", 0, 1), *late)
-        steps = [await reader.read_to(2 * WINDOW_MS, close_bytes=1) for _ in range(2)]
+        steps = [await reader.advance_to(2 * WINDOW_MS, close_bytes=1) for _ in range(2)]
         assert [stepped.closed for stepped in steps] == [{"front": 1, DEAD_LETTERS: 1}] * 2
 
     async def test_a_call_gives_up_waiting_feedback_until_it_has_so_many_bytes(self, reader: Reader) -> None:
@@ -619,23 +619,23 @@ class StoreLaws:
         await reader.apply(decided("d", 0))
         steps: list[Stepped] = []
         while not steps or steps[-1].more:
-            steps.append(await reader.read_to(2 * WINDOW_MS, close_bytes=100_000))
+            steps.append(await reader.advance_to(2 * WINDOW_MS, close_bytes=100_000))
         assert [stepped.closed.get(DEAD_LETTERS, 0) for stepped in steps] == [100, 100, 2]
         assert steps[0].closed["front"] == 1
         assert [event_id for event_id, _, _ in await reader.unused()] == ids
 
     async def test_seq_goes_on_after_a_trim(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0))
-        await reader.read_to(2 * WINDOW_MS)
+        await reader.advance_to(2 * WINDOW_MS)
         await reader.store.trim(0, "front", 1)
         assert (await reader.store.outboxes(0))["front"] == 1
         await reader.apply(decided("b", 2 * WINDOW_MS, 1))
-        await reader.read_to(9 * WINDOW_MS)
+        await reader.advance_to(9 * WINDOW_MS)
         assert [window.seq for window in await reader.closed()] == [2]
 
     async def test_dead_letters_are_numbered_and_trimmed_as_outcomes_are(self, reader: Reader) -> None:
         await reader.apply(*(happened("a", at, at) for at in range(3)))
-        await reader.read_to(2 * EARLY_MS)
+        await reader.advance_to(2 * EARLY_MS)
         assert [letter.seq for letter in await reader.store.head(0, DEAD_LETTERS, 9)] == [1, 2, 3]
         await reader.store.trim(0, DEAD_LETTERS, 2)
         assert [letter.seq for letter in await reader.store.head(0, DEAD_LETTERS, 9)] == [3]

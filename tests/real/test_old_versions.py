@@ -174,7 +174,7 @@ async def test_every_start_and_every_display_reads_few_records_of_an_old_topic(
         await write_old(loop, redis)
         store = RedisPolicyStore(redis, config)
         saved = {name: await store.read(name, model=False) for name in config.policies}
-    assert sum(["read_to" in record for record in await loop.records("versions")]) == OLD // SNAPSHOT_EVERY
+    assert sum(["end_offset" in record for record in await loop.records("versions")]) == OLD // SNAPSHOT_EVERY
     read = await read_at_starts(config, tmp_path)
     await loop.send("decisions", decision("visit", "quiet"), partition=0)
     assert set(read) == {"decide", "join", "learn", "archive"}

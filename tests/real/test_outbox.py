@@ -48,7 +48,7 @@ async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(
         reader = Reader(store)
         bodies = {event_id: json.dumps(decision(event_id)).encode() for event_id in "abc"}
         await reader.apply(*(decided(name, 0, at, body=body) for at, (name, body) in enumerate(bodies.items())))
-        await reader.read_to(TTL_MS)
+        await reader.advance_to(TTL_MS)
         emitter = Emitter(store, producer, DeadLetters(producer, config, "join"), config, "me")
         with pytest.raises(MessageSizeTooLargeError):
             await emitter._empty(0, "front", 9)
@@ -105,7 +105,7 @@ async def test_outboxes_of_very_many_policies_are_emptied(emitting: tuple[RedisS
     bodies = [json.dumps(decision(f"e-{at}", policy=f"policy-{at}")).encode() for at in range(count)]
     made = [decided(f"e-{at}", 0, at, body=body, placement=f"policy-{at}") for at, body in enumerate(bodies)]
     await reader.apply(*made)
-    await reader.read_to(TTL_MS, close_limit=count)
+    await reader.advance_to(TTL_MS, close_limit=count)
     running = asyncio.create_task(emitter.run(0))
 
     async def all_emitted() -> bool:
@@ -128,7 +128,7 @@ async def test_a_seq_that_was_emitted_is_not_emitted_again_for_another_outcome(
     for at, event_id in enumerate("ab"):
         body = json.dumps(decision(event_id)).encode()
         await reader.apply(decided(event_id, at, at, body=body))
-        await reader.read_to((at + 1) * TTL_MS)
+        await reader.advance_to((at + 1) * TTL_MS)
         if event_id == "a":
             await emitter._empty(0, "front", 9)
             await store.redis.delete(store.key(0, "seq"))
@@ -149,7 +149,7 @@ async def test_outcomes_that_kafka_has_refused_are_taken_later(
 
     async def close(event_id: str, at: int) -> None:
         await reader.apply(decided(event_id, 0, at, body=json.dumps(decision(event_id)).encode()))
-        await reader.read_to((at + 1) * TTL_MS)
+        await reader.advance_to((at + 1) * TTL_MS)
 
     async def limit(size: int) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)

@@ -496,7 +496,7 @@ async def test_keys_of_another_type_stop_the_roles_until_a_recovery(shop: Shop) 
     await until(lambda: published(shop))
     prefix = shop.config.prefix
     async with Redis.from_url(shop.config.redis_url) as redis:
-        for role, key in (("learn", "policy-front}:model"), ("join", "join-0}:readto")):
+        for role, key in (("learn", "policy-front}:model"), ("join", "join-0}:watermarks")):
             await replace_by_list(redis, f"{{{prefix}{key}")
             await shop.trade(10)
             await stop_sentence(shop.config, role, "another type")
@@ -538,7 +538,7 @@ async def values_that_cannot_be_read(shop: Shop) -> None:
     """Somebody writes into the join's hashes, and an outbox: the join stands until a recovery, and all say so."""
     config = shop.config
     async with Redis.from_url(config.redis_url) as redis:
-        for name in ("offsets", "readto", "seq"):
+        for name in ("offsets", "watermarks", "seq"):
             key = f"{{{config.prefix}join-0}}:{name}"
             fields: list[Any] = await redis.hkeys(key)
             field = next(each for each in fields if not each.startswith(b"."))

@@ -93,5 +93,5 @@ def test_nothing_is_left_in_redis_of_what_has_closed(world_of: WorldOf, redis_se
         return sizes
 
     sizes = world._run(left())
-    kept = {"offsets", "readto", "seq", "pending"}
+    kept = {"offsets", "watermarks", "seq", "pending"}
     assert {name: size for name, size in sizes.items() if name not in kept and size} == {}

@@ -23,7 +23,7 @@ Ask = Callable[[RedisStore], Awaitable[Any]]
 SMALL: list[tuple[str, str, bytes, bytes, Ask]] = [
     ("0", "offsets", b"t-decisions 0", b"abc", lambda store: store.offsets(0)),
     ("0", "offsets", b"t-decisions 0", b"9" * 40, lambda store: store.offsets(0)),
-    ("0", "readto", b"t-clicks 0", b"1e5", lambda store: store.read_to(0)),
+    ("0", "watermarks", b"t-clicks 0", b"1e5", lambda store: store.watermarks(0)),
     ("0", "seq", b"front", b"", lambda store: store.outboxes(0)),
     ("0", "seq", b"\xff\xfe", b"1", lambda store: store.outboxes(0)),
     ("0", "pending", b"front", b"\xff", lambda store: store.pending(0)),
@@ -45,7 +45,7 @@ async def test_a_value_that_cannot_be_read_is_named_and_thrown_away(
 ) -> None:
     reader = Reader(store)
     await reader.apply(decided("a", 0))
-    await reader.read_to(WINDOW_MS)
+    await reader.advance_to(WINDOW_MS)
     assert await store.spoilt(1) == {}
     key = shard_key(store.prefix, shard, name)
     await store.redis.hset(key, field, value)
@@ -60,7 +60,7 @@ async def test_the_outboxes_of_a_shard_go_with_its_seqs(store: RedisStore) -> No
     """Else outcomes of before would leave under seqs that are given again."""
     reader = Reader(store)
     await reader.apply(decided("a", 0), happened("a", WINDOW_MS + 1))
-    await reader.read_to(2 * WINDOW_MS)
+    await reader.advance_to(2 * WINDOW_MS)
     await store.redis.hset(store.key(0, "seq"), "front", "x")
     await store.discard_spoilt(1)
     assert await store.head(0, "front", 9) == await store.head(0, DEAD_LETTERS, 9) == []
@@ -73,8 +73,8 @@ async def test_the_number_of_shards_is_a_number(store: RedisStore) -> None:
 
 SPOILS: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
     "an offset": lambda store: store.redis.hset(store.key(0, "offsets"), "t-decisions 0", "abc"),
-    "a read-to time": lambda store: store.redis.hset(store.key(0, "readto"), "t-decisions 0", "abc"),
-    "a read-to time of another": lambda store: store.redis.hset(store.key(0, "readto"), "intruder", "abc"),
+    "a the watermark": lambda store: store.redis.hset(store.key(0, "watermarks"), "t-decisions 0", "abc"),
+    "a the watermark of another": lambda store: store.redis.hset(store.key(0, "watermarks"), "intruder", "abc"),
     "a seq": lambda store: store.redis.hset(store.key(0, "seq"), "front", "abc"),
     "a count": lambda store: store.redis.hset(store.key(0, "pending"), "front", "abc"),
     "a deadline of nothing": lambda store: store.redis.zadd(store.key(0, "due"), {"nobody": 1}),
@@ -89,12 +89,12 @@ SPOILS: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
 async def test_a_step_that_finds_what_it_cannot_read_says_so(store: RedisStore, spoil: str) -> None:
     reader = Reader(store)
     await reader.apply(decided("a", 0))
-    await reader.read_to(1)
+    await reader.advance_to(1)
     await SPOILS[spoil](store)
 
     async def go_on() -> None:
         await reader.apply(decided("b", 1, 1))
-        await reader.read_to(9 * WINDOW_MS)
+        await reader.advance_to(9 * WINDOW_MS)
 
     with pytest.raises(Unreadable, match="found what cannot be read"):
         await go_on()
@@ -126,7 +126,7 @@ ASKED: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
     "0:hold": lambda store: store.held(0),
     "0:lease": lambda store: store.lease(0, "me"),
     "0:offsets": lambda store: store.offsets(0),
-    "0:readto": lambda store: store.read_to(0),
+    "0:watermarks": lambda store: store.watermarks(0),
     "0:seq": lambda store: store.outboxes(0),
     "0:pending": lambda store: store.pending(0),
     "0:entries": lambda store: store.sizes(0),
@@ -149,7 +149,7 @@ async def test_a_key_of_another_type_is_named(store: RedisStore, part: str) -> N
     assert raised.value.what in (f"{key} in Redis", f"{store.key(0, '*')} in Redis")
 
 
-async def test_an_read_to_of_an_outbox_that_cannot_be_read_is_named(store: RedisStore) -> None:
+async def test_an_watermark_of_an_outbox_that_cannot_be_read_is_named(store: RedisStore) -> None:
     for outbox, entry in (("front", b"nonsense"), ("front", b"1:1,"), ("front", b"9:1"), (DEAD_LETTERS, b"1:1")):
         await store.redis.zadd(store.key(0, f"outbox:{outbox}"), {entry: 1})
         with pytest.raises(Unreadable, match="bowerbird recover"):

@@ -108,7 +108,7 @@ async def test_a_loop_that_learns_and_what_is_wrong_when_its_parts_die(loop: Loo
         assert any("slow waits for its windows: the first closes in" in note for note in notes(config, status))
         assert front.closes_ms is None
         assert any("slow: waits for windows" in line for line in lines(config, status))
-        assert status.now_ms - status.read_to[0].read_to_ms < 30_000
+        assert status.now_ms - status.watermarks[0].watermark_ms < 30_000
 
         async with operator_session(config, "front") as at:
             await at.control(FREEZE, 0)

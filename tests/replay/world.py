@@ -92,7 +92,7 @@ class World:
     versions: list[PolicyVersion] = field(default_factory=list)
     models: list[bytes] = field(default_factory=list)
     live: Live = field(default_factory=lambda: Live(None, None))
-    read_to_ms: int = 0
+    watermark_ms: int = 0
     kind: str = "vw"
     arguments: str = ARGUMENTS
     versions_end: int | None = None
@@ -149,7 +149,7 @@ class World:
                     assert worker.offer(JoinMessage(*message))
             while (work := worker.next()) is not None:
                 await _done(worker, store, work)
-        self.read_to_ms = until_ms
+        self.watermark_ms = until_ms
         return outcomes
 
     async def _emit(self, store: MemoryStore) -> list[Outcome]:
@@ -234,7 +234,7 @@ class World:
             policy=policy,
             identity=self.identity(policy),
             live=self.live,
-            read_to_ms=self.read_to_ms,
+            watermark_ms=self.watermark_ms,
             rewards_end=rewards[-1].offset + 1 if rewards else 0,
             dedup_horizon_ms=round(TTL_S * 1000),
             shards=SHARDS,

@@ -10,7 +10,7 @@ from rewards.join_items import NO_RECORD, Input, JoinSettings, Message
 from rewards.join_worker import FUTURE_MS, Fetched, JoinWorker, Work
 from rewards.memory_store import MemoryStore
 from rewards.store import PORTION_BYTES, Claim, DecisionItem, FeedbackItem, Step
-from rewards.watermark import hold_line, read_to, read_to_after
+from rewards.watermark import hold_line, input_watermark, shard_watermark
 
 START_MS = 1_700_000_000_000
 GRACE_MS = 50
@@ -34,7 +34,7 @@ def join_worker(shards: int = 1, portion_items: int = 200) -> JoinWorker:
 
 def take(worker: JoinWorker, line_ms: int) -> Work | None:
     """Return the next work where messages up to a log time may be applied."""
-    worker.read_to_ms = dict.fromkeys(worker.read_to_ms, line_ms - 1_000)
+    worker.watermark_ms = dict.fromkeys(worker.watermark_ms, line_ms - 1_000)
     return worker.next()
 
 
@@ -92,7 +92,7 @@ def test_what_is_dated_far_beyond_the_clock_is_rejected_and_holds_nothing_up() -
     worker.offer(message(CLICKS, 0, FUTURE_MS + 2, click("future")))
     worker.offer(message(CLICKS, 1, 5, click()))
     # No tick yet: whether it is the future is not known.
-    worker.read_to_ms = {0: START_MS}
+    worker.watermark_ms = {0: START_MS}
     assert worker.next() is None
     tick = worker.tick(START_MS + 1, {CLICKS: 2}, {CLICKS: Fetched(2, 2)}, None)
     assert tick.parts[0][0].claims == [Claim(*CLICKS, 0, 0, None, True)], "what waits behind it may be older"
@@ -101,7 +101,7 @@ def test_what_is_dated_far_beyond_the_clock_is_rejected_and_holds_nothing_up() -
     assert [(one.message.offset, one.error.code) for one in work.rejected] == [(0, "future_time")]
     ((step,),) = (part.values() for part in work.parts)
     assert [item.event_id for item in step.items] == ["a"]
-    assert step.claims == [Claim(*CLICKS, 0, 2, read_to_after(START_MS + 5, GRACE_MS), True)]
+    assert step.claims == [Claim(*CLICKS, 0, 2, input_watermark(START_MS + 5, GRACE_MS), True)]
     worker.done(work)
     # Alone it moves the offset, and says nothing of the time.
     worker.offer(message(CLICKS, 2, FUTURE_MS + 2, click("future")))
@@ -169,8 +169,8 @@ def test_an_idle_tick_is_claimed_only_where_nothing_fetched_waits(
     assert set(steps) == {0, 1}
     claimed_ms = START_MS - GRACE_MS if claims_the_tick else None
     # What no message comes of are markers of transactions: they count as read.
-    read_to = end if claims_the_tick else 3
-    assert [step.claims for step in steps.values()] == [[Claim(*CLICKS, 3, read_to, claimed_ms)]] * 2
+    end_offset = end if claims_the_tick else 3
+    assert [step.claims for step in steps.values()] == [[Claim(*CLICKS, 3, end_offset, claimed_ms)]] * 2
 
 
 def test_what_waits_is_claimed_up_to_its_own_time() -> None:
@@ -189,13 +189,13 @@ def test_no_partition_runs_ahead_of_the_others_by_more_than_half_the_memory() ->
     worker = join_worker(shards=2)
     worker.assign(*CLICKS, start=0, fresh=True)
     worker.offer(message(CLICKS, 0, 1_000, click()))
-    worker.read_to_ms = {0: START_MS + 7, 1: START_MS - 1}
+    worker.watermark_ms = {0: START_MS + 7, 1: START_MS - 1}
     assert worker.next() is None
-    worker.read_to_ms[1] = START_MS
+    worker.watermark_ms[1] = START_MS
     assert worker.next() is not None
     assert hold_line([START_MS + 7, START_MS], 2_000) == START_MS + 1_000
-    assert read_to({"*": 9, "a 0": 4, "b 0": 4}) == (4, "a 0")
-    assert read_to_after(20, 50) == 0
+    assert shard_watermark({"*": 9, "a 0": 4, "b 0": 4}) == (4, "a 0")
+    assert input_watermark(20, 50) == 0
 
 
 def test_an_array_that_needs_several_calls_moves_the_offset_with_the_last() -> None:
@@ -211,7 +211,7 @@ def test_an_array_that_needs_several_calls_moves_the_offset_with_the_last() -> N
         for step in part.values():
             claim = claims_of(step)[CLICKS]
             assert (claim.start, claim.end) == (0, int(number == 2))
-            assert (claim.read_to_ms is None) == (number < 2)
+            assert (claim.watermark_ms is None) == (number < 2)
 
 
 def test_what_is_applied_together_is_bounded_in_bytes() -> None:

@@ -54,7 +54,7 @@ async def test_large_outcomes_leave_in_small_heads_and_in_one_turn() -> None:
     reader = Reader(store)
     bodies = {event_id: json.dumps(decision(event_id)).encode() for event_id in "abc"}
     await reader.apply(*(decided(event_id, 0, at, body=body) for at, (event_id, body) in enumerate(bodies.items())))
-    await reader.read_to(TTL_MS)
+    await reader.advance_to(TTL_MS)
     emitter = emitter_of(store, producer)
     await emitter._empty(0, "front", (await store.outboxes(0))["front"])
     assert producer.sent == [["a"], ["b"], ["c"]]
@@ -89,7 +89,7 @@ async def test_a_body_that_the_join_has_not_written_stops_the_shard_with_a_sente
     store = _OneByOne()
     reader = Reader(store)
     await reader.apply(decided("a", 0, body=body))
-    await reader.read_to(TTL_MS)
+    await reader.advance_to(TTL_MS)
     sentence, needed = await emitted(store)
     assert "outbox:front in Redis: found what cannot be read" in sentence
     assert "`bowerbird recover`" in sentence
@@ -99,7 +99,7 @@ async def test_a_body_that_the_join_has_not_written_stops_the_shard_with_a_sente
 async def test_an_outbox_that_cannot_be_read_stops_the_shard_with_a_sentence() -> None:
     store = _Spoilt()
     await Reader(store).apply(decided("a", 0))
-    await Reader(store).read_to(TTL_MS)
+    await Reader(store).advance_to(TTL_MS)
     sentence, needed = await emitted(store)
     assert "`bowerbird recover`" in sentence
     assert needed

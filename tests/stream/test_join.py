@@ -53,8 +53,8 @@ async def test_what_was_removed_unread_is_a_loss_also_where_nothing_was_acknowle
         async def refuse_replaced(self, _: Any) -> None:
             pass
 
-        async def removed_unread(self, name: Any, read_to: int, begins: int) -> LossDetected:
-            return LossDetected(f"{name}", f"{begins}", f"{read_to}", "recover")
+        async def removed_unread(self, name: Any, next_offset: int, begins: int) -> LossDetected:
+            return LossDetected(f"{name}", f"{begins}", f"{next_offset}", "recover")
 
     app = SimpleNamespace(assigned={where})
     role = JoinRole(Config(shards=2, **tables({"front": served()})), cast(Any, app))

@@ -57,7 +57,7 @@ class MemoryLog:
         return offset
 
     async def send_and_wait(self, topic: str, value: bytes, key: bytes | None = None, partition: int = 0) -> Any:
-        if b'"read_to"' in value:
+        if b'"end_offset"' in value:
             for _ in range(self.racing):
                 self.append("versions", encode(version("racing", len(self.logs["versions"]))))
         return SimpleNamespace(offset=self.append(topic, value))
@@ -86,7 +86,7 @@ class MemoryLog:
         """Return the same with other records where snapshots stood."""
         plain = MemoryLog()
         for record in self.logs["versions"]:
-            plain.append("versions", b"{}" if b'"read_to"' in (record.value or b"") else record.value)
+            plain.append("versions", b"{}" if b'"end_offset"' in (record.value or b"") else record.value)
         return plain
 
     def snapshots(self) -> list[VersionsSnapshot]:
@@ -155,7 +155,7 @@ async def _written(events: list[tuple[str, str, int]], racing: int) -> MemoryLog
                 newest[policy] = version(policy, last.number + 2)
                 log.append("versions", encode([version(policy, last.number + 1), newest[policy]]))
             case _:
-                log.append("versions", [None, b"[", b'{"read_to": 1}', b'{"v": 1, "policy": "front"}'][writer])
+                log.append("versions", [None, b"[", b'{"end_offset": 1}', b'{"v": 1, "policy": "front"}'][writer])
     return log
 
 
@@ -270,12 +270,12 @@ async def test_a_saved_position_near_the_end_is_read_from_there() -> None:
 @pytest.mark.parametrize(
     "forged",
     [
-        {"read_to": 10**6, "versions": []},
-        {"read_to": 5, "versions": [{"offset": 5, "version": {}}]},
-        {"read_to": 5, "versions": [{"offset": 6, "version": {}}]},
-        {"read_to": 5, "versions": [{"offset": 1, "version": {"number": 2**53 - 1}}]},
-        {"read_to": 5, "versions": [{"offset": 1, "version": {"number": "many"}}]},
-        {"read_to": 5},
+        {"end_offset": 10**6, "versions": []},
+        {"end_offset": 5, "versions": [{"offset": 5, "version": {}}]},
+        {"end_offset": 5, "versions": [{"offset": 6, "version": {}}]},
+        {"end_offset": 5, "versions": [{"offset": 1, "version": {"number": 2**53 - 1}}]},
+        {"end_offset": 5, "versions": [{"offset": 1, "version": {"number": "many"}}]},
+        {"end_offset": 5},
     ],
 )
 async def test_a_snapshot_that_says_what_it_cannot_know_is_passed_over(forged: dict[str, Any]) -> None:
@@ -314,7 +314,7 @@ async def test_a_snapshot_that_cannot_be_written_stops_no_learner(caplog: pytest
     send = log.send_and_wait
 
     async def refused(topic: str, value: bytes, key: bytes | None = None, partition: int = 0) -> Any:
-        if b'"read_to"' in value:
+        if b'"end_offset"' in value:
             raise MessageSizeTooLargeError
         return await send(topic, value, key, partition)
 
@@ -329,7 +329,7 @@ async def test_a_snapshot_that_cannot_be_written_stops_no_learner(caplog: pytest
 
 def test_the_snapshot_of_a_snapshot_is_the_same() -> None:
     logged = [LoggedVersion(offset=number, version=version("front", 3, cut=number)) for number in (4, 5)]
-    snapshot = VersionsSnapshot(read_to=9, versions=logged)
+    snapshot = VersionsSnapshot(end_offset=9, versions=logged)
     assert NewestVersions(snapshot).snapshot(9) == snapshot
     assert snapshot.newest("front") == logged[0]
     assert snapshot.newest("side") is None

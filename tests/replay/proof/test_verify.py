@@ -85,7 +85,7 @@ def test_a_verdict_is_json(world: World) -> None:
 
 def test_repeats_are_counted_and_harmless(world: World) -> None:
     repeated = [outcome for _, outcome in world.outcomes()][:4]
-    world.append_outcomes(world.read_to_ms, repeated)
+    world.append_outcomes(world.watermark_ms, repeated)
     verdict = world.verify()
     assert verdict.ok
     assert verdict.repeats == sum(outcome.policy == "front" for outcome in repeated)
@@ -139,7 +139,7 @@ def test_a_doubled_outcome(world: World) -> None:
     last_seq = max(
         other.seq for _, other in world.outcomes() if (other.policy, other.shard) == (outcome.policy, outcome.shard)
     )
-    world.append_outcomes(world.read_to_ms + 1000, [changed(outcome, seq=last_seq + 1)])
+    world.append_outcomes(world.watermark_ms + 1000, [changed(outcome, seq=last_seq + 1)])
     republished(world)
     verdict = world.verify()
     assert verdict.doubled == 1
@@ -148,13 +148,13 @@ def test_a_doubled_outcome(world: World) -> None:
 
 def test_one_seq_with_two_outcomes(world: World) -> None:
     _, outcome = front(world)
-    world.append_outcomes(world.read_to_ms, [changed(outcome, reward=outcome.reward + 1)])
+    world.append_outcomes(world.watermark_ms, [changed(outcome, reward=outcome.reward + 1)])
     assert kinds(world.verify()) == {"contradiction"}
 
 
 def test_one_seq_for_two_event_ids(world: World) -> None:
     _index, outcome = front(world)
-    world.append_outcomes(world.read_to_ms, [changed(outcome, event_id="visit-9999")])
+    world.append_outcomes(world.watermark_ms, [changed(outcome, event_id="visit-9999")])
     verdict = world.verify()
     assert "contradiction" in kinds(verdict)
 
@@ -242,7 +242,7 @@ def test_what_lies_in_the_log_late_is_pending_and_not_missing(world: World) -> N
     _, outcome = next(pair for pair in world.outcomes() if pair[0] == last)
     world.rewrite(last, [])
     republished(world)
-    verdict = world.verify(read_to_ms=outcome.closed_ms)
+    verdict = world.verify(watermark_ms=outcome.closed_ms)
     assert verdict.ok
     assert verdict.pending == 3
 
@@ -372,7 +372,7 @@ def test_a_position_may_move_over_what_is_not_learned(world: World) -> None:
     seqs = dict(world.live.last_seqs or {})
     _, outcome = front(world)
     skipped = changed(outcome, seq=seqs[f"front/{shard}"] + 1, shard=shard, learn=False)
-    world.append_outcomes(world.read_to_ms + 1000, [skipped])
+    world.append_outcomes(world.watermark_ms + 1000, [skipped])
     seqs[f"front/{shard}"] += 1
     world.live = world.live._replace(cut=log[-1].offset + 1, last_seqs=seqs)
     verdict = world.verify()
