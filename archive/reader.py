@@ -276,7 +276,7 @@ def read(
     return without_repeats(table).select(chosen.names)
 
 
-NUMBERED = ("placement", "shard", "seq", "revision")
+NUMBERED = ("placement", "shard", "outcome_seq", "revision")
 """What names an outcome. After a crash the log may hold it twice, which is harmless."""
 
 

@@ -234,7 +234,7 @@ def _outcome_fields(record: bytes) -> Row:
         outcome.policy,
         outcome.policy_version,
         outcome.shard,
-        outcome.seq,
+        outcome.outcome_seq,
         outcome.revision,
         outcome.reward,
         outcome.rewards,
@@ -339,4 +339,4 @@ _FIELDS: dict[str, Callable[[bytes], Row]] = {
 
 def _last_seq(outbox: str, seq: int) -> dict[str, Any]:
     placement, shard = parse_outbox(outbox)
-    return {"placement": placement, "shard": shard, "seq": seq}
+    return {"placement": placement, "shard": shard, "outcome_seq": seq}

@@ -126,7 +126,7 @@ async def _wait(loop: Loop, count: int) -> tuple[float, int]:
     found, position, ends = 0, 0, time.monotonic() + 120
     while time.monotonic() < ends:
         async for message in loop.reader.read(name, 0, position):
-            found += message.value.count(b'"seq":') if message.value else 0
+            found += message.value.count(b'"outcome_seq":') if message.value else 0
             position = message.offset + 1
         if found >= count:
             return time.monotonic(), found

@@ -149,7 +149,7 @@ def made_outcome(
         "placement": "front",
         "policy": "front",
         "shard": 0,
-        "seq": number + 1,
+        "outcome_seq": number + 1,
         "revision": 0,
         "reward": reward,
         "learn": True,

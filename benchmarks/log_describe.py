@@ -44,7 +44,7 @@ COLUMNS = (
         "policy_version",
         "offset",
         "shard",
-        "seq",
+        "outcome_seq",
         "revision",
         "places",
         "reward",
@@ -176,7 +176,7 @@ def outcomes(start: int, count: int) -> pa.Table:
         "policy": pa.array(["front"] * count),
         "policy_version": pa.array([f"{start // 20_000}-0a1b2c3d"] * count),
         "shard": pa.array(np.zeros(count)),
-        "seq": pa.array(numbers + 1),
+        "outcome_seq": pa.array(numbers + 1),
         "revision": pa.array(np.zeros(count)),
         "places": pa.array(np.ones(count)),
         "reward": pa.array((chance.random(count) < 0.1).astype(float)),
@@ -202,7 +202,7 @@ def outcomes(start: int, count: int) -> pa.Table:
 def write_lines(file: Path, rows: int) -> None:
     """Write the same outcomes as JSON lines."""
     actions = [{"id": name} for name in NAMES]
-    wanted = ["event_id", "user_id", "policy_version", "seq", "reward", "pmf", "propensity", "chosen", "offset"]
+    wanted = ["event_id", "user_id", "policy_version", "outcome_seq", "reward", "pmf", "propensity", "chosen", "offset"]
     with file.open("wb") as lines:
         for start in range(0, rows, GROUP):
             for row in outcomes(start, min(GROUP, rows - start)).select(wanted).to_pylist():
@@ -212,7 +212,7 @@ def write_lines(file: Path, rows: int) -> None:
                     "event_id": row["event_id"],
                     "placement": "front",
                     "policy": "front",
-                    "context": {"user": {"age": row["seq"] % 90}},
+                    "context": {"user": {"age": row["outcome_seq"] % 90}},
                     "actions": actions,
                     "user_id": row["user_id"],
                     "pmf": row["pmf"],
@@ -228,7 +228,7 @@ def write_lines(file: Path, rows: int) -> None:
                     "policy": "front",
                     "policy_version": row["policy_version"],
                     "shard": 0,
-                    "seq": row["seq"],
+                    "outcome_seq": row["outcome_seq"],
                     "reward": row["reward"],
                     "learn": True,
                     "why": "window",

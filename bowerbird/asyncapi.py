@@ -66,7 +66,7 @@ _OUTCOME = {
     "policy": "front",
     "policy_version": "12-0a1b2c3d",
     "shard": 0,
-    "seq": 42,
+    "outcome_seq": 42,
     "revision": 0,
     "reward": 1.0,
     "learn": True,

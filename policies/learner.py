@@ -25,7 +25,7 @@ class Refused(NamedTuple):
     """An outcome that the policy cannot learn: it is skipped, here and whenever the log is replayed."""
 
     outbox: str
-    seq: int
+    outcome_seq: int
     event_id: str
     error: BadInput
 
@@ -142,25 +142,25 @@ class Learner:
             if outcome.revision:
                 continue
             outbox = outcome.outbox
-            if far_ahead(last.get(outbox, 0), outcome.seq):
+            if far_ahead(last.get(outbox, 0), outcome.outcome_seq):
                 highest = last.get(outbox, 0) + FARTHEST_JUMP
-                too_high = BadInput("seq_too_high", "seq", str(outcome.seq), f"at most {highest}")
-                taken.contradicting.append(Refused(outbox, outcome.seq, outcome.event_id, too_high))
+                too_high = BadInput("seq_too_high", "outcome_seq", str(outcome.outcome_seq), f"at most {highest}")
+                taken.contradicting.append(Refused(outbox, outcome.outcome_seq, outcome.event_id, too_high))
                 continue
-            if outcome.seq <= last.get(outbox, 0):
+            if outcome.outcome_seq <= last.get(outbox, 0):
                 taken.repeats += 1
                 if (error := self._contradiction(outcome)) is not None:
-                    taken.contradicting.append(Refused(outbox, outcome.seq, outcome.event_id, error))
+                    taken.contradicting.append(Refused(outbox, outcome.outcome_seq, outcome.event_id, error))
                 continue
-            last[outbox] = outcome.seq
-            self._event_ids[outbox, outcome.seq % KEPT_EVENT_IDS] = outcome.seq, outcome.event_id
+            last[outbox] = outcome.outcome_seq
+            self._event_ids[outbox, outcome.outcome_seq % KEPT_EVENT_IDS] = outcome.outcome_seq, outcome.event_id
             if not outcome.learn or self.saved.held:
                 taken.not_learned += 1
                 continue
             try:
                 learn(self.policy, outcome, self._catalogue)
             except BadInput as error:
-                taken.refused.append(Refused(outbox, outcome.seq, outcome.event_id, error))
+                taken.refused.append(Refused(outbox, outcome.outcome_seq, outcome.event_id, error))
             else:
                 taken.learned += 1
         self.cut = max(self.cut, offset + 1)
@@ -170,10 +170,10 @@ class Learner:
 
     def _contradiction(self, repeat: OutcomeToLearn) -> BadInput | None:
         """Say whose seq this is, where it is known to be that of another event id."""
-        seq, event_id = self._event_ids.get((repeat.outbox, repeat.seq % KEPT_EVENT_IDS), (0, ""))
-        if seq != repeat.seq or event_id == repeat.event_id:
+        seq, event_id = self._event_ids.get((repeat.outbox, repeat.outcome_seq % KEPT_EVENT_IDS), (0, ""))
+        if seq != repeat.outcome_seq or event_id == repeat.event_id:
             return None
-        return BadInput("seq_taken", "seq", f"{seq}, which was learned for {event_id!r}", "a seq of its own")
+        return BadInput("seq_taken", "outcome_seq", f"{seq}, which was learned for {event_id!r}", "a seq of its own")
 
     def _follow(self, offset: int, outcomes: Sequence[OutcomeToLearn]) -> bool:
         """Tell whether any is new; a message is looked through before any of it is taken."""
@@ -181,16 +181,16 @@ class Learner:
         for outcome in outcomes:
             outbox = outcome.outbox
             last = seqs.get(outbox, 0)
-            if outcome.revision or outcome.seq <= last or far_ahead(last, outcome.seq):
+            if outcome.revision or outcome.outcome_seq <= last or far_ahead(last, outcome.outcome_seq):
                 continue
-            if outcome.seq != last + 1 and not (self.log_start > 0 and outbox not in seqs):
+            if outcome.outcome_seq != last + 1 and not (self.log_start > 0 and outbox not in seqs):
                 raise LossDetected(
                     f"policy {self.name}, outcomes {outbox}, rewards offset {offset}",
-                    f"seq {outcome.seq}",
+                    f"seq {outcome.outcome_seq}",
                     f"seq {last + 1}",
                     f"outcomes are missing: run `bowerbird policy rebuild {self.name}`",
                 )
-            seqs[outbox] = outcome.seq
+            seqs[outbox] = outcome.outcome_seq
         return seqs != self.last_seqs
 
     @property

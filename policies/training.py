@@ -41,7 +41,7 @@ class TrainingExample(msgspec.Struct, frozen=True, gc=False):
 class _Numbered(msgspec.Struct, frozen=True, gc=False):
     placement: str
     shard: Ordinal
-    seq: Natural
+    outcome_seq: Natural
     reward: float
     learn: bool
 

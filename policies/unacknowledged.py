@@ -47,7 +47,7 @@ def highest_seqs(outcomes: Sequence[OutcomeToLearn], last: Mapping[str, int]) ->
     for outcome in outcomes:
         outbox = outcome.outbox
         known = seqs.get(outbox, 0)
-        far = far_ahead(max(known, last.get(outbox, 0)), outcome.seq)
-        if not outcome.revision and not far and outcome.seq > known:
-            seqs[outbox] = outcome.seq
+        far = far_ahead(max(known, last.get(outbox, 0)), outcome.outcome_seq)
+        if not outcome.revision and not far and outcome.outcome_seq > known:
+            seqs[outbox] = outcome.outcome_seq
     return seqs

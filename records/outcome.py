@@ -22,7 +22,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         As in the decision.
     shard
         The part of the join's state in which it closed.
-    seq
+    outcome_seq
         The running number of the outcomes of one placement in one shard, without gaps, from 1.
     revision
         0. A reader drops what has another, and a seq that it has had.
@@ -53,7 +53,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     policy: Name
     policy_version: str
     shard: Ordinal
-    seq: Natural
+    outcome_seq: Natural
     revision: Ordinal = 0
     reward: float
     rewards: list[float] = []

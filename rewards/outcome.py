@@ -67,7 +67,7 @@ def outcome_of(shard: int, prefix: str, window: ClosedWindow) -> Outcome:
         policy=head.policy,
         policy_version=head.policy_version,
         shard=shard,
-        seq=window.seq,
+        outcome_seq=window.seq,
         reward=math.fsum(of_places),
         rewards=of_places if head.picks else [],
         places=len(head.shown),

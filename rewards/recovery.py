@@ -28,7 +28,7 @@ class OutcomeHead(msgspec.Struct, frozen=True, gc=False):
 
     placement: str
     shard: Ordinal
-    seq: Natural
+    outcome_seq: Natural
     event_id: str
     closed_ms: Integer
     decision_place: _Time
@@ -48,7 +48,7 @@ _decided = msgspec.json.Decoder(_Decided).decode
 def outcome_heads(value: bytes | None) -> Iterator[OutcomeHead]:
     """Yield the outcomes of a message of ``rewards``; what is not an outcome is passed over.
 
-    >>> list(outcome_heads(b'[{"placement": "front", "shard": 0, "seq": 3}, 1]'))
+    >>> list(outcome_heads(b'[{"placement": "front", "shard": 0, "outcome_seq": 3}, 1]'))
     []
     """
     try:
@@ -70,7 +70,7 @@ def outcome_heads(value: bytes | None) -> Iterator[OutcomeHead]:
 class Frontier(NamedTuple):
     """The last outcome of a placement and shard: its seq and its final deadline."""
 
-    seq: int
+    outcome_seq: int
     deadline_ms: int
 
 
@@ -93,15 +93,15 @@ class Frontiers:
         """Take in an outcome."""
         key = head.placement, head.shard
         last = self.last.get(key)
-        if far_ahead(last.seq if last is not None else 0, head.seq):
+        if far_ahead(last.outcome_seq if last is not None else 0, head.outcome_seq):
             return
-        self.first[key] = min(head.seq, self.first.get(key, head.seq))
-        if last is None or head.seq > last.seq:
-            self.last[key] = Frontier(head.seq, head.closed_ms)
+        self.first[key] = min(head.outcome_seq, self.first.get(key, head.outcome_seq))
+        if last is None or head.outcome_seq > last.outcome_seq:
+            self.last[key] = Frontier(head.outcome_seq, head.closed_ms)
 
     def seqs(self, shard: int) -> dict[str, int]:
         """Return the last seq of each placement in a shard."""
-        return {placement: last.seq for (placement, number), last in self.last.items() if number == shard}
+        return {placement: last.outcome_seq for (placement, number), last in self.last.items() if number == shard}
 
     def scan_from_ms(self, placements: Collection[str], shards: int, longest_ms: int) -> int:
         """Return the log time before which every decision is finished; 0: nothing is known of one of the placements.

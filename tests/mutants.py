@@ -265,7 +265,7 @@ def _joining() -> Iterator[Mutant]:
         "trimming after the acknowledgement",
         "stream/roles/outbox.py",
         "            await self._producer.send_and_wait(\n",
-        "            await self._store.trim(shard, placement, outcomes[-1].seq)\n"
+        "            await self._store.trim(shard, placement, outcomes[-1].outcome_seq)\n"
         "            await self._producer.send_and_wait(\n",
         ("tests/real/test_outbox.py::test_what_kafka_has_not_acknowledged_stays_in_the_outbox",),
     )
@@ -401,14 +401,14 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "repeats are dropped by seq",
         "policies/learner.py",
-        "            if outcome.seq <= last.get(outbox, 0):\n",
+        "            if outcome.outcome_seq <= last.get(outbox, 0):\n",
         "            if False:\n",
         (f"{LEARNER}::test_the_same_cuts_give_the_same_bytes",),
     )
     yield Mutant(
         "a jump of the seq is a loss",
         "policies/learner.py",
-        "if outcome.seq != last + 1 and not (self.log_start > 0 and outbox not in seqs):",
+        "if outcome.outcome_seq != last + 1 and not (self.log_start > 0 and outbox not in seqs):",
         "if False:",
         (f"{LEARNER}::test_a_jump_is_a_loss_and_nothing_of_its_message_is_taken",),
     )
@@ -423,21 +423,21 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         far,
         "policies/learner.py",
-        "if far_ahead(last.get(outbox, 0), outcome.seq):",
+        "if far_ahead(last.get(outbox, 0), outcome.outcome_seq):",
         "if False:",
         ("tests/policies/test_learner.py::test_a_seq_that_no_join_has_given_is_passed_over",),
     )
     yield Mutant(
         far,
         "replay/proof/rebuild.py",
-        "if outcome.seq <= last or far_ahead(last, outcome.seq):",
-        "if outcome.seq <= last:",
+        "if outcome.outcome_seq <= last or far_ahead(last, outcome.outcome_seq):",
+        "if outcome.outcome_seq <= last:",
         ("tests/replay/proof/test_rebuild.py::test_other_policies_and_corrections_are_left_out",),
     )
     yield Mutant(
         far,
         "rewards/recovery.py",
-        "if far_ahead(last.seq if last is not None else 0, head.seq):",
+        "if far_ahead(last.outcome_seq if last is not None else 0, head.outcome_seq):",
         "if False:",
         ("tests/rewards/test_recovery.py::test_repeats_and_what_is_no_outcome_do_not_move_the_frontier",),
     )
@@ -507,7 +507,7 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "a replaced outcome is distinguished from a repeat",
         "policies/learner.py",
-        "        if seq != repeat.seq or event_id == repeat.event_id:\n",
+        "        if seq != repeat.outcome_seq or event_id == repeat.event_id:\n",
         "        if True:\n",
         (f"{LEARNER}::test_an_outcome_in_the_place_of_another_is_told_from_a_repeat",),
     )

@@ -95,7 +95,7 @@ def _show_decision(event_trace: "Trace", decision: "TracedDecision") -> None:
         _line(
             outcome.place.time_ms,
             "outcome",
-            f"{where(outcome.place)}  reward {outcome.reward:g}, seq {outcome.seq} of shard {outcome.shard}",
+            f"{where(outcome.place)}  reward {outcome.reward:g}, seq {outcome.outcome_seq} of shard {outcome.shard}",
         )
         if (outcome.reward, outcome.why) != (decision.reward, decision.why):
             say(f"{'':14}but the streams give {decision.why} and reward {decision.reward:g}: run `bowerbird verify`")

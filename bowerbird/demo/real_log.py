@@ -130,8 +130,8 @@ def _rows(placements: Collection[str], rewards: Iterable[Message], known: Action
     last: dict[str, int] = {}
     for message in rewards:
         for outcome in outcomes_of(placements, message.value):
-            if outcome.revision or outcome.seq <= last.get(outcome.outbox, 0):
+            if outcome.revision or outcome.outcome_seq <= last.get(outcome.outbox, 0):
                 continue
-            last[outcome.outbox] = outcome.seq
+            last[outcome.outbox] = outcome.outcome_seq
             question, (pick,) = example_of(outcome, known)
             yield Row(message.offset, question, pick, outcome.reward)

@@ -18,7 +18,7 @@ _version = msgspec.json.Decoder(PolicyVersion)
 class _Closed(msgspec.Struct, frozen=True):
     policy: str
     shard: int
-    seq: int
+    outcome_seq: int
     why: str
     learn: bool
     reward: float
@@ -95,9 +95,9 @@ class Watch:
 
     def _closed(self, outcome: _Closed) -> None:
         loop = self.policies[outcome.policy]
-        if outcome.seq <= loop.last.get(outcome.shard, 0):
+        if outcome.outcome_seq <= loop.last.get(outcome.shard, 0):
             return
-        loop.last[outcome.shard] = outcome.seq
+        loop.last[outcome.shard] = outcome.outcome_seq
         loop.why[outcome.why] += 1
         loop.learnable += outcome.learn
         loop.rewarded += outcome.reward != 0

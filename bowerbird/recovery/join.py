@@ -336,7 +336,7 @@ class JoinRecovery:
                 # What came since the last outcome was found will close again.
                 if (
                     dedup_until_ms < (done.from_ms or 0)
-                    or head.seq > self._frontiers.last[head.placement, head.shard].seq
+                    or head.outcome_seq > self._frontiers.last[head.placement, head.shard].outcome_seq
                 ):
                     continue
                 closings[head.shard].append(Closing(head.event_id, dedup_until_ms, head.closed_ms))

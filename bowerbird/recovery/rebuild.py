@@ -139,7 +139,7 @@ class _Work:
             version = await self._at.publisher.publish(saved, position, weights.model, now_ms, rebuilt_to=rebuilt_to)
             if version is not None:
                 differing = [each.published.version for each in self._compared if each.digest != each.published.digest]
-                missing = sum(jump.seq - jump.last - 1 for jump in self.rebuild.jumps)
+                missing = sum(jump.outcome_seq - jump.last - 1 for jump in self.rebuild.jumps)
                 return Done(version, former, len(self._compared), differing, missing)
             if not sound:
                 break

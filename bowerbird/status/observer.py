@@ -59,7 +59,7 @@ class _Decided(msgspec.Struct, frozen=True):
 class _Closed(msgspec.Struct, frozen=True):
     placement: str
     shard: int
-    seq: int
+    outcome_seq: int
     why: str
     learn: bool
     reward: float
@@ -279,7 +279,7 @@ class Observer:
         for seen in self._seen:
             if isinstance(seen.content, _Closed) and seen.content.placement in learns and not seen.content.revision:
                 outcome = seen.content
-                closed.setdefault((outcome.placement, outcome.shard, outcome.seq), (seen, outcome))
+                closed.setdefault((outcome.placement, outcome.shard, outcome.outcome_seq), (seen, outcome))
         outcomes = [outcome for _, outcome in closed.values()]
         rewards = [outcome.reward for outcome in outcomes if outcome.learn]
         waiting = [seen.time_ms for seen, outcome in closed.values() if outcome.learn and seen.offset >= cut]

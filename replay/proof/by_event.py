@@ -59,7 +59,7 @@ class FoundOutcome(NamedTuple):
     """
 
     outbox: str
-    seq: int
+    outcome_seq: int
     offset: int
     placement: str
     reward: float
@@ -80,7 +80,7 @@ class FoundOutcome(NamedTuple):
         held = _version_of(outcome.decision)
         return cls(
             outbox_name(outcome.placement, outcome.shard),
-            outcome.seq,
+            outcome.outcome_seq,
             offset,
             outcome.placement,
             outcome.reward,
@@ -243,7 +243,9 @@ class Evidence:
 
     def outcome(self, event_id: str, outcome: FoundOutcome) -> None:
         """Take in an outcome."""
-        self._add(event_id, _OUTCOME, LogPosition(0, outcome.outbox, 0, outcome.seq, outcome.offset), _pack(outcome))
+        self._add(
+            event_id, _OUTCOME, LogPosition(0, outcome.outbox, 0, outcome.outcome_seq, outcome.offset), _pack(outcome)
+        )
 
     def cases(self) -> Iterator[Case]:
         """Yield what was taken in, an event id at a time; in each list places rise."""

@@ -105,8 +105,8 @@ class Weights:
                 self._findings.add(
                     "gap",
                     f"rewards, offset {jump.offset}",
-                    f"{jump.outbox}: seq {jump.seq} follows seq {jump.last}: "
-                    f"{jump.seq - jump.last - 1} outcomes are lost",
+                    f"{jump.outbox}: seq {jump.outcome_seq} follows seq {jump.last}: "
+                    f"{jump.outcome_seq - jump.last - 1} outcomes are lost",
                 )
         self._compare_live()
         if gone:

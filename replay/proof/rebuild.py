@@ -54,7 +54,7 @@ class Jump(NamedTuple):
 
     outbox: str
     last: int
-    seq: int
+    outcome_seq: int
     offset: int
 
 
@@ -167,12 +167,12 @@ class Rebuild:
 
     def _learn(self, offset: int, outcome: OutcomeToLearn, pass_over: bool) -> None:
         last = self.last_seqs.get(outcome.outbox, 0)
-        if outcome.seq <= last or far_ahead(last, outcome.seq):
+        if outcome.outcome_seq <= last or far_ahead(last, outcome.outcome_seq):
             return
-        self.first_seqs.setdefault(outcome.outbox, outcome.seq)
-        if outcome.seq != last + 1:
-            self.jumps.append(Jump(outcome.outbox, last, outcome.seq, offset))
-        self.last_seqs[outcome.outbox] = outcome.seq
+        self.first_seqs.setdefault(outcome.outbox, outcome.outcome_seq)
+        if outcome.outcome_seq != last + 1:
+            self.jumps.append(Jump(outcome.outbox, last, outcome.outcome_seq, offset))
+        self.last_seqs[outcome.outbox] = outcome.outcome_seq
         if not outcome.learn or pass_over:
             return
         if self._holding:

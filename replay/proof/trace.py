@@ -44,7 +44,7 @@ class TracedOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     place: LogPosition
     shard: int
-    seq: int
+    outcome_seq: int
     reward: float
     why: Why
     closed_ms: int
@@ -189,7 +189,7 @@ def fate_of(record: FoundOutcomeRecord, versions: Iterable[PolicyVersion]) -> tu
     learned: PolicyVersion | None = None
     for version in versions:
         if learned is None:
-            if version.last_seqs.get(outbox_name(outcome.placement, outcome.shard), 0) < outcome.seq:
+            if version.last_seqs.get(outbox_name(outcome.placement, outcome.shard), 0) < outcome.outcome_seq:
                 before = version
                 continue
             learned = version
@@ -314,7 +314,7 @@ def _outcome(
             return TracedOutcome(
                 place=record.place,
                 shard=outcome.shard,
-                seq=outcome.seq,
+                outcome_seq=outcome.outcome_seq,
                 reward=outcome.reward,
                 why=outcome.why,
                 closed_ms=outcome.closed_ms,

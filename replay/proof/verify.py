@@ -176,10 +176,10 @@ class Verification:
     def _count(self, outcome: Outcome) -> bool:
         """Count an outcome, and tell whether it is no repeat."""
         outbox = outbox_name(outcome.placement, outcome.shard)
-        if outcome.seq <= self._last_seqs.get(outbox, 0):
+        if outcome.outcome_seq <= self._last_seqs.get(outbox, 0):
             self._figures["repeats"] += 1
             return False
-        self._last_seqs[outbox] = outcome.seq
+        self._last_seqs[outbox] = outcome.outcome_seq
         self._figures["outcomes"] += 1
         self._closed[outcome.why] += 1
         closing = _Closing(outcome.closed_ms, outcome.event_id.encode())
@@ -188,7 +188,7 @@ class Verification:
             self._findings.add(
                 "order",
                 outcome.event_id,
-                f"seq {outcome.seq} of {outbox} closed at {outcome.closed_ms}, "
+                f"seq {outcome.outcome_seq} of {outbox} closed at {outcome.closed_ms}, "
                 f"its predecessor at {self._last[outbox].deadline_ms}",
             )
         self._last[outbox] = closing
@@ -207,12 +207,12 @@ class Verification:
         )
         first_of: dict[tuple[str, int], FoundOutcome] = {}
         for outcome in case.outcomes:
-            first = first_of.setdefault((outcome.outbox, outcome.seq), outcome)
+            first = first_of.setdefault((outcome.outbox, outcome.outcome_seq), outcome)
             if outcome._replace(offset=first.offset) != first:
                 self._findings.add(
                     "contradiction",
                     case.event_id,
-                    f"seq {outcome.seq} of {outcome.outbox} stands at offsets {first.offset} and "
+                    f"seq {outcome.outcome_seq} of {outcome.outbox} stands at offsets {first.offset} and "
                     f"{outcome.offset}, and they differ",
                 )
         of_decision: dict[int, list[FoundOutcome]] = {}
@@ -226,7 +226,7 @@ class Verification:
                 self._findings.add(
                     "unfounded",
                     case.event_id,
-                    f"seq {outcome.seq} of {outcome.outbox} cites a decision at {outcome.decision_at}, "
+                    f"seq {outcome.outcome_seq} of {outcome.outbox} cites a decision at {outcome.decision_at}, "
                     "where there is no decision",
                 )
         for number, each in enumerate(expected):
@@ -251,12 +251,13 @@ class Verification:
                 self._judge_absent(event_id, expected)
         if not outcomes:
             return
-        outcomes = sorted(outcomes, key=lambda outcome: (outcome.offset, outcome.seq))
+        outcomes = sorted(outcomes, key=lambda outcome: (outcome.offset, outcome.outcome_seq))
         for outcome in outcomes[1:]:
             self._findings.add(
                 "doubled",
                 event_id,
-                f"has seq {outcomes[0].seq} of {outcomes[0].outbox} and seq {outcome.seq} of {outcome.outbox}",
+                f"has seq {outcomes[0].outcome_seq} of {outcomes[0].outbox} and "
+                f"seq {outcome.outcome_seq} of {outcome.outbox}",
             )
         if (
             self._cites_removed(outcomes[0])
@@ -269,7 +270,7 @@ class Verification:
         differences = self._differences(expected, outcomes[0])
         figures["wrong"] += bool(differences)
         for kind, message in differences:
-            self._findings.add(kind, event_id, f"seq {outcomes[0].seq} of {outcomes[0].outbox}: {message}")
+            self._findings.add(kind, event_id, f"seq {outcomes[0].outcome_seq} of {outcomes[0].outbox}: {message}")
 
     def _judge_absent(self, event_id: str, expected: Expected) -> None:
         question = self.question
@@ -358,7 +359,7 @@ class Verification:
 
     def _not_provable(self, outcome: FoundOutcome) -> None:
         self._figures["not_verifiable"] += 1
-        self._unprovable[outcome.outbox] = max(self._unprovable.get(outcome.outbox, 0), outcome.seq)
+        self._unprovable[outcome.outbox] = max(self._unprovable.get(outcome.outbox, 0), outcome.outcome_seq)
 
 
 def _cited(event: LoggedFeedback, part: Literal["content", "known"]) -> CitedFeedback:

@@ -32,8 +32,8 @@ class LastSeqs:
                         continue  # the join did not write it
                     key = head.placement, head.shard
                     last = self._last.get(key, 0)
-                    if not far_ahead(last, head.seq):
-                        self._last[key] = max(head.seq, last)
+                    if not far_ahead(last, head.outcome_seq):
+                        self._last[key] = max(head.outcome_seq, last)
         return dict(self._last)
 
     async def _begin(self, partitions: list[int]) -> None:

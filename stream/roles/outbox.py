@@ -207,8 +207,8 @@ class Emitter:
                 key=placement.encode(),
                 partition=self._config.rewards_partition(placement),
             )
-            await self._store.trim(shard, placement, outcomes[-1].seq)
-            self._emitted[shard, placement] = outcomes[-1].seq
+            await self._store.trim(shard, placement, outcomes[-1].outcome_seq)
+            self._emitted[shard, placement] = outcomes[-1].outcome_seq
             self._count_outcomes(outcomes)
 
     def _count_outcomes(self, outcomes: Sequence[Outcome]) -> None:

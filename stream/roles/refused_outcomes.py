@@ -18,7 +18,7 @@ def refused_records(value: bytes | None, refused: Sequence[Refused]) -> list[tup
     for index, record in enumerate(items(value)):
         with contextlib.suppress(msgspec.DecodeError):
             outcome = msgspec.json.decode(record, type=LearnableOutcome)
-            which = (outcome.outbox, outcome.seq, outcome.event_id)
+            which = (outcome.outbox, outcome.outcome_seq, outcome.event_id)
             if which in errors:
                 rejected.append((index, errors.pop(which), record))
     return rejected

@@ -78,15 +78,15 @@ def test_every_outcome_is_read_once_and_in_order(files: Files, world: World) -> 
     repeats = [log[number]._replace(offset=log[-1].offset + 2 + number) for number in range(4)]
     files.put("rewards", repeats, log[-1].offset + 2, repeats[-1].offset)
     files.put("rewards", log[2:7], 4, log[6].offset + 1)
-    expected = [outcome.seq for _, outcome in world.outcomes()]
+    expected = [outcome.outcome_seq for _, outcome in world.outcomes()]
     table = bowerbird.read(str(files.root))
-    assert table.column("seq").to_pylist() == expected
+    assert table.column("outcome_seq").to_pylist() == expected
     assert table.schema.names == [name for name in SCHEMAS["rewards"].names if name not in ("key", "raw")]
     assert bowerbird.read(str(files.root), columns=["reward"]).column("reward").to_pylist() == [
         outcome.reward for _, outcome in world.outcomes()
     ]
-    lazy = bowerbird.read(str(files.root), columns=["offset", "seq"], lazy=True).collect()
-    assert lazy.sort("offset")["seq"].to_list() == expected
+    lazy = bowerbird.read(str(files.root), columns=["offset", "outcome_seq"], lazy=True).collect()
+    assert lazy.sort("offset")["outcome_seq"].to_list() == expected
     everything = [row for batch in Archive.at(str(files.root)).batches("rewards") for row in batch.to_pylist()]
     assert len(everything) == len(expected) + 4
 
@@ -155,7 +155,7 @@ def test_a_damaged_file_is_named(files: Files, world: World, damage: Callable[[P
     [
         ("nowhere", {}, "_log.json"),
         ("archive", {"topic": "clicks"}, "topic: found clicks, expected one of decisions"),
-        ("archive", {"columns": ["seq", "sequel"]}, "columns: found sequel, expected some of"),
+        ("archive", {"columns": ["outcome_seq", "sequel"]}, "columns: found sequel, expected some of"),
         ("archive", {"prefix": "shop."}, "_shop.log.json"),
         ("ftp://host/archive", {}, "ftp://"),
     ],

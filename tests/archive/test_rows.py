@@ -50,7 +50,7 @@ def outcome(**changes: Any) -> Outcome:
         "policy": "front",
         "policy_version": "3-0a1b2c3d",
         "shard": 1,
-        "seq": 12,
+        "outcome_seq": 12,
         "reward": 2.5,
         "learn": True,
         "why": "window",
@@ -79,8 +79,8 @@ def test_a_decision_in_columns() -> None:
 
 
 def test_an_outcome_in_columns() -> None:
-    first, row = rows("rewards", encode([outcome(seq=11), outcome()]))
-    assert (first["seq"], first["index"], row["index"], row["batch"]) == (11, 0, 1, 2)
+    first, row = rows("rewards", encode([outcome(outcome_seq=11), outcome()]))
+    assert (first["outcome_seq"], first["index"], row["index"], row["batch"]) == (11, 0, 1, 2)
     assert row["streams"] == ["clicks", "views"]
     assert [event["stream"] for event in row["feedback"]] == ["clicks", "clicks", "views"]
     event = row["feedback"][0]
@@ -113,8 +113,8 @@ def test_versions_in_columns() -> None:
     identity, row, snapshot_row = rows("versions", encode([LogIdentity(log_id="x"), version, snapshot]))
     assert (identity["log_id"], identity["number"]) == ("x", None)
     assert row["last_seqs"] == [
-        {"placement": "front", "shard": 0, "seq": 5},
-        {"placement": "front", "shard": 11, "seq": 7},
+        {"placement": "front", "shard": 0, "outcome_seq": 5},
+        {"placement": "front", "shard": 11, "outcome_seq": 7},
     ]
     assert (row["log_id"], row["number"], row["cut"], row["examples"]) == (None, 3, 9, 12)
     # Nobody takes it for one more version.

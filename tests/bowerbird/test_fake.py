@@ -58,7 +58,7 @@ def test_windows_close_when_time_goes_on_and_not_before() -> None:
         (1.0, "window"),
         (-1.0, "window"),
     ]
-    assert sorted(outcome["seq"] for outcome in by_event.values()) == [1, 2]
+    assert sorted(outcome["outcome_seq"] for outcome in by_event.values()) == [1, 2]
 
 
 def test_a_closing_stream_closes_early() -> None:

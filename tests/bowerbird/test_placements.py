@@ -44,7 +44,7 @@ def test_a_placement_is_decided_by_its_policy(loop: FakeLoop) -> None:
 def test_outcomes_are_numbered_by_placement(loop: FakeLoop) -> None:
     seqs: dict[str, list[int]] = {}
     for each in loop.records("rewards"):
-        seqs.setdefault(each["placement"], []).append(each["seq"])
+        seqs.setdefault(each["placement"], []).append(each["outcome_seq"])
     assert seqs == {"home": list(range(1, 31)), "cart": list(range(1, 11))}
 
 

@@ -47,7 +47,7 @@ def rewards(logged: list[Logged]) -> list[Rewards]:
             "placement": "men",
             "policy": "men",
             "shard": 0,
-            "seq": seq,
+            "outcome_seq": seq,
             "reward": float(row.click is not None),
             "learn": True,
             "decision": msgspec.Raw(row.decision),

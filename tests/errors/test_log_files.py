@@ -169,7 +169,7 @@ def test_rows_of_the_archive_name_what_could_not_be_stored(tmp_path: Path) -> No
 
     for topic in TOPICS:
         for value in STRANGE:
-            for document in (value, [value, value], {"event_id": value, "policy": value, "seq": value}):
+            for document in (value, [value, value], {"event_id": value, "policy": value, "outcome_seq": value}):
                 message = Message(topic, 0, 0, -1, b"k", json.dumps(document).encode(), ())
                 table = table_of(topic, rows_of(topic, message))
                 problems = table.column("problem").to_pylist() if "problem" in table.schema.names else []

@@ -384,7 +384,7 @@ class World:
         assert json.loads(json.dumps(body["decision"]))["event_id"] == body["event_id"]
         place = body["decision_place"]
         return oracle.Closed(
-            body["seq"],
+            body["outcome_seq"],
             body["event_id"],
             body["why"],
             body["learn"],
@@ -517,14 +517,14 @@ class World:
                         for body in items(message.value):
                             self._append_outcome(shard, outbox, body)
                         await _Stop()
-                        await _Stop(self.store.trim(shard, outbox, message.outcomes[-1].seq))
+                        await _Stop(self.store.trim(shard, outbox, message.outcomes[-1].outcome_seq))
                     if outbox == DEAD_LETTERS:
                         await _Stop(self.store.trim(shard, outbox, head[-1].seq))
 
     def _append_outcome(self, shard: int, outbox: str, value: bytes) -> None:
         """Append to ``rewards`` as its readers see it: what was seen already must be the same again."""
         assert outbox != DEAD_LETTERS
-        seen, seq = self.rewards[shard, outbox], int(json.loads(value)["seq"])
+        seen, seq = self.rewards[shard, outbox], int(json.loads(value)["outcome_seq"])
         assert seq <= len(seen) + 1, f"seq jumps from {len(seen)} to {seq} in {shard, outbox}"
         if seq == len(seen) + 1:
             seen.append(value)

@@ -69,13 +69,13 @@ class Told:
 
     placement: str
     shard: int
-    seq: int
+    outcome_seq: int
     learn: bool
     reward: float = 1.0
 
     @property
     def name(self) -> str:
-        return f"{self.placement}-{self.shard}-{self.seq}"
+        return f"{self.placement}-{self.shard}-{self.outcome_seq}"
 
     def wire(self) -> dict[str, Any]:
         decision = {"context": {}, "actions": [{"id": self.name}], "chosen": self.name, "propensity": 0.5}
@@ -85,7 +85,7 @@ class Told:
             "placement": self.placement,
             "policy": self.placement,
             "shard": self.shard,
-            "seq": self.seq,
+            "outcome_seq": self.outcome_seq,
             "revision": 0,
             "reward": self.reward,
             "learn": self.learn,
@@ -133,10 +133,10 @@ class RewardsLog:
                 if begin <= offset < cut:
                     for outcome in self.messages[offset]:
                         outbox = f"{outcome.placement}/{outcome.shard}"
-                        if outcome.placement not in placements or outcome.seq <= seqs.get(outbox, 0):
+                        if outcome.placement not in placements or outcome.outcome_seq <= seqs.get(outbox, 0):
                             continue
-                        assert outcome.seq == seqs.get(outbox, 0) + 1
-                        seqs[outbox] = outcome.seq
+                        assert outcome.outcome_seq == seqs.get(outbox, 0) + 1
+                        seqs[outbox] = outcome.outcome_seq
                         if outcome.learn and outcome.reward != POISON and not held:
                             page.append(outcome.name)
             if page:
@@ -394,7 +394,7 @@ class World:
                 if offset < self.committed:
                     own = [outcome for outcome in outcomes if outcome.placement in self.learns[name]]
                     assert all(
-                        outcome.seq <= covered.last_seqs.get(f"{outcome.placement}/{outcome.shard}", 0)
+                        outcome.outcome_seq <= covered.last_seqs.get(f"{outcome.placement}/{outcome.shard}", 0)
                         for outcome in own
                     ), f"{name}: offset {offset} is acknowledged and nowhere saved"
 

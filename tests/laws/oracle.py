@@ -33,7 +33,7 @@ class Closed(NamedTuple):
     ``rewards``: one for each place of a ranked list, else none.
     """
 
-    seq: int
+    outcome_seq: int
     event_id: str
     why: str
     learn: bool

@@ -34,7 +34,7 @@ def outcome(seq: int, *, shard: int = 0, learn: bool = True, reward: Any = None,
         "placement": "front",
         "policy": "front",
         "shard": shard,
-        "seq": seq,
+        "outcome_seq": seq,
         "revision": 0,
     }
     return {**record, "reward": reward, "learn": learn, "why": "window", "feedback": [], "decision": decision}
@@ -123,7 +123,7 @@ def test_what_cannot_be_learned_is_skipped_and_counted() -> None:
         outcome(7, propensity="half"),
     ]
     taken = dirty.take(0, outcomes(outcome(1), *bad, outcome(8, learn=False), outcome(9)))
-    assert [(one.outbox, one.seq) for one in taken.refused] == [("front/0", seq) for seq in range(2, 8)]
+    assert [(one.outbox, one.outcome_seq) for one in taken.refused] == [("front/0", seq) for seq in range(2, 8)]
     assert (taken.learned, taken.not_learned, taken.repeats) == (2, 1, 0)
     unlearned = [outcome(seq, learn=False) for seq in range(2, 9)]
     clean.take(0, outcomes(outcome(1), *unlearned, outcome(9)))
@@ -150,7 +150,7 @@ def test_an_outcome_in_the_place_of_another_is_told_from_a_repeat() -> None:
     assert (taken.learned, taken.repeats) == (2, 2)
     assert len(taken.contradicting) == 1
     (contradiction,) = taken.contradicting
-    assert (contradiction.seq, contradiction.event_id, contradiction.error.code) == (
+    assert (contradiction.outcome_seq, contradiction.event_id, contradiction.error.code) == (
         2,
         outcome(2)["event_id"],
         "seq_taken",
@@ -165,8 +165,8 @@ def test_an_outcome_in_the_place_of_another_is_told_from_a_repeat() -> None:
 
 
 def test_records_that_are_no_outcomes_are_told_apart() -> None:
-    readable, unreadable = outcomes_in(json.dumps([outcome(1), {"seq": 2}, 3, outcome(2)]).encode())
-    assert [one.seq for one in readable] == [1, 2]
+    readable, unreadable = outcomes_in(json.dumps([outcome(1), {"outcome_seq": 2}, 3, outcome(2)]).encode())
+    assert [one.outcome_seq for one in readable] == [1, 2]
     assert [(one.index, one.error.code) for one in unreadable] == [(1, "invalid_field"), (2, "invalid_field")]
     for value in (b"", b"{", b"\xff", None, b"[" * 100_000):
         readable, unreadable = outcomes_in(value)
@@ -176,7 +176,7 @@ def test_records_that_are_no_outcomes_are_told_apart() -> None:
 
 def test_a_single_outcome_need_not_be_an_array() -> None:
     readable, unreadable = outcomes_in(json.dumps(outcome(1)).encode())
-    assert [one.seq for one in readable] == [1]
+    assert [one.outcome_seq for one in readable] == [1]
     assert not unreadable
 
 

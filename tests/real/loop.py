@@ -162,7 +162,7 @@ def numbered(outcomes: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     """Return outcomes by seq, repeats dropped: the first of a seq counts."""
     by_seq: dict[int, dict[str, Any]] = {}
     for outcome in outcomes:
-        by_seq.setdefault(outcome["seq"], outcome)
+        by_seq.setdefault(outcome["outcome_seq"], outcome)
     return by_seq
 
 

@@ -67,7 +67,7 @@ def outcome(seq: int) -> dict[str, Any]:
         "policy": "front",
         "policy_version": "0-00000000",
         "shard": 0,
-        "seq": seq,
+        "outcome_seq": seq,
         "reward": 1.0,
         "learn": True,
         "why": "window",

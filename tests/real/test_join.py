@@ -112,7 +112,7 @@ async def test_a_worker_that_slept_past_its_session_repeats_nothing(loop: Loop) 
         of_shard = numbered(outcome for outcome in joined if outcome["shard"] == shard)
         assert sorted(of_shard) == list(range(1, len(of_shard) + 1))
     assert sorted({o["event_id"] for o in joined}) == sorted(f"e{number}" for number in range(90))
-    assert len({(o["shard"], o["seq"]) for o in joined}) == 90
+    assert len({(o["shard"], o["outcome_seq"]) for o in joined}) == 90
     assert sleeper.stop() == other.stop() == 0
 
 

@@ -60,7 +60,7 @@ def outcome(seq: int, policy: str = "front", *, learn: bool = True, reward: floa
         "placement": policy,
         "policy": policy,
         "shard": 0,
-        "seq": seq,
+        "outcome_seq": seq,
         "revision": 0,
         "reward": reward,
         "learn": learn,
@@ -274,7 +274,7 @@ async def test_what_cannot_be_learned_is_skipped_everywhere(loop: Loop, redis: R
     role = loop.role("learn")
     await loop.producer.send_and_wait(loop.config.topic("rewards"), b"{not json", partition=0)
     await loop.producer.send_and_wait(loop.config.topic("rewards"), None, key=b"k", partition=0)
-    await loop.send("rewards", [outcome(1), {"v": 1, "seq": 2}, outcome(2, chosen_by="someone")], partition=0)
+    await loop.send("rewards", [outcome(1), {"v": 1, "outcome_seq": 2}, outcome(2, chosen_by="someone")], partition=0)
     bad = outcome(4)
     bad["decision"]["chosen"] = "nobody"
     worse = outcome(5)

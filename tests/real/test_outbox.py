@@ -72,7 +72,11 @@ async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(
         assert await reader.closed() == []
         async with LogReader(config) as log:
             arrays = [json.loads(message.value or b"") async for message in log.read(topic, 0, 0)]
-        assert [(outcome["seq"], outcome["event_id"]) for outcome in arrays[0]] == [(1, "a"), (2, "b"), (3, "c")]
+        assert [(outcome["outcome_seq"], outcome["event_id"]) for outcome in arrays[0]] == [
+            (1, "a"),
+            (2, "b"),
+            (3, "c"),
+        ]
         assert await store.step(0, "log", Step()) is not None
     finally:
         await redis.aclose()

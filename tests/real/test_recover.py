@@ -112,7 +112,7 @@ class Shop:
     async def has_joined(self, count: int) -> bool:
         """Tell whether so many decisions have their outcomes."""
         joined = await self.loop.records("rewards")
-        return len({(each["policy"], each["shard"], each["seq"]) for each in joined}) >= count
+        return len({(each["policy"], each["shard"], each["outcome_seq"]) for each in joined}) >= count
 
     async def all_is_right(self) -> None:
         """Every decision has its outcome, as the raw streams say, and live weights equal recomputed weights."""

@@ -147,8 +147,8 @@ async def test_outcomes_that_another_program_wrote_are_named_until_the_join_goes
     await shop.joined(30)
     await until(lambda: published(shop))
     genuine = next(each for each in await loop.records("rewards") if each["policy"] == "front")
-    forged = genuine | {"event_id": "forged", "seq": genuine["seq"] + 1000}
-    elsewhere = [genuine | {"event_id": "forged", "seq": 1, "shard": 99}, forged]
+    forged = genuine | {"event_id": "forged", "outcome_seq": genuine["outcome_seq"] + 1000}
+    elsewhere = [genuine | {"event_id": "forged", "outcome_seq": 1, "shard": 99}, forged]
     await loop.send("rewards", elsewhere, partition=config.rewards_partition("front"))
     await run_named(config, await stop_sentence(config, "learn", "policy rebuild front"), "--yes")
     async with Observer(config) as observer:
@@ -170,8 +170,8 @@ async def test_outcomes_that_another_program_wrote_are_named_until_the_join_goes
             status = await observer.look()
             versions = [each for each in await loop.records("versions") if each.get("policy") == "front"]
             own = [each for each in await loop.records("rewards") if each["policy"] == "front"]
-            newest = max(each["seq"] for each in own if each["shard"] == forged["shard"])
-            caught_up = versions[-1]["last_seqs"][f"front/{forged['shard']}"] == newest > forged["seq"]
+            newest = max(each["outcome_seq"] for each in own if each["shard"] == forged["shard"])
+            caught_up = versions[-1]["last_seqs"][f"front/{forged['shard']}"] == newest > forged["outcome_seq"]
             return caught_up and not any(policy.problem for policy in status.policies)
 
         await until(learned)

@@ -59,7 +59,7 @@ async def test_a_redis_whose_seq_lies_behind_rewards_is_refused(
     async with loop_of(config) as loop:
         await loop.send(
             "rewards",
-            {"v": 1, "placement": "front", "policy": "front", "shard": 0, "seq": 9},
+            {"v": 1, "placement": "front", "policy": "front", "shard": 0, "outcome_seq": 9},
             "no outcome",
             partition=0,
         )
@@ -68,7 +68,7 @@ async def test_a_redis_whose_seq_lies_behind_rewards_is_refused(
             "placement": "front",
             "policy": "front",
             "shard": 0,
-            "seq": 5,
+            "outcome_seq": 5,
             "event_id": "d",
             "closed_ms": 2,
             "decision_place": place,
@@ -92,4 +92,4 @@ async def test_a_redis_whose_seq_lies_behind_rewards_is_refused(
 
 async def closed(loop: Loop) -> bool:
     """Tell whether the window of the decision has closed, under the seq after the last one in `rewards`."""
-    return [each.get("seq") for each in (await loop.records("rewards"))[3:] if each["event_id"] == "e"] == [6]
+    return [each.get("outcome_seq") for each in (await loop.records("rewards"))[3:] if each["event_id"] == "e"] == [6]

@@ -209,7 +209,11 @@ async def test_the_life_of_a_decision(file: Path, tmp_path: Path) -> None:
     outcome = life["outcome"]
     assert outcome["version"] == versions[-1]["version"]
     assert (life["policy_version"], life["chosen"]) == (one["policy_version"], one["chosen"])
-    assert (outcome["reward"], outcome["why"], outcome["seq"]) == (life["reward"], life["why"], 1) == (1.0, "early", 1)
+    assert (
+        (outcome["reward"], outcome["why"], outcome["outcome_seq"])
+        == (life["reward"], life["why"], 1)
+        == (1.0, "early", 1)
+    )
     feedback = [(each["place"]["topic"], each["id"], each["verdict"], each["closes"]) for each in life["feedback"]]
     assert sorted(feedback) == [
         ("clicks", "c1", "counts", True),

@@ -219,7 +219,7 @@ async def test_damage_is_found(loop: Loop, config: Config, redis_server: Embedde
 
     # Someone writes into `rewards` what no window has closed.
     first = next(outcome for outcome in await loop.records("rewards") if outcome["policy"] == "front")
-    await loop.send("rewards", [first | {"seq": 10_000}], partition=0)
+    await loop.send("rewards", [first | {"outcome_seq": 10_000}], partition=0)
     assert {"live", "doubled", "gap", "order"} <= set((await verify(config, "front")).found)
 
 

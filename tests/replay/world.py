@@ -169,9 +169,11 @@ class World:
         since = 0
         for message in self.logs["rewards", 0]:
             for outcome in msgspec.json.decode(message.value or b"", type=list[Outcome]):
-                if outcome.placement != "front" or outcome.seq <= seqs.get(outbox_name("front", outcome.shard), 0):
+                if outcome.placement != "front" or outcome.outcome_seq <= seqs.get(
+                    outbox_name("front", outcome.shard), 0
+                ):
                     continue
-                seqs[outbox_name("front", outcome.shard)] = outcome.seq
+                seqs[outbox_name("front", outcome.shard)] = outcome.outcome_seq
                 if not outcome.learn:
                     continue
                 logged = json.loads(bytes(outcome.decision))

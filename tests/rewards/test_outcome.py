@@ -80,7 +80,13 @@ def test_duplicate_check_an_id_is_one_even_when_it_is_empty_or_zero(identity: st
 
 def test_the_outcome_says_what_it_was_made_of() -> None:
     outcome = made(("clicks", 1, {"id": "c", "more": True}))
-    assert (outcome.event_id, outcome.policy, outcome.shard, outcome.seq, outcome.revision) == ("a", "front", 2, 7, 0)
+    assert (outcome.event_id, outcome.policy, outcome.shard, outcome.outcome_seq, outcome.revision) == (
+        "a",
+        "front",
+        2,
+        7,
+        0,
+    )
     assert outcome.closed_ms == START_MS + 500
     assert outcome.decision_place == LogPosition(START_MS, "t-decisions", 0, 3, 0)
     read = json.loads(encode(outcome))

@@ -19,7 +19,7 @@ decided = st.tuples(
 def outcome(policy: str, seq: int, event_id: str, time_ms: int, closed_ms: int) -> dict[str, Any]:
     """Return what is read of an outcome."""
     place = {"time_ms": time_ms, "topic": "decisions", "partition": 0, "offset": 0, "index": 0}
-    record = {"placement": policy, "policy": policy, "shard": 0, "seq": seq, "event_id": event_id}
+    record = {"placement": policy, "policy": policy, "shard": 0, "outcome_seq": seq, "event_id": event_id}
     return record | {"closed_ms": closed_ms, "decision_place": place}
 
 
@@ -55,7 +55,7 @@ def test_repeats_and_what_is_no_outcome_do_not_move_the_frontier() -> None:
     frontiers = Frontiers()
     records = [
         outcome("front", 7, "g", 1, 9),
-        {"placement": "front", "policy": "front", "shard": 0, "seq": 99},
+        {"placement": "front", "policy": "front", "shard": 0, "outcome_seq": 99},
         outcome("front", 6, "f", 1, 8),
         outcome("front", 2**53 - 1, "of another program", 1, 99),
     ]

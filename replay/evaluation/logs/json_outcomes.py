@@ -40,7 +40,7 @@ _OUTER: dict[str, Any] = {
     "policy": _TEXT,
     "policy_version": _TEXT,
     "shard": pa.int32(),
-    "seq": pa.int64(),
+    "outcome_seq": pa.int64(),
     "revision": pa.int32(),
     "places": pa.int32(),
     "rewards": pa.list_(_NUMBER),

@@ -73,7 +73,7 @@ def json_line_looks_like(line: bytes) -> tuple[str, str] | None:
     names = _names(line)
     if (dsjson := _dsjson(names)) is not None:
         return dsjson
-    if not names or {"decision", "placement", "seq"} & {*names}:
+    if not names or {"decision", "placement", "outcome_seq"} & {*names}:
         return None
     shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
     return (

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-NUMBERS = ("problem", "placement", "policy", "policy_version", "offset", "shard", "seq", "revision", "places")
+NUMBERS = ("problem", "placement", "policy", "policy_version", "offset", "shard", "outcome_seq", "revision", "places")
 """Columns to detect missing and repeated outcomes."""
 
 

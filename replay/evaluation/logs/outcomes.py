@@ -303,7 +303,7 @@ class Judge:
 
     def _repeats(self, rows: OutcomeRows, beheaded: bool, left_out: Counter[str]) -> Flags:
         shards = rows.numbers("shard").astype(np.int64) & _LOW
-        seqs, placements = rows.numbers("seq"), rows.texts("placement")
+        seqs, placements = rows.numbers("outcome_seq"), rows.texts("placement")
         repeats = np.zeros(len(seqs), dtype=np.bool_)
         for key in np.unique(placements.codes.astype(np.int64) << 32 | shards).tolist():
             placement, shard = placements.names[key >> 32], key & _LOW

@@ -67,7 +67,7 @@ def message_of_rewards(cases: Sequence[Decision]) -> bytes:
             "placement": "front",
             "policy": "front",
             "shard": 0,
-            "seq": seq,
+            "outcome_seq": seq,
             "reward": case.reward,
         }
         outcomes.append(outcome | {"learn": True, "why": "window", "revision": 0, "decision": decision})

@@ -390,11 +390,11 @@ def test_decisions_whose_neighbours_still_wait_do_not_count(tmp_path: Path) -> N
     outcomes = [outcome for outcome in every if outcome.policy_version != "external"]
     lines: list[str] = []
     for seq, outcome in enumerate(outcomes, 1):
-        record = json.loads(encode(outcome)) | {"shard": 0, "seq": seq}
+        record = json.loads(encode(outcome)) | {"shard": 0, "outcome_seq": seq}
         early = seq % 2 == 0
         if seq > 50 and not early:
             continue
-        record |= {"why": "early" if early else "window", "reward": float(early), "seq": len(lines) + 1}
+        record |= {"why": "early" if early else "window", "reward": float(early), "outcome_seq": len(lines) + 1}
         record["decision_place"]["time_ms"] = 1_000_000 + seq
         lines.append(json.dumps(record))
     (tmp_path / "log.jsonl").write_text("\n".join(lines))
@@ -412,7 +412,7 @@ def test_decisions_whose_neighbours_still_wait_do_not_count(tmp_path: Path) -> N
     ]
     assert open_finding.says.startswith(f"{result.left_out['open']} of {len(lines)} decisions came after the last one")
     young = [line for line in lines if '"early"' in line]
-    young = [json.dumps(json.loads(line) | {"seq": seq}) for seq, line in enumerate(young, 1)]
+    young = [json.dumps(json.loads(line) | {"outcome_seq": seq}) for seq, line in enumerate(young, 1)]
     (tmp_path / "log.jsonl").write_text("\n".join(young))
     with pytest.raises(BadInput, match=f"found {len(young)} open, .* Evaluate again when window_s has passed since"):
         answered(open_log, model="none")
@@ -618,7 +618,7 @@ HOSTILE_ROWS: list[tuple[str, str, Change]] = [
     ("policy null", "policy in archive file rewards/day=.*: found null", put("policy", None)),
     ("learn null", "learn in archive file rewards/day=.*: found null", put("learn", None)),
     ("why null", "why in archive file rewards/day=.*: found null", put("why", None)),
-    ("seq null", "seq in archive file rewards/day=.*: found null", put("seq", None)),
+    ("seq null", "seq in archive file rewards/day=.*: found null", put("outcome_seq", None)),
 ]
 
 

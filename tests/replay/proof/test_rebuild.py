@@ -101,16 +101,18 @@ def test_other_policies_and_corrections_are_left_out(world: World) -> None:
     once = rebuilt(world)
     log = world.logs["rewards", 0]
     last = [outcome for _, outcome in world.outcomes() if outcome.policy == "front"][-1]
-    corrected = msgspec.structs.replace(last, seq=last.seq + 1, revision=1, reward=4.0)
-    foreign = msgspec.structs.replace(last, seq=last.seq + 1, placement="other")
-    far = msgspec.structs.replace(last, seq=2**53 - 1)
+    corrected = msgspec.structs.replace(last, outcome_seq=last.outcome_seq + 1, revision=1, reward=4.0)
+    foreign = msgspec.structs.replace(last, outcome_seq=last.outcome_seq + 1, placement="other")
+    far = msgspec.structs.replace(last, outcome_seq=2**53 - 1)
     world.append_outcomes(log[-1].time_ms + 1, [corrected, foreign, far])
     assert rebuilt(world).digest() == once.digest()
     assert rebuilt(world).jumps == []
 
 
 def test_a_jump_is_told(world: World) -> None:
-    index, outcome = next((at, each) for at, each in world.outcomes() if each.placement == "front" and each.seq == 3)
+    index, outcome = next(
+        (at, each) for at, each in world.outcomes() if each.placement == "front" and each.outcome_seq == 3
+    )
     world.rewrite(index, [])
     (jump,) = rebuilt(world).jumps
     assert jump[:3] == (f"front/{outcome.shard}", 2, 4)

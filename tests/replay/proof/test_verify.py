@@ -131,15 +131,17 @@ def test_an_outcome_missing_in_the_middle_is_a_gap_too(world: World) -> None:
     verdict = world.verify()
     assert verdict.missing == 1
     assert kinds(verdict) == {"missing", "gap"}
-    assert f"seq 2 follows seq {outcome.seq - 1}" in verdict.findings[0].message
+    assert f"seq 2 follows seq {outcome.outcome_seq - 1}" in verdict.findings[0].message
 
 
 def test_a_doubled_outcome(world: World) -> None:
     _, outcome = front(world)
     last_seq = max(
-        other.seq for _, other in world.outcomes() if (other.policy, other.shard) == (outcome.policy, outcome.shard)
+        other.outcome_seq
+        for _, other in world.outcomes()
+        if (other.policy, other.shard) == (outcome.policy, outcome.shard)
     )
-    world.append_outcomes(world.watermark_ms + 1000, [changed(outcome, seq=last_seq + 1)])
+    world.append_outcomes(world.watermark_ms + 1000, [changed(outcome, outcome_seq=last_seq + 1)])
     republished(world)
     verdict = world.verify()
     assert verdict.doubled == 1
@@ -231,8 +233,8 @@ def test_outcomes_that_closed_in_another_order(world: World) -> None:
         (index, outcome) for index, outcome in world.outcomes() if outcome.policy == "front" and outcome.shard == 0
     ][:2]
     (one, first), (two, second) = both
-    world.rewrite(one, [changed(second, seq=first.seq)])
-    world.rewrite(two, [changed(first, seq=second.seq)])
+    world.rewrite(one, [changed(second, outcome_seq=first.outcome_seq)])
+    world.rewrite(two, [changed(first, outcome_seq=second.outcome_seq)])
     republished(world)
     assert kinds(world.verify()) == {"order"}
 
@@ -278,7 +280,7 @@ def test_an_outcome_that_was_learned_twice(world: World) -> None:
     sound = log[index]
     world.rewrite(index, [outcome])
     world.logs["rewards", 0] = [*log[: index + 1], *log[index:]]
-    twice = changed(outcome, seq=outcome.seq, shard=2)
+    twice = changed(outcome, outcome_seq=outcome.outcome_seq, shard=2)
     world.logs["rewards", 0][index + 1] = sound._replace(value=msgspec.json.encode([twice]))
     world.publish(5)
     world.logs["rewards", 0] = log
@@ -360,7 +362,7 @@ def test_other_arguments_under_the_same_name(world: World) -> None:
 def test_a_position_beyond_what_was_learned(world: World) -> None:
     end = world.logs["rewards", 0][-1].offset + 1
     assert world.verify().waiting > 0
-    seqs = {str(each.shard): each.seq for _, each in world.outcomes() if each.policy == "front"}
+    seqs = {str(each.shard): each.outcome_seq for _, each in world.outcomes() if each.policy == "front"}
     world.live = world.live._replace(cut=end, last_seqs=seqs)
     assert kinds(world.verify()) == {"position"}
 
@@ -371,7 +373,7 @@ def test_a_position_may_move_over_what_is_not_learned(world: World) -> None:
     world.publish(1)
     seqs = dict(world.live.last_seqs or {})
     _, outcome = front(world)
-    skipped = changed(outcome, seq=seqs[f"front/{shard}"] + 1, shard=shard, learn=False)
+    skipped = changed(outcome, outcome_seq=seqs[f"front/{shard}"] + 1, shard=shard, learn=False)
     world.append_outcomes(world.watermark_ms + 1000, [skipped])
     seqs[f"front/{shard}"] += 1
     world.live = world.live._replace(cut=log[-1].offset + 1, last_seqs=seqs)
@@ -391,7 +393,7 @@ def test_uniform_learns_nothing_and_moves_its_position(world: World) -> None:
     seqs: dict[str, int] = {}
     for _, outcome in world.outcomes():
         if outcome.policy == "front":
-            seqs[f"front/{outcome.shard}"] = outcome.seq
+            seqs[f"front/{outcome.shard}"] = outcome.outcome_seq
     end = world.logs["rewards", 0][-1].offset + 1
     world.live = Live(None, None, end, seqs)
     verdict = world.verify()
@@ -411,7 +413,7 @@ def test_rewards_without_their_head(world: World) -> None:
     first: dict[int, int] = {}
     for index, outcome in world.outcomes():
         if index >= 12 and outcome.policy == "front":
-            first.setdefault(outcome.shard, outcome.seq)
+            first.setdefault(outcome.shard, outcome.outcome_seq)
     verdict = world.verify()
     assert kinds(verdict) == {"not_verifiable"}
     assert not verdict.ok

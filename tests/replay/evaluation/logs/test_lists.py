@@ -95,7 +95,7 @@ def outcome(number: int, shown: Shown, rewards: Sequence[float], **changes: Any)
         **{name: decision[name] for name in ("event_id", "placement", "policy", "policy_version")},
         "v": 1,
         "shard": 0,
-        "seq": number + 1,
+        "outcome_seq": number + 1,
         "places": len(shown),
         "reward": math.fsum(rewards),
         "rewards": list(rewards) if len(shown) > 1 else [],

@@ -388,7 +388,17 @@ def test_no_such_segment(lines: JsonLines, name: str) -> None:
 def test_messages_that_hold_no_outcomes_are_counted(world: World) -> None:
     log = world.logs["rewards", 0]
     hostile = [
-        *(b"nonsense", b"{}", b"[1, null, []]", b"null", b"[null]", b'[{"seq": 1}]', b"\xff", None, b"[" * 100_000),
+        *(
+            b"nonsense",
+            b"{}",
+            b"[1, null, []]",
+            b"null",
+            b"[null]",
+            b'[{"outcome_seq": 1}]',
+            b"\xff",
+            None,
+            b"[" * 100_000,
+        ),
         *(
             b'{"reward": 1} null',
             b'{"a": ' * 50_000 + b"1" + b"}" * 50_000,
