@@ -14,7 +14,7 @@ from benchmarks.row import Others, Row, spread
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.position import LogPosition
 from records.rule import Reward, StreamReward
-from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, Step
+from rewards.store import Claim, DecisionItem, FeedbackItem, Inputs, Transaction
 from stream.config import Config
 from stream.redis.store import RedisStore
 from tests.real.loop import Loop, RoleProcess, decision, loop_of
@@ -139,7 +139,7 @@ async def _script(config: Config, prefix: str) -> float:
     redis = Redis.from_url(config.redis_url)
     store = RedisStore(redis, prefix)
     inputs = Inputs((("decisions", 0), ("clicks", 0)), 10**13)
-    await store.step(0, "log", Step([Claim(*name, 0, 0, None, True) for name in inputs.partitions], (), inputs))
+    await store.apply(0, "log", Transaction([Claim(*name, 0, 0, None, True) for name in inputs.partitions], (), inputs))
     bodies = [body(number).encode() for number in range(DECISIONS)]
     began = time.monotonic()
     for part in range(DECISIONS // ARRAY):
@@ -154,7 +154,7 @@ async def _script(config: Config, prefix: str) -> float:
             )
             items.append(FeedbackItem(LogPosition(now_ms, "clicks", 0, part, index), event_id, now_ms + 10**6, b"{}"))
         claims = [Claim(*name, part, part + 1, now_ms) for name in inputs.partitions]
-        done = await store.step(0, "log", Step(claims, items))
+        done = await store.apply(0, "log", Transaction(claims, items))
         if done.closed:
             await store.trim(0, "front", (await store.outboxes(0))["front"])
     seconds = time.monotonic() - began

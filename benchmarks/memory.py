@@ -10,7 +10,7 @@ from benchmarks.join import ARRAY, body
 from benchmarks.row import Others, Row, spread
 from embedded.servers import EmbeddedRedis
 from records.position import LogPosition
-from rewards.store import Claim, DecisionItem, Inputs, Step
+from rewards.store import Claim, DecisionItem, Inputs, Transaction
 from stream.redis.store import RedisStore
 
 DECISIONS = 10_000
@@ -46,7 +46,7 @@ async def _fill(url: str, bodies: list[bytes]) -> int:
     async with Redis.from_url(url) as redis:
         store = RedisStore(redis, f"m-{token_hex(3)}-")
         inputs = Inputs((("decisions", 0),), 10**13)
-        await store.step(0, "log", Step([Claim("decisions", 0, 0, 0, None, True)], (), inputs))
+        await store.apply(0, "log", Transaction([Claim("decisions", 0, 0, 0, None, True)], (), inputs))
         before = await _used(redis)
         for part in range(DECISIONS // ARRAY):
             now_ms = 10**6 + part
@@ -56,7 +56,7 @@ async def _fill(url: str, bodies: list[bytes]) -> int:
                 place = LogPosition(now_ms, "decisions", 0, part, index)
                 times = (now_ms + WINDOW_MS, now_ms + 2 * WINDOW_MS)
                 items.append(DecisionItem(place, f"event-{number:08d}", "front", "f", 0, *times, (), bodies[number]))
-            await store.step(0, "log", Step([Claim("decisions", 0, part, part + 1, now_ms)], items))
+            await store.apply(0, "log", Transaction([Claim("decisions", 0, part, part + 1, now_ms)], items))
         after = await _used(redis)
         if (pending := await store.pending(0)) != {"front": DECISIONS}:
             raise AssertionError(f"pending: {pending}")

@@ -298,8 +298,8 @@ class FakeLoop:
 
     def _carry_out(self, work: Work) -> None:
         for part in work.parts:
-            for shard, step in part.items():
-                _done(carry_out(self._worker, self._store, self._name, shard, step))
+            for shard, transaction in part.items():
+                _done(carry_out(self._worker, self._store, self._name, shard, transaction))
         self._worker.done(work)
 
     def _emit(self, shard: int, outbox: str) -> None:

@@ -1,8 +1,8 @@
-"""The join worker: what is read becomes steps on the store, and their answers say what may be acknowledged.
+"""The join worker: what is read becomes transactions on the store, and their answers say what may be acknowledged.
 
-It is pure: no Kafka, Redis or clock. Its driver offers the messages of the input partitions, carries out the steps of
-each work on the shards, gives the answers back, and acknowledges what :meth:`JoinWorker.done` returns. The role, the
-recovery, the loop in one process and the laws all drive this object.
+It is pure: no Kafka, Redis or clock. Its driver offers the messages of the input partitions, carries out the
+transactions of each work on the shards, gives the answers back, and acknowledges what :meth:`JoinWorker.done` returns.
+The role, the recovery, the loop in one process and the laws all drive this object.
 """
 
 from collections import deque
@@ -15,7 +15,16 @@ from records.errors import BadInput
 from records.limits import HOUR_MS
 from rewards.join_items import Input, JoinSettings, Message, Rejected, decode_items
 from rewards.rules import milliseconds
-from rewards.store import PORTION_BYTES, Claim, DecisionItem, FeedbackItem, Inputs, JoinStore, Step, Stepped
+from rewards.store import (
+    PORTION_BYTES,
+    Claim,
+    DecisionItem,
+    FeedbackItem,
+    Inputs,
+    JoinStore,
+    Transaction,
+    TransactionResult,
+)
 from rewards.watermark import hold_line, input_watermark
 
 FUTURE_MS = HOUR_MS
@@ -43,19 +52,19 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is applied together: per part (an array may need several), the first step of each shard.
+    """What is applied together: per part (an array may need several), the first transaction of each shard.
 
     Attributes
     ----------
     parts
-        To be carried out in order, each to its end on every shard (:meth:`JoinWorker.stepped`).
+        To be carried out in order, each to its end on every shard (:meth:`JoinWorker.applied`).
     messages
         What it applies; a tick applies none.
     rejected
-        What must be in the dead letters before the first step.
+        What must be in the dead letters before the first transaction.
     """
 
-    parts: Sequence[Mapping[int, Step]]
+    parts: Sequence[Mapping[int, Transaction]]
     messages: Sequence[Message] = ()
     rejected: Sequence[Rejected] = ()
 
@@ -181,13 +190,13 @@ class JoinWorker:
                     # What lies between are markers of transactions: they count as read before retention removes them.
                     claimed_ms, end = watermark_ms, max(reading.next, ends[name])
             claims.append(Claim(*name, reading.next, end, claimed_ms, reading.fresh))
-        step = self._step(claims, inputs=None if inputs is None else Inputs(tuple(inputs), watermark_ms))
-        return Work([dict.fromkeys(self.watermark_ms, step)])
+        transaction = self._transaction(claims, inputs=None if inputs is None else Inputs(tuple(inputs), watermark_ms))
+        return Work([dict.fromkeys(self.watermark_ms, transaction)])
 
-    def stepped(self, shard: int, answer: Stepped) -> Step | None:
-        """Note a shard's answer; return the step that it needs before the next one of its work, None: none."""
+    def applied(self, shard: int, answer: TransactionResult) -> Transaction | None:
+        """Note a shard's answer; return the transaction that it needs before the next one of its work, None: none."""
         self.watermark_ms[shard] = max(self.watermark_ms[shard], answer.watermark_ms)
-        return self._step() if answer.more else None
+        return self._transaction() if answer.more else None
 
     def done(self, work: Work) -> Sequence[Message]:
         """Note that every shard has stored a work; return the messages that may be acknowledged."""
@@ -210,7 +219,7 @@ class JoinWorker:
                     if not reading.waiting:
                         reading.next = max(reading.next, claim.end)
 
-    def _parts(self, taken: list[Message], items: list[DecisionItem | FeedbackItem]) -> list[dict[int, Step]]:
+    def _parts(self, taken: list[Message], items: list[DecisionItem | FeedbackItem]) -> list[dict[int, Transaction]]:
         size = self.settings.portion_items
         slices = [items[start : start + size] for start in range(0, len(items), size)] or [[]]
         last = {(message.topic, message.partition): message for message in taken}
@@ -221,13 +230,13 @@ class JoinWorker:
             watermark_ms = self._watermark_of(message)
             begin.append(Claim(*name, reading.next, reading.next, None, reading.fresh))
             done.append(Claim(*name, reading.next, message.offset + 1, watermark_ms, reading.fresh))
-        parts: list[dict[int, Step]] = []
+        parts: list[dict[int, Transaction]] = []
         for number, part in enumerate(slices, 1):
             by_shard: dict[int, list[DecisionItem | FeedbackItem]] = {shard: [] for shard in self.watermark_ms}
             for item in part:
                 by_shard[self.settings.shard_of(item.event_id)].append(item)
             claims = done if number == len(slices) else begin
-            parts.append({shard: self._step(claims, own) for shard, own in by_shard.items()})
+            parts.append({shard: self._transaction(claims, own) for shard, own in by_shard.items()})
         return parts
 
     def _is_future(self, message: Message) -> bool:
@@ -237,14 +246,14 @@ class JoinWorker:
         """Return the watermark that a message allows; None: its time says nothing of what comes after it."""
         return None if self._is_future(message) else input_watermark(message.time_ms, self.settings.close_grace_ms)
 
-    def _step(
+    def _transaction(
         self,
         claims: Sequence[Claim] = (),
         items: Sequence[DecisionItem | FeedbackItem] = (),
         inputs: Inputs | None = None,
-    ) -> Step:
+    ) -> Transaction:
         settings = self.settings
-        return Step(claims, items, inputs, settings.close_limit, settings.feedback_limit, settings.hold)
+        return Transaction(claims, items, inputs, settings.close_limit, settings.feedback_limit, settings.hold)
 
 
 def _future_time(message: Message, clock_ms: int) -> BadInput:
@@ -258,12 +267,12 @@ async def carry_out(
     store: JoinStore,
     log: str,
     shard: int,
-    step: Step,
-    note: Callable[[int, Stepped], None] = lambda shard, answer: None,
+    transaction: Transaction,
+    note: Callable[[int, TransactionResult], None] = lambda shard, answer: None,
 ) -> None:
-    """Carry a step of a work out on its shard, to its end; ``note`` is called with every answer."""
-    left: Step | None = step
+    """Carry a transaction of a work out on its shard, to its end; ``note`` is called with every answer."""
+    left: Transaction | None = transaction
     while left is not None:
-        answer = await store.step(shard, log, left)
+        answer = await store.apply(shard, log, left)
         note(shard, answer)
-        left = worker.stepped(shard, answer)
+        left = worker.applied(shard, answer)

@@ -15,8 +15,8 @@ from rewards.store import (
     Closing,
     DecisionItem,
     FeedbackItem,
-    Step,
-    Stepped,
+    Transaction,
+    TransactionResult,
     Unusable,
     WindowFeedback,
     behind,
@@ -59,18 +59,18 @@ class MemoryStore:
     def __init__(self) -> None:
         self._shards: dict[int, _Shard] = {}
 
-    async def step(self, shard: int, log: str, step: Step) -> Stepped:
-        """See :meth:`JoinStore.step`."""
+    async def apply(self, shard: int, log: str, transaction: Transaction) -> TransactionResult:
+        """See :meth:`JoinStore.apply`."""
         state = self._shards.setdefault(shard, _Shard())
-        if state.hold != step.hold:
+        if state.hold != transaction.hold:
             raise not_free(shard, state.hold)
         try:
-            _check(state, shard, log, step.claims)
+            _check(state, shard, log, transaction.claims)
         except LossDetected:
             state.hold = state.hold or NEEDED
             raise
         state.log = log
-        return _Stepping(state, step).run()
+        return _Applying(state, transaction).run()
 
     async def outboxes(self, shard: int) -> dict[str, int]:
         """See :meth:`JoinStore.outboxes`."""
@@ -136,24 +136,24 @@ def _check(state: _Shard, shard: int, log: str, claims: Sequence[Claim]) -> None
             raise behind(shard, claim, stored)
 
 
-class _Stepping:
+class _Applying:
     """One call on one shard."""
 
-    def __init__(self, state: _Shard, step: Step) -> None:
-        self.state, self.step = state, step
+    def __init__(self, state: _Shard, transaction: Transaction) -> None:
+        self.state, self.transaction = state, transaction
         self.stored = {
             partition_name(claim.topic, claim.partition): state.offsets.get(
                 partition_name(claim.topic, claim.partition), claim.start
             )
-            for claim in step.claims
+            for claim in transaction.claims
         }
         self.closed: Counter[str] = Counter()
         self.repeats = self.late = self.behind_watermark = 0
         self.written = 0
 
-    def run(self) -> Stepped:
-        state, step = self.state, self.step
-        for item in step.items:
+    def run(self) -> TransactionResult:
+        state, transaction = self.state, self.transaction
+        for item in transaction.items:
             name = partition_name(item.place.topic, item.place.partition)
             if item.place.offset < self.stored[name]:
                 self.repeats += 1
@@ -163,21 +163,21 @@ class _Stepping:
                 self.decision(item)
             else:
                 self.feedback(item)
-        for claim in step.claims:
+        for claim in transaction.claims:
             name = partition_name(claim.topic, claim.partition)
             state.offsets[name] = max(self.stored[name], claim.end)
             if claim.watermark_ms is not None:
                 state.input_watermarks[name] = max(state.input_watermarks.get(name, 0), claim.watermark_ms)
-        if step.inputs is not None:
-            for topic, partition in step.inputs.partitions:
+        if transaction.inputs is not None:
+            for topic, partition in transaction.inputs.partitions:
                 state.input_watermarks.setdefault(partition_name(topic, partition), 0)
-            state.input_watermarks[INPUTS] = max(state.input_watermarks.get(INPUTS, 0), step.inputs.watermark_ms)
+            state.input_watermarks[INPUTS] = max(state.input_watermarks.get(INPUTS, 0), transaction.inputs.watermark_ms)
         now_ms, held_by = shard_watermark(state.input_watermarks)
         left = self.purge(now_ms)
         next_ms = self.close(now_ms)
         reported_ms = now_ms if next_ms is None else min(now_ms, next_ms)
         counts = (self.repeats, self.late, self.behind_watermark)
-        return Stepped(reported_ms, held_by, dict(self.closed), *counts, left or next_ms is not None)
+        return TransactionResult(reported_ms, held_by, dict(self.closed), *counts, left or next_ms is not None)
 
     def decision(self, item: DecisionItem) -> None:
         if item.place.time_ms <= self.state.closed.get(item.event_id, -1):
@@ -222,7 +222,7 @@ class _Stepping:
         lowered = max(first.place.time_ms, min(closing, default=first.deadline_ms))
         entry.deadline_ms = min(first.deadline_ms, lowered)
         within = [item for item in known if item.place.time_ms >= first.opens_ms]
-        for item in within[self.step.feedback_limit :]:
+        for item in within[self.transaction.feedback_limit :]:
             known.remove(item)
             topic, time_ms = item.place.topic, item.place.time_ms
             entry.dropped_ms[topic] = min(entry.dropped_ms.get(topic, time_ms), time_ms)
@@ -243,7 +243,7 @@ class _Stepping:
             for item in known
             if item.waits_until_ms < now_ms
         ]
-        most = self.written + self.step.close_bytes
+        most = self.written + self.transaction.close_bytes
         for _, _, item in sorted(due, key=lambda each: (*each[:2], each[2].place)):
             if self.written >= most:
                 return True
@@ -264,9 +264,9 @@ class _Stepping:
             ),
             key=lambda each: each[:2],
         )
-        most = self.written + self.step.close_bytes
+        most = self.written + self.transaction.close_bytes
         for number, (deadline_ms, _, entry) in enumerate(due):
-            if number == self.step.close_limit or self.written >= most:
+            if number == self.transaction.close_limit or self.written >= most:
                 return deadline_ms
             first = entry.first
             within: list[WindowFeedback] = []

@@ -1,8 +1,8 @@
 """What the join asks of its store, and the records that both hand to each other.
 
 A store knows no rule of rewards: it keeps decisions and feedback by their place, lowers a deadline, and pops what is
-due, in the order of (deadline, event id), into a running number and an outbox. One call is one atomic step, and holds
-the offsets of the inputs together with the state that they made.
+due, in the order of (deadline, event id), into a running number and an outbox. One call is one atomic transaction, and
+holds the offsets of the inputs together with the state that they made.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ class DecisionItem(NamedTuple):
 
 
 class FeedbackItem(NamedTuple):
-    """A feedback; while its decision is unknown it waits until read-to lies beyond ``waits_until_ms``."""
+    """A feedback; while its decision is unknown it waits until the watermark lies beyond ``waits_until_ms``."""
 
     place: LogPosition
     event_id: str
@@ -80,7 +80,7 @@ class Inputs(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Transaction:
     """One call: what was read, and from where to where. A tick's call holds no items.
 
     ``close_limit``: how many windows one call closes at most; ``feedback_limit``: how many of one decision's
@@ -98,10 +98,10 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Stepped:
+class TransactionResult:
     """What a call did.
 
-    ``held_by``: the input ("topic partition", or "*" for the list of inputs) that holds read-to back.
+    ``held_by``: the input ("topic partition", or "*" for the list of inputs) that holds the watermark back.
     ``watermark_ms`` lies not beyond a window that is due and still open. ``more``: something due is left, call again.
     ``closed``: outcomes per placement (and dead letters under :data:`DEAD_LETTERS`).
     """
@@ -151,13 +151,13 @@ class Unusable(NamedTuple):
 class JoinStore(Protocol):
     """The join's state: one shard a call, every call atomic. Any worker may call for any shard."""
 
-    async def step(self, shard: int, log: str, step: Step) -> Stepped:
-        """Apply a step to a shard of the log named ``log``.
+    async def apply(self, shard: int, log: str, transaction: Transaction) -> TransactionResult:
+        """Apply a transaction to a shard of the log named ``log``.
 
         Raises
         ------
         records.errors.StateRefused
-            The state belongs to another log, or something between the state and the step was lost, or the shard
+            The state belongs to another log, or something between the state and the transaction was lost, or the shard
             is held by another; nothing was applied. A shard that has lost something is held from then on.
         """
         ...
@@ -181,7 +181,7 @@ class JoinStore(Protocol):
         ...
 
     async def held(self, shard: int) -> str:
-        """Return the hold on a shard; empty if nobody holds it: then everyone may step it."""
+        """Return the hold on a shard; empty if nobody holds it: then everyone may write it."""
         ...
 
     async def hold(self, shard: int, hold: str) -> None:
@@ -208,7 +208,7 @@ def other_log(shard: int, found: str, expected: str) -> StateRefused:
 
 
 def not_free(shard: int, hold: str) -> StateRefused:
-    """Return the refusal of a step on a shard that is held by another."""
+    """Return the refusal of a transaction on a shard that is held by another."""
     what = f"join state of shard {shard}"
     if hold == NEEDED:
         return LossDetected(what, "a part that Redis has forgotten", "the whole state", RECOVER)

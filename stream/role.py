@@ -15,7 +15,7 @@ class Role(NamedTuple):
     reads_streams
         Whether it also reads the feedback streams.
     held
-        Whether ``bowerbird status`` shows an open transaction in what it reads. For the join, its read-to times do.
+        Whether ``bowerbird status`` shows an open transaction in what it reads. For the join, its watermarks do.
     optional
         Whether a service may do without it.
     """

@@ -222,7 +222,7 @@ def _joining() -> Iterator[Mutant]:
     )
     yield from _in_both(
         "the limit of one decision's feedback",
-        ("within[self.step.feedback_limit :]", "within[len(within) :]"),
+        ("within[self.transaction.feedback_limit :]", "within[len(within) :]"),
         ("if beyond <= 0 then return end", "if true then return end"),
         "test_of_too_much_feedback_the_first_by_place_stays",
     )
@@ -1094,7 +1094,10 @@ def _recovery() -> Iterator[Mutant]:
     lost = "test_offsets_a_shard_that_has_lost_something_is_stepped_by_nobody"
     yield from _in_both(
         "a call closes so many bytes at most",
-        ("if number == self.step.close_limit or self.written >= most:", "if number == self.step.close_limit:"),
+        (
+            "if number == self.transaction.close_limit or self.written >= most:",
+            "if number == self.transaction.close_limit:",
+        ),
         ("  if written >= most then break end\n  local event_id, deadline", "  local event_id, deadline"),
         "test_a_call_closes_windows_until_they_have_so_many_bytes",
     )
@@ -1185,7 +1188,7 @@ def _recovery() -> Iterator[Mutant]:
         "if False:",
         ("tests/real/test_status.py::test_requests_that_wait_and_a_stranger_in_a_group_are_seen",),
     )
-    yield Mutant("the hold", STORE, "if state.hold != step.hold:", "if False:", (f"{IN_MEMORY}::{held}",))
+    yield Mutant("the hold", STORE, "if state.hold != transaction.hold:", "if False:", (f"{IN_MEMORY}::{held}",))
     yield Mutant("the hold", SCRIPT, "if held ~= arg() then", "if arg() == 0 then", (f"{IN_REDIS}::{held}",))
     yield Mutant(
         "feedback that has counted is passed over",

@@ -63,7 +63,7 @@ async def problems(
             sentences.append(f"shard {shard} was left by a recovery that has not finished")
             continue
         if hold:
-            sentences.append(f"shard {shard} waits: a step of the join was refused")
+            sentences.append(f"shard {shard} waits: a transaction of the join was refused")
         former = {name.rpartition(" ")[0] for name in await store.watermarks(shard) if name != INPUTS} - inputs_now
         if former:
             sentences.append(f"shard {shard} waits for {', '.join(sorted(former))}, which no setting names any more")

@@ -32,7 +32,7 @@ class Question:
     """What is to be verified, and what the logs alone do not say.
 
     A running service goes on while it is verified. The order in which these are taken makes the verdict right
-    all the same: read-to, the end of ``versions``, ``live``, the end of ``rewards``, the ends of the inputs.
+    all the same: the watermark, the end of ``versions``, ``live``, the end of ``rewards``, the ends of the inputs.
 
     Attributes
     ----------

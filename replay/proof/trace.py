@@ -63,7 +63,7 @@ class TracedDecision(msgspec.Struct, frozen=True, kw_only=True):
     opens_ms, deadline_ms, full_ms
         The log times between which feedback counts, both included; ``full_ms``: the deadline without an early close.
     closed
-        Whether read-to has passed the deadline: no feedback can change anything any more.
+        Whether the watermark has passed the deadline: no feedback can change anything any more.
     reward, learn, why
         What the outcome must be; of an open window what it would be now.
     outcome

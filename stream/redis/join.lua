@@ -1,12 +1,12 @@
--- One step of the join on one shard: apply what was read, then close what is due. All of it or nothing.
+-- One transaction of the join on one shard: apply what was read, then close what is due. All of it or nothing.
 -- It knows no rule of rewards: it keeps records by their place, lowers a deadline, and pops what is due.
--- rewards/memory_store.py is the same step in Python, in memory; one suite of laws runs over both.
+-- rewards/memory_store.py is the same transaction in Python, in memory; one suite of laws runs over both.
 --
 -- KEYS   log offsets watermarks entries bodies due feedback waiting closed seq pending hold counted outbox (a prefix)
 -- ARGV   run id of the server that was checked, name of the hold that the caller has or "", name of the log,
 --        close limit, feedback limit, close bytes,
---        read-to of the list of inputs or "", number of inputs, their names,
---        number of claims, per claim: name, start, end, read-to or "", fresh ("1" or "0"),
+--        watermark of the list of inputs or "", number of inputs, their names,
+--        number of claims, per claim: name, start, end, watermark or "", fresh ("1" or "0"),
 --        then items: "d" claim offset event_id place placement fingerprint opens deadline dedup_until close_on body
 --                 or "f" claim offset event_id place waits_until body
 -- A place sorts as text (records.position.LogPosition.key). A member of `feedback` is event_id, place, waits_until and
@@ -27,7 +27,7 @@ local function whole(number) return string.format('%.0f', number) end
 -- The server that answers must be the one whose state was compared with the log (a restart may have forgotten).
 local checked = arg()
 if string.match(call('INFO', 'server'), 'run_id:(%w+)') ~= checked then return {'unchecked'} end
--- A shard that has forgotten, or that is being rebuilt, is held: nobody else steps it.
+-- A shard that has forgotten, or that is being rebuilt, is held: nobody else writes it.
 local held = call('GET', HOLD) or ''
 if held ~= arg() then return {'held', held} end
 local log = arg()

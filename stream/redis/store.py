@@ -1,4 +1,4 @@
-"""The join's state in Redis: one hash tag a shard, one script call a step (``join.lua``)."""
+"""The join's state in Redis: one hash tag a shard, one script call per transaction (``join.lua``)."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
@@ -16,8 +16,8 @@ from rewards.store import (
     ClosedWindow,
     Closing,
     DecisionItem,
-    Step,
-    Stepped,
+    Transaction,
+    TransactionResult,
     Unusable,
     WindowFeedback,
     behind,
@@ -99,16 +99,16 @@ class RedisStore:
         """Return the key of a part of a shard."""
         return shard_key(self.prefix, shard, name)
 
-    async def step(self, shard: int, log: str, step: Step) -> Stepped:
-        """See :meth:`rewards.store.JoinStore.step`."""
+    async def apply(self, shard: int, log: str, transaction: Transaction) -> TransactionResult:
+        """See :meth:`rewards.store.JoinStore.apply`."""
         keys = [self.key(shard, name) for name in KEYS]
-        arguments = _arguments(log, step)
+        arguments = _arguments(log, transaction)
         while True:
             with metrics.JOIN_CALL_SECONDS.time(), reading(self.key(shard, "*")):
-                answer = await self._script(keys=keys, args=[self._compared_run_id, step.hold, *arguments])
+                answer = await self._script(keys=keys, args=[self._compared_run_id, transaction.hold, *arguments])
             if answer != [b"unchecked"]:
                 with reading(self.key(shard, "*")):
-                    return _stepped(shard, log, step, answer)
+                    return _result(shard, log, transaction, answer)
             await self._check_server()
 
     async def _check_server(self) -> None:
@@ -320,36 +320,43 @@ class RedisStore:
         return await self._counts(shard, "watermarks")
 
 
-def _stepped(shard: int, log: str, step: Step, answer: Any) -> Stepped:
+def _result(shard: int, log: str, transaction: Transaction, answer: Any) -> TransactionResult:
     match answer:
         case [b"held", hold]:
             raise not_free(shard, hold.decode("utf-8", "replace"))
         case [b"other_log", other]:
             raise other_log(shard, other.decode("utf-8", "replace"), log)
         case [b"behind", claim, stored]:
-            raise behind(shard, step.claims[claim], int(stored) if stored else None)
+            raise behind(shard, transaction.claims[claim], int(stored) if stored else None)
         case [b"done", watermark, held_by, repeats, late, behind_watermark, more, counts]:
             closed = {name.decode(): count for name, count in zip(counts[::2], counts[1::2], strict=True)}
-            return Stepped(int(watermark), held_by.decode(), closed, repeats, late, behind_watermark, bool(more))
+            return TransactionResult(
+                int(watermark), held_by.decode(), closed, repeats, late, behind_watermark, bool(more)
+            )
         case _:
             raise StateRefused("join.lua", repr(answer)[:80], "a known answer", ONE_BUILD)
 
 
-def _arguments(log: str, step: Step) -> list[str | int | bytes]:
-    arguments: list[str | int | bytes] = [log, step.close_limit, step.feedback_limit, step.close_bytes]
-    if step.inputs is None:
+def _arguments(log: str, transaction: Transaction) -> list[str | int | bytes]:
+    arguments: list[str | int | bytes] = [
+        log,
+        transaction.close_limit,
+        transaction.feedback_limit,
+        transaction.close_bytes,
+    ]
+    if transaction.inputs is None:
         arguments += ["", 0]
     else:
-        names = [partition_name(*partition) for partition in step.inputs.partitions]
-        arguments += [step.inputs.watermark_ms, len(names), *names]
+        names = [partition_name(*partition) for partition in transaction.inputs.partitions]
+        arguments += [transaction.inputs.watermark_ms, len(names), *names]
     numbers: dict[tuple[str, int], int] = {}
-    arguments.append(len(step.claims))
-    for number, claim in enumerate(step.claims, 1):
+    arguments.append(len(transaction.claims))
+    for number, claim in enumerate(transaction.claims, 1):
         numbers[claim.topic, claim.partition] = number
         watermark = "" if claim.watermark_ms is None else claim.watermark_ms
         name = partition_name(claim.topic, claim.partition)
         arguments += [name, claim.start, claim.end, watermark, int(claim.fresh)]
-    for item in step.items:
+    for item in transaction.items:
         place = item.place
         head = (numbers[place.topic, place.partition], place.offset, item.event_id, place.key())
         if isinstance(item, DecisionItem):

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from records.errors import LossDetected, StateRefused
 from rewards.join_items import Input, Message
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
-from rewards.store import Stepped
+from rewards.store import TransactionResult
 from rewards.watermark import partition_name
 from stream import clients, metrics, stopped
 from stream.config import Config
@@ -319,12 +319,13 @@ class JoinRole(mode.Service):
 
     async def _carry_out(self, work: Work) -> None:
         for part in work.parts:
-            steps = (
-                carry_out(self._worker, self._store, self._log, shard, step, self._note) for shard, step in part.items()
+            transactions = (
+                carry_out(self._worker, self._store, self._log, shard, transaction, self._note)
+                for shard, transaction in part.items()
             )
-            await asyncio.gather(*steps)
+            await asyncio.gather(*transactions)
 
-    def _note(self, shard: int, done: Stepped) -> None:
+    def _note(self, shard: int, done: TransactionResult) -> None:
         metrics.redis_answered("join")
         metrics.WATERMARK.labels(str(shard)).set(done.watermark_ms / 1000)
         if done.repeats:

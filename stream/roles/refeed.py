@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 from records.message import WholeMessage
 from rewards.join_items import Input, JoinSettings, Message, Rejected
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
-from rewards.store import Claim, Inputs, JoinStore, Step
+from rewards.store import Claim, Inputs, JoinStore, Transaction
 from rewards.watermark import input_watermark
 from stream.config import Config
 from stream.kafka.consumer import POLL_MS, reading
@@ -80,7 +80,7 @@ class Refeed:
         self._waiting = dict.fromkeys(starts, 0)
 
     async def run(self, config: Config, from_ms: int, archived: Archived) -> AsyncIterator[Sequence[Rejected]]:
-        """Feed all; yield what cannot be used before the store takes the step that passes it.
+        """Feed all; yield what cannot be used before the store takes the transaction that passes it.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class Refeed:
         watermark = input_watermark(from_ms, self._settings.close_grace_ms)
         claims = [Claim(*name, start, start, watermark, True) for name, start in self._starts.items()]
         inputs = Inputs(tuple(self._starts), input_watermark(self._ends.tick_ms, self._settings.close_grace_ms))
-        begin = Step(claims, (), inputs, hold=self._settings.hold)
+        begin = Transaction(claims, (), inputs, hold=self._settings.hold)
         await self._carry_out(Work([dict.fromkeys(range(self._settings.shards), begin)]))
         old = {name: archived(name) for name in self._starts}
         async with _reading(config, self._starts, self._ends) as consumer:
@@ -157,8 +157,11 @@ class Refeed:
 
     async def _carry_out(self, work: Work) -> None:
         for part in work.parts:
-            steps = (carry_out(self._worker, self._store, self._log, shard, step) for shard, step in part.items())
-            await asyncio.gather(*steps)
+            transactions = (
+                carry_out(self._worker, self._store, self._log, shard, transaction)
+                for shard, transaction in part.items()
+            )
+            await asyncio.gather(*transactions)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from records.codec import items
 from rewards.join_items import JoinSettings, Message
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.outcome import MESSAGE_BYTES, messages_of
-from rewards.store import DEAD_LETTERS, ClosedWindow, JoinStore, Step, Stepped, Unusable
+from rewards.store import DEAD_LETTERS, ClosedWindow, JoinStore, Transaction, TransactionResult, Unusable
 from tests.laws import oracle
 
 Action = tuple[str, *tuple[int, ...]]
@@ -76,11 +76,11 @@ class _SteppedStore:
     def __init__(self, world: "World") -> None:
         self._world = world
 
-    async def step(self, shard: int, log: str, step: Step) -> Stepped:
-        answer = cast(Stepped, await _Stop(self._world.store.step(shard, log, step)))
+    async def apply(self, shard: int, log: str, transaction: Transaction) -> TransactionResult:
+        answer = cast(TransactionResult, await _Stop(self._world.store.apply(shard, log, transaction)))
         if self._world.lost_answers:
             self._world.lost_answers -= 1
-            answer = cast(Stepped, await _Stop(self._world.store.step(shard, log, step)))
+            answer = cast(TransactionResult, await _Stop(self._world.store.apply(shard, log, transaction)))
         return answer
 
 
@@ -459,8 +459,8 @@ class World:
 
     async def _carry_out(self, worker: _Worker, work: Work) -> None:
         for part in work.parts:
-            for shard, step in part.items():
-                await carry_out(worker.join, cast(JoinStore, self._stepped), LOG, shard, step)
+            for shard, transaction in part.items():
+                await carry_out(worker.join, cast(JoinStore, self._stepped), LOG, shard, transaction)
 
     async def _work(self, number: int) -> None:
         worker = self.workers[number]

@@ -20,8 +20,8 @@ from rewards.store import (
     FeedbackItem,
     Inputs,
     JoinStore,
-    Step,
-    Stepped,
+    Transaction,
+    TransactionResult,
     Unusable,
 )
 
@@ -84,7 +84,7 @@ class Reader:
 
     async def apply(
         self, *items: DecisionItem | FeedbackItem, close_limit: int = 500, feedback_limit: int = 1000
-    ) -> Stepped:
+    ) -> TransactionResult:
         """Apply items that follow each other in their partitions."""
         claims: dict[tuple[str, int], Claim] = {}
         for item in items:
@@ -93,7 +93,9 @@ class Reader:
             claims[name] = Claim(*name, start, max(start, item.place.offset + 1), None, name not in self.next)
         for name, claim in claims.items():
             self.next[name] = claim.end
-        return await self.store.step(0, "log", Step(list(claims.values()), items, None, close_limit, feedback_limit))
+        return await self.store.apply(
+            0, "log", Transaction(list(claims.values()), items, None, close_limit, feedback_limit)
+        )
 
     async def advance_to(
         self,
@@ -102,16 +104,16 @@ class Reader:
         close_limit: int = 500,
         but: tuple[str, int] | None = None,
         close_bytes: int = PORTION_BYTES,
-    ) -> Stepped:
+    ) -> TransactionResult:
         """Claim that all inputs (``but`` one) were read to a time, as an idle tick does."""
         claims = []
         for name in inputs:
             if name != but:
                 start = self.next.setdefault(name, 0)
                 claims.append(Claim(*name, start, start, START_MS + at_ms, True))
-        step_inputs = Inputs(inputs, START_MS + at_ms)
-        step = Step(claims, (), step_inputs, close_limit, close_bytes=close_bytes)
-        return await self.store.step(0, "log", step)
+        inputs_read = Inputs(inputs, START_MS + at_ms)
+        transaction = Transaction(claims, (), inputs_read, close_limit, close_bytes=close_bytes)
+        return await self.store.apply(0, "log", transaction)
 
     async def closed(self, placement: str = "front") -> list[ClosedWindow]:
         """Return what the outbox of a placement holds."""
@@ -151,8 +153,8 @@ class StoreLaws:
         await reader.apply(decided("a", 0))
         await reader.advance_to(TTL_MS + 1)
         await reader.advance_to(9 * TTL_MS)
-        zombie = Step([Claim(DECISIONS, 0, 0, 1)], [decided("a", 0)])
-        assert (await reader.store.step(0, "log", zombie)).repeats == 1
+        zombie = Transaction([Claim(DECISIONS, 0, 0, 1)], [decided("a", 0)])
+        assert (await reader.store.apply(0, "log", zombie)).repeats == 1
         await reader.advance_to(10 * TTL_MS)
         assert [window.seq for window in await reader.closed()] == [1]
 
@@ -160,13 +162,15 @@ class StoreLaws:
         self, reader: Reader
     ) -> None:
         await reader.apply(decided("a", 0, offset=0))
-        ahead = Step([Claim(CLICKS, 0, 0, 1, None, True), Claim(DECISIONS, 0, 5, 6)], [decided("b", 0, offset=5)])
+        ahead = Transaction(
+            [Claim(CLICKS, 0, 0, 1, None, True), Claim(DECISIONS, 0, 5, 6)], [decided("b", 0, offset=5)]
+        )
         with pytest.raises(LossDetected, match="t-decisions partition 0"):
-            await reader.store.step(0, "log", ahead)
+            await reader.store.apply(0, "log", ahead)
         assert await reader.store.pending(0) == {"front": 1}
         await reader.store.hold(0, "")
         with pytest.raises(LossDetected):
-            await reader.store.step(0, "log", Step([Claim(CLICKS, 0, 1, 1)]))
+            await reader.store.apply(0, "log", Transaction([Claim(CLICKS, 0, 1, 1)]))
         await reader.store.hold(0, "")
         await reader.apply(decided("b", 0, offset=1))
         assert await reader.store.pending(0) == {"front": 2}
@@ -174,7 +178,7 @@ class StoreLaws:
     async def test_offsets_a_shard_that_has_lost_something_is_stepped_by_nobody(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0, offset=0))
         with pytest.raises(LossDetected, match="offset 1"):
-            await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 5, 6)]))
+            await reader.store.apply(0, "log", Transaction([Claim(DECISIONS, 0, 5, 6)]))
         with pytest.raises(LossDetected, match="bowerbird recover"):
             await reader.apply(decided("b", 0, offset=1))
         assert await reader.store.held(0) == NEEDED
@@ -185,11 +189,13 @@ class StoreLaws:
         await reader.store.reset(0, "log", "mine", {"front": 7})
         for hold in ("", "theirs"):
             with pytest.raises(StateRefused, match="recovery"):
-                await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 0, 1, None, True)], hold=hold))
-        await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 0, 1, None, True)], [decided("b", 0)], hold="mine"))
+                await reader.store.apply(0, "log", Transaction([Claim(DECISIONS, 0, 0, 1, None, True)], hold=hold))
+        await reader.store.apply(
+            0, "log", Transaction([Claim(DECISIONS, 0, 0, 1, None, True)], [decided("b", 0)], hold="mine")
+        )
         await reader.store.hold(0, "")
         with pytest.raises(StateRefused, match="found no recovery"):
-            await reader.store.step(0, "log", Step(hold="mine"))
+            await reader.store.apply(0, "log", Transaction(hold="mine"))
         assert await reader.store.pending(0) == {"front": 1}
         await reader.advance_to(WINDOW_MS + 1)
         assert [window.seq for window in await reader.closed()] == [8]
@@ -197,20 +203,20 @@ class StoreLaws:
     async def test_recovery_what_an_outcome_has_counted_is_no_late_feedback(self, reader: Reader) -> None:
         await reader.store.reset(0, "log", "mine", {})
         await reader.store.remember(0, [Closing("a", START_MS + TTL_MS, START_MS + 10)])
-        step = Step(
+        transaction = Transaction(
             [Claim(CLICKS, 0, 0, 3, None, True)],
             [happened("a", 10, offset=0), happened("a", 11, offset=1), happened("b", 11, offset=2)],
             hold="mine",
         )
-        assert (await reader.store.step(0, "log", step)).late == 1
+        assert (await reader.store.apply(0, "log", transaction)).late == 1
         await reader.store.hold(0, "")
         assert await reader.unused() == [("a", 11, "late")]
-        late = Step([Claim(CLICKS, 0, 3, 4)], [happened("a", 10, offset=3)])
-        assert (await reader.store.step(0, "log", late)).late == 1
+        late = Transaction([Claim(CLICKS, 0, 3, 4)], [happened("a", 10, offset=3)])
+        assert (await reader.store.apply(0, "log", late)).late == 1
 
     async def test_offsets_a_state_that_knows_nothing_takes_only_who_began_at_the_start(self, reader: Reader) -> None:
         with pytest.raises(LossDetected):
-            await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 0, 1)], [decided("a", 0)]))
+            await reader.store.apply(0, "log", Transaction([Claim(DECISIONS, 0, 0, 1)], [decided("a", 0)]))
         await reader.store.hold(0, "")
         assert await reader.store.pending(0) == {}
         await reader.apply(decided("a", 0))
@@ -219,13 +225,13 @@ class StoreLaws:
     async def test_offsets_a_fresh_worker_may_not_go_on_above_what_is_stored(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0))
         with pytest.raises(LossDetected):
-            await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 4, 4, None, True)]))
+            await reader.store.apply(0, "log", Transaction([Claim(DECISIONS, 0, 4, 4, None, True)]))
 
     async def test_offsets_never_go_back(self, reader: Reader) -> None:
         await reader.apply(*(decided("a", 0, offset=offset) for offset in range(6)))
-        await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 0, 2)]))
-        await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 1, 1)]))
-        await reader.store.step(0, "log", Step([Claim(DECISIONS, 0, 6, 6)]))
+        await reader.store.apply(0, "log", Transaction([Claim(DECISIONS, 0, 0, 2)]))
+        await reader.store.apply(0, "log", Transaction([Claim(DECISIONS, 0, 1, 1)]))
+        await reader.store.apply(0, "log", Transaction([Claim(DECISIONS, 0, 6, 6)]))
 
     async def test_offsets_with_gaps_are_no_loss(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0, offset=7))
@@ -233,11 +239,11 @@ class StoreLaws:
         assert await reader.store.pending(0) == {"front": 2}
 
     async def test_offsets_of_a_part_of_an_array_do_not_move(self, reader: Reader) -> None:
-        part = Step([Claim(CLICKS, 0, 0, 0, None, True)], [happened("a", 1, index=0)])
-        rest = Step([Claim(CLICKS, 0, 0, 1, None, True)], [happened("a", 1, index=1)])
+        part = Transaction([Claim(CLICKS, 0, 0, 0, None, True)], [happened("a", 1, index=0)])
+        rest = Transaction([Claim(CLICKS, 0, 0, 1, None, True)], [happened("a", 1, index=1)])
         await reader.apply(decided("a", 0))
-        for step in (part, part, rest, part, rest):
-            await reader.store.step(0, "log", step)
+        for transaction in (part, part, rest, part, rest):
+            await reader.store.apply(0, "log", transaction)
         await reader.advance_to(WINDOW_MS + 1)
         assert times((await reader.closed())[0]) == [1, 1]
         assert await reader.unused() == []
@@ -245,51 +251,53 @@ class StoreLaws:
     async def test_the_state_of_another_log_is_refused(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0))
         with pytest.raises(StateRefused, match="another"):
-            await reader.store.step(0, "another", Step())
+            await reader.store.apply(0, "another", Transaction())
         with pytest.raises(StateRefused, match="another"):
-            await reader.store.step(0, "another", Step([Claim(DECISIONS, 0, 1, 2)], [decided("b", 0, offset=1)]))
+            await reader.store.apply(
+                0, "another", Transaction([Claim(DECISIONS, 0, 1, 2)], [decided("b", 0, offset=1)])
+            )
         assert await reader.store.pending(0) == {"front": 1}
 
     async def test_shards_are_apart(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0))
         assert await reader.store.pending(1) == {}
         with pytest.raises(LossDetected):
-            await reader.store.step(1, "log", Step([Claim(DECISIONS, 0, 1, 1)]))
+            await reader.store.apply(1, "log", Transaction([Claim(DECISIONS, 0, 1, 1)]))
 
     # Watermark.
 
     async def test_watermark_a_window_closes_strictly_after_its_deadline(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0))
-        stepped = await reader.advance_to(WINDOW_MS)
-        assert stepped.watermark_ms == START_MS + WINDOW_MS
-        assert stepped.closed == {}
+        result = await reader.advance_to(WINDOW_MS)
+        assert result.watermark_ms == START_MS + WINDOW_MS
+        assert result.closed == {}
         assert (await reader.advance_to(WINDOW_MS + 1)).closed == {"front": 1}
 
     @pytest.mark.parametrize("but", INPUTS)
     async def test_watermark_waits_for_every_partition_and_names_it(self, reader: Reader, but: tuple[str, int]) -> None:
         await reader.apply(decided("a", 0))
-        stepped = await reader.advance_to(10 * WINDOW_MS, but=but)
-        assert (stepped.watermark_ms, stepped.held_by, stepped.closed) == (0, f"{but[0]} {but[1]}", {})
+        result = await reader.advance_to(10 * WINDOW_MS, but=but)
+        assert (result.watermark_ms, result.held_by, result.closed) == (0, f"{but[0]} {but[1]}", {})
         assert (await reader.advance_to(10 * WINDOW_MS)).closed == {"front": 1}
 
     async def test_watermark_is_0_while_the_list_of_inputs_is_unknown(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0))
         claims = [Claim(*name, int(name == (DECISIONS, 0)), 1, START_MS + 10 * WINDOW_MS, True) for name in INPUTS]
-        stepped = await reader.store.step(0, "log", Step(claims))
-        assert (stepped.watermark_ms, stepped.held_by, stepped.closed) == (0, "*", {})
+        result = await reader.store.apply(0, "log", Transaction(claims))
+        assert (result.watermark_ms, result.held_by, result.closed) == (0, "*", {})
 
     async def test_watermark_does_not_pass_the_time_at_which_the_inputs_were_listed(self, reader: Reader) -> None:
         await reader.advance_to(100)
         claims = [Claim(*name, 0, 0, START_MS + 900) for name in INPUTS]
-        stepped = await reader.store.step(0, "log", Step(claims))
-        assert (stepped.watermark_ms, stepped.held_by) == (START_MS + 100, "*")
+        result = await reader.store.apply(0, "log", Transaction(claims))
+        assert (result.watermark_ms, result.held_by) == (START_MS + 100, "*")
 
     async def test_watermark_waits_for_an_added_partition(self, reader: Reader) -> None:
         await reader.advance_to(100)
         await reader.apply(decided("a", 0))
         added = (CLICKS, 3)
-        stepped = await reader.advance_to(10 * WINDOW_MS, (*INPUTS, added), but=added)
-        assert (stepped.held_by, stepped.closed) == ("t-clicks 3", {})
+        result = await reader.advance_to(10 * WINDOW_MS, (*INPUTS, added), but=added)
+        assert (result.held_by, result.closed) == ("t-clicks 3", {})
         assert (await reader.advance_to(10 * WINDOW_MS, (*INPUTS, added))).closed == {"front": 1}
 
     async def test_watermark_list_shrinks_for_nobody(self, reader: Reader) -> None:
@@ -339,10 +347,10 @@ class StoreLaws:
     async def test_while_windows_are_due_the_watermark_is_no_later_than_the_first(self, reader: Reader) -> None:
         """Else a worker would apply a reused event id that meets its predecessor still pending."""
         await reader.apply(*(decided(event_id, at, at) for at, event_id in enumerate("abc")))
-        stepped = await reader.advance_to(TTL_MS, close_limit=1)
-        assert stepped.more
-        assert stepped.watermark_ms <= START_MS + 1 + WINDOW_MS
-        assert (await reader.store.step(0, "log", Step())).watermark_ms == START_MS + TTL_MS
+        result = await reader.advance_to(TTL_MS, close_limit=1)
+        assert result.more
+        assert result.watermark_ms <= START_MS + 1 + WINDOW_MS
+        assert (await reader.store.apply(0, "log", Transaction())).watermark_ms == START_MS + TTL_MS
 
     async def test_each_policy_has_its_own_seq(self, reader: Reader) -> None:
         await reader.apply(
@@ -394,9 +402,9 @@ class StoreLaws:
         assert (window.body, window.rival_ms) == (b"first", START_MS + 10)
 
     async def test_a_decision_of_the_same_place_is_there_once(self, reader: Reader) -> None:
-        part = Step([Claim(DECISIONS, 0, 0, 0, None, True)], [decided("a", 0, fingerprint="x")])
+        part = Transaction([Claim(DECISIONS, 0, 0, 0, None, True)], [decided("a", 0, fingerprint="x")])
         for _ in range(3):
-            await reader.store.step(0, "log", part)
+            await reader.store.apply(0, "log", part)
         assert await reader.store.pending(0) == {"front": 1}
         await reader.advance_to(2 * WINDOW_MS)
         (window,) = await reader.closed()
@@ -600,28 +608,28 @@ class StoreLaws:
         body = bytes(1000)
         await reader.apply(*(decided(event_id, at, at, body=body) for at, event_id in enumerate("abcde")))
         await reader.apply(*(happened(event_id, 5, offset, body=body) for offset, event_id in enumerate("aaabbbcde")))
-        steps = [await reader.advance_to(2 * WINDOW_MS, close_bytes=4_001) for _ in range(3)]
-        assert [stepped.closed for stepped in steps] == [{"front": 2}, {"front": 3}, {}]
-        assert [stepped.more for stepped in steps] == [True, False, False]
-        assert steps[0].watermark_ms == START_MS + WINDOW_MS + 2
+        transactions = [await reader.advance_to(2 * WINDOW_MS, close_bytes=4_001) for _ in range(3)]
+        assert [result.closed for result in transactions] == [{"front": 2}, {"front": 3}, {}]
+        assert [result.more for result in transactions] == [True, False, False]
+        assert transactions[0].watermark_ms == START_MS + WINDOW_MS + 2
         assert [window.event_id for window in await reader.closed()] == list("abcde")
 
     async def test_a_call_closes_a_window_however_large_it_is(self, reader: Reader) -> None:
         late = [happened(event_id, WINDOW_MS + 1, offset) for offset, event_id in enumerate("ab")]
         await reader.apply(decided("a", 0), decided("b", 0, 1), *late)
-        steps = [await reader.advance_to(2 * WINDOW_MS, close_bytes=1) for _ in range(2)]
-        assert [stepped.closed for stepped in steps] == [{"front": 1, DEAD_LETTERS: 1}] * 2
+        transactions = [await reader.advance_to(2 * WINDOW_MS, close_bytes=1) for _ in range(2)]
+        assert [result.closed for result in transactions] == [{"front": 1, DEAD_LETTERS: 1}] * 2
 
     async def test_a_call_gives_up_waiting_feedback_until_it_has_so_many_bytes(self, reader: Reader) -> None:
         body = bytes(1000)
         ids = ["a", *["b"] * 200, "c"]
         await reader.apply(*(happened(event_id, 0, offset, body=body) for offset, event_id in enumerate(ids)))
         await reader.apply(decided("d", 0))
-        steps: list[Stepped] = []
-        while not steps or steps[-1].more:
-            steps.append(await reader.advance_to(2 * WINDOW_MS, close_bytes=100_000))
-        assert [stepped.closed.get(DEAD_LETTERS, 0) for stepped in steps] == [100, 100, 2]
-        assert steps[0].closed["front"] == 1
+        transactions: list[TransactionResult] = []
+        while not transactions or transactions[-1].more:
+            transactions.append(await reader.advance_to(2 * WINDOW_MS, close_bytes=100_000))
+        assert [result.closed.get(DEAD_LETTERS, 0) for result in transactions] == [100, 100, 2]
+        assert transactions[0].closed["front"] == 1
         assert [event_id for event_id, _, _ in await reader.unused()] == ids
 
     async def test_seq_goes_on_after_a_trim(self, reader: Reader) -> None:

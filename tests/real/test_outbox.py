@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import LossDetected
-from rewards.store import Step
+from rewards.store import Transaction
 from stream import clients, stopped
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
@@ -77,7 +77,7 @@ async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(
             (2, "b"),
             (3, "c"),
         ]
-        assert await store.step(0, "log", Step()) is not None
+        assert await store.apply(0, "log", Transaction()) is not None
     finally:
         await redis.aclose()
         await producer.stop()

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from bowerbird.recovery.recover import recover
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import StateRefused
-from rewards.store import NEEDED, Claim, Step
+from rewards.store import NEEDED, Claim, Transaction
 from stream.config import Config
 from stream.redis.store import RedisStore, shard_key
 from tests.laws.test_store import DECISIONS, decided
@@ -29,18 +29,18 @@ async def test_a_restarted_redis_is_compared_before_it_is_written(
 
     async with Redis.from_url(server.url) as redis:
         store = RedisStore(redis, prefix, compare)
-        await store.step(0, "log", Step([Claim(DECISIONS, 0, 0, 1, None, True)], [decided("a", 0)]))
-        await store.step(0, "log", Step())
+        await store.apply(0, "log", Transaction([Claim(DECISIONS, 0, 0, 1, None, True)], [decided("a", 0)]))
+        await store.apply(0, "log", Transaction())
         assert len(compared) == 1
         server.kill()
         server.restart()
         await redis.connection_pool.disconnect()
-        more = Step([Claim(DECISIONS, 0, 1, 2)], [decided("b", 0, 1)])
+        more = Transaction([Claim(DECISIONS, 0, 1, 2)], [decided("b", 0, 1)])
         with pytest.raises(StateRefused, match="the state"):
-            await store.step(0, "log", more)
+            await store.apply(0, "log", more)
         assert await store.pending(0) == {"front": 1}
-        await store.step(0, "log", more)
-        await store.step(0, "log", Step())
+        await store.apply(0, "log", more)
+        await store.apply(0, "log", Transaction())
         assert len(compared) == 3
         assert await store.pending(0) == {"front": 2}
 

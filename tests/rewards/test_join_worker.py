@@ -1,4 +1,4 @@
-"""What a join worker reads becomes steps: work, claims, the hold line, and what is refused at the door."""
+"""What a join worker reads becomes transactions: work, claims, the hold line, and what is refused at the door."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from rewards.join_items import NO_RECORD, Input, JoinSettings, Message
 from rewards.join_worker import FUTURE_MS, Fetched, JoinWorker, Work
 from rewards.memory_store import MemoryStore
-from rewards.store import PORTION_BYTES, Claim, DecisionItem, FeedbackItem, Step
+from rewards.store import PORTION_BYTES, Claim, DecisionItem, FeedbackItem, Transaction
 from rewards.watermark import hold_line, input_watermark, shard_watermark
 
 START_MS = 1_700_000_000_000
@@ -62,8 +62,8 @@ def message(name: Input, offset: int, at_ms: int, body: Any) -> Message:
     return Message(*name, offset, START_MS + at_ms, value)
 
 
-def claims_of(step: Step) -> dict[Input, Claim]:
-    return {(claim.topic, claim.partition): claim for claim in step.claims}
+def claims_of(transaction: Transaction) -> dict[Input, Claim]:
+    return {(claim.topic, claim.partition): claim for claim in transaction.claims}
 
 
 def test_a_work_says_from_where_to_where_and_keeps_the_grace() -> None:
@@ -99,9 +99,9 @@ def test_what_is_dated_far_beyond_the_clock_is_rejected_and_holds_nothing_up() -
     work = worker.next()
     assert work is not None
     assert [(one.message.offset, one.error.code) for one in work.rejected] == [(0, "future_time")]
-    ((step,),) = (part.values() for part in work.parts)
-    assert [item.event_id for item in step.items] == ["a"]
-    assert step.claims == [Claim(*CLICKS, 0, 2, input_watermark(START_MS + 5, GRACE_MS), True)]
+    ((transaction,),) = (part.values() for part in work.parts)
+    assert [item.event_id for item in transaction.items] == ["a"]
+    assert transaction.claims == [Claim(*CLICKS, 0, 2, input_watermark(START_MS + 5, GRACE_MS), True)]
     worker.done(work)
     # Alone it moves the offset, and says nothing of the time.
     worker.offer(message(CLICKS, 2, FUTURE_MS + 2, click("future")))
@@ -127,16 +127,16 @@ async def test_grace_a_record_of_a_slower_clock_still_counts() -> None:
         work = take(worker, START_MS + 1000)
         assert work is not None
         for part in work.parts:
-            for shard, step in part.items():
-                await store.step(shard, "log", step)
+            for shard, transaction in part.items():
+                await store.apply(shard, "log", transaction)
         worker.done(work)
 
     async def tick(at_ms: int) -> None:
         ends = {CLICKS: worker.applied_to(*CLICKS) or 0, DECISIONS: 1}
         fetched = {name: Fetched(end, end) for name, end in ends.items()}
         work = worker.tick(START_MS + at_ms, ends, fetched, [CLICKS, DECISIONS])
-        for shard, step in work.parts[0].items():
-            await store.step(shard, "log", step)
+        for shard, transaction in work.parts[0].items():
+            await store.apply(shard, "log", transaction)
 
     await apply()
     await tick(530)
@@ -165,12 +165,14 @@ def test_an_idle_tick_is_claimed_only_where_nothing_fetched_waits(
 ) -> None:
     worker = join_worker(shards=2)
     worker.assign(*CLICKS, start=3, fresh=False)
-    (steps,) = worker.tick(START_MS, {CLICKS: end}, {CLICKS: fetched} if fetched else {}, None).parts
-    assert set(steps) == {0, 1}
+    (transactions,) = worker.tick(START_MS, {CLICKS: end}, {CLICKS: fetched} if fetched else {}, None).parts
+    assert set(transactions) == {0, 1}
     claimed_ms = START_MS - GRACE_MS if claims_the_tick else None
     # What no message comes of are markers of transactions: they count as read.
     end_offset = end if claims_the_tick else 3
-    assert [step.claims for step in steps.values()] == [[Claim(*CLICKS, 3, end_offset, claimed_ms)]] * 2
+    assert [transaction.claims for transaction in transactions.values()] == [
+        [Claim(*CLICKS, 3, end_offset, claimed_ms)]
+    ] * 2
 
 
 def test_what_waits_is_claimed_up_to_its_own_time() -> None:
@@ -179,8 +181,8 @@ def test_what_waits_is_claimed_up_to_its_own_time() -> None:
     worker.offer(message(CLICKS, 0, 300, click()))
     assert take(worker, START_MS + 299) is None
     tick = worker.tick(START_MS + 900, {CLICKS: 1}, {CLICKS: Fetched(1, 1)}, None)
-    (step,) = tick.parts[0].values()
-    assert step.claims == [Claim(*CLICKS, 0, 0, START_MS + 300 - GRACE_MS, True)]
+    (transaction,) = tick.parts[0].values()
+    assert transaction.claims == [Claim(*CLICKS, 0, 0, START_MS + 300 - GRACE_MS, True)]
     worker.done(tick)
     assert take(worker, START_MS + 300) is not None
 
@@ -207,9 +209,9 @@ def test_an_array_that_needs_several_calls_moves_the_offset_with_the_last() -> N
     assert len(work.parts) == 3
     for number, part in enumerate(work.parts):
         assert set(part) == {0, 1}, "every batch calls every shard"
-        assert sum(len(step.items) for step in part.values()) == (2, 2, 1)[number]
-        for step in part.values():
-            claim = claims_of(step)[CLICKS]
+        assert sum(len(transaction.items) for transaction in part.values()) == (2, 2, 1)[number]
+        for transaction in part.values():
+            claim = claims_of(transaction)[CLICKS]
             assert (claim.start, claim.end) == (0, int(number == 2))
             assert (claim.watermark_ms is None) == (number < 2)
 
@@ -275,9 +277,9 @@ def test_what_cannot_be_used_is_rejected_and_passed(name: Input, body: Any, code
     assert work is not None
     (rejected,) = work.rejected
     assert (rejected.error.code, rejected.message.offset) == (code, 0)
-    ((step,),) = (part.values() for part in work.parts)
-    assert len(step.items) == 1
-    assert claims_of(step)[name].end == 2
+    ((transaction,),) = (part.values() for part in work.parts)
+    assert len(transaction.items) == 1
+    assert claims_of(transaction)[name].end == 2
 
 
 def test_of_an_array_only_what_is_bad_is_rejected_with_its_index() -> None:
