@@ -31,7 +31,7 @@ from records.codec import encode, items
 from records.errors import BadInput, WrongConfiguration
 from records.log_identity import LogIdentity
 from records.versions import versions_in
-from rewards.join_items import JoinSettings, Message
+from rewards.join_items import InputMessage, JoinSettings
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.memory_store import MemoryStore
 from rewards.outcome import messages_of
@@ -269,7 +269,7 @@ class FakeLoop:
 
     def _offer(self, record: LogRecord) -> None:
         self._worker.offer(
-            Message(record.topic, record.partition, record.offset, record.time_ms, record.value, record.key)
+            InputMessage(record.topic, record.partition, record.offset, record.time_ms, record.value, record.key)
         )
 
     def _turn(self) -> None:

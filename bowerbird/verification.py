@@ -23,7 +23,6 @@ from records.fields import EXTERNAL
 from records.message import Message
 from records.policy_version import PolicyVersion
 from replay.proof.published import published_in
-from replay.proof.question import Live, Question
 from replay.proof.rebuild import Rebuild
 from replay.proof.recompute import (
     FoundDecision,
@@ -34,6 +33,7 @@ from replay.proof.recompute import (
     recompute,
     version_number,
 )
+from replay.proof.request import Live, VerificationRequest
 from replay.proof.verdict import Verdict
 from replay.proof.verify import DECISIONS, Verification
 from rewards.watermark import INPUTS, shard_watermark
@@ -110,7 +110,7 @@ async def verify(
             decisions = config.topic(DECISIONS)
             streams = join.streams | set(config.streams)
             await logs.find([decisions, *map(config.topic, sorted(streams))])
-            question = Question(
+            request = VerificationRequest(
                 policy=policy,
                 identity=identity_in(config, policy),
                 live=live,
@@ -125,7 +125,7 @@ async def verify(
                 lost=join.lost,
                 own_feedback=archive is not None,
             )
-            return await _verdict(Verification(question), logs, config, streams)
+            return await _verdict(Verification(request), logs, config, streams)
     finally:
         await redis.aclose()
 

@@ -20,11 +20,12 @@ from policies.draw import choose, draw
 from policies.features import ACTION_FIELDS, Action, decode_action, decode_context
 from policies.policy import Policy
 from policies.question import Pick, Pmf, Question, ranked
-from records.codec import check_event_id, decode, encode
+from records.codec import decode, encode
 from records.decision import Decision
 from records.decision_request import DecisionRequest
 from records.error_reply import ErrorReply, Problem
 from records.errors import BadInput, StateRefused, shorten
+from records.event_id import check_event_id
 from records.limits import MOST_NAMED, Limits
 
 EVENT_ID_DIGEST_BYTES = 16

@@ -13,9 +13,8 @@ from policies.learn_position import Position
 from policies.policy import Policy, digest
 from policies.registry import make
 from policies.training import OutcomeToLearn, action_cache, learn
-from records.codec import far_ahead
 from records.errors import BadInput, LossDetected, StateRefused
-from records.limits import FARTHEST_JUMP
+from records.sequence import MAX_GAP, gap_too_large
 
 KEPT_EVENT_IDS = 1000
 """For this many of the newest seqs of an outbox, the event id is remembered."""
@@ -142,8 +141,8 @@ class Learner:
             if outcome.revision:
                 continue
             outbox = outcome.outbox
-            if far_ahead(last.get(outbox, 0), outcome.outcome_seq):
-                highest = last.get(outbox, 0) + FARTHEST_JUMP
+            if gap_too_large(last.get(outbox, 0), outcome.outcome_seq):
+                highest = last.get(outbox, 0) + MAX_GAP
                 too_high = BadInput("seq_too_high", "outcome_seq", str(outcome.outcome_seq), f"at most {highest}")
                 taken.contradicting.append(Refused(outbox, outcome.outcome_seq, outcome.event_id, too_high))
                 continue
@@ -181,7 +180,7 @@ class Learner:
         for outcome in outcomes:
             outbox = outcome.outbox
             last = seqs.get(outbox, 0)
-            if outcome.revision or outcome.outcome_seq <= last or far_ahead(last, outcome.outcome_seq):
+            if outcome.revision or outcome.outcome_seq <= last or gap_too_large(last, outcome.outcome_seq):
                 continue
             if outcome.outcome_seq != last + 1 and not (self.log_start > 0 and outbox not in seqs):
                 raise LossDetected(

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from policies.learn_position import Position
 from policies.training import OutcomeToLearn
-from records.codec import far_ahead
+from records.sequence import gap_too_large
 
 Message = TypeVar("Message")
 
@@ -47,7 +47,7 @@ def highest_seqs(outcomes: Sequence[OutcomeToLearn], last: Mapping[str, int]) ->
     for outcome in outcomes:
         outbox = outcome.outbox
         known = seqs.get(outbox, 0)
-        far = far_ahead(max(known, last.get(outbox, 0)), outcome.outcome_seq)
+        far = gap_too_large(max(known, last.get(outbox, 0)), outcome.outcome_seq)
         if not outcome.revision and not far and outcome.outcome_seq > known:
             seqs[outbox] = outcome.outcome_seq
     return seqs

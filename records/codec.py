@@ -1,6 +1,5 @@
 """Decode and encode one record, and the records of a message."""
 
-import re
 from typing import TypeVar
 
 import msgspec
@@ -8,25 +7,13 @@ from msgspec import Raw
 
 from records import json_errors
 from records.errors import BadInput
-from records.limits import EVENT_ID_BYTES, FARTHEST_JUMP, ITEMS_LIMIT
+from records.limits import ITEMS_LIMIT
 
 Decoded = TypeVar("Decoded")
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What decoding raises for bytes that are no such record."""
 encode = msgspec.json.Encoder().encode
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]").search
 _items = msgspec.json.Decoder(list[Raw])
-
-
-def far_ahead(last: int, number: int) -> bool:
-    """Tell whether a seq, or the number of a version, lies too far above the last one to have been assigned by us.
-
-    Such a record is skipped; otherwise one forged record could use up the numbers.
-
-    >>> far_ahead(7, 9), far_ahead(7, 2**53 - 1)
-    (False, True)
-    """
-    return number > last + FARTHEST_JUMP
 
 
 def items(value: bytes | None) -> list[bytes]:
@@ -66,11 +53,3 @@ def decode(decoder: "msgspec.json.Decoder[Decoded]", value: bytes) -> Decoded:
         raise BadInput("invalid_field", problem.field or "value", problem.found, expected) from None
     except UNREADABLE as error:
         raise BadInput("not_json", "value", json_errors.syntax(error), "a JSON object") from None
-
-
-def check_event_id(event_id: str) -> str:
-    """Return an event id that is fit to be one: 1 to 128 bytes of UTF-8 without control characters."""
-    if not 0 < len(event_id.encode()) <= EVENT_ID_BYTES or _CONTROL(event_id):
-        found = event_id if len(event_id) <= 40 else event_id[:40] + "…"
-        raise BadInput("bad_event_id", "event_id", repr(found), "1 to 128 bytes without control characters")
-    return event_id

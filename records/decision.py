@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Meta, Raw
 
 from records import json_errors
-from records.codec import check_event_id, decode, encode
+from records.codec import decode, encode
 from records.errors import BadInput
+from records.event_id import check_event_id
 from records.fields import Integer, Name, Places, RawAction, RawFeatures, RawRule, Version
 from records.limits import PMF_TOLERANCE
 from records.rule import rule_of

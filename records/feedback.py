@@ -5,8 +5,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from records.codec import check_event_id, decode
+from records.codec import decode
 from records.errors import BadInput
+from records.event_id import check_event_id
 from records.fields import Integer, Natural, Ordinal, RawFeedback, Version
 from records.limits import ACTION_CHARACTERS, EVENT_ID_BYTES, REWARD_LIMIT
 

@@ -6,11 +6,6 @@ LARGEST_INTEGER = 2**53 - 1
 """The largest integer that every reader of JSON takes as it is."""
 LAST_OFFSET = 2**63 - 1
 """The largest offset of Kafka, and its latest time in milliseconds."""
-FARTHEST_JUMP = 10**9
-"""No join gives so many seqs between two outcomes that follow each other, and no learner so many numbers.
-
-Nine million forged records in a row, each so far ahead, would use up the numbers to :data:`LARGEST_INTEGER`.
-"""
 MOST_NAMED = 10
 """Names that an error lists; the others are only counted."""
 INPUT_MESSAGE_BYTES = 1024 * 1024

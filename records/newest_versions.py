@@ -2,7 +2,8 @@
 
 import msgspec
 
-from records.codec import UNREADABLE, far_ahead
+from records.codec import UNREADABLE
+from records.sequence import gap_too_large
 from records.versions import versions_in
 from records.versions_snapshot import LoggedVersion, VersionsSnapshot
 
@@ -23,7 +24,7 @@ def snapshot_in(value: bytes | None, offset: int) -> VersionsSnapshot | None:
     except UNREADABLE:
         return None
     known = snapshot.end_offset <= offset and all(
-        each.offset < snapshot.end_offset and not far_ahead(each.offset, each.version.number)
+        each.offset < snapshot.end_offset and not gap_too_large(each.offset, each.version.number)
         for each in snapshot.versions
     )
     return snapshot if known else None

@@ -5,9 +5,10 @@ from contextlib import suppress
 
 import msgspec
 
-from records.codec import UNREADABLE, far_ahead, items
+from records.codec import UNREADABLE, items
 from records.errors import BadInput
 from records.policy_version import PolicyVersion
+from records.sequence import gap_too_large
 
 _version = msgspec.json.Decoder(PolicyVersion).decode
 
@@ -34,6 +35,6 @@ def versions_in(value: bytes | None, highest: dict[str, int]) -> Iterator[Policy
         with suppress(*UNREADABLE):
             version = _version(body)
             last = highest.get(version.policy, 0)
-            if not far_ahead(last, version.number):
+            if not gap_too_large(last, version.number):
                 highest[version.policy] = max(last, version.number)
                 yield version

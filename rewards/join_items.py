@@ -25,7 +25,7 @@ Input = tuple[str, int]
 """A topic and a partition of it."""
 
 
-class Message(NamedTuple):
+class InputMessage(NamedTuple):
     """A message of an input: ``time_ms`` is its log time, ``value`` None for a tombstone."""
 
     topic: str
@@ -39,7 +39,7 @@ class Message(NamedTuple):
 class Rejected(NamedTuple):
     """What cannot be used: it becomes a dead letter with its reason and its bytes."""
 
-    message: Message
+    message: InputMessage
     item: int
     error: BadInput
     value: bytes | None
@@ -71,7 +71,7 @@ class JoinSettings:
 
 
 def decode_items(
-    settings: JoinSettings, message: Message, decoded: list[DecisionItem | FeedbackItem], rejected: list[Rejected]
+    settings: JoinSettings, message: InputMessage, decoded: list[DecisionItem | FeedbackItem], rejected: list[Rejected]
 ) -> None:
     """Append what a message holds to ``decoded``, and what cannot be used to ``rejected``."""
     try:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from records.errors import BadInput
 from records.limits import HOUR_MS
-from rewards.join_items import Input, JoinSettings, Message, Rejected, decode_items
+from rewards.join_items import Input, InputMessage, JoinSettings, Rejected, decode_items
 from rewards.rules import milliseconds
 from rewards.store import (
     PORTION_BYTES,
@@ -47,7 +47,7 @@ class _Reading:
 
     next: int
     fresh: bool
-    waiting: deque[Message] = field(default_factory=deque)
+    waiting: deque[InputMessage] = field(default_factory=deque)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Work:
     """
 
     parts: Sequence[Mapping[int, Transaction]]
-    messages: Sequence[Message] = ()
+    messages: Sequence[InputMessage] = ()
     rejected: Sequence[Rejected] = ()
 
 
@@ -109,7 +109,7 @@ class JoinWorker:
         reading = self._readings.get((topic, partition))
         return None if reading is None else reading.next
 
-    def waits(self, message: Message) -> bool:
+    def waits(self, message: InputMessage) -> bool:
         """Tell whether this message waits to be applied."""
         reading = self._readings.get((message.topic, message.partition))
         return reading is not None and reading.next <= message.offset
@@ -121,7 +121,7 @@ class JoinWorker:
             return None
         return reading.waiting[-1].offset + 1 if reading.waiting else reading.next
 
-    def offer(self, message: Message) -> bool:
+    def offer(self, message: InputMessage) -> bool:
         """Take in a message; False if its partition is not (any more) read here or it was applied already."""
         expected = self.expected(message.topic, message.partition)
         if expected is None or message.offset < expected:
@@ -137,7 +137,7 @@ class JoinWorker:
         is so far behind it that a closed event id might be forgotten too early (:func:`rewards.watermark.hold_line`).
         """
         line_ms = hold_line(self.watermark_ms.values(), milliseconds(self.settings.dedup_horizon_s))
-        taken: list[Message] = []
+        taken: list[InputMessage] = []
         items: list[DecisionItem | FeedbackItem] = []
         rejected: list[Rejected] = []
         size = 0
@@ -198,7 +198,7 @@ class JoinWorker:
         self.watermark_ms[shard] = max(self.watermark_ms[shard], answer.watermark_ms)
         return self._transaction() if answer.more else None
 
-    def done(self, work: Work) -> Sequence[Message]:
+    def done(self, work: Work) -> Sequence[InputMessage]:
         """Note that every shard has stored a work; return the messages that may be acknowledged."""
         if not work.messages:
             self._ticked(work)
@@ -219,7 +219,9 @@ class JoinWorker:
                     if not reading.waiting:
                         reading.next = max(reading.next, claim.end)
 
-    def _parts(self, taken: list[Message], items: list[DecisionItem | FeedbackItem]) -> list[dict[int, Transaction]]:
+    def _parts(
+        self, taken: list[InputMessage], items: list[DecisionItem | FeedbackItem]
+    ) -> list[dict[int, Transaction]]:
         size = self.settings.portion_items
         slices = [items[start : start + size] for start in range(0, len(items), size)] or [[]]
         last = {(message.topic, message.partition): message for message in taken}
@@ -239,10 +241,10 @@ class JoinWorker:
             parts.append({shard: self._transaction(claims, own) for shard, own in by_shard.items()})
         return parts
 
-    def _is_future(self, message: Message) -> bool:
+    def _is_future(self, message: InputMessage) -> bool:
         return self.clock_ms is not None and message.time_ms > self.clock_ms + FUTURE_MS
 
-    def _watermark_of(self, message: Message) -> int | None:
+    def _watermark_of(self, message: InputMessage) -> int | None:
         """Return the watermark that a message allows; None: its time says nothing of what comes after it."""
         return None if self._is_future(message) else input_watermark(message.time_ms, self.settings.close_grace_ms)
 
@@ -256,7 +258,7 @@ class JoinWorker:
         return Transaction(claims, items, inputs, settings.close_limit, settings.feedback_limit, settings.hold)
 
 
-def _future_time(message: Message, clock_ms: int) -> BadInput:
+def _future_time(message: InputMessage, clock_ms: int) -> BadInput:
     return BadInput(
         "future_time", "log time", f"{message.time_ms} ms", f"at most an hour after the broker's {clock_ms} ms"
     )

@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from records.codec import UNREADABLE, far_ahead, items
+from records.codec import UNREADABLE, items
 from records.errors import BadInput
 from records.fields import Integer, Natural, Ordinal, RawRule
 from records.limits import ITEMS_LIMIT
 from records.rule import rule_of
+from records.sequence import gap_too_large
 from rewards.rules import deadline_ms
 
 
@@ -93,7 +94,7 @@ class Frontiers:
         """Take in an outcome."""
         key = head.placement, head.shard
         last = self.last.get(key)
-        if far_ahead(last.outcome_seq if last is not None else 0, head.outcome_seq):
+        if gap_too_large(last.outcome_seq if last is not None else 0, head.outcome_seq):
             return
         self.first[key] = min(head.outcome_seq, self.first.get(key, head.outcome_seq))
         if last is None or head.outcome_seq > last.outcome_seq:

@@ -423,21 +423,21 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         far,
         "policies/learner.py",
-        "if far_ahead(last.get(outbox, 0), outcome.outcome_seq):",
+        "if gap_too_large(last.get(outbox, 0), outcome.outcome_seq):",
         "if False:",
         ("tests/policies/test_learner.py::test_a_seq_that_no_join_has_given_is_passed_over",),
     )
     yield Mutant(
         far,
         "replay/proof/rebuild.py",
-        "if outcome.outcome_seq <= last or far_ahead(last, outcome.outcome_seq):",
+        "if outcome.outcome_seq <= last or gap_too_large(last, outcome.outcome_seq):",
         "if outcome.outcome_seq <= last:",
         ("tests/replay/proof/test_rebuild.py::test_other_policies_and_corrections_are_left_out",),
     )
     yield Mutant(
         far,
         "rewards/recovery.py",
-        "if far_ahead(last.outcome_seq if last is not None else 0, head.outcome_seq):",
+        "if gap_too_large(last.outcome_seq if last is not None else 0, head.outcome_seq):",
         "if False:",
         ("tests/rewards/test_recovery.py::test_repeats_and_what_is_no_outcome_do_not_move_the_frontier",),
     )
@@ -500,7 +500,7 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "a number that is far ahead is no version",
         "records/versions.py",
-        "if not far_ahead(last, version.number):",
+        "if not gap_too_large(last, version.number):",
         "if True:",
         ("tests/stream/test_controls.py::test_a_number_after_which_none_is_left_is_no_version",),
     )

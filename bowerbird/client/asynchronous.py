@@ -27,8 +27,9 @@ from bowerbird.client.values import (
     seconds_of,
     text_of,
 )
-from records.codec import check_event_id, encode
+from records.codec import encode
 from records.errors import BowerbirdError, BrokerAway, NotDecided
+from records.event_id import check_event_id
 from records.feedback import Feedback, feedback
 from records.limits import LONGEST_EXPIRES_MS
 

@@ -11,8 +11,8 @@ from policies.registry import make
 from records.message import Message
 from records.policy_version import PolicyVersion
 from records.versions import versions_in
-from replay.proof.question import Question
 from replay.proof.rebuild import Rebuild, Rebuilt
+from replay.proof.request import VerificationRequest
 from replay.proof.verdict import Findings
 
 _version = msgspec.json.Decoder(PolicyVersion)
@@ -51,23 +51,23 @@ class Weights:
         The digest of the bytes in Redis, and that of the same version computed from the log.
     """
 
-    def __init__(self, question: Question, findings: Findings) -> None:
+    def __init__(self, request: VerificationRequest, findings: Findings) -> None:
         self.learned = self.waiting = self.refused = self.held = self.taken_back = 0
         self.rebuilt: list[Rebuilt] = []
         self.live_digest = self.recomputed_digest = ""
-        self._question = question
+        self._request = request
         self._findings = findings
         self._versions: dict[int, PolicyVersion] = {}
-        self._highest = {question.policy: question.live.record.number} if question.live.record else {}
+        self._highest = {request.policy: request.live.record.number} if request.live.record else {}
         self._rebuild: Rebuild | None = None
         self._position: _Position | None = None
 
     def versions(self, message: Message) -> None:
         """Take in a message of ``versions``; all of them come before the first of ``rewards``."""
-        question = self._question
-        live = question.live.record
-        before_live = question.versions_end is None or message.offset < question.versions_end
-        for record in published_in(message, question.policy, self._highest):
+        request = self._request
+        live = request.live.record
+        before_live = request.versions_end is None or message.offset < request.versions_end
+        for record in published_in(message, request.policy, self._highest):
             if record.number > (live.number if live else 0):
                 if before_live:
                     self._findings.add(
@@ -95,7 +95,7 @@ class Weights:
     def finish(self) -> None:
         """Compare; nothing more comes."""
         rebuild = self._started()
-        self._pass(rebuild, self._question.rewards_end)
+        self._pass(rebuild, self._request.rewards_end)
         self.refused, self.held, self.taken_back = rebuild.refused, rebuild.held, rebuild.taken_back
         self.learned = self._position.examples if self._position else 0
         self.waiting = rebuild.examples - self.learned
@@ -115,7 +115,7 @@ class Weights:
                     "not_verifiable",
                     outbox,
                     f"not verifiable before seq {seq}: `rewards` starts at offset "
-                    f"{self._question.rewards_start}, so no version can be computed again",
+                    f"{self._request.rewards_start}, so no version can be computed again",
                 )
             self.rebuilt.clear()
             return
@@ -124,7 +124,7 @@ class Weights:
             self._findings.add(
                 "cut",
                 version.version,
-                f"its cut {version.cut} lies beyond the end of `rewards`, {self._question.rewards_end}",
+                f"its cut {version.cut} lies beyond the end of `rewards`, {self._request.rewards_end}",
             )
         for rebuilt in self.rebuilt:
             self._compare(rebuilt, excused)
@@ -132,20 +132,20 @@ class Weights:
 
     def _started(self) -> Rebuild:
         if self._rebuild is None:
-            question = self._question
-            if (live := question.live.record) is not None:
+            request = self._request
+            if (live := request.live.record) is not None:
                 # Its record is written to `versions` before the next version is published, not at once.
                 self._versions.setdefault(live.number, live)
             versions = [self._versions[number] for number in sorted(self._versions)]
-            identity = identity_of(versions[0]) if versions else question.identity
-            _check_chain(question, self._findings, versions, identity, max(0, self._removed_before() - 1))
-            self._rebuild = Rebuild(question.policy, identity, versions)
+            identity = identity_of(versions[0]) if versions else request.identity
+            _check_chain(request, self._findings, versions, identity, max(0, self._removed_before() - 1))
+            self._rebuild = Rebuild(request.policy, identity, versions)
         return self._rebuild
 
     def _removed_before(self) -> int:
         """Return the first version that is there, where retention has removed those before it; else 0."""
         first = min(self._versions, default=0)
-        return first if first > 1 and self._question.versions_start else 0
+        return first if first > 1 and self._request.versions_start else 0
 
     def _excuse_removed(self) -> bool:
         """Name what retention has removed of ``versions``; tell whether the weights cannot be proved without it.
@@ -162,7 +162,7 @@ class Weights:
         self._findings.add(
             "not_verifiable",
             self._versions[first].version,
-            f"not verifiable before version {first}: `versions` starts at offset {self._question.versions_start}"
+            f"not verifiable before version {first}: `versions` starts at offset {self._request.versions_start}"
             + (", and later versions cannot be computed again without those before" if excused else ""),
         )
         return excused
@@ -174,12 +174,12 @@ class Weights:
             self._position = _Position(rebuild.digest(), rebuild.seqs(), rebuild.examples)
 
     def _live_cut(self) -> int:
-        live = self._question.live
+        live = self._request.live
         return max(live.cut or 0, live.record.cut if live.record else 0)
 
     def _gone(self, first_seqs: Mapping[str, int]) -> dict[str, int]:
         """Return the first seq that is there, per outbox of which retention has removed outcomes."""
-        if self._question.rewards_start == 0:
+        if self._request.rewards_start == 0:
             return {}
         gone = {outbox: seq for outbox, seq in first_seqs.items() if seq > 1}
         for record in self._versions.values():
@@ -212,7 +212,7 @@ class Weights:
             )
 
     def _compare_live(self) -> None:
-        record, model, cut, _ = self._question.live
+        record, model, cut, _ = self._request.live
         if (record is None) != (model is None):
             has, lacks = ("bytes", "record") if record is None else ("record", "bytes")
             self._findings.add("live", _name(record), f"Redis holds the {has} of the policy but not its {lacks}")
@@ -232,7 +232,7 @@ class Weights:
             )
 
     def _compare_live_with_log(self, rebuild: Rebuild, excused: bool) -> None:
-        record, model, cut, last_seqs = self._question.live
+        record, model, cut, last_seqs = self._request.live
         add = self._findings.add
         if record is None:
             self.recomputed_digest = self.live_digest = digest(
@@ -266,15 +266,15 @@ class Weights:
 
 
 def _check_chain(
-    question: Question,
+    request: VerificationRequest,
     findings: Findings,
     versions: Sequence[PolicyVersion],
     identity: PolicyIdentity,
     before: int,
 ) -> None:
     """Compare the versions with each other; ``before``: the number of the last one that retention has removed."""
-    if identity != question.identity:
-        findings.add("arguments", question.policy, f"published as {identity}, configured as {question.identity}")
+    if identity != request.identity:
+        findings.add("arguments", request.policy, f"published as {identity}, configured as {request.identity}")
     number, cut = before, 0
     for version in versions:
         if version.number != number + 1:

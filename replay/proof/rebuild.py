@@ -19,10 +19,10 @@ from policies.policy import Policy, digest, version_name
 from policies.policy_store import PolicyIdentity
 from policies.registry import make
 from policies.training import OutcomeToLearn, action_cache, learn, outcomes_of
-from records.codec import far_ahead
 from records.errors import BadInput
 from records.message import Message
 from records.policy_version import PolicyVersion
+from records.sequence import gap_too_large
 
 
 class Rebuilt(NamedTuple):
@@ -167,7 +167,7 @@ class Rebuild:
 
     def _learn(self, offset: int, outcome: OutcomeToLearn, pass_over: bool) -> None:
         last = self.last_seqs.get(outcome.outbox, 0)
-        if outcome.outcome_seq <= last or far_ahead(last, outcome.outcome_seq):
+        if outcome.outcome_seq <= last or gap_too_large(last, outcome.outcome_seq):
             return
         self.first_seqs.setdefault(outcome.outbox, outcome.outcome_seq)
         if outcome.outcome_seq != last + 1:

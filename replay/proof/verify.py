@@ -18,7 +18,7 @@ from records.outcome import Outcome, outbox_name
 from replay.proof.by_event import Case, CitedFeedback, Evidence, FoundOutcome
 from replay.proof.oracle import Expected, LoggedFeedback, expected_outcomes
 from replay.proof.published import Weights
-from replay.proof.question import Question
+from replay.proof.request import VerificationRequest
 from replay.proof.verdict import FindingKind, Findings, Verdict
 
 DECISIONS = "decisions"
@@ -40,11 +40,11 @@ class Verification:
     what it collects is kept in a temporary database.
     """
 
-    def __init__(self, question: Question) -> None:
-        self.question = question
+    def __init__(self, request: VerificationRequest) -> None:
+        self.request = request
         self._findings = Findings()
-        self._evidence = Evidence(question.dedup_horizon_ms)
-        self._weights = Weights(question, self._findings)
+        self._evidence = Evidence(request.dedup_horizon_ms)
+        self._weights = Weights(request, self._findings)
         self._figures: Counter[str] = Counter()
         self._closed: Counter[str] = Counter()
         self._first: dict[str, _Closing] = {}
@@ -95,9 +95,9 @@ class Verification:
             except BadInput as error:
                 self._unreadable(message, index, error)
                 continue
-            if outcome.placement in self.question.identity.placements and outcome.revision == 0:
+            if outcome.placement in self.request.identity.placements and outcome.revision == 0:
                 self._evidence.outcome(outcome.event_id, FoundOutcome.of(message.offset, outcome, cited))
-                if self._count(outcome) and self.question.own_feedback:
+                if self._count(outcome) and self.request.own_feedback:
                     for event in outcome.feedback:
                         if self._is_removed(event.stream, event.time_ms, event.partition, event.offset):
                             self._evidence.counted(event)
@@ -105,7 +105,7 @@ class Verification:
     def verdict(self) -> Verdict:
         """Return what was found, once all logs have been read."""
         self._weights.finish()
-        for sentence in self.question.lost:
+        for sentence in self.request.lost:
             self._findings.add("state", "the join's state in Redis", f"{sentence}; run `bowerbird recover`")
         for outbox, seq in self._evidence.contradictions():
             self._findings.add(
@@ -123,14 +123,14 @@ class Verification:
                 " their topics: retention has removed them, or a topic was deleted and made anew",
             )
         counts, figures, weights = self._findings.counts, self._figures, self._weights
-        live = self.question.live.record
+        live = self.request.live.record
         identical = weights.live_digest == weights.recomputed_digest != "" and not (
             counts["digest"] or counts["live"] or counts["cut"] or counts["versions"]
         )
         return Verdict(
-            policy=self.question.policy,
+            policy=self.request.policy,
             ok=not counts,
-            watermark_ms=self.question.watermark_ms,
+            watermark_ms=self.request.watermark_ms,
             decisions=figures["decisions"],
             external=figures["external"],
             copies=figures["copies"],
@@ -165,7 +165,7 @@ class Verification:
         """Note from when on a log is complete that has lost its head: from its first message."""
         where = (name, message.partition)
         self._oldest_ms[name] = min(message.time_ms, self._oldest_ms.get(name, message.time_ms))
-        start = self.question.starts.get(where, 0)
+        start = self.request.starts.get(where, 0)
         # Retention may remove more while it is read.
         if self._begun.get(where) != start:
             self._begun[where] = start
@@ -192,18 +192,18 @@ class Verification:
                 f"its predecessor at {self._last[outbox].deadline_ms}",
             )
         self._last[outbox] = closing
-        expected_shard = crc32(outcome.event_id.encode()) % self.question.shards
+        expected_shard = crc32(outcome.event_id.encode()) % self.request.shards
         if outcome.shard != expected_shard:
             self._findings.add("shard", outcome.event_id, f"shard {outcome.shard}, expected {expected_shard}")
         return True
 
     def _audit(self, case: Case) -> None:
-        question = self.question
+        request = self.request
         expected = expected_outcomes(
             case.decisions,
             case.feedback,
-            dedup_horizon_ms=question.dedup_horizon_ms,
-            feedback_limit=question.limits.max_feedback,
+            dedup_horizon_ms=request.dedup_horizon_ms,
+            feedback_limit=request.limits.max_feedback,
         )
         first_of: dict[tuple[str, int], FoundOutcome] = {}
         for outcome in case.outcomes:
@@ -237,13 +237,13 @@ class Verification:
         decided_ms = outcome.decision_at[0]
         for number, each in enumerate(expected):
             first_ms = each.decision.place.time_ms
-            if first_ms <= decided_ms <= first_ms + self.question.dedup_horizon_ms:
+            if first_ms <= decided_ms <= first_ms + self.request.dedup_horizon_ms:
                 return number
         return None
 
     def _judge(self, event_id: str, expected: Expected, outcomes: list[FoundOutcome]) -> None:
         figures = self._figures
-        if expected.decision.placement in self.question.identity.placements:
+        if expected.decision.placement in self.request.identity.placements:
             figures["decisions"] += 1
             figures["external"] += expected.decision.external
             figures["copies"] += expected.copies
@@ -273,22 +273,22 @@ class Verification:
             self._findings.add(kind, event_id, f"seq {outcomes[0].outcome_seq} of {outcomes[0].outbox}: {message}")
 
     def _judge_absent(self, event_id: str, expected: Expected) -> None:
-        question = self.question
-        if expected.deadline_ms >= question.watermark_ms:
+        request = self.request
+        if expected.deadline_ms >= request.watermark_ms:
             self._figures["pending"] += 1
             return
-        first = self._first.get(outbox_name(expected.decision.placement, crc32(event_id.encode()) % question.shards))
+        first = self._first.get(outbox_name(expected.decision.placement, crc32(event_id.encode()) % request.shards))
         closing = _Closing(expected.deadline_ms, event_id.encode())
-        head_gone = question.rewards_start > 0 and (first is None or closing < first)
+        head_gone = request.rewards_start > 0 and (first is None or closing < first)
         if head_gone or not self._is_provable(expected):
             self._figures["not_verifiable"] += 1
             return
         self._findings.add(
             "missing",
             event_id,
-            f"its window closed at {expected.deadline_ms}, the join has read to {question.watermark_ms}, "
+            f"its window closed at {expected.deadline_ms}, the join has read to {request.watermark_ms}, "
             "and there is no outcome"
-            + ("; the join still holds outcomes that it has not sent: is it running?" if question.unsent else ""),
+            + ("; the join still holds outcomes that it has not sent: is it running?" if request.unsent else ""),
         )
 
     def _differences(self, expected: Expected, outcome: FoundOutcome) -> list[tuple[FindingKind, str]]:
@@ -326,23 +326,23 @@ class Verification:
         """Tell whether the logs hold all that the outcome of a decision depends on, as far as it is asked for."""
         complete = self._complete_from_ms
         return expected.opens_ms >= complete["decisions"] and (
-            self.question.own_feedback or expected.opens_ms >= complete["feedback"]
+            self.request.own_feedback or expected.opens_ms >= complete["feedback"]
         )
 
     def _cites_removed(self, outcome: FoundOutcome) -> bool:
         time_ms, partition, offset, _ = outcome.decision_at
         if self._is_removed(DECISIONS, time_ms, partition, offset):
             return True
-        return not self.question.own_feedback and self._carries(outcome)
+        return not self.request.own_feedback and self._carries(outcome)
 
     def _closer_is_removed(self, expected: Expected, outcome: FoundOutcome) -> bool:
         """Tell whether what closed a window early may be feedback that closed, but was one too many to be carried."""
         closing = expected.decision.rule.reward.close_on
         return (
-            self.question.own_feedback
+            self.request.own_feedback
             and outcome.why == "early"
             and outcome.closed_ms < expected.deadline_ms
-            and any(start > 0 and name in closing for (name, _), start in self.question.starts.items())
+            and any(start > 0 and name in closing for (name, _), start in self.request.starts.items())
         )
 
     def _carries(self, outcome: FoundOutcome) -> bool:
@@ -354,7 +354,7 @@ class Verification:
 
         A topic that was deleted and created anew holds other messages at the same offsets, all of them younger.
         """
-        start = self.question.starts.get((name, partition), 0)
+        start = self.request.starts.get((name, partition), 0)
         return offset < start or time_ms < self._oldest_ms.get(name, time_ms + 1)
 
     def _not_provable(self, outcome: FoundOutcome) -> None:

@@ -1,7 +1,7 @@
 """The last seq of every placement and shard in ``rewards``."""
 
-from records.codec import far_ahead
 from records.outcome import parse_outbox
+from records.sequence import gap_too_large
 from rewards.recovery import outcome_heads
 from stream.config import Config
 from stream.kafka.log import LogReader
@@ -32,7 +32,7 @@ class LastSeqs:
                         continue  # the join did not write it
                     key = head.placement, head.shard
                     last = self._last.get(key, 0)
-                    if not far_ahead(last, head.outcome_seq):
+                    if not gap_too_large(last, head.outcome_seq):
                         self._last[key] = max(head.outcome_seq, last)
         return dict(self._last)
 

@@ -20,7 +20,7 @@ FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
 
 
-class Message(NamedTuple):
+class ProducerRecord(NamedTuple):
     """What is to be appended."""
 
     partition: int
@@ -60,7 +60,7 @@ class Appender:
         """The producer of now; a failure may replace it."""
         return self._producer
 
-    async def append(self, messages: Sequence[Message]) -> list[Any | None]:
+    async def append(self, messages: Sequence[ProducerRecord]) -> list[Any | None]:
         """Append messages; return when all are acknowledged, however long that takes.
 
         Returns
@@ -92,7 +92,7 @@ class Appender:
     async def _try(
         self,
         producer: AIOKafkaProducer | None,
-        messages: Sequence[Message],
+        messages: Sequence[ProducerRecord],
         left: Sequence[int],
         answers: dict[int, Any | None],
     ) -> BaseException | None:

@@ -31,7 +31,7 @@ from stream.liveness import Pulse, dead_among
 from stream.redis.policy_cache import REDIS_FAILURES, PolicyCache
 from stream.retry import Outage, until_recovered
 from stream.role import DECIDE
-from stream.roles.appender import Appender, Message
+from stream.roles.appender import Appender, ProducerRecord
 from stream.roles.decide_progress import PartitionProgress
 from stream.roles.deciding import Request, Requests
 from stream.roles.replies import Replies, Reply
@@ -242,7 +242,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._dead_letters.send(*letters)
 
     async def _append_and_reply(self, batch: Sequence[Request]) -> None:
-        messages: list[Message] = []
+        messages: list[ProducerRecord] = []
         appended: list[tuple[Request, int]] = []
         for request in batch:
             messages_of_request = request.messages()

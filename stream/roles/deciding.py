@@ -27,7 +27,7 @@ from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetter
 from stream.role import DECIDE
-from stream.roles.appender import Message
+from stream.roles.appender import ProducerRecord
 from stream.roles.envelope import Envelope, Envelopes
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Request:
         """The log time beyond which nobody waits for the reply any more."""
         return int(self.record.timestamp) + self.envelope.ttl_ms
 
-    def messages(self) -> list[Message]:
+    def messages(self) -> list[ProducerRecord]:
         """Return the messages of ``decisions``: one, but for an array that would be too large."""
         group: list[int] = []
         size = 0
@@ -85,7 +85,7 @@ class Request:
                 size += len(result.value) + 1
         if group:
             self.groups.append(group)
-        return [Message(self.record.partition, *self._message(group)) for group in self.groups]
+        return [ProducerRecord(self.record.partition, *self._message(group)) for group in self.groups]
 
     def _message(self, group: Sequence[int]) -> tuple[bytes | None, bytes]:
         decided = [result for index in group if isinstance(result := self.results[index], Decided)]

@@ -19,7 +19,7 @@ from faust.types import TP
 from redis.exceptions import RedisError
 
 from records.errors import LossDetected, StateRefused
-from rewards.join_items import Input, Message
+from rewards.join_items import Input, InputMessage
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.store import TransactionResult
 from rewards.watermark import partition_name
@@ -151,7 +151,7 @@ class JoinRole(mode.Service):
     async def _receive(self, event: Any) -> None:
         record = event.message
         name: Input = (record.topic, record.partition)
-        message = Message(*name, record.offset, log_time_ms(record.timestamp), record.value, record.key)
+        message = InputMessage(*name, record.offset, log_time_ms(record.timestamp), record.value, record.key)
         while self._worker.expected(*name) is None:
             try:
                 await self._synchronise()
@@ -168,7 +168,7 @@ class JoinRole(mode.Service):
             self._app.consumer.pause_partitions({TP(*name)})
         self._wake.set()
 
-    async def _fill_gap(self, message: Message) -> None:
+    async def _fill_gap(self, message: InputMessage) -> None:
         """Read from the log itself what lies between the last message and this one: mostly nothing (markers)."""
         attempt = 0
         while True:
@@ -178,7 +178,7 @@ class JoinRole(mode.Service):
             try:
                 missing = self._reader.read(message.topic, message.partition, expected, message.offset)
                 async for record in missing:
-                    self._worker.offer(Message(*record[:4], record.value, record.key))
+                    self._worker.offer(InputMessage(*record[:4], record.value, record.key))
                 return
             except LossDetected:
                 begins = (await self._reader.beginning([message[:2]]))[message[:2]]

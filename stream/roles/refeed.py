@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from records.message import WholeMessage
-from rewards.join_items import Input, JoinSettings, Message, Rejected
+from rewards.join_items import Input, InputMessage, JoinSettings, Rejected
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.store import Claim, Inputs, JoinStore, Transaction
 from rewards.watermark import input_watermark
@@ -136,7 +136,7 @@ class Refeed:
 
     def _offer(self, message: WholeMessage) -> None:
         name = message.topic, message.partition
-        if self._worker.offer(Message(*name, message.offset, message.time_ms, message.value, message.key)):
+        if self._worker.offer(InputMessage(*name, message.offset, message.time_ms, message.value, message.key)):
             self._waiting[name] += len(message.value or b"")
 
     async def _apply(self, work: Work) -> None:

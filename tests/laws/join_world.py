@@ -17,7 +17,7 @@ from typing import Any, cast
 from zlib import crc32
 
 from records.codec import items
-from rewards.join_items import JoinSettings, Message
+from rewards.join_items import InputMessage, JoinSettings
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.outcome import MESSAGE_BYTES, messages_of
 from rewards.store import DEAD_LETTERS, ClosedWindow, JoinStore, Transaction, TransactionResult, Unusable
@@ -56,7 +56,7 @@ def run_without_waiting(call: Call) -> Any:
 
 @dataclass(slots=True)
 class _Log:
-    messages: list[Message] = field(default_factory=list)
+    messages: list[InputMessage] = field(default_factory=list)
     end: int = 0
 
 
@@ -117,7 +117,7 @@ class _Worker:
         self.join = JoinWorker(settings)
         self.positions: dict[Input, int] = {}
         self.handed: dict[Input, int] = {}
-        self.in_flight: deque[Message] = deque()
+        self.in_flight: deque[InputMessage] = deque()
         self.work: _Task | None = None
         self.tick: _Task | None = None
 
@@ -420,7 +420,7 @@ class World:
         log = self.logs[name]
         value = json.dumps(bodies[0] if len(bodies) == 1 else bodies).encode()
         time_ms = self._log_time(skew)
-        log.messages.append(Message(*name, log.end, time_ms, value))
+        log.messages.append(InputMessage(*name, log.end, time_ms, value))
         for index, body in enumerate(bodies):
             if "event_id" not in body:
                 self.junk.add((time_ms, stream, name[1], log.end, index))
@@ -444,7 +444,7 @@ class World:
             if worker.join.expected(*name) is None:
                 worker.join.assign(*name, start=self.committed.get(name, 0), fresh=name not in self.committed)
 
-    def _receive(self, worker: _Worker, message: Message) -> None:
+    def _receive(self, worker: _Worker, message: InputMessage) -> None:
         name = message.topic, message.partition
         if worker.join.expected(*name) is None:
             self._synchronise(worker)

@@ -12,7 +12,8 @@ from policies.publish_schedule import PublishSchedule
 from policies.training import OutcomeToLearn, outcomes_in
 from policies.unacknowledged import Unacknowledged, highest_seqs
 from records.errors import LossDetected, StateRefused
-from records.limits import FARTHEST_JUMP, LARGEST_INTEGER
+from records.limits import LARGEST_INTEGER
+from records.sequence import MAX_GAP
 
 BAG = "--cb_explore_adf --bag 3 -q uA -b 8"
 """An explorer whose workspace holds state that it does not save."""
@@ -133,7 +134,7 @@ def test_what_cannot_be_learned_is_skipped_and_counted() -> None:
 def test_a_seq_that_no_join_has_given_is_passed_over() -> None:
     """Else one record of another program would end a policy: nothing can follow the largest number."""
     learner = Learner("front", "vw", BAG)
-    assert (LARGEST_INTEGER // FARTHEST_JUMP) > 9_000_000, "a chain of forged ones must be as long"
+    assert (LARGEST_INTEGER // MAX_GAP) > 9_000_000, "a chain of forged ones must be as long"
     messages = [(outcome(1), outcome(2**53 - 1)), (outcome(2),), (outcome(3 + 10**9),)]
     assert [highest_seqs(outcomes(*message), {}) for message in messages] == [{"front/0": 1}, {"front/0": 2}, {}]
     results = [learner.take(offset, outcomes(*message)) for offset, message in enumerate(messages)]

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records.codec import check_event_id, items
+from records.codec import items
 from records.decision import decision_head, fingerprint
 from records.errors import BadInput
+from records.event_id import check_event_id
 from records.feedback import feedback
 from records.limits import ITEMS_LIMIT
 from records.position import LogPosition

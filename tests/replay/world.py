@@ -20,11 +20,10 @@ from records.limits import Limits
 from records.log_identity import LogIdentity
 from records.outcome import Outcome, outbox_name
 from records.policy_version import PolicyVersion
-from replay.proof.question import Live, Question
+from replay.proof.request import Live, VerificationRequest
 from replay.proof.verdict import Verdict
 from replay.proof.verify import Verification
-from rewards.join_items import JoinSettings
-from rewards.join_items import Message as JoinMessage
+from rewards.join_items import InputMessage, JoinSettings
 from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
 from rewards.memory_store import MemoryStore
 from rewards.outcome import outcome_of
@@ -146,7 +145,7 @@ class World:
             outcomes += await self._emit(store)
             for message in incoming:
                 if message.time_ms == time_ms and time_ms < until_ms:
-                    assert worker.offer(JoinMessage(*message))
+                    assert worker.offer(InputMessage(*message))
             while (work := worker.next()) is not None:
                 await _done(worker, store, work)
         self.watermark_ms = until_ms
@@ -232,7 +231,7 @@ class World:
     def verify(self, policy: str = "front", **options: Any) -> Verdict:
         """Verify it as ``bowerbird verify`` does."""
         rewards = self.logs["rewards", 0]
-        question = Question(
+        request = VerificationRequest(
             policy=policy,
             identity=self.identity(policy),
             live=self.live,
@@ -244,7 +243,7 @@ class World:
             versions_end=self.versions_end,
             starts=self.starts,
         )
-        with Verification(replace(question, **options)) as verification:
+        with Verification(replace(request, **options)) as verification:
             for offset, value in enumerate([encode(LogIdentity(log_id="x")), *map(encode, self.versions)]):
                 if offset >= self.starts.get(("versions", 0), 0):
                     verification.versions(Message("versions", 0, offset, 0, value))

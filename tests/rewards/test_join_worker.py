@@ -6,7 +6,7 @@ from zlib import crc32
 
 import pytest
 
-from rewards.join_items import NO_RECORD, Input, JoinSettings, Message
+from rewards.join_items import NO_RECORD, Input, InputMessage, JoinSettings
 from rewards.join_worker import FUTURE_MS, Fetched, JoinWorker, Work
 from rewards.memory_store import MemoryStore
 from rewards.store import PORTION_BYTES, Claim, DecisionItem, FeedbackItem, Transaction
@@ -57,9 +57,9 @@ def decided(event_id: str = "a", **fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def message(name: Input, offset: int, at_ms: int, body: Any) -> Message:
+def message(name: Input, offset: int, at_ms: int, body: Any) -> InputMessage:
     value = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    return Message(*name, offset, START_MS + at_ms, value)
+    return InputMessage(*name, offset, START_MS + at_ms, value)
 
 
 def claims_of(transaction: Transaction) -> dict[Input, Claim]:

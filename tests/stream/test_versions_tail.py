@@ -14,10 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from records.codec import encode
-from records.limits import FARTHEST_JUMP
 from records.log_identity import LogIdentity
 from records.newest_versions import NewestVersions, snapshot_in
 from records.policy_version import PolicyVersion
+from records.sequence import MAX_GAP
 from records.versions_snapshot import LoggedVersion, VersionsSnapshot
 from stream.config import Config
 from stream.kafka import versions, versions_tail
@@ -150,7 +150,7 @@ async def _written(events: list[tuple[str, str, int]], racing: int) -> MemoryLog
             case "differ" if last.number:
                 log.append("versions", encode(version(policy, last.number, digest="e" * 64)))
             case "far":
-                log.append("versions", encode(version(policy, last.number + FARTHEST_JUMP + 1)))
+                log.append("versions", encode(version(policy, last.number + MAX_GAP + 1)))
             case "array":
                 newest[policy] = version(policy, last.number + 2)
                 log.append("versions", encode([version(policy, last.number + 1), newest[policy]]))

@@ -9,8 +9,8 @@ import pytest
 from policies.policy import digest, version_name
 from policies.registry import make
 from records.policy_version import PolicyVersion
-from replay.proof.question import Live
 from replay.proof.rebuild import Rebuild
+from replay.proof.request import Live
 from tests.replay.proof.test_rebuild import EXPLORERS
 from tests.replay.world import World, busy_world
 

@@ -16,7 +16,7 @@ from policies.policy_store import PolicyIdentity
 from records.feedback import CountedFeedback
 from records.outcome import Outcome
 from records.policy_version import PolicyVersion
-from replay.proof.question import Live
+from replay.proof.request import Live
 from replay.proof.verdict import Verdict
 from tests.replay.world import World, busy_world, decision
 

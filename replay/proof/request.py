@@ -28,7 +28,7 @@ class Live(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class VerificationRequest:
     """What is to be verified, and what the logs alone do not say.
 
     A running service goes on while it is verified. The order in which these are taken makes the verdict right
