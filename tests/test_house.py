@@ -27,7 +27,6 @@ LONG_CLASSES = {
     "replay/evaluation/logs/outcomes.py:Judge",
     "replay/proof/verify.py:Verification",
     "stream/roles/archive.py:Archive",
-    "stream/roles/decide.py:_Connection",
     "stream/roles/join.py:JoinRole",
     "stream/roles/learn.py:Learn",
 }

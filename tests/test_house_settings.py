@@ -188,7 +188,8 @@ def decide_tick(config: Config) -> float:
         await asyncio.Event().wait()
 
     connection._clock = cast(Any, Clock())
-    connection._read = connection._commit_now_and_then = ever  # type: ignore[method-assign]
+    connection._read = ever  # type: ignore[method-assign]
+    connection.partitions = cast(Any, SimpleNamespace(commit_now_and_then=ever))
     with pytest.raises(InterruptedError) as ended:
         asyncio.run(connection.run())
     return cast(float, ended.value.args[0])

@@ -6,16 +6,14 @@ committed in order, never beyond what was answered.
 """
 
 import asyncio
-import contextlib
 import gc
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
 import mode
-from aiokafka import ConsumerRebalanceListener
-from aiokafka.errors import CommitFailedError, IllegalStateError, InvalidSessionTimeoutError, KafkaError
+from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
@@ -32,12 +30,12 @@ from stream.redis.policy_cache import REDIS_FAILURES, PolicyCache
 from stream.retry import Outage, until_recovered
 from stream.role import DECIDE
 from stream.roles.appender import Appender, ProducerRecord
-from stream.roles.decide_progress import PartitionProgress
+from stream.roles.decide_progress import AssignedPartitions, PartitionProgress
 from stream.roles.deciding import Request, Requests
 from stream.roles.replies import Replies, Reply
 from stream.roles.turn import Turn
 from stream.run import RoleParts
-from stream.shutdown import STOP_S, closed, ended, started
+from stream.shutdown import closed, ended, started
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +43,10 @@ FETCH_WAIT_MS = 100
 """After a stall a partition waits at most this long for the others' long poll."""
 FETCHED_MESSAGES = 500
 POLL_MS = 200
-MOST_BATCHES = 8
-"""Batches of one partition that wait for the broker; with more it is not read on."""
-COMMIT_EVERY_S = 0.5
-"""What a killed worker decided since its last commit is decided again; by then most of it has expired."""
 STALLED_S = 0.2
 """A partition that takes longer to write is not waited for before others are read on."""
 REDIS_TIMEOUT_S = 2.0
 RECONNECT_S = 1.0
-SETTLE_S = 0.4
-"""What is in flight at the end, or when a partition is given away, is waited for so long."""
 ITS_TOPICS = ("decision-requests", "decisions", "ticks", "dead-letters")
 
 
@@ -64,7 +56,7 @@ def build(config: Config) -> RoleParts:
     return RoleParts((service,), None, lambda: service.ready, service.pulse, (service.dead,))
 
 
-class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
+class _Connection:
     """One connection to the broker: from :meth:`start` until an error or :meth:`stop`."""
 
     def __init__(self, config: Config, lookup: PolicyCache, pulse: Pulse) -> None:
@@ -89,8 +81,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         self._dead_letters = DeadLetters(self._control, config, DECIDE)
         self._clock = BrokerClock(self._control, config.topic("ticks"), DECIDE, ticked=pulse.stepped)
         self._requests: Requests | None = None
-        self._progress: dict[TopicPartition, PartitionProgress] = {}
-        self.joined = False
+        self.partitions = AssignedPartitions(self._consumer)
         self._runs = False
 
     async def start(self) -> None:
@@ -103,7 +94,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._clock.tick()
         await self._appender.start()
         await self._replies.start()
-        self._consumer.subscribe([self._topic], listener=self)
+        self._consumer.subscribe([self._topic], listener=self.partitions)
         await started(self._consumer)
 
     async def _check_topics(self) -> None:
@@ -116,10 +107,7 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def stop(self) -> None:
         """Finish what is in flight within a short time, commit it, and close."""
-        self.joined = False
-        left, self._progress = self._progress, {}
-        await self._settle(left)
-        await ended(*(task for progress in left.values() for task in progress.tasks))
+        await self.partitions.leave()
         await asyncio.gather(
             self._replies.stop(),
             self._appender.stop(),
@@ -144,7 +132,11 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         self._runs = True
         tasks = [
             asyncio.create_task(work)
-            for work in (self._read(), self._commit_now_and_then(), self._clock.run(self._config.decide_tick_ms))
+            for work in (
+                self._read(),
+                self.partitions.commit_now_and_then(),
+                self._clock.run(self._config.decide_tick_ms),
+            )
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -162,24 +154,20 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             self._pulse.polled()
             begun: list[asyncio.Task[None]] = []
             for partition, records in fetched.items():
-                progress = self._progress.get(partition)
+                progress = self.partitions.progress_of(partition)
                 if progress is None:
                     # Taken away meanwhile: its next owner decides them.
                     continue
                 await self._note_hole(partition, progress, records[0].offset)
                 progress.next_offset = records[-1].offset + 1
                 batch = await self._decided(requests, records)
-                if self._progress.get(partition) is not progress:
-                    continue
-                task = asyncio.create_task(self._finish(batch))
-                progress.add(records[-1].offset + 1, task)
-                begun.append(task)
-                if len(progress) >= MOST_BATCHES:
-                    self._pause(partition, progress)
+                if self.partitions.progress_of(partition) is progress:
+                    begun.append(asyncio.create_task(self._finish(batch)))
+                    self.partitions.add(partition, records[-1].offset + 1, begun[-1])
             if begun:
                 # Meanwhile requests gather, so that under load one round trip carries many.
                 await asyncio.wait(begun, timeout=STALLED_S)
-            self._trim()
+            self.partitions.trim()
 
     async def _note_hole(self, partition: TopicPartition, progress: PartitionProgress, offset: int) -> None:
         """Say which requests were removed before they were read, where the log goes on above the next offset."""
@@ -212,21 +200,6 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
             requests.decide(request, self._clock.now_ms())
             await turn.over()
         return batch
-
-    def _pause(self, partition: TopicPartition, progress: PartitionProgress) -> None:
-        progress.trim()
-        if len(progress) >= MOST_BATCHES and not progress.paused:
-            with contextlib.suppress(IllegalStateError):
-                self._consumer.pause(partition)
-                progress.paused = True
-
-    def _trim(self) -> None:
-        for partition, progress in self._progress.items():
-            progress.trim()
-            if progress.paused and len(progress) < MOST_BATCHES:
-                with contextlib.suppress(IllegalStateError):
-                    self._consumer.resume(partition)
-                progress.paused = False
 
     async def _finish(self, batch: Sequence[Request]) -> None:
         """Append, wait, reply, and write the dead letters of what was fetched at once."""
@@ -271,61 +244,6 @@ class _Connection(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._replies.send(Reply(topic, request.reply(), request.key(), request.envelope.reply_headers))
         metrics.REQUEST_SECONDS.observe(max(0, self._clock.now_ms() - request.record.timestamp) / 1000)
 
-    async def _commit_now_and_then(self) -> None:
-        while True:
-            await asyncio.sleep(COMMIT_EVERY_S)
-            self._trim()
-            await self._commit(dict(self._progress))
-
-    async def _commit(self, finished: Mapping[TopicPartition, PartitionProgress]) -> None:
-        offsets = {
-            partition: progress.committable
-            for partition, progress in finished.items()
-            if progress.committable is not None
-        }
-        if not offsets:
-            return
-        try:
-            await self._consumer.commit(offsets)
-        except (CommitFailedError, IllegalStateError):
-            # A rebalance was faster: the next owner repeats what this one did not commit.
-            log.info("a commit came too late")
-        except KafkaError as error:
-            metrics.broker_failed(DECIDE)
-            log.warning("offsets are committed later: %r", error)
-            return
-        for partition, offset in offsets.items():
-            if finished[partition].committable == offset:
-                finished[partition].committable = None
-
-    async def _settle(self, left: Mapping[TopicPartition, PartitionProgress]) -> None:
-        """Wait a short time for what is in flight, and commit it."""
-        if tasks := [task for progress in left.values() for task in progress.tasks]:
-            await asyncio.wait(tasks, timeout=SETTLE_S)
-        try:
-            for progress in left.values():
-                progress.trim()
-            async with asyncio.timeout(STOP_S):
-                await self._commit(left)
-        except Exception as error:
-            log.warning("what was finished last will be repeated: %r", error)
-
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Finish what is in flight, so that the next owner does not repeat it."""
-        self.joined = False
-        # Taken out first, so that nothing more of them is begun.
-        await self._settle({part: self._progress.pop(part) for part in revoked if part in self._progress})
-
-    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Begin with each partition where its last owner has committed."""
-        for partition in assigned:
-            committed = None
-            with contextlib.suppress(KafkaError):
-                committed = await self._consumer.committed(partition)
-            self._progress[partition] = PartitionProgress(committed)
-        self.joined = True
-        log.info("deciding", extra={"partitions": sorted(partition.partition for partition in assigned)})
-
 
 class Decide(mode.Service):
     """Decides requests until it is stopped; a lost broker or Redis is waited for."""
@@ -342,7 +260,7 @@ class Decide(mode.Service):
     @property
     def ready(self) -> bool:
         """Whether it has joined its group and knows the broker's time."""
-        return self._connection is not None and self._connection.joined
+        return self._connection is not None and self._connection.partitions.joined
 
     def dead(self) -> str | None:
         """Return what has died of the clients, None: nothing has."""
