@@ -33,9 +33,9 @@ from replay.proof.recompute import (
     recompute,
     version_number,
 )
-from replay.proof.request import Live, VerificationRequest
+from replay.proof.request import DECISIONS, Live, VerificationRequest
 from replay.proof.verdict import Verdict
-from replay.proof.verify import DECISIONS, Verification
+from replay.proof.verify import Verification
 from rewards.watermark import INPUTS, shard_watermark
 from stream.clients import redis_client
 from stream.config import Config, identity_in

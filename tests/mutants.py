@@ -1343,7 +1343,7 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "what stood in a topic that was made anew is not verifiable",
-        "replay/proof/verify.py",
+        "replay/proof/retained.py",
         "return offset < start or time_ms < self._oldest_ms.get(name, time_ms + 1)",
         "return offset < start",
         (

@@ -25,7 +25,6 @@ LONG_CLASSES = {
     "bowerbird/client/asynchronous.py:Client",
     "bowerbird/recovery/join.py:JoinRecovery",
     "replay/evaluation/logs/outcomes.py:Judge",
-    "replay/proof/verify.py:Verification",
     "stream/roles/archive.py:Archive",
     "stream/roles/join.py:JoinRole",
     "stream/roles/learn.py:Learn",

@@ -8,6 +8,9 @@ from policies.policy_store import PolicyIdentity
 from records.limits import Limits
 from records.policy_version import PolicyVersion
 
+DECISIONS = "decisions"
+"""The name of the log of decisions, as feedback streams have names of theirs."""
+
 
 class Live(NamedTuple):
     """What Redis holds of a policy.
