@@ -17,7 +17,7 @@ from records.position import LogPosition
 from records.versions import versions_in
 from replay.proof.by_event import Case, Evidence
 from replay.proof.recompute import FoundDecision, decisions_of
-from replay.proof.trace import FoundOutcomeRecord, Trace, TracedRecord, decisions
+from replay.proof.trace import EventLogs, FoundOutcomeRecord, Trace, TracedRecord
 from rewards.watermark import shard_watermark
 from stream.clients import redis_client
 from stream.config import Config
@@ -106,15 +106,18 @@ class _Tracing:
                 Case(self._event_id, [], [], []),
             )
         letters = await self._dead_letters(near)
-        traced, lost = decisions(
-            case,
-            located,
-            await self._outcomes(after, letters) if located else [],
-            await self._versions({each.decision.placement for each in located}, after.since_ms) if located else [],
+        logs = EventLogs(
+            case=case,
+            located=located,
+            outcomes=await self._outcomes(after, letters) if located else [],
+            versions=(
+                await self._versions({each.decision.placement for each in located}, after.since_ms) if located else []
+            ),
             watermark_ms=watermark_ms,
             dedup_horizon_ms=self._dedup_horizon_ms,
             feedback_limit=self._config.limits.max_feedback,
         )
+        traced, lost = logs.decisions()
         return Trace(
             event_id=self._event_id,
             watermark_ms=watermark_ms,

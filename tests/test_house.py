@@ -89,8 +89,6 @@ MANY_PARAMETERS = {
     "replay/evaluation/models/scikit_learn.py:__init__",
     "replay/evaluation/resample.py:resampled",
     "replay/evaluation/scan.py:accumulate_part",
-    "replay/proof/trace.py:_decision",
-    "replay/proof/trace.py:decisions",
     "rewards/join_worker.py:carry_out",
     "stream/kafka/dead_letter_log.py:resend",
     "stream/roles/refeed.py:__init__",

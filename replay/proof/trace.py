@@ -5,6 +5,7 @@ reason. The versions tell which of them learned the outcome.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -117,19 +118,11 @@ class FoundOutcomeRecord(NamedTuple):
     refused: bool = False
 
 
-def decisions(
-    case: Case,
-    located: Sequence[FoundDecision],
-    outcomes: Sequence[FoundOutcomeRecord],
-    versions: Sequence[PolicyVersion],
-    *,
-    watermark_ms: int,
-    dedup_horizon_ms: int,
-    feedback_limit: int,
-) -> tuple[list[TracedDecision], list[TracedFeedback]]:
-    """Return the decisions of an event id, and the feedback that belongs to none of them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventLogs:
+    """What the logs hold about an event id, and the settings of the join that decide what it means.
 
-    Parameters
+    Attributes
     ----------
     case
         All decisions and all feedback of the event id.
@@ -144,29 +137,92 @@ def decisions(
     dedup_horizon_ms, feedback_limit
         Settings of the join.
     """
-    expected = expected_outcomes(
-        case.decisions, case.feedback, dedup_horizon_ms=dedup_horizon_ms, feedback_limit=feedback_limit
-    )
-    own: dict[int, list[LoggedFeedback]] = {}
-    for event in case.feedback:
-        own.setdefault(_decision_of(event, expected, dedup_horizon_ms), []).append(event)
-    whole = {_position(each.place): each for each in located}
-    traced = [
-        _decision(
-            each,
-            whole[_position(each.decision.place)],
-            [place for place in (record.place for record in located) if _is_copy(place, each, dedup_horizon_ms)],
-            own.get(number, []),
-            _outcome(each, outcomes, versions, dedup_horizon_ms),
-            watermark_ms,
+
+    case: Case
+    located: Sequence[FoundDecision]
+    outcomes: Sequence[FoundOutcomeRecord]
+    versions: Sequence[PolicyVersion]
+    watermark_ms: int
+    dedup_horizon_ms: int
+    feedback_limit: int
+
+    def decisions(self) -> tuple[list[TracedDecision], list[TracedFeedback]]:
+        """Return the decisions of the event id, and the feedback that belongs to none of them."""
+        expected = expected_outcomes(
+            self.case.decisions,
+            self.case.feedback,
+            dedup_horizon_ms=self.dedup_horizon_ms,
+            feedback_limit=self.feedback_limit,
         )
-        for number, each in enumerate(expected)
-    ]
-    lost = [
-        TracedFeedback(event.place, event.id, event.value, "unknown_decision", False, "no decision has this event id")
-        for event in own.get(-1, [])
-    ]
-    return traced, lost
+        own: dict[int, list[LoggedFeedback]] = {}
+        for event in self.case.feedback:
+            own.setdefault(self._decision_of(event, expected), []).append(event)
+        lost = [
+            TracedFeedback(
+                event.place, event.id, event.value, "unknown_decision", False, "no decision has this event id"
+            )
+            for event in own.get(-1, [])
+        ]
+        return [self._decision(each, own.get(number, [])) for number, each in enumerate(expected)], lost
+
+    def _decision_of(self, event: LoggedFeedback, expected: Sequence[Expected]) -> int:
+        """Return the number of the decision to which a feedback belongs, by time; -1: none."""
+        for number, each in enumerate(expected):
+            if event.place.time_ms <= each.decision.place.time_ms + self.dedup_horizon_ms:
+                return number
+        return -1
+
+    def _decision(self, expected: Expected, feedback: Sequence[LoggedFeedback]) -> TracedDecision:
+        first = _position(expected.decision.place)
+        place, decision = next(each for each in self.located if _position(each.place) == first)
+        outcome = self._outcome(expected)
+        full_ms = place.time_ms + round(expected.decision.rule.window_s * 1000)
+        closers = expected.decision.rule.reward.close_on if expected.deadline_ms < full_ms else ()
+        closer = next((event for event in feedback if event.place.topic in closers and _closes(event, expected)), None)
+        return TracedDecision(
+            place=place,
+            copies=[
+                each.place
+                for each in self.located
+                if self._belongs(each.place, expected) and _position(each.place) != first
+            ],
+            policy=decision.policy,
+            policy_version=decision.policy_version,
+            chosen=decision.chosen,
+            propensity=decision.propensity,
+            opens_ms=expected.opens_ms,
+            deadline_ms=expected.deadline_ms,
+            full_ms=full_ms,
+            closed=outcome is not None or expected.deadline_ms < self.watermark_ms,
+            reward=expected.reward,
+            learn=expected.learn,
+            why=expected.why,
+            feedback=[_feedback(event, expected, closes=event is closer) for event in feedback],
+            outcome=outcome,
+        )
+
+    def _outcome(self, expected: Expected) -> TracedOutcome | None:
+        for record in sorted(self.outcomes, key=lambda each: each.place.offset):
+            outcome = record.outcome
+            if self._belongs(outcome.decision_place, expected):
+                fate, version, message = _fate(record, self.versions)
+                return TracedOutcome(
+                    place=record.place,
+                    shard=outcome.shard,
+                    outcome_seq=outcome.outcome_seq,
+                    reward=outcome.reward,
+                    why=outcome.why,
+                    closed_ms=outcome.closed_ms,
+                    fate=fate,
+                    version=version,
+                    message=message,
+                )
+        return None
+
+    def _belongs(self, place: LogPosition, expected: Expected) -> bool:
+        """Tell whether a record of a decision is a decision or a copy of it, by time."""
+        first_ms = expected.decision.place.time_ms
+        return first_ms <= place.time_ms <= first_ms + self.dedup_horizon_ms
 
 
 def verdict_on(event: LoggedFeedback, expected: Expected) -> Verdict:
@@ -213,49 +269,6 @@ def _fate(record: FoundOutcomeRecord, versions: Sequence[PolicyVersion]) -> tupl
     return fate, version, message if policy == decided else f"{policy}: {message}"
 
 
-def _decision_of(event: LoggedFeedback, expected: Sequence[Expected], dedup_horizon_ms: int) -> int:
-    """Return the number of the decision to which a feedback belongs, by time; -1: none."""
-    for number, each in enumerate(expected):
-        if event.place.time_ms <= each.decision.place.time_ms + dedup_horizon_ms:
-            return number
-    return -1
-
-
-def _decision(
-    expected: Expected,
-    located: FoundDecision,
-    copies: list[LogPosition],
-    feedback: Sequence[LoggedFeedback],
-    outcome: TracedOutcome | None,
-    watermark_ms: int,
-) -> TracedDecision:
-    decision = located.decision
-    place = located.place
-    full_ms = place.time_ms + round(expected.decision.rule.window_s * 1000)
-    closers = expected.decision.rule.reward.close_on if expected.deadline_ms < full_ms else ()
-    closer = next(
-        (event for event in feedback if event.place.topic in closers and _closes(event, expected)),
-        None,
-    )
-    return TracedDecision(
-        place=place,
-        copies=copies,
-        policy=decision.policy,
-        policy_version=decision.policy_version,
-        chosen=decision.chosen,
-        propensity=decision.propensity,
-        opens_ms=expected.opens_ms,
-        deadline_ms=expected.deadline_ms,
-        full_ms=full_ms,
-        closed=outcome is not None or expected.deadline_ms < watermark_ms,
-        reward=expected.reward,
-        learn=expected.learn,
-        why=expected.why,
-        feedback=[_feedback(event, expected, closes=event is closer) for event in feedback],
-        outcome=outcome,
-    )
-
-
 def _closes(event: LoggedFeedback, expected: Expected) -> bool:
     at_ms = max(event.place.time_ms, expected.decision.place.time_ms)
     return event.place.time_ms >= expected.opens_ms and at_ms == expected.deadline_ms
@@ -298,37 +311,6 @@ def where(place: LogPosition) -> str:
 def _same(event: LoggedFeedback, expected: Expected) -> LoggedFeedback | None:
     identity = event.place.topic, event.id
     return next((other for other in expected.counted if (other.place.topic, other.id) == identity), None)
-
-
-def _outcome(
-    expected: Expected,
-    outcomes: Sequence[FoundOutcomeRecord],
-    versions: Sequence[PolicyVersion],
-    dedup_horizon_ms: int,
-) -> TracedOutcome | None:
-    first_ms = expected.decision.place.time_ms
-    for record in sorted(outcomes, key=lambda each: each.place.offset):
-        outcome = record.outcome
-        if first_ms <= outcome.decision_place.time_ms <= first_ms + dedup_horizon_ms:
-            fate, version, message = _fate(record, versions)
-            return TracedOutcome(
-                place=record.place,
-                shard=outcome.shard,
-                outcome_seq=outcome.outcome_seq,
-                reward=outcome.reward,
-                why=outcome.why,
-                closed_ms=outcome.closed_ms,
-                fate=fate,
-                version=version,
-                message=message,
-            )
-    return None
-
-
-def _is_copy(place: LogPosition, expected: Expected, dedup_horizon_ms: int) -> bool:
-    first = expected.decision.place
-    within = first.time_ms <= place.time_ms <= first.time_ms + dedup_horizon_ms
-    return within and _position(place) != _position(first)
 
 
 def _position(place: LogPosition) -> tuple[int, int, int]:
