@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from archive.hashes import event_hashes, unit_hashes
 from archive.schema import ACTION, COMPUTED, PLACE, SCHEMAS, ArchivedAction
-from records.codec import decode, items
+from records.codec import decode, encode, items
 from records.decision import Decision
 from records.errors import BadInput, shorten
 from records.feedback import CountedFeedback, Feedback
@@ -305,6 +305,7 @@ def _version_fields(record: bytes) -> Row:
         version.vw_build,
         version.processor,
         version.control,
+        encode(version.shape).decode(),
     )
 
 

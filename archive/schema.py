@@ -110,6 +110,7 @@ _COLUMNS = {
         ("vw_build", pa.string()),
         ("processor", pa.string()),
         ("control", pa.string()),
+        ("shape", pa.string()),
     ],
     "dead-letters": [
         *PLACE,

@@ -20,6 +20,7 @@ from records.limits import INPUT_MESSAGE_BYTES, ITEMS_LIMIT, LONGEST_EXPIRES_MS,
 from records.position import LogPosition
 from records.rule import Reward, Rule, StreamReward
 from records.schemas import RECORDS, schemas
+from records.shape import Shape, UniformWrapper
 from records.versions_snapshot import LoggedVersion
 from rewards.join_items import JoinSettings
 from stream.clients import LARGE_MESSAGE_BYTES
@@ -240,6 +241,7 @@ Limits, if not configured otherwise: a request {Limits().max_request_bytes} byte
 _NAMED: tuple[type, ...] = (
     *(record for group in RECORDS.values() for record in group),
     *(LogPosition, LoggedVersion, PickedAction, CountedFeedback, Problem, Rule, Reward, StreamReward),
+    *(Shape, UniformWrapper),
 )
 _CLASSES = {record.__name__: record for record in _NAMED}
 

@@ -15,7 +15,7 @@ import msgspec
 
 from archive.names import ARCHIVED_STREAMS
 from bowerbird.recovery.join_problems import problems
-from policies.controls import deciding
+from policies.assemble import deciding
 from policies.policy import version_name
 from policies.policy_store import identity_of, version_of
 from records.errors import LossDetected, WrongConfiguration

@@ -6,12 +6,10 @@ through its controls: nothing is learned of the outcomes between the cut of a ve
 cut of the next one that does not.
 """
 
-from collections.abc import Callable
 from typing import Literal
 
-from policies.policy import Policy
-from policies.registry import make
 from records.policy_version import PolicyVersion
+from records.shape import UNSHAPED, Shape, UniformWrapper
 
 Control = Literal["freeze", "uniform", "unfreeze"]
 
@@ -22,39 +20,21 @@ UNIFORM: Control = "uniform"
 UNFREEZE: Control = "unfreeze"
 """The end of the other two: the weights decide, and what comes from here on is learned."""
 
+SHAPES: dict[Control, Shape] = {
+    FREEZE: Shape(learn=False),
+    UNIFORM: Shape(learn=False, wrappers=(UniformWrapper(),)),
+    UNFREEZE: UNSHAPED,
+}
+"""What each control makes of a policy."""
 
-def holds(control: str | None) -> bool:
-    """Tell whether nothing is learned under a control.
 
-    >>> holds("freeze"), holds("uniform"), holds("unfreeze"), holds(None)
-    (True, True, False, False)
+def in_force(shape: Shape) -> Control | None:
+    """Return the control that a shape comes from, None: the policy decides and learns.
+
+    >>> in_force(Shape(learn=False)), in_force(UNSHAPED)
+    ('freeze', None)
     """
-    return control in (FREEZE, UNIFORM)
-
-
-def in_force(control: str | None) -> Control | None:
-    """Return the control that acts on what follows a version, None: it decides and learns.
-
-    >>> in_force("uniform"), in_force("unfreeze")
-    ('uniform', None)
-    """
-    if control == FREEZE:
-        return FREEZE
-    return UNIFORM if control == UNIFORM else None
-
-
-def deciding(version: PolicyVersion | None, weights: Callable[[], Policy]) -> Policy:
-    """Return the policy that decides by a version, as decide, ``verify``, and an evaluation ask it.
-
-    Parameters
-    ----------
-    version
-        None: version 0.
-    weights
-        Makes the policy with the version's weights; not called where a control puts another one in its place.
-    """
-    uniformly = version is not None and version.control == UNIFORM
-    return make("uniform", "") if uniformly else weights()
+    return next((control for control, made in SHAPES.items() if made == shape and control != UNFREEZE), None)
 
 
 def made_by(version: PolicyVersion | None) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from policies.controls import holds
 from policies.policy import version_name
+from records.shape import UNSHAPED, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,9 @@ class Position:
     examples
         How many outcomes were learned in all.
     control
-        What an operator put in force with the version (:mod:`policies.controls`).
+        By which control an operator made the version (:mod:`policies.controls`).
+    shape
+        How the policy is used from the version on.
     """
 
     number: int
@@ -32,11 +34,12 @@ class Position:
     last_seqs: Mapping[str, int] = field(default_factory=dict)
     examples: int = 0
     control: str | None = None
+    shape: Shape = UNSHAPED
 
     @property
     def held(self) -> bool:
         """Whether nothing is learned of what comes next: its seqs are passed over."""
-        return holds(self.control)
+        return not self.shape.learn
 
     @property
     def version(self) -> str:

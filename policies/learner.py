@@ -207,7 +207,8 @@ class Learner:
             number, model_digest, control = self.saved.number, self.saved.digest, self.saved.control
         else:
             number, control = self.saved.number + 1, None
-        return Position(number, model_digest, self.cut, dict(self.last_seqs), self.examples, control), model or b""
+        seqs, shape = dict(self.last_seqs), self.saved.shape
+        return Position(number, model_digest, self.cut, seqs, self.examples, control, shape), model or b""
 
     def publish(self, position: Position, model: bytes) -> None:
         """Go on from what was saved as a new version: the workspace is thrown away and its bytes are loaded.

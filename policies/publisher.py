@@ -289,6 +289,7 @@ class Publisher:
             vw_build=build_of(identity.kind),
             processor=platform.processor() or platform.machine(),
             control=position.control,
+            shape=position.shape,
         )
 
     def _compare(self, saved: Saved | None) -> None:

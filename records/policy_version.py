@@ -3,6 +3,7 @@
 import msgspec
 
 from records.fields import Integer, Name, Natural, Ordinal, OutboxName, Version
+from records.shape import UNSHAPED, Shape
 
 
 class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +36,9 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
     vw_build, processor
         Where it was computed: the bytes are the same on the same build and kind of processor.
     control
-        What an operator put in force with it: ``freeze``, ``uniform`` or ``unfreeze``; null: it was learned.
+        By which control an operator made it: ``freeze``, ``uniform`` or ``unfreeze``; null: it was learned.
+    shape
+        How the policy is used from this version on; a control changes it.
     rebuilt_to
         An operator had it computed again from the log: it holds nothing of the outcomes at or above this offset (and
         below ``cut``); null: it was not.
@@ -58,4 +61,5 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
     vw_build: str = ""
     processor: str = ""
     control: str | None = None
+    shape: Shape = UNSHAPED
     rebuilt_to: Natural | None = None

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from policies.controls import FREEZE, Control, in_force
+from policies.controls import SHAPES, Control
 from policies.learn_position import Position
 from policies.learner import Learner, MakePolicy
 from policies.policy import digest
@@ -19,6 +19,7 @@ from policies.registry import make
 from policies.training import outcomes_of
 from records.errors import StateRefused
 from records.policy_version import PolicyVersion
+from records.shape import UNSHAPED, Shape
 from stream import clients
 from stream.clients import redis_client
 from stream.config import Config, identity_in
@@ -70,14 +71,15 @@ async def control(
     LossDetected
         At an unfreeze: outcomes are missing in ``rewards``.
     """
+    shape = SHAPES[wanted]
     for _ in range(ATTEMPTS):
         saved = await publisher.load()
         former = version_of(publisher.name, saved.record) if saved is not None and saved.record is not None else None
-        if in_force(former.control if former is not None else None) == in_force(wanted):
+        if (former.shape if former is not None else UNSHAPED) == shape:
             return Controlled(former, changed=False)
         identity = publisher.identity
         position, model = in_use(saved, identity, make_policy)
-        if in_force(wanted) is None:
+        if shape.learn:
             learner = Learner(
                 publisher.name, identity.kind, identity.arguments, position, model, make_policy=make_policy
             )
@@ -86,7 +88,7 @@ async def control(
                 position = learner.next()[0]
             finally:
                 learner.policy.close()
-        position = replace(position, number=position.number + 1, control=wanted)
+        position = replace(position, number=position.number + 1, control=wanted, shape=shape)
         version = await publisher.publish(saved, position, model, now_ms, made_by=former)
         if version is not None:
             return Controlled(version, changed=True)
@@ -148,7 +150,7 @@ class OperatorSession:
         identity = self.publisher.identity
         position, model = in_use(saved, identity)
         await self.reader.refuse_shorter(self.rewards, position.cut)
-        held = replace(position, control=FREEZE)
+        held = replace(position, shape=Shape(learn=False))
         learner = Learner(self.name, identity.kind, identity.arguments, held, model)
         try:
             await self._pass_over(learner)

@@ -535,9 +535,23 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "a replay goes through controls",
         "replay/proof/rebuild.py",
-        "        self._holding = holds(version.control)\n",
+        "        self._holding = not version.shape.learn\n",
         "",
         (f"{REPLAYED_CONTROLS}::test_under_a_control_nothing_is_learned_and_verify_goes_through_it",),
+    )
+    yield Mutant(
+        "the wrappers of a version decide",
+        "policies/assemble.py",
+        "    for wrapper in shape.wrappers:\n",
+        "    for wrapper in ():\n",
+        ("tests/policies/test_assemble.py::test_uniform_decides_also_where_the_weights_cannot_be_loaded",),
+    )
+    yield Mutant(
+        "a position keeps the shape of its version",
+        "policies/learner.py",
+        "shape = dict(self.last_seqs), self.saved.shape\n",
+        "shape = dict(self.last_seqs), type(self.saved.shape)()\n",
+        (f"{CONTROLS}::test_under_a_control_the_position_moves_and_nothing_is_learned",),
     )
     yield Mutant(
         "a replay goes back where a version was rebuilt",

@@ -122,11 +122,12 @@ def check_origin(tree: Path) -> None:
     )
 
 
-def run_tests(tree: Path, tests: Sequence[str]) -> Ran:
-    """Run tests in a copy."""
+def run_tests(tree: Path, tests: Sequence[str], timeout: float | None = None, processes: int = 0) -> Ran:
+    """Run tests in a copy, each in at most ``TEST_TIMEOUT_S``; ``processes``: a file stays in one of so many."""
     report = tree / "report.xml"
     command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
-    command += [f"--rootdir={tree}", f"--timeout={TEST_TIMEOUT_S}", f"--junitxml={report}", *tests]
+    command += [f"--rootdir={tree}", f"--timeout={TEST_TIMEOUT_S}", f"--junitxml={report}"]
+    command += [f"--numprocesses={processes}", "--dist=loadfile", *tests]
     done = subprocess.run(
         command,
         cwd=tree,
@@ -136,7 +137,7 @@ def run_tests(tree: Path, tests: Sequence[str]) -> Ran:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        timeout=RUN_TIMEOUT_S,
+        timeout=timeout,
     )
     return Ran(done.returncode, done.stdout, read_report(report) if report.exists() else {})
 
@@ -171,7 +172,7 @@ def judge(mutant: Mutant) -> Verdict:
         tree = Path(folder)
         try:
             copy_tree(tree, mutant)
-            ran = run_tests(tree, mutant.tests)
+            ran = run_tests(tree, mutant.tests, RUN_TIMEOUT_S)
         except LookupError as error:
             return Verdict(mutant, time.monotonic() - began, problem=f"the patch no longer applies: {error}")
         except subprocess.TimeoutExpired:
@@ -198,14 +199,14 @@ def first_line(message: str) -> str:
     return lines[0][:200]
 
 
-def passes_unpatched(tests: Sequence[str], console: Console) -> bool:
+def passes_unpatched(tests: Sequence[str], processes: int, console: Console) -> bool:
     """Tell whether every test passes on a copy without a patch."""
     with tempfile.TemporaryDirectory(prefix="bowerbird-unpatched-") as folder:
         tree = Path(folder)
         copy_tree(tree)
         check_origin(tree)
         began = time.monotonic()
-        ran = run_tests(tree, tests)
+        ran = run_tests(tree, tests, processes=processes)
     bad = [test for test in tests if {case.outcome for case in ran.cases_of(test)} != {"passed"}]
     if ran.exit_code == 0 and not bad:
         count = sum(map(len, ran.cases.values()))
@@ -249,7 +250,8 @@ def main(arguments: list[str] | None = None) -> int:
         for mutant in chosen:
             console.print(mutant.name, markup=False, highlight=False)
         return 0
-    if not passes_unpatched(list(dict.fromkeys(test for mutant in chosen for test in mutant.tests)), console):
+    tests = list(dict.fromkeys(test for mutant in chosen for test in mutant.tests))
+    if not passes_unpatched(tests, options.jobs, console):
         return 1
     verdicts: list[Verdict] = []
     with ThreadPoolExecutor(options.jobs) as pool:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import to_builtins
 
 from bowerbird.commands.shared import (
     DOES_NOT_HOLD,
@@ -219,6 +220,8 @@ def _ask(name: str, until_ms: int | None) -> None:
 
 
 def _tell(name: str, done: "Done") -> None:
+    from policies.controls import in_force
+
     version = done.version
     say(f"{name}: version {version.version} is computed from the log and published; it has learned {version.examples}")
     if done.former is not None:
@@ -229,8 +232,8 @@ def _tell(name: str, done: "Done") -> None:
         say(f"all {done.compared} versions on the way came out as they were published")
     if done.missing:
         say(f"{done.missing} outcomes are missing in the log; they are lost")
-    if version.control is not None:
-        say(f"{_IN_FORCE[version.control]}: `bowerbird policy unfreeze {name}` ends it")
+    if (control := in_force(version.shape)) is not None:
+        say(f"{_IN_FORCE[control]}: `bowerbird policy unfreeze {name}` ends it")
     say("where the learn role had stopped, start it again")
 
 
@@ -283,6 +286,7 @@ def _described(config: "Config", name: str, saved: "Saved | None") -> dict[str, 
     from policies.policy import digest, version_name
     from policies.policy_store import version_of
     from policies.registry import make
+    from records.shape import UNSHAPED
 
     policy_config = config.policies[name]
     described: dict[str, Any] = {
@@ -297,6 +301,7 @@ def _described(config: "Config", name: str, saved: "Saved | None") -> dict[str, 
         "examples": 0,
         "published_ms": None,
         "control": None,
+        "shape": to_builtins(UNSHAPED),
         "rebuilt_to": None,
         "by": "arguments",
     }
@@ -323,6 +328,7 @@ def _version(version: "PolicyVersion") -> dict[str, Any]:
         "digest": version.digest,
         "published_ms": version.published_ms,
         "control": version.control,
+        "shape": to_builtins(version.shape),
         "rebuilt_to": version.rebuilt_to,
         "by": made_by(version),
     }

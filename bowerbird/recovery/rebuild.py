@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from policies.controls import in_force
 from policies.learn_position import Position
 from policies.policy import digest
 from policies.policy_store import Saved, identity_of, version_of
 from records.errors import LossDetected, StateRefused, WrongConfiguration
 from records.message import Message
 from records.policy_version import PolicyVersion
+from records.shape import UNSHAPED
 from replay.proof.published import published_in
 from replay.proof.rebuild import Rebuild, Rebuilt, SavedWeights
 from stream.config import Config
@@ -134,7 +134,7 @@ class _Work:
                 cut=cut,
                 last_seqs=dict(self.rebuild.last_seqs),
                 examples=weights.examples,
-                control=in_force(former.control) if former else None,
+                shape=former.shape if former else UNSHAPED,
             )
             version = await self._at.publisher.publish(saved, position, weights.model, now_ms, rebuilt_to=rebuilt_to)
             if version is not None:

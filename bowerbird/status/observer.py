@@ -283,7 +283,7 @@ class Observer:
         outcomes = [outcome for _, outcome in closed.values()]
         rewards = [outcome.reward for outcome in outcomes if outcome.learn]
         waiting = [seen.time_ms for seen, outcome in closed.values() if outcome.learn and seen.offset >= cut]
-        control = in_force(record.control) if record is not None else None
+        control = in_force(record.shape) if record is not None else None
         sight = self._sights.of.get(name)
         return PolicyStatus(
             name=name,

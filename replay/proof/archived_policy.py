@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from archive.reader import Archive
-from policies.controls import deciding
+from policies.assemble import deciding
 from policies.policy import Policy, version_name
 from policies.policy_store import PolicyIdentity, identity_of
 from policies.registry import make

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from policies.controls import holds
 from policies.policy import Policy, digest, version_name
 from policies.policy_store import PolicyIdentity
 from policies.registry import make
@@ -162,7 +161,7 @@ class Rebuild:
             self.examples = examples
         self.policy.close()
         self.policy = self._make(model)
-        self._holding = holds(version.control)
+        self._holding = not version.shape.learn
         return Rebuilt(version, digest(model), self.seqs(), self.examples)
 
     def _learn(self, offset: int, outcome: OutcomeToLearn, pass_over: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from policies.controls import holds
+from policies.controls import in_force
 from records.outcome import Outcome, Why, outbox_name
 from records.policy_version import PolicyVersion
 from records.position import LogPosition
@@ -251,8 +251,9 @@ def fate_of(record: FoundOutcomeRecord, versions: Iterable[PolicyVersion]) -> tu
             learned = version
         elif version.rebuilt_to is not None and version.rebuilt_to <= offset < version.cut:
             return "taken_back", version.version, f"taken out of the weights again by version {version.version}"
-    if before is not None and holds(before.control):
-        return "held", before.version, f"not learned: version {before.version} ({before.control}) held the weights"
+    if before is not None and not before.shape.learn:
+        by = in_force(before.shape)
+        return "held", before.version, f"not learned: version {before.version} ({by}) held the weights"
     if record.refused:
         return "refused", None, "the policy could not learn it; see the dead letters"
     if learned is None:

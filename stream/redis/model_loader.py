@@ -10,7 +10,7 @@ import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from policies.controls import deciding
+from policies.assemble import deciding
 from policies.features import Action
 from policies.policy import Policy, digest
 from policies.policy_store import repair

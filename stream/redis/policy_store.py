@@ -19,6 +19,7 @@ from policies.policy_store import CHECK, PolicyIdentity, Saved, repair, version_
 from records.codec import encode
 from records.errors import LossDetected, StateRefused
 from records.policy_version import PolicyVersion
+from records.shape import Shape
 from rewards.store import DISCARD
 from stream.clients import is_other_type
 from stream.config import Config
@@ -114,7 +115,8 @@ class RedisPolicyStore:
                 int(fields["cut"]),
                 msgspec.json.decode(fields["last_seqs"], type=dict[str, int]),
                 int(fields["examples"]),
-                fields.get("control") or None,
+                fields["control"] or None,
+                msgspec.json.decode(fields["shape"], type=Shape),
             )
             identity = PolicyIdentity(
                 fields["kind"], fields["arguments"], fields["salt"], tuple(fields["placements"].split())
@@ -136,6 +138,7 @@ class RedisPolicyStore:
             "last_seqs": encode(position.last_seqs).decode(),
             "examples": position.examples,
             "control": position.control or "",
+            "shape": encode(position.shape).decode(),
             "kind": identity.kind,
             "arguments": identity.arguments,
             "salt": identity.salt,

@@ -23,6 +23,7 @@ from policies.question import Pick, Pmf, Question
 from policies.training import outcomes_of
 from records.errors import BadInput
 from records.policy_version import PolicyVersion
+from records.shape import UNSHAPED
 from records.versions import versions_in
 from stream.controls import Controlled, control
 
@@ -127,7 +128,7 @@ class RewardsLog:
         seqs: dict[str, int] = {}
         pages: list[list[str]] = []
         begin, held = 0, False
-        for cut, in_force in [*((version.cut, version.control) for version in versions), (end, None)]:
+        for cut, shape in [*((version.cut, version.shape) for version in versions), (end, UNSHAPED)]:
             page: list[str] = []
             for offset in sorted(self.messages):
                 if begin <= offset < cut:
@@ -141,7 +142,7 @@ class RewardsLog:
                             page.append(outcome.name)
             if page:
                 pages.append(page)
-            begin, held = max(begin, cut), in_force in ("freeze", "uniform")
+            begin, held = max(begin, cut), not shape.learn
         return pages, seqs
 
 
@@ -364,7 +365,7 @@ class World:
         for offset, outcomes in sorted(self.log.messages.items()):
             before = [version for _, version in sorted(by_number.items()) if version.cut <= offset]
             own = {outcome.name for outcome in outcomes if outcome.placement in self.learns[name]}
-            if before and before[-1].control in ("freeze", "uniform"):
+            if before and not before[-1].shape.learn:
                 held |= own - passed
             passed |= own
         return held
@@ -416,6 +417,7 @@ class World:
         assert dict(saved.position.last_seqs) == seqs
         assert not versions or later == pages, "the position has passed what no version has learned"
         assert saved.position.control == (versions[-1].control if versions else None)
+        assert saved.position.shape == (versions[-1].shape if versions else UNSHAPED)
 
 
 def run_now(work: Awaitable[Result]) -> Result:

@@ -118,9 +118,16 @@ class Network:
         self._open.set()
         self._server = await asyncio.start_server(self._connected, HOST, self.port)
 
-    async def _close(self) -> None:
+    async def _stop_listening(self) -> None:
+        """Close the server when nothing is half accepted: asyncio forgets a connection whose server closes then."""
         self._closing = True
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        await asyncio.sleep(0)
         self._server.close()
+
+    async def _close(self) -> None:
+        await self._stop_listening()
         self._open.set()
         self._cut()
         for task in self._tasks:
@@ -136,9 +143,8 @@ class Network:
         self._forgotten.clear()
         self._pairs.clear()
 
-    def _refuse(self) -> None:
-        self._closing = True
-        self._server.close()
+    async def _refuse(self) -> None:
+        await self._stop_listening()
         self._cut()
 
     def _forget(self) -> None:

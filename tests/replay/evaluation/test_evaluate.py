@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from archive.reader import Archive
+from policies.controls import SHAPES
 from policies.features import decode_action, decode_context
 from policies.policy import Policy, version_name
 from policies.policy_store import PolicyIdentity
@@ -564,7 +565,7 @@ def test_a_version_that_an_operator_made_uniform_is_judged_as_it_decided(world: 
     twin = copied(world)
     last = twin.versions[-1]
     name = version_name(last.number + 1, last.digest)
-    twin.versions.append(msgspec.structs.replace(last, number=last.number + 1, version=name, control="uniform"))
+    twin.versions.append(msgspec.structs.replace(last, number=last.number + 1, version=name, shape=SHAPES["uniform"]))
     archive = archive_of(twin, tmp_path)
     result = evaluated(archive, archived_policy(archive, "front", unknown))
     assert result.target == f"front@{name}"

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from policies.controls import FREEZE, SHAPES, UNFREEZE, UNIFORM
 from policies.policy import digest, version_name
 from policies.registry import make
 from records.policy_version import PolicyVersion
@@ -61,7 +62,7 @@ def end_of(world: World) -> int:
 
 
 def test_under_a_control_nothing_is_learned_and_verify_goes_through_it(world: World) -> None:
-    frozen = controlled(world, 2, world.versions[1].cut, control="freeze")
+    frozen = controlled(world, 2, world.versions[1].cut, control="freeze", shape=SHAPES[FREEZE])
     world.live = Live(frozen, world.models[-1], end_of(world), replay(world, world.versions).seqs())
     verdict = world.verify()
     assert verdict.ok, verdict.findings
@@ -72,8 +73,8 @@ def test_under_a_control_nothing_is_learned_and_verify_goes_through_it(world: Wo
 
 def test_after_an_unfreeze_it_is_learned_again(world: World) -> None:
     begin, end = world.versions[1].cut, world.versions[3].cut
-    controlled(world, 2, begin, control="uniform")
-    unfrozen = controlled(world, 3, end, control="unfreeze")
+    controlled(world, 2, begin, control="uniform", shape=SHAPES[UNIFORM])
+    unfrozen = controlled(world, 3, end, control="unfreeze", shape=SHAPES[UNFREEZE])
     verdict = world.verify()
     assert verdict.ok, verdict.findings
     assert verdict.waiting > 0

@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from policies.controls import SHAPES, Control
 from records.outcome import Outcome
 from records.policy_version import PolicyVersion
 from records.position import LogPosition
 from records.rule import rule_of
+from records.shape import UNSHAPED
 from replay.proof.oracle import LoggedDecision, LoggedFeedback, expected_outcomes
 from replay.proof.trace import FoundOutcomeRecord, fate_of, verdict_on
 from rewards.outcome import outcome_of
@@ -59,7 +61,7 @@ def outcome(seq: int, **fields: object) -> Outcome:
 
 
 def version(
-    number: int, seq: int, cut: int, control: str | None = None, rebuilt_to: int | None = None
+    number: int, seq: int, cut: int, control: Control | None = None, rebuilt_to: int | None = None
 ) -> PolicyVersion:
     return PolicyVersion(
         placements=("front",),
@@ -74,6 +76,7 @@ def version(
         digest="",
         examples=seq,
         control=control,
+        shape=SHAPES[control] if control else UNSHAPED,
         rebuilt_to=rebuilt_to,
     )
 
