@@ -75,6 +75,8 @@ class Shown(NamedTuple):
     ----------
     bare
         Whether an action brought no feature.
+    pmf
+        By action; empty: another policy decided.
     """
 
     time_ms: int
@@ -97,6 +99,7 @@ class _Place(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Decision(msgspec.Struct, frozen=True, gc=False):
+    placement: str
     policy: str
     actions: list[Raw]
     pmf: list[float]
@@ -157,11 +160,12 @@ class Sights:
     Parameters
     ----------
     policies
-        Names of policies; others are passed over.
+        The placements of which each policy learns; what no policy decides or learns is passed over.
     """
 
-    def __init__(self, policies: Sequence[str]) -> None:
+    def __init__(self, policies: Mapping[str, Iterable[str]]) -> None:
         self.of = {name: Sight() for name in policies}
+        self._learns = {name: frozenset(placements) for name, placements in policies.items()}
         self._catalogue = action_cache()
 
     def decisions(self, value: bytes | None, time_ms: int) -> None:
@@ -169,8 +173,7 @@ class Sights:
         for raw in _last(value):
             try:
                 decision = _decision(raw)
-                if decision.policy in self.of and decision.policy_version != EXTERNAL:
-                    self.of[decision.policy].show(self._shown(decision, time_ms))
+                self._show(decision, time_ms)
             except (*UNREADABLE, BadInput):
                 continue
 
@@ -185,16 +188,24 @@ class Sights:
         for raw in _last(value):
             try:
                 outcome = _outcome(raw)
-                sight = self.of.get(outcome.policy)
-                if sight is None or not outcome.learn or outcome.decision.policy_version == EXTERNAL:
+                if not outcome.learn or outcome.decision.policy_version == EXTERNAL:
                     continue
-                sight.earn(
-                    Earned(time_ms, outcome.decision.chosen, outcome.rewards[0] if outcome.rewards else outcome.reward)
-                )
+                if (decided := self.of.get(outcome.policy)) is not None:
+                    reward = outcome.rewards[0] if outcome.rewards else outcome.reward
+                    decided.earn(Earned(time_ms, outcome.decision.chosen, reward))
                 if decisions:
-                    sight.show(self._shown(outcome.decision, outcome.decision_place.time_ms))
+                    self._show(outcome.decision, outcome.decision_place.time_ms)
             except (*UNREADABLE, BadInput):
                 continue
+
+    def _show(self, decision: _Decision, time_ms: int) -> None:
+        """Show a decision to the policy that made it, and without its pmf to those that learn from it."""
+        names = [name for name in self.of if name == decision.policy or decision.placement in self._learns[name]]
+        if not names or decision.policy_version == EXTERNAL:
+            return
+        shown = self._shown(decision, time_ms)
+        for name in names:
+            self.of[name].show(shown if name == decision.policy else shown._replace(pmf={}))
 
     def _shown(self, decision: _Decision, time_ms: int) -> Shown:
         context = decode_context(decision.context, FEATURE_LIMITS)
@@ -299,7 +310,7 @@ def _listed(context: Mapping[str, set[str]], action: Mapping[str, set[str]]) -> 
 
 def _stands(name: str, shown: Sequence[Shown], earned: Sequence[Earned]) -> Symptom | None:
     """Return that the probabilities stand although one action clearly earns more than another that is as probable."""
-    ordered = sorted(shown, key=lambda one: one.time_ms)
+    ordered = sorted((one for one in shown if one.pmf), key=lambda one: one.time_ms)
     if not ordered:
         return None
     ids = ordered[-1].pmf.keys()

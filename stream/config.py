@@ -238,6 +238,10 @@ class Config:
         configured = self.policies[policy].placements
         return self.decided_by(policy) if configured is None else tuple(sorted(configured))
 
+    def learners(self) -> dict[str, tuple[str, ...]]:
+        """Return the placements of which each policy learns; one of kind ``uniform`` learns nothing."""
+        return {name: self.placements_of(name) for name, policy in self.policies.items() if policy.kind != "uniform"}
+
     def decided_by(self, policy: str) -> tuple[str, ...]:
         """Return the placements for which a policy decides, sorted."""
         return tuple(sorted(name for name in self.placements if self.policy_of(name) == policy))

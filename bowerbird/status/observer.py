@@ -98,7 +98,7 @@ class Observer:
         self._complete_from_ms = 0
         self._samples: deque[_Sample] = deque()
         self._unread = {role: Unread(config) for role in config.roles}
-        self._sights = Sights([name for name, policy in config.policies.items() if policy.kind == "vw"])
+        self._sights = Sights(config.learners())
 
     async def __aenter__(self) -> Self:
         config = self._config

@@ -14,12 +14,12 @@ class Watch:
     Parameters
     ----------
     config
-        Names the policies; those of kind ``uniform`` learn nothing and are not looked at.
+        Names the policies, and of which placements they learn.
     """
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._sights = Sights([name for name, policy in config.policies.items() if policy.kind == "vw"])
+        self._sights = Sights(config.learners())
         self._sampled_ms = self._judged_ms = float("-inf")
 
     def take(self, value: bytes | None, time_ms: int, now_ms: float) -> None:

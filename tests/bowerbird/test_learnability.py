@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bowerbird.fake import FakeLoop
-from policies.learnability import Sights, Symptom
+from policies.learnability import CROSSED_NOT_SENT, PROBABILITIES_STAND, SENT_NOT_USED, Sights, Symptom
 from records.rule import Reward, StreamReward
 from stream import metrics
 from stream.config import Config
@@ -42,7 +42,7 @@ def loop_after(
 
 
 def symptoms(loop: FakeLoop, **options: Any) -> list[Symptom]:
-    sights = Sights(["front"])
+    sights = Sights({"front": ["front"]})
     for topic, take in (("decisions", sights.decisions), ("rewards", sights.outcomes)):
         for message in loop.messages(topic):
             take(message.value, message.time_ms)
@@ -134,3 +134,25 @@ def test_the_metric_of_the_learn_role() -> None:
     values = {reason: metrics.CANNOT_LEARN.labels("front", reason)._value.get() for reason in ("crossed_not_sent",)}
     assert values == {"crossed_not_sent": 1}
     assert [watch.due(moment) for moment in (0.0, 4999.0, 5000.0)] == [True, False, True]
+
+
+def test_a_challenger_that_learns_from_what_another_decides_is_looked_at() -> None:
+    """Its crossings are compared with what is sent; the probabilities are those of the policy that decided."""
+    loop = loop_after(f"{BASE} -q uA", BARE, {"user": {"city": "Lyon"}})
+    sights = Sights({"front": ["front"], "challenger": ["front"], "elsewhere": ["cart"]})
+    for topic, take in (("decisions", sights.decisions), ("rewards", sights.outcomes)):
+        for message in loop.messages(topic):
+            take(message.value, message.time_ms)
+    (unmet, unused) = sights.of["challenger"].symptoms("challenger", f"{BASE} -q xA")
+    assert (unmet.reason, unused.reason) == (CROSSED_NOT_SENT, SENT_NOT_USED)
+    assert sights.of["challenger"].symptoms("challenger", f"{BASE} -q uA") == []
+    assert sights.of["elsewhere"].symptoms("elsewhere", f"{BASE} -q xA") == []
+
+
+def test_the_probabilities_of_another_policy_say_nothing_of_a_challenger() -> None:
+    own = f"{BASE} -q uI"
+    sights = Sights({"front": ["front"], "challenger": ["front"]})
+    for message in loop_after(own, ALIKE, {"user": {"city": "Lyon"}}, decisions=120).messages("rewards"):
+        sights.outcomes(message.value, message.time_ms, decisions=True)
+    assert [one.reason for one in sights.of["front"].symptoms("front", own)] == [PROBABILITIES_STAND]
+    assert sights.of["challenger"].symptoms("challenger", own) == []
