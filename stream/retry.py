@@ -53,10 +53,7 @@ async def until_there(role: str, what: str, call: Callable[[], Awaitable[Result]
         try:
             result = await call()
         except AWAY as error:
-            if isinstance(error, RedisError):
-                metrics.redis_failed(role)
-            else:
-                metrics.broker_failed(role)
+            count_failure(role, error)
             outage.failed(f"{what}; trying again", error)
             await retry_pause(outage.attempt - 1, longest_s=1.0)
         else:
@@ -89,13 +86,29 @@ async def until_recovered(
             if not isinstance(refused, waits_after):
                 raise
             refused_parts.add(part or refused.what)
-            stopped.stop(role, part or refused.what, refused)
-            log.error("stopped: %s", refused)
-            await asyncio.sleep(REFUSED_PAUSE_S)
+            await refused_pause(role, part or refused.what, refused)
         else:
             for each in refused_parts:
                 stopped.go_on(role, each)
             return result
+
+
+async def refused_pause(role: str, part: str, refused: StateRefused) -> None:
+    """Say why a part of a role stands still, and wait before its state is looked at again."""
+    say_refused(role, part, refused)
+    await asyncio.sleep(REFUSED_PAUSE_S)
+
+
+def say_refused(role: str, part: str, refused: StateRefused) -> None:
+    """Say why a part of a role stands still."""
+    stopped.stop(role, part, refused)
+    log.error("stopped: %s", refused)
+
+
+def count_failure(role: str, error: BaseException) -> None:
+    """Count a failed call of Redis or Kafka, and show that server as down."""
+    failed = metrics.redis_failed if isinstance(error, RedisError) else metrics.broker_failed
+    failed(role)
 
 
 async def retry_pause(attempt: int, first_s: float = 0.1, longest_s: float = 5.0) -> None:

@@ -53,10 +53,12 @@ class _Kept(msgspec.Struct, frozen=True):
 _kept = msgspec.json.Decoder(_Kept).decode
 
 
-def stop(role: str, part: str, sentence: object) -> None:
-    """Note that a part of a role of this process stands still."""
+def stop(role: str, part: str, sentence: object) -> bool:
+    """Note that a part of a role of this process stands still; return whether that, or why, is new."""
+    new = _parts.get((role, part)) != str(sentence)
     _parts[role, part] = str(sentence)
     metrics.STOPPED.labels(role, part).set(1)
+    return new
 
 
 def go_on(role: str, part: str | None = None) -> None:

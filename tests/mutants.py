@@ -378,8 +378,8 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "a learner with nothing to learn misses a version that Redis has forgotten",
         "stream/roles/learn.py",
-        "                await publisher.compare_saved(self._worker.learners[name])\n",
-        "                pass\n",
+        "                        await policy.compare_saved()\n",
+        "                        pass\n",
         ("tests/real/test_learn.py::test_a_redis_that_forgot_is_not_continued",),
     )
     yield Mutant(
@@ -1351,7 +1351,7 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "a learner that was put right starts anew",
         "stream/roles/learn.py",
-        "if standing.refused and await self._put_right(number):",
+        "if await self._put_right(number):",
         "if False:",
         ("tests/real/test_remedies.py::test_a_role_that_may_not_go_on_names_the_command_that_ends_it",),
     )
@@ -1408,8 +1408,8 @@ def _errors() -> Iterator[Mutant]:
     yield Mutant(
         "requests without a partition of decisions stop decide with a sentence",
         "stream/roles/appender.py",
-        "            stopped.stop(DECIDE, self._topic, sentence)",
-        "            pass",
+        "if stopped.stop(DECIDE, self._topic, failed):",
+        "if False:",
         ("tests/real/test_decide.py::test_partitions_that_are_added_are_decided_from_their_first_request",),
     )
     yield Mutant(

@@ -277,13 +277,13 @@ def due(config: Config) -> tuple[bool, ...]:
     role = object.__new__(Learn)
     loaded: list[Any] = []
 
-    async def load(_: str, __: Any) -> Any:
+    async def load(_: Any) -> Any:
         return SimpleNamespace(saved=SimpleNamespace(version="0", number=0), cut=0)
 
-    role._config, role._publishers = config, {}
+    role._config, role._policies, role._dead_letters = config, {}, cast(Any, None)
+    role._app = cast(Any, SimpleNamespace(pulse=Pulse()))
     role._worker = cast(Any, SimpleNamespace(load=lambda _, schedule, __: loaded.append(schedule)))
-    role._publisher = lambda _: cast(Any, SimpleNamespace(published_ms=0))  # type: ignore[method-assign, assignment]
-    role._load = load  # type: ignore[method-assign, assignment]
+    role._states = cast(Any, SimpleNamespace(load=load, publisher=lambda _: SimpleNamespace(published_ms=0)))
     asyncio.run(role._loaded("front"))
     (schedule,) = loaded
     return schedule.due(0, 10), schedule.due(30, 10)

@@ -82,7 +82,8 @@ class Appender:
             metrics.broker_failed(DECIDE)
             if isinstance(failed, _NoPartitionError):
                 stands = True
-                self._stop(str(failed))
+                if stopped.stop(DECIDE, self._topic, failed):
+                    log.error("%s", failed)
             else:
                 log.warning("appending to %s is tried again: %r", self._topic, failed)
             await asyncio.sleep(retry_s)
@@ -137,11 +138,6 @@ class Appender:
             f"topic {self._topic} has {there} partitions, {requests} has {needed}: requests in the others wait; add "
             f"partitions: kafka-topics --alter --topic {self._topic} --partitions {needed}"
         )
-
-    def _stop(self, sentence: str) -> None:
-        if stopped.stopped_parts(DECIDE).get(self._topic) != sentence:
-            log.error("%s", sentence)
-            stopped.stop(DECIDE, self._topic, sentence)
 
     async def _renew(self, spoilt: AIOKafkaProducer | None) -> None:
         """Replace a producer, once for all who found it spoilt."""

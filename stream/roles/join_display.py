@@ -83,6 +83,5 @@ class JoinDisplay:
         if not sentence:
             stopped.go_on("join", part)
             return
-        if stopped.stopped_parts("join").get(part) != sentence:
+        if stopped.stop("join", part, sentence):
             log.error("%s", sentence)
-        stopped.stop("join", part, sentence)

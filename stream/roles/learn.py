@@ -10,40 +10,34 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 import mode
-from aiokafka import AIOKafkaProducer
-from faust.types import TP, EventT, StreamT
+from faust.types import EventT, StreamT
 
 from policies.learn_worker import LearnWorker
-from policies.learner import Learner, LearnResult
 from policies.publish_schedule import PublishSchedule
-from policies.publisher import Publisher
-from policies.registry import make
-from policies.training import OutcomeToLearn, outcomes_of
-from records.errors import BadInput, LossDetected, StateRefused, WrongConfiguration
-from stream import clients, metrics, stopped
-from stream.config import Config, identity_in
-from stream.kafka.dead_letters import DeadLetter, DeadLetters
+from records.errors import StateRefused
+from stream import metrics
+from stream.config import Config
+from stream.kafka.dead_letters import DeadLetters
 from stream.kafka.faust_app import RoleApp, log_time_ms, make_app
-from stream.kafka.log import LogReader, Partition, identify
-from stream.kafka.topic_ids import Watched
-from stream.kafka.versions import KafkaVersions
+from stream.kafka.log import Partition
 from stream.liveness import dead_client
-from stream.redis.policy_store import RedisPolicyStore
 from stream.retry import AWAY, until_recovered, until_there
+from stream.role import LEARN
+from stream.roles.connections import Connections
 from stream.roles.learnability import Watch
-from stream.roles.refused_outcomes import refused_records, unexpected
+from stream.roles.learned_policy import LearnedPolicy, monotonic_ms
+from stream.roles.policy_states import PolicyStates
+from stream.roles.refused_outcomes import letters_of
+from stream.roles.stopped_partitions import StoppedPartitions
 from stream.run import PutRight, RoleParts
-from stream.shutdown import Opened, closed, ended, started
+from stream.shutdown import Opened, ended
 
 log = logging.getLogger(__name__)
 
-ROLE = "learn"
 LOOK_EVERY_S = 0.05
 LAG_EVERY_S = 2.0
 LOOK_AGAIN_MS = 2000.0
@@ -51,11 +45,18 @@ MISSING_LOOKS = 2
 """A broker that has just started may not know a topic yet."""
 
 
-@dataclass(slots=True)
-class _Standing:
-    """A partition of ``rewards`` that stands still; ``refused``: because of a state that an operator can put right."""
+def build(config: Config) -> RoleParts:
+    """Return the parts of the learn role."""
+    app = make_app(config, LEARN)
+    learn = Learn(config, app)
+    topic = app.topic(config.topic("rewards"), key_serializer="raw", value_serializer="raw")
 
-    refused: bool = False
+    @app.agent(topic, name=LEARN)
+    async def outcomes(stream: StreamT[bytes]) -> None:
+        async for event in cast(Any, stream).noack().events():
+            await learn.handle(event)
+
+    return RoleParts([learn], app, learn.ready, app.pulse, (app.dead, learn.dead))
 
 
 class Learn(mode.Service):
@@ -72,19 +73,19 @@ class Learn(mode.Service):
     def __init__(self, config: Config, app: RoleApp) -> None:
         super().__init__()
         self._config, self._app = config, app
-        self._topic = config.topic("rewards")
         self._partitions = {name: config.learn_partition(name) for name in config.policies}
-        self._placements = {name: config.placements_of(name) for name in config.policies}
-        self._worker: LearnWorker[EventT[Any]] = LearnWorker(self._partitions, self._placements)
-        self._publishers: dict[str, Publisher] = {}
-        self._standing: dict[int, _Standing] = {}
+        placements = {name: config.placements_of(name) for name in config.policies}
+        self._worker: LearnWorker[EventT[Any]] = LearnWorker(self._partitions, placements)
+        self._policies: dict[str, LearnedPolicy] = {}
+        self._stopped_parts = StoppedPartitions(config.topic("rewards"), app, self._worker)
         self._generation = 0
         self._looked_at_ms = 0.0
         self._watch = Watch(config)
         # One thing at a time: a message, a publish by the clock, a new assignment.
         self._lock = asyncio.Lock()
         self._opened = Opened()
-        self._producer: AIOKafkaProducer | None = None
+        self._connections: Connections
+        self._connected = False
         app.void_acknowledgements = self._void_acknowledgements
 
     async def on_start(self) -> None:
@@ -95,7 +96,21 @@ class Learn(mode.Service):
         StateRefused
             The policies are not what they were, or not where they were.
         """
-        await until_recovered(ROLE, partial(until_there, ROLE, "starting", self._connect), part=ROLE)
+        await until_recovered(LEARN, partial(until_there, LEARN, "starting", self._connect), part=LEARN)
+
+    async def _connect(self) -> None:
+        config = self._config
+        async with Opened() as opened:
+            connections = await Connections.open(config, LEARN, opened)
+            self._states = PolicyStates(config, connections)
+            opened.add(self._states.close)
+            await self._states.compare_homes()
+            self._dead_letters = DeadLetters(connections.producer, config, LEARN)
+            self._connections, self._connected = connections, True
+            self._opened = opened.kept()
+
+    async def _void_acknowledgements(self) -> dict[Partition, int]:
+        return await until_there(LEARN, "beginning to read", self._states.void_acknowledgements)
 
     async def on_stop(self) -> None:
         """Disconnect. What was not published is read again by the next worker."""
@@ -108,96 +123,53 @@ class Learn(mode.Service):
 
     def dead(self) -> str | None:
         """Return what has died of the clients, None: nothing has."""
-        if self.should_stop or self._producer is None:
+        if self.should_stop or not self._connected:
             return None
-        return self._reader.dead() or dead_client("the producer", self._producer)
+        return self._connections.reader.dead() or dead_client("the producer", self._connections.producer)
+
+    # What Faust hands over.
 
     async def handle(self, event: EventT[Any]) -> None:
         """Take one message of ``rewards``; never raises on account of the message."""
         number = event.message.partition
-        try:
+        with self._stopped_parts.stopping(number, event.message.offset):
             async with self._lock:
                 self._follow_assignment()
-                if number not in self._standing:
+                if number not in self._stopped_parts:
                     await self._take(event)
-        except (StateRefused, WrongConfiguration) as refused:
-            self._stop(number, str(refused), refused=True)
-        except Exception as error:
-            metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
-            log.exception("rewards[%d], offset %d", number, event.message.offset)
-            self._stop(number, unexpected(number, error))
 
-    async def _connect(self) -> None:
-        config = self._config
-        async with Opened() as opened:
-            producer = await started(clients.producer(config, "bowerbird-learn"))
-            opened.add(partial(closed, producer))
-            self._reader = await LogReader(config).__aenter__()
-            opened.add(self._reader.close)
-            redis = clients.redis_client(config)
-            opened.add(redis.aclose)
-            self._versions = KafkaVersions(config, producer, self._reader)
-            opened.add(self._versions.stop)
-            self._store = RedisPolicyStore(redis, config)
-            self._versions_topic = Watched(config.topic("versions"))
-            self._versions_topic.made_anew(await self._reader.topics([self._versions_topic.topic]))
-            self._dead_letters = DeadLetters(producer, config, ROLE)
-            await self._compare_homes(await identify(self._reader, config, producer))
-            self._producer = producer
-            self._opened = opened.kept()
+    async def _take(self, event: EventT[Any]) -> None:
+        message = event.message
+        number, offset = message.partition, message.offset
+        began = time.perf_counter()
+        read = self._worker.read(number, offset, message.value)
+        if read.unreadable:
+            await self._dead_letters.send(*letters_of(message, read.unreadable))
+        if read.others:
+            metrics.NOT_LEARNED.labels(metrics.OTHER).inc(read.others)
+        for name, outcomes in read.outcomes.items():
+            policy = await self._loaded(name)
+            await policy.take(message, outcomes)
+        metrics.LEARN_SECONDS.observe(time.perf_counter() - began)
+        self._watch.take(message.value, log_time_ms(message.timestamp), monotonic_ms())
+        for name in self._worker.taken(number, offset, event):
+            await self._policies[name].save_if_due()
+        self._acknowledge(number)
+        # Learning blocks the loop for the length of a message; let the consumer have its turn.
+        await asyncio.sleep(0)
 
-    async def _compare_homes(self, log_name: str) -> None:
-        config = self._config
-        partitions = len(await self._reader.partitions(self._topic))
-        if partitions < config.rewards_partitions:
-            raise StateRefused(
-                f"topic {self._topic}",
-                f"{partitions} partitions",
-                f"at least {config.rewards_partitions}, the setting rewards_partitions",
-                "set it back, or run `bowerbird topics create` where the topic is missing",
-            )
-        for name, configured in config.policies.items():
-            make(configured.kind, configured.arguments).close()
-            home = {
-                "log": log_name,
-                "rewards_partitions": str(config.rewards_partitions),
-                "partition": str(self._partitions[name]),
-            }
-            await self._store.remember_home(name, home)
-            await self._publisher(name).compare_identity()
+    async def _loaded(self, name: str) -> LearnedPolicy:
+        """Return a policy, which is loaded when it is first asked for."""
+        if name not in self._policies:
+            configured = self._config.policies[name]
+            policy = LearnedPolicy(name, self._worker, self._states, self._dead_letters, self._app.pulse)
+            await policy.load(PublishSchedule(configured.publish_examples, configured.publish_ms))
+            self._policies[name] = policy
+        return self._policies[name]
 
-    async def _void_acknowledgements(self) -> dict[Partition, int]:
-        """Return where to begin in a partition that ends before what the group has acknowledged.
-
-        Whatever comes below that would be taken for acknowledged, and never be learned.
-        """
-        return await until_there(ROLE, "beginning to read", self._beyond_their_ends)
-
-    async def _beyond_their_ends(self) -> dict[Partition, int]:
-        asked = [(self._topic, number) for number in await self._reader.partitions(self._topic)]
-        acknowledged = await self._reader.committed(self._config.group(ROLE), asked)
-        begins, ends = await self._reader.beginning(acknowledged), await self._reader.ends(acknowledged)
-        found: dict[Partition, int] = {}
-        for where, offset in acknowledged.items():
-            if offset > ends[where]:
-                found[where] = max(begins[where], min(ends[where], await self._lowest_cut(where[1])))
-                log.warning(
-                    "%s[%d] ends at %d, %d was acknowledged: begins at %d", *where, ends[where], offset, found[where]
-                )
-        return found
-
-    async def _lowest_cut(self, number: int) -> int:
-        """Return up to where every policy of a partition has learned."""
-        try:
-            names = [name for name in self._config.policies if self._partitions[name] == number]
-            saved = [await self._store.read(name, model=False) for name in names]
-        except StateRefused:
-            return 0
-        return min((each.position.cut if each is not None else 0 for each in saved), default=0)
-
-    def _publisher(self, name: str) -> Publisher:
-        config = self._config
-        return Publisher(name, identity_in(config, name), self._store, self._versions, self._partitions[name])
+    def _acknowledge(self, number: int) -> None:
+        for event in self._worker.acknowledgements(number):
+            event.ack()
 
     def _follow_assignment(self) -> None:
         """Forget everything at a new assignment: Faust reads again from what is acknowledged."""
@@ -205,234 +177,81 @@ class Learn(mode.Service):
         if generation == self._generation:
             return
         self._generation = generation
-        known = self._worker.partitions | self._standing.keys()
+        for number in self._worker.partitions | self._stopped_parts.numbers:
+            metrics.forget_lag(LEARN, "rewards", number)
         self._worker.forget()
-        self._publishers.clear()
-        for number in known:
-            stopped.go_on(ROLE, f"rewards[{number}]")
-            metrics.forget_lag(ROLE, "rewards", number)
-        self._standing.clear()
+        self._policies.clear()
+        self._stopped_parts.forget()
 
     def _missing(self) -> list[str]:
         """Return the policies of the assigned partitions that are neither loaded nor stopped."""
-        return self._worker.missing({number for _, number in self._app.assigned} - self._standing.keys())
+        return self._worker.missing({number for _, number in self._app.assigned} - self._stopped_parts.numbers)
 
-    async def _take(self, event: EventT[Any]) -> None:
-        message = event.message
-        number, offset = message.partition, message.offset
-        began = time.perf_counter()
-        outcomes_read = self._worker.read(number, offset, message.value)
-        if outcomes_read.unreadable:
-            await self._bury(message, [(bad.index, bad.error, bad.value) for bad in outcomes_read.unreadable])
-        if outcomes_read.others:
-            metrics.NOT_LEARNED.labels(metrics.OTHER).inc(outcomes_read.others)
-        for name, outcomes in outcomes_read.outcomes.items():
-            await self._loaded(name)
-            await self._learn(name, message, outcomes)
-        metrics.LEARN_SECONDS.observe(time.perf_counter() - began)
-        self._watch.take(message.value, log_time_ms(message.timestamp), _now_ms())
-        for name in self._worker.taken(number, offset, event):
-            await self._save_if_due(name)
-        self._acknowledge(number)
-        # Learning blocks the loop for the length of a message; let the consumer have its turn.
-        await asyncio.sleep(0)
-
-    async def _learn(self, name: str, message: Any, outcomes: Sequence[OutcomeToLearn]) -> None:
-        try:
-            taken = self._worker.take(name, message.offset, outcomes)
-        except LossDetected:
-            # Perhaps somebody else has learned what is missing here, or it was never handed on.
-            learner, publisher = self._worker.learners[name], self._publishers[name]
-            await until_there(ROLE, f"loading {name}", lambda: publisher.recover(learner))
-            try:
-                await until_there(ROLE, f"reading what {name} lacks", lambda: self._take_unread(name, message.offset))
-                taken = self._worker.take(name, message.offset, outcomes)
-            except LossDetected:
-                metrics.GAPS.labels(name).inc()
-                raise
-        await self._note(name, message, taken)
-
-    async def _take_unread(self, name: str, end: int) -> None:
-        """Take what the log holds before an offset: somebody may have moved what the group has acknowledged."""
-        where = (self._topic, self._partitions[name])
-        start = max(self._worker.learners[name].cut, (await self._reader.beginning([where]))[where])
-        if start >= end:
-            return
-        async for record in self._reader.read(*where, start, end):
-            taken = self._worker.take(name, record.offset, outcomes_of(self._placements[name], record.value))
-            await self._note(name, record, taken)
-            await self._save_if_due(name)
-            self._app.pulse.stepped()
-
-    async def _note(self, name: str, message: Any, taken: LearnResult) -> None:
-        metrics.LEARNED.labels(name).inc(taken.learned)
-        metrics.NOT_LEARNED.labels(name).inc(taken.not_learned + len(taken.refused))
-        metrics.REPEATS.labels(ROLE, "outcome").inc(taken.repeats)
-        if refused := [*taken.refused, *taken.contradicting]:
-            metrics.CONTRADICTING.labels(name).inc(len(taken.contradicting))
-            await self._bury(message, refused_records(message.value, refused))
-
-    async def _loaded(self, name: str) -> None:
-        """Load a policy when it is first asked for."""
-        if name in self._publishers:
-            return
-        policy = self._config.policies[name]
-        publisher = self._publisher(name)
-        learner = await until_there(ROLE, f"loading {name}", lambda: self._load(name, publisher))
-        self._worker.load(learner, PublishSchedule(policy.publish_examples, policy.publish_ms), _now_ms())
-        self._publishers[name] = publisher
-        log.info("loaded", extra={"policy": name, "version": learner.saved.version, "cut": learner.cut})
-        metrics.policy_in_use(ROLE, name, learner.saved.number, publisher.published_ms)
-        metrics.CONTRADICTING.labels(name).inc(0)
-
-    async def _load(self, name: str, publisher: Publisher) -> Learner:
-        configured = self._config.policies[name]
-        where = (self._topic, self._partitions[name])
-        log_start = (await self._reader.beginning([where]))[where]
-        saved = await publisher.load()
-        await self._reader.refuse_shorter(where, saved.position.cut if saved is not None else 0)
-        if saved is None:
-            return Learner(name, configured.kind, configured.arguments, log_start=log_start)
-        return Learner(name, configured.kind, configured.arguments, saved.position, saved.model, log_start)
-
-    async def _save_if_due(self, name: str) -> None:
-        now_ms = _now_ms()
-        if not self._worker.due(name, now_ms):
-            return
-        learner, publisher = self._worker.learners[name], self._publishers[name]
-        move = self._worker.moves(name, now_ms)
-        wall_ms = time.time_ns() // 1_000_000
-        began_ms = now_ms
-
-        async def save() -> str:
-            # Only the attempt that succeeds is publishing time: an outage must not delay the next publish.
-            nonlocal began_ms
-            began_ms = _now_ms()
-            return await publisher.save(learner, wall_ms, move=move)
-
-        result = await until_there(ROLE, f"publishing {name}", save)
-        ended_ms = _now_ms()
-        self._worker.saved(name, began_ms, ended_ms, anything=result in ("published", "moved"))
-        if result == "published":
-            metrics.PUBLISHED.labels(name).inc()
-            metrics.PUBLISH_SECONDS.observe((ended_ms - began_ms) / 1000)
-            metrics.MODEL_BYTES.labels(name).set(learner.model_bytes)
-            metrics.policy_in_use(ROLE, name, learner.saved.number, wall_ms)
-        elif result == "lost":
-            metrics.LOST_RACES.labels(name).inc()
-            log.warning(
-                "another learner, or an operator, has published; going on from its version",
-                extra={"policy": name, "version": learner.saved.version},
-            )
-
-    def _acknowledge(self, number: int) -> None:
-        for event in self._worker.acknowledgements(number):
-            event.ack()
-
-    async def _bury(self, message: Any, records: Sequence[tuple[int, BadInput, bytes | None]]) -> None:
-        await self._dead_letters.send(
-            *(
-                DeadLetter(
-                    self._topic,
-                    message.partition,
-                    message.offset,
-                    index,
-                    error.code,
-                    error.message,
-                    value,
-                    message.key,
-                )
-                for index, error, value in records
-            )
-        )
-
-    def _stop(self, number: int, sentence: str, refused: bool = False) -> None:
-        """Let a partition stand still: its input is held, the others go on."""
-        if number in self._standing:
-            return
-        self._standing[number] = _Standing(refused)
-        self._worker.hold(number)
-        self._say_stopped(number, sentence)
-        self._app.consumer.pause_partitions([TP(self._topic, number)])
-
-    def _say_stopped(self, number: int, sentence: str) -> None:
-        part = f"rewards[{number}]"
-        if stopped.stopped_parts(ROLE).get(part) != sentence:
-            stopped.stop(ROLE, part, sentence)
-            log.critical("%s", sentence, extra={"stopped": f"{self._topic}[{number}]"})
+    # What is done by the clock.
 
     @mode.Service.task
     async def _look(self) -> None:
-        """Load what was assigned, publish what waits, by the clock."""
         while not self.should_stop:
             await self.sleep(LOOK_EVERY_S)
             if not self._app.joined:
                 continue
             async with self._lock:
                 self._follow_assignment()
-                for name in self._missing():
-                    await self._guarded(self._partitions[name], self._loaded(name))
-                judged = self._watch.due(_now_ms())
-                for name, learner in self._worker.learners.items():
-                    if judged:
-                        self._watch.judge(name, learner.saved.held)
-                    number = self._partitions[name]
-                    if number not in self._standing:
-                        await self._guarded(number, self._save_if_due(name))
-                        self._acknowledge(number)
-                if _now_ms() - self._looked_at_ms >= LOOK_AGAIN_MS:
-                    self._looked_at_ms = _now_ms()
+                await self._load_and_publish()
+                if monotonic_ms() - self._looked_at_ms >= LOOK_AGAIN_MS:
+                    self._looked_at_ms = monotonic_ms()
                     await self._miss_forgotten()
                     await self._look_again()
             self._app.pulse.stepped()
 
+    async def _load_and_publish(self) -> None:
+        """Load what was assigned, and publish what waits."""
+        for name in self._missing():
+            with self._stopped_parts.stopping(self._partitions[name]):
+                await self._loaded(name)
+        judged = self._watch.due(monotonic_ms())
+        for name, policy in self._policies.items():
+            if judged:
+                self._watch.judge(name, policy.learner.saved.held)
+            number = self._partitions[name]
+            if number not in self._stopped_parts:
+                with self._stopped_parts.stopping(number):
+                    await policy.save_if_due()
+                self._acknowledge(number)
+
     async def _miss_forgotten(self) -> None:
         """Stop a partition of which Redis has forgotten a version, also while nothing comes to be learned."""
-        for name, publisher in self._publishers.items():
+        for name, policy in self._policies.items():
             number = self._partitions[name]
-            if number in self._standing:
-                continue
-            try:
-                await publisher.compare_saved(self._worker.learners[name])
-            except StateRefused as refused:
-                self._stop(number, str(refused), refused=True)
-            except AWAY:
-                return
+            if number not in self._stopped_parts:
+                with self._stopped_parts.stopping(number):
+                    try:
+                        await policy.compare_saved()
+                    except AWAY:
+                        return
 
     async def _look_again(self) -> None:
         """End the process where what stopped a partition has been put right; the next one goes on from there."""
-        for number, standing in self._standing.items():
-            if standing.refused and await self._put_right(number):
+        for number in self._stopped_parts.refused:
+            if await self._put_right(number):
                 raise PutRight(f"rewards[{number}] can be learned again: starting anew")
 
     async def _put_right(self, number: int) -> bool:
         """Tell whether each policy of a partition can be continued, and one that could not has another state now."""
         changed = False
-        for name in self._config.policies:
-            if self._partitions[name] != number:
-                continue
+        for name in [name for name, partition in self._partitions.items() if partition == number]:
             try:
-                saved = await self._publisher(name).load(model=False)
+                saved = await self._states.publisher(name).load(model=False)
             except StateRefused as refused:
                 # Another policy of the partition than the one that was put right.
-                self._say_stopped(number, str(refused))
+                self._stopped_parts.say(number, str(refused))
                 return False
             except AWAY:
                 return False
-            known = self._worker.learners.get(name)
+            known = self._policies.get(name)
             newest = saved.position.number if saved is not None else 0
-            changed = changed or known is None or newest != known.saved.number
+            changed = changed or known is None or newest != known.learner.saved.number
         return changed
-
-    async def _guarded(self, number: int, work: Awaitable[object]) -> None:
-        try:
-            await work
-        except (StateRefused, WrongConfiguration) as refused:
-            self._stop(number, str(refused), refused=True)
-        except Exception as error:
-            metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
-            log.exception("rewards[%d]", number)
-            self._stop(number, unexpected(number, error))
 
     @mode.Service.task
     async def _watch_versions(self) -> None:
@@ -441,15 +260,14 @@ class Learn(mode.Service):
         It waits for nothing else, and publishing for the topic: what was waiting would go into the one that is made
         in its place.
         """
-        topic, missing = self._versions_topic.topic, 0
+        topic, missing = self._connections.versions_topic, 0
         while not self.should_stop:
             await self.sleep(LAG_EVERY_S)
             try:
-                topics = await self._reader.topics([topic])
+                topics = await self._connections.reader.topics([topic])
             except AWAY:
                 continue
-            if self._versions_topic.made_anew(topics):
-                raise PutRight(f"topic {topic} was made anew: starting anew, to compare the logs")
+            self._connections.refuse_new_log(topics)
             missing = 0 if topic in topics else missing + 1
             if missing == MISSING_LOOKS:
                 raise StateRefused(f"topic {topic}", "no such topic", "the topic", "run `bowerbird topics create`")
@@ -460,7 +278,7 @@ class Learn(mode.Service):
             await self.sleep(LAG_EVERY_S)
             assigned = self._app.assigned
             with contextlib.suppress(*AWAY):
-                ends = await self._reader.ends(assigned)
+                ends = await self._connections.reader.ends(assigned)
                 fetched = await self._app.caught_up(assigned)
                 for (topic, number), end in ends.items():
                     taken, progress = self._worker.next_offset(number), fetched.get((topic, number))
@@ -469,22 +287,4 @@ class Learn(mode.Service):
                     if progress is not None and taken >= progress.handed:
                         # What was passed over on the way is no message: aborted, or the mark of a transaction's end.
                         taken = max(taken, progress.position)
-                    metrics.show_lag(ROLE, self._config.stream_of(topic), number, end - taken)
-
-
-def build(config: Config) -> RoleParts:
-    """Return the parts of the learn role."""
-    app = make_app(config, ROLE)
-    learn = Learn(config, app)
-    topic = app.topic(config.topic("rewards"), key_serializer="raw", value_serializer="raw")
-
-    @app.agent(topic, name="learn")
-    async def outcomes(stream: StreamT[bytes]) -> None:
-        async for event in cast(Any, stream).noack().events():
-            await learn.handle(event)
-
-    return RoleParts([learn], app, learn.ready, app.pulse, (app.dead, learn.dead))
-
-
-def _now_ms() -> float:
-    return time.monotonic() * 1000
+                    metrics.show_lag(LEARN, self._config.stream_of(topic), number, end - taken)

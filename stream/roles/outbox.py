@@ -23,6 +23,7 @@ from stream.config import Config
 from stream.kafka.dead_letters import DeadLetters, letter_of
 from stream.redis.spoilt import Unreadable, reading
 from stream.redis.store import RedisStore
+from stream.retry import count_failure
 from stream.shutdown import closed, started, within
 
 log = logging.getLogger(__name__)
@@ -232,10 +233,8 @@ class Emitter:
         for error in errors.exceptions:
             if isinstance(error, BaseExceptionGroup):
                 Emitter._count(error)
-            elif isinstance(error, RedisError):
-                metrics.redis_failed(ROLE)
             else:
-                metrics.broker_failed(ROLE)
+                count_failure(ROLE, error)
 
 
 def _part(shard: int) -> str:

@@ -8,7 +8,8 @@ from typing import Any, cast
 from redis.exceptions import ConnectionError as RedisAway
 
 from policies.learn_worker import LearnWorker
-from stream.roles.learn import Learn
+from stream.liveness import Pulse
+from stream.roles.learned_policy import LearnedPolicy
 
 
 class _Publisher:
@@ -42,9 +43,11 @@ class _Learner:
 
 def test_waiting_for_redis_is_no_publishing_time() -> None:
     publisher, schedule = _Publisher(), _Schedule()
-    role = Learn.__new__(Learn)
-    role._worker, role._publishers = LearnWorker({"front": 0}, {"front": ["front"]}), {"front": cast(Any, publisher)}
-    role._worker.load(cast(Any, _Learner()), cast(Any, schedule), 0.0)
-    asyncio.run(role._save_if_due("front"))
+    worker: LearnWorker[Any] = LearnWorker({"front": 0}, {"front": ["front"]})
+    states: Any = SimpleNamespace(publisher=lambda _: publisher)
+    policy = LearnedPolicy("front", worker, states, cast(Any, None), Pulse())
+    policy.learner = cast(Any, _Learner())
+    worker.load(policy.learner, cast(Any, schedule), 0.0)
+    asyncio.run(policy.save_if_due())
     (began_ms,) = schedule.began_ms
     assert publisher.attempts_ms[1] < began_ms <= publisher.attempts_ms[2]
