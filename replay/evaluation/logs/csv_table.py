@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
@@ -20,6 +19,7 @@ from records.errors import BadInput
 from replay.evaluation.logs.chunk import Progress, silent
 from replay.evaluation.logs.looks import looks_like
 from replay.evaluation.logs.opened import NOT_UTF8, opened
+from replay.evaluation.logs.quotes import NOT_CLOSED, RULE, Fields, IsRow, Quotes, outside
 
 CSV_BYTES = 2**20
 """So much text is read at a time."""
@@ -76,6 +76,8 @@ def dialect_of(path: Path) -> Dialect:
     lines = text if len(head) < CSV_BYTES else text[: text.rfind("\n") + 1] or text
     delimiter, rows = _separated(lines)
     if len(rows) < 2:
+        if rows and len(lines.strip().splitlines()) > 1:
+            raise BadInput("bad_log", f"{path.name}, line 1", NOT_CLOSED, RULE)
         raise BadInput("bad_log", path.name, "no rows", "a table with rows")
     names = [name.strip() for name in rows[0]]
     if all(_is_number(name) for name in names):
@@ -85,8 +87,8 @@ def dialect_of(path: Path) -> Dialect:
 
 
 def _separated(text: str) -> tuple[str, list[list[str]]]:
-    """Return what cuts the first lines into the most fields, as many in each line as in the first."""
-    best: tuple[int, str, list[list[str]]] = (0, ",", [])
+    """Return what cuts the first lines into the most fields, if possible as many in each line as in the first."""
+    best: tuple[tuple[bool, int], str, list[list[str]]] = ((False, 0), ",", [])
     for delimiter in ",;\t|":
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         rows: list[list[str]] = []
@@ -98,9 +100,9 @@ def _separated(text: str) -> tuple[str, list[list[str]]]:
                     break
         except csv.Error:
             continue
-        alike = bool(rows) and all(len(row) == len(rows[0]) for row in rows)
-        # Lines that differ show nothing but in the usual form, whose errors name them.
-        score = len(rows[0]) if alike else int(delimiter == "," and bool(rows) and len(rows[0]) > 1)
+        names = len(rows[0]) if rows else 0
+        # Where no delimiter cuts all lines alike, the error names the first that differs.
+        score = names > 1 and all(len(row) == names for row in rows), names
         if score > best[0]:
             best = score, delimiter, rows
     return best[1], best[2]
@@ -146,9 +148,16 @@ class CsvBatches:
     def __iter__(self) -> "Iterator[pa.RecordBatch]":
         dialect = self._dialect
         with opened(self._path, self._progress, EXPECTED) as file:
-            for line, rows in whole_lines(file, dialect.encoding, dialect.delimiter, self._path.name):
+            lines = whole_lines(file, dialect.encoding, dialect.delimiter, self._path.name, self._is_row)
+            for line, rows in lines:
                 if rows.strip():
                     yield from self._parsed(rows, line).to_batches()
+
+    def _is_row(self, line: bytes) -> bool:
+        """Return whether a line is a row by itself: it has all fields, and numbers where they belong."""
+        cells = line.decode(errors="replace").rstrip("\r").split(self._dialect.delimiter)
+        named = zip(self._dialect.names, cells, strict=False)
+        return len(cells) == len(self._dialect.names) and not any(self._expected(*each) for each in named)
 
     def _parsed(self, text: bytes, line: int) -> "pa.Table":
         dialect = self._dialect
@@ -207,7 +216,9 @@ class CsvBatches:
         return "a number with a decimal comma" if decimal == "," and "." in cell else ""
 
 
-def whole_lines(file: IO[bytes], encoding: str, delimiter: str, name: str) -> Iterator[tuple[int, bytes]]:
+def whole_lines(
+    file: IO[bytes], encoding: str, delimiter: str, name: str, is_row: IsRow | None = None
+) -> Iterator[tuple[int, bytes]]:
     """Yield some whole lines at a time and the number of the first, from 1, without the line of names.
 
     The reader of Arrow that streams a file reads ahead in a thread of its own. If the interpreter ends while that
@@ -219,15 +230,18 @@ def whole_lines(file: IO[bytes], encoding: str, delimiter: str, name: str) -> It
         The text, and how it is written.
     name
         What errors call the file.
+    is_row
+        See :meth:`~replay.evaluation.logs.quotes.Quotes.check`.
 
     Raises
     ------
     BadInput
-        A line has no end.
+        A line has no end, or a quote breaks the rule.
     """
-    line, quoted = 1, _quoted(delimiter)
-    for number, text in enumerate(_blocks(_decoded(file, encoding), quoted, name)):
-        head = 0 if number else _end_of_line(text, quoted)
+    line, quotes = 1, Quotes(delimiter, name)
+    for number, (text, fields) in enumerate(_blocks(_decoded(file, encoding), quotes, name)):
+        quotes.check(text, fields, line, is_row)
+        head = 0 if number else _end_of_line(text, fields)
         yield line + text[:head].count(b"\n"), text[head:]
         line += text.count(b"\n")
 
@@ -246,44 +260,27 @@ def _decoded(file: IO[bytes], encoding: str) -> Iterator[bytes]:
         first = False
 
 
-def _blocks(texts: Iterator[bytes], quoted: re.Pattern[bytes], name: str) -> Iterator[bytes]:
-    """Yield whole lines; an end of line within quotes ends none."""
-    rest = b""
+def _blocks(texts: Iterator[bytes], quotes: Quotes, name: str) -> Iterator[tuple[bytes, Fields]]:
+    """Yield whole lines and their fields in quotes; an end of line within quotes ends none."""
+    rest, begun = b"", 1
     for text in texts:
         rest += text
-        if end := _last_end(rest, quoted):
-            yield rest[:end]
+        fields = quotes.fields(rest)
+        if len(ends := outside(rest, fields)):
+            end = int(ends[-1]) + 1
+            yield rest[:end], Fields(fields.spans[fields.spans[:, 1] <= end], open=False)
+            begun += rest[:end].count(b"\n")
             rest = rest[end:]
         elif len(rest) > LONGEST_LINE:
-            found = f"a line of more than {LONGEST_LINE} bytes, or a quote that is not closed"
-            raise BadInput("bad_log", name, found, EXPECTED)
+            found = f"{NOT_CLOSED}, or a line of more than {LONGEST_LINE} bytes"
+            raise BadInput("bad_log", f"{name}, line {begun}", found, RULE if b'"' in rest else EXPECTED)
     if rest:
-        yield rest
+        yield rest, quotes.fields(rest)
 
 
-def _quoted(delimiter: str) -> re.Pattern[bytes]:
-    """Return what a field in quotes looks like. A quote within a field, as in 5" screen, is a character like others."""
-    return re.compile(rb'(?:(?<=[\n%s])|\A)"[^"]*(?:""[^"]*)*(?:"|\Z)' % re.escape(delimiter.encode()))
-
-
-def _outside(text: bytes, quoted: re.Pattern[bytes]) -> "np.ndarray[Any, Any]":
-    """Return where lines end: each end that is in no quoted field."""
-    ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == 10)
-    if b'"' not in text:
-        return ends
-    spans = np.array([field.span() for field in quoted.finditer(text)], dtype=np.int64).reshape(-1, 2)
-    begun, over = (np.searchsorted(each, ends, side="right") for each in spans.T)
-    return np.asarray(ends[begun == over])
-
-
-def _last_end(text: bytes, quoted: re.Pattern[bytes]) -> int:
-    ends = _outside(text, quoted)
-    return int(ends[-1]) + 1 if len(ends) else 0
-
-
-def _end_of_line(text: bytes, quoted: re.Pattern[bytes]) -> int:
+def _end_of_line(text: bytes, fields: Fields) -> int:
     """Return where the line of names ends: the first that is not empty."""
-    for end in _outside(text, quoted).tolist():
+    for end in outside(text, fields).tolist():
         if text[:end].strip():
             return int(end) + 1
     return len(text)

@@ -185,3 +185,45 @@ def test_a_quote_within_a_field_is_a_character(tmp_path: Path, monkeypatch: pyte
     log = table_log(path)
     assert sum(len(block.rows) for block in log.blocks()) == len(cells)
     assert log.names.actions.names == ['5"', *written.values()]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        ({500: '"red shoes'}, "a quote that is not closed"),
+        ({0: '"red shoes'}, "a quote that is not closed"),
+        ({1999: '"red shoes'}, "a quote that is not closed"),
+        ({500: '"red" shoes'}, "a quote within a field in quotes, after '\"red\"'"),
+        ({500: '"red shoes', 700: '"blue"'}, "a quote within a field in quotes, after"),
+        ({500: '"red shoes', 501: 'blue"'}, "rows within a field in quotes"),
+        ({500: '"red shoes', 900: 'blue"'}, "rows within a field in quotes"),
+    ],
+)
+@pytest.mark.parametrize("behind", ["", "0"])
+def test_a_quote_never_drops_rows(tmp_path: Path, delimiter: str, cells: dict[int, str], found: str, behind: str) -> None:
+    """A quote that would take the rows after it into its field is an error in the line in which it opens."""
+    more = [behind] if behind else []
+    rows = [["1", "0.5", cells.get(row, "shoes"), *more] for row in range(2000)]
+    names = [["reward", "propensity", "action", *(["seen"] if behind else [])]]
+    (tmp_path / "a.csv").write_text("".join(delimiter.join(row) + "\n" for row in names + rows))
+    with pytest.raises(BadInput, match=re.escape(f"a.csv, line {min(cells) + 2}: found {found}")) as error:
+        list(table_log(tmp_path / "a.csv").blocks())
+    assert "RFC 4180" in str(error.value)
+
+
+def test_an_open_quote_far_behind_and_in_a_long_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.csv"
+    some = "1,0.5,shoes\n" * 150_000
+    path.write_text(f'reward,propensity,action\n{some}1,0.5,"red\n{some}')
+    with pytest.raises(BadInput, match="a.csv, line 150002: found a quote that is not closed"):
+        list(table_log(path).blocks())
+    monkeypatch.setattr("replay.evaluation.logs.csv_table.LONGEST_LINE", CSV_BYTES)
+    with pytest.raises(BadInput, match="a.csv, line 150002: found a quote that is not closed, or a line of more"):
+        list(table_log(path).blocks())
+
+
+def test_a_quote_that_opens_in_the_line_of_names(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('reward,propensity,"action\n1,0.5,a\n0,0.5,b\n')
+    with pytest.raises(BadInput, match="a.csv, line 1: found a quote that is not closed"):
+        table_log(tmp_path / "a.csv")
