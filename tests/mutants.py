@@ -1376,6 +1376,48 @@ def _recovery() -> Iterator[Mutant]:
     )
 
 
+def _tables() -> Iterator[Mutant]:
+    texts, columns = (f"tests/replay/evaluation/logs/test_{name}.py::" for name in ("text_tables", "columns"))
+    yield Mutant(
+        "a quote that is not closed drops no rows",
+        "replay/evaluation/logs/quotes.py",
+        "        if fields.open:\n",
+        "        if False:\n",
+        (f"{texts}test_a_quote_never_drops_rows",),
+    )
+    yield Mutant(
+        "two quotes that pair up drop no rows",
+        "replay/evaluation/logs/quotes.py",
+        "            if all(map(is_row, ",
+        "            if False and all(map(is_row, ",
+        (f"{texts}test_a_quote_never_drops_rows",),
+    )
+    yield Mutant(
+        "ids of actions are not read as places",
+        "replay/evaluation/logs/column_rows.py",
+        "        if _types.is_integer(names.type):\n            return True\n",
+        "        if _types.is_integer(names.type):\n            return False\n",
+        (f"{columns}test_ids_of_actions_are_looked_up_and_are_no_places",),
+    )
+    yield Mutant(
+        "times in another unit are refused",
+        "replay/evaluation/logs/column_rows.py",
+        "if (right := (times >= _FROM_MS) & (times < _TO_MS)).all():",
+        "if (right := times == times).all():",
+        (
+            f"{columns}test_times_in_another_unit_are_refused",
+            f"{columns}test_a_unit_that_changes_within_the_log_is_refused",
+        ),
+    )
+    yield Mutant(
+        "what is hidden in a folder is no part of its table",
+        "replay/evaluation/logs/formats.py",
+        "if not any(map(_is_hidden, file.relative_to(folder).parts)))",
+        "if file)",
+        ("tests/replay/evaluation/logs/test_table_files.py::test_what_is_hidden_in_a_folder_is_no_part_of_its_table",),
+    )
+
+
 def _errors() -> Iterator[Mutant]:
     yield Mutant(
         "errors of libraries in our own words",
@@ -1573,6 +1615,7 @@ MUTANTS = (
     *_archiving(),
     *_living(),
     *_evaluating(),
+    *_tables(),
     *_errors(),
     *_at_the_edge(),
     *_starting(),

@@ -1,6 +1,8 @@
 """Rows of a table with named columns, which are validated before use."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ _KINDS: dict[str, tuple[tuple[Callable[[Any], bool], ...], str]] = {
     "reward": ((*_NUMBER, _types.is_boolean), "numbers"),
     **dict.fromkeys(NUMBERS, (_NUMBER, "numbers")),
     **dict.fromkeys(["pmf", "target_pmf"], (_LISTS, "lists of numbers")),
-    "actions": (_LISTS, "lists of texts"),
+    "actions": (_LISTS, "lists of texts or whole numbers"),
     **dict.fromkeys(
         ["action", "event", "unit", "version"],
         ((*_TEXT, _types.is_boolean, _types.is_floating), "texts or whole numbers"),
@@ -43,8 +45,35 @@ _KINDS: dict[str, tuple[tuple[Callable[[Any], bool], ...], str]] = {
 
 _WEIGHT_TOLERANCE = 1e-4
 """By which a weight may differ from target / propensity: both may have been rounded."""
-_NOT_MS = (("seconds", 10**9, 5 * 10**9), ("microseconds", 10**15, 5 * 10**15), ("nanoseconds", 10**18, 5 * 10**18))
-"""Since 2001 time was and will be in these units from the one number to the other; in ms that is 1970, or far ahead."""
+_FROM_MS, _TO_MS = 631_152_000_000, 4_102_444_800_000
+"""1990 and 2100: numbers that mean another time in ms are hardly ms."""
+_UNITS = (("seconds", 10**3), ("microseconds", 10**-3), ("nanoseconds", 10**-6))
+_CALENDAR = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+"""How a date is written as a number, by its digits."""
+TIMES = "whole numbers of ms since 1970, a column of timestamps, or texts as 2026-11-29T12:00:00Z"
+
+
+def _looks_like(time: float) -> str:
+    """Return what a number that is no plausible time in ms looks like, or what it would be.
+
+    Examples
+    --------
+    >>> _looks_like(20261130), _looks_like(1_795_953_600)
+    ('looks like a date as YYYYMMDD', 'looks like seconds since 1970')
+    >>> _looks_like(46_000)
+    'as ms since 1970 is 1970-01-01T00:00:46'
+    """
+    text = f"{time:.0f}"
+    with suppress(ValueError, KeyError):
+        written = _CALENDAR[len(text)]
+        if 1990 <= datetime.strptime(text, written).year < 2100:
+            return f"looks like a date as YYYYMMDD{'HHMMSS'[: len(text) - 8]}"
+    for unit, ms in _UNITS:
+        if _FROM_MS <= time * ms < _TO_MS:
+            return f"looks like {unit} since 1970"
+    with suppress(OverflowError, ValueError):
+        return f"as ms since 1970 is {(datetime(1970, 1, 1) + timedelta(milliseconds=time)).isoformat()[:19]}"
+    return "is no time in ms since 1970"
 
 
 def _is_time(text: str) -> bool:
@@ -168,8 +197,7 @@ class ColumnRows:
     def times(self) -> NDArray[np.int64]:
         """Return the times in ms since 1970; those without a zone are of UTC.
 
-        Numbers of the size that seconds, microseconds or nanoseconds since 2001 have are refused where the log
-        begins: read as ms they would be another time.
+        Numbers that as ms would be a time before 1990 or after 2100 are refused: they are in another unit.
         """
         column = self.column("time")
         if _types.is_floating(column.type):
@@ -182,17 +210,15 @@ class ColumnRows:
         if not _types.is_integer(column.type):
             column = column.cast(pa.timestamp("ms", getattr(column.type, "tz", None)), safe=False)
             return np.asarray(column.cast(pa.int64()))
-        times = np.asarray(column.cast(pa.int64()))
-        self._refuse_not_ms(times)
-        return times
+        self._refuse_not_ms(np.asarray(column))
+        return np.asarray(column).astype(np.int64)
 
-    def _refuse_not_ms(self, times: "NDArray[np.int64] | Floats") -> None:
-        if self._first or not len(times):
+    def _refuse_not_ms(self, times: "NDArray[Any]") -> None:
+        if (right := (times >= _FROM_MS) & (times < _TO_MS)).all():
             return
-        for unit, least, most in _NOT_MS:
-            if ((times >= least) & (times < most)).all():
-                expected = "whole numbers of ms since 1970, or a column of timestamps"
-                raise self.bad("time", 0, f"{times[0]}, which looks like {unit} since 1970", expected)
+        row = int(np.argmin(right))
+        expected = f"{TIMES}; to leave the times out, --column time=-"
+        raise self.bad("time", row, f"{times[row]}, which {_looks_like(float(times[row]))}", expected)
 
     def _told_times(self, column: "pa.Array") -> "pa.Array":
         """Return texts as whole numbers, or as timestamps of ISO 8601 with or without a zone."""
@@ -237,15 +263,39 @@ class ColumnRows:
         """Return the index of the logged action in the lists; None if unknown."""
         if pmfs is None or "action" not in self:
             return None
+        if self.named():
+            return self._chosen_by_name(pmfs)
         column = self.ids("action")
-        if _types.is_integer(column.type):
-            chosen = np.asarray(column).astype(np.int64)
-            if not (right := (chosen >= 0) & (chosen < pmfs.counts)).all():
-                row = int(np.argmin(right))
-                raise self.bad("action", row, str(chosen[row]), f"an index from 0 to {pmfs.counts[row] - 1}")
-            return chosen
-        if "actions" not in self:
+        if not _types.is_integer(column.type):
             return None
+        chosen = np.asarray(column).astype(np.int64)
+        if not (right := (chosen >= 0) & (chosen < pmfs.counts)).all():
+            row = int(np.argmin(right))
+            raise self.bad("action", row, str(chosen[row]), f"an index from 0 to {pmfs.counts[row] - 1}")
+        return chosen
+
+    def named(self) -> bool:
+        """Return whether ``action`` is one of ``actions``, and not an index: both are texts, or both are numbers.
+
+        Raises
+        ------
+        BadInput
+            It is a number, and ``actions`` are texts with numbers: it could be either.
+        """
+        if not {"action", "actions"} <= {*self._columns}:
+            return False
+        if not _types.is_integer(self.ids("action").type):
+            return True
+        names = plain(flat(self.column("actions"))[0])
+        if _types.is_integer(names.type):
+            return True
+        if len(names) and pc.all(pc.utf8_is_digit(names.cast(pa.large_string()))).as_py():
+            found = f"a number, {self.ids('action')[0]}, and actions that are texts with numbers"
+            expected = "one type in both if it is one of them; if it is their index, --column actions=-"
+            raise self.bad("action", 0, found, expected)
+        return False
+
+    def _chosen_by_name(self, pmfs: Pmfs) -> Numbers:
         names, offsets = flat(self.column("actions"))
         self.alike("actions", pmfs, np.diff(offsets))
         names = plain(names).cast(pa.large_string()).fill_null("").dictionary_encode()
@@ -254,7 +304,10 @@ class ColumnRows:
         once = pmfs.sums(hits.astype(np.int64)) == 1
         if not once.all():
             row = int(np.argmin(once))
-            raise self.bad("action", row, repr(self.texts("action")[row].as_py()), "exactly one of the actions")
+            expected = "exactly one of the actions"
+            if _types.is_integer(self.ids("action").type):
+                expected += "; if it is their index, --column actions=-"
+            raise self.bad("action", row, repr(self.texts("action")[row].as_py()), expected)
         return np.asarray(np.flatnonzero(hits) - pmfs.starts)
 
     def propensity(self, pmfs: Pmfs | None, chosen: Numbers | None) -> Floats:

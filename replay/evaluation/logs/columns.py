@@ -51,9 +51,10 @@ class Columns:
     mean_propensity
         The average of that probability over all loggers, each by its share of the rows.
     action
-        Its index in the lists, as a whole number; or its name.
+        Its name or id, one of ``actions``; without those, or where those are texts, a whole number is its index in the
+        lists.
     actions
-        Lists of names, where ``action`` is one and there are lists of probabilities.
+        Lists of names or ids, one for each probability.
     pmf
         Lists of the logged probabilities, each with the sum 1.
     target
@@ -336,7 +337,7 @@ class ColumnLog:
 def _taken(rows: ColumnRows, target: Pmfs | None) -> Taken | None:
     if target is None or "action" not in rows:
         return None
-    if "actions" not in rows or pa.types.is_integer(rows.ids("action").type):
+    if not rows.named():
         return taken_by_place(target)
     names, offsets = flat(rows.column("actions"))
     rows.alike("actions", target, np.diff(offsets))

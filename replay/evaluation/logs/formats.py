@@ -16,6 +16,14 @@ _TABLES = (".parquet", ".arrow", ".feather", ".ipc")
 _AFFINITY = b"user-item_affinity_"
 
 
+_LAKES = (
+    ("_delta_log", "a Delta table", "COPY (FROM delta_scan('PATH')) TO 'log.parquet' in DuckDB"),
+    ("metadata/*.metadata.json", "an Iceberg table", "COPY (FROM iceberg_scan('PATH')) TO 'log.parquet' in DuckDB"),
+    (".hoodie", "a Hudi table", "spark.read.format('hudi').load('PATH').write.parquet('log') in Spark"),
+)
+"""What lies in the folder of a table that has files beyond its rows, what it is, and what exports it."""
+
+
 class Format(StrEnum):
     """What a log is written in."""
 
@@ -88,7 +96,32 @@ def _of_folder(folder: Path) -> Format:
         raise WrongConfiguration(f"{folder}: found a folder with an archive in it, expected the archive: name {below}")
     if any(name.endswith(TEXT) for name in names):
         return Format.OPEN_BANDIT
-    return Format.TABLE if any(folder.rglob("*.parquet")) else Format.BOWERBIRD
+    return Format.TABLE if parquet_in(folder) else Format.BOWERBIRD
+
+
+def parquet_in(folder: Path) -> list[Path]:
+    """Return the Parquet files of the table in a folder, in the order of their names.
+
+    What begins with ``_`` or ``.``, or lies in a folder that does, is no part of a table.
+
+    Raises
+    ------
+    WrongConfiguration
+        It is a table whose current rows are not those of all files.
+    """
+    for sign, kind, export in _LAKES:
+        if any(folder.rglob(sign)):
+            expected = f"Parquet files that are the table: export it, as with {export}"
+            raise WrongConfiguration(
+                f"{folder}: found {kind}, of whose files some are not current, expected {expected}"
+            )
+    files = (file for file in folder.rglob("*.parquet") if file.is_file())
+    return sorted(file for file in files if not any(map(_is_hidden, file.relative_to(folder).parts)))
+
+
+def _is_hidden(name: str) -> bool:
+    # A folder of a partition may be called _day=1.
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 
 def _is_archive(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from replay.evaluation.logs.chunk import Progress, silent
 from replay.evaluation.logs.column_rows import NUMBERS
 from replay.evaluation.logs.columns import BATCH_ROWS, ColumnLog, Columns
 from replay.evaluation.logs.csv_table import CsvBatches, dialect_of, kinds_of
-from replay.evaluation.logs.formats import TEXT, name_of
+from replay.evaluation.logs.formats import TEXT, name_of, parquet_in
 from replay.evaluation.logs.numbered import Names
 from replay.evaluation.logs.opened import damaged, opened
 from replay.evaluation.logs.unit_like import time_like
@@ -40,11 +40,11 @@ def groups_of(path: Path) -> list[Group]:
     Raises
     ------
     WrongConfiguration
-        There is no such file.
+        There is no such file, or the folder is that of a Delta, Iceberg or Hudi table.
     BadInput
         One is damaged.
     """
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    files = parquet_in(path) if path.is_dir() else [path]
     if not files or not files[0].is_file():
         raise WrongConfiguration(f"{path}: found no file, expected a table ({', '.join(SUFFIXES)})")
     sizes: list[tuple[Path, int, int]] = []

@@ -27,7 +27,7 @@ LOG: dict[str, list[Any]] = {
     "unit": [f"user-{number // 4}" for number in range(ROWS)],
     "event": [f"event-{number}" for number in range(ROWS)],
     "version": [f"v{number // 10}" for number in range(ROWS)],
-    "time": [1_000 * number for number in range(ROWS)],
+    "time": [1_795_953_600_000 + 1_000 * number for number in range(ROWS)],
     "country": [("fr", "de", None)[number % 3] for number in range(ROWS)],
 }
 LOG["propensity"] = [pmf[action] for pmf, action in zip(LOG["pmf"], LOG["action"], strict=True)]
@@ -119,6 +119,35 @@ def test_actions_by_their_names_are_actions_by_their_places() -> None:
     same(rows(table(action=chosen, actions=names)), rows(table()), but=["action"])
     # Without the lists of names nothing tells where in the pmf it stands.
     assert rows({"reward": [1.0], "propensity": [0.5], "action": ["x"], "pmf": [[0.5, 0.5]]}).rank is None
+
+
+def test_ids_of_actions_are_looked_up_and_are_no_places() -> None:
+    """Whole numbers in ``action`` and in ``actions`` are ids, in an order of its own in each row."""
+    chance = np.random.default_rng(0)
+    offered = np.array([chance.permutation(4) for _ in range(200)])
+    place = chance.integers(0, 4, 200)
+    prefers = np.array([0.1, 0.2, 0.3, 0.4])
+    some = {"reward": place % 2, "actions": offered, "action": offered[np.arange(200), place]}
+    for known in ({"pmf": prefers[::-1][offered]}, {"propensity": [0.25] * 200}):
+        read_rows = rows({**some, **known, "target_pmf": prefers[offered]})
+        assert read_rows.target.tolist() == prefers[some["action"]].tolist()
+    texts = {**some, "action": some["action"].astype(str), "actions": [[str(each) for each in row] for row in offered]}
+    lists = {"pmf": prefers[::-1][offered], "target_pmf": prefers[offered]}
+    by_id, by_name = as_log({**some, **lists}), as_log({**texts, **lists})
+    ((one,), (other,)) = [*by_id.blocks()], [*by_name.blocks()]
+    same(one.rows, other.rows)
+    assert (by_id.names.actions.names, one.taken) == (by_name.names.actions.names, other.taken)
+
+
+def test_an_action_that_may_be_an_id_or_a_place_is_refused() -> None:
+    some = {"reward": [1], "pmf": [[0.5, 0.5]], "action": [1]}
+    assert rows({**some, "actions": [["a", "b"]]}).propensity.tolist() == [0.5]
+    with pytest.raises(BadInput, match="action: found a number, 1, and actions that are texts with numbers, expected"):
+        rows({**some, "actions": [["1", "0"]]})
+    with pytest.raises(BadInput, match="action: found '1', expected exactly one of the actions; if it is their index"):
+        rows({**some, "actions": [[10, 20]]})
+    assert rows({**some, "actions": [["1", "0"]]}, Columns(actions="-")).propensity.tolist() == [0.5]
+    assert rows({**some, "actions": [[10, 20]]}, Columns(actions="-")).propensity.tolist() == [0.5]
 
 
 def test_the_target_is_what_the_columns_tell() -> None:
@@ -288,6 +317,22 @@ def test_the_page_tells_every_field() -> None:
         ),
         ([1_764_000_000_000_000], "which looks like microseconds since 1970"),
         ([1_764_000_000_000_000_000], "which looks like nanoseconds since 1970"),
+        ([1_764_000_000_000, 1_764_000_000], "row 1: time: found 1764000000, which looks like seconds"),
+        ([20261130], "found 20261130, which looks like a date as YYYYMMDD, expected whole numbers of ms since 1970"),
+        (["20261130"], "found 20261130, which looks like a date as YYYYMMDD"),
+        ([202611301200], "found 202611301200, which looks like a date as YYYYMMDDHHMM"),
+        ([20261130120000], "found 20261130120000, which looks like a date as YYYYMMDDHHMMSS"),
+        ([874_724_710], "found 874724710, which looks like seconds since 1970"),
+        ([0, 1_764_000_000], "found 0, which as ms since 1970 is 1970-01-01T00:00:00"),
+        ([29_453_760], "found 29453760, which as ms since 1970 is 1970-01-01T08:10:53"),
+        ([490_896], "found 490896, which as ms since 1970 is 1970-01-01T00:08:10"),
+        ([46_023], "found 46023, which as ms since 1970 is 1970-01-01T00:00:46"),
+        ([46_023.25], "found 46023.25, which as ms since 1970 is 1970-01-01T00:00:46"),
+        ([202_611], "found 202611, which as ms since 1970 is 1970-01-01T00:03:22"),
+        ([-1], "found -1, which as ms since 1970 is 1969-12-31T23:59:59"),
+        ([2**62], "which is no time in ms since 1970"),
+        ([2.0**70], "which is no time in ms since 1970"),
+        ([math.inf], "which is no time in ms since 1970"),
         (["2026-11-29 12:00:00", "2026-11-29T12:00:00Z"], "found times with and without a zone"),
     ],
 )
@@ -295,6 +340,13 @@ def test_times_in_another_unit_are_refused(time: Any, says: str) -> None:
     some = len(time)
     with pytest.raises(BadInput, match=re.escape(says)):
         rows({"reward": [1] * some, "propensity": [1] * some, "time": time})
+
+
+def test_a_unit_that_changes_within_the_log_is_refused() -> None:
+    later = table(time=[time // 1000 for time in LOG["time"]])
+    both = pa.Table.from_batches([*table().to_batches(), *later.to_batches()])
+    with pytest.raises(BadInput, match=f"row {ROWS}: time: found 1795953600, which looks like seconds since 1970"):
+        rows(both)
 
 
 @pytest.mark.parametrize(

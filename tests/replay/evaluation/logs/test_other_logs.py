@@ -337,7 +337,7 @@ def test_the_description_is_what_pandas_says() -> None:
             "pmf": list(pmf),
             "action": action,
             "version": chance.choice(["v1", "v2"], 4000),
-            "time": chance.integers(10**12, size=4000),
+            "time": chance.integers(10**12, 2 * 10**12, size=4000),
         }
     )
     log = as_log(frame, Columns(segments=["version"]))

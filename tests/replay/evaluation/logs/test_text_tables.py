@@ -201,7 +201,9 @@ def test_a_quote_within_a_field_is_a_character(tmp_path: Path, monkeypatch: pyte
     ],
 )
 @pytest.mark.parametrize("behind", ["", "0"])
-def test_a_quote_never_drops_rows(tmp_path: Path, delimiter: str, cells: dict[int, str], found: str, behind: str) -> None:
+def test_a_quote_never_drops_rows(
+    tmp_path: Path, delimiter: str, cells: dict[int, str], found: str, behind: str
+) -> None:
     """A quote that would take the rows after it into its field is an error in the line in which it opens."""
     more = [behind] if behind else []
     rows = [["1", "0.5", cells.get(row, "shoes"), *more] for row in range(2000)]
