@@ -218,14 +218,14 @@ def test_an_open_quote_far_behind_and_in_a_long_file(tmp_path: Path, monkeypatch
     path = tmp_path / "a.csv"
     some = "1,0.5,shoes\n" * 150_000
     path.write_text(f'reward,propensity,action\n{some}1,0.5,"red\n{some}')
-    with pytest.raises(BadInput, match="a.csv, line 150002: found a quote that is not closed"):
+    with pytest.raises(BadInput, match=r"a.csv, line 150002: found a quote that is not closed"):
         list(table_log(path).blocks())
     monkeypatch.setattr("replay.evaluation.logs.csv_table.LONGEST_LINE", CSV_BYTES)
-    with pytest.raises(BadInput, match="a.csv, line 150002: found a quote that is not closed, or a line of more"):
+    with pytest.raises(BadInput, match=r"a.csv, line 150002: found a quote that is not closed, or a line of more"):
         list(table_log(path).blocks())
 
 
 def test_a_quote_that_opens_in_the_line_of_names(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('reward,propensity,"action\n1,0.5,a\n0,0.5,b\n')
-    with pytest.raises(BadInput, match="a.csv, line 1: found a quote that is not closed"):
+    with pytest.raises(BadInput, match=r"a.csv, line 1: found a quote that is not closed"):
         table_log(tmp_path / "a.csv")
