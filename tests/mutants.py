@@ -889,6 +889,28 @@ def _evaluating() -> Iterator[Mutant]:
         "    if True:\n",
         (f"{suspicions}::test_draws_that_depend_on_a_context_are_found",),
     )
+    by_unit = "tests/replay/evaluation/health/test_units.py"
+    yield Mutant(
+        "checks of a log are tested with the variance between units",
+        "replay/evaluation/health/checks.py",
+        "    return state.by_unit if returning else None\n",
+        "    return None\n",
+        (f"{by_unit}::test_a_right_log_of_sticky_actions_is_not_accused",),
+    )
+    yield Mutant(
+        "rows of a unit that were drawn anew count each",
+        "replay/evaluation/health/units.py",
+        "        return max(float(self._between(sums - self.sizes * mean).sum()) / alone, 1.0)\n",
+        "        return unknown\n",
+        (f"{by_unit}::test_rows_that_were_drawn_anew_count_each",),
+    )
+    yield Mutant(
+        "mean weights of segments are tested with the variance between units",
+        "replay/evaluation/health/parts.py",
+        "sums.buckets if by_unit else None\n",
+        "None\n",
+        (f"{by_unit}::test_segments_of_sticky_actions_are_not_accused_either",),
+    )
     yield Mutant(
         "a log that shows less gets no milder verdict",
         "replay/evaluation/health/warning_statistics.py",

@@ -115,9 +115,10 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     called: dict[str, Any] = {"actions": about.actions, "versions": about.versions, "unit_like": about.unit_like}
     checks = findings(state, left_out, summary.learned, expected_shares=shares, **called)
     checks = sorted([*checks, *about.remarks], key=lambda each: not each.wrong)
-    if not state.unseen and (parts := segment_weights(summary.segments, about.segments, known["max_weight"] or 0.0)):
-        checks.insert(0, parts)
     by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN or plan.interval == CLUSTERED
+    heaviest = known["max_weight"] or 0.0
+    if not state.unseen and (parts := segment_weights(summary.segments, about.segments, heaviest, by_unit=by_unit)):
+        checks.insert(0, parts)
     if by_unit and (units := summary.values.buckets) is not None:
         _, slopes = slopes_at(plan.shown, summary.values.moments.means)
         known.update(effective_units=units.effective(slopes), largest_unit_share=units.largest_share(slopes))

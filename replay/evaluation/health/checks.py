@@ -4,17 +4,21 @@ All hold whatever the logging policy did, also where it learned from the log: gi
 follows the logged pmf. Sums of weights are skewed, so the tests are one-sided twice, and each errs on the safe side:
 what lies too high is measured by the larger of the expected and the seen variance; to what lies too low, one more of
 the large terms is added.
+
+Where rows of a unit (a user) may be correlated, since an action may be drawn once for all of them, each variance is that
+between units (:mod:`replay.evaluation.health.units`): so many rows count as one as the design effect says.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.special import chdtrc, ndtr
+from scipy.special import chdtrc, ndtr, stdtr
 
 from replay.evaluation.health.actions import COUNT, INVERSE, SQUARED_INVERSE
 from replay.evaluation.health.state import RANK_BINS, ROUNDING, State
-from replay.evaluation.rows import Floats
+from replay.evaluation.health.statistics import UNITS_RETURN
+from replay.evaluation.health.units import CLASSES, ByUnit, Column
 
 FEWEST = 5
 """Minimum effective number of draws for a test of an action."""
@@ -26,16 +30,18 @@ def mean_weight(state: State) -> float | None:
     """Test that the mean weight is 1 minus the unseen mass; with whole pmfs its variance is known."""
     expected = state.size - (state.unseen or 0.0)
     largest = float(state.largest.kept[-1])
+    units = _units(state)
+    effect = _effect(state, None if units is None else units.weight)
     if state.squared is not None:
         known = state.squared - state.squared_mean
-        return _two_sided(state.weight.total, expected, state, max(state.weight.second, known), known)
+        return _two_sided(state.weight.total, expected, state, max(state.weight.second, known), known, effect=effect)
     # Weights that were never drawn are unknown; one more of the largest weight is assumed to be possible.
     high, low = state.weight.second, _by_ratio(state.weight.squares, state.weight.total, state.rows)
     if state.sized_weight is not None:
         # Sample weights may depend on the reward, and so on the weight.
         high = state.sized_weight.second[2]
         low = high + state.weight.squares * max(state.size / (state.weight.total or math.inf) - 1, 0.0)
-    return _two_sided(state.weight.total, expected, state, high, low + largest * largest, largest)
+    return _two_sided(state.weight.total, expected, state, high, low, largest, effect=effect)
 
 
 def inverse_propensity(state: State) -> float | None:
@@ -50,7 +56,10 @@ def inverse_propensity(state: State) -> float | None:
     if actions is None or actions.crowded or not _all_offered(state):
         low = math.inf if state.squared_inverse is None else state.squared_inverse - state.inverse_squares
         high = off.second if math.isinf(low) else max(off.second, low)
-        return _two_sided(off.total, 0.0, state, high, low)
+        units = _units(state)
+        return _two_sided(
+            off.total, 0.0, state, high, low, effect=_effect(state, None if units is None else units.inverse)
+        )
     found = [value for value in each_action(state) if value is not None]
     return min(1.0, min(found) * len(found)) if found else None
 
@@ -70,22 +79,47 @@ def each_action(state: State) -> list[float | None]:
         return []
     rows, inverses, squares = state.rows, state.actions.sums[INVERSE], state.actions.sums[SQUARED_INVERSE]
     ratios = [_by_ratio(squared, inverse, rows) for squared, inverse in zip(squares, inverses, strict=True)]
+    effects = _effects_of_actions(state)
     missing = math.inf
     if state.squared_inverse is not None:
         drawn = [
             ratio + rows
-            for ratio, inverse, squared in zip(ratios, inverses, squares, strict=True)
-            if inverse * inverse >= MANY * squared > 0
+            for ratio, inverse, squared, effect in zip(ratios, inverses, squares, effects, strict=True)
+            if inverse * inverse >= MANY * squared * effect > 0
         ]
         missing = max(state.squared_inverse - sum(drawn), 0.0)
     found: list[float | None] = []
-    for inverse, squared, ratio in zip(inverses, squares, ratios, strict=True):
-        if not squared or inverse * inverse / squared < FEWEST:
+    for inverse, squared, ratio, effect in zip(inverses, squares, ratios, effects, strict=True):
+        if not squared or inverse * inverse / squared < FEWEST * effect:
             found.append(None)
             continue
         seen = max(float(squared - inverse * inverse / rows), 0.0)
-        found.append(_two_sided(float(inverse), rows, state, max(seen, ratio), ratio + missing))
+        found.append(_two_sided(float(inverse), rows, state, max(seen, ratio), ratio + missing, effect=effect))
     return found
+
+
+def _effects_of_actions(state: State) -> list[float]:
+    assert state.actions is not None
+    units, actions = _units(state), state.actions.sums.shape[1]
+    if units is None or units.actions is None:
+        return [1.0] * actions
+    each = [_effect(state, units.actions, place) for place in range(CLASSES)]
+    return [each[action % CLASSES] for action in range(actions)]
+
+
+def _units(state: State) -> ByUnit | None:
+    """Return the sums by unit where units return."""
+    returning = state.units is not None and (state.units.rows_each_of(state.rows) or 1.0) > UNITS_RETURN
+    return state.by_unit if returning else None
+
+
+def _effect(state: State, column: Column | None, at: int = 0) -> float:
+    """Return how many rows count as one: 1 where no unit returns, all of a unit where a column never varies."""
+    units = _units(state)
+    if units is None or column is None or state.units is None:
+        return 1.0
+    counts = state.units.counts.astype(np.float64)
+    return units.effect(column, at, unknown=float((counts**2).sum() / counts.sum()))
 
 
 def _by_ratio(squares: float, total: float, rows: int) -> float:
@@ -104,22 +138,32 @@ def draws(state: State) -> float | None:
     if state.ranks is None or state.rows < 5 * RANK_BINS:
         return None
     rows, expected = state.rows, state.rows / RANK_BINS
-    middle = float(state.ranks @ (np.arange(RANK_BINS) - (RANK_BINS - 1) / 2))
-    by_mean = 2 * float(ndtr(-abs(middle) / math.sqrt(rows * (RANK_BINS**2 - 1) / 12)))
+    places, variance = np.arange(RANK_BINS) - (RANK_BINS - 1) / 2, rows * (RANK_BINS**2 - 1) / 12
+    units = _units(state)
+    if units is not None and units.ranks is not None:
+        if units.used < 2:
+            return None
+        by_mean = units.of_mean((units.ranks * places).sum(axis=1), variance)
+        return min(1.0, 2 * min(by_mean, units.of_counts(units.ranks, np.full(RANK_BINS, expected))))
+    middle = float(state.ranks @ places)
+    by_mean = 2 * float(ndtr(-abs(middle) / math.sqrt(variance)))
     by_bins = float(chdtrc(RANK_BINS - 1, ((state.ranks - expected) ** 2).sum() / expected))
     return min(1.0, 2 * min(by_mean, by_bins))
 
 
-def shares(counts: Floats, expected: Mapping[int, float]) -> float | None:
+def shares(state: State, expected: Mapping[int, float]) -> float | None:
     """Test the shares of rows of versions, or of the arms of a test (sample-ratio mismatch).
 
     Parameters
     ----------
-    counts
-        Rows by number: shape (versions,).
+    state
+        Of a log that names versions.
     expected
         The share that each shall have; those that are not named shall have none.
     """
+    if state.versions is None:
+        return None
+    counts = state.versions.sums[COUNT]
     total = float(counts.sum())
     wanted = np.zeros(max([len(counts), *(number + 1 for number in expected)]))
     for number, share in expected.items():
@@ -130,7 +174,15 @@ def shares(counts: Floats, expected: Mapping[int, float]) -> float | None:
     if observed[wanted == 0].any():
         return 0.0
     some = wanted > 0
-    wanted = wanted[some] / wanted.sum() * total
+    wanted = wanted / wanted.sum() * total
+    units = _units(state)
+    if units is not None and units.versions is not None:
+        # More versions than classes are tested by their class.
+        classes = np.bincount(np.arange(len(wanted)) % CLASSES, weights=wanted, minlength=CLASSES).astype(np.float64)
+        if units.used < 2 or np.count_nonzero(classes) < 2:
+            return None if units.used < 2 else 1.0
+        return units.of_counts(units.versions[:, classes > 0], classes[classes > 0])
+    wanted = wanted[some]
     return float(chdtrc(len(wanted) - 1, ((observed[some] - wanted) ** 2 / wanted).sum())) if len(wanted) > 1 else 1.0
 
 
@@ -154,18 +206,29 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def _two_sided(
-    total: float, expected: float, state: State, high: float, low: float, one_more: float = 0.0
+    total: float,
+    expected: float,
+    state: State,
+    high: float,
+    low: float,
+    one_more: float = 0.0,
+    *,
+    effect: float = 1.0,
 ) -> float | None:
-    """Return the p-value of a sum over all rows.
+    """Return the p-value of a sum over all rows, of which ``effect`` count as one.
 
     Its variance is ``high`` where it is too high, and ``low`` where it is too low after ``one_more`` was added.
     """
-    off = total - expected
-    if state.rows < 2:
+    off, units = total - expected, _units(state)
+    if state.rows < 2 or (units is not None and units.used < 2):
         return None
     if abs(off) <= ROUNDING * max(abs(expected), state.size):
         return 1.0
-    off, spread = (off, max(high, 0.0)) if off > 0 else (min(off + one_more, 0.0), max(low, 0.0))
+    one_more *= effect
+    spread = effect * max(high, 0.0)
+    if off < 0:
+        off, spread = min(off + one_more, 0.0), effect * max(low, 0.0) + one_more * one_more
     if spread <= 0:
         return 0.0
-    return min(1.0, 2 * float(ndtr(-abs(off) / math.sqrt(spread))))
+    errors = -abs(off) / math.sqrt(spread)
+    return min(1.0, 2 * float(ndtr(errors) if units is None else stdtr(units.freedom, errors)))

@@ -160,7 +160,7 @@ def _shares(state: State, expected: Mapping[int, float], names: Sequence[str]) -
         name="shares",
         value=_at(counts, far) / total,
         expected=expected[far] / every,
-        p_value=checks.shares(counts, expected),
+        p_value=checks.shares(state, expected),
         wrong=False,
         says=f"version {called} has {_percent(_at(counts, far) / total)} of the rows, and should have "
         f"{_percent(expected[far] / every)}",

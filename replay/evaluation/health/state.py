@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from replay.evaluation.health.actions import Actions
 from replay.evaluation.health.central import AroundRatio, Central
@@ -13,6 +14,7 @@ from replay.evaluation.health.copies import Copies
 from replay.evaluation.health.hashes import Sampled, uniform
 from replay.evaluation.health.periods import Periods
 from replay.evaluation.health.tail import Histogram, Largest
+from replay.evaluation.health.units import ByUnit
 from replay.evaluation.rows import EvaluationRows, Floats
 
 RANK_BINS = 16
@@ -27,7 +29,7 @@ class State:
     """Sums of a log's rows; ``a + b`` is the state of both, without the columns that one of them lacks.
 
     Added in the order of :mod:`replay.evaluation.blocks`, it is the same to the last bit for any number of processes.
-    It takes some 400 kB, however long the log is.
+    It takes some 400 kB, and as much again in a log that names units, however long the log is.
 
     Attributes
     ----------
@@ -58,6 +60,8 @@ class State:
         Rows with the propensity 1.
     copies
         What shows rows that are copies of others; None in a log with event ids or without times.
+    by_unit
+        What the checks compare, by unit; None in a log that names none.
     """
 
     rows: int
@@ -93,6 +97,7 @@ class State:
     groups: Sampled | None
     periods: Periods | None
     copies: Copies | None
+    by_unit: ByUnit | None
 
     @staticmethod
     def of(rows: EvaluationRows, *, first: int = 0) -> "State":
@@ -140,7 +145,7 @@ class State:
             largest=Largest.of(weight),
             spread_weight=Histogram.of(weight),
             spread_squared=None if squared is None else Histogram.of(squared),
-            ranks=_ranks(rows, first),
+            ranks=None if (ranks := _ranks(rows, first)) is None else _counted(ranks),
             contradicting=contradicting,
             certain=int((propensity >= CERTAIN).sum()),
             actions=None if rows.action is None else Actions.of(rows.action, propensity, weight, reward, times),
@@ -152,6 +157,7 @@ class State:
             if rows.time_ms is None
             else Periods.of(rows.time_ms, np.stack([reward, propensity, weight], axis=1)),
             copies=Copies.of(rows),
+            by_unit=ByUnit.of(rows, ranks, times),
         )
 
     def __add__(self, other: "State") -> "State":
@@ -179,8 +185,8 @@ def _together(left: Any, right: Any) -> Any:
     return None if left is None or right is None else left + right
 
 
-def _ranks(rows: EvaluationRows, first: int) -> Floats | None:
-    """Count randomised ranks (Czado, Gneiting, Held 2009, Biometrics 65:1254): uniform where all is well.
+def _ranks(rows: EvaluationRows, first: int) -> NDArray[np.int64] | None:
+    """Return the sixteenths of randomised ranks (Czado, Gneiting, Held 2009, Biometrics 65:1254), uniform if all is well.
 
     The random number comes from the event, or from the place in the log: the count is the same every time.
     """
@@ -188,8 +194,12 @@ def _ranks(rows: EvaluationRows, first: int) -> Floats | None:
         return None
     names = first + np.arange(len(rows), dtype=np.uint64) if rows.event_hash is None else rows.event_hash
     rank = rows.rank + rows.propensity * (uniform(names) - 0.5)
-    place = np.clip((rank * RANK_BINS).astype(np.int64), 0, RANK_BINS - 1)
-    return np.bincount(place, minlength=RANK_BINS).astype(np.float64)
+    places: NDArray[np.int64] = np.clip((rank * RANK_BINS).astype(np.int64), 0, RANK_BINS - 1)
+    return places
+
+
+def _counted(places: NDArray[np.int64]) -> Floats:
+    return np.bincount(places, minlength=RANK_BINS).astype(np.float64)
 
 
 def _contradicting(rows: EvaluationRows) -> int:
