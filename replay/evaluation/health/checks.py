@@ -5,8 +5,8 @@ follows the logged pmf. Sums of weights are skewed, so the tests are one-sided t
 what lies too high is measured by the larger of the expected and the seen variance; to what lies too low, one more of
 the large terms is added.
 
-Where rows of a unit (a user) may be correlated, since an action may be drawn once for all of them, each variance is that
-between units (:mod:`replay.evaluation.health.units`): so many rows count as one as the design effect says.
+Rows of a unit (a user) may be correlated, since an action may be drawn once for all of them. Where units return, each
+variance is that between units (:mod:`replay.evaluation.health.units`): the design effect is how many rows count as one.
 """
 
 import math

@@ -186,7 +186,9 @@ def _together(left: Any, right: Any) -> Any:
 
 
 def _ranks(rows: EvaluationRows, first: int) -> NDArray[np.int64] | None:
-    """Return the sixteenths of randomised ranks (Czado, Gneiting, Held 2009, Biometrics 65:1254), uniform if all is well.
+    """Return the sixteenths of randomised ranks (Czado, Gneiting, Held 2009, Biometrics 65:1254).
+
+    If all is well, each has as many rows.
 
     The random number comes from the event, or from the place in the log: the count is the same every time.
     """
