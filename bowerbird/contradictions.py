@@ -13,7 +13,7 @@ from policies.registry import KINDS
 from policies.vw.arguments import parse
 from records.errors import WrongConfiguration, shorten
 from records.fields import NAME_PATTERN
-from records.limits import INPUT_MESSAGE_BYTES, LAST_PORT, TOPIC_NAME_CHARACTERS
+from records.limits import ACTION_BYTES, INPUT_MESSAGE_BYTES, LAST_PORT, MOST_FEEDBACK, TOPIC_NAME_CHARACTERS
 from stream.config import OWN_TOPICS, Config, PlacementConfig, PolicyConfig
 from stream.role import SUPERVISOR_PORT
 
@@ -120,13 +120,12 @@ def _archive(config: Config) -> Iterator[Contradiction]:
 
 def _limits(config: Config) -> Iterator[Contradiction]:
     limits = config.limits
+    most = {"max_request_bytes": INPUT_MESSAGE_BYTES, "max_name_bytes": ACTION_BYTES, "max_feedback": MOST_FEEDBACK}
     for name in type(limits).__dataclass_fields__:
         if (found := getattr(limits, name)) < 1:
             yield Contradiction(("limits", name), str(found), "a whole number of at least 1")
-    if limits.max_request_bytes > INPUT_MESSAGE_BYTES:
-        yield Contradiction(
-            ("limits", "max_request_bytes"), str(limits.max_request_bytes), f"at most {INPUT_MESSAGE_BYTES}"
-        )
+        elif name in most and found > most[name]:
+            yield Contradiction(("limits", name), str(found), f"at most {most[name]}")
 
 
 def _policy(config: Config, name: str, policy: PolicyConfig) -> Iterator[Contradiction]:

@@ -9,7 +9,7 @@ ERROR_CODES: dict[str, str] = {
     "invalid_field": "a field that is missing or of a wrong type, or no number within its limits",
     "too_large": "more bytes than a record may have",
     "too_many_items": "an array of more records than a message may have; the whole array is one dead letter",
-    "too_deep": "objects or lists nested deeper than features are",
+    "too_deep": "objects or lists nested deeper than a record, or its features, may be",
     "removed_unread": "records that retention removed before they were read; the letter is of the first",
     # the request
     "bad_event_id": "an event id that is empty, longer than 128 bytes, or holds control characters",

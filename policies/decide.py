@@ -26,7 +26,8 @@ from records.decision_request import DecisionRequest
 from records.error_reply import ErrorReply, Problem
 from records.errors import BadInput, StateRefused, shorten
 from records.event_id import check_event_id
-from records.limits import MOST_NAMED, Limits
+from records.limits import MOST_NAMED, RECORD_DEPTH, Limits
+from records.nesting import check_depth
 
 EVENT_ID_DIGEST_BYTES = 16
 
@@ -167,6 +168,7 @@ def open_request(
         if len(raw) > limits.max_request_bytes:
             raise BadInput("too_large", "value", f"{len(raw)} bytes", f"at most {limits.max_request_bytes} bytes")
         fields = decode(_fields, raw)
+        check_depth(raw, RECORD_DEPTH)
         if fields.get("actions", _NULL) in (_NULL, Raw(b"[]")):
             raise BadInput("no_actions", "actions", "none", "at least one action")
         request = decode(_request, raw)

@@ -7,7 +7,8 @@ from msgspec import Raw
 
 from records import json_errors
 from records.errors import BadInput
-from records.limits import ITEMS_LIMIT
+from records.limits import ITEMS_LIMIT, MESSAGE_DEPTH
+from records.nesting import check_depth
 
 Decoded = TypeVar("Decoded")
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
@@ -23,12 +24,14 @@ def items(value: bytes | None) -> list[bytes]:
     ------
     BadInput
         The value is a tombstone, is not UTF-8, is no JSON array although it starts as one (then nothing of it is used,
-        whatever its items are), or has more than :data:`ITEMS_LIMIT` items.
+        whatever its items are), has more than :data:`ITEMS_LIMIT` items, or is nested more deeply than
+        :data:`MESSAGE_DEPTH`.
     """
     if value is None:
         raise BadInput("tombstone", "value", "null", "a JSON object or an array of them")
     try:
         value.decode()
+        check_depth(value, MESSAGE_DEPTH)
         if value.lstrip(b" \t\r\n")[:1] != b"[":
             return [value]
         raws = _items.decode(value)

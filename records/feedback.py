@@ -5,11 +5,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from records.codec import decode
+from records.codec import decode, encode
 from records.errors import BadInput
 from records.event_id import check_event_id
 from records.fields import Integer, Natural, Ordinal, RawFeedback, Version
-from records.limits import ACTION_CHARACTERS, EVENT_ID_BYTES, REWARD_LIMIT
+from records.limits import ACTION_BYTES, EVENT_ID_BYTES, REWARD_LIMIT
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     v: Version = 1
     id: str | None = None
     event_id: str
-    action: Annotated[str, Meta(max_length=ACTION_CHARACTERS)] | None = None
+    action: Annotated[str, Meta(max_length=ACTION_BYTES)] | None = None
     value: Annotated[float, Meta(ge=-REWARD_LIMIT, le=REWARD_LIMIT)] | None = None
     activate: bool | None = None
 
@@ -71,4 +71,6 @@ def feedback(value: bytes) -> Feedback:
     check_event_id(record.event_id)
     if record.id is not None and len(record.id.encode()) > EVENT_ID_BYTES:
         raise BadInput("bad_id", "id", f"{len(record.id.encode())} bytes", f"at most {EVENT_ID_BYTES} bytes")
+    if record.action is not None and (size := len(encode(record.action))) > ACTION_BYTES:
+        raise BadInput("invalid_field", "action", f"{size} bytes of JSON", f"at most {ACTION_BYTES} bytes")
     return record

@@ -20,9 +20,15 @@ DAY_S = 86_400.0
 DAY_MS = 24 * HOUR_MS
 ITEMS_LIMIT = 10_000
 """Records of one message; more of them cost more than their bytes say."""
+RECORD_DEPTH = 100
+"""Lists and objects of a request, a decision or a feedback that lie within each other."""
+MESSAGE_DEPTH = 200
+"""The same of a message: an array of records, or outcomes with their decisions."""
 EVENT_ID_BYTES = 128
-ACTION_CHARACTERS = 4096
-"""Of an action's id in feedback; no action of any setting has a longer one."""
+ACTION_BYTES = 512
+"""Of an action's id in feedback, as JSON; no action of any setting has a longer one."""
+MOST_FEEDBACK = 1000
+"""The largest ``max_feedback``: so the largest outcome fits into a message."""
 PMF_TOLERANCE = 1e-5
 """How far, relatively, a logged pmf may be from the sum 1, and a logged propensity from its pmf: six digits suffice."""
 PMF_EXACT = 1e-6
@@ -61,4 +67,4 @@ class Limits:
     max_list: int = 1000
     max_actions: int = 500
     max_request_bytes: int = 262_144
-    max_feedback: int = 1000
+    max_feedback: int = MOST_FEEDBACK

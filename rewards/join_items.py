@@ -8,7 +8,8 @@ from records.codec import items
 from records.decision import decision_head, fingerprint
 from records.errors import BadInput
 from records.feedback import feedback
-from records.limits import DAY_S
+from records.limits import DAY_S, RECORD_DEPTH
+from records.nesting import check_depth
 from records.position import LogPosition
 from records.rule import rule_of
 from rewards.rules import deadline_ms, milliseconds, opens_ms
@@ -96,6 +97,7 @@ def _item(settings: JoinSettings, place: LogPosition, body: bytes) -> DecisionIt
     limit = settings.decision_bytes if place.topic == settings.decisions else settings.feedback_bytes
     if len(body) > limit:
         raise BadInput("too_large", "value", f"{len(body)} bytes", f"at most {limit} bytes")
+    check_depth(body, RECORD_DEPTH)
     if place.topic != settings.decisions:
         event_id = feedback(body).event_id
         return FeedbackItem(place, event_id, place.time_ms + milliseconds(settings.early_s), body)

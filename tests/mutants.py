@@ -1027,6 +1027,27 @@ def _living() -> Iterator[Mutant]:
         ("tests/stream/test_clients.py::test_the_limit_of_a_call_is_shorter_than_what_its_caller_waits",),
     )
     yield Mutant(
+        "what the join takes has one limit of depth",
+        "rewards/join_items.py",
+        "    check_depth(body, RECORD_DEPTH)\n",
+        "",
+        ("tests/records/test_nesting.py::test_what_the_join_takes_becomes_an_outcome_however_deep_the_stack",),
+    )
+    yield Mutant(
+        "a request has one limit of depth",
+        "policies/decide.py",
+        "        check_depth(raw, RECORD_DEPTH)\n",
+        "",
+        ("tests/records/test_nesting.py::test_a_request_is_refused_by_the_same_limit",),
+    )
+    yield Mutant(
+        "the largest outcome fits into a message",
+        "records/feedback.py",
+        "    if record.action is not None and (size",
+        "    if False and (size",
+        ("tests/rewards/test_outcome.py::test_an_action_is_bounded_by_its_bytes_as_json",),
+    )
+    yield Mutant(
         "a message has a limit of records",
         "records/codec.py",
         "        if len(raws) > ITEMS_LIMIT:\n",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
-from records.limits import ITEMS_LIMIT
+from records.limits import ACTION_BYTES, ITEMS_LIMIT, RECORD_DEPTH
 from records.rule import Reward, StreamReward
 from stream.config import Config
 from stream.kafka.dead_letter_log import Letter, letters
@@ -72,6 +72,63 @@ async def test_arrays_of_very_many_items_hold_nothing_up(
             assert worker.process is not None
             assert worker.process.poll() is None
             assert _most_memory_kb(worker.process.pid) < MEMORY_KB
+
+
+async def test_what_is_nested_deeply_and_what_is_said_often_stops_nobody(
+    kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
+) -> None:
+    """Unknown fields as deep as one reader could still read and another not; all feedback that a decision may have."""
+    config = Config(
+        brokers=kafka.address,
+        redis_url=redis_server.url,
+        prefix=prefix,
+        partitions=1,
+        shards=1,
+        early_s=5.0,
+        request_ttl_ms=60_000,
+        **tables(
+            {
+                "front": served(
+                    "vw",
+                    "--cb_explore_adf -b 10",
+                    window_s=4.0,
+                    reward=Reward(streams={"clicks": StreamReward(weight=1.0)}),
+                )
+            }
+        ),
+    )
+    depths = (RECORD_DEPTH, RECORD_DEPTH + 1, 950, 960, 966, 967, 968, 980)
+    async with loop_of(config) as loop, caller_of(config) as caller:
+        for role in ("decide", "join", "learn"):
+            loop.role(role)
+        asked = [await caller.send(_with_deep(request(f"deep-{depth}"), depth), partition=0) for depth in depths]
+        replies = [await caller.reply(each) for each in asked]
+        assert [reply.get("error", {}).get("code") for reply in replies] == [None, *["too_deep"] * 7]
+        await caller.ask(request("often"), partition=0)
+        for depth in depths:
+            await _send(loop, "clicks", _with_deep({"event_id": f"deep-{depths[0]}"}, depth))
+        often = {"event_id": "often", "action": "\u00e9" * (ACTION_BYTES // 2 - 1), "x": "x" * 1000}
+        for part in range(10):
+            await _send(loop, "clicks", json.dumps([often | {"id": f"{part}-{each}"} for each in range(100)]).encode())
+        assert (await until(lambda: _outcome(loop, f"deep-{depths[0]}"), WITHIN_S))["reward"] == 1.0
+        assert len((await until(lambda: _outcome(loop, "often"), WITHIN_S))["feedback"]) == 1000
+        await caller.ask(request("after"), partition=0)
+        await loop.send("clicks", {"event_id": "after"}, partition=0)
+        last = await until(lambda: _outcome(loop, "after"), WITHIN_S)
+        await until(lambda: _learned(loop, last["outcome_seq"]), WITHIN_S)
+
+
+def _with_deep(record: dict[str, Any], depth: int) -> bytes:
+    """Return a record with an unknown field, so that it is as deep."""
+    return json.dumps(record)[:-1].encode() + b', "x": ' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
+
+
+async def _learned(loop: Loop, outcome_seq: int) -> bool:
+    return any(
+        outcome_seq <= seq
+        for version in await loop.records("versions")
+        for seq in version.get("last_seqs", {}).values()
+    )
 
 
 async def _outcome(loop: Loop, event_id: str) -> Any:

@@ -9,10 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from records.codec import encode
+from records.decision import decision_head
+from records.errors import BadInput
+from records.feedback import feedback
+from records.limits import ACTION_BYTES, INPUT_MESSAGE_BYTES, MOST_FEEDBACK
 from records.outcome import Outcome
 from records.position import LogPosition
 from rewards.outcome import outcome_of, pack
 from rewards.store import ClosedWindow, WindowFeedback
+from stream.clients import LARGE_MESSAGE_BYTES
 
 START_MS = 1_700_000_000_000
 
@@ -140,3 +145,43 @@ def test_packed_arrays_hold_every_record_once_and_keep_to_the_limit(records: lis
     assert [each for _, array in arrays for each in json.loads(array)] == [json.loads(record) for record in records]
     assert [count for count, _ in arrays] == [len(json.loads(array)) for _, array in arrays]
     assert all(len(array) <= 64 + 2 or count == 1 for count, array in arrays)
+
+
+def test_the_largest_outcome_fits_into_a_message() -> None:
+    """A decision of a megabyte with as many places as it can list, and all feedback that it may wait with."""
+    ids = [f"{number:x}" for number in range(18_000)]
+    body = json.loads(window().body) | {"chosen": ids[0], "propensity": 1, "actions": [{"id": each} for each in ids]}
+    body |= {"pmf": [1] + [0] * (len(ids) - 1), "picks": [{"action": each, "propensity": 1} for each in ids]}
+    body["rule"]["reward"]["streams"] = {"c" * 64: {"value": True}}
+    raw = json.dumps(body, separators=(",", ":")).encode()
+    raw = raw[:-1] + b',"x":"' + b"x" * (INPUT_MESSAGE_BYTES - len(raw) - len(',"x":""')) + b'"}'
+    decision_head(raw)
+    event: dict[str, Any] = {
+        "id": "\x01" * 126,
+        "event_id": '"' * 128,
+        "action": '"' * (ACTION_BYTES // 2 - 1),
+        "value": -1.2345678901234567e-300,
+    }
+    kept = [
+        WindowFeedback(
+            LogPosition(START_MS + 1, "c" * 64, 2**31 - 1, 2**63 - 1 - number, 2**31 - 1),
+            json.dumps(
+                event
+                | {"id": event["id"] + chr(32 + number // 32) + chr(number % 32), "activate": True, "x": "x" * 1000}
+            ).encode(),
+        )
+        for number in range(MOST_FEEDBACK)
+    ]
+    large = window()._replace(body=raw, feedback=tuple(kept))
+    outcome = outcome_of(2**31 - 1, "", large)
+    assert len(outcome.feedback) > MOST_FEEDBACK * 0.99
+    assert 2_500_000 < len(encode(outcome)) < LARGE_MESSAGE_BYTES - 100_000
+
+
+@pytest.mark.parametrize("action", ["a" * (ACTION_BYTES - 1), "é" * (ACTION_BYTES // 2), "\x01" * 86, '"' * 256])
+def test_an_action_is_bounded_by_its_bytes_as_json(action: str) -> None:
+    with pytest.raises(BadInput, match="action: found") as refused:
+        feedback(json.dumps({"event_id": "a", "action": action}).encode())
+    assert refused.value.code == "invalid_field"
+    shorter = action[:80]
+    assert feedback(json.dumps({"event_id": "a", "action": shorter}).encode()).action == shorter
