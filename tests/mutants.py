@@ -918,6 +918,21 @@ def _evaluating() -> Iterator[Mutant]:
         "        return value\n",
         ("tests/replay/evaluation/health/test_missing.py::test_the_missing_weight_is_what_keeps_the_verdict",),
     )
+    missing = "tests/replay/evaluation/health/test_missing.py"
+    yield Mutant(
+        "the level of rewards does not matter to a self-normalised value",
+        "replay/evaluation/health/statistics.py",
+        "_in_errors(unseen, around_ratio, _ratio_error(state.ratio))",
+        "_in_errors(unseen, _size(reward), _ratio_error(state.ratio))",
+        (f"{missing}::test_the_level_of_rewards_does_not_matter_to_a_self_normalised_value",),
+    )
+    yield Mutant(
+        "rewards of a down-sampled log count by their sample weight",
+        "replay/evaluation/health/state.py",
+        "            reward=Central.of(reward, times),\n",
+        "            reward=Central.of(reward),\n",
+        (f"{missing}::test_the_missing_weight_of_a_down_sampled_log_is_that_of_its_decisions",),
+    )
     yield Mutant(
         "no value is reliable if most of what the target does is missing",
         "replay/evaluation/health/verdict.py",

@@ -143,7 +143,8 @@ class Summary:
     @property
     def binary(self) -> bool:
         """Whether every reward is 0 or 1: of numbers from 0 to 1, only these have squares with the same mean."""
-        mean, squares = self.health.reward.mean, self.health.reward.squares / max(self.health.rows, 1)
+        reward = self.health.reward
+        mean, squares = reward.mean, reward.squares / (reward.count or 1.0)
         return self.seen[0] >= 0 and self.seen[1] <= 1 and math.isclose(mean, squares, rel_tol=1e-9)
 
     @property

@@ -21,17 +21,29 @@ class Central:
     (3, 3.0, 14.0)
     """
 
-    count: int
+    count: float
     mean: float
     second: float
     third: float
     fourth: float
 
     @staticmethod
-    def of(column: Floats) -> "Central":
-        """Return the moments of a column of shape (rows,), which may be empty."""
+    def of(column: Floats, sizes: Floats | None = None) -> "Central":
+        """Return the moments of a column of shape (rows,), which may be empty; ``sizes``: what each row counts as."""
         if not column.size:
             return Central(0, 0.0, 0.0, 0.0, 0.0)
+        if sizes is not None:
+            count = float(sizes.sum())
+            mean = _dot(sizes, column) / count
+            off = column - mean
+            squares = off * off
+            return Central(
+                count,
+                mean,
+                _dot(sizes, squares),
+                _dot(sizes, squares * off),
+                _dot(sizes, squares * squares),
+            )
         mean = float(column.mean())
         off = column - mean
         squares = off * off

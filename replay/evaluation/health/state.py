@@ -39,7 +39,7 @@ class State:
         Spread of the weighted means of ``weight * reward`` and ``weight``; None without sample weights.
     reward, propensity, weight, worth
         Moments of the columns; ``worth`` is weight times reward, and ``worth_size`` the sum of it without signs. Here
-        and below ``weight`` includes the sample weight.
+        and below ``weight`` includes the sample weight. Rewards are those of decisions: they count by sample weight.
     ratio
         What the self-normalised value spreads by.
     corrected
@@ -126,7 +126,7 @@ class State:
             size=float(len(rows) if times is None else times.sum()),
             sized=None if times is None else AroundRatio.of(times, weight / times * reward),
             sized_weight=None if times is None else AroundRatio.of(times, weight / times),
-            reward=Central.of(reward),
+            reward=Central.of(reward, times),
             propensity=Central.of(propensity),
             weight=Central.of(weight),
             worth=Central.of(weight * reward),

@@ -32,7 +32,9 @@ def statistics(state: State) -> dict[str, float | None]:
     ``variance_ess_*``            ``(sum x^2)^2 / sum x^4`` of what each row adds to the value: of how many rows its
                                   error is known from
     ``unseen``                    the target's mass on actions that could not be logged
-    ``unseen_errors_*``           what that could move the value by, in standard errors of it
+    ``unseen_errors_*``           what that could move the value by, in standard errors of it: for ``ips`` by the size
+                                  of rewards, as what is not seen adds 0 to its sum; for ``snips`` by how far they lie
+                                  from its value, as what is not seen is taken to earn that; for ``dr`` by the residuals
     ``missing_errors_*``          the same of what the mean weight lacks to 1, which may be unseen mass or chance
     ``far``                       share of rows in which ``squared_weight`` is above ``rows / 30``; for a target
                                   without chance, its mass on weights above that
@@ -77,14 +79,8 @@ def statistics(state: State) -> dict[str, float | None]:
         variance_ess_snips=effective(state.ratio.second[2], state.ratio.fourth[4]),
         variance_ess_dr=None if state.corrected is None else effective(state.corrected.second, state.corrected.fourth),
         unseen=unseen,
-        unseen_errors_ips=_in_errors(unseen, state.reward, error),
-        unseen_errors_snips=_in_errors(unseen, state.reward, _ratio_error(state.ratio)),
-        unseen_errors_dr=_in_errors(unseen, state.residual, None if state.corrected is None else state.corrected.error),
-        missing_errors_ips=_in_errors(missing, state.reward, error),
-        missing_errors_snips=_in_errors(missing, state.reward, _ratio_error(state.ratio)),
-        missing_errors_dr=_in_errors(
-            missing, state.residual, None if state.corrected is None else state.corrected.error
-        ),
+        **_errors("unseen_errors", unseen, state, error),
+        **_errors("missing_errors", missing, state, error),
         far=None if state.spread_squared is None else state.spread_squared.above(rows / FAR),
         largest_share=top / weight.total if weight.total else None,
         largest_percent_share=_percent_share(state),
@@ -113,11 +109,27 @@ def _ratio_error(ratio: AroundRatio) -> float | None:
     return math.sqrt(ratio.second[2]) / ratio.weight if ratio.weight else None
 
 
-def _in_errors(unseen: float | None, of: Central | None, error: float | None) -> float | None:
+def _errors(name: str, unseen: float | None, state: State, error: float | None) -> dict[str, float | None]:
+    """Return what unseen mass can move each family's value by; ``error``: of the value of ``ips``."""
+    reward, residual = state.reward, state.residual
+    around_ratio = math.sqrt(reward.second / reward.count + (reward.mean - state.ratio.ratio) ** 2)
+    return {
+        f"{name}_ips": _in_errors(unseen, _size(reward), error),
+        f"{name}_snips": _in_errors(unseen, around_ratio, _ratio_error(state.ratio)),
+        f"{name}_dr": None
+        if residual is None
+        else _in_errors(unseen, _size(residual), None if state.corrected is None else state.corrected.error),
+    }
+
+
+def _size(of: Central) -> float:
+    return math.sqrt(of.squares / of.count)
+
+
+def _in_errors(unseen: float | None, size: float, error: float | None) -> float | None:
     """Return what unseen mass can move a value by: it earns an unknown amount, of the size of what was seen."""
-    if unseen is None or of is None:
+    if unseen is None:
         return None
-    size = math.sqrt(of.squares / of.count)
     if not unseen or not size:
         return 0.0
     return unseen * size / error if error else None

@@ -175,3 +175,57 @@ def test_the_answer_says_what_the_log_lacks() -> None:
     assert "the log shows only 10 % of what the target does" in result.verdict.reasons
     assert result.ess == pytest.approx(rows)
     assert not any(name.startswith(FILLED) for name in result.statistics)
+
+
+def bare_log(seed: int, rows: int = 1_000) -> dict[str, np.ndarray]:
+    chance = np.random.default_rng([23, seed])
+    pmf, target = np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.1, 0.2, 0.3, 0.4])
+    action = chance.choice(4, rows, p=pmf)
+    return {"reward": chance.normal(size=rows), "propensity": pmf[action], "target": target[action]}
+
+
+def judged(log: dict[str, np.ndarray]) -> Answer:
+    answer = bowerbird.evaluate(log)
+    assert isinstance(answer, Answer)
+    return answer
+
+
+def test_the_level_of_rewards_does_not_matter_to_a_self_normalised_value() -> None:
+    lacking = 0
+    for seed in range(20):
+        log = bare_log(seed)
+        answer, raised = (judged({**log, "reward": log["reward"] + level}) for level in (0.0, 100.0))
+        lacking += answer.mean_weight < 1
+        known, other = answer.statistics, raised.statistics
+        assert other["missing_errors_snips"] == pytest.approx(known["missing_errors_snips"], abs=1e-9)
+        # The sum of all lacks the level of what is missing.
+        if answer.mean_weight < 1:
+            assert (other["missing_errors_ips"] or 0.0) > 0
+            assert not any("not 1: the log" in each for each in raised.verdict.reasons)
+    assert lacking >= 5
+
+
+def test_the_missing_weight_of_a_down_sampled_log_is_that_of_its_decisions() -> None:
+    """All clicks were kept, and one of a hundred other rows, which counts as a hundred."""
+    said, lacking = 0, 0
+    for seed in range(30):
+        chance = np.random.default_rng([29, seed])
+        rows = 50_000
+        click = chance.random(rows) < 0.01
+        first = chance.random(rows) < 0.5
+        kept = click | (chance.random(rows) < 0.01)
+        size = np.where(click, 1.0, 100.0)
+        whole = {"reward": click.astype(float), "target": np.where(first, 0.2, 0.8), "propensity": np.full(rows, 0.5)}
+        answer = bowerbird.evaluate({**{name: each[kept] for name, each in whole.items()}, "sample_weight": size[kept]})
+        assert isinstance(answer, Answer)
+        lacking += answer.mean_weight < 1
+        said += any("not 1: the log" in each for each in answer.verdict.reasons)
+        # Each decision as a row of its own: what a missing one earns is of the same size.
+        state = State.of(EvaluationRows(**{name: each[kept] for name, each in whole.items()}, sample_weight=size[kept]))
+        again = {name: np.repeat(each[kept], size[kept].astype(int)) for name, each in whole.items()}
+        alone = State.of(EvaluationRows(**again))
+        assert state.reward.squares == pytest.approx(alone.reward.squares)
+        assert (state.reward.count, state.reward.mean) == pytest.approx((alone.reward.count, alone.reward.mean))
+    assert lacking >= 8
+    # By the rewards of rows it is 30 %.
+    assert said <= 3

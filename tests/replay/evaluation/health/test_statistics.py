@@ -56,7 +56,7 @@ def oracle(rows: Any) -> dict[str, float]:
     spread = {"ips": worth - worth.mean(), "snips": w * (r - value)}
     corrected = rows.model_target + w * (r - rows.model_logged)
     spread["dr"] = corrected - corrected.mean()
-    size, residual = np.sqrt((r**2).mean()), np.sqrt(((r - rows.model_logged) ** 2).mean())
+    size = {"ips": (r**2).mean(), "snips": ((r - value) ** 2).mean(), "dr": ((r - rows.model_logged) ** 2).mean()}
     errors = {"ips": worth.std(ddof=1) / n**0.5, "snips": np.sqrt((spread["snips"] ** 2).sum()) / w.sum()}
     errors["dr"] = corrected.std(ddof=1) / n**0.5
     return {
@@ -70,7 +70,7 @@ def oracle(rows: Any) -> dict[str, float]:
         "largest_percent_share": np.sort(w)[-max(1, -(-n // 100)) :].sum() / w.sum(),
         "rows_each_unit": n / len(np.unique(rows.unit_hash)),
         **{f"variance_ess_{name}": (x**2).sum() ** 2 / (x**4).sum() for name, x in spread.items()},
-        **{f"unseen_errors_{name}": rows.unseen.mean() * (residual if name == "dr" else size) / error
+        **{f"unseen_errors_{name}": rows.unseen.mean() * np.sqrt(size[name]) / error
            for name, error in errors.items()},
     }  # fmt: skip
 
