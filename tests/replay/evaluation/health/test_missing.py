@@ -1,6 +1,7 @@
 """A log that shows less of what the target does never gets a milder verdict."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,14 +178,14 @@ def test_the_answer_says_what_the_log_lacks() -> None:
     assert not any(name.startswith(FILLED) for name in result.statistics)
 
 
-def bare_log(seed: int, rows: int = 1_000) -> dict[str, np.ndarray]:
+def bare_log(seed: int, rows: int = 1_000) -> dict[str, Any]:
     chance = np.random.default_rng([23, seed])
     pmf, target = np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.1, 0.2, 0.3, 0.4])
     action = chance.choice(4, rows, p=pmf)
     return {"reward": chance.normal(size=rows), "propensity": pmf[action], "target": target[action]}
 
 
-def judged(log: dict[str, np.ndarray]) -> Answer:
+def judged(log: dict[str, Any]) -> Answer:
     answer = bowerbird.evaluate(log)
     assert isinstance(answer, Answer)
     return answer
@@ -215,14 +216,19 @@ def test_the_missing_weight_of_a_down_sampled_log_is_that_of_its_decisions() -> 
         first = chance.random(rows) < 0.5
         kept = click | (chance.random(rows) < 0.01)
         size = np.where(click, 1.0, 100.0)
-        whole = {"reward": click.astype(float), "target": np.where(first, 0.2, 0.8), "propensity": np.full(rows, 0.5)}
-        answer = bowerbird.evaluate({**{name: each[kept] for name, each in whole.items()}, "sample_weight": size[kept]})
+        whole: dict[str, Any] = {
+            "reward": click.astype(float),
+            "target": np.where(first, 0.2, 0.8),
+            "propensity": np.full(rows, 0.5),
+        }
+        seen = {name: each[kept] for name, each in whole.items()}
+        answer = bowerbird.evaluate({**seen, "sample_weight": size[kept]})
         assert isinstance(answer, Answer)
         lacking += answer.mean_weight < 1
         said += any("not 1: the log" in each for each in answer.verdict.reasons)
         # Each decision as a row of its own: what a missing one earns is of the same size.
-        state = State.of(EvaluationRows(**{name: each[kept] for name, each in whole.items()}, sample_weight=size[kept]))
-        again = {name: np.repeat(each[kept], size[kept].astype(int)) for name, each in whole.items()}
+        state = State.of(EvaluationRows(**seen, sample_weight=size[kept]))
+        again: dict[str, Any] = {name: np.repeat(each[kept], size[kept].astype(int)) for name, each in whole.items()}
         alone = State.of(EvaluationRows(**again))
         assert state.reward.squares == pytest.approx(alone.reward.squares)
         assert (state.reward.count, state.reward.mean) == pytest.approx((alone.reward.count, alone.reward.mean))
