@@ -53,7 +53,10 @@ class Archive:
         WrongConfiguration
             There is no archive.
         """
-        archive = cls(place_of(url), prefix)
+        place = place_of(url)
+        if place.local is not None and place.local.is_file():
+            raise WrongConfiguration(f"archive: found the file {url}, expected a folder, or the URL of an object store")
+        archive = cls(place, prefix)
         if archive.log is None:
             local = archive._place.local
             below = local / "archive" if local is not None else None

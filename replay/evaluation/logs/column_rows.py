@@ -1,6 +1,6 @@
 """Rows of a table with named columns, which are validated before use."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,6 +28,7 @@ NUMBERS = (
     *("model_logged", "model_target"),
 )
 """Fields whose columns are of numbers; a reward may be a truth, too."""
+_SEGMENTS = (*_NUMBER, *_TEXT, _types.is_boolean, _types.is_temporal, _types.is_null)
 _KINDS: dict[str, tuple[tuple[Callable[[Any], bool], ...], str]] = {
     "reward": ((*_NUMBER, _types.is_boolean), "numbers"),
     **dict.fromkeys(NUMBERS, (_NUMBER, "numbers")),
@@ -86,7 +87,7 @@ def _is_time(text: str) -> bool:
     return False
 
 
-def check_types(schema: "pa.Schema", found: Mapping[str, str]) -> None:
+def check_types(schema: "pa.Schema", found: Mapping[str, str], segments: Sequence[str] = ()) -> None:
     """Refuse columns of a kind that their fields cannot have.
 
     Raises
@@ -103,25 +104,60 @@ def check_types(schema: "pa.Schema", found: Mapping[str, str]) -> None:
             right = any(is_it(inner) for is_it in (_TEXT if name == "actions" else _NUMBER))
         if not right:
             raise WrongConfiguration(f"{name}: found column {column} of {kind}, expected {expected}")
+    for column in segments:
+        kind = plain_type(schema.field(column).type)
+        kind = plain_type(kind.value_type) if _types.is_dictionary(kind) else kind
+        if not any(is_it(kind) for is_it in _SEGMENTS):
+            expected = "texts, numbers, truths or times (in pandas: .astype(str))"
+            raise WrongConfiguration(f"segment: found column {column} of {kind}, expected {expected}")
 
 
 def plain_type(kind: "pa.DataType") -> "pa.DataType":
-    """Return the equivalent plain type of a column type: views and extensions have the same values."""
+    """Return the equivalent plain type of a column type: views, extensions and categories have the same values."""
     if isinstance(kind, pa.BaseExtensionType):
         return plain_type(kind.storage_type)
     if _types.is_string_view(kind):
         return pa.large_string()
+    if _types.is_dictionary(kind) and not _is_text(values := plain_type(kind.value_type)):
+        return values
     return kind
 
 
+def _is_text(kind: "pa.DataType") -> bool:
+    return bool(_types.is_string(kind) or _types.is_large_string(kind))
+
+
 def plain(column: "pa.Array") -> "pa.Array":
-    """Return a column as one of :func:`plain_type`."""
+    """Return a column as one of :func:`plain_type`; a dictionary of texts holds no null."""
     while isinstance(column, pa.ExtensionArray):
         column = column.storage
     if _types.is_dictionary(column.type):
-        return pa.DictionaryArray.from_arrays(column.indices, plain(column.dictionary))
+        values = plain(column.dictionary)
+        if not _is_text(values.type):
+            return values.take(column.indices)
+        if values.null_count:
+            return values.take(column.indices).dictionary_encode()
+        return pa.DictionaryArray.from_arrays(column.indices, values)
     kind = plain_type(column.type)
     return column if kind == column.type else column.cast(kind)
+
+
+def group_of(kind: "pa.DataType") -> str:
+    """Return what values of a type are: types of one group are read alike.
+
+    Examples
+    --------
+    >>> group_of(pa.int8()), group_of(pa.list_(pa.float32())), group_of(pa.dictionary(pa.int8(), pa.string()))
+    ('numbers', 'lists of numbers', 'texts')
+    """
+    kind = plain_type(kind)
+    if any(is_it(kind) for is_it in _LISTS):
+        return f"lists of {group_of(kind.value_type)}"
+    if _types.is_boolean(kind) or any(is_it(kind) for is_it in _NUMBER):
+        return "numbers"
+    if _is_text(kind) or _types.is_dictionary(kind):
+        return "texts"
+    return "times" if _types.is_timestamp(kind) or _types.is_date(kind) else str(kind)
 
 
 class ColumnRows:

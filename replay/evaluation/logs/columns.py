@@ -23,7 +23,7 @@ from replay.evaluation.logs.chunk import (
     silent,
 )
 from replay.evaluation.logs.column_rows import ColumnRows, check_types, plain
-from replay.evaluation.logs.frames import as_table
+from replay.evaluation.logs.frames import stream_of
 from replay.evaluation.logs.numbered import Names, Numbered
 from replay.evaluation.logs.pmf import Pmfs, flat, ranks, whole
 from replay.evaluation.logs.taken import Taken, taken_by_name, taken_by_place
@@ -228,7 +228,7 @@ class ColumnLog:
         self._uniform = columns.uniform
         self._weight_named = bool(columns.weight)
         self.has_target = self._uniform or bool({"target", "target_pmf", "weight"} & {*self._found})
-        check_types(schema, self._found)
+        check_types(schema, self._found, self._segments)
 
     def blocks(self, progress: Progress = silent, first: int = 0, last: int | None = None) -> Iterator[LogChunk]:
         """Yield the log in blocks, from ``first`` to ``last``, exclusive.
@@ -361,6 +361,6 @@ def as_log(data: Any, columns: Columns | None = None, called: str = "log") -> Co
     >>> block.rows.weight.tolist()
     [2.0, 2.0]
     """
-    data = as_table(data)
-    reader = pa.RecordBatchReader.from_stream(data)
-    return ColumnLog(reader.schema, reader, columns, called=called)
+    columns = columns or Columns()
+    schema, batches = stream_of(data, columns.read)
+    return ColumnLog(schema, batches, columns, called=called)

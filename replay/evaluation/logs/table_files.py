@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.logs.ahead import read_ahead
 from replay.evaluation.logs.chunk import Progress, silent
-from replay.evaluation.logs.column_rows import NUMBERS
+from replay.evaluation.logs.column_rows import NUMBERS, group_of
 from replay.evaluation.logs.columns import BATCH_ROWS, ColumnLog, Columns
 from replay.evaluation.logs.csv_table import CsvBatches, dialect_of, kinds_of
 from replay.evaluation.logs.formats import TEXT, name_of, parquet_in
@@ -132,14 +132,22 @@ class _RowGroups:
                     read_dictionary=[text for text in texts if text in leaves],
                 )
                 with content:
-                    there = content.schema_arrow.names
-                    if missing := [name for name in self._read if name not in there]:
-                        expected = f"the columns of {self._groups[0].file}"
-                        raise BadInput("bad_log", file.name, f"no column {missing[0]}", expected)
+                    self._check(file, metadata.schema.to_arrow_schema())
                     for batch in content.iter_batches(BATCH_ROWS, row_groups=own, columns=self._read):
                         yield batch.select(self._read)
             except _UNREADABLE as error:
                 raise _damaged(file, error) from None
+
+    def _check(self, file: Path, schema: "pa.Schema") -> None:
+        """Refuse a file whose columns are not those of the first file."""
+        first = self._groups[0].file
+        for name in self._read:
+            if (count := schema.names.count(name)) != 1:
+                found = f"{count} columns {name}" if count else f"no column {name}"
+                raise BadInput("bad_log", file.name, found, f"the columns of {first}")
+            kind, expected = schema.field(name).type, self._schema.field(name).type
+            if kind != expected and group_of(kind) != group_of(expected) and not pa.types.is_null(kind):
+                raise BadInput("bad_log", f"{file.name}: {name}", f"{kind}", f"{expected}, as in {first.name}")
 
 
 def table_log(

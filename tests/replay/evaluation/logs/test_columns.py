@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -374,3 +375,66 @@ def test_what_lies_in_memory_in_other_forms() -> None:
     for other in (matrix, listed, lazy):
         assert other.propensity.tolist() == usual.propensity.tolist() == [0.5, 0.75]
         assert other.reward.tolist() == usual.reward.tolist()
+
+
+FEW = {"reward": [1.0, 0.0], "propensity": [0.5, 0.5]}
+ODD: dict[str, Callable[[], Any]] = {
+    "mixed objects": lambda: pd.DataFrame({**FEW, "odd": [1, "a"]}),
+    "integers beyond 64 bits": lambda: pd.DataFrame({**FEW, "odd": [2**70] * 2}),
+    "complex numbers": lambda: pd.DataFrame({**FEW, "odd": np.ones(2, complex)}),
+    "half a pair": lambda: pd.DataFrame({**FEW, "odd": ["\ud800", "a"]}, dtype=object),
+    "a sparse column": lambda: pd.DataFrame({**FEW, "odd": pd.arrays.SparseArray([0, 1])}),
+    "integers of 128 bits": lambda: pl.DataFrame(FEW).with_columns(odd=pl.lit(1).cast(pl.Int128)),
+    "a mapping": lambda: {**FEW, "odd": [1, "a"]},
+    "rows": lambda: [{"reward": 1.0, "propensity": 0.5, "odd": odd} for odd in (1, "a")],
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_only_columns_that_are_read_must_be_readable(odd: str) -> None:
+    data = ODD[odd]()
+    assert len(rows(data)) == 2
+    with pytest.raises(WrongConfiguration, match=r"\bodd\b"):
+        rows(data, Columns(unit="odd"))
+
+
+def test_names_that_occur_twice_are_left_out() -> None:
+    twice = pd.concat([pd.DataFrame(FEW), pd.DataFrame({"x": [1, 2]}), pd.DataFrame({"x": [1, 2]})], axis=1)
+    assert len(rows(twice)) == 2
+    with pytest.raises(WrongConfiguration, match="unit: found 2 columns x"):
+        rows(twice, Columns(unit="x"))
+
+
+def test_a_series_is_no_table() -> None:
+    for series in (pd.Series([1.0]), pl.Series([1.0])):
+        with pytest.raises(WrongConfiguration, match="log: found Series, expected a table"):
+            rows(series)
+
+
+def test_arrays_of_other_machines_and_precisions() -> None:
+    for kind in (">f8", ">f4", np.longdouble):
+        wide = rows(
+            {"reward": np.array([1, 0], kind), "pmf": np.full((2, 2), 0.5, kind), "action": np.array([0, 1], ">i4")}
+        )
+        assert (wide.reward.tolist(), wide.propensity.tolist()) == ([1, 0], [0.5, 0.5])
+
+
+@pytest.mark.parametrize("odd", [[[1], [2]], [{"a": 1}, {"a": 2}], [b"a", b"b"], pd.cut(np.arange(2), 2)])
+def test_a_segment_that_is_no_name_is_refused(odd: Any) -> None:
+    with pytest.raises(WrongConfiguration, match=r"segment: found column odd of .*, expected texts, numbers"):
+        rows({**FEW, "odd": odd}, Columns(segments=["odd"]))
+
+
+def test_segments_of_many_types() -> None:
+    for values in (pd.Categorical([1, 2]), pa.nulls(2), [True, False], pd.to_datetime(["2026-01-01", "2026-01-02"])):
+        assert len(rows({**FEW, "part": values}, Columns(segments=["part"])).segments["part"]) == 2
+
+
+def test_categories_are_what_they_hold() -> None:
+    plain = {"reward": [1.0, 0.0, 2.0], "pmf": [[0.25, 0.75]] * 3, "action": [0, 1, 1]}
+    frame = pd.DataFrame(plain)
+    frame["action"], frame["reward"] = frame["action"].astype("category"), frame["reward"].astype("category")
+    same(rows(frame), rows(plain))
+    hole = pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array(["a", None]))
+    with pytest.raises(BadInput, match=r"row 1: unit: found null"):
+        rows(pa.table({**FEW, "unit": hole}))

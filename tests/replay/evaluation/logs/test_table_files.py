@@ -2,12 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from records.errors import WrongConfiguration
+from archive.reader import Archive
+from records.errors import BadInput, WrongConfiguration
+from replay.evaluation.logs.columns import Columns
 from replay.evaluation.logs.formats import Format, format_of
 from replay.evaluation.logs.table_files import table_log
 
@@ -54,3 +57,69 @@ def test_a_table_with_files_that_are_not_current_is_named(tmp_path: Path, sign: 
     for read in (lambda: format_of(str(folder)), lambda: table_log(folder)):
         with pytest.raises(WrongConfiguration, match=re.escape(f"found {found}, of whose files some are not current")):
             read()
+
+
+def parts(folder: Path, first: dict[str, Any], second: dict[str, Any]) -> Path:
+    pq.write_table(pa.table({**ROWS, **first}), folder / "a.parquet")
+    pq.write_table(pa.table({**ROWS, **second}), folder / "b.parquet")
+    return folder
+
+
+TIMES = pa.array([1_795_953_600_000] * 2, pa.timestamp("ms"))
+
+
+@pytest.mark.parametrize(
+    ("column", "one", "other"),
+    [
+        ("reward", [1.0, 0.0], ["1", "0"]),
+        ("reward", [1.0, 0.0], [{"a": 1}] * 2),
+        ("reward", [1.0, 0.0], [b"1", b"0"]),
+        ("target", [0.5, 0.5], [[0.5], [0.5]]),
+        ("pmf", [[1.0], [1.0]], ["[1]", "[1]"]),
+        ("action", [0, 0], ["0", "0"]),
+        ("action", ["0", "0"], [0, 0]),
+        ("time", TIMES, [1_795_953_600] * 2),
+        ("time", TIMES, [True, True]),
+        ("unit", ["a", "b"], [b"a", b"b"]),
+        ("event", ["a", "b"], [1, 2]),
+    ],
+)
+def test_a_file_with_another_type_is_named(tmp_path: Path, column: str, one: Any, other: Any) -> None:
+    folder = parts(tmp_path, {column: one}, {column: other})
+    kinds = [re.escape(str(pq.read_schema(folder / name).field(column).type)) for name in ("b.parquet", "a.parquet")]
+    with pytest.raises(
+        BadInput, match=rf"^b\.parquet: {column}: found {kinds[0]}, expected {kinds[1]}, as in a\.parquet"
+    ):
+        count(folder)
+
+
+@pytest.mark.parametrize(
+    ("column", "one", "other"),
+    [
+        ("reward", [1.0, 0.0], [True, False]),
+        ("reward", [1.0, 0.0], pa.array([1, 0], pa.int8())),
+        ("pmf", [[1.0], [1.0]], pa.array([[1.0], [1.0]], pa.large_list(pa.float32()))),
+        ("time", TIMES, TIMES.cast(pa.timestamp("us", "UTC"))),
+        ("unit", ["a", "b"], pa.array(["a", "b"]).dictionary_encode()),
+    ],
+)
+def test_types_that_are_read_alike_may_differ(tmp_path: Path, column: str, one: Any, other: Any) -> None:
+    assert count(parts(tmp_path, {column: one}, {column: other})) == 4
+
+
+def test_a_segment_of_which_a_file_has_nothing(tmp_path: Path) -> None:
+    log = table_log(parts(tmp_path, {"part": ["a", "b"]}, {"part": pa.nulls(2)}), Columns(segments=["part"]))
+    list(log.blocks())
+    assert log.names.segments["part"].names == ["a", "b", "(none)"]
+
+
+def test_a_file_that_lacks_a_column_or_has_it_twice(tmp_path: Path) -> None:
+    folder = parts(tmp_path, {"unit": ["a", "b"]}, {})
+    with pytest.raises(BadInput, match=r"^b\.parquet: found no column unit, expected the columns of .*a\.parquet"):
+        count(folder)
+
+
+def test_a_file_is_no_archive(tmp_path: Path) -> None:
+    file = write(tmp_path, "a.parquet") / "a.parquet"
+    with pytest.raises(WrongConfiguration, match=r"found the file .*a\.parquet, expected a folder"):
+        Archive.at(str(file))
