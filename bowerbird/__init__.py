@@ -98,7 +98,7 @@ def evaluate(
     target
         Which policy. Data in memory holds the target's probabilities itself; then this is its name in the result.
     columns
-        Of a table: which column is which field (docs/logs.md).
+        Of a table: which column is which field (docs/logs.md). A bandit feedback has none, and no segments.
     segments
         What to cut the log into.
     against
@@ -131,6 +131,7 @@ def evaluate(
     ('reliable', 0.5)
     """
     from bowerbird.commands.shared import stages
+    from records.errors import WrongConfiguration, shorten
     from records.extras import needed_by
 
     with needed_by("bowerbird.evaluate", "evaluate"):
@@ -153,6 +154,9 @@ def evaluate(
         expected_shares=expected_shares or {},
     )
     if not isinstance(log, str) and not hasattr(log, "__fspath__"):
+        for name, given in (("format", format), ("prefix", prefix)):
+            if given:
+                raise WrongConfiguration(f"{name}: found {shorten(str(given))} with data in memory, expected none")
         log = table_of_outcomes(log, placement, external)
         with stages() as progress:
             return evaluated_in_memory(log, columns or {}, segments, target, against, options, progress)

@@ -17,7 +17,7 @@ from bowerbird.judged_log import (
     target_of_table,
 )
 from bowerbird.version import __version__
-from records.errors import WrongConfiguration
+from records.errors import WrongConfiguration, shorten
 from replay.evaluation.answer import Answer
 from replay.evaluation.evaluate import Options, evaluate
 from replay.evaluation.logs.chunk import Log
@@ -26,6 +26,8 @@ from replay.evaluation.result import How
 from replay.evaluation.run import processes
 from replay.evaluation.scan import Against, OpenLog, Stages
 
+_OF_FEEDBACK = ("action_dist", "against_dist", "n_actions", "pi_b")
+"""Keys that a bandit feedback of obp has, and a table does not."""
 PARTS_EACH = 4
 """So many parts for each process: one that is slow does not keep all others waiting."""
 
@@ -91,7 +93,8 @@ def _in_memory(
         raise WrongConfiguration(
             "log: found a reader, which gives its rows once, expected a table, as read_all() returns"
         )
-    if isinstance(data, Mapping) and "pscore" in data:
+    if _is_feedback(data, columns):
+        _check_none_given(columns, segments)
         one, other = (data.get(name) for name in ("action_dist", "against_dist"))
         one, other = (UNIFORM if uniform else one), (UNIFORM if against_uniform else other)
         read: Callable[[Any], Log] = partial(ObpFeedback, data)
@@ -112,6 +115,23 @@ def _in_memory(
         return open_log
 
     return opens(one), None if other is None else opens(other)
+
+
+def _is_feedback(data: Any, columns: Mapping[str, str]) -> bool:
+    """Return whether this is a bandit feedback of obp, and no table that has a column ``pscore``."""
+    if not isinstance(data, Mapping) or "pscore" not in data:
+        return False
+    return any(name in data for name in _OF_FEEDBACK) or not (columns or "propensity" in data)
+
+
+def _check_none_given(columns: Mapping[str, str], segments: Collection[str]) -> None:
+    for name, given in (("columns", [*columns]), ("segments", [*segments])):
+        if given:
+            raise WrongConfiguration(
+                f"{name}: found {shorten(', '.join(map(str, given)))} for a bandit feedback of obp, which has neither "
+                "units nor segments, expected none; a mapping or a frame has them, with the columns reward, propensity "
+                "and target, or pmf and target_pmf"
+            )
 
 
 def _how(command: str, log: str, written_in: str) -> How:

@@ -918,6 +918,21 @@ def _evaluating() -> Iterator[Mutant]:
         "        return value\n",
         ("tests/replay/evaluation/health/test_missing.py::test_the_missing_weight_is_what_keeps_the_verdict",),
     )
+    in_memory = "tests/bowerbird/test_evaluating.py"
+    yield Mutant(
+        "what a bandit feedback cannot have is refused",
+        "bowerbird/evaluating.py",
+        "        _check_none_given(columns, segments)\n",
+        "",
+        (f"{in_memory}::test_what_a_bandit_feedback_can_not_have_is_refused",),
+    )
+    yield Mutant(
+        "masked values of a bandit feedback are refused",
+        "replay/evaluation/logs/obp_feedback.py",
+        "    if np.ma.is_masked(values):\n",
+        "    if False:\n",
+        (f"{in_memory}::test_masked_values_of_a_bandit_feedback_are_refused",),
+    )
     missing = "tests/replay/evaluation/health/test_missing.py"
     yield Mutant(
         "the level of rewards does not matter to a self-normalised value",

@@ -281,6 +281,53 @@ def test_a_bandit_feedback_of_obp() -> None:
     assert found.ips == pytest.approx(bowerbird.evaluate(log).ips, rel=1e-12)
 
 
+def feedback_of(rows: int = 400) -> dict[str, Any]:
+    log = columns(rows)
+    feedback = {"action": log["action"], "reward": log["reward"], "pscore": log["propensity"], "position": None}
+    return {**feedback, "n_actions": ACTIONS, "action_dist": np.array(log["target_pmf"])[:, :, None]}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": {"unit": "user_id"}}, "columns: found unit for a bandit feedback of obp"),
+        ({"columns": {"propensity": "pscore"}}, "columns: found propensity for a bandit feedback of obp"),
+        ({"segments": ["user_id"]}, "segments: found user_id for a bandit feedback of obp"),
+        ({"segments": "user_id"}, "segments: found user_id for a bandit feedback of obp"),
+        ({"format": "csv"}, "format: found csv with data in memory, expected none"),
+        ({"prefix": "x"}, "prefix: found x with data in memory, expected none"),
+    ],
+)
+def test_what_a_bandit_feedback_can_not_have_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(WrongConfiguration, match=message):
+        bowerbird.evaluate({**feedback_of(), "user_id": np.arange(400) // 20}, **options)
+
+
+def test_a_table_may_have_a_column_pscore() -> None:
+    log = columns(400)
+    plain = {"reward": log["reward"], "propensity": log["propensity"], "target": np.full(400, 0.5)}
+    expected = bowerbird.evaluate(plain)
+    named = {"click": plain["reward"], "pscore": plain["propensity"], "new": plain["target"]}
+    by_columns = {"reward": "click", "propensity": "pscore", "target": "new"}
+    assert bowerbird.evaluate(named, columns=by_columns).snips == expected.snips
+    assert bowerbird.evaluate({**plain, "pscore": np.ones(400)}).snips == expected.snips
+    of_users = {**named, "action": log["action"], "who": np.arange(400) // 20}
+    assert bowerbird.evaluate(of_users, columns={**by_columns, "unit": "who"}).estimates[0].interval == "clustered"
+
+
+@pytest.mark.parametrize("name", ["reward", "pscore", "action", "action_dist"])
+def test_masked_values_of_a_bandit_feedback_are_refused(name: str) -> None:
+    feedback = feedback_of()
+    values = np.array(feedback[name])
+    mask = np.zeros(values.shape, dtype=bool)
+    mask[7] = True
+    hidden = np.ma.array(values, mask=mask)
+    with pytest.raises(BadInput, match=f"row 7: {name}: found a masked value, expected a number"):
+        bowerbird.evaluate({**feedback, name: hidden})
+    nothing_hidden = np.ma.array(values, mask=False)
+    assert bowerbird.evaluate({**feedback, name: nothing_hidden}).ips == bowerbird.evaluate(feedback).ips
+
+
 @pytest.fixture(scope="module")
 def archived(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An archive with outcomes of two policies, of another system, and some that were not to be learned."""

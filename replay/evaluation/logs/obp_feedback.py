@@ -138,6 +138,7 @@ class ObpFeedback:
 def _numbers(name: str, feedback: Mapping[str, Any], rounds: int | None = None) -> Floats:
     if feedback.get(name) is None:
         raise WrongConfiguration(f"bandit_feedback: found no {name}, expected an array of it")
+    _check_unmasked(name, feedback[name])
     try:
         array = np.asarray(feedback[name], dtype=np.float64)
     except (TypeError, ValueError):
@@ -169,11 +170,19 @@ def _whole_numbers(name: str, feedback: Mapping[str, Any], rounds: int) -> NDArr
 def _cube(name: str, feedback: Mapping[str, Any], rounds: int) -> NDArray[Any] | None:
     if feedback.get(name) is None:
         return None
+    _check_unmasked(name, feedback[name])
     array = np.asarray(feedback[name])
     if array.dtype.kind not in "fiu" or array.ndim != 3 or len(array) != rounds or not math.prod(array.shape[1:]):
         expected = f"numbers of shape ({rounds}, actions, positions)"
         raise WrongConfiguration(f"{name}: found {array.dtype} of shape {array.shape}, expected {expected}")
     return array
+
+
+def _check_unmasked(name: str, values: Any) -> None:
+    """Refuse masked values, of which an array shows what fills them."""
+    if np.ma.is_masked(values):
+        row = int(np.argwhere(np.ma.getmaskarray(values))[0][0])
+        raise BadInput("bad_log", f"bandit_feedback, row {row}: {name}", "a masked value", "a number")
 
 
 def _check(name: str, values: NDArray[Any], right: NDArray[np.bool_], expected: str, first: int = 0) -> None:
