@@ -1429,6 +1429,13 @@ def _recovery() -> Iterator[Mutant]:
         ("tests/real/test_remedies.py::test_a_role_that_may_not_go_on_names_the_command_that_ends_it",),
     )
     yield Mutant(
+        "a learner goes on where Redis holds the same again",
+        "stream/roles/learn.py",
+        "                self._unlike.add(number)\n",
+        "",
+        ("tests/real/test_learn.py::test_a_redis_that_holds_the_same_again_is_continued",),
+    )
+    yield Mutant(
         "what stood in a topic that was made anew is not verifiable",
         "replay/proof/retained.py",
         "return offset < start or time_ms < self._oldest_ms.get(name, time_ms + 1)",

@@ -80,6 +80,7 @@ class Learn(mode.Service):
         self._stopped_parts = StoppedPartitions(config.topic("rewards"), app, self._worker)
         self._generation = 0
         self._looked_at_ms = 0.0
+        self._unlike: set[int] = set()
         self._watch = Watch(config)
         # One thing at a time: a message, a publish by the clock, a new assignment.
         self._lock = asyncio.Lock()
@@ -182,6 +183,7 @@ class Learn(mode.Service):
         self._worker.forget()
         self._policies.clear()
         self._stopped_parts.forget()
+        self._unlike.clear()
 
     def _missing(self) -> list[str]:
         """Return the policies of the assigned partitions that are neither loaded nor stopped."""
@@ -237,14 +239,18 @@ class Learn(mode.Service):
                 raise PutRight(f"rewards[{number}] can be learned again: starting anew")
 
     async def _put_right(self, number: int) -> bool:
-        """Tell whether each policy of a partition can be continued, and one that could not has another state now."""
-        changed = False
+        """Tell whether each policy of a partition can be continued, and one that could not has another state now.
+
+        Redis may also hold the very state again that it did not hold while this looked.
+        """
+        changed = number in self._unlike
         for name in [name for name, partition in self._partitions.items() if partition == number]:
             try:
                 saved = await self._states.publisher(name).load(model=False)
             except StateRefused as refused:
                 # Another policy of the partition than the one that was put right.
                 self._stopped_parts.say(number, str(refused))
+                self._unlike.add(number)
                 return False
             except AWAY:
                 return False

@@ -19,6 +19,7 @@ from policies.policy_store import Saved
 from policies.training import outcomes_of
 from stream.config import Config
 from stream.redis.policy_store import RedisPolicyStore, read_published
+from stream.roles.learn import LOOK_AGAIN_MS
 from tests.real.loop import Loop, RoleProcess, decision, loop_of, until
 from tests.serving import served, tables
 
@@ -358,6 +359,27 @@ async def test_a_redis_that_forgot_is_not_continued(
         loop.role("learn")
         await until(logged(capfd, "Redis has forgotten"))
         assert await read_published(redis, loop.config, "front") is None
+
+
+async def test_a_redis_that_holds_the_same_again_is_continued(
+    config: Config, own_redis: Callable[..., EmbeddedRedis], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody has swapped its databases, and back: the role ends, to be started anew, and goes on."""
+    server = own_redis(cluster=False)
+    async with loop_of(replace(config, redis_url=server.url)) as loop, Redis.from_url(server.url) as redis:
+        role = loop.role("learn")
+        await append(loop, 1, 100)
+        await saved_up_to(loop, redis, 100)
+        await all_acknowledged(loop)
+        await redis.swapdb(0, 1)
+        await until(logged(capfd, "Redis has forgotten it: run `bowerbird policy rebuild front`"))
+        await asyncio.sleep(2 * LOOK_AGAIN_MS / 1000)
+        await redis.swapdb(0, 1)
+        assert role.process is not None
+        assert await asyncio.to_thread(role.process.wait, 30) == 1
+        role.start()
+        await append(loop, 101, 200)
+        await saved_up_to(loop, redis, 200)
 
 
 @pytest.mark.kill
