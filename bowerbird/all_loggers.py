@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from archive.reader import Archive
-from bowerbird.judged_log import EvaluationRequest, OutcomesOf, SavedLogger, configured
+from bowerbird.evaluation_request import EvaluationRequest
+from bowerbird.judged_log import OutcomesOf, SavedLogger, configured
 from records.errors import StateRefused, WrongConfiguration
 from records.fields import EXTERNAL
 from replay.evaluation.logs.entries import WITH_CONTEXTS

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 from bowerbird.all_loggers import NO_COLUMN, with_all_loggers
+from bowerbird.evaluation_request import EvaluationRequest
 from bowerbird.judged_log import (
     OTHER_OF_THE_TABLE,
     UNIFORM,
-    EvaluationRequest,
     compared_log,
     judged_log,
     needs_target,
@@ -19,9 +19,10 @@ from bowerbird.judged_log import (
 from bowerbird.version import __version__
 from records.errors import WrongConfiguration, shorten
 from replay.evaluation.answer import Answer
-from replay.evaluation.evaluate import Options, evaluate
+from replay.evaluation.evaluate import evaluate
 from replay.evaluation.logs.chunk import Log
 from replay.evaluation.logs.numbered import Names
+from replay.evaluation.logs.outcome_frames import table_of_outcomes
 from replay.evaluation.result import How
 from replay.evaluation.run import processes
 from replay.evaluation.scan import Against, OpenLog, Stages
@@ -32,15 +33,15 @@ PARTS_EACH = 4
 """So many parts for each process: one that is slow does not keep all others waiting."""
 
 
-def evaluated(request: EvaluationRequest, options: Options, command: str, stages: Stages, workers: int = 1) -> Answer:
-    """Judge a policy on the log at a path.
+def evaluated(request: EvaluationRequest, command: str, stages: Stages, workers: int = 1) -> Answer:
+    """Evaluate a policy on the log at a path.
 
     Parameters
     ----------
-    request, options
+    request
         The log, the policies, and how to evaluate them.
     command
-        How to do it again.
+        The command that repeats it.
     stages
         Called with the name of each stage when it begins.
     workers
@@ -48,47 +49,40 @@ def evaluated(request: EvaluationRequest, options: Options, command: str, stages
     """
     target, open_log = judged_log(request)
     other, lacks = compared_log(request, getattr(open_log, "judged_on", None)), ""
-    if options.balanced:
+    if request.balanced:
         open_log, other, lacks = with_all_loggers(request, open_log, other, stages)
     how = _how(command, request.path, request.kind)
     if workers == 1:
-        return evaluate(open_log, target, how, options, stages, against=other, lacks=lacks)
+        return evaluate(open_log, target, how, request, stages, against=other, lacks=lacks)
     with processes(workers) as executor:
         parts = PARTS_EACH * workers
         return evaluate(
-            open_log, target, how, options, stages, against=other, executor=executor, parts=parts, lacks=lacks
+            open_log, target, how, request, stages, against=other, executor=executor, parts=parts, lacks=lacks
         )
 
 
-def evaluated_in_memory(
-    data: Any,
-    columns: Mapping[str, str],
-    segments: Collection[str],
-    target: str | None,
-    against: str | None,
-    options: Options,
-    stages: Stages,
-) -> Answer:
-    """Judge on a table, a frame, or a bandit feedback of obp, that tells its target; see :func:`bowerbird.evaluate`."""
-    name = target_of_table(target)
-    open_log, open_other = _in_memory(data, columns, segments, target == UNIFORM, against == UNIFORM)
+def evaluated_in_memory(request: EvaluationRequest, stages: Stages) -> Answer:
+    """Evaluate a policy on a table, a frame or a bandit feedback of obp that contains the policy's probabilities."""
+    data = table_of_outcomes(request.log, request.placement, request.external)
+    against = request.against
+    name = target_of_table(request.target)
+    open_log, open_other = _in_memory(request, data)
     if against is not None and open_other is None:
         expected = "columns={'against': ...}, or against_dist in a bandit feedback"
         raise WrongConfiguration(f"against: found {against} and nothing of its probabilities, expected {expected}")
     other = None if open_other is None else Against(against or OTHER_OF_THE_TABLE, open_other)
     how = _how("bowerbird.evaluate(...)", f"a {type(data).__name__} in memory", "in memory")
-    return evaluate(open_log, name, how, options, stages, against=other, lacks=NO_COLUMN)
+    return evaluate(open_log, name, how, request, stages, against=other, lacks=NO_COLUMN)
 
 
-def _in_memory(
-    data: Any, columns: Mapping[str, str], segments: Collection[str], uniform: bool, against_uniform: bool
-) -> tuple[OpenLog, OpenLog | None]:
-    """Return what opens a log judged for its target, and for what that is compared with, if it tells that."""
+def _in_memory(request: EvaluationRequest, data: Any) -> tuple[OpenLog, OpenLog | None]:
+    """Return what opens the log for the target and for the compared policy, if the data contain its probabilities."""
     import pyarrow as pa
 
     from replay.evaluation.logs.columns import as_log
     from replay.evaluation.logs.obp_feedback import ObpFeedback
 
+    uniform, against_uniform = request.target == UNIFORM, request.against == UNIFORM
     if isinstance(data, pa.RecordBatchReader):
         raise WrongConfiguration(
             "log: found a reader, which gives its rows once, expected a table, as read_all() returns"
@@ -99,7 +93,7 @@ def _in_memory(
         one, other = (UNIFORM if uniform else one), (UNIFORM if against_uniform else other)
         read: Callable[[Any], Log] = partial(ObpFeedback, data)
     else:
-        one, other = table_columns(columns, segments)
+        one, other = table_columns(request.columns or {}, request.segments)
         other = replace(one.for_other(), uniform=True) if against_uniform else other
         one = replace(one, uniform=uniform)
         read = partial(as_log, data)

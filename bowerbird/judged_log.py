@@ -1,14 +1,15 @@
 """Open a log by its path, for a target policy or without one."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bowerbird.evaluation_request import EvaluationRequest, LogRequest
 from bowerbird.settings import WrongSettings, find_file, load, service_at
 from records.errors import WrongConfiguration
-from replay.evaluation.logs.formats import Format, format_of
+from replay.evaluation.logs.formats import Format
 
 if TYPE_CHECKING:
     from policies.policy_store import PolicyIdentity
@@ -25,49 +26,6 @@ OF_THE_TABLE, OTHER_OF_THE_TABLE = "target", "against"
 """Default names of a table's target and of the policy that it is compared with."""
 OF_OTHER = {"against": "target", "against_pmf": "target_pmf"}
 """Columns of a table with the probabilities of the compared policy, and the field of the target that each replaces."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationRequest:
-    """The log to evaluate on, and the policies to evaluate.
-
-    Attributes
-    ----------
-    path, format
-        Path and format of the log; without a format it follows from the path.
-    target
-        ``uniform``; a policy, as ``front`` or ``front@12``; a ``.npy`` file for Open Bandit logs. A table contains the
-        target's probabilities; then this is only its name.
-    against
-        The policy to compare with, named in the same way; by default the logging policy. In a table its probabilities
-        are the columns of :data:`OF_OTHER`.
-    placement, external, prefix
-        See :class:`replay.evaluation.logs.outcomes.Judge` and :class:`archive.reader.Archive`.
-    columns
-        For a table: the column of each field.
-    segments
-        The fields or columns that define segments of the log.
-    config
-        The settings file; None: ``bowerbird.toml``, if there is one.
-    """
-
-    path: str
-    format: str | None = None
-    target: str | None = None
-    against: str | None = None
-    placement: str | None = None
-    external: bool = False
-    prefix: str = ""
-    columns: Mapping[str, str] | None = None
-    segments: Sequence[str] = ()
-    config: Path | None = None
-
-    @property
-    def kind(self) -> Format:
-        """What the log is written in."""
-        if self.format is not None and self.format not in tuple(Format):
-            raise WrongConfiguration(f"--format: found {self.format}, expected one of {', '.join(Format)}")
-        return format_of(self.path) if self.format is None else Format(self.format)
 
 
 def judged_log(request: EvaluationRequest) -> "tuple[str, OpenLog]":
@@ -122,7 +80,7 @@ def needs_target(log: str) -> WrongConfiguration:
     )
 
 
-def log_as_it_is(request: EvaluationRequest, progress: "Progress") -> "Log":
+def log_as_it_is(request: LogRequest, progress: "Progress") -> "Log":
     """Return the log without a target, as ``log describe`` reads it.
 
     Raises
@@ -147,12 +105,12 @@ def log_as_it_is(request: EvaluationRequest, progress: "Progress") -> "Log":
     return Judge(outcomes, None, of, external=None, mixed=of is None, segments=segments, count_missing=True)
 
 
-def _checked(request: EvaluationRequest) -> Format:
+def _checked(request: LogRequest) -> Format:
     """Return the format of the log; raise if the options do not apply to it."""
-    kind = request.kind
+    kind, external = request.kind, isinstance(request, EvaluationRequest) and request.external
     if request.columns and kind is not Format.TABLE:
         raise WrongConfiguration(f"--column: expected none with --format {kind}, whose fields have their names")
-    if kind in (Format.TABLE, Format.OPEN_BANDIT) and (request.placement is not None or request.external):
+    if kind in (Format.TABLE, Format.OPEN_BANDIT) and (request.placement is not None or external):
         name = "--external" if request.placement is None else "--placement"
         raise WrongConfiguration(f"{name}: expected none with --format {kind}")
     if request.prefix and kind is not Format.BOWERBIRD:
@@ -160,7 +118,7 @@ def _checked(request: EvaluationRequest) -> Format:
     return kind
 
 
-def _read(request: EvaluationRequest, kind: Format, progress: "Progress") -> "Outcomes":
+def _read(request: LogRequest, kind: Format, progress: "Progress") -> "Outcomes":
     if kind is Format.BOWERBIRD:
         from archive.reader import Archive
         from replay.evaluation.logs.archive import ArchivedOutcomes

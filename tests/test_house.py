@@ -27,17 +27,15 @@ LONG_CLASSES = {
     "stream/roles/join.py:JoinRole",
 }
 LONG_FUNCTIONS = {
-    "bowerbird/__init__.py:evaluate",
-    "bowerbird/commands/replay.py:evaluate",
     "bowerbird/demo/show.py:summary",
     "replay/evaluation/estimators/slate_rows.py:of",
     "replay/evaluation/evaluate.py:evaluate",
     "replay/evaluation/health/statistics.py:statistics",
     "replay/evaluation/logs/description.py:describe",
 }
-# More than five parameters: give them a record of options.
+# More than five parameters: give them a record of options. A function or a command whose parameters are made from a
+# record (`bowerbird.option_records.takes`, `bowerbird.commands.record_options`) is defined with the record alone.
 MANY_PARAMETERS = {
-    "bowerbird/__init__.py:evaluate",
     "bowerbird/client/asynchronous.py:__init__",
     "bowerbird/client/asynchronous.py:decide",
     "bowerbird/client/asynchronous.py:reward",
@@ -46,12 +44,9 @@ MANY_PARAMETERS = {
     "bowerbird/commands/dead_letters.py:_resend",
     "bowerbird/commands/dead_letters.py:resend",
     "bowerbird/commands/dead_letters.py:show",
-    "bowerbird/commands/log.py:describe",
     "bowerbird/commands/policy.py:rebuild",
     "bowerbird/commands/recover.py:recover",
-    "bowerbird/commands/replay.py:evaluate",
     "bowerbird/demo/play.py:__init__",
-    "bowerbird/evaluating.py:evaluated_in_memory",
     "bowerbird/recovery/join.py:__init__",
     "bowerbird/recovery/rebuild.py:rebuild",
     "bowerbird/recovery/recover.py:_policies",

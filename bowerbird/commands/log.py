@@ -1,17 +1,18 @@
 """``bowerbird log``: what a log holds, before anything is judged on it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bowerbird.commands.record_options import with_record_options
 from bowerbird.commands.shared import AsJson, answer, broker_in_words, log_errors_in_words, moment, reading
-from replay.evaluation.logs.formats import Format
+from bowerbird.evaluation_request import LogRequest
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bowerbird.judged_log import EvaluationRequest
     from replay.evaluation.logs.description import Description, Distribution, Group
 
 Progress = Callable[[int, int], None]
@@ -34,24 +35,8 @@ def _log() -> None:
 
 
 @app.command()
-def describe(
-    path: Annotated[
-        str, typer.Argument(metavar="PATH", help="An archive, a file or its folder; for kafka: bowerbird.toml.")
-    ],
-    format: Annotated[  # noqa: A002
-        str | None, typer.Option("--format", metavar="|".join(Format), help="[default: as the path tells]")
-    ] = None,
-    placement: Annotated[str | None, typer.Option(metavar="NAME", help="Only the outcomes of this placement.")] = None,
-    prefix: Annotated[str, typer.Option(help="The prefix of the service whose archive it is.")] = "",
-    column: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FIELD=COLUMN", help="Of a table: which is reward, propensity, pmf, … (docs/logs.md)"),
-    ] = None,
-    segment: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Cut it by this too: day, chosen, context.user.country, …")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+@with_record_options(partial(log_errors_in_words, "log describe"))
+def describe(request: LogRequest, as_json: AsJson = False) -> None:
     """Describe what a log holds, and whether it can be trusted: rows, versions, rewards, propensities, health.
 
     Formats and columns: docs/logs.md.
@@ -60,20 +45,8 @@ def describe(
 
     Example: bowerbird log describe shown.parquet --column reward=click --column propensity=p
     """
-    from bowerbird.judged_log import EvaluationRequest
-    from bowerbird.pairs import columns_of
-
-    with log_errors_in_words("log describe"):
-        request = EvaluationRequest(
-            path=path,
-            format=format,
-            placement=placement,
-            prefix=prefix,
-            columns=columns_of(column or ()),
-            segments=segment or (),
-        )
-        with broker_in_words(request), reading() as progress:
-            description = _described(request, progress)
+    with broker_in_words(request), reading() as progress:
+        description = _described(request, progress)
     if as_json:
         import msgspec
 
@@ -84,7 +57,7 @@ def describe(
         _show(description, Console(highlight=False))
 
 
-def _described(request: "EvaluationRequest", progress: Progress) -> "Description":
+def _described(request: LogRequest, progress: Progress) -> "Description":
     from bowerbird.judged_log import log_as_it_is
     from replay.evaluation.logs.description import describe as described
 

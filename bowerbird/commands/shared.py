@@ -12,7 +12,7 @@ import orjson
 import typer
 
 if TYPE_CHECKING:
-    from bowerbird.judged_log import EvaluationRequest
+    from bowerbird.evaluation_request import LogRequest
     from stream.config import Config
 
 FINE = 0
@@ -90,7 +90,7 @@ def log_errors_in_words(command: str) -> Iterator[None]:
 
 
 @contextmanager
-def broker_in_words(request: "EvaluationRequest") -> Iterator[None]:
+def broker_in_words(request: "LogRequest") -> Iterator[None]:
     """If the log is in Kafka and Kafka does not answer, end the command with a sentence."""
     import logging
 

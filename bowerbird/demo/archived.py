@@ -7,9 +7,9 @@ from archive.reader import Archive
 from archive.schema import TOPICS
 from bowerbird.demo.figures import Archived
 from bowerbird.evaluating import evaluated
-from bowerbird.judged_log import UNIFORM, EvaluationRequest
+from bowerbird.evaluation_request import EvaluationRequest
+from bowerbird.judged_log import UNIFORM
 from replay.evaluation.answer import Answer
-from replay.evaluation.evaluate import Options
 from replay.evaluation.logs.chunk import silent
 from stream.config import Config
 from stream.kafka.log import LogReader
@@ -70,6 +70,6 @@ def _size(archive: Archive) -> tuple[int, int]:
 
 def _judge(config: Config, target: str, placement: str) -> Answer:
     assert config.archive.url is not None
-    request = EvaluationRequest(path=config.archive.url, target=target, placement=placement, prefix=config.prefix)
+    request = EvaluationRequest(config.archive.url, target=target, placement=placement, prefix=config.prefix)
     command = f"bowerbird replay evaluate {config.archive.url} --target {target} --placement {placement}"
-    return evaluated(request, Options(), command, lambda _: silent)
+    return evaluated(request, command, lambda _: silent)

@@ -6,7 +6,7 @@ computes the sums for all results (:mod:`replay.evaluation.summary`). Memory use
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 import msgspec
@@ -14,7 +14,6 @@ import msgspec
 from records.errors import BadInput, WrongConfiguration, shorten
 from replay.evaluation.answer import Answer
 from replay.evaluation.estimators.balanced import (
-    PREFIX,
     Balanced,
     BalancedDoublyRobust,
     BalancedInversePropensity,
@@ -27,7 +26,6 @@ from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.importance import SelfNormalised
 from replay.evaluation.finalize import About, answer
 from replay.evaluation.health.loggers import LISTS, UNFIXED, not_at_the_same_time, not_balanced
-from replay.evaluation.intervals.catalogue import AUTOMATIC as DEFAULT_INTERVAL
 from replay.evaluation.intervals.catalogue import check_name
 from replay.evaluation.intervals.difference import Difference, LoggedMean
 from replay.evaluation.logs.chunk import MEAN_PROPENSITY, OPTIONAL, REWARD_RANGE, SAMPLE_WEIGHT, Windowed
@@ -35,6 +33,7 @@ from replay.evaluation.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS
 from replay.evaluation.logs.numbered import NOTHING
 from replay.evaluation.models.catalogue import make
 from replay.evaluation.models.cross_fitting import CrossFitted, CrossFitting, folds
+from replay.evaluation.options import AUTOMATIC, DEFAULT_MODEL, NO_MODEL, Options
 from replay.evaluation.result import How
 from replay.evaluation.run import run
 from replay.evaluation.scan import (
@@ -53,73 +52,10 @@ from replay.evaluation.scan import (
 )
 from replay.evaluation.summary import EvaluationPlan
 
-AUTOMATIC, NO_MODEL = "auto", "none"
-DEFAULT_MODEL = "action-means"
-"""Trains as fast as a log is read and needs no package; other models use the context and take longer."""
 WITHOUT_MODEL = ("ips", "snips")
 WITH_MODEL = ("ips", "snips", "dm", "dr", "sndr")
 _BELIEVED = (BalancedDoublyRobust(), BalancedSelfNormalised(), BalancedInversePropensity())
 """Balanced estimators by preference: the first requested one is the headline."""
-SEEDS = 2**63
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """Options of an evaluation.
-
-    Attributes
-    ----------
-    estimators
-        Names as in :func:`~replay.evaluation.estimators.catalogue.requested`; by default those that fit the log.
-    model
-        The reward model (:mod:`replay.evaluation.models.catalogue`), ``none``, or ``auto``: means per action if the
-        log has all actions of a decision, and units or times.
-    folds
-        Cross-fitting of the reward model: ``unit``, ``time``, ``past``, or ``auto``: ``past`` for a learner's log,
-        otherwise by unit, otherwise by time.
-    resamples, seed, threads
-        Number of bootstrap resamples, their seed and threads; 0 resamples disable the bootstrap.
-    interval
-        The intervals (:mod:`replay.evaluation.intervals.catalogue`), or ``auto``: by unit where units return, else by
-        the delta method, and over time the gamma-exponential confidence sequence.
-    largest_weight
-        The largest weight that is possible, for the intervals that use it.
-    reward_range
-        Smallest and largest possible reward, for the confidence sequence. None: the range of the rules in the log, or
-        0 and 1 in a log without rules.
-    fixed_loggers
-        The versions were fixed in advance, such as the arms of a test, and are not versions of one learner. Weights
-        are balanced over them if the log has the probabilities of all of them.
-    expected_shares
-        Expected share of the rows by the name of a version, or arm; a log that differs has lost rows.
-    """
-
-    estimators: Sequence[str] = ()
-    model: str = AUTOMATIC
-    folds: str = AUTOMATIC
-    resamples: int = 0
-    seed: int = 0
-    threads: int = 1
-    interval: str = DEFAULT_INTERVAL
-    largest_weight: float | None = None
-    reward_range: tuple[float, float] | None = None
-    fixed_loggers: bool = False
-    expected_shares: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.resamples < 0:
-            raise WrongConfiguration(f"resamples: found {self.resamples}, expected 0 or more")
-        if not 0 <= self.seed < SEEDS:
-            raise WrongConfiguration(f"seed: found {self.seed}, expected 0 to 2^63 - 1")
-        check_name(self.interval, self.largest_weight)
-        if self.reward_range is not None and not self.reward_range[0] < self.reward_range[1]:
-            low, high = self.reward_range
-            raise WrongConfiguration(f"reward range: found {low:g} to {high:g}, expected room between them")
-
-    @property
-    def balanced(self) -> bool:
-        """Whether to use balanced weights: named estimators need them, or loggers are fixed and none is named."""
-        return any(each.startswith(PREFIX) for each in self.estimators) or (self.fixed_loggers and not self.estimators)
 
 
 def evaluate(
@@ -161,6 +97,7 @@ def evaluate(
     WrongConfiguration
         There is no such estimator or model, or the log lacks what they need.
     """
+    check_name(options.interval, options.largest_weight)
     fitted: CrossFitted | None = None
     seen: Scan | None = None
     if options.model != NO_MODEL or executor is not None:
@@ -193,7 +130,6 @@ def evaluate(
         sized=seen is None or seen.sized,
         resamples=options.resamples,
         seed=options.seed,
-        threads=options.threads,
         least=0.0 if options.reward_range is None else options.reward_range[0],
         largest=None if options.reward_range is None else options.reward_range[1],
         interval=options.interval,
@@ -238,7 +174,7 @@ def evaluate(
         actions=names.actions.names,
         versions=names.versions.names,
         unit_like=names.unit_like,
-        expected_shares=_numbered(options.expected_shares, names.versions.names),
+        expected_shares=_numbered(options.expected_shares or {}, names.versions.names),
         segments={name: numbered.names for name, numbered in names.segments.items()},
         reward_range=options.reward_range,
         remarks=remarks,

@@ -48,14 +48,14 @@ class EvaluationPlan:
         Whether the loggers were fixed in advance, and whether headline and health use weights balanced over them.
     sized
         Whether sample weights count, if the log has any; else each row counts as one decision.
-    resamples, seed, threads
-        Number of bootstrap resamples (0 disables the bootstrap), their seed and threads.
+    resamples, seed
+        Number of bootstrap resamples (0 disables the bootstrap), and their seed.
     clustered
         Whether rows of one unit are resampled together.
     least, largest
         Range of rewards, widened to the observed ones; without ``largest`` the observed maximum.
     interval, largest_weight
-        As in :class:`~replay.evaluation.evaluate.Options`.
+        As in :class:`~replay.evaluation.options.Options`.
     """
 
     candidates: tuple[tuple[Estimator, ...], ...]
@@ -69,7 +69,6 @@ class EvaluationPlan:
     sized: bool = True
     resamples: int = 0
     seed: int = 0
-    threads: int = 1
     clustered: bool = True
     least: float = 0.0
     largest: float | None = None
@@ -252,4 +251,4 @@ def _resampled(index: int, rows: EvaluationRows, terms: Mapping[str, Any], plan:
     if hashes is None:
         # 2^20 places a block: more than it has rows.
         hashes = places(index << 20, len(rows))
-    return Resampled.of(terms, hashes, resamples=plan.resamples, seed=plan.seed, threads=plan.threads)
+    return Resampled.of(terms, hashes, resamples=plan.resamples, seed=plan.seed)

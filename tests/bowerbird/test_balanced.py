@@ -17,16 +17,18 @@ import bowerbird
 from bowerbird import all_loggers
 from bowerbird.all_loggers import with_all_loggers
 from bowerbird.cli import app
-from bowerbird.judged_log import EvaluationRequest, judged_log
+from bowerbird.evaluation_request import EvaluationRequest
+from bowerbird.judged_log import judged_log
 from records.codec import encode
 from records.errors import BadInput, StateRefused, WrongConfiguration
 from replay.evaluation.answer import Answer
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
 from replay.evaluation.estimators.loggers import balanced, shares_of
-from replay.evaluation.evaluate import Options, evaluate
+from replay.evaluation.evaluate import evaluate
 from replay.evaluation.logs import chunk
 from replay.evaluation.logs.chunk import silent
+from replay.evaluation.options import Options
 from replay.evaluation.result import How
 from replay.evaluation.rows import EvaluationRows
 from tests.replay.archived import archive_of
@@ -95,7 +97,7 @@ def test_both_policies_that_are_compared_are_balanced(arms: tuple[World, list[Ar
 @pytest.mark.parametrize("parts", [1, 2, 7])
 def test_nothing_hangs_on_the_number_of_parts(archive: Path, monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
     monkeypatch.setattr(chunk, "BLOCK_ROWS", 16)
-    request = EvaluationRequest(path=str(archive), target="front@1", placement="front")
+    request = EvaluationRequest(str(archive), target="front@1", placement="front")
     options = Options(fixed_loggers=True, resamples=16)
     name, plain = judged_log(request)
     open_log, _, lacks = with_all_loggers(request, plain, None, lambda _: silent)
@@ -340,7 +342,7 @@ def test_a_mean_that_is_none_is_refused(wrong: float) -> None:
 @pytest.mark.parametrize("parts", [1, 2, 7])
 def test_parts_of_a_table(tmp_path: Path, parts: int) -> None:
     pq.write_table(pa.table(shown(200_000)), tmp_path / "shown.parquet", row_group_size=30_000)
-    name, open_log = judged_log(EvaluationRequest(path=str(tmp_path / "shown.parquet")))
+    name, open_log = judged_log(EvaluationRequest(str(tmp_path / "shown.parquet")))
     options = Options(fixed_loggers=True)
     alone = evaluate(open_log, name, HOW, options, lambda _: silent)
     with ThreadPoolExecutor(2) as executor:

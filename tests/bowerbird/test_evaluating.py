@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime as dt
-import inspect
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,13 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import bowerbird
-from bowerbird.commands.replay import evaluate as replay_evaluate
 from bowerbird.evaluating import evaluated
-from bowerbird.judged_log import EvaluationRequest, judged_log
+from bowerbird.evaluation_request import EvaluationRequest
+from bowerbird.judged_log import judged_log
 from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.answer import Answer
-from replay.evaluation.evaluate import Options, evaluate
+from replay.evaluation.evaluate import evaluate
 from replay.evaluation.logs.chunk import silent
+from replay.evaluation.options import Options
 from replay.evaluation.result import How
 from tests.replay.archived import archive_of
 from tests.replay.world import busy_world, decision
@@ -227,7 +227,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2, 7])
 def test_nothing_hangs_on_the_number_of_parts(table: Path, parts: int) -> None:
-    name, open_log = judged_log(EvaluationRequest(path=str(table), segments=["country"]))
+    name, open_log = judged_log(EvaluationRequest(str(table), segments=["country"]))
     options = Options(resamples=64)
     alone = evaluate(open_log, name, HOW, options, lambda _: silent)
     with ThreadPoolExecutor(2) as executor:
@@ -236,30 +236,6 @@ def test_nothing_hangs_on_the_number_of_parts(table: Path, parts: int) -> None:
     assert alone.headline == "snips"
     assert alone.how.digest == shared.how.digest
     assert msgspec.json.encode(alone) == msgspec.json.encode(shared)
-
-
-# ----- requests
-
-SAID_OTHERWISE = {"estimators": "estimator", "expected_shares": "expected_share", "segments": "segment"}
-"""Options of the command are said once for each."""
-
-
-NOT_BY_BOTH = {"path", "threads", "columns", "config"}
-"""The log; what changes no answer; a mapping that the command takes apart; settings in the folder of the command."""
-
-
-@pytest.mark.parametrize("record", [Options, EvaluationRequest])
-def test_the_function_and_the_command_take_the_same_options(record: type) -> None:
-    command = inspect.signature(replay_evaluate).parameters
-    function = inspect.signature(bowerbird.evaluate).parameters
-    for each in dataclasses.fields(record):
-        if each.name in NOT_BY_BOTH:
-            continue
-        name = SAID_OTHERWISE.get(each.name, each.name)
-        default = function[each.name].default
-        assert (command[name].default or None) == (default or None), each.name
-        unset = each.default if each.default is not dataclasses.MISSING else None
-        assert (unset or None) == (default or None), each.name
 
 
 # ----- its inputs
@@ -438,8 +414,8 @@ def test_a_placement_is_no_option_of_a_table() -> None:
 @pytest.mark.parametrize("model", ["auto", "constant", "vw"])
 def test_a_model_on_an_archive(tmp_path: Path, model: str) -> None:
     archive_of(busy_world(200), tmp_path)
-    request = EvaluationRequest(path=str(tmp_path), target="uniform", placement="front")
-    found = evaluated(request, Options(model=model), "again", lambda _: silent)
+    request = EvaluationRequest(str(tmp_path), target="uniform", placement="front", model=model)
+    found = evaluated(request, "again", lambda _: silent)
     assert {"ips", "snips", "dm", "dr", "sndr"} <= set(by_name(found))
     assert by_name(found)["dm"].low is None
     assert found.how.model is not None
@@ -509,17 +485,16 @@ def test_a_log_without_rows_is_refused() -> None:
 
 def test_two_policies_are_compared_on_the_same_rows(tmp_path: Path) -> None:
     archive_of(busy_world(200), tmp_path)
-    one = EvaluationRequest(path=str(tmp_path), target="front@2", placement="front")
-    both = EvaluationRequest(path=str(tmp_path), target="front@2", against="uniform", placement="front")
-    found = evaluated(both, Options(model="none", estimators=("snips",)), "", lambda _: silent)
-    target = evaluated(one, Options(model="none"), "", lambda _: silent)
+    one = EvaluationRequest(str(tmp_path), "front@2", placement="front", model="none")
+    both = dataclasses.replace(one, against="uniform", estimators=("snips",))
+    found = evaluated(both, "", lambda _: silent)
+    target = evaluated(one, "", lambda _: silent)
     uniform = bowerbird.evaluate(tmp_path, "uniform", placement="front", model="none")
     assert found.difference is not None
     assert found.difference.against == "uniform"
     assert found.difference.value == pytest.approx(target.snips - uniform.snips, abs=1e-12)
     itself = evaluated(
-        EvaluationRequest(path=str(tmp_path), target="uniform", against="uniform", placement="front"),
-        Options(),
+        EvaluationRequest(str(tmp_path), target="uniform", against="uniform", placement="front"),
         "",
         lambda _: silent,
     )

@@ -29,7 +29,7 @@ from records.limits import Limits
 from records.outcome import Outcome
 from records.rule import Reward, StreamReward
 from replay.evaluation.answer import Answer
-from replay.evaluation.evaluate import Options, evaluate
+from replay.evaluation.evaluate import evaluate
 from replay.evaluation.logs.archive import ArchivedOutcomes
 from replay.evaluation.logs.chunk import OPTIONAL, REWARD_RANGE, LogChunk, Progress, silent
 from replay.evaluation.logs.description import describe
@@ -38,6 +38,7 @@ from replay.evaluation.logs.judge_open_bandit import OpenBanditLog, read_target
 from replay.evaluation.logs.numbered import Names
 from replay.evaluation.logs.open_bandit_columns import log_at
 from replay.evaluation.logs.outcomes import Judge
+from replay.evaluation.options import Options
 from replay.evaluation.result import How
 from replay.evaluation.rows import EvaluationRows
 from replay.evaluation.scan import OpenLog

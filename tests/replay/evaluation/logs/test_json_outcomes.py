@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bowerbird.judged_log import EvaluationRequest, judged_log
+from bowerbird.evaluation_request import EvaluationRequest
+from bowerbird.judged_log import judged_log
 from records.errors import BadInput, LossDetected, WrongConfiguration
 from replay.evaluation.logs import json_outcomes
 from replay.evaluation.logs.json_outcomes import JsonLines
@@ -108,7 +109,7 @@ def test_a_file_of_another_kind_is_named_before_an_option_is_missed(tmp_path: Pa
     with pytest.raises(BadInput, match=re.escape(says)):
         read(path)
     with pytest.raises(BadInput, match=re.escape(says)):
-        judged_log(EvaluationRequest(path=str(path)))
+        judged_log(EvaluationRequest(str(path)))
 
 
 HOSTILE: list[tuple[str, str, bytes]] = [
