@@ -3,61 +3,45 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
 from archive.reader import Archive
 from bowerbird.evaluation_request import EvaluationRequest
-from bowerbird.judged_log import OutcomesOf, SavedLogger, configured
+from bowerbird.log_formats.outcomes import PolicyOutcomes, SavedLogger, configured
 from records.errors import StateRefused, WrongConfiguration
 from records.fields import EXTERNAL
 from replay.evaluation.logs.entries import WITH_CONTEXTS
-from replay.evaluation.logs.formats import Format
-from replay.evaluation.scan import Against, OpenLog, Stages
+from replay.evaluation.scan import OpenLog, PolicyLog, PolicyLogs, Stages
 from replay.proof.archived_policy import archived_policy
 
 MOST = 16
 """Each takes a prediction a row. A log of more versions is a learner's, over which balanced weights are biased."""
-NO_COLUMN = (
-    "found no column mean_propensity, expected the average over all loggers, by their shares of the rows, of the "
-    "probability of the logged action (docs/logs.md)"
-)
 
 
-class Opened(NamedTuple):
-    """A log and what the target is compared with, opened so that they tell of all loggers; or what they lack."""
-
-    open_log: OpenLog
-    against: Against | None
-    lacks: str
-
-
-def with_all_loggers(request: EvaluationRequest, open_log: OpenLog, against: Against | None, stages: Stages) -> Opened:
-    """Let an archive tell what all versions that wrote it would have done; a table tells it itself, if it does.
+def with_all_loggers(request: EvaluationRequest, logs: PolicyLogs, stages: Stages) -> PolicyLogs:
+    """Compute what all versions that wrote an archive would have done.
 
     Raises
     ------
     StateRefused, BadInput
         The log is damaged.
     """
-    if not isinstance(open_log, OutcomesOf) or request.kind is not Format.BOWERBIRD:
-        expected = "expected an archive, whose versions are computed again"
-        return Opened(
-            open_log, against, NO_COLUMN if request.kind is Format.TABLE else f"found {request.kind}, {expected}"
-        )
-    rows = _rows_by_version(open_log, stages)
+    target, against = logs.target, logs.against
+    rows = _rows_by_version(target.open_log, stages)
     try:
         loggers = _saved(request, _checked(rows), stages)
     except (WrongConfiguration, StateRefused) as error:
-        return Opened(open_log, against, str(error).removeprefix("--target: "))
-    if against is not None:
-        assert isinstance(against.open_log, OutcomesOf)
-        against = against._replace(open_log=replace(against.open_log, loggers=loggers))
-    return Opened(replace(open_log, loggers=loggers), against, "")
+        return logs._replace(lacks=str(error).removeprefix("--target: "))
+    return PolicyLogs(_with(target, loggers), None if against is None else _with(against, loggers), "")
 
 
-def _rows_by_version(open_log: OutcomesOf, stages: Stages) -> dict[str, int]:
+def _with(log: PolicyLog, loggers: tuple[SavedLogger, ...]) -> PolicyLog:
+    assert isinstance(log.open_log, PolicyOutcomes)
+    return log._replace(open_log=replace(log.open_log, loggers=loggers))
+
+
+def _rows_by_version(open_log: OpenLog, stages: Stages) -> dict[str, int]:
     """Return of each version how many rows it wrote, of those that the target can be judged on."""
     # With contexts, so that what nobody can be asked about is left out here as it will be then.
     log, counts = open_log({"version", WITH_CONTEXTS}, True), Counter[int]()

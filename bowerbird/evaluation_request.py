@@ -39,7 +39,8 @@ class LogRequest:
     columns: Annotated[
         Mapping[str, str] | None,
         Described(
-            "Of a table: the column of each field, such as reward, propensity, target (docs/logs.md).",
+            "Of a table: the column of each field, such as reward, propensity, target (docs/logs.md). A bandit feedback "
+            "of obp has none, and no segments.",
             "FIELD=COLUMN",
             each="column",
         ),

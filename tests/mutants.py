@@ -922,7 +922,7 @@ def _evaluating() -> Iterator[Mutant]:
     yield Mutant(
         "what a bandit feedback cannot have is refused",
         "bowerbird/evaluating.py",
-        "        _check_none_given(columns, segments)\n",
+        "        _check_none_given(request)\n",
         "",
         (f"{in_memory}::test_what_a_bandit_feedback_can_not_have_is_refused",),
     )

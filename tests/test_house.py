@@ -29,7 +29,6 @@ LONG_CLASSES = {
 LONG_FUNCTIONS = {
     "bowerbird/demo/show.py:summary",
     "replay/evaluation/estimators/slate_rows.py:of",
-    "replay/evaluation/evaluate.py:evaluate",
     "replay/evaluation/health/statistics.py:statistics",
     "replay/evaluation/logs/description.py:describe",
 }
@@ -61,7 +60,6 @@ MANY_PARAMETERS = {
     "replay/evaluation/estimators/embedding.py:weights_by_classifier",
     "replay/evaluation/estimators/embedding_dimensions.py:drop_dimensions",
     "replay/evaluation/estimators/slate_rows.py:of",
-    "replay/evaluation/evaluate.py:evaluate",
     "replay/evaluation/health/checks.py:_two_sided",
     "replay/evaluation/health/findings.py:findings",
     "replay/evaluation/intervals/adaptive.py:_around",
@@ -80,7 +78,6 @@ MANY_PARAMETERS = {
     "replay/evaluation/models/rows.py:rows_of_catalogue",
     "replay/evaluation/models/scikit_learn.py:__init__",
     "replay/evaluation/resample.py:resampled",
-    "replay/evaluation/scan.py:accumulate_part",
     "rewards/join_worker.py:carry_out",
     "stream/kafka/dead_letter_log.py:resend",
     "stream/roles/refeed.py:__init__",

@@ -58,10 +58,10 @@ def describe(request: LogRequest, as_json: AsJson = False) -> None:
 
 
 def _described(request: LogRequest, progress: Progress) -> "Description":
-    from bowerbird.judged_log import log_as_it_is
+    from bowerbird.log_formats.log_format import format_for
     from replay.evaluation.logs.description import describe as described
 
-    log = log_as_it_is(request, progress)
+    log = format_for(request).log(request, progress)
     blocks, has_target, like = log.blocks(progress), getattr(log, "has_target", False), getattr(log, "time_like", None)
     return described(
         blocks, log.names, log=request.path, written_in=request.kind, has_target=has_target, time_like=like

@@ -66,7 +66,8 @@ def _option(option: Field) -> inspect.Parameter:
     text, metavar = option.described.text, option.described.metavar
     parameter = option.parameter.replace(name=_name(option))
     if parameter.default is inspect.Parameter.empty:
-        return parameter.replace(annotation=Annotated[str, typer.Argument(metavar=metavar, help=text)])
+        given = str if option.type is Any else option.type
+        return parameter.replace(annotation=Annotated[given, typer.Argument(metavar=metavar, help=text)])
     # Named, so that a flag has no opposite.
     shown = typer.Option(f"--{_name(option).replace('_', '-')}", metavar=metavar, help=text)
     if option.type in _PARSERS:

@@ -8,7 +8,7 @@ from archive.schema import TOPICS
 from bowerbird.demo.figures import Archived
 from bowerbird.evaluating import evaluated
 from bowerbird.evaluation_request import EvaluationRequest
-from bowerbird.judged_log import UNIFORM
+from bowerbird.log_formats.log_format import UNIFORM
 from replay.evaluation.answer import Answer
 from replay.evaluation.logs.chunk import silent
 from stream.config import Config

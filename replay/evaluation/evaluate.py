@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,26 +29,24 @@ from replay.evaluation.finalize import About, answer
 from replay.evaluation.health.loggers import LISTS, UNFIXED, not_at_the_same_time, not_balanced
 from replay.evaluation.intervals.catalogue import check_name
 from replay.evaluation.intervals.difference import Difference, LoggedMean
-from replay.evaluation.logs.chunk import MEAN_PROPENSITY, OPTIONAL, REWARD_RANGE, SAMPLE_WEIGHT, Windowed
+from replay.evaluation.logs.chunk import MEAN_PROPENSITY, OPTIONAL, REWARD_RANGE, SAMPLE_WEIGHT, Log, Windowed
 from replay.evaluation.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS
-from replay.evaluation.logs.numbered import NOTHING
+from replay.evaluation.logs.numbered import NOTHING, Names
 from replay.evaluation.models.catalogue import make
 from replay.evaluation.models.cross_fitting import CrossFitted, CrossFitting, folds
 from replay.evaluation.options import AUTOMATIC, DEFAULT_MODEL, NO_MODEL, Options
-from replay.evaluation.result import How
+from replay.evaluation.result import Finding, How
 from replay.evaluation.run import run
 from replay.evaluation.scan import (
     SCANNED,
-    Against,
+    Accumulation,
     OpenLog,
+    PolicyLogs,
     Scan,
     Stages,
-    accumulate,
-    accumulate_part,
     cut_blocks,
     names_of,
     scan,
-    side_by_side,
     versions_in,
 )
 from replay.evaluation.summary import EvaluationPlan
@@ -58,72 +57,142 @@ _BELIEVED = (BalancedDoublyRobust(), BalancedSelfNormalised(), BalancedInversePr
 """Balanced estimators by preference: the first requested one is the headline."""
 
 
-def evaluate(
-    open_log: OpenLog,
-    target: str,
-    how: How,
-    options: Options,
-    stages: Stages,
-    *,
-    against: Against | None = None,
-    executor: Executor | None = None,
-    parts: int = 1,
-    lacks: str = "found a log without the probabilities of all of its loggers",
-) -> Answer:
+class Parts(NamedTuple):
+    """Into how many parts to cut the log, and what computes their sums; they change no bit of the result.
+
+    For an executor of processes the log must be picklable.
+    """
+
+    executor: Executor
+    number: int
+
+
+class _Found(NamedTuple):
+    """What the passes before the sums found.
+
+    Attributes
+    ----------
+    fitted
+        The cross-fitted reward model; None: none is used.
+    seen
+        The first pass; None if nothing needed it.
+    closed_ms
+        As in :class:`~replay.evaluation.scan.Scan`.
+    balanced
+        Whether the log has what balanced weights need.
+    """
+
+    fitted: CrossFitted | None
+    seen: Scan | None
+    closed_ms: int | None
+    balanced: bool
+
+    @property
+    def lists(self) -> bool:
+        """Whether the log has ranked lists."""
+        return self.seen is not None and self.seen.lists
+
+
+def evaluate(logs: PolicyLogs, how: How, options: Options, stages: Stages, parts: Parts | None = None) -> Answer:
     """Evaluate a policy on a log.
 
     Parameters
     ----------
-    open_log
-        Opens the log for the policy.
-    target
-        Name of the policy in the result.
+    logs
+        The log and the policies.
     how
         Description of the computation, to be completed.
     options, stages
-        See :class:`Options` and :data:`Stages`.
-    against
-        The policy to compare with.
-    executor, parts
-        Executor for the sums, and the number of parts of the log. They change no bit of the result. For an executor
-        of processes, ``open_log`` must be picklable.
-    lacks
-        The message if the log has no columns for balanced weights.
+        See :class:`~replay.evaluation.options.Options` and :data:`~replay.evaluation.scan.Stages`.
+    parts
+        The parts of the log that are computed side by side; None: the whole log in this process.
 
     Raises
     ------
     BadInput
         The log has no usable row, or an invalid value.
     WrongConfiguration
-        There is no such estimator or model, or the log lacks what they need.
+        There is no such estimator, interval or model, or the log lacks what they need.
     """
     check_name(options.interval, options.largest_weight)
-    fitted: CrossFitted | None = None
-    seen: Scan | None = None
-    if options.model != NO_MODEL or executor is not None:
+    open_log = logs.target.open_log
+    fitted, seen = None, None
+    if options.model != NO_MODEL or parts is not None:
         fitted, seen = _fitted(open_log, options, stages)
-    columns = OPTIONAL | {REWARD_RANGE} | (set() if fitted is None else {_entries_of(options)})
-    if options.balanced:
-        columns |= {MEAN_PROPENSITY}
+    columns = _columns(options, fitted)
     log = open_log(columns, True)
+    found = _found(open_log, log, options, stages, (fitted, seen))
+    plan = _plan(logs, options, found)
+    accumulation = Accumulation(logs=logs, columns=columns, fitted=fitted, plan=plan, closed_ms=found.closed_ms)
+    progress = stages("evaluating")
+    if parts is None:
+        names, blocks = log.names, accumulation.of(log, progress)
+    else:
+        assert seen is not None
+        # All parts use the same numbering of names.
+        names = names_of(open_log, stages("numbering"))
+        cut = cut_blocks(seen.blocks, parts.number)
+        blocks = run(cut, partial(accumulation.of_part, names), executor=parts.executor, progress=progress)
+    summary = blocks.total()
+    if summary is None:
+        raise BadInput("no_rows", "rows", "none at all", "a decision that can be judged")
+    if options.expected_shares and summary.health.sized is not None:
+        raise WrongConfiguration("expected share: found a log with sample weights, expected rows that count alike")
+    versions = versions_in(names)
+    if versions < 2:
+        summary, plan = replace(summary, adaptive=None), replace(plan, adaptive=False)
+    # Without versions it is unknown whether a learner wrote the log.
+    plan = replace(plan, fixed=plan.fixed or versions == 1)
+    about = About(
+        target=logs.target.name,
+        headline=plan.shown.name if plan.balanced else default_estimator(versions, plan.adaptive, plan.model).name,
+        how=msgspec.structs.replace(
+            how, model=fitted.text if fitted else None, resamples=options.resamples, interval=options.interval
+        ),
+        actions=names.actions.names,
+        versions=names.versions.names,
+        unit_like=names.unit_like,
+        expected_shares=_numbered(options.expected_shares or {}, names.versions.names),
+        segments=_segments(names),
+        reward_range=options.reward_range,
+        remarks=_remarks(options, found, plan, logs.lacks if versions > 1 else ""),
+    )
+    return answer(summary, plan, about)
+
+
+def _columns(options: Options, fitted: CrossFitted | None) -> frozenset[str]:
+    """Return the optional columns that the sums need."""
+    columns = OPTIONAL | {REWARD_RANGE} | (set() if fitted is None else {_entries_of(options)})
+    return columns | {MEAN_PROPENSITY} if options.balanced else columns
+
+
+def _found(
+    open_log: OpenLog, log: Log, options: Options, stages: Stages, first: tuple[CrossFitted | None, Scan | None]
+) -> _Found:
+    """Return what the passes found; a log that was not scanned yet is, as far as it must be."""
+    fitted, seen = first
     closed_ms = None if seen is None else seen.closed_ms
     # Opened separately: a stream can be read only once.
     if seen is None and isinstance(log, Windowed) and isinstance(again := open_log(SCANNED, False), Windowed):
         closed_ms = again.closed_ms(stages("looking"))
     if seen is None and SAMPLE_WEIGHT in log.provides:
         seen = scan(open_log(SCANNED, False), stages("looking"))
-    balanced = options.balanced and MEAN_PROPENSITY in log.provides
-    lists = seen is not None and seen.lists
-    candidates = _candidates(options, fitted is not None, None if balanced else lacks, lists)
-    shown: Estimator = DoublyRobust() if fitted else SelfNormalised()
-    if even := balanced and options.fixed_loggers:
+    return _Found(fitted, seen, closed_ms, options.balanced and MEAN_PROPENSITY in log.provides)
+
+
+def _plan(logs: PolicyLogs, options: Options, found: _Found) -> EvaluationPlan:
+    """Return which sums to compute."""
+    seen, against = found.seen, logs.against
+    candidates = _candidates(options, found.fitted is not None, None if found.balanced else logs.lacks, found.lists)
+    shown: Estimator = DoublyRobust() if found.fitted else SelfNormalised()
+    if even := found.balanced and options.fixed_loggers:
         shown = next(each for each in _BELIEVED if (each,) in candidates)
-    plan = EvaluationPlan(
+    return EvaluationPlan(
         candidates=candidates,
         shown=shown,
         pair=Difference(shown, LoggedMean() if against is None else shown),
         against=None if against is None else against.name,
-        model=fitted is not None,
+        model=found.fitted is not None,
         adaptive=not options.fixed_loggers and (seen is None or seen.versions > 1),
         fixed=options.fixed_loggers,
         balanced=even,
@@ -135,51 +204,26 @@ def evaluate(
         interval=options.interval,
         largest_weight=options.largest_weight,
     )
-    progress = stages("evaluating")
-    if executor is None:
-        names = log.names
-        blocks = accumulate(side_by_side(log.blocks(progress), against, columns, names), fitted, plan, closed_ms)
-    else:
-        # All parts use the same numbering of names.
-        names = names_of(open_log, stages("numbering"))
-        one = partial(accumulate_part, open_log, against, columns, names, fitted, plan, closed_ms)
-        assert seen is not None
-        blocks = run(cut_blocks(seen.blocks, parts), one, executor=executor, progress=progress)
-    summary = blocks.total()
-    if summary is None:
-        raise BadInput("no_rows", "rows", "none at all", "a decision that can be judged")
-    if options.expected_shares and summary.health.sized is not None:
-        raise WrongConfiguration("expected share: found a log with sample weights, expected rows that count alike")
-    versions = versions_in(names)
-    if versions < 2:
-        summary, plan = replace(summary, adaptive=None), replace(plan, adaptive=False)
-    # Without versions it is unknown whether a learner wrote the log.
-    plan = replace(plan, fixed=plan.fixed or versions == 1)
+
+
+def _remarks(options: Options, found: _Found, plan: EvaluationPlan, lacks: str) -> list[Finding]:
+    """Return the findings that do not depend on the sums; ``lacks``: why several versions are not balanced."""
+    balanced, seen = found.balanced, found.seen
     remarks = [UNFIXED] if balanced and not plan.fixed else []
-    if lists and options.model == AUTOMATIC:
+    if found.lists and options.model == AUTOMATIC:
         remarks.append(LISTS)
-    if options.balanced and not balanced and versions > 1:
+    if options.balanced and not balanced and lacks:
         remarks.append(not_balanced(lacks))
     if balanced and seen is not None and seen.apart is not None:
         remarks.append(not_at_the_same_time(*seen.apart))
+    return remarks
+
+
+def _segments(names: Names) -> dict[str, Sequence[str]]:
     for name, numbered in names.segments.items():
         if numbered.names and set(numbered.names) == {NOTHING}:
             raise WrongConfiguration(f"segment {shorten(name)}: found no row that has it")
-    about = About(
-        target=target,
-        headline=shown.name if even else default_estimator(versions, plan.adaptive, fitted is not None).name,
-        how=msgspec.structs.replace(
-            how, model=fitted.text if fitted else None, resamples=options.resamples, interval=options.interval
-        ),
-        actions=names.actions.names,
-        versions=names.versions.names,
-        unit_like=names.unit_like,
-        expected_shares=_numbered(options.expected_shares or {}, names.versions.names),
-        segments={name: numbered.names for name, numbered in names.segments.items()},
-        reward_range=options.reward_range,
-        remarks=remarks,
-    )
-    return answer(summary, plan, about)
+    return {name: numbered.names for name, numbered in names.segments.items()}
 
 
 def _candidates(

@@ -1,8 +1,8 @@
 """The passes over a log: scan its versions and period, predict with the reward model, accumulate the sums."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
@@ -44,11 +44,27 @@ Stages = Callable[[str], Progress]
 """Called with the name of the next stage; returns a callback for its progress."""
 
 
-class Against(NamedTuple):
-    """A policy to compare with on the same log, instead of the logging policy."""
+class PolicyLog(NamedTuple):
+    """A log opened for a policy, and the name of the policy."""
 
     name: str
     open_log: OpenLog
+
+
+class PolicyLogs(NamedTuple):
+    """A log opened for the policy to evaluate and for the one to compare with.
+
+    Attributes
+    ----------
+    target, against
+        The policy to evaluate, and the one to compare with; None: the logging policy.
+    lacks
+        The message if the log has no columns for balanced weights.
+    """
+
+    target: PolicyLog
+    against: PolicyLog | None = None
+    lacks: str = "found a log without the probabilities of all of its loggers"
 
 
 class Scan(NamedTuple):
@@ -90,33 +106,19 @@ class Scan(NamedTuple):
         return self.first_ms is not None and self.first_ms != self.last_ms
 
 
-BlockPair = tuple[LogChunk, LogChunk | None]
-"""A block for the target, and the same block for the compared policy."""
+Part = tuple[int, int | None]
+"""The first block of a part of a log, and the one after its last; None: the end of the log."""
+WHOLE: Part = (0, None)
 
 
-def side_by_side(
-    chunks: Iterator[LogChunk],
-    against: Against | None,
-    columns: Collection[str],
-    names: Names,
-    part: tuple[int, int | None] = (0, None),
-) -> Iterator[BlockPair]:
-    """Yield each block for the target with the same block for the compared policy."""
-    if against is None:
-        yield from ((chunk, None) for chunk in chunks)
-    else:
-        yield from zip(chunks, against.open_log(columns, True, names).blocks(silent, *part), strict=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accumulation:
+    """The pass that computes the sums over a log, or a part of it; it can be pickled for other processes.
 
-
-def accumulate(
-    blocks: Iterable[BlockPair], fitted: CrossFitted | None, plan: EvaluationPlan, closed_ms: int | None = None
-) -> Blocks[Summary]:
-    """Return the sums over blocks, in the order of the log.
-
-    Parameters
+    Attributes
     ----------
-    blocks
-        Blocks of the log.
+    logs, columns
+        The log, and the optional columns to fill.
     fitted
         The cross-fitted reward model.
     plan
@@ -124,30 +126,33 @@ def accumulate(
     closed_ms
         Decisions after this time are left out as open (see :class:`Scan`).
     """
-    sums: Blocks[Summary] = Blocks()
-    for one, other in blocks:
-        with_model = (each if each is None or fitted is None else predicted(each, fitted) for each in (one, other))
-        chunk, others = (each if each is None or closed_ms is None else closed(each, closed_ms) for each in with_model)
-        assert chunk is not None
-        if others is not None:
-            chunk, others = shared(chunk, others)
-        sums.put(chunk.index, summarise(chunk, plan, others))
-    return sums
 
+    logs: PolicyLogs
+    columns: Collection[str]
+    fitted: CrossFitted | None
+    plan: EvaluationPlan
+    closed_ms: int | None
 
-def accumulate_part(
-    open_log: OpenLog,
-    against: Against | None,
-    columns: Collection[str],
-    names: Names,
-    fitted: CrossFitted | None,
-    plan: EvaluationPlan,
-    closed_ms: int | None,
-    part: tuple[int, int],
-) -> Blocks[Summary]:
-    """Return the sums over a part of the log, as computed by one process."""
-    chunks = open_log(columns, True, names).blocks(silent, *part)
-    return accumulate(side_by_side(chunks, against, columns, names, part), fitted, plan, closed_ms)
+    def of_part(self, names: Names, part: Part) -> Blocks[Summary]:
+        """Return the sums over a part of the log, with an existing numbering of names."""
+        return self.of(self.logs.target.open_log(self.columns, True, names), silent, part)
+
+    def of(self, log: Log, progress: Progress, part: Part = WHOLE) -> Blocks[Summary]:
+        """Return the sums over blocks of the log opened for the target, in its order."""
+        sums: Blocks[Summary] = Blocks()
+        for blocks in self._side_by_side(log, progress, part):
+            with_model = [each if self.fitted is None else predicted(each, self.fitted) for each in blocks]
+            chunks = [each if self.closed_ms is None else closed(each, self.closed_ms) for each in with_model]
+            chunk, other = shared(*chunks) if len(chunks) > 1 else (chunks[0], None)
+            sums.put(chunk.index, summarise(chunk, self.plan, other))
+        return sums
+
+    def _side_by_side(self, log: Log, progress: Progress, part: Part) -> Iterator[tuple[LogChunk, ...]]:
+        """Yield each block for the target with the same block for the compared policy, if there is one."""
+        logs = [log.blocks(progress, *part)]
+        if self.logs.against is not None:
+            logs.append(self.logs.against.open_log(self.columns, True, log.names).blocks(silent, *part))
+        return zip(*logs, strict=True)
 
 
 def closed(chunk: LogChunk, closed_ms: int) -> LogChunk:
@@ -189,7 +194,7 @@ def shared(one: LogChunk, other: LogChunk) -> tuple[LogChunk, LogChunk]:
     )
 
 
-def cut_blocks(blocks: int, parts: int) -> list[tuple[int, int]]:
+def cut_blocks(blocks: int, parts: int) -> list[Part]:
     """Return the range of blocks of each part, the end excluded.
 
     >>> cut_blocks(10, 3)

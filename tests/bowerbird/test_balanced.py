@@ -18,19 +18,20 @@ from bowerbird import all_loggers
 from bowerbird.all_loggers import with_all_loggers
 from bowerbird.cli import app
 from bowerbird.evaluation_request import EvaluationRequest
-from bowerbird.judged_log import judged_log
+from bowerbird.log_formats.log_format import format_for
 from records.codec import encode
 from records.errors import BadInput, StateRefused, WrongConfiguration
 from replay.evaluation.answer import Answer
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
 from replay.evaluation.estimators.loggers import balanced, shares_of
-from replay.evaluation.evaluate import evaluate
+from replay.evaluation.evaluate import Parts, evaluate
 from replay.evaluation.logs import chunk
 from replay.evaluation.logs.chunk import silent
 from replay.evaluation.options import Options
 from replay.evaluation.result import How
 from replay.evaluation.rows import EvaluationRows
+from replay.evaluation.scan import PolicyLogs
 from tests.replay.archived import archive_of
 from tests.replay.arms import Arm, arms_world, by_hand
 from tests.replay.world import World, busy_world
@@ -99,14 +100,13 @@ def test_nothing_hangs_on_the_number_of_parts(archive: Path, monkeypatch: pytest
     monkeypatch.setattr(chunk, "BLOCK_ROWS", 16)
     request = EvaluationRequest(str(archive), target="front@1", placement="front")
     options = Options(fixed_loggers=True, resamples=16)
-    name, plain = judged_log(request)
-    open_log, _, lacks = with_all_loggers(request, plain, None, lambda _: silent)
-    assert lacks == ""
-    # It can be sent to other processes.
-    open_log = pickle.loads(pickle.dumps(open_log))
-    alone = evaluate(open_log, name, HOW, options, lambda _: silent)
+    logs = with_all_loggers(request, PolicyLogs(format_for(request).target(request)), lambda _: silent)
+    assert logs.lacks == ""
+    # They can be sent to other processes.
+    logs = pickle.loads(pickle.dumps(logs))
+    alone = evaluate(logs, HOW, options, lambda _: silent)
     with ThreadPoolExecutor(2) as executor:
-        shared = evaluate(open_log, name, HOW, options, lambda _: silent, executor=executor, parts=parts)
+        shared = evaluate(logs, HOW, options, lambda _: silent, Parts(executor, parts))
     assert alone.headline == "balanced-dr"
     assert msgspec.json.encode(alone) == msgspec.json.encode(shared)
 
@@ -342,10 +342,11 @@ def test_a_mean_that_is_none_is_refused(wrong: float) -> None:
 @pytest.mark.parametrize("parts", [1, 2, 7])
 def test_parts_of_a_table(tmp_path: Path, parts: int) -> None:
     pq.write_table(pa.table(shown(200_000)), tmp_path / "shown.parquet", row_group_size=30_000)
-    name, open_log = judged_log(EvaluationRequest(str(tmp_path / "shown.parquet")))
+    request = EvaluationRequest(str(tmp_path / "shown.parquet"))
+    logs = PolicyLogs(format_for(request).target(request))
     options = Options(fixed_loggers=True)
-    alone = evaluate(open_log, name, HOW, options, lambda _: silent)
+    alone = evaluate(logs, HOW, options, lambda _: silent)
     with ThreadPoolExecutor(2) as executor:
-        shared = evaluate(open_log, name, HOW, options, lambda _: silent, executor=executor, parts=parts)
+        shared = evaluate(logs, HOW, options, lambda _: silent, Parts(executor, parts))
     assert alone.headline == "balanced-snips"
     assert msgspec.json.encode(alone) == msgspec.json.encode(shared)

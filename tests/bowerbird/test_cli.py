@@ -161,7 +161,10 @@ def test_an_interrupt_at_the_start_or_the_end_shows_no_traceback(module: str, ar
 
 @pytest.mark.parametrize(
     ("module", "then"),
-    [("bowerbird.judged_log", 'raise AttributeError("half an import")'), ("replay.evaluation.run", "time.sleep(60)")],
+    [
+        ("bowerbird.log_formats.log_format", 'raise AttributeError("half an import")'),
+        ("replay.evaluation.run", "time.sleep(60)"),
+    ],
 )
 def test_an_interrupt_that_a_library_swallows_ends_the_command(module: str, then: str, tmp_path: Path) -> None:
     """An import that it breaks fails in another way; and a compiler may go on as if nothing had been."""

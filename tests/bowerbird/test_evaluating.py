@@ -19,13 +19,14 @@ import pytest
 import bowerbird
 from bowerbird.evaluating import evaluated
 from bowerbird.evaluation_request import EvaluationRequest
-from bowerbird.judged_log import judged_log
+from bowerbird.log_formats.log_format import format_for
 from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.answer import Answer
-from replay.evaluation.evaluate import evaluate
+from replay.evaluation.evaluate import Parts, evaluate
 from replay.evaluation.logs.chunk import silent
 from replay.evaluation.options import Options
 from replay.evaluation.result import How
+from replay.evaluation.scan import PolicyLogs
 from tests.replay.archived import archive_of
 from tests.replay.world import busy_world, decision
 
@@ -227,11 +228,12 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2, 7])
 def test_nothing_hangs_on_the_number_of_parts(table: Path, parts: int) -> None:
-    name, open_log = judged_log(EvaluationRequest(str(table), segments=["country"]))
+    request = EvaluationRequest(str(table), segments=["country"])
+    logs = PolicyLogs(format_for(request).target(request))
     options = Options(resamples=64)
-    alone = evaluate(open_log, name, HOW, options, lambda _: silent)
+    alone = evaluate(logs, HOW, options, lambda _: silent)
     with ThreadPoolExecutor(2) as executor:
-        shared = evaluate(open_log, name, HOW, options, lambda _: silent, executor=executor, parts=parts)
+        shared = evaluate(logs, HOW, options, lambda _: silent, Parts(executor, parts))
     assert alone.rows == 300_000
     assert alone.headline == "snips"
     assert alone.how.digest == shared.how.digest

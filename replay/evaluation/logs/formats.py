@@ -25,13 +25,24 @@ _LAKES = (
 
 
 class Format(StrEnum):
-    """What a log is written in."""
+    """The format of a log, and how the names of its files end, where they decide it.
+
+    A format is opened by the module of its name in ``bowerbird/log_formats/``.
+    """
+
+    suffixes: tuple[str, ...]
+
+    def __new__(cls, value: str, suffixes: tuple[str, ...] = ()) -> "Format":
+        """Make a format of its name."""
+        made = str.__new__(cls, value)
+        made._value_, made.suffixes = value, suffixes
+        return made
 
     BOWERBIRD = "bowerbird"
-    JSON_LINES = "json-lines"
+    JSON_LINES = "json-lines", _JSON
     OPEN_BANDIT = "open-bandit"
-    TABLE = "table"
-    KAFKA = "kafka"
+    TABLE = "table", (*_TABLES, *TEXT)
+    KAFKA = "kafka", (".toml",)
 
 
 def format_of(path: str) -> Format:
@@ -56,14 +67,11 @@ def format_of(path: str) -> Format:
     if place.is_dir():
         return _of_folder(place)
     name = name_of(place)
-    if name.endswith(_JSON):
-        return Format.JSON_LINES
-    if name.endswith(_TABLES):
-        return Format.TABLE
-    if name.endswith(TEXT):
-        return Format.OPEN_BANDIT if _is_open_bandit(place) else Format.TABLE
-    if path.endswith(".toml"):
-        return Format.KAFKA
+    if name.endswith(TEXT) and _is_open_bandit(place):
+        return Format.OPEN_BANDIT
+    for each in Format:
+        if name.endswith(each.suffixes):
+            return each
     if not place.exists():
         raise WrongConfiguration(f"{path}: found nothing there, expected a log")
     if not place.is_file():

@@ -41,7 +41,7 @@ from replay.evaluation.logs.outcomes import Judge
 from replay.evaluation.options import Options
 from replay.evaluation.result import How
 from replay.evaluation.rows import EvaluationRows
-from replay.evaluation.scan import OpenLog
+from replay.evaluation.scan import OpenLog, PolicyLog, PolicyLogs
 from replay.proof.archived_policy import ArchivedPolicy, archived_policy, uniform
 from rewards.rules import Event, reward
 from tests.policies.asking import pmf_of
@@ -57,7 +57,9 @@ HOW = How(command="", bowerbird="", log="", format="", estimand="", model=None, 
 
 
 def answered(open_log: OpenLog, name: str = "it", **options: Any) -> Answer:
-    return evaluate(open_log, name, HOW, Options(**{"model": "none", **options}), lambda _: silent)
+    return evaluate(
+        PolicyLogs(PolicyLog(name, open_log)), HOW, Options(**{"model": "none", **options}), lambda _: silent
+    )
 
 
 def open_bandit(path: Path, target: Any = None) -> Answer:

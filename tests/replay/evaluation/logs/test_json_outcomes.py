@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bowerbird.evaluation_request import EvaluationRequest
-from bowerbird.judged_log import judged_log
+from bowerbird.log_formats.log_format import format_for
 from records.errors import BadInput, LossDetected, WrongConfiguration
 from replay.evaluation.logs import json_outcomes
 from replay.evaluation.logs.json_outcomes import JsonLines
@@ -108,8 +108,9 @@ def test_a_file_of_another_kind_is_named_before_an_option_is_missed(tmp_path: Pa
     path = written(tmp_path, content)
     with pytest.raises(BadInput, match=re.escape(says)):
         read(path)
+    request = EvaluationRequest(str(path))
     with pytest.raises(BadInput, match=re.escape(says)):
-        judged_log(EvaluationRequest(str(path)))
+        format_for(request).target(request)
 
 
 HOSTILE: list[tuple[str, str, bytes]] = [
