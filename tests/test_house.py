@@ -28,9 +28,6 @@ LONG_CLASSES = {
 }
 LONG_FUNCTIONS = {
     "bowerbird/demo/show.py:summary",
-    "replay/evaluation/estimators/slate_rows.py:of",
-    "replay/evaluation/health/statistics.py:statistics",
-    "replay/evaluation/logs/description.py:describe",
 }
 # More than five parameters: give them a record of options. A function or a command whose parameters are made from a
 # record (`bowerbird.option_records.takes`, `bowerbird.commands.record_options`) is defined with the record alone.
@@ -57,27 +54,7 @@ MANY_PARAMETERS = {
     "policies/learnability.py:_not_sent",
     "policies/learner.py:__init__",
     "policies/publisher.py:publish",
-    "replay/evaluation/estimators/embedding.py:weights_by_classifier",
-    "replay/evaluation/estimators/embedding_dimensions.py:drop_dimensions",
-    "replay/evaluation/estimators/slate_rows.py:of",
-    "replay/evaluation/health/checks.py:_two_sided",
-    "replay/evaluation/health/findings.py:findings",
-    "replay/evaluation/intervals/adaptive.py:_around",
-    "replay/evaluation/intervals/asymptotic.py:asymptotic_of_rows",
-    "replay/evaluation/intervals/betting.py:betting",
-    "replay/evaluation/intervals/cressie_read.py:_ends",
-    "replay/evaluation/intervals/delta.py:interval_around",
-    "replay/evaluation/intervals/difference.py:difference_of_rows",
-    "replay/evaluation/intervals/gamma_exponential.py:sequence",
-    "replay/evaluation/intervals/gamma_mixture.py:bounds",
-    "replay/evaluation/intervals/skewed.py:skewed_ends",
-    "replay/evaluation/logs/columns.py:__init__",
-    "replay/evaluation/logs/description.py:describe",
-    "replay/evaluation/logs/judge_open_bandit.py:__init__",
     "replay/evaluation/logs/outcomes.py:__init__",
-    "replay/evaluation/models/rows.py:rows_of_catalogue",
-    "replay/evaluation/models/scikit_learn.py:__init__",
-    "replay/evaluation/resample.py:resampled",
     "rewards/join_worker.py:carry_out",
     "stream/kafka/dead_letter_log.py:resend",
     "stream/roles/refeed.py:__init__",

@@ -62,10 +62,7 @@ def _described(request: LogRequest, progress: Progress) -> "Description":
     from replay.evaluation.logs.description import describe as described
 
     log = format_for(request).log(request, progress)
-    blocks, has_target, like = log.blocks(progress), getattr(log, "has_target", False), getattr(log, "time_like", None)
-    return described(
-        blocks, log.names, log=request.path, written_in=request.kind, has_target=has_target, time_like=like
-    )
+    return described(log, request.path, request.kind, progress)
 
 
 def _show(description: "Description", console: "Console") -> None:

@@ -20,10 +20,10 @@ class OpenBanditFormat(LogFormat):
 
     def log(self, request: LogRequest, progress: "Progress") -> "Log":
         """Return the log without a target."""
-        from replay.evaluation.logs.judge_open_bandit import OpenBanditLog
+        from replay.evaluation.logs.judge_open_bandit import ITSELF, OpenBanditLog
         from replay.evaluation.logs.open_bandit_columns import log_at
 
-        return OpenBanditLog(log_at(Path(request.path)), itself=True, segments=request.segments)
+        return OpenBanditLog(log_at(Path(request.path)), ITSELF, segments=request.segments)
 
     def target(self, request: EvaluationRequest) -> "PolicyLog":
         """Return the log opened for the target."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,7 +16,7 @@ from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.importance import InversePropensity
 from replay.evaluation.estimators.shrinkage import Shrunk
 from replay.evaluation.estimators.tuning import slope
-from replay.evaluation.health.findings import findings
+from replay.evaluation.health.findings import LogFacts, findings
 from replay.evaluation.health.missing import FILLED
 from replay.evaluation.health.parts import MeanWeight, segment_weights
 from replay.evaluation.health.profile import profile
@@ -97,6 +97,17 @@ class About:
     expected_shares: Mapping[int, float] = field(default_factory=dict)
     remarks: Sequence[Finding] = ()
 
+    def facts(self, left_out: Mapping[str, int], learned: int) -> LogFacts:
+        """Return what the checks need to know besides the sums."""
+        return LogFacts(
+            left_out=left_out,
+            learned=learned,
+            expected_shares=self.expected_shares or None,
+            actions=self.actions,
+            versions=self.versions,
+            unit_like=self.unit_like,
+        )
+
 
 def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     """Return the result.
@@ -111,9 +122,7 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
         raise no_rows(left_out)
     known = statistics(state)
     of_rows, summary = summary, summary.a_decision
-    shares = about.expected_shares or None
-    called: dict[str, Any] = {"actions": about.actions, "versions": about.versions, "unit_like": about.unit_like}
-    checks = findings(state, left_out, summary.learned, expected_shares=shares, **called)
+    checks = findings(state, about.facts(left_out, summary.learned))
     checks = sorted([*checks, *about.remarks], key=lambda each: not each.wrong)
     by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN or plan.interval == CLUSTERED
     heaviest = known["max_weight"] or 0.0
@@ -297,7 +306,7 @@ class _Others(NamedTuple):
 def _of_compared(summary: Summary, family: str, effect: float, name: str) -> _Others:
     """Return verdict and faults of the compared policy; a difference is only as reliable as the worse of both."""
     assert summary.compared is not None
-    checks = findings(summary.compared, {}, summary.learned_compared)
+    checks = findings(summary.compared, LogFacts(learned=summary.learned_compared))
     other_verdict = verdict(statistics(summary.compared), checks, family, effect_of_units=effect)
     reasons = [f"of {name}: {each}" for each in other_verdict.reasons]
     prefixed = worded(other_verdict.level, reasons)

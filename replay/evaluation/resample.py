@@ -30,9 +30,6 @@ from replay.evaluation.moments import stacked
 from replay.evaluation.rows import EvaluationRows, Floats, Hashes
 from replay.evaluation.sample_weights import means_of
 
-Progress = Callable[[int, int], None]
-"""Takes how many are done, and of how many."""
-
 _STEP = 8
 """Rows that are added up together: a sum is then read and written once for all of them."""
 _LANES = 512
@@ -148,7 +145,6 @@ def resampled(
     resamples: int,
     seed: int,
     threads: int = 1,
-    progress: Progress | None = None,
 ) -> Resampled:
     """Resample rows that are at hand: the same bits as from many processes that read them block by block.
 
@@ -156,8 +152,6 @@ def resampled(
     ----------
     columns, hashes, resamples, seed, threads
         As those of :meth:`Resampled.of`.
-    progress
-        Called with the number of rows done after every block.
     """
     blocks = Blocks[Resampled]()
     rows = len(hashes)
@@ -170,8 +164,6 @@ def resampled(
         some = {name: column[block] for name, column in columns.items()}
         state = Resampled.of(some, hashes[block], resamples=resamples, seed=seed, threads=threads)
         blocks.put(first // BLOCK_ROWS, state)
-        if progress is not None:
-            progress(min(first + BLOCK_ROWS, rows), rows)
     summed = blocks.total()
     assert summed is not None
     return summed

@@ -10,7 +10,7 @@ Which dimensions to use can be left to the data: :mod:`replay.evaluation.estimat
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -119,13 +119,16 @@ class Classifier(Protocol):
         """Return the probabilities of the actions that were seen, in their order: shape (rows, seen)."""
 
 
+class LoggedEmbeddings(NamedTuple):
+    """Logged rows: contexts (rows, features), actions (rows,) and the actions' embeddings (rows, dimensions)."""
+
+    context: ArrayLike
+    action: ArrayLike
+    embedding: ArrayLike
+
+
 def weights_by_classifier(
-    classifier: Classifier,
-    context: ArrayLike,
-    action: ArrayLike,
-    embedding: ArrayLike,
-    logging: ArrayLike,
-    target: ArrayLike,
+    classifier: Classifier, logged: LoggedEmbeddings, logging: ArrayLike, target: ArrayLike
 ) -> Floats:
     """Return the weights ``sum over a of w(x, a) p(a|x, e)`` where ``p(a|x, e)`` has to be learned.
 
@@ -136,11 +139,9 @@ def weights_by_classifier(
     ----------
     classifier
         It is fitted here.
-    context
-        Shape (rows, features).
-    action
-        The logged actions: shape (rows,).
-    embedding, logging, target
+    logged
+        The rows.
+    logging, target
         As in :func:`weights_by_embedding`.
 
     Returns
@@ -149,14 +150,14 @@ def weights_by_classifier(
         Shape (rows,). An action that could not be logged (mu = 0) adds nothing.
     """
     mu, pi = np.asarray(logging, dtype=np.float64), np.asarray(target, dtype=np.float64)
-    logged, shown = np.asarray(action), np.asarray(embedding)
-    if mu.shape != pi.shape or logged.shape != (len(mu),) or len(shown) != len(mu):
-        found = f"{pi.shape}, {logged.shape} and {shown.shape}"
+    action, shown = np.asarray(logged.action), np.asarray(logged.embedding)
+    if mu.shape != pi.shape or action.shape != (len(mu),) or len(shown) != len(mu):
+        found = f"{pi.shape}, {action.shape} and {shown.shape}"
         raise BadInput("wrong_shape", "target, action, embedding", found, f"{len(mu)} rows as in logging {mu.shape}")
-    features = np.column_stack([np.asarray(context, dtype=np.float64), one_hot(shown)])
-    classifier.fit(features, logged)
+    features = np.column_stack([np.asarray(logged.context, dtype=np.float64), one_hot(shown)])
+    classifier.fit(features, action)
     of_action = np.zeros(mu.shape)
-    of_action[:, np.unique(logged)] = classifier.predict_proba(features)
+    of_action[:, np.unique(action)] = classifier.predict_proba(features)
     weight = np.divide(pi, mu, out=np.zeros(mu.shape), where=mu > 0)
     found_weights: Floats = (weight * of_action).sum(axis=1)
     return found_weights

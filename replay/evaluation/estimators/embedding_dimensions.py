@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -35,14 +35,32 @@ class Dropped:
         return self.path[-1]
 
 
+class Search(NamedTuple):
+    """A search among dimensions.
+
+    Attributes
+    ----------
+    kind
+        ``exact`` tries every set, ``greedy`` only those that drop one of the last that was taken.
+    least
+        So many stay.
+    delta
+        What a half-width misses on both sides together.
+    """
+
+    kind: Literal["exact", "greedy"] = "exact"
+    least: int = 1
+    delta: float = 0.05
+
+
+EXACT = Search()
+
+
 def drop_dimensions(
     reward: Floats,
     weights_of: Callable[[Dimensions], Floats],
     dimensions: int,
-    *,
-    search: Literal["exact", "greedy"] = "exact",
-    least: int = 1,
-    delta: float = 0.05,
+    search: Search = EXACT,
 ) -> Dropped:
     """Choose the dimensions of the embedding by SLOPE: fewer of them vary less, and may miss what moves the reward.
 
@@ -60,27 +78,24 @@ def drop_dimensions(
     dimensions
         How many there are.
     search
-        ``exact`` tries every set, ``greedy`` only those that drop one of the last that was taken.
-    least
-        So many stay.
-    delta
-        What a half-width misses on both sides together.
+        Which sets are tried.
 
     Raises
     ------
     WrongConfiguration
-        ``search`` is neither, or there are fewer dimensions than ``least``, or ``least`` is below 1.
+        The kind of search is unknown, or there are fewer dimensions than ``least``, or ``least`` is below 1.
     """
-    if search not in ("exact", "greedy"):
-        raise WrongConfiguration(f"search: found {search!r}, expected exact or greedy")
+    kind, least, delta = search
+    if kind not in ("exact", "greedy"):
+        raise WrongConfiguration(f"search: found {kind!r}, expected exact or greedy")
     if not 1 <= least <= dimensions:
         raise WrongConfiguration(f"least: found {least}, expected 1 to {dimensions}, the number of dimensions")
     everything = tuple(range(dimensions))
     path, estimates = [everything], [_worth(reward, weights_of(everything), delta)]
     for size in range(dimensions - 1, least - 1, -1):
-        among = everything if search == "exact" else path[-1]
+        among = everything if kind == "exact" else path[-1]
         tried = [(kept, *_worth(reward, weights_of(kept), delta)) for kept in combinations(among, size)]
-        if search == "greedy":
+        if kind == "greedy":
             # Combinations drop the last dimension first; the order decides among equal widths.
             tried.reverse()
         for place in np.argsort([half_width for _, _, half_width in tried], kind="stable")[::-1]:

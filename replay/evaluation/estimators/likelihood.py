@@ -49,7 +49,7 @@ class WeightTable:
         >>> table.weight.tolist(), table.rows.tolist(), table.reward.tolist()
         ([0.5, 2.0], [2, 1], [1.0, 1.0])
         """
-        w, r, _ = checked(weight, reward, None, None)
+        w, r, _ = checked(weight, reward)
         return cls._grouped(w, np.ones(len(w), dtype=np.int64), r)
 
     @classmethod

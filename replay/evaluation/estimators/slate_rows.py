@@ -1,7 +1,7 @@
 """Rows of a log of slates: one per slate and position."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,41 @@ from replay.evaluation.rows import EvaluationRows, Floats, Hashes
 
 Pair = tuple[ArrayLike, ArrayLike]
 """The probability by the logging policy, and that by the target; a number per row each."""
+
+
+class SlateColumns(TypedDict, total=False):
+    """Flat columns of slates, a number per slate and position each; rows may come in any order.
+
+    Attributes
+    ----------
+    slate
+        A number that the rows of one slate share, such as the hash of its event id.
+    position
+        From the top down, from 0; a slate may lack some.
+    reward
+        Of the position; a reward of the whole slate may stand at any one of its positions.
+    whole
+        Probabilities of the whole slate, the same in each of its rows.
+    marginal
+        Of the action at its position, whatever else is shown.
+    cascade
+        Of the actions from the top down to the position; they cannot grow on the way.
+    conditional
+        Of the action at its position, given what stands above.
+    model_logged, model_target, slot
+        As the attributes of :class:`Slates`.
+    """
+
+    slate: Required[ArrayLike]
+    position: Required[ArrayLike]
+    reward: Required[ArrayLike]
+    whole: Pair | None
+    marginal: Pair | None
+    cascade: Pair | None
+    conditional: Pair | None
+    model_logged: ArrayLike | None
+    model_target: ArrayLike | None
+    slot: ArrayLike | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,40 +94,8 @@ class Slates:
     slot: NDArray[np.int64] | None = None
 
     @classmethod
-    def of(
-        cls,
-        *,
-        slate: ArrayLike,
-        position: ArrayLike,
-        reward: ArrayLike,
-        whole: Pair | None = None,
-        marginal: Pair | None = None,
-        cascade: Pair | None = None,
-        conditional: Pair | None = None,
-        model_logged: ArrayLike | None = None,
-        model_target: ArrayLike | None = None,
-        slot: ArrayLike | None = None,
-    ) -> "Slates":
-        """Return slates from flat columns, a number per slate and position each; rows may come in any order.
-
-        Parameters
-        ----------
-        slate
-            A number that the rows of one slate share, such as the hash of its event id.
-        position
-            From the top down, from 0; a slate may lack some.
-        reward
-            Of the position; a reward of the whole slate may stand at any one of its positions.
-        whole
-            Probabilities of the whole slate, the same in each of its rows.
-        marginal
-            Of the action at its position, whatever else is shown.
-        cascade
-            Of the actions from the top down to the position; they cannot grow on the way.
-        conditional
-            Of the action at its position, given what stands above.
-        model_logged, model_target, slot
-            As the attributes.
+    def of(cls, **columns: Unpack[SlateColumns]) -> "Slates":
+        """Return slates from flat columns: see :class:`SlateColumns`.
 
         From ``conditional`` follows the weight of the cascade, and from that the weight of the whole slate, where
         they are not given themselves.
@@ -111,81 +114,23 @@ class Slates:
         >>> len(rows), rows.weight_cascade.tolist(), rows.weight.tolist()
         (2, [2.0, 2.0, 0.0], [2.0, 0.0])
         """
-        number = whole_numbers("slate", slate)
-        place = whole_numbers("position", position)
-        if place.size and int(place.min()) < 0:
-            raise BadInput("wrong_position", "position", str(place.min()), "a number from 0")
-        _same_length("position", place, number)
-        _, first, which = np.unique(number, return_index=True, return_inverse=True)
-        order = np.lexsort((place, first[which]))
-        number, place = number[order], place[order].astype(np.int64)
-        new = np.ones(number.size, dtype=np.bool_)
-        new[1:] = number[1:] != number[:-1]
-        twice = ~new[1:] & (place[1:] == place[:-1])
-        if twice.any():
-            row = int(np.flatnonzero(twice)[0])
-            raise BadInput("position_twice", "position", f"{place[row]} twice in slate {number[row]}", "each once")
-        starts = np.append(np.flatnonzero(new), number.size).astype(np.int64)
-
-        def column(name: str, values: ArrayLike) -> Floats:
-            floats = np.asarray(values, dtype=np.float64)
-            _same_length(name, floats, number)
-            if not np.isfinite(floats).all():
-                raise BadInput("not_finite", name, str(floats[~np.isfinite(floats)][0]), "finite numbers")
-            return floats[order]
-
-        def pair(name: str, values: Pair) -> tuple[Floats, Floats]:
-            logged, target = column(f"{name} propensity", values[0]), column(f"{name} target", values[1])
-            wrong = logged[(logged <= 0) | (logged > 1)]
-            if wrong.size:
-                raise BadInput("wrong_propensity", f"{name} propensity", str(wrong[0]), "numbers above 0, at most 1")
-            wrong = target[(target < 0) | (target > 1)]
-            if wrong.size:
-                raise BadInput("wrong_probability", f"{name} target", str(wrong[0]), "numbers from 0 to 1")
-            return logged, target
-
-        found: dict[str, Any] = {}
-        if marginal is not None:
-            logged, target = pair("marginal", marginal)
-            found["weight_position"] = target / logged
-        if conditional is not None:
-            logged, target = pair("conditional", conditional)
-            found["propensity"], found["target"] = logged, target
-            found["weight_cascade"] = _products(target / logged, starts)
-        if cascade is not None:
-            logged, target = pair("cascade", cascade)
-            for side, probability in (("propensity", logged), ("target", target)):
-                grows = ~new[1:] & (probability[1:] > probability[:-1] * (1 + 1e-12))
-                if grows.any():
-                    row = int(np.flatnonzero(grows)[0])
-                    step = f"{probability[row]} then {probability[row + 1]} in slate {number[row]}"
-                    raise BadInput("growing_cascade", f"cascade {side}", step, "probabilities that do not grow")
-            found["weight_cascade"] = target / logged
-            if conditional is None:
-                found["propensity"], found["target"] = _steps(logged, new), _steps(target, new)
-        if whole is not None:
-            logged, target = pair("whole", whole)
-            for side, probability in (("propensity", logged), ("target", target)):
-                differs = ~new[1:] & (probability[1:] != probability[:-1])
-                if differs.any():
-                    row = int(np.flatnonzero(differs)[0])
-                    both = f"{probability[row]} and {probability[row + 1]} in slate {number[row]}"
-                    raise BadInput("several_probabilities", f"whole {side}", both, "one a slate")
-            found["weight"] = (target / logged)[starts[:-1]]
-        elif "weight_cascade" in found:
-            found["weight"] = found["weight_cascade"][starts[1:] - 1]
-        for name, values in (("model_logged", model_logged), ("model_target", model_target)):
+        order = _Order.of(columns["slate"], columns["position"])
+        found = _weights(order, columns)
+        for name, values in (
+            ("model_logged", columns.get("model_logged")),
+            ("model_target", columns.get("model_target")),
+        ):
             if values is not None:
-                found[name] = column(name, values)
-        if slot is not None:
+                found[name] = order.column(name, values)
+        if (slot := columns.get("slot")) is not None:
             codes = whole_numbers("slot", slot)
-            _same_length("slot", codes, number)
-            found["slot"] = codes[order].astype(np.int64)
+            _same_length("slot", codes, order.slate)
+            found["slot"] = codes[order.order].astype(np.int64)
         return cls(
-            slate=number[starts[:-1]].astype(np.uint64),
-            starts=starts,
-            position=place,
-            reward=column("reward", reward),
+            slate=order.slate[order.starts[:-1]].astype(np.uint64),
+            starts=order.starts,
+            position=order.position,
+            reward=order.column("reward", columns["reward"]),
             **found,
         )
 
@@ -254,6 +199,109 @@ class Slates:
             weight=need(self.weight_cascade, "weight_cascade")[top],
             event_hash=self.slate,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Rows sorted by slate, in the order of the log, and position.
+
+    Attributes
+    ----------
+    order
+        The given row of each sorted one.
+    slate, position
+        Sorted.
+    new
+        Which rows begin a slate.
+    """
+
+    order: NDArray[np.intp]
+    slate: NDArray[Any]
+    position: NDArray[np.int64]
+    new: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, slate: ArrayLike, position: ArrayLike) -> "_Order":
+        number = whole_numbers("slate", slate)
+        place = whole_numbers("position", position)
+        if place.size and int(place.min()) < 0:
+            raise BadInput("wrong_position", "position", str(place.min()), "a number from 0")
+        _same_length("position", place, number)
+        _, first, which = np.unique(number, return_index=True, return_inverse=True)
+        order = np.lexsort((place, first[which]))
+        number, place = number[order], place[order].astype(np.int64)
+        new = np.ones(number.size, dtype=np.bool_)
+        new[1:] = number[1:] != number[:-1]
+        twice = ~new[1:] & (place[1:] == place[:-1])
+        if twice.any():
+            row = int(np.flatnonzero(twice)[0])
+            raise BadInput("position_twice", "position", f"{place[row]} twice in slate {number[row]}", "each once")
+        return cls(order, number, place, new)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        return np.append(np.flatnonzero(self.new), self.slate.size).astype(np.int64)
+
+    def column(self, name: str, values: ArrayLike) -> Floats:
+        floats = np.asarray(values, dtype=np.float64)
+        _same_length(name, floats, self.slate)
+        if not np.isfinite(floats).all():
+            raise BadInput("not_finite", name, str(floats[~np.isfinite(floats)][0]), "finite numbers")
+        return floats[self.order]
+
+    def pair(self, name: str, values: Pair) -> tuple[Floats, Floats]:
+        logged, target = self.column(f"{name} propensity", values[0]), self.column(f"{name} target", values[1])
+        wrong = logged[(logged <= 0) | (logged > 1)]
+        if wrong.size:
+            raise BadInput("wrong_propensity", f"{name} propensity", str(wrong[0]), "numbers above 0, at most 1")
+        wrong = target[(target < 0) | (target > 1)]
+        if wrong.size:
+            raise BadInput("wrong_probability", f"{name} target", str(wrong[0]), "numbers from 0 to 1")
+        return logged, target
+
+    def cascade(self, values: Pair) -> tuple[Floats, Floats]:
+        both = self.pair("cascade", values)
+        for side, probability in zip(("propensity", "target"), both, strict=True):
+            grows = ~self.new[1:] & (probability[1:] > probability[:-1] * (1 + 1e-12))
+            if grows.any():
+                row = int(np.flatnonzero(grows)[0])
+                step = f"{probability[row]} then {probability[row + 1]} in slate {self.slate[row]}"
+                raise BadInput("growing_cascade", f"cascade {side}", step, "probabilities that do not grow")
+        return both
+
+    def whole(self, values: Pair) -> tuple[Floats, Floats]:
+        both = self.pair("whole", values)
+        for side, probability in zip(("propensity", "target"), both, strict=True):
+            differs = ~self.new[1:] & (probability[1:] != probability[:-1])
+            if differs.any():
+                row = int(np.flatnonzero(differs)[0])
+                pair = f"{probability[row]} and {probability[row + 1]} in slate {self.slate[row]}"
+                raise BadInput("several_probabilities", f"whole {side}", pair, "one a slate")
+        return both
+
+
+def _weights(order: _Order, columns: SlateColumns) -> dict[str, Any]:
+    """Return the weights and probabilities that follow from the pairs of probabilities."""
+    found: dict[str, Any] = {}
+    starts = order.starts
+    if (marginal := columns.get("marginal")) is not None:
+        logged, target = order.pair("marginal", marginal)
+        found["weight_position"] = target / logged
+    if (conditional := columns.get("conditional")) is not None:
+        logged, target = order.pair("conditional", conditional)
+        found["propensity"], found["target"] = logged, target
+        found["weight_cascade"] = _products(target / logged, starts)
+    if (cascade := columns.get("cascade")) is not None:
+        logged, target = order.cascade(cascade)
+        found["weight_cascade"] = target / logged
+        if conditional is None:
+            found["propensity"], found["target"] = _steps(logged, order.new), _steps(target, order.new)
+    if (whole := columns.get("whole")) is not None:
+        logged, target = order.whole(whole)
+        found["weight"] = (target / logged)[starts[:-1]]
+    elif "weight_cascade" in found:
+        found["weight"] = found["weight_cascade"][starts[1:] - 1]
+    return found
 
 
 def whole_numbers(name: str, values: ArrayLike) -> NDArray[Any]:

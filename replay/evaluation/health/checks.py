@@ -11,6 +11,7 @@ variance is that between units (:mod:`replay.evaluation.health.units`): the desi
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import chdtrc, ndtr, stdtr
@@ -34,14 +35,15 @@ def mean_weight(state: State) -> float | None:
     effect = _effect(state, None if units is None else units.weight)
     if state.squared is not None:
         known = state.squared - state.squared_mean
-        return _two_sided(state.weight.total, expected, state, max(state.weight.second, known), known, effect=effect)
+        variance = _Variance(max(state.weight.second, known), known, effect=effect)
+        return _two_sided(state.weight.total, expected, state, variance)
     # Weights that were never drawn are unknown; one more of the largest weight is assumed to be possible.
     high, low = state.weight.second, _by_ratio(state.weight.squares, state.weight.total, state.rows)
     if state.sized_weight is not None:
         # Sample weights may depend on the reward, and so on the weight.
         high = state.sized_weight.second[2]
         low = high + state.weight.squares * max(state.size / (state.weight.total or math.inf) - 1, 0.0)
-    return _two_sided(state.weight.total, expected, state, high, low, largest, effect=effect)
+    return _two_sided(state.weight.total, expected, state, _Variance(high, low, largest, effect))
 
 
 def inverse_propensity(state: State) -> float | None:
@@ -57,9 +59,8 @@ def inverse_propensity(state: State) -> float | None:
         low = math.inf if state.squared_inverse is None else state.squared_inverse - state.inverse_squares
         high = off.second if math.isinf(low) else max(off.second, low)
         units = _units(state)
-        return _two_sided(
-            off.total, 0.0, state, high, low, effect=_effect(state, None if units is None else units.inverse)
-        )
+        effect = _effect(state, None if units is None else units.inverse)
+        return _two_sided(off.total, 0.0, state, _Variance(high, low, effect=effect))
     found = [value for value in each_action(state) if value is not None]
     return min(1.0, min(found) * len(found)) if found else None
 
@@ -94,7 +95,8 @@ def each_action(state: State) -> list[float | None]:
             found.append(None)
             continue
         seen = max(float(squared - inverse * inverse / rows), 0.0)
-        found.append(_two_sided(float(inverse), rows, state, max(seen, ratio), ratio + missing, effect=effect))
+        variance = _Variance(max(seen, ratio), ratio + missing, effect=effect)
+        found.append(_two_sided(float(inverse), rows, state, variance))
     return found
 
 
@@ -205,25 +207,26 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def _two_sided(
-    total: float,
-    expected: float,
-    state: State,
-    high: float,
-    low: float,
-    one_more: float = 0.0,
-    *,
-    effect: float = 1.0,
-) -> float | None:
-    """Return the p-value of a sum over all rows, of which ``effect`` count as one.
+class _Variance(NamedTuple):
+    """The variance of a sum: ``high`` if it is too high; ``low`` if it is too low, after ``one_more`` is added.
 
-    Its variance is ``high`` where it is too high, and ``low`` where it is too low after ``one_more`` was added.
+    ``effect`` rows count as one: the design effect of units.
     """
+
+    high: float
+    low: float
+    one_more: float = 0.0
+    effect: float = 1.0
+
+
+def _two_sided(total: float, expected: float, state: State, variance: _Variance) -> float | None:
+    """Return the p-value of a sum over all rows."""
     off, units = total - expected, _units(state)
     if state.rows < 2 or (units is not None and units.used < 2):
         return None
     if abs(off) <= ROUNDING * max(abs(expected), state.size):
         return 1.0
+    high, low, one_more, effect = variance
     one_more *= effect
     spread = effect * max(high, 0.0)
     if off < 0:

@@ -1,6 +1,7 @@
 """The health of a log: checks for faults that make the results wrong."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -20,25 +21,12 @@ WRONG_BELOW = 0.05
 MANY_REPEATED = 0.01
 
 
-def findings(
-    state: State,
-    left_out: Mapping[str, int] | None = None,
-    learned: int = 0,
-    *,
-    expected_shares: Mapping[int, float] | None = None,
-    actions: Sequence[str] = (),
-    versions: Sequence[str] = (),
-    unit_like: str | None = None,
-) -> list[Finding]:
-    """Return what the checks found, faults first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFacts:
+    """What is known of a log besides its rows.
 
-    The p-values of the checks that can call a fault are corrected together (Holm). Drift is reported but is no fault:
-    rewards may change, and a policy that learns changes its propensities.
-
-    Parameters
+    Attributes
     ----------
-    state
-        Of all rows of the log.
     left_out
         How many decisions could not be used, by reason.
     learned
@@ -49,6 +37,31 @@ def findings(
         What their numbers mean.
     unit_like
         The column that seems to name units, in a log that names none.
+    """
+
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    learned: int = 0
+    expected_shares: Mapping[int, float] | None = None
+    actions: Sequence[str] = ()
+    versions: Sequence[str] = ()
+    unit_like: str | None = None
+
+
+NOTHING_ELSE = LogFacts()
+
+
+def findings(state: State, known: LogFacts = NOTHING_ELSE) -> list[Finding]:
+    """Return what the checks found, faults first.
+
+    The p-values of the checks that can call a fault are corrected together (Holm). Drift is reported but is no fault:
+    rewards may change, and a policy that learns changes its propensities.
+
+    Parameters
+    ----------
+    state
+        Of all rows of the log.
+    known
+        What else is known of it.
 
     Examples
     --------
@@ -62,15 +75,16 @@ def findings(
     rows = state.rows
     if not rows:
         return []
-    chance = _by_chance(state, actions)
-    if expected_shares is not None and state.versions is not None:
-        chance.append(_shares(state, expected_shares, versions))
-    judged = [
+    chance = _by_chance(state, known.actions)
+    if known.expected_shares is not None and state.versions is not None:
+        chance.append(_shares(state, known.expected_shares, known.versions))
+    corrected = [
         _settled(each, p_value)
         for each, p_value in zip(chance, checks.holm([each.p_value for each in chance]), strict=True)
         if p_value is not None
     ]
-    found = [*judged, *_certain(state, left_out or {}, learned), *_suspicions(state, unit_like), *_drift(state)]
+    certain = _certain(state, known.left_out, known.learned)
+    found = [*corrected, *certain, *_suspicions(state, known.unit_like), *_drift(state)]
     return sorted(found, key=lambda each: not each.wrong)
 
 

@@ -57,41 +57,58 @@ def statistics(state: State) -> dict[str, float | None]:
     >>> found["mean_weight"], found["ess"], found["zero_share"], found["unseen"]
     (1.0, 2.6666666666666665, 0.25, None)
     """
-    rows, weight, size = state.rows, state.weight, state.size
-    known: dict[str, float | None] = {"rows": float(rows)}
-    if not rows:
+    known: dict[str, float | None] = {"rows": float(state.rows)}
+    if not state.rows:
         return known
-    unseen = None if state.unseen is None else state.unseen / size
-    missing = max(1 - weight.total / size, 0.0)
-    top = float(state.largest.kept[-1])
-    second, fourth, error = state.worth.second, state.worth.fourth, state.worth.error
-    if state.sized is not None:
-        second, fourth, error = state.sized.second[2], state.sized.fourth[4], _ratio_error(state.sized)
-    known.update(
-        mean_reward=state.reward.mean,
-        mean_weight=weight.total / size,
-        max_weight=top * rows / size,
-        ess=effective(weight.total, weight.squares),
-        ess_share=(effective(weight.total, weight.squares) or 0.0) / rows,
-        ess_of_pmf=rows**2 / state.squared if state.squared else None,
-        effective_positives=effective(state.worth_size, state.worth.squares),
-        variance_ess_ips=effective(second, fourth),
-        variance_ess_snips=effective(state.ratio.second[2], state.ratio.fourth[4]),
-        variance_ess_dr=None if state.corrected is None else effective(state.corrected.second, state.corrected.fourth),
-        unseen=unseen,
-        **_errors("unseen_errors", unseen, state, error),
-        **_errors("missing_errors", missing, state, error),
-        far=None if state.spread_squared is None else state.spread_squared.above(rows / FAR),
-        largest_share=top / weight.total if weight.total else None,
-        largest_percent_share=_percent_share(state),
-        pareto_k=pareto_k(state.largest.kept, rows),
-        zero_share=state.spread_weight.zeros / rows,
-        certain=state.certain / rows,
-        repeated=None if state.events is None else 1 - 1 / (state.events.rows_each or 1),
-        rows_each_unit=None if state.units is None else state.units.rows_each_of(rows),
-    )
+    known.update({**_of_weights(state), **_of_errors(state), **_of_rows(state)})
     known.update(filled(state, known))
     return known
+
+
+def _of_weights(state: State) -> dict[str, float | None]:
+    rows, weight, size = state.rows, state.weight, state.size
+    ess = effective(weight.total, weight.squares)
+    return {
+        "mean_reward": state.reward.mean,
+        "mean_weight": weight.total / size,
+        "max_weight": float(state.largest.kept[-1]) * rows / size,
+        "ess": ess,
+        "ess_share": (ess or 0.0) / rows,
+        "ess_of_pmf": rows**2 / state.squared if state.squared else None,
+        "effective_positives": effective(state.worth_size, state.worth.squares),
+    }
+
+
+def _of_errors(state: State) -> dict[str, float | None]:
+    """Return from how many rows errors are known, and what unseen and missing mass could move, in errors."""
+    worth, ratio, corrected, sized = state.worth, state.ratio, state.corrected, state.sized
+    second, fourth, error = worth.second, worth.fourth, worth.error
+    if sized is not None:
+        second, fourth, error = sized.second[2], sized.fourth[4], _ratio_error(sized)
+    unseen = None if state.unseen is None else state.unseen / state.size
+    missing = max(1 - state.weight.total / state.size, 0.0)
+    return {
+        "variance_ess_ips": effective(second, fourth),
+        "variance_ess_snips": effective(ratio.second[2], ratio.fourth[4]),
+        "variance_ess_dr": None if corrected is None else effective(corrected.second, corrected.fourth),
+        "unseen": unseen,
+        **_errors("unseen_errors", unseen, state, error),
+        **_errors("missing_errors", missing, state, error),
+    }
+
+
+def _of_rows(state: State) -> dict[str, float | None]:
+    rows, total = state.rows, state.weight.total
+    return {
+        "far": None if state.spread_squared is None else state.spread_squared.above(rows / FAR),
+        "largest_share": float(state.largest.kept[-1]) / total if total else None,
+        "largest_percent_share": _percent_share(state),
+        "pareto_k": pareto_k(state.largest.kept, rows),
+        "zero_share": state.spread_weight.zeros / rows,
+        "certain": state.certain / rows,
+        "repeated": None if state.events is None else 1 - 1 / (state.events.rows_each or 1),
+        "rows_each_unit": None if state.units is None else state.units.rows_each_of(rows),
+    }
 
 
 def _percent_share(state: State) -> float | None:

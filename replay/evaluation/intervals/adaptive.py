@@ -6,14 +6,14 @@ and adds up: :class:`StableMean`.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from replay.evaluation.estimators.adaptive import Pieces, adaptive_value, scores, weights
 from replay.evaluation.estimators.estimator import Estimator, Means, need
 from replay.evaluation.intervals.clustered import ONE_UNIT
-from replay.evaluation.intervals.delta import interval_around, slopes_at
+from replay.evaluation.intervals.delta import Linear, Method, interval_around, slopes_at
 from replay.evaluation.intervals.difference import Difference, LoggedMean, paired, paired_reach
 from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.intervals.sums import Sums
@@ -119,7 +119,7 @@ def adaptive_interval(sums: AdaptiveSums, *, by_unit: bool = False, confidence: 
     adaptive = adaptive_value(sums.target)
     if adaptive.value is None or adaptive.standard_error is None:
         return Interval(adaptive.value, None, None, METHOD, "fewer than two rows that adaptive weights count")
-    return _around(_STABLE, adaptive.value, adaptive.standard_error**2, sums.stable, by_unit, confidence)
+    return _around(_STABLE, _Value(adaptive.value, adaptive.standard_error**2), sums.stable, by_unit, confidence)
 
 
 def adaptive_difference(sums: AdaptiveSums, *, by_unit: bool = False, confidence: float = 0.95) -> Interval:
@@ -140,26 +140,22 @@ def adaptive_difference(sums: AdaptiveSums, *, by_unit: bool = False, confidence
     shared = (target.squares + logged.squares - apart.squares) / 2
     squares = a**2 * (target.squares + rows * g**2) - 2 * a * (shared + rows * g * r) + logged.squares + rows * r**2
     variance = max(float(squares.sum()), 0.0) / count**2
-    return paired(_around(_PAIR, value - mean, variance, sums.stable, by_unit, confidence))
+    return paired(_around(_PAIR, _Value(value - mean, variance), sums.stable, by_unit, confidence))
 
 
-def _around(
-    estimator: Estimator[Any], value: float, variance: float, sums: Sums, by_unit: bool, confidence: float
-) -> Interval:
+class _Value(NamedTuple):
+    value: float
+    variance: float
+
+
+def _around(estimator: Estimator[Any], found: _Value, sums: Sums, by_unit: bool, confidence: float) -> Interval:
+    value, variance = found
     if by_unit and sums.of_one_unit:
         return Interval(value, None, None, CLUSTERED, ONE_UNIT)
     effect = sums.effect_of_units(estimator, by_unit=by_unit)
     buckets = sums.buckets if by_unit else None
     _, slopes = slopes_at(estimator, sums.moments.means)
     student = 1.0 if buckets is None else buckets.student(confidence, slopes)
-    return interval_around(
-        estimator,
-        value,
-        variance * effect * student**2,
-        slopes,
-        sums.moments,
-        sums.reach,
-        confidence=confidence,
-        method=METHOD if buckets is None else CLUSTERED,
-        rows_at_once=effect,
-    )
+    linear = Linear(value, variance * effect * student**2, slopes)
+    method = Method(METHOD if buckets is None else CLUSTERED, confidence, effect)
+    return interval_around(estimator, linear, sums.moments, sums.reach, method)

@@ -80,7 +80,6 @@ def asymptotic_of_rows(
     rows: EvaluationRows,
     looks: NDArray[np.int64],
     *,
-    confidence: float = 0.95,
     tightest_at: int = 10_000,
     opens_at: float = OPENS_AT,
 ) -> Looks:
@@ -96,4 +95,4 @@ def asymptotic_of_rows(
     """
     columns = {**estimator.terms(unsized(rows)), CARRIER: rows.weight * rows.reward}
     running = Running.of(columns, looks)
-    return asymptotic(estimator, running, confidence=confidence, tightest_at=tightest_at, opens_at=opens_at)
+    return asymptotic(estimator, running, tightest_at=tightest_at, opens_at=opens_at)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.intervals.interval import Looks
+from replay.evaluation.logs.chunk import Range
 from replay.evaluation.rows import EvaluationRows, Floats
 
 METHOD = "betting"
@@ -97,9 +98,7 @@ def betting(
     looks: NDArray[np.int64],
     *,
     constant: bool,
-    least: float = 0.0,
-    largest: float = 1.0,
-    candidates: Floats = CANDIDATES,
+    rewards: Range = (0.0, 1.0),
     confidence: float = 0.95,
 ) -> Looks:
     """Return the mean of weight times reward at each interim analysis, with intervals that hold simultaneously.
@@ -119,11 +118,9 @@ def betting(
     constant
         Say that the value was the same in all of the log. Where it drifts the sequence is wrong as often as not; the
         gamma-exponential one allows for that.
-    least, largest
-        What a row may earn.
-    candidates
-        Values that are tried, as shares of the way from ``least`` to ``largest``, rising. An end is one of them: more
-        of them make the intervals narrower, up to a limit, and take longer.
+    rewards
+        The least and the largest that a row may earn. The values that are tried (:data:`CANDIDATES`) are shares of
+        the way between them.
     confidence
         How often *all* intervals shall hold.
 
@@ -132,7 +129,7 @@ def betting(
     WrongConfiguration
         ``constant`` is false.
     BadInput
-        A reward is below ``least`` or above ``largest``, or ``looks`` does not increase.
+        A reward is outside of ``rewards``, or ``looks`` does not increase.
 
     Examples
     --------
@@ -143,13 +140,14 @@ def betting(
     """
     if not constant:
         raise WrongConfiguration("betting: found a value that may change, expected one that is said to be constant")
+    least, largest = rewards
     if len(rows) and not (least <= rows.reward.min() and rows.reward.max() <= largest):
         found = f"{rows.reward.min()} to {rows.reward.max()}"
         raise BadInput("outside_bounds", "reward", found, f"{least} to {largest}")
     if (np.diff(looks, prepend=0) < 1).any() or (len(looks) and looks[-1] > len(rows)):
         raise BadInput("wrong_looks", "looks", f"{looks[:5]}", f"rising numbers from 1 to {len(rows)}")
     span = largest - least
-    above, below = (Bettor((1 - confidence) / 2, candidates) for _ in range(2))
+    above, below = (Bettor((1 - confidence) / 2) for _ in range(2))
     share = (rows.reward - least) / span
     low, high = np.empty(len(looks)), np.empty(len(looks))
     start = 0

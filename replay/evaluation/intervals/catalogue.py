@@ -171,11 +171,10 @@ def _asymptotic(inputs: IntervalInputs) -> Looks:
 
 
 def _betting(inputs: IntervalInputs) -> Looks:
-    least, most = inputs.bounds
     weight, reward = inputs.terms["w"], inputs.terms["r"]
     ones = np.ones(len(weight))
     rows = EvaluationRows(reward=reward, propensity=ones, target=ones, weight=weight)
-    return betting(rows, looks_at(len(rows), inputs.looks), constant=True, least=least, largest=most)
+    return betting(rows, looks_at(len(rows), inputs.looks), constant=True, rewards=inputs.bounds)
 
 
 DEFAULT = IntervalMethod(says="by unit where units return, else the delta method; over time gamma-exponential")

@@ -11,7 +11,7 @@ from scipy.special import ndtri, stdtrit
 from records.errors import BadInput
 from records.splitmix import GOLDEN
 from replay.evaluation.estimators.estimator import Estimator
-from replay.evaluation.intervals.delta import interval_around, slopes_at, variance_of
+from replay.evaluation.intervals.delta import Linear, Method, interval_around, slopes_at, variance_of
 from replay.evaluation.intervals.interval import Interval, Looks
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.moments import Moments
@@ -165,17 +165,9 @@ def clustered(
     alone = variance_of(slopes, moments)
     if variance is None or alone is None:
         return Interval(value, None, None, METHOD, ONE_UNIT if sums.used < 2 else ONE_WEIGHTY)
-    return interval_around(
-        estimator,
-        value,
-        variance * sums.student(confidence, slopes) ** 2,
-        slopes,
-        moments,
-        reach,
-        confidence=confidence,
-        method=METHOD,
-        rows_at_once=max(variance / alone, 1.0) if alone else 1.0,
-    )
+    found = Linear(value, variance * sums.student(confidence, slopes) ** 2, slopes)
+    method = Method(METHOD, confidence, max(variance / alone, 1.0) if alone else 1.0)
+    return interval_around(estimator, found, moments, reach, method)
 
 
 def clustered_of_rows(

@@ -3,6 +3,7 @@
 import math
 import sys
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from scipy.special import fdtri
 
@@ -118,8 +119,8 @@ class CressieRead:
         phi = threshold / (2 * (1 + n))
         weights = self._bounds(sums)
         low, high = (
-            min(max(sign * min(_ends(sums, weights, reward, sign, phi, atol), default=sign * reward), rmin), rmax)
-            for reward, sign in ((rmin, 1), (rmax, -1))
+            bound.cut(min(_ends(sums, weights, bound, phi, atol), default=bound.sign * bound.reward), rmin, rmax)
+            for bound in (_Bound(rmin, 1), _Bound(rmax, -1))
         )
         return Interval(self.value(sums), low, high, "cressie-read")
 
@@ -141,11 +142,20 @@ class CressieRead:
         return -(1 + n) * (mean - 1) ** 2 / (square - mean**2)
 
 
-def _ends(
-    sums: WeightedSums, weights: tuple[float, float], reward: float, sign: int, phi: float, atol: float
-) -> list[float]:
-    """Return the ends that each unseen weight gives, of the value times a sign; those that exist."""
-    n, ends = sums.rows, []
+class _Bound(NamedTuple):
+    """The possible reward at an end of the interval, and the sign by which the end is the lower one."""
+
+    reward: float
+    sign: int
+
+    def cut(self, end: float, least: float, largest: float) -> float:
+        """Return an end, times the sign, as a possible value."""
+        return min(max(self.sign * end, least), largest)
+
+
+def _ends(sums: WeightedSums, weights: tuple[float, float], bound: _Bound, phi: float, atol: float) -> list[float]:
+    """Return the ends that each unseen weight gives, of the value times the sign; those that exist."""
+    n, ends, (reward, sign) = sums.rows, [], bound
     for unseen in weights:
         if math.isinf(unseen):
             x = sign * (reward + (sums.wr - sums.w * reward) / n)

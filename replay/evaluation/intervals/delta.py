@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from replay.evaluation.estimators.estimator import Estimator, gradient
 from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.intervals.reach import Reach
-from replay.evaluation.intervals.skewed import skewed_ends
+from replay.evaluation.intervals.skewed import Bound, skewed_ends
 from replay.evaluation.moments import Moments
 from replay.evaluation.rows import EvaluationRows
 from replay.evaluation.sample_weights import unsized
@@ -73,7 +73,7 @@ def delta(
     variance = variance_of(slopes, moments)
     if variance is None:
         return Interval(value, None, None, METHOD, "the variance is unknown for a single row")
-    return interval_around(estimator, value, variance, slopes, moments, reach, confidence=confidence, method=METHOD)
+    return interval_around(estimator, Linear(value, variance, slopes), moments, reach, Method(METHOD, confidence))
 
 
 @runtime_checkable
@@ -86,40 +86,41 @@ class Sided(Protocol):
         """Return how far the value lies above its floor and below its ceiling."""
 
 
-def interval_around(
-    estimator: Estimator[Any],
-    value: float,
-    variance: float,
-    slopes: Mapping[str, float],
-    moments: Moments,
-    reach: Reach | None,
-    *,
-    confidence: float,
-    method: str,
-    rows_at_once: float = 1.0,
-) -> Interval:
-    """Return the interval of a value whose variance and derivatives are known.
+class Linear(NamedTuple):
+    """A value, its variance and its derivatives by the means of terms."""
 
-    Parameters
-    ----------
-    rows_at_once
-        How many rows move together: 1, or the design effect of clusters.
-    """
+    value: float
+    variance: float
+    slopes: Mapping[str, float]
+
+
+class Method(NamedTuple):
+    """The name of an interval, how often it shall hold, and how many rows move together: the design effect of units."""
+
+    name: str
+    confidence: float
+    rows_at_once: float = 1.0
+
+
+def interval_around(
+    estimator: Estimator[Any], found: Linear, moments: Moments, reach: Reach | None, method: Method
+) -> Interval:
+    """Return the interval of a value whose variance and derivatives are known."""
+    (value, variance, slopes), (name, confidence, rows_at_once) = found, method
     if reach is None:
         if not variance:
-            return Interval(value, None, None, method, "all rows are alike, and what else they could be is not known")
-        return Interval(value, *skewed_ends(value, variance, confidence=confidence), method)
+            return Interval(value, None, None, name, "all rows are alike, and what else they could be is not known")
+        return Interval(value, *skewed_ends(value, variance, confidence=confidence), name)
     up, down = (step * rows_at_once for step in reach.steps(slopes, moments.means, moments.rows))
     if isinstance(estimator, Sided):
         above, below = estimator.distances(slopes, moments, reach, variance)
     else:
         above, below = value - reach.least, reach.largest - value
-    low, high = skewed_ends(
-        value, variance, confidence=confidence, above_floor=above, below_ceiling=below, up=up, down=down
-    )
+    floor, ceiling = Bound(above, up), Bound(below, down)
+    low, high = skewed_ends(value, variance, confidence=confidence, floor=floor, ceiling=ceiling)
     # No reward is below the floor, so no value is; the estimate itself may be.
     least = -math.inf if isinstance(estimator, Sided) else min(reach.least, value)
-    return Interval(value, max(low, least), high, method)
+    return Interval(value, max(low, least), high, name)
 
 
 def delta_of_rows(

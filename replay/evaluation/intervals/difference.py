@@ -129,21 +129,12 @@ def paired(found: Interval) -> Interval:
     return replace(found, method=f"{found.method}, paired")
 
 
-def difference_of_rows(
-    pair: Difference,
-    rows: EvaluationRows,
-    others: EvaluationRows | None = None,
-    *,
-    least: float = 0.0,
-    largest: float | None = None,
-    confidence: float = 0.95,
-) -> Interval:
+def difference_of_rows(pair: Difference, rows: EvaluationRows, others: EvaluationRows | None = None) -> Interval:
     """Return :func:`difference` of rows at hand; ``others`` are the same rows judged for the other policy."""
     if not len(rows):
         return Interval(None, None, None, METHOD, "no rows")
     others = unsized(rows) if others is None else others
-    reach = paired_reach(pair, rows, others, least=least, largest=largest)
-    return difference(pair, Moments.of(pair.terms_of(rows, others)), reach, confidence=confidence)
+    return difference(pair, Moments.of(pair.terms_of(rows, others)), paired_reach(pair, rows, others))
 
 
 def paired_reach(

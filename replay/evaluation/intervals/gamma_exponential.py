@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,9 +22,9 @@ from scipy.special import zeta
 
 from records.errors import WrongConfiguration
 from replay.evaluation.intervals.clopper_pearson import check_bounds
-from replay.evaluation.intervals.gamma_mixture import bounds
+from replay.evaluation.intervals.gamma_mixture import MixtureSums, bounds
 from replay.evaluation.intervals.interval import Interval, Looks
-from replay.evaluation.intervals.weighted_sums import WeightedSums, checked, dot
+from replay.evaluation.intervals.weighted_sums import Dropped, WeightedSums, checked, dot
 from replay.evaluation.rows import Floats
 
 # So many rows of some columns fit into the processor's cache.
@@ -129,18 +130,16 @@ class GammaExponential:
         progress: Progress,
         weight: ArrayLike,
         reward: ArrayLike,
-        *,
-        p_drop: ArrayLike | None = None,
-        n_drop: ArrayLike | None = None,
+        **dropped: Unpack[Dropped],
     ) -> Progress:
         """Return what is known after more rows, in the order of the log.
 
         Parameters and errors are those of :func:`~replay.evaluation.intervals.weighted_sums.checked`.
         """
-        w, r, dropped = checked(weight, reward, p_drop, n_drop)
+        w, r, d = checked(weight, reward, **dropped)
         for begin in range(0, len(w), _STEP_ROWS):
             some = slice(begin, begin + _STEP_ROWS)
-            progress = self._step(progress, w[some], r[some], None if dropped is None else dropped[some])
+            progress = self._step(progress, w[some], r[some], None if d is None else d[some])
         return progress
 
     def _step(self, before: Progress, w: Floats, r: Floats, dropped: Floats | None) -> Progress:
@@ -186,15 +185,14 @@ class GammaExponential:
         reward: ArrayLike,
         looks: Sequence[int] | None = None,
         *,
-        p_drop: ArrayLike | None = None,
-        n_drop: ArrayLike | None = None,
         alpha: float = 0.05,
+        **dropped: Unpack[Dropped],
     ) -> Looks:
         """Return the bounds after some numbers of rows.
 
         Parameters
         ----------
-        weight, reward, p_drop, n_drop
+        weight, reward, dropped
             The rows in the order of the log, as for :func:`~replay.evaluation.intervals.weighted_sums.checked`.
         looks
             Increasing numbers of rows of the interim analyses; by default one, after all rows.
@@ -208,7 +206,7 @@ class GammaExponential:
         WrongConfiguration
             ``looks`` does not increase, or exceeds the rows; or ``alpha`` does not lie between 0 and 1.
         """
-        w, r, dropped = checked(weight, reward, p_drop, n_drop)
+        w, r, d = checked(weight, reward, **dropped)
         at = [len(w)] if looks is None else [int(look) for look in looks]
         if any(later <= earlier for earlier, later in pairwise(at)) or (at and at[-1] > len(w)):
             raise WrongConfiguration(f"looks: found {at[:5]} ... {at[-1]}, expected rising numbers up to {len(w)}")
@@ -216,7 +214,7 @@ class GammaExponential:
         for rows in at:
             for begin in range(done, rows, _STEP_ROWS):
                 some = slice(begin, min(begin + _STEP_ROWS, rows))
-                progress = self._step(progress, w[some], r[some], None if dropped is None else dropped[some])
+                progress = self._step(progress, w[some], r[some], None if d is None else d[some])
             done = rows
             found.append(progress)
         return self.looks(found, alpha=alpha)
@@ -239,7 +237,7 @@ class GammaExponential:
         worths = np.array([each.worths for each in many]).reshape(-1, 2)
         spreads = np.array([_spreads(each) for each in many]).reshape(-1, 2)
         total = np.array([each.sums.wr for each in many])
-        return bounds(rows, total, worths, spreads, rmin, rmax, rho=self.rho, alpha=alpha)
+        return bounds(MixtureSums(rows, total, worths, spreads, rmin, rmax), rho=self.rho, alpha=alpha)
 
 
 def nested(looks: Looks) -> Looks:

@@ -1,6 +1,7 @@
 """The gamma-exponential mixture: how much a gambler owns who bets on a mean, and the means that this excludes."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import gammainc, gammaln
@@ -12,29 +13,36 @@ from replay.evaluation.rows import Floats
 METHOD = "gamma-exponential"
 
 
-def bounds(
-    rows: Floats,
-    total: Floats,
-    worths: Floats,
-    spreads: Floats,
-    rmin: Floats,
-    rmax: Floats,
-    *,
-    rho: float,
-    alpha: float,
-) -> Looks:
-    """Return the bounds at some looks, from sums up to each of them.
+class MixtureSums(NamedTuple):
+    """Sums up to each of some interim analyses.
+
+    Attributes
+    ----------
+    rows, total
+        The number of rows, and the sum of weight times reward: shape (analyses,).
+    worths
+        The sums of weight times scaled reward and of its mirror image: shape (analyses, 2).
+    spreads
+        The sums of their squared distances from the guesses: shape (analyses, 2).
+    rmin, rmax
+        The bounds of the rewards: shape (analyses,).
+    """
+
+    rows: Floats
+    total: Floats
+    worths: Floats
+    spreads: Floats
+    rmin: Floats
+    rmax: Floats
+
+
+def bounds(sums: MixtureSums, *, rho: float, alpha: float) -> Looks:
+    """Return the bounds at some interim analyses.
 
     Parameters
     ----------
-    rows, total
-        The number of rows, and the sum of weight times reward: shape (looks,).
-    worths
-        The sums of weight times scaled reward and of its mirror image: shape (looks, 2).
-    spreads
-        The sums of their squared distances from the guesses: shape (looks, 2).
-    rmin, rmax
-        The bounds of the rewards: shape (looks,).
+    sums
+        Up to each of them.
     rho
         Of the stakes' distribution.
     alpha
@@ -46,6 +54,7 @@ def bounds(
         ``alpha`` does not lie between 0 and 1.
     """
     check_alpha(alpha)
+    rows, total, worths, spreads, rmin, rmax = sums
     low, high = np.full(len(rows), -math.inf), np.full(len(rows), math.inf)
     value = np.full(len(rows), math.nan)
     known = rows > 0

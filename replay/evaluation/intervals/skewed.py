@@ -1,8 +1,19 @@
 """The ends of an interval where few rows carry the value, so that it is not normal."""
 
 import math
+from typing import NamedTuple
 
 from scipy.special import gammaincinv, ndtri
+
+
+class Bound(NamedTuple):
+    """A bound of a value: how far away it is, and how far one more row could move the value away from it."""
+
+    distance: float
+    step: float = 0.0
+
+
+UNBOUNDED = Bound(math.inf)
 
 
 def skewed_ends(
@@ -10,10 +21,8 @@ def skewed_ends(
     variance: float,
     *,
     confidence: float = 0.95,
-    above_floor: float = math.inf,
-    below_ceiling: float = math.inf,
-    up: float = 0.0,
-    down: float = 0.0,
+    floor: Bound = UNBOUNDED,
+    ceiling: Bound = UNBOUNDED,
 ) -> tuple[float, float]:
     """Return the wider, at each end, of the normal interval and the gamma interval.
 
@@ -32,35 +41,35 @@ def skewed_ends(
         Its variance, not that of a row.
     confidence
         How often the interval shall hold the truth.
-    above_floor, below_ceiling
-        How far the value lies above the least, and below the largest that it can be.
-    up, down
-        How far one more row could lift it and lower it.
+    floor, ceiling
+        The least and the largest that the value can be.
 
     Examples
     --------
     Three clicks in 1,000 rows, and Garwood's limit for a count of 3, which is 8.77:
 
-    >>> low, high = skewed_ends(0.003, 0.003 / 1000, above_floor=0.003, up=0.001)
+    >>> low, high = skewed_ends(0.003, 0.003 / 1000, floor=Bound(0.003, 0.001))
     >>> round(high * 1000, 2)
     8.77
 
     Half a million clicks in a million rows: nothing but the normal interval.
 
-    >>> [round(end, 5) for end in skewed_ends(0.5, 0.25e-6, above_floor=0.5, below_ceiling=0.5, up=1e-6, down=1e-6)]
+    >>> half = Bound(0.5, 1e-6)
+    >>> [round(end, 5) for end in skewed_ends(0.5, 0.25e-6, floor=half, ceiling=half)]
     [0.49902, 0.50098]
     """
     miss = (1 - confidence) / 2
     error = -float(ndtri(miss)) * math.sqrt(variance)
     return (
-        value - max(error, _reach(below_ceiling, variance, down, miss)),
-        value + max(error, _reach(above_floor, variance, up, miss)),
+        value - max(error, _reach(ceiling, variance, miss)),
+        value + max(error, _reach(floor, variance, miss)),
     )
 
 
-def _reach(distance: float, variance: float, step: float, miss: float) -> float:
-    """Return how far the gamma interval goes beyond the value, away from a bound at some distance."""
-    distance, variance = distance + step, variance + step**2
+def _reach(bound: Bound, variance: float, miss: float) -> float:
+    """Return how far the gamma interval goes beyond the value, away from a bound."""
+    step = bound.step
+    distance, variance = bound.distance + step, variance + step**2
     if not (math.isfinite(distance) and distance > 0 and variance > 0):
         return 0.0
     shape = distance**2 / variance

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from records.errors import BadInput
 from replay.evaluation.blocks import BLOCK_ROWS
 from replay.evaluation.intervals.gamma_exponential import GammaExponential
-from replay.evaluation.intervals.gamma_mixture import bounds
+from replay.evaluation.intervals.gamma_mixture import MixtureSums, bounds
 from replay.evaluation.intervals.interval import Looks
 from replay.evaluation.intervals.weighted_sums import checked
 from replay.evaluation.rows import Floats
@@ -60,7 +60,7 @@ class Stretches:
         BadInput
             The lengths differ, a number is not finite, or a weight is negative.
         """
-        w, r, _ = checked(weight, reward, None, None)
+        w, r, _ = checked(weight, reward)
         times = np.zeros(w.shape, dtype=np.int64) if time_ms is None else np.asarray(time_ms, dtype=np.int64)
         if times.shape != w.shape:
             raise BadInput("wrong_shape", "time_ms", f"the shape {times.shape}", f"one number a row: {w.shape}")
@@ -138,16 +138,15 @@ class Stretches:
             guess = np.minimum((total - worth + 0.5) / (rows - self.rows + 1), 1.0)
             worths.append(total)
             spreads.append(np.cumsum(squared - 2 * guess * worth + guess**2 * self.rows))
-        return bounds(
+        sums = MixtureSums(
             rows,
             np.cumsum(self.wr),
             np.stack(worths, axis=1),
             np.stack(spreads, axis=1),
             np.full(len(self), rmin),
             np.full(len(self), rmax),
-            rho=sequence.rho,
-            alpha=alpha,
         )
+        return bounds(sums, rho=sequence.rho, alpha=alpha)
 
 
 _FUNCTIONS = {

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,6 +11,23 @@ from numpy.typing import ArrayLike
 from records.errors import BadInput
 from replay.evaluation.moments import Moments
 from replay.evaluation.rows import Floats
+
+
+class Dropped(TypedDict, total=False):
+    """What is known of rows that were dropped before they were logged.
+
+    Attributes
+    ----------
+    p_drop
+        The probability that a row was dropped, by a coin that knew nothing of its reward. It is part of a row's
+        propensity, so weights grow by ``1 / (1 - p_drop)``. One for all rows, or one a row.
+    n_drop
+        How many were dropped between the previous row and this one; by default their expectation,
+        ``p_drop / (1 - p_drop)``.
+    """
+
+    p_drop: ArrayLike | None
+    n_drop: ArrayLike | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +57,7 @@ class WeightedSums:
     most_reward: float = -math.inf
 
     @classmethod
-    def of(
-        cls,
-        weight: ArrayLike,
-        reward: ArrayLike,
-        *,
-        p_drop: ArrayLike | None = None,
-        n_drop: ArrayLike | None = None,
-    ) -> "WeightedSums":
+    def of(cls, weight: ArrayLike, reward: ArrayLike, **drops: Unpack[Dropped]) -> "WeightedSums":
         """Return the sums over some rows; parameters and errors are those of :func:`checked`.
 
         Examples
@@ -55,7 +66,7 @@ class WeightedSums:
         >>> both.rows, both.w, both.wr, both.most_weight
         (3.0, 3.0, 2.5, 2.0)
         """
-        w, r, dropped = checked(weight, reward, p_drop, n_drop)
+        w, r, dropped = checked(weight, reward, **drops)
         if not w.size:
             return cls()
         square = w * w
@@ -153,7 +164,7 @@ class WeightedSums:
 
 def cumulative(weight: ArrayLike, reward: ArrayLike, looks: Sequence[int]) -> Iterator[WeightedSums]:
     """Yield the sums over the first so many rows, for each of some rising numbers of rows."""
-    w, r, _ = checked(weight, reward, None, None)
+    w, r, _ = checked(weight, reward)
     sums, done = WeightedSums(), 0
     for rows in looks:
         sums = sums + WeightedSums.of(w[done:rows], r[done:rows])
@@ -161,9 +172,7 @@ def cumulative(weight: ArrayLike, reward: ArrayLike, looks: Sequence[int]) -> It
         yield sums
 
 
-def checked(
-    weight: ArrayLike, reward: ArrayLike, p_drop: ArrayLike | None, n_drop: ArrayLike | None
-) -> tuple[Floats, Floats, Floats | None]:
+def checked(weight: ArrayLike, reward: ArrayLike, **drops: Unpack[Dropped]) -> tuple[Floats, Floats, Floats | None]:
     """Return weights, rewards, and how many rows were dropped right before each; shape (rows,) each.
 
     Parameters
@@ -172,12 +181,8 @@ def checked(
         Importance weights, not negative.
     reward
         The rewards.
-    p_drop
-        The probability that a row was dropped before it was logged, by a coin that knew nothing of its reward. It is
-        part of a row's propensity, so weights grow by ``1 / (1 - p_drop)``. One for all rows, or one a row.
-    n_drop
-        How many were dropped between the previous row and this one; ``p_drop / (1 - p_drop)``, which is their
-        expectation, where it is not given.
+    drops
+        See :class:`Dropped`.
 
     Raises
     ------
@@ -192,6 +197,7 @@ def checked(
             raise BadInput("not_finite", name, str(column[~np.isfinite(column)][0]), "finite numbers")
     if w.size and w.min() < 0:
         raise BadInput("wrong_weight", "weight", str(w.min()), "weights that are not negative")
+    p_drop, n_drop = drops.get("p_drop"), drops.get("n_drop")
     if p_drop is None and n_drop is None:
         return w, r, None
     share = np.broadcast_to(np.asarray(0.0 if p_drop is None else p_drop, dtype=np.float64), w.shape)

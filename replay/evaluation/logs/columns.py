@@ -175,26 +175,44 @@ class Seekable(Protocol):
         """Return how many rows are skipped, at most ``row``, and the batches behind them."""
 
 
-class ColumnLog:
-    """A log of named columns.
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """Where the rows of a log of named columns come from.
 
-    Parameters
+    Attributes
     ----------
     schema, batches
         Its columns, and its rows in the order of the log, as record batches of any size; where they are
         :class:`Seekable`, blocks are found without reading what lies before.
-    columns
-        The column of each field.
     called
         What errors call it.
     rows
         How many there are, for the progress; None: unknown.
     first_row
         The place in the log of the first row, where a part of it is read apart.
-    names
-        What is numbered already.
     time_like
         The column that seems to be the time, where none is named.
+    """
+
+    schema: pa.Schema
+    batches: Iterable[pa.RecordBatch]
+    called: str = "log"
+    rows: int | None = None
+    first_row: int = 0
+    time_like: str | None = None
+
+
+class ColumnLog:
+    """A log of named columns.
+
+    Parameters
+    ----------
+    source
+        Its rows.
+    columns
+        The column of each field.
+    names
+        What is numbered already.
 
     Attributes
     ----------
@@ -202,22 +220,11 @@ class ColumnLog:
         Whether it has a target; else the target is the logging policy itself, and every weight is 1.
     """
 
-    def __init__(
-        self,
-        schema: "pa.Schema",
-        batches: "Iterable[pa.RecordBatch]",
-        columns: Columns | None = None,
-        *,
-        called: str = "log",
-        rows: int | None = None,
-        first_row: int = 0,
-        names: Names | None = None,
-        time_like: str | None = None,
-    ) -> None:
-        columns = columns or Columns()
-        self.time_like = time_like
+    def __init__(self, source: TableSource, columns: Columns | None = None, names: Names | None = None) -> None:
+        columns, schema = columns or Columns(), source.schema
+        self.time_like = source.time_like
         self._found = columns.found_in(schema.names)
-        self._batches, self._called, self._count, self._first_row = batches, called, rows, first_row
+        self._source, self._called, self._first_row = source, source.called, source.first_row
         self._segments = tuple(columns.segments)
         self._unit_like = columns.unit_like(schema.names)
         segments = {name: Numbered() for name in columns.segments}
@@ -242,7 +249,7 @@ class ColumnLog:
 
     def _parts(self, progress: Progress, first: int) -> Iterator[LogChunk]:
         row = self._first_row
-        batches: Iterable[pa.RecordBatch] = self._batches
+        batches: Iterable[pa.RecordBatch] = self._source.batches
         if isinstance(batches, Seekable):
             skipped, batches = batches.from_row(first_row_of(first) - row)
             row += skipped
@@ -263,8 +270,8 @@ class ColumnLog:
                 evaluation_rows = replace(evaluation_rows, group_hash=groups_in(batch, self._unit_like, row))
             yield LogChunk(index, evaluation_rows, taken=_taken(rows, self._target_pmfs(rows)))
             row += batch.num_rows
-            if self._count:
-                progress(row - self._first_row, self._count)
+            if self._source.rows:
+                progress(row - self._first_row, self._source.rows)
 
     def bad(self, name: str, row: int, found: str, expected: str) -> BadInput:
         """Return the error for a value."""
@@ -363,4 +370,4 @@ def as_log(data: Any, columns: Columns | None = None, called: str = "log") -> Co
     """
     columns = columns or Columns()
     schema, batches = stream_of(data, columns.read)
-    return ColumnLog(schema, batches, columns, called=called)
+    return ColumnLog(TableSource(schema, batches, called), columns)

@@ -1,9 +1,8 @@
 """Describe the content of a log."""
 
 import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -11,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.evaluation.blocks import Blocks
-from replay.evaluation.health.findings import findings
+from replay.evaluation.health.findings import LogFacts, findings
 from replay.evaluation.health.missing import FILLED
 from replay.evaluation.health.state import State
 from replay.evaluation.health.statistics import statistics
-from replay.evaluation.logs.chunk import LogChunk, first_row_of
+from replay.evaluation.logs.chunk import Log, LogChunk, Progress, first_row_of, silent
 from replay.evaluation.logs.numbered import Names, Numbered
 from replay.evaluation.logs.spread import Spread
 from replay.evaluation.result import Finding
@@ -90,93 +89,107 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     statistics: Mapping[str, float | None]
 
 
-def describe(
-    chunks: Iterable[LogChunk],
-    names: Names,
-    *,
-    log: str,
-    written_in: str,
-    has_target: bool = False,
-    time_like: str | None = None,
-) -> Description:
+def describe(log: Log, called: str, written_in: str, progress: Progress = silent) -> Description:
     """Return the content of a log.
 
     Parameters
     ----------
-    chunks
-        The log; without a target of its own it should be judged for the logging policy itself.
-    names
-        What the numbers in its rows mean.
-    log, written_in, has_target
-        As the answer has them; ``written_in`` is its ``format``.
-    time_like
-        The column that seems to be the time, where the log names none.
+    log
+        The log; without a target of its own it should be opened for the logging policy itself.
+    called, written_in
+        Its name and its format in the result.
+    progress
+        Called with how much of the log has been read.
 
     Examples
     --------
     >>> from replay.evaluation.logs.columns import as_log
     >>> log = as_log({"reward": [1.0, 0.0, 0.0], "propensity": [0.5, 0.5, 0.25], "action": ["a", "a", "b"]})
-    >>> found = describe(log.blocks(), log.names, log="it", written_in="table")
+    >>> found = describe(log, "it", "table")
     >>> found.rows, [(each.name, each.rows, each.reward) for each in found.actions]
     (3, [('a', 2, 0.5), ('b', 1, 0.0)])
     """
-    blocks, alike, sized = Blocks[State](), Blocks[State](), False
-    rewards, propensities = _Distribution(), _Distribution()
-    versions, actions = _Groups(), _Groups()
-    segments = {name: _Groups() for name in names.segments}
-    left_out: Counter[str] = Counter()
-    learned = inverse = with_pmf = 0.0
-    times: list[int] = []
-    open_ = _Open()
-    for chunk in chunks:
-        rows = chunk.rows
-        open_.add(chunk)
-        left_out.update(chunk.left_out)
-        learned += chunk.learned
-        if not len(rows):
-            continue
-        sized = sized or not all_alike(rows)
-        if rows.sample_weight is not None:
-            blocks.put(chunk.index, State.of(rows, first=first_row_of(chunk.index)))
-        if not sized:
-            alike.put(chunk.index, State.of(replace(rows, sample_weight=None), first=first_row_of(chunk.index)))
-        rewards.add(rows.reward)
-        propensities.add(rows.propensity)
-        versions.add(rows.version, rows.reward)
-        actions.add(rows.action, rows.reward)
-        for name, codes in rows.segments.items():
-            segments[name].add(codes, rows.reward)
-        if rows.time_ms is not None:
-            times = [min([*times, int(rows.time_ms.min())]), max([*times, int(rows.time_ms.max())])]
-        if rows.inverse is not None:
-            inverse, with_pmf = inverse + float(rows.inverse.sum()), with_pmf + len(rows)
-    state = (blocks if sized else alike).total()
+    content = _Content(log.names)
+    for chunk in log.blocks(progress):
+        content.add(chunk)
+    rows, names, state = content.rewards.rows, log.names, content.state
     return Description(
-        log=log,
+        log=called,
         format=written_in,
-        rows=rewards.rows,
-        left_out=dict(sorted((+left_out).items())),
-        from_ms=min(times, default=None),
-        to_ms=max(times, default=None),
-        has_target=has_target,
-        has_pmf=0 < with_pmf == rewards.rows,
-        versions=versions.found(names.versions),
-        actions=actions.found(names.actions),
-        actions_a_decision=inverse / with_pmf if with_pmf else None,
-        segments={name: groups.found(names.segments[name]) for name, groups in segments.items()},
-        rewards=rewards.found(),
-        propensities=propensities.found(),
-        health=[]
-        if state is None
-        else [
-            *findings(state, left_out, int(learned), actions=names.actions.names, unit_like=names.unit_like),
-            *open_.found(rewards.rows),
-            *_no_time(time_like),
-        ],
+        rows=rows,
+        left_out=dict(sorted((+content.left_out).items())),
+        from_ms=min(content.times, default=None),
+        to_ms=max(content.times, default=None),
+        has_target=getattr(log, "has_target", False),
+        has_pmf=0 < content.with_pmf == rows,
+        versions=content.versions.found(names.versions),
+        actions=content.actions.found(names.actions),
+        actions_a_decision=content.inverse / content.with_pmf if content.with_pmf else None,
+        segments={name: groups.found(names.segments[name]) for name, groups in content.segments.items()},
+        rewards=content.rewards.found(),
+        propensities=content.propensities.found(),
+        health=[] if state is None else content.health(state, getattr(log, "time_like", None)),
         statistics={}
         if state is None
         else {name: _finite(value) for name, value in statistics(state).items() if not name.startswith(FILLED)},
     )
+
+
+class _Content:
+    """Adds up what a log holds."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._blocks, self._alike, self._sized = Blocks[State](), Blocks[State](), False
+        self.rewards, self.propensities = _Distribution(), _Distribution()
+        self.versions, self.actions = _Groups(), _Groups()
+        self.segments = {name: _Groups() for name in names.segments}
+        self.left_out: Counter[str] = Counter()
+        self.learned = self.inverse = self.with_pmf = 0.0
+        self.times: list[int] = []
+        self.open = _Open()
+
+    def add(self, chunk: LogChunk) -> None:
+        """Add a block."""
+        rows = chunk.rows
+        self.open.add(chunk)
+        self.left_out.update(chunk.left_out)
+        self.learned += chunk.learned
+        if not len(rows):
+            return
+        self._put(chunk)
+        self.rewards.add(rows.reward)
+        self.propensities.add(rows.propensity)
+        self.versions.add(rows.version, rows.reward)
+        self.actions.add(rows.action, rows.reward)
+        for name, codes in rows.segments.items():
+            self.segments[name].add(codes, rows.reward)
+        if rows.time_ms is not None:
+            every = [*self.times, int(rows.time_ms.min()), int(rows.time_ms.max())]
+            self.times = [min(every), max(every)]
+        if rows.inverse is not None:
+            self.inverse, self.with_pmf = self.inverse + float(rows.inverse.sum()), self.with_pmf + len(rows)
+
+    def _put(self, chunk: LogChunk) -> None:
+        rows, first = chunk.rows, first_row_of(chunk.index)
+        self._sized = self._sized or not all_alike(rows)
+        if rows.sample_weight is not None:
+            self._blocks.put(chunk.index, State.of(rows, first=first))
+        if not self._sized:
+            self._alike.put(chunk.index, State.of(replace(rows, sample_weight=None), first=first))
+
+    @property
+    def state(self) -> State | None:
+        """The state of the checks; None of no rows."""
+        return (self._blocks if self._sized else self._alike).total()
+
+    def health(self, state: State, time_like: str | None) -> list[Finding]:
+        """Return what the checks found."""
+        names = self._names
+        known = LogFacts(
+            left_out=self.left_out, learned=int(self.learned), actions=names.actions.names, unit_like=names.unit_like
+        )
+        return [*findings(state, known), *self.open.found(self.rewards.rows), *_no_time(time_like)]
 
 
 def _no_time(like: str | None) -> list[Finding]:
@@ -256,18 +269,6 @@ class _Groups:
             for code in order
             if (count := int(self._rows[code]))
         ]
-
-
-def _named(found: list[Finding], actions: Numbered) -> list[Finding]:
-    """Call actions by their names."""
-
-    def name(number: re.Match[str]) -> str:
-        return f"action {actions.names[int(number[1])]}"
-
-    return [
-        msgspec.structs.replace(each, says=re.sub(r"action number (\d+)", name, each.says)) if len(actions) else each
-        for each in found
-    ]
 
 
 def _finite(value: float | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Final, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -60,6 +60,9 @@ def read_target(path: Path) -> Floats:
     return target
 
 
+ITSELF: Final = "itself"
+
+
 class OpenBanditLog:
     """A log of the dataset, and a policy that is judged on it.
 
@@ -68,9 +71,8 @@ class OpenBanditLog:
     Parameters
     ----------
     target
-        Of shape (actions, positions); None: every item alike.
-    itself
-        Judge the logging policy itself, so that every weight is 1.
+        Of shape (actions, positions); None: every item alike; :data:`ITSELF`: the logging policy, so that every weight
+        is 1.
     segments
         Columns of the log to cut it by, as ``position`` or ``user_feature_0``.
     names
@@ -89,13 +91,13 @@ class OpenBanditLog:
     def __init__(
         self,
         log: Log,
-        target: Floats | None = None,
+        target: "Floats | Literal['itself'] | None" = None,
         *,
-        itself: bool = False,
         segments: Sequence[str] = (),
         entries: bool = False,
         names: Names | None = None,
     ) -> None:
+        itself, target = (True, None) if isinstance(target, str) else (False, target)
         if target is not None and len(target) != log.items:
             raise WrongConfiguration(
                 f"--target: found {len(target)} actions, expected {log.items}: one for each item of {log.path.name}"

@@ -12,7 +12,7 @@ from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.logs.ahead import read_ahead
 from replay.evaluation.logs.chunk import Progress, silent
 from replay.evaluation.logs.column_rows import NUMBERS, group_of
-from replay.evaluation.logs.columns import BATCH_ROWS, ColumnLog, Columns
+from replay.evaluation.logs.columns import BATCH_ROWS, ColumnLog, Columns, TableSource
 from replay.evaluation.logs.csv_table import CsvBatches, dialect_of, kinds_of
 from replay.evaluation.logs.formats import TEXT, name_of, parquet_in
 from replay.evaluation.logs.numbered import Names
@@ -87,16 +87,9 @@ def parquet_log(
     read = columns.read(schema.names)
     rows = sum(group.rows for group in groups)
     batches = _RowGroups(groups, schema, read)
-    return ColumnLog(
-        pa.schema([schema.field(name) for name in read]),
-        batches,
-        columns,
-        called=path.name,
-        rows=rows,
-        first_row=groups[0].first_row,
-        names=names,
-        time_like=time_like(schema.names, columns.time),
-    )
+    own = pa.schema([schema.field(name) for name in read])
+    like = time_like(schema.names, columns.time)
+    return ColumnLog(TableSource(own, batches, path.name, rows, groups[0].first_row, like), columns, names)
 
 
 class _RowGroups:
@@ -175,9 +168,9 @@ def table_log(
             for number in range(content.num_record_batches):
                 yield content.get_batch(number).select(read)
 
-    fields = [content.schema.field(name) for name in read]
+    own = pa.schema([content.schema.field(name) for name in read])
     like = time_like(there, columns.time)
-    return ColumnLog(pa.schema(fields), batches(), columns, called=path.name, names=names, time_like=like)
+    return ColumnLog(TableSource(own, batches(), path.name, time_like=like), columns, names)
 
 
 def _csv_log(path: Path, columns: Columns, progress: Progress, names: Names | None) -> ColumnLog:
@@ -186,7 +179,7 @@ def _csv_log(path: Path, columns: Columns, progress: Progress, names: Names | No
     numbers = [found.get(name) for name in ("reward", *NUMBERS)]
     batches = CsvBatches(path, dialect, kinds_of(dialect, columns.read(dialect.names), numbers), progress)
     like = time_like(dialect.names, columns.time)
-    return ColumnLog(batches.schema, batches, columns, called=path.name, names=names, time_like=like)
+    return ColumnLog(TableSource(batches.schema, batches, path.name, time_like=like), columns, names)
 
 
 def _damaged(file: Path, error: Exception) -> BadInput:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -145,13 +145,15 @@ class ModelRows:
         )
 
 
-def rows_of(
-    decisions: Iterable[Decided],
-    *,
-    unit_hash: Hashes | None = None,
-    time_ms: Indices | None = None,
-    segment: Codes | None = None,
-) -> ModelRows:
+class RowColumns(TypedDict, total=False):
+    """The optional columns of rows, as in :class:`ModelRows`."""
+
+    unit_hash: Hashes | None
+    time_ms: Indices | None
+    segment: Codes | None
+
+
+def rows_of(decisions: Iterable[Decided], **columns: Unpack[RowColumns]) -> ModelRows:
     """Return decisions with features as rows.
 
     Raises
@@ -190,9 +192,7 @@ def rows_of(
         reward=np.array(reward, dtype=np.float64),
         contexts=contexts,
         target=np.array(target) if target else None,
-        unit_hash=unit_hash,
-        time_ms=time_ms,
-        segment=segment,
+        **columns,
     )
 
 
@@ -201,10 +201,7 @@ def rows_of_catalogue(
     action: ArrayLike,
     reward: ArrayLike,
     target: Floats | None = None,
-    *,
-    unit_hash: Hashes | None = None,
-    time_ms: Indices | None = None,
-    segment: Codes | None = None,
+    **columns: Unpack[RowColumns],
 ) -> ModelRows:
     """Return rows without contexts, each of which had all actions of a catalogue.
 
@@ -230,9 +227,7 @@ def rows_of_catalogue(
         chosen=chosen,
         reward=np.asarray(reward, dtype=np.float64),
         target=None if target is None else np.broadcast_to(target, (rows, actions)).reshape(-1),
-        unit_hash=unit_hash,
-        time_ms=time_ms,
-        segment=segment,
+        **columns,
     )
 
 

@@ -19,6 +19,31 @@ from replay.evaluation.models.rows import Indices, ModelRows
 from replay.evaluation.rows import Codes, Floats, Hashes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hashed:
+    """The columns of a model by scikit-learn, and the rows that it keeps.
+
+    Attributes
+    ----------
+    bits
+        Features are hashed to 2^bits columns.
+    crossed
+        Whether pairs of context and action have columns; see :mod:`replay.evaluation.models.hashed`.
+    dense
+        Whether the model wants numbers for all columns, not only those that are not 0.
+    most_rows
+        How many rows it keeps.
+    seed
+        Of the sample of rows.
+    """
+
+    bits: int = 18
+    crossed: bool = True
+    dense: bool = False
+    most_rows: int = 50_000
+    seed: int = 0
+
+
 class ScikitLearn(RewardModel):
     """A regressor or a classifier of scikit-learn.
 
@@ -30,35 +55,19 @@ class ScikitLearn(RewardModel):
     ----------
     make
         Makes the regressor or classifier, one that was not fitted. A classifier learns rewards of 0 and 1.
-    bits
-        Features are hashed to 2^bits columns.
-    crossed
-        Whether pairs of context and action have columns; see :mod:`replay.evaluation.models.hashed`.
-    dense
-        Whether it wants numbers for all columns, not only those that are not 0.
-    most_rows
-        How many rows it keeps.
-    seed
-        Of the sample.
+    options
+        The fields of :class:`Hashed`.
     """
 
     name: ClassVar[str] = "scikit-learn"
 
-    def __init__(
-        self,
-        make: Callable[[], Any],
-        *,
-        bits: int = 18,
-        crossed: bool = True,
-        dense: bool = False,
-        most_rows: int = 50_000,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, make: Callable[[], Any], **options: Any) -> None:
         super().__init__()
-        self._make, self._dense, self._most_rows, self._seed = make, dense, most_rows, seed
-        self._hasher = Hasher(bits, crossed)
+        self._make, self._options = make, Hashed(**options)
+        self._hasher = Hasher(self._options.bits, self._options.crossed)
         self._binary = hasattr(make(), "predict_proba")
-        self._kept = _Sample(sparse.csr_matrix((0, 1 << bits)), np.empty(0), np.empty(0, dtype=np.uint64))
+        nothing = sparse.csr_matrix((0, 1 << self._options.bits))
+        self._kept = _Sample(nothing, np.empty(0), np.empty(0, dtype=np.uint64))
 
     @property
     def text(self) -> str:
@@ -69,15 +78,15 @@ class ScikitLearn(RewardModel):
         if self._binary:
             check_binary(rows, self.name)
         places = np.arange(self.learned, self.learned + len(rows), dtype=np.uint64)
-        lots = mixed(places + mixed(np.array([self._seed], dtype=np.uint64)))
+        lots = mixed(places + mixed(np.array([self._options.seed], dtype=np.uint64)))
         new = _Sample(self._hasher.matrix(rows, rows.logged), rows.reward, lots)
         self._kept = self._kept.with_others(new)
         # Cut seldom, since a cut copies the whole sample.
-        if len(self._kept.lots) > 1.5 * self._most_rows:
-            self._kept = self._kept.of_lowest(self._most_rows)
+        if len(self._kept.lots) > 1.5 * self._options.most_rows:
+            self._kept = self._kept.of_lowest(self._options.most_rows)
 
     def _fit(self) -> Predicts:
-        kept = self._kept = self._kept.of_lowest(self._most_rows)
+        kept = self._kept = self._kept.of_lowest(self._options.most_rows)
         if (kept.reward == kept.reward[0]).all():
             return Same(float(kept.reward[0]))
         model = self._make()
@@ -85,8 +94,8 @@ class ScikitLearn(RewardModel):
         used = np.unique(kept.matrix.indices)
         matrix = kept.matrix[:, used]
         with threadpool_limits(1):
-            model.fit(matrix.toarray() if self._dense else matrix, kept.reward)
-        return _Predicts(model, used, self._hasher.bits, self._hasher.crossed, self._dense, self._binary)
+            model.fit(matrix.toarray() if self._options.dense else matrix, kept.reward)
+        return _Predicts(model, used, self._options, self._binary)
 
 
 class RidgeRegression(ScikitLearn):
@@ -166,16 +175,15 @@ _ENTRIES = 65_536
 
 
 class _Predicts:
-    def __init__(self, model: Any, used: Codes, bits: int, crossed: bool, dense: bool, binary: bool) -> None:
-        self._model, self._used, self._bits, self._crossed = model, used, bits, crossed
-        self._dense, self._binary = dense, binary
+    def __init__(self, model: Any, used: Codes, options: Hashed, binary: bool) -> None:
+        self._model, self._used, self._options, self._binary = model, used, options, binary
 
     def __call__(self, rows: ModelRows) -> Floats:
-        hasher = Hasher(self._bits, self._crossed)
+        hasher = Hasher(self._options.bits, self._options.crossed)
         found: list[Floats] = []
         with threadpool_limits(1):
             for part in rows.parts(_ENTRIES):
                 matrix = hasher.matrix(part)[:, self._used]
-                lines = matrix.toarray() if self._dense else matrix
+                lines = matrix.toarray() if self._options.dense else matrix
                 found.append(self._model.predict_proba(lines)[:, 1] if self._binary else self._model.predict(lines))
         return np.concatenate(found).astype(np.float64) if found else np.empty(0)

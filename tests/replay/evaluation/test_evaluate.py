@@ -411,9 +411,7 @@ def test_decisions_whose_neighbours_still_wait_do_not_count(tmp_path: Path) -> N
         assert result.value_logged == pytest.approx(0.5, abs=0.03)
         assert result.left_out["open"] == len(lines) - result.rows > 3
     log = open_log(OPTIONAL, False)
-    (open_finding,) = [
-        each for each in describe(log.blocks(), log.names, log="", written_in="").health if each.name == "open"
-    ]
+    (open_finding,) = [each for each in describe(log, "", "").health if each.name == "open"]
     assert open_finding.says.startswith(f"{result.left_out['open']} of {len(lines)} decisions came after the last one")
     young = [line for line in lines if '"early"' in line]
     young = [json.dumps(json.loads(line) | {"outcome_seq": seq}) for seq, line in enumerate(young, 1)]

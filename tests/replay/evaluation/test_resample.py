@@ -200,16 +200,12 @@ def test_blocks_of_any_process_give_the_same_bits(order: list[int], cut: int) ->
 def test_rows_at_hand_are_summed_by_block() -> None:
     rows = BLOCK_ROWS + 9
     reward = np.random.default_rng(1).standard_normal(rows)
-    progress: list[tuple[int, int]] = []
-    whole = resampled(
-        {"r": reward}, places(0, rows), resamples=10, seed=1, progress=lambda done, of: progress.append((done, of))
-    )
+    whole = resampled({"r": reward}, places(0, rows), resamples=10, seed=1)
     parts = [
         Resampled.of({"r": reward[some]}, places(0, rows)[some], resamples=10, seed=1)
         for some in (slice(0, BLOCK_ROWS), slice(BLOCK_ROWS, rows))
     ]
     assert whole.sums.tobytes() == (parts[0] + parts[1]).sums.tobytes()
-    assert progress == [(BLOCK_ROWS, rows), (rows, rows)]
 
 
 # ----- what is not known

@@ -204,10 +204,7 @@ def test_a_log_in_which_nothing_was_dropped_has_no_sample_weights(column: Mappin
     assert found.verdict == plain.verdict
     assert found.estimates == plain.estimates
     assert found.overlap == plain.overlap
-    described, itself = (
-        describe(each.blocks(), each.names, log="it", written_in="table")
-        for each in (as_log({**log, **column}), as_log(log))
-    )
+    described, itself = (describe(each, "it", "table") for each in (as_log({**log, **column}), as_log(log)))
     assert described == itself
 
 
@@ -218,7 +215,7 @@ def test_one_row_of_another_block_that_was_dropped_makes_all_count() -> None:
     (says,) = [each.says for each in result.health if each.name == "sample_weights"]
     assert says.startswith(f"{rows:,} rows count as {rows + 1:,} decisions")
     mixed = as_log({**log, "pdrop": np.where(np.arange(rows) == rows - 1, 0.5, 0.0)})
-    described = describe(mixed.blocks(), mixed.names, log="it", written_in="table")
+    described = describe(mixed, "it", "table")
     assert any(each.name == "sample_weights" for each in described.health)
 
 
@@ -287,6 +284,6 @@ def test_wrong_weights(change: Mapping[str, Any], says: str) -> None:
 
 def test_a_description_counts_rows_and_names_the_weights() -> None:
     log = as_log({**counted(), "sample_weight": counted()["count"]})
-    description = describe(log.blocks(), log.names, log="it", written_in="table")
+    description = describe(log, "it", "table")
     assert description.rows == 400
     assert any(each.name == "sample_weights" for each in description.health)

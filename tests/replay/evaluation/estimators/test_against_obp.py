@@ -14,12 +14,13 @@ from replay.evaluation.estimators.doubly_robust import (
     more_robust_fit_weights,
 )
 from replay.evaluation.estimators.embedding import (
+    LoggedEmbeddings,
     MarginalInversePropensity,
     SelfNormalisedMarginal,
     marginal,
     weights_by_classifier,
 )
-from replay.evaluation.estimators.embedding_dimensions import drop_dimensions
+from replay.evaluation.estimators.embedding_dimensions import Search, drop_dimensions
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.importance import with_weight
 from replay.evaluation.estimators.loggers import WeightedDoublyRobust, WeightedInversePropensity, balanced, shares_of
@@ -141,21 +142,16 @@ def test_estimators_by_embeddings(log: str) -> None:
         weights_of = weights_by_dimensions(of, jointly=each["name"] == "mips")
         estimator = MarginalInversePropensity() if each["name"] == "mips" else SelfNormalisedMarginal()
         if "search" in each:
-            dropped = drop_dimensions(
-                rows.reward,
-                weights_of,
-                len(everything),
-                search=each["search"],
-                least=each["least"],
-                delta=each["delta"],
-            )
+            search = Search(each["search"], least=each["least"], delta=each["delta"])
+            dropped = drop_dimensions(rows.reward, weights_of, len(everything), search)
             # Its choice is the value of plain weights, for the self-normalised form too; and where nothing stopped
             # the search, that of the last but one.
             values = [MarginalInversePropensity().estimate(marginal(rows, weights_of(kept))) for kept in dropped.path]
             assert value == close(values[-2 if dropped.exhausted else -1]), each
         elif each["by_classifier"]:
             logging, target = of.log.logging[row, :, of.log.position], of.log.target[row, :, of.log.position]
-            weight = weights_by_classifier(Counting(), of.context, of.log.action, of.embedding, logging, target)
+            logged = LoggedEmbeddings(of.context, of.log.action, of.embedding)
+            weight = weights_by_classifier(Counting(), logged, logging, target)
             assert estimator.estimate(marginal(rows, weight)) == close(value)
         else:
             assert estimator.estimate(marginal(rows, weights_of(everything))) == close(value)

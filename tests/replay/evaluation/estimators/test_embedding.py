@@ -10,13 +10,14 @@ from scipy.stats import t as student_t
 
 from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.estimators.embedding import (
+    LoggedEmbeddings,
     MarginalInversePropensity,
     marginal,
     one_hot,
     weights_by_classifier,
     weights_by_embedding,
 )
-from replay.evaluation.estimators.embedding_dimensions import Dimensions, drop_dimensions
+from replay.evaluation.estimators.embedding_dimensions import Dimensions, Search, drop_dimensions
 from replay.evaluation.rows import EvaluationRows, Floats
 from studies.fixtures.inputs import EMBEDDED, Counting
 from tests.replay.evaluation.estimators.obp_logs import evaluation_rows, weights_by_dimensions
@@ -56,7 +57,8 @@ def test_an_embedding_that_names_the_action_gives_its_weight() -> None:
         float(np.mean(evaluation_rows(of).weight * of.reward))
     )
     # A classifier that knows the action gives the same; all that it sees is the embedding.
-    found = weights_by_classifier(Knowing(), np.zeros((len(row), 1)), of.action, of.action[:, None], logging, target)
+    logged = LoggedEmbeddings(np.zeros((len(row), 1)), of.action, of.action[:, None])
+    found = weights_by_classifier(Knowing(), logged, logging, target)
     np.testing.assert_allclose(found, weight)
 
 
@@ -90,7 +92,8 @@ def test_jointly_differs_from_one_by_one() -> None:
 
 def test_an_action_that_was_never_logged_adds_nothing() -> None:
     logging, target = np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([[0.5, 0.5], [0.5, 0.5]])
-    weight = weights_by_classifier(Counting(), np.zeros((2, 1)), [0, 1], np.array([[0], [1]]), logging, target)
+    logged = LoggedEmbeddings(np.zeros((2, 1)), [0, 1], np.array([[0], [1]]))
+    weight = weights_by_classifier(Counting(), logged, logging, target)
     assert weight[0] <= 0.5
 
 
@@ -112,7 +115,7 @@ def test_what_does_not_fit_is_refused() -> None:
         with pytest.raises(BadInput, match=f"^{field}: found"):
             weights_by_embedding(*arguments)
     with pytest.raises(BadInput, match="wrong_shape"):
-        weights_by_classifier(Counting(), np.zeros((2, 1)), [0], shown, even, even)
+        weights_by_classifier(Counting(), LoggedEmbeddings(np.zeros((2, 1)), [0], shown), even, even)
     names = np.eye(2)[:, :, None]
     with pytest.raises(BadInput, match="embedding: found one of probability 0 in row 1"):
         weights_by_embedding([[1, 0], [1, 0]], even, names, shown)
@@ -138,7 +141,7 @@ def test_the_reach_of_a_value_is_by_student_s_distribution() -> None:
     reach = 3 + (math.sqrt(6) - 1) * half_width
     for value, kept in ((reach * 0.999, (0,)), (reach * 1.001, (0, 1))):
         weights = {(0, 1): wide, (0,): np.full(4, value), (1,): np.full(4, value)}
-        assert drop_dimensions(np.ones(4), weights.__getitem__, 2, delta=0.2).path[-1] == kept
+        assert drop_dimensions(np.ones(4), weights.__getitem__, 2, Search(delta=0.2)).path[-1] == kept
 
 
 @pytest.mark.parametrize("search", ["exact", "greedy"])
@@ -150,11 +153,11 @@ def test_so_many_dimensions_stay(search: str) -> None:
         asked.append(kept)
         return weights_by_dimensions(of)(kept)
 
-    dropped = drop_dimensions(of.log.reward, weights, 4, search=search, least=2)  # type: ignore[arg-type]
+    dropped = drop_dimensions(of.log.reward, weights, 4, Search(search, least=2))  # type: ignore[arg-type]
     assert dropped.exhausted
     assert len(dropped.kept) == 2
     assert len(asked) == {"exact": 1 + 4 + 6, "greedy": 1 + 4 + 3}[search]
-    assert drop_dimensions(of.log.reward, weights, 4, search=search, least=4).path == ((0, 1, 2, 3),)  # type: ignore[arg-type]
+    assert drop_dimensions(of.log.reward, weights, 4, Search(search, least=4)).path == ((0, 1, 2, 3),)  # type: ignore[arg-type]
 
 
 def test_one_row_agrees_with_everything() -> None:
@@ -164,9 +167,9 @@ def test_one_row_agrees_with_everything() -> None:
 def test_a_search_that_cannot_be_is_refused() -> None:
     for least in (0, 3):
         with pytest.raises(WrongConfiguration, match=f"least: found {least}, expected 1 to 2"):
-            drop_dimensions(np.ones(2), lambda kept: np.ones(2), 2, least=least)
+            drop_dimensions(np.ones(2), lambda kept: np.ones(2), 2, Search(least=least))
     with pytest.raises(WrongConfiguration, match="search: found 'all'"):
-        drop_dimensions(np.ones(2), lambda kept: np.ones(2), 2, search="all")  # type: ignore[arg-type]
+        drop_dimensions(np.ones(2), lambda kept: np.ones(2), 2, Search("all"))  # type: ignore[arg-type]
 
 
 def test_other_weights_are_for_as_many_rows() -> None:
@@ -177,7 +180,8 @@ def test_other_weights_are_for_as_many_rows() -> None:
 
 def test_equal_widths_are_tried_in_the_order_of_the_open_bandit_pipeline() -> None:
     paths = [
-        drop_dimensions(np.ones(4), lambda kept: np.ones(4), 3, search=search).path for search in ("exact", "greedy")
+        drop_dimensions(np.ones(4), lambda kept: np.ones(4), 3, search).path
+        for search in (Search("exact"), Search("greedy"))
     ]
     assert paths[0] == ((0, 1, 2), (1, 2), (0, 2), (0, 1), (2,), (1,), (0,))
     assert paths[1] == ((0, 1, 2), (0, 1), (0, 2), (1, 2), (1,), (2,))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from replay.evaluation.health import checks
-from replay.evaluation.health.findings import findings
+from replay.evaluation.health.findings import LogFacts, findings
 from replay.evaluation.health.state import State
 from replay.evaluation.rows import EvaluationRows
 from studies.families import family_b
@@ -43,13 +43,13 @@ def state_of(**columns) -> State:
 
 
 def named(state: State, name: str, **arguments):
-    return next(each for each in findings(state, **arguments) if each.name == name)
+    return next(each for each in findings(state, LogFacts(**arguments)) if each.name == name)
 
 
 def test_faults_stand_first_and_are_told_in_words():
     chance = np.random.default_rng(6)
     log = FAULTS["propensity of another row"](right_log(chance), chance)
-    checks = findings(State.of(read(log, chance)), {"missing": 2, "expired": 5}, learned=10)
+    checks = findings(State.of(read(log, chance)), LogFacts(left_out={"missing": 2, "expired": 5}, learned=10))
     order = [each.wrong for each in checks]
     assert order == sorted(order, reverse=True)
     says = {each.name: each.says for each in checks if each.wrong}

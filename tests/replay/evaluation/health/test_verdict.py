@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from replay.evaluation.health.findings import findings
+from replay.evaluation.health.findings import LogFacts, findings
 from replay.evaluation.health.state import State
 from replay.evaluation.health.statistics import statistics
 from replay.evaluation.health.verdict import LEVELS, family_of, score_of, verdict
@@ -22,7 +22,7 @@ def good_log(rows: int = 5_000, **columns) -> EvaluationRows:
 
 def of(rows: EvaluationRows, family: str = "snips", **arguments):
     state = State.of(rows)
-    return verdict(statistics(state), findings(state, **arguments), family)
+    return verdict(statistics(state), findings(state, LogFacts(**arguments)), family)
 
 
 @pytest.mark.parametrize("family", ["ips", "snips"])

@@ -84,7 +84,7 @@ def test_other_rewards_are_scaled() -> None:
     looks = np.array([10, 1000])
     plain = betting(rows, looks, constant=True)
     rows.reward[:] = 4 * rows.reward - 3
-    scaled = betting(rows, looks, constant=True, least=-3.0, largest=1.0)
+    scaled = betting(rows, looks, constant=True, rewards=(-3.0, 1.0))
     np.testing.assert_allclose(scaled.low, 4 * plain.low - 3)
     np.testing.assert_allclose(scaled.high, 4 * plain.high - 3)
     np.testing.assert_allclose(scaled.value, 4 * plain.value - 3)
@@ -97,7 +97,7 @@ def test_who_does_not_say_that_the_value_is_constant_gets_none() -> None:
 
 def test_rewards_and_looks_outside_of_what_was_said_are_refused() -> None:
     with pytest.raises(BadInput, match="reward"):
-        betting(clicks(3, 10), np.array([10]), constant=True, largest=0.5)
+        betting(clicks(3, 10), np.array([10]), constant=True, rewards=(0.0, 0.5))
     for looks in ([0], [5, 5], [11]):
         with pytest.raises(BadInput, match="looks"):
             betting(clicks(3, 10), np.array(looks), constant=True)

@@ -8,7 +8,7 @@ from replay.evaluation.estimators.doubly_robust import DirectMethod, DoublyRobus
 from replay.evaluation.estimators.estimator import Estimator, gradient
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
 from replay.evaluation.intervals.reach import Reach
-from replay.evaluation.intervals.skewed import skewed_ends
+from replay.evaluation.intervals.skewed import Bound, skewed_ends
 from tests.replay.evaluation.intervals.logs import clicks, random_log
 
 
@@ -80,14 +80,14 @@ def test_far_bounds_leave_the_normal_interval() -> None:
 
 
 def test_no_variance_and_no_step_leave_the_value() -> None:
-    assert skewed_ends(0.5, 0.0, above_floor=0.5, below_ceiling=0.5) == (0.5, 0.5)
+    assert skewed_ends(0.5, 0.0, floor=Bound(0.5), ceiling=Bound(0.5)) == (0.5, 0.5)
 
 
 @given(st.floats(0.001, 1.0), st.floats(0.0001, 0.1), st.floats(0.0, 0.1))
 def test_a_floor_lifts_the_upper_end_and_a_ceiling_lowers_the_other_by_as_much(
     distance: float, variance: float, step: float
 ) -> None:
-    low, high = skewed_ends(0.0, variance, above_floor=distance, up=step)
-    mirrored_low, mirrored_high = skewed_ends(0.0, variance, below_ceiling=distance, down=step)
+    low, high = skewed_ends(0.0, variance, floor=Bound(distance, step))
+    mirrored_low, mirrored_high = skewed_ends(0.0, variance, ceiling=Bound(distance, step))
     assert (low, high) == pytest.approx((-mirrored_high, -mirrored_low))
     assert high >= -low

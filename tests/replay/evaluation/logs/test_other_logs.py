@@ -2,7 +2,7 @@
 
 import gzip
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from records.errors import BadInput, WrongConfiguration
-from replay.evaluation.logs.chunk import LogChunk, gathered
+from replay.evaluation.logs.chunk import LogChunk, Progress, gathered, silent
 from replay.evaluation.logs.columns import Columns, as_log
 from replay.evaluation.logs.description import describe
 from replay.evaluation.logs.formats import Format, format_of
-from replay.evaluation.logs.judge_open_bandit import OpenBanditLog
+from replay.evaluation.logs.judge_open_bandit import ITSELF, OpenBanditLog
 from replay.evaluation.logs.numbered import OTHERS, Names, Numbered
 from replay.evaluation.logs.obp_feedback import ObpFeedback
 from replay.evaluation.logs.open_bandit_columns import log_at
@@ -210,7 +210,7 @@ def test_open_bandit_in_columns(tmp_path: Path) -> None:
     assert rows.time_ms.tolist() == [1_574_553_601_500, 1_574_553_601_000]
     assert named(rows.action, log.names.actions.names) == ["1", "0"]
     assert named(rows.segments["user_feature_0"], log.names.segments["user_feature_0"].names) == ["u", "v"]
-    assert together(OpenBanditLog(log_at(file), itself=True).blocks()).weight.tolist() == [1.0, 1.0]
+    assert together(OpenBanditLog(log_at(file), ITSELF).blocks()).weight.tolist() == [1.0, 1.0]
     with pytest.raises(WrongConfiguration, match="segment: found no column city"):
         OpenBanditLog(log_at(file), segments=["city"])
 
@@ -341,7 +341,7 @@ def test_the_description_is_what_pandas_says() -> None:
         }
     )
     log = as_log(frame, Columns(segments=["version"]))
-    description = describe(log.blocks(), log.names, log="it", written_in="table")
+    description = describe(log, "it", "table")
     assert (description.rows, description.has_pmf, description.actions_a_decision) == (4000, True, 3.0)
     assert (description.from_ms, description.to_ms) == (frame.time.min(), frame.time.max())
     assert description.rewards.mean == pytest.approx(frame.reward.mean())
@@ -366,21 +366,33 @@ def test_a_log_whose_propensities_are_others_is_no_healthy_one() -> None:
     chance = np.random.default_rng(6)
     pmf = chance.dirichlet(np.ones(3), size=4000)
     log = as_log(pa.table({"reward": np.ones(4000), "pmf": list(pmf), "action": chance.integers(3, size=4000)}))
-    description = describe(log.blocks(), log.names, log="it", written_in="table")
+    description = describe(log, "it", "table")
     wrong = [finding.says for finding in description.health if finding.wrong]
     assert wrong
     assert not any("action number" in says for says in wrong)
 
 
+class Chunks:
+    """A log of chunks at hand."""
+
+    provides: frozenset[str] = frozenset()
+
+    def __init__(self, chunks: list[LogChunk], names: Names) -> None:
+        self._chunks, self.names = chunks, names
+
+    def blocks(self, progress: Progress = silent, first: int = 0, last: int | None = None) -> Iterator[LogChunk]:
+        yield from self._chunks
+
+
 def test_rows_that_the_target_has_learned_from_are_a_fault() -> None:
     log = as_log(TABLE)
     learned = [LogChunk(chunk.index, chunk.rows, {}, 50) for chunk in log.blocks()]
-    description = describe(learned, log.names, log="it", written_in="table")
+    description = describe(Chunks(learned, log.names), "it", "table")
     assert [finding.name for finding in description.health if finding.wrong and "learned" in finding.says]
 
 
 def test_nothing_is_described_as_nothing() -> None:
-    description = describe([], Names(), log="it", written_in="table")
+    description = describe(Chunks([], Names()), "it", "table")
     assert (
         description.rows,
         description.from_ms,

@@ -89,7 +89,7 @@ def test_independent_rows_are_not_accused() -> None:
 
 def test_a_description_says_so_too_and_blocks_agree() -> None:
     log = as_log(slates(BLOCK_ROWS // 2))
-    description = describe(log.blocks(), log.names, log="it", written_in="table")
+    description = describe(log, "it", "table")
     (says,) = (each.says for each in description.health if each.name == "unnamed_unit")
     assert "slate_id (3 each)" in says
 
