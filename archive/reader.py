@@ -102,9 +102,28 @@ class Archive:
         StateRefused
             It is damaged.
         """
+        return int(self._footer(piece).num_rows)
+
+    def most(self, piece: Piece, column: str) -> int | None:
+        """Return the largest number in a column of a file, by its footer; None if that does not say.
+
+        Raises
+        ------
+        StateRefused
+            It is damaged.
+        """
+        footer = self._footer(piece)
+        groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+        columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+        known = [each.statistics for each in columns if each.path_in_schema == column]
+        if len(known) < len(groups) or not all(each is not None and each.has_min_max for each in known):
+            return None
+        return max((int(each.max) for each in known), default=None)
+
+    def _footer(self, piece: Piece) -> "pq.FileMetaData":
         try:
             with self._place.system.open_input_file(self._place.path(piece.file.path)) as stream:
-                return int(pq.read_metadata(stream).num_rows)
+                return pq.read_metadata(stream)
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(piece.file.path, _found(error)) from error
 

@@ -493,7 +493,7 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "what is no list is refused",
         "replay/evaluation/logs/outcomes.py",
-        '            rows = leave_out("refused", found.refused)\n',
+        '            rows = leave_out(rows, left_out, "refused", found.refused)\n',
         "",
         (f"{of_lists}test_what_is_no_list_is_refused_whoever_is_judged",),
     )
@@ -719,8 +719,8 @@ def _evaluating() -> Iterator[Mutant]:
     yield Mutant(
         "rows of a person are correlated in a learner's log, too",
         "replay/evaluation/intervals/adaptive.py",
-        "        variance * effect * student**2,\n",
-        "        variance,\n",
+        "Linear(value, variance * effect * student**2, slopes)",
+        "Linear(value, variance, slopes)",
         (
             "tests/replay/evaluation/intervals/test_adaptive.py::test_of_one_version_by_unit_it_is_the_interval_of_clusters",
         ),
@@ -728,7 +728,7 @@ def _evaluating() -> Iterator[Mutant]:
     yield Mutant(
         "few rows may hide a tail",
         "replay/evaluation/intervals/skewed.py",
-        "        value + max(error, _reach(above_floor, variance, up, miss)),\n",
+        "        value + max(error, _reach(floor, variance, miss)),\n",
         "        value + error,\n",
         ("tests/replay/evaluation/intervals/test_delta.py::test_few_clicks_have_garwoods_limit_for_a_poisson_count",),
     )

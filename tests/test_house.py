@@ -22,7 +22,6 @@ LONG_FILES: set[str] = set()
 LONG_CLASSES = {
     "bowerbird/client/asynchronous.py:Client",
     "bowerbird/recovery/join.py:JoinRecovery",
-    "replay/evaluation/logs/outcomes.py:Judge",
     "stream/roles/archive.py:Archive",
     "stream/roles/join.py:JoinRole",
 }
@@ -54,7 +53,6 @@ MANY_PARAMETERS = {
     "policies/learnability.py:_not_sent",
     "policies/learner.py:__init__",
     "policies/publisher.py:publish",
-    "replay/evaluation/logs/outcomes.py:__init__",
     "rewards/join_worker.py:carry_out",
     "stream/kafka/dead_letter_log.py:resend",
     "stream/roles/refeed.py:__init__",

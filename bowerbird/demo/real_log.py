@@ -96,7 +96,7 @@ class Values(NamedTuple):
 def values(
     policy: str, identity: PolicyIdentity, versions: Sequence[PolicyVersion], rewards: Sequence[Message]
 ) -> Values:
-    """Judge a policy on the outcomes that it learned from, each by the version that had not learned it yet.
+    """Evaluate a policy on the outcomes that it learned from, each by the version that had not learned it yet.
 
     Parameters
     ----------

@@ -36,10 +36,13 @@ class OutcomesFormat(LogFormat):
 
     def log(self, request: LogRequest, progress: "Progress") -> "Log":
         """Return the log without a target; the number of missing outcomes is part of its description."""
-        from replay.evaluation.logs.outcomes import Judge
+        from replay.evaluation.logs.outcome_selection import OutcomeOptions
+        from replay.evaluation.logs.outcomes import OutcomeLog
 
         outcomes, of, segments = self.outcomes(request, progress), request.placement, request.segments
-        return Judge(outcomes, None, of, external=None, mixed=of is None, segments=segments, count_missing=True)
+        return OutcomeLog(
+            outcomes, None, OutcomeOptions(of, external=None, mixed=of is None, segments=segments, count_missing=True)
+        )
 
     def target(self, request: EvaluationRequest) -> "PolicyLog":
         """Return the log opened for the target."""
@@ -108,7 +111,8 @@ class PolicyOutcomes:
         """Return the log: see :class:`replay.evaluation.scan.OpenLog`."""
         from policies.registry import make
         from replay.evaluation.logs.chunk import MEAN_PROPENSITY, silent
-        from replay.evaluation.logs.outcomes import Judge
+        from replay.evaluation.logs.outcome_selection import OutcomeOptions
+        from replay.evaluation.logs.outcomes import OutcomeLog
         from replay.proof.archived_policy import ArchivedPolicy
 
         request, target = self.request, None
@@ -118,8 +122,10 @@ class PolicyOutcomes:
         of, segments = self.placement, request.segments
         loggers = [each.made() for each in self.loggers] if MEAN_PROPENSITY in wanted else ()
         outcomes = self.format.outcomes(request, silent)
-        return Judge(
-            outcomes, target, of, request.external, wanted=wanted, segments=segments, names=names, loggers=loggers
+        return OutcomeLog(
+            outcomes,
+            target,
+            OutcomeOptions(of, request.external, wanted=wanted, segments=segments, names=names, loggers=loggers),
         )
 
 

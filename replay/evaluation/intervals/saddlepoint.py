@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from replay.evaluation.estimators.estimator import Estimator
+from replay.evaluation.health.central import effective
 from replay.evaluation.intervals.delta import delta_of_rows, slopes_at
 from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.rows import EvaluationRows, Floats
@@ -100,7 +101,8 @@ def saddlepoint_of_terms(
         return instead("")
     shown = _Shown.by(estimator, terms, means, value, slopes)
     moved = shown.top - value * shown.bottom
-    carriers = _effective(moved)
+    squares = moved * moved
+    carriers = effective(float(squares.sum()), float(squares @ squares)) or 0.0
     if carriers < FEWEST:
         return instead(f"{carriers:.1f} rows carry the value: too few different resamples for a bootstrap")
     error = math.sqrt(float(moved @ moved)) / (rows * float(shown.bottom.mean()))
@@ -109,13 +111,6 @@ def saddlepoint_of_terms(
     if low is None or high is None:
         return instead("the saddlepoint equation has no solution on these rows")
     return Interval(value, low, high, METHOD, shown.note)
-
-
-def _effective(moved: Floats) -> float:
-    """Return (sum x^2)^2 / sum x^4: how many equal rows would make the same variance and kurtosis."""
-    squares = moved * moved
-    fourth = float(squares @ squares)
-    return float(squares.sum()) ** 2 / fourth if fourth else 0.0
 
 
 class _Point(NamedTuple):

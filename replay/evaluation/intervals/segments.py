@@ -8,6 +8,7 @@ import numpy as np
 
 from replay.evaluation.estimators.balanced import with_balanced_weights
 from replay.evaluation.estimators.estimator import Estimator, Means, all_terms
+from replay.evaluation.health.central import effective
 from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.intervals.sums import Sums
@@ -52,7 +53,7 @@ class Positives(Estimator):
         at = moments.names.index(_SIZE)
         total = float(moments.rows * moments.mean[at])
         squares = float(moments.comoment[at, at]) + total * float(moments.mean[at])
-        return total**2 / squares if squares > 0 else 0.0
+        return effective(total, squares) or 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pyarrow.compute as pc
 
+from archive.names import Piece
 from archive.reader import Archive
 from records.errors import StateRefused
 from replay.evaluation.logs.ahead import read_ahead
@@ -20,8 +21,14 @@ class ArchivedOutcomes:
 
     def may_have_lists(self) -> bool:
         """See :class:`replay.evaluation.logs.outcome_source.Outcomes`."""
-        batches = self._archive.batches("rewards", ["places"], self._archive.pieces("rewards"))
-        return any((pc.max(batch.column("places")).as_py() or 1) > 1 for batch in batches)
+        return any(self._most_places(piece) > 1 for piece in self._archive.pieces("rewards"))
+
+    def _most_places(self, piece: Piece) -> int:
+        """Return the largest number of places in a file, from its footer if that has it."""
+        if (most := self._archive.most(piece, "places")) is not None:
+            return most
+        batches = self._archive.batches("rewards", ["places"], [piece])
+        return max((pc.max(batch.column("places")).as_py() or 1 for batch in batches), default=1)
 
     def batches(self, columns: Sequence[str], progress: Progress, first_row: int = 0) -> Iterator[OutcomeBatch]:
         """Yield all outcomes; files that lie before ``first_row`` are read as far as needed.

@@ -23,8 +23,8 @@ _FIELDS = {"action": "chosen", "event": "event_id", "time": "decided_at", "versi
 def table_of_outcomes(data: Any, placement: str | None, external: bool) -> Any:
     """Return the outcomes that an archive's path would give, with the columns of a table; other data as it is.
 
-    What :class:`replay.evaluation.logs.outcomes.Judge` leaves out is left out: what is unreadable, corrections, rows
-    that are not to be learned, lists, refused propensities, decisions that are still open, and the decisions of
+    What :class:`replay.evaluation.logs.outcomes.OutcomeLog` leaves out is left out: what is unreadable, corrections,
+    rows that are not to be learned, lists, refused propensities, decisions that are still open, and the decisions of
     another system, or, with ``external``, all but those. :func:`bowerbird.read` has left out repeats.
 
     Raises

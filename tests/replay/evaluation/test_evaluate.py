@@ -37,7 +37,8 @@ from replay.evaluation.logs.json_outcomes import JsonLines
 from replay.evaluation.logs.judge_open_bandit import OpenBanditLog, read_target
 from replay.evaluation.logs.numbered import Names
 from replay.evaluation.logs.open_bandit_columns import log_at
-from replay.evaluation.logs.outcomes import Judge
+from replay.evaluation.logs.outcome_selection import OutcomeOptions
+from replay.evaluation.logs.outcomes import OutcomeLog
 from replay.evaluation.options import Options
 from replay.evaluation.result import How
 from replay.evaluation.rows import EvaluationRows
@@ -322,8 +323,10 @@ def probability(policy: Policy, decision: Any) -> float:
 def evaluated(
     archive: Archive, target: ArchivedPolicy, of: str | None = "front", external: bool = False, **options: Any
 ) -> Answer:
-    def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Judge:
-        return Judge(ArchivedOutcomes(archive), target if for_target else None, of, external, wanted=wanted)
+    def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> OutcomeLog:
+        return OutcomeLog(
+            ArchivedOutcomes(archive), target if for_target else None, OutcomeOptions(of, external, wanted=wanted)
+        )
 
     return answered(open_log, target.name, **options)
 
@@ -362,8 +365,10 @@ def test_a_reward_that_is_rounded_lies_within_what_its_rule_allows(
         record["decision"]["rule"] = {"window_s": 10.0, "reward": msgspec.to_builtins(rule)}
     (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, records)))
 
-    def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Judge:
-        return Judge(JsonLines(tmp_path / "log.jsonl"), uniform() if for_target else None, "front", wanted=wanted)
+    def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> OutcomeLog:
+        return OutcomeLog(
+            JsonLines(tmp_path / "log.jsonl"), uniform() if for_target else None, OutcomeOptions("front", wanted=wanted)
+        )
 
     result = answered(open_log)
     assert result.value_logged > 0
@@ -378,8 +383,10 @@ def test_blocks_with_rules_of_their_own_allow_what_either_does(tmp_path: Path, m
         record["decision"]["rule"]["reward"]["clip"] = [0.0, 1.0] if number < 64 else [-3.0, 0.5]
     (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, records)))
 
-    def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Judge:
-        return Judge(JsonLines(tmp_path / "log.jsonl"), uniform() if for_target else None, "front", wanted=wanted)
+    def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> OutcomeLog:
+        return OutcomeLog(
+            JsonLines(tmp_path / "log.jsonl"), uniform() if for_target else None, OutcomeOptions("front", wanted=wanted)
+        )
 
     blocks = list(open_log({REWARD_RANGE}, False).blocks())
     # No feedback is worth -0.1 by either.
@@ -403,8 +410,10 @@ def test_decisions_whose_neighbours_still_wait_do_not_count(tmp_path: Path) -> N
         lines.append(json.dumps(record))
     (tmp_path / "log.jsonl").write_text("\n".join(lines))
 
-    def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> Judge:
-        return Judge(JsonLines(tmp_path / "log.jsonl"), uniform() if for_target else None, "front", wanted=wanted)
+    def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> OutcomeLog:
+        return OutcomeLog(
+            JsonLines(tmp_path / "log.jsonl"), uniform() if for_target else None, OutcomeOptions("front", wanted=wanted)
+        )
 
     for model in ("none", "auto"):
         result = answered(open_log, model=model)
@@ -426,7 +435,7 @@ def test_a_policy_must_be_named_wherever_its_outcomes_lie(tmp_path: Path, monkey
     other = [record | {"placement": "side", "policy": "side"} for record in outcomes[:20]]
     (tmp_path / "log.jsonl").write_text("\n".join(json.dumps(record) for record in [*outcomes, *other]))
     monkeypatch.setattr("replay.evaluation.logs.json_outcomes.BLOCK_BYTES", 2_000)
-    judge = Judge(JsonLines(tmp_path / "log.jsonl"), uniform())
+    judge = OutcomeLog(JsonLines(tmp_path / "log.jsonl"), uniform())
     with pytest.raises(WrongConfiguration, match="--placement: found none"):
         list(judge.blocks())
 

@@ -15,7 +15,8 @@ from bowerbird.log_formats.log_format import format_for
 from records.errors import BadInput, LossDetected, WrongConfiguration
 from replay.evaluation.logs import json_outcomes
 from replay.evaluation.logs.json_outcomes import JsonLines
-from replay.evaluation.logs.outcomes import Judge
+from replay.evaluation.logs.outcome_selection import OutcomeOptions
+from replay.evaluation.logs.outcomes import OutcomeLog
 from replay.evaluation.rows import EvaluationRows
 from replay.proof.archived_policy import uniform
 from tests.replay.evaluation.logs.rows import same, together
@@ -63,7 +64,7 @@ GOOD = b"".join(map(line, range(1, 6)))
 
 
 def read(file: Path, **fields: Any) -> EvaluationRows:
-    return together(Judge(JsonLines(file), uniform(), **fields).blocks())
+    return together(OutcomeLog(JsonLines(file), uniform(), OutcomeOptions(**fields)).blocks())
 
 
 def written(folder: Path, content: bytes, name: str = "log.jsonl") -> Path:
@@ -193,7 +194,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=r"log\.jsonl\.gz: found .*, expected JSON lines"):
             read(written(tmp_path, content, "log.jsonl.gz"))
     for content in (b"", b"\n\n  \n"):
-        assert list(Judge(JsonLines(written(tmp_path, content)), None, mixed=True).blocks()) == []
+        assert list(OutcomeLog(JsonLines(written(tmp_path, content)), None, OutcomeOptions(mixed=True)).blocks()) == []
 
 
 def test_an_endless_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +209,7 @@ def test_an_export_begins_anywhere_and_has_no_holes(tmp_path: Path) -> None:
     file = written(tmp_path, b"".join(map(line, (7, 8, 8, 10))))
     with pytest.raises(LossDetected, match=r"shard 0 in log\.jsonl, line 4: found seq 10, expected seq 9"):
         read(file)
-    (block,) = Judge(JsonLines(file), uniform(), count_missing=True).blocks()
+    (block,) = OutcomeLog(JsonLines(file), uniform(), OutcomeOptions(count_missing=True)).blocks()
     assert (len(block.rows), block.left_out) == (3, {"repeats": 1, "missing": 1})
 
 
@@ -221,12 +222,16 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         line(4, _propensity=1e-30, _pmf=[1.0, 1e-30]),
         line(5, placement="side", policy="side"),
     ]
-    (block,) = Judge(JsonLines(written(tmp_path, b"".join(content))), uniform(), "front").blocks()
+    (block,) = OutcomeLog(JsonLines(written(tmp_path, b"".join(content))), uniform(), OutcomeOptions("front")).blocks()
     assert block.left_out == {"expired": 1, "corrections": 1, "external": 1, "refused": 1}
     assert len(block.rows) == 1
 
 
 def test_the_progress_ends_with_the_file(tmp_path: Path) -> None:
     progress: list[tuple[int, int]] = []
-    list(Judge(JsonLines(written(tmp_path, GOOD)), uniform()).blocks(lambda passed, of: progress.append((passed, of))))
+    list(
+        OutcomeLog(JsonLines(written(tmp_path, GOOD)), uniform()).blocks(
+            lambda passed, of: progress.append((passed, of))
+        )
+    )
     assert progress[-1] == (len(GOOD), len(GOOD))

@@ -27,7 +27,8 @@ from replay.evaluation.logs.archive import ArchivedOutcomes
 from replay.evaluation.logs.chunk import MEAN_PROPENSITY, REWARD_RANGE
 from replay.evaluation.logs.json_outcomes import JsonLines
 from replay.evaluation.logs.message_outcomes import MessageOutcomes
-from replay.evaluation.logs.outcomes import Judge
+from replay.evaluation.logs.outcome_selection import OutcomeOptions
+from replay.evaluation.logs.outcomes import OutcomeLog
 from replay.evaluation.logs.predicted import Logger
 from replay.evaluation.rows import EvaluationRows
 from replay.proof.archived_policy import ArchivedPolicy
@@ -120,7 +121,7 @@ def lines(outcomes: Sequence[dict[str, Any]], path: Path) -> Path:
 
 
 def judged(outcomes: Sequence[dict[str, Any]], path: Path, target: Any, **options: Any) -> EvaluationRows:
-    return together(Judge(JsonLines(lines(outcomes, path)), target, "front", **options).blocks())
+    return together(OutcomeLog(JsonLines(lines(outcomes, path)), target, OutcomeOptions("front", **options)).blocks())
 
 
 def target_of(pmf: Sequence[float]) -> ArchivedPolicy:
@@ -189,7 +190,7 @@ def test_weights_are_those_of_the_estimator_of_slates(tmp_path: Path) -> None:
 
 def test_a_list_is_one_row(tmp_path: Path) -> None:
     log = [outcome(0, (2, 0, 3), [0.0, 1.0, 2.0]), outcome(1, (1,), [5.0])]
-    judge = Judge(JsonLines(lines(log, tmp_path / "log.jsonl")), UNIFORM, "front")
+    judge = OutcomeLog(JsonLines(lines(log, tmp_path / "log.jsonl")), UNIFORM, OutcomeOptions("front"))
     chunk = next(iter(judge.blocks()))
     rows = chunk.rows
     assert chunk.lists
@@ -232,7 +233,9 @@ def test_what_is_no_list_is_refused_whoever_is_judged(tmp_path: Path, case: str,
     wrong = dict(NO_LISTS[case])
     log = [outcome(0, (0, 1), [1.0, 0.0]), outcome(1, (1, 0), [1.0, 0.0], **wrong.pop("decision", {})) | wrong]
     policy = {"uniform": UNIFORM, "fixed": target_of(LOGGED), "itself": None}[target]
-    chunk = next(iter(Judge(JsonLines(lines(log, tmp_path / "log.jsonl")), policy, "front").blocks()))
+    chunk = next(
+        iter(OutcomeLog(JsonLines(lines(log, tmp_path / "log.jsonl")), policy, OutcomeOptions("front")).blocks())
+    )
     assert (len(chunk.rows), chunk.left_out) == (1, {"refused": 1})
 
 
@@ -271,7 +274,9 @@ def test_the_range_of_a_list_is_that_of_all_its_places(tmp_path: Path) -> None:
         }
     }
     log = [outcome(0, (0, 1, 2), [1.0, 0.0, 0.0], **clipped), outcome(1, (1,), [1.0], **clipped)]
-    judge = Judge(JsonLines(lines(log, tmp_path / "log.jsonl")), UNIFORM, "front", wanted={REWARD_RANGE})
+    judge = OutcomeLog(
+        JsonLines(lines(log, tmp_path / "log.jsonl")), UNIFORM, OutcomeOptions("front", wanted={REWARD_RANGE})
+    )
     assert next(iter(judge.blocks())).reward_range == (0.0, 6.0)
 
 
@@ -283,7 +288,9 @@ def test_balanced_weights_are_those_of_whole_lists(tmp_path: Path) -> None:
     loggers = [Logger("1-0", Fixed(LOGGED), 0.75), Logger("2-0", other, 0.25)]
     wanted = {MEAN_PROPENSITY}
     path = lines(log, tmp_path / "log.jsonl")
-    rows = together(Judge(JsonLines(path), UNIFORM, "front", wanted=wanted, loggers=loggers).blocks())
+    rows = together(
+        OutcomeLog(JsonLines(path), UNIFORM, OutcomeOptions("front", wanted=wanted, loggers=loggers)).blocks()
+    )
     of_list = 0.75 * math.prod(conditional(LOGGED, shown)) + 0.25 / 4 / 3
     assert rows.mean_propensity == pytest.approx([of_list, 0.75 * 0.4 + 0.25 * 0.25])
 
@@ -302,7 +309,7 @@ def test_all_origins_of_lists_are_the_same_log(tmp_path: Path) -> None:
     archive = Archive.at(str(tmp_path / "archive"))
     target = ArchivedPolicy("vw", make("vw", "--cb_explore_adf --epsilon 0.5 -q ui"))
     found = [
-        together(Judge(source, target, "home", segments=("context.user.none",)).blocks())
+        together(OutcomeLog(source, target, OutcomeOptions("home", segments=("context.user.none",))).blocks())
         for source in (
             JsonLines(lines(outcomes, tmp_path / "log.jsonl")),
             MessageOutcomes(messages),

@@ -26,8 +26,9 @@ from replay.evaluation.logs.chunk import REWARD_RANGE, LogChunk, silent
 from replay.evaluation.logs.json_outcomes import JsonLines
 from replay.evaluation.logs.message_outcomes import MessageOutcomes
 from replay.evaluation.logs.numbered import Names
+from replay.evaluation.logs.outcome_selection import OutcomeOptions
 from replay.evaluation.logs.outcome_source import NUMBERS, Outcomes
-from replay.evaluation.logs.outcomes import Judge
+from replay.evaluation.logs.outcomes import OutcomeLog
 from replay.evaluation.logs.segments import segment
 from replay.proof.archived_policy import archived_policy, uniform
 from tests.policies.asking import pmf_of
@@ -67,7 +68,7 @@ def usable(world: World, policy: str | None = "front", external: bool | None = F
 @pytest.mark.parametrize("target", ["uniform", "front@2", None])
 def test_every_column_is_what_the_records_say(world: World, archive: Archive, target: str | None) -> None:
     policy = None if target is None else uniform() if target == "uniform" else archived_policy(archive, target, none)
-    judge = Judge(ArchivedOutcomes(archive), policy, "front", segments=SEGMENTS)
+    judge = OutcomeLog(ArchivedOutcomes(archive), policy, OutcomeOptions("front", segments=SEGMENTS))
     rows = together(judge.blocks())
     log = usable(world)
     assert len(rows) == len(log) > 30
@@ -123,8 +124,8 @@ def test_all_origins_give_the_same_rows(
     monkeypatch.setattr("replay.evaluation.logs.message_outcomes.BLOCK_BYTES", 5_000)
     policy = None if target is None else uniform() if target == "uniform" else archived_policy(archive, target, none)
 
-    def rows(origin: Outcomes) -> tuple[Judge, list[LogChunk]]:
-        judge = Judge(origin, policy, "front", segments=SEGMENTS)
+    def rows(origin: Outcomes) -> tuple[OutcomeLog, list[LogChunk]]:
+        judge = OutcomeLog(origin, policy, OutcomeOptions("front", segments=SEGMENTS))
         return judge, list(judge.blocks())
 
     messages = MessageOutcomes(world.logs["rewards", 0])
@@ -137,7 +138,7 @@ def test_all_origins_give_the_same_rows(
 
 
 def test_both_kinds_of_decisions_of_all_policies(world: World, archive: Archive) -> None:
-    judge = Judge(ArchivedOutcomes(archive), None, external=None, mixed=True)
+    judge = OutcomeLog(ArchivedOutcomes(archive), None, OutcomeOptions(external=None, mixed=True))
     (block,) = judge.blocks()
     log = usable(world, None, None)
     counts = Counter(named(block.rows.version, judge.names.versions.names))
@@ -173,7 +174,9 @@ def test_parts_that_are_read_apart_are_the_same_bits(
             names.versions.number(version)
         for action in ("a0", "a1", "a2"):
             names.actions.number(action)
-        return list(Judge(opened(), uniform(), "front", names=names).blocks(first=first, last=last))
+        return list(
+            OutcomeLog(opened(), uniform(), OutcomeOptions("front", names=names)).blocks(first=first, last=last)
+        )
 
     whole = read()
     assert [chunk.index for chunk in whole] == list(range(len(whole)))
@@ -216,15 +219,15 @@ def test_parts_see_what_is_missing_or_comes_twice_before_them(
     again = [*log[:40], *log[20:]]
     twice.logs["rewards", 0] = [message._replace(offset=offset) for offset, message in enumerate(again)]
     archive = archive_of(twice, tmp_path)
-    whole = list(Judge(ArchivedOutcomes(archive), uniform(), "front").blocks())
-    part = list(Judge(ArchivedOutcomes(archive), uniform(), "front").blocks(first=2))
+    whole = list(OutcomeLog(ArchivedOutcomes(archive), uniform(), OutcomeOptions("front")).blocks())
+    part = list(OutcomeLog(ArchivedOutcomes(archive), uniform(), OutcomeOptions("front")).blocks(first=2))
     assert [chunk.left_out for chunk in part] == [chunk.left_out for chunk in whole[2:]]
     assert sum(chunk.left_out.get("repeats", 0) for chunk in part) > 0
 
 
 def test_only_what_is_wanted_is_filled(archive: Archive) -> None:
     for wanted in (["rank"], ["squared_weight", "action"], ["time_ms", "unit_hash"], []):
-        (block,) = Judge(ArchivedOutcomes(archive), uniform(), "front", wanted=wanted).blocks()
+        (block,) = OutcomeLog(ArchivedOutcomes(archive), uniform(), OutcomeOptions("front", wanted=wanted)).blocks()
         filled = (
             "squared_weight",
             "unseen",
@@ -245,10 +248,10 @@ def test_the_rules_tell_what_rewards_are_possible(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for opened in origins(world, tmp_path, monkeypatch).values():
-        blocks = Judge(opened(), None, "front", wanted=[REWARD_RANGE]).blocks()
+        blocks = OutcomeLog(opened(), None, OutcomeOptions("front", wanted=[REWARD_RANGE])).blocks()
         # Clicks without end and purchases of any value, clipped.
         assert {block.reward_range for block in blocks} == {(-5.0, 5.0)}
-        assert {block.reward_range for block in Judge(opened(), None, "front").blocks()} == {None}
+        assert {block.reward_range for block in OutcomeLog(opened(), None, OutcomeOptions("front")).blocks()} == {None}
 
 
 @pytest.mark.parametrize("rule", [None, {}, {"window_s": -1}])
@@ -260,7 +263,9 @@ def test_without_a_rule_nobody_knows_what_rewards_are_possible(
         del record["decision"]["rule"]
         record["decision"] |= {} if rule is None else {"rule": rule}
     (tmp_path / "log.jsonl").write_text("\n".join(json.dumps(record) for record in records))
-    (block,) = Judge(JsonLines(tmp_path / "log.jsonl"), None, "front", wanted=[REWARD_RANGE]).blocks()
+    (block,) = OutcomeLog(
+        JsonLines(tmp_path / "log.jsonl"), None, OutcomeOptions("front", wanted=[REWARD_RANGE])
+    ).blocks()
     assert block.reward_range == (-math.inf, math.inf)
 
 
@@ -270,7 +275,9 @@ def test_an_archive_without_rules_is_judged_all_the_same(world: World, tmp_path:
     table = pq.read_table(file, partitioning=None)
     at = table.schema.get_field_index("rule")
     pq.write_table(table.set_column(at, "rule", pa.nulls(len(table), pa.string())), file)
-    blocks = Judge(ArchivedOutcomes(Archive.at(str(tmp_path))), None, "front", wanted=[REWARD_RANGE]).blocks()
+    blocks = OutcomeLog(
+        ArchivedOutcomes(Archive.at(str(tmp_path))), None, OutcomeOptions("front", wanted=[REWARD_RANGE])
+    ).blocks()
     assert {block.reward_range for block in blocks} == {(-math.inf, math.inf)}
 
 
@@ -279,10 +286,10 @@ def test_missing_outcomes_are_counted_where_a_log_is_only_looked_at(world: World
     log = world.logs["rewards", 0]
     holed.logs["rewards", 0] = [*log[:40], *log[60:]]
     origin = ArchivedOutcomes(archive_of(holed, tmp_path))
-    (block,) = Judge(origin, None, external=None, mixed=True, count_missing=True).blocks()
+    (block,) = OutcomeLog(origin, None, OutcomeOptions(external=None, mixed=True, count_missing=True)).blocks()
     assert block.left_out["missing"] == 20
     with pytest.raises(LossDetected, match=r"in rewards/day=.*, offset \d+: found seq"):
-        list(Judge(origin, None, "front").blocks())
+        list(OutcomeLog(origin, None, OutcomeOptions("front")).blocks())
 
 
 # ----- files that are older than the columns of hashes
@@ -290,7 +297,7 @@ def test_missing_outcomes_are_counted_where_a_log_is_only_looked_at(world: World
 
 def test_hashes_of_older_files_are_computed(world: World, tmp_path: Path) -> None:
     def hashes() -> tuple[Any, Any, Any]:
-        judge = Judge(ArchivedOutcomes(Archive.at(str(tmp_path))), uniform(), "front")
+        judge = OutcomeLog(ArchivedOutcomes(Archive.at(str(tmp_path))), uniform(), OutcomeOptions("front"))
         columns = ["event_hash", "unit_hash"]
         lazy = bowerbird.read(str(tmp_path), lazy=True).select(columns).collect()
         return together(judge.blocks()), bowerbird.read(str(tmp_path), columns=columns), lazy
@@ -334,7 +341,7 @@ def test_a_row_that_contradicts_itself_is_refused(
     with pytest.raises(
         StateRefused, match=rf"{message}".replace(" .*:", rf" in archive file .*, offset {row['offset']}:")
     ):
-        list(Judge(ArchivedOutcomes(archive), uniform(), "front").blocks())
+        list(OutcomeLog(ArchivedOutcomes(archive), uniform(), OutcomeOptions("front")).blocks())
 
 
 def test_texts_that_are_no_utf_8_are_a_damaged_file(world: World, tmp_path: Path) -> None:
@@ -346,7 +353,7 @@ def test_texts_that_are_no_utf_8_are_a_damaged_file(world: World, tmp_path: Path
     spoilt = pa.StringArray.from_buffers(len(table), ends, pa.py_buffer(b"\xff" * len(table)))
     pq.write_table(table.set_column(column, "chosen", spoilt), file)
     with pytest.raises(StateRefused, match=r"archive file .*: found bytes that are damaged"):
-        list(Judge(ArchivedOutcomes(archive), None, "front").blocks())
+        list(OutcomeLog(ArchivedOutcomes(archive), None, OutcomeOptions("front")).blocks())
 
 
 @pytest.mark.parametrize(
@@ -373,13 +380,13 @@ def test_a_segment_by_a_feature_is_a_short_text_or_none(context: str | None, exp
 
 def test_a_policy_must_be_named_where_there_are_several(lines: JsonLines) -> None:
     with pytest.raises(WrongConfiguration, match=r"expected one of those in the log: front, side"):
-        list(Judge(lines, uniform()).blocks())
+        list(OutcomeLog(lines, uniform()).blocks())
 
 
 @pytest.mark.parametrize("name", ["taste", "context.a.b.c", "raw", ""])
 def test_no_such_segment(lines: JsonLines, name: str) -> None:
     with pytest.raises(WrongConfiguration, match=r"segment: found .*, expected one of policy_version, "):
-        Judge(lines, uniform(), segments=[name])
+        OutcomeLog(lines, uniform(), OutcomeOptions(segments=[name]))
 
 
 # ----- messages
@@ -413,8 +420,8 @@ def test_messages_that_hold_no_outcomes_are_counted(world: World) -> None:
         messages.append(message._replace(offset=2 * number))
         if number < len(hostile):
             messages.append(message._replace(offset=2 * number + 1, value=hostile[number]))
-    (found,) = Judge(MessageOutcomes(messages), uniform(), "front").blocks()
-    (expected,) = Judge(MessageOutcomes(log), uniform(), "front").blocks()
+    (found,) = OutcomeLog(MessageOutcomes(messages), uniform(), OutcomeOptions("front")).blocks()
+    (expected,) = OutcomeLog(MessageOutcomes(log), uniform(), OutcomeOptions("front")).blocks()
     same(found.rows, expected.rows)
     assert found.left_out["unreadable"] == len(hostile) - 1 + 2
     assert {**found.left_out, "unreadable": 0} == {**expected.left_out, "unreadable": 0}
@@ -426,12 +433,14 @@ def test_a_message_with_spaces_and_lines_between_its_records(world: World, archi
     values = [json.dumps(json.loads(message.value or b""), indent=2).encode() for message in log]
     pretty = [message._replace(value=value) for message, value in zip(log, values, strict=True)]
     policy = uniform() if target == "uniform" else archived_policy(archive, target, none)
-    found, expected = (Judge(MessageOutcomes(some), policy, "front", segments=SEGMENTS) for some in (pretty, log))
+    found, expected = (
+        OutcomeLog(MessageOutcomes(some), policy, OutcomeOptions("front", segments=SEGMENTS)) for some in (pretty, log)
+    )
     same(together(found.blocks()), together(expected.blocks()))
 
 
 def test_no_messages_are_no_blocks() -> None:
-    assert list(Judge(MessageOutcomes([]), uniform()).blocks()) == []
+    assert list(OutcomeLog(MessageOutcomes([]), uniform()).blocks()) == []
 
 
 def test_a_value_that_no_join_has_written_is_named_by_its_place(world: World) -> None:
@@ -440,11 +449,11 @@ def test_a_value_that_no_join_has_written_is_named_by_its_place(world: World) ->
     outcome["decision"]["propensity"] = 7
     log[0] = log[0]._replace(value=json.dumps(outcome).encode())
     with pytest.raises(BadInput, match=r"rewards\[0\], offset 0: decision.propensity: found 7.0"):
-        list(Judge(MessageOutcomes(log), uniform(), outcome["placement"]).blocks())
+        list(OutcomeLog(MessageOutcomes(log), uniform(), OutcomeOptions(outcome["placement"])).blocks())
 
 
 def test_columns_are_arrays_of_their_types(archive: Archive) -> None:
-    (block,) = Judge(ArchivedOutcomes(archive), uniform(), "front", segments=["day"]).blocks()
+    (block,) = OutcomeLog(ArchivedOutcomes(archive), uniform(), OutcomeOptions("front", segments=["day"])).blocks()
     rows = block.rows
     kinds = {
         **dict.fromkeys(["reward", "propensity", "target", "weight", "squared_weight", "rank"], np.float64),
