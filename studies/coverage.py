@@ -12,9 +12,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.evaluation.intervals.interval import Interval, Looks
+from replay.evaluation.intervals.interval import Analyses, Interval
 from replay.evaluation.rows import Floats
-from studies.coverage_methods import LOOKS, METHODS, Method, by_unit
+from studies.coverage_methods import ANALYSES, METHODS, Method, by_unit
 from studies.worlds import WORLDS, World
 
 ROWS = 10_000
@@ -30,11 +30,11 @@ class Run:
     Attributes
     ----------
     missed
-        Whether the interval missed the truth, of a sequence whether any look did: shape (methods,).
+        Whether the interval missed the truth, of a sequence whether any analysis did: shape (methods,).
     width
-        Of the interval, of a sequence at its last look; inf where an end is unknown: shape (methods,).
+        Of the interval, of a sequence at its last analysis; inf where an end is unknown: shape (methods,).
     first_miss
-        At which look a sequence missed first, and LOOKS if at none: shape (methods,).
+        At which analysis a sequence missed first, and ANALYSES if at none: shape (methods,).
     replaced
         Whether the interval is of another method than was asked for: shape (methods,).
     """
@@ -54,15 +54,15 @@ class Cell:
     repetitions
         How many logs.
     coverage
-        The share of logs whose truth it held, of a sequence at all looks.
+        The share of logs whose truth it held, of a sequence at all analyses.
     error
         The Monte Carlo standard error of that.
     relative
         Its width over that of the delta method on the same log: the median.
     bounded
-        The share of logs on which both ends were known (of a sequence at the last look).
+        The share of logs on which both ends were known (of a sequence at the last analysis).
     missed_by
-        Of a sequence: per look the share of logs on which it had missed by then, shape (looks,).
+        Of a sequence: per analysis the share of logs on which it had missed by then, shape (analyses,).
     replaced
         The share of logs on which another method stood in, since this one said that it was not to be trusted.
     """
@@ -87,16 +87,16 @@ def one_run(world: World, methods: Sequence[Method], rows: int, seed: Sequence[i
     """Return what the methods say of one log of a world."""
     log = world.simulate(np.random.default_rng(list(seed)), rows)
     missed, width = np.zeros(len(methods), dtype=np.bool_), np.empty(len(methods))
-    first_miss, replaced = np.full(len(methods), LOOKS), np.zeros(len(methods), dtype=np.bool_)
-    sequences: dict[str, Looks] = {}
+    first_miss, replaced = np.full(len(methods), ANALYSES), np.zeros(len(methods), dtype=np.bool_)
+    sequences: dict[str, Analyses] = {}
     for number, method in enumerate(methods):
         found = by_unit(log, sequences[method.widens]) if method.widens in sequences else method.run(world, log)
-        if isinstance(found, Looks):
+        if isinstance(found, Analyses):
             sequences[method.name] = found
             truths = world.expected(rows).cumsum()[found.rows - 1] / found.rows
             wrong = np.flatnonzero(~found.holds(truths))
             missed[number], width[number] = len(wrong) > 0, found.high[-1] - found.low[-1]
-            first_miss[number] = wrong[0] if len(wrong) else LOOKS
+            first_miss[number] = wrong[0] if len(wrong) else ANALYSES
         else:
             truth = world.truth - world.logged if method.against_logged else world.truth
             missed[number], width[number] = not found.holds(truth), _width(found)
@@ -158,7 +158,7 @@ def _cell(method: Method, place: int, world: World, runs: Sequence[Run]) -> Cell
         math.sqrt(about * (1 - about) / (len(runs) + 4)),
         float(np.median((width / reference)[bounded])) if bounded.any() else math.inf,
         float(bounded.mean()),
-        (first[:, None] <= np.arange(LOOKS)).mean(axis=0),
+        (first[:, None] <= np.arange(ANALYSES)).mean(axis=0),
         float(np.mean([run.replaced[place] for run in runs])),
     )
 

@@ -18,7 +18,7 @@ from replay.evaluation.intervals.cressie_read import CressieRead
 from replay.evaluation.intervals.delta import delta, delta_of_rows
 from replay.evaluation.intervals.difference import Difference, LoggedMean, difference_of_rows
 from replay.evaluation.intervals.gamma_exponential import GammaExponential
-from replay.evaluation.intervals.interval import Interval, Looks, looks_at
+from replay.evaluation.intervals.interval import Analyses, Interval, analyses_at
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.intervals.running import Running
 from replay.evaluation.intervals.saddlepoint import saddlepoint
@@ -27,7 +27,7 @@ from replay.evaluation.moments import Moments
 from replay.evaluation.rows import EvaluationRows
 from studies.worlds import WORLDS, World
 
-LOOKS = 60
+ANALYSES = 60
 CLUSTERED, LEARNING = "clustered users", "learning logger"
 
 Kind = Literal["fixed", "finite", "sequence"]
@@ -43,7 +43,7 @@ class Method:
         As the table calls them.
     kind
         ``fixed``: for a number of rows that was fixed before, right in the limit; ``finite``: for any number of rows;
-        ``sequence``: holds at all looks at once.
+        ``sequence``: holds at all analyses at once.
     run
         Makes it from a log.
     assumes_not
@@ -57,7 +57,7 @@ class Method:
     name: str
     estimator: str
     kind: Kind
-    run: Callable[[World, EvaluationRows], Interval | Looks]
+    run: Callable[[World, EvaluationRows], Interval | Analyses]
     assumes_not: dict[str, str]
     against_logged: bool = False
     widens: str | None = None
@@ -99,37 +99,37 @@ def _difference(world: World, rows: EvaluationRows) -> Interval:
     return difference_of_rows(Difference(_SNIPS, LoggedMean()), rows)
 
 
-def _looks(rows: EvaluationRows) -> list[int]:
-    return [int(look) for look in looks_at(len(rows), LOOKS)]
+def _analyses(rows: EvaluationRows) -> list[int]:
+    return [int(analysis) for analysis in analyses_at(len(rows), ANALYSES)]
 
 
-def _gamma_exponential(world: World, rows: EvaluationRows) -> Looks:
-    return GammaExponential().sequence(rows.weight, rows.reward, _looks(rows))
+def _gamma_exponential(world: World, rows: EvaluationRows) -> Analyses:
+    return GammaExponential().sequence(rows.weight, rows.reward, _analyses(rows))
 
 
-def by_unit(rows: EvaluationRows, looks: Looks) -> Looks:
+def by_unit(rows: EvaluationRows, analyses: Analyses) -> Analyses:
     """Return a sequence of ips, made wider where rows of a unit are correlated."""
-    return widened(looks, design_effects(_IPS, rows, looks.rows))
+    return widened(analyses, design_effects(_IPS, rows, analyses.rows))
 
 
-def _by_unit(world: World, rows: EvaluationRows) -> Looks:
+def _by_unit(world: World, rows: EvaluationRows) -> Analyses:
     return by_unit(rows, _gamma_exponential(world, rows))
 
 
-def _asymptotic(world: World, rows: EvaluationRows) -> Looks:
-    looks = looks_at(len(rows), LOOKS)
-    return widened(asymptotic_of_rows(_SNIPS, rows, looks), design_effects(_SNIPS, rows, looks))
+def _asymptotic(world: World, rows: EvaluationRows) -> Analyses:
+    analyses = analyses_at(len(rows), ANALYSES)
+    return widened(asymptotic_of_rows(_SNIPS, rows, analyses), design_effects(_SNIPS, rows, analyses))
 
 
-def _betting(world: World, rows: EvaluationRows) -> Looks:
-    return betting(rows, looks_at(len(rows), LOOKS), constant=True)
+def _betting(world: World, rows: EvaluationRows) -> Analyses:
+    return betting(rows, analyses_at(len(rows), ANALYSES), constant=True)
 
 
-def _repeated(world: World, rows: EvaluationRows) -> Looks:
-    looks = looks_at(len(rows), LOOKS)
-    running = Running.of(_SNIPS.terms(rows), looks)
-    value, error = running.value(_SNIPS), 1.959964 * np.sqrt(running.variance(_SNIPS) / looks)
-    return Looks(looks, value, value - error, value + error, "repeated")
+def _repeated(world: World, rows: EvaluationRows) -> Analyses:
+    analyses = analyses_at(len(rows), ANALYSES)
+    running = Running.of(_SNIPS.terms(rows), analyses)
+    value, error = running.value(_SNIPS), 1.959964 * np.sqrt(running.variance(_SNIPS) / analyses)
+    return Analyses(analyses, value, value - error, value + error, "repeated")
 
 
 METHODS = (
@@ -177,7 +177,7 @@ METHODS = (
         "snips",
         "sequence",
         _repeated,
-        dict.fromkeys((world.name for world in WORLDS), "it is made for one look"),
+        dict.fromkeys((world.name for world in WORLDS), "it is made for one analysis"),
     ),
 )
 """In the order of the table; the second one is what widths are compared with."""

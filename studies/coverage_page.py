@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from studies.coverage import ROWS, Cell
-from studies.coverage_methods import LOOKS, Kind
+from studies.coverage_methods import ANALYSES, Kind
 from studies.worlds import WORLDS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -58,7 +58,7 @@ makes this page again; [`studies/worlds.py`](../studies/worlds.py) has the world
 
 ## In short
 
-- **One look at the end:** `delta`, which every estimator has. Where few rows carry the value it is wider than the
+- **One analysis at the end:** `delta`, which every estimator has. Where few rows carry the value it is wider than the
   textbook's normal interval, on purpose: that one is too narrow there.
   {_delta_span(cells)}
 - **Users who decide more than once:** `clustered`. Every other interval for a value takes their rows for
@@ -68,7 +68,7 @@ makes this page again; [`studies/worlds.py`](../studies/worlds.py) has the world
 - **A learning logger:** `delta`, or `clustered` where units return. Adaptive weights are narrower, but they miss the
   value over the log's period where rewards drift ([measured](reward-models.md#drift)).
 
-## One look
+## One analysis
 
 In each cell: how often the interval held the truth, in %, with the standard error of the simulation; then its width,
 over that of `delta` for `snips` on the same log (the median). **Bold** is below 93 % (below 95 % for a bound that
@@ -78,12 +78,13 @@ promises as much for every number of rows) by more than two standard errors.
 
 {_stood_in(cells)}
 
-![Coverage at one look](coverage-fixed.png)
+![Coverage at one analysis](coverage-fixed.png)
 
 ## At all times
 
-In each cell: the share of logs whose running truth the sequence held at all of {LOOKS} looks, in %; then the width at
-the last look, as above. A sequence that has not opened has no width; the share of logs on which it had is in brackets.
+In each cell: the share of logs whose running truth the sequence held at all of {ANALYSES} analyses, in %; then the
+width at the last analysis, as above. A sequence that has not opened has no width; the share of logs on which it had is
+in brackets.
 
 {_table([cell for cell in cells if cell.method.kind == "sequence"])}
 
@@ -203,7 +204,7 @@ def _draw_fixed(cells: Sequence[Cell], path: Path) -> None:
 
 def _draw_sequences(cells: Sequence[Cell], path: Path) -> None:
     figure, axes = _panels(sharey=True)
-    rows = np.linspace(0, ROWS, LOOKS + 1)[1:]
+    rows = np.linspace(0, ROWS, ANALYSES + 1)[1:]
     styles = [("#5fa8d3", "--"), (_BLUE, "-"), ("#2e7d32", "-."), ("#b8860b", ":"), (_RED, "-")]
     for axis, world in zip(axes, WORLDS, strict=True):
         here = [cell for cell in cells if cell.world.name == world.name]
@@ -215,6 +216,6 @@ def _draw_sequences(cells: Sequence[Cell], path: Path) -> None:
     for axis in axes[3:]:
         axis.set_xlabel("rows seen", fontsize=9)
     for axis in (axes[0], axes[3]):
-        axis.set_ylabel("missed at some look by then, % of logs", fontsize=9)
+        axis.set_ylabel("missed at some analysis by then, % of logs", fontsize=9)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     figure.savefig(path)

@@ -42,7 +42,7 @@ from replay.evaluation.intervals.segments import CORRECTION, Positives, segments
 from replay.evaluation.intervals.sums import Sums
 from replay.evaluation.logs.chunk import Range, no_rows
 from replay.evaluation.moments import Moments
-from replay.evaluation.over_time import LOOKS, over_time, sequence
+from replay.evaluation.over_time import ANALYSES, over_time, sequence
 from replay.evaluation.overlap import bins, overlap
 from replay.evaluation.result import (
     Difference,
@@ -148,7 +148,7 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     if summary.compared is not None:
         others = _of_compared(summary, family_of(headline), effect, plan.against or "")
         judgement, checks = worse(judgement, others.verdict), [*others.faults, *checks]
-    looks = sequence(summary, inputs)
+    analyses = sequence(summary, inputs)
     return Answer(
         verdict=judgement,
         target=about.target,
@@ -168,8 +168,8 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
         headline=headline,
         estimates=estimates,
         difference=_compared(compared, plan, summary, possible),
-        over_time=over_time(summary, looks),
-        over_time_interval=looks.method if looks else "",
+        over_time=over_time(summary, analyses),
+        over_time_interval=analyses.method if analyses else "",
         weights=bins(state),
         overlap=overlap(state, about.actions, summary.taken),
         segments=_segments(summary, of_rows, plan, about, by_unit),
@@ -206,7 +206,7 @@ def _interval(
         by_unit=by_unit,
         reward_range=_reward_range(summary, about.reward_range),
         largest_weight=plan.largest_weight,
-        looks=LOOKS,
+        analyses=ANALYSES,
     )
     if plan.interval == AUTOMATIC:
         return inputs

@@ -7,15 +7,15 @@ import numpy as np
 
 from replay.evaluation.intervals.catalogue import IntervalInputs
 from replay.evaluation.intervals.gamma_exponential import GammaExponential
-from replay.evaluation.intervals.interval import Looks
-from replay.evaluation.result import Look
+from replay.evaluation.intervals.interval import Analyses
+from replay.evaluation.result import Analysis
 from replay.evaluation.summary import Summary
 
-LOOKS = 100
+ANALYSES = 100
 """Number of interim analyses in the result, evenly spread over the rows."""
 
 
-def sequence(summary: Summary, inputs: IntervalInputs) -> Looks | None:
+def sequence(summary: Summary, inputs: IntervalInputs) -> Analyses | None:
     """Return the values over time, with the ends of the confidence sequence within the range of rewards.
 
     None for a log with sample weights: no sequence here allows for them.
@@ -27,42 +27,42 @@ def sequence(summary: Summary, inputs: IntervalInputs) -> Looks | None:
     within = stretches.least_reward.min() >= least and stretches.most_reward.max() <= most
     bounded = within and math.isfinite(most - least) and most > least
     if inputs.method.over_time is not None:
-        looks = inputs.method.over_time(inputs)
+        analyses = inputs.method.over_time(inputs)
     elif bounded:
-        looks = stretches.looks(GammaExponential(rmin=least, rmax=most))
-        looks = inputs.of_units(looks)
+        analyses = stretches.analyses(GammaExponential(rmin=least, rmax=most))
+        analyses = inputs.of_units(analyses)
     else:
         # Bounds taken from the data are not valid for a confidence sequence.
         rows = np.cumsum(stretches.rows)
         open_ended = np.full(len(rows), np.inf)
-        return Looks(rows, np.cumsum(stretches.wr) / rows, -open_ended, open_ended, "")
+        return Analyses(rows, np.cumsum(stretches.wr) / rows, -open_ended, open_ended, "")
     if not bounded:
-        return looks
+        return analyses
     # A value cannot be outside of the range of rewards.
-    lows, highs = np.maximum(looks.low, least), np.minimum(looks.high, most)
+    lows, highs = np.maximum(analyses.low, least), np.minimum(analyses.high, most)
     # Ends that cross contain no possible value: the propensities are not right, and nothing is known.
     crossed = lows > highs
     lows, highs = np.where(crossed, least, lows), np.where(crossed, most, highs)
-    return replace(looks, low=lows, high=highs)
+    return replace(analyses, low=lows, high=highs)
 
 
-def over_time(summary: Summary, looks: Looks | None) -> list[Look]:
+def over_time(summary: Summary, analyses: Analyses | None) -> list[Analysis]:
     """Return interim analyses that are evenly spread over the rows; none without a sequence."""
-    if looks is None:
+    if analyses is None:
         return []
-    rows = looks.rows
+    rows = analyses.rows
     timed = summary.last_ms is not None
     # A log is read partition by partition; the time of an interim analysis is the latest one so far.
     times = np.maximum.accumulate(summary.stretches.time_ms)
     segments = np.searchsorted(np.cumsum(summary.stretches.rows), rows)
-    ends = np.unique(np.searchsorted(rows, np.linspace(rows[-1] / LOOKS, rows[-1], LOOKS)))
+    ends = np.unique(np.searchsorted(rows, np.linspace(rows[-1] / ANALYSES, rows[-1], ANALYSES)))
     return [
-        Look(
+        Analysis(
             time_ms=int(times[segments[at]]) if timed else None,
             rows=int(rows[at]),
-            value=look.value,
-            low=look.low,
-            high=look.high,
+            value=analysis.value,
+            low=analysis.low,
+            high=analysis.high,
         )
-        for at, look in ((at, looks.at(at)) for at in ends.tolist())
+        for at, analysis in ((at, analyses.at(at)) for at in ends.tolist())
     ]

@@ -77,7 +77,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     says: str
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True):
+class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """An interim analysis: the value of all rows up to a time; the intervals of all of them hold simultaneously."""
 
     time_ms: int | None
@@ -199,7 +199,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the main one of the ``estimates``."""
     estimates: list[Estimated]
     difference: Difference | None
-    over_time: list[Look]
+    over_time: list[Analysis]
     over_time_interval: str = ""
     """The method of the intervals over time."""
     weights: list[Bin]

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from replay.evaluation.intervals.interval import Interval, Looks
+from replay.evaluation.intervals.interval import Analyses, Interval
 from replay.evaluation.rows import EvaluationRows
 from studies import coverage_page
 from studies.coverage import Cell, main, study
-from studies.coverage_methods import LOOKS, METHODS, Method
+from studies.coverage_methods import ANALYSES, METHODS, Method
 from studies.coverage_page import fails, page
 from studies.worlds import WORLDS, World, world
 
@@ -45,11 +45,11 @@ def test_it_counts_what_holds_the_truth() -> None:
 def test_a_sequence_has_to_hold_the_running_truth_at_all_looks() -> None:
     drifting = world("drifting")
 
-    def around(there: World, rows: EvaluationRows, wrong_at: int = -1) -> Looks:
-        looks = np.arange(1, LOOKS + 1)
-        truth = there.expected(len(rows)).cumsum()[looks - 1] / looks
-        off = np.where(np.arange(LOOKS) == wrong_at, 0.1, 0.0)
-        return Looks(looks, truth, truth - 0.01 + off, truth + 0.01 + off, "")
+    def around(there: World, rows: EvaluationRows, wrong_at: int = -1) -> Analyses:
+        analyses = np.arange(1, ANALYSES + 1)
+        truth = there.expected(len(rows)).cumsum()[analyses - 1] / analyses
+        off = np.where(np.arange(ANALYSES) == wrong_at, 0.1, 0.0)
+        return Analyses(analyses, truth, truth - 0.01 + off, truth + 0.01 + off, "")
 
     right = count(Method("right", "ips", "sequence", around, {}), drifting)
     assert (right.coverage, right.missed_by.max()) == (1.0, 0.0)

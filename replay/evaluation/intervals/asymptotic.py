@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from records.errors import WrongConfiguration
 from replay.evaluation.estimators.estimator import Estimator
-from replay.evaluation.intervals.interval import Looks
+from replay.evaluation.intervals.interval import Analyses
 from replay.evaluation.intervals.running import Running
 from replay.evaluation.rows import EvaluationRows
 from replay.evaluation.sample_weights import unsized
@@ -27,7 +27,7 @@ def asymptotic(
     confidence: float = 0.95,
     tightest_at: int = 10_000,
     opens_at: float = OPENS_AT,
-) -> Looks:
+) -> Analyses:
     """Return the value at each interim analysis, with intervals that hold simultaneously.
 
     ``v -+ s sqrt(2 (n p^2 + 1) / (n^2 p^2) log(sqrt(n p^2 + 1) / d))`` with the standard deviation s of a row's
@@ -66,7 +66,7 @@ def asymptotic(
     error = np.sqrt(running.variance(estimator) * 2 * grown / (rows**2 * steepness) * np.log(np.sqrt(grown) / miss))
     value = running.value(estimator)
     opened = (running.effective(CARRIER) >= opens_at) & np.isfinite(value)
-    return Looks(
+    return Analyses(
         running.rows,
         value,
         np.where(opened, value - error, -np.inf),
@@ -78,11 +78,11 @@ def asymptotic(
 def asymptotic_of_rows(
     estimator: Estimator,
     rows: EvaluationRows,
-    looks: NDArray[np.int64],
+    analyses: NDArray[np.int64],
     *,
     tightest_at: int = 10_000,
     opens_at: float = OPENS_AT,
-) -> Looks:
+) -> Analyses:
     """Return :func:`asymptotic` of rows at hand, in the order of the log.
 
     Examples
@@ -94,5 +94,5 @@ def asymptotic_of_rows(
     ([-inf, 0.44], [inf, 0.56])
     """
     columns = {**estimator.terms(unsized(rows)), CARRIER: rows.weight * rows.reward}
-    running = Running.of(columns, looks)
+    running = Running.of(columns, analyses)
     return asymptotic(estimator, running, tightest_at=tightest_at, opens_at=opens_at)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from records.errors import BadInput, WrongConfiguration
-from replay.evaluation.intervals.interval import Looks
+from replay.evaluation.intervals.interval import Analyses
 from replay.evaluation.logs.chunk import Range
 from replay.evaluation.rows import EvaluationRows, Floats
 
@@ -95,12 +95,12 @@ class Bettor:
 
 def betting(
     rows: EvaluationRows,
-    looks: NDArray[np.int64],
+    analyses: NDArray[np.int64],
     *,
     constant: bool,
     rewards: Range = (0.0, 1.0),
     confidence: float = 0.95,
-) -> Looks:
+) -> Analyses:
     """Return the mean of weight times reward at each interim analysis, with intervals that hold simultaneously.
 
     A gambler bets before each row that its worth is above a candidate for the mean. If the candidate is right the
@@ -113,7 +113,7 @@ def betting(
     ----------
     rows
         In the order of the log.
-    looks
+    analyses
         Numbers of rows of the interim analyses.
     constant
         Say that the value was the same in all of the log. Where it drifts the sequence is wrong as often as not; the
@@ -129,7 +129,7 @@ def betting(
     WrongConfiguration
         ``constant`` is false.
     BadInput
-        A reward is outside of ``rewards``, or ``looks`` does not increase.
+        A reward is outside of ``rewards``, or ``analyses`` does not increase.
 
     Examples
     --------
@@ -144,18 +144,18 @@ def betting(
     if len(rows) and not (least <= rows.reward.min() and rows.reward.max() <= largest):
         found = f"{rows.reward.min()} to {rows.reward.max()}"
         raise BadInput("outside_bounds", "reward", found, f"{least} to {largest}")
-    if (np.diff(looks, prepend=0) < 1).any() or (len(looks) and looks[-1] > len(rows)):
-        raise BadInput("wrong_looks", "looks", f"{looks[:5]}", f"rising numbers from 1 to {len(rows)}")
+    if (np.diff(analyses, prepend=0) < 1).any() or (len(analyses) and analyses[-1] > len(rows)):
+        raise BadInput("wrong_analyses", "analyses", f"{analyses[:5]}", f"rising numbers from 1 to {len(rows)}")
     span = largest - least
     above, below = (Bettor((1 - confidence) / 2) for _ in range(2))
     share = (rows.reward - least) / span
-    low, high = np.empty(len(looks)), np.empty(len(looks))
+    low, high = np.empty(len(analyses)), np.empty(len(analyses))
     start = 0
-    for number, end in enumerate(looks.tolist()):
+    for number, end in enumerate(analyses.tolist()):
         weight, some = rows.weight[start:end], share[start:end]
         above.add(weight * some)
         below.add(weight * (1 - some))
         low[number], high[number] = least + span * above.bound, largest - span * below.bound
         start = end
-    value = (rows.weight * rows.reward).cumsum()[looks - 1] / looks
-    return Looks(looks, value, low, high, METHOD)
+    value = (rows.weight * rows.reward).cumsum()[analyses - 1] / analyses
+    return Analyses(analyses, value, low, high, METHOD)

@@ -20,7 +20,7 @@ from replay.evaluation.intervals.betting import betting
 from replay.evaluation.intervals.clustered import widened
 from replay.evaluation.intervals.cressie_read import CressieRead
 from replay.evaluation.intervals.every_row import EveryRow
-from replay.evaluation.intervals.interval import Interval, Looks, looks_at
+from replay.evaluation.intervals.interval import Analyses, Interval, analyses_at
 from replay.evaluation.intervals.running import Running
 from replay.evaluation.intervals.saddlepoint import saddlepoint_of_terms
 from replay.evaluation.intervals.sums import Sums
@@ -50,7 +50,7 @@ class IntervalInputs:
         Smallest and largest possible reward; None: unknown.
     largest_weight
         The largest possible weight, if given.
-    looks
+    analyses
         Number of interim analyses.
     """
 
@@ -60,7 +60,7 @@ class IntervalInputs:
     by_unit: bool
     reward_range: tuple[float, float] | None
     largest_weight: float | None
-    looks: int
+    analyses: int
 
     @cached_property
     def terms(self) -> dict[str, Floats]:
@@ -82,13 +82,13 @@ class IntervalInputs:
         """Return the interval that needs nothing: by unit where units return, else by the delta method."""
         return self.sums.interval(estimator, by_unit=self.by_unit)
 
-    def of_units(self, looks: Looks) -> Looks:
+    def of_units(self, analyses: Analyses) -> Analyses:
         """Return a confidence sequence of rows widened for units that return."""
         if not self.by_unit or self.sums.buckets is None:
-            return looks
+            return analyses
         # The effect grows with the rows per unit: at earlier interim analyses it is too large, which is conservative.
         effect = self.sums.effect_of_units(InversePropensity(), by_unit=True)
-        return widened(looks, np.full(len(looks.rows), effect))
+        return widened(analyses, np.full(len(analyses.rows), effect))
 
 
 Value = Callable[[Estimator, IntervalInputs], Interval]
@@ -123,7 +123,7 @@ class IntervalMethod:
     says: str
     value: Value | None = None
     most_likely: Callable[[IntervalInputs], Interval] | None = None
-    over_time: Callable[[IntervalInputs], Looks] | None = None
+    over_time: Callable[[IntervalInputs], Analyses] | None = None
     independent: bool = False
     units: bool = False
     every_row: bool = False
@@ -164,17 +164,17 @@ def _cressie_read(inputs: IntervalInputs) -> Interval:
     return CressieRead(wmax=largest, rmin=least, rmax=most).interval(sums)
 
 
-def _asymptotic(inputs: IntervalInputs) -> Looks:
+def _asymptotic(inputs: IntervalInputs) -> Analyses:
     ips = InversePropensity()
-    looks = looks_at(len(inputs.terms["w r"]), inputs.looks)
-    return inputs.of_units(asymptotic(ips, Running.of({"w r": inputs.terms["w r"]}, looks)))
+    analyses = analyses_at(len(inputs.terms["w r"]), inputs.analyses)
+    return inputs.of_units(asymptotic(ips, Running.of({"w r": inputs.terms["w r"]}, analyses)))
 
 
-def _betting(inputs: IntervalInputs) -> Looks:
+def _betting(inputs: IntervalInputs) -> Analyses:
     weight, reward = inputs.terms["w"], inputs.terms["r"]
     ones = np.ones(len(weight))
     rows = EvaluationRows(reward=reward, propensity=ones, target=ones, weight=weight)
-    return betting(rows, looks_at(len(rows), inputs.looks), constant=True, rewards=inputs.bounds)
+    return betting(rows, analyses_at(len(rows), inputs.analyses), constant=True, rewards=inputs.bounds)
 
 
 DEFAULT = IntervalMethod(says="by unit where units return, else the delta method; over time gamma-exponential")

@@ -12,7 +12,7 @@ from records.errors import BadInput
 from records.splitmix import GOLDEN
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.intervals.delta import Linear, Method, interval_around, slopes_at, variance_of
-from replay.evaluation.intervals.interval import Interval, Looks
+from replay.evaluation.intervals.interval import Analyses, Interval
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.moments import Moments
 from replay.evaluation.rows import EvaluationRows, Floats, Hashes
@@ -196,9 +196,9 @@ def clustered_of_rows(
 
 
 def design_effects(
-    estimator: Estimator, rows: EvaluationRows, looks: NDArray[np.int64], *, buckets: int = BUCKETS
+    estimator: Estimator, rows: EvaluationRows, analyses: NDArray[np.int64], *, buckets: int = BUCKETS
 ) -> Floats:
-    """Return the design effect at interim analyses, after some numbers of rows: shape (looks,).
+    """Return the design effect at interim analyses, after some numbers of rows: shape (analyses,).
 
     It is 1 or more, since without correlation it is below 1 only by chance. For a streamed log this is
     :func:`design_effect` of the sums so far.
@@ -211,10 +211,10 @@ def design_effects(
     if rows.unit_hash is None:
         raise BadInput("no_unit", "unit_hash", "none", "a hash a row of whose decision it was")
     terms = estimator.terms(unsized(rows))
-    found, start = np.ones(len(looks)), 0
+    found, start = np.ones(len(analyses)), 0
     sums: BucketSums | None = None
     moments: Moments | None = None
-    for number, end in enumerate(looks.tolist()):
+    for number, end in enumerate(analyses.tolist()):
         some = {name: column[start:end] for name, column in terms.items()}
         here, together = Moments.of(some), BucketSums.of(some, rows.unit_hash[start:end], buckets=buckets)
         moments = here if moments is None else moments + here
@@ -238,7 +238,7 @@ def design_effect(estimator: Estimator[Any], sums: BucketSums, moments: Moments)
     return float(moments.rows) if variance is None else max(variance / alone, 1.0)
 
 
-def widened(looks: Looks, effects: Floats) -> Looks:
+def widened(analyses: Analyses, effects: Floats) -> Analyses:
     """Return a confidence sequence for correlated rows.
 
     A sequence bounds a sum by its variance so far. Where units make that variance larger, the distance of its ends
@@ -246,23 +246,23 @@ def widened(looks: Looks, effects: Floats) -> Looks:
 
     Parameters
     ----------
-    looks
+    analyses
         A sequence for rows that are not correlated.
     effects
-        Design effect at each interim analysis: shape (looks,).
+        Design effect at each interim analysis: shape (analyses,).
 
     Examples
     --------
-    >>> apart = Looks(np.array([100]), np.array([0.5]), np.array([0.4]), np.array([0.7]), "asymptotic")
+    >>> apart = Analyses(np.array([100]), np.array([0.5]), np.array([0.4]), np.array([0.7]), "asymptotic")
     >>> together = widened(apart, np.array([4.0]))
     >>> together.low.round(3).tolist(), together.high.round(3).tolist(), together.method
     ([0.3], [0.9], 'asymptotic, clustered')
     """
     scale = np.sqrt(effects)
-    return Looks(
-        looks.rows,
-        looks.value,
-        looks.value - (looks.value - looks.low) * scale,
-        looks.value + (looks.high - looks.value) * scale,
-        f"{looks.method}, clustered",
+    return Analyses(
+        analyses.rows,
+        analyses.value,
+        analyses.value - (analyses.value - analyses.low) * scale,
+        analyses.value + (analyses.high - analyses.value) * scale,
+        f"{analyses.method}, clustered",
     )

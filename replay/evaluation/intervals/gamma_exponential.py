@@ -23,7 +23,7 @@ from scipy.special import zeta
 from records.errors import WrongConfiguration
 from replay.evaluation.intervals.clopper_pearson import check_bounds
 from replay.evaluation.intervals.gamma_mixture import MixtureSums, bounds
-from replay.evaluation.intervals.interval import Interval, Looks
+from replay.evaluation.intervals.interval import Analyses, Interval
 from replay.evaluation.intervals.weighted_sums import Dropped, WeightedSums, checked, dot
 from replay.evaluation.rows import Floats
 
@@ -183,18 +183,18 @@ class GammaExponential:
         self,
         weight: ArrayLike,
         reward: ArrayLike,
-        looks: Sequence[int] | None = None,
+        analyses: Sequence[int] | None = None,
         *,
         alpha: float = 0.05,
         **dropped: Unpack[Dropped],
-    ) -> Looks:
+    ) -> Analyses:
         """Return the bounds after some numbers of rows.
 
         Parameters
         ----------
         weight, reward, dropped
             The rows in the order of the log, as for :func:`~replay.evaluation.intervals.weighted_sums.checked`.
-        looks
+        analyses
             Increasing numbers of rows of the interim analyses; by default one, after all rows.
         alpha
             Probability that any interval misses.
@@ -204,12 +204,12 @@ class GammaExponential:
         BadInput
             As there.
         WrongConfiguration
-            ``looks`` does not increase, or exceeds the rows; or ``alpha`` does not lie between 0 and 1.
+            ``analyses`` does not increase, or exceeds the rows; or ``alpha`` does not lie between 0 and 1.
         """
         w, r, d = checked(weight, reward, **dropped)
-        at = [len(w)] if looks is None else [int(look) for look in looks]
+        at = [len(w)] if analyses is None else [int(analysis) for analysis in analyses]
         if any(later <= earlier for earlier, later in pairwise(at)) or (at and at[-1] > len(w)):
-            raise WrongConfiguration(f"looks: found {at[:5]} ... {at[-1]}, expected rising numbers up to {len(w)}")
+            raise WrongConfiguration(f"analyses: found {at[:5]} ... {at[-1]}, expected rising numbers up to {len(w)}")
         progress, found, done = self.start(), [], 0
         for rows in at:
             for begin in range(done, rows, _STEP_ROWS):
@@ -217,13 +217,13 @@ class GammaExponential:
                 progress = self._step(progress, w[some], r[some], None if d is None else d[some])
             done = rows
             found.append(progress)
-        return self.looks(found, alpha=alpha)
+        return self.analyses(found, alpha=alpha)
 
     def interval(self, progress: Progress, *, alpha: float = 0.05) -> Interval:
-        """Return the current bounds; parameters and errors are those of :meth:`looks`."""
-        return self.looks([progress], alpha=alpha).at(0)
+        """Return the current bounds; parameters and errors are those of :meth:`analyses`."""
+        return self.analyses([progress], alpha=alpha).at(0)
 
-    def looks(self, progresses: Iterable[Progress], *, alpha: float = 0.05) -> Looks:
+    def analyses(self, progresses: Iterable[Progress], *, alpha: float = 0.05) -> Analyses:
         """Return the bounds at some interim analyses; their ``rows`` are rounded, where drops are expected fractions.
 
         Raises
@@ -240,14 +240,14 @@ class GammaExponential:
         return bounds(MixtureSums(rows, total, worths, spreads, rmin, rmax), rho=self.rho, alpha=alpha)
 
 
-def nested(looks: Looks) -> Looks:
-    """Return the same looks, each cut by all before it: only for a value that stays the same over the whole log.
+def nested(analyses: Analyses) -> Analyses:
+    """Return the same analyses, each cut by all before it: only for a value that stays the same over the whole log.
 
-    Where it may drift, each look bounds another average, and a cut would keep what was true once. Ends that cross say
-    that the value was not the same, or that the sequence missed.
+    Where it may drift, each analysis bounds another average, and a cut would keep what was true once. Ends that cross
+    say that the value was not the same, or that the sequence missed.
     """
-    low, high = np.maximum.accumulate(looks.low), np.minimum.accumulate(looks.high)
-    return Looks(rows=looks.rows, value=looks.value, low=low, high=high, method=looks.method)
+    low, high = np.maximum.accumulate(analyses.low), np.minimum.accumulate(analyses.high)
+    return Analyses(rows=analyses.rows, value=analyses.value, low=low, high=high, method=analyses.method)
 
 
 def scaled(sums: WeightedSums, rmin: float, rmax: float) -> tuple[float, float]:

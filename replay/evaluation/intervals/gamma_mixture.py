@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import gammainc, gammaln
 
 from replay.evaluation.intervals.clopper_pearson import check_alpha
-from replay.evaluation.intervals.interval import Looks
+from replay.evaluation.intervals.interval import Analyses
 from replay.evaluation.rows import Floats
 
 METHOD = "gamma-exponential"
@@ -36,7 +36,7 @@ class MixtureSums(NamedTuple):
     rmax: Floats
 
 
-def bounds(sums: MixtureSums, *, rho: float, alpha: float) -> Looks:
+def bounds(sums: MixtureSums, *, rho: float, alpha: float) -> Analyses:
     """Return the bounds at some interim analyses.
 
     Parameters
@@ -63,7 +63,7 @@ def bounds(sums: MixtureSums, *, rho: float, alpha: float) -> Looks:
     ends = [lower_bound(rows[known], worths[known, side], spreads[known, side], rho, alpha / 2) for side in (0, 1)]
     low[known] = rmin[known] + ends[0] * span
     high[known] = rmin[known] + (1 - ends[1]) * span
-    return Looks(rows=np.rint(rows).astype(np.int64), value=value, low=low, high=high, method=METHOD)
+    return Analyses(rows=np.rint(rows).astype(np.int64), value=value, low=low, high=high, method=METHOD)
 
 
 def lower_bound(rows: Floats, worth: Floats, spread: Floats, rho: float, alpha: float) -> Floats:
@@ -75,7 +75,7 @@ def lower_bound(rows: Floats, worth: Floats, spread: Floats, rho: float, alpha: 
     ----------
     rows, worth, spread
         The number of rows, the sum of what they are worth and of their squared distances from the guesses; shape
-        (looks,) each.
+        (analyses,) each.
     rho
         Of the stakes' distribution.
     alpha
@@ -96,7 +96,7 @@ def lower_bound(rows: Floats, worth: Floats, spread: Floats, rho: float, alpha: 
 
 
 def log_wealth(won: Floats, spread: Floats, rho: float) -> Floats:
-    """Return the logarithm of the mixture's wealth, shape (looks,): Howard et al. 2021, proposition 9, with c = 1.
+    """Return the logarithm of the mixture's wealth, shape (analyses,): Howard et al. 2021, proposition 9, with c = 1.
 
     With Stirling's series, since the difference of the large terms of long logs would keep few digits.
     """

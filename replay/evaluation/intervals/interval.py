@@ -44,15 +44,15 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class Analyses:
     """Intervals after more and more rows, which hold all at once.
 
     Attributes
     ----------
     rows
-        How many rows each look has seen: shape (looks,), rising.
+        How many rows each analysis has seen: shape (analyses,), rising.
     value, low, high
-        Shape (looks,); the ends are -inf and inf where a look says nothing yet, and a value is nan before any row.
+        Shape (analyses,); the ends are -inf and inf where nothing is known yet, and a value is nan before any row.
     method
         As ``gamma-exponential``.
     """
@@ -64,24 +64,24 @@ class Looks:
     method: str
 
     def holds(self, truth: Floats | float) -> Flags:
-        """Whether each look holds a value: one, or one a look; shape (looks,)."""
+        """Whether each analysis holds a value: one, or one an analysis; shape (analyses,)."""
         held: Flags = (self.low <= truth) & (truth <= self.high)
         return held
 
-    def at(self, look: int) -> Interval:
+    def at(self, analysis: int) -> Interval:
         """Return one interim analysis as an interval."""
-        ends = [float(each[look]) for each in (self.value, self.low, self.high)]
+        ends = [float(each[analysis]) for each in (self.value, self.low, self.high)]
         value, low, high = (end if np.isfinite(end) else None for end in ends)
         return Interval(value, low, high, self.method, "" if low is not None else "not enough rows yet")
 
 
-def looks_at(rows: int, looks: int) -> NDArray[np.int64]:
+def analyses_at(rows: int, analyses: int) -> NDArray[np.int64]:
     """Return evenly spread numbers of rows of interim analyses, the last one after all rows; fewer for few rows.
 
     Examples
     --------
-    >>> looks_at(10, 4).tolist(), looks_at(2, 60).tolist()
+    >>> analyses_at(10, 4).tolist(), analyses_at(2, 60).tolist()
     ([2, 5, 8, 10], [1, 2])
     """
-    ends = np.unique(np.rint(np.linspace(0, rows, looks + 1)).astype(np.int64))
+    ends = np.unique(np.rint(np.linspace(0, rows, analyses + 1)).astype(np.int64))
     return ends[ends > 0]

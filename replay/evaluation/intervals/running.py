@@ -17,7 +17,7 @@ from replay.evaluation.rows import Floats
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Moments at several looks; the shapes begin with (looks,).
+    """Moments at several analyses; the shapes begin with (analyses,).
 
     It streams: the moments of the blocks of a log, which any number of processes may make, are added up in the order of
     the log (:meth:`after`).
@@ -27,9 +27,9 @@ class Running:
     names
         Of the terms: as many as k.
     rows
-        How many rows each look has seen, rising: shape (looks,).
+        How many rows each analysis has seen, rising: shape (analyses,).
     mean, comoment
-        As in :class:`~replay.evaluation.moments.Moments`: shapes (looks, k) and (looks, k, k).
+        As in :class:`~replay.evaluation.moments.Moments`: shapes (analyses, k) and (analyses, k, k).
 
     Examples
     --------
@@ -44,18 +44,18 @@ class Running:
     comoment: Floats
 
     @classmethod
-    def of(cls, columns: Mapping[str, Floats], looks: NDArray[np.int64]) -> "Running":
+    def of(cls, columns: Mapping[str, Floats], analyses: NDArray[np.int64]) -> "Running":
         """Return the moments after some numbers of rows of columns at hand.
 
         Raises
         ------
         BadInput
-            ``looks`` does not increase, or exceeds the rows.
+            ``analyses`` does not increase, or exceeds the rows.
         """
         rows = len(next(iter(columns.values())))
-        if not len(looks) or looks[0] < 1 or looks[-1] > rows or (np.diff(looks) < 1).any():
-            raise BadInput("wrong_looks", "looks", f"{looks[:5]}", f"rising numbers from 1 to {rows}")
-        spans = pairwise([0, *looks.tolist()])
+        if not len(analyses) or analyses[0] < 1 or analyses[-1] > rows or (np.diff(analyses) < 1).any():
+            raise BadInput("wrong_analyses", "analyses", f"{analyses[:5]}", f"rising numbers from 1 to {rows}")
+        spans = pairwise([0, *analyses.tolist()])
         return cls.after([Moments.of({name: column[a:b] for name, column in columns.items()}) for a, b in spans])
 
     @classmethod
@@ -72,11 +72,11 @@ class Running:
         )
 
     def value(self, estimator: Estimator[Any]) -> Floats:
-        """Return the value at each interim analysis: shape (looks,); NaN if undefined."""
+        """Return the value at each interim analysis: shape (analyses,); NaN if undefined."""
         return np.asarray(estimator.value(self._means()), dtype=np.float64)
 
     def variance(self, estimator: Estimator[Any]) -> Floats:
-        """Return the variance of one row's influence at each look: shape (looks,)."""
+        """Return the variance of one row's influence at each analysis: shape (analyses,)."""
         means = self._means()
         step = 1e-100
         slopes = np.stack(
@@ -91,7 +91,7 @@ class Running:
         return found
 
     def effective(self, name: str) -> Floats:
-        """Return (sum x)^2 / sum x^2 of a term at each look, of ``w r`` the effective positives: shape (looks,)."""
+        """Return (sum x)^2 / sum x^2 of a term at each analysis, of ``w r`` the effective positives."""
         number = self.names.index(name)
         mean = self.mean[:, number]
         squares = self.comoment[:, number, number] + self.rows * mean**2

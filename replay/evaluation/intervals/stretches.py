@@ -10,7 +10,7 @@ from records.errors import BadInput
 from replay.evaluation.blocks import BLOCK_ROWS
 from replay.evaluation.intervals.gamma_exponential import GammaExponential
 from replay.evaluation.intervals.gamma_mixture import MixtureSums, bounds
-from replay.evaluation.intervals.interval import Looks
+from replay.evaluation.intervals.interval import Analyses
 from replay.evaluation.intervals.weighted_sums import checked
 from replay.evaluation.rows import Floats
 
@@ -24,7 +24,7 @@ class Stretches:
 
     The ends of log segments depend only on numbers of rows. So a guess made before a segment, from all rows before it,
     is as valid for the proof as one guess per row. The sums do not depend on the guesses, so a block needs nothing
-    from earlier ones; :meth:`looks` adds them. A block of 65,536 rows has 89 segments; joined parts have longer
+    from earlier ones; :meth:`analyses` adds them. A block of 65,536 rows has 89 segments; joined parts have longer
     ones, about ten more for each doubling of the rows.
 
     Added in the order of :mod:`replay.evaluation.blocks`, the result has the same bits for any number of processes.
@@ -99,7 +99,7 @@ class Stretches:
             }
         )
 
-    def looks(self, sequence: GammaExponential | None = None, *, alpha: float = 0.05) -> Looks:
+    def analyses(self, sequence: GammaExponential | None = None, *, alpha: float = 0.05) -> Analyses:
         """Return the bounds after each log segment, the last one after all rows.
 
         Parameters
@@ -119,7 +119,7 @@ class Stretches:
         Examples
         --------
         >>> first, then = np.tile([1.0, 0.0], 300), np.tile([0.0, 1.0], 300)
-        >>> found = (Stretches.of(np.ones(600), first) + Stretches.of(np.ones(600), then)).looks()
+        >>> found = (Stretches.of(np.ones(600), first) + Stretches.of(np.ones(600), then)).analyses()
         >>> int(found.rows[-1]), round(float(found.low[-1]), 3), round(float(found.high[-1]), 3)
         (1200, 0.446, 0.554)
         """

@@ -162,11 +162,11 @@ class WeightedSums:
             raise BadInput("reward_out_of_bounds", "reward", found, f"rewards from {rmin!r} to {rmax!r}")
 
 
-def cumulative(weight: ArrayLike, reward: ArrayLike, looks: Sequence[int]) -> Iterator[WeightedSums]:
+def cumulative(weight: ArrayLike, reward: ArrayLike, analyses: Sequence[int]) -> Iterator[WeightedSums]:
     """Yield the sums over the first so many rows, for each of some rising numbers of rows."""
     w, r, _ = checked(weight, reward)
     sums, done = WeightedSums(), 0
-    for rows in looks:
+    for rows in analyses:
         sums = sums + WeightedSums.of(w[done:rows], r[done:rows])
         done = rows
         yield sums

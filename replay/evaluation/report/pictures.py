@@ -7,7 +7,7 @@ from itertools import groupby
 from records.limits import DAY_MS
 from replay.evaluation.report.axis import Axis, Mark, axis_of, focused
 from replay.evaluation.report.numbers import day, decimals, moment, number, plural
-from replay.evaluation.result import ActionOverlap, Bin, Estimated, Level, Look, Result, Segment
+from replay.evaluation.result import ActionOverlap, Analysis, Bin, Estimated, Level, Result, Segment
 
 SHOWN_ACTIONS = 30
 SHOWN_SEGMENTS = 30
@@ -196,25 +196,27 @@ def segments(answer: Result) -> Iterator[tuple[str, Forest, int, str]]:
 
 def course(answer: Result) -> Course | None:
     """Return the value over time; None with fewer than two interim analyses."""
-    looks = answer.over_time
-    if len(looks) < 2:
+    analyses = answer.over_time
+    if len(analyses) < 2:
         return None
-    by_time = all(look.time_ms is not None for look in looks)
-    at = [float(look.time_ms if by_time and look.time_ms is not None else look.rows) for look in looks]
-    last = looks[-1]
+    by_time = all(analysis.time_ms is not None for analysis in analyses)
+    at = [
+        float(analysis.time_ms if by_time and analysis.time_ms is not None else analysis.rows) for analysis in analyses
+    ]
+    last = analyses[-1]
     if last.low is None and last.high is None:
-        y_axis = axis_of([answer.value_logged, *(look.value for look in looks)])
+        y_axis = axis_of([answer.value_logged, *(analysis.value for analysis in analyses)])
     else:
         # The first intervals are so wide that the others would look flat.
         core = [answer.value_logged, last.value, last.low, last.high]
-        y_axis = focused(core, [end for look in looks for end in (look.value, look.low, look.high)])
+        y_axis = focused(core, [end for each in analyses for end in (each.value, each.low, each.high)])
     start, length = at[0], (at[-1] - at[0]) or 1.0
     across = [round(100 * (each - start) / length, 2) for each in at]
     return Course(
         x_ticks=[(100 * (tick - start) / length, text) for tick, text in _ticks(at[0], at[-1], by_time)],
         y_axis=y_axis,
-        lines=[_corners(part) for part in _lines(across, looks, y_axis)],
-        bands=[_corners(part) for part in _bands(across, looks, y_axis)],
+        lines=[_corners(part) for part in _lines(across, analyses, y_axis)],
+        bands=[_corners(part) for part in _bands(across, analyses, y_axis)],
         by_time=by_time,
         reference=y_axis.at(answer.value_logged) if y_axis.inside(answer.value_logged) else None,
     )
@@ -266,12 +268,12 @@ def _logged(answer: Result, axis: Axis) -> Row:
     )
 
 
-def _lines(across: list[float], looks: Sequence[Look], axis: Axis) -> Iterator[list[tuple[float, float]]]:
+def _lines(across: list[float], analyses: Sequence[Analysis], axis: Axis) -> Iterator[list[tuple[float, float]]]:
     """Yield the parts of the line between interim analyses whose value is unknown or outside."""
     part: list[tuple[float, float]] = []
-    for x, look in zip(across, looks, strict=True):
-        if look.value is not None and axis.inside(look.value):
-            part.append((x, 100 - axis.at(look.value)))
+    for x, analysis in zip(across, analyses, strict=True):
+        if analysis.value is not None and axis.inside(analysis.value):
+            part.append((x, 100 - axis.at(analysis.value)))
         elif part:
             yield part
             part = []
@@ -279,14 +281,14 @@ def _lines(across: list[float], looks: Sequence[Look], axis: Axis) -> Iterator[l
         yield part
 
 
-def _bands(across: list[float], looks: Sequence[Look], axis: Axis) -> Iterator[list[tuple[float, float]]]:
+def _bands(across: list[float], analyses: Sequence[Analysis], axis: Axis) -> Iterator[list[tuple[float, float]]]:
     """Yield the parts of the band between interim analyses without bounds; with one bound it continues to the edge."""
-    both = zip(across, looks, strict=True)
+    both = zip(across, analyses, strict=True)
     for bounded, part in groupby(both, key=lambda each: (each[1].low, each[1].high) != (None, None)):
         if bounded:
             inside = list(part)
-            upper = [(x, 0.0 if look.high is None else 100 - axis.at(look.high)) for x, look in inside]
-            lower = [(x, 100.0 if look.low is None else 100 - axis.at(look.low)) for x, look in inside]
+            upper = [(x, 0.0 if analysis.high is None else 100 - axis.at(analysis.high)) for x, analysis in inside]
+            lower = [(x, 100.0 if analysis.low is None else 100 - axis.at(analysis.low)) for x, analysis in inside]
             yield [*upper, *reversed(lower)]
 
 

@@ -337,11 +337,11 @@ def unknown(name: str) -> PolicyIdentity | None:
 
 def test_a_sequence_knows_what_rewards_the_rules_of_the_log_allow(tmp_path: Path) -> None:
     archive = archive_of(busy_world(200), tmp_path)
-    looks = evaluated(archive, uniform()).over_time
+    analyses = evaluated(archive, uniform()).over_time
     # Two clicks are worth 0.6 and none is -0.1: not from 0 to 1, but by the rule from -5 to 5.
-    assert looks[-1].low is not None
-    assert looks[-1].high is not None
-    assert -5 <= looks[-1].low < -0.1 < 0.6 < looks[-1].high <= 5
+    assert analyses[-1].low is not None
+    assert analyses[-1].high is not None
+    assert -5 <= analyses[-1].low < -0.1 < 0.6 < analyses[-1].high <= 5
     # Somebody who says less than what was seen knows nothing.
     assert {each.low for each in evaluated(archive, uniform(), reward_range=(0.0, 0.1)).over_time} == {None}
 

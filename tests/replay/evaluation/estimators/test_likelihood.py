@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.estimators.likelihood import MaximumLikelihood, WeightTable
 from replay.evaluation.rows import EvaluationRows
-from studies.fixtures.part_vw import BOUNDS, LOGS, LOOKS
+from studies.fixtures.part_vw import ANALYSES, BOUNDS, LOGS
 from tests.replay.evaluation.estimators.obp_logs import said
 
 VW = said("vw")["logs"]
@@ -30,7 +30,7 @@ def rows(draw: st.DrawFn) -> tuple[Any, Any]:
 def test_values_are_those_of_vw(log: str) -> None:
     of = LOGS[log]
     for name, (wmin, wmax, _, _) in BOUNDS.items():
-        for count, value in zip(LOOKS, VW[log][f"mle {name}"], strict=True):
+        for count, value in zip(ANALYSES, VW[log][f"mle {name}"], strict=True):
             some = EvaluationRows(reward=of.reward[:count], propensity=of.p_log[:count], target=of.p_pred[:count])
             assert MaximumLikelihood(wmin, wmax).estimate(some) == pytest.approx(value, rel=1e-9, abs=1e-9)
 

@@ -10,7 +10,7 @@ from replay.evaluation.estimators.doubly_robust import DoublyRobust
 from replay.evaluation.estimators.estimator import Estimator, influence
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
 from replay.evaluation.intervals.asymptotic import asymptotic, asymptotic_of_rows
-from replay.evaluation.intervals.interval import looks_at
+from replay.evaluation.intervals.interval import analyses_at
 from replay.evaluation.intervals.running import Running
 from replay.evaluation.moments import Moments
 from tests.replay.evaluation.intervals.logs import clicks, random_log
@@ -21,13 +21,13 @@ IPS, SNIPS, DR = InversePropensity(), SelfNormalised(), DoublyRobust()
 @pytest.mark.parametrize("estimator", [IPS, SNIPS, DR])
 def test_each_look_is_the_formula_over_the_rows_so_far(estimator: Estimator) -> None:
     rows = random_log(1, 3000)
-    interval = asymptotic_of_rows(estimator, rows, looks_at(3000, 7), tightest_at=500, opens_at=0.0)
+    interval = asymptotic_of_rows(estimator, rows, analyses_at(3000, 7), tightest_at=500, opens_at=0.0)
     rho = np.sqrt((-2 * np.log(0.05) + np.log(-2 * np.log(0.05) + 1)) / 500)
-    for number, look in enumerate(interval.rows.tolist()):
-        so_far = rows.where(slice(look))
-        grown = look * rho**2 + 1
+    for number, analysis in enumerate(interval.rows.tolist()):
+        so_far = rows.where(slice(analysis))
+        grown = analysis * rho**2 + 1
         spread = influence(estimator, so_far).std()
-        error = spread * np.sqrt(2 * grown / (look * rho) ** 2 * np.log(np.sqrt(grown) / 0.05))
+        error = spread * np.sqrt(2 * grown / (analysis * rho) ** 2 * np.log(np.sqrt(grown) / 0.05))
         value = estimator.estimate(so_far)
         ends = (interval.value[number], interval.low[number], interval.high[number])
         assert ends == pytest.approx((value, value - error, value + error))
@@ -35,9 +35,9 @@ def test_each_look_is_the_formula_over_the_rows_so_far(estimator: Estimator) -> 
 
 def test_it_opens_by_effective_positives() -> None:
     rows = clicks(500, 1000)
-    looks = np.array([50, 99, 100, 101])
-    assert np.isfinite(asymptotic_of_rows(IPS, rows, looks).low).tolist() == [False, False, True, True]
-    assert np.isfinite(asymptotic_of_rows(IPS, rows, looks, opens_at=1e9).low).sum() == 0
+    analyses = np.array([50, 99, 100, 101])
+    assert np.isfinite(asymptotic_of_rows(IPS, rows, analyses).low).tolist() == [False, False, True, True]
+    assert np.isfinite(asymptotic_of_rows(IPS, rows, analyses, opens_at=1e9).low).sum() == 0
     closed = asymptotic_of_rows(IPS, clicks(0, 1000), np.array([10, 1000])).at(1)
     assert (closed.value, closed.low, closed.high) == (0.0, None, None)
     assert closed.note == "not enough rows yet"
@@ -50,12 +50,12 @@ def test_a_policy_without_a_value_never_opens() -> None:
 
 
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 60), min_size=1, max_size=5, unique=True))
-def test_running_moments_are_those_of_the_rows_so_far(seed: int, looks: list[int]) -> None:
+def test_running_moments_are_those_of_the_rows_so_far(seed: int, analyses: list[int]) -> None:
     rows = random_log(seed, 60)
-    at = np.array(sorted(looks))
+    at = np.array(sorted(analyses))
     running = Running.of(SNIPS.terms(rows), at)
-    for number, look in enumerate(at.tolist()):
-        so_far = Moments.of(SNIPS.terms(rows.where(slice(look))))
+    for number, analysis in enumerate(at.tolist()):
+        so_far = Moments.of(SNIPS.terms(rows.where(slice(analysis))))
         np.testing.assert_allclose(running.mean[number], so_far.mean, rtol=1e-12)
         np.testing.assert_allclose(running.comoment[number], so_far.comoment, rtol=1e-9, atol=1e-12)
 
@@ -75,10 +75,10 @@ def test_effective_positives() -> None:
     assert Running.of({"w r": np.zeros(3)}, np.array([3])).effective("w r").tolist() == [0.0]
 
 
-@pytest.mark.parametrize("looks", [[], [0, 5], [5, 5], [5, 3], [11]])
-def test_looks_that_do_not_rise_are_refused(looks: list[int]) -> None:
-    with pytest.raises(BadInput, match="looks"):
-        Running.of({"w r": np.ones(10)}, np.array(looks, dtype=np.int64))
+@pytest.mark.parametrize("analyses", [[], [0, 5], [5, 5], [5, 3], [11]])
+def test_looks_that_do_not_rise_are_refused(analyses: list[int]) -> None:
+    with pytest.raises(BadInput, match="analyses"):
+        Running.of({"w r": np.ones(10)}, np.array(analyses, dtype=np.int64))
 
 
 def test_what_is_missing_is_named() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.intervals.betting import CANDIDATES, Bettor, betting
-from replay.evaluation.intervals.interval import looks_at
+from replay.evaluation.intervals.interval import analyses_at
 from studies.worlds import world
 from tests.replay.evaluation.intervals.logs import clicks, random_log
 
@@ -50,7 +50,7 @@ def test_what_was_won_once_stays_excluded_and_nothing_else_is() -> None:
     bettor.add(worths)
     looked = [*range(256, 1500, 256), 1500]
     won = [
-        max(slowly(worths[:look].tolist(), float(each), 0.025) for look in looked) >= math.log(40)
+        max(slowly(worths[:analysis].tolist(), float(each), 0.025) for analysis in looked) >= math.log(40)
         for each in candidates
     ]
     assert bettor.bound == candidates[won][-1]
@@ -72,7 +72,7 @@ def test_it_closes_around_a_value_that_does_not_change() -> None:
     easy = world("easy")
     missed = 0
     for seed in range(20):
-        interval = betting(easy.simulate(np.random.default_rng(seed), 3000), looks_at(3000, 10), constant=True)
+        interval = betting(easy.simulate(np.random.default_rng(seed), 3000), analyses_at(3000, 10), constant=True)
         missed += not interval.holds(easy.truth).all()
     assert missed <= 4
     assert interval.high[-1] - interval.low[-1] < 0.25
@@ -81,10 +81,10 @@ def test_it_closes_around_a_value_that_does_not_change() -> None:
 def test_other_rewards_are_scaled() -> None:
     rows = clicks(300, 1000)
     rows = rows.where(np.random.default_rng(1).permutation(1000))
-    looks = np.array([10, 1000])
-    plain = betting(rows, looks, constant=True)
+    analyses = np.array([10, 1000])
+    plain = betting(rows, analyses, constant=True)
     rows.reward[:] = 4 * rows.reward - 3
-    scaled = betting(rows, looks, constant=True, rewards=(-3.0, 1.0))
+    scaled = betting(rows, analyses, constant=True, rewards=(-3.0, 1.0))
     np.testing.assert_allclose(scaled.low, 4 * plain.low - 3)
     np.testing.assert_allclose(scaled.high, 4 * plain.high - 3)
     np.testing.assert_allclose(scaled.value, 4 * plain.value - 3)
@@ -98,9 +98,9 @@ def test_who_does_not_say_that_the_value_is_constant_gets_none() -> None:
 def test_rewards_and_looks_outside_of_what_was_said_are_refused() -> None:
     with pytest.raises(BadInput, match="reward"):
         betting(clicks(3, 10), np.array([10]), constant=True, rewards=(0.0, 0.5))
-    for looks in ([0], [5, 5], [11]):
-        with pytest.raises(BadInput, match="looks"):
-            betting(clicks(3, 10), np.array(looks), constant=True)
+    for analyses in ([0], [5, 5], [11]):
+        with pytest.raises(BadInput, match="analyses"):
+            betting(clicks(3, 10), np.array(analyses), constant=True)
 
 
 def test_the_first_rows_tell_nothing() -> None:

@@ -21,11 +21,11 @@ from replay.evaluation.intervals.bernstein import bernstein
 from replay.evaluation.intervals.betting import betting
 from replay.evaluation.intervals.catalogue import AUTOMATIC, INTERVALS
 from replay.evaluation.intervals.cressie_read import CressieRead
-from replay.evaluation.intervals.interval import looks_at
+from replay.evaluation.intervals.interval import analyses_at
 from replay.evaluation.intervals.saddlepoint import saddlepoint
 from replay.evaluation.intervals.weighted_sums import WeightedSums
 from replay.evaluation.moments import Moments
-from replay.evaluation.over_time import LOOKS
+from replay.evaluation.over_time import ANALYSES
 from replay.evaluation.rows import EvaluationRows
 
 ROOT = Path(__file__).parents[4]
@@ -87,12 +87,15 @@ def test_each_is_the_interval_of_its_own_module() -> None:
     assert ends(found("bernstein", log), "ips") == pytest.approx((by_hand.low, by_hand.high), rel=1e-12)
     by_hand = CressieRead(wmax=LARGEST).interval(WeightedSums.of(rows.weight, rows.reward))
     assert ends(found("cressie-read", log), "mle") == pytest.approx((by_hand.low, by_hand.high), rel=1e-12)
-    looks = looks_at(len(rows), LOOKS)
-    sequences = {"betting": betting(rows, looks, constant=True), "asymptotic": asymptotic_of_rows(IPS, rows, looks)}
+    analyses = analyses_at(len(rows), ANALYSES)
+    sequences = {
+        "betting": betting(rows, analyses, constant=True),
+        "asymptotic": asymptotic_of_rows(IPS, rows, analyses),
+    }
     for name, sequence in sequences.items():
         answer = found(name, log)
-        assert [look.rows for look in answer.over_time] == looks.tolist()
-        lows = [-np.inf if look.low is None else look.low for look in answer.over_time]
+        assert [analysis.rows for analysis in answer.over_time] == analyses.tolist()
+        lows = [-np.inf if analysis.low is None else analysis.low for analysis in answer.over_time]
         assert np.allclose(lows, np.maximum(sequence.low, 0.0), atol=1e-12)
 
 
@@ -102,7 +105,7 @@ def test_the_order_of_the_rows_is_kept_over_blocks(tmp_path: Path) -> None:
     file = tmp_path / "log.parquet"
     pq.write_table(pa.table(log), file)
     answers = [found("asymptotic", log), bowerbird.evaluate(str(file), interval="asymptotic")]
-    sequence = asymptotic_of_rows(IPS, EvaluationRows(**log), looks_at(70_000, LOOKS))
+    sequence = asymptotic_of_rows(IPS, EvaluationRows(**log), analyses_at(70_000, ANALYSES))
     for answer in answers:
         assert answer.over_time[-1].low == pytest.approx(sequence.low[-1], rel=1e-12)
         assert answer.over_time[0].low is None or answer.over_time[0].low == pytest.approx(sequence.low[0], rel=1e-12)
@@ -143,7 +146,7 @@ def test_with_units_the_others_are_wider() -> None:
     assert {each.interval for each in clustered.estimates} == {"clustered"}
     assert asymptotic.over_time_interval == "asymptotic, clustered"
     apart = found("asymptotic", {name: column for name, column in log.items() if name != "unit"})
-    widths = [look.high - look.low for look in (asymptotic.over_time[-1], apart.over_time[-1])]  # type: ignore[operator]
+    widths = [analysis.high - analysis.low for analysis in (asymptotic.over_time[-1], apart.over_time[-1])]  # type: ignore[operator]
     assert widths[0] > 1.3 * widths[1]
 
 

@@ -20,7 +20,7 @@ from replay.evaluation.intervals.clustered import (
 )
 from replay.evaluation.intervals.delta import delta, delta_of_rows
 from replay.evaluation.intervals.difference import Difference, LoggedMean, difference_of_rows, paired_reach
-from replay.evaluation.intervals.interval import Interval, Looks
+from replay.evaluation.intervals.interval import Analyses, Interval
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.intervals.sums import Sums
 from replay.evaluation.moments import Moments
@@ -119,7 +119,7 @@ def test_users_of_a_kind_widen_what_holds_at_all_times() -> None:
     effects = design_effects(IPS, rows, np.array([100, 1000, 10_000]))
     assert effects[0] < effects[1] < effects[2]
     assert 4 < effects[2] < 9
-    apart = Looks(np.array([5]), np.array([0.5]), np.array([-np.inf]), np.array([np.inf]), "asymptotic")
+    apart = Analyses(np.array([5]), np.array([0.5]), np.array([-np.inf]), np.array([np.inf]), "asymptotic")
     assert widened(apart, np.array([2.0])).low[0] == -np.inf, "what was not open stays so"
     closed = replace(apart, low=np.array([0.4]), high=np.array([0.7]))
     assert widened(closed, np.array([9.0])).low[0] == pytest.approx(0.2)

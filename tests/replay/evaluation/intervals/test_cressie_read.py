@@ -14,7 +14,7 @@ from replay.evaluation.intervals.cressie_read import CressieRead
 from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.intervals.weighted_sums import WeightedSums, cumulative
 from replay.evaluation.moments import Moments
-from studies.fixtures.part_vw import ALPHAS, BOUNDS, DROPS, LOGS, LOOKS
+from studies.fixtures.part_vw import ALPHAS, ANALYSES, BOUNDS, DROPS, LOGS
 from tests.replay.evaluation.estimators.obp_logs import said
 
 VW = said("vw")
@@ -48,19 +48,19 @@ def rows(draw: st.DrawFn, *, least: int = 1) -> tuple[Any, Any]:
 @pytest.mark.parametrize("log", LOGS)
 def test_values_are_those_of_vw(log: str) -> None:
     of = LOGS[log]
-    for look, sums in enumerate(cumulative(of.p_pred / of.p_log, of.reward, LOOKS)):
+    for analysis, sums in enumerate(cumulative(of.p_pred / of.p_log, of.reward, ANALYSES)):
         found = {"ips": sums.ips, "snips": sums.snips}
         for name, (wmin, wmax, _, _) in BOUNDS.items():
             found[f"cressie-read {name}"] = CressieRead(wmin, wmax).value(sums)
         for name, value in found.items():
-            assert value == near(VW["logs"][log][name][look]), (name, look)
+            assert value == near(VW["logs"][log][name][analysis]), (name, analysis)
 
 
 @pytest.mark.parametrize("drop", DROPS)
 @pytest.mark.parametrize("log", LOGS)
 def test_intervals_are_those_of_vw(log: str, drop: str) -> None:
     of, said_there, compared = LOGS[log], VW["intervals"][log][drop], 0
-    for look, count in enumerate(LOOKS):
+    for analysis, count in enumerate(ANALYSES):
         sums = WeightedSums.of(of.p_pred[:count] / of.p_log[:count], of.reward[:count], **DROPS[drop])
         for number, alpha in enumerate(ALPHAS):
             found = {"gaussian": gaussian(sums, alpha=alpha)}
@@ -70,7 +70,7 @@ def test_intervals_are_those_of_vw(log: str, drop: str) -> None:
                     found[f"cressie-read {name}"] = CressieRead(wmin, wmax, rmin, rmax).interval(sums, alpha=alpha)
                     found[f"clopper-pearson {name}"] = clopper_pearson(sums, rmin=rmin, rmax=rmax, alpha=alpha)
             for name, interval in found.items():
-                low, high = said_there[name][look][number]
+                low, high = said_there[name][analysis][number]
                 if name.startswith("cressie-read") and (count == 1 or high == -RMIN):
                     # Of one row, its ends there hang on the root of a rounding error; one that this error took away
                     # became -rmin. Both are 0 by Cauchy and Schwarz, and so they are here.
@@ -78,7 +78,7 @@ def test_intervals_are_those_of_vw(log: str, drop: str) -> None:
                     continue
                 assert ends(interval) == [near(low), near(high)], (name, count)
                 compared += 1
-    assert compared >= len(ALPHAS) * (len(LOOKS) * (4 if log == "money" else 6) - (2 if log == "money" else 5))
+    assert compared >= len(ALPHAS) * (len(ANALYSES) * (4 if log == "money" else 6) - (2 if log == "money" else 5))
 
 
 @given(rows(), st.lists(st.integers(0, 200), max_size=4))

@@ -1,4 +1,4 @@
-"""The confidence sequence: what vw-estimators 0.2.2 says, the mixture by quadrature, laws, and misses at any look."""
+"""The confidence sequence: what vw-estimators 0.2.2 says, the mixture by quadrature, laws, and misses at any time."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from scipy.stats import binom
 from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.intervals.gamma_exponential import GammaExponential, nested
 from replay.evaluation.intervals.gamma_mixture import log_wealth, lower_bound
-from studies.fixtures.part_vw import ALPHAS, BOUNDS, DROPS, LOGS, LOOKS
+from studies.fixtures.part_vw import ALPHAS, ANALYSES, BOUNDS, DROPS, LOGS
 from tests.replay.evaluation.estimators.obp_logs import said
 
 VW = said("vw")["intervals"]
@@ -47,12 +47,12 @@ def test_bounds_are_those_of_vw(log: str, bounds: str, drop: str) -> None:
     of = LOGS[log]
     said_there = VW[log][drop][f"gamma-exponential {bounds}"]
     for number, alpha in enumerate(ALPHAS):
-        sequence = SEQUENCES[bounds].sequence(of.p_pred / of.p_log, of.reward, LOOKS, alpha=alpha, **DROPS[drop])
+        sequence = SEQUENCES[bounds].sequence(of.p_pred / of.p_log, of.reward, ANALYSES, alpha=alpha, **DROPS[drop])
         # vw-estimators takes the wealth's logarithm as a difference of large numbers, which costs it some digits.
         near = 1e-9 * max(1.0, RMAX - RMIN if bounds == "true" else float(np.ptp(of.reward)))
-        for look, ends in enumerate(said_there):
-            assert [sequence.low[look], sequence.high[look]] == pytest.approx(ends[number], abs=near, rel=0)
-        assert len(said_there) == len(LOOKS)
+        for analysis, ends in enumerate(said_there):
+            assert [sequence.low[analysis], sequence.high[analysis]] == pytest.approx(ends[number], abs=near, rel=0)
+        assert len(said_there) == len(ANALYSES)
 
 
 @pytest.mark.parametrize("rho", [0.5, 1.0, 3.0])
@@ -88,9 +88,9 @@ def test_at_the_lower_bound_the_wealth_is_what_excludes_a_value(log: tuple[Any, 
 @given(rows())
 def test_mirrored_rewards_have_mirrored_bounds(log: tuple[Any, Any]) -> None:
     weight, reward = log
-    looks = sorted({1, (len(weight) + 1) // 2, len(weight)})
-    sequence = GammaExponential(-1.0, 3.0).sequence(weight, 4 * reward - 1, looks)
-    mirrored = GammaExponential(-1.0, 3.0).sequence(weight, 3 - 4 * reward, looks)
+    analyses = sorted({1, (len(weight) + 1) // 2, len(weight)})
+    sequence = GammaExponential(-1.0, 3.0).sequence(weight, 4 * reward - 1, analyses)
+    mirrored = GammaExponential(-1.0, 3.0).sequence(weight, 3 - 4 * reward, analyses)
     assert mirrored.low == pytest.approx(2 - sequence.high, abs=1e-9)
     assert mirrored.high == pytest.approx(2 - sequence.low, abs=1e-9)
 
@@ -129,12 +129,12 @@ def test_the_bounds_lie_within_those_of_the_rewards_and_around_the_mean(log: tup
 
 @given(rows())
 def test_nested_looks_only_shrink(log: tuple[Any, Any]) -> None:
-    looks = GammaExponential().sequence(*log, range(1, len(log[0]) + 1))
-    cut = nested(looks)
+    analyses = GammaExponential().sequence(*log, range(1, len(log[0]) + 1))
+    cut = nested(analyses)
     assert (np.diff(cut.low) >= 0).all()
     assert (np.diff(cut.high) <= 0).all()
-    assert (cut.low >= looks.low).all()
-    assert (cut.high <= looks.high).all()
+    assert (cut.low >= analyses.low).all()
+    assert (cut.high <= analyses.high).all()
 
 
 def test_the_bounds_shrink_with_the_rows() -> None:
@@ -178,7 +178,7 @@ def test_truncated_guesses_of_dropped_rows_are_what_a_row_each_would_give() -> N
 @pytest.mark.parametrize("world", ["easy", "rare", "heavy", "drift"])
 def test_no_more_than_one_log_in_twenty_is_missed_at_any_of_60_looks(world: str) -> None:
     rng, size, logs, missed = np.random.default_rng(8), 1000, 80, 0
-    looks = np.unique(np.geomspace(2, size, 60).astype(int))
+    analyses = np.unique(np.geomspace(2, size, 60).astype(int))
     for _ in range(logs):
         propensity = (
             rng.choice([0.02, 0.98], size, p=[0.02, 0.98])
@@ -189,8 +189,8 @@ def test_no_more_than_one_log_in_twenty_is_missed_at_any_of_60_looks(world: str)
             world, np.linspace(0.1, 0.9, size)
         )
         weight, reward = 0.5 / propensity, (rng.random(size) < mean) * 1.0
-        sequence = GammaExponential().sequence(weight, reward, looks.tolist())
-        truth = (np.cumsum(mean) / np.arange(1, size + 1))[looks - 1]
+        sequence = GammaExponential().sequence(weight, reward, analyses.tolist())
+        truth = (np.cumsum(mean) / np.arange(1, size + 1))[analyses - 1]
         missed += not sequence.holds(truth).all()
     assert missed <= binom.ppf(0.999, logs, 0.05)
     assert missed < logs / 10
@@ -229,9 +229,9 @@ def test_what_cannot_be_is_refused_by_name() -> None:
     for alpha in (0.0, 1.0, np.nan):
         with pytest.raises(WrongConfiguration, match="alpha"):
             sequence.sequence([1.0], [1.0], alpha=alpha)
-    for looks in ([2], [1, 1], [2, 1]):
-        with pytest.raises(WrongConfiguration, match="looks"):
-            sequence.sequence([1.0], [1.0], looks)
+    for analyses in ([2], [1, 1], [2, 1]):
+        with pytest.raises(WrongConfiguration, match="analyses"):
+            sequence.sequence([1.0], [1.0], analyses)
     for weight, reward, field in (
         ([-1.0], [1.0], "weight"),
         ([np.nan], [1.0], "weight"),

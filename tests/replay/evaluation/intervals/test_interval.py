@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from replay.evaluation.intervals.interval import Interval, Looks, looks_at
+from replay.evaluation.intervals.interval import Analyses, Interval, analyses_at
 
 
 @pytest.mark.parametrize(
@@ -20,21 +20,23 @@ def test_a_width_needs_two_ends() -> None:
 
 
 def test_a_look_is_an_interval() -> None:
-    looks = Looks(np.array([1, 2]), np.array([np.nan, 0.5]), np.array([-np.inf, 0.25]), np.array([np.inf, 0.75]), "it")
-    assert looks.at(0) == Interval(None, None, None, "it", "not enough rows yet")
-    assert looks.at(-1) == Interval(0.5, 0.25, 0.75, "it")
-    assert looks.holds(np.array([0.1, 0.1])).tolist() == [True, False]
-    assert looks.holds(0.5).tolist() == [True, True]
+    analyses = Analyses(
+        np.array([1, 2]), np.array([np.nan, 0.5]), np.array([-np.inf, 0.25]), np.array([np.inf, 0.75]), "it"
+    )
+    assert analyses.at(0) == Interval(None, None, None, "it", "not enough rows yet")
+    assert analyses.at(-1) == Interval(0.5, 0.25, 0.75, "it")
+    assert analyses.holds(np.array([0.1, 0.1])).tolist() == [True, False]
+    assert analyses.holds(0.5).tolist() == [True, True]
 
 
-@pytest.mark.parametrize(("rows", "looks"), [(10, 3), (10, 10), (10, 60), (1, 60), (1_000_000, 60)])
-def test_looks_rise_to_all_rows(rows: int, looks: int) -> None:
-    at = looks_at(rows, looks)
+@pytest.mark.parametrize(("rows", "analyses"), [(10, 3), (10, 10), (10, 60), (1, 60), (1_000_000, 60)])
+def test_looks_rise_to_all_rows(rows: int, analyses: int) -> None:
+    at = analyses_at(rows, analyses)
     assert at[0] >= 1
     assert at[-1] == rows
     assert (np.diff(at) >= 1).all()
-    assert len(at) == min(rows, looks)
+    assert len(at) == min(rows, analyses)
 
 
 def test_no_rows_have_no_looks() -> None:
-    assert looks_at(0, 60).tolist() == []
+    assert analyses_at(0, 60).tolist() == []

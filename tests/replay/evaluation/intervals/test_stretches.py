@@ -57,11 +57,11 @@ def test_the_bounds_are_nearly_those_of_a_guess_a_row(size: int) -> None:
     whole = blocks[0]
     for block in blocks[1:]:
         whole = whole + block
-    looks = whole.looks()
-    exact = GammaExponential().sequence(weight, reward, looks.rows.tolist())
-    assert looks.value == pytest.approx(exact.value)
-    late = looks.rows >= 100
-    width = (looks.high - looks.low)[late] / (exact.high - exact.low)[late]
+    analyses = whole.analyses()
+    exact = GammaExponential().sequence(weight, reward, analyses.rows.tolist())
+    assert analyses.value == pytest.approx(exact.value)
+    late = analyses.rows >= 100
+    width = (analyses.high - analyses.low)[late] / (exact.high - exact.low)[late]
     assert (width > 0.98).all()
     assert (width < 1.03).all()
 
@@ -69,10 +69,10 @@ def test_the_bounds_are_nearly_those_of_a_guess_a_row(size: int) -> None:
 def test_without_stretches_to_join_every_row_is_guessed_like_in_order() -> None:
     """The first 15 rows are a stretch each, so there the two are the same."""
     weight, reward = log(4, 15)
-    looks = Stretches.of(weight, reward).looks(GammaExponential(0.0, 2.0), alpha=0.2)
+    analyses = Stretches.of(weight, reward).analyses(GammaExponential(0.0, 2.0), alpha=0.2)
     exact = GammaExponential(0.0, 2.0).sequence(weight, reward, range(1, 16), alpha=0.2)
-    assert looks.low == pytest.approx(exact.low, abs=1e-12)
-    assert looks.high == pytest.approx(exact.high, abs=1e-12)
+    assert analyses.low == pytest.approx(exact.low, abs=1e-12)
+    assert analyses.high == pytest.approx(exact.high, abs=1e-12)
 
 
 def test_no_more_than_one_log_in_twenty_is_missed_at_any_look() -> None:
@@ -81,8 +81,8 @@ def test_no_more_than_one_log_in_twenty_is_missed_at_any_look() -> None:
         mean = rng.random() * 0.3 + np.linspace(0, 0.5, size)
         propensity = rng.choice([0.1, 0.9], size, p=[0.1, 0.9])
         weight, reward = 0.5 / propensity, (rng.random(size) < mean) * 1.0
-        looks = (Stretches.of(weight[:1000], reward[:1000]) + Stretches.of(weight[1000:], reward[1000:])).looks()
-        missed += not looks.holds((np.cumsum(mean) / np.arange(1, size + 1))[looks.rows - 1]).all()
+        analyses = (Stretches.of(weight[:1000], reward[:1000]) + Stretches.of(weight[1000:], reward[1000:])).analyses()
+        missed += not analyses.holds((np.cumsum(mean) / np.arange(1, size + 1))[analyses.rows - 1]).all()
     assert missed <= binom.ppf(0.999, logs, 0.05)
 
 
@@ -93,12 +93,12 @@ def test_a_stretch_ends_at_the_time_of_its_last_row() -> None:
 
 def test_no_rows_and_rewards_out_of_bounds() -> None:
     nothing = Stretches.of([], [])
-    assert len(nothing.looks().rows) == 0
+    assert len(nothing.analyses().rows) == 0
     assert (nothing + nothing).rows.tolist() == []
     some = Stretches.of([1.0], [2.0])
     assert nothing + some is some
     assert some + nothing is some
     with pytest.raises(BadInput, match="reward: found rewards from 2"):
-        some.looks()
+        some.analyses()
     with pytest.raises(BadInput, match="time_ms"):
         Stretches.of([1.0], [1.0], [1, 2])

@@ -7,7 +7,7 @@ import msgspec
 from scipy.special import ndtri
 
 from replay.evaluation.answer import Answer
-from replay.evaluation.result import ActionOverlap, Bin, Difference, Estimated, Finding, How, Look, Segment, Verdict
+from replay.evaluation.result import ActionOverlap, Analysis, Bin, Difference, Estimated, Finding, How, Segment, Verdict
 
 START_MS = 1_761_955_200_000
 DAY_MS = 86_400_000
@@ -59,7 +59,7 @@ def reliable() -> Answer:
             days_more=None,
             assumption="",
         ),
-        over_time=_looks(rows, 0.05688),
+        over_time=_analyses(rows, 0.05688),
         weights=_bins(rows),
         overlap=[
             ActionOverlap(
@@ -254,7 +254,7 @@ def one_row() -> Answer:
         headline="snips",
         estimates=[Estimated(estimator="snips", reference="", value=None, low=None, high=None, interval="delta")],
         difference=None,
-        over_time=[Look(time_ms=None, rows=1, value=None, low=None, high=None)],
+        over_time=[Analysis(time_ms=None, rows=1, value=None, low=None, high=None)],
         weights=[],
         overlap=[],
         segments=[],
@@ -309,7 +309,7 @@ def large() -> Answer:
             for index in range(150)
         ],
         over_time=[
-            Look(time_ms=None, rows=1_000_000 * k, value=1_190 - 300 / k, low=1_190 - 900 / k, high=1_190 + 900 / k)
+            Analysis(time_ms=None, rows=1_000_000 * k, value=1_190 - 300 / k, low=1_190 - 900 / k, high=1_190 + 900 / k)
             for k in range(1, 41)
         ],
     )
@@ -360,8 +360,8 @@ def hostile() -> Answer:
             assumption=EVIL,
         ),
         over_time=[
-            Look(time_ms=-(2**62), rows=1, value=0.1, low=None, high=None),
-            Look(time_ms=2**62, rows=2, value=0.2, low=None, high=3.0),
+            Analysis(time_ms=-(2**62), rows=1, value=0.1, low=None, high=None),
+            Analysis(time_ms=2**62, rows=2, value=0.2, low=None, high=3.0),
         ],
         how=How(
             command=f"bowerbird replay evaluate '{EVIL}' {long}",
@@ -403,23 +403,23 @@ def _estimated(name: str, reference: str, value: float, spread: float) -> Estima
     )
 
 
-def _looks(rows: int, value: float) -> list[Look]:
-    """60 looks in two weeks, whose interval narrows as the rows become more."""
-    looks = []
-    for look in range(1, 61):
-        share = look / 60
-        off = 0.0035 * math.cos(look / 3.1) * (1 - share) / math.sqrt(look)
+def _analyses(rows: int, value: float) -> list[Analysis]:
+    """60 analyses in two weeks, whose interval narrows as the rows become more."""
+    analyses = []
+    for analysis in range(1, 61):
+        share = analysis / 60
+        off = 0.0035 * math.cos(analysis / 3.1) * (1 - share) / math.sqrt(analysis)
         reach = 0.0034 / math.sqrt(share)
-        looks.append(
-            Look(
+        analyses.append(
+            Analysis(
                 time_ms=START_MS + round(14 * DAY_MS * share),
                 rows=round(rows * share),
                 value=value + off,
-                low=None if look == 1 else value + off - reach,
-                high=None if look == 1 else value + off + reach,
+                low=None if analysis == 1 else value + off - reach,
+                high=None if analysis == 1 else value + off + reach,
             )
         )
-    return looks
+    return analyses
 
 
 def _bins(rows: int) -> list[Bin]:

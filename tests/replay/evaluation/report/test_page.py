@@ -7,7 +7,7 @@ import pytest
 
 from replay.evaluation.answer import Answer
 from replay.evaluation.report.page import html
-from replay.evaluation.result import Bin, Look
+from replay.evaluation.result import Analysis, Bin
 from tests.replay.evaluation.report.answers import (
     ANSWERS,
     START_MS,
@@ -50,8 +50,8 @@ def numbers_in(answer: Answer) -> Iterator[float | None]:
         yield from (answer.difference.value, answer.difference.low, answer.difference.high)
     for each in answer.segments[:1]:
         yield from (each.value, each.low, each.high)
-    for look in answer.over_time if len(answer.over_time) > 1 else []:
-        yield from (look.rows, look.value, look.low, look.high)
+    for analysis in answer.over_time if len(answer.over_time) > 1 else []:
+        yield from (analysis.rows, analysis.value, analysis.low, analysis.high)
     for finding in answer.health:
         yield from (finding.value, finding.expected)
     yield from (each.rows for each in answer.weights)
@@ -283,7 +283,7 @@ def test_the_course_over_time() -> None:
         "from 184,320 rows."
     )
     band = [point.split(",") for point in (picture.one("polygon").attributes["points"] or "").split()]
-    # The first of 60 looks knew no bound; the last one's bounds lie around its value.
+    # The first of 60 analyses knew no bound; the last one's bounds lie around its value.
     assert len(band) == 118
     assert float(band[0][0]) > 0
     (line,) = picture.all("polyline")
@@ -304,18 +304,18 @@ def test_the_course_over_time() -> None:
     ],
 )
 def test_the_axis_of_time(length_ms: int, labels: list[str]) -> None:
-    looks = [
-        Look(time_ms=START_MS + length_ms * part // 10, rows=1 + part, value=0.05, low=0.04, high=0.06)
+    analyses = [
+        Analysis(time_ms=START_MS + length_ms * part // 10, rows=1 + part, value=0.05, low=0.04, high=0.06)
         for part in range(11)
     ]
-    page = read(html(changed(reliable(), over_time=looks)))
+    page = read(html(changed(reliable(), over_time=analyses)))
     shown = [each.words for each in page.one("svg", class_="course").all("text")]
     assert [each for each in shown if not each.startswith("0.0")] == labels
 
 
 def test_a_course_without_bounds() -> None:
-    looks = [changed(look, low=None, high=None) for look in reliable().over_time]
-    page = read(html(changed(reliable(), over_time=looks)))
+    analyses = [changed(analysis, low=None, high=None) for analysis in reliable().over_time]
+    page = read(html(changed(reliable(), over_time=analyses)))
     picture = page.one("svg", class_="course")
     assert picture.all("polyline")
     assert not picture.all("polygon")
@@ -325,20 +325,20 @@ def test_a_course_without_bounds() -> None:
     assert "unknown" not in caption
     (heads,) = [each.all("th") for each in page.one("section", **{"aria-labelledby": "time"}).all("thead")]
     assert [each.words for each in heads] == ["Until (UTC)", "Rows", "Value"]
-    unknown = [changed(look, value=None) for look in looks]
+    unknown = [changed(analysis, value=None) for analysis in analyses]
     picture = read(html(changed(reliable(), over_time=unknown))).one("svg", class_="course")
     assert not picture.all("polyline")
 
 
 def test_a_course_without_bounds_is_not_cut() -> None:
-    looks = [
-        changed(look, low=None, high=None, value=0.05 + (5.0 if place < 5 else 0.0))
-        for place, look in enumerate(reliable().over_time)
+    analyses = [
+        changed(analysis, low=None, high=None, value=0.05 + (5.0 if place < 5 else 0.0))
+        for place, analysis in enumerate(reliable().over_time)
     ]
-    picture = read(html(changed(reliable(), over_time=looks))).one("svg", class_="course")
+    picture = read(html(changed(reliable(), over_time=analyses))).one("svg", class_="course")
     (line,) = picture.all("polyline")
     points = [float(point.split(",")[1]) for point in (line.attributes["points"] or "").split()]
-    assert len(points) == len(looks)
+    assert len(points) == len(analyses)
     assert max(points) - min(points) > 50
 
 

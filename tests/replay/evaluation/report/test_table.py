@@ -122,7 +122,7 @@ def test_an_interval_that_includes_the_bias_is_marked() -> None:
 
 def test_a_sequence_that_is_unknown_says_why() -> None:
     answer = reliable()
-    unknown = [changed(look, low=None, high=None) for look in answer.over_time]
+    unknown = [changed(analysis, low=None, high=None) for analysis in answer.over_time]
     (said,) = [line for line in lines(changed(answer, over_time=unknown)) if line.startswith("For all interim")]
     assert said.endswith("unknown. Nothing bounds what a decision can earn, or rewards lie beyond it (--reward-range).")
 
