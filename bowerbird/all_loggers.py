@@ -42,7 +42,7 @@ def _with(log: PolicyLog, loggers: tuple[SavedLogger, ...]) -> PolicyLog:
 
 
 def _rows_by_version(open_log: OpenLog, stages: Stages) -> dict[str, int]:
-    """Return of each version how many rows it wrote, of those that the target can be judged on."""
+    """Return of each version how many rows it wrote, of those that the target can be evaluated on."""
     # With contexts, so that what nobody can be asked about is left out here as it will be then.
     log, counts = open_log({"version", WITH_CONTEXTS}, True), Counter[int]()
     for chunk in log.blocks(stages("counting")):
@@ -54,7 +54,7 @@ def _rows_by_version(open_log: OpenLog, stages: Stages) -> dict[str, int]:
 
 def _checked(rows: Mapping[str, int]) -> Mapping[str, int]:
     if not rows:
-        raise WrongConfiguration("found no row, expected a decision that can be judged")
+        raise WrongConfiguration("found no row, expected a decision that can be used")
     if any(name.endswith(f"@{EXTERNAL}") for name in rows):
         raise WrongConfiguration("found decisions of another system, expected versions that can be computed again")
     if len(rows) > MOST:

@@ -1,4 +1,4 @@
-"""``bowerbird log``: what a log holds, before anything is judged on it."""
+"""``bowerbird log``: what a log holds, before anything is evaluated on it."""
 
 from collections.abc import Callable
 from functools import partial

@@ -20,14 +20,14 @@ class OpenBanditFormat(LogFormat):
 
     def log(self, request: LogRequest, progress: "Progress") -> "Log":
         """Return the log without a target."""
-        from replay.evaluation.logs.judge_open_bandit import ITSELF, OpenBanditLog
         from replay.evaluation.logs.open_bandit_columns import log_at
+        from replay.evaluation.logs.open_bandit_log import ITSELF, OpenBanditLog
 
         return OpenBanditLog(log_at(Path(request.path)), ITSELF, segments=request.segments)
 
     def target(self, request: EvaluationRequest) -> "PolicyLog":
         """Return the log opened for the target."""
-        from replay.evaluation.logs.judge_open_bandit import read_target
+        from replay.evaluation.logs.open_bandit_log import read_target
         from replay.evaluation.scan import PolicyLog
 
         name = needed(request)
@@ -45,8 +45,8 @@ class _OpenBandit:
 
     def __call__(self, wanted: Collection[str], for_target: bool, names: "Names | None" = None) -> "Log":
         from replay.evaluation.logs.entries import WITHOUT_CONTEXTS
-        from replay.evaluation.logs.judge_open_bandit import OpenBanditLog
         from replay.evaluation.logs.open_bandit_columns import log_at
+        from replay.evaluation.logs.open_bandit_log import OpenBanditLog
 
         entries = WITHOUT_CONTEXTS in wanted
         return OpenBanditLog(log_at(Path(self.path)), self.target, segments=self.segments, entries=entries, names=names)

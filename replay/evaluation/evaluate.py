@@ -135,7 +135,7 @@ def evaluate(logs: PolicyLogs, how: How, options: Options, stages: Stages, parts
         blocks = run(cut, partial(accumulation.of_part, names), executor=parts.executor, progress=progress)
     summary = blocks.total()
     if summary is None:
-        raise BadInput("no_rows", "rows", "none at all", "a decision that can be judged")
+        raise BadInput("no_rows", "rows", "none at all", "a decision that can be used")
     if options.expected_shares and summary.health.sized is not None:
         raise WrongConfiguration("expected share: found a log with sample weights, expected rows that count alike")
     versions = versions_in(names)

@@ -1,4 +1,4 @@
-"""Judging a policy that learns, on the log that it learns from: each row by the version that had not learned it yet."""
+"""Evaluation of a policy on the log that it learns from: each row by the version that had not learned it yet."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
@@ -33,7 +33,7 @@ class Weighted(NamedTuple):
 def progressive(rows: Iterable[Row], versions: Iterable[tuple[int, Predicts]]) -> Iterator[Weighted]:
     """Weight each row by the newest version that has not learned from it (Blum, Kalai, Langford 1999, COLT).
 
-    So a policy that learns is judged on what it had not seen, and no row is kept from learning.
+    So a policy that learns is evaluated on what it had not seen, and no row is kept from learning.
 
     Parameters
     ----------

@@ -366,7 +366,7 @@ def test_outcomes_in_memory_leave_out_what_their_path_does() -> None:
     )
     found = bowerbird.evaluate(frame, "uniform")
     assert (found.rows, found.ips) == (2, 0.5)
-    with pytest.raises(BadInput, match=r"found 2 open, expected a decision that can be judged\. Open are"):
+    with pytest.raises(BadInput, match=r"found 2 open, expected a decision that can be used\. Open are"):
         bowerbird.evaluate(frame.slice(4), "uniform")
 
 

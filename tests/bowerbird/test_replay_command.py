@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bowerbird.cli import app
-from replay.evaluation.logs.judge_open_bandit import read_target
+from replay.evaluation.logs.open_bandit_log import read_target
 from tests.replay.archived import archive_of
 from tests.replay.world import ARGUMENTS, busy_world
 
@@ -140,7 +140,7 @@ def test_without_the_extra_it_says_what_to_install(log: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     for name in [name for name in sys.modules if name.startswith("replay.evaluation.logs.open_bandit_columns")]:
         monkeypatch.delitem(sys.modules, name)
-    for name in [name for name in sys.modules if name.startswith("replay.evaluation.logs.judge_open_bandit")]:
+    for name in [name for name in sys.modules if name.startswith("replay.evaluation.logs.open_bandit_log")]:
         monkeypatch.delitem(sys.modules, name)
     output = run("--format", "open-bandit", log, "--target", "uniform", code=2)
     assert "pip install 'bowerbird[evaluate]'" in output

@@ -1,4 +1,4 @@
-"""What a service's Kafka holds is described and judged on: the same as the records that were sent there."""
+"""What a service's Kafka holds is described and evaluated: the same as the records that were sent there."""
 
 import asyncio
 import json

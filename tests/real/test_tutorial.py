@@ -134,7 +134,7 @@ async def test_the_tutorial(tmp_path: Path) -> None:
         assert re.search(rf"^ front .* {VISITS} +[0-9a-f]{{8}} ", run(listed).stdout, re.MULTILINE)
 
         async def archived() -> bool:
-            return f"judged on {VISITS} decisions" in run(evaluate).stdout
+            return f"estimated from {VISITS} decisions" in run(evaluate).stdout
 
         await until(archived)
         done = run(evaluate)

@@ -75,7 +75,7 @@ ESTIMATORS: Mapping[str, type[Estimator]] = MappingProxyType(
 EMBEDDED: Mapping[str, type[Estimator]] = MappingProxyType(
     {kind.name: kind for kind in (MarginalInversePropensity, SelfNormalisedMarginal)}
 )
-"""What judges rows with the weights of embeddings (:func:`~replay.evaluation.estimators.embedding.marginal`)."""
+"""What evaluates rows with the weights of embeddings (:func:`~replay.evaluation.estimators.embedding.marginal`)."""
 
 SLATES: Mapping[str, type[Estimator[Slates]]] = MappingProxyType(
     {
@@ -92,12 +92,12 @@ SLATES: Mapping[str, type[Estimator[Slates]]] = MappingProxyType(
         )
     }
 )
-"""What judges slates and rankings."""
+"""What evaluates slates and rankings."""
 
 CONTINUOUS: Mapping[str, type[Estimator[Continuous]]] = MappingProxyType(
     {kind.name: kind for kind in (KernelInversePropensity, KernelSelfNormalised, KernelDoublyRobust)}
 )
-"""What judges continuous actions."""
+"""What evaluates continuous actions."""
 
 SHRUNK: Mapping[str, type[Shrunk]] = MappingProxyType(
     {name: kind for name, kind in ESTIMATORS.items() if issubclass(kind, Shrunk)}

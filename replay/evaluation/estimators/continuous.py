@@ -229,7 +229,7 @@ class KernelDoublyRobust(Kernelised):
 class Discretised:
     """A policy that draws evenly around the centre of one of some equal pieces of a range, as VW's ``--cats`` does.
 
-    It has a density, so a log is judged for it without a kernel: ``target = policy.density(...)`` in
+    It has a density, so a log is evaluated for it without a kernel: ``target = policy.density(...)`` in
     :class:`~replay.evaluation.rows.EvaluationRows`, ``propensity`` the logged density.
 
     Parameters

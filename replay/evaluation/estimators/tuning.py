@@ -1,4 +1,4 @@
-"""Choosing ``lambda_`` by the data, in two steps: choose among candidates, then judge by the one that was chosen.
+"""Choosing ``lambda_`` by the data, in two steps: choose among candidates, then evaluate by the one that was chosen.
 
 ::
 

@@ -19,7 +19,7 @@ def statistics(state: State) -> dict[str, float | None]:
     """Return the statistics of a log; those that it lacks the data for are None.
 
     ============================  =====================================================================================
-    ``rows``                      decisions that were judged
+    ``rows``                      decisions that were used
     ``mean_reward``               of the rows
     ``mean_weight``               1 less ``unseen`` but for chance, where the propensities are right
     ``max_weight``                what one row can move

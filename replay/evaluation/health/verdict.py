@@ -175,7 +175,7 @@ def verdict(
     'reliable: effective sample size 1,000 of 1,000, 500 effective rows with a reward'
     """
     if not known.get("rows"):
-        return worded("not reliable", ["no row could be judged"])
+        return worded("not reliable", ["no row could be used"])
     known = {name: _fewer(name, value, effect_of_units) for name, value in known.items()}
     together = f"; {count(effect_of_units)} rows of a unit count as one" if effect_of_units >= TOGETHER else ""
     score = score_of(family, whole=known.get("ess_of_pmf") is not None)

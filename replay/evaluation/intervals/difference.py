@@ -65,7 +65,7 @@ class Difference(Estimator):
         return self.terms_of(rows, rows)
 
     def terms_of(self, rows: EvaluationRows, others: EvaluationRows) -> dict[str, Floats]:
-        """Return the terms where the other policy is judged, too: the same rows, other columns ``target``."""
+        """Return the terms where the other policy is evaluated, too: the same rows, other columns ``target``."""
         return {**self.one.terms(rows), **{_OTHER + name: term for name, term in self.other.terms(others).items()}}
 
     def value(self, means: Means) -> Any:
@@ -130,7 +130,7 @@ def paired(found: Interval) -> Interval:
 
 
 def difference_of_rows(pair: Difference, rows: EvaluationRows, others: EvaluationRows | None = None) -> Interval:
-    """Return :func:`difference` of rows at hand; ``others`` are the same rows judged for the other policy."""
+    """Return :func:`difference` of rows at hand; ``others`` are the same rows opened for the other policy."""
     if not len(rows):
         return Interval(None, None, None, METHOD, "no rows")
     others = unsized(rows) if others is None else others

@@ -32,7 +32,7 @@ MEAN_PROPENSITY = "mean_propensity"
 SAMPLE_WEIGHT = "sample_weight"
 """Name of the column of sample weights, which may all be 1."""
 
-_JUDGEABLE = "a decision that can be judged"
+_JUDGEABLE = "a decision that can be used"
 _WAIT = (
     ". Open are decisions after the last one whose window ran to its end: of these the log has only the ones whose"
     " feedback closed the window early (close_on), so they do not count. Evaluate again when window_s has passed since"
@@ -63,7 +63,7 @@ class LogChunk:
     index
         Its place in the log: block ``i`` is made of the raw rows from ``i * BLOCK_ROWS`` on, wherever reading began.
     rows
-        Those that can be judged, in the order of the log.
+        Those that can be used, in the order of the log.
     left_out
         How many others there were, by reason.
     learned

@@ -58,7 +58,7 @@ class Columns:
     pmf
         Lists of the logged probabilities, each with the sum 1.
     target
-        The probability that the judged policy gives to the logged action.
+        The probability that the target gives to the logged action.
     target_pmf
         Lists of all its probabilities, as long as those of ``pmf``.
     weight
@@ -123,7 +123,7 @@ class Columns:
         if self.uniform and not {"pmf", "actions"} & {*found}:
             raise WrongConfiguration(
                 "uniform: found no column pmf or actions, whose length is the number of actions, expected one of them; "
-                "else judge a column with 1 / that number (target, or against)"
+                "else evaluate a column with 1 / that number (target, or against)"
             )
         if {"sample_weight", "pdrop"} <= {*found}:
             expected = f"one of them: take the other out with --column pdrop={IGNORED}"
@@ -154,7 +154,7 @@ class Columns:
         return like if like is not None and there.count(like) == 1 else None
 
     def for_other(self, target: str = "", target_pmf: str = "") -> "Columns":
-        """Return the columns of the same log, judged for another policy, whose probabilities these columns are."""
+        """Return the columns of the same log for another policy, whose probabilities these columns are."""
         columns = {"target": target or IGNORED, "target_pmf": target_pmf or IGNORED}
         return replace(self, **columns, weight=IGNORED, model_target=IGNORED, uniform=False)
 

@@ -56,7 +56,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     rows, left_out
-        The decisions that can be judged; the others, by reason.
+        The decisions that can be used; the others, by reason.
     from_ms, to_ms
         When the first and the last of them was logged, since 1970.
     has_target, has_pmf

@@ -45,7 +45,7 @@ class ActionIds:
         self._catalogue: list[Action] = []
 
     def rows(self, rows: OutcomeRows, pmfs: Pmfs, target: Floats) -> ModelRows:
-        """Return outcomes without contexts; ``target`` are the judged policy's probabilities, as ``pmfs.values``."""
+        """Return outcomes without contexts; ``target`` are the target's probabilities, as ``pmfs.values``."""
         parts, offsets = flat(rows.whole("actions"))
         codes = self._numbers.codes(parts.field("id").fill_null(""))
         self._catalogue += [Action(name, {}) for name in self._numbers.names[len(self._catalogue) :]]

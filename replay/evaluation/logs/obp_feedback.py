@@ -55,8 +55,8 @@ class ObpFeedback:
         if slates := [name for name in _OF_SLATES if feedback.get(name) is not None]:
             raise WrongConfiguration(
                 f"bandit_feedback: found {slates[0]}: its rows are positions of slates, expected a row per decision. A "
-                "frame with columns={'unit': 'slate_id', 'propensity': 'pscore_item_position'} is judged position by "
-                "position; replay.evaluation.estimators.slates judges whole slates"
+                "frame with columns={'unit': 'slate_id', 'propensity': 'pscore_item_position'} is evaluated by "
+                "position; replay.evaluation.estimators.slates evaluates whole slates"
             )
         self._reward = _numbers("reward", feedback)
         self._rounds = len(self._reward)

@@ -1,7 +1,8 @@
 """Reads the Open Bandit Dataset: decisions that a fashion site logged, with their propensities and clicks.
 
 The dataset's ``random`` folders were logged by drawing each item with the same probability, which makes them fit to
-judge any policy. Saito, Aihara, Matsutani, Narita 2021, Open Bandit Dataset and Pipeline, arXiv:2008.07146, section 3.
+evaluate any policy. Saito, Aihara, Matsutani, Narita 2021, Open Bandit Dataset and Pipeline, arXiv:2008.07146,
+section 3.
 """
 
 import csv

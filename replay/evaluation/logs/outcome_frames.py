@@ -62,10 +62,10 @@ def table_of_outcomes(data: Any, placement: str | None, external: bool) -> Any:
     table, kept = table.filter(own), kept.filter(own)
     windows = table.filter(pc.equal(table.column("why"), "window")).column("decided_at")
     closed = pc.fill_null(pc.less_equal(table.column("decided_at"), pc.max(windows)), False)
-    judged = table.filter(pc.and_(kept, closed))
-    if not len(judged) and (still_open := pc.sum(kept).as_py()):
+    used = table.filter(pc.and_(kept, closed))
+    if not len(used) and (still_open := pc.sum(kept).as_py()):
         raise no_rows({"open": still_open})
-    return _as_fields(judged)
+    return _as_fields(used)
 
 
 def _names(data: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""How often the judged policy takes each action over a part of a log, by its whole probabilities.
+"""How often the target takes each action over a part of a log, by its whole probabilities.
 
 Sums are whole numbers of :data:`UNIT`, so that they are the same however the rows were shared out.
 """

@@ -218,7 +218,7 @@ def with_predictions(evaluation_rows: EvaluationRows, rows: ModelRows, predicted
     if not len(rows):
         return replace(evaluation_rows, model_logged=np.empty(0), model_target=np.empty(0))
     if rows.target is None:
-        raise BadInput("no_target", "target", "none", "the judged policy's pmf")
+        raise BadInput("no_target", "target", "none", "the target's pmf")
     worth: Any = rows.target * predicted
     return replace(
         evaluation_rows,

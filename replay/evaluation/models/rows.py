@@ -17,7 +17,7 @@ Indices = NDArray[np.int64]
 
 
 class Decided(NamedTuple):
-    """A logged decision with its reward; ``target`` is the judged policy's pmf, None where it is not asked."""
+    """A logged decision with its reward; ``target`` is the target's pmf, None where it is not asked."""
 
     context: Features
     actions: Sequence[Action]
@@ -45,7 +45,7 @@ class ModelRows:
     reward
         What it earned: shape (rows,).
     target
-        The judged policy's pmf over the entries: shape (entries,); None where it is not asked.
+        The target's pmf over the entries: shape (entries,); None where it is not asked.
     unit_hash, time_ms
         As in :class:`replay.evaluation.rows.EvaluationRows`: shape (rows,).
     segment
@@ -210,7 +210,7 @@ def rows_of_catalogue(
     action
         The logged action, an index of the catalogue: shape (rows,).
     target
-        The judged policy's pmf: shape (rows, actions), or (actions,) where it is the same for all rows.
+        The target's pmf: shape (rows, actions), or (actions,) where it is the same for all rows.
 
     Examples
     --------

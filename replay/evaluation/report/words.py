@@ -77,7 +77,7 @@ def cleaned(answer: Result, encoding: str = "utf-8") -> Result:
 
 def measured(answer: Result) -> str:
     """Return one sentence: of what the value is, and on what it was measured."""
-    return f"{answer.how.estimand.rstrip('.')}, judged on {plural(answer.rows, 'decision')}"
+    return f"{answer.how.estimand.rstrip('.')}, estimated from {plural(answer.rows, 'decision')}"
 
 
 OPEN_SHARE = 0.1

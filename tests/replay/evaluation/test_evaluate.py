@@ -34,9 +34,9 @@ from replay.evaluation.logs.archive import ArchivedOutcomes
 from replay.evaluation.logs.chunk import OPTIONAL, REWARD_RANGE, LogChunk, Progress, silent
 from replay.evaluation.logs.description import describe
 from replay.evaluation.logs.json_outcomes import JsonLines
-from replay.evaluation.logs.judge_open_bandit import OpenBanditLog, read_target
 from replay.evaluation.logs.numbered import Names
 from replay.evaluation.logs.open_bandit_columns import log_at
+from replay.evaluation.logs.open_bandit_log import OpenBanditLog, read_target
 from replay.evaluation.logs.outcome_selection import OutcomeOptions
 from replay.evaluation.logs.outcomes import OutcomeLog
 from replay.evaluation.options import Options

@@ -1,4 +1,4 @@
-"""Two policies are compared on the rows that both can be judged on, and on no others."""
+"""Two policies are compared on the rows that can be used for both, and on no others."""
 
 import numpy as np
 import pytest

@@ -19,10 +19,10 @@ from replay.evaluation.logs.chunk import LogChunk, Progress, gathered, silent
 from replay.evaluation.logs.columns import Columns, as_log
 from replay.evaluation.logs.description import describe
 from replay.evaluation.logs.formats import Format, format_of
-from replay.evaluation.logs.judge_open_bandit import ITSELF, OpenBanditLog
 from replay.evaluation.logs.numbered import OTHERS, Names, Numbered
 from replay.evaluation.logs.obp_feedback import ObpFeedback
 from replay.evaluation.logs.open_bandit_columns import log_at
+from replay.evaluation.logs.open_bandit_log import ITSELF, OpenBanditLog
 from replay.evaluation.logs.spread import Spread
 from replay.evaluation.logs.table_files import groups_of, parquet_log, table_log
 from tests.replay.evaluation.logs.rows import named, same, together
@@ -216,7 +216,7 @@ def test_open_bandit_in_columns(tmp_path: Path) -> None:
 
 
 def test_open_bandit_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("replay.evaluation.logs.judge_open_bandit.BLOCK_ROWS", 16)
+    monkeypatch.setattr("replay.evaluation.logs.open_bandit_log.BLOCK_ROWS", 16)
     file = open_bandit(tmp_path, *["2019-11-24 00:00:01+00:00,1,1,1,0.5,u,0,0"] * 40)
     assert [(each.index, len(each.rows)) for each in OpenBanditLog(log_at(file)).blocks()] == [(0, 16), (1, 16), (2, 8)]
 

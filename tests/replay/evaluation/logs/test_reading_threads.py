@@ -14,8 +14,8 @@ from records.codec import encode
 from replay.evaluation.logs import opened
 from replay.evaluation.logs.chunk import silent
 from replay.evaluation.logs.json_outcomes import JsonLines
-from replay.evaluation.logs.judge_open_bandit import OpenBanditLog
 from replay.evaluation.logs.open_bandit_columns import log_at
+from replay.evaluation.logs.open_bandit_log import OpenBanditLog
 from replay.evaluation.logs.table_files import table_log
 from tests.replay.world import busy_world
 

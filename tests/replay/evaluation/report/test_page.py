@@ -257,7 +257,7 @@ def test_the_largest_segments_of_each_kind() -> None:
 def test_what_was_left_out_and_learned() -> None:
     read_rows = rows(read(html(not_reliable())), "rows")
     assert ["left out: not activated", "3,391"] in read_rows
-    assert ["judged, but the target has learned from them", "2,500"] in read_rows
+    assert ["used, but the target has learned from them", "2,500"] in read_rows
     assert "Nothing was left out." in html(one_row())
 
 

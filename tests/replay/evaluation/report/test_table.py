@@ -73,7 +73,7 @@ not reliable: effective sample size 12 of 10,000, one row carries 71 % of the we
   • the mean weight is 1.31, expected 1: the propensities are wrong
   • the target has learned from 2,500 of these rows
 
-new-ranker: The average reward per decision over the log's period, judged on 10,000 decisions.
+new-ranker: The average reward per decision over the log's period, estimated from 10,000 decisions.
 
 by               value  95 % interval
 ips              0.131  0.004 or more       ━━━━━┊━━━━━━━━●━━━━━━━━━━>

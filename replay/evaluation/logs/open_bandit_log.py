@@ -64,7 +64,7 @@ ITSELF: Final = "itself"
 
 
 class OpenBanditLog:
-    """A log of the dataset, and a policy that is judged on it.
+    """A log of the dataset, and a policy that is evaluated on it.
 
     The log has neither units nor whole pmfs: rows have no unit, and columns derived from pmfs are None.
 
