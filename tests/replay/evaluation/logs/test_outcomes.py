@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +267,31 @@ def test_without_a_rule_nobody_knows_what_rewards_are_possible(
         JsonLines(tmp_path / "log.jsonl"), None, OutcomeOptions("front", wanted=[REWARD_RANGE])
     ).blocks()
     assert block.reward_range == (-math.inf, math.inf)
+
+
+class Counted(Archive):
+    """An archive that counts the files whose rows are read."""
+
+    read = 0
+
+    def batches(self, *arguments: Any, **options: Any) -> Iterator[pa.RecordBatch]:
+        self.read += 1
+        return super().batches(*arguments, **options)
+
+
+@pytest.mark.parametrize("places", [1, 2])
+def test_whether_there_are_lists_is_in_the_footer_of_a_file(world: World, tmp_path: Path, places: int) -> None:
+    archive_of(world, tmp_path)
+    for statistics in (True, False):
+        for file in (tmp_path / "rewards").rglob("*.parquet"):
+            table = pq.read_table(file, partitioning=None)
+            at = table.schema.get_field_index("places")
+            column = pa.array([places] * len(table), table.schema.field(at).type)
+            pq.write_table(table.set_column(at, table.schema.field(at), column), file, write_statistics=statistics)
+        counted = Counted.at(str(tmp_path))
+        assert ArchivedOutcomes(counted).may_have_lists() is (places > 1)
+        # Only a file whose footer does not say is read.
+        assert bool(counted.read) is not statistics
 
 
 def test_an_archive_without_rules_is_judged_all_the_same(world: World, tmp_path: Path) -> None:
