@@ -116,6 +116,7 @@ def definitions(kinds: tuple[type[ast.stmt], ...]) -> Iterator[Defined]:
 
 
 def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
+    """Count the parameters; keywords of a `TypedDict` (`**columns: Unpack[...]`) are defined once, there."""
     if isinstance(node, ast.ClassDef):
         return 0
     named = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
