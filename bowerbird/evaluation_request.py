@@ -39,10 +39,10 @@ class LogRequest:
     columns: Annotated[
         Mapping[str, str] | None,
         Described(
-            "Of a table: the column of each field, such as reward, propensity, target (docs/logs.md). A bandit feedback "
-            "of obp has none, and no segments.",
+            "Of a table: the column of each field, such as reward, propensity, target (docs/logs.md).",
             "FIELD=COLUMN",
             each="column",
+            in_python="A bandit feedback of obp has none, and no segments.",
         ),
     ] = None
     segments: Annotated[
