@@ -29,13 +29,14 @@ class Role(NamedTuple):
 
 
 DECIDE = "decide"
+JOIN = "join"
 LEARN = "learn"
 
 DECLARED = {
     role.name: role
     for role in (
         Role(DECIDE, 0, reads=("decision-requests",), held=True),
-        Role("join", 1, reads=("decisions",), reads_streams=True),
+        Role(JOIN, 1, reads=("decisions",), reads_streams=True),
         Role(LEARN, 2, reads=("rewards",), held=True),
         Role("archive", 3, reads=("decisions", "rewards", "versions", "dead-letters"), optional=True),
     )

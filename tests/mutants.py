@@ -242,7 +242,7 @@ def _joining() -> Iterator[Mutant]:
     )
     yield Mutant(
         "the acknowledgement of an input after every shard has stored it",
-        "stream/roles/join.py",
+        "stream/roles/join_inputs.py",
         "            self._events[(*name, message.offset)] = event\n",
         "            event.ack()\n",
         (f"{ACKNOWLEDGED}::test_the_join_acknowledges_what_every_shard_has_stored",),
@@ -1263,7 +1263,7 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a worker that waits for a recovery names nothing else",
-        "stream/roles/join.py",
+        "stream/roles/join_retry.py",
         "        self._display.say_missing(set())\n",
         "",
         ("tests/real/test_remedies.py::test_a_worker_that_waits_for_a_recovery_names_nothing_else",),
@@ -1372,7 +1372,7 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "a log that lost its tail and grew again",
         "stream/roles/input_guard.py",
-        "if replaced := await self._reader.replaced(known):",
+        "if replaced := await self.reader.replaced(known):",
         "if replaced := list[Input]():",
         (f"{recovered}test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery",),
     )

@@ -23,7 +23,6 @@ LONG_CLASSES = {
     "bowerbird/client/asynchronous.py:Client",
     "bowerbird/recovery/join.py:JoinRecovery",
     "stream/roles/archive.py:Archive",
-    "stream/roles/join.py:JoinRole",
 }
 LONG_FUNCTIONS = {
     "bowerbird/demo/show.py:summary",

@@ -171,7 +171,7 @@ def join_tick(config: Config) -> float:
     async def at_once(_: Any) -> None:
         return None
 
-    role._until_done = at_once  # type: ignore[method-assign, assignment]
+    role._retry = cast(Any, SimpleNamespace(until_done=at_once))
     return asyncio.run(slept(role._tick_forever))
 
 

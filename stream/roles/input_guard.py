@@ -20,10 +20,13 @@ SHORTER_TICKS = 3
 
 
 class InputGuard:
-    """Compares the inputs with what was read of them. Each refusal holds all shards until a recovery."""
+    """Compares the inputs with what was read of them. Each refusal holds all shards until a recovery.
+
+    ``reader`` reads the log, ``store`` is the join's state.
+    """
 
     def __init__(self, config: Config, reader: LogReader, store: RedisStore) -> None:
-        self._config, self._reader, self._store = config, reader, store
+        self._config, self.reader, self.store = config, reader, store
         self._shorter: dict[Input, int] = {}
 
     async def removed_unread(self, name: Input, next_offset: int, begins: int) -> LossDetected:
@@ -36,9 +39,9 @@ class InputGuard:
 
     async def refuse_replaced(self, names: Sequence[Input]) -> None:
         """Refuse a log that holds another message where the last one was read: offsets alone do not tell."""
-        marks = await self._store.marks()
+        marks = await self.store.marks()
         known = {name: marks[each] for name in names if (each := partition_name(*name)) in marks}
-        if replaced := await self._reader.replaced(known):
+        if replaced := await self.reader.replaced(known):
             await self.need_recovery()
             topic, number = replaced[0]
             raise LossDetected(
@@ -57,13 +60,13 @@ class InputGuard:
             for name, next_offset in passed.items()
             if next_offset is not None and name in fetched and next_offset < min(ends[name], fetched[name].position)
         }
-        for name, begins in (await self._reader.beginning(sorted(silent))).items():
+        for name, begins in (await self.reader.beginning(sorted(silent))).items():
             if begins > silent[name]:
                 raise await self.removed_unread(name, silent[name], begins)
 
     async def refuse_new(self, topics: Mapping[str, TopicNow]) -> None:
         """Hold all shards where a topic is not the one that was read: its id is another one."""
-        known = await self._store.topic_ids({name: topic.id for name, topic in topics.items() if topic.id})
+        known = await self.store.topic_ids({name: topic.id for name, topic in topics.items() if topic.id})
         for name, topic in topics.items():
             if topic.id and known[name] != topic.id:
                 await self.need_recovery()
@@ -75,7 +78,14 @@ class InputGuard:
     async def need_recovery(self) -> None:
         """Hold all shards: they wait for a recovery."""
         for shard in range(self._config.shards):
-            await self._store.need_recovery(shard)
+            await self.store.need_recovery(shard)
+
+    async def held(self) -> bool:
+        """Tell whether a shard waits for a recovery, or for the end of one."""
+        for shard in range(self._config.shards):
+            if await self.store.held(shard):
+                return True
+        return False
 
     async def refuse_shorter(self, read: Mapping[Input, int], ends: dict[Input, int]) -> None:
         """Hold all shards where a log ends before what was read of it, at several ticks in a row.

@@ -11,6 +11,7 @@ from stream.config import Config
 from stream.kafka.faust_app import Progress
 from stream.kafka.log import LogReader
 from stream.redis.store import RedisStore
+from stream.role import JOIN
 from stream.roles.join_settings import input_topics
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class JoinDisplay:
         self._say_given_up(given_up)
         for placement, count in waiting.items():
             known = placement if placement in self._config.placements else metrics.OTHER
-            metrics.PENDING.labels("join", known).set(count)
+            metrics.PENDING.labels(JOIN, known).set(count)
 
     def _say_given_up(self, topics: set[str]) -> None:
         """Say which former inputs hold every window: no setting names them any more."""
@@ -81,7 +82,7 @@ class JoinDisplay:
     def _say_held(part: str, sentence: str) -> None:
         """Show at each tick why no window closes, and log it when it changes; an empty sentence: nothing holds them."""
         if not sentence:
-            stopped.go_on("join", part)
+            stopped.go_on(JOIN, part)
             return
-        if stopped.stop("join", part, sentence):
+        if stopped.stop(JOIN, part, sentence):
             log.error("%s", sentence)

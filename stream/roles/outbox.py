@@ -24,11 +24,11 @@ from stream.kafka.dead_letters import DeadLetters, letter_of
 from stream.redis.spoilt import Unreadable, reading
 from stream.redis.store import RedisStore
 from stream.retry import count_failure
+from stream.role import JOIN
 from stream.shutdown import closed, started, within
 
 log = logging.getLogger(__name__)
 
-ROLE = "join"
 HEAD = 500
 OUTBOXES_AT_ONCE = 32
 """Decisions may name any number of placements."""
@@ -145,7 +145,7 @@ class Emitter:
                     # Held for a recovery, which may begin the seqs anew, or another worker's now.
                     self._emitted = {key: seq for key, seq in self._emitted.items() if key[0] != shard}
                 failures = 0
-                stopped.go_on(ROLE, _part(shard))
+                stopped.go_on(JOIN, _part(shard))
                 await within(self._wake[shard].wait(), IDLE_S)
             except* (RedisError, KafkaError, OSError, BowerbirdError) as errors:
                 self._count(errors)
@@ -158,10 +158,10 @@ class Emitter:
     def _say_refused(self, shard: int, failures: int, error: BaseException) -> None:
         """Say that what leaves a shard cannot be read, or is refused, and not for a moment."""
         if isinstance(error, StateRefused):
-            stopped.stop(ROLE, _part(shard), error)
+            stopped.stop(JOIN, _part(shard), error)
         if failures >= stopped.SAID_AFTER and isinstance(error, KafkaError) and not error.retriable:
             stopped.stop(
-                ROLE,
+                JOIN,
                 _part(shard),
                 f"Kafka refuses the outcomes of shard {shard}, which wait ({type(error).__name__}): `bowerbird check`"
                 " says which setting of which topic to set right",
@@ -213,7 +213,7 @@ class Emitter:
             self._count_outcomes(outcomes)
 
     def _count_outcomes(self, outcomes: Sequence[Outcome]) -> None:
-        metrics.broker_answered(ROLE)
+        metrics.broker_answered(JOIN)
         for outcome in outcomes:
             for policy in self._learners.get(outcome.placement, (metrics.OTHER,)):
                 metrics.OUTCOMES.labels(policy, outcome.why).inc()
@@ -234,7 +234,7 @@ class Emitter:
             if isinstance(error, BaseExceptionGroup):
                 Emitter._count(error)
             else:
-                count_failure(ROLE, error)
+                count_failure(JOIN, error)
 
 
 def _part(shard: int) -> str:

@@ -24,7 +24,7 @@ from stream.config import Config
 from stream.metrics import OPEN_TRANSACTION
 from stream.redis.policy_store import model_key, read_published
 from stream.role import DECLARED
-from stream.roles.join import PAUSE_AT
+from stream.roles.join_inputs import PAUSE_AT
 from tests.real.loop import Loop, loop_of, until
 from tests.real.test_learn import outcome
 from tests.serving import served, tables

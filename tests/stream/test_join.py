@@ -7,11 +7,14 @@ from typing import Any, cast
 import pytest
 
 from records.errors import LossDetected
+from rewards.join_worker import JoinWorker
 from stream import metrics
 from stream.config import Config
 from stream.kafka.faust_app import Progress
 from stream.roles.join import JoinRole
 from stream.roles.join_display import JoinDisplay
+from stream.roles.join_inputs import JoinInputs
+from stream.roles.join_settings import join_settings
 from tests.serving import served, tables
 
 
@@ -37,7 +40,10 @@ async def test_what_was_removed_unread_is_a_loss_also_where_nothing_was_acknowle
     """A join that is stopped at once may have stored what the group has not as read."""
     where = ("clicks", 2)
 
-    class Stub:
+    class Guard:
+        def __init__(self) -> None:
+            self.reader = self.store = self
+
         async def committed(self, *_: Any) -> dict[Any, int]:
             return {} if acknowledged is None else {where: acknowledged}
 
@@ -57,10 +63,10 @@ async def test_what_was_removed_unread_is_a_loss_also_where_nothing_was_acknowle
             return LossDetected(f"{name}", f"{begins}", f"{next_offset}", "recover")
 
     app = SimpleNamespace(assigned={where})
-    role = JoinRole(Config(shards=2, **tables({"front": served()})), cast(Any, app))
-    role._reader = role._store = role._guard = cast(Any, Stub())
+    config = Config(shards=2, **tables({"front": served()}))
+    inputs = JoinInputs(config, app, JoinWorker(join_settings(config)), cast(Any, Guard()))
     with pytest.raises(LossDetected, match="found 17, expected 12"):
-        await role._synchronise()
+        await inputs.synchronise()
 
 
 async def test_a_partition_that_an_open_transaction_holds_is_shown() -> None:
