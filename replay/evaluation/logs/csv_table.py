@@ -7,12 +7,14 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from records.errors import BadInput
@@ -27,7 +29,11 @@ LONGEST_LINE = 16 * 2**20
 """A longer one is refused."""
 EXPECTED = "a table as text (CSV): a line of names, then a line for each row"
 _SAMPLED = 100
+_TOLD = re.compile(rb"sep=([^\x80-\xff\r\n])\r?\n", re.IGNORECASE)
+"""The line by which a file tells Excel its delimiter."""
+_NULLS = arrow_csv.ConvertOptions().null_values
 _TRUTHS = {"true", "false"}
+_TRUE, _FALSE = ("True", "true", "TRUE", "1"), ("False", "false", "FALSE", "0")
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
 
 
@@ -45,13 +51,23 @@ class Dialect:
         ``utf-8-sig`` or ``utf-16``.
     truths
         Places of the columns whose values are True and False.
+    sample
+        The first rows.
     """
 
     names: list[str]
     delimiter: str
-    decimal: str
     encoding: str
     truths: frozenset[int]
+    sample: list[list[str]]
+    decimal: str = "."
+
+    def of_numbers(self, columns: Collection[str | None]) -> "Dialect":
+        """Return how the file is written if these columns are its numbers: others say nothing of their decimals."""
+        if self.delimiter == ",":
+            return self
+        cells = (cell for row in self.sample for name, cell in zip(self.names, row, strict=False) if name in columns)
+        return replace(self, decimal="," if any(map(_DECIMAL_COMMA.fullmatch, cells)) else ".")
 
 
 def dialect_of(path: Path) -> Dialect:
@@ -83,23 +99,42 @@ def dialect_of(path: Path) -> Dialect:
     if all(_is_number(name) for name in names):
         expected = "a first line with the names of the columns, as reward,propensity,action"
         raise BadInput("bad_log", f"{path.name}, line 1", "numbers alone", expected)
-    return Dialect(names, delimiter, _decimal(delimiter, rows[1:]), encoding, _truths(rows[1:], len(names)))
+    _check_shape(path.name, lines, rows)
+    return Dialect(names, delimiter, encoding, _truths(rows[1:], len(names)), rows[1:])
+
+
+def _check_shape(name: str, text: str, rows: Sequence[Sequence[str]]) -> None:
+    """Refuse first lines that other programs write, whose names are not those of the fields below them."""
+    names, where = rows[0], f"{name}, line 1"
+    if names[0].startswith("#") and len(names) != len(rows[1]):
+        expected = "the names of the columns: take out lines of comments"
+        raise BadInput("bad_log", where, "a line that begins with #", expected)
+    if len(names) > 1 and all(len(row) == len(names) + 1 for row in rows[1:]):
+        expected = (
+            "a name for each field: in R write.csv(..., row.names = FALSE); no delimiter at the end of a row, if "
+            "nothing is behind it"
+        )
+        raise BadInput("bad_log", where, f"{len(names)} names, and {len(names) + 1} fields in each row", expected)
+    first, second = (len(line.split()) for line in [*text.split("\n"), ""][:2])
+    if len(names) == 1 and first > 1 and second in (first, first + 1):
+        expected = "fields with , ; | or a tab between them: in R write.csv(..., row.names = FALSE)"
+        raise BadInput("bad_log", where, "fields with spaces between them", expected)
 
 
 def _separated(text: str) -> tuple[str, list[list[str]]]:
     """Return what cuts the first lines into the most fields, if possible as many in each line as in the first."""
     best: tuple[tuple[bool, int], str, list[list[str]]] = ((False, 0), ",", [])
-    for delimiter in ",;\t|":
+    told = _TOLD.match(text.encode())
+    text = text[told.end() :] if told else text
+    for delimiter in told.group(1).decode() if told else ",;\t|":
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         rows: list[list[str]] = []
-        try:
+        with long_fields():
             for row in reader:
                 if row:
                     rows.append(row)
                 if len(rows) > _SAMPLED:
                     break
-        except csv.Error:
-            continue
         names = len(rows[0]) if rows else 0
         # Where no delimiter cuts all lines alike, the error names the first that differs.
         score = names > 1 and all(len(row) == names for row in rows), names
@@ -108,8 +143,14 @@ def _separated(text: str) -> tuple[str, list[list[str]]]:
     return best[1], best[2]
 
 
-def _decimal(delimiter: str, rows: Sequence[Sequence[str]]) -> str:
-    return "," if delimiter != "," and any(_DECIMAL_COMMA.fullmatch(cell) for row in rows for cell in row) else "."
+@contextmanager
+def long_fields() -> Iterator[None]:
+    """Let the reader of Python read fields as long as a line may be."""
+    before = csv.field_size_limit(LONGEST_LINE)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _truths(rows: Sequence[Sequence[str]], columns: int) -> frozenset[int]:
@@ -137,12 +178,21 @@ class CsvBatches:
         Which file, and how it is written.
     kinds
         The type of each column that is read.
+    ids
+        Columns of which an empty value, or one as NA, is none.
     progress
         Called with how far the file has been read.
     """
 
-    def __init__(self, path: Path, dialect: Dialect, kinds: dict[str, "pa.DataType"], progress: Progress) -> None:
-        self._path, self._dialect, self._kinds, self._progress = path, dialect, kinds, progress
+    def __init__(
+        self,
+        path: Path,
+        dialect: Dialect,
+        kinds: dict[str, "pa.DataType"],
+        progress: Progress,
+        ids: Collection[str] = (),
+    ) -> None:
+        self._path, self._dialect, self._kinds, self._progress, self._ids = path, dialect, kinds, progress, ids
         self.schema = pa.schema([*kinds.items()])
 
     def __iter__(self) -> "Iterator[pa.RecordBatch]":
@@ -151,7 +201,14 @@ class CsvBatches:
             lines = whole_lines(file, dialect.encoding, dialect.delimiter, self._path.name, self._is_row)
             for line, rows in lines:
                 if rows.strip():
-                    yield from self._parsed(rows, line).to_batches()
+                    yield from self._without_blanks(self._parsed(rows, line)).to_batches()
+
+    def _without_blanks(self, table: "pa.Table") -> "pa.Table":
+        for name in self._ids:
+            column = table.column(name)
+            known = pc.if_else(pc.is_in(column, value_set=pa.array(_NULLS)), None, column)
+            table = table.set_column(table.column_names.index(name), name, known)
+        return table
 
     def _is_row(self, line: bytes) -> bool:
         """Return whether a line is a row by itself: it has all fields, and numbers where they belong."""
@@ -174,8 +231,8 @@ class CsvBatches:
                     include_columns=[*self._kinds],
                     column_types=self._kinds,
                     decimal_point=dialect.decimal,
-                    true_values=["True", "true", "TRUE", "1"],
-                    false_values=["False", "false", "FALSE", "0"],
+                    true_values=_TRUE,
+                    false_values=_FALSE,
                 ),
             )
         except pa.ArrowInvalid:
@@ -191,8 +248,10 @@ class CsvBatches:
         names = self._dialect.names
         reader = csv.reader(io.StringIO(content, newline=""), delimiter=self._dialect.delimiter)
         before = 0
-        for row in reader:
-            where, before = f"{self._path.name}, line {line + before}", reader.line_num
+        with long_fields():
+            rows = [(row, reader.line_num) for row in reader]
+        for row, end in rows:
+            where, before = f"{self._path.name}, line {line + before}", end
             if row and len(row) != len(names):
                 expected = f"{len(names)}, as the first line has"
                 return BadInput("bad_log", where, f"{len(row)} fields", expected)
@@ -207,13 +266,16 @@ class CsvBatches:
         if kind is None or pa.types.is_string(kind):
             return ""
         if pa.types.is_boolean(kind):
-            return "" if cell.strip().lower() in {*_TRUTHS, "0", "1", ""} else "True or False"
-        decimal = self._dialect.decimal
+            return "" if cell in (*_TRUE, *_FALSE, *_NULLS) else "True or False"
+        comma = self._dialect.decimal == ","
+        number = cell.strip(" \t")
+        if number in _NULLS:
+            return ""
         try:
-            float((cell.replace(decimal, ".") if decimal == "," and "." not in cell else cell) or "nan")
-        except ValueError:
-            return "a number" + (" with a decimal comma" if decimal == "," else "")
-        return "a number with a decimal comma" if decimal == "," and "." in cell else ""
+            pa.scalar(number.replace(",", ".") if comma and "." not in number else number).cast(pa.float64())
+        except pa.ArrowInvalid:
+            return "a number" + (" with a decimal comma" if comma else "")
+        return "a number with a decimal comma" if comma and "." in cell else ""
 
 
 def whole_lines(
@@ -279,9 +341,10 @@ def _blocks(texts: Iterator[bytes], quotes: Quotes, name: str) -> Iterator[tuple
 
 
 def _end_of_line(text: bytes, fields: Fields) -> int:
-    """Return where the line of names ends: the first that is not empty."""
+    """Return where the line of names ends: the first that is not empty, and does not tell the delimiter."""
+    told = _TOLD.match(text)
     for end in outside(text, fields).tolist():
-        if text[:end].strip():
+        if text[told.end() if told else 0 : end].strip():
             return int(end) + 1
     return len(text)
 

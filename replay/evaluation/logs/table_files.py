@@ -177,7 +177,9 @@ def _csv_log(path: Path, columns: Columns, progress: Progress, names: Names | No
     dialect = dialect_of(path)
     found = columns.found_in(dialect.names)
     numbers = [found.get(name) for name in ("reward", *NUMBERS)]
-    batches = CsvBatches(path, dialect, kinds_of(dialect, columns.read(dialect.names), numbers), progress)
+    ids = [found[name] for name in ("unit", "event") if name in found]
+    kinds = kinds_of(dialect, columns.read(dialect.names), numbers)
+    batches = CsvBatches(path, dialect.of_numbers(numbers), kinds, progress, ids)
     like = time_like(dialect.names, columns.time)
     return ColumnLog(TableSource(batches.schema, batches, path.name, time_like=like), columns, names)
 

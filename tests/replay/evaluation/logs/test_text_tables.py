@@ -6,6 +6,7 @@ import random
 import re
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from replay.evaluation.logs.columns import Columns
 from replay.evaluation.logs.csv_table import CSV_BYTES
 from replay.evaluation.logs.formats import Format, format_of
 from replay.evaluation.logs.table_files import table_log
+from replay.evaluation.rows import EvaluationRows
 
 NAMES = ["reward", "propensity", "target", "action", "time"]
 ROWS = [
@@ -229,3 +231,74 @@ def test_a_quote_that_opens_in_the_line_of_names(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('reward,propensity,"action\n1,0.5,a\n0,0.5,b\n')
     with pytest.raises(BadInput, match=r"a.csv, line 1: found a quote that is not closed"):
         table_log(tmp_path / "a.csv")
+
+
+def table(delimiter: str, *more: str) -> str:
+    """Return a table with a further column, of these values."""
+    lines = [["reward", "propensity", "more"], *(["1", "0.5", each] for each in more)]
+    return "".join(delimiter.join(line) + "\n" for line in lines)
+
+
+def read(tmp_path: Path, content: str, columns: Columns | None = None) -> EvaluationRows:
+    (tmp_path / "a.csv").write_text(content)
+    (block,) = table_log(tmp_path / "a.csv", columns).blocks()
+    return block.rows
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_only_columns_that_are_read_decide_the_decimal_sign(tmp_path: Path, delimiter: str) -> None:
+    content = table(delimiter, "3,7", "1,50")
+    assert read(tmp_path, content).propensity.tolist() == [0.5, 0.5]
+    with pytest.raises(BadInput, match=r"line 2: propensity: found '0\.5', expected a number with a decimal comma"):
+        read(tmp_path, content, Columns(model_logged="more"))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_a_line_with_other_fields_is_named_whatever_separates_them(tmp_path: Path, delimiter: str) -> None:
+    content = table(delimiter, *["a"] * 50).replace("a\n", f"a{delimiter}\n", 1)
+    with pytest.raises(BadInput, match=r"a\.csv, line 2: found 4 fields, expected 3, as the first line has"):
+        read(tmp_path, content)
+
+
+def test_a_long_field_is_a_field(tmp_path: Path) -> None:
+    assert len(read(tmp_path, table(",", "a", "x" * 200_000, f'"{"y" * 200_000}"'))) == 3
+    with pytest.raises(BadInput, match=r"line 2: more: found 'xxx"):
+        read(tmp_path, table(",", "x" * 200_000), Columns(weight="more"))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", ":"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_line_that_tells_excel_the_delimiter(tmp_path: Path, delimiter: str, end: str) -> None:
+    content = f"sep={delimiter}\n{table(delimiter, 'a', 'b')}".replace("\n", end)
+    assert read(tmp_path, content).propensity.tolist() == [0.5, 0.5]
+    with pytest.raises(BadInput, match=r"line 4: more: found 'b'"):
+        read(tmp_path, content.replace(f"{delimiter}a", f"{delimiter}1"), Columns(weight="more"))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            "# exported\n" + table(",", "a"),
+            "line 1: found a line that begins with #, expected the names of the columns",
+        ),
+        ("reward\tpropensity\n1\t0\t0.5\n2\t1\t0.5\n", "line 1: found 2 names, and 3 fields in each row"),
+        ('"reward" "propensity"\n"1" 0 0.5\n"2" 1 0.5\n', "line 1: found fields with spaces between them"),
+        ("reward propensity\n0 0.5\n", "line 1: found fields with spaces between them"),
+        (table(",", " true", "true"), "line 2: more: found ' true', expected True or False"),
+        (table(",", "1_000"), "line 2: more: found '1_000', expected a number"),
+        (table(",", "1\u00a0000"), "line 2: more: found '1\\xa0000', expected a number"),
+        (table(",", "\u0661"), "line 2: more: found '\u0661', expected a number"),
+    ],
+)
+def test_forms_of_other_programs_are_named(tmp_path: Path, content: str, says: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(says)):
+        read(tmp_path, content, Columns(propensity="propensity", reward="more" if "more: " in says else "reward"))
+
+
+@pytest.mark.parametrize("field", ["unit", "event"])
+@pytest.mark.parametrize("nothing", ["", "NA", "null", "NaN"])
+def test_an_id_that_is_missing_is_no_id(tmp_path: Path, field: str, nothing: str) -> None:
+    with pytest.raises(BadInput, match="row 1: more: found null, expected a value"):
+        read(tmp_path, table(",", "a", nothing, nothing), replace(Columns(), **{field: "more"}))
+    assert len(read(tmp_path, table(",", "a", nothing), Columns(action="more"))) == 2
