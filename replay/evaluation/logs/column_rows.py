@@ -44,6 +44,8 @@ _KINDS: dict[str, tuple[tuple[Callable[[Any], bool], ...], str]] = {
     ),
 }
 
+_BIT = 1e-9
+"""By which a probability may exceed 1."""
 _WEIGHT_TOLERANCE = 1e-4
 """By which a weight may differ from target / propensity: both may have been rounded."""
 _FROM_MS, _TO_MS = 631_152_000_000, 4_102_444_800_000
@@ -103,6 +105,7 @@ def check_types(schema: "pa.Schema", found: Mapping[str, str], segments: Sequenc
             inner = plain_type(kind.value_type)
             right = any(is_it(inner) for is_it in (_TEXT if name == "actions" else _NUMBER))
         if not right:
+            expected += by_chance(name, column)
             raise WrongConfiguration(f"{name}: found column {column} of {kind}, expected {expected}")
     for column in segments:
         kind = plain_type(schema.field(column).type)
@@ -110,6 +113,13 @@ def check_types(schema: "pa.Schema", found: Mapping[str, str], segments: Sequenc
         if not any(is_it(kind) for is_it in _SEGMENTS):
             expected = "texts, numbers, truths or times (in pandas: .astype(str))"
             raise WrongConfiguration(f"segment: found column {column} of {kind}, expected {expected}")
+
+
+def by_chance(name: str, column: str) -> str:
+    """Return how to leave a field out whose column may only be called so."""
+    if name in ("reward", "propensity") or name != column:
+        return ""
+    return f"; if {name} is something else, --column {name}=-"
 
 
 def plain_type(kind: "pa.DataType") -> "pa.DataType":
@@ -205,6 +215,9 @@ class ColumnRows:
     def between(self, name: str, least: float, most: float) -> Floats:
         """Return a column of finite numbers within bounds."""
         values = np.asarray(self.column(name).cast(pa.float64(), safe=False))
+        if most == 1:
+            # A sum of probabilities may be the least bit more.
+            values = np.where((values > 1) & (values <= 1 + _BIT), 1.0, values)
         right = np.isfinite(values) & (values >= least) & (values <= most)
         if not right.all():
             row = int(np.argmin(right))
@@ -253,8 +266,7 @@ class ColumnRows:
         if (right := (times >= _FROM_MS) & (times < _TO_MS)).all():
             return
         row = int(np.argmin(right))
-        expected = f"{TIMES}; to leave the times out, --column time=-"
-        raise self.bad("time", row, f"{times[row]}, which {_looks_like(float(times[row]))}", expected)
+        raise self.bad("time", row, f"{times[row]}, which {_looks_like(float(times[row]))}", TIMES)
 
     def _told_times(self, column: "pa.Array") -> "pa.Array":
         """Return texts as whole numbers, or as timestamps of ISO 8601 with or without a zone."""

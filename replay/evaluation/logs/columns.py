@@ -22,7 +22,7 @@ from replay.evaluation.logs.chunk import (
     gathered,
     silent,
 )
-from replay.evaluation.logs.column_rows import ColumnRows, check_types, plain
+from replay.evaluation.logs.column_rows import ColumnRows, by_chance, check_types, plain
 from replay.evaluation.logs.frames import stream_of
 from replay.evaluation.logs.numbered import Names, Numbered
 from replay.evaluation.logs.pmf import Pmfs, flat, ranks, whole
@@ -275,7 +275,8 @@ class ColumnLog:
 
     def bad(self, name: str, row: int, found: str, expected: str) -> BadInput:
         """Return the error for a value."""
-        return BadInput("bad_log", f"{self._called}, row {row}: {self._found[name]}", found, expected)
+        hint = by_chance(name, self._found[name])
+        return BadInput("bad_log", f"{self._called}, row {row}: {self._found[name]}", found, expected + hint)
 
     def _target_pmfs(self, rows: ColumnRows) -> Pmfs | None:
         """Return the target's probabilities of all actions, if the log has them."""

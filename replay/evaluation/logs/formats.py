@@ -5,7 +5,8 @@ from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
-from records.errors import WrongConfiguration
+from archive.names import ARCHIVE_SCHEMES
+from records.errors import WrongConfiguration, shorten
 from replay.evaluation.logs.looks import HEAD_BYTES, looks_like, members_of
 
 _PACKED = ("", ".gz", ".xz", ".bz2", ".zst", ".zip")
@@ -14,8 +15,6 @@ TEXT = tuple(f"{suffix}{packed}" for suffix in (".csv", ".tsv", ".txt") for pack
 """How the names of tables end that are text."""
 _TABLES = (".parquet", ".arrow", ".feather", ".ipc")
 _AFFINITY = b"user-item_affinity_"
-
-
 _LAKES = (
     ("_delta_log", "a Delta table", "COPY (FROM delta_scan('PATH')) TO 'log.parquet' in DuckDB"),
     ("metadata/*.metadata.json", "an Iceberg table", "COPY (FROM iceberg_scan('PATH')) TO 'log.parquet' in DuckDB"),
@@ -62,7 +61,7 @@ def format_of(path: str) -> Format:
     (<Format.JSON_LINES: 'json-lines'>, <Format.BOWERBIRD: 'bowerbird'>, <Format.KAFKA: 'kafka'>)
     """
     if "://" in path:
-        return Format.BOWERBIRD
+        return _of_url(path)
     place = Path(path)
     if place.is_dir():
         return _of_folder(place)
@@ -76,9 +75,7 @@ def format_of(path: str) -> Format:
         raise WrongConfiguration(f"{path}: found nothing there, expected a log")
     if not place.is_file():
         raise WrongConfiguration(f"{path}: found what is no file, expected a log")
-    with place.open("rb") as file:
-        looks = looks_like(file.read(HEAD_BYTES))
-    if looks is not None:
+    if (looks := _looks(place)) is not None:
         raise WrongConfiguration(f"{path}: found {looks}")
     raise WrongConfiguration(
         f"{path}: found a name that has no known suffix, expected --format, and for a table as text a "
@@ -87,12 +84,24 @@ def format_of(path: str) -> Format:
 
 
 def name_of(path: Path) -> str:
-    """Return the name that says what a file is: of ``shown.zip`` with ``log.csv`` in it, ``log.csv.zip``."""
-    if path.suffix == ".zip" and not path.name.endswith((*_JSON, *TEXT)):
+    """Return the name that says what a file is, in lower case: of ``shown.zip`` with ``log.csv``, ``log.csv.zip``."""
+    name = path.name.lower()
+    if name.endswith(".zip") and not name.endswith((*_JSON, *TEXT)):
         with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
             if len(members := members_of(archive)) == 1:
-                return f"{Path(members[0]).name}.zip"
-    return path.name
+                return f"{Path(members[0]).name.lower()}.zip"
+    return name
+
+
+def _of_url(url: str) -> Format:
+    # Never the URL itself: it may hold a key.
+    scheme, _, rest = url.partition("://")
+    expected = f"a path, or the URL of an archive ({', '.join(ARCHIVE_SCHEMES)}): download the log, and name the file"
+    if scheme not in ARCHIVE_SCHEMES:
+        raise WrongConfiguration(f"log: found a URL of {scheme}://, expected {expected}")
+    if rest.lower().endswith((*_JSON, *_TABLES, *TEXT)):
+        raise WrongConfiguration(f"log: found the URL of a file, expected {expected}")
+    return Format.BOWERBIRD
 
 
 def _of_folder(folder: Path) -> Format:
@@ -102,9 +111,27 @@ def _of_folder(folder: Path) -> Format:
     below = folder / "archive"
     if below.is_dir() and _is_archive(below):
         raise WrongConfiguration(f"{folder}: found a folder with an archive in it, expected the archive: name {below}")
-    if any(name.endswith(TEXT) for name in names):
+    names = sorted(name for name in names if not _is_hidden(name))
+    texts = [name for name in names if name.lower().endswith(TEXT) and (folder / name).is_file()]
+    if texts and (any("item_context" in name for name in names) or _is_open_bandit(folder / texts[0])):
         return Format.OPEN_BANDIT
-    return Format.TABLE if parquet_in(folder) else Format.BOWERBIRD
+    if parquet_in(folder):
+        return Format.TABLE
+    for suffixes, kind in ((TEXT, "tables as text"), (_JSON, "JSON"), (_TABLES, "Arrow")):
+        if some := [name for name in names if name.lower().endswith(suffixes)]:
+            expected = "one file, or a folder of Parquet: write all rows to one file, or name one"
+            raise WrongConfiguration(
+                f"{folder}: found a folder of {kind} ({shorten(', '.join(some))}), expected {expected}"
+            )
+    for file in (folder / name for name in names):
+        if file.is_file() and not file.suffix and (looks := _looks(file)) is not None:
+            raise WrongConfiguration(f"{file}: found {looks}")
+    return Format.BOWERBIRD
+
+
+def _looks(file: Path) -> str | None:
+    with file.open("rb") as content:
+        return looks_like(content.read(HEAD_BYTES))
 
 
 def parquet_in(folder: Path) -> list[Path]:
@@ -123,7 +150,7 @@ def parquet_in(folder: Path) -> list[Path]:
             raise WrongConfiguration(
                 f"{folder}: found {kind}, of whose files some are not current, expected {expected}"
             )
-    files = (file for file in folder.rglob("*.parquet") if file.is_file())
+    files = (file for file in folder.rglob("*") if file.suffix.lower() == ".parquet" and file.is_file())
     return sorted(file for file in files if not any(map(_is_hidden, file.relative_to(folder).parts)))
 
 

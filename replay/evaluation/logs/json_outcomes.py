@@ -1,5 +1,6 @@
 """Outcomes as lines of JSON."""
 
+import codecs
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -171,6 +172,8 @@ class _Parsed(NamedTuple):
 def _texts(file: Any, name: str) -> Iterator[_Text]:
     rest, line = b"", 0
     while content := file.read(BLOCK_BYTES):
+        if not line and not rest:
+            content = content.removeprefix(codecs.BOM_UTF8)
         end = content.rfind(b"\n") + 1
         if not end:
             rest += content

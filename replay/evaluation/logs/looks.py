@@ -1,5 +1,6 @@
 """What a file looks like by its first bytes, for errors that help."""
 
+import re
 import zipfile
 
 import msgspec
@@ -15,12 +16,16 @@ _MAGIC = (
     (b"BZh", "bzip2: its name must end with .bz2"),
     (b"\x28\xb5\x2f\xfd", "zstd: its name must end with .zst"),
     (b"PAR1", "Parquet: its name must end with .parquet"),
+    (b"FEA1", "Feather of version 1: read it with pandas.read_feather, and save it as Parquet"),
     (b"ARROW1", "Arrow: its name must end with .arrow"),
     (b"\x93NUMPY", "an array of numpy: a log has named columns, an array can be a --target"),
     (b"SQLite format 3", "a SQLite database: export the table as CSV or Parquet"),
     (b"\x80\x04", "a Python pickle, which is never loaded: save the table as Parquet"),
     (b"\x80\x05", "a Python pickle, which is never loaded: save the table as Parquet"),
 )
+
+_VW = re.compile(rb"((ccb |slates )?shared\s*\||\d+:-?[\d.e+-]+:[\d.e+-]+\s[^\n]*\|)")
+"""The label of an action in Vowpal Wabbit's text is ACTION:COST:PROBABILITY."""
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -43,6 +48,11 @@ def looks_like(head: bytes) -> str | None:
         return f"{dsjson[0]}, expected {dsjson[1]}"
     if text.startswith((b"{", b"[{")):
         return "JSON: its name must end with .json, or .jsonl with an object on each line"
+    if _VW.match(text):
+        return (
+            "contextual bandits as text of Vowpal Wabbit, expected a table: save it as Parquet or CSV with reward "
+            "(-cost), propensity (the probability of the label) and action"
+        )
     if text[:1] == b"<":
         return "HTML or XML, expected a table: export it as CSV"
     if not head:

@@ -45,7 +45,7 @@ def opened(path: Path, progress: Progress, expected: str) -> Iterator[IO[bytes]]
     if not path.is_file():
         raise WrongConfiguration(f"{path}: found no such file, expected {expected}")
     try:
-        with _Counted(path, progress) as counted, PACKED.get(path.suffix, _plain)(counted, "rb") as file:
+        with _Counted(path, progress) as counted, PACKED.get(path.suffix.lower(), _plain)(counted, "rb") as file:
             yield file
     except _UNREADABLE as error:
         raise damaged(path, error, expected) from None
@@ -57,12 +57,12 @@ def damaged(path: Path, error: Exception, expected: str) -> BadInput:
         return BadInput("bad_log", path.name, of_disk(error), "a readable file")
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    found = None if path.suffix in (*PACKED, ".parquet", ".arrow", ".feather", ".ipc") else looks_like(head)
+    found = None if path.suffix.lower() in (*PACKED, ".parquet", ".arrow", ".feather", ".ipc") else looks_like(head)
     if not head:
         found = "an empty file"
     if isinstance(error, UnicodeError):
         found = found or NOT_UTF8
-    elif path.suffix in PACKED:
+    elif path.suffix.lower() in PACKED:
         found = f"bytes that are damaged, cut short, or not packed as {path.suffix} says"
     return BadInput("bad_log", path.name, found or "bytes that are damaged or cut short", expected)
 

@@ -15,6 +15,7 @@ from replay.evaluation.logs.column_rows import NUMBERS, group_of
 from replay.evaluation.logs.columns import BATCH_ROWS, ColumnLog, Columns, TableSource
 from replay.evaluation.logs.csv_table import CsvBatches, dialect_of, kinds_of
 from replay.evaluation.logs.formats import TEXT, name_of, parquet_in
+from replay.evaluation.logs.looks import looks_like
 from replay.evaluation.logs.numbered import Names
 from replay.evaluation.logs.opened import damaged, opened
 from replay.evaluation.logs.unit_like import time_like
@@ -22,6 +23,9 @@ from replay.evaluation.logs.unit_like import time_like
 _UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 BUFFER_BYTES = 2**20
 _ARROW = (".arrow", ".feather", ".ipc")
+_WHOLE_ARROW = "an Arrow file, whole"
+_STREAM, _FEATHER_1 = b"\xff\xff\xff\xff", b"FEA1"
+"""How a stream of Arrow and a file of the first version of Feather begin."""
 SUFFIXES = (".parquet", *_ARROW, *TEXT)
 
 
@@ -46,7 +50,8 @@ def groups_of(path: Path) -> list[Group]:
     """
     files = parquet_in(path) if path.is_dir() else [path]
     if not files or not files[0].is_file():
-        raise WrongConfiguration(f"{path}: found no file, expected a table ({', '.join(SUFFIXES)})")
+        found = "no Parquet file in the folder" if path.is_dir() else "no file"
+        raise WrongConfiguration(f"{path}: found {found}, expected a table ({', '.join(SUFFIXES)})")
     sizes: list[tuple[Path, int, int]] = []
     for file in files:
         try:
@@ -156,17 +161,28 @@ def table_log(
     columns = columns or Columns()
     if name_of(path).endswith(TEXT):
         return _csv_log(path, columns, progress, names)
-    if not path.name.endswith(_ARROW):
+    if not name_of(path).endswith(_ARROW):
         return parquet_log(path, columns, names=names)
-    with opened(path, silent, "an Arrow file, whole"):
-        content = pa.ipc.open_file(pa.memory_map(str(path)))
+    return _arrow_log(path, columns, names)
+
+
+def _arrow_log(path: Path, columns: Columns, names: Names | None) -> ColumnLog:
+    """Return the log in an Arrow file, or in a stream of Arrow in a file."""
+    with opened(path, silent, _WHOLE_ARROW) as file:
+        head = file.read(len(_STREAM))
+        if head == _FEATHER_1:
+            raise BadInput("bad_log", path.name, f"{looks_like(head)}", _WHOLE_ARROW)
+        is_stream = head == _STREAM
+        mapped = pa.memory_map(str(path))
+        content = pa.ipc.open_stream(mapped) if is_stream else pa.ipc.open_file(mapped)
         there = content.schema.names
     read = columns.read(there)
 
     def batches() -> "Iterator[pa.RecordBatch]":
-        with opened(path, silent, "an Arrow file, whole"):
-            for number in range(content.num_record_batches):
-                yield content.get_batch(number).select(read)
+        with opened(path, silent, _WHOLE_ARROW):
+            numbers = range(0 if is_stream else content.num_record_batches)
+            for batch in content if is_stream else map(content.get_batch, numbers):
+                yield batch.select(read)
 
     own = pa.schema([content.schema.field(name) for name in read])
     like = time_like(there, columns.time)

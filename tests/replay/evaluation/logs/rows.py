@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from replay.evaluation.logs.chunk import LogChunk
+from replay.evaluation.logs.columns import Columns
 from replay.evaluation.rows import EvaluationRows, joined
 
 
@@ -31,3 +32,9 @@ def same(found: EvaluationRows, expected: EvaluationRows, but: Iterable[str] = (
 def named(codes: Any, names: list[str]) -> list[str]:
     """Return what numbers mean."""
     return [names[code] for code in codes.tolist()]
+
+
+def with_column(field: str, column: str) -> Columns:
+    """Return columns of which one is named."""
+    named: dict[str, Any] = {field: column}
+    return Columns(**named)

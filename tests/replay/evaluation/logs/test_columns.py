@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 from archive.hashes import event_hash, unit_hash
-from records.errors import BadInput, WrongConfiguration
+from records.errors import BadInput, BowerbirdError, WrongConfiguration
 from replay.evaluation.logs.columns import Columns, as_log
 from replay.evaluation.rows import EvaluationRows
-from tests.replay.evaluation.logs.rows import named, same, together
+from tests.replay.evaluation.logs.rows import named, same, together, with_column
 
 PAGE = Path(__file__).parents[4] / "docs" / "logs.md"
 ROWS = 40
@@ -438,3 +438,22 @@ def test_categories_are_what_they_hold() -> None:
     hole = pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array(["a", None]))
     with pytest.raises(BadInput, match=r"row 1: unit: found null"):
         rows(pa.table({**FEW, "unit": hole}))
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [("pmf", ["a", "b"]), ("actions", [1, 2]), ("time", [1, 2]), ("event", [None, "b"]), ("target", [3.0, 4.0])],
+)
+def test_a_column_that_is_called_like_a_field_by_chance(field: str, values: Any) -> None:
+    with pytest.raises(BowerbirdError, match=re.escape(f"; if {field} is something else, --column {field}=-")):
+        rows({**FEW, field: values})
+    assert len(rows({**FEW, field: values}, with_column(field, "-"))) == 2
+    with pytest.raises(BowerbirdError, match="expected") as error:
+        rows({**FEW, "other": values}, with_column(field, "other"))
+    assert "something else" not in str(error.value)
+
+
+def test_a_probability_may_be_a_bit_more_than_1() -> None:
+    assert rows({**FEW, "target": [1.0000000000000002, 0.5]}).target.tolist() == [1.0, 0.5]
+    with pytest.raises(BadInput, match=r"target: found 1\.000001, expected a finite number from 0 to 1"):
+        rows({**FEW, "target": [1.000001, 0.5]})

@@ -164,7 +164,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         with pytest.raises(WrongConfiguration, match="found no"):
             table_log(tmp_path / name)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(WrongConfiguration, match="found no file, expected a table"):
+    with pytest.raises(WrongConfiguration, match="found no Parquet file in the folder, expected a table"):
         table_log(tmp_path / "folder")
     pq.write_table(TABLE.drop_columns("reward"), tmp_path / "a.parquet")
     with pytest.raises(WrongConfiguration, match="reward: found no column"):

@@ -1,10 +1,12 @@
 """Folders and files of tables, as programs write them."""
 
+import gzip
 import re
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
@@ -123,3 +125,65 @@ def test_a_file_is_no_archive(tmp_path: Path) -> None:
     file = write(tmp_path, "a.parquet") / "a.parquet"
     with pytest.raises(WrongConfiguration, match=r"found the file .*a\.parquet, expected a folder"):
         Archive.at(str(file))
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["a.csv", "b.csv"], "found a folder of tables as text (a.csv, b.csv), expected one file"),
+        (["part-00000.CSV", "_SUCCESS"], "found a folder of tables as text (part-00000.CSV), expected one file"),
+        (["a.jsonl", "b.jsonl"], "found a folder of JSON (a.jsonl, b.jsonl), expected one file"),
+        (["a.feather"], "found a folder of Arrow (a.feather), expected one file"),
+    ],
+)
+def test_a_folder_of_other_files_is_named(tmp_path: Path, names: list[str], says: str) -> None:
+    for name in names:
+        (tmp_path / name).write_text("reward,propensity\n1,0.5\n")
+    with pytest.raises(WrongConfiguration, match=re.escape(says)):
+        format_of(str(tmp_path))
+    with pytest.raises(WrongConfiguration, match="found no Parquet file in the folder"):
+        table_log(tmp_path)
+
+
+def test_files_without_suffix_are_named_by_their_looks(tmp_path: Path) -> None:
+    write(tmp_path, "000000_0")
+    with pytest.raises(WrongConfiguration, match=r"000000_0: found Parquet: its name must end with \.parquet"):
+        format_of(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:secret@host/a.parquet", "https://host/log", "file:///a.CSV", "s3://b/a.json"]
+)
+def test_a_url_that_is_no_archive_is_named(url: str) -> None:
+    with pytest.raises(
+        WrongConfiguration, match=r"log: found (a URL of https?://|the URL of a file), expected"
+    ) as error:
+        format_of(url)
+    assert "secret" not in str(error.value)
+    assert format_of("s3://bucket/archive") is Format.BOWERBIRD
+
+
+def test_capitals_in_a_name_are_the_same_name(tmp_path: Path) -> None:
+    write(tmp_path, "log.PARQUET", "Folder/a.Parquet")
+    text = b"reward,propensity\n1,0.5\n0,0.5\n"
+    (tmp_path / "LOG.CSV").write_bytes(text)
+    (tmp_path / "LOG.CSV.GZ").write_bytes(gzip.compress(text))
+    feather.write_feather(pa.table(ROWS), tmp_path / "log.Feather")
+    for name in ("log.PARQUET", "Folder", "LOG.CSV", "LOG.CSV.GZ", "log.Feather"):
+        assert format_of(str(tmp_path / name)) is Format.TABLE
+        assert count(tmp_path / name) == 2
+    assert format_of("LOG.JSONL") is Format.JSON_LINES
+
+
+def test_a_stream_of_arrow_is_read_and_old_feather_is_named(tmp_path: Path) -> None:
+    table = pa.table(ROWS)
+    with pa.ipc.new_stream(str(tmp_path / "stream.arrow"), table.schema) as sink:
+        for _ in range(3):
+            sink.write_table(table)
+    assert count(tmp_path / "stream.arrow") == 6
+    (tmp_path / "cut.arrow").write_bytes((tmp_path / "stream.arrow").read_bytes()[:-300])
+    with pytest.raises(BadInput, match=r"cut\.arrow: found bytes that are damaged or cut short"):
+        count(tmp_path / "cut.arrow")
+    (tmp_path / "old.feather").write_bytes(b"FEA1 and more")
+    with pytest.raises(BadInput, match=r"old\.feather: found Feather of version 1: read it with pandas"):
+        table_log(tmp_path / "old.feather")

@@ -6,7 +6,6 @@ import random
 import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from replay.evaluation.logs.csv_table import CSV_BYTES
 from replay.evaluation.logs.formats import Format, format_of
 from replay.evaluation.logs.table_files import table_log
 from replay.evaluation.rows import EvaluationRows
+from tests.replay.evaluation.logs.rows import with_column
 
 NAMES = ["reward", "propensity", "target", "action", "time"]
 ROWS = [
@@ -108,6 +108,8 @@ def test_ends_of_lines_within_quotes_at_every_edge(tmp_path: Path) -> None:
         (b'{"a": 1}\n', "found JSON"),
         (b'{"_label_cost": -1, "_label_probability": 0.8}\n', "found dsjson, as Vowpal Wabbit reads it"),
         (b"a,b\0\n", "found bytes of a binary file"),
+        (b"1:-1:0.5 | a b\n2:0:0.5 | c\n", "found contextual bandits as text of Vowpal Wabbit, expected a table"),
+        (b"shared | a\n0:-1.0:0.5 | b\n| c\n\n", "found contextual bandits as text of Vowpal Wabbit"),
     ],
 )
 def test_what_is_no_table_is_named_by_its_looks(tmp_path: Path, content: bytes, says: str) -> None:
@@ -300,5 +302,5 @@ def test_forms_of_other_programs_are_named(tmp_path: Path, content: str, says: s
 @pytest.mark.parametrize("nothing", ["", "NA", "null", "NaN"])
 def test_an_id_that_is_missing_is_no_id(tmp_path: Path, field: str, nothing: str) -> None:
     with pytest.raises(BadInput, match="row 1: more: found null, expected a value"):
-        read(tmp_path, table(",", "a", nothing, nothing), replace(Columns(), **{field: "more"}))
+        read(tmp_path, table(",", "a", nothing, nothing), with_column(field, "more"))
     assert len(read(tmp_path, table(",", "a", nothing), Columns(action="more"))) == 2
