@@ -933,6 +933,16 @@ def _evaluating() -> Iterator[Mutant]:
         "    if False:\n",
         (f"{in_memory}::test_masked_values_of_a_bandit_feedback_are_refused",),
     )
+    yield Mutant(
+        "what else a constant reward can be is unknown",
+        "replay/evaluation/intervals/reach.py",
+        "        return None if self.given or least != most",
+        "        return None if True or least != most",
+        (
+            f"{in_memory}::test_a_constant_reward_is_never_reliable_without_a_range",
+            "tests/replay/evaluation/intervals/test_reach.py::test_a_constant_reward_does_not_say_what_else_one_can_be",
+        ),
+    )
     missing = "tests/replay/evaluation/health/test_missing.py"
     yield Mutant(
         "the level of rewards does not matter to a self-normalised value",

@@ -16,7 +16,7 @@ from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.importance import InversePropensity
 from replay.evaluation.estimators.shrinkage import Shrunk
 from replay.evaluation.estimators.tuning import slope
-from replay.evaluation.health.findings import LogFacts, findings
+from replay.evaluation.health.findings import LogFacts, constant_reward, findings
 from replay.evaluation.health.missing import FILLED
 from replay.evaluation.health.parts import MeanWeight, segment_weights
 from replay.evaluation.health.profile import profile
@@ -33,7 +33,7 @@ from replay.evaluation.intervals.catalogue import (
     check_log,
 )
 from replay.evaluation.intervals.cressie_read import REFERENCE as MOST_LIKELY_REFERENCE
-from replay.evaluation.intervals.delta import slopes_at
+from replay.evaluation.intervals.delta import NO_INTERVAL, slopes_at
 from replay.evaluation.intervals.difference import LoggedMean, paired, shows
 from replay.evaluation.intervals.horizon import horizon
 from replay.evaluation.intervals.interval import Interval
@@ -58,8 +58,8 @@ from replay.evaluation.summary import EvaluationPlan, Summary
 
 FEW, SOME = 10.0, 100.0
 """Effective positives of a segment: below the one its value is not reliable, below the other it wants care."""
-WITH_BIAS, NO_INTERVAL = "with the bias", "none"
-"""The end, or the start, of an interval's method if the estimator is biased."""
+WITH_BIAS = "with the bias"
+"""The end of an interval's method if the estimator is biased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +122,8 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
         raise no_rows(left_out)
     known = statistics(state)
     of_rows, summary = summary, summary.a_decision
-    checks = findings(state, about.facts(left_out, summary.learned))
-    checks = sorted([*checks, *about.remarks], key=lambda each: not each.wrong)
     by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN or plan.interval == CLUSTERED
-    heaviest = known["max_weight"] or 0.0
-    if not state.unseen and (parts := segment_weights(summary.segments, about.segments, heaviest, by_unit=by_unit)):
-        checks.insert(0, parts)
+    checks = _checks(summary, about, known["max_weight"] or 0.0, by_unit)
     if by_unit and (units := summary.values.buckets) is not None:
         _, slopes = slopes_at(plan.shown, summary.values.moments.means)
         known.update(effective_units=units.effective(slopes), largest_unit_share=units.largest_share(slopes))
@@ -177,6 +173,18 @@ def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
         health=checks,
         how=_how(about.how, of_rows, checks),
     )
+
+
+def _checks(summary: Summary, about: About, heaviest: float, by_unit: bool) -> list[Finding]:
+    """Return the findings on the log, faults first."""
+    state = summary.health
+    checks = findings(state, about.facts(dict(sorted(summary.left_out.items())), summary.learned))
+    checks = sorted([*checks, *about.remarks], key=lambda each: not each.wrong)
+    if (reward := summary.values.reach.constant) is not None:
+        checks.insert(0, constant_reward(reward))
+    if not state.unseen and (parts := segment_weights(summary.segments, about.segments, heaviest, by_unit=by_unit)):
+        checks.insert(0, parts)
+    return checks
 
 
 def _chosen(candidates: tuple[Estimator, ...], moments: Moments) -> Estimator:
@@ -363,7 +371,7 @@ def _segments(summary: Summary, of_rows: Summary, plan: EvaluationPlan, about: A
 def _level_of_segment(sums: Sums, of_rows: Sums, shown: Estimator, by_unit: bool) -> Level:
     positives = Positives.effective(of_rows.moments) / sums.rows_that_tell_as_one(shown, by_unit=by_unit)
     mean_weight = MeanWeight().value(sums.moments.means)
-    if positives < FEW or mean_weight < LEAST_SHOWN:
+    if positives < FEW or sums.reach.constant is not None or mean_weight < LEAST_SHOWN:
         return "not reliable"
     return "use with care" if positives < SOME or mean_weight < MOST_SHOWN else "reliable"
 

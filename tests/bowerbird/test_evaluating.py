@@ -259,6 +259,23 @@ def test_a_bandit_feedback_of_obp() -> None:
     assert found.ips == pytest.approx(bowerbird.evaluate(log).ips, rel=1e-12)
 
 
+@pytest.mark.parametrize("unit", [False, True])
+def test_a_constant_reward_is_never_reliable_without_a_range(unit: bool) -> None:
+    """Of 500 rows that earn 10, or 110 with a probability of .002, a third have nothing but 10."""
+    log = columns(500) | {"reward": np.full(500, 10.0), "segment": ["one", "other"] * 250}
+    if unit:
+        log["unit"] = np.arange(500) // 5
+    found = bowerbird.evaluate(log, segments=["segment"], resamples=20)
+    assert found.verdict.sentence.startswith("not reliable: every reward is 10, and what else one can be is unknown")
+    ends = [(each.low, each.high, each.resampled_low, each.resampled_high) for each in found.estimates]
+    assert set(ends) == {(None, None, None, None)}
+    assert (found.difference.low, found.difference.high) == (None, None)
+    assert {(each.low, each.level) for each in found.segments} == {(None, "not reliable")}
+    ranged = bowerbird.evaluate(log, reward_range=(0.0, 120.0))
+    assert ranged.verdict.level != "not reliable"
+    assert all(each.low is not None and each.high is not None and each.high > 10.2 for each in ranged.estimates)
+
+
 def feedback_of(rows: int = 400) -> dict[str, Any]:
     log = columns(rows)
     feedback = {"action": log["action"], "reward": log["reward"], "pscore": log["propensity"], "position": None}

@@ -11,6 +11,7 @@ from replay.evaluation.health.actions import COUNT
 from replay.evaluation.health.arrival import late_rewards
 from replay.evaluation.health.state import State
 from replay.evaluation.health.statistics import UNITS_RETURN, statistics
+from replay.evaluation.intervals.delta import only_reward
 from replay.evaluation.logs.unit_like import says
 from replay.evaluation.result import Finding
 from replay.evaluation.rows import Floats
@@ -250,6 +251,11 @@ def _suspicions(state: State, like: str | None) -> list[Finding]:
         late = _plain("late_rewards", tail.mean, True, text)
         found.append(msgspec.structs.replace(late, expected=tail.before, p_value=tail.p_value))
     return found
+
+
+def constant_reward(reward: float) -> Finding:
+    """Return what is said of a log whose rewards are all the same, and which has no reward range."""
+    return _plain("constant_reward", reward, True, only_reward(reward))
 
 
 def _plain(name: str, value: float, wrong: bool, says: str) -> Finding:

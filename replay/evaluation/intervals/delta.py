@@ -16,6 +16,8 @@ from replay.evaluation.rows import EvaluationRows
 from replay.evaluation.sample_weights import unsized
 
 METHOD = "delta"
+NO_INTERVAL = "none"
+"""The start of the method of a value without an interval."""
 
 
 def slopes_at(estimator: Estimator[Any], means: Mapping[str, float]) -> tuple[float, dict[str, float]]:
@@ -86,6 +88,11 @@ class Sided(Protocol):
         """Return how far the value lies above its floor and below its ceiling."""
 
 
+def only_reward(reward: float) -> str:
+    """Return what is unknown if every reward is the same."""
+    return f"every reward is {reward:.6g}, and what else one can be is unknown without a reward range"
+
+
 class Linear(NamedTuple):
     """A value, its variance and its derivatives by the means of terms."""
 
@@ -111,6 +118,8 @@ def interval_around(
         if not variance:
             return Interval(value, None, None, name, "all rows are alike, and what else they could be is not known")
         return Interval(value, *skewed_ends(value, variance, confidence=confidence), name)
+    if reach.constant is not None:
+        return Interval(value, None, None, f"{NO_INTERVAL}: {only_reward(reach.constant)}")
     up, down = (step * rows_at_once for step in reach.steps(slopes, moments.means, moments.rows))
     if isinstance(estimator, Sided):
         above, below = estimator.distances(slopes, moments, reach, variance)

@@ -1,5 +1,6 @@
 """The influence bound: how far a single row could move a value, including rows that were not observed yet."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +34,10 @@ class Reach:
         Terms of the most extreme rows with the least and with the largest reward: shape (4 k, 2, k). The first 2 k are
         extreme with the largest reward, the others with the least; in each half the i-th has the smallest and the
         (k + i)-th the largest term i. Empty without rows.
+    seen
+        The smallest and the largest observed reward.
+    given
+        Whether the largest possible reward is given.
     """
 
     names: tuple[str, ...]
@@ -40,6 +45,14 @@ class Reach:
     largest: float
     guessed: bool
     rows: Floats
+    seen: tuple[float, float] = (math.inf, -math.inf)
+    given: bool = False
+
+    @property
+    def constant(self) -> float | None:
+        """The only reward that was seen, where nothing says what else one can be; of 0 and 1 the other is assumed."""
+        least, most = self.seen
+        return None if self.given or least != most or least in (0.0, GUESS) else least
 
     @classmethod
     def of(
@@ -90,19 +103,20 @@ class Reach:
         least, largest
             As for :meth:`of`.
         """
-        least = min(least, float(seen.min(initial=least)))
+        observed, given = (float(seen.min(initial=math.inf)), float(seen.max(initial=-math.inf))), largest is not None
+        least = min(least, observed[0])
         highest = float(seen.max(initial=least if largest is None else largest))
         guessed = largest is None and highest <= least
         largest = max(GUESS, least + GUESS) if guessed else highest
         ends = [terms(reward) for reward in (least, largest)]
         names = tuple(ends[0])
         if not len(seen):
-            return cls(names, least, largest, guessed, np.empty((0, 2, len(names))))
+            return cls(names, least, largest, guessed, np.empty((0, 2, len(names))), observed, given)
         which = [
             int(choose(end[name])) for end in (ends[1], ends[0]) for choose in (np.argmin, np.argmax) for name in names
         ]
         rows = np.stack([np.stack([end[name][which] for name in names], axis=1) for end in ends], axis=1)
-        return cls(names, least, largest, guessed, rows)
+        return cls(names, least, largest, guessed, rows, observed, given)
 
     def __add__(self, other: "Reach") -> "Reach":
         if self.names != other.names:
@@ -112,7 +126,8 @@ class Reach:
         least, largest = min(self.least, other.least), max(both)
         left, right = self._with(least, largest), other._with(least, largest)
         rows = _further(left, right) if len(left) and len(right) else left if len(left) else right
-        return Reach(self.names, least, largest, self.guessed and other.guessed, rows)
+        seen = min(self.seen[0], other.seen[0]), max(self.seen[1], other.seen[1])
+        return Reach(self.names, least, largest, self.guessed and other.guessed, rows, seen, self.given or other.given)
 
     def _with(self, least: float, largest: float) -> Floats:
         """Return the rows, had they earned other rewards."""

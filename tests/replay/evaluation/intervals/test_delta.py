@@ -144,4 +144,4 @@ def test_what_is_unknown_is_none_and_says_why() -> None:
     everything = delta_of_rows(SNIPS, clicks(10, 10))
     assert everything.low is not None
     assert everything.low < 0.75, "ten of ten do not show that it is always so"
-    assert delta_of_rows(IPS, replace(clicks(0, 10), reward=np.full(10, -2.0)), least=-2.0).low == -2.0
+    assert delta_of_rows(IPS, replace(clicks(0, 10), reward=np.full(10, -2.0)), least=-2.0, largest=0.0).low == -2.0

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from replay.evaluation.estimators.doubly_robust import DirectMethod, DoublyRobust
 from replay.evaluation.estimators.estimator import Estimator, gradient
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
+from replay.evaluation.intervals.delta import delta_of_rows
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.intervals.skewed import Bound, skewed_ends
 from tests.replay.evaluation.intervals.logs import clicks, random_log
@@ -91,3 +92,32 @@ def test_a_floor_lifts_the_upper_end_and_a_ceiling_lowers_the_other_by_as_much(
     mirrored_low, mirrored_high = skewed_ends(0.0, variance, ceiling=Bound(distance, step))
     assert (low, high) == pytest.approx((-mirrored_high, -mirrored_low))
     assert high >= -low
+
+
+@pytest.mark.parametrize("constant", [10.0, 0.5, -5.0])
+def test_a_constant_reward_does_not_say_what_else_one_can_be(constant: float) -> None:
+    rows = clicks(10, 200)
+    rows.reward[:] = constant
+    ips = [InversePropensity()]
+    parts = [rows.where(slice(100)), rows.where(slice(100, 100)), rows.where(slice(100, None))]
+    one, nothing, rest = (Reach.of(ips, part) for part in parts)
+    assert [(one + nothing + rest).constant, (nothing + one).constant, nothing.constant] == [constant, constant, None]
+    assert Reach.of(ips, rows, largest=120.0).constant is None
+    for interval in (delta_of_rows(SelfNormalised(), rows), delta_of_rows(InversePropensity(), rows)):
+        assert (interval.low, interval.high) == (None, None)
+        assert (
+            interval.method
+            == f"none: every reward is {constant:g}, and what else one can be is unknown without a reward range"
+        )
+    assert (delta_of_rows(SelfNormalised(), rows, least=-10.0, largest=120.0).high or 0.0) > constant
+    other = rows.where(slice(100))
+    other.reward[:] = constant + 1
+    assert (one + Reach.of(ips, other)).constant is None
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0])
+def test_the_other_reward_of_clicks_is_known(constant: float) -> None:
+    rows = clicks(10, 200)
+    rows.reward[:] = constant
+    assert Reach.of([InversePropensity()], rows).constant is None
+    assert delta_of_rows(SelfNormalised(), rows).low is not None
