@@ -117,6 +117,7 @@ async def _redis(config: Config) -> AsyncIterator[Finding]:
     redis = clients.redis_client(config)
     try:
         facts = await preflight.redis_facts(redis)
+        await preflight.write(redis, config)
         kept = await preflight.remembered(redis, config)
     except Exception as error:
         if (explained := preflight.explain(error, config)) is None:
@@ -125,7 +126,7 @@ async def _redis(config: Config) -> AsyncIterator[Finding]:
         return
     finally:
         await redis.aclose()
-    yield Finding("redis", True, f"version {facts.version}")
+    yield Finding("redis", True, f"version {facts.version}, takes writes")
     yield _setting("appendonly", facts.append_only, "yes", "an acknowledged write may be lost by a crash")
     yield _setting("appendfsync", facts.append_fsync, "always", "an acknowledged write may be lost by a crash")
     yield _setting("maxmemory-policy", facts.eviction, "noeviction", "Redis may drop pending decisions")

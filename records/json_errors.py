@@ -106,7 +106,7 @@ def _described(text: str) -> Mismatch:
         return Mismatch(field, "a number beyond double precision", "a finite number")
     if (kind := _TYPE.match(text)) is None:
         return _by_rule(field, text)
-    expected = _words(kind[1]) + kind[2].replace("matching regex", "of the form")
+    expected = _words(kind[1]) + kind[2].replace("matching regex", "of the form").replace(r"$(?!\\n)'", "$'")
     return Mismatch(field, _words(kind[3]) if kind[3] else OTHERWISE, expected)
 
 

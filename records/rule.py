@@ -9,6 +9,7 @@ from msgspec import Raw
 
 from records.codec import decode
 from records.errors import BadInput
+from records.fields import Name
 from records.limits import DAY_S, REWARD_LIMIT
 
 Aggregate = Literal["sum", "first", "last", "max", "min", "mean"]
@@ -59,8 +60,8 @@ class Reward:
 
     default: float = 0.0
     clip: tuple[float, float] = (-REWARD_LIMIT, REWARD_LIMIT)
-    close_on: tuple[str, ...] = ()
-    streams: dict[str, StreamReward] = field(default_factory=dict)
+    close_on: tuple[Name, ...] = ()
+    streams: dict[Name, StreamReward] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         low, high = self.clip
@@ -88,7 +89,7 @@ class Rule:
 
     window_s: float
     early_s: float = 120.0
-    activate_on: str | None = None
+    activate_on: Name | None = None
     reward: Reward = field(default_factory=Reward)
 
     def __post_init__(self) -> None:

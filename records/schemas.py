@@ -9,6 +9,7 @@ from records.decision import Decision
 from records.decision_request import DecisionRequest
 from records.error_reply import ErrorReply
 from records.feedback import Feedback
+from records.fields import NO_LINE_END
 from records.limits import FEATURE_LIMIT
 from records.log_identity import LogIdentity
 from records.outcome import Outcome
@@ -77,4 +78,6 @@ def schemas() -> dict[str, Any]:
             "FeatureValue": FEATURE_VALUE_SCHEMA,
         },
     }
-    return cast("dict[str, Any]", msgspec.json.decode(encode(document)))
+    # In JSON Schema, `$` is the end of the text.
+    text = encode(document).replace(encode(NO_LINE_END)[1:-1], b"")
+    return cast("dict[str, Any]", msgspec.json.decode(text))

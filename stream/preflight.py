@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError, ResponseError
 
 from records.errors import BrokerAway, StateRefused
 from stream import clients
@@ -110,6 +110,10 @@ def explain(error: BaseException, config: Config) -> str | None:
     """Say in words that a server failed, and what to do; None for an error that is no server's."""
     if isinstance(error, AuthenticationError):
         return f"{redis_place(config)} refused the password: correct redis_url"
+    if isinstance(error, ReadOnlyError):
+        return f"{redis_place(config)} is a replica and takes no writes: correct redis_url, or make it the primary"
+    if isinstance(error, ResponseError):
+        return f"{redis_place(config)} refused a command ({_code_of(error)}): see its log and its configuration"
     if isinstance(error, RedisError):
         return f"{redis_place(config)} did not answer ({type(error).__name__}): start it, or correct redis_url"
     if isinstance(error, KafkaError):
@@ -117,6 +121,23 @@ def explain(error: BaseException, config: Config) -> str | None:
     if isinstance(error, BrokerAway | StateRefused):
         return str(error)
     return None
+
+
+def _code_of(error: ResponseError) -> str:
+    """Return the code with which an answer of Redis begins, such as ``NOREPLICAS``, or else the kind of the error."""
+    code = str(error).partition(" ")[0]
+    return code if code.isalpha() and code.isupper() and code != "ERR" else type(error).__name__
+
+
+async def write(redis: "Redis", config: Config) -> None:
+    """Write to Redis a key that lives for a second.
+
+    Raises
+    ------
+    RedisError
+        It takes no writes; :func:`explain` says so in words.
+    """
+    await redis.set(f"{{{config.prefix}service}}:check", "", px=1000)
 
 
 def redis_place(config: Config) -> str:

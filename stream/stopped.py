@@ -12,10 +12,10 @@ from typing import Any, cast
 import mode
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from stream import metrics
-from stream.clients import redis_client
+from stream.clients import is_other_type, redis_client
 from stream.config import Config
 
 SAY_EVERY_S = 1.0
@@ -122,7 +122,13 @@ def keep_refusal(config: Config, role: str, sentence: object) -> None:
 
 async def kept(redis: "Redis", config: Config) -> list[StoppedPart]:
     """Return what stands still now, as far as Redis knows."""
-    stored = await cast("Awaitable[dict[bytes, bytes]]", redis.hgetall(_key(config)))
+    try:
+        stored = await cast("Awaitable[dict[bytes, bytes]]", redis.hgetall(_key(config)))
+    except ResponseError as error:
+        if not is_other_type(error):
+            raise
+        # Somebody has put something else into its place.
+        stored = {}
     now_ms = await _now_ms(redis) if stored else 0
     parts: list[StoppedPart] = []
     for name, content in sorted(stored.items()):
@@ -139,7 +145,13 @@ async def _keep(redis: "Redis", config: Config, role: str, parts: dict[str, str]
         return
     until_ms = await _now_ms(redis) + for_ms
     encoded = {f"{role} {part}": msgspec.json.encode(_Kept(each, until_ms)) for part, each in parts.items()}
-    await redis.hset(_key(config), mapping=cast(Any, encoded))
+    try:
+        await redis.hset(_key(config), mapping=cast(Any, encoded))
+    except ResponseError as error:
+        if not is_other_type(error):
+            raise
+        await redis.delete(_key(config))
+        await redis.hset(_key(config), mapping=cast(Any, encoded))
     await redis.pexpire(_key(config), REFUSED_KEPT_MS)
 
 

@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from bowerbird import check
 from bowerbird.recovery.join_problems import _unreadable
 from embedded.servers import EmbeddedRedis
 from records.errors import StateRefused
@@ -15,6 +16,7 @@ from stream.config import Config, PolicyConfig
 from stream.redis.policy_cache import PolicyCache
 from stream.redis.spoilt import Unreadable, reading
 from stream.redis.store import RedisStore, shard_key
+from stream.stopped import REFUSED_KEPT_MS, _keep, kept
 from tests.laws.test_store import WINDOW_MS, Reader, decided, happened
 
 pytestmark = pytest.mark.real
@@ -189,3 +191,38 @@ async def test_a_lease_that_no_emitter_can_have_is_taken_over(store: RedisStore,
     assert await store.lease(0, "me")
     assert 0 < await store.redis.pttl(store.key(0, "lease")) <= 3_000
     assert not await store.lease(0, "other")
+
+
+async def test_another_type_where_stopped_parts_are_kept_hides_nothing(store: RedisStore) -> None:
+    config = Config(prefix=store.prefix)
+    await store.redis.lpush(f"{{{store.prefix}service}}:stopped", "x")
+    assert await kept(store.redis, config) == []
+    await _keep(store.redis, config, "join", {"shard 0": "stands still"}, REFUSED_KEPT_MS)
+    assert [part.sentence for part in await kept(store.redis, config)] == ["stands still"]
+
+
+@pytest.mark.parametrize(
+    ("command", "undo", "found"),
+    [
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "is a replica and takes no writes"),
+        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0", r"refused a command (NOREPLICAS)"),
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "refused a command (OutOfMemoryError)"),
+    ],
+)
+async def test_a_redis_that_takes_no_writes_fails_the_check(
+    own_redis: Callable[..., EmbeddedRedis], command: str, undo: str, found: str
+) -> None:
+    server = own_redis(cluster=False)
+    config = Config(redis_url=server.url)
+
+    async def failing() -> list[str]:
+        return [each.found async for each in check._redis(config) if not each.holds]
+
+    async with Redis.from_url(server.url) as redis:
+        before = await failing()
+        await redis.execute_command(*command.split())
+        assert [sentence.partition(" ")[2].partition(" ")[2] for sentence in (await failing())[:1]] == [
+            f"{server.url.removeprefix('redis://').partition('/')[0]} {found}"
+        ]
+        await redis.execute_command(*undo.split())
+        assert await failing() == before

@@ -221,3 +221,18 @@ def test_a_message_has_a_limit_of_records() -> None:
     with pytest.raises(BadInput) as refused:
         items(b"[" + b",".join([b"1"] * (ITEMS_LIMIT + 1)) + b"]")
     assert refused.value.code == "too_many_items"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("reward", {"close_on": ["x clicks y"]}),
+        ("reward", {"close_on": ["clicks\n"]}),
+        ("reward", {"streams": {"two words": {"value": True}}}),
+        ("activate_on", "clicks\n"),
+    ],
+)
+def test_a_stream_of_a_rule_has_the_name_of_a_stream(field: str, value: Any) -> None:
+    """A store keeps several names in one text."""
+    with pytest.raises(BadInput, match=rf"rule\.{field}.*of the form '\^\[a-z0-9-\]\{{1,64\}}\$'"):
+        rule_of(msgspec.Raw(json.dumps({"window_s": 1, field: value}).encode()))
