@@ -26,10 +26,11 @@ MORE_MEMORY = 1.25
 CHILD = """
 import asyncio, resource, sys, time
 import msgspec
+from bowerbird.recovery.options import RecoverOptions
 from bowerbird.recovery.recover import recover
 from stream.config import Config
 began, used = time.monotonic(), time.process_time()
-done = asyncio.run(recover(msgspec.json.decode(sys.argv[1], type=Config), 0, force=True))
+done = asyncio.run(recover(msgspec.json.decode(sys.argv[1], type=Config), 0, RecoverOptions(force=True)))
 print(done.join.pending, time.monotonic() - began, time.process_time() - used,
       resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

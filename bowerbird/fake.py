@@ -32,7 +32,7 @@ from records.errors import BadInput, WrongConfiguration
 from records.log_identity import LogIdentity
 from records.versions import versions_in
 from rewards.join_items import InputMessage, JoinSettings
-from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
+from rewards.join_worker import Fetched, JoinState, JoinWorker, Work, carry_out
 from rewards.memory_store import MemoryStore
 from rewards.outcome import messages_of
 from rewards.store import DEAD_LETTERS, ClosedWindow, Unusable
@@ -299,7 +299,7 @@ class FakeLoop:
     def _carry_out(self, work: Work) -> None:
         for part in work.parts:
             for shard, transaction in part.items():
-                _done(carry_out(self._worker, self._store, self._name, shard, transaction))
+                _done(carry_out(self._worker, JoinState(self._store, self._name), shard, transaction))
         self._worker.done(work)
 
     def _emit(self, shard: int, outbox: str) -> None:

@@ -264,17 +264,30 @@ def _future_time(message: InputMessage, clock_ms: int) -> BadInput:
     )
 
 
-async def carry_out(
-    worker: JoinWorker,
-    store: JoinStore,
-    log: str,
-    shard: int,
-    transaction: Transaction,
-    note: Callable[[int, TransactionResult], None] = lambda shard, answer: None,
-) -> None:
-    """Carry a transaction of a work out on its shard, to its end; ``note`` is called with every answer."""
+class JoinState(NamedTuple):
+    """The state that a join makes from one log, in a store.
+
+    Attributes
+    ----------
+    store, log
+        The store, and the name of the log.
+    note
+        Called with every answer of a shard.
+    """
+
+    store: JoinStore
+    log: str
+    note: Callable[[int, TransactionResult], None] = lambda shard, answer: None
+
+    async def apply(self, shard: int, transaction: Transaction) -> TransactionResult:
+        """Apply a transaction to a shard."""
+        answer = await self.store.apply(shard, self.log, transaction)
+        self.note(shard, answer)
+        return answer
+
+
+async def carry_out(worker: JoinWorker, state: JoinState, shard: int, transaction: Transaction) -> None:
+    """Carry a transaction of a work out on its shard, to its end."""
     left: Transaction | None = transaction
     while left is not None:
-        answer = await store.apply(shard, log, left)
-        note(shard, answer)
-        left = worker.applied(shard, answer)
+        left = worker.applied(shard, await state.apply(shard, left))

@@ -1388,7 +1388,7 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "feedback that was removed unread is missed by a recovery",
-        "bowerbird/recovery/join.py",
+        "bowerbird/recovery/join_losses.py",
         "if offset < ends.begins[name] and (held is None or held[0] > offset):",
         "if False:",
         ("tests/real/test_remedies.py::test_input_that_was_removed_unread_is_given_up_by_a_command",),
@@ -1416,7 +1416,7 @@ def _recovery() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a recovery names what it misses",
-        "bowerbird/recovery/join.py",
+        "bowerbird/recovery/join_losses.py",
         "if first_ms > from_ms and (held is None or held[0] > 0):",
         "if False:",
         (

@@ -21,7 +21,6 @@ MAX_PARAMETERS = 5
 LONG_FILES: set[str] = set()
 LONG_CLASSES = {
     "bowerbird/client/asynchronous.py:Client",
-    "bowerbird/recovery/join.py:JoinRecovery",
     "stream/roles/archive.py:Archive",
 }
 LONG_FUNCTIONS = {
@@ -41,10 +40,6 @@ MANY_PARAMETERS = {
     "bowerbird/commands/policy.py:rebuild",
     "bowerbird/commands/recover.py:recover",
     "bowerbird/demo/play.py:__init__",
-    "bowerbird/recovery/join.py:__init__",
-    "bowerbird/recovery/rebuild.py:rebuild",
-    "bowerbird/recovery/recover.py:_policies",
-    "bowerbird/recovery/recover.py:recover",
     "bowerbird/up.py:__init__",
     "embedded/kafka.py:__init__",
     "embedded/servers.py:servers",
@@ -52,9 +47,7 @@ MANY_PARAMETERS = {
     "policies/learnability.py:_not_sent",
     "policies/learner.py:__init__",
     "policies/publisher.py:publish",
-    "rewards/join_worker.py:carry_out",
     "stream/kafka/dead_letter_log.py:resend",
-    "stream/roles/refeed.py:__init__",
 }
 # Every package that is not ours, and the rooms that may import it.
 VENDORS = {

@@ -25,7 +25,8 @@ from bowerbird.commands.shared import (
 from bowerbird.commands.tables import Fitted
 
 if TYPE_CHECKING:
-    from bowerbird.recovery.rebuild import Done, Progress
+    from bowerbird.recovery.logs import Progress
+    from bowerbird.recovery.rebuild import Done
     from policies.controls import Control
     from policies.policy_store import Saved
     from records.policy_version import PolicyVersion
@@ -151,6 +152,7 @@ def rebuild(
 
     Example: bowerbird policy rebuild front --archive archive/ --yes
     """
+    from bowerbird.recovery.logs import LogAccess
     from bowerbird.recovery.rebuild import rebuild as rebuilt
 
     loop_config = _settings_with(name, config)
@@ -164,7 +166,7 @@ def rebuild(
     if not yes:
         _ask(name, until_ms)
     with _progress() as progress:
-        done = run(loop_config, lambda: rebuilt(loop_config, name, _now_ms(), until_ms, kept, progress))
+        done = run(loop_config, lambda: rebuilt(loop_config, name, _now_ms(), until_ms, LogAccess(kept, progress)))
     if as_json:
         answer(
             {

@@ -37,23 +37,17 @@ def recover(
 
     Example: bowerbird recover --archive archive/
     """
+    from bowerbird.recovery.logs import LogAccess
+    from bowerbird.recovery.options import RecoverOptions
     from bowerbird.recovery.recover import recover as recovered
 
     loop_config = settings(config)
     kept = opened(loop_config, archive)
+    options = RecoverOptions(dry_run=dry_run, force=force, accept_loss=accept_loss, discard_other_log=discard_other_log)
     with progress_bar() as progress:
         done = run(
             loop_config,
-            lambda: recovered(
-                loop_config,
-                time.time_ns() // 1_000_000,
-                kept,
-                dry_run=dry_run,
-                force=force,
-                accept_loss=accept_loss,
-                discard_other_log=discard_other_log,
-                progress=progress,
-            ),
+            lambda: recovered(loop_config, time.time_ns() // 1_000_000, options, LogAccess(kept, progress)),
         )
     if as_json:
         answer(_as_json(done))

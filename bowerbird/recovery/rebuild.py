@@ -5,10 +5,11 @@ the new version. A policy whose state may not be continued (Redis has forgotten,
 the end of ``rewards``: no learner publishes it, and the new version settles what contradicted itself.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from bowerbird.recovery.logs import KAFKA_ONLY, LogAccess
 from policies.learn_position import Position
 from policies.policy import digest
 from policies.policy_store import Saved, identity_of, version_of
@@ -21,12 +22,6 @@ from replay.proof.rebuild import Rebuild, Rebuilt, SavedWeights
 from stream.config import Config
 from stream.controls import OperatorSession, operator_session
 from stream.kafka.log import MESSAGES_A_REPORT
-
-if TYPE_CHECKING:
-    from archive.reader import Archive
-
-Progress = Callable[[str, int, int], None]
-"""Called while outcomes are read: the topic, the number of offsets passed, and of all offsets."""
 
 ATTEMPTS = 20
 """So often a learner that goes on publishing is caught up with."""
@@ -54,17 +49,8 @@ class Done(NamedTuple):
     missing: int
 
 
-def _silent(topic: str, passed: int, of: int) -> None:
-    pass
-
-
 async def rebuild(
-    config: Config,
-    name: str,
-    now_ms: int,
-    until_ms: int | None = None,
-    archive: "Archive | None" = None,
-    progress: Progress = _silent,
+    config: Config, name: str, now_ms: int, until_ms: int | None = None, access: LogAccess = KAFKA_ONLY
 ) -> Done:
     """Rebuild a policy and publish it.
 
@@ -76,8 +62,6 @@ async def rebuild(
         Goes into the version, for people.
     until_ms
         Only outcomes that were appended up to this log time are learned. Default: all.
-    archive
-        Gives the outcomes that Kafka has forgotten.
 
     Raises
     ------
@@ -89,8 +73,8 @@ async def rebuild(
     from bowerbird.verification import compare_log
 
     async with operator_session(config, name) as at:
-        await compare_log(archive, at.reader)
-        work = _Work(at, until_ms, archive, progress)
+        await compare_log(access.archive, at.reader)
+        work = _Work(at, until_ms, access)
         try:
             return await work.run(now_ms)
         finally:
@@ -107,12 +91,11 @@ async def refusal(at: OperatorSession) -> StateRefused | None:
 
 
 class _Work:
-    def __init__(
-        self, at: OperatorSession, until_ms: int | None, archive: "Archive | None", progress: Progress
-    ) -> None:
+    def __init__(self, at: OperatorSession, until_ms: int | None, access: LogAccess) -> None:
         identity = at.publisher.identity
         self.rebuild = Rebuild(at.name, identity)
-        self._at, self._until_ms, self._archive, self._progress = at, until_ms, archive, progress
+        self._at, self._until_ms = at, until_ms
+        self._archive, self._progress = access
         self._chain: dict[int, PolicyVersion] = {}
         self._compared: list[Rebuilt] = []
         self._next = 0

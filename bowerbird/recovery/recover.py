@@ -1,10 +1,11 @@
 """Puts Redis right from the logs: the join's state first, then every policy whose state a learner refuses."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from bowerbird.recovery.join import JoinRecovery, Progress
+from bowerbird.recovery.join import JoinRecovery
 from bowerbird.recovery.join_recovered import JoinRecovered
+from bowerbird.recovery.logs import KAFKA_ONLY, LogAccess, RecoveryLogs
+from bowerbird.recovery.options import CAREFUL, RecoverOptions
 from bowerbird.recovery.rebuild import Done, rebuild, refusal
 from stream import clients
 from stream.clients import redis_client
@@ -14,9 +15,6 @@ from stream.kafka.log import LogReader, identify
 from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.store import RedisStore
 from stream.shutdown import closed, started
-
-if TYPE_CHECKING:
-    from archive.reader import Archive
 
 
 @dataclass(slots=True)
@@ -45,15 +43,7 @@ class Recovered:
 
 
 async def recover(
-    config: Config,
-    now_ms: int,
-    archive: "Archive | None" = None,
-    *,
-    dry_run: bool = False,
-    force: bool = False,
-    accept_loss: bool = False,
-    discard_other_log: bool = False,
-    progress: Progress = lambda what, passed, of: None,
+    config: Config, now_ms: int, options: RecoverOptions = CAREFUL, access: LogAccess = KAFKA_ONLY
 ) -> Recovered:
     """Compute again what Redis has forgotten.
 
@@ -63,16 +53,6 @@ async def recover(
     ----------
     now_ms
         Goes into published versions, for people.
-    archive
-        Gives the decisions and outcomes that Kafka has forgotten.
-    dry_run
-        Change nothing.
-    force
-        Rebuild the join's state also where it is sound.
-    accept_loss
-        Go on where feedback or outcomes that are needed are gone for good.
-    discard_other_log
-        Throw away what Redis holds of another log.
 
     Raises
     ------
@@ -88,22 +68,24 @@ async def recover(
         await started(producer)
         try:
             async with LogReader(config) as reader:
-                await compare_log(archive, reader)
+                await compare_log(access.archive, reader)
                 store = RedisStore(redis, config.prefix)
                 done = Recovered(JoinRecovered())
-                if discard_other_log and not dry_run:
+                if options.discard_other_log and not options.dry_run:
                     await _discard(config, store, await identify(reader, config, producer), done)
-                join = JoinRecovery(config, reader, store, producer, archive, progress, accept_loss)
-                done.join = await join.run(force=force, dry_run=dry_run)
+                join = JoinRecovery(config, RecoveryLogs(config, reader, access), store, producer)
+                done.join = await join.run(options)
                 try:
-                    await _policies(config, done, now_ms, archive, dry_run, progress)
+                    for name in config.policies:
+                        if await _is_refused(config, name, done) and not options.dry_run:
+                            done.rebuilt[name] = await rebuild(config, name, now_ms, access=access)
                 finally:
                     # The join compares its seqs with what the policies have learned.
                     await join.release()
                 if config.archive.url is not None:
                     from bowerbird.recovery.archive import recover_archive
 
-                    archived = await recover_archive(config, reader, join.log, now_ms, dry_run=dry_run)
+                    archived = await recover_archive(config, reader, join.log, now_ms, dry_run=options.dry_run)
                     done.archive_needed, done.archive_moved_to = archived.needed, archived.moved_to
         finally:
             await closed(producer)
@@ -121,13 +103,9 @@ async def _discard(config: Config, store: RedisStore, log: str, done: Recovered)
             done.refused[name] = "it was learned from another log"
 
 
-async def _policies(
-    config: Config, done: Recovered, now_ms: int, archive: "Archive | None", dry_run: bool, progress: Progress
-) -> None:
-    for name in config.policies:
-        async with operator_session(config, name) as at:
-            refused = await refusal(at)
-        if refused is not None or name in done.refused:
+async def _is_refused(config: Config, name: str, done: Recovered) -> bool:
+    """Tell whether the state of a policy cannot be continued, and note why."""
+    async with operator_session(config, name) as at:
+        if (refused := await refusal(at)) is not None:
             done.refused.setdefault(name, str(refused))
-            if not dry_run:
-                done.rebuilt[name] = await rebuild(config, name, now_ms, archive=archive, progress=progress)
+    return name in done.refused

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import mode
 
-from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
+from rewards.join_worker import Fetched, JoinState, JoinWorker, Work, carry_out
 from rewards.store import TransactionResult
 from rewards.watermark import partition_name
 from stream import clients, metrics
@@ -196,11 +196,9 @@ class JoinRole(mode.Service):
     # What both do.
 
     async def _carry_out(self, work: Work) -> None:
+        state = JoinState(self._store, self._connections.log_name, self._note)
         for part in work.parts:
-            transactions = (
-                carry_out(self._worker, self._store, self._connections.log_name, shard, transaction, self._note)
-                for shard, transaction in part.items()
-            )
+            transactions = (carry_out(self._worker, state, shard, transaction) for shard, transaction in part.items())
             await asyncio.gather(*transactions)
 
     def _note(self, shard: int, done: TransactionResult) -> None:

@@ -10,8 +10,8 @@ from aiokafka.structs import TopicPartition
 
 from records.message import WholeMessage
 from rewards.join_items import Input, InputMessage, JoinSettings, Rejected
-from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
-from rewards.store import Claim, Inputs, JoinStore, Transaction
+from rewards.join_worker import Fetched, JoinState, JoinWorker, Work, carry_out
+from rewards.store import Claim, Inputs, Transaction
 from rewards.watermark import input_watermark
 from stream.config import Config
 from stream.kafka.consumer import POLL_MS, reading
@@ -53,8 +53,6 @@ class Refeed:
 
     Parameters
     ----------
-    log
-        The name of the log.
     starts
         Where each input is read from.
     progress
@@ -63,15 +61,14 @@ class Refeed:
 
     def __init__(
         self,
-        store: JoinStore,
-        log: str,
+        state: JoinState,
         settings: JoinSettings,
         starts: Mapping[Input, int],
         ends: Ends,
         progress: Callable[[int, int], None],
     ) -> None:
-        self._store, self._log, self._settings, self._ends = store, log, settings, ends
-        self._starts, self._progress = starts, progress
+        self._state, self._settings = state, settings
+        self._starts, self._ends, self._progress = starts, ends, progress
         self._worker = JoinWorker(settings)
         self._worker.clock_ms = ends.tick_ms
         for name, start in starts.items():
@@ -157,10 +154,7 @@ class Refeed:
 
     async def _carry_out(self, work: Work) -> None:
         for part in work.parts:
-            transactions = (
-                carry_out(self._worker, self._store, self._log, shard, transaction)
-                for shard, transaction in part.items()
-            )
+            transactions = (carry_out(self._worker, self._state, *each) for each in part.items())
             await asyncio.gather(*transactions)
 
 

@@ -18,7 +18,7 @@ from zlib import crc32
 
 from records.codec import items
 from rewards.join_items import InputMessage, JoinSettings
-from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
+from rewards.join_worker import Fetched, JoinState, JoinWorker, Work, carry_out
 from rewards.outcome import MESSAGE_BYTES, messages_of
 from rewards.store import DEAD_LETTERS, ClosedWindow, JoinStore, Transaction, TransactionResult, Unusable
 from tests.laws import oracle
@@ -460,7 +460,7 @@ class World:
     async def _carry_out(self, worker: _Worker, work: Work) -> None:
         for part in work.parts:
             for shard, transaction in part.items():
-                await carry_out(worker.join, cast(JoinStore, self._stepped), LOG, shard, transaction)
+                await carry_out(worker.join, JoinState(cast(JoinStore, self._stepped), LOG), shard, transaction)
 
     async def _work(self, number: int) -> None:
         worker = self.workers[number]

@@ -15,6 +15,7 @@ from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
 from archive.reader import Archive
+from bowerbird.recovery.logs import LogAccess
 from bowerbird.recovery.rebuild import rebuild
 from bowerbird.settings import load
 from bowerbird.verification import verify_decision
@@ -311,7 +312,7 @@ async def test_a_log_that_does_not_start_at_its_start_is_refused_without_an_arch
             await admin.close()
         with pytest.raises(StateRefused, match="--archive"):
             await rebuild(config, "front", 0)
-        done = await rebuild(config, "front", 0, archive=Archive.at(url, config.prefix))
+        done = await rebuild(config, "front", 0, access=LogAccess(Archive.at(url, config.prefix)))
         assert (done.version.digest, done.version.examples) == (saved.position.digest, 30)
         assert done.differing == []
     finally:

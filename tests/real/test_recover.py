@@ -15,6 +15,8 @@ from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
 from bowerbird.check import findings
+from bowerbird.recovery.logs import LogAccess
+from bowerbird.recovery.options import RecoverOptions
 from bowerbird.recovery.recover import Recovered, recover
 from bowerbird.status.alarms import alarms
 from bowerbird.status.observer import Observer
@@ -195,7 +197,7 @@ async def test_a_redis_that_was_emptied_is_rebuilt_while_the_roles_wait(shop: Sh
 
     await until(missing)
     assert [each.subject async for each in findings(shop.config) if not each.holds and each.subject == "join state"]
-    dry = await recover(shop.config, NOW_MS, dry_run=True)
+    dry = await recover(shop.config, NOW_MS, RecoverOptions(dry_run=True))
     assert dry.join.needed
     assert dry.join.messages
     assert not dry.rebuilt
@@ -235,7 +237,7 @@ async def test_a_recovery_that_was_killed_is_finished_by_the_next(shop: Shop, mo
 
     for at, after in (("reading decisions", 0), ("inputs", 50)):
         with pytest.raises(KilledError):
-            await recover(shop.config, NOW_MS, progress=dies(at, after))
+            await recover(shop.config, NOW_MS, access=LogAccess(progress=dies(at, after)))
         await shop.trade(10)
         await stands(shop)
     done = await recover(shop.config, NOW_MS)
@@ -325,7 +327,7 @@ async def recovered_before_an_acknowledgement(shop: Shop, former: bool) -> None:
     ends = await shop.loop.reader.ends(clicks)
     if former:
         await make_anew(shop.loop, "clicks")
-    await recover(shop.config, NOW_MS, force=True)
+    await recover(shop.config, NOW_MS, RecoverOptions(force=True))
     # Another one reads on meanwhile, which ends the matter only for what is acknowledged beyond.
     shop.joins[0].start()
     await shop.trade(4)
@@ -448,7 +450,7 @@ async def test_a_version_with_a_number_far_ahead_is_settled_by_a_rebuild(shop: S
     await shop.trade(40)
 
     async def refused() -> bool:
-        return "front" in (await recover(shop.config, NOW_MS, dry_run=True)).refused
+        return "front" in (await recover(shop.config, NOW_MS, RecoverOptions(dry_run=True))).refused
 
     await until(refused)
     done = await recover(shop.config, NOW_MS)
@@ -463,7 +465,7 @@ async def test_a_version_with_a_number_far_ahead_is_settled_by_a_rebuild(shop: S
         )
 
     await until(goes_on)
-    assert not (await recover(shop.config, NOW_MS, dry_run=True)).refused
+    assert not (await recover(shop.config, NOW_MS, RecoverOptions(dry_run=True))).refused
 
 
 async def test_outcomes_whose_topic_was_made_anew_are_made_again_from_the_inputs(shop: Shop) -> None:
@@ -500,7 +502,7 @@ async def test_keys_of_another_type_stop_the_roles_until_a_recovery(shop: Shop) 
             await replace_by_list(redis, f"{{{prefix}{key}")
             await shop.trade(10)
             await stop_sentence(shop.config, role, "another type")
-    assert "another type" in " ".join((await recover(shop.config, NOW_MS, dry_run=True)).join.needed)
+    assert "another type" in " ".join((await recover(shop.config, NOW_MS, RecoverOptions(dry_run=True))).join.needed)
     await recover(shop.config, NOW_MS)
     await shop.all_is_right()
     await values_that_cannot_be_read(shop)
@@ -551,7 +553,7 @@ async def values_that_cannot_be_read(shop: Shop) -> None:
     failed = [each async for each in findings(config) if not each.holds and each.subject == "join state"]
     assert {each.remedy for each in failed} == {"run `bowerbird recover`"}
     assert len(failed) == 3
-    assert (await recover(config, NOW_MS, dry_run=True)).join.needed == [each.found for each in failed]
+    assert (await recover(config, NOW_MS, RecoverOptions(dry_run=True))).join.needed == [each.found for each in failed]
     await recover(config, NOW_MS)
     await shop.all_is_right()
 

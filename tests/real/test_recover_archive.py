@@ -11,6 +11,8 @@ from confluent_kafka.admin._resource import ResourceType
 from redis.asyncio import Redis
 
 from archive.reader import Archive
+from bowerbird.recovery.logs import LogAccess
+from bowerbird.recovery.options import RecoverOptions
 from bowerbird.recovery.recover import recover
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import LossDetected
@@ -78,13 +80,13 @@ async def test_what_kafka_has_forgotten_comes_from_the_archive_and_lost_feedback
         with pytest.raises(LossDetected, match="--archive") as refused:
             await recover(config, 0)
         assert f"{prefix}decisions[" in str(refused.value)
-        done = await recover(config, 0, archive)
+        done = await recover(config, 0, access=LogAccess(archive))
         assert done.join.pending == 12
         await lose(loop, "clicks")
         with pytest.raises(LossDetected, match="--accept-loss") as refused:
-            await recover(config, 0, archive)
+            await recover(config, 0, access=LogAccess(archive))
         assert f"{prefix}clicks[" in str(refused.value)
-        done = await recover(config, 0, archive, accept_loss=True)
+        done = await recover(config, 0, RecoverOptions(accept_loss=True), LogAccess(archive))
         assert done.join.pending == 12
         assert len(done.join.gone) == 3
 

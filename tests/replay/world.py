@@ -24,7 +24,7 @@ from replay.proof.request import Live, VerificationRequest
 from replay.proof.verdict import Verdict
 from replay.proof.verify import Verification
 from rewards.join_items import InputMessage, JoinSettings
-from rewards.join_worker import Fetched, JoinWorker, Work, carry_out
+from rewards.join_worker import Fetched, JoinState, JoinWorker, Work, carry_out
 from rewards.memory_store import MemoryStore
 from rewards.outcome import outcome_of
 from rewards.store import DEAD_LETTERS, Unusable
@@ -267,7 +267,7 @@ class World:
 async def _done(worker: JoinWorker, store: MemoryStore, work: Work) -> None:
     for part in work.parts:
         for shard, step in part.items():
-            await carry_out(worker, store, "log", shard, step)
+            await carry_out(worker, JoinState(store, "log"), shard, step)
     worker.done(work)
 
 
