@@ -42,7 +42,7 @@ def run() -> list[Row]:
     others = Others()
     bodies = [_body(number) for number in range(BODIES)]
     role, alone, lags = [], [], []
-    with EmbeddedKafka(partitions=3) as kafka:
+    with EmbeddedKafka(properties={"num.partitions": 3}) as kafka:
         config = Config(brokers=kafka.address, **tables({"front": served()}))
         for _ in range(REPEATS):
             with TemporaryDirectory() as folder, others.measured():

@@ -21,7 +21,7 @@ import orjson
 
 from bowerbird.settings import DEFAULT_FILE, load
 from bowerbird.supervisor import READY_POLL_S, Supervisor
-from bowerbird.up_settings import Settings, chosen, on_servers, without_addresses
+from bowerbird.up_settings import chosen, on_servers, without_addresses
 from embedded import servers as embedded
 from embedded.server import replace_taken_ports
 from embedded.servers import Servers, servers
@@ -124,8 +124,9 @@ def run(
         with roles_log.open("ab") as output, _logged_to(output):
             began = output.tell()
             try:
-                loop = _Running(running, config, settings, file, roles_log, environment, output, elsewhere, progress)
-                asyncio.run(loop.run(ready))
+                roles = Supervisor(config, config.roles, file, environment, stderr=output)
+                up = Up(config, file, settings.file, "", roles_log, {}, elsewhere)
+                asyncio.run(_Running(running, roles, up, progress).run(ready))
             except BowerbirdError as error:
                 kind = WrongConfiguration if isinstance(error, WrongConfiguration) else BowerbirdError
                 raise kind(f"{error}\nThe end of {roles_log}:\n{_tail(roles_log, began)}") from error
@@ -149,24 +150,10 @@ def _check_archive(config: Config, *, kept: bool) -> None:
 class _Running:
     """The roles, on servers that run."""
 
-    def __init__(
-        self,
-        running: Servers,
-        config: Config,
-        settings: Settings,
-        file: Path,
-        log: Path,
-        environment: dict[str, str],
-        output: IO[bytes],
-        elsewhere: list[str],
-        progress: Callable[[str], None],
-    ) -> None:
-        self._progress = progress
+    def __init__(self, running: Servers, roles: Supervisor, up: Up, progress: Callable[[str], None]) -> None:
+        self._servers, self._roles, self._up, self._progress = running, roles, up, progress
         self._stopped: dict[tuple[str, str], str] = {}
         self._ended: dict[str, list[float]] = {}
-        self._servers, self._config, self._settings = running, config, settings
-        self._file, self._log, self._environment, self._output = file, log, environment, output
-        self._elsewhere = elsewhere
 
     async def run(self, ready: Callable[[Up], None]) -> None:
         """Keep the roles and the servers running until a signal, or until a server cannot be started again."""
@@ -176,30 +163,28 @@ class _Running:
             loop.add_signal_handler(number, this.cancel)
         with suppress(asyncio.CancelledError):
             self._progress(f"Kafka answers at {self._servers.brokers}; creating its topics …")
-            await topics.create(self._config)
-            self._progress(f"Starting {', '.join(self._config.roles)} …")
-            roles = Supervisor(self._config, self._config.roles, self._file, self._environment, stderr=self._output)
-            async with roles:
-                await self._until_ready(roles)
-                health = f"http://{self._config.metrics_host}:{roles.port}/health"
-                source = self._settings.file
-                ready(Up(self._config, self._file, source, health, self._log, roles.pids, self._elsewhere))
+            await topics.create(self._up.config)
+            self._progress(f"Starting {', '.join(self._up.config.roles)} …")
+            async with self._roles as roles:
+                await self._until_ready()
+                health = f"http://{self._up.config.metrics_host}:{roles.port}/health"
+                ready(self._up._replace(health=health, pids=roles.pids))
                 while True:
                     await asyncio.sleep(LOOK_EVERY_S)
                     await self._keep_servers()
-                    await self._say_stopped(roles)
+                    await self._say_stopped()
 
-    async def _until_ready(self, roles: Supervisor) -> None:
+    async def _until_ready(self) -> None:
         """Wait for the roles; what stands still waits for an operator, and for no limit."""
         clock = asyncio.get_running_loop().time
         give_up = clock() + READY_WITHIN_S
         while True:
             await self._keep_servers()
-            await self._say_stopped(roles)
-            ready = await roles.readiness()
+            await self._say_stopped()
+            ready = await self._roles.readiness()
             if all(ready.values()) and not self._stopped:
                 return
-            roles.refuse()
+            self._roles.refuse()
             if self._stopped:
                 give_up = clock() + READY_WITHIN_S
             if clock() > give_up:
@@ -207,14 +192,16 @@ class _Running:
                 raise BowerbirdError(f"not ready after {READY_WITHIN_S:g} s: {', '.join(late)}")
             await asyncio.sleep(READY_POLL_S)
 
-    async def _say_stopped(self, roles: Supervisor) -> None:
+    async def _say_stopped(self) -> None:
         """Say what stands still, and that it goes on, once each."""
-        stopped = await roles.stopped()
+        stopped = await self._roles.stopped()
         for (role, part), sentence in stopped.items():
             if self._stopped.get((role, part)) != sentence:
                 self._progress(f"{role} stands still: {sentence}")
         if stopped and not self._stopped:
-            self._progress(f"Run it in another terminal, with --config {shlex.quote(str(self._file))}; the roles wait.")
+            self._progress(
+                f"Run it in another terminal, with --config {shlex.quote(str(self._up.file))}; the roles wait."
+            )
         if self._stopped and not stopped:
             self._progress("The roles go on.")
         self._stopped = stopped

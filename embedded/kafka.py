@@ -19,7 +19,8 @@ from embedded.server import HOST, POLL_S, START_WITHIN_S, EmbeddedServer, absent
 from embedded.watched import WatchedProcess
 from records.errors import BowerbirdError, WrongConfiguration
 
-MIN_SESSION_TIMEOUT_MS = 6_000
+SHORT_SESSIONS = {"group.min.session.timeout.ms": 1_000}
+"""Properties of a broker whose consumer groups replace a member that was killed after a second."""
 JAVA_ENVIRONMENT = ("CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 """Environment variables that would change how Java starts or what it loads; they are not passed on."""
 JAVA_OPTIONS = (
@@ -49,12 +50,8 @@ class EmbeddedKafka(EmbeddedServer):
     folder : Path, optional
         Where its data lie, for a broker that goes on where it was; default: a temporary folder, removed by
         `stop`.
-    partitions : int
-        The number of partitions of a topic that is created without saying one.
-    min_session_timeout_ms : int
-        The shortest session that a consumer group may ask for; Kafka's own default is 6,000.
     properties : mapping, optional
-        Further settings of the broker, by Kafka's names; they win over ours.
+        Settings of the broker, by Kafka's names; they win over ours.
     progress : callable, optional
         Called with jars that are fetched, see `embedded.jars.ensure`.
     preferred_port : int, optional
@@ -70,19 +67,13 @@ class EmbeddedKafka(EmbeddedServer):
         self,
         folder: Path | None = None,
         *,
-        partitions: int = 1,
-        min_session_timeout_ms: int = MIN_SESSION_TIMEOUT_MS,
         properties: Mapping[str, str | int] | None = None,
         progress: jars.Progress | None = None,
         preferred_port: int | None = None,
     ) -> None:
         super().__init__(folder, _java())
         self._progress = progress
-        self._properties = {
-            "num.partitions": partitions,
-            "group.min.session.timeout.ms": min_session_timeout_ms,
-            **(properties or {}),
-        }
+        self._properties = properties or {}
         identity = self._identity(
             lambda: {
                 "cluster_id": new_cluster_id(),

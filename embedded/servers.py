@@ -10,13 +10,13 @@ data, port and identity.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from embedded import jars
-from embedded.kafka import MIN_SESSION_TIMEOUT_MS, EmbeddedKafka
+from embedded.kafka import EmbeddedKafka
 from embedded.redis import EmbeddedRedis
 from embedded.server import choosing_ports
 
@@ -49,10 +49,7 @@ def servers(
     folder: Path | None = None,
     *,
     cluster: bool = False,
-    unix_socket: bool = False,
-    min_session_timeout_ms: int = MIN_SESSION_TIMEOUT_MS,
-    partitions: int = 1,
-    progress: jars.Progress | None = None,
+    properties: Mapping[str, str | int] | None = None,
     usual_ports: bool = False,
 ) -> Iterator[Servers]:
     """Run both servers as long as the context lasts.
@@ -62,32 +59,28 @@ def servers(
     folder : Path, optional
         Where their data lie (``kafka``, ``redis``), for servers that go on where they were; default:
         temporary.
-    cluster, unix_socket : bool
+    cluster : bool
         See `EmbeddedRedis`.
-    min_session_timeout_ms, partitions : int
+    properties : mapping, optional
         See `EmbeddedKafka`.
-    progress : callable, optional
-        Called with jars that are fetched; default: a bar on the standard error stream.
     usual_ports : bool
         Listen on :data:`KAFKA_PORT` and :data:`REDIS_PORT`, each if it is free. Starts with usual ports wait for each
         other, so that no two choose the same port.
     """
     with contextlib.ExitStack() as stack, contextlib.ExitStack() as choosing:
         # Fetched before the threads below, so that Ctrl-C gets through.
-        jars.ensure(progress or stack.enter_context(jars.console_progress()))
+        jars.ensure(stack.enter_context(jars.console_progress()))
         if usual_ports:
             choosing.enter_context(choosing_ports())
         kafka = EmbeddedKafka(
             folder and folder / "kafka",
-            partitions=partitions,
-            min_session_timeout_ms=min_session_timeout_ms,
+            properties=properties,
             preferred_port=KAFKA_PORT if usual_ports else None,
         )
         stack.callback(kafka.stop)
         redis_server = EmbeddedRedis(
             folder and folder / "redis",
             cluster=cluster,
-            unix_socket=unix_socket,
             preferred_port=REDIS_PORT if usual_ports else None,
         )
         stack.callback(redis_server.stop)

@@ -3,7 +3,7 @@
 import os
 import secrets
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 import typer.main
 import typer.testing
 
+from embedded.kafka import SHORT_SESSIONS
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 
 REAL = Path(__file__).with_name("real")
@@ -60,7 +61,7 @@ def _turn(path: Path) -> int:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[EmbeddedKafka]:
     """Give the broker of this session, which no test stops. Sessions of 2 s are allowed."""
-    with EmbeddedKafka(min_session_timeout_ms=1_000) as server:
+    with EmbeddedKafka(properties=SHORT_SESSIONS) as server:
         yield server
 
 
@@ -85,8 +86,11 @@ def own_kafka() -> Iterator[Callable[..., EmbeddedKafka]]:
     """
     with ExitStack() as stack:
 
-        def make(*arguments: Path, **options: object) -> EmbeddedKafka:
-            server = EmbeddedKafka(*arguments, **{"min_session_timeout_ms": 1_000, **options})  # type: ignore[arg-type]
+        def make(
+            *arguments: Path, properties: Mapping[str, str | int] | None = None, preferred_port: int | None = None
+        ) -> EmbeddedKafka:
+            own = {**SHORT_SESSIONS, **(properties or {})}
+            server = EmbeddedKafka(*arguments, properties=own, preferred_port=preferred_port)
             stack.callback(server.stop)
             return server.start()
 

@@ -24,7 +24,6 @@ LONG_CLASSES = {
     "stream/roles/archive.py:Archive",
 }
 LONG_FUNCTIONS = {
-    "bowerbird/demo/show.py:summary",
 }
 # More than five parameters: give them a record of options. A function or a command whose parameters are made from a
 # record (`bowerbird.option_records.takes`, `bowerbird.commands.record_options`) is defined with the record alone.
@@ -39,10 +38,6 @@ MANY_PARAMETERS = {
     "bowerbird/commands/dead_letters.py:show",
     "bowerbird/commands/policy.py:rebuild",
     "bowerbird/commands/recover.py:recover",
-    "bowerbird/demo/play.py:__init__",
-    "bowerbird/up.py:__init__",
-    "embedded/kafka.py:__init__",
-    "embedded/servers.py:servers",
     "policies/decide.py:open_request",
     "policies/learnability.py:_not_sent",
     "policies/learner.py:__init__",

@@ -31,6 +31,7 @@ from aiokafka.errors import KafkaError
 from bowerbird.settings import load
 from bowerbird.supervisor import Supervisor
 from bowerbird.verification import verify
+from embedded.kafka import SHORT_SESSIONS
 from embedded.servers import Servers, servers
 from records.errors import StateRefused
 from replay.proof.verdict import Verdict
@@ -225,7 +226,7 @@ async def torture(kills: int, seed: int, say: Say = print) -> Report:
     say(f"torture: seed {seed}, {kills} kills")
     with (
         tempfile.TemporaryDirectory(prefix="bowerbird-torture-") as folder,
-        servers(cluster=True, min_session_timeout_ms=1_000) as own,
+        servers(cluster=True, properties=SHORT_SESSIONS) as own,
     ):
         config, file = _settings(own, Path(folder))
         await topics.create(config)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import IO
 
 import orjson
 from rich.console import Console
@@ -26,6 +25,7 @@ from bowerbird.demo.world import World
 from bowerbird.settings import load
 from bowerbird.supervisor import Supervisor
 from bowerbird.verification import verify, verify_decision
+from embedded.kafka import SHORT_SESSIONS
 from embedded.servers import Servers, servers
 from records.errors import BowerbirdError, WrongConfiguration
 from stream.config import Config, identity_in
@@ -54,13 +54,15 @@ def play(seed: int, json_file: Path | None, plot_file: Path, folder: Path | None
     with ExitStack() as stack:
         place = _place(folder, stack)
         console.print("Starting Apache Kafka and Redis on this machine …")
-        running = stack.enter_context(servers(folder and place, min_session_timeout_ms=1_000))
+        running = stack.enter_context(servers(folder and place, properties=SHORT_SESSIONS))
         log = place / "roles.log"
         file = _write_settings(place, running)
         try:
             with log.open("ab") as stderr, _logged_to(log), Show(console, seed) as show:
-                demo = _Demo(show, load(file, {}), file, stderr, seed, quick)
-                figures = asyncio.run(demo.run())
+                config = load(file, {})
+                environment = {name: value for name, value in os.environ.items() if not name.startswith("BOWERBIRD_")}
+                supervisor = Supervisor(config, config_file=file, environment=environment, stderr=stderr)
+                figures = asyncio.run(_Demo(show, config, supervisor, seed, quick).run())
         except BowerbirdError:
             console.print("[red]The demo failed. The end of the roles' log:[/]")
             console.print("\n".join(log.read_text(errors="replace").splitlines()[-15:]), markup=False)
@@ -77,8 +79,8 @@ def play(seed: int, json_file: Path | None, plot_file: Path, folder: Path | None
 class _Demo:
     """The parts, one after the other, on servers that run."""
 
-    def __init__(self, show: Show, config: Config, file: Path, stderr: IO[bytes], seed: int, quick: bool) -> None:
-        self.show, self.config, self.file, self.stderr = show, config, file, stderr
+    def __init__(self, show: Show, config: Config, supervisor: Supervisor, seed: int, quick: bool) -> None:
+        self.show, self.config, self.supervisor = show, config, supervisor
         self.seed, self.quick = seed, quick
         self.watch = Watch(config)
         self.learner = Learner()
@@ -90,15 +92,13 @@ class _Demo:
         began_s = time.monotonic()
         self.show.goes_on(SERVERS, f"Kafka on {self.config.brokers}, Redis; starting decide, join, learn and archive")
         await topics.create(self.config)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("BOWERBIRD_")}
-        supervisor = Supervisor(self.config, config_file=self.file, environment=environment, stderr=self.stderr)
         try:
-            async with supervisor, Connection(self.config, self.config.topic("replies.demo")) as client:
-                await _ready(supervisor)
-                roles = ", ".join(f"{role} {pid}" for role, pid in sorted(supervisor.pids.items()))
+            async with self.supervisor, Connection(self.config, self.config.topic("replies.demo")) as client:
+                await _ready(self.supervisor)
+                roles = ", ".join(f"{role} {pid}" for role, pid in sorted(self.supervisor.pids.items()))
                 self.show.done(SERVERS, f"Kafka on {self.config.brokers}, Redis; processes: {roles}")
                 log = await self._real_log(client)
-                live = await self._live_world(client, supervisor)
+                live = await self._live_world(client)
                 proof, decision = await self._proof(live)
                 archive = await self._archive(proof[POLICY].outcomes)
         finally:
@@ -154,14 +154,14 @@ class _Demo:
         )
         return RealLog(rows, loop.rewarded, loop.learned, len(loop.versions), values.uniform, values.learned)
 
-    async def _live_world(self, client: Connection, supervisor: Supervisor) -> LiveWorld:
+    async def _live_world(self, client: Connection) -> LiveWorld:
         visits = QUICK_VISITS if self.quick else VISITS
         world = World(self.seed, visits)
         live = LiveWorld(world, client, VISITS_A_SECOND, self.config.placements[POLICY].window_s)
         loop = self.watch.policies[POLICY]
 
         def kill() -> None:
-            self.learner.killed_pid, self.learner.killed_visit = supervisor.pids["learn"], live.asked
+            self.learner.killed_pid, self.learner.killed_visit = self.supervisor.pids["learn"], live.asked
             os.kill(self.learner.killed_pid, signal.SIGKILL)
             self.killed_s, self.killed_ms = time.monotonic(), time.time_ns() // 1_000_000
             self.show.mark(live.asked // BIN, "learner killed")
@@ -170,7 +170,7 @@ class _Demo:
             self.show.mark(live.asked // BIN, "tastes change")
 
         def tell() -> None:
-            self._watch_learner(supervisor, live)
+            self._watch_learner(live)
             self.show.chart(live.curve(), visits // BIN)
             self.show.goes_on(
                 PART_2,
@@ -188,7 +188,7 @@ class _Demo:
         everything = len(live.shown)
         await self._until(
             lambda: loop.outcomes >= everything and loop.learned >= loop.learnable,
-            lambda: self._watch_learner(supervisor, live),
+            lambda: self._watch_learner(live),
         )
         last = live.rates(0.75, 1.0)
         self.show.chart(live.curve(), visits // BIN)
@@ -200,12 +200,12 @@ class _Demo:
         )
         return live
 
-    def _watch_learner(self, supervisor: Supervisor, live: LiveWorld) -> None:
+    def _watch_learner(self, live: LiveWorld) -> None:
         """Note when the killed learner is back, and when it has learned again."""
         learner, now_s = self.learner, time.monotonic()
         if not learner.killed_pid or learner.learned_visit:
             return
-        pid = supervisor.pids.get("learn")
+        pid = self.supervisor.pids.get("learn")
         if not learner.back_pid and pid not in (None, learner.killed_pid):
             learner.back_pid, learner.back_after_s = int(pid or 0), round(now_s - self.killed_s, 2)
         newest = self.watch.policies[POLICY].versions[-1:]

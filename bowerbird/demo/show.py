@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
@@ -142,70 +142,88 @@ def _resampled(curve: Sequence[Point], columns: int, width: int) -> list[Point]:
     ]
 
 
+Row = tuple[str, str]
+
+
 def summary(figures: Figures) -> Table:
     """Return the table at the end of the demo."""
     table = Table(title="What the demo showed", title_style="bold", show_header=False, padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    log, live, learner = figures.real_log, figures.live, figures.learner
-    table.add_row(
+    for section in (_real_log, _live_world, _learner, _proof, _archive):
+        for row in section(figures):
+            table.add_row(*row)
+        table.add_section()
+    return table
+
+
+def _real_log(figures: Figures) -> Iterator[Row]:
+    log = figures.real_log
+    yield (
         "1  A real log",
         f"{log.rows:,} decisions of a fashion site, {log.clicks} clicks joined, {log.learned:,} learned,"
         f" {log.versions} versions",
     )
-    table.add_row("   clicks per 1,000", f"uniform        {per_thousand(log.uniform.ips)}  (what was logged)")
-    table.add_row("", f"learned, IPS   {per_thousand(log.value.ips)}")
-    table.add_row("", f"learned, SNIPS {per_thousand(log.value.snips)}")
-    table.add_row(
-        "",
-        f"[grey50]95 % intervals: {log.clicks} clicks"
-        f" {'tell the two apart' if log.apart else 'are too few to tell the two apart'}[/]",
-    )
-    table.add_section()
-    table.add_row(
+    yield "   clicks per 1,000", f"uniform        {per_thousand(log.uniform.ips)}  (what was logged)"
+    yield "", f"learned, IPS   {per_thousand(log.value.ips)}"
+    yield "", f"learned, SNIPS {per_thousand(log.value.snips)}"
+    apart = "tell the two apart" if log.apart else "are too few to tell the two apart"
+    yield "", f"[grey50]95 % intervals: {log.clicks} clicks {apart}[/]"
+
+
+def _live_world(figures: Figures) -> Iterator[Row]:
+    live, front = figures.live, figures.proof[POLICY]
+    yield (
         "2  A live world",
         f"{live.visits:,} visits over Kafka, {live.events:,} events: {live.repeated} sent twice, {live.ahead} before"
         f" their decision, {live.late} late",
     )
-    front = figures.proof[POLICY]
-    table.add_row(
+    yield (
         "",
         f"{figures.dead_letters.get('late', 0)} events came when the window had closed, and are in the dead letters;"
         f" {front.outcomes - front.learned} decisions were seen by nobody, and taught nothing",
     )
     for name, rates in live.rates.items():
-        table.add_row(
+        yield (
             f"   {name}",
             f"[{POLICY_COLOUR}]policy {rates.policy:6.1%}[/]   [{UNIFORM_COLOUR}]uniform {rates.uniform:6.1%}[/]"
             f"   [{BEST_COLOUR}]best possible {rates.best:6.1%}[/]",
         )
-    table.add_section()
-    table.add_row(
+
+
+def _learner(figures: Figures) -> Iterator[Row]:
+    learner = figures.learner
+    yield (
         "3  The learner",
         f"killed with -9 (process {learner.killed_pid}); another one ran after {learner.back_after_s:.1f} s and had"
         f" published after {learner.learned_after_s:.1f} s",
     )
-    table.add_section()
+
+
+def _proof(figures: Figures) -> Iterator[Row]:
     for name, proof in figures.proof.items():
         good = "[green]identical[/]" if proof.identical else "[red]different[/]"
-        table.add_row(
+        yield (
             f"4  Proof: {name}",
             f"{proof.decisions:,} decisions, {proof.outcomes:,} outcomes, {proof.learned:,} learned;"
             f" {proof.missing} missing, {proof.doubled} doubled, {proof.wrong} wrong",
         )
-        table.add_row("", f"live digest {proof.live_digest[:16]}…, recomputed {proof.recomputed_digest[:16]}…: {good}")
+        yield "", f"live digest {proof.live_digest[:16]}…, recomputed {proof.recomputed_digest[:16]}…: {good}"
     decision = figures.decision
     same = "[green]bit for bit[/]" if decision.ok else f"[red]not the same: {decision.reason}[/]"
-    table.add_row(
-        "   one decision", f"{decision.event_id}, by version {decision.policy_version}: pmf and draw recomputed, {same}"
+    yield (
+        "   one decision",
+        f"{decision.event_id}, by version {decision.policy_version}: pmf and draw recomputed, {same}",
     )
-    table.add_section()
+
+
+def _archive(figures: Figures) -> Iterator[Row]:
     archive = figures.archive
     lacking = f"; [red]it lacks the end of {', '.join(archive.lacking)}[/]" if archive.lacking else ""
-    table.add_row("5  The archive", f"{archive.rows:,} rows in {archive.files} files{lacking}")
+    yield "5  The archive", f"{archive.rows:,} rows in {archive.files} files{lacking}"
     first = archive.evaluations[0]
     left_out = ", ".join(f"{count} {reason}" for reason, count in first.left_out.items())
-    table.add_row(
+    yield (
         "   reward a decision",
         f"logged          {worth(first.value_logged, first.value_logged_interval)}"
         f"  ({first.rows:,} of {POLICY}; left out: {left_out or 'none'})",
@@ -215,10 +233,9 @@ def summary(figures: Figures) -> Table:
             "  [grey50](it knows these rows; the tastes of half of them are gone)[/]" if evaluation.learned else ""
         )
         name = evaluation.target.partition("-")[0]
-        table.add_row("", f"{name}, IPS".ljust(16) + worth(evaluation.ips, evaluation.ips_interval))
-        table.add_row("", f"{name}, SNIPS".ljust(16) + worth(evaluation.snips, evaluation.snips_interval) + learned)
-        table.add_row("", f"{name}: {escape(evaluation.verdict.sentence)}")
-    return table
+        yield "", f"{name}, IPS".ljust(16) + worth(evaluation.ips, evaluation.ips_interval)
+        yield "", f"{name}, SNIPS".ljust(16) + worth(evaluation.snips, evaluation.snips_interval) + learned
+        yield "", f"{name}: {escape(evaluation.verdict.sentence)}"
 
 
 def worth(value: float | None, ends: tuple[float | None, float | None]) -> str:
