@@ -33,7 +33,6 @@ MANY_PARAMETERS = {
     "bowerbird/client/asynchronous.py:reward",
     "bowerbird/client/blocking.py:decide",
     "bowerbird/client/blocking.py:reward",
-    "bowerbird/commands/dead_letters.py:_resend",
     "bowerbird/commands/dead_letters.py:resend",
     "bowerbird/commands/dead_letters.py:show",
     "bowerbird/commands/policy.py:rebuild",
@@ -42,7 +41,6 @@ MANY_PARAMETERS = {
     "policies/learnability.py:_not_sent",
     "policies/learner.py:__init__",
     "policies/publisher.py:publish",
-    "stream/kafka/dead_letter_log.py:resend",
 }
 # Every package that is not ours, and the rooms that may import it.
 VENDORS = {

@@ -1,7 +1,6 @@
 """``bowerbird dead-letters``."""
 
 import heapq
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +18,7 @@ from bowerbird.commands.shared import (
     say,
     settings,
 )
+from stream.kafka.letter_choice import LetterChoice, ResendOptions
 
 if TYPE_CHECKING:
     from stream.config import Config
@@ -85,9 +85,10 @@ def show(
     Example: bowerbird dead-letters show 1@34 --json
     """
     service = settings(config)
-    _check_known(service, reason, topic)
+    choice = LetterChoice(names=names or (), reason=reason, topic=topic)
+    _check_known(service, choice)
     limit = len(names) if names else limit
-    shown, hidden = run(service, lambda: _newest(service, _wanted(service, names, reason, topic), limit))
+    shown, hidden = run(service, lambda: _newest(service, choice, limit))
     if as_json:
         answer([_for_machines(service, letter) for letter in shown])
     else:
@@ -125,8 +126,10 @@ def resend(
     if not (names or reason or topic or everything):
         complain("resend: found nothing to choose by, expected LETTER, --reason, --topic or --all")
         raise typer.Exit(WRONG_USE)
-    _check_known(service, reason, topic)
-    done = run(service, lambda: _resend(service, names, reason, topic, requests, returned, dry_run))
+    choice = LetterChoice(names=names or (), reason=reason, topic=topic)
+    _check_known(service, choice)
+    options = ResendOptions(requests=requests, returned=returned, dry_run=dry_run)
+    done = run(service, lambda: _resend(service, choice, options))
     if as_json:
         sent = [{"letter": letter.name, "source": str(letter.source), **place._asdict()} for letter, place in done.sent]
         skipped = [{"letter": letter.name, "why": why} for letter, why in done.skipped]
@@ -147,11 +150,12 @@ def _say_sent(done: "Resent", dry_run: bool) -> None:
     say(f"{len(done.sent)} {'to be sent' if dry_run else 'sent'}, {len(done.skipped)} not sent")
 
 
-def _check_known(config: "Config", reason: str | None, topic: str | None) -> None:
+def _check_known(config: "Config", choice: LetterChoice) -> None:
     """End the command where it asks for a reason or a topic that no dead letter has, or can have."""
     from bowerbird.error_codes import ERROR_CODES
     from stream.config import LOOP_TOPICS
 
+    reason, topic = choice.reason, choice.topic
     topics = {*config.streams, *LOOP_TOPICS}
     if (reason is None or reason in ERROR_CODES) and (topic is None or topic in topics):
         return
@@ -193,7 +197,7 @@ async def _counted(config: "Config") -> list[_Group]:
     return sorted(groups.values(), key=lambda group: (-group.count, group))
 
 
-async def _newest(config: "Config", wanted: "Callable[[Letter], bool]", limit: int) -> "tuple[list[Letter], int]":
+async def _newest(config: "Config", choice: LetterChoice, limit: int) -> "tuple[list[Letter], int]":
     """Return the newest letters, rising, and how many older ones there are."""
     from stream.kafka.dead_letter_log import letters
     from stream.kafka.log import LogReader
@@ -202,7 +206,7 @@ async def _newest(config: "Config", wanted: "Callable[[Letter], bool]", limit: i
     count = 0
     async with LogReader(config) as reader:
         async for letter in letters(config, reader):
-            if wanted(letter):
+            if choice.matches(config, letter):
                 count += 1
                 heapq.heappush(newest, (letter.time_ms, letter.partition, letter.offset, letter))
                 if len(newest) > limit:
@@ -210,32 +214,12 @@ async def _newest(config: "Config", wanted: "Callable[[Letter], bool]", limit: i
     return [letter for *_, letter in sorted(newest, key=lambda each: each[:3])], count - len(newest)
 
 
-async def _resend(
-    config: "Config",
-    names: Sequence[str] | None,
-    reason: str | None,
-    topic: str | None,
-    requests: bool,
-    returned: bool,
-    dry_run: bool,
-) -> "Resent":
+async def _resend(config: "Config", choice: LetterChoice, options: ResendOptions) -> "Resent":
     from stream.kafka.dead_letter_log import resend as sent_again
     from stream.kafka.log import LogReader
 
     async with LogReader(config) as reader:
-        wanted, by_name = _wanted(config, names, reason, topic), bool(names) or reason is not None
-        return await sent_again(
-            config, reader, wanted, by_name=by_name, requests=requests, returned=returned, dry_run=dry_run
-        )
-
-
-def _wanted(
-    config: "Config", names: Sequence[str] | None, reason: str | None, topic: str | None
-) -> "Callable[[Letter], bool]":
-    from stream.kafka.dead_letter_log import matching
-
-    full = None if topic is None else config.topic(topic)
-    return lambda letter: matching(letter, names or (), reason, full)
+        return await sent_again(config, reader, choice, options)
 
 
 def _show(letter: "Letter", *, whole: bool) -> None:

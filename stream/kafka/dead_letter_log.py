@@ -4,13 +4,14 @@ What is sent again carries the place of its first coming in a header, and so doe
 sent, the topics are searched for that header.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from stream.config import Config
 from stream.kafka.consumer import is_utf8
 from stream.kafka.dead_letters import HEX
+from stream.kafka.letter_choice import LetterChoice, ResendOptions
 from stream.kafka.log import LogReader, LogRecord
 from stream.kafka.send import Appended, Outgoing, send
 
@@ -163,35 +164,20 @@ class Resent(NamedTuple):
 async def resend(
     config: Config,
     reader: LogReader,
-    wanted: Callable[[Letter], bool],
-    *,
-    by_name: bool,
-    requests: bool = False,
-    returned: bool = False,
-    dry_run: bool = False,
+    choice: LetterChoice,
+    options: ResendOptions,
 ) -> Resent:
     """Send letters again, each once, to the topic from which it came.
 
-    Parameters
-    ----------
-    wanted
-        Chooses the letters.
-    by_name
-        They were asked for one by one, or by their reason: also what time alone decided is sent.
-    requests
-        Send decision requests, too: they are decided, and learned, although nobody waits for the answer.
-    returned
-        Send, too, what became a dead letter once more after it was sent again.
-    dry_run
-        Send nothing, and return as ``sent`` what would be; each place is where it stood.
+    What time alone decided is sent only where the letters are chosen by their names, or by their reason.
     """
     # Read twice, so that never more than a batch of values is held.
     sendable: dict[Source, Letter] = {}
     skipped: list[tuple[Letter, str]] = []
     async for letter in letters(config, reader):
-        if not wanted(letter):
+        if not choice.matches(config, letter):
             continue
-        problem = _problem(config, letter, by_name=by_name, requests=requests)
+        problem = _problem(config, letter, by_name=choice.by_name, requests=options.requests)
         bare = letter._replace(value=None)
         if problem is None and letter.source is not None:
             if letter.source not in sendable:
@@ -201,10 +187,10 @@ async def resend(
         skipped.append((bare, problem or ""))
     again, second = await _seen(reader, sendable)
     skipped += [(sendable.pop(source), "was sent again before") for source in sorted(again)]
-    if not returned:
+    if not options.returned:
         why = "came back after it was sent again (send it once more: --returned)"
         skipped += [(sendable.pop(source), why) for source in sorted(second - again)]
-    if dry_run:
+    if options.dry_run:
         stood = [Appended(*source[:3], letter.time_ms) for source, letter in sendable.items()]
         return Resent(list(zip(sendable.values(), stood, strict=True)), skipped)
     sent: list[tuple[Letter, Appended]] = []
@@ -281,20 +267,3 @@ def _outgoing(letter: Letter) -> Outgoing:
     # aiokafka sends no name that is not UTF-8; nothing in the loop reads such a header, and the letter keeps it.
     headers = [(name, content) for name, content in letter.headers if name not in CALLERS_HEADERS and is_utf8(name)]
     return Outgoing(source.topic, letter.value, letter.key, [*headers, (RESENT_HEADER, source.header())])
-
-
-def matching(letter: Letter, names: Collection[str], reason: str | None, topic: str | None) -> bool:
-    """Tell whether a letter is asked for; what is not given matches every letter.
-
-    Parameters
-    ----------
-    names
-        As :attr:`Letter.name`.
-    topic
-        The full name of the topic from which it came.
-    """
-    return (
-        (not names or letter.name in names)
-        and (reason is None or letter.reason == reason)
-        and (topic is None or (letter.source is not None and letter.source.topic == topic))
-    )

@@ -2,8 +2,10 @@
 
 import pytest
 
-from stream.kafka.dead_letter_log import Letter, Source, matching, read_letter
+from stream.config import Config
+from stream.kafka.dead_letter_log import Letter, Source, read_letter
 from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.letter_choice import LetterChoice
 from stream.kafka.log import LogRecord
 
 
@@ -48,12 +50,13 @@ def test_headers_that_another_program_wrote_hide_nothing() -> None:
 
 
 def test_what_is_asked_for() -> None:
-    letter = read_back(DeadLetter("clicks", 0, 0, 0, "late", "", b"{}"))
-    assert matching(letter, (), None, None)
-    assert matching(letter, ["1@34"], "late", "clicks")
-    assert not matching(letter, ["1@35"], None, None)
-    assert not matching(letter, (), "early", None)
-    assert not matching(letter, (), None, "views")
+    config = Config(prefix="p-")
+    letter = read_back(DeadLetter("p-clicks", 0, 0, 0, "late", "", b"{}"))
+    assert LetterChoice().matches(config, letter)
+    assert LetterChoice(names=["1@34"], reason="late", topic="clicks").matches(config, letter)
+    assert not LetterChoice(names=["1@35"]).matches(config, letter)
+    assert not LetterChoice(reason="early").matches(config, letter)
+    assert not LetterChoice(topic="views").matches(config, letter)
 
 
 NAMES = ["shop", "hex-ff", "hex-", "", "two\nlines", "ü", b"\xff\xfe".decode("utf-8", "surrogateescape")]
