@@ -206,7 +206,7 @@ async def _newest(config: "Config", choice: LetterChoice, limit: int) -> "tuple[
     count = 0
     async with LogReader(config) as reader:
         async for letter in letters(config, reader):
-            if choice.matches(config, letter):
+            if letter.is_chosen(choice, config):
                 count += 1
                 heapq.heappush(newest, (letter.time_ms, letter.partition, letter.offset, letter))
                 if len(newest) > limit:

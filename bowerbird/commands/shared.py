@@ -76,10 +76,7 @@ def log_errors_in_words(command: str) -> Iterator[None]:
             warnings.simplefilter("once", UserWarning)
             warnings.showwarning = lambda message, *_, **__: complain(f"warning: {message}")
             yield
-    except (WrongConfiguration, StateRefused) as error:
-        complain(str(error))
-        raise typer.Exit(WRONG_USE) from None
-    except BadInput as error:
+    except (WrongConfiguration, StateRefused, BadInput) as error:
         complain(str(error))
         raise typer.Exit(WRONG_USE) from None
     except OSError as error:

@@ -87,6 +87,15 @@ class Letter(NamedTuple):
         """What this letter is called at the command line."""
         return f"{self.partition}@{self.offset}"
 
+    def is_chosen(self, choice: LetterChoice, config: Config) -> bool:
+        """Tell whether this letter is meant."""
+        topic = None if self.source is None else self.source.topic
+        return (
+            (not choice.names or self.name in choice.names)
+            and (choice.reason is None or self.reason == choice.reason)
+            and (choice.topic is None or topic == config.topic(choice.topic))
+        )
+
 
 def read_letter(record: LogRecord) -> Letter:
     """Return a message of ``dead-letters`` as the letter that it holds."""
@@ -175,7 +184,7 @@ async def resend(
     sendable: dict[Source, Letter] = {}
     skipped: list[tuple[Letter, str]] = []
     async for letter in letters(config, reader):
-        if not choice.matches(config, letter):
+        if not letter.is_chosen(choice, config):
             continue
         problem = _problem(config, letter, by_name=choice.by_name, requests=options.requests)
         bare = letter._replace(value=None)

@@ -2,11 +2,6 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from stream.config import Config
-    from stream.kafka.dead_letter_log import Letter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,14 +26,6 @@ class LetterChoice:
     def by_name(self) -> bool:
         """Whether the letters are named one by one, or by their reason."""
         return bool(self.names) or self.reason is not None
-
-    def matches(self, config: "Config", letter: "Letter") -> bool:
-        """Tell whether a letter is meant."""
-        return (
-            (not self.names or letter.name in self.names)
-            and (self.reason is None or letter.reason == self.reason)
-            and (self.topic is None or (letter.source is not None and letter.source.topic == config.topic(self.topic)))
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

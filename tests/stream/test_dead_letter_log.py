@@ -52,11 +52,11 @@ def test_headers_that_another_program_wrote_hide_nothing() -> None:
 def test_what_is_asked_for() -> None:
     config = Config(prefix="p-")
     letter = read_back(DeadLetter("p-clicks", 0, 0, 0, "late", "", b"{}"))
-    assert LetterChoice().matches(config, letter)
-    assert LetterChoice(names=["1@34"], reason="late", topic="clicks").matches(config, letter)
-    assert not LetterChoice(names=["1@35"]).matches(config, letter)
-    assert not LetterChoice(reason="early").matches(config, letter)
-    assert not LetterChoice(topic="views").matches(config, letter)
+    assert letter.is_chosen(LetterChoice(), config)
+    assert letter.is_chosen(LetterChoice(names=["1@34"], reason="late", topic="clicks"), config)
+    assert not letter.is_chosen(LetterChoice(names=["1@35"]), config)
+    assert not letter.is_chosen(LetterChoice(reason="early"), config)
+    assert not letter.is_chosen(LetterChoice(topic="views"), config)
 
 
 NAMES = ["shop", "hex-ff", "hex-", "", "two\nlines", "ü", b"\xff\xfe".decode("utf-8", "surrogateescape")]
