@@ -20,7 +20,6 @@ MAX_PARAMETERS = 5
 
 LONG_FILES: set[str] = set()
 LONG_CLASSES = {
-    "bowerbird/client/asynchronous.py:Client",
     "stream/roles/archive.py:Archive",
 }
 LONG_FUNCTIONS = {
@@ -28,11 +27,6 @@ LONG_FUNCTIONS = {
 # More than five parameters: give them a record of options. A function or a command whose parameters are made from a
 # record (`bowerbird.option_records.takes`, `bowerbird.commands.record_options`) is defined with the record alone.
 MANY_PARAMETERS = {
-    "bowerbird/client/asynchronous.py:__init__",
-    "bowerbird/client/asynchronous.py:decide",
-    "bowerbird/client/asynchronous.py:reward",
-    "bowerbird/client/blocking.py:decide",
-    "bowerbird/client/blocking.py:reward",
     "bowerbird/commands/dead_letters.py:resend",
     "bowerbird/commands/dead_letters.py:show",
     "bowerbird/commands/policy.py:rebuild",

@@ -3,17 +3,19 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from itertools import count
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Self
 
 import msgspec
 
 from bowerbird.client.answer import Answer, Reply
+from bowerbird.client.calls import ClientOptions, DecideCall, RewardCall, takes
+from bowerbird.client.connection import SpeaksKafka
 from bowerbird.client.event_ids import EventIds
 from bowerbird.client.outgoing import Outgoing
+from bowerbird.client.requests import Requests
 from bowerbird.client.valued import Valued
 from bowerbird.client.values import (
     actions_of,
@@ -31,52 +33,14 @@ from records.codec import encode
 from records.errors import BowerbirdError, BrokerAway, NotDecided
 from records.event_id import check_event_id
 from records.feedback import Feedback, feedback
-from records.limits import LONGEST_EXPIRES_MS
-
-if TYPE_CHECKING:
-    from stream.kafka.log import LogRecord
 
 log = logging.getLogger(__name__)
 
 DEFAULT_MARK = "default-"
 """Begins the event id of an answer that no decision stands behind; feedback for it is not sent."""
 REQUEST_WITHIN_S = 2.0
-READ_WAIT_MS = 500
-PAUSE_S = 0.2
 MOST_WARNINGS = 100
 """A client logs at most so many different warnings."""
-
-
-class SpeaksKafka(Protocol):
-    """What a client speaks through: :class:`stream.kafka.connection.Connection`, or a fake of it."""
-
-    async def __aenter__(self) -> Self:
-        """Connect."""
-        ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close."""
-        ...
-
-    async def check_stream(self, stream: str) -> None:
-        """Refuse what is no stream of the service."""
-        ...
-
-    async def append(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
-        """Append a message, acknowledged."""
-        ...
-
-    async def ask(
-        self, value: bytes, correlation_id: str, *, key: bytes | None = None, expires_ms: int | None = None
-    ) -> None:
-        """Send a request."""
-        ...
-
-    async def replies(self, wait_ms: int) -> "list[LogRecord]":
-        """Return what was answered since the last call."""
-        ...
 
 
 _reply = msgspec.json.Decoder(Reply)
@@ -117,44 +81,25 @@ class Client:
             await client.reward(answer.event_id, "clicks")
     """
 
-    def __init__(
-        self,
-        brokers: str = "127.0.0.1:9092",
-        *,
-        reply_topic: str = "replies.client",
-        prefix: str = "",
-        timeout_s: float = 0.5,
-        batch_ms: int = 20,
-        most_waiting: int = 100_000,
-        flush_within_s: float = 10.0,
-        connection: SpeaksKafka | None = None,
-    ) -> None:
-        self._timeout_s = seconds_of(timeout_s, "timeout_s")
-        check_names(brokers, reply_topic)
-        if connection is None:
-            # Only here: with a connection of its own, a client needs no Kafka.
-            from stream.config import Config
-            from stream.kafka.connection import Connection
-
-            config = Config(brokers=brokers, prefix=prefix)
-            connection = Connection(config, config.topic(reply_topic), request_within_s=REQUEST_WITHIN_S)
-        self._connection = connection
-        self._flush_within_s = flush_within_s
+    @takes(ClientOptions)
+    def __init__(self, options: ClientOptions) -> None:
+        self._timeout_s = seconds_of(options.timeout_s, "timeout_s")
+        check_names(options.brokers, options.reply_topic)
+        self._connection = connection = _connection(options) if options.connection is None else options.connection
+        self._flush_within_s = options.flush_within_s
+        topic = options.reply_topic
         # The pattern is the service's own setting; that it is another one is not known here.
-        usual = fnmatchcase(reply_topic, "replies.*")
-        self._no_reply = "" if usual else f": is {prefix}{reply_topic} among the service's reply_topics (replies.*)?"
-        self._outgoing = Outgoing(connection.append, batch_ms / 1000, most_waiting)
+        usual = fnmatchcase(topic, "replies.*")
+        self._no_reply = "" if usual else f": is {options.prefix}{topic} among the service's reply_topics (replies.*)?"
+        self._outgoing = Outgoing(connection.append, options.batch_ms / 1000, options.most_waiting)
         self._ids = EventIds()
-        self._name = self._ids.mint()
-        self._numbers = count(1)
-        self._waiting: dict[str, asyncio.Future[bytes]] = {}
-        self._reading: asyncio.Task[None] | None = None
+        self._requests = Requests(connection, self._ids.mint())
         self._warned: set[str] = set()
         self._valued = Valued()
 
     async def __aenter__(self) -> Self:
         await self._connection.__aenter__()
-        self._reading = asyncio.create_task(self._read())
+        self._requests.start()
         return self
 
     async def __aexit__(
@@ -170,25 +115,12 @@ class Client:
             if error is None:
                 raise problem from failed
         finally:
-            if self._reading is not None:
-                self._reading.cancel()
-                await asyncio.gather(self._reading, return_exceptions=True)
+            await self._requests.close()
             await self._outgoing.close()
             await self._connection.__aexit__(kind, error, traceback)
 
-    async def decide(
-        self,
-        placement: str,
-        actions: Sequence[str | int | Mapping[str, Any]],
-        context: Mapping[str, Any] | None = None,
-        *,
-        top: int | None = None,
-        default: str | int | Sequence[str | int] | None = None,
-        event_id: str | int | None = None,
-        user_id: str | int | None = None,
-        activate: bool = True,
-        timeout_s: float | None = None,
-    ) -> Answer:
+    @takes(DecideCall)
+    async def decide(self, call: DecideCall) -> Answer:
         """Ask what to show.
 
         An id that is an integer is taken as its text; numbers and arrays of numpy are numbers and lists.
@@ -222,22 +154,22 @@ class Client:
             The event id cannot be one, a value cannot be a feature, the default is not one of the actions, or the
             request is larger than its topic takes.
         """
-        event_id = self._ids.mint() if event_id is None else check_event_id(text_of(event_id, "event_id"))
+        event_id = self._ids.mint() if call.event_id is None else check_event_id(text_of(call.event_id, "event_id"))
         request: dict[str, Any] = {
             "v": 1,
             "event_id": event_id,
-            "placement": placement,
-            "context": {} if context is None else context,
-            "actions": (offered := actions_of(actions)),
-            "activate": flag_of(activate, "activate"),
+            "placement": call.placement,
+            "context": {} if call.context is None else call.context,
+            "actions": (offered := actions_of(call.actions)),
+            "activate": flag_of(call.activate, "activate"),
         }
-        if top is not None:
-            request["top"] = places_of(top)
-        if user_id is not None:
-            request["user_id"] = text_of(user_id, "user_id")
+        if call.top is not None:
+            request["top"] = places_of(call.top)
+        if call.user_id is not None:
+            request["user_id"] = text_of(call.user_id, "user_id")
         value = json_of(request)
-        shown = None if default is None else default_of(default, offered)
-        timeout_s = self._timeout_s if timeout_s is None else seconds_of(timeout_s, "timeout_s")
+        shown = None if call.default is None else default_of(call.default, offered)
+        timeout_s = self._timeout_s if call.timeout_s is None else seconds_of(call.timeout_s, "timeout_s")
         answer = await self._decided(event_id, value, timeout_s)
         if isinstance(answer, Answer):
             return answer
@@ -249,7 +181,7 @@ class Client:
     async def _decided(self, event_id: str, value: bytes, timeout_s: float) -> Answer | NotDecided:
         """Return the answer to a request, or why there is none."""
         try:
-            reply = _reply.decode(await self._ask(event_id, value, timeout_s))
+            reply = _reply.decode(await self._requests.ask(event_id, value, timeout_s))
             if reply.error is None:
                 return self._answered(event_id, reply)
             return NotDecided(event_id, reply.error["code"], reply.error["message"])
@@ -258,16 +190,8 @@ class Client:
         except BrokerAway as error:
             return NotDecided(event_id, "broker_away", str(error))
 
-    async def reward(
-        self,
-        event_id: str | int,
-        stream: str,
-        *,
-        action: str | int | None = None,
-        value: float | None = None,
-        id: str | int | None = None,  # noqa: A002
-        activate: bool | None = None,
-    ) -> str | None:
+    @takes(RewardCall)
+    async def reward(self, call: RewardCall) -> str | None:
         """Tell what a person did after a decision.
 
         It is sent with others, and again until it is acknowledged; :meth:`flush` waits for that.
@@ -298,16 +222,16 @@ class Client:
             A field cannot be used, there is no such stream, or the value is missing that the rule of a decision of
             this client needs.
         """
-        event_id, stream = text_of(event_id, "event_id"), text_of(stream, "stream")
+        event_id, stream = text_of(call.event_id, "event_id"), text_of(call.stream, "stream")
         if event_id.startswith(DEFAULT_MARK):
             return None
-        feedback_id = self._ids.mint() if id is None else feedback_id_of(id)
-        activate = None if activate is None else flag_of(activate, "activate")
-        worth = None if value is None else number_of(value, "value")
-        if worth is None and not activate:
+        feedback_id = self._ids.mint() if call.id is None else feedback_id_of(call.id)
+        activate = None if call.activate is None else flag_of(call.activate, "activate")
+        value = None if call.value is None else number_of(call.value, "value")
+        if value is None and not activate:
             self._valued.check(event_id, stream)
-        about = None if action is None else text_of(action, "action")
-        record = encode(Feedback(id=feedback_id, event_id=event_id, action=about, value=worth, activate=activate))
+        action = None if call.action is None else text_of(call.action, "action")
+        record = encode(Feedback(id=feedback_id, event_id=event_id, action=action, value=value, activate=activate))
         feedback(record)
         # A broker that is away is asked before the feedback is sent.
         with contextlib.suppress(BrokerAway):
@@ -343,29 +267,11 @@ class Client:
                 self._warned.add(warning)
                 log.warning("%s", warning)
 
-    async def _ask(self, event_id: str, value: bytes, timeout_s: float) -> bytes:
-        correlation_id = f"{self._name}-{next(self._numbers)}"
-        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting[correlation_id] = reply
-        expires_ms = min(max(1, round(timeout_s * 500)), LONGEST_EXPIRES_MS)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._connection.ask(value, correlation_id, key=event_id.encode(), expires_ms=expires_ms)
-                return await reply
-        finally:
-            del self._waiting[correlation_id]
 
-    async def _read(self) -> None:
-        """Hand each reply to who waits for it, for ever; those of others, and what comes too late, are dropped."""
-        while True:
-            try:
-                records = await self._connection.replies(READ_WAIT_MS)
-            except BrokerAway as error:
-                log.warning("replies are read again: %s", error)
-                await asyncio.sleep(PAUSE_S)
-                continue
-            for record in records:
-                correlation_id = dict(record.headers).get("correlation-id", b"").decode(errors="replace")
-                waiting = self._waiting.get(correlation_id)
-                if waiting is not None and not waiting.done() and record.value is not None:
-                    waiting.set_result(record.value)
+def _connection(options: ClientOptions) -> SpeaksKafka:
+    # Only here: with a connection of its own, a client needs no Kafka.
+    from stream.config import Config
+    from stream.kafka.connection import Connection
+
+    config = Config(brokers=options.brokers, prefix=options.prefix)
+    return Connection(config, config.topic(options.reply_topic), request_within_s=REQUEST_WITHIN_S)

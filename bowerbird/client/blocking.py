@@ -2,15 +2,32 @@
 
 import asyncio
 import atexit
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
+from dataclasses import fields
+from functools import wraps
 from threading import Lock, Thread
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from bowerbird.client.answer import Answer
 from bowerbird.client.asynchronous import Client
+from bowerbird.client.calls import ClientOptions, takes
 
 Result = TypeVar("Result")
+
+
+Keywords = ParamSpec("Keywords")
+
+
+def _waiting(
+    method: Callable[Concatenate[Client, Keywords], Coroutine[Any, Any, Result]],
+) -> "Callable[Concatenate[BlockingClient, Keywords], Result]":
+    """Return a method of a client as one that waits for what it returns."""
+
+    @wraps(method)
+    def wait(self: "BlockingClient", /, *args: Keywords.args, **kwargs: Keywords.kwargs) -> Result:
+        return self._run(method(self._client, *args, **kwargs))
+
+    return wait
 
 
 class BlockingClient:
@@ -32,67 +49,24 @@ class BlockingClient:
             client.reward(answer.event_id, "clicks")
     """
 
-    def __init__(self, brokers: str = "127.0.0.1:9092", **options: Any) -> None:
+    @takes(ClientOptions)
+    def __init__(self, options: ClientOptions) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="bowerbird-client", daemon=True)
         self._thread.start()
         self._closing = Lock()
         self._closed = False
         try:
-            self._client = self._run(_opened(brokers, options))
+            self._client = self._run(_opened(options))
         except BaseException:
             self._stop()
             raise
         atexit.register(self.close)
 
-    def decide(
-        self,
-        placement: str,
-        actions: Sequence[str | int | Mapping[str, Any]],
-        context: Mapping[str, Any] | None = None,
-        *,
-        top: int | None = None,
-        default: str | int | Sequence[str | int] | None = None,
-        event_id: str | int | None = None,
-        user_id: str | int | None = None,
-        activate: bool = True,
-        timeout_s: float | None = None,
-    ) -> Answer:
-        """Ask what to show; see :meth:`bowerbird.client.Client.decide`."""
-        return self._run(
-            self._client.decide(
-                placement,
-                actions,
-                context,
-                top=top,
-                default=default,
-                event_id=event_id,
-                user_id=user_id,
-                activate=activate,
-                timeout_s=timeout_s,
-            )
-        )
-
-    def reward(
-        self,
-        event_id: str | int,
-        stream: str,
-        *,
-        action: str | int | None = None,
-        value: float | None = None,
-        id: str | int | None = None,  # noqa: A002
-        activate: bool | None = None,
-    ) -> str | None:
-        """Tell what a person did; see :meth:`bowerbird.client.Client.reward`."""
-        return self._run(self._client.reward(event_id, stream, action=action, value=value, id=id, activate=activate))
-
-    def activate(self, event_id: str | int, stream: str = "views") -> str | None:
-        """Tell that what was decided was seen; see :meth:`bowerbird.client.Client.activate`."""
-        return self._run(self._client.activate(event_id, stream))
-
-    def flush(self) -> None:
-        """Return when all feedback is acknowledged; see :meth:`bowerbird.client.Client.flush`."""
-        self._run(self._client.flush())
+    decide = _waiting(Client.decide)
+    reward = _waiting(Client.reward)
+    activate = _waiting(Client.activate)
+    flush = _waiting(Client.flush)
 
     def close(self) -> None:
         """Send the remaining feedback and stop; a second call does nothing.
@@ -129,6 +103,6 @@ class BlockingClient:
         self._loop.close()
 
 
-async def _opened(brokers: str, options: Mapping[str, Any]) -> Client:
+async def _opened(options: ClientOptions) -> Client:
     # Made in the loop that it works in.
-    return await Client(brokers, **options).__aenter__()
+    return await Client(**{field.name: getattr(options, field.name) for field in fields(options)}).__aenter__()

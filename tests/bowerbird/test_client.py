@@ -1,6 +1,7 @@
 """The client: ids, defaults, arrays, retries, shut-down. What it does over Kafka is tested under tests/real."""
 
 import asyncio
+import inspect
 import json
 import threading
 import traceback
@@ -52,6 +53,15 @@ def test_a_counter_that_is_full_borrows_the_next_millisecond() -> None:
     made = [ids.mint() for _ in range(10_000)]
     assert made == sorted(set(made))
     assert UUID(made[-1]).int >> 80 > 7
+
+
+@pytest.mark.parametrize("client", [Client, BlockingClient])
+def test_people_and_frameworks_see_what_a_method_takes(client: type[Client | BlockingClient]) -> None:
+    assert [*inspect.signature(client.reward).parameters][:4] == ["self", "event_id", "stream", "action"]
+    assert "timeout_s" in inspect.signature(client).parameters
+    assert inspect.iscoroutinefunction(client.decide) == (client is Client)
+    with pytest.raises(TypeError, match=r"__init__\(\) got an unexpected keyword argument 'timeout'"):
+        client(timeout=1)  # type: ignore[call-arg]
 
 
 async def test_a_decision_and_its_feedback() -> None:

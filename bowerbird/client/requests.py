@@ -1,0 +1,74 @@
+"""Requests on their way, and the replies that they wait for."""
+
+import asyncio
+import logging
+from itertools import count
+
+from bowerbird.client.connection import SpeaksKafka
+from records.errors import BrokerAway
+from records.limits import LONGEST_EXPIRES_MS
+
+log = logging.getLogger(__name__)
+
+READ_WAIT_MS = 500
+PAUSE_S = 0.2
+
+
+class Requests:
+    """Sends requests, and hands each reply to the request that it answers.
+
+    Parameters
+    ----------
+    name
+        No other client has it; the correlation ids begin with it.
+    """
+
+    def __init__(self, connection: SpeaksKafka, name: str) -> None:
+        self._connection, self._name = connection, name
+        self._numbers = count(1)
+        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._reading: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to read the replies."""
+        self._reading = asyncio.create_task(self._read())
+
+    async def close(self) -> None:
+        """Stop reading."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def ask(self, event_id: str, value: bytes, timeout_s: float) -> bytes:
+        """Send a request and return its reply; the service decides within half of the time, or not at all.
+
+        Raises
+        ------
+        TimeoutError
+            There was no reply in time.
+        """
+        correlation_id = f"{self._name}-{next(self._numbers)}"
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[correlation_id] = reply
+        expires_ms = min(max(1, round(timeout_s * 500)), LONGEST_EXPIRES_MS)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._connection.ask(value, correlation_id, key=event_id.encode(), expires_ms=expires_ms)
+                return await reply
+        finally:
+            del self._waiting[correlation_id]
+
+    async def _read(self) -> None:
+        """Hand each reply to its request, for ever; those of others, and what comes too late, are dropped."""
+        while True:
+            try:
+                records = await self._connection.replies(READ_WAIT_MS)
+            except BrokerAway as error:
+                log.warning("replies are read again: %s", error)
+                await asyncio.sleep(PAUSE_S)
+                continue
+            for record in records:
+                correlation_id = dict(record.headers).get("correlation-id", b"").decode(errors="replace")
+                waiting = self._waiting.get(correlation_id)
+                if waiting is not None and not waiting.done() and record.value is not None:
+                    waiting.set_result(record.value)
