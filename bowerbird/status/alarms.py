@@ -18,7 +18,7 @@ def alarms(config: Config, status: Status) -> list[str]:
     """Return what is wrong now, the cause before what follows from it; an empty list: all is well."""
     sentences = [f"{one.role} stands still: {one.sentence}." for one in status.stopped]
     stopped = {one.role for one in status.stopped}
-    sentences += _servers(status)
+    sentences += _servers(config, status)
     idle = [each.role for each in status.backlogs if not each.workers and each.role not in stopped]
     sentences += [f"No worker runs the role {role}. Start `bowerbird worker --roles {role}`." for role in idle]
     explained = {*idle, *stopped}
@@ -76,7 +76,7 @@ def notes(config: Config, status: Status) -> list[str]:
     return sentences
 
 
-def _servers(status: Status) -> list[str]:
+def _servers(config: Config, status: Status) -> list[str]:
     sentences: list[str] = []
     said = " ".join(one.sentence for one in status.stopped)
     # An input that is missing is what the join says itself.
@@ -85,6 +85,12 @@ def _servers(status: Status) -> list[str]:
         sentences.append(
             f"Topic{'s' if several else ''} {', '.join(missing)} {'are' if several else 'is'} missing. Run `bowerbird "
             "topics create`."
+        )
+    refused = [number for what, number in status.dead_letters.items() if what.startswith("decision_too_large")]
+    if refused:
+        sentences.append(
+            f"{sum(refused)} requests got no decision, since the topic {config.topic('decisions')} takes no message of "
+            "its size. `bowerbird check` says which setting to change."
         )
     memory = status.redis_memory
     if memory is not None and memory.used_bytes > NEARLY * memory.most_bytes:

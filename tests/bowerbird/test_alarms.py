@@ -218,3 +218,9 @@ def test_the_fullest_placement_is_the_one_with_the_largest_share() -> None:
     found = _fullest(config, config.decided_by("front"), pending)
     assert found == OpenWindows(placement="cart", pending=9, max_pending=10)
     assert _fullest(config, (), pending) is None
+
+
+def test_decisions_that_their_topic_does_not_take_are_an_alarm() -> None:
+    (alarm,) = alarms(CONFIG, status(dead_letters={"decision_too_large of decision-requests": 60}))
+    assert "60 requests got no decision" in alarm
+    assert "`bowerbird check` says which setting to change" in alarm
