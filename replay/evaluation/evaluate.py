@@ -25,7 +25,7 @@ from replay.evaluation.estimators.default import default_estimator
 from replay.evaluation.estimators.doubly_robust import DoublyRobust
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.importance import SelfNormalised
-from replay.evaluation.finalize import About, answer
+from replay.evaluation.finalize import About, finalize
 from replay.evaluation.health.loggers import LISTS, UNFIXED, not_at_the_same_time, not_balanced
 from replay.evaluation.intervals.catalogue import check_name
 from replay.evaluation.intervals.difference import Difference, LoggedMean
@@ -157,7 +157,7 @@ def evaluate(logs: PolicyLogs, how: How, options: Options, stages: Stages, parts
         reward_range=options.reward_range,
         remarks=_remarks(options, found, plan, logs.lacks if versions > 1 else ""),
     )
-    return answer(summary, plan, about)
+    return finalize(summary, plan, about)
 
 
 def _columns(options: Options, fitted: CrossFitted | None) -> frozenset[str]:

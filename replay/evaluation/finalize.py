@@ -109,7 +109,7 @@ class About:
         )
 
 
-def answer(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
+def finalize(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     """Return the result.
 
     Raises
