@@ -44,6 +44,10 @@ class Hashed:
     seed: int = 0
 
 
+HASHED = Hashed()
+FEW_COLUMNS = Hashed(bits=7, crossed=False, dense=True)
+
+
 class ScikitLearn(RewardModel):
     """A regressor or a classifier of scikit-learn.
 
@@ -56,17 +60,17 @@ class ScikitLearn(RewardModel):
     make
         Makes the regressor or classifier, one that was not fitted. A classifier learns rewards of 0 and 1.
     options
-        The fields of :class:`Hashed`.
+        Its columns, and the rows that it keeps.
     """
 
     name: ClassVar[str] = "scikit-learn"
 
-    def __init__(self, make: Callable[[], Any], **options: Any) -> None:
+    def __init__(self, make: Callable[[], Any], options: Hashed = HASHED) -> None:
         super().__init__()
-        self._make, self._options = make, Hashed(**options)
-        self._hasher = Hasher(self._options.bits, self._options.crossed)
+        self._make, self._options = make, options
+        self._hasher = Hasher(options.bits, options.crossed)
         self._binary = hasattr(make(), "predict_proba")
-        nothing = sparse.csr_matrix((0, 1 << self._options.bits))
+        nothing = sparse.csr_matrix((0, 1 << options.bits))
         self._kept = _Sample(nothing, np.empty(0), np.empty(0, dtype=np.uint64))
 
     @property
@@ -103,8 +107,8 @@ class RidgeRegression(ScikitLearn):
 
     name = "ridge"
 
-    def __init__(self, penalty: float = 1.0, **options: Any) -> None:
-        super().__init__(_Ridge(penalty), **options)
+    def __init__(self, penalty: float = 1.0, options: Hashed = HASHED) -> None:
+        super().__init__(_Ridge(penalty), options)
 
 
 class Logistic(ScikitLearn):
@@ -112,8 +116,8 @@ class Logistic(ScikitLearn):
 
     name = "logistic"
 
-    def __init__(self, penalty: float = 1.0, **options: Any) -> None:
-        super().__init__(_Logistic(penalty), **options)
+    def __init__(self, penalty: float = 1.0, options: Hashed = HASHED) -> None:
+        super().__init__(_Logistic(penalty), options)
 
 
 class Boosting(ScikitLearn):
@@ -121,8 +125,8 @@ class Boosting(ScikitLearn):
 
     name = "boosting"
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(_Boosting(), **{"bits": 7, "crossed": False, "dense": True, **options})
+    def __init__(self, options: Hashed = FEW_COLUMNS) -> None:
+        super().__init__(_Boosting(), options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from replay.evaluation.models.hashed import Hasher, flat
 from replay.evaluation.models.model import Fitted, RewardModel
 from replay.evaluation.models.river_model import River
 from replay.evaluation.models.rows import Decided, ModelRows, rows_of, rows_of_catalogue
-from replay.evaluation.models.scikit_learn import RidgeRegression, ScikitLearn
+from replay.evaluation.models.scikit_learn import Hashed, RidgeRegression, ScikitLearn
 from replay.evaluation.models.vowpal_wabbit import VowpalWabbit, _Lines
 from tests.replay.evaluation.models.worlds import ACTIONS, world
 
@@ -217,7 +217,7 @@ def test_arguments_out_of_range_are_refused(made: Any) -> None:
 
 def test_of_a_long_log_it_keeps_a_sample() -> None:
     rows, _, _ = world(1, 3000)
-    whole, sampled, again = RidgeRegression(), RidgeRegression(most_rows=500), RidgeRegression(most_rows=500)
+    whole, sampled, again = (RidgeRegression(options=Hashed(most_rows=rows)) for rows in (50_000, 500, 500))
     for start in range(0, 3000, 100):
         sampled.learn(rows.part(start, start + 100))
         assert len(sampled._kept.reward) <= 500 * 1.5 + 100
@@ -227,7 +227,7 @@ def test_of_a_long_log_it_keeps_a_sample() -> None:
     assert len(sampled._kept.reward) == 500
     test, _, mean = world(2, 500)
     assert error(whole, test, mean) < error(sampled, test, mean) < 0.01
-    other = RidgeRegression(most_rows=500, seed=1)
+    other = RidgeRegression(options=Hashed(most_rows=500, seed=1))
     other.learn(rows)
     assert not np.array_equal(other.predict(rows), sampled.predict(rows))
 
@@ -237,7 +237,7 @@ def test_the_sample_is_one_of_all_rows_alike() -> None:
     rows = rows_of_catalogue([Action("a", {})], [0] * 1000, np.arange(1000) / 1000)
     counts = np.zeros(10)
     for seed in range(20):
-        model = ScikitLearn(DummyRegressor, bits=1, most_rows=200, seed=seed)
+        model = ScikitLearn(DummyRegressor, Hashed(bits=1, most_rows=200, seed=seed))
         for start in range(0, 1000, 50):
             model.learn(rows.part(start, start + 50))
         model.predict(rows.part(0, 1))
@@ -275,7 +275,7 @@ def test_a_model_that_diverged_is_refused() -> None:
 
 def test_any_regressor_will_do() -> None:
     rows, _, _ = world(1, 500)
-    model = ScikitLearn(lambda: SGDRegressor(random_state=0, max_iter=20, tol=None, eta0=1e-4), bits=10)
+    model = ScikitLearn(lambda: SGDRegressor(random_state=0, max_iter=20, tol=None, eta0=1e-4), Hashed(bits=10))
     model.learn(rows)
     assert np.isfinite(model.predict(rows)).all()
 
