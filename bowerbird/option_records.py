@@ -51,10 +51,9 @@ def takes(
 
         @wraps(function)
         def call(*args: Keywords.args, **kwargs: Keywords.kwargs) -> Returned:
-            try:
-                signature.bind(*args, **kwargs)
-            except TypeError as error:
-                raise TypeError(f"{function.__name__}() {error}") from None
+            if unknown := [name for name in kwargs if name not in signature.parameters]:
+                known = ", ".join(signature.parameters)
+                raise TypeError(f"{function.__name__}: found the keyword {unknown[0]}, expected one of {known}")
             return function(record(*args, **kwargs))
 
         call.__signature__ = signature  # type: ignore[attr-defined]

@@ -44,7 +44,7 @@ def test_the_librarys_documentation_describes_every_option() -> None:
 
 
 def test_an_unknown_keyword_is_named() -> None:
-    with pytest.raises(TypeError, match=r"evaluate\(\) got an unexpected keyword argument 'estimator'"):
+    with pytest.raises(TypeError, match="evaluate: found the keyword estimator, expected one of log, target, format"):
         bowerbird.evaluate({}, estimator="ips")  # type: ignore[call-arg]
 
 
