@@ -31,6 +31,7 @@ class Role(NamedTuple):
 DECIDE = "decide"
 JOIN = "join"
 LEARN = "learn"
+ARCHIVE = "archive"
 
 DECLARED = {
     role.name: role
@@ -38,7 +39,7 @@ DECLARED = {
         Role(DECIDE, 0, reads=("decision-requests",), held=True),
         Role(JOIN, 1, reads=("decisions",), reads_streams=True),
         Role(LEARN, 2, reads=("rewards",), held=True),
-        Role("archive", 3, reads=("decisions", "rewards", "versions", "dead-letters"), optional=True),
+        Role(ARCHIVE, 3, reads=("decisions", "rewards", "versions", "dead-letters"), optional=True),
     )
 }
 ROLES = tuple(DECLARED)

@@ -1375,7 +1375,7 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "a log that ends before what was read of it",
         "stream/roles/input_guard.py",
-        "for name in [name for name, end in ends.items() if end < read[name]]:",
+        "for name in self._shorter.look(read, ends):",
         "for name in list[Input]():",
         (f"{recovered}test_a_broker_that_lost_its_tail_stops_the_join_until_a_recovery",),
     )
@@ -1642,7 +1642,7 @@ def _at_the_edge() -> Iterator[Mutant]:
     yield Mutant(
         "an archive that cannot be written says so",
         "stream/roles/archive.py",
-        "                    stopped.stop(ROLE, PLACE, cannot_write(self._config, of_disk(error)))",
+        "                    stopped.stop(ARCHIVE, PLACE, cannot_write(self._config, of_disk(error)))",
         "                    pass",
         ("tests/real/test_archive.py::test_an_archive_that_cannot_be_written_says_so_and_goes_on_by_itself",),
     )

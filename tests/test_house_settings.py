@@ -231,7 +231,7 @@ def archive_of(config: Config) -> tuple[Archive, ArchivedPartition, list[int]]:
     """Return an archive role, a partition of it, and the list of the rows of each file that it will have closed."""
     role, closed = object.__new__(Archive), []
     role._config = config
-    part = ArchivedPartition("decisions", 0, 0, 0, 0)
+    part = ArchivedPartition(("decisions", 0), 0, config, cast(Any, None))
 
     async def close(part: ArchivedPartition) -> bool:
         assert part.file is not None

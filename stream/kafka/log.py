@@ -25,6 +25,7 @@ from records.log_identity import LogIdentity
 from stream import clients
 from stream.config import Config
 from stream.kafka.consumer import READ_COMMITTED, reading
+from stream.kafka.shorter_logs import ends_before
 from stream.kafka.topic_ids import TopicNow, topics_now
 from stream.liveness import dead_client, refuse_dead
 from stream.retry import retry_pause
@@ -164,12 +165,7 @@ class LogReader:
         """
         end = (await self.ends([where]))[where]
         if end < offset:
-            raise LossDetected(
-                f"{where[0]}[{where[1]}]",
-                f"a log that ends at offset {end}",
-                f"one that reaches offset {offset}, up to which it was read",
-                "the topic was made anew, or has lost its tail: run `bowerbird recover`",
-            )
+            raise ends_before(where, offset, end)
 
     async def replaced(self, marks: Mapping[Partition, Mark]) -> list[Partition]:
         """Return the partitions that hold another message where one was read: they lost their tail, and grew again.

@@ -5,7 +5,8 @@ name covers is skipped; one that lies beyond what was taken before it makes the 
 lies between; a file is named only where nobody archived its range meanwhile. So a worker that was killed, lost
 its partitions or shares them with its successor for a moment repeats nothing and misses nothing.
 
-A file is closed when the day changes or it is full (``_take``), and when it is old (``_look``).
+A file is closed when the day changes or it is full (``_take``), and when it is old (``_look``). Its life until then is
+in ``stream.roles.archive_partition``.
 """
 
 import asyncio
@@ -15,12 +16,11 @@ import logging
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Collection
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import mode
 from aiokafka.errors import KafkaError
 
-from archive.growing_file import GrowingFile, day_of
 from archive.schema import TOPICS
 from archive.writer import ArchiveStore
 from records.errors import LossDetected, StateRefused, WrongConfiguration, of_disk
@@ -28,22 +28,19 @@ from stream import clients, metrics, stopped
 from stream.config import Config
 from stream.kafka.faust_app import log_time_ms, make_app
 from stream.kafka.log import LogReader, LogRecord, identify
-from stream.retry import REFUSED_PAUSE_S, retry_pause, until_recovered, until_there
+from stream.kafka.shorter_logs import ShorterLogs
+from stream.retry import REFUSED_PAUSE_S, refused_pause, retry_pause, until_recovered, until_there
+from stream.role import ARCHIVE
 from stream.roles.archive_partition import ArchivedPartition, beyond, made_anew
 from stream.run import PutRight, RoleParts
 from stream.shutdown import STOP_S, Opened, closed, ended, started
 
 log = logging.getLogger(__name__)
 
-ROLE = "archive"
-Result = TypeVar("Result")
 LOOK_EVERY_S = 0.2
 ENDS_EVERY_S = 2.0
 CLOSE_WITHIN_S = 0.8
-SHORTER_LOOKS = 3
 PLACE = "archive.url"
-WAITING_GROUPS = 2
-"""More row groups than this do not wait for their compression: the input does."""
 
 
 def build(config: Config) -> RoleParts:
@@ -58,10 +55,10 @@ def build(config: Config) -> RoleParts:
         raise WrongConfiguration("archive.url: found none, expected a folder or a URL: the archive role needs it")
     # Rows wait by the ten thousand and hold no cycles: looking for some again and again took a quarter of the time.
     gc.set_threshold(100_000, 50, 100)
-    app = make_app(config, ROLE)
+    app = make_app(config, ARCHIVE)
     role = Archive(config, app, ArchiveStore(config.archive.url, config.prefix))
 
-    @app.agent(app.topic(*map(config.topic, TOPICS)), name=ROLE)
+    @app.agent(app.topic(*map(config.topic, TOPICS)), name=ARCHIVE)
     async def archive(stream: Any) -> None:
         await role.consume(stream.noack().events())
 
@@ -79,14 +76,15 @@ class Archive(mode.Service):
         self._lock = asyncio.Lock()
         self._compared = False
         self._looked_at_ends_s = 0.0
+        self._shorter = ShorterLogs()
         self._ids: dict[str, str] = {}
         self._looking: list[asyncio.Future[None]] = []
         self._opened = Opened()
 
     async def on_start(self) -> None:
         """Connect; while the archive is another log's copy, or the broker is away, wait."""
-        name = await until_there(ROLE, "starting", self._connect)
-        await until_recovered(ROLE, partial(self._compare, name), waits_after=StateRefused, part=ROLE)
+        name = await until_there(ARCHIVE, "starting", self._connect)
+        await until_recovered(ARCHIVE, partial(self._compare, name), waits_after=StateRefused, part=ARCHIVE)
         self._compared = True
         self._looking.append(self.add_future(self._look_forever()))
 
@@ -151,8 +149,7 @@ class Archive(mode.Service):
         if record.offset < part.stored:
             event.ack()
             return
-        part.events[record.offset] = event
-        part.seen = max(part.seen, record.offset + 1)
+        part.expect(event)
         await self._read(part, record.offset)
         time_ms, headers = log_time_ms(record.timestamp), tuple(record.headers or ())
         place = (record.topic, record.partition, record.offset, time_ms)
@@ -168,9 +165,8 @@ class Archive(mode.Service):
         if stored is not None and stored > ends:
             raise beyond(name, stored, ends)
         start = begins if stored is None else stored
-        part = ArchivedPartition(*name, start, start, start)
-        if start < begins:
-            self._lost(part, begins)
+        part = ArchivedPartition(name, start, self._config, self._store)
+        part.pass_over(begins)
         self._partitions[name] = part
         return part
 
@@ -178,26 +174,14 @@ class Archive(mode.Service):
         """Take from the log itself what lies before an offset: mostly nothing (markers)."""
         while part.taken < end:
             try:
-                async for record in self._reader.read(part.topic, part.number, part.taken, end):
+                async for record in self._reader.read(*part.name, part.taken, end):
                     if not await self._take(part, record):
                         break
                 else:
                     part.taken = max(part.taken, end)
             except LossDetected:
                 await self._close(part)
-                name = (part.topic, part.number)
-                begins = (await self._reader.beginning([name]))[name]
-                if part.taken < begins:
-                    self._lost(part, begins)
-
-    def _lost(self, part: ArchivedPartition, begins: int) -> None:
-        metrics.ARCHIVE_LOST.labels(self._config.stream_of(part.topic)).inc(begins - part.taken)
-        log.error(
-            "%s[%d]: retention removed offsets %d to %d before they were archived; the archive goes on at %d",
-            *(part.topic, part.number, part.taken, begins - 1, begins),
-        )
-        part.stored = part.taken = begins
-        part.seen = max(part.seen, begins)
+                part.pass_over((await self._reader.beginning([part.name]))[part.name])
 
     async def _take(self, part: ArchivedPartition, record: LogRecord) -> bool:
         """Add a message to the file of its day, and close the file when it is full.
@@ -209,68 +193,16 @@ class Archive(mode.Service):
         """
         if record.offset < part.taken:
             return True
-        day = day_of(record.time_ms)
-        if part.file is not None and part.file.day != day and not await self._close(part):
+        if part.is_of_another_day(record) and not await self._close(part):
             return False
-        if part.file is None:
-            part.file = GrowingFile(self._config.stream_of(part.topic), day, part.stored)
-        part.file.add(record)
-        part.taken = record.offset + 1
-        limits = self._config.archive
-        if part.file.rows >= limits.max_rows or part.file.size_bytes >= limits.max_bytes:
-            return await self._close(part)
-        waiting, writing = part.file.full_groups, part.writing
-        # The next group fills while one is compressed, which needs no Python.
-        if waiting and (writing is None or writing.done() or waiting > WAITING_GROUPS):
-            await self._encoded(part, writing)
-            part.writing = asyncio.create_task(asyncio.to_thread(part.file.write_groups))
-        return True
-
-    async def _encoded(self, part: ArchivedPartition, work: Awaitable[Result] | None) -> Result | None:
-        """Wait for what compresses rows; a file for which that failed is thrown away, and read again."""
-        try:
-            return None if work is None else await asyncio.shield(work)
-        except Exception:
-            part.file, part.writing, part.taken = None, None, part.stored
-            raise
+        await part.add(record)
+        return not part.full or await self._close(part)
 
     async def _close(self, part: ArchivedPartition) -> bool:
-        """Store the file, if its topic still is the one that it was begun with; see :meth:`_store_file`."""
+        """Store the file, if its topic still is the one that it was begun with."""
         if part.file is not None:
             await self._compare_topics()
-        return await self._store_file(part)
-
-    async def _store_file(self, part: ArchivedPartition) -> bool:
-        """Store the file, and acknowledge what is in it.
-
-        Returns
-        -------
-        bool
-            False where somebody else stored a part of it meanwhile; then this worker goes on behind that.
-        """
-        if part.file is None:
-            return True
-        name = part.file.called(part.topic, part.number, part.taken)
-        await self._encoded(part, part.writing)
-        part.writing = None
-        content = await self._encoded(part, asyncio.to_thread(part.file.finish))
-        assert content is not None
-        with metrics.ARCHIVE_PUT_SECONDS.time():
-            new = await asyncio.to_thread(self._store.put, name, content)
-        stream = self._config.stream_of(part.topic)
-        if new:
-            metrics.ARCHIVE_FILES.labels(stream).inc()
-            metrics.ARCHIVED.labels(stream).inc(part.file.rows)
-            part.stored = part.taken
-        else:
-            # Another who had the partition, or this worker itself, whose call failed after it had been done.
-            stored = await asyncio.to_thread(self._store.begin, part.topic, part.number)
-            metrics.REPEATS.labels(ROLE, "file").inc()
-            part.stored = part.taken = part.stored if stored is None else stored
-        part.file = None
-        for offset in [offset for offset in part.events if offset < part.stored]:
-            part.events.pop(offset).ack()
-        return bool(new)
+        return await part.store_file()
 
     async def _look_forever(self) -> None:
         while not self.should_stop:
@@ -285,12 +217,12 @@ class Archive(mode.Service):
         assigned = self._app.assigned
         for name in [name for name in self._partitions if name not in assigned]:
             del self._partitions[name]
-            metrics.forget_lag(ROLE, self._config.stream_of(name[0]), name[1])
+            metrics.forget_lag(ARCHIVE, self._config.stream_of(name[0]), name[1])
         for name in sorted(assigned):
             part = await self._partition(name)
             if part.taken < part.seen:
                 await self._read(part, part.seen)
-            if part.file is not None and time.monotonic() - part.file.opened_s >= self._config.archive.max_s:
+            if part.old:
                 await self._close(part)
         if time.monotonic() - self._looked_at_ends_s >= ENDS_EVERY_S:
             self._looked_at_ends_s = time.monotonic()
@@ -313,14 +245,10 @@ class Archive(mode.Service):
         ``made_anew``: the partitions of the topic that was made in its place. What was taken of that, before anybody
         noticed, is no older than its first message, and is not stored.
         """
-        for name in [name for name in self._partitions if name[0] == topic]:
-            part = self._partitions[name]
-            if part.file is not None and part.number in made_anew and (first := await self._first(name)) is not None:
-                await self._encoded(part, part.writing)
-                part.taken = await asyncio.to_thread(part.file.keep_before, first.time_ms)
-                if not part.file.rows:
-                    part.file = None
-            await self._store_file(part)
+        for name, part in [(name, part) for name, part in self._partitions.items() if name[0] == topic]:
+            if part.file is not None and name[1] in made_anew and (first := await self._first(name)) is not None:
+                await part.keep_before(first.time_ms)
+            await part.store_file()
             del self._partitions[name]
 
     async def _first(self, name: tuple[str, int]) -> LogRecord | None:
@@ -332,26 +260,14 @@ class Archive(mode.Service):
 
     async def _look_at_ends(self) -> None:
         await self._compare_topics()
-        for name, end in (await self._reader.ends(sorted(self._partitions))).items():
-            part = self._partitions[name]
-            part.shorter = part.shorter + 1 if end < part.taken else 0
-            # A new leader may know its end a moment late.
-            if part.shorter >= SHORTER_LOOKS:
-                await self._let_go(part.topic)
-                raise beyond(name, part.taken, end)
-            metrics.show_lag(ROLE, self._config.stream_of(part.topic), part.number, end - part.taken)
-            taken, former_end = part.looked_at
-            if part.taken == taken:
-                # Faust hands out once what it has fetched, also for a partition that went away and came back.
-                part.seen = max(part.seen, former_end)
-            part.looked_at = (part.taken, end)
-        metrics.broker_answered(ROLE)
-
-    @staticmethod
-    async def _refused(refused: StateRefused) -> None:
-        stopped.stop(ROLE, ROLE, refused)
-        log.error("stopped: %s", refused)
-        await asyncio.sleep(REFUSED_PAUSE_S)
+        ends = await self._reader.ends(sorted(self._partitions))
+        taken = {name: part.taken for name, part in self._partitions.items()}
+        for name in self._shorter.look(taken, ends):
+            await self._let_go(name[0])
+            raise beyond(name, taken[name], ends[name])
+        for name, end in ends.items():
+            self._partitions[name].look_at_end(end)
+        metrics.broker_answered(ARCHIVE)
 
     async def _until_done(self, work: Callable[[], Awaitable[None]]) -> None:
         """Try again what cannot be done now; the input is held back meanwhile."""
@@ -359,8 +275,7 @@ class Archive(mode.Service):
         while not self.should_stop:
             try:
                 await work()
-                if attempt > stopped.SAID_AFTER:
-                    stopped.go_on(ROLE, PLACE)
+                stopped.go_on(ARCHIVE, PLACE)
                 if was_refused:
                     # What was fetched before the archive was put right may be of the topic that is gone.
                     self._partitions.clear()
@@ -368,22 +283,22 @@ class Archive(mode.Service):
                 return
             except StateRefused as refused:
                 was_refused = True
-                await self._refused(refused)
+                await refused_pause(ARCHIVE, ARCHIVE, refused)
             except KafkaError as error:
-                metrics.broker_failed(ROLE)
+                metrics.broker_failed(ARCHIVE)
                 log.warning("cannot go on now: %r", error)
                 await retry_pause(attempt)
             except OSError as error:
                 metrics.ARCHIVE_ERRORS.inc()
                 log.warning("cannot write into the archive now: %r", error)
                 if attempt == stopped.SAID_AFTER and not isinstance(error, ConnectionError | TimeoutError):
-                    stopped.stop(ROLE, PLACE, cannot_write(self._config, of_disk(error)))
+                    stopped.stop(ARCHIVE, PLACE, cannot_write(self._config, of_disk(error)))
                 await retry_pause(attempt)
             except Exception:
-                metrics.UNEXPECTED_ERRORS.labels(ROLE).inc()
+                metrics.UNEXPECTED_ERRORS.labels(ARCHIVE).inc()
                 log.exception("cannot go on now")
                 if attempt == stopped.SAID_AFTER:
-                    stopped.stop(ROLE, PLACE, cannot_write(self._config, "an unexpected error, which its log has"))
+                    stopped.stop(ARCHIVE, PLACE, cannot_write(self._config, "an unexpected error, which its log has"))
                 await retry_pause(attempt)
             attempt += 1
 

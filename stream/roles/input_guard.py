@@ -11,12 +11,10 @@ from stream.config import Config
 from stream.kafka.faust_app import Progress
 from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.log import LogReader
+from stream.kafka.shorter_logs import ShorterLogs, ends_before
 from stream.kafka.topic_ids import TopicNow
 from stream.redis.spoilt import reading, unreadable
 from stream.redis.store import RedisStore, shard_key
-
-SHORTER_TICKS = 3
-"""At so many ticks in a row a log must end before what was read of it, until that is taken for a loss."""
 
 
 class InputGuard:
@@ -27,7 +25,7 @@ class InputGuard:
 
     def __init__(self, config: Config, reader: LogReader, store: RedisStore) -> None:
         self._config, self.reader, self.store = config, reader, store
-        self._shorter: dict[Input, int] = {}
+        self._shorter = ShorterLogs()
 
     async def removed_unread(self, name: Input, next_offset: int, begins: int) -> LossDetected:
         """Hold all shards, and return why: retention was faster than this input was read."""
@@ -88,21 +86,12 @@ class InputGuard:
         return False
 
     async def refuse_shorter(self, read: Mapping[Input, int], ends: dict[Input, int]) -> None:
-        """Hold all shards where a log ends before what was read of it, at several ticks in a row.
-
-        It was made anew, or its tail is lost; a new leader of a partition may know its end a moment late.
-        """
+        """Hold all shards where a log ends before what was read of it; take out ends that may be known late."""
+        for name in self._shorter.look(read, ends):
+            await self.need_recovery()
+            raise ends_before(name, read[name], ends[name])
         for name in [name for name, end in ends.items() if end < read[name]]:
-            end = ends.pop(name)
-            self._shorter[name] = self._shorter.get(name, 0) + 1
-            if self._shorter[name] >= SHORTER_TICKS:
-                await self.need_recovery()
-                raise LossDetected(
-                    f"{name[0]}[{name[1]}]", f"a log that ends at offset {end}",
-                    f"one that reaches offset {read[name]}, up to which it was read",
-                    f"the topic was made anew, or has lost its tail: {RECOVER}",
-                )  # fmt: skip
-        self._shorter = {name: count for name, count in self._shorter.items() if name not in ends}
+            del ends[name]
 
 
 def read_before(acknowledged: int | None, stored: Sequence[int | None]) -> int | None:
