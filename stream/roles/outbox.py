@@ -6,7 +6,7 @@ acknowledged. Any error starts again from the head: two emitters repeat, they ne
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from aiokafka import AIOKafkaProducer
@@ -148,11 +148,13 @@ class Emitter:
                 stopped.go_on(JOIN, _part(shard))
                 await within(self._wake[shard].wait(), IDLE_S)
             except* (RedisError, KafkaError, OSError, BowerbirdError) as errors:
-                self._count(errors)
+                causes = list(_leaves(errors))
+                for error in causes:
+                    count_failure(JOIN, error)
                 pause_s = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
                 failures += 1
-                self._say_refused(shard, failures, _first(errors))
-                log.warning("emitting shard %d: %s; again in %.1f s", shard, _first(errors), pause_s)
+                self._say_refused(shard, failures, causes[0])
+                log.warning("emitting shard %d: %s; again in %.1f s", shard, causes[0], pause_s)
                 await asyncio.sleep(pause_s)
 
     def _say_refused(self, shard: int, failures: int, error: BaseException) -> None:
@@ -228,21 +230,15 @@ class Emitter:
                 metrics.LATE_FEEDBACK.labels(stream).inc()
         await self._store.trim(shard, DEAD_LETTERS, entries[-1].seq)
 
-    @staticmethod
-    def _count(errors: BaseExceptionGroup[Exception]) -> None:
-        for error in errors.exceptions:
-            if isinstance(error, BaseExceptionGroup):
-                Emitter._count(error)
-            else:
-                count_failure(JOIN, error)
-
 
 def _part(shard: int) -> str:
     return f"outcomes of shard {shard}"
 
 
-def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield what a group of errors consists of."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error
