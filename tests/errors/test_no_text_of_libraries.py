@@ -40,19 +40,7 @@ IN_WORDS = {
 }
 """Functions that say in words of ours what a foreign exception is."""
 HARMLESS = {"isinstance", "type", "append"}
-LOGS = {
-    "debug",
-    "info",
-    "warning",
-    "error",
-    "critical",
-    "exception",
-    "failed",
-    "_failed",
-    "count_failure",
-    "_count",
-    "_first",
-}
+LOGS = {"debug", "info", "warning", "error", "critical", "exception", "failed", "_failed", "count_failure", "_leaves"}
 """Lines of a role's log, for who runs it: they name the exception."""
 LOOKED_AT = {"_TOO_SMALL not in str(error)", "'depth' in str(again)", "'out of range' in str(again)"}
 LOOKED_AT |= {"re.search('line (\\\\d+)', str(error))", "_syntax(str(error))", "_UNEVEN.search(str(error))"}
