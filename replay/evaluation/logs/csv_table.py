@@ -106,6 +106,8 @@ def dialect_of(path: Path) -> Dialect:
 def _check_shape(name: str, text: str, rows: Sequence[Sequence[str]]) -> None:
     """Refuse first lines that other programs write, whose names are not those of the fields below them."""
     names, where = rows[0], f"{name}, line 1"
+    if "\n" not in text:
+        raise BadInput("bad_log", name, "lines that end with a carriage return alone", "a line feed at the end of each")
     if names[0].startswith("#") and len(names) != len(rows[1]):
         expected = "the names of the columns: take out lines of comments"
         raise BadInput("bad_log", where, "a line that begins with #", expected)

@@ -49,10 +49,7 @@ def looks_like(head: bytes) -> str | None:
     if text.startswith((b"{", b"[{")):
         return "JSON: its name must end with .json, or .jsonl with an object on each line"
     if _VW.match(text):
-        return (
-            "contextual bandits as text of Vowpal Wabbit, expected a table: save it as Parquet or CSV with reward "
-            "(-cost), propensity (the probability of the label) and action"
-        )
+        return "text of Vowpal Wabbit: save reward (-cost), propensity and action as a table"
     if text[:1] == b"<":
         return "HTML or XML, expected a table: export it as CSV"
     if not head:

@@ -44,7 +44,7 @@ class Quotes:
     def __init__(self, delimiter: str, name: str) -> None:
         self._delimiter, self._name = delimiter.encode(), name
         # A quote within a field, as in 5" screen, is a character like others.
-        begin = rb"(?:(?<=[\n%s])|\A)" % re.escape(self._delimiter)
+        begin = rb"(?:(?<=[\r\n%s])|\A)" % re.escape(self._delimiter)
         self._field = re.compile(begin + rb'"[^"]*(?:""[^"]*)*(?:(")|\Z)')
 
     def fields(self, text: bytes) -> Fields:
