@@ -109,7 +109,10 @@ def test_ends_of_lines_within_quotes_at_every_edge(tmp_path: Path) -> None:
         (b'{"_label_cost": -1, "_label_probability": 0.8}\n', "found dsjson, as Vowpal Wabbit reads it"),
         (b"reward,propensity\r1,0.5\r0,0.5\r", "a.csv: found lines that end with a carriage return alone"),
         (b"a,b\0\n", "found bytes of a binary file"),
-        (b"1:-1:0.5 | a b\n2:0:0.5 | c\n", "found text of Vowpal Wabbit: save reward (-cost), propensity and action as a table, expected"),
+        (
+            b"1:-1:0.5 | a b\n2:0:0.5 | c\n",
+            "found text of Vowpal Wabbit: save reward (-cost), propensity and action as a table, expected",
+        ),
         (b"shared | a\n0:-1.0:0.5 | b\n| c\n\n", "found text of Vowpal Wabbit: save"),
     ],
 )
