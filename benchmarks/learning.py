@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import pylibvw
 from benchmarks.row import Others, Row, spread
 from policies.features import decode_action, decode_context
 from policies.learner import Learner
+from policies.registry import make
 from policies.training import outcomes_in
 from policies.vw.text import Writer
 from records.limits import Limits
@@ -79,7 +81,7 @@ def _row(problem: Problem, what: str, bar: float | None) -> Row:
 def _learn(messages: Sequence[bytes]) -> float:
     """Return the CPU seconds from the bytes of ``rewards`` to the last version."""
     began = time.process_time()
-    learner = Learner("front", "vw", ARGUMENTS)
+    learner = Learner("front", partial(make, "vw", ARGUMENTS))
     for offset, message in enumerate(messages):
         outcomes, _ = outcomes_in(message)
         learner.take(offset, outcomes)

@@ -110,7 +110,7 @@ class _Policy:
         """Return the milliseconds of a whole publish."""
         position = self._next(model)
         began = time.perf_counter()
-        version = await self._publisher.publish(self._saved, position, model, round(time.time() * 1000))
+        version = await self._publisher.publish(self._saved, (position, model), round(time.time() * 1000))
         milliseconds = (time.perf_counter() - began) * 1000
         if version is None:
             raise AssertionError("nobody else publishes")

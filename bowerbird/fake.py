@@ -10,6 +10,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import RLock
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -175,7 +176,7 @@ class FakeLoop:
         store, versions = MemoryPolicyStore(), _Versions(self)
         for name, policy in config.policies.items():
             self._publishers[name] = Publisher(name, identity_in(config, name), store, versions)
-            learner = Learner(name, policy.kind, policy.arguments)
+            learner = Learner(name, partial(make, policy.kind, policy.arguments))
             self._learn_worker.load(learner, PublishSchedule(1, 0), self.now_ms)
             self._use(name, learner.saved, learner.policy.dump())
         self._requests = Requests(config, self._policies, self._name)

@@ -128,27 +128,11 @@ def made_event_id(cluster_id: str, topic: str, partition: int, offset: int, inde
     return blake2b(place.encode(), digest_size=EVENT_ID_DIGEST_BYTES).hexdigest()
 
 
-def open_request(
-    raw: bytes,
-    *,
-    event_id: str,
-    now_ms: int,
-    expires_at_ms: int,
-    placements: Collection[str],
-    overloaded: Callable[[str], bool],
-    action: Callable[[bytes, str], Action],
-    limits: Limits,
-) -> Opened | Refused:
-    """Decode and validate one request.
+class RequestRules(NamedTuple):
+    """What a request must be to be decided here.
 
-    Parameters
+    Attributes
     ----------
-    raw
-        The request as it came.
-    event_id
-        Its name if it brings none.
-    now_ms, expires_at_ms
-        The broker's time, and the log time beyond which nobody waits for the reply any more.
     placements
         The names of the placements for which is decided.
     overloaded
@@ -157,12 +141,36 @@ def open_request(
         Decodes an action, see :meth:`policies.features.ActionCache.action`.
     limits
         What a request may be at most.
+    """
+
+    placements: Collection[str]
+    overloaded: Callable[[str], bool]
+    action: Callable[[bytes, str], Action]
+    limits: Limits
+
+
+def open_request(
+    raw: bytes, rules: RequestRules, *, event_id: str, now_ms: int, expires_at_ms: int
+) -> Opened | Refused:
+    """Decode and validate one request.
+
+    Parameters
+    ----------
+    raw
+        The request as it came.
+    rules
+        What it must be.
+    event_id
+        Its name if it brings none.
+    now_ms, expires_at_ms
+        The broker's time, and the log time beyond which nobody waits for the reply any more.
 
     Returns
     -------
     Opened or Refused
         Never an exception for what a caller sent.
     """
+    placements, limits = rules.placements, rules.limits
     fields: dict[str, Raw] = {}
     try:
         if len(raw) > limits.max_request_bytes:
@@ -179,14 +187,14 @@ def open_request(
             known = ", ".join(sorted(placements)[:MOST_NAMED])
             expected = f"a placement of the configuration ({known})" if known else "a placement of the configuration"
             raise BadInput("unknown_placement", "placement", repr(request.placement), expected)
-        if overloaded(request.placement):
+        if rules.overloaded(request.placement):
             raise BadInput(
                 "overloaded",
                 "placement",
                 "too many decisions that wait for feedback",
                 "a request some time later",
             )
-        return Opened(event_id, request.placement, expires_at_ms, fields, _question(request, action, limits))
+        return Opened(event_id, request.placement, expires_at_ms, fields, _question(request, rules.action, limits))
     except BadInput as error:
         return _refused(error, fields)
 

@@ -226,6 +226,19 @@ def _last(value: bytes | None) -> list[bytes]:
         return []
 
 
+class _Sent(NamedTuple):
+    """The namespaces that decisions had, by their letters; of how many decisions."""
+
+    context: Mapping[str, set[str]]
+    action: Mapping[str, set[str]]
+    decisions: int
+
+    @property
+    def letters(self) -> set[str]:
+        """All that a crossing can name."""
+        return {*self.context, *self.action, ":"}
+
+
 def _unmet(name: str, parsed: Arguments, shown: Sequence[Shown]) -> list[Symptom]:
     """Return which crossings no decision has had, and which namespaces of contexts no crossing brings to an action."""
     if parsed.has(*_OTHER_WAYS):
@@ -237,8 +250,8 @@ def _unmet(name: str, parsed: Arguments, shown: Sequence[Shown]) -> list[Symptom
         action["_"] = {"the id"}
     elif any(one.bare for one in shown):
         action.setdefault(letter_of(ID_NAMESPACE, parsed.letters).upper(), {"the id"})
-    sent = {*context, *action, ":"}
-    dead = [crossing for crossing in parsed.crossings if not set(crossing) <= sent]
+    sent = _Sent(context, action, len(shown))
+    dead = [crossing for crossing in parsed.crossings if not set(crossing) <= sent.letters]
     alive = [crossing for crossing in parsed.crossings if crossing not in dead]
     meeting = [crossing for crossing in alive if any(letter in action or letter == ":" for letter in crossing)]
     met = {letter for crossing in meeting for letter in crossing}
@@ -248,7 +261,7 @@ def _unmet(name: str, parsed: Arguments, shown: Sequence[Shown]) -> list[Symptom
     )
     symptoms: list[Symptom] = []
     if dead:
-        symptoms.append(_not_sent(name, dead, sent, context, action, len(shown), fatal=not alive))
+        symptoms.append(_not_sent(name, dead, sent, fatal=not alive))
     if unused:
         symptoms.append(_not_used(name, unused, action, fatal=not meeting and not dead))
     return symptoms
@@ -261,16 +274,8 @@ def _by_letter(sent: Iterable[frozenset[str]], letters: Mapping[str, str]) -> di
     return dict(by_letter)
 
 
-def _not_sent(
-    name: str,
-    dead: Sequence[str],
-    sent: set[str],
-    context: Mapping[str, set[str]],
-    action: Mapping[str, set[str]],
-    decisions: int,
-    fatal: bool,
-) -> Symptom:
-    missing = sorted({letter for crossing in dead for letter in crossing} - sent)
+def _not_sent(name: str, dead: Sequence[str], sent: _Sent, fatal: bool) -> Symptom:
+    missing = sorted({letter for crossing in dead for letter in crossing} - sent.letters)
     whose = "an action" if missing[0].isupper() or missing[0] == "_" else "the context"
     return Symptom(
         reason=CROSSED_NOT_SENT,
@@ -278,9 +283,9 @@ def _not_sent(
         sentence=(
             f"{name} {'learns nothing of its context' if fatal else 'does not learn all that its arguments cross'}: "
             f"{_options(dead)} need{'s' * (len(dead) == 1)} a namespace of {whose} with the letter {missing[0]}, and "
-            f"none of the last {decisions} decisions had one (they had {_listed(context, action)}). Send it, or give "
-            "a new policy other arguments: a namespace of the context has its first letter in lower case, one of an "
-            "action in upper case."
+            f"none of the last {sent.decisions} decisions had one (they had {_listed(sent.context, sent.action)}). "
+            "Send it, or give a new policy other arguments: a namespace of the context has its first letter in lower "
+            "case, one of an action in upper case."
         ),
     )
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from policies.learn_position import Position
 from policies.policy import Policy, digest
-from policies.registry import make
 from policies.training import OutcomeToLearn, action_cache, learn
 from records.errors import BadInput, LossDetected, StateRefused
 from records.sequence import MAX_GAP, gap_too_large
@@ -43,7 +42,7 @@ class LearnResult:
     contradicting: list[Refused] = field(default_factory=list)
 
 
-MakePolicy = Callable[[str, str, bytes | None], Policy]
+MakePolicy = Callable[[bytes | None], Policy]
 
 
 class _Kept(NamedTuple):
@@ -56,14 +55,12 @@ class Learner:
 
     Parameters
     ----------
-    name, kind, arguments
-        The policy.
+    name, make_policy
+        The policy, and what makes it of saved bytes; None: version 0.
     position, model
         What is saved; ``model`` None: version 0, computed from the arguments.
     log_start
         Where the log starts: above 0, the first seq of an outbox may be above 1, since what came before is gone.
-    make_policy
-        Makes the policy of kind, arguments and bytes.
 
     Attributes
     ----------
@@ -84,15 +81,12 @@ class Learner:
     def __init__(
         self,
         name: str,
-        kind: str,
-        arguments: str,
+        make_policy: MakePolicy,
         position: Position | None = None,
         model: bytes | None = None,
         log_start: int = 0,
-        make_policy: MakePolicy = make,
     ) -> None:
-        self.name, self.kind, self.arguments = name, kind, arguments
-        self._make = make_policy
+        self.name, self._make = name, make_policy
         self.log_start = log_start
         self.model_bytes = 0
         self._catalogue = action_cache()
@@ -103,7 +97,7 @@ class Learner:
 
     def _loaded(self, model: bytes | None) -> Policy:
         try:
-            return self._make(self.kind, self.arguments, model)
+            return self._make(model)
         except StateRefused as refused:
             raise refused.of_policy(self.name) from refused
 

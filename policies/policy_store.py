@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from policies.learn_position import Position
+from policies.policy import Policy
+from policies.registry import make
 from records.codec import UNREADABLE
 from records.errors import LossDetected
 from records.policy_version import PolicyVersion
@@ -42,6 +44,10 @@ class PolicyIdentity:
     arguments: str
     salt: str
     placements: tuple[str, ...]
+
+    def make(self, model: bytes | None = None) -> Policy:
+        """Return the policy that was saved; None: version 0. See :func:`policies.registry.make`."""
+        return make(self.kind, self.arguments, model)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.arguments!r} with the salt {self.salt!r}, learning of {', '.join(self.placements)}"

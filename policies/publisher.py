@@ -231,8 +231,7 @@ class Publisher:
     async def publish(
         self,
         saved: Saved | None,
-        position: Position,
-        model: bytes,
+        state: tuple[Position, bytes],
         now_ms: int,
         *,
         rebuilt_to: int | None = None,
@@ -244,6 +243,8 @@ class Publisher:
         ----------
         saved
             What the store holds; ``versions`` holds its version's record.
+        state
+            The position of the new version, and its bytes.
         rebuilt_to
             See :class:`records.policy_version.PolicyVersion`.
         made_by
@@ -254,6 +255,7 @@ class Publisher:
         PolicyVersion or None
             None: somebody else has saved meanwhile, and nothing was done.
         """
+        position, model = state
         version = self._record(position, now_ms)
         version = msgspec.structs.replace(version, rebuilt_to=rebuilt_to)
         if made_by is not None:

@@ -13,9 +13,8 @@ from policies.controls import SHAPES, Control
 from policies.learn_position import Position
 from policies.learner import Learner, MakePolicy
 from policies.policy import digest
-from policies.policy_store import PolicyIdentity, Saved, version_of
+from policies.policy_store import Saved, version_of
 from policies.publisher import Publisher
-from policies.registry import make
 from policies.training import outcomes_of
 from records.errors import StateRefused
 from records.policy_version import PolicyVersion
@@ -56,7 +55,7 @@ async def control(
     wanted: Control,
     now_ms: int,
     pass_over: PassOver,
-    make_policy: MakePolicy = make,
+    make_policy: MakePolicy | None = None,
 ) -> Controlled:
     """Put a control in force, unless it is.
 
@@ -71,25 +70,22 @@ async def control(
     LossDetected
         At an unfreeze: outcomes are missing in ``rewards``.
     """
-    shape = SHAPES[wanted]
+    shape, make_policy = SHAPES[wanted], make_policy or publisher.identity.make
     for _ in range(ATTEMPTS):
         saved = await publisher.load()
         former = version_of(publisher.name, saved.record) if saved is not None and saved.record is not None else None
         if (former.shape if former is not None else UNSHAPED) == shape:
             return Controlled(former, changed=False)
-        identity = publisher.identity
-        position, model = in_use(saved, identity, make_policy)
+        position, model = in_use(saved, make_policy)
         if shape.learn:
-            learner = Learner(
-                publisher.name, identity.kind, identity.arguments, position, model, make_policy=make_policy
-            )
+            learner = Learner(publisher.name, make_policy, position, model)
             try:
                 await pass_over(learner)
                 position = learner.next()[0]
             finally:
                 learner.policy.close()
         position = replace(position, number=position.number + 1, control=wanted, shape=shape)
-        version = await publisher.publish(saved, position, model, now_ms, made_by=former)
+        version = await publisher.publish(saved, (position, model), now_ms, made_by=former)
         if version is not None:
             return Controlled(version, changed=True)
     raise StateRefused(
@@ -101,11 +97,11 @@ async def control(
     )
 
 
-def in_use(saved: Saved | None, identity: PolicyIdentity, make_policy: MakePolicy = make) -> tuple[Position, bytes]:
+def in_use(saved: Saved | None, make_policy: MakePolicy) -> tuple[Position, bytes]:
     """Return the position and the bytes that are in use: of version 0, where nothing was published."""
     if saved is not None and saved.model is not None:
         return saved.position, saved.model
-    policy = make_policy(identity.kind, identity.arguments, None)
+    policy = make_policy(None)
     try:
         model = policy.dump()
     finally:
@@ -147,11 +143,11 @@ class OperatorSession:
         LossDetected
             One is missing.
         """
-        identity = self.publisher.identity
-        position, model = in_use(saved, identity)
+        make_policy = self.publisher.identity.make
+        position, model = in_use(saved, make_policy)
         await self.reader.refuse_shorter(self.rewards, position.cut)
         held = replace(position, shape=Shape(learn=False))
-        learner = Learner(self.name, identity.kind, identity.arguments, held, model)
+        learner = Learner(self.name, make_policy, held, model)
         try:
             await self._pass_over(learner)
         finally:

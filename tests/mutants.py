@@ -623,7 +623,7 @@ def _deciding() -> Iterator[Mutant]:
     yield Mutant(
         "the limit of pending decisions",
         "policies/decide.py",
-        "        if overloaded(request.placement):\n",
+        "        if rules.overloaded(request.placement):\n",
         "        if False:\n",
         (f"{REQUESTS}::test_law_7_a_policy_with_too_many_pending_decisions_refuses",),
     )

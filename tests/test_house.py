@@ -28,10 +28,6 @@ MANY_PARAMETERS = {
     "bowerbird/commands/dead_letters.py:show",
     "bowerbird/commands/policy.py:rebuild",
     "bowerbird/commands/recover.py:recover",
-    "policies/decide.py:open_request",
-    "policies/learnability.py:_not_sent",
-    "policies/learner.py:__init__",
-    "policies/publisher.py:publish",
 }
 # Every package that is not ours, and the rooms that may import it.
 VENDORS = {

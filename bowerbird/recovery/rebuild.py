@@ -119,7 +119,7 @@ class _Work:
                 examples=weights.examples,
                 shape=former.shape if former else UNSHAPED,
             )
-            version = await self._at.publisher.publish(saved, position, weights.model, now_ms, rebuilt_to=rebuilt_to)
+            version = await self._at.publisher.publish(saved, (position, weights.model), now_ms, rebuilt_to=rebuilt_to)
             if version is not None:
                 differing = [each.published.version for each in self._compared if each.digest != each.published.digest]
                 missing = sum(jump.outcome_seq - jump.last - 1 for jump in self.rebuild.jumps)

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from policies.policy import Policy, digest, version_name
 from policies.policy_store import PolicyIdentity
-from policies.registry import make
 from policies.training import OutcomeToLearn, action_cache, learn, outcomes_of
 from records.errors import BadInput
 from records.message import Message
@@ -90,7 +89,7 @@ class Rebuild:
 
     def __init__(self, name: str, identity: PolicyIdentity, versions: Sequence[PolicyVersion] = ()) -> None:
         self.name, self.identity = name, identity
-        self.policy: Policy = self._make(None)
+        self.policy: Policy = self.identity.make(None)
         self.first_seqs: dict[str, int] = {}
         self.last_seqs: dict[str, int] = {}
         self.examples = self.refused = self.held = self.taken_back = 0
@@ -150,9 +149,6 @@ class Rebuild:
         """Give back the memory of the policy."""
         self.policy.close()
 
-    def _make(self, model: bytes | None) -> Policy:
-        return make(self.identity.kind, self.identity.arguments, model)
-
     def _publish(self, version: PolicyVersion) -> Rebuilt:
         model, examples = self.weights()
         if version.rebuilt_to is not None and version.rebuilt_to in self._kept:
@@ -160,7 +156,7 @@ class Rebuild:
             self.taken_back += self.examples - examples
             self.examples = examples
         self.policy.close()
-        self.policy = self._make(model)
+        self.policy = self.identity.make(model)
         self._holding = not version.shape.learn
         return Rebuilt(version, digest(model), self.seqs(), self.examples)
 

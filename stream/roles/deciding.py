@@ -12,6 +12,7 @@ from policies.decide import (
     LoadedPolicy,
     Opened,
     Refused,
+    RequestRules,
     decide,
     event_id_of,
     made_event_id,
@@ -223,16 +224,10 @@ class Requests:
 
     def _open_item(self, record: Any, index: int, raw: bytes, now_ms: int, expires_at_ms: int) -> Opened | Refused:
         try:
-            return open_request(
-                raw,
-                event_id=made_event_id(self._cluster_id, record.topic, record.partition, record.offset, index),
-                now_ms=now_ms,
-                expires_at_ms=expires_at_ms,
-                placements=self._policies.choosers,
-                overloaded=self._policies.overloaded,
-                action=self._catalogue.action,
-                limits=self._config.limits,
-            )
+            policies, limits = self._policies, self._config.limits
+            rules = RequestRules(policies.choosers, policies.overloaded, self._catalogue.action, limits)
+            event_id = made_event_id(self._cluster_id, record.topic, record.partition, record.offset, index)
+            return open_request(raw, rules, event_id=event_id, now_ms=now_ms, expires_at_ms=expires_at_ms)
         except Exception:
             self._unexpected(record)
             return refused(INTERNAL, event_id_of(raw))

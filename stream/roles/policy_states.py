@@ -106,14 +106,14 @@ class PolicyStates:
         StateRefused
             What is saved may not be continued, or ``rewards`` ends before it.
         """
-        name, kind, arguments = publisher.name, publisher.identity.kind, publisher.identity.arguments
+        name, make_policy = publisher.name, publisher.identity.make
         where = self._topic, self._config.learn_partition(name)
         log_start = (await self._reader.beginning([where]))[where]
         saved = await publisher.load()
         await self._reader.refuse_shorter(where, saved.position.cut if saved is not None else 0)
         if saved is None:
-            return Learner(name, kind, arguments, log_start=log_start)
-        return Learner(name, kind, arguments, saved.position, saved.model, log_start)
+            return Learner(name, make_policy, log_start=log_start)
+        return Learner(name, make_policy, saved.position, saved.model, log_start)
 
     async def messages(self, name: str, start: int, end: int) -> AsyncIterator[LogRecord]:
         """Yield the messages of a policy's partition from one offset, or where the log starts, up to another."""

@@ -7,6 +7,7 @@ and one may die between any two steps.
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -62,6 +63,9 @@ class Ledger:
 
     def close(self) -> None:
         pass
+
+
+LEDGER = partial(Ledger, "ledger", "")
 
 
 @dataclass(frozen=True)
@@ -270,7 +274,7 @@ class Operator(Stepped):
                     learner.take(offset, outcomes_of(self.world.learns[name], self.world.log.value(offset)))
             await _Pause()
 
-        self.results.append(await control(publisher, wanted, 0, pass_over, Ledger))
+        self.results.append(await control(publisher, wanted, 0, pass_over, LEDGER))
 
 
 class Worker(Stepped):
@@ -309,7 +313,7 @@ class Worker(Stepped):
             publisher = Publisher(name, self.world.identity(name), self.world.stepped, self.versions)
             saved = await publisher.load()
             position, model = (saved.position, saved.model) if saved is not None else (None, None)
-            self.worker.load(Learner(name, "ledger", "", position, model, make_policy=Ledger), PublishSchedule(1, 0), 0)
+            self.worker.load(Learner(name, LEDGER, position, model), PublishSchedule(1, 0), 0)
             self.publishers[name] = publisher
 
     def acknowledge(self) -> None:

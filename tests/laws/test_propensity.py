@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from policies.decide import Decided, LoadedPolicy, Opened, decide, open_request
+from policies.decide import Decided, LoadedPolicy, Opened, RequestRules, decide, open_request
 from policies.draw import choose
 from policies.features import ActionCache
 from policies.question import Pick, Pmf, Question
@@ -33,16 +33,8 @@ class Fixed:
 
 def decided(event_id: str) -> bytes:
     asked = {"event_id": event_id, "placement": "front", "actions": [{"id": name} for name in "abc"]}
-    opened = open_request(
-        json.dumps(asked).encode(),
-        event_id="made",
-        now_ms=0,
-        expires_at_ms=1000,
-        placements={"front"},
-        overloaded=lambda policy: False,
-        action=ActionCache(Limits()).action,
-        limits=Limits(),
-    )
+    rules = RequestRules({"front"}, lambda policy: False, ActionCache(Limits()).action, Limits())
+    opened = open_request(json.dumps(asked).encode(), rules, event_id="made", now_ms=0, expires_at_ms=1000)
     assert isinstance(opened, Opened)
     result = decide(opened, LoadedPolicy("front", Fixed(), "1-00000000", "front", b"{}"), 0)
     assert isinstance(result, Decided)

@@ -14,6 +14,7 @@ from policies.decide import (
     LoadedPolicy,
     Opened,
     Refused,
+    RequestRules,
     decide,
     event_id_of,
     made_event_id,
@@ -37,16 +38,8 @@ UNIFORM = LoadedPolicy("front", make("uniform", ""), "0-12345678", "front", RULE
 
 
 def opened(raw: bytes, *, now_ms=0, expires_at_ms=1000, overloaded=False, limits=LIMITS, cache=None):
-    return open_request(
-        raw,
-        event_id="made",
-        now_ms=now_ms,
-        expires_at_ms=expires_at_ms,
-        placements={"front"},
-        overloaded=lambda policy: overloaded,
-        action=(cache or ActionCache(limits)).action,
-        limits=limits,
-    )
+    rules = RequestRules({"front"}, lambda policy: overloaded, (cache or ActionCache(limits)).action, limits)
+    return open_request(raw, rules, event_id="made", now_ms=now_ms, expires_at_ms=expires_at_ms)
 
 
 def decided(raw: bytes, *, now_ms=0, chooser=UNIFORM, **options):

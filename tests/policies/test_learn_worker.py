@@ -1,6 +1,7 @@
 """When the learn worker saves, what it acknowledges, and what it forgets: without a log or a store."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from policies import learn_worker
 from policies.learn_worker import MOVE_EVERY_MS, LearnWorker
 from policies.learner import Learner
 from policies.publish_schedule import PublishSchedule
+from policies.registry import make
 from tests.policies.test_learner import outcome
 
 FAR_MS = 10_000_000.0
@@ -18,7 +20,7 @@ def worker_of(*names: str) -> LearnWorker[int]:
     """Return a worker that has loaded these policies, all of partition 1, which never publish for time or number."""
     worker: LearnWorker[int] = LearnWorker(dict.fromkeys(names, 1), {name: [name] for name in names})
     for name in names:
-        worker.load(Learner(name, "uniform", ""), PublishSchedule(10**9, FAR_MS), 0.0)
+        worker.load(Learner(name, partial(make, "uniform", "")), PublishSchedule(10**9, FAR_MS), 0.0)
     return worker
 
 

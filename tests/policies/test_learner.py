@@ -1,6 +1,7 @@
 """What learning makes of the log, without a log."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from policies.learn_position import Position
 from policies.learner import Learner
 from policies.policy import digest
 from policies.publish_schedule import PublishSchedule
+from policies.registry import make
 from policies.training import OutcomeToLearn, outcomes_in
 from policies.unacknowledged import Unacknowledged, highest_seqs
 from records.errors import LossDetected, StateRefused
@@ -60,8 +62,8 @@ def publish(learner: Learner) -> Position:
 @pytest.mark.parametrize("arguments", [BAG, "--cb_explore_adf --epsilon 0.1 -b 8", "--cb_explore_adf --rnd 2 -b 8"])
 def test_the_same_cuts_give_the_same_bytes(arguments: str) -> None:
     """Law 4: live, with a restart at each cut, and with messages that came again."""
-    live = Learner("front", "vw", arguments)
-    restarted = Learner("front", "vw", arguments)
+    live = Learner("front", partial(make, "vw", arguments))
+    restarted = Learner("front", partial(make, "vw", arguments))
     for cut in range(4):
         for offset in range(cut * 3, cut * 3 + 3):
             live.take(offset, message(offset * 10 + 1, offset * 10 + 10))
@@ -71,12 +73,12 @@ def test_the_same_cuts_give_the_same_bytes(arguments: str) -> None:
         assert saved == position
         assert position.cut == cut * 3 + 3
         assert position.digest == digest(model)
-        restarted = Learner("front", "vw", arguments, saved, model)
+        restarted = Learner("front", partial(make, "vw", arguments), saved, model)
 
 
 def test_what_was_taken_since_the_last_save_is_taken_again() -> None:
     """After a lost compare-and-set: somebody else published at another cut."""
-    winner, loser = Learner("front", "vw", BAG), Learner("front", "vw", BAG)
+    winner, loser = Learner("front", partial(make, "vw", BAG)), Learner("front", partial(make, "vw", BAG))
     for offset in range(4):
         taken = message(offset * 5 + 1, offset * 5 + 5)
         loser.take(offset, taken)
@@ -92,7 +94,7 @@ def test_what_was_taken_since_the_last_save_is_taken_again() -> None:
 
 
 def test_a_jump_is_a_loss_and_nothing_of_its_message_is_taken() -> None:
-    learner = Learner("front", "vw", BAG)
+    learner = Learner("front", partial(make, "vw", BAG))
     learner.take(0, message(1, 3))
     before = learner.next()
     with pytest.raises(
@@ -107,14 +109,14 @@ def test_a_jump_is_a_loss_and_nothing_of_its_message_is_taken() -> None:
 
 
 def test_a_log_that_lost_its_head_begins_with_any_seq() -> None:
-    learner = Learner("front", "vw", BAG, log_start=7)
+    learner = Learner("front", partial(make, "vw", BAG), log_start=7)
     assert learner.take(7, message(41, 45)).learned == 5
     with pytest.raises(LossDetected):
         learner.take(8, message(47, 48))
 
 
 def test_what_cannot_be_learned_is_skipped_and_counted() -> None:
-    clean, dirty = Learner("front", "vw", BAG), Learner("front", "vw", BAG)
+    clean, dirty = Learner("front", partial(make, "vw", BAG)), Learner("front", partial(make, "vw", BAG))
     bad = [
         outcome(2, chosen="nobody"),
         outcome(3, propensity=0.0),
@@ -133,7 +135,7 @@ def test_what_cannot_be_learned_is_skipped_and_counted() -> None:
 
 def test_a_seq_that_no_join_has_given_is_passed_over() -> None:
     """Else one record of another program would end a policy: nothing can follow the largest number."""
-    learner = Learner("front", "vw", BAG)
+    learner = Learner("front", partial(make, "vw", BAG))
     assert (LARGEST_INTEGER // MAX_GAP) > 9_000_000, "a chain of forged ones must be as long"
     messages = [(outcome(1), outcome(2**53 - 1)), (outcome(2),), (outcome(3 + 10**9),)]
     assert [highest_seqs(outcomes(*message), {}) for message in messages] == [{"front/0": 1}, {"front/0": 2}, {}]
@@ -145,7 +147,7 @@ def test_a_seq_that_no_join_has_given_is_passed_over() -> None:
 
 
 def test_an_outcome_in_the_place_of_another_is_told_from_a_repeat() -> None:
-    learner = Learner("front", "vw", BAG)
+    learner = Learner("front", partial(make, "vw", BAG))
     forged = outcome(2) | {"event_id": "forged"}
     taken = learner.take(0, outcomes(outcome(1), forged, outcome(2), outcome(1)))
     assert (taken.learned, taken.repeats) == (2, 2)
@@ -158,7 +160,7 @@ def test_an_outcome_in_the_place_of_another_is_told_from_a_repeat() -> None:
     )
     assert "'forged'" in str(contradiction.error)
     # Of a seq from before the learner's start nothing is known.
-    learner = Learner("front", "vw", BAG, learner.next()[0], learner.policy.dump())
+    learner = Learner("front", partial(make, "vw", BAG), learner.next()[0], learner.policy.dump())
     assert not learner.take(1, outcomes(outcome(2))).contradicting
     learner.take(2, message(3, 1003))
     assert not learner.take(3, outcomes(outcome(3) | {"event_id": "forgotten"})).contradicting
@@ -182,20 +184,20 @@ def test_a_single_outcome_need_not_be_an_array() -> None:
 
 
 def test_a_position_without_learning_keeps_the_version() -> None:
-    learner = Learner("front", "vw", BAG)
+    learner = Learner("front", partial(make, "vw", BAG))
     version_0 = learner.saved
     learner.take(3, message(1, 5, learn=False))
     position, _ = learner.next()
     assert (learner.moved, position) == (True, Position(0, version_0.digest, 4, {"front/0": 5}, 0))
     learner.move(position)
     assert (learner.moved, learner.saved) == (False, position)
-    even = Learner("even", "uniform", "")
+    even = Learner("even", partial(make, "uniform", ""))
     even.take(0, message(1, 5))
     assert even.next()[0].number == 0
 
 
 def test_corrections_are_no_lessons() -> None:
-    learner = Learner("front", "vw", BAG)
+    learner = Learner("front", partial(make, "vw", BAG))
     learner.take(0, outcomes(outcome(1), {**outcome(1), "revision": 1}))
     assert learner.examples == 1
     assert highest_seqs(outcomes({**outcome(9), "revision": 1}), {}) == {}
@@ -239,4 +241,4 @@ def test_a_publish_that_waited_for_a_server_does_not_delay_the_next_for_long() -
 
 def test_what_cannot_be_loaded_names_the_command_for_this_very_policy() -> None:
     with pytest.raises(StateRefused, match=r"of policy front: .*`bowerbird policy rebuild front`"):
-        Learner("front", "vw", BAG, Position(1, digest(b"junk")), b"junk")
+        Learner("front", partial(make, "vw", BAG), Position(1, digest(b"junk")), b"junk")

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from policies.learner import Learner
 from policies.policy import digest
 from policies.policy_store import Saved
+from policies.registry import make
 from policies.training import outcomes_of
 from stream.config import Config
 from stream.redis.policy_store import RedisPolicyStore, read_published
@@ -123,7 +125,7 @@ async def versions(loop: Loop, policy: str = "front") -> list[dict[str, Any]]:
 async def replayed(loop: Loop, policy: str = "front") -> list[str]:
     """Return the digests that the log gives at the published cuts."""
     policy_config = loop.config.policies[policy]
-    learner = Learner(policy, policy_config.kind, policy_config.arguments)
+    learner = Learner(policy, partial(make, policy_config.kind, policy_config.arguments))
     topic, partition = loop.config.topic("rewards"), loop.config.rewards_partition(policy)
     messages = [message async for message in loop.reader.read(topic, partition, 0)]
     digests: list[str] = []

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.decide import Opened, Refused, open_request
+from policies.decide import Opened, Refused, RequestRules, open_request
 from policies.features import ActionCache
 from records.codec import items
 from records.errors import BadInput
@@ -93,9 +93,8 @@ def test_a_request_is_refused_by_the_same_limit(frames: int) -> None:
     def opened(depth: int) -> Opened | Refused:
         request = {"event_id": "e", "placement": "front", "actions": [{"id": "a"}], "x": nested(depth - 1)}
         raw = json.dumps(request).encode()
-        options: dict[str, Any] = {"event_id": "made", "now_ms": 0, "expires_at_ms": 1000, "placements": {"front"}}
-        options |= {"overloaded": lambda name: False, "action": ActionCache(Limits()).action, "limits": Limits()}
-        return at_the_end_of(frames, lambda: open_request(raw, **options))
+        rules = RequestRules({"front"}, lambda name: False, ActionCache(Limits()).action, Limits())
+        return at_the_end_of(frames, lambda: open_request(raw, rules, event_id="made", now_ms=0, expires_at_ms=1000))
 
     assert isinstance(opened(RECORD_DEPTH), Opened)
     refused = opened(RECORD_DEPTH + 1)

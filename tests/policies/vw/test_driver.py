@@ -6,6 +6,7 @@ ours but the documented form of the text, so that both can't make one mistake.
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,7 @@ def test_the_driver_predicts_as_our_policy_does(arguments: str, tmp_path: Path) 
         arg_list=[*common, "-i", f"{tmp_path}/model", "-d", f"{tmp_path}/ask", "-p", f"{tmp_path}/pmfs"]
     ).finish()
 
-    learner = Learner("front", "vw", f"--cb_explore_adf {arguments}")
+    learner = Learner("front", partial(make, "vw", f"--cb_explore_adf {arguments}"))
     outcomes, unreadable = outcomes_in(message)
     assert not unreadable
     assert learner.take(0, outcomes).learned == len(training)
