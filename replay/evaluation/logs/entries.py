@@ -7,6 +7,7 @@ import numpy as np
 from policies.features import Action, ActionCache
 from policies.training import Example
 from records.errors import BadInput
+from records.limits import REWARD_LIMIT
 from replay.evaluation.logs.numbered import Numbered
 from replay.evaluation.logs.outcome_rows import OutcomeRows
 from replay.evaluation.logs.pmf import Pmfs, flat
@@ -54,7 +55,7 @@ class ActionIds:
             action=codes,
             offsets=offsets,
             chosen=rows.chosen(pmfs),
-            reward=rows.numbers("reward"),
+            reward=_rewards(rows),
             target=np.clip(target, 0.0, 1.0),
             unit_hash=rows.hashes("unit_hash"),
             time_ms=rows.times("decided_at"),
@@ -67,10 +68,20 @@ def with_contexts(rows: OutcomeRows, examples: Examples, pmfs: Pmfs, target: Flo
         Decided(*question[:2], picks[0].action, reward, target[start : start + count].tolist())
         for (question, picks), reward, start, count in zip(
             examples.decoded,
-            rows.numbers("reward").tolist(),
+            _rewards(rows).tolist(),
             pmfs.starts.tolist(),
             pmfs.counts.tolist(),
             strict=True,
         )
     )
     return rows_of(decisions, unit_hash=rows.hashes("unit_hash"), time_ms=rows.times("decided_at"))
+
+
+def _rewards(rows: OutcomeRows) -> Floats:
+    """Return the rewards, which a reward model takes up to a limit; the error names the file."""
+    rewards = rows.numbers("reward")
+    right = np.abs(rewards) <= REWARD_LIMIT
+    if not right.all():
+        row = int(np.argmin(right))
+        raise rows.bad("reward", row, str(rewards[row]), f"a number within ±{REWARD_LIMIT:g}")
+    return np.asarray(rewards, dtype=np.float64)

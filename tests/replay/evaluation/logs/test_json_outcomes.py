@@ -14,6 +14,7 @@ from bowerbird.evaluation_request import EvaluationRequest
 from bowerbird.log_formats.log_format import format_for
 from records.errors import BadInput, LossDetected, WrongConfiguration
 from replay.evaluation.logs import json_outcomes
+from replay.evaluation.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS
 from replay.evaluation.logs.json_outcomes import JsonLines
 from replay.evaluation.logs.outcome_selection import OutcomeOptions
 from replay.evaluation.logs.outcomes import OutcomeLog
@@ -70,6 +71,14 @@ def read(file: Path, **fields: Any) -> EvaluationRows:
 def written(folder: Path, content: bytes, name: str = "log.jsonl") -> Path:
     (folder / name).write_bytes(content)
     return folder / name
+
+
+@pytest.mark.parametrize("entries", [WITHOUT_CONTEXTS, WITH_CONTEXTS])
+def test_a_reward_that_no_model_takes_is_named_by_its_line(tmp_path: Path, entries: str) -> None:
+    file = written(tmp_path, GOOD + line(6, reward=1e7) + line(7))
+    assert read(file).reward.max() == 1e7
+    with pytest.raises(BadInput, match=r"^log\.jsonl, line 6: reward: found 10000000\.0, expected a number within"):
+        read(file, wanted=[entries])
 
 
 def test_a_mark_at_the_beginning_is_no_text(tmp_path: Path) -> None:
