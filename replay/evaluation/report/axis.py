@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from replay.evaluation.report.numbers import decimals, number
 
-# Differences of larger numbers would be infinite.
-_LARGEST = 1e300
+# Differences of larger numbers would be infinite; smaller ones lose their digits.
+_LARGEST, _SMALLEST = 1e300, 1e-290
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,7 @@ def axis_of(values: Iterable[float | None], *, margin: float = 0.05, most: int =
     (0.0035, 0.004, 0.0045, 0.005, 0.0055, 0.006)
     """
     known = [min(max(value, -_LARGEST), _LARGEST) for value in values if value is not None and math.isfinite(value)]
+    known = [value if abs(value) >= _SMALLEST else 0.0 for value in known]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     # So near to each other that the digits of a float end.
     if high - low <= 1e-12 * max(abs(low), abs(high)):
