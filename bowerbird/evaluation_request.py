@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from records.errors import WrongConfiguration
 from replay.evaluation.logs.formats import Format, format_of
+from replay.evaluation.option_values import check_options
 from replay.evaluation.options import Described, Options
 
 
@@ -51,8 +52,7 @@ class LogRequest:
     ] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.segments, str):
-            object.__setattr__(self, "segments", (self.segments,))
+        check_options(self)
 
     @property
     def in_memory(self) -> bool:

@@ -943,6 +943,13 @@ def _evaluating() -> Iterator[Mutant]:
             "tests/replay/evaluation/intervals/test_reach.py::test_a_constant_reward_does_not_say_what_else_one_can_be",
         ),
     )
+    yield Mutant(
+        "an odd value of an option is refused by name",
+        "replay/evaluation/options.py",
+        "        check_options(self)\n",
+        "",
+        ("tests/bowerbird/test_options.py::test_an_odd_value_of_an_option_is_named",),
+    )
     missing = "tests/replay/evaluation/health/test_missing.py"
     yield Mutant(
         "the level of rewards does not matter to a self-normalised value",

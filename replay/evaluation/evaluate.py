@@ -57,6 +57,10 @@ _BELIEVED = (BalancedDoublyRobust(), BalancedSelfNormalised(), BalancedInversePr
 """Balanced estimators by preference: the first requested one is the headline."""
 
 
+ROUNDED = 0.01
+"""So much may the sum of expected shares be off, of which each may be rounded."""
+
+
 class Parts(NamedTuple):
     """Into how many parts to cut the log, and what computes their sums; they change no bit of the result.
 
@@ -258,6 +262,8 @@ def _numbered(shares: Mapping[str, float], versions: Sequence[str]) -> dict[int,
         )
     if missing := [name for name in versions if shares and name not in shares]:
         raise WrongConfiguration(f"expected share: found none of {shorten(missing[0])}, expected one of every version")
+    if shares and abs(sum(shares.values()) - 1) > ROUNDED:
+        raise WrongConfiguration(f"expected share: found {sum(shares.values()):.4g} of all, expected the sum 1")
     return {versions.index(name): share for name, share in shares.items()}
 
 

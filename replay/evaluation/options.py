@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 from records.errors import WrongConfiguration
+from replay.evaluation.option_values import check_options
 
 AUTOMATIC, NO_MODEL = "auto", "none"
 DEFAULT_MODEL = "action-means"
 """Trains as fast as a log is read and needs no package; other models use the context and take longer."""
 SEEDS = 2**63
+MOST_RESAMPLES = 1_000_000
+"""They take 8 bytes of each of some dozen terms."""
 
 
 class Described(NamedTuple):
@@ -103,10 +106,9 @@ class Options:
     ] = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.estimators, str):
-            object.__setattr__(self, "estimators", (self.estimators,))
-        if self.resamples < 0:
-            raise WrongConfiguration(f"resamples: found {self.resamples}, expected 0 or more")
+        check_options(self)
+        if not 0 <= self.resamples <= MOST_RESAMPLES:
+            raise WrongConfiguration(f"resamples: found {self.resamples}, expected 0 to {MOST_RESAMPLES:,}")
         if not 0 <= self.seed < SEEDS:
             raise WrongConfiguration(f"seed: found {self.seed}, expected 0 to 2^63 - 1")
         if self.reward_range is not None and not self.reward_range[0] < self.reward_range[1]:

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -15,6 +16,8 @@ from bowerbird.commands.record_options import with_record_options
 from bowerbird.commands.shared import log_errors_in_words
 from bowerbird.evaluation_request import EvaluationRequest, LogRequest
 from bowerbird.option_records import fields_of, takes
+from records.errors import BowerbirdError
+from replay.evaluation.option_values import KINDS
 from replay.evaluation.options import Described
 
 FIELDS = {each.name: each for each in fields_of(EvaluationRequest)}
@@ -93,3 +96,62 @@ def test_an_option_is_added_in_one_place() -> None:
     result = CliRunner().invoke(several, ["3", "--parts", "1", "2", "--loud", "--again", "2"])
     assert result.exit_code == 0, result.output
     assert made == [Record(3, (1.0, 2.0), True)] * 2
+
+
+ODD: list[Any] = [
+    *(None, 3, -1, 1.5, True, b"x", "x", "01", "", 2**70, 10**400, float("nan"), object()),
+    *((1,), (None, 1), (0, float("inf")), (0.0, 1.0, 2.0), [1], [None], ["ips"], np.array([0.0, 1.0]), np.int64(3)),
+    *({1: 2}, {"reward": 3}, {"a": 0.6, "b": 0.6}, {"a": -1.0, "b": 2.0}, {"a": "x"}, {"a": float("nan"), "b": 1.0}),
+]
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name != "log"])
+def test_no_value_of_an_option_is_an_error_of_python(name: str) -> None:
+    half = np.full(40, 0.5)
+    log = {"reward": half, "propensity": half, "target": half, "version": np.repeat(["a", "b"], 20)}
+    refused = 0
+    for value in ODD:
+        try:
+            bowerbird.evaluate({**log, "reward": np.arange(40) % 2}, **{name: value})
+        except BowerbirdError:
+            refused += 1
+    assert refused >= len(ODD) / 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reward_range": "01"}, "reward_range: found '01', expected two finite numbers"),
+        ({"reward_range": (None, 1)}, "reward_range: found (None, 1), expected two finite numbers"),
+        ({"target": 3}, "target: found 3, expected a text"),
+        ({"segments": None}, "segments: found None, expected a text or several"),
+        ({"columns": ["a"]}, "columns: found ['a'], expected texts by name"),
+        ({"resamples": 1.5}, "resamples: found 1.5, expected a whole number"),
+        ({"resamples": 2**70}, "resamples: found 1180591620717411303424, expected 0 to 1,000,000"),
+        ({"largest_weight": "4"}, "largest_weight: found '4', expected a finite number"),
+        ({"expected_shares": {"a": 0.6, "b": 0.6}}, "expected share: found 1.2 of all, expected the sum 1"),
+        ({"expected_shares": {"a": 1.2, "b": -0.2}}, "expected_shares: found {'a': 1.2, 'b': -0.2}, expected numbers"),
+    ],
+)
+def test_an_odd_value_of_an_option_is_named(options: dict[str, Any], message: str) -> None:
+    log = {"reward": [1, 0] * 20, "propensity": [0.5] * 40, "target": [0.5] * 40, "version": ["a", "b"] * 20}
+    with pytest.raises(BowerbirdError, match=re.escape(message)):
+        bowerbird.evaluate(log, **options)
+
+
+def test_every_option_has_a_kind() -> None:
+    assert {name for name, field in FIELDS.items() if field.type not in KINDS} == {"log"}
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    values: dict[str, Any] = {
+        "resamples": np.int64(3),
+        "largest_weight": np.float32(4),
+        "reward_range": np.array([0.0, 2.0]),
+        "fixed_loggers": np.bool_(1),
+        "segments": "day",
+    }
+    request = EvaluationRequest("log", **values)
+    assert (request.resamples, request.largest_weight, request.reward_range) == (3, 4.0, (0.0, 2.0))
+    assert {type(each) for each in (request.resamples, request.largest_weight)} == {int, float}
+    assert (request.fixed_loggers, request.segments) == (True, ("day",))
