@@ -50,6 +50,7 @@ _WEIGHT_TOLERANCE = 1e-4
 """By which a weight may differ from target / propensity: both may have been rounded."""
 _FROM_MS, _TO_MS = 631_152_000_000, 4_102_444_800_000
 """1990 and 2100: numbers that mean another time in ms are hardly ms."""
+_YEAR_MS = 365 * 86_400_000
 _UNITS = (("seconds", 10**3), ("microseconds", 10**-3), ("nanoseconds", 10**-6))
 _CALENDAR = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 """How a date is written as a number, by its digits."""
@@ -258,9 +259,21 @@ class ColumnRows:
             column = self._told_times(column)
         if not _types.is_integer(column.type):
             column = column.cast(pa.timestamp("ms", getattr(column.type, "tz", None)), safe=False)
-            return np.asarray(column.cast(pa.int64()))
+            times = np.asarray(column.cast(pa.int64()))
+            self._refuse_epoch(times)
+            return times
         self._refuse_not_ms(np.asarray(column))
         return np.asarray(column).astype(np.int64)
+
+    def _refuse_epoch(self, times: NDArray[np.int64]) -> None:
+        """Refuse timestamps of 1970, which were made of numbers in another unit."""
+        if (wrong := (times >= 0) & (times < _YEAR_MS)).any():
+            row = int(np.argmax(wrong))
+            found = (datetime(1970, 1, 1) + timedelta(milliseconds=int(times[row]))).isoformat()[:19]
+            expected = (
+                "a time after 1970: numbers become timestamps by their unit, as in pandas.to_datetime(x, unit='s')"
+            )
+            raise self.bad("time", row, found, expected)
 
     def _refuse_not_ms(self, times: "NDArray[Any]") -> None:
         if (right := (times >= _FROM_MS) & (times < _TO_MS)).all():

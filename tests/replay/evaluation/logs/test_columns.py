@@ -33,6 +33,8 @@ LOG: dict[str, list[Any]] = {
 }
 LOG["propensity"] = [pmf[action] for pmf, action in zip(LOG["pmf"], LOG["action"], strict=True)]
 
+FEW = {"reward": [1.0, 0.0], "propensity": [0.5, 0.5]}
+
 
 def table(**columns: Any) -> pa.Table:
     return pa.table({**LOG, **columns})
@@ -343,6 +345,17 @@ def test_times_in_another_unit_are_refused(time: Any, says: str) -> None:
         rows({"reward": [1] * some, "propensity": [1] * some, "time": time})
 
 
+@pytest.mark.parametrize(
+    "times",
+    [pd.to_datetime([1_764_000_000] * 2), ["2026-01-01", "1970-01-01"], pa.array([46_023, 3]).cast(pa.timestamp("ms"))],
+)
+def test_timestamps_of_numbers_in_another_unit_are_refused(times: Any) -> None:
+    with pytest.raises(
+        BadInput, match=r"time: found 1970-01-01T00:00:\d\d, expected a time after 1970: numbers become"
+    ):
+        rows({**FEW, "time": times})
+
+
 def test_a_unit_that_changes_within_the_log_is_refused() -> None:
     later = table(time=[time // 1000 for time in LOG["time"]])
     both = pa.Table.from_batches([*table().to_batches(), *later.to_batches()])
@@ -377,7 +390,6 @@ def test_what_lies_in_memory_in_other_forms() -> None:
         assert other.reward.tolist() == usual.reward.tolist()
 
 
-FEW = {"reward": [1.0, 0.0], "propensity": [0.5, 0.5]}
 ODD: dict[str, Callable[[], Any]] = {
     "mixed objects": lambda: pd.DataFrame({**FEW, "odd": [1, "a"]}),
     "integers beyond 64 bits": lambda: pd.DataFrame({**FEW, "odd": [2**70] * 2}),
