@@ -105,17 +105,20 @@ ODD: list[Any] = [
 ]
 
 
+def raised_by(**options: Any) -> Exception | None:
+    log = {"reward": [1, 0] * 20, "propensity": [0.5] * 40, "target": [0.5] * 40, "version": ["a", "b"] * 20}
+    try:
+        bowerbird.evaluate(log, **options)
+    except Exception as error:
+        return error
+    return None
+
+
 @pytest.mark.parametrize("name", [name for name in FIELDS if name != "log"])
 def test_no_value_of_an_option_is_an_error_of_python(name: str) -> None:
-    half = np.full(40, 0.5)
-    log = {"reward": half, "propensity": half, "target": half, "version": np.repeat(["a", "b"], 20)}
-    refused = 0
-    for value in ODD:
-        try:
-            bowerbird.evaluate({**log, "reward": np.arange(40) % 2}, **{name: value})
-        except BowerbirdError:
-            refused += 1
-    assert refused >= len(ODD) / 2
+    found = [raised_by(**{name: value}) for value in ODD]
+    assert [repr(each) for each in found if not isinstance(each, BowerbirdError | None)] == []
+    assert sum(each is not None for each in found) >= len(ODD) / 2
 
 
 @pytest.mark.parametrize(
@@ -134,9 +137,9 @@ def test_no_value_of_an_option_is_an_error_of_python(name: str) -> None:
     ],
 )
 def test_an_odd_value_of_an_option_is_named(options: dict[str, Any], message: str) -> None:
-    log = {"reward": [1, 0] * 20, "propensity": [0.5] * 40, "target": [0.5] * 40, "version": ["a", "b"] * 20}
-    with pytest.raises(BowerbirdError, match=re.escape(message)):
-        bowerbird.evaluate(log, **options)
+    error = raised_by(**options)
+    assert isinstance(error, BowerbirdError), repr(error)
+    assert str(error).startswith(message)
 
 
 def test_every_option_has_a_kind() -> None:

@@ -90,11 +90,12 @@ def test_probabilities_of_actions_that_were_drawn_otherwise_are_found() -> None:
         assert accused(10, **world) == 10
 
 
-def test_rows_that_were_drawn_anew_count_each() -> None:
-    # By units nothing would be found: their sums would count as one row each.
-    world = {**WORLDS["200 users"], "whole": True, "anew": True}
-    assert accused(20, **world) <= 5
-    assert accused(10, **world, drawn=np.array([0.47, 0.3, 0.16, 0.07])) == 10
+@pytest.mark.parametrize("drawn", [[0.44, 0.3, 0.2, 0.06], [0.36, 0.3, 0.2, 0.14]])
+def test_rows_that_were_drawn_anew_count_each(drawn: list[float]) -> None:
+    """If all rows of a user counted as one, hardly anything would be found."""
+    world = {**WORLDS["200 users"], "anew": True}
+    assert accused(20, whole=True, **world) <= 5
+    assert accused(10, whole=False, **world, drawn=np.array(drawn)) >= 9
 
 
 def test_the_shares_of_an_a_b_test_by_user_are_tested_by_user() -> None:
