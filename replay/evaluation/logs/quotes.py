@@ -49,9 +49,10 @@ class Quotes:
 
     def fields(self, text: bytes) -> Fields:
         """Return the fields in quotes."""
-        found = [*self._field.finditer(text)] if b'"' in text else []
-        spans = np.array([field.span() for field in found], dtype=np.int64).reshape(-1, 2)
-        return Fields(spans, bool(found) and found[-1].group(1) is None)
+        found = [field.span() for field in self._field.finditer(text)] if b'"' in text else []
+        last = self._field.match(text, found[-1][0]) if found else None
+        spans = np.array(found, dtype=np.int64).reshape(-1, 2)
+        return Fields(spans, last is not None and last.group(1) is None)
 
     def check(self, text: bytes, fields: Fields, line: int, is_row: IsRow | None) -> None:
         """Refuse quotes that break the rule.
