@@ -9,10 +9,11 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from records.described import Described
 from records.errors import WrongConfiguration
 from replay.evaluation.logs.formats import Format, format_of
 from replay.evaluation.option_values import check_options
-from replay.evaluation.options import Described, Options
+from replay.evaluation.options import Options
 
 
 @dataclass(frozen=True)

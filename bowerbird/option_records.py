@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, Any, NamedTuple, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
-from replay.evaluation.options import Described
+from records.described import Described
 
 Keywords = ParamSpec("Keywords")
 Record = TypeVar("Record")

@@ -23,12 +23,7 @@ LONG_CLASSES: set[str] = set()
 LONG_FUNCTIONS: set[str] = set()
 # More than five parameters: give them a record of options. A function or a command whose parameters are made from a
 # record (`bowerbird.option_records.takes`, `bowerbird.commands.record_options`) is defined with the record alone.
-MANY_PARAMETERS = {
-    "bowerbird/commands/dead_letters.py:resend",
-    "bowerbird/commands/dead_letters.py:show",
-    "bowerbird/commands/policy.py:rebuild",
-    "bowerbird/commands/recover.py:recover",
-}
+MANY_PARAMETERS: set[str] = set()
 # Every package that is not ours, and the rooms that may import it.
 VENDORS = {
     "aiohttp": {"bowerbird", "stream"},

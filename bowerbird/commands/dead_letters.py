@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bowerbird.commands.record_options import with_record_options
 from bowerbird.commands.shared import (
     DOES_NOT_HOLD,
     WRONG_USE,
@@ -36,12 +37,6 @@ app = typer.Typer(
     """,
 )
 
-Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[LETTER]...", help="Single ones, as `show` names them: 1@34.")
-]
-Reason = Annotated[str | None, typer.Option(metavar="CODE", help="Only those with this reason.")]
-Topic = Annotated[str | None, typer.Option(metavar="NAME", help="Only those from this topic (without the prefix).")]
-
 
 @app.command("list")
 def list_(config: ConfigFile = None, as_json: AsJson = False) -> None:
@@ -67,10 +62,9 @@ def list_(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+@with_record_options()
 def show(
-    names: Names = None,
-    reason: Reason = None,
-    topic: Topic = None,
+    choice: LetterChoice,
     limit: Annotated[int, typer.Option(min=1, help="How many, the newest.")] = 10,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -85,15 +79,14 @@ def show(
     Example: bowerbird dead-letters show 1@34 --json
     """
     service = settings(config)
-    choice = LetterChoice(names=names or (), reason=reason, topic=topic)
     _check_known(service, choice)
-    limit = len(names) if names else limit
+    limit = len(choice.names) or limit
     shown, hidden = run(service, lambda: _newest(service, choice, limit))
     if as_json:
         answer([_for_machines(service, letter) for letter in shown])
     else:
         for letter in shown:
-            _show(letter, whole=bool(names))
+            _show(letter, whole=bool(choice.names))
         if hidden:
             say(f"{hidden} older ones are not shown (--limit)")
     if not shown:
@@ -102,16 +95,11 @@ def show(
 
 
 @app.command()
+@with_record_options()
 def resend(
-    names: Names = None,
-    reason: Reason = None,
-    topic: Topic = None,
+    choice: LetterChoice,
+    options: ResendOptions,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
-    requests: Annotated[
-        bool, typer.Option("--requests", help="Requests, too: they are decided and learned, though nobody waits.")
-    ] = False,
-    returned: Annotated[bool, typer.Option("--returned", help="What came back after it was sent again, too.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be sent.")] = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -123,20 +111,18 @@ def resend(
     Example: bowerbird dead-letters resend --reason too_large --topic clicks
     """
     service = settings(config)
-    if not (names or reason or topic or everything):
+    if not (choice.names or choice.reason or choice.topic or everything):
         complain("resend: found nothing to choose by, expected LETTER, --reason, --topic or --all")
         raise typer.Exit(WRONG_USE)
-    choice = LetterChoice(names=names or (), reason=reason, topic=topic)
     _check_known(service, choice)
-    options = ResendOptions(requests=requests, returned=returned, dry_run=dry_run)
     done = run(service, lambda: _resend(service, choice, options))
     if as_json:
         sent = [{"letter": letter.name, "source": str(letter.source), **place._asdict()} for letter, place in done.sent]
         skipped = [{"letter": letter.name, "why": why} for letter, why in done.skipped]
         answer({"sent": sent, "skipped": skipped})
     else:
-        _say_sent(done, dry_run)
-    if missing := sorted(set(names or ()) - {letter.name for letter, _ in (*done.sent, *done.skipped)}):
+        _say_sent(done, options.dry_run)
+    if missing := sorted(set(choice.names) - {letter.name for letter, _ in (*done.sent, *done.skipped)}):
         complain(f"resend: found no dead letter {', '.join(missing)}; `bowerbird dead-letters show` names them")
         raise typer.Exit(DOES_NOT_HOLD)
 

@@ -4,12 +4,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from msgspec import to_builtins
 
+from bowerbird.commands.record_options import with_record_options
 from bowerbird.commands.shared import (
     DOES_NOT_HOLD,
     WRONG_USE,
@@ -23,6 +25,7 @@ from bowerbird.commands.shared import (
     settings,
 )
 from bowerbird.commands.tables import Fitted
+from records.described import Described
 
 if TYPE_CHECKING:
     from bowerbird.recovery.logs import Progress
@@ -129,16 +132,21 @@ def unfreeze(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> 
     _control(name, "unfreeze", config, as_json)
 
 
+@dataclass(frozen=True, slots=True)
+class RebuildLog:
+    """What a policy is computed from again."""
+
+    until: Annotated[
+        str | None, Described("Learn only what was appended to rewards up to then (ISO 8601, UTC).", "TIME")
+    ] = None
+    archive: Annotated[str | None, Described("Read from this archive what Kafka has forgotten.", "DIR")] = None
+
+
 @app.command()
+@with_record_options()
 def rebuild(
     name: Name,
-    until: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Learn only what was appended to rewards up to then (ISO 8601, UTC)."),
-    ] = None,
-    archive: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Read from this archive what Kafka has forgotten.")
-    ] = None,
+    log: RebuildLog,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -156,13 +164,13 @@ def rebuild(
     from bowerbird.recovery.rebuild import rebuild as rebuilt
 
     loop_config = _settings_with(name, config)
-    until_ms = _time_ms(until) if until is not None else None
+    until_ms = _time_ms(log.until) if log.until is not None else None
     kept = None
-    if archive is not None:
+    if log.archive is not None:
         with errors_in_words(loop_config):
             from archive.reader import Archive
 
-            kept = Archive.at(archive, loop_config.prefix)
+            kept = Archive.at(log.archive, loop_config.prefix)
     if not yes:
         _ask(name, until_ms)
     with _progress() as progress:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import is_dataclass
 from functools import wraps
 from typing import Annotated, Any, get_type_hints
@@ -21,7 +21,7 @@ _PARSERS: Mapping[Any, Callable[[Sequence[str]], Any]] = {
 
 
 def with_record_options(
-    errors: Callable[[], AbstractContextManager[Any]],
+    errors: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Let a command take the options of the record that a parameter of its function is annotated with.
 
@@ -29,7 +29,7 @@ def with_record_options(
     ----------
     errors
         Returns the context in which the record is made and the command runs: it turns errors into messages and exit
-        codes.
+        codes. By default none does.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -68,8 +68,10 @@ def _option(option: Field) -> inspect.Parameter:
     if parameter.default is inspect.Parameter.empty:
         given = str if option.type is Any else option.type
         return parameter.replace(annotation=Annotated[given, typer.Argument(metavar=metavar, help=text)])
-    # Named, so that a flag has no opposite.
-    shown = typer.Option(f"--{_name(option).replace('_', '-')}", metavar=metavar, help=text)
+    shown: Any = typer.Argument(metavar=metavar, help=text)
+    if not option.described.argument:
+        # Named, so that a flag has no opposite.
+        shown = typer.Option(f"--{_name(option).replace('_', '-')}", metavar=metavar, help=text)
     if option.type in _PARSERS:
         return parameter.replace(default=None, annotation=Annotated[list[str] | None, shown])
     return parameter.replace(annotation=Annotated[option.type, shown])

@@ -1,31 +1,20 @@
 """``bowerbird recover``."""
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from bowerbird.commands.shared import AsJson, ConfigFile, answer, run, say, settings
+from bowerbird.commands.record_options import with_record_options
+from bowerbird.commands.shared import ArchiveFolder, AsJson, ConfigFile, answer, run, say, settings
 from bowerbird.commands.verify import opened, progress_bar
+from bowerbird.recovery.options import RecoverOptions
 
 if TYPE_CHECKING:
     from bowerbird.recovery.recover import Recovered
 
 
+@with_record_options()
 def recover(
-    archive: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Read from this archive what Kafka has forgotten.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Rebuild the join's state even if it is sound.")] = False,
-    accept_loss: Annotated[
-        bool, typer.Option("--accept-loss", help="Go on without messages that are gone for good.")
-    ] = False,
-    discard_other_log: Annotated[
-        bool, typer.Option("--discard-other-log", help="Throw away what Redis holds of a log that is gone.")
-    ] = False,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
+    options: RecoverOptions, archive: ArchiveFolder = None, config: ConfigFile = None, as_json: AsJson = False
 ) -> None:
     """Compute again from the logs what Redis has forgotten: the join's state, and each policy that cannot go on.
 
@@ -38,12 +27,10 @@ def recover(
     Example: bowerbird recover --archive archive/
     """
     from bowerbird.recovery.logs import LogAccess
-    from bowerbird.recovery.options import RecoverOptions
     from bowerbird.recovery.recover import recover as recovered
 
     loop_config = settings(config)
     kept = opened(loop_config, archive)
-    options = RecoverOptions(dry_run=dry_run, force=force, accept_loss=accept_loss, discard_other_log=discard_other_log)
     with progress_bar() as progress:
         done = run(
             loop_config,
@@ -52,7 +39,7 @@ def recover(
     if as_json:
         answer(_as_json(done))
     else:
-        _tell(done, dry_run)
+        _tell(done, options.dry_run)
 
 
 def _as_json(done: "Recovered") -> dict[str, Any]:

@@ -25,6 +25,9 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="Settings [default: $BOWERBIRD_CONFIG or bowerbird.toml]"),
 ]
+ArchiveFolder = Annotated[
+    str | None, typer.Option("--archive", metavar="DIR", help="Read from this archive what Kafka has forgotten.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for a machine.")]
 
 Result = TypeVar("Result")

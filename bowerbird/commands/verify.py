@@ -9,6 +9,7 @@ import typer
 from bowerbird.commands.shared import (
     DOES_NOT_HOLD,
     WRONG_USE,
+    ArchiveFolder,
     AsJson,
     ConfigFile,
     answer,
@@ -31,9 +32,7 @@ Progress = Callable[[str, int, int], None]
 def verify(
     policy: Annotated[str | None, typer.Argument(metavar="POLICY", help="A policy of the configuration.")] = None,
     decision: Annotated[str | None, typer.Option(metavar="EVENT_ID", help="Decide one logged decision again.")] = None,
-    archive: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Read from this archive what Kafka has forgotten.")
-    ] = None,
+    archive: ArchiveFolder = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:

@@ -6,8 +6,9 @@ the extra ``evaluate``, so that the command's help needs none.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
+from records.described import Described
 from records.errors import WrongConfiguration
 from replay.evaluation.option_values import check_options
 
@@ -17,27 +18,6 @@ DEFAULT_MODEL = "action-means"
 SEEDS = 2**63
 MOST_RESAMPLES = 1_000_000
 """They take 8 bytes of each of some dozen terms."""
-
-
-class Described(NamedTuple):
-    """The description of an option, for ``--help`` and for ``help()``.
-
-    Attributes
-    ----------
-    text
-        What the option does.
-    metavar
-        What the command calls its value.
-    each
-        The command's name for one of the values, if the option takes several.
-    in_python
-        What else a function takes.
-    """
-
-    text: str
-    metavar: str | None = None
-    each: str | None = None
-    in_python: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

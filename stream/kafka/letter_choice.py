@@ -1,7 +1,10 @@
 """Which dead letters are meant, and how they are sent again."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from records.described import Described
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,9 +21,11 @@ class LetterChoice:
         The topic from which they came, without the prefix.
     """
 
-    names: Collection[str] = ()
-    reason: str | None = None
-    topic: str | None = None
+    names: Annotated[
+        Sequence[str], Described("Single ones, as `show` names them: 1@34.", "[LETTER]...", argument=True)
+    ] = ()
+    reason: Annotated[str | None, Described("Only those with this reason.", "CODE")] = None
+    topic: Annotated[str | None, Described("Only those from this topic (without the prefix).", "NAME")] = None
 
     @property
     def by_name(self) -> bool:
@@ -30,18 +35,13 @@ class LetterChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResendOptions:
-    """How letters are sent again.
+    """How letters are sent again; see the text of each option.
 
-    Attributes
-    ----------
-    requests
-        Send decision requests, too: they are decided, and learned, although nobody waits for the answer.
-    returned
-        Send, too, what became a dead letter once more after it was sent again.
-    dry_run
-        Send nothing, and return as sent what would be; each place is where it stood.
+    With ``dry_run`` each place is where the letter stood.
     """
 
-    requests: bool = False
-    returned: bool = False
-    dry_run: bool = False
+    requests: Annotated[
+        bool, Described("Send requests, too: they are decided and learned, though nobody waits for the answer.")
+    ] = False
+    returned: Annotated[bool, Described("Send, too, what came back after it was sent again.")] = False
+    dry_run: Annotated[bool, Described("Only tell what would be sent.")] = False

@@ -16,9 +16,9 @@ from bowerbird.commands.record_options import with_record_options
 from bowerbird.commands.shared import log_errors_in_words
 from bowerbird.evaluation_request import EvaluationRequest, LogRequest
 from bowerbird.option_records import fields_of, takes
+from records.described import Described
 from records.errors import BowerbirdError
 from replay.evaluation.option_values import KINDS
-from replay.evaluation.options import Described
 
 FIELDS = {each.name: each for each in fields_of(EvaluationRequest)}
 
