@@ -1,14 +1,29 @@
-"""Keywords of a function from a record of options, whose fields are annotated with their descriptions."""
+"""Parameters of a function from the fields of a record of options, each defined once.
+
+The fields may be annotated with their descriptions (:class:`records.described.Described`).
+"""
 
 import inspect
 import textwrap
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any, NamedTuple, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Concatenate,
+    NamedTuple,
+    ParamSpec,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from records.described import Described
 
 Keywords = ParamSpec("Keywords")
+Owner = TypeVar("Owner")
 Record = TypeVar("Record")
 Returned = TypeVar("Returned")
 PARAMETERS = "{parameters}"
@@ -48,19 +63,60 @@ def takes(
     def decorate(function: Callable[[Record], Returned]) -> Callable[Keywords, Returned]:
         returned = inspect.signature(function).return_annotation
         signature = inspect.Signature([each.parameter for each in fields], return_annotation=returned)
+        make = _maker(record, function.__name__)
 
         @wraps(function)
         def call(*args: Keywords.args, **kwargs: Keywords.kwargs) -> Returned:
-            if unknown := [name for name in kwargs if name not in signature.parameters]:
-                known = ", ".join(signature.parameters)
-                raise TypeError(f"{function.__name__}: found the keyword {unknown[0]}, expected one of {known}")
-            return function(record(*args, **kwargs))
+            return function(make(*args, **kwargs))
 
         call.__signature__ = signature  # type: ignore[attr-defined]
         call.__doc__ = inspect.cleandoc(function.__doc__ or "").replace(PARAMETERS, _parameters(fields))
         return call
 
     return decorate
+
+
+def method_takes(
+    record: Callable[Keywords, Record],
+) -> Callable[[Callable[[Owner, Record], Returned]], Callable[Concatenate[Owner, Keywords], Returned]]:
+    """Let a method of a record take the record's fields."""
+
+    def decorate(method: Callable[[Owner, Record], Returned]) -> Callable[Concatenate[Owner, Keywords], Returned]:
+        make = _maker(record, method.__name__)
+
+        @wraps(method)
+        def call(self: Owner, /, *args: Keywords.args, **kwargs: Keywords.kwargs) -> Returned:
+            return method(self, make(*args, **kwargs))
+
+        @wraps(method)
+        async def call_async(self: Owner, /, *args: Keywords.args, **kwargs: Keywords.kwargs) -> Any:
+            return await cast(Any, method(self, make(*args, **kwargs)))
+
+        # What calls a method later, such as a web framework, asks whether it is a coroutine function.
+        taking = cast(Any, call_async if inspect.iscoroutinefunction(method) else call)
+        own = inspect.signature(method)
+        owner, _ = own.parameters.values()
+        taking.__signature__ = own.replace(parameters=[owner, *inspect.signature(record).parameters.values()])
+        return cast("Callable[Concatenate[Owner, Keywords], Returned]", taking)
+
+    return decorate
+
+
+def _maker(record: Callable[Keywords, Record], function: str) -> Callable[Keywords, Record]:
+    """Return what makes the record for a function, whose name is in the error about wrong keywords."""
+    signature = inspect.signature(record)
+
+    def make(*args: Keywords.args, **kwargs: Keywords.kwargs) -> Record:
+        if unknown := [name for name in kwargs if name not in signature.parameters]:
+            known = ", ".join(signature.parameters)
+            raise TypeError(f"{function}: found the keyword {unknown[0]}, expected one of {known}")
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{function}() {error}") from None
+        return record(*args, **kwargs)
+
+    return make
 
 
 def _parameters(fields: list[Field]) -> str:

@@ -280,6 +280,13 @@ def _learning() -> Iterator[Mutant]:
         ("tests/bowerbird/test_client.py::test_a_stream_that_is_not_there_is_refused_at_once",),
     )
     yield Mutant(
+        "a client's method that takes a record stays a coroutine function",
+        "bowerbird/option_records.py",
+        "call_async if inspect.iscoroutinefunction(method) else call",
+        "call",
+        ("tests/bowerbird/test_client.py::test_people_and_frameworks_see_what_a_method_takes",),
+    )
+    yield Mutant(
         "fields that nothing reads are named",
         "policies/decide.py",
         "if warned := _warnings(opened.fields, opened.question.actions):",

@@ -11,7 +11,7 @@ from typing import Any, Self
 import msgspec
 
 from bowerbird.client.answer import Answer, Reply
-from bowerbird.client.calls import ClientOptions, DecideCall, RewardCall, takes
+from bowerbird.client.calls import ClientOptions, DecideCall, RewardCall
 from bowerbird.client.connection import SpeaksKafka
 from bowerbird.client.event_ids import EventIds
 from bowerbird.client.outgoing import Outgoing
@@ -29,6 +29,7 @@ from bowerbird.client.values import (
     seconds_of,
     text_of,
 )
+from bowerbird.option_records import method_takes
 from records.codec import encode
 from records.errors import BowerbirdError, BrokerAway, NotDecided
 from records.event_id import check_event_id
@@ -81,7 +82,7 @@ class Client:
             await client.reward(answer.event_id, "clicks")
     """
 
-    @takes(ClientOptions)
+    @method_takes(ClientOptions)
     def __init__(self, options: ClientOptions) -> None:
         self._timeout_s = seconds_of(options.timeout_s, "timeout_s")
         check_names(options.brokers, options.reply_topic)
@@ -119,7 +120,7 @@ class Client:
             await self._outgoing.close()
             await self._connection.__aexit__(kind, error, traceback)
 
-    @takes(DecideCall)
+    @method_takes(DecideCall)
     async def decide(self, call: DecideCall) -> Answer:
         """Ask what to show.
 
@@ -190,7 +191,7 @@ class Client:
         except BrokerAway as error:
             return NotDecided(event_id, "broker_away", str(error))
 
-    @takes(RewardCall)
+    @method_takes(RewardCall)
     async def reward(self, call: RewardCall) -> str | None:
         """Tell what a person did after a decision.
 

@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from bowerbird.client.asynchronous import Client
-from bowerbird.client.calls import ClientOptions, takes
+from bowerbird.client.calls import ClientOptions
+from bowerbird.option_records import method_takes
 
 Result = TypeVar("Result")
 
@@ -49,7 +50,7 @@ class BlockingClient:
             client.reward(answer.event_id, "clicks")
     """
 
-    @takes(ClientOptions)
+    @method_takes(ClientOptions)
     def __init__(self, options: ClientOptions) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="bowerbird-client", daemon=True)
