@@ -51,6 +51,8 @@ _WEIGHT_TOLERANCE = 1e-4
 _FROM_MS, _TO_MS = 631_152_000_000, 4_102_444_800_000
 """1990 and 2100: numbers that mean another time in ms are hardly ms."""
 _YEAR_MS = 365 * 86_400_000
+LOG_TIMES = b"times of the log"
+"""Among the metadata of a schema: its times are those of a broker."""
 _UNITS = (("seconds", 10**3), ("microseconds", 10**-3), ("nanoseconds", 10**-6))
 _CALENDAR = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 """How a date is written as a number, by its digits."""
@@ -244,10 +246,11 @@ class ColumnRows:
         """Return a column of texts; whole numbers as they are written."""
         return self.ids(name).cast(pa.large_string())
 
-    def times(self) -> NDArray[np.int64]:
+    def times(self, of_the_log: bool = False) -> NDArray[np.int64]:
         """Return the times in ms since 1970; those without a zone are of UTC.
 
-        Numbers that as ms would be a time before 1990 or after 2100 are refused: they are in another unit.
+        Numbers that as ms would be a time before 1990 or after 2100 are refused: they are in another unit. So are
+        timestamps of 1970, unless they are ``of_the_log``: nobody has converted those.
         """
         column = self.column("time")
         if _types.is_floating(column.type):
@@ -260,7 +263,8 @@ class ColumnRows:
         if not _types.is_integer(column.type):
             column = column.cast(pa.timestamp("ms", getattr(column.type, "tz", None)), safe=False)
             times = np.asarray(column.cast(pa.int64()))
-            self._refuse_epoch(times)
+            if not of_the_log:
+                self._refuse_epoch(times)
             return times
         self._refuse_not_ms(np.asarray(column))
         return np.asarray(column).astype(np.int64)

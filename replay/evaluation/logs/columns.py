@@ -22,7 +22,7 @@ from replay.evaluation.logs.chunk import (
     gathered,
     silent,
 )
-from replay.evaluation.logs.column_rows import ColumnRows, by_chance, check_types, plain
+from replay.evaluation.logs.column_rows import LOG_TIMES, ColumnRows, by_chance, check_types, plain
 from replay.evaluation.logs.frames import stream_of
 from replay.evaluation.logs.numbered import Names, Numbered
 from replay.evaluation.logs.pmf import Pmfs, flat, ranks, whole
@@ -328,7 +328,7 @@ class ColumnLog:
         if "version" in rows:
             known["version"] = self.names.versions.codes(rows.ids("version"))
         if "time" in rows:
-            known["time_ms"] = rows.times()
+            known["time_ms"] = rows.times(LOG_TIMES in (batch.schema.metadata or {}))
         if "event" in rows:
             known["event_hash"] = np.asarray(event_hashes(rows.texts("event")))
         if "unit" in rows:

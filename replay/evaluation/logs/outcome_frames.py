@@ -9,6 +9,7 @@ from policies.policy import SMALLEST_PROPENSITY
 from records.errors import WrongConfiguration, shorten
 from records.fields import EXTERNAL
 from replay.evaluation.logs.chunk import no_rows
+from replay.evaluation.logs.column_rows import LOG_TIMES
 from replay.evaluation.logs.frames import as_table
 
 _OUTCOME = {
@@ -89,6 +90,8 @@ def _whose(table: "pa.Table", placement: str | None) -> str:
 
 def _as_fields(table: "pa.Table") -> "pa.Table":
     """Return outcomes with a column for each field that a table has; columns that are there already stay."""
+    if "time" not in table.column_names:
+        table = table.replace_schema_metadata({LOG_TIMES: b""})
     for field, column in _FIELDS.items():
         if field not in table.column_names and column in table.column_names:
             table = table.append_column(field, table.column(column))
