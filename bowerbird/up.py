@@ -13,7 +13,6 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -26,6 +25,7 @@ from embedded import servers as embedded
 from embedded.server import replace_taken_ports
 from embedded.servers import Servers, servers
 from records.errors import BowerbirdError, WrongConfiguration
+from records.extras import needed_by
 from stream.config import Config
 from stream.json_log import log_as_json
 from stream.kafka import topics
@@ -133,12 +133,15 @@ def run(
 
 
 def _check_archive(config: Config, *, kept: bool) -> None:
-    """Refuse an archive that is the copy of another Kafka than the empty one that is about to start."""
-    if kept or config.archive.url is None or find_spec("pyarrow") is None:
+    """Refuse an archive that cannot be written from here, or that is the copy of another Kafka than the empty one."""
+    if config.archive.url is None:
         return
-    from archive.location import place_of
     from archive.names import log_file
 
+    with needed_by("archive.url", "archive"):
+        from archive.location import place_of
+    if kept:
+        return
     place = place_of(config.archive.url)
     if place.local is not None and place.read(log_file(config.prefix)) is not None:
         raise WrongConfiguration(

@@ -48,6 +48,8 @@ action that brings nothing but its id is learned by its id, as if it had brought
 the `A` of `-q uA`. With `--id_as_feature` every action's id is a feature, in the namespace `_` (`-q u_`).
 `bowerbird status` and `bowerbird check` name a crossing that no request sends, a namespace that no crossing brings to
 an action, and probabilities that stand while rewards differ by action.
+Where few actions are explored, a click on one of them counts many times over and can turn a young policy over for a
+while; with `--learning_rate 0.1` (Vowpal Wabbit's own is 0.5) it learns a little later and more steadily.
 A request, or an outcome, of which the crossings make more than 20 million features over all actions is refused.
 
 A **placement** is a place where something is shown: the front page, a newsletter. A request names it, and its table

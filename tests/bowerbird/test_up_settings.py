@@ -1,6 +1,7 @@
 """Which settings `up` runs with, and what it writes into its folder."""
 
 import json
+import sys
 import tomllib
 from pathlib import Path
 
@@ -100,3 +101,17 @@ def test_an_archive_of_a_former_kafka_names_the_way(tmp_path: Path, monkeypatch:
     assert done.exit_code == 2, done.output
     assert f"archive.url: found {tmp_path / 'archive'}, the copy of a former Kafka" in done.output
     assert "--dir FOLDER" in done.output
+
+
+def test_an_archive_without_its_package_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bowerbird.toml").write_text('[policies.front]\n[placements.front]\n[archive]\nurl = "archive"\n')
+    for name in [each for each in sys.modules if each.partition(".")[0] == "pyarrow" or each == "archive.location"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    done = CliRunner().invoke(app, ["up"])
+    assert done.exit_code == 2, done.output
+    assert "archive.url: pyarrow is not installed: pip install 'bowerbird[archive]'" in done.output
+    assert "Starting" not in done.output
