@@ -259,7 +259,7 @@ class ColumnRows:
         if _types.is_dictionary(column.type):
             column = column.cast(pa.large_string())
         if _types.is_string(column.type) or _types.is_large_string(column.type):
-            column = self._told_times(column)
+            column = self._parsed_times(column)
         if not _types.is_integer(column.type):
             column = column.cast(pa.timestamp("ms", getattr(column.type, "tz", None)), safe=False)
             times = np.asarray(column.cast(pa.int64()))
@@ -285,7 +285,7 @@ class ColumnRows:
         row = int(np.argmin(right))
         raise self.bad("time", row, f"{times[row]}, which {_looks_like(float(times[row]))}", TIMES)
 
-    def _told_times(self, column: "pa.Array") -> "pa.Array":
+    def _parsed_times(self, column: "pa.Array") -> "pa.Array":
         """Return texts as whole numbers, or as timestamps of ISO 8601 with or without a zone."""
         for kind in (pa.int64(), pa.timestamp("ns"), pa.timestamp("ns", "UTC")):
             try:

@@ -29,8 +29,8 @@ LONGEST_LINE = 16 * 2**20
 """A longer one is refused."""
 EXPECTED = "a table as text (CSV): a line of names, then a line for each row"
 _SAMPLED = 100
-_TOLD = re.compile(rb"sep=([^\x80-\xff\r\n])\r?\n", re.IGNORECASE)
-"""The line by which a file tells Excel its delimiter."""
+_DELIMITER_LINE = re.compile(rb"sep=([^\x80-\xff\r\n])\r?\n", re.IGNORECASE)
+"""The line by which a file declares its delimiter to Excel."""
 _NULLS = arrow_csv.ConvertOptions().null_values
 _TRUTHS = {"true", "false"}
 _TRUE, _FALSE = ("True", "true", "TRUE", "1"), ("False", "false", "FALSE", "0")
@@ -126,9 +126,9 @@ def _check_shape(name: str, text: str, rows: Sequence[Sequence[str]]) -> None:
 def _separated(text: str) -> tuple[str, list[list[str]]]:
     """Return what cuts the first lines into the most fields, if possible as many in each line as in the first."""
     best: tuple[tuple[bool, int], str, list[list[str]]] = ((False, 0), ",", [])
-    told = _TOLD.match(text.encode())
-    text = text[told.end() :] if told else text
-    for delimiter in told.group(1).decode() if told else ",;\t|":
+    declared = _DELIMITER_LINE.match(text.encode())
+    text = text[declared.end() :] if declared else text
+    for delimiter in declared.group(1).decode() if declared else ",;\t|":
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         rows: list[list[str]] = []
         with long_fields():
@@ -343,10 +343,11 @@ def _blocks(texts: Iterator[bytes], quotes: Quotes, name: str) -> Iterator[tuple
 
 
 def _end_of_line(text: bytes, fields: Fields) -> int:
-    """Return where the line of names ends: the first that is not empty, and does not tell the delimiter."""
-    told = _TOLD.match(text)
+    """Return where the line of names ends: the first that is not empty, and does not declare the delimiter."""
+    declared = _DELIMITER_LINE.match(text)
+    begin = declared.end() if declared else 0
     for end in outside(text, fields).tolist():
-        if text[told.end() if told else 0 : end].strip():
+        if text[begin:end].strip():
             return int(end) + 1
     return len(text)
 
