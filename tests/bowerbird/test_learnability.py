@@ -1,5 +1,6 @@
 """What keeps a policy from learning is seen in what it decided and what that earned."""
 
+import json
 import random
 from typing import Any
 
@@ -149,10 +150,14 @@ def test_a_challenger_that_learns_from_what_another_decides_is_looked_at() -> No
     assert sights.of["elsewhere"].symptoms("elsewhere", f"{BASE} -q xA") == []
 
 
-def test_the_probabilities_of_another_policy_say_nothing_of_a_challenger() -> None:
+def test_the_probabilities_of_another_policy_say_nothing_of_one_that_learns_from_it() -> None:
+    """It stands where it decides, while the probabilities of another move where it only learns."""
     own = f"{BASE} -q uI"
-    sights = Sights({"front": ["front"], "challenger": ["front"]})
-    for message in loop_after(own, ALIKE, {"user": {"city": "Lyon"}}, decisions=120).messages("rewards"):
+    loop = loop_after(own, ALIKE, {"user": {"city": "Lyon"}}, decisions=120)
+    sights = Sights({"front": ["front", "cart"]})
+    for message in loop.messages("rewards"):
         sights.outcomes(message.value, message.time_ms, decisions=True)
+    for message in loop.messages("decisions"):
+        decision = json.loads(message.value or b"") | {"placement": "cart", "policy": "another", "pmf": [0.9, 0.1]}
+        sights.decisions(json.dumps(decision).encode(), message.time_ms)
     assert [one.reason for one in sights.of["front"].symptoms("front", own)] == [PROBABILITIES_STAND]
-    assert sights.of["challenger"].symptoms("challenger", own) == []

@@ -13,12 +13,18 @@ from stream.config import Config
 from stream.kafka.dead_letter_log import Letter, letters
 from tests.real.asking import caller_of, request
 from tests.real.loop import Loop, decision, loop_of, until
-from tests.serving import served, tables
+from tests.serving import Served, served, tables
 
 ZEROS = b"[" + b",".join([b"0"] * 450_000) + b"]"
 MOST_ZEROS = b"[" + b",".join([b"0"] * ITEMS_LIMIT) + b"]"
+CLICKS = Reward(streams={"clicks": StreamReward(weight=1.0)})
 WITHIN_S = 60.0
 MEMORY_KB = 500_000
+
+
+def configured(kafka: EmbeddedKafka, server: EmbeddedRedis, prefix: str, front: Served, **settings: Any) -> Config:
+    common = {"brokers": kafka.address, "redis_url": server.url, "prefix": prefix, "partitions": 1}
+    return Config(**common, request_ttl_ms=60_000, **settings, **tables({"front": front}))  # type: ignore[arg-type]
 
 
 async def _send(loop: Loop, topic: str, value: bytes) -> None:
@@ -34,16 +40,8 @@ async def test_arrays_of_very_many_items_hold_nothing_up(
     kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
 ) -> None:
     """450,000 zeros in 900 kB, and 30 arrays of as many as are allowed."""
-    config = Config(
-        brokers=kafka.address,
-        redis_url=redis_server.url,
-        prefix=prefix,
-        partitions=1,
-        early_s=1.0,
-        session_timeout_s=3.0,
-        request_ttl_ms=60_000,
-        **tables({"front": served(window_s=1.0, reward=Reward(streams={"clicks": StreamReward(weight=1.0)}))}),
-    )
+    front = served(window_s=1.0, reward=CLICKS)
+    config = configured(kafka, redis_server, prefix, front, early_s=1.0, session_timeout_s=3.0)
     async with loop_of(config) as loop, caller_of(config) as caller:
         workers = [loop.role("join"), loop.role("join"), loop.role("decide")]
         await loop.send("decisions", decision("before"), partition=0)
@@ -78,25 +76,8 @@ async def test_what_is_nested_deeply_and_what_is_said_often_stops_nobody(
     kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
 ) -> None:
     """Unknown fields as deep as one reader could still read and another not; all feedback that a decision may have."""
-    config = Config(
-        brokers=kafka.address,
-        redis_url=redis_server.url,
-        prefix=prefix,
-        partitions=1,
-        shards=1,
-        early_s=5.0,
-        request_ttl_ms=60_000,
-        **tables(
-            {
-                "front": served(
-                    "vw",
-                    "--cb_explore_adf -b 10",
-                    window_s=4.0,
-                    reward=Reward(streams={"clicks": StreamReward(weight=1.0)}),
-                )
-            }
-        ),
-    )
+    front = served("vw", "--cb_explore_adf -b 10", window_s=4.0, reward=CLICKS)
+    config = configured(kafka, redis_server, prefix, front, early_s=5.0, shards=1)
     depths = (RECORD_DEPTH, RECORD_DEPTH + 1, 950, 960, 966, 967, 968, 980)
     async with loop_of(config) as loop, caller_of(config) as caller:
         for role in ("decide", "join", "learn"):
