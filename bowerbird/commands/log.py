@@ -96,14 +96,17 @@ def _show(description: "Description", console: "Console") -> None:
 def _show_health(description: "Description", console: "Console") -> None:
     from rich.markup import escape
 
-    wrong = [each for each in description.health if each.wrong]
+    notes = [each for each in description.health if each.name in ("open", "no_time")]
+    checks = [each for each in description.health if each not in notes]
+    wrong = [each for each in checks if each.wrong]
     for each in wrong:
         console.print(f"[bold red]wrong[/] {escape(each.says)}", soft_wrap=True)
-    for each in description.health:
-        if each.name in ("open", "no_time"):
-            console.print(f"[yellow]note[/] {escape(each.says)}", soft_wrap=True)
-    if description.health and not wrong:
-        console.print(f"[green]healthy[/] {len(description.health)} checks found nothing wrong")
+    for each in notes:
+        console.print(f"[yellow]note[/] {escape(each.says)}", soft_wrap=True)
+    if any(each.name == "open" and each.value == 1 for each in notes):
+        console.print("[yellow]too early[/] no decision can be evaluated yet")
+    elif checks and not wrong:
+        console.print(f"[green]healthy[/] {len(checks)} checks found nothing wrong")
 
 
 def _spread(distribution: "Distribution") -> str:

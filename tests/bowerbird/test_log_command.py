@@ -213,3 +213,19 @@ def test_rounded_probabilities_are_read_with_a_warning(tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["log", "describe", str(tmp_path / "six.parquet")])
     assert result.exit_code == 0, result.output
     assert "warning: pmf: found probabilities that were rounded" in result.stderr
+
+
+def test_a_log_in_which_all_is_open_is_not_called_healthy(tmp_path: Path) -> None:
+    """Every window was closed early, as by visitors who all click or leave."""
+    outcomes = [outcome for _, outcome in busy_world(60).outcomes() if outcome.policy == "front" and outcome.learn]
+    lines = [
+        json.loads(encode(outcome)) | {"shard": 0, "outcome_seq": seq, "why": "early"}
+        for seq, outcome in enumerate(outcomes, 1)
+        if outcome.policy_version != "external"
+    ]
+    lines = [line | {"outcome_seq": seq} for seq, line in enumerate(lines, 1)]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    output = run(tmp_path / "log.jsonl")
+    assert "too early no decision can be evaluated yet" in output
+    assert "take a stream out of close_on" in output
+    assert "healthy" not in output

@@ -33,12 +33,15 @@ SAMPLE_WEIGHT = "sample_weight"
 """Name of the column of sample weights, which may all be 1."""
 
 _JUDGEABLE = "a decision that can be used"
-_WAIT = (
+_OPEN = (
     ". Open are decisions after the last one whose window ran to its end: of these the log has only the ones whose"
-    " feedback closed the window early (close_on), so they do not count. Evaluate again when window_s has passed since"
-    " the last decision and a window without such feedback has closed; if every decision gets it, take a stream out of"
-    " close_on"
+    " feedback closed the window early (close_on), so they do not count. "
 )
+WAIT = (
+    "Evaluate again when window_s has passed since the last decision and a window without such feedback has closed; if"
+    " every decision gets it, take a stream out of close_on"
+)
+"""What to do where all decisions are open."""
 
 LARGEST = 1e15
 """Largest absolute reward: the fourth power of reward times weight must not overflow."""
@@ -47,7 +50,7 @@ LARGEST = 1e15
 def no_rows(left_out: Mapping[str, int]) -> BadInput:
     """Return the error for a log of which nothing is left, by the counts of what was left out."""
     counts = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none at all"
-    return BadInput("no_rows", "rows", counts, _JUDGEABLE + (_WAIT if left_out.get("open") else ""))
+    return BadInput("no_rows", "rows", counts, _JUDGEABLE + (_OPEN + WAIT if left_out.get("open") else ""))
 
 
 def silent(passed: int, of: int) -> None:

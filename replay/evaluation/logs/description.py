@@ -14,7 +14,7 @@ from replay.evaluation.health.findings import LogFacts, findings
 from replay.evaluation.health.missing import FILLED
 from replay.evaluation.health.state import State
 from replay.evaluation.health.statistics import statistics
-from replay.evaluation.logs.chunk import Log, LogChunk, Progress, first_row_of, silent
+from replay.evaluation.logs.chunk import WAIT, Log, LogChunk, Progress, first_row_of, silent
 from replay.evaluation.logs.numbered import Names, Numbered
 from replay.evaluation.logs.spread import Spread
 from replay.evaluation.result import Finding
@@ -224,6 +224,8 @@ class _Open:
             f"{count:,} of {rows:,} decisions came after the last one whose window ran to its end: of that time only "
             "those are here that feedback closed early, and an evaluation leaves them out"
         )
+        if count == rows:
+            says += f". {WAIT}"
         return [Finding(name="open", value=count / rows, expected=0.0, p_value=None, wrong=False, says=says)]
 
 
