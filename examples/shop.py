@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the visitors")
     parser.add_argument("--fake", action="store_true", help="no servers: the whole loop in this process")
     options = parser.parse_args()
+    if service.placements and "front" not in service.placements and not options.fake:
+        parser.error("the settings have no placement `front`: start `bowerbird up` without settings of your own")
     chance = random.Random(options.seed)
     if not options.fake:
         with BlockingClient(options.brokers, prefix=options.prefix, reply_topic="replies.shop") as client:

@@ -173,3 +173,14 @@ def test_the_shop_needs_no_server_and_learns(
         clicked = [int(line.split()[2]) for line in capsys.readouterr().out.splitlines()[:4]]
         learned += clicked[-1] >= 50
     assert learned >= 2
+
+
+def test_the_shop_names_the_placement_that_a_service_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bowerbird.toml").write_text('[policies.banner]\nkind = "uniform"\n[placements.banner]\n')
+    monkeypatch.setenv("BOWERBIRD_CONFIG", str(tmp_path / "bowerbird.toml"))
+    monkeypatch.setattr(sys, "argv", ["shop.py"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(EXAMPLES / "shop.py"), run_name="__main__")
+    assert "the settings have no placement `front`" in capsys.readouterr().err
