@@ -98,7 +98,3 @@ class EvaluationRequest(Options, LogRequest):
     config: Annotated[
         Path | None, Described("The settings file; by default $BOWERBIRD_CONFIG or bowerbird.toml.", "FILE")
     ] = None
-
-    def __post_init__(self) -> None:
-        Options.__post_init__(self)
-        LogRequest.__post_init__(self)

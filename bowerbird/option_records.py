@@ -107,14 +107,17 @@ def _maker(record: Callable[Keywords, Record], function: str) -> Callable[Keywor
     signature = inspect.signature(record)
 
     def make(*args: Keywords.args, **kwargs: Keywords.kwargs) -> Record:
-        known = ", ".join(signature.parameters)
-        if unknown := [name for name in kwargs if name not in signature.parameters]:
-            raise TypeError(f"{function}: found the keyword {unknown[0]}, expected one of {known}")
         try:
-            signature.bind(*args, **kwargs)
+            return record(*args, **kwargs)
         except TypeError:
-            raise TypeError(f"{function}: found too few or too many arguments, expected {known}") from None
-        return record(*args, **kwargs)
+            known = ", ".join(signature.parameters)
+            if unknown := [name for name in kwargs if name not in signature.parameters]:
+                raise TypeError(f"{function}: found the keyword {unknown[0]}, expected one of {known}") from None
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError:
+                raise TypeError(f"{function}: found too few or too many arguments, expected {known}") from None
+            raise
 
     return make
 
