@@ -10,7 +10,6 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from threading import RLock
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -27,7 +26,6 @@ from policies.policy import Policy
 from policies.policy_store import MemoryPolicyStore
 from policies.publish_schedule import PublishSchedule
 from policies.publisher import NOTHING_SAVED, Publisher, Seen
-from policies.registry import make
 from records.codec import encode, items
 from records.errors import BadInput, WrongConfiguration
 from records.log_identity import LogIdentity
@@ -174,9 +172,10 @@ class FakeLoop:
         self._policies = _Policies(config, {}, {})
         self._loaded: dict[str, Policy] = {}
         store, versions = MemoryPolicyStore(), _Versions(self)
-        for name, policy in config.policies.items():
-            self._publishers[name] = Publisher(name, identity_in(config, name), store, versions)
-            learner = Learner(name, partial(make, policy.kind, policy.arguments))
+        for name in config.policies:
+            identity = identity_in(config, name)
+            self._publishers[name] = Publisher(name, identity, store, versions)
+            learner = Learner(name, identity.make)
             self._learn_worker.load(learner, PublishSchedule(1, 0), self.now_ms)
             self._use(name, learner.saved, learner.policy.dump())
         self._requests = Requests(config, self._policies, self._name)
@@ -326,8 +325,7 @@ class FakeLoop:
         self._learn_worker.acknowledgements(0)
 
     def _use(self, name: str, position: Position, model: bytes) -> None:
-        config, configured = self.config, self.config.policies[name]
-        policy = make(configured.kind, configured.arguments, model)
+        config, policy = self.config, self._publishers[name].identity.make(model)
         for placement in config.decided_by(name):
             self._policies.choosers[placement] = LoadedPolicy(
                 name, policy, position.version, config.salt(name), encode(config.rule(placement))

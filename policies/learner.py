@@ -5,12 +5,12 @@ which every message of the policy has been taken. The same messages between the 
 the same bytes, whether live, restarted, or years later. Nothing here knows of Kafka, Redis or a clock.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from policies.learn_position import Position
-from policies.policy import Policy, digest
+from policies.policy import MakePolicy, Policy, digest
 from policies.training import OutcomeToLearn, action_cache, learn
 from records.errors import BadInput, LossDetected, StateRefused
 from records.sequence import MAX_GAP, gap_too_large
@@ -40,9 +40,6 @@ class LearnResult:
     repeats: int = 0
     refused: list[Refused] = field(default_factory=list)
     contradicting: list[Refused] = field(default_factory=list)
-
-
-MakePolicy = Callable[[bytes | None], Policy]
 
 
 class _Kept(NamedTuple):

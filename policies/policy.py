@@ -1,7 +1,7 @@
 """What a policy is, and how one is saved and named."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Protocol, runtime_checkable
 
@@ -71,6 +71,10 @@ class Policy(Protocol):
 
     def close(self) -> None:
         """Give back memory now rather than when the last reference goes; the policy cannot be used any more."""
+
+
+MakePolicy = Callable[[bytes | None], Policy]
+"""Makes a policy of saved bytes; None: version 0."""
 
 
 def digest(model: bytes) -> str:

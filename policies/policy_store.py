@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from policies.learn_position import Position
-from policies.policy import Policy
+from policies.policy import MakePolicy, Policy, digest
 from policies.registry import make
 from records.codec import UNREADABLE
 from records.errors import LossDetected
@@ -58,6 +58,16 @@ class PolicyIdentity:
             own, others = getattr(self, each.name), getattr(other, each.name)
             if own != others:
                 yield each.name, own, others
+
+
+def version_0(make_policy: MakePolicy) -> tuple[Position, bytes]:
+    """Return the position and the bytes of a policy that has learned nothing."""
+    policy = make_policy(None)
+    try:
+        model = policy.dump()
+    finally:
+        policy.close()
+    return Position(0, digest(model)), model
 
 
 def identity_of(version: PolicyVersion) -> PolicyIdentity:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from policies.controls import SHAPES, Control
 from policies.learn_position import Position
-from policies.learner import Learner, MakePolicy
-from policies.policy import digest
-from policies.policy_store import Saved, version_of
+from policies.learner import Learner
+from policies.policy import MakePolicy
+from policies.policy_store import Saved, version_0, version_of
 from policies.publisher import Publisher
 from policies.training import outcomes_of
 from records.errors import StateRefused
@@ -101,12 +101,8 @@ def in_use(saved: Saved | None, make_policy: MakePolicy) -> tuple[Position, byte
     """Return the position and the bytes that are in use: of version 0, where nothing was published."""
     if saved is not None and saved.model is not None:
         return saved.position, saved.model
-    policy = make_policy(None)
-    try:
-        model = policy.dump()
-    finally:
-        policy.close()
-    return (saved.position if saved is not None else Position(0, digest(model))), model
+    first, model = version_0(make_policy)
+    return (saved.position if saved is not None else first), model
 
 
 @dataclass(frozen=True, slots=True)

@@ -293,17 +293,16 @@ _COLUMNS = [
 
 def _described(config: "Config", name: str, saved: "Saved | None") -> dict[str, Any]:
     """Return a policy as Redis has it; version 0 where nothing was published."""
-    from policies.policy import digest, version_name
-    from policies.policy_store import version_of
-    from policies.registry import make
+    from policies.policy_store import version_0, version_of
     from records.shape import UNSHAPED
+    from stream.config import identity_in
 
-    policy_config = config.policies[name]
+    identity = identity_in(config, name)
     described: dict[str, Any] = {
         "name": name,
-        "kind": policy_config.kind,
-        "arguments": policy_config.arguments,
-        "salt": config.salt(name),
+        "kind": identity.kind,
+        "arguments": identity.arguments,
+        "salt": identity.salt,
         "partition": config.learn_partition(name),
         "number": 0,
         "cut": saved.position.cut if saved is not None else 0,
@@ -318,12 +317,8 @@ def _described(config: "Config", name: str, saved: "Saved | None") -> dict[str, 
     if saved is not None and saved.record is not None:
         # The position moves on without a version when there was nothing to learn.
         return described | _version(version_of(name, saved.record)) | {"cut": saved.position.cut}
-    policy = make(policy_config.kind, policy_config.arguments)
-    try:
-        first = digest(policy.dump())
-    finally:
-        policy.close()
-    return described | {"version": version_name(0, first), "digest": first}
+    first, _ = version_0(identity.make)
+    return described | {"version": first.version, "digest": first.digest}
 
 
 def _version(version: "PolicyVersion") -> dict[str, Any]:

@@ -11,7 +11,6 @@ import numpy as np
 
 from policies.features import ActionCache
 from policies.policy_store import PolicyIdentity
-from policies.registry import make
 from policies.training import action_cache, example_of, outcomes_of
 from records.fields import EXTERNAL
 from records.message import Message
@@ -113,7 +112,7 @@ def values(
             rebuild.learn(message)
     finally:
         rebuild.close()
-    published = ((cut, make(identity.kind, identity.arguments, model)) for cut, model in models)
+    published = ((cut, identity.make(model)) for cut, model in models)
     weighted = list(progressive(_rows(identity.placements, rewards, action_cache()), published))
     rewarded = np.array([row.reward for row in weighted])
     return Values(worth(np.ones(len(weighted)), rewarded), worth(np.array([row.weight for row in weighted]), rewarded))

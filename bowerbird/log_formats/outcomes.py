@@ -137,7 +137,6 @@ def version_0(target: str, request: EvaluationRequest) -> "ArchivedPolicy":
     WrongConfiguration
         The settings have no policy of this name, or another version is named.
     """
-    from policies.registry import make
     from replay.proof.archived_policy import ArchivedPolicy
 
     name, _, version = target.partition("@")
@@ -147,7 +146,7 @@ def version_0(target: str, request: EvaluationRequest) -> "ArchivedPolicy":
             f"--target: found {target}, expected {UNIFORM}, or a policy of bowerbird.toml as it is before it learns: "
             f"published versions are computed from an archive, not from {request.kind}"
         )
-    return ArchivedPolicy(f"{name}@0", make(given.kind, given.arguments))
+    return ArchivedPolicy(f"{name}@0", given.make())
 
 
 def configured(file: Path | None, name: str) -> "PolicyIdentity | None":

@@ -13,9 +13,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from policies.decide import LoadedPolicy
-from policies.policy import Policy, digest, version_name
-from policies.policy_store import CHECK, identity_of
-from policies.registry import make
+from policies.policy import Policy
+from policies.policy_store import CHECK, identity_of, version_0
 from records.codec import encode
 from records.errors import BowerbirdError, StateRefused
 from records.policy_version import PolicyVersion
@@ -75,15 +74,11 @@ class PolicyCache:
         self._rules = {placement: encode(config.rule(placement)) for placement in config.placements}
         self.choosers: dict[str, LoadedPolicy] = {}
         self._used: dict[str, _Used] = {}
-        for name, policy in config.policies.items():
-            if not config.decided_by(name):
-                continue
-            first = make(policy.kind, policy.arguments)
-            saved = first.dump()
-            first.close()
+        for name in filter(config.decided_by, config.policies):
+            identity = identity_in(config, name)
+            position, model = version_0(identity.make)
             # Loaded from its bytes, as every other version is: some explorers hold more than they save.
-            version_0 = make(policy.kind, policy.arguments, saved)
-            self._use(name, _Used(version_0, 0, version_name(0, digest(saved))), config.salt(name), 0)
+            self._use(name, _Used(identity.make(model), 0, position.version), identity.salt, 0)
 
     def overloaded(self, placement: str) -> bool:
         """Tell whether more decisions of a placement wait for their window than its ``max_pending``."""

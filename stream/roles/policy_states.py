@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 
 from policies.learner import Learner
 from policies.publisher import Publisher
-from policies.registry import make
 from records.errors import StateRefused
 from stream.config import Config, identity_in
 from stream.kafka.log import LogReader, LogRecord, Partition
@@ -62,8 +61,8 @@ class PolicyStates:
                 f"at least {config.rewards_partitions}, the setting rewards_partitions",
                 "set it back, or run `bowerbird topics create` where the topic is missing",
             )
-        for name, configured in config.policies.items():
-            make(configured.kind, configured.arguments).close()
+        for name in config.policies:
+            identity_in(config, name).make().close()
             home = {
                 "log": self._log_name,
                 "rewards_partitions": str(config.rewards_partitions),
