@@ -10,7 +10,6 @@ in ``stream.roles.archive_partition``.
 """
 
 import asyncio
-import contextlib
 import gc
 import logging
 import time
@@ -114,20 +113,26 @@ class Archive(mode.Service):
                 await asyncio.sleep(REFUSED_PAUSE_S)
 
     async def on_stop(self) -> None:
-        """Close what is open, if that can be done soon; what could not be stored is read again."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_S), self._lock:
-                pass
-        # What waits for Kafka holds the lock.
+        """Store the files that are open, if that can be done soon; what could not be stored is read again."""
+        if any(part.file is not None for part in self._partitions.values()):
+            try:
+                await self._store_open_files()
+            except Exception as error:
+                log.warning("what was not stored is read again after the next start: %r", error)
         await ended(*self._looking)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_WITHIN_S), self._lock:
-                # All at once, since each is a write that is waited for.
-                closing = map(self._close, list(self._partitions.values()))
-                for failed in await asyncio.gather(*closing, return_exceptions=True):
-                    if isinstance(failed, BaseException):
-                        log.warning("what was not stored is read again after the next start: %r", failed)
         await self._opened.close()
+
+    async def _store_open_files(self) -> None:
+        # Where Kafka does not answer, what holds the lock waits for it, or the comparison does.
+        async with asyncio.timeout(STOP_S):
+            await self._lock.acquire()
+            await self._compare_topics()
+        async with asyncio.timeout(CLOSE_WITHIN_S):
+            # All at once, since each is a write that is waited for.
+            storing = [part.store_file() for part in self._partitions.values()]
+            for result in await asyncio.gather(*storing, return_exceptions=True):
+                if isinstance(result, BaseException):
+                    raise result
 
     def ready(self) -> bool:
         """Tell whether this worker has its partitions, and the archive is this log's."""

@@ -241,7 +241,7 @@ class Learn(mode.Service):
     async def _put_right(self, number: int) -> bool:
         """Tell whether each policy of a partition can be continued, and one that could not has another state now.
 
-        Redis may also hold the very state again that it did not hold while this looked.
+        A state that was refused counts as another one: Redis may hold the very state again that it did not hold then.
         """
         changed = number in self._unlike
         for name in [name for name, partition in self._partitions.items() if partition == number]:
