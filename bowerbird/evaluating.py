@@ -55,6 +55,8 @@ def evaluated_in_memory(request: EvaluationRequest, stages: Stages) -> Answer:
     for option, given in (("format", request.format), ("prefix", request.prefix)):
         if given:
             raise WrongConfiguration(f"{option}: found {shorten(str(given))} with data in memory, expected none")
+    if request.whole_lists:
+        raise WrongConfiguration("whole_lists: expected none with data in memory, which has no ranked lists")
     data = table_of_outcomes(request.log, request.placement, request.external)
     name, against = target_of_table(request), request.against
     open_log, open_other = _in_memory(request, data)

@@ -483,24 +483,34 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "a list is not judged as a decision of one",
         "replay/evaluation/logs/outcomes.py",
-        "        if are_lists(rows).any():\n            found",
-        "        if False:\n            found",
+        "        if are_lists(rows).any():\n            rows, refused",
+        "        if False:\n            rows, refused",
         (f"{of_lists}test_a_list_is_one_row",),
     )
     yield Mutant(
         "the weight of a list is that of all of its places",
         "replay/evaluation/logs/predicted.py",
-        "        first *= policy.predict(question, picks[:place])[picks[place].action]\n",
-        "        pass\n",
+        "probabilities.append(probabilities[-1] * policy.predict(question, picks[:place])[picks[place].action])",
+        "probabilities.append(probabilities[-1])",
         (
-            f"{of_lists}test_the_mean_over_all_lists_is_what_the_target_earns",
-            f"{of_lists}test_weights_are_those_of_the_estimator_of_slates",
+            f"{of_lists}test_the_mean_over_all_whole_lists_is_what_the_target_earns",
+            f"{of_lists}test_values_are_those_of_the_estimators_of_slates",
+        ),
+    )
+    yield Mutant(
+        "the reward of a place is weighed by what was shown down to there",
+        "replay/evaluation/logs/lists.py",
+        "np.add.reduceat(weights * rewards, starts)",
+        "np.add.reduceat(weights[begins[1:] - 1].repeat(counts) * rewards, starts)",
+        (
+            f"{of_lists}test_values_are_those_of_the_estimators_of_slates",
+            f"{of_lists}test_the_mean_over_all_lists_by_place_is_what_the_target_earns",
         ),
     )
     yield Mutant(
         "what is no list is refused",
         "replay/evaluation/logs/outcomes.py",
-        '            rows = leave_out(rows, left_out, "refused", found.refused)\n',
+        '            rows = leave_out(rows, left_out, "refused", refused)\n',
         "",
         (f"{of_lists}test_what_is_no_list_is_refused_whoever_is_judged",),
     )

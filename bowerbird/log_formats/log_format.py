@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from replay.evaluation.scan import PolicyLog, PolicyLogs
 
 UNIFORM = "uniform"
-_NOT_FOR_ALL = {"columns": "column", "external": "external", "placement": "placement", "prefix": "prefix"}
+_NOT_FOR_ALL = {
+    "columns": "column",
+    "external": "external",
+    "placement": "placement",
+    "prefix": "prefix",
+    "whole_lists": "whole-lists",
+}
 """The options that only some formats take, as the command names them."""
 
 
@@ -23,7 +29,7 @@ class LogFormat:
     Attributes
     ----------
     takes
-        Those of the options ``columns``, ``external``, ``placement`` and ``prefix`` that apply to it.
+        Those of the options ``columns``, ``external``, ``placement``, ``prefix`` and ``whole_lists`` that apply to it.
     """
 
     takes: ClassVar[frozenset[str]] = frozenset()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class OutcomesFormat(LogFormat):
     """Opens logs of outcomes; a format says where they are and what its policies are."""
 
-    takes = frozenset({"external", "placement"})
+    takes = frozenset({"external", "placement", "whole_lists"})
 
     def outcomes(self, request: LogRequest, progress: "Progress") -> "Outcomes":
         """Return the outcomes."""
@@ -125,7 +125,15 @@ class PolicyOutcomes:
         return OutcomeLog(
             outcomes,
             target,
-            OutcomeOptions(of, request.external, wanted=wanted, segments=segments, names=names, loggers=loggers),
+            OutcomeOptions(
+                of,
+                request.external,
+                wanted=wanted,
+                segments=segments,
+                names=names,
+                loggers=loggers,
+                whole_lists=request.whole_lists,
+            ),
         )
 
 

@@ -26,7 +26,7 @@ from replay.evaluation.estimators.doubly_robust import DoublyRobust
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.importance import SelfNormalised
 from replay.evaluation.finalize import About, finalize
-from replay.evaluation.health.loggers import LISTS, UNFIXED, not_at_the_same_time, not_balanced
+from replay.evaluation.health.loggers import UNFIXED, not_at_the_same_time, not_balanced
 from replay.evaluation.intervals.catalogue import check_name
 from replay.evaluation.intervals.difference import Difference, LoggedMean
 from replay.evaluation.logs.chunk import MEAN_PROPENSITY, OPTIONAL, REWARD_RANGE, SAMPLE_WEIGHT, Log, Windowed
@@ -207,6 +207,7 @@ def _plan(logs: PolicyLogs, options: Options, found: _Found) -> EvaluationPlan:
         largest=None if options.reward_range is None else options.reward_range[1],
         interval=options.interval,
         largest_weight=options.largest_weight,
+        whole_lists=options.whole_lists,
     )
 
 
@@ -214,8 +215,6 @@ def _remarks(options: Options, found: _Found, plan: EvaluationPlan, lacks: str) 
     """Return the findings that do not depend on the sums; ``lacks``: why several versions are not balanced."""
     balanced, seen = found.balanced, found.seen
     remarks = [UNFIXED] if balanced and not plan.fixed else []
-    if found.lists and options.model == AUTOMATIC:
-        remarks.append(LISTS)
     if options.balanced and not balanced and lacks:
         remarks.append(not_balanced(lacks))
     if balanced and seen is not None and seen.apart is not None:

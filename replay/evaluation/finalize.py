@@ -17,6 +17,7 @@ from replay.evaluation.estimators.importance import InversePropensity
 from replay.evaluation.estimators.shrinkage import Shrunk
 from replay.evaluation.estimators.tuning import slope
 from replay.evaluation.health.findings import LogFacts, constant_reward, findings
+from replay.evaluation.health.loggers import ranked_lists
 from replay.evaluation.health.missing import FILLED
 from replay.evaluation.health.parts import MeanWeight, segment_weights
 from replay.evaluation.health.profile import profile
@@ -123,7 +124,7 @@ def finalize(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     known = statistics(state)
     of_rows, summary = summary, summary.a_decision
     by_unit = (known.get("rows_each_unit") or 1.0) > UNITS_RETURN or plan.interval == CLUSTERED
-    checks = _checks(summary, about, known["max_weight"] or 0.0, by_unit)
+    checks = _checks(summary, plan, about, known["max_weight"] or 0.0, by_unit)
     if by_unit and (units := summary.values.buckets) is not None:
         _, slopes = slopes_at(plan.shown, summary.values.moments.means)
         known.update(effective_units=units.effective(slopes), largest_unit_share=units.largest_share(slopes))
@@ -175,11 +176,12 @@ def finalize(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     )
 
 
-def _checks(summary: Summary, about: About, heaviest: float, by_unit: bool) -> list[Finding]:
+def _checks(summary: Summary, plan: EvaluationPlan, about: About, heaviest: float, by_unit: bool) -> list[Finding]:
     """Return the findings on the log, faults first."""
     state = summary.health
     checks = findings(state, about.facts(dict(sorted(summary.left_out.items())), summary.learned))
-    checks = sorted([*checks, *about.remarks], key=lambda each: not each.wrong)
+    of_lists = [ranked_lists(plan.whole_lists)] if summary.lists else []
+    checks = sorted([*checks, *of_lists, *about.remarks], key=lambda each: not each.wrong)
     if (reward := summary.values.reach.constant) is not None:
         checks.insert(0, constant_reward(reward))
     if not state.unseen and (parts := segment_weights(summary.segments, about.segments, heaviest, by_unit=by_unit)):

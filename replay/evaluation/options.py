@@ -63,6 +63,13 @@ class Options:
             each="expected_share",
         ),
     ] = None
+    whole_lists: Annotated[
+        bool,
+        Described(
+            "Weigh a ranked list as a whole, in case the reward of a place depends on the places below it; by default "
+            "place by place, which is more precise."
+        ),
+    ] = False
     resamples: Annotated[int, Described("Number of bootstrap resamples; 0 disables the bootstrap.", "N")] = 0
     seed: Annotated[int, Described("Random seed of the bootstrap.", "N")] = 0
     interval: Annotated[

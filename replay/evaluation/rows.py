@@ -1,7 +1,7 @@
 """Rows of a log with the target's probabilities: the input of every estimator, interval and warning."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,10 @@ class EvaluationRows:
     Attributes
     ----------
     reward
-        Reward of the decision.
+        Reward of the decision. Of a ranked list that is weighed by place, the mean of its places' rewards by their
+        weights, times the number of places (:func:`replay.evaluation.logs.lists.weighed_by_place`).
+    logged_reward
+        The reward that was logged, where that is not ``reward``: see :attr:`earned`.
     propensity
         The logged probability mu(a|x) of the logged action.
     target
@@ -63,6 +66,7 @@ class EvaluationRows:
     reward: Floats
     propensity: Floats
     target: Floats
+    logged_reward: Floats | None = None
     weight: Floats = field(default_factory=lambda: np.empty(0))
     model_logged: Floats | None = None
     model_target: Floats | None = None
@@ -88,6 +92,15 @@ class EvaluationRows:
     def __len__(self) -> int:
         return len(self.reward)
 
+    @property
+    def earned(self) -> Floats:
+        """The reward that was logged."""
+        return self.reward if self.logged_reward is None else self.logged_reward
+
+    def with_reward(self, reward: float) -> "EvaluationRows":
+        """Return the rows as if each had earned so much."""
+        return replace(self, reward=np.full(len(self), reward), logged_reward=None)
+
     def where(self, which: Any) -> "EvaluationRows":
         """Return some of the rows: flags, numbers or a slice of them."""
 
@@ -103,6 +116,8 @@ class EvaluationRows:
 
 def joined(parts: "list[EvaluationRows]") -> EvaluationRows:
     """Return rows one after the other; a column that one part lacks, all lack."""
+    if any(part.logged_reward is not None for part in parts):
+        parts = [replace(part, logged_reward=part.earned) for part in parts]
 
     def together(name: str) -> Any:
         columns = [getattr(part, name) for part in parts]

@@ -54,7 +54,7 @@ class EvaluationPlan:
         Whether rows of one unit are resampled together.
     least, largest
         Range of rewards, widened to the observed ones; without ``largest`` the observed maximum.
-    interval, largest_weight
+    interval, largest_weight, whole_lists
         As in :class:`~replay.evaluation.options.Options`.
     """
 
@@ -74,6 +74,7 @@ class EvaluationPlan:
     largest: float | None = None
     interval: str = AUTOMATIC
     largest_weight: float | None = None
+    whole_lists: bool = False
 
     @property
     def every_row(self) -> bool:
@@ -113,7 +114,7 @@ class Summary:
         Times of the first and the last decision; None if unknown.
     learned_compared
         Number of rows that the compared policy has learned from.
-    left_out, learned, reward_range, taken
+    left_out, learned, reward_range, taken, lists
         As in :class:`~replay.evaluation.logs.chunk.LogChunk`.
     """
 
@@ -133,6 +134,7 @@ class Summary:
     learned_compared: int = 0
     reward_range: Range | None = None
     taken: Taken | None = None
+    lists: bool = False
 
     @property
     def seen(self) -> Range:
@@ -142,9 +144,12 @@ class Summary:
     @property
     def binary(self) -> bool:
         """Whether every reward is 0 or 1: of numbers from 0 to 1, only these have squares with the same mean."""
-        reward = self.health.reward
+        reward, weighed = self.health.reward, self.stretches
         mean, squares = reward.mean, reward.squares / (reward.count or 1.0)
-        return self.seen[0] >= 0 and self.seen[1] <= 1 and math.isclose(mean, squares, rel_tol=1e-9)
+        binary = math.isclose(mean, squares, rel_tol=1e-9)
+        # Of ranked lists the rewards that are weighed are other ones.
+        binary = binary and math.isclose(weighed.wwr.sum(), weighed.wwrr.sum(), rel_tol=1e-9)
+        return binary and self.seen[0] >= 0 and self.seen[1] <= 1
 
     @property
     def a_decision(self) -> "Summary":
@@ -182,6 +187,8 @@ class Summary:
                 both[each.name] = spanned([left, right])
             elif each.name == "taken":
                 both[each.name] = together([left, right])
+            elif each.name == "lists":
+                both[each.name] = left or right
             elif each.name == "segments":
                 both[each.name] = {name: parts + right[name] for name, parts in left.items()}
             else:
@@ -225,6 +232,7 @@ def summarise(chunk: LogChunk, plan: EvaluationPlan, compared: LogChunk | None =
         reward_range=chunk.reward_range,
         # Of rows and not of decisions.
         taken=chunk.taken if rows.sample_weight is None else None,
+        lists=chunk.lists,
     )
 
 

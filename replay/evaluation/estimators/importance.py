@@ -64,7 +64,7 @@ class Replay(Estimator):
     def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return whether a row matches, and its reward if it does."""
         match = (rows.target == 1).astype(np.float64)
-        return {"[pi = 1]": match, "[pi = 1] r": match * rows.reward}
+        return {"[pi = 1]": match, "[pi = 1] r": match * rows.earned}
 
     def value(self, means: Means) -> Any:
         """Return the ratio of their means."""
@@ -86,6 +86,8 @@ def ratio(top: Any, bottom: Any) -> Any:
 def with_weight(rows: EvaluationRows, weight: Floats) -> EvaluationRows:
     """Return the rows with other importance weights; columns derived from the logged propensities are dropped.
 
+    They are those of whole decisions, and weigh the logged rewards, also of ranked lists.
+
     With weights by a classifier of the target's actions against the logged ones, for logs without propensities,
     :class:`~replay.evaluation.estimators.shrinkage.ClippedSelfNormalised` is the balanced estimator of Sondhi, Arbour,
     Dimmery 2020 (Balanced off-policy evaluation in general action spaces, AISTATS).
@@ -101,7 +103,7 @@ def with_weight(rows: EvaluationRows, weight: Floats) -> EvaluationRows:
     if not (np.isfinite(weight).all() and (weight >= 0).all()):
         wrong = weight[~(np.isfinite(weight) & (weight >= 0))][0]
         raise BadInput("wrong_weight", "weight", f"{wrong}", "finite numbers that are not negative")
-    return replace(rows, weight=weight, squared_weight=None)
+    return replace(rows, weight=weight, reward=rows.earned, logged_reward=None, squared_weight=None)
 
 
 def with_propensity(rows: EvaluationRows, propensity: Floats) -> EvaluationRows:

@@ -1,16 +1,7 @@
-"""What is said of the weights where several loggers wrote a log."""
+"""What is said of the weights where several loggers wrote a log, or where it has ranked lists."""
 
 from replay.evaluation.result import Finding
 
-LISTS = Finding(
-    name="lists",
-    value=None,
-    expected=None,
-    p_value=None,
-    wrong=False,
-    says="the log has ranked lists, so there is no reward model, and not every check of the propensities applies",
-)
-"""Of a log that would have had a reward model."""
 UNFIXED = Finding(
     name="balanced_over_versions",
     value=None,
@@ -21,6 +12,25 @@ UNFIXED = Finding(
     "it, and --fixed-loggers was not given",
 )
 """Of balanced weights on a log that a learner may have written."""
+
+
+def ranked_lists(whole: bool) -> Finding:
+    """Return what is said of a log with ranked lists, which are weighed as a ``whole`` or by place."""
+    weighed = (
+        "each is weighed as a whole"
+        if whole
+        else "each is weighed place by place, which is right if the reward of a place does not depend on the places "
+        "below it (--whole-lists does not assume this)"
+    )
+    return Finding(
+        name="lists",
+        value=None,
+        expected=None,
+        p_value=None,
+        wrong=False,
+        says=f"the log has ranked lists: {weighed}; there is no reward model, and not every check of the propensities "
+        "applies",
+    )
 
 
 def not_balanced(lacks: str) -> Finding:

@@ -109,12 +109,12 @@ class State:
             A weight or a reward is not finite, or a weight is negative, or a propensity not above 0: a reader lets no
             such row pass.
         """
-        times, reward, propensity = rows.sample_weight, rows.reward, rows.propensity
+        times, reward, propensity = rows.sample_weight, rows.earned, rows.propensity
         contradicting = _contradicting(rows)
         if times is not None:
             rows = _with_sizes(rows, times)
         weight = rows.weight
-        if not (np.isfinite(weight).all() and np.isfinite(reward).all()):
+        if not all(np.isfinite(column).all() for column in (weight, reward, rows.reward)):
             raise ValueError("expected finite weights and rewards")
         if not ((weight >= 0).all() and (propensity > 0).all()):
             raise ValueError("expected weights that are not negative, and propensities above 0")
@@ -129,9 +129,9 @@ class State:
             reward=Central.of(reward, times),
             propensity=Central.of(propensity),
             weight=Central.of(weight),
-            worth=Central.of(weight * reward),
-            worth_size=float(np.abs(weight * reward).sum()),
-            ratio=AroundRatio.of(weight, reward),
+            worth=Central.of(weight * rows.reward),
+            worth_size=float(np.abs(weight * rows.reward).sum()),
+            ratio=AroundRatio.of(weight, rows.reward),
             corrected=None if corrected is None else Central.of(corrected),
             residual=None if residual is None else Central.of(residual),
             inverse_off=None if inverse is None else Central.of(1 / propensity - inverse),

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from replay.evaluation.estimators.estimator import Estimator, Means
 from replay.evaluation.intervals.delta import delta, variance_of
 from replay.evaluation.intervals.interval import Interval
@@ -28,7 +26,7 @@ class LoggedMean(Estimator):
 
     def terms(self, rows: EvaluationRows) -> dict[str, Floats]:
         """Return the reward."""
-        return {"r": rows.reward}
+        return {"r": rows.earned}
 
     def value(self, means: Means) -> Any:
         """Return its mean."""
@@ -48,6 +46,7 @@ class Difference(Estimator):
     Examples
     --------
     >>> from replay.evaluation.estimators.importance import InversePropensity
+    >>> import numpy as np
     >>> rows = EvaluationRows(reward=np.array([1.0, 0.0]), propensity=np.full(2, 0.5), target=np.array([0.75, 0.25]))
     >>> Difference(InversePropensity(), LoggedMean()).estimate(rows)
     0.25
@@ -146,8 +145,7 @@ def paired_reach(
     """
 
     def terms(reward: float) -> dict[str, Floats]:
-        earned = np.full(len(rows), reward)
-        return sized(pair.terms_of(replace(rows, reward=earned), replace(others, reward=earned)), rows)
+        return sized(pair.terms_of(rows.with_reward(reward), others.with_reward(reward)), rows)
 
     return Reach.by(terms, rows.reward, least=least, largest=largest)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ class Reach:
         """
 
         def terms(reward: float) -> dict[str, Floats]:
-            return all_terms(estimators, replace(rows, reward=np.full(len(rows), reward)))
+            return all_terms(estimators, rows.with_reward(reward))
 
         return cls.by(terms, rows.reward, least=least, largest=largest)
 

@@ -1,4 +1,4 @@
-"""Ranked lists as decisions of one choice: the whole list, with the product of the probabilities of its places."""
+"""Ranked lists: what was shown down to each place, with its probability and its reward."""
 
 from typing import NamedTuple
 
@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from policies.policy import MOST_CHOICES, SMALLEST_PROPENSITY
+from replay.evaluation.logs.chunk import LARGEST
 from replay.evaluation.logs.outcome_rows import OutcomeRows
-from replay.evaluation.logs.pmf import Numbers, Pmfs
+from replay.evaluation.logs.pmf import Numbers, Pmfs, flat
 from replay.evaluation.rows import Flags, Floats
 
 LIST_COLUMNS = ("actions", "pmf", "chosen", "picks", "rewards")
@@ -17,26 +18,19 @@ LEAST_PROBABILITY = 1e-50
 """A list that was logged with less is refused, and what a target gives less to counts as never taken by it: the fourth
 power of a weight, and of its inverse, must be a number."""
 SUM_TOLERANCE = 1e-9
-WHOLE, UNIFORM = "whole_propensity", "whole_uniform"
-"""Columns of numbers that :func:`with_lists` adds: :attr:`Lists.propensity` and :attr:`Lists.uniform`."""
+_LOGGED, _UNIFORM, _REWARDS = "logged_by_place", "uniform_by_place", "reward_by_place"
+"""Columns of lists of numbers that :func:`with_places` adds: one number for each place, one action being one place.
+
+The first two are probabilities of what was shown down to the place: by the logging policy, and by the policy that draws
+every action that is left alike.
+"""
 
 
-class Lists(NamedTuple):
-    """The ranked lists among outcomes; all have the shape (rows,).
+class Weighed(NamedTuple):
+    """Weights and rewards of ranked lists, place by place: shape (rows,)."""
 
-    Attributes
-    ----------
-    refused
-        Which are no list that a policy can have shown; no learner takes them.
-    propensity
-        The logged probability of the whole list; of one action, that of the action.
-    uniform
-        The same by the policy that draws every action that is left alike.
-    """
-
-    refused: Flags
-    propensity: Floats
-    uniform: Floats
+    weight: Floats
+    reward: Floats
 
 
 def are_lists(rows: OutcomeRows) -> Flags:
@@ -44,14 +38,24 @@ def are_lists(rows: OutcomeRows) -> Flags:
     return np.asarray(rows.numbers("places") > 1)
 
 
+def have_places(rows: OutcomeRows) -> bool:
+    """Tell whether :func:`with_places` has been there."""
+    return _LOGGED in rows.batch.schema.names
+
+
 def propensities(rows: OutcomeRows) -> Floats:
     """Return the logged probability of what was shown: of one action, or of a whole list."""
-    return rows.numbers(WHOLE if WHOLE in rows.batch.schema.names else "propensity")
+    return _last(rows, _LOGGED) if have_places(rows) else rows.numbers("propensity")
 
 
 def uniform_probabilities(rows: OutcomeRows) -> Floats:
     """Return the same by the policy that draws every action alike."""
-    return countable(rows.numbers(UNIFORM)) if UNIFORM in rows.batch.schema.names else 1 / rows.counts()
+    return countable(_last(rows, _UNIFORM)) if have_places(rows) else 1 / rows.counts()
+
+
+def uniform_by_place(rows: OutcomeRows) -> Floats:
+    """Return, place after place, the uniform policy's probability of what was shown down to there."""
+    return _floats(flat(rows.batch.column(_UNIFORM))[0])
 
 
 def countable(probabilities: Floats) -> Floats:
@@ -59,24 +63,53 @@ def countable(probabilities: Floats) -> Floats:
     return np.where(probabilities < LEAST_PROBABILITY, 0.0, probabilities)
 
 
-def lists_in(rows: OutcomeRows) -> Lists:
-    """Return the lists among outcomes.
+def weighed_by_place(rows: OutcomeRows, target: Floats) -> Weighed:
+    """Weigh the reward of each place by what was shown down to there, in one weight and one reward for each list.
+
+    The weight of place k is ``w_k``, the ratio of the probabilities of the actions in places 1 to k (McInerney et al.
+    2020, KDD, eq. 3 and 4). Of a list with K places the weight is the mean of all ``w_k``, whose expectation is 1, and
+    the reward is ``K sum_k(w_k r_k) / sum_k(w_k)``. So weight times reward is ``sum_k(w_k r_k)``, and the reward is
+    within the range of a list's rewards. If the target would show nothing of the list, it is the logged reward.
+
+    Parameters
+    ----------
+    target
+        The target's probabilities of what was shown down to each place, one after the other.
+    """
+    logged, begins = flat(rows.batch.column(_LOGGED))
+    rewards = _floats(flat(rows.batch.column(_REWARDS))[0])
+    starts, counts = begins[:-1], np.diff(begins)
+    if not len(rows):
+        return Weighed(np.empty(0), np.empty(0))
+    weights = countable(target) / _floats(logged)
+    sums, worth = np.add.reduceat(weights, starts), np.add.reduceat(weights * rewards, starts)
+    shown = sums > 0
+    reward = np.where(shown, counts * worth / np.where(shown, sums, 1.0), rows.numbers("reward"))
+    # Only rounding moves it out of this range.
+    low, high = (counts * bound.reduceat(rewards, starts) for bound in (np.minimum, np.maximum))
+    return Weighed(sums / counts, np.clip(reward, low, high))
+
+
+def with_places(rows: OutcomeRows) -> tuple[OutcomeRows, Flags]:
+    """Return outcomes with the probabilities and the reward of each place, and which of them have to be refused.
 
     A list has several places, and as many picks and rewards. The first pick is the chosen action, with the decision's
-    propensity, and the reward is the sum of the rewards.
-
-    The importance weight of a list is the ratio of the probabilities of all of its places (McInerney et al. 2020, KDD,
-    eq. 1): its reward, the sum over the places, may depend on all of them.
+    propensity, and the reward is the sum of the rewards. What is no list that a policy can have shown is refused, as
+    every learner refuses it.
     """
     places, are = rows.numbers("places").astype(np.int64), are_lists(rows)
     picks, starts, picked = _values(rows, "picks")
-    rewards, _, rewarded = _values(rows, "rewards")
-    logged, actions = _floats(picks.field("propensity")), rows.counts()
-    sums = np.bincount(np.repeat(np.arange(len(rows)), rewarded), weights=_floats(rewards), minlength=len(rows))
+    rewards, reward_starts, rewarded = _values(rows, "rewards")
+    of_picks, of_rewards, actions = _floats(picks.field("propensity")), _floats(rewards), rows.counts()
+    sums = np.bincount(np.repeat(np.arange(len(rows)), rewarded), weights=of_rewards, minlength=len(rows))
     alike = np.abs(sums - rows.numbers("reward")) <= SUM_TOLERANCE * np.maximum(1.0, np.abs(sums))
     # A missing reward is NaN, and so is the sum, which equals nothing.
     refused = are & ((picked != places) | (rewarded != places) | ~alike | (places * actions > MOST_CHOICES))
-    propensity, uniform = rows.between("propensity", 0, 1).copy(), 1 / actions
+    propensity = rows.between("propensity", 0, 1)
+    counts = np.where(are & ~refused, places, 1)
+    begins = np.cumsum(counts) - counts
+    of_rows = propensity, 1 / actions, rows.numbers("reward")
+    logged, uniform, earned = (np.repeat(column, counts) for column in of_rows)
     ids, pmfs = _ids(rows, picks)
     at = np.full(len(ids.of_actions), False)
     for place in range(int(places.max(initial=1))):
@@ -89,15 +122,22 @@ def lists_in(rows: OutcomeRows) -> Lists:
         sought[there] = ids.of_picks[pick]
         hits = (ids.of_actions == pmfs.each(sought)) & ~at
         once = pmfs.sums(hits.astype(np.int64))[there] == 1
-        right = np.isfinite(logged[pick]) & (logged[pick] >= SMALLEST_PROPENSITY) & (logged[pick] <= 1)
+        right = np.isfinite(of_picks[pick]) & (of_picks[pick] >= SMALLEST_PROPENSITY) & (of_picks[pick] <= 1)
+        earned[begins[there] + place] = reward = of_rewards[reward_starts[there] + place]
+        right &= np.abs(reward) <= LARGEST
         if not place:
-            right &= (logged[pick] == propensity[there]) & (sought[there] == ids.of_chosen[there])
+            right &= (of_picks[pick] == propensity[there]) & (sought[there] == ids.of_chosen[there])
         refused[there[~(once & right)]] = True
         at |= hits
         if place:
-            propensity[there] *= np.where(right, logged[pick], 1.0)
-            uniform[there] /= np.maximum(actions[there] - place, 1)
-    return Lists(refused | (are & (propensity < LEAST_PROBABILITY)), propensity, uniform)
+            here = begins[there] + place
+            logged[here] = logged[here - 1] * np.where(right, of_picks[pick], 1.0)
+            uniform[here] = uniform[here - 1] / np.maximum(actions[there] - place, 1)
+    refused |= are & (logged[begins + counts - 1] < LEAST_PROBABILITY)
+    ends = np.append(begins, len(logged))
+    for name, column in ((_LOGGED, logged), (_UNIFORM, uniform), (_REWARDS, earned)):
+        rows = rows.with_column(name, pa.LargeListArray.from_arrays(ends, column))
+    return rows, refused
 
 
 class _Ids(NamedTuple):
@@ -123,6 +163,12 @@ def _values(rows: OutcomeRows, name: str) -> "tuple[pa.Array, Numbers, Numbers]"
     column = rows.batch.column(name)
     counts = np.asarray(pc.list_value_length(column).fill_null(0)).astype(np.int64)
     return column.flatten(), np.cumsum(counts) - counts, counts
+
+
+def _last(rows: OutcomeRows, name: str) -> Floats:
+    """Return the last number of each row of a column of lists."""
+    values, begins = flat(rows.batch.column(name))
+    return _floats(values)[begins[1:] - 1]
 
 
 def _floats(column: "pa.Array") -> Floats:

@@ -58,9 +58,10 @@ class OutcomeRows:
         """Return some of the rows."""
         return OutcomeRows(self.batch.filter(flags), self._place)
 
-    def with_column(self, name: str, values: Floats) -> "OutcomeRows":
-        """Return the rows with a column of numbers more."""
-        return OutcomeRows(self.batch.append_column(name, pa.array(values)), self._place)
+    def with_column(self, name: str, values: "Floats | pa.Array") -> "OutcomeRows":
+        """Return the rows with one more column, of numbers or of Arrow's."""
+        column = pa.array(values) if isinstance(values, np.ndarray) else values
+        return OutcomeRows(self.batch.append_column(name, column), self._place)
 
     def bad(self, column: str, row: int, found: str, expected: str) -> Exception:
         """Return the error for a value."""

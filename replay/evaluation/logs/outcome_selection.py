@@ -45,6 +45,8 @@ class OutcomeOptions:
         What is numbered already.
     loggers
         All versions that wrote it, for the column ``mean_propensity``; without them the column is missing.
+    whole_lists
+        Weigh a ranked list as a whole instead of place by place.
     """
 
     placement: str | None = None
@@ -55,6 +57,7 @@ class OutcomeOptions:
     segments: Sequence[str] = ()
     names: Names | None = None
     loggers: Sequence[Logger] = ()
+    whole_lists: bool = False
 
 
 ALL_COLUMNS = OutcomeOptions()

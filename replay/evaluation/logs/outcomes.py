@@ -22,7 +22,7 @@ from replay.evaluation.logs.chunk import (
     silent,
 )
 from replay.evaluation.logs.entries import WITH_CONTEXTS, WITHOUT_CONTEXTS, ActionIds, examples_in
-from replay.evaluation.logs.lists import LIST_COLUMNS, UNIFORM, WHOLE, are_lists, lists_in
+from replay.evaluation.logs.lists import LIST_COLUMNS, are_lists, with_places
 from replay.evaluation.logs.numbered import Names, Numbered
 from replay.evaluation.logs.outcome_rows import OutcomeRows
 from replay.evaluation.logs.outcome_selection import (
@@ -167,9 +167,8 @@ class OutcomeLog:
         rows = leave_out(rows, left_out, "refused", rows.numbers("places") < 1)
         rows = leave_out(rows, left_out, "refused", rows.between("propensity", 0, 1) < SMALLEST_PROPENSITY)
         if are_lists(rows).any():
-            found = lists_in(rows)
-            rows = rows.with_column(WHOLE, found.propensity).with_column(UNIFORM, found.uniform)
-            rows = leave_out(rows, left_out, "refused", found.refused)
+            rows, refused = with_places(rows)
+            rows = leave_out(rows, left_out, "refused", refused)
         return rows
 
     def _predicted(self, rows: OutcomeRows, left_out: Counter[str]) -> PolicyRows:

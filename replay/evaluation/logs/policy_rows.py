@@ -1,13 +1,22 @@
 """Outcomes that can be used, with what the target says of them, as evaluation rows and as a reward model's inputs."""
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from replay.evaluation.logs.chunk import LARGEST, MEAN_PROPENSITY
 from replay.evaluation.logs.entries import ActionIds, Examples, with_contexts
-from replay.evaluation.logs.lists import WHOLE, are_lists, countable, propensities, uniform_probabilities
+from replay.evaluation.logs.lists import (
+    are_lists,
+    countable,
+    have_places,
+    propensities,
+    uniform_by_place,
+    uniform_probabilities,
+    weighed_by_place,
+)
 from replay.evaluation.logs.numbered import Names
 from replay.evaluation.logs.outcome_rows import OutcomeRows
 from replay.evaluation.logs.outcome_selection import LOW, OutcomeOptions
@@ -68,8 +77,11 @@ class PolicyRows:
         known["segments"] = {
             name: names.segments[name].codes(segment(name, rows.batch)) for name in options.segments if wanted
         }
-        reward = rows.between("reward", -LARGEST, LARGEST)
-        return EvaluationRows(reward=reward, propensity=propensities(rows), target=self._target(), **known)
+        known["reward"] = reward = rows.between("reward", -LARGEST, LARGEST)
+        if self.lists and not (self.logged or options.whole_lists):
+            known["weight"], known["reward"] = weighed_by_place(rows, self._target_by_place())
+            known["logged_reward"] = reward
+        return EvaluationRows(propensity=propensities(rows), target=self._target(), **known)
 
     def model_rows(self, ids: ActionIds) -> ModelRows:
         """Return the inputs of a reward model."""
@@ -91,7 +103,13 @@ class PolicyRows:
         if self.predicted is None:
             return uniform_probabilities(self.rows)
         target = self.predicted.target
-        return countable(target) if WHOLE in self.rows.batch.schema.names else target
+        return countable(target) if have_places(self.rows) else target
+
+    def _target_by_place(self) -> Floats:
+        """Return the target's probabilities of what was shown down to each place, one after the other."""
+        if self.predicted is None:
+            return uniform_by_place(self.rows)
+        return np.fromiter(chain.from_iterable(self.predicted.by_place), dtype=np.float64)
 
     def _target_pmf(self, pmfs: Pmfs) -> Floats:
         """Return the target's probabilities of all actions, as ``pmfs.values``."""

@@ -24,16 +24,21 @@ class Predicted(NamedTuple):
     pmfs, chosen
         Of the rows that it does not refuse: its probabilities, and the index of the logged action.
         Of a ranked list, those of its first place.
-    target
-        Its probability of what was shown: of the logged action, or of the whole list.
+    by_place
+        Its probabilities of what was shown down to each place; of one action, of that alone.
     refused
         Whether it refuses the features: shape (rows,).
     """
 
     pmfs: list[list[float]]
     chosen: Numbers
-    target: Floats
+    by_place: list[list[float]]
     refused: Flags
+
+    @property
+    def target(self) -> Floats:
+        """Its probability of what was shown, of the logged action or of the whole list: shape (rows,)."""
+        return np.array([each[-1] for each in self.by_place], dtype=float)
 
     def flat(self, rows: OutcomeRows, logged: Pmfs) -> Floats:
         """Return the probabilities of all actions of all rows, as ``logged.values``."""
@@ -48,7 +53,7 @@ def predicted_by(policy: Policy, rows: OutcomeRows, catalogue: ActionCache) -> P
     """Predict outcomes from the bytes in the column ``raw``."""
     pmfs: list[list[float]] = []
     chosen: list[int] = []
-    target: list[float] = []
+    by_place: list[list[float]] = []
     refused = np.zeros(len(rows), dtype=np.bool_)
     for index, example in enumerate(example_rows(rows, catalogue)):
         if isinstance(example, BadInput):
@@ -56,21 +61,22 @@ def predicted_by(policy: Policy, rows: OutcomeRows, catalogue: ActionCache) -> P
             continue
         try:
             pmf = policy.predict(example.question)
-            target.append(_below(policy, example, pmf[example.picks[0].action]))
+            by_place.append(_by_place(policy, example, pmf[example.picks[0].action]))
         except BadInput:
             refused[index] = True
             continue
         pmfs.append(pmf)
         chosen.append(example.picks[0].action)
-    return Predicted(pmfs, np.array(chosen, dtype=np.int64), np.array(target, dtype=float), refused)
+    return Predicted(pmfs, np.array(chosen, dtype=np.int64), by_place, refused)
 
 
-def _below(policy: Policy, example: Example, first: float) -> float:
-    """Return the probability of a whole list, given that of its first place."""
+def _by_place(policy: Policy, example: Example, first: float) -> list[float]:
+    """Return the probability of what was shown down to each place, given that of the first place."""
     question, picks = example
+    probabilities = [first]
     for place in range(1, len(picks)):
-        first *= policy.predict(question, picks[:place])[picks[place].action]
-    return first
+        probabilities.append(probabilities[-1] * policy.predict(question, picks[:place])[picks[place].action])
+    return probabilities
 
 
 class Logger(NamedTuple):
@@ -108,7 +114,7 @@ def mean_propensities(loggers: Sequence[Logger], rows: OutcomeRows, catalogue: A
         try:
             first = example.picks[0].action
             of_loggers[:, row] = [
-                _below(each.policy, example, each.policy.predict(example.question)[first]) for each in loggers
+                _by_place(each.policy, example, each.policy.predict(example.question)[first])[-1] for each in loggers
             ]
         except BadInput:
             continue

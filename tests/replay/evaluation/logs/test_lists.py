@@ -1,9 +1,9 @@
-"""Ranked lists are judged whole: unbiased by enumeration, and as the estimator of slates has it."""
+"""Ranked lists are judged by place, or whole: unbiased by enumeration, and as the estimators of slates have it."""
 
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,22 @@ from policies.registry import make
 from policies.single_action import SingleAction
 from records.codec import items
 from records.errors import BadInput, WrongConfiguration
+from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.slate_rows import Slates
-from replay.evaluation.estimators.slates import StandardSlate
+from replay.evaluation.estimators.slates import RewardInteractionSlate, StandardSlate
+from replay.evaluation.evaluate import evaluate
 from replay.evaluation.logs.archive import ArchivedOutcomes
-from replay.evaluation.logs.chunk import MEAN_PROPENSITY, REWARD_RANGE
+from replay.evaluation.logs.chunk import MEAN_PROPENSITY, REWARD_RANGE, silent
 from replay.evaluation.logs.json_outcomes import JsonLines
 from replay.evaluation.logs.message_outcomes import MessageOutcomes
+from replay.evaluation.logs.numbered import Names
 from replay.evaluation.logs.outcome_selection import OutcomeOptions
 from replay.evaluation.logs.outcomes import OutcomeLog
 from replay.evaluation.logs.predicted import Logger
+from replay.evaluation.options import Options
+from replay.evaluation.result import How, Result
 from replay.evaluation.rows import EvaluationRows
+from replay.evaluation.scan import PolicyLog, PolicyLogs
 from replay.proof.archived_policy import ArchivedPolicy
 from tests.bowerbird.test_lists import CONFIG, visit
 from tests.replay.archived import Archivable, write
@@ -139,7 +145,7 @@ PMFS = st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=4, max_size=4).f
 
 
 @given(weights=PMFS, places=st.integers(1, 4), seed=st.integers(0, 99))
-def test_the_mean_over_all_lists_is_what_the_target_earns(
+def test_the_mean_over_all_whole_lists_is_what_the_target_earns(
     tmp_path_factory: pytest.TempPathFactory, weights: list[float], places: int, seed: int
 ) -> None:
     """By enumeration, for rewards that depend on the whole list."""
@@ -148,12 +154,38 @@ def test_the_mean_over_all_lists_is_what_the_target_earns(
     every = lists(places)
     log = [outcome(number, shown, chance.normal(size=places).tolist()) for number, shown in enumerate(every)]
     worth = [math.fsum(each["rewards"] or [each["reward"]]) for each in log]
-    policy = Fixed(pmf)
-    truth = math.fsum(_probability(policy, shown) * each for shown, each in zip(every, worth, strict=True))
-    rows = judged(log, tmp_path_factory.mktemp("log") / "log.jsonl", target_of(pmf))
+    rows = judged(log, tmp_path_factory.mktemp("log") / "log.jsonl", target_of(pmf), whole_lists=True)
     assert rows.reward == pytest.approx(worth)
-    assert math.fsum(rows.propensity * rows.weight * rows.reward) == pytest.approx(truth, abs=1e-9)
+    assert math.fsum(rows.propensity * rows.weight * rows.reward) == pytest.approx(_truth(pmf, every, worth), abs=1e-9)
     assert math.fsum(rows.propensity) == pytest.approx(1.0)
+
+
+@given(weights=PMFS, places=st.integers(1, 4), seed=st.integers(0, 99))
+def test_the_mean_over_all_lists_by_place_is_what_the_target_earns(
+    tmp_path_factory: pytest.TempPathFactory, weights: list[float], places: int, seed: int
+) -> None:
+    """By enumeration, for rewards that depend on the places above and on no place below."""
+    pmf = [each / sum(weights) for each in weights]
+    chance = np.random.default_rng(seed)
+    every = lists(places)
+    earns = {shown[: place + 1]: float(chance.normal()) for shown in every for place in range(places)}
+    log = [
+        outcome(number, shown, [earns[shown[: place + 1]] for place in range(places)])
+        for number, shown in enumerate(every)
+    ]
+    worth = [math.fsum(each["rewards"] or [each["reward"]]) for each in log]
+    rows = judged(log, tmp_path_factory.mktemp("log") / "log.jsonl", target_of(pmf))
+    assert math.fsum(rows.propensity * rows.weight * rows.reward) == pytest.approx(_truth(pmf, every, worth), abs=1e-9)
+    assert math.fsum(rows.propensity * rows.weight) == pytest.approx(1.0)
+    assert rows.earned == pytest.approx(worth)
+    for each, reward in zip(log, rows.reward.tolist(), strict=True):
+        alone = each["rewards"] or [each["reward"]]
+        assert places * min(alone) <= reward <= places * max(alone)
+
+
+def _truth(pmf: Sequence[float], every: Sequence[Shown], worth: Sequence[float]) -> float:
+    policy = Fixed(pmf)
+    return math.fsum(_probability(policy, shown) * each for shown, each in zip(every, worth, strict=True))
 
 
 def _probability(policy: Fixed, shown: Shown) -> float:
@@ -167,12 +199,15 @@ def _probability(policy: Fixed, shown: Shown) -> float:
     return probability
 
 
-def test_weights_are_those_of_the_estimator_of_slates(tmp_path: Path) -> None:
+@pytest.mark.parametrize("estimator", [StandardSlate(), RewardInteractionSlate()], ids=lambda each: str(each.name))
+def test_values_are_those_of_the_estimators_of_slates(tmp_path: Path, estimator: Estimator[Slates]) -> None:
+    """Whose numbers are those of obp."""
     chance = np.random.default_rng(4)
     shown = [lists(3)[index] for index in chance.integers(0, 24, 50)]
     log = [outcome(number, each, chance.normal(size=3).tolist()) for number, each in enumerate(shown)]
     pmf = (0.1, 0.2, 0.3, 0.4)
-    rows = judged(log, tmp_path / "log.jsonl", target_of(pmf))
+    whole = isinstance(estimator, StandardSlate)
+    rows = judged(log, tmp_path / "log.jsonl", target_of(pmf), whole_lists=whole)
     slates = Slates.of(
         slate=np.repeat(np.arange(50), 3),
         position=np.tile(np.arange(3), 50),
@@ -182,10 +217,12 @@ def test_weights_are_those_of_the_estimator_of_slates(tmp_path: Path) -> None:
             [each for one in shown for each in conditional(pmf, one)],
         ),
     )
-    assert slates.weight is not None
-    assert rows.weight == pytest.approx(slates.weight)
-    (of_slates,) = StandardSlate().terms(slates).values()
-    assert (rows.weight * rows.reward).mean() == pytest.approx(of_slates.mean())
+    (of_slates,) = estimator.terms(slates).values()
+    assert rows.weight * rows.reward == pytest.approx(of_slates)
+    if whole:
+        assert slates.weight is not None
+        assert rows.weight == pytest.approx(slates.weight)
+    assert rows.earned == pytest.approx(slates.slate_reward)
 
 
 def test_a_list_is_one_row(tmp_path: Path) -> None:
@@ -194,7 +231,7 @@ def test_a_list_is_one_row(tmp_path: Path) -> None:
     chunk = next(iter(judge.blocks()))
     rows = chunk.rows
     assert chunk.lists
-    assert rows.reward.tolist() == [3.0, 5.0]
+    assert rows.earned.tolist() == [3.0, 5.0]
     assert rows.propensity == pytest.approx([0.2 * (0.4 / 0.8) * (0.1 / 0.4), 0.3])
     assert rows.target == pytest.approx([1 / 4 / 3 / 2, 1 / 4])
     assert (rows.squared_weight, rows.unseen, rows.inverse, rows.rank) == (None, None, None, None)
@@ -255,8 +292,11 @@ def test_weights_beyond_all_numbers_end_nothing(tmp_path: Path, propensity: floa
         with pytest.raises(BadInput, match="rows: found 30 refused"):
             bowerbird.evaluate(path, "uniform", placement="front")
     else:
-        answer = bowerbird.evaluate(path, "uniform", placement="front")
+        answer = bowerbird.evaluate(path, "uniform", placement="front", whole_lists=True)
         assert (answer.rows, answer.ips, answer.verdict.level) == (30, 0.0, "not reliable")
+        by_place = bowerbird.evaluate(path, "uniform", placement="front")
+        assert by_place.ips == pytest.approx(1 / 500 / propensity)
+        assert by_place.verdict.level == "not reliable"
 
 
 def test_a_single_beside_a_list_is_checked_against_its_pmf(tmp_path: Path) -> None:
@@ -321,11 +361,60 @@ def test_all_origins_of_lists_are_the_same_log(tmp_path: Path) -> None:
     same(found[2], found[0])
     answer = bowerbird.evaluate(tmp_path / "log.jsonl", "uniform", placement="home")
     assert (answer.rows, answer.how.model) == (len(outcomes), None)
-    assert any(each.name == "lists" and "ranked lists" in each.says for each in answer.health)
+    assert any(each.name == "lists" and "weighed place by place" in each.says for each in answer.health)
+    whole = bowerbird.evaluate(tmp_path / "log.jsonl", "uniform", placement="home", whole_lists=True, model="none")
+    assert any(each.name == "lists" and "weighed as a whole" in each.says for each in whole.health)
+    assert whole.value_logged == pytest.approx(answer.value_logged)
+    assert whole.ess != pytest.approx(answer.ess)
     with pytest.raises(WrongConfiguration, match="found no reward model, expected a log without ranked lists"):
         bowerbird.evaluate(tmp_path / "log.jsonl", "uniform", placement="home", estimators="dr")
     assert answer.ips == pytest.approx(bowerbird.evaluate(tmp_path / "archive", "uniform", placement="home").ips)
     with pytest.raises(WrongConfiguration, match="--model vw: found ranked lists"):
         bowerbird.evaluate(tmp_path / "log.jsonl", "uniform", placement="home", model="vw")
     as_read = bowerbird.read(tmp_path / "archive")
+    with pytest.raises(WrongConfiguration, match="whole_lists: expected none with data in memory"):
+        bowerbird.evaluate(as_read, "uniform", whole_lists=True)
     assert bowerbird.evaluate(as_read, "uniform").rows == sum(each["places"] == 1 for each in outcomes)
+
+
+CLIPPED = {"window_s": 1.0, "early_s": 1.0, "reward": {"clip": [0.0, 1.0], "streams": {"clicks": {"weight": 1.0}}}}
+QUALITY = (0.1, 0.3, 0.2, 0.4)
+"""How often each of the actions is clicked when it is looked at; nobody looks further down than the first click."""
+
+
+@pytest.mark.slow
+def test_intervals_of_lists_hold_the_truth(tmp_path: Path) -> None:
+    """Of 100 logs at least 88: by chance fewer are a case of one in 400 if each holds it 95 times in 100."""
+    chance, every, pmf = np.random.default_rng(11), lists(3), (0.1, 0.2, 0.3, 0.4)
+    drawn = [math.prod(conditional(LOGGED, shown)) for shown in every]
+    truth = math.fsum(math.prod(conditional(pmf, shown)) * _clicked(shown) for shown in every)
+    held = {"ips": 0, "snips": 0, "over time": 0}
+    for _ in range(100):
+        log = []
+        for number, index in enumerate(chance.choice(len(every), 600, p=drawn)):
+            clicks = chance.random(3) < [QUALITY[action] for action in every[index]]
+            first = (clicks & (clicks.cumsum() == 1)).astype(float).tolist()
+            log.append(outcome(number, every[index], first, rule=CLIPPED))
+        path = lines(log, tmp_path / "log.jsonl")
+        answer = _evaluated(pmf, path)
+        held["ips"] += _holds(answer.ips_interval, truth)
+        held["snips"] += _holds(answer.snips_interval, truth)
+        held["over time"] += all(_holds((each.low, each.high), truth) for each in answer.over_time)
+    assert min(held.values()) >= 88, held
+
+
+def _clicked(shown: Shown) -> float:
+    return 1 - math.prod(1 - QUALITY[action] for action in shown)
+
+
+def _holds(ends: tuple[float | None, float | None], truth: float) -> bool:
+    return ends[0] is not None and ends[1] is not None and ends[0] <= truth <= ends[1]
+
+
+def _evaluated(pmf: Sequence[float], path: Path) -> Result:
+    def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> OutcomeLog:
+        options = OutcomeOptions("front", wanted=wanted, names=names)
+        return OutcomeLog(JsonLines(path), target_of(pmf) if for_target else None, options)
+
+    how = How(command="", bowerbird="", log="", format="", estimand="", model=None, resamples=0, digest="")
+    return evaluate(PolicyLogs(PolicyLog("fixed", open_log)), how, Options(), lambda _: silent)
