@@ -28,6 +28,7 @@ Name = Annotated[str, Meta(pattern=NAME_PATTERN + NO_LINE_END)]
 Version = Literal[1]
 Integer = Annotated[int, Meta(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
 Natural = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]
+Positive = Annotated[int, Meta(ge=1, le=LARGEST_INTEGER)]
 Ordinal = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 """The number of a partition, a shard or an item: what Kafka and the archive keep in 32 bits."""
 Places = Annotated[int, Meta(ge=1, le=2**31 - 1)]

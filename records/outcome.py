@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from records.feedback import CountedFeedback
-from records.fields import Integer, Name, Natural, Ordinal, RawDecision, Version
+from records.fields import Integer, Name, Ordinal, Positive, RawDecision, Version
 from records.position import LogPosition
 
 Why = Literal["window", "early", "conflicting", "not_activated", "expired"]
@@ -53,7 +53,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     policy: Name
     policy_version: str
     shard: Ordinal
-    outcome_seq: Natural
+    outcome_seq: Positive
     revision: Ordinal = 0
     reward: float
     rewards: list[float] = []

@@ -18,6 +18,8 @@ from embedded.servers import EmbeddedKafka, EmbeddedRedis
 
 REAL = Path(__file__).with_name("real")
 REAL_TIMEOUT_S = 900
+BROKER = {**SHORT_SESSIONS, "log.retention.check.interval.ms": 86_400_000}
+"""Properties of the tests' brokers; records are removed by tests alone."""
 """Most of it is waiting, which takes long where other processes compute."""
 LONGEST = (
     *("test_coverage.py", "test_recover.py", "test_remedies.py", "test_controls.py", "test_up.py", "test_demo.py"),
@@ -61,7 +63,7 @@ def _turn(path: Path) -> int:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[EmbeddedKafka]:
     """Give the broker of this session, which no test stops. Sessions of 2 s are allowed."""
-    with EmbeddedKafka(properties=SHORT_SESSIONS) as server:
+    with EmbeddedKafka(properties=BROKER) as server:
         yield server
 
 
@@ -89,7 +91,7 @@ def own_kafka() -> Iterator[Callable[..., EmbeddedKafka]]:
         def make(
             *arguments: Path, properties: Mapping[str, str | int] | None = None, preferred_port: int | None = None
         ) -> EmbeddedKafka:
-            own = {**SHORT_SESSIONS, **(properties or {})}
+            own = {**BROKER, **(properties or {})}
             server = EmbeddedKafka(*arguments, properties=own, preferred_port=preferred_port)
             stack.callback(server.stop)
             return server.start()

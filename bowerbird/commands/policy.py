@@ -140,6 +140,9 @@ class RebuildLog:
         str | None, Described("Learn only what was appended to rewards up to then (ISO 8601, UTC).", "TIME")
     ] = None
     archive: Annotated[str | None, Described("Read from this archive what Kafka has forgotten.", "DIR")] = None
+    accept_loss: Annotated[
+        bool, Described("Learn again from what is left, where the first outcomes are gone for good.")
+    ] = False
 
 
 @app.command()
@@ -174,7 +177,8 @@ def rebuild(
     if not yes:
         _ask(name, until_ms)
     with _progress() as progress:
-        done = run(loop_config, lambda: rebuilt(loop_config, name, _now_ms(), until_ms, LogAccess(kept, progress)))
+        access = LogAccess(kept, progress, log.accept_loss)
+        done = run(loop_config, lambda: rebuilt(loop_config, name, _now_ms(), until_ms, access))
     if as_json:
         answer(
             {
@@ -184,6 +188,7 @@ def rebuild(
                 "compared": done.compared,
                 "differing": done.differing,
                 "missing": done.missing,
+                "gone": done.gone,
             }
         )
     else:
@@ -240,7 +245,9 @@ def _tell(name: str, done: "Done") -> None:
         say(f"of {done.compared} versions, the log does not give {', '.join(done.differing[:5])} as published")
     elif done.compared:
         say(f"all {done.compared} versions on the way came out as they were published")
-    if done.missing:
+    if done.gone:
+        say(f"gone for good: what was learned from outcomes that are no longer there: {done.gone}")
+    elif done.missing:
         say(f"{done.missing} outcomes are missing in the log; they are lost")
     if (control := in_force(version.shape)) is not None:
         say(f"{_IN_FORCE[control]}: `bowerbird policy unfreeze {name}` ends it")

@@ -67,6 +67,8 @@ def _tell(done: "Recovered", dry_run: bool) -> None:
         say(f"policy {name}: {sentence}")
         if name in done.rebuilt:
             say(f"policy {name}: version {done.rebuilt[name].version.version} is computed from the log and published")
+            if gone := done.rebuilt[name].gone:
+                say(f"policy {name}: gone for good: what was learned from outcomes that are no longer there: {gone}")
         else:
             say(f"policy {name}: would be rebuilt")
     for sentence in done.archive_needed:

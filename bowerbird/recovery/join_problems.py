@@ -1,16 +1,21 @@
 """Whether the join's state in Redis may be continued: compared with the logs, and nothing is changed."""
 
+import time
 from collections.abc import Collection, Iterable, Mapping
 
+from records.limits import HOUR_MS, LARGEST_INTEGER
 from rewards.store import NEEDED
 from rewards.watermark import INPUTS, partition_name
 from stream.config import Config
 from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.log import LogReader, Partition
 from stream.kafka.topic_ids import TopicNow
-from stream.redis.spoilt import Unreadable
+from stream.redis.spoilt import Unreadable, reading
 from stream.redis.store import RedisStore
 from stream.roles.join_settings import input_topics
+
+AHEAD_MS = HOUR_MS
+"""A watermark follows the broker's clock, and may be so far ahead of this machine's."""
 
 
 def known_topics(config: Config) -> list[str]:
@@ -68,6 +73,15 @@ async def problems(
         if former:
             sentences.append(f"shard {shard} waits for {', '.join(sorted(former))}, which no setting names any more")
         sentences += await _unreadable(store, shard, seqs[shard])
+        if impossible := await _impossible_deadlines(store, shard):
+            sentences.append(f"shard {shard}: {impossible} windows have a deadline that no window can have")
+        now_ms = time.time_ns() // 1_000_000
+        ahead_ms = max((await store.watermarks(shard)).values(), default=0) - now_ms
+        if ahead_ms > AHEAD_MS:
+            sentences.append(
+                f"shard {shard}: a watermark is {ahead_ms // 1000} s ahead of this machine's clock, so windows close"
+                " before their feedback has come: see that the clocks of the broker and of this machine are right"
+            )
         entries, bodies, due = await store.sizes(shard)
         if not entries == bodies == due:
             sentences.append(
@@ -90,6 +104,17 @@ async def problems(
         if shard < config.shards and (given := seqs[shard].get(placement, 0)) < tail:
             sentences.append(f"shard {shard}, placement {placement}: seq {given}, rewards holds {tail}")
     return sentences
+
+
+async def _impossible_deadlines(store: RedisStore, shard: int) -> int:
+    """Return how many deadlines there are that no window can have."""
+    key = store.key(shard, "due")
+    with reading(key):
+        below, above = (
+            await store.redis.zcount(key, "-inf", "(0"),
+            await store.redis.zcount(key, f"({LARGEST_INTEGER}", "+inf"),
+        )
+    return int(below) + int(above)
 
 
 async def _unreadable(store: RedisStore, shard: int, outboxes: Iterable[str]) -> list[str]:

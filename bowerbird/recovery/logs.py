@@ -28,10 +28,13 @@ class LogAccess(NamedTuple):
         Gives the decisions and outcomes that Kafka has forgotten; None: no archive is known.
     progress
         Called while they are read.
+    accept_loss
+        Learn a policy again from what is left where its first outcomes are gone for good.
     """
 
     archive: "Archive | None" = None
     progress: Progress = _silent
+    accept_loss: bool = False
 
 
 KAFKA_ONLY = LogAccess()

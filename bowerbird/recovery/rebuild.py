@@ -40,6 +40,8 @@ class Done(NamedTuple):
         How many published versions came by on the way, and the names of those that the log does not give.
     missing
         How many outcomes the log has lost.
+    gone
+        Which first outcomes are gone for good, in words; empty: none.
     """
 
     version: PolicyVersion
@@ -47,6 +49,7 @@ class Done(NamedTuple):
     compared: int
     differing: list[str]
     missing: int
+    gone: str = ""
 
 
 async def rebuild(
@@ -66,7 +69,7 @@ async def rebuild(
     Raises
     ------
     StateRefused
-        Outcomes at the log's start are gone, or others go on publishing the policy.
+        Outcomes at the log's start are gone and the loss is not accepted, or others go on publishing the policy.
     WrongConfiguration
         The archive is another log's, or the policy was another one.
     """
@@ -95,7 +98,7 @@ class _Work:
         identity = at.publisher.identity
         self.rebuild = Rebuild(at.name, identity)
         self._at, self._until_ms = at, until_ms
-        self._archive, self._progress = access
+        self._archive, self._progress, self._accept_loss = access
         self._chain: dict[int, PolicyVersion] = {}
         self._compared: list[Rebuilt] = []
         self._next = 0
@@ -123,7 +126,7 @@ class _Work:
             if version is not None:
                 differing = [each.published.version for each in self._compared if each.digest != each.published.digest]
                 missing = sum(jump.outcome_seq - jump.last - 1 for jump in self.rebuild.jumps)
-                return Done(version, former, len(self._compared), differing, missing)
+                return Done(version, former, len(self._compared), differing, missing, self._gone())
             if not sound:
                 break
         raise StateRefused(
@@ -211,12 +214,15 @@ class _Work:
             if self._back is None:
                 self._compared += self.rebuild.until(message.offset)
             self.rebuild.learn(message, pass_over=self._back is not None)
-            self._refuse_a_late_start()
+            if not self._accept_loss:
+                self._refuse_a_late_start()
             count += 1
             if count % MESSAGES_A_REPORT == 0:
                 self._progress("rewards", message.offset, cut)
         if self._back is None:
             self._compared += self.rebuild.until(cut)
+        if not self._accept_loss:
+            self._refuse_a_late_start()
         self._next = cut
 
     async def _messages(self, start: int, end: int) -> AsyncIterator[Message]:
@@ -233,13 +239,22 @@ class _Work:
         async for logged in at.reader.read(topic, partition, max(start, begins), end):
             yield logged
 
-    def _refuse_a_late_start(self) -> None:
+    def _gone(self) -> str:
+        """Say which outcomes of the policy are gone for good; nothing: none."""
         gone = [seq for seq in self.rebuild.first_seqs.values() if seq > 1]
         if self._log_start and gone:
+            return f"the log from offset {self._log_start}, where seq {max(gone)} comes first"
+        if self._log_start and not self.rebuild.first_seqs and any(each.examples for each in self._chain.values()):
+            return f"the log from offset {self._log_start}, without an outcome of the policy"
+        return ""
+
+    def _refuse_a_late_start(self) -> None:
+        if gone := self._gone():
             raise StateRefused(
                 f"{self._at.rewards[0]}[{self._at.rewards[1]}]",
-                f"the log from offset {self._log_start}, where seq {max(gone)} comes first",
+                gone,
                 "the log from its start",
                 f"name an archive that holds what retention has removed: `bowerbird policy rebuild {self._at.name}"
-                " --archive DIR`",
+                f" --archive DIR`; where there is none, `bowerbird policy rebuild {self._at.name} --accept-loss` learns"
+                " again from what is left",
             )

@@ -7,6 +7,7 @@ from bowerbird.recovery.join_recovered import JoinRecovered
 from bowerbird.recovery.logs import KAFKA_ONLY, LogAccess, RecoveryLogs
 from bowerbird.recovery.options import CAREFUL, RecoverOptions
 from bowerbird.recovery.rebuild import Done, rebuild, refusal
+from records.errors import StateRefused
 from stream import clients
 from stream.clients import redis_client
 from stream.config import Config
@@ -73,12 +74,17 @@ async def recover(
                 done = Recovered(JoinRecovered())
                 if options.discard_other_log and not options.dry_run:
                     await _discard(config, store, await identify(reader, config, producer), done)
+                access = access._replace(accept_loss=options.accept_loss)
                 join = JoinRecovery(config, RecoveryLogs(config, reader, access), store, producer)
                 done.join = await join.run(options)
+                lost: list[StateRefused] = []
                 try:
                     for name in config.policies:
                         if await _is_refused(config, name, done) and not options.dry_run:
-                            done.rebuilt[name] = await rebuild(config, name, now_ms, access=access)
+                            try:
+                                done.rebuilt[name] = await rebuild(config, name, now_ms, access=access)
+                            except StateRefused as refused:
+                                lost.append(refused)
                 finally:
                     # The join compares its seqs with what the policies have learned.
                     await join.release()
@@ -87,6 +93,9 @@ async def recover(
 
                     archived = await recover_archive(config, reader, join.log, now_ms, dry_run=options.dry_run)
                     done.archive_needed, done.archive_moved_to = archived.needed, archived.moved_to
+                # Everything else is put right first: one policy holds up nothing.
+                if lost:
+                    raise lost[0]
         finally:
             await closed(producer)
     finally:

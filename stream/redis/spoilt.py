@@ -28,7 +28,7 @@ def reading(key: str) -> Iterator[None]:
         if is_unreadable(error):
             raise unreadable(key) from None
         raise
-    except (ValueError, TypeError, LookupError, msgspec.DecodeError, BadInput):
+    except (ValueError, TypeError, LookupError, OverflowError, msgspec.DecodeError, BadInput):
         raise unreadable(key) from None
 
 

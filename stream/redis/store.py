@@ -251,15 +251,15 @@ class RedisStore:
         """Return when the next window of each placement closes, in log time, among the next ``most`` of a shard."""
         key, entries = self.key(shard, "due"), self.key(shard, "entries")
         with reading(key):
-            due = cast("list[tuple[bytes, float]]", await self.redis.zrange(key, 0, most - 1, withscores=True))
+            found = cast("list[tuple[bytes, float]]", await self.redis.zrange(key, 0, most - 1, withscores=True))
+            due = {name: int(deadline) for name, deadline in found}
         closes: dict[str, int] = {}
         if due:
             with reading(entries):
-                names = [name for name, _ in due]
-                headers = await cast("Awaitable[list[bytes | None]]", self.redis.hmget(entries, names))
-                for (_, deadline), header in zip(due, headers, strict=True):
+                headers = await cast("Awaitable[list[bytes | None]]", self.redis.hmget(entries, list(due)))
+                for deadline, header in zip(due.values(), headers, strict=True):
                     if header is not None:  # None: it has closed meanwhile
-                        closes.setdefault(str(msgspec.msgpack.decode(header)[1]), int(deadline))
+                        closes.setdefault(str(msgspec.msgpack.decode(header)[1]), deadline)
         return closes
 
     async def log_name(self, shard: int) -> str | None:

@@ -32,7 +32,7 @@ from stream.retry import REFUSED_PAUSE_S, refused_pause, retry_pause, until_reco
 from stream.role import ARCHIVE
 from stream.roles.archive_partition import ArchivedPartition, beyond, made_anew
 from stream.run import PutRight, RoleParts
-from stream.shutdown import STOP_S, Opened, closed, ended, started
+from stream.shutdown import Opened, closed, ended, started
 
 log = logging.getLogger(__name__)
 
@@ -124,10 +124,8 @@ class Archive(mode.Service):
 
     async def _store_open_files(self) -> None:
         # Where Kafka does not answer, what holds the lock waits for it, or the comparison does.
-        async with asyncio.timeout(STOP_S):
-            await self._lock.acquire()
+        async with asyncio.timeout(CLOSE_WITHIN_S), self._lock:
             await self._compare_topics()
-        async with asyncio.timeout(CLOSE_WITHIN_S):
             # All at once, since each is a write that is waited for.
             storing = [part.store_file() for part in self._partitions.values()]
             for result in await asyncio.gather(*storing, return_exceptions=True):

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 
+from records.errors import LossDetected
 from records.message import WholeMessage
 from rewards.join_items import Input, InputMessage, JoinSettings, Rejected
 from rewards.join_worker import Fetched, JoinState, JoinWorker, Work, carry_out
@@ -122,7 +124,10 @@ class Refeed:
         if not partitions:
             return
         hungry = any(not self._worker.waiting_of(*name) for name in wanted)
-        fetched = await consumer.getmany(*partitions, timeout_ms=POLL_MS if hungry else 0)
+        try:
+            fetched = await consumer.getmany(*partitions, timeout_ms=POLL_MS if hungry else 0)
+        except OffsetOutOfRangeError:
+            raise await self._overtaken(consumer, partitions) from None
         for records in fetched.values():
             for record in records:
                 if record.offset < self._ends.readable[record.topic, record.partition]:
@@ -130,6 +135,17 @@ class Refeed:
         for partition in partitions:
             self._positions[partition.topic, partition.partition] = await consumer.position(partition)
         await asyncio.sleep(0)
+
+    async def _overtaken(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> LossDetected:
+        """Return the refusal where retention has removed what comes next."""
+        begins = await consumer.beginning_offsets(partitions)
+        (topic, number), begin = max(begins.items(), key=lambda each: each[1] - self._positions[tuple(each[0])])
+        return LossDetected(
+            f"{topic}[{number}]",
+            f"the log's start at offset {begin}",
+            f"offset {self._positions[topic, number]}",
+            "retention has removed messages while they were read: run `bowerbird recover` again",
+        )
 
     def _offer(self, message: WholeMessage) -> None:
         name = message.topic, message.partition

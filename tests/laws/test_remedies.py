@@ -26,6 +26,7 @@ RUN_BY = {
     "--version": "tests/bowerbird/test_cli.py",
     "check": f"{REAL}test_remedies.py::test_what_is_set_back_is_right_again",
     "policy rebuild": f"{REAL}test_remedies.py::test_a_role_that_may_not_go_on_names_the_command_that_ends_it",
+    "policy rebuild --accept-loss": f"{REAL}test_recover_without_archive.py",
     "policy rebuild --archive": f"{REAL}test_controls.py",
     "policy rebuild --until": f"{REAL}test_controls.py",
     "policy show": f"{REAL}test_commands.py",

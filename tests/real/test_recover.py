@@ -564,13 +564,17 @@ async def test_keys_that_somebody_deleted_are_missed(shop: Shop) -> None:
     await shop.trade(30)
     await shop.joined(30)
     await until(lambda: published(shop))
-    await shop.trade(5)
     prefix = shop.config.prefix
     async with Redis.from_url(shop.config.redis_url) as redis:
-        for shard in range(shop.config.shards):
-            await redis.delete(f"{{{prefix}join-{shard}}}:bodies")
         await redis.delete(f"{{{prefix}policy-front}}:position", f"{{{prefix}policy-front}}:model")
-    failed = [each async for each in findings(shop.config) if not each.holds]
+        # On a busy machine all windows may have closed before it is looked at.
+        for _ in range(10):
+            await shop.trade(5)
+            for shard in range(shop.config.shards):
+                await redis.delete(f"{{{prefix}join-{shard}}}:bodies")
+            failed = [each async for each in findings(shop.config) if not each.holds]
+            if "join state" in {each.subject for each in failed}:
+                break
     assert {each.subject for each in failed} >= {"join state", "state of policy front"}
     # Decisions that came since have their text.
     assert any(re.search(r"of \d+ decisions that wait, \d+ have their text", each.found) for each in failed), failed

@@ -1,0 +1,95 @@
+"""What a recovery does without an archive where the first outcomes are gone, and with a state that no join has left."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from bowerbird.check import findings
+from bowerbird.recovery.options import RecoverOptions
+from bowerbird.recovery.recover import recover
+from bowerbird.verification import verify
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.codec import items
+from records.errors import StateRefused
+from tests.real.loop import loop_of, run_named, until
+from tests.real.test_archive import forget
+from tests.real.test_recover import NOW_MS, POLICIES, Shop, published, shop_config
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+async def shop(kafka: EmbeddedKafka, own_redis: Callable[..., EmbeddedRedis], prefix: str) -> AsyncIterator[Shop]:
+    server = own_redis()
+    async with loop_of(shop_config(kafka, server, prefix)) as loop:
+        yield Shop(loop, server)
+
+
+async def keep_the_last_of_each_outbox(shop: Shop) -> None:
+    """Remove the first outcomes, as retention does."""
+    topic = shop.config.topic("rewards")
+    last: dict[tuple[str, int], int] = {}
+    async for message in shop.loop.reader.read_since(topic, 0):
+        assert message.partition == 0
+        for outcome in items(message.value):
+            head = msgspec.json.decode(outcome)
+            last[head["placement"], head["shard"]] = message.offset
+    assert len(last) == len(POLICIES) * shop.config.shards
+    await forget(shop.loop, "rewards", 0, min(last.values()))
+
+
+async def test_outcomes_that_are_gone_for_good_hold_up_learning_until_the_loss_is_accepted(shop: Shop) -> None:
+    config = shop.config
+    await shop.trade(60)
+    await shop.joined(60)
+    await until(lambda: published(shop))
+    await shop.trade(10)
+    await shop.joined(70)
+    await keep_the_last_of_each_outbox(shop)
+    async with Redis.from_url(config.redis_url) as redis:
+        await redis.flushall()
+    await shop.trade(5)
+    with pytest.raises(StateRefused, match="policy rebuild front --archive DIR`; where there is none, `") as refused:
+        await recover(config, NOW_MS)
+    said = await run_named(config, str(refused.value).partition("where there is none")[2], "--yes")
+    assert "gone for good: what was learned from outcomes that are no longer there: the log from offset" in said
+    async with Redis.from_url(config.redis_url) as redis:
+        await redis.delete(f"{{{config.prefix}policy-front}}:position")
+    done = await recover(config, NOW_MS, RecoverOptions(accept_loss=True))
+    assert ["comes first" in done.rebuilt[policy].gone for policy in POLICIES] == [True, True]
+    await shop.trade(40)
+
+    async def learned() -> bool:
+        shop.revive()
+        verdicts = [await verify(config, policy) for policy in POLICIES]
+        return all(not verdict.waiting and verdict.learned for verdict in verdicts)
+
+    await until(learned)
+    for policy in POLICIES:
+        verdict = await verify(config, policy)
+        assert (verdict.missing, verdict.doubled, verdict.wrong) == (0, 0, 0), verdict
+        assert "live" not in verdict.found, verdict
+
+
+async def test_a_state_that_no_join_has_left_is_found_and_computed_again(shop: Shop) -> None:
+    """Watermarks in the future close windows at once, and deadlines that are no times never close."""
+    config = shop.config
+    await shop.trade(10)
+    await shop.joined(10)
+    async with Redis.from_url(config.redis_url) as redis:
+        for shard in range(config.shards):
+            key = f"{{{config.prefix}join-{shard}}}"
+            ahead = str(time.time_ns() // 1_000_000 + 10**9)
+            await redis.hset(f"{key}:watermarks", mapping=dict.fromkeys(await redis.hkeys(f"{key}:watermarks"), ahead))
+            await redis.zadd(f"{key}:due", {b"e-nobody": float("inf")})
+    found = [each.found for each in [each async for each in findings(config)] if not each.holds]
+    assert sum("ahead of this machine's clock" in each for each in found) == config.shards, found
+    assert sum("a deadline that no window can have" in each for each in found) == config.shards, found
+    await recover(config, NOW_MS)
+    await asyncio.sleep(1)
+    await shop.trade(10)
+    await shop.all_is_right()
