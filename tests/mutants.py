@@ -1359,6 +1359,30 @@ def _recovery() -> Iterator[Mutant]:
         "if False:",
         ("tests/real/test_recover.py::test_a_version_with_a_number_far_ahead_is_settled_by_a_rebuild",),
     )
+    yield Mutant(
+        "a policy is not learned from a part of its outcomes unasked",
+        "bowerbird/recovery/rebuild.py",
+        "        if gone := self._gone():\n",
+        "        if gone := False:\n",
+        (
+            "tests/real/test_recover_without_archive.py::"
+            "test_outcomes_that_are_gone_for_good_hold_up_learning_until_the_loss_is_accepted",
+        ),
+    )
+    yield Mutant(
+        "a watermark ahead of the clock is found",
+        "bowerbird/recovery/join_problems.py",
+        "        if ahead_ms > AHEAD_MS:\n",
+        "        if False:\n",
+        ("tests/real/test_recover_without_archive.py::test_a_state_that_no_join_has_left_is_found_and_computed_again",),
+    )
+    yield Mutant(
+        "the first outcome has the seq 1",
+        "records/outcome.py",
+        "    outcome_seq: Positive\n",
+        "    outcome_seq: int\n",
+        ("tests/replay/proof/test_verify.py::test_one_changed_bit_of_rewards_is_found",),
+    )
     recovered = "tests/real/test_recover.py::"
     emptied = f"{recovered}test_a_redis_that_was_emptied_is_rebuilt_while_the_roles_wait"
     yield Mutant(
