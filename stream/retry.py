@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import BrokerResponseError, KafkaError
 from redis.exceptions import RedisError
 
 from records.errors import LossDetected, StateRefused
@@ -55,8 +55,10 @@ async def until_there(role: str, what: str, call: Callable[[], Awaitable[Result]
         except AWAY as error:
             count_failure(role, error)
             outage.failed(f"{what}; trying again", error)
+            say_kafka_refuses(role, what, outage.attempt, error)
             await retry_pause(outage.attempt - 1, longest_s=1.0)
         else:
+            stopped.go_on(role, what)
             metrics.redis_answered(role)
             metrics.broker_answered(role)
             return result
@@ -97,6 +99,14 @@ async def refused_pause(role: str, part: str, refused: StateRefused) -> None:
     """Say why a part of a role stands still, and wait before its state is looked at again."""
     say_refused(role, part, refused)
     await asyncio.sleep(REFUSED_PAUSE_S)
+
+
+def say_kafka_refuses(role: str, part: str, failures: int, error: BaseException) -> None:
+    """Say that a part of a role stands still since Kafka refuses what it is given, and not for a moment."""
+    if failures >= stopped.SAID_AFTER and isinstance(error, BrokerResponseError) and not error.retriable:
+        stopped.stop(
+            role, part, f"{part}: Kafka refuses it ({type(error).__name__}): `bowerbird check` says what to set right"
+        )
 
 
 def say_refused(role: str, part: str, refused: StateRefused) -> None:

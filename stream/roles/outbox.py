@@ -23,7 +23,7 @@ from stream.config import Config
 from stream.kafka.dead_letters import DeadLetters, letter_of
 from stream.redis.spoilt import Unreadable, reading
 from stream.redis.store import RedisStore
-from stream.retry import count_failure
+from stream.retry import count_failure, say_kafka_refuses
 from stream.role import JOIN
 from stream.shutdown import closed, started, within
 
@@ -161,13 +161,7 @@ class Emitter:
         """Say that what leaves a shard cannot be read, or is refused, and not for a moment."""
         if isinstance(error, StateRefused):
             stopped.stop(JOIN, _part(shard), error)
-        if failures >= stopped.SAID_AFTER and isinstance(error, KafkaError) and not error.retriable:
-            stopped.stop(
-                JOIN,
-                _part(shard),
-                f"Kafka refuses the outcomes of shard {shard}, which wait ({type(error).__name__}): `bowerbird check`"
-                " says which setting of which topic to set right",
-            )
+        say_kafka_refuses(JOIN, _part(shard), failures, error)
 
     async def _empty_in_turn(self, shard: int, outbox: str, last_seq: int, turns: asyncio.Semaphore) -> None:
         async with turns:

@@ -34,6 +34,7 @@ IN_WORDS = {
     "is_other_type",
     "is_unreadable",
     "of_disk",
+    "say_kafka_refuses",
     "sentence",
     "syntax",
     "described",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
 from records.errors import LossDetected, StateRefused, WrongConfiguration
 from stream import retry as away
@@ -64,3 +65,25 @@ async def test_a_role_may_wait_after_every_refusal() -> None:
 
     await away.until_recovered("join", call, waits_after=StateRefused)
     assert refusals == []
+
+
+async def test_what_kafka_refuses_again_and_again_is_shown_until_it_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that is away for a moment, or for long, is none of this: it answers nothing."""
+    monkeypatch.setattr(away, "retry_pause", no_wait)
+    seen: list[dict[str, str]] = []
+    errors = [KafkaConnectionError(), *[MessageSizeTooLargeError()] * 4]
+
+    async def call() -> int:
+        seen.append(stopped.stopped_parts("join"))
+        if errors:
+            raise errors.pop(0)
+        return 5
+
+    assert await away.until_there("join", "publishing front", call) == 5
+    refused = "publishing front: Kafka refuses it (MessageSizeTooLargeError): `bowerbird check` says what to set right"
+    assert seen == [{}] * 3 + [{"publishing front": refused}] * 3
+    assert stopped.stopped_parts("join") == {}
+
+
+async def no_wait(*_: object, **__: object) -> None:
+    pass
