@@ -15,7 +15,7 @@ from bowerbird.verification import verify
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.codec import items
 from records.errors import StateRefused
-from tests.real.loop import loop_of, run_named, until
+from tests.real.loop import loop_of, run_named, stop_sentence, until
 from tests.real.test_archive import forget
 from tests.real.test_recover import NOW_MS, POLICIES, Shop, published, shop_config
 
@@ -29,6 +29,14 @@ async def shop(kafka: EmbeddedKafka, own_redis: Callable[..., EmbeddedRedis], pr
         yield Shop(loop, server)
 
 
+async def trade_in_two_parts(shop: Shop) -> None:
+    await shop.trade(60)
+    await shop.joined(60)
+    await until(lambda: published(shop))
+    await shop.trade(20)
+    await shop.joined(80)
+
+
 async def keep_the_last_of_each_outbox(shop: Shop) -> None:
     """Remove the first outcomes, as retention does."""
     topic = shop.config.topic("rewards")
@@ -39,16 +47,13 @@ async def keep_the_last_of_each_outbox(shop: Shop) -> None:
             head = msgspec.json.decode(outcome)
             last[head["placement"], head["shard"]] = message.offset
     assert len(last) == len(POLICIES) * shop.config.shards
+    assert min(last.values()) > 0
     await forget(shop.loop, "rewards", 0, min(last.values()))
 
 
 async def test_outcomes_that_are_gone_for_good_hold_up_learning_until_the_loss_is_accepted(shop: Shop) -> None:
     config = shop.config
-    await shop.trade(60)
-    await shop.joined(60)
-    await until(lambda: published(shop))
-    await shop.trade(10)
-    await shop.joined(70)
+    await trade_in_two_parts(shop)
     await keep_the_last_of_each_outbox(shop)
     async with Redis.from_url(config.redis_url) as redis:
         await redis.flushall()
@@ -73,6 +78,33 @@ async def test_outcomes_that_are_gone_for_good_hold_up_learning_until_the_loss_i
         verdict = await verify(config, policy)
         assert (verdict.missing, verdict.doubled, verdict.wrong) == (0, 0, 0), verdict
         assert "live" not in verdict.found, verdict
+
+
+async def test_a_log_that_has_lost_its_identity_and_its_first_outcomes_is_gone_on_with(shop: Shop) -> None:
+    config = shop.config
+    await trade_in_two_parts(shop)
+    await keep_the_last_of_each_outbox(shop)
+    versions = (config.topic("versions"), 0)
+    await forget(shop.loop, "versions", 0, (await shop.loop.reader.ends([versions]))[versions])
+    await shop.trade(60)
+    await shop.joined(60)
+    await until(lambda: published(shop))
+    for role in (*shop.joins, shop.learner):
+        role.stop()
+        role.start()
+    await stop_sentence(config, "join", "--discard-other-log")
+    with pytest.raises(StateRefused, match="--accept-loss"):
+        await recover(config, NOW_MS, RecoverOptions(discard_other_log=True))
+    done = await recover(config, NOW_MS, RecoverOptions(discard_other_log=True, accept_loss=True))
+    assert set(done.rebuilt) == set(POLICIES)
+    await shop.trade(40)
+
+    async def learned() -> bool:
+        shop.revive()
+        verdicts = [await verify(config, policy) for policy in POLICIES]
+        return all(not verdict.waiting and verdict.learned > 0 for verdict in verdicts)
+
+    await until(learned)
 
 
 async def test_a_state_that_no_join_has_left_is_found_and_computed_again(shop: Shop) -> None:
