@@ -482,9 +482,9 @@ def _learning() -> Iterator[Mutant]:
     of_lists = "tests/replay/evaluation/logs/test_lists.py::"
     yield Mutant(
         "a list is not judged as a decision of one",
-        "replay/evaluation/logs/outcomes.py",
-        "        if are_lists(rows).any():\n            rows, refused",
-        "        if False:\n            rows, refused",
+        "replay/evaluation/logs/lists.py",
+        'np.asarray(rows.numbers("places") > 1)',
+        'np.asarray(rows.numbers("places") > 1_000_000)',
         (f"{of_lists}test_a_list_is_one_row",),
     )
     yield Mutant(
