@@ -139,13 +139,13 @@ def finalize(summary: Summary, plan: EvaluationPlan, about: About) -> Answer:
     by_name = {each.estimator: each for each in estimates}
     headline = about.headline if about.headline in by_name else plan.shown.name
     ips, snips = by_name["ips"], by_name["snips"]
-    logged_value = within(summary.values.interval(LoggedMean(), by_unit=by_unit), *possible)
+    logged_value = within(summary.logged.interval(LoggedMean(), by_unit=by_unit), *possible)
     known["mean_reward"] = logged_value.value
     judgement = verdict(known, checks, family_of(headline), effect_of_units=effect)
     if summary.compared is not None:
         others = _of_compared(summary, family_of(headline), effect, plan.against or "")
         judgement, checks = worse(judgement, others.verdict), [*others.faults, *checks]
-    analyses = sequence(summary, inputs)
+    analyses = sequence(summary, inputs, possible)
     return Answer(
         verdict=judgement,
         target=about.target,
@@ -180,7 +180,7 @@ def _checks(summary: Summary, plan: EvaluationPlan, about: About, heaviest: floa
     """Return the findings on the log, faults first."""
     state = summary.health
     checks = findings(state, about.facts(dict(sorted(summary.left_out.items())), summary.learned))
-    of_lists = [ranked_lists(plan.whole_lists)] if summary.lists else []
+    of_lists = [ranked_lists(plan.whole_lists or plan.balanced)] if summary.lists else []
     checks = sorted([*checks, *of_lists, *about.remarks], key=lambda each: not each.wrong)
     if (reward := summary.values.reach.constant) is not None:
         checks.insert(0, constant_reward(reward))
@@ -214,7 +214,10 @@ def _interval(
         sums=summary.values,
         every_row=summary.every_row,
         by_unit=by_unit,
-        reward_range=_reward_range(summary, about.reward_range),
+        # What is given bounds the reward of a list, and the rules also that of its places.
+        reward_range=summary.reward_range
+        if summary.lists and not plan.whole_lists
+        else _reward_range(summary, about.reward_range),
         largest_weight=plan.largest_weight,
         analyses=ANALYSES,
     )

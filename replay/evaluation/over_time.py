@@ -8,6 +8,7 @@ import numpy as np
 from replay.evaluation.intervals.catalogue import IntervalInputs
 from replay.evaluation.intervals.gamma_exponential import GammaExponential
 from replay.evaluation.intervals.interval import Analyses
+from replay.evaluation.logs.chunk import Range
 from replay.evaluation.result import Analysis
 from replay.evaluation.summary import Summary
 
@@ -15,8 +16,8 @@ ANALYSES = 100
 """Number of interim analyses in the result, evenly spread over the rows."""
 
 
-def sequence(summary: Summary, inputs: IntervalInputs) -> Analyses | None:
-    """Return the values over time, with the ends of the confidence sequence within the range of rewards.
+def sequence(summary: Summary, inputs: IntervalInputs, possible: Range) -> Analyses | None:
+    """Return the values over time, with the ends of the confidence sequence within the range of a mean reward.
 
     None for a log with sample weights: no sequence here allows for them.
     """
@@ -24,7 +25,7 @@ def sequence(summary: Summary, inputs: IntervalInputs) -> Analyses | None:
         return None
     stretches = summary.stretches
     least, most = inputs.reward_range or (0.0, 1.0)
-    within = stretches.least_reward.min() >= least and stretches.most_reward.max() <= most
+    within = summary.weighed[0] >= least and summary.weighed[1] <= most
     bounded = within and math.isfinite(most - least) and most > least
     if inputs.method.over_time is not None:
         analyses = inputs.method.over_time(inputs)
@@ -35,10 +36,13 @@ def sequence(summary: Summary, inputs: IntervalInputs) -> Analyses | None:
         # Bounds taken from the data are not valid for a confidence sequence.
         rows = np.cumsum(stretches.rows)
         open_ended = np.full(len(rows), np.inf)
-        return Analyses(rows, np.cumsum(stretches.wr) / rows, -open_ended, open_ended, "")
-    if not bounded:
+        analyses = Analyses(rows, np.cumsum(stretches.wr) / rows, -open_ended, open_ended, "")
+    if bounded:
+        possible = max(least, possible[0]), min(most, possible[1])
+    if not math.isfinite(possible[1] - possible[0]):
         return analyses
     # A value cannot be outside of the range of rewards.
+    least, most = possible
     lows, highs = np.maximum(analyses.low, least), np.minimum(analyses.high, most)
     # Ends that cross contain no possible value: the propensities are not right, and nothing is known.
     crossed = lows > highs

@@ -97,6 +97,15 @@ class EvaluationRows:
         """The reward that was logged."""
         return self.reward if self.logged_reward is None else self.logged_reward
 
+    @property
+    def rewards(self) -> tuple[Floats, ...]:
+        """The reward that was logged, and the one that is weighed where that is another."""
+        return (self.reward,) if self.logged_reward is None else (self.logged_reward, self.reward)
+
+    def as_logged(self) -> "EvaluationRows":
+        """Return the rows with the reward that was logged as the one to be weighed."""
+        return self if self.logged_reward is None else replace(self, reward=self.logged_reward, logged_reward=None)
+
     def with_reward(self, reward: float) -> "EvaluationRows":
         """Return the rows as if each had earned so much."""
         return replace(self, reward=np.full(len(self), reward), logged_reward=None)

@@ -14,7 +14,7 @@ from replay.evaluation.health.state import CERTAIN, State
 from replay.evaluation.intervals.adaptive import AdaptiveSums
 from replay.evaluation.intervals.catalogue import AUTOMATIC, INTERVALS
 from replay.evaluation.intervals.difference import Difference, LoggedMean, paired_reach
-from replay.evaluation.intervals.every_row import EveryRow
+from replay.evaluation.intervals.every_row import REWARD, EveryRow
 from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.intervals.segments import Positives, Segments
 from replay.evaluation.intervals.stretches import Stretches
@@ -83,9 +83,9 @@ class EvaluationPlan:
 
     @property
     def estimators(self) -> tuple[Estimator, ...]:
-        """All estimators whose terms are needed: the candidates, their unshrunk versions, and the mean reward."""
+        """All estimators whose terms are needed: the candidates, and their unshrunk versions."""
         every = [each for some in self.candidates for each in some]
-        return (*every, *(each.plain for each in every if isinstance(each, Shrunk)), LoggedMean())
+        return (*every, *(each.plain for each in every if isinstance(each, Shrunk)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ class Summary:
 
     Attributes
     ----------
-    values
-        Sums of the estimators' terms and of the reward.
+    values, logged
+        Sums of the estimators' terms, and of the logged reward.
     paired
         Sums of the terms of the difference.
     health, compared
@@ -119,6 +119,7 @@ class Summary:
     """
 
     values: Sums
+    logged: Sums
     paired: Sums
     health: State
     compared: State | None
@@ -138,18 +139,20 @@ class Summary:
 
     @property
     def seen(self) -> Range:
-        """The least and the largest reward."""
+        """The least and the largest reward that was logged."""
+        return self.logged.reach.seen
+
+    @property
+    def weighed(self) -> Range:
+        """The least and the largest reward that was weighed: of ranked lists by place another one."""
         return float(self.stretches.least_reward.min()), float(self.stretches.most_reward.max())
 
     @property
     def binary(self) -> bool:
         """Whether every reward is 0 or 1: of numbers from 0 to 1, only these have squares with the same mean."""
-        reward, weighed = self.health.reward, self.stretches
+        reward = self.health.reward
         mean, squares = reward.mean, reward.squares / (reward.count or 1.0)
-        binary = math.isclose(mean, squares, rel_tol=1e-9)
-        # Of ranked lists the rewards that are weighed are other ones.
-        binary = binary and math.isclose(weighed.wwr.sum(), weighed.wwrr.sum(), rel_tol=1e-9)
-        return binary and self.seen[0] >= 0 and self.seen[1] <= 1
+        return self.seen[0] >= 0 and self.seen[1] <= 1 and math.isclose(mean, squares, rel_tol=1e-9)
 
     @property
     def a_decision(self) -> "Summary":
@@ -157,6 +160,7 @@ class Summary:
         return replace(
             self,
             values=a_decision(self.values),
+            logged=a_decision(self.logged),
             paired=a_decision(self.paired),
             segments={
                 name: Segments({code: a_decision(sums) for code, sums in kind.parts.items()})
@@ -214,6 +218,7 @@ def summarise(chunk: LogChunk, plan: EvaluationPlan, compared: LogChunk | None =
     of_segments = [plan.shown, Positives(plan.balanced), MeanWeight()]
     return Summary(
         values=Sums.of(terms, Reach.of(plan.estimators, rows, **reach), unit),
+        logged=Sums.of(all_terms([LoggedMean()], rows), Reach.of([LoggedMean()], rows.as_logged(), **reach), unit),
         paired=Sums.of(
             sized(plan.pair.terms_of(rows, others), rows), paired_reach(plan.pair, rows, others, **reach), unit
         ),
@@ -223,7 +228,7 @@ def summarise(chunk: LogChunk, plan: EvaluationPlan, compared: LogChunk | None =
         adaptive=AdaptiveSums.of(rows, **reach) if adaptive else None,
         segments={name: Segments.of(of_segments, rows, codes, **reach) for name, codes in rows.segments.items()},
         resampled=_resampled(chunk.index, rows, terms, plan) if plan.resamples else None,
-        every_row=EveryRow((terms,)) if plan.every_row else None,
+        every_row=EveryRow(({**terms, REWARD: rows.reward},)) if plan.every_row else None,
         first_ms=None if times is None or not len(times) else int(times.min()),
         last_ms=None if times is None or not len(times) else int(times.max()),
         left_out=Counter(chunk.left_out),

@@ -103,7 +103,7 @@ def with_weight(rows: EvaluationRows, weight: Floats) -> EvaluationRows:
     if not (np.isfinite(weight).all() and (weight >= 0).all()):
         wrong = weight[~(np.isfinite(weight) & (weight >= 0))][0]
         raise BadInput("wrong_weight", "weight", f"{wrong}", "finite numbers that are not negative")
-    return replace(rows, weight=weight, reward=rows.earned, logged_reward=None, squared_weight=None)
+    return replace(rows.as_logged(), weight=weight, squared_weight=None)
 
 
 def with_propensity(rows: EvaluationRows, propensity: Floats) -> EvaluationRows:

@@ -124,7 +124,7 @@ class State:
         return State(
             rows=len(rows),
             size=float(len(rows) if times is None else times.sum()),
-            sized=None if times is None else AroundRatio.of(times, weight / times * reward),
+            sized=None if times is None else AroundRatio.of(times, weight / times * rows.reward),
             sized_weight=None if times is None else AroundRatio.of(times, weight / times),
             reward=Central.of(reward, times),
             propensity=Central.of(propensity),

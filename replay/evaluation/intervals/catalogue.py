@@ -19,7 +19,7 @@ from replay.evaluation.intervals.bernstein import bernstein
 from replay.evaluation.intervals.betting import betting
 from replay.evaluation.intervals.clustered import widened
 from replay.evaluation.intervals.cressie_read import CressieRead
-from replay.evaluation.intervals.every_row import EveryRow
+from replay.evaluation.intervals.every_row import REWARD, EveryRow
 from replay.evaluation.intervals.interval import Analyses, Interval, analyses_at
 from replay.evaluation.intervals.running import Running
 from replay.evaluation.intervals.saddlepoint import saddlepoint_of_terms
@@ -159,7 +159,7 @@ def _bernstein(estimator: Estimator, inputs: IntervalInputs) -> Interval:
 
 def _cressie_read(inputs: IntervalInputs) -> Interval:
     least, most = inputs.bounds
-    sums = WeightedSums.of(inputs.terms["w"], inputs.terms["r"])
+    sums = WeightedSums.of(inputs.terms["w"], inputs.terms[REWARD])
     largest = np.inf if inputs.largest_weight is None else inputs.largest_weight
     return CressieRead(wmax=largest, rmin=least, rmax=most).interval(sums)
 
@@ -171,7 +171,7 @@ def _asymptotic(inputs: IntervalInputs) -> Analyses:
 
 
 def _betting(inputs: IntervalInputs) -> Analyses:
-    weight, reward = inputs.terms["w"], inputs.terms["r"]
+    weight, reward = inputs.terms["w"], inputs.terms[REWARD]
     ones = np.ones(len(weight))
     rows = EvaluationRows(reward=reward, propensity=ones, target=ones, weight=weight)
     return betting(rows, analyses_at(len(rows), inputs.analyses), constant=True, rewards=inputs.bounds)

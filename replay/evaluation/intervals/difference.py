@@ -141,13 +141,13 @@ def paired_reach(
 ) -> Reach:
     """Return the reach of a difference; parameters are those of :meth:`~replay.evaluation.intervals.reach.Reach.of`.
 
-    A row has one reward, which counts on both sides.
+    A row has one reward, which counts on both sides; a ranked list is weighed by each of them in its own way.
     """
 
     def terms(reward: float) -> dict[str, Floats]:
         return sized(pair.terms_of(rows.with_reward(reward), others.with_reward(reward)), rows)
 
-    return Reach.by(terms, rows.reward, least=least, largest=largest)
+    return Reach.by(terms, (*rows.rewards, *others.rewards), least=least, largest=largest)
 
 
 def shows(interval: Interval) -> bool:

@@ -8,6 +8,8 @@ import numpy as np
 from records.errors import WrongConfiguration
 from replay.evaluation.rows import Floats
 
+REWARD = "r"
+"""The column of rewards as they are weighed, among the terms."""
 MOST_ROWS = 5_000_000
 """With more rows their terms would take gigabytes."""
 

@@ -35,7 +35,7 @@ class Reach:
         extreme with the largest reward, the others with the least; in each half the i-th has the smallest and the
         (k + i)-th the largest term i. Empty without rows.
     seen
-        The smallest and the largest observed reward.
+        The smallest and the largest reward that was logged.
     given
         Whether the largest possible reward is given.
     """
@@ -81,13 +81,13 @@ class Reach:
         def terms(reward: float) -> dict[str, Floats]:
             return all_terms(estimators, rows.with_reward(reward))
 
-        return cls.by(terms, rows.reward, least=least, largest=largest)
+        return cls.by(terms, rows.rewards, least=least, largest=largest)
 
     @classmethod
     def by(
         cls,
         terms: Callable[[float], dict[str, Floats]],
-        seen: Floats,
+        rewards: Sequence[Floats],
         *,
         least: float = 0.0,
         largest: float | None = None,
@@ -98,25 +98,26 @@ class Reach:
         ----------
         terms
             It returns them.
-        seen
-            What the rows did earn: shape (rows,).
+        rewards
+            What the rows did earn, of shape (rows,): as it was logged, then as estimators weigh it.
         least, largest
             As for :meth:`of`.
         """
-        observed, given = (float(seen.min(initial=math.inf)), float(seen.max(initial=-math.inf))), largest is not None
-        least = min(least, observed[0])
-        highest = float(seen.max(initial=least if largest is None else largest))
+        ranges = [(float(each.min(initial=math.inf)), float(each.max(initial=-math.inf))) for each in rewards]
+        given = largest is not None
+        least = min(least, *(low for low, _ in ranges))
+        highest = max(least if largest is None else largest, *(high for _, high in ranges))
         guessed = largest is None and highest <= least
         largest = max(GUESS, least + GUESS) if guessed else highest
         ends = [terms(reward) for reward in (least, largest)]
         names = tuple(ends[0])
-        if not len(seen):
-            return cls(names, least, largest, guessed, np.empty((0, 2, len(names))), observed, given)
+        if not len(rewards[0]):
+            return cls(names, least, largest, guessed, np.empty((0, 2, len(names))), ranges[0], given)
         which = [
             int(choose(end[name])) for end in (ends[1], ends[0]) for choose in (np.argmin, np.argmax) for name in names
         ]
         rows = np.stack([np.stack([end[name][which] for name in names], axis=1) for end in ends], axis=1)
-        return cls(names, least, largest, guessed, rows, observed, given)
+        return cls(names, least, largest, guessed, rows, ranges[0], given)
 
     def __add__(self, other: "Reach") -> "Reach":
         if self.names != other.names:

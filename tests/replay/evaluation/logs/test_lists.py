@@ -25,6 +25,8 @@ from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.slate_rows import Slates
 from replay.evaluation.estimators.slates import RewardInteractionSlate, StandardSlate
 from replay.evaluation.evaluate import evaluate
+from replay.evaluation.intervals.cressie_read import CressieRead
+from replay.evaluation.intervals.weighted_sums import WeightedSums
 from replay.evaluation.logs.archive import ArchivedOutcomes
 from replay.evaluation.logs.chunk import MEAN_PROPENSITY, REWARD_RANGE, silent
 from replay.evaluation.logs.json_outcomes import JsonLines
@@ -411,10 +413,69 @@ def _holds(ends: tuple[float | None, float | None], truth: float) -> bool:
     return ends[0] is not None and ends[1] is not None and ends[0] <= truth <= ends[1]
 
 
-def _evaluated(pmf: Sequence[float], path: Path) -> Result:
+def _evaluated(pmf: Sequence[float], path: Path, **options: Any) -> Result:
     def open_log(wanted: Collection[str], for_target: bool, names: Names | None = None) -> OutcomeLog:
-        options = OutcomeOptions("front", wanted=wanted, names=names)
-        return OutcomeLog(JsonLines(path), target_of(pmf) if for_target else None, options)
+        of_log = OutcomeOptions("front", wanted=wanted, names=names, whole_lists=options.get("whole_lists", False))
+        return OutcomeLog(JsonLines(path), target_of(pmf) if for_target else None, of_log)
 
     how = How(command="", bowerbird="", log="", format="", estimand="", model=None, resamples=0, digest="")
-    return evaluate(PolicyLogs(PolicyLog("fixed", open_log)), how, Options(), lambda _: silent)
+    return evaluate(PolicyLogs(PolicyLog("fixed", open_log)), how, Options(**options), lambda _: silent)
+
+
+RARE = (0.02, 0.03, 0.05, 0.9)
+"""A target whose weights are large."""
+
+
+def _one_click(tmp_path: Path, rule: dict[str, Any], places: int = 3) -> Path:
+    """Return a log of 300 lists, of which each has at most one click."""
+    chance, every = np.random.default_rng(2), lists(places)
+    drawn = [math.prod(conditional(LOGGED, shown)) for shown in every]
+    log = []
+    for number, index in enumerate(chance.choice(len(every), 300, p=drawn)):
+        clicked = chance.integers(0, places + 1)
+        log.append(outcome(number, every[index], [float(place == clicked) for place in range(places)], rule=rule))
+    return lines(log, tmp_path / "log.jsonl")
+
+
+def test_a_range_that_is_given_bounds_the_reward_of_a_list(tmp_path: Path) -> None:
+    path = _one_click(tmp_path, {})
+    answer = _evaluated(RARE, path, reward_range=(0.0, 1.0))
+    ends = [(each.low, each.high) for each in answer.estimates] + [(each.low, each.high) for each in answer.over_time]
+    assert all(low is not None and high is not None and 0 <= low <= high <= 1 for low, high in ends)
+    # Weights by place give rewards of up to 3, which refute nothing.
+    assert judged_again(path).reward.max() > 1
+
+
+def test_what_was_logged_does_not_depend_on_the_target(tmp_path: Path) -> None:
+    path = _one_click(tmp_path, {}, places=2)
+    answers = [_evaluated(pmf, path, whole_lists=whole) for pmf in (RARE, LOGGED) for whole in (False, True)]
+    assert len({(each.value_logged, each.value_logged_interval) for each in answers}) == 1
+    assert len({each.statistics["mean_reward"] for each in answers}) == 1
+
+
+def test_a_reward_that_is_the_same_everywhere_is_told_of_lists_too(tmp_path: Path) -> None:
+    chance, every = np.random.default_rng(5), lists(3)
+    log = [
+        outcome(number, every[number % 24], [5.0 * (place == which) for place in range(3)], rule={})
+        for number, which in enumerate(chance.integers(0, 3, 200))
+    ]
+    answer = _evaluated((0.3, 0.3, 0.2, 0.2), lines(log, tmp_path / "log.jsonl"))
+    assert [each.value for each in answer.health if each.name == "constant_reward"] == [5.0]
+    assert answer.verdict.level == "not reliable"
+
+
+@pytest.mark.parametrize("interval", ["betting", "cressie-read", "asymptotic"])
+def test_intervals_that_take_every_row_weigh_by_place(tmp_path: Path, interval: str) -> None:
+    """A sequence ends with the value of `ips`."""
+    path = _one_click(tmp_path, CLIPPED)
+    answer = _evaluated(RARE, path, interval=interval)
+    if interval == "cressie-read":
+        rows = judged_again(path)
+        likely = CressieRead(wmax=np.inf, rmin=0.0, rmax=3.0).interval(WeightedSums.of(rows.weight, rows.reward))
+        assert [each.value for each in answer.estimates if each.estimator == "mle"] == [likely.value]
+    else:
+        assert answer.over_time[-1].value == pytest.approx(answer.ips)
+
+
+def judged_again(path: Path) -> EvaluationRows:
+    return together(OutcomeLog(JsonLines(path), target_of(RARE), OutcomeOptions("front")).blocks())
