@@ -1362,7 +1362,7 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "a policy is not learned from a part of its outcomes unasked",
         "bowerbird/recovery/rebuild.py",
-        "        if gone := self._gone():\n",
+        "        if not self._accept_loss and (gone := self._gone()):\n",
         "        if gone := False:\n",
         (
             "tests/real/test_recover_without_archive.py::"

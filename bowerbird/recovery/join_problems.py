@@ -69,14 +69,14 @@ async def problems(
             continue
         if hold:
             sentences.append(f"shard {shard} waits: a transaction of the join was refused")
-        former = {name.rpartition(" ")[0] for name in await store.watermarks(shard) if name != INPUTS} - inputs_now
+        watermarks = await store.watermarks(shard)
+        former = {name.rpartition(" ")[0] for name in watermarks if name != INPUTS} - inputs_now
         if former:
             sentences.append(f"shard {shard} waits for {', '.join(sorted(former))}, which no setting names any more")
         sentences += await _unreadable(store, shard, seqs[shard])
         if impossible := await _impossible_deadlines(store, shard):
             sentences.append(f"shard {shard}: {impossible} windows have a deadline that no window can have")
-        now_ms = time.time_ns() // 1_000_000
-        ahead_ms = max((await store.watermarks(shard)).values(), default=0) - now_ms
+        ahead_ms = max(watermarks.values(), default=0) - time.time_ns() // 1_000_000
         if ahead_ms > AHEAD_MS:
             sentences.append(
                 f"shard {shard}: a watermark is {ahead_ms // 1000} s ahead of this machine's clock, so windows close"

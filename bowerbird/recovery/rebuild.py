@@ -214,15 +214,13 @@ class _Work:
             if self._back is None:
                 self._compared += self.rebuild.until(message.offset)
             self.rebuild.learn(message, pass_over=self._back is not None)
-            if not self._accept_loss:
-                self._refuse_a_late_start()
+            self._refuse_a_late_start()
             count += 1
             if count % MESSAGES_A_REPORT == 0:
                 self._progress("rewards", message.offset, cut)
         if self._back is None:
             self._compared += self.rebuild.until(cut)
-        if not self._accept_loss:
-            self._refuse_a_late_start()
+        self._refuse_a_late_start()
         self._next = cut
 
     async def _messages(self, start: int, end: int) -> AsyncIterator[Message]:
@@ -249,7 +247,7 @@ class _Work:
         return ""
 
     def _refuse_a_late_start(self) -> None:
-        if gone := self._gone():
+        if not self._accept_loss and (gone := self._gone()):
             raise StateRefused(
                 f"{self._at.rewards[0]}[{self._at.rewards[1]}]",
                 gone,

@@ -30,6 +30,8 @@ class Recovered:
         Why the state of a policy could not be continued, by policy.
     rebuilt
         What was published instead.
+    not_rebuilt
+        Why a policy could not be computed again.
     archive_needed
         Why the archive of the service could not be continued, a sentence each.
     archive_moved_to
@@ -39,6 +41,7 @@ class Recovered:
     join: JoinRecovered
     refused: dict[str, str] = field(default_factory=dict)
     rebuilt: dict[str, Done] = field(default_factory=dict)
+    not_rebuilt: list[StateRefused] = field(default_factory=list)
     archive_needed: list[str] = field(default_factory=list)
     archive_moved_to: str = ""
 
@@ -77,14 +80,10 @@ async def recover(
                 access = access._replace(accept_loss=options.accept_loss)
                 join = JoinRecovery(config, RecoveryLogs(config, reader, access), store, producer)
                 done.join = await join.run(options)
-                lost: list[StateRefused] = []
                 try:
                     for name in config.policies:
                         if await _is_refused(config, name, done) and not options.dry_run:
-                            try:
-                                done.rebuilt[name] = await rebuild(config, name, now_ms, access=access)
-                            except StateRefused as refused:
-                                lost.append(refused)
+                            await _rebuild(config, name, now_ms, access, done)
                 finally:
                     # The join compares its seqs with what the policies have learned.
                     await join.release()
@@ -94,8 +93,8 @@ async def recover(
                     archived = await recover_archive(config, reader, join.log, now_ms, dry_run=options.dry_run)
                     done.archive_needed, done.archive_moved_to = archived.needed, archived.moved_to
                 # Everything else is put right first: one policy holds up nothing.
-                if lost:
-                    raise lost[0]
+                for refused in done.not_rebuilt:
+                    raise refused
         finally:
             await closed(producer)
     finally:
@@ -110,6 +109,13 @@ async def _discard(config: Config, store: RedisStore, log: str, done: Recovered)
     for name in config.policies:
         if await policies.discard_other(name, log):
             done.refused[name] = "it was learned from another log"
+
+
+async def _rebuild(config: Config, name: str, now_ms: int, access: LogAccess, done: Recovered) -> None:
+    try:
+        done.rebuilt[name] = await rebuild(config, name, now_ms, access=access)
+    except StateRefused as refused:
+        done.not_rebuilt.append(refused)
 
 
 async def _is_refused(config: Config, name: str, done: Recovered) -> bool:

@@ -70,9 +70,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    value: float | None
-    expected: float | None
-    p_value: float | None
+    value: float | None = None
+    expected: float | None = None
+    p_value: float | None = None
     wrong: bool
     says: str
 

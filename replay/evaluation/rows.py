@@ -95,7 +95,7 @@ class EvaluationRows:
     @property
     def earned(self) -> Floats:
         """The reward that was logged."""
-        return self.reward if self.logged_reward is None else self.logged_reward
+        return self.rewards[0]
 
     @property
     def rewards(self) -> tuple[Floats, ...]:

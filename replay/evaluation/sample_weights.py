@@ -60,7 +60,6 @@ def counted(rows: int, size: float) -> Finding:
         name=NAME,
         value=None,
         expected=None,
-        p_value=None,
         wrong=False,
         says=f"{rows:,} rows count as {size:,.6g} decisions in values, intervals and effective sizes. The checks of "
         "draws, 1 / propensity, copies and time, adaptive weights, and the confidence sequence cannot use sample "

@@ -20,12 +20,12 @@ from aiokafka.errors import (
 from aiokafka.structs import TopicPartition
 
 from records.codec import UNREADABLE, encode
-from records.errors import LossDetected, StateRefused
+from records.errors import StateRefused
 from records.log_identity import LogIdentity
 from stream import clients
 from stream.config import Config
 from stream.kafka.consumer import READ_COMMITTED, reading
-from stream.kafka.shorter_logs import ends_before
+from stream.kafka.shorter_logs import ends_before, starts_after
 from stream.kafka.topic_ids import TopicNow, topics_now
 from stream.liveness import dead_client, refuse_dead
 from stream.retry import retry_pause
@@ -245,12 +245,7 @@ class LogReader:
                     yield log_record(record)
         except OffsetOutOfRangeError:
             begins = (await self.beginning([(topic, partition)]))[topic, partition]
-            raise LossDetected(
-                f"{topic}[{partition}]",
-                f"the log's start at offset {begins}",
-                f"offset {start}",
-                "retention has removed it; run the command again, or `bowerbird recover` where a role says this",
-            ) from None
+            raise starts_after((topic, partition), start, begins) from None
         finally:
             await closed(consumer)
 

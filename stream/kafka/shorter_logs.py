@@ -1,4 +1,4 @@
-"""Logs that end before what was read of them: a topic was made anew, or has lost its tail."""
+"""Logs that do not reach what is to be read: a topic was made anew, has lost its tail, or retention went on."""
 
 from collections.abc import Mapping
 
@@ -31,4 +31,18 @@ def ends_before(where: tuple[str, int], read: int, end: int) -> LossDetected:
         f"a log that ends at offset {end}",
         f"one that reaches offset {read}, up to which it was read",
         f"the topic was made anew, or has lost its tail: {RECOVER}",
+    )
+
+
+def starts_after(where: tuple[str, int], offset: int, begins: int) -> LossDetected:
+    """Return the refusal to read from an offset that a log does not hold any more.
+
+    >>> str(starts_after(("clicks", 0), 3, 7)).split(";")[0]
+    "clicks[0]: found the log's start at offset 7, expected offset 3"
+    """
+    return LossDetected(
+        f"{where[0]}[{where[1]}]",
+        f"the log's start at offset {begins}",
+        f"offset {offset}",
+        "retention has removed it; run the command again, or `bowerbird recover` where a role says this",
     )

@@ -18,6 +18,7 @@ from rewards.watermark import input_watermark
 from stream.config import Config
 from stream.kafka.consumer import POLL_MS, reading
 from stream.kafka.log import log_record
+from stream.kafka.shorter_logs import starts_after
 from stream.shutdown import closed, started
 
 WAITING_BYTES = 4 * 1024 * 1024
@@ -139,13 +140,8 @@ class Refeed:
     async def _overtaken(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> LossDetected:
         """Return the refusal where retention has removed what comes next."""
         begins = await consumer.beginning_offsets(partitions)
-        (topic, number), begin = max(begins.items(), key=lambda each: each[1] - self._positions[tuple(each[0])])
-        return LossDetected(
-            f"{topic}[{number}]",
-            f"the log's start at offset {begin}",
-            f"offset {self._positions[topic, number]}",
-            "retention has removed messages while they were read: run `bowerbird recover` again",
-        )
+        where, begin = max(begins.items(), key=lambda each: each[1] - self._positions[tuple(each[0])])
+        return starts_after(where, self._positions[tuple(where)], begin)
 
     def _offer(self, message: WholeMessage) -> None:
         name = message.topic, message.partition

@@ -68,7 +68,7 @@ async def test_a_role_may_wait_after_every_refusal() -> None:
 
 
 async def test_what_kafka_refuses_again_and_again_is_shown_until_it_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broker that is away for a moment, or for long, is none of this: it answers nothing."""
+    """An error of the connection is not reported: the broker has refused nothing."""
     monkeypatch.setattr(away, "retry_pause", no_wait)
     seen: list[dict[str, str]] = []
     errors = [KafkaConnectionError(), *[MessageSizeTooLargeError()] * 4]

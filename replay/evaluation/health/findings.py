@@ -234,7 +234,7 @@ def _suspicions(state: State, like: str | None) -> list[Finding]:
         text = (
             "no column names a unit (a user): rows are taken as independent; intervals are too narrow if users return"
         )
-        found.append(Finding(name="independent_rows", value=None, expected=None, p_value=None, wrong=False, says=text))
+        found.append(Finding(name="independent_rows", wrong=False, says=text))
     each = None if state.groups is None or state.units is not None else state.groups.rows_each_of(state.rows)
     if like is not None and each is not None and each > UNITS_RETURN:
         found.append(msgspec.structs.replace(_plain("unnamed_unit", each, True, says(like, each)), expected=1.0))
@@ -259,7 +259,7 @@ def constant_reward(reward: float) -> Finding:
 
 
 def _plain(name: str, value: float, wrong: bool, says: str) -> Finding:
-    return Finding(name=name, value=value, expected=0.0, p_value=None, wrong=wrong, says=says)
+    return Finding(name=name, value=value, expected=0.0, wrong=wrong, says=says)
 
 
 def _drift(state: State) -> list[Finding]:

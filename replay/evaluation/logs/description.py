@@ -199,7 +199,7 @@ def _no_time(like: str | None) -> list[Finding]:
         f"no column is read as the time; {like} looks like it: name it with --column time={like}, or say that it is not"
         " the time with --column time=-"
     )
-    return [Finding(name="no_time", value=None, expected=None, p_value=None, wrong=False, says=says)]
+    return [Finding(name="no_time", wrong=False, says=says)]
 
 
 class _Open:
@@ -226,7 +226,7 @@ class _Open:
         )
         if count == rows:
             says += f". {WAIT}"
-        return [Finding(name="open", value=count / rows, expected=0.0, p_value=None, wrong=False, says=says)]
+        return [Finding(name="open", value=count / rows, expected=0.0, wrong=False, says=says)]
 
 
 class _Distribution:

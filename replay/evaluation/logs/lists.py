@@ -116,21 +116,20 @@ def with_places(rows: OutcomeRows) -> tuple[OutcomeRows, Flags]:
         there = np.flatnonzero(are & ~refused & (places > place))
         if not len(there):
             break
-        pick = starts[there] + place
+        pick, here = starts[there] + place, begins[there] + place
         # Each pick is one of the actions that the places before have left.
         sought = np.full(len(rows), -2)
         sought[there] = ids.of_picks[pick]
         hits = (ids.of_actions == pmfs.each(sought)) & ~at
         once = pmfs.sums(hits.astype(np.int64))[there] == 1
         right = np.isfinite(of_picks[pick]) & (of_picks[pick] >= SMALLEST_PROPENSITY) & (of_picks[pick] <= 1)
-        earned[begins[there] + place] = reward = of_rewards[reward_starts[there] + place]
+        earned[here] = reward = of_rewards[reward_starts[there] + place]
         right &= np.abs(reward) <= LARGEST
         if not place:
             right &= (of_picks[pick] == propensity[there]) & (sought[there] == ids.of_chosen[there])
         refused[there[~(once & right)]] = True
         at |= hits
         if place:
-            here = begins[there] + place
             logged[here] = logged[here - 1] * np.where(right, of_picks[pick], 1.0)
             uniform[here] = uniform[here - 1] / np.maximum(actions[there] - place, 1)
     refused |= are & (logged[begins + counts - 1] < LEAST_PROBABILITY)

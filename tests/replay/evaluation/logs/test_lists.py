@@ -151,14 +151,11 @@ def test_the_mean_over_all_whole_lists_is_what_the_target_earns(
     tmp_path_factory: pytest.TempPathFactory, weights: list[float], places: int, seed: int
 ) -> None:
     """By enumeration, for rewards that depend on the whole list."""
-    pmf = [each / sum(weights) for each in weights]
     chance = np.random.default_rng(seed)
-    every = lists(places)
-    log = [outcome(number, shown, chance.normal(size=places).tolist()) for number, shown in enumerate(every)]
-    worth = [math.fsum(each["rewards"] or [each["reward"]]) for each in log]
-    rows = judged(log, tmp_path_factory.mktemp("log") / "log.jsonl", target_of(pmf), whole_lists=True)
+    earned = [chance.normal(size=places).tolist() for _ in lists(places)]
+    rows, worth, truth = _enumerated(tmp_path_factory, weights, earned, whole_lists=True)
     assert rows.reward == pytest.approx(worth)
-    assert math.fsum(rows.propensity * rows.weight * rows.reward) == pytest.approx(_truth(pmf, every, worth), abs=1e-9)
+    assert math.fsum(rows.propensity * rows.weight * rows.reward) == pytest.approx(truth, abs=1e-9)
     assert math.fsum(rows.propensity) == pytest.approx(1.0)
 
 
@@ -167,22 +164,27 @@ def test_the_mean_over_all_lists_by_place_is_what_the_target_earns(
     tmp_path_factory: pytest.TempPathFactory, weights: list[float], places: int, seed: int
 ) -> None:
     """By enumeration, for rewards that depend on the places above and on no place below."""
-    pmf = [each / sum(weights) for each in weights]
     chance = np.random.default_rng(seed)
-    every = lists(places)
-    earns = {shown[: place + 1]: float(chance.normal()) for shown in every for place in range(places)}
-    log = [
-        outcome(number, shown, [earns[shown[: place + 1]] for place in range(places)])
-        for number, shown in enumerate(every)
-    ]
-    worth = [math.fsum(each["rewards"] or [each["reward"]]) for each in log]
-    rows = judged(log, tmp_path_factory.mktemp("log") / "log.jsonl", target_of(pmf))
-    assert math.fsum(rows.propensity * rows.weight * rows.reward) == pytest.approx(_truth(pmf, every, worth), abs=1e-9)
+    earns = {shown[: place + 1]: float(chance.normal()) for shown in lists(places) for place in range(places)}
+    earned = [[earns[shown[: place + 1]] for place in range(places)] for shown in lists(places)]
+    rows, worth, truth = _enumerated(tmp_path_factory, weights, earned)
+    assert math.fsum(rows.propensity * rows.weight * rows.reward) == pytest.approx(truth, abs=1e-9)
     assert math.fsum(rows.propensity * rows.weight) == pytest.approx(1.0)
     assert rows.earned == pytest.approx(worth)
-    for each, reward in zip(log, rows.reward.tolist(), strict=True):
-        alone = each["rewards"] or [each["reward"]]
+    for alone, reward in zip(earned, rows.reward.tolist(), strict=True):
         assert places * min(alone) <= reward <= places * max(alone)
+
+
+def _enumerated(
+    folders: pytest.TempPathFactory, weights: list[float], earned: list[list[float]], **options: bool
+) -> tuple[EvaluationRows, list[float], float]:
+    """Return every list once with the rewards of its places, what each is worth, and what the target earns."""
+    pmf = [each / sum(weights) for each in weights]
+    every = lists(len(earned[0]))
+    log = [outcome(number, shown, each) for number, (shown, each) in enumerate(zip(every, earned, strict=True))]
+    rows = judged(log, folders.mktemp("log") / "log.jsonl", target_of(pmf), **options)
+    worth = [math.fsum(each) for each in earned]
+    return rows, worth, _truth(pmf, every, worth)
 
 
 def _truth(pmf: Sequence[float], every: Sequence[Shown], worth: Sequence[float]) -> float:
