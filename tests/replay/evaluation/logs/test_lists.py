@@ -21,12 +21,15 @@ from policies.registry import make
 from policies.single_action import SingleAction
 from records.codec import items
 from records.errors import BadInput, WrongConfiguration
+from replay.evaluation.estimators.balanced import BalancedInversePropensity
 from replay.evaluation.estimators.estimator import Estimator
+from replay.evaluation.estimators.importance import Replay
 from replay.evaluation.estimators.slate_rows import Slates
 from replay.evaluation.estimators.slates import RewardInteractionSlate, StandardSlate
 from replay.evaluation.evaluate import evaluate
 from replay.evaluation.intervals.cressie_read import CressieRead
 from replay.evaluation.intervals.weighted_sums import WeightedSums
+from replay.evaluation.logs import chunk
 from replay.evaluation.logs.archive import ArchivedOutcomes
 from replay.evaluation.logs.chunk import MEAN_PROPENSITY, REWARD_RANGE, silent
 from replay.evaluation.logs.json_outcomes import JsonLines
@@ -37,7 +40,7 @@ from replay.evaluation.logs.outcomes import OutcomeLog
 from replay.evaluation.logs.predicted import Logger
 from replay.evaluation.options import Options
 from replay.evaluation.result import How, Result
-from replay.evaluation.rows import EvaluationRows
+from replay.evaluation.rows import EvaluationRows, joined
 from replay.evaluation.scan import PolicyLog, PolicyLogs
 from replay.proof.archived_policy import ArchivedPolicy
 from tests.bowerbird.test_lists import CONFIG, visit
@@ -263,6 +266,7 @@ NO_LISTS: dict[str, dict[str, Any]] = {
     "a reward too few": {"rewards": [1.0]},
     "a reward that is missing": {"rewards": [1.0, None]},
     "another sum": {"reward": 99.0},
+    "rewards of which only the sum is a reward": {"rewards": [1e300, -1e300], "reward": 0.0},
     "no rewards": {"rewards": [], "places": 1},
     "no place": {"places": 0, "rewards": [], "decision": {"picks": []}},
 }
@@ -477,6 +481,67 @@ def test_intervals_that_take_every_row_weigh_by_place(tmp_path: Path, interval: 
         assert [each.value for each in answer.estimates if each.estimator == "mle"] == [likely.value]
     else:
         assert answer.over_time[-1].value == pytest.approx(answer.ips)
+
+
+def test_a_narrow_range_is_none_of_the_rewards_by_place(tmp_path: Path) -> None:
+    """Bets are on rewards within the rules' range, of up to 1 for each place, and not within the one that is given."""
+    answer = _evaluated(RARE, _one_click(tmp_path, CLIPPED), interval="betting", reward_range=(0.0, 1.0))
+    assert answer.over_time[-1].low is not None
+    assert answer.over_time[-1].low > 0
+
+
+def test_what_is_said_of_the_log_is_said_of_logged_rewards(tmp_path: Path) -> None:
+    path = _one_click(tmp_path, CLIPPED)
+    by_place, whole = _evaluated(RARE, path), _evaluated(RARE, path, whole_lists=True)
+    assert [each.reward for each in by_place.overlap] == [each.reward for each in whole.overlap]
+    assert {each.reward for each in by_place.overlap} != {0.0, 1.0}
+
+
+def test_a_replay_is_of_what_lists_have_earned() -> None:
+    certain = EvaluationRows(
+        reward=np.array([3.0, 1.0]), propensity=np.ones(2), target=np.ones(2), logged_reward=np.array([2.0, 1.0])
+    )
+    assert Replay().estimate(certain) == 1.5
+
+
+def test_balanced_weights_weigh_what_whole_lists_have_earned() -> None:
+    half = np.full(2, 0.5)
+    rows = EvaluationRows(
+        reward=np.array([3.0, 1.0]),
+        propensity=half,
+        target=half,
+        weight=np.array([2.0, 0.5]),
+        mean_propensity=np.array([0.25, 0.5]),
+        logged_reward=np.array([2.0, 1.0]),
+    )
+    assert BalancedInversePropensity().estimate(rows) == pytest.approx((2 * 2.0 + 1 * 1.0) / 2)
+
+
+def test_rows_with_and_without_lists_are_one_log() -> None:
+    ones = np.ones(1)
+    single = EvaluationRows(reward=np.array([4.0]), propensity=ones, target=ones)
+    of_list = EvaluationRows(reward=np.array([3.0]), propensity=ones, target=ones, logged_reward=np.array([2.0]))
+    both = joined([single, of_list])
+    assert (both.reward.tolist(), both.earned.tolist()) == ([4.0, 3.0], [4.0, 2.0])
+
+
+def test_lists_in_some_blocks_are_lists_of_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = [outcome(number, (number % 4,), [1.0]) for number in range(40)]
+    log += [outcome(40 + number, (number % 4, (number + 1) % 4), [1.0, number % 2]) for number in range(40)]
+    path = lines(log, tmp_path / "log.jsonl")
+    whole = _evaluated(RARE, path)
+    monkeypatch.setattr(chunk, "BLOCK_ROWS", 30)
+    blocks = _evaluated(RARE, path)
+    assert any(each.name == "lists" for each in blocks.health)
+    assert (blocks.rows, blocks.ips, blocks.snips) == pytest.approx((80, whole.ips, whole.snips))
+    assert blocks.value_logged_interval == pytest.approx(whole.value_logged_interval)
+
+
+def test_a_log_without_lists_is_weighed_in_no_other_way(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("reward,propensity,target\n1,0.5,0.5\n0,0.5,0.5\n")
+    with pytest.raises(WrongConfiguration, match="--whole-lists: expected none with --format table"):
+        bowerbird.evaluate(path, whole_lists=True)
 
 
 def judged_again(path: Path) -> EvaluationRows:
