@@ -3,18 +3,26 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from archive.writer import ArchiveStore
 from bowerbird.check import findings
+from bowerbird.recovery.join import JoinRecovery
 from bowerbird.recovery.options import RecoverOptions
 from bowerbird.recovery.recover import recover
+from bowerbird.status.alarms import alarms
+from bowerbird.status.observer import Observer
 from bowerbird.verification import verify
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.codec import items
-from records.errors import StateRefused
+from records.errors import LossDetected, StateRefused
+from stream.config import ArchiveConfig
 from tests.real.loop import loop_of, run_named, stop_sentence, until
 from tests.real.test_archive import forget
 from tests.real.test_recover import NOW_MS, POLICIES, Shop, published, shop_config
@@ -51,15 +59,23 @@ async def keep_the_last_of_each_outbox(shop: Shop) -> None:
     await forget(shop.loop, "rewards", 0, min(last.values()))
 
 
-async def test_outcomes_that_are_gone_for_good_hold_up_learning_until_the_loss_is_accepted(shop: Shop) -> None:
+async def test_outcomes_that_are_gone_for_good_hold_up_learning_until_the_loss_is_accepted(
+    shop: Shop, tmp_path: Path
+) -> None:
     config = shop.config
     await trade_in_two_parts(shop)
     await keep_the_last_of_each_outbox(shop)
     async with Redis.from_url(config.redis_url) as redis:
         await redis.flushall()
+    # The archive is another log's too: that a policy is refused holds up nothing else.
+    store = ArchiveStore(str(tmp_path), config.prefix)
+    store.belongs_to("another/log")
+    shop.config = config = replace(config, archive=ArchiveConfig(url=str(tmp_path)))
     await shop.trade(5)
     with pytest.raises(StateRefused, match="policy rebuild front --archive DIR`; where there is none, `") as refused:
         await recover(config, NOW_MS)
+    assert store.other_log("another/log") is None
+    assert list(tmp_path.rglob("_former"))
     said = await run_named(config, str(refused.value).partition("where there is none")[2], "--yes")
     assert "gone for good: what was learned from outcomes that are no longer there: the log from offset" in said
     async with Redis.from_url(config.redis_url) as redis:
@@ -107,17 +123,59 @@ async def test_a_log_that_has_lost_its_identity_and_its_first_outcomes_is_gone_o
     await until(learned)
 
 
+async def test_a_policy_of_whose_outcomes_none_is_left_does_not_begin_anew_unasked(shop: Shop) -> None:
+    config, rewards = shop.config, (shop.config.topic("rewards"), 0)
+    await trade_in_two_parts(shop)
+    await forget(shop.loop, "rewards", 0, (await shop.loop.reader.ends([rewards]))[rewards])
+    async with Redis.from_url(config.redis_url) as redis:
+        await redis.flushall()
+    versions = len(await shop.loop.records("versions"))
+    with pytest.raises(StateRefused, match="without an outcome of the policy"):
+        await recover(config, NOW_MS)
+    assert len(await shop.loop.records("versions")) == versions
+
+
+async def test_a_recovery_that_retention_overtakes_says_so(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, clicks = shop.config, (shop.config.topic("clicks"), 0)
+    await trade_in_two_parts(shop)
+    async with Redis.from_url(config.redis_url) as redis:
+        await redis.flushall()
+    await shop.trade(40)
+    feed = JoinRecovery._feed
+
+    async def overtaken(recovery: JoinRecovery, *arguments: Any) -> None:
+        ends = await shop.loop.reader.ends([clicks])
+        await forget(shop.loop, "clicks", 0, ends[clicks] - 1)
+        await feed(recovery, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JoinRecovery, "_feed", overtaken)
+        with pytest.raises(LossDetected, match=r"clicks\[0\]: found the log's start .* run the command again"):
+            await recover(config, NOW_MS)
+    with pytest.raises(LossDetected, match="--accept-loss"):
+        await recover(config, NOW_MS)
+
+
 async def test_a_state_that_no_join_has_left_is_found_and_computed_again(shop: Shop) -> None:
     """Watermarks in the future close windows at once, and deadlines that are no times never close."""
     config = shop.config
     await shop.trade(10)
     await shop.joined(10)
-    async with Redis.from_url(config.redis_url) as redis:
-        for shard in range(config.shards):
-            key = f"{{{config.prefix}join-{shard}}}"
+    keys = [f"{{{config.prefix}join-{shard}}}" for shard in range(config.shards)]
+    async with Redis.from_url(config.redis_url) as redis, Observer(config) as observer:
+        for key in keys:
+            await redis.zadd(f"{key}:due", {b"e-nobody": float("inf")})
+
+        async def unreadable() -> bool:
+            # Where decisions wait.
+            await shop.trade(5)
+            return any("what cannot be read" in each for each in alarms(config, await observer.look()))
+
+        await until(unreadable)
+        await shop.joined(shop.count)
+        for key in keys:
             ahead = str(time.time_ns() // 1_000_000 + 10**9)
             await redis.hset(f"{key}:watermarks", mapping=dict.fromkeys(await redis.hkeys(f"{key}:watermarks"), ahead))
-            await redis.zadd(f"{key}:due", {b"e-nobody": float("inf")})
     found = [each.found for each in [each async for each in findings(config)] if not each.holds]
     assert sum("ahead of this machine's clock" in each for each in found) == config.shards, found
     assert sum("a deadline that no window can have" in each for each in found) == config.shards, found
