@@ -12,7 +12,7 @@ from policies.question import Pick, Question, ranked
 from records.codec import decode, items
 from records.decision import PickedAction
 from records.errors import BadInput
-from records.fields import Natural, Ordinal
+from records.fields import Ordinal, Positive
 from records.limits import ITEMS_LIMIT, Limits
 from records.outcome import outbox_name
 
@@ -41,7 +41,7 @@ class TrainingExample(msgspec.Struct, frozen=True, gc=False):
 class _Numbered(msgspec.Struct, frozen=True, gc=False):
     placement: str
     shard: Ordinal
-    outcome_seq: Natural
+    outcome_seq: Positive
     reward: float
     learn: bool
 

@@ -13,7 +13,7 @@ import msgspec
 
 from records.codec import UNREADABLE, items
 from records.errors import BadInput
-from records.fields import Integer, Natural, Ordinal, RawRule
+from records.fields import Integer, Ordinal, Positive, RawRule
 from records.limits import ITEMS_LIMIT
 from records.rule import rule_of
 from records.sequence import gap_too_large
@@ -29,7 +29,7 @@ class OutcomeHead(msgspec.Struct, frozen=True, gc=False):
 
     placement: str
     shard: Ordinal
-    outcome_seq: Natural
+    outcome_seq: Positive
     event_id: str
     closed_ms: Integer
     decision_place: _Time

@@ -167,6 +167,12 @@ def test_an_outcome_in_the_place_of_another_is_told_from_a_repeat() -> None:
     assert learner.take(3, outcomes(outcome(4) | {"event_id": "other"})).contradicting
 
 
+def test_seqs_begin_with_1() -> None:
+    readable, unreadable = outcomes_in(json.dumps([outcome(1), outcome(0)]).encode())
+    assert [each.outcome_seq for each in readable] == [1]
+    assert [each.index for each in unreadable] == [1]
+
+
 def test_records_that_are_no_outcomes_are_told_apart() -> None:
     readable, unreadable = outcomes_in(json.dumps([outcome(1), {"outcome_seq": 2}, 3, outcome(2)]).encode())
     assert [one.outcome_seq for one in readable] == [1, 2]

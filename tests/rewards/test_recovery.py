@@ -57,6 +57,7 @@ def test_repeats_and_what_is_no_outcome_do_not_move_the_frontier() -> None:
         outcome("front", 7, "g", 1, 9),
         {"placement": "front", "policy": "front", "shard": 0, "outcome_seq": 99},
         outcome("front", 6, "f", 1, 8),
+        outcome("side", 0, "no seq of a join", 1, 9),
         outcome("front", 2**53 - 1, "of another program", 1, 99),
     ]
     for head in outcome_heads(json.dumps(records).encode()):
