@@ -41,6 +41,36 @@ class _Decided(msgspec.Struct, frozen=True, gc=False):
     rule: RawRule
 
 
+class Window(NamedTuple):
+    """The window of a logged decision: when the decision was logged, when it ends, whether feedback may end it before.
+
+    Attributes
+    ----------
+    time_ms, deadline_ms
+        Log times in ms.
+    """
+
+    event_id: str
+    placement: str
+    time_ms: int
+    deadline_ms: int
+    closes_early: bool
+
+
+def windows_in(value: bytes | None, time_ms: int) -> Iterator[Window]:
+    """Yield the windows of a message of ``decisions``; what is not a decision is passed over."""
+    try:
+        bodies = items(value)
+    except BadInput:
+        return
+    for body in bodies:
+        with suppress(BadInput, *UNREADABLE):
+            decision = _decided(body)
+            rule = rule_of(decision.rule)
+            closes_early = bool(rule.reward.close_on)
+            yield Window(decision.event_id, decision.placement, time_ms, deadline_ms(rule, time_ms), closes_early)
+
+
 _outcomes = msgspec.json.Decoder(list[OutcomeHead]).decode
 _outcome = msgspec.json.Decoder(OutcomeHead).decode
 _decided = msgspec.json.Decoder(_Decided).decode
@@ -69,7 +99,7 @@ def outcome_heads(value: bytes | None) -> Iterator[OutcomeHead]:
 
 
 class Frontier(NamedTuple):
-    """The last outcome of a placement and shard: its seq and its final deadline."""
+    """An outcome of a placement and shard: its seq and its final deadline."""
 
     outcome_seq: int
     deadline_ms: int
@@ -83,12 +113,12 @@ class Frontiers:
     last
         The last outcome by (placement, shard).
     first
-        The lowest seq by (placement, shard).
+        That of the lowest seq by (placement, shard). Above seq 1, those before it were removed.
     """
 
     def __init__(self) -> None:
         self.last: dict[tuple[str, int], Frontier] = {}
-        self.first: dict[tuple[str, int], int] = {}
+        self.first: dict[tuple[str, int], Frontier] = {}
 
     def see(self, head: OutcomeHead) -> None:
         """Take in an outcome."""
@@ -96,9 +126,17 @@ class Frontiers:
         last = self.last.get(key)
         if gap_too_large(last.outcome_seq if last is not None else 0, head.outcome_seq):
             return
-        self.first[key] = min(head.outcome_seq, self.first.get(key, head.outcome_seq))
-        if last is None or head.outcome_seq > last.outcome_seq:
-            self.last[key] = Frontier(head.outcome_seq, head.closed_ms)
+        here = Frontier(head.outcome_seq, head.closed_ms)
+        if key not in self.first or here.outcome_seq < self.first[key].outcome_seq:
+            self.first[key] = here
+        if last is None or here.outcome_seq > last.outcome_seq:
+            self.last[key] = here
+
+    def none_left(self, placement: str, shard: int, outcome_seq: int, time_ms: int) -> None:
+        """Note that the outcomes up to a seq, which was given before a log time, were removed; where none is left."""
+        if (placement, shard) not in self.last:
+            self.last[placement, shard] = Frontier(outcome_seq, time_ms)
+            self.first[placement, shard] = Frontier(outcome_seq + 1, time_ms)
 
     def seqs(self, shard: int) -> dict[str, int]:
         """Return the last seq of each placement in a shard."""
@@ -124,14 +162,18 @@ class Frontiers:
 
     def unfinished_in(self, value: bytes | None, time_ms: int, shard_of: Callable[[str], int]) -> int:
         """Return how many decisions of a message may have no outcome yet."""
-        try:
-            bodies = items(value)
-        except BadInput:
-            return 0
-        count = 0
-        for body in bodies:
-            with suppress(BadInput, *UNREADABLE):
-                decision = _decided(body)
-                deadline = deadline_ms(rule_of(decision.rule), time_ms)
-                count += self.unfinished(decision.placement, shard_of(decision.event_id), deadline)
-        return count
+        return sum(
+            self.unfinished(window.placement, shard_of(window.event_id), window.deadline_ms)
+            for window in windows_in(value, time_ms)
+        )
+
+    def removed_after(self, time_ms: int) -> bool:
+        """Tell whether outcomes may have been removed that closed after a log time."""
+        return any(first.outcome_seq > 1 and first.deadline_ms > time_ms for first in self.first.values())
+
+    def removed(self, window: Window, shard: int) -> bool:
+        """Tell whether the outcome of a decision was removed, unless it is among those that are left."""
+        first = self.first.get((window.placement, shard))
+        if first is None or first.outcome_seq == 1:
+            return False
+        return (window.time_ms if window.closes_early else window.deadline_ms) <= first.deadline_ms

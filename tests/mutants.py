@@ -1369,6 +1369,21 @@ def _recovery() -> Iterator[Mutant]:
             "test_outcomes_that_are_gone_for_good_hold_up_learning_until_the_loss_is_accepted",
         ),
     )
+    second = "test_no_decision_gets_a_second_outcome_where_the_first_was_removed_too_early"
+    yield Mutant(
+        "outcomes that were removed too early are missed by a recovery",
+        "bowerbird/recovery/join_losses.py",
+        "    if not frontiers.removed_after(since_ms):\n",
+        "    if True:\n",
+        (f"tests/real/test_recover_without_archive.py::{second}",),
+    )
+    yield Mutant(
+        "where the loss of outcomes is accepted, no decision gets a second one",
+        "bowerbird/recovery/join.py",
+        "            return not unfinished or self._frontiers.removed(window, shard)\n",
+        "            return False\n",
+        (f"tests/real/test_recover_without_archive.py::{second}",),
+    )
     yield Mutant(
         "a watermark ahead of the clock is found",
         "bowerbird/recovery/join_problems.py",

@@ -19,7 +19,7 @@ from bowerbird.recovery.options import RecoverOptions
 from records.errors import LossDetected, WrongConfiguration
 from rewards.join_items import Input
 from rewards.join_worker import JoinState
-from rewards.recovery import Frontiers, outcome_heads
+from rewards.recovery import Frontiers, Window, outcome_heads
 from rewards.rules import milliseconds
 from rewards.store import DEAD_LETTERS, Closing, DecisionItem, FeedbackItem, not_free, other_log
 from rewards.watermark import partition_name
@@ -209,16 +209,20 @@ class JoinRecovery:
         await self._store.topic_ids(await topic_ids(self._config, self._logs.reader), forget=True)
         await self._store.forget_marks()
 
-    def _passes_over(self, outcomes_gone: bool) -> "Callable[[DecisionItem | FeedbackItem], bool]":
+    def _passes_over(self, losses: bool) -> "Callable[[DecisionItem | FeedbackItem], bool]":
         def passes_over(item: DecisionItem | FeedbackItem) -> bool:
             if isinstance(item, FeedbackItem):
                 place = item.place
                 # In a topic that was made anew, other feedback may stand at a place that had a letter.
                 source = Source(place.topic, place.partition, place.offset, place.index)
                 return self._lettered.get(hash(source), -1) >= place.time_ms
-            return outcomes_gone and not self._frontiers.unfinished(
-                item.placement, self._config.shard(item.event_id), item.deadline_ms
-            )
+            if not losses:
+                return False
+            # A window that may have had an outcome gets no second one.
+            shard, early = self._config.shard(item.event_id), bool(item.close_on)
+            window = Window(item.event_id, item.placement, item.place.time_ms, item.deadline_ms, early)
+            unfinished = self._frontiers.unfinished(window.placement, shard, window.deadline_ms)
+            return not unfinished or self._frontiers.removed(window, shard)
 
         return passes_over
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 
-from bowerbird.recovery.join_losses import gaps, never_read
+from bowerbird.recovery.join_losses import gaps, never_read, outcomes_gone
 from bowerbird.recovery.join_problems import inputs, known_topics, made_anew
 from bowerbird.recovery.join_recovered import JoinRecovered
 from bowerbird.recovery.logs import RecoveryLogs
 from records.errors import LossDetected, WrongConfiguration
+from records.outcome import parse_outbox
 from rewards.join_items import Input
 from rewards.recovery import Frontiers, outcome_heads
 from rewards.rules import milliseconds
 from rewards.watermark import partition_name
 from stream.config import Config
+from stream.kafka.versions_tail import versions_tail
 from stream.redis.store import RedisStore
 from stream.roles.refeed import Ends
 
@@ -39,7 +41,24 @@ async def read_frontiers(config: Config, logs: RecoveryLogs) -> Frontiers:
             f"shards: found {config.shards}, expected another number: {example};"
             " set it back, and see that `bowerbird check` agrees"
         )
+    await _note_outboxes_without_outcomes(config, logs, frontiers)
     return frontiers
+
+
+async def _note_outboxes_without_outcomes(config: Config, logs: RecoveryLogs, frontiers: Frontiers) -> None:
+    """Take from ``versions`` how far an outbox goes whose outcomes were all removed."""
+    topic = config.topic("rewards")
+    begins = await logs.reader.beginning([(topic, number) for number in await logs.reader.partitions(topic)])
+    if not any(begins.values()):
+        return  # nothing was removed, or the topic was made anew
+    versions = config.topic("versions")
+    newest = (await versions_tail(logs.reader, versions)).newest()
+    for logged in newest.by_policy.values():
+        async for record in logs.reader.read(versions, 0, logged.offset, logged.offset + 1):
+            for outbox, seq in logged.version.last_seqs.items():
+                placement, shard = parse_outbox(outbox)
+                if begins.get((topic, config.rewards_partition(placement))):
+                    frontiers.none_left(placement, shard, seq, record.time_ms)
 
 
 class JoinStart:
@@ -58,6 +77,7 @@ class JoinStart:
             stored = [offsets[partition_name(*name)] for offsets in shards if partition_name(*name) in offsets]
             starts[name] = min(self._ends.readable[name], min(stored, default=begin))
         done.gone += never_read(self._logs, self._ends, starts)
+        await self._note_outcomes_gone(done, await self._unread_from_ms(starts))
         return starts
 
     async def anew(self, done: JoinRecovered) -> dict[Input, int]:
@@ -79,11 +99,18 @@ class JoinStart:
         known = {name: offset for name, offset in known.items() if name[0] not in replaced}
         done.gone += never_read(self._logs, self._ends, known)
         done.gone += await gaps(self._config, self._logs, self._ends, from_ms)
+        await self._note_outcomes_gone(done, from_ms)
         return starts
+
+    async def _note_outcomes_gone(self, done: JoinRecovered, from_ms: int) -> None:
+        since_ms = from_ms - milliseconds(self._config.dedup_horizon_s)
+        done.gone += await outcomes_gone(self._config, self._logs, self._frontiers, max(0, since_ms))
 
     def _refuse_lost_outcomes(self, replaced: set[str]) -> None:
         rewards = self._config.topic("rewards")
-        if rewards in replaced and (late := [seq for seq in self._frontiers.first.values() if seq > 1]):
+        if rewards in replaced and (
+            late := [first.outcome_seq for first in self._frontiers.first.values() if first.outcome_seq > 1]
+        ):
             raise LossDetected(
                 f"topic {rewards}",
                 f"outcomes from seq {min(late)} on in a topic that was made anew",

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,20 @@ from tests.real.test_recover import NOW_MS, POLICIES, Shop, published, shop_conf
 pytestmark = pytest.mark.real
 
 
+SHORT_S = 10.0
+
+
 @pytest.fixture
-async def shop(kafka: EmbeddedKafka, own_redis: Callable[..., EmbeddedRedis], prefix: str) -> AsyncIterator[Shop]:
+def dedup_horizon_s() -> float:
+    return 120.0
+
+
+@pytest.fixture
+async def shop(
+    kafka: EmbeddedKafka, own_redis: Callable[..., EmbeddedRedis], prefix: str, dedup_horizon_s: float
+) -> AsyncIterator[Shop]:
     server = own_redis()
-    async with loop_of(shop_config(kafka, server, prefix)) as loop:
+    async with loop_of(replace(shop_config(kafka, server, prefix), dedup_horizon_s=dedup_horizon_s)) as loop:
         yield Shop(loop, server)
 
 
@@ -59,12 +70,62 @@ async def keep_the_last_of_each_outbox(shop: Shop) -> None:
     await forget(shop.loop, "rewards", 0, min(last.values()))
 
 
+async def forget_all_outcomes(shop: Shop) -> None:
+    rewards = (shop.config.topic("rewards"), 0)
+    await forget(shop.loop, "rewards", 0, (await shop.loop.reader.ends([rewards]))[rewards])
+
+
+async def the_horizon_is_over(shop: Shop) -> None:
+    """Wait until no outcome of before has to be remembered."""
+    await asyncio.sleep(shop.config.early_s + SHORT_S + 1)
+
+
+@pytest.mark.parametrize("remove", [keep_the_last_of_each_outbox, forget_all_outcomes])
+async def test_no_decision_gets_a_second_outcome_where_the_first_was_removed_too_early(
+    shop: Shop, remove: Callable[[Shop], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = shop.config
+    await trade_in_two_parts(shop)
+    await until(lambda: published(shop))
+    given = Counter(each["event_id"] for each in await shop.loop.records("rewards"))
+    await remove(shop)
+    async with Redis.from_url(config.redis_url) as redis:
+        await redis.flushall()
+    await shop.trade(20)
+    with pytest.raises(LossDetected, match=r"rewards without \d+ outcomes, of decisions from .*--accept-loss"):
+        await recover(config, NOW_MS)
+
+    async def killed(*_: Any) -> None:
+        raise ConnectionError("killed")
+
+    left = Counter(each["event_id"] for each in await shop.loop.records("rewards"))
+    with monkeypatch.context() as patched:
+        patched.setattr(JoinRecovery, "_settle", killed)
+        with pytest.raises(ConnectionError):
+            await recover(config, NOW_MS, RecoverOptions(accept_loss=True))
+    await recover(config, NOW_MS, RecoverOptions(accept_loss=True))
+    await shop.trade(20)
+
+    async def later_ones() -> Counter[str]:
+        shop.revive()
+        given_now = Counter(each["event_id"] for each in await shop.loop.records("rewards")) - left
+        return given_now if {f"e{number}" for number in range(100, 120)} <= set(given_now) else Counter()
+
+    given += await until(later_ones)
+    assert given.most_common(1)[0][1] == 1, given.most_common(5)
+
+
+@pytest.mark.parametrize("dedup_horizon_s", [SHORT_S])
 async def test_outcomes_that_are_gone_for_good_hold_up_learning_until_the_loss_is_accepted(
     shop: Shop, tmp_path: Path
 ) -> None:
     config = shop.config
     await trade_in_two_parts(shop)
     await keep_the_last_of_each_outbox(shop)
+    await the_horizon_is_over(shop)
+    left = len(await shop.loop.records("rewards"))
+    await shop.trade(20)
+    await shop.joined(left + 20)
     async with Redis.from_url(config.redis_url) as redis:
         await redis.flushall()
     # The archive is another log's too: that a policy is refused holds up nothing else.
@@ -123,10 +184,12 @@ async def test_a_log_that_has_lost_its_identity_and_its_first_outcomes_is_gone_o
     await until(learned)
 
 
+@pytest.mark.parametrize("dedup_horizon_s", [SHORT_S])
 async def test_a_policy_of_whose_outcomes_none_is_left_does_not_begin_anew_unasked(shop: Shop) -> None:
-    config, rewards = shop.config, (shop.config.topic("rewards"), 0)
+    config = shop.config
     await trade_in_two_parts(shop)
-    await forget(shop.loop, "rewards", 0, (await shop.loop.reader.ends([rewards]))[rewards])
+    await forget_all_outcomes(shop)
+    await the_horizon_is_over(shop)
     async with Redis.from_url(config.redis_url) as redis:
         await redis.flushall()
     versions = len(await shop.loop.records("versions"))

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.recovery import Frontiers, outcome_heads
+from rewards.recovery import Frontiers, Window, outcome_heads
 
 Decided = tuple[str, int, int, int | None]
 """Policy, log time, window in ms, and when it closed early (as a share of the window, in tenths)."""
@@ -49,6 +49,30 @@ def test_what_has_no_outcome_yet_is_always_among_the_unfinished(log: list[Decide
         assert frontiers.unfinished_in(value, time_ms, lambda _: 0) == 1
         assert time_ms >= scan_ms
     assert frontiers.seqs(0) == {policy: seq for policy, seq in seqs.items() if seq}
+
+
+@given(st.lists(decided, max_size=12), st.integers(0, 12), st.integers(0, 12))
+def test_what_had_an_outcome_that_was_removed_is_always_among_the_removed(
+    log: list[Decided], given_count: int, removed_count: int
+) -> None:
+    closing = []
+    for number, (_, time_ms, window_ms, early) in enumerate(log):
+        closed_ms = time_ms + (window_ms if early is None else window_ms * early // 10)
+        closing.append((closed_ms, Window(f"e{number:02d}", "front", time_ms, time_ms + window_ms, early is not None)))
+    closing.sort(key=lambda each: (each[0], each[1].event_id))
+    closing = closing[:given_count]
+    frontiers = Frontiers()
+    for seq, (closed_ms, window) in enumerate(closing, 1):
+        if seq > removed_count:
+            value = json.dumps([outcome("front", seq, window.event_id, window.time_ms, closed_ms)]).encode()
+            for head in outcome_heads(value):
+                frontiers.see(head)
+    if removed_count >= len(closing) > 0:
+        frontiers.none_left("front", 0, len(closing), closing[-1][0])
+    removed = closing[:removed_count]
+    assert all(frontiers.removed(window, 0) for _, window in removed)
+    assert all(frontiers.removed_after(closed_ms - 1) for closed_ms, _ in removed)
+    assert removed or not any(frontiers.removed(window, 0) for _, window in closing)
 
 
 def test_repeats_and_what_is_no_outcome_do_not_move_the_frontier() -> None:
