@@ -100,7 +100,7 @@ async def test_no_decision_gets_a_second_outcome_where_the_first_was_removed_too
 
     left = Counter(each["event_id"] for each in await shop.loop.records("rewards"))
     with monkeypatch.context() as patched:
-        patched.setattr(JoinRecovery, "_settle", killed)
+        patched.setattr(JoinRecovery, "_feed", killed)
         with pytest.raises(ConnectionError):
             await recover(config, NOW_MS, RecoverOptions(accept_loss=True))
     await recover(config, NOW_MS, RecoverOptions(accept_loss=True))
