@@ -130,6 +130,16 @@ def is_other_type(error: BaseException) -> bool:
     return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
+def refusal_code(error: ResponseError) -> str:
+    """Return the code with which an answer of Redis begins, such as ``NOREPLICAS``, or else the kind of the error.
+
+    >>> refusal_code(ResponseError("NOREPLICAS Not enough good replicas to write."))
+    'NOREPLICAS'
+    """
+    code = str(error).partition(" ")[0]
+    return code if code.isalpha() and code.isupper() and code != "ERR" else type(error).__name__
+
+
 def client_id(role: str) -> str:
     """Return the name under which a role's consumer is a member of its group.
 

@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 
 from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError, RedisError, ResponseError
 
 from records.errors import BrokerAway, StateRefused
 from stream import clients
+from stream.clients import refusal_code
 from stream.config import Config
 from stream.redis.policy_store import of_its_type, policy_key
 from stream.redis.spoilt import reading
@@ -112,8 +113,10 @@ def explain(error: BaseException, config: Config) -> str | None:
         return f"{redis_place(config)} refused the password: correct redis_url"
     if isinstance(error, ReadOnlyError):
         return f"{redis_place(config)} is a replica and takes no writes: correct redis_url, or make it the primary"
+    if isinstance(error, NoPermissionError):
+        return f"{redis_place(config)} lets its user not do all that is needed: allow +@all on {config.prefix}*"
     if isinstance(error, ResponseError):
-        return f"{redis_place(config)} refused a command ({_code_of(error)}): see its log and its configuration"
+        return f"{redis_place(config)} refused a command ({refusal_code(error)}): see its log and its configuration"
     if isinstance(error, RedisError):
         return f"{redis_place(config)} did not answer ({type(error).__name__}): start it, or correct redis_url"
     if isinstance(error, KafkaError):
@@ -123,21 +126,17 @@ def explain(error: BaseException, config: Config) -> str | None:
     return None
 
 
-def _code_of(error: ResponseError) -> str:
-    """Return the code with which an answer of Redis begins, such as ``NOREPLICAS``, or else the kind of the error."""
-    code = str(error).partition(" ")[0]
-    return code if code.isalpha() and code.isupper() and code != "ERR" else type(error).__name__
-
-
 async def write(redis: "Redis", config: Config) -> None:
-    """Write to Redis a key that lives for a second.
+    """Write to Redis a key that lives for a second, and once more by a script, as the join writes.
 
     Raises
     ------
     RedisError
-        It takes no writes; :func:`explain` says so in words.
+        It takes no writes, or runs no script; :func:`explain` says so in words.
     """
-    await redis.set(f"{{{config.prefix}service}}:check", "", px=1000)
+    key = f"{{{config.prefix}service}}:check"
+    await redis.set(key, "", px=1000)
+    await redis.register_script("return redis.call('SET', KEYS[1], '', 'PX', 1000)")([key])
 
 
 def redis_place(config: Config) -> str:

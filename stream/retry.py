@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from aiokafka.errors import BrokerResponseError, KafkaError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from records.errors import LossDetected, StateRefused
 from stream import metrics, stopped
+from stream.clients import refusal_code
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ async def until_there(role: str, what: str, call: Callable[[], Awaitable[Result]
         except AWAY as error:
             count_failure(role, error)
             outage.failed(f"{what}; trying again", error)
-            say_kafka_refuses(role, what, outage.attempt, error)
+            say_server_refuses(role, what, outage.attempt, error)
             await retry_pause(outage.attempt - 1, longest_s=1.0)
         else:
             stopped.go_on(role, what)
@@ -101,12 +102,17 @@ async def refused_pause(role: str, part: str, refused: StateRefused) -> None:
     await asyncio.sleep(REFUSED_PAUSE_S)
 
 
-def say_kafka_refuses(role: str, part: str, failures: int, error: BaseException) -> None:
-    """Say that a part of a role stands still since Kafka refuses what it is given, and not for a moment."""
-    if failures >= stopped.SAID_AFTER and isinstance(error, BrokerResponseError) and not error.retriable:
-        stopped.stop(
-            role, part, f"{part}: Kafka refuses it ({type(error).__name__}): `bowerbird check` says what to set right"
-        )
+def say_server_refuses(role: str, part: str, failures: int, error: BaseException) -> None:
+    """Say that a part of a role stands still since Kafka or Redis refuses what it is given, and not for a moment."""
+    if failures < stopped.SAID_AFTER:
+        return
+    if isinstance(error, BrokerResponseError) and not error.retriable:
+        refusal = f"Kafka refuses it ({type(error).__name__})"
+    elif isinstance(error, ResponseError):
+        refusal = f"Redis refuses it ({refusal_code(error)})"
+    else:
+        return
+    stopped.stop(role, part, f"{part}: {refusal}: `bowerbird check` says what to set right")
 
 
 def say_refused(role: str, part: str, refused: StateRefused) -> None:

@@ -82,10 +82,11 @@ async def problems(
                 f"shard {shard}: a watermark is {ahead_ms // 1000} s ahead of this machine's clock, so windows close"
                 " before their feedback has come: see that the clocks of the broker and of this machine are right"
             )
-        entries, bodies, due = await store.sizes(shard)
-        if not entries == bodies == due:
+        entries, bodies, due, pending = await store.sizes(shard)
+        if not entries == bodies == due == pending:
             sentences.append(
-                f"shard {shard}: of {entries} decisions that wait, {bodies} have their text and {due} a deadline"
+                f"shard {shard}: of {entries} decisions that wait, {bodies} have their text, {due} a deadline, and"
+                f" {pending} are counted"
             )
         for name in read:
             offset, where = stored[shard].get(partition_name(*name)), f"shard {shard}, {name[0]}[{name[1]}]"

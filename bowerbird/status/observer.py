@@ -193,6 +193,9 @@ class Observer:
         if now_ms - watermark_ms < LATE_MS or not topic or not partition.isdecimal():
             return watermark
         name = topic, int(partition)
+        now = (await self._reader.topics([topic])).get(topic)
+        if now is None or name[1] not in now.partitions:
+            return watermark
         held = await self._reader.open_transactions([name])
         return msgspec.structs.replace(watermark, open_transaction=held[name][0] if name in held else None)
 

@@ -225,15 +225,14 @@ class RedisStore:
             await self.redis.unlink(key)
         return list(found.values())
 
-    async def sizes(self, shard: int) -> tuple[int, int, int]:
-        """Return how many decisions wait: their entries, their bodies and their deadlines, which are equally many."""
+    async def sizes(self, shard: int) -> tuple[int, int, int, int]:
+        """Return how many decisions wait: their entries, bodies and deadlines, and how many are counted; all equal."""
         pipeline: Any = self.redis.pipeline(transaction=True)
-        pipeline.hlen(self.key(shard, "entries"))
-        pipeline.hlen(self.key(shard, "bodies"))
-        pipeline.zcard(self.key(shard, "due"))
+        pipeline.hlen(self.key(shard, "entries")).hlen(self.key(shard, "bodies"))
+        pipeline.zcard(self.key(shard, "due")).hvals(self.key(shard, "pending"))
         with reading(self.key(shard, "*")):
-            entries, bodies, due = await pipeline.execute()
-        return entries, bodies, due
+            entries, bodies, due, pending = await pipeline.execute()
+            return entries, bodies, due, sum(map(whole, pending))
 
     async def discard_others(self, shards: int, log: str) -> bool:
         """Throw the state away where it was made from another log, and tell whether it was."""

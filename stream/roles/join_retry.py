@@ -8,7 +8,7 @@ from records.errors import StateRefused
 from stream import metrics, stopped
 from stream.liveness import Pulse
 from stream.redis.spoilt import Unreadable
-from stream.retry import AWAY, REFUSED_PAUSE_S, count_failure, retry_pause, say_refused, until_there
+from stream.retry import AWAY, REFUSED_PAUSE_S, count_failure, retry_pause, say_refused, say_server_refuses, until_there
 from stream.role import JOIN
 from stream.roles.input_guard import InputGuard
 from stream.roles.join_display import JoinDisplay
@@ -17,6 +17,8 @@ from stream.run import PutRight
 log = logging.getLogger(__name__)
 
 HELD_POLL_S = 1.0
+STATE = "the join's state"
+"""What stands still while Redis refuses it."""
 
 
 class JoinRetry:
@@ -59,6 +61,8 @@ class JoinRetry:
             except AWAY as error:
                 count_failure(JOIN, error)
                 log.warning("cannot go on now: %r", error)
+                say_server_refuses(JOIN, STATE, attempt + 1, error)
+                refused_parts.add(STATE)
                 await retry_pause(attempt, longest_s=1.0)
             except Exception:
                 metrics.UNEXPECTED_ERRORS.labels(JOIN).inc()

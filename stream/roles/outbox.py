@@ -23,7 +23,7 @@ from stream.config import Config
 from stream.kafka.dead_letters import DeadLetters, letter_of
 from stream.redis.spoilt import Unreadable, reading
 from stream.redis.store import RedisStore
-from stream.retry import count_failure, say_kafka_refuses
+from stream.retry import count_failure, say_server_refuses
 from stream.role import JOIN
 from stream.shutdown import closed, started, within
 
@@ -161,7 +161,7 @@ class Emitter:
         """Say that what leaves a shard cannot be read, or is refused, and not for a moment."""
         if isinstance(error, StateRefused):
             stopped.stop(JOIN, _part(shard), error)
-        say_kafka_refuses(JOIN, _part(shard), failures, error)
+        say_server_refuses(JOIN, _part(shard), failures, error)
 
     async def _empty_in_turn(self, shard: int, outbox: str, last_seq: int, turns: asyncio.Semaphore) -> None:
         async with turns:

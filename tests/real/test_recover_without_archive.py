@@ -24,6 +24,7 @@ from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.codec import items
 from records.errors import LossDetected, StateRefused
 from stream.config import ArchiveConfig
+from stream.stopped import kept
 from tests.real.loop import loop_of, run_named, stop_sentence, until
 from tests.real.test_archive import forget
 from tests.real.test_recover import NOW_MS, POLICIES, Shop, published, shop_config
@@ -245,4 +246,47 @@ async def test_a_state_that_no_join_has_left_is_found_and_computed_again(shop: S
     await recover(config, NOW_MS)
     await asyncio.sleep(1)
     await shop.trade(10)
+    await shop.all_is_right()
+
+
+async def test_a_count_of_windows_that_somebody_has_changed_is_found_and_computed_again(shop: Shop) -> None:
+    """Requests are refused where it is too high."""
+    config = shop.config
+    await shop.trade(10)
+    await shop.joined(10)
+    async with Redis.from_url(config.redis_url) as redis:
+        await redis.hset(f"{{{config.prefix}join-0}}:pending", "front", 99_999_999)
+        found = [each.found for each in [each async for each in findings(config)] if not each.holds]
+        assert any("99999999 are counted" in each for each in found), found
+        await recover(config, NOW_MS)
+        assert await redis.hget(f"{{{config.prefix}join-0}}:pending", "front") in (None, b"0")
+    await shop.trade(10)
+    await shop.all_is_right()
+
+
+async def test_a_status_is_given_where_an_input_that_is_gone_holds_the_windows(shop: Shop) -> None:
+    async with Redis.from_url(shop.config.redis_url) as redis, Observer(shop.config) as observer:
+        await shop.trade(1)
+        await shop.joined(1)
+        await redis.hset(f"{{{shop.config.prefix}join-0}}:watermarks", "nobody 0", 1)
+        status = await observer.look()
+        assert [each.held_by for each in status.watermarks if each.shard == 0] == ["nobody 0"]
+
+
+async def test_a_join_whose_redis_refuses_its_script_says_so_and_goes_on(shop: Shop) -> None:
+    config = shop.config
+    await shop.trade(5)
+    await shop.joined(5)
+    async with Redis.from_url(config.redis_url) as redis:
+        await redis.execute_command("ACL", "SETUSER", "default", "-eval", "-evalsha")
+        await shop.trade(5)
+        sentence = await stop_sentence(config, "join", "Redis refuses it (NoPermissionError)")
+        said = await run_named(config, sentence, code=1)
+        assert "allow +@all" in said, said
+        await redis.execute_command("ACL", "SETUSER", "default", "+eval", "+evalsha")
+
+        async def over() -> bool:
+            return not await kept(redis, config)
+
+        await until(over)
     await shop.all_is_right()

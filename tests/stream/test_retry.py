@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
+from redis.exceptions import ResponseError
 
 from records.errors import LossDetected, StateRefused, WrongConfiguration
 from stream import retry as away
@@ -82,6 +83,26 @@ async def test_what_kafka_refuses_again_and_again_is_shown_until_it_takes_it(mon
     assert await away.until_there("join", "publishing front", call) == 5
     refused = "publishing front: Kafka refuses it (MessageSizeTooLargeError): `bowerbird check` says what to set right"
     assert seen == [{}] * 3 + [{"publishing front": refused}] * 3
+    assert stopped.stopped_parts("join") == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [("NOPERM this user has no permissions", "NOPERM"), ("x", "ResponseError")]
+)
+async def test_what_redis_refuses_again_and_again_is_shown_until_it_takes_it(
+    monkeypatch: pytest.MonkeyPatch, answer: str, code: str
+) -> None:
+    monkeypatch.setattr(away, "retry_pause", no_wait)
+    seen: list[str] = []
+
+    async def call() -> None:
+        seen.append(stopped.stopped_parts("join").get("saving front", ""))
+        if len(seen) < 5:
+            raise ResponseError(answer)
+
+    await away.until_there("join", "saving front", call)
+    refused = f"saving front: Redis refuses it ({code}): `bowerbird check` says what to set right"
+    assert seen == ["", "", "", refused, refused]
     assert stopped.stopped_parts("join") == {}
 
 
