@@ -227,7 +227,7 @@ def _drawn(decision: _LoggedDecision) -> Row:
 def _outcome_fields(record: bytes) -> Row:
     outcome = decode(_outcome, record)
     decision = decode(_decision, bytes(outcome.decision))
-    place = outcome.decision_place
+    place = outcome.decision_position
     return (
         outcome.event_id,
         outcome.placement,

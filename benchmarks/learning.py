@@ -157,7 +157,7 @@ def made_outcome(
         "learn": True,
         "why": "window",
         "closed_ms": 1_700_000_600_000,
-        "decision_place": [1_700_000_000_000, "decisions", 0, number, 0],
+        "decision_position": [1_700_000_000_000, "decisions", 0, number, 0],
         "feedback": [clicks] if reward else [],
         "decision": {
             "v": 1,

@@ -233,7 +233,7 @@ def write_lines(file: Path, rows: int) -> None:
                     "learn": True,
                     "why": "window",
                     "closed_ms": time_ms + 60_000,
-                    "decision_place": {
+                    "decision_position": {
                         "time_ms": time_ms,
                         "topic": "decisions",
                         "partition": 0,

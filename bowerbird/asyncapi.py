@@ -73,7 +73,7 @@ _OUTCOME = {
     "learn": True,
     "why": "window",
     "closed_ms": 1732400600000,
-    "decision_place": {"time_ms": 1732400000000, "topic": "decisions", "partition": 0, "offset": 7, "index": 0},
+    "decision_position": {"time_ms": 1732400000000, "topic": "decisions", "partition": 0, "offset": 7, "index": 0},
     "feedback": [
         {"stream": "clicks", "time_ms": 1732400020000, "partition": 1, "offset": 3, "index": 0, "event": _CLICK}
     ],

@@ -88,10 +88,10 @@ class _Tracing:
             async for message in self._naming("decisions", _Span()):
                 evidence.decisions(message)
                 located += [
-                    each._replace(place=self._place(message, each.place.index))
+                    each._replace(position=self._position(message, each.position.index))
                     for each in decisions_of(message, self._event_id)
                 ]
-            times = [each.place.time_ms for each in located]
+            times = [each.position.time_ms for each in located]
             near = (
                 _Span(max(0, min(times) - self._dedup_horizon_ms), max(times) + self._dedup_horizon_ms + 1)
                 if times
@@ -150,7 +150,7 @@ class _Tracing:
 
     async def _requests(self, span: _Span) -> list[TracedRecord]:
         cluster_id = await self._reader.cluster_id()
-        # A request that brings no id of its own gets one that is made from its place.
+        # A request that brings no id of its own gets one that is made from its position.
         made = MADE_EVENT_ID.fullmatch(self._event_id) is not None
         requests: list[TracedRecord] = []
         async for message in self._read("decision-requests", span):
@@ -165,7 +165,7 @@ class _Tracing:
                 event_id = request.event_id
                 if (made_event_id(cluster_id, *where) if event_id is None else event_id) == self._event_id:
                     about = f"for placement {request.placement}, {len(request.actions)} actions; {_reply(message)}"
-                    requests.append(TracedRecord(self._place(message, index), about))
+                    requests.append(TracedRecord(self._position(message, index), about))
         return requests
 
     async def _outcomes(self, span: _Span, letters: list[Letter]) -> list[FoundOutcomeRecord]:
@@ -179,7 +179,7 @@ class _Tracing:
                     continue
                 if outcome.event_id == self._event_id and outcome.revision == 0:
                     where = (message.topic, message.partition, message.offset, index)
-                    outcomes.append(FoundOutcomeRecord(self._place(message, index), outcome, where in refused))
+                    outcomes.append(FoundOutcomeRecord(self._position(message, index), outcome, where in refused))
         return outcomes
 
     async def _versions(self, placements: set[str], since_ms: int) -> list[PolicyVersion]:
@@ -207,7 +207,7 @@ class _Tracing:
                 letters.append(letter)
         return letters
 
-    def _place(self, message: Message, index: int) -> LogPosition:
+    def _position(self, message: Message, index: int) -> LogPosition:
         topic = self._config.stream_of(message.topic)
         return LogPosition(message.time_ms, topic, message.partition, message.offset, index)
 
@@ -232,6 +232,6 @@ def _quoted(event_id: str) -> bytes:
 
 
 def _traced(config: Config, letter: Letter) -> TracedRecord:
-    place = LogPosition(letter.time_ms, "dead-letters", letter.partition, letter.offset, 0)
+    position = LogPosition(letter.time_ms, "dead-letters", letter.partition, letter.offset, 0)
     source = "" if letter.source is None else f" (from {letter.source})"
-    return TracedRecord(place, f"{letter.reason or 'no reason'}: {letter.message or letter.problem}{source}")
+    return TracedRecord(position, f"{letter.reason or 'no reason'}: {letter.message or letter.problem}{source}")

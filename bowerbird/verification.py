@@ -155,7 +155,7 @@ async def verify_decision(
     Returns
     -------
     list of Recomputed
-        In the order of their places, copies that are the same bytes left out. None: the log holds no such
+        In the order of their positions, copies that are the same bytes left out. None: the log holds no such
         decision.
 
     Raises
@@ -172,9 +172,9 @@ async def verify_decision(
         async for message in logs.read(topic):
             for each in decisions_of(message, event_id):
                 content = msgspec.json.encode(each.decision)
-                if content not in by_content or each.place < by_content[content].place:
+                if content not in by_content or each.position < by_content[content].position:
                     by_content[content] = each
-        in_order = sorted(by_content.values(), key=lambda each: each.place)
+        in_order = sorted(by_content.values(), key=lambda each: each.position)
         return [await _decided_again(config, each, reader, progress, archive) for each in in_order]
 
 

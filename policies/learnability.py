@@ -113,7 +113,7 @@ class _Outcome(msgspec.Struct, frozen=True, gc=False):
     reward: float
     learn: bool
     decision: _Decision
-    decision_place: _Place
+    decision_position: _Place
     rewards: list[float] = []
 
 
@@ -194,7 +194,7 @@ class Sights:
                     reward = outcome.rewards[0] if outcome.rewards else outcome.reward
                     decided.earn(Earned(time_ms, outcome.decision.chosen, reward))
                 if decisions:
-                    self._show(outcome.decision, outcome.decision_place.time_ms)
+                    self._show(outcome.decision, outcome.decision_position.time_ms)
             except (*UNREADABLE, BadInput):
                 continue
 

@@ -39,10 +39,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         ``not_activated`` and ``expired`` (decided when nobody waited any more) are not.
     closed_ms
         The final deadline in log time.
-    decision_place
+    decision_position
         Topic, partition, offset, index and log time of the decision.
     feedback
-        What counted, in the order of its places.
+        What counted, in the order of their positions.
     decision
         The decision itself.
     """
@@ -61,7 +61,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     learn: bool
     why: Why
     closed_ms: Integer
-    decision_place: LogPosition
+    decision_position: LogPosition
     feedback: list[CountedFeedback]
     decision: RawDecision
 

@@ -6,7 +6,7 @@ from records.fields import Integer, Natural, Ordinal
 
 
 class LogPosition(msgspec.Struct, frozen=True, order=True):
-    """Where in the logs a record stands; "first" means first by place.
+    """Where in the logs a record stands; "first" means first by position.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class LogPosition(msgspec.Struct, frozen=True, order=True):
     index: Ordinal
 
     def key(self) -> str:
-        """Return text that sorts, byte by byte, as the places do.
+        """Return text that sorts, byte by byte, as the positions do.
 
         >>> LogPosition(1, "clicks", 2, 3, 4).key()
         '00000000000001 clicks 000002 0000000000000003 000004'
@@ -34,6 +34,6 @@ class LogPosition(msgspec.Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, key: str) -> "LogPosition":
-        """Return the place that :meth:`key` wrote."""
+        """Return the position that :meth:`key` wrote."""
         time_ms, topic, partition, offset, index = key.split(" ")
         return cls(int(time_ms), topic, int(partition), int(offset), int(index))

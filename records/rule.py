@@ -26,7 +26,7 @@ class StreamReward:
     value
         True: an event is worth its own ``value`` (an event without one is worth 0).
     aggregate
-        How the worths of one stream's counted events, in the order of their places, become one number.
+        How the worths of one stream's counted events, in the order of their positions, become one number.
     """
 
     weight: float | None = None

@@ -84,23 +84,23 @@ def decode_items(
         if len(body) < LEAST_BYTES and len(bodies) > FEW_ITEMS:
             rejected.append(Rejected(message, index, NO_RECORD, body))
             continue
-        place = LogPosition(message.time_ms, message.topic, message.partition, message.offset, index)
+        position = LogPosition(message.time_ms, message.topic, message.partition, message.offset, index)
         try:
-            item = _item(settings, place, body)
+            item = _item(settings, position, body)
             if settings.passes_over is None or not settings.passes_over(item):
                 decoded.append(item)
         except BadInput as error:
             rejected.append(Rejected(message, index, error, body))
 
 
-def _item(settings: JoinSettings, place: LogPosition, body: bytes) -> DecisionItem | FeedbackItem:
-    limit = settings.decision_bytes if place.topic == settings.decisions else settings.feedback_bytes
+def _item(settings: JoinSettings, position: LogPosition, body: bytes) -> DecisionItem | FeedbackItem:
+    limit = settings.decision_bytes if position.topic == settings.decisions else settings.feedback_bytes
     if len(body) > limit:
         raise BadInput("too_large", "value", f"{len(body)} bytes", f"at most {limit} bytes")
     check_depth(body, RECORD_DEPTH)
-    if place.topic != settings.decisions:
+    if position.topic != settings.decisions:
         event_id = feedback(body).event_id
-        return FeedbackItem(place, event_id, place.time_ms + milliseconds(settings.early_s), body)
+        return FeedbackItem(position, event_id, position.time_ms + milliseconds(settings.early_s), body)
     head = decision_head(body)
     rule = rule_of(head.rule)
     dedup_horizon_ms = milliseconds(settings.dedup_horizon_s)
@@ -112,13 +112,13 @@ def _item(settings: JoinSettings, place: LogPosition, body: bytes) -> DecisionIt
             f"at most half of dedup_horizon_s ({dedup_horizon_ms} ms)",
         )
     return DecisionItem(
-        place,
+        position,
         head.event_id,
         head.placement,
         fingerprint(head),
-        max(0, opens_ms(rule, place.time_ms)),
-        deadline_ms(rule, place.time_ms),
-        place.time_ms + dedup_horizon_ms,
+        max(0, opens_ms(rule, position.time_ms)),
+        deadline_ms(rule, position.time_ms),
+        position.time_ms + dedup_horizon_ms,
         tuple(settings.prefix + stream for stream in rule.reward.close_on),
         body,
     )

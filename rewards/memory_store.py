@@ -154,11 +154,11 @@ class _Applying:
     def run(self) -> TransactionResult:
         state, transaction = self.state, self.transaction
         for item in transaction.items:
-            name = partition_name(item.place.topic, item.place.partition)
-            if item.place.offset < self.stored[name]:
+            name = partition_name(item.position.topic, item.position.partition)
+            if item.position.offset < self.stored[name]:
                 self.repeats += 1
                 continue
-            self.behind_watermark += item.place.time_ms < state.input_watermarks.get(name, 0)
+            self.behind_watermark += item.position.time_ms < state.input_watermarks.get(name, 0)
             if isinstance(item, DecisionItem):
                 self.decision(item)
             else:
@@ -180,36 +180,36 @@ class _Applying:
         return TransactionResult(reported_ms, held_by, dict(self.closed), *counts, left or next_ms is not None)
 
     def decision(self, item: DecisionItem) -> None:
-        if item.place.time_ms <= self.state.closed.get(item.event_id, -1):
+        if item.position.time_ms <= self.state.closed.get(item.event_id, -1):
             self.repeats += 1
             return
         entry = self.state.entries.get(item.event_id)
         if entry is None:
             entry = self.state.entries[item.event_id] = _Entry(item)
-        elif item.place < entry.first.place:
+        elif item.position < entry.first.position:
             if item.fingerprint != entry.first.fingerprint:
-                entry.rival_ms = entry.first.place.time_ms
+                entry.rival_ms = entry.first.position.time_ms
             entry.first = item
-        elif item.place == entry.first.place:
+        elif item.position == entry.first.position:
             return
         else:
             self.repeats += 1
             if item.fingerprint != entry.first.fingerprint:
-                entry.rival_ms = min(entry.rival_ms or item.place.time_ms, item.place.time_ms)
+                entry.rival_ms = min(entry.rival_ms or item.position.time_ms, item.position.time_ms)
             return
         self.settle(entry)
 
     def feedback(self, item: FeedbackItem) -> None:
-        if item.place.time_ms <= self.state.closed.get(item.event_id, -1):
-            if item.place.time_ms <= self.state.counted.get(item.event_id, -1):
+        if item.position.time_ms <= self.state.closed.get(item.event_id, -1):
+            if item.position.time_ms <= self.state.counted.get(item.event_id, -1):
                 self.repeats += 1
             else:
                 self.unusable(item, "late")
             return
         known = self.state.feedback.setdefault(item.event_id, [])
-        if any(item.place == other.place for other in known):
+        if any(item.position == other.position for other in known):
             return
-        insort(known, item, key=lambda other: other.place)
+        insort(known, item, key=lambda other: other.position)
         if (entry := self.state.entries.get(item.event_id)) is not None:
             self.settle(entry)
 
@@ -217,14 +217,14 @@ class _Applying:
         """Find the deadline of an entry again, and drop what lies beyond the limit of its feedback."""
         first = entry.first
         known = self.state.feedback.get(first.event_id, [])
-        times = [(item.place.topic, item.place.time_ms) for item in known] + list(entry.dropped_ms.items())
+        times = [(item.position.topic, item.position.time_ms) for item in known] + list(entry.dropped_ms.items())
         closing = [time_ms for topic, time_ms in times if self.closes(first, topic, time_ms)]
-        lowered = max(first.place.time_ms, min(closing, default=first.deadline_ms))
+        lowered = max(first.position.time_ms, min(closing, default=first.deadline_ms))
         entry.deadline_ms = min(first.deadline_ms, lowered)
-        within = [item for item in known if item.place.time_ms >= first.opens_ms]
+        within = [item for item in known if item.position.time_ms >= first.opens_ms]
         for item in within[self.transaction.feedback_limit :]:
             known.remove(item)
-            topic, time_ms = item.place.topic, item.place.time_ms
+            topic, time_ms = item.position.topic, item.position.time_ms
             entry.dropped_ms[topic] = min(entry.dropped_ms.get(topic, time_ms), time_ms)
             self.unusable(item, "too_many")
 
@@ -244,7 +244,7 @@ class _Applying:
             if item.waits_until_ms < now_ms
         ]
         most = self.written + self.transaction.close_bytes
-        for _, _, item in sorted(due, key=lambda each: (*each[:2], each[2].place)):
+        for _, _, item in sorted(due, key=lambda each: (*each[:2], each[2].position)):
             if self.written >= most:
                 return True
             state.feedback[item.event_id].remove(item)
@@ -271,18 +271,18 @@ class _Applying:
             first = entry.first
             within: list[WindowFeedback] = []
             for item in state.feedback.pop(first.event_id, []):
-                if item.place.time_ms < first.opens_ms:
+                if item.position.time_ms < first.opens_ms:
                     self.unusable(item, "early")
-                elif item.place.time_ms > deadline_ms:
+                elif item.position.time_ms > deadline_ms:
                     self.unusable(item, "late")
                 else:
-                    within.append(WindowFeedback(item.place, item.body))
+                    within.append(WindowFeedback(item.position, item.body))
             state.seq[first.placement] += 1
             window = ClosedWindow(
                 state.seq[first.placement],
                 first.event_id,
                 deadline_ms,
-                first.place,
+                first.position,
                 entry.rival_ms,
                 first.body,
                 tuple(within),
@@ -297,7 +297,7 @@ class _Applying:
     def unusable(self, item: FeedbackItem, reason: str) -> None:
         state = self.state
         state.seq[DEAD_LETTERS] += 1
-        letter = Unusable(state.seq[DEAD_LETTERS], item.event_id, item.place, reason, item.body)
+        letter = Unusable(state.seq[DEAD_LETTERS], item.event_id, item.position, reason, item.body)
         state.outboxes.setdefault(DEAD_LETTERS, []).append(letter)
         self.closed[DEAD_LETTERS] += 1
         self.written += len(item.body)

@@ -21,10 +21,10 @@ WHOLE_FEEDBACK_BYTES = 1024 * 1024
 
 
 def event_of(stream: str, kept: WindowFeedback, record: Feedback) -> Event:
-    """Return a feedback as the rules see it; without an id of its own, its place is its identity."""
-    place = kept.place
-    by_place = f"{stream}-{place.partition}-{place.offset}-{place.index}"
-    identity = by_place if record.id is None else record.id
+    """Return a feedback as the rules see it; without an id of its own, its position is its identity."""
+    position = kept.position
+    by_position = f"{stream}-{position.partition}-{position.offset}-{position.index}"
+    identity = by_position if record.id is None else record.id
     return Event(stream, identity, record.value, bool(record.activate), record.action)
 
 
@@ -46,16 +46,16 @@ def outcome_of(shard: int, prefix: str, window: ClosedWindow) -> Outcome:
     records: dict[int, CountedFeedback] = {}
     events: list[Event] = []
     for kept in window.feedback:
-        place, decoded = kept.place, feedback(kept.body)
-        stream = place.topic.removeprefix(prefix)
+        position, decoded = kept.position, feedback(kept.body)
+        stream = position.topic.removeprefix(prefix)
         event = event_of(stream, kept, decoded)
         events.append(event)
         records[id(event)] = CountedFeedback(
             stream=stream,
-            time_ms=place.time_ms,
-            partition=place.partition,
-            offset=place.offset,
-            index=place.index,
+            time_ms=position.time_ms,
+            partition=position.partition,
+            offset=position.offset,
+            index=position.index,
             event=Raw(kept.body if whole else encode(decoded)),
         )
     that_count = counted(events)
@@ -74,7 +74,7 @@ def outcome_of(shard: int, prefix: str, window: ClosedWindow) -> Outcome:
         learn=why in ("window", "early"),
         why=why,
         closed_ms=window.deadline_ms,
-        decision_place=window.place,
+        decision_position=window.position,
         feedback=[records[id(event)] for event in that_count],
         decision=Raw(window.body),
     )
@@ -84,11 +84,11 @@ def _why(head: DecisionHead, window: ClosedWindow, events: list[Event]) -> Why:
     rule = rule_of(head.rule)
     if window.rival_ms is not None and window.rival_ms <= window.deadline_ms:
         return "conflicting"
-    if head.expires_at_ms is not None and window.place.time_ms > head.expires_at_ms:
+    if head.expires_at_ms is not None and window.position.time_ms > head.expires_at_ms:
         return "expired"
     if not activated(rule, head.activate, events):
         return "not_activated"
-    return "early" if window.deadline_ms < deadline_ms(rule, window.place.time_ms) else "window"
+    return "early" if window.deadline_ms < deadline_ms(rule, window.position.time_ms) else "window"
 
 
 class OutcomeMessage(NamedTuple):

@@ -32,7 +32,7 @@ class OutcomeHead(msgspec.Struct, frozen=True, gc=False):
     outcome_seq: Positive
     event_id: str
     closed_ms: Integer
-    decision_place: _Time
+    decision_position: _Time
 
 
 class _Decided(msgspec.Struct, frozen=True, gc=False):

@@ -54,7 +54,7 @@ def deadline_ms(rule: Rule, decision_ms: int) -> int:
 
 
 def counted(events: Sequence[Event]) -> list[Event]:
-    """Return the events that count: the first of each (stream, id), given events in the order of places."""
+    """Return the events that count: the first of each (stream, id), given events in the order of positions."""
     seen: dict[tuple[str, str], Event] = {}
     for event in events:
         seen.setdefault((event.stream, event.id), event)
@@ -82,7 +82,7 @@ def rewards(rule: Reward, shown: Sequence[str], events: Sequence[Event]) -> list
 
 
 def reward(rule: Reward, events: Sequence[Event]) -> float:
-    """Return the reward of the counted events, given in the order of their places.
+    """Return the reward of the counted events, given in the order of their positions.
 
     >>> rule = Reward(streams={"clicks": StreamReward(weight=1.0, aggregate="max")})
     >>> reward(rule, [Event("clicks", "a"), Event("clicks", "b")])

@@ -1,6 +1,6 @@
 """What the join asks of its store, and the records that both hand to each other.
 
-A store knows no rule of rewards: it keeps decisions and feedback by their place, lowers a deadline, and pops what is
+A store knows no rule of rewards: it keeps decisions and feedback by their position, lowers a deadline, and pops what is
 due, in the order of (deadline, event id), into a running number and an outbox. One call is one atomic transaction, and
 holds the offsets of the inputs together with the state that they made.
 """
@@ -40,7 +40,7 @@ class Claim(NamedTuple):
 class DecisionItem(NamedTuple):
     """A logged decision, as the store keeps it: times are log times in ms, ``close_on`` topics."""
 
-    place: LogPosition
+    position: LogPosition
     event_id: str
     placement: str
     fingerprint: str
@@ -54,7 +54,7 @@ class DecisionItem(NamedTuple):
 class FeedbackItem(NamedTuple):
     """A feedback; while its decision is unknown it waits until the watermark lies beyond ``waits_until_ms``."""
 
-    place: LogPosition
+    position: LogPosition
     event_id: str
     waits_until_ms: int
     body: bytes
@@ -84,8 +84,9 @@ class Transaction:
     """One call: what was read, and from where to where. A tick's call holds no items.
 
     ``close_limit``: how many windows one call closes at most; ``feedback_limit``: how many of one decision's
-    feedback, the first by place, are kept. ``hold``: the hold that the caller has on the shard. ``close_bytes``: a call
-    closes no further window, and gives up no further feedback whose decision never came, once those have so many bytes.
+    feedback, the first by position, are kept. ``hold``: the hold that the caller has on the shard. ``close_bytes``:
+    a call closes no further window, and gives up no further feedback whose decision never came, once those have so
+    many bytes.
     """
 
     claims: Sequence[Claim] = ()
@@ -118,7 +119,7 @@ class TransactionResult:
 class WindowFeedback(NamedTuple):
     """A feedback of a closed window."""
 
-    place: LogPosition
+    position: LogPosition
     body: bytes
 
 
@@ -126,13 +127,13 @@ class ClosedWindow(NamedTuple):
     """A closed window, as it left the store, with its seq.
 
     ``rival_ms``: the log time of the first copy of the decision that differs from it, or None.
-    ``feedback`` lies within [opens, deadline], in the order of places.
+    ``feedback`` lies within [opens, deadline], in the order of positions.
     """
 
     seq: int
     event_id: str
     deadline_ms: int
-    place: LogPosition
+    position: LogPosition
     rival_ms: int | None
     body: bytes
     feedback: tuple[WindowFeedback, ...]
@@ -143,7 +144,7 @@ class Unusable(NamedTuple):
 
     seq: int
     event_id: str
-    place: LogPosition
+    position: LogPosition
     reason: str
     body: bytes
 

@@ -93,7 +93,7 @@ def _in_both(mechanism: str, memory: tuple[str, str], script: tuple[str, str], *
 def _joining() -> Iterator[Mutant]:
     yield from _in_both(
         "the offset check: what was applied is skipped",
-        ("if item.place.offset < self.stored[name]:", "if False:"),
+        ("if item.position.offset < self.stored[name]:", "if False:"),
         ("local fresh = offset >= claim.stored", "local fresh = true"),
         "test_offsets_what_was_applied_is_skipped_even_when_its_event_id_is_forgotten",
     )
@@ -150,7 +150,7 @@ def _joining() -> Iterator[Mutant]:
     )
     yield from _in_both(
         "the order of closing",
-        ("            key=lambda each: each[:2],\n", "            key=lambda each: each[2].first.place,\n"),
+        ("            key=lambda each: each[:2],\n", "            key=lambda each: each[2].first.position,\n"),
         (
             "for i = 1, #due, 2 do\n  if written",
             "for i = #due - 1, 1, -2 do\n  if written",
@@ -158,15 +158,15 @@ def _joining() -> Iterator[Mutant]:
         "test_order_of_closing_is_deadline_then_event_id_by_its_bytes",
     )
     yield from _in_both(
-        "the first by place is the decision",
-        ("elif item.place < entry.first.place:", "elif False:"),
-        ("if old and old[1] < place then", "if old then"),
+        "the first by position is the decision",
+        ("elif item.position < entry.first.position:", "elif False:"),
+        ("if old and old[1] < position then", "if old then"),
         "test_conflict_the_first_by_place_decides_and_the_first_that_differs_is_its_rival",
     )
     yield from _in_both(
         "the conflict rule: the first rival is kept",
-        ("entry.rival_ms = min(entry.rival_ms or item.place.time_ms, item.place.time_ms)", "pass"),
-        ("      old[8] = time_of(place)\n", ""),
+        ("entry.rival_ms = min(entry.rival_ms or item.position.time_ms, item.position.time_ms)", "pass"),
+        ("      old[8] = time_of(position)\n", ""),
         "test_conflict_the_first_by_place_decides_and_the_first_that_differs_is_its_rival",
     )
     yield Mutant(
@@ -614,7 +614,7 @@ def _deciding() -> Iterator[Mutant]:
     yield Mutant(
         "the request's time to live: a stalled append is not learned",
         "rewards/outcome.py",
-        "    if head.expires_at_ms is not None and window.place.time_ms > head.expires_at_ms:\n",
+        "    if head.expires_at_ms is not None and window.position.time_ms > head.expires_at_ms:\n",
         "    if False:\n",
         (f"{OUTCOME}::test_why_it_closed_and_whether_it_is_learned",),
     )
@@ -1314,14 +1314,14 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "feedback that has counted is passed over",
         STORE,
-        "if item.place.time_ms <= self.state.counted.get(item.event_id, -1):",
+        "if item.position.time_ms <= self.state.counted.get(item.event_id, -1):",
         "if False:",
         (f"{IN_MEMORY}::{counted}",),
     )
     yield Mutant(
         "feedback that has counted is passed over",
         SCRIPT,
-        "if deadline and time_of(place) <= tonumber(deadline) then",
+        "if deadline and time_of(position) <= tonumber(deadline) then",
         "if false then",
         (f"{IN_REDIS}::{counted}",),
     )

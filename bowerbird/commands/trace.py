@@ -63,13 +63,13 @@ def _show(event_trace: "Trace") -> None:
     from replay.proof.trace import where
 
     for request in event_trace.requests:
-        _line(request.place.time_ms, "request", f"{where(request.place)}  {request.message}")
+        _line(request.position.time_ms, "request", f"{where(request.position)}  {request.message}")
     for decision in event_trace.decisions:
         _show_decision(event_trace, decision)
     for feedback in event_trace.feedback:
         _show_feedback(feedback)
     for letter in event_trace.dead_letters:
-        _line(letter.place.time_ms, "dead letter", f"{where(letter.place)}  {letter.message}")
+        _line(letter.position.time_ms, "dead letter", f"{where(letter.position)}  {letter.message}")
 
 
 def _show_decision(event_trace: "Trace", decision: "TracedDecision") -> None:
@@ -78,9 +78,9 @@ def _show_decision(event_trace: "Trace", decision: "TracedDecision") -> None:
     from rewards.watermark import INPUTS
 
     _line(
-        decision.place.time_ms,
+        decision.position.time_ms,
         "decision",
-        f"{where(decision.place)}  {decision.chosen} (propensity {decision.propensity:.4g}),"
+        f"{where(decision.position)}  {decision.chosen} (propensity {decision.propensity:.4g}),"
         f" by {decision.policy} version {decision.policy_version}",
     )
     for copy in decision.copies:
@@ -93,9 +93,9 @@ def _show_decision(event_trace: "Trace", decision: "TracedDecision") -> None:
         in_full = f", instead of {_clock(decision.full_ms)}" if early else ""
         _line(outcome.closed_ms, "closed", f"{outcome.why}{in_full}")
         _line(
-            outcome.place.time_ms,
+            outcome.position.time_ms,
             "outcome",
-            f"{where(outcome.place)}  reward {outcome.reward:g}, seq {outcome.outcome_seq} of shard {outcome.shard}",
+            f"{where(outcome.position)}  reward {outcome.reward:g}, seq {outcome.outcome_seq} of shard {outcome.shard}",
         )
         if (outcome.reward, outcome.why) != (decision.reward, decision.why):
             say(f"{'':14}but the streams give {decision.why} and reward {decision.reward:g}: run `bowerbird verify`")
@@ -115,7 +115,7 @@ def _show_decision(event_trace: "Trace", decision: "TracedDecision") -> None:
 def _show_feedback(feedback: "TracedFeedback") -> None:
     from replay.proof.trace import where
 
-    _line(feedback.place.time_ms, "feedback", f"{where(feedback.place)}  {feedback.message}")
+    _line(feedback.position.time_ms, "feedback", f"{where(feedback.position)}  {feedback.message}")
 
 
 def _line(time_ms: int, what: str, text: str) -> None:

@@ -114,9 +114,10 @@ def _decision(config: "Config", event_id: str, archive: str | None, as_json: boo
     if not decisions:
         complain(f"decision: found none with the event id {event_id} in {config.topic('decisions')}")
     for each in decisions:
-        place = each.place
+        position = each.position
         say(f"decision {each.event_id} of policy {each.policy}, version {each.policy_version}")
-        say(f"at {place.topic}[{place.partition}] offset {place.offset}, item {place.index}, log time {place.time_ms}")
+        offset, item = position.offset, position.index
+        say(f"at {position.topic}[{position.partition}] offset {offset}, item {item}, log time {position.time_ms}")
         for part in each.parts:
             mark = "identical" if part.identical else "NOT identical"
             say(f"{part.name:<12} {mark}: {part.logged}" + ("" if part.identical else f" / {part.recomputed}"))

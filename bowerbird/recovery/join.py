@@ -160,7 +160,7 @@ class JoinRecovery:
         closings: dict[int, list[Closing]] = {shard: [] for shard in shards}
         async for message in self._logs.messages("rewards", max(0, (done.from_ms or 0) - self._dedup_horizon_ms)):
             for head in outcome_heads(message.value):
-                dedup_until_ms = head.decision_place.time_ms + self._dedup_horizon_ms
+                dedup_until_ms = head.decision_position.time_ms + self._dedup_horizon_ms
                 if head.shard not in closings:
                     continue
                 # What came since the last outcome was found will close again.
@@ -212,15 +212,15 @@ class JoinRecovery:
     def _passes_over(self, losses: bool) -> "Callable[[DecisionItem | FeedbackItem], bool]":
         def passes_over(item: DecisionItem | FeedbackItem) -> bool:
             if isinstance(item, FeedbackItem):
-                place = item.place
-                # In a topic that was made anew, other feedback may stand at a place that had a letter.
-                source = Source(place.topic, place.partition, place.offset, place.index)
-                return self._lettered.get(hash(source), -1) >= place.time_ms
+                position = item.position
+                # In a topic that was made anew, other feedback may stand at a position that had a letter.
+                source = Source(position.topic, position.partition, position.offset, position.index)
+                return self._lettered.get(hash(source), -1) >= position.time_ms
             if not losses:
                 return False
             # A window that may have had an outcome gets no second one.
             shard, early = self._config.shard(item.event_id), bool(item.close_on)
-            window = Window(item.event_id, item.placement, item.place.time_ms, item.deadline_ms, early)
+            window = Window(item.event_id, item.placement, item.position.time_ms, item.deadline_ms, early)
             unfinished = self._frontiers.unfinished(window.placement, shard, window.deadline_ms)
             return not unfinished or self._frontiers.removed(window, shard)
 

@@ -73,7 +73,7 @@ class Audit:
         """Return the number of the decision within whose time the outcome's decision lies."""
         decided_ms = outcome.decision_at[0]
         for number, each in enumerate(expected):
-            first_ms = each.decision.place.time_ms
+            first_ms = each.decision.position.time_ms
             if first_ms <= decided_ms <= first_ms + self._request.dedup_horizon_ms:
                 return number
         return None
@@ -129,8 +129,8 @@ class Audit:
 def differences(expected: Expected, outcome: FoundOutcome) -> Iterator[tuple[FindingKind, str]]:
     """Yield in what an outcome differs from the one that the streams give."""
     decision = expected.decision
-    place = decision.place
-    at = (place.time_ms, place.partition, place.offset, place.index)
+    position = decision.position
+    at = (position.time_ms, position.partition, position.offset, position.index)
     if decision.placement != outcome.placement:
         yield "decision", f"of {outcome.placement}, the decision is of {decision.placement}"
     if not outcome.consistent:
@@ -159,13 +159,13 @@ def differences(expected: Expected, outcome: FoundOutcome) -> Iterator[tuple[Fin
 
 def _cited(event: LoggedFeedback, part: Literal["content", "known"]) -> CitedFeedback:
     """Return how an outcome cites a feedback that it carries whole, or only the fields that are known."""
-    place = event.place
-    return place.topic, place.time_ms, place.partition, place.offset, place.index, getattr(event, part)
+    position = event.position
+    return position.topic, position.time_ms, position.partition, position.offset, position.index, getattr(event, part)
 
 
 def _feedback_message(cited: set[CitedFeedback], right: set[CitedFeedback]) -> str:
-    def places(events: set[CitedFeedback]) -> str:
+    def positions(events: set[CitedFeedback]) -> str:
         shown = [f"{stream}[{partition}]@{offset}.{index}" for stream, _, partition, offset, index, _ in sorted(events)]
         return ", ".join(shown[:5]) + (", …" if len(shown) > 5 else "") or "nothing"
 
-    return f"counts {places(cited - right)} that does not count, lacks {places(right - cited)} that does"
+    return f"counts {positions(cited - right)} that does not count, lacks {positions(right - cited)} that does"

@@ -53,8 +53,8 @@ def _version_of(decision: msgspec.Raw) -> tuple[str, str] | None:
 class FoundOutcome(NamedTuple):
     """What a record of ``rewards`` says, and where it stands.
 
-    ``feedback`` names the place and digest of each event that it counts; ``decision`` is the digest of the
-    decision that it holds, ``decision_at`` (log time, partition, offset, index) the place that it cites,
+    ``feedback`` names the position and digest of each event that it counts; ``decision`` is the digest of the
+    decision that it holds, ``decision_at`` (log time, partition, offset, index) the position that it cites,
     ``consistent``: it cites the topic of decisions, and the version of the decision that it holds.
     """
 
@@ -76,7 +76,7 @@ class FoundOutcome(NamedTuple):
     @classmethod
     def of(cls, offset: int, outcome: Outcome, decisions: str) -> Self:
         """Return what an outcome of the message at ``offset`` says; ``decisions`` is the topic that it must cite."""
-        place = outcome.decision_place
+        position = outcome.decision_position
         held = _version_of(outcome.decision)
         return cls(
             outbox_name(outcome.placement, outcome.shard),
@@ -89,8 +89,8 @@ class FoundOutcome(NamedTuple):
             outcome.learn,
             outcome.why,
             outcome.closed_ms,
-            place.topic == decisions and (outcome.policy, outcome.policy_version) == held,
-            (place.time_ms, place.partition, place.offset, place.index),
+            position.topic == decisions and (outcome.policy, outcome.policy_version) == held,
+            (position.time_ms, position.partition, position.offset, position.index),
             content_digest(bytes(outcome.decision)),
             tuple(
                 (
@@ -214,8 +214,8 @@ class Evidence:
                 bytes(head.rule),
                 content_digest(body),
             )
-            place = LogPosition(message.time_ms, "", message.partition, message.offset, index)
-            self._add(head.event_id, _DECISION, place, _pack(row))
+            position = LogPosition(message.time_ms, "", message.partition, message.offset, index)
+            self._add(head.event_id, _DECISION, position, _pack(row))
 
     def feedback(self, stream: str, message: Message) -> None:
         """Take in a message of a feedback stream; ``stream`` is its topic without the prefix."""
@@ -248,7 +248,7 @@ class Evidence:
         )
 
     def cases(self) -> Iterator[Case]:
-        """Yield what was taken in, an event id at a time; in each list places rise."""
+        """Yield what was taken in, an event id at a time; in each list positions rise."""
         self._flush()
         rows = self._database.execute(
             "SELECT event_id, kind, time_ms, topic, partition, at, position, body FROM record "
@@ -277,17 +277,17 @@ class Evidence:
             self.unusable += 1
             return ()
 
-    def _add_feedback(self, place: LogPosition, record: Feedback, body: bytes) -> None:
-        by_place = f"{place.topic}-{place.partition}-{place.offset}-{place.index}"
-        identity = by_place if record.id is None else record.id
+    def _add_feedback(self, position: LogPosition, record: Feedback, body: bytes) -> None:
+        by_position = f"{position.topic}-{position.partition}-{position.offset}-{position.index}"
+        identity = by_position if record.id is None else record.id
         known = content_digest(encode(record))
         row = _FeedbackRow(
             identity, record.value or 0.0, bool(record.activate), record.action, content_digest(body), known
         )
-        self._add(record.event_id, _FEEDBACK, place, _pack(row))
+        self._add(record.event_id, _FEEDBACK, position, _pack(row))
 
-    def _add(self, event_id: str, kind: int, place: LogPosition, body: bytes) -> None:
-        where = (place.time_ms, place.topic, place.partition, place.offset, place.index)
+    def _add(self, event_id: str, kind: int, position: LogPosition, body: bytes) -> None:
+        where = (position.time_ms, position.topic, position.partition, position.offset, position.index)
         self._rows.append((event_id.encode(), kind, *where, body))
         if len(self._rows) >= _ROWS_AT_ONCE:
             self._flush()
@@ -300,12 +300,12 @@ class Evidence:
 def _case(event_id: str, rows: Iterable[tuple[bytes, int, int, str, int, int, int, bytes]]) -> Case:
     case = Case(event_id, [], [], [])
     for _, kind, time_ms, topic, partition, offset, index, body in rows:
-        place = LogPosition(time_ms, topic, partition, offset, index)
+        position = LogPosition(time_ms, topic, partition, offset, index)
         if kind == _DECISION:
             decision = _unpack_decision(body)
             case.decisions.append(
                 LoggedDecision(
-                    place,
+                    position,
                     decision.placement,
                     decision.shown,
                     decision.drawn,
@@ -318,7 +318,7 @@ def _case(event_id: str, rows: Iterable[tuple[bytes, int, int, str, int, int, in
             )
         elif kind == _FEEDBACK:
             event = _unpack_feedback(body)
-            case.feedback.append(LoggedFeedback(place, *event))
+            case.feedback.append(LoggedFeedback(position, *event))
         else:
             case.outcomes.append(_unpack_outcome(body))
     return case

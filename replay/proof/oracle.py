@@ -16,13 +16,13 @@ from records.rule import Reward, Rule
 
 
 class LoggedDecision(NamedTuple):
-    """A record of ``decisions``: its place, what copies of it must share, and what closing it needs.
+    """A record of ``decisions``: its position, what copies of it must share, and what closing it needs.
 
     ``shown``: the ids of the actions in their places. ``drawn`` is a digest of policy, version, pmf and those,
     ``content`` one of the whole record.
     """
 
-    place: LogPosition
+    position: LogPosition
     placement: str
     shown: tuple[str, ...]
     drawn: bytes
@@ -34,12 +34,12 @@ class LoggedDecision(NamedTuple):
 
 
 class LoggedFeedback(NamedTuple):
-    """A record of a feedback stream; its place's topic is the stream, ``content`` a digest of it.
+    """A record of a feedback stream; its position's topic is the stream, ``content`` a digest of it.
 
     ``known`` is a digest of the fields that the loop knows, which are all that a very large outcome carries.
     """
 
-    place: LogPosition
+    position: LogPosition
     id: str
     value: float
     activate: bool
@@ -54,11 +54,11 @@ class Expected(NamedTuple):
     Attributes
     ----------
     decision
-        The first decision by place; every later record of it is one of ``copies``.
+        The first decision by position; every later record of it is one of ``copies``.
     opens_ms, deadline_ms
         The log times between which feedback counts, both included; the deadline after any early close.
     counted
-        The feedback that counts, by place.
+        The feedback that counts, by position.
     reward, rewards, learn, why
         The values that the outcome must hold; ``rewards`` has one for each place.
     """
@@ -91,21 +91,21 @@ def expected_outcomes(
         A record of the event id within this time after a decision belongs to that decision; the first
         decision after it is a new one.
     feedback_limit
-        How many events of one decision can count, the first by place.
+        How many events of one decision can count, the first by position.
     """
-    unclaimed = sorted(decisions, key=lambda decision: decision.place)
-    events = sorted(feedback, key=lambda event: event.place)
+    unclaimed = sorted(decisions, key=lambda decision: decision.position)
+    events = sorted(feedback, key=lambda event: event.position)
     results: list[Expected] = []
     earliest_ms: int | None = None
     while unclaimed:
         first = unclaimed[0]
-        bound_ms = first.place.time_ms + dedup_horizon_ms
-        copies = [decision for decision in unclaimed[1:] if decision.place.time_ms <= bound_ms]
-        unclaimed = [decision for decision in unclaimed if decision.place.time_ms > bound_ms]
-        opens_ms = first.place.time_ms - _milliseconds(first.rule.early_s)
+        bound_ms = first.position.time_ms + dedup_horizon_ms
+        copies = [decision for decision in unclaimed[1:] if decision.position.time_ms <= bound_ms]
+        unclaimed = [decision for decision in unclaimed if decision.position.time_ms > bound_ms]
+        opens_ms = first.position.time_ms - _milliseconds(first.rule.early_s)
         if earliest_ms is not None:
             opens_ms = max(opens_ms, earliest_ms)
-        own = [event for event in events if opens_ms <= event.place.time_ms <= bound_ms]
+        own = [event for event in events if opens_ms <= event.position.time_ms <= bound_ms]
         results.append(_outcome(first, copies, own, opens_ms, feedback_limit))
         earliest_ms = bound_ms + 1
     return results
@@ -119,18 +119,18 @@ def _outcome(
     feedback_limit: int,
 ) -> Expected:
     rule = decision.rule
-    decided_ms = decision.place.time_ms
+    decided_ms = decision.position.time_ms
     full_ms = decided_ms + _milliseconds(rule.window_s)
     closers = [
-        max(event.place.time_ms, decided_ms)
+        max(event.position.time_ms, decided_ms)
         for event in events
-        if event.place.topic in rule.reward.close_on and event.place.time_ms <= full_ms
+        if event.position.topic in rule.reward.close_on and event.position.time_ms <= full_ms
     ]
     deadline_ms = min([full_ms, *closers])
     first_of_identity: dict[tuple[str, str], LoggedFeedback] = {}
     for event in events[:feedback_limit]:
-        if event.place.time_ms <= deadline_ms:
-            first_of_identity.setdefault((event.place.topic, event.id), event)
+        if event.position.time_ms <= deadline_ms:
+            first_of_identity.setdefault((event.position.topic, event.id), event)
     counted = tuple(first_of_identity.values())
     why = _why(decision, copies, counted, deadline_ms, full_ms)
     of_action: dict[str, list[LoggedFeedback]] = {action: [] for action in decision.shown}
@@ -159,12 +159,12 @@ def _why(
     full_ms: int,
 ) -> Why:
     said = (decision.placement, decision.drawn)
-    if any((copy.placement, copy.drawn) != said for copy in copies if copy.place.time_ms <= deadline_ms):
+    if any((copy.placement, copy.drawn) != said for copy in copies if copy.position.time_ms <= deadline_ms):
         return "conflicting"
-    if decision.expires_at_ms is not None and decision.place.time_ms > decision.expires_at_ms:
+    if decision.expires_at_ms is not None and decision.position.time_ms > decision.expires_at_ms:
         return "expired"
     active = decision.activate and decision.rule.activate_on is None
-    if not active and not any(event.activate or event.place.topic == decision.rule.activate_on for event in counted):
+    if not active and not any(event.activate or event.position.topic == decision.rule.activate_on for event in counted):
         return "not_activated"
     return "early" if deadline_ms < full_ms else "window"
 
@@ -172,9 +172,11 @@ def _why(
 def _reward(rule: Reward, counted: Sequence[LoggedFeedback]) -> float:
     worths: dict[str, list[float]] = {}
     for event in counted:
-        if event.place.topic in rule.streams:
-            stream = rule.streams[event.place.topic]
-            worths.setdefault(event.place.topic, []).append(stream.weight if stream.weight is not None else event.value)
+        if event.position.topic in rule.streams:
+            stream = rule.streams[event.position.topic]
+            worths.setdefault(event.position.topic, []).append(
+                stream.weight if stream.weight is not None else event.value
+            )
     if not worths:
         return rule.default
     total = _sum([_aggregate(rule.streams[stream].aggregate, worths[stream]) for stream in worths])

@@ -23,7 +23,7 @@ _decision = msgspec.json.Decoder(Decision)
 class FoundDecision(NamedTuple):
     """A logged decision and where it stands."""
 
-    place: LogPosition
+    position: LogPosition
     decision: Decision
 
 
@@ -41,7 +41,7 @@ class Recomputed(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    place
+    position
         Where the decision stands.
     ok
         Every part is identical.
@@ -54,7 +54,7 @@ class Recomputed(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str
     policy: str
     policy_version: str
-    place: LogPosition
+    position: LogPosition
     ok: bool
     reason: str
     parts: list[Part]
@@ -82,8 +82,8 @@ def decisions_of(message: Message, event_id: str) -> list[FoundDecision]:
         except BadInput:
             continue
         if decision.event_id == event_id:
-            place = LogPosition(message.time_ms, message.topic, message.partition, message.offset, index)
-            decisions.append(FoundDecision(place, decision))
+            position = LogPosition(message.time_ms, message.topic, message.partition, message.offset, index)
+            decisions.append(FoundDecision(position, decision))
     return decisions
 
 
@@ -106,7 +106,7 @@ def not_recomputable(located: FoundDecision, reason: str) -> Recomputed:
         event_id=decision.event_id,
         policy=decision.policy,
         policy_version=decision.policy_version,
-        place=located.place,
+        position=located.position,
         ok=False,
         reason=reason,
         parts=[],
@@ -161,7 +161,7 @@ def recompute(located: FoundDecision, policy: Policy, version: str, salt: str) -
         event_id=decision.event_id,
         policy=decision.policy,
         policy_version=decision.policy_version,
-        place=located.place,
+        position=located.position,
         ok=not differing,
         reason="" if not differing else f"{', '.join(differing)}: not what the log says",
         parts=parts,

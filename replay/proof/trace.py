@@ -25,14 +25,14 @@ Fate = Literal["learned", "taken_back", "held", "refused", "waiting", "not_to_be
 class TracedRecord(msgspec.Struct, frozen=True):
     """A record and what is said of it."""
 
-    place: LogPosition
+    position: LogPosition
     message: str
 
 
 class TracedFeedback(msgspec.Struct, frozen=True):
     """A feedback; ``verdict`` tells whether it counts, ``message`` why, ``closes`` whether it ends the window."""
 
-    place: LogPosition
+    position: LogPosition
     id: str
     value: float
     verdict: Verdict
@@ -43,7 +43,7 @@ class TracedFeedback(msgspec.Struct, frozen=True):
 class TracedOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """An outcome from ``rewards``; ``fate`` tells whether it was learned, ``message`` by which version."""
 
-    place: LogPosition
+    position: LogPosition
     shard: int
     outcome_seq: int
     reward: float
@@ -59,8 +59,8 @@ class TracedDecision(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    place, copies
-        Of the first record by place, and of the further ones under its event id.
+    position, copies
+        Of the first record by position, and of the further ones under its event id.
     opens_ms, deadline_ms, full_ms
         The log times between which feedback counts, both included; ``full_ms``: the deadline without an early close.
     closed
@@ -71,7 +71,7 @@ class TracedDecision(msgspec.Struct, frozen=True, kw_only=True):
         None if there is no outcome yet.
     """
 
-    place: LogPosition
+    position: LogPosition
     copies: list[LogPosition]
     policy: str
     policy_version: str
@@ -98,7 +98,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     feedback
         What belongs to no decision.
     dead_letters
-        What could not be used, at the place of ``dead-letters`` that holds it.
+        What could not be used, at the position of ``dead-letters`` that holds it.
     """
 
     event_id: str
@@ -113,7 +113,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
 class FoundOutcomeRecord(NamedTuple):
     """An outcome and where it stands; ``refused``: the dead letters say that its policy could not learn it."""
 
-    place: LogPosition
+    position: LogPosition
     outcome: Outcome
     refused: bool = False
 
@@ -159,7 +159,7 @@ class EventLogs:
             own.setdefault(self._decision_of(event, expected), []).append(event)
         lost = [
             TracedFeedback(
-                event.place, event.id, event.value, "unknown_decision", False, "no decision has this event id"
+                event.position, event.id, event.value, "unknown_decision", False, "no decision has this event id"
             )
             for event in own.get(-1, [])
         ]
@@ -168,23 +168,25 @@ class EventLogs:
     def _decision_of(self, event: LoggedFeedback, expected: Sequence[Expected]) -> int:
         """Return the number of the decision to which a feedback belongs, by time; -1: none."""
         for number, each in enumerate(expected):
-            if event.place.time_ms <= each.decision.place.time_ms + self.dedup_horizon_ms:
+            if event.position.time_ms <= each.decision.position.time_ms + self.dedup_horizon_ms:
                 return number
         return -1
 
     def _decision(self, expected: Expected, feedback: Sequence[LoggedFeedback]) -> TracedDecision:
-        first = _position(expected.decision.place)
-        place, decision = next(each for each in self.located if _position(each.place) == first)
+        first = _offsets(expected.decision.position)
+        position, decision = next(each for each in self.located if _offsets(each.position) == first)
         outcome = self._outcome(expected)
-        full_ms = place.time_ms + round(expected.decision.rule.window_s * 1000)
+        full_ms = position.time_ms + round(expected.decision.rule.window_s * 1000)
         closers = expected.decision.rule.reward.close_on if expected.deadline_ms < full_ms else ()
-        closer = next((event for event in feedback if event.place.topic in closers and _closes(event, expected)), None)
+        closer = next(
+            (event for event in feedback if event.position.topic in closers and _closes(event, expected)), None
+        )
         return TracedDecision(
-            place=place,
+            position=position,
             copies=[
-                each.place
+                each.position
                 for each in self.located
-                if self._belongs(each.place, expected) and _position(each.place) != first
+                if self._belongs(each.position, expected) and _offsets(each.position) != first
             ],
             policy=decision.policy,
             policy_version=decision.policy_version,
@@ -202,12 +204,12 @@ class EventLogs:
         )
 
     def _outcome(self, expected: Expected) -> TracedOutcome | None:
-        for record in sorted(self.outcomes, key=lambda each: each.place.offset):
+        for record in sorted(self.outcomes, key=lambda each: each.position.offset):
             outcome = record.outcome
-            if self._belongs(outcome.decision_place, expected):
+            if self._belongs(outcome.decision_position, expected):
                 fate, version, message = _fate(record, self.versions)
                 return TracedOutcome(
-                    place=record.place,
+                    position=record.position,
                     shard=outcome.shard,
                     outcome_seq=outcome.outcome_seq,
                     reward=outcome.reward,
@@ -219,26 +221,26 @@ class EventLogs:
                 )
         return None
 
-    def _belongs(self, place: LogPosition, expected: Expected) -> bool:
+    def _belongs(self, position: LogPosition, expected: Expected) -> bool:
         """Tell whether a record of a decision is a decision or a copy of it, by time."""
-        first_ms = expected.decision.place.time_ms
-        return first_ms <= place.time_ms <= first_ms + self.dedup_horizon_ms
+        first_ms = expected.decision.position.time_ms
+        return first_ms <= position.time_ms <= first_ms + self.dedup_horizon_ms
 
 
 def verdict_on(event: LoggedFeedback, expected: Expected) -> Verdict:
     """Say whether a feedback counts for a decision, or why it does not."""
     if event in expected.counted:
         return "counts"
-    if event.place.time_ms < expected.opens_ms:
+    if event.position.time_ms < expected.opens_ms:
         return "early"
-    if event.place.time_ms > expected.deadline_ms:
+    if event.position.time_ms > expected.deadline_ms:
         return "late"
     return "repeat" if _same(event, expected) is not None else "too_many"
 
 
 def fate_of(record: FoundOutcomeRecord, versions: Iterable[PolicyVersion]) -> tuple[Fate, str | None, str]:
     """Return what became of an outcome, the version that tells, and a sentence."""
-    outcome, offset = record.outcome, record.place.offset
+    outcome, offset = record.outcome, record.position.offset
     if not outcome.learn:
         return "not_to_be_learned", None, f"counted, not learned: {outcome.why}"
     before: PolicyVersion | None = None
@@ -271,22 +273,22 @@ def _fate(record: FoundOutcomeRecord, versions: Sequence[PolicyVersion]) -> tupl
 
 
 def _closes(event: LoggedFeedback, expected: Expected) -> bool:
-    at_ms = max(event.place.time_ms, expected.decision.place.time_ms)
-    return event.place.time_ms >= expected.opens_ms and at_ms == expected.deadline_ms
+    at_ms = max(event.position.time_ms, expected.decision.position.time_ms)
+    return event.position.time_ms >= expected.opens_ms and at_ms == expected.deadline_ms
 
 
 def _feedback(event: LoggedFeedback, expected: Expected, *, closes: bool) -> TracedFeedback:
     verdict = verdict_on(event, expected)
     return TracedFeedback(
-        event.place, event.id, event.value, verdict, closes, _message(event, expected, verdict, closes)
+        event.position, event.id, event.value, verdict, closes, _message(event, expected, verdict, closes)
     )
 
 
 def _message(event: LoggedFeedback, expected: Expected, verdict: Verdict, closes: bool) -> str:
-    time_ms = event.place.time_ms
+    time_ms = event.position.time_ms
     match verdict:
         case "counts":
-            worth = "" if event.place.topic in expected.decision.rule.reward.streams else ", and is worth nothing"
+            worth = "" if event.position.topic in expected.decision.rule.reward.streams else ", and is worth nothing"
             return "counts" + worth + (", and closes the window" if closes else "")
         case "early":
             return f"does not count: {(expected.opens_ms - time_ms) / 1000:g} s before the window opened"
@@ -295,24 +297,24 @@ def _message(event: LoggedFeedback, expected: Expected, verdict: Verdict, closes
         case "repeat":
             same = _same(event, expected)
             assert same is not None
-            return f"does not count: repeats {where(same.place)}, the same stream and id"
+            return f"does not count: repeats {where(same.position)}, the same stream and id"
         case _:
             return "does not count: so many came before it that no more are kept"
 
 
-def where(place: LogPosition) -> str:
-    """Return a place as people read it.
+def where(position: LogPosition) -> str:
+    """Return a position as people read it.
 
     >>> where(LogPosition(0, "clicks", 2, 17, 0))
     'clicks[2]@17.0'
     """
-    return f"{place.topic}[{place.partition}]@{place.offset}.{place.index}"
+    return f"{position.topic}[{position.partition}]@{position.offset}.{position.index}"
 
 
 def _same(event: LoggedFeedback, expected: Expected) -> LoggedFeedback | None:
-    identity = event.place.topic, event.id
-    return next((other for other in expected.counted if (other.place.topic, other.id) == identity), None)
+    identity = event.position.topic, event.id
+    return next((other for other in expected.counted if (other.position.topic, other.id) == identity), None)
 
 
-def _position(place: LogPosition) -> tuple[int, int, int]:
-    return place.partition, place.offset, place.index
+def _offsets(position: LogPosition) -> tuple[int, int, int]:
+    return position.partition, position.offset, position.index

@@ -66,7 +66,7 @@ class DeadLetter(NamedTuple):
         """Return the value and the headers of the message that holds this letter.
 
         The source's own headers and key are there under ``source-…``. A value beyond ``room_bytes`` is cut,
-        and the header ``cut-from`` holds its whole size; the place says where the rest is.
+        and the header ``cut-from`` holds its whole size; the position says where the rest is.
         """
         headers = [
             ("topic", self.topic.encode()),
@@ -134,8 +134,8 @@ def gathered(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
 def letter_of(dead: Rejected | Unusable) -> DeadLetter:
     """Return the letter for what the join could not read, or for feedback that no window took."""
     if isinstance(dead, Unusable):
-        place = dead.place
-        where = (place.topic, place.partition, place.offset, place.index)
+        position = dead.position
+        where = (position.topic, position.partition, position.offset, position.index)
         return DeadLetter(*where, dead.reason, REASONS[dead.reason], dead.body, dead.event_id.encode())
     message, error = dead.message, dead.error
     where = (message.topic, message.partition, message.offset, max(dead.item, 0))

@@ -1,5 +1,5 @@
 -- One transaction of the join on one shard: apply what was read, then close what is due. All of it or nothing.
--- It knows no rule of rewards: it keeps records by their place, lowers a deadline, and pops what is due.
+-- It knows no rule of rewards: it keeps records by their position, lowers a deadline, and pops what is due.
 -- rewards/memory_store.py is the same transaction in Python, in memory; one suite of laws runs over both.
 --
 -- KEYS   log offsets watermarks entries bodies due feedback waiting closed seq pending hold counted outbox (a prefix)
@@ -7,10 +7,10 @@
 --        close limit, feedback limit, close bytes,
 --        watermark of the list of inputs or "", number of inputs, their names,
 --        number of claims, per claim: name, start, end, watermark or "", fresh ("1" or "0"),
---        then items: "d" claim offset event_id place placement fingerprint opens deadline dedup_until close_on body
---                 or "f" claim offset event_id place waits_until body
--- A place sorts as text (records.position.LogPosition.key). A member of `feedback` is event_id, place, waits_until and
--- body, NUL between them: its order is that of (event id, place), and the same place is the same member.
+--        then items: "d" claim offset event_id position placement fingerprint opens deadline dedup_until close_on body
+--                 or "f" claim offset event_id position waits_until body
+-- A position sorts as text (records.position.LogPosition.key). A member of `feedback` is event_id, position, waits_until and
+-- body, NUL between them: its order is that of (event id, position), and the same position is the same member.
 
 local LOG, OFFSETS, WATERMARKS, ENTRIES, BODIES, DUE, FEEDBACK, WAITING, CLOSED, SEQ, PENDING = unpack(KEYS)
 local HOLD, COUNTED, OUTBOX = unpack(KEYS, 12)
@@ -69,20 +69,20 @@ local function put(outbox, parts)
   closed[outbox] = (closed[outbox] or 0) + 1
 end
 
-local function unusable(event_id, place, reason, body)
-  put(DEAD_LETTERS, {'', event_id, place, reason, body})
+local function unusable(event_id, position, reason, body)
+  put(DEAD_LETTERS, {'', event_id, position, reason, body})
   written = written + #body
   if reason == 'late' then late = late + 1 end
 end
 
-local function time_of(place) return tonumber(string.sub(place, 1, 14)) end
-local function topic_of(place) return string.match(place, '^%d+ (%S+)') end
+local function time_of(position) return tonumber(string.sub(position, 1, 14)) end
+local function topic_of(position) return string.match(position, '^%d+ (%S+)') end
 local function parse(member)
-  local _, place, waits, from = string.match(member, '^([^%z]*)%z([^%z]*)%z([^%z]*)%z()')
-  return place, tonumber(waits), string.sub(member, from)
+  local _, position, waits, from = string.match(member, '^([^%z]*)%z([^%z]*)%z([^%z]*)%z()')
+  return position, tonumber(waits), string.sub(member, from)
 end
-local function place_of(member) return string.match(member, '^[^%z]*%z([^%z]*)') end
--- All feedback of an event id, in the order of places; a few at a time, since all of it may be large.
+local function position_of(member) return string.match(member, '^[^%z]*%z([^%z]*)') end
+-- All feedback of an event id, in the order of positions; a few at a time, since all of it may be large.
 local FEW = 64
 local function feedback_of(event_id)
   local from, members, i = '[' .. event_id .. '\0', nil, FEW
@@ -96,7 +96,7 @@ local function feedback_of(event_id)
   end
 end
 
--- A header: 1 place, 2 placement, 3 fingerprint, 4 opens, 5 deadline, 6 dedup_until, 7 close_on (" a b "),
+-- A header: 1 position, 2 placement, 3 fingerprint, 4 opens, 5 deadline, 6 dedup_until, 7 close_on (" a b "),
 --           8 log time of the first rival or -1, 9 per topic the log time of the first feedback that was dropped.
 local function header_of(event_id)
   local packed = call('HGET', ENTRIES, event_id)
@@ -121,11 +121,11 @@ local function drop_beyond_limit(event_id, header)
   while beyond > 0 do
     local last = call('ZREVRANGEBYLEX', FEEDBACK, to, from, 'LIMIT', 0, math.min(beyond, FEW))
     for _, member in ipairs(last) do
-      local place, _, body = parse(member)
+      local position, _, body = parse(member)
       call('ZREM', FEEDBACK, member)
-      local topic, time = topic_of(place), time_of(place)
+      local topic, time = topic_of(position), time_of(position)
       header[9][topic] = math.min(header[9][topic] or time, time)
-      unusable(event_id, place, 'too_many', body)
+      unusable(event_id, position, 'too_many', body)
     end
     beyond = beyond - #last
   end
@@ -138,9 +138,9 @@ local function settle(event_id, header)
   call('ZADD', DUE, header[5], event_id)
   if string.find(header[7], '%S') then
     for member in feedback_of(event_id) do
-      local place = place_of(member)
-      if closes(header, topic_of(place), time_of(place)) then
-        lower(event_id, header, time_of(place))
+      local position = position_of(member)
+      if closes(header, topic_of(position), time_of(position)) then
+        lower(event_id, header, time_of(position))
         break
       end
     end
@@ -152,23 +152,23 @@ local function settle(event_id, header)
   drop_beyond_limit(event_id, header)
 end
 
-local function remembered(event_id, place)
+local function remembered(event_id, position)
   local until_ms = call('ZSCORE', CLOSED, event_id)
-  return until_ms and time_of(place) <= tonumber(until_ms)
+  return until_ms and time_of(position) <= tonumber(until_ms)
 end
 
-local function decision(event_id, place, placement, fingerprint, opens, deadline, dedup_until, close_on, body)
-  if remembered(event_id, place) then
+local function decision(event_id, position, placement, fingerprint, opens, deadline, dedup_until, close_on, body)
+  if remembered(event_id, position) then
     repeats = repeats + 1
     return
   end
-  local new = {place, placement, fingerprint, tonumber(opens), tonumber(deadline), tonumber(dedup_until), close_on, -1, {}}
+  local new = {position, placement, fingerprint, tonumber(opens), tonumber(deadline), tonumber(dedup_until), close_on, -1, {}}
   local old = header_of(event_id)
-  if old and old[1] == place then return end
-  if old and old[1] < place then
+  if old and old[1] == position then return end
+  if old and old[1] < position then
     repeats = repeats + 1
-    if old[3] ~= fingerprint and (old[8] < 0 or time_of(place) < old[8]) then
-      old[8] = time_of(place)
+    if old[3] ~= fingerprint and (old[8] < 0 or time_of(position) < old[8]) then
+      old[8] = time_of(position)
       keep(event_id, old)
     end
     return
@@ -184,41 +184,41 @@ local function decision(event_id, place, placement, fingerprint, opens, deadline
   settle(event_id, new)
 end
 
-local function feedback(event_id, place, waits, body)
-  if remembered(event_id, place) then
+local function feedback(event_id, position, waits, body)
+  if remembered(event_id, position) then
     -- While a shard is rebuilt, what the outcome has counted already comes by again.
     local deadline = held ~= '' and call('HGET', COUNTED, event_id)
-    if deadline and time_of(place) <= tonumber(deadline) then
+    if deadline and time_of(position) <= tonumber(deadline) then
       repeats = repeats + 1
     else
-      unusable(event_id, place, 'late', body)
+      unusable(event_id, position, 'late', body)
     end
     return
   end
-  local member = table.concat({event_id, place, waits, body}, '\0')
+  local member = table.concat({event_id, position, waits, body}, '\0')
   if call('ZADD', FEEDBACK, 0, member) == 0 then return end
   local header = header_of(event_id)
   if not header then
     call('ZADD', WAITING, 'LT', waits, event_id)
     return
   end
-  local time = time_of(place)
-  if closes(header, topic_of(place), time) then lower(event_id, header, time) end
+  local time = time_of(position)
+  if closes(header, topic_of(position), time) then lower(event_id, header, time) end
   drop_beyond_limit(event_id, header)
 end
 
 while at < #ARGV do
-  local kind, claim, offset, event_id, place = arg(), claims[tonumber(arg())], tonumber(arg()), arg(), arg()
+  local kind, claim, offset, event_id, position = arg(), claims[tonumber(arg())], tonumber(arg()), arg(), arg()
   local fresh = offset >= claim.stored
   if not fresh then repeats = repeats + 1 end
-  if fresh and time_of(place) < claim.stored_watermark then behind_watermark = behind_watermark + 1 end
+  if fresh and time_of(position) < claim.stored_watermark then behind_watermark = behind_watermark + 1 end
   if kind == 'd' then
     local placement, fingerprint, opens, deadline, dedup_until = arg(), arg(), arg(), arg(), arg()
     local close_on, body = arg(), arg()
-    if fresh then decision(event_id, place, placement, fingerprint, opens, deadline, dedup_until, close_on, body) end
+    if fresh then decision(event_id, position, placement, fingerprint, opens, deadline, dedup_until, close_on, body) end
   else
     local waits, body = arg(), arg()
-    if fresh then feedback(event_id, place, waits, body) end
+    if fresh then feedback(event_id, position, waits, body) end
   end
 end
 
@@ -260,7 +260,7 @@ for _, event_id in ipairs(waiting) do
   end
   call('ZREM', WAITING, event_id)
   for member in feedback_of(event_id) do
-    local place, waits, body = parse(member)
+    local position, waits, body = parse(member)
     if written >= most then
       more = true
       call('ZADD', WAITING, 'LT', waits, event_id)
@@ -268,7 +268,7 @@ for _, event_id in ipairs(waiting) do
     end
     if waits < watermark then
       call('ZREM', FEEDBACK, member)
-      unusable(event_id, place, 'unknown_decision', body)
+      unusable(event_id, position, 'unknown_decision', body)
     else
       call('ZADD', WAITING, 'LT', waits, event_id)
     end
@@ -287,14 +287,14 @@ for i = 1, #due, 2 do
   local frozen = {'', event_id, whole(deadline), header[1], rival, call('HGET', BODIES, event_id)}
   written = written + #frozen[6]
   for member in feedback_of(event_id) do
-    local place, _, body = parse(member)
-    local time = time_of(place)
+    local position, _, body = parse(member)
+    local time = time_of(position)
     if time < header[4] then
-      unusable(event_id, place, 'early', body)
+      unusable(event_id, position, 'early', body)
     elseif time > deadline then
-      unusable(event_id, place, 'late', body)
+      unusable(event_id, position, 'late', body)
     else
-      frozen[#frozen + 1] = place
+      frozen[#frozen + 1] = position
       frozen[#frozen + 1] = body
       written = written + #body
     end

@@ -356,8 +356,8 @@ def _arguments(log: str, transaction: Transaction) -> list[str | int | bytes]:
         name = partition_name(claim.topic, claim.partition)
         arguments += [name, claim.start, claim.end, watermark, int(claim.fresh)]
     for item in transaction.items:
-        place = item.place
-        head = (numbers[place.topic, place.partition], place.offset, item.event_id, place.key())
+        position = item.position
+        head = (numbers[position.topic, position.partition], position.offset, item.event_id, position.key())
         if isinstance(item, DecisionItem):
             close_on = f" {' '.join(item.close_on)} "
             times = (item.opens_ms, item.deadline_ms, item.dedup_until_ms)
@@ -379,12 +379,12 @@ def _netstrings(packed: bytes) -> list[bytes]:
 
 
 def _window(parts: Sequence[bytes]) -> ClosedWindow:
-    seq, event_id, deadline, place, rival, body, *feedback = parts
+    seq, event_id, deadline, position, rival, body, *feedback = parts
     return ClosedWindow(
         int(seq),
         event_id.decode(),
         int(deadline),
-        LogPosition.parse(place.decode()),
+        LogPosition.parse(position.decode()),
         int(rival) if rival else None,
         body,
         tuple(
@@ -395,5 +395,5 @@ def _window(parts: Sequence[bytes]) -> ClosedWindow:
 
 
 def _unusable(parts: Sequence[bytes]) -> Unusable:
-    seq, event_id, place, reason, body = parts
-    return Unusable(int(seq), event_id.decode(), LogPosition.parse(place.decode()), reason.decode(), body)
+    seq, event_id, position, reason, body = parts
+    return Unusable(int(seq), event_id.decode(), LogPosition.parse(position.decode()), reason.decode(), body)

@@ -219,7 +219,7 @@ class Emitter:
     async def _bury(self, shard: int, entries: list[Unusable]) -> None:
         await self._dead_letters.send(*map(letter_of, entries))
         for entry in entries:
-            stream = self._config.stream_of(entry.place.topic)
+            stream = self._config.stream_of(entry.position.topic)
             if entry.reason == "late" and stream not in self._config.weightless:
                 metrics.LATE_FEEDBACK.labels(stream).inc()
         await self._store.trim(shard, DEAD_LETTERS, entries[-1].seq)

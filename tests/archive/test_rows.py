@@ -55,7 +55,7 @@ def outcome(**changes: Any) -> Outcome:
         "learn": True,
         "why": "window",
         "closed_ms": 1_795_478_400_001,
-        "decision_place": LogPosition(5, "decisions", 2, 6, 1),
+        "decision_position": LogPosition(5, "decisions", 2, 6, 1),
         "feedback": [feedback, feedback, msgspec.structs.replace(feedback, stream="views")],
         "decision": msgspec.Raw(json.dumps(decision("visit", user_id="u", expires_at_ms=9)).encode()),
     }

@@ -73,8 +73,8 @@ def test_the_keys_for_a_machine_are_the_same_for_all_origins(world: World, archi
     }
     assert of_archive["rewards"]["mean"] == pytest.approx(sum(outcome.reward for outcome in learned) / len(learned))
     assert (of_archive["from_ms"], of_archive["to_ms"]) == (
-        min(outcome.decision_place.time_ms for outcome in learned),
-        max(outcome.decision_place.time_ms for outcome in learned),
+        min(outcome.decision_position.time_ms for outcome in learned),
+        max(outcome.decision_position.time_ms for outcome in learned),
     )
     versions = {group["name"]: group["rows"] for group in of_archive["versions"]}
     assert versions["front@external"] == sum(

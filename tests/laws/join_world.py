@@ -179,9 +179,9 @@ class World:
         self.workers = [_Worker(self.settings) for _ in range(WORKERS)]
         self.emitting: list[_Task | None] = [None] * EMITTERS
         self.rewards: dict[tuple[int, str], list[bytes]] = defaultdict(list)
-        self.dead_letters: set[oracle.Place] = set()
-        self.refused: set[oracle.Place] = set()
-        self.junk: set[oracle.Place] = set()
+        self.dead_letters: set[oracle.Position] = set()
+        self.refused: set[oracle.Position] = set()
+        self.junk: set[oracle.Position] = set()
         self.lost_answers = 0
         for number, name in enumerate(self.logs):
             self.owner[name] = number % WORKERS
@@ -382,7 +382,7 @@ class World:
         body = json.loads(value)
         assert body["revision"] == 0
         assert json.loads(json.dumps(body["decision"]))["event_id"] == body["event_id"]
-        place = body["decision_place"]
+        position = body["decision_position"]
         return oracle.Closed(
             body["outcome_seq"],
             body["event_id"],
@@ -392,11 +392,11 @@ class World:
             tuple(body["rewards"]),
             body["closed_ms"],
             (
-                place["time_ms"],
-                place["topic"].removeprefix(self.prefix),
-                place["partition"],
-                place["offset"],
-                place["index"],
+                position["time_ms"],
+                position["topic"].removeprefix(self.prefix),
+                position["partition"],
+                position["offset"],
+                position["index"],
             ),
             tuple(
                 (each["time_ms"], each["stream"], each["partition"], each["offset"], each["index"])
@@ -506,9 +506,11 @@ class World:
                 while head := (await _Stop(self.store.head(shard, outbox, 2))):
                     for entry in head:
                         if isinstance(entry, Unusable):
-                            place = entry.place
-                            stream = place.topic.removeprefix(self.prefix)
-                            self.dead_letters.add((place.time_ms, stream, place.partition, place.offset, place.index))
+                            position = entry.position
+                            stream = position.topic.removeprefix(self.prefix)
+                            self.dead_letters.add(
+                                (position.time_ms, stream, position.partition, position.offset, position.index)
+                            )
                             await _Stop()
                     windows = [each for each in head if isinstance(each, ClosedWindow)]
                     # In one shard each outcome is a message of its own, so that half of a head may have been sent.

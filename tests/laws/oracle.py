@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 from zlib import crc32
 
-Place = tuple[int, str, int, int, int]
+Position = tuple[int, str, int, int, int]
 """Log time in ms, stream, partition, offset, index in the array."""
 
 DECISIONS = "decisions"
@@ -28,7 +28,7 @@ class Message(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """An outcome: what it must say, whatever the schedule. ``counted`` are the places of the feedback.
+    """An outcome: what it must say, whatever the schedule. ``counted`` are the positions of the feedback.
 
     ``rewards``: one for each place of a ranked list, else none.
     """
@@ -40,28 +40,28 @@ class Closed(NamedTuple):
     reward: float
     rewards: tuple[float, ...]
     closed_ms: int
-    decision: Place
-    counted: tuple[Place, ...]
+    decision: Position
+    counted: tuple[Position, ...]
 
 
 class Verdict(NamedTuple):
     """The outcomes of each (shard, policy) in the order of seq, and the feedback that no window took."""
 
     outcomes: dict[tuple[int, str], list[Closed]]
-    dead_letters: set[Place]
+    dead_letters: set[Position]
 
 
 class _Record(NamedTuple):
-    place: Place
+    position: Position
     body: dict[str, Any]
 
     @property
     def time_ms(self) -> int:
-        return self.place[0]
+        return self.position[0]
 
     @property
     def stream(self) -> str:
-        return self.place[1]
+        return self.position[1]
 
 
 class _Unnumbered(NamedTuple):
@@ -72,8 +72,8 @@ class _Unnumbered(NamedTuple):
     reward: float
     rewards: tuple[float, ...]
     closed_ms: int
-    decision: Place
-    counted: tuple[Place, ...]
+    decision: Position
+    counted: tuple[Position, ...]
 
 
 def judge(logs: Iterable[Message], *, shards: int, dedup_horizon_ms: int, feedback_limit: int = 1000) -> Verdict:
@@ -85,12 +85,12 @@ def judge(logs: Iterable[Message], *, shards: int, dedup_horizon_ms: int, feedba
         side[record.body["event_id"]].append(record)
 
     closed: dict[tuple[int, str], list[_Unnumbered]] = defaultdict(list)
-    dead_letters: set[Place] = set()
+    dead_letters: set[Position] = set()
     for event_id in decisions.keys() | feedback.keys():
         outcomes, unused = _generations(
             event_id,
-            sorted(decisions[event_id], key=_by_place),
-            sorted(feedback[event_id], key=_by_place),
+            sorted(decisions[event_id], key=_by_position),
+            sorted(feedback[event_id], key=_by_position),
             dedup_horizon_ms,
             feedback_limit,
         )
@@ -113,8 +113,8 @@ def _records(logs: Iterable[Message]) -> Iterable[_Record]:
                 yield _Record((message.time_ms, message.stream, message.partition, message.offset, index), body)
 
 
-def _by_place(record: _Record) -> Place:
-    return record.place
+def _by_position(record: _Record) -> Position:
+    return record.position
 
 
 def _generations(
@@ -123,10 +123,10 @@ def _generations(
     feedback: Sequence[_Record],
     dedup_horizon_ms: int,
     feedback_limit: int,
-) -> tuple[list[_Unnumbered], set[Place]]:
+) -> tuple[list[_Unnumbered], set[Position]]:
     """Cut the records of one event id into lives of ``dedup_horizon_ms`` each and judge every life by itself."""
     outcomes: list[_Unnumbered] = []
-    unused = {record.place for record in feedback}
+    unused = {record.position for record in feedback}
     over = -1  # the last log time of the life before
     left = list(decisions)
     while left:
@@ -148,8 +148,8 @@ def _judge(
     feedback: Sequence[_Record],
     not_before_ms: int,
     feedback_limit: int,
-) -> tuple[_Unnumbered, set[Place]]:
-    """Return the outcome of one decision, and the places of the feedback that its window took."""
+) -> tuple[_Unnumbered, set[Position]]:
+    """Return the outcome of one decision, and the positions of the feedback that its window took."""
     body, rule = decision.body, decision.body["rule"]
     reward_rule = rule.get("reward", {})
     opens_ms = max(decision.time_ms - round(rule.get("early_s", 120) * 1000), not_before_ms)
@@ -166,7 +166,7 @@ def _judge(
     taken = [record for record in open_for if record.time_ms <= closed_ms]
     counted: dict[tuple[str, str], _Record] = {}
     for record in taken:
-        _, stream, partition, offset, index = record.place
+        _, stream, partition, offset, index = record.position
         identity = record.body.get("id")
         if identity is None:
             identity = f"{stream}-{partition}-{offset}-{index}"
@@ -195,10 +195,10 @@ def _judge(
         reward=_exact_sum(rewards),
         rewards=tuple(rewards) if "picks" in body else (),
         closed_ms=closed_ms,
-        decision=decision.place,
-        counted=tuple(record.place for record in counted.values()),
+        decision=decision.position,
+        counted=tuple(record.position for record in counted.values()),
     )
-    return outcome, {record.place for record in taken}
+    return outcome, {record.position for record in taken}
 
 
 def _shown(decision: _Record) -> tuple[Any, ...]:

@@ -88,9 +88,9 @@ class Reader:
         """Apply items that follow each other in their partitions."""
         claims: dict[tuple[str, int], Claim] = {}
         for item in items:
-            name = item.place.topic, item.place.partition
+            name = item.position.topic, item.position.partition
             start = self.next.get(name, 0)
-            claims[name] = Claim(*name, start, max(start, item.place.offset + 1), None, name not in self.next)
+            claims[name] = Claim(*name, start, max(start, item.position.offset + 1), None, name not in self.next)
         for name, claim in claims.items():
             self.next[name] = claim.end
         return await self.store.apply(
@@ -127,7 +127,7 @@ class Reader:
             return []
         letters = await self.store.head(0, DEAD_LETTERS, 1000)
         return [
-            (letter.event_id, letter.place.time_ms - START_MS, letter.reason)
+            (letter.event_id, letter.position.time_ms - START_MS, letter.reason)
             for letter in letters
             if isinstance(letter, Unusable)
         ]
@@ -135,7 +135,7 @@ class Reader:
 
 def times(window: ClosedWindow) -> list[int]:
     """Return when the feedback of a closed window happened."""
-    return [kept.place.time_ms - START_MS for kept in window.feedback]
+    return [kept.position.time_ms - START_MS for kept in window.feedback]
 
 
 class StoreLaws:
@@ -365,7 +365,7 @@ class StoreLaws:
         assert [(each.seq, each.event_id) for each in await reader.closed("side")] == [(1, "b"), (2, "d")]
         assert await reader.store.pending(0) == {}
 
-    # Of several decisions the first by place.
+    # Of several decisions the first by position.
 
     @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
     async def test_conflict_the_first_by_place_decides_and_the_first_that_differs_is_its_rival(
@@ -381,7 +381,7 @@ class StoreLaws:
         assert await reader.store.pending(0) == {"front": 1}
         await reader.advance_to(2 * WINDOW_MS)
         (window,) = await reader.closed()
-        assert (window.body, window.place, window.rival_ms) == (b"first", copies[0].place, START_MS + 20)
+        assert (window.body, window.position, window.rival_ms) == (b"first", copies[0].position, START_MS + 20)
         assert window.deadline_ms == copies[0].deadline_ms
         assert await reader.closed("side") == []
 
@@ -392,7 +392,7 @@ class StoreLaws:
             await reader.apply(copies[number])
         await reader.advance_to(2 * WINDOW_MS)
         (window,) = await reader.closed()
-        assert (window.place, window.rival_ms) == (copies[0].place, None)
+        assert (window.position, window.rival_ms) == (copies[0].position, None)
 
     async def test_conflict_of_two_at_one_time_the_place_decides(self, reader: Reader) -> None:
         await reader.apply(decided("a", 10, partition=1, body=b"second", fingerprint="y"))
@@ -421,7 +421,7 @@ class StoreLaws:
         assert (await reader.advance_to(2 * WINDOW_MS)).late == 1
         (window,) = await reader.closed()
         assert times(window) == [-EARLY_MS, 1, 2, 2, 3, WINDOW_MS]
-        assert [kept.place for kept in window.feedback] == sorted(kept.place for kept in window.feedback)
+        assert [kept.position for kept in window.feedback] == sorted(kept.position for kept in window.feedback)
         assert sorted(await reader.unused()) == [("a", -EARLY_MS - 1, "early"), ("a", WINDOW_MS + 1, "late")]
 
     async def test_feedback_of_others_stays_with_them(self, reader: Reader) -> None:
@@ -429,7 +429,7 @@ class StoreLaws:
         await reader.apply(*(happened(event_id, 1, offset) for offset, event_id in enumerate(ids)))
         await reader.apply(*(decided(event_id, 0, offset) for offset, event_id in enumerate(ids)))
         await reader.advance_to(2 * WINDOW_MS)
-        assert [[kept.place.offset for kept in window.feedback] for window in await reader.closed()] == [
+        assert [[kept.position.offset for kept in window.feedback] for window in await reader.closed()] == [
             [ids.index(event_id)] for event_id in sorted(ids)
         ]
 

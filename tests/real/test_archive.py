@@ -72,7 +72,7 @@ def outcome(seq: int) -> dict[str, Any]:
         "learn": True,
         "why": "window",
         "closed_ms": seq + 1000,
-        "decision_place": {"time_ms": seq, "topic": "decisions", "partition": 0, "offset": seq, "index": 0},
+        "decision_position": {"time_ms": seq, "topic": "decisions", "partition": 0, "offset": seq, "index": 0},
         "feedback": [click | {"event": {"event_id": f"visit-{seq}", "value": 2.5}}] if seq % 2 else [],
         "decision": decision(f"visit-{seq}"),
     }

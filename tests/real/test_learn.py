@@ -69,7 +69,7 @@ def outcome(seq: int, policy: str = "front", *, learn: bool = True, reward: floa
         "learn": learn,
         "why": "window" if learn else "expired",
         "closed_ms": seq,
-        "decision_place": [seq, "decisions", 0, seq, 0],
+        "decision_position": [seq, "decisions", 0, seq, 0],
         "feedback": [],
         "decision": decision(
             f"{policy}-{seq}", policy, context=context, actions=actions, chosen="ab"[seq % 2], **fields

@@ -71,7 +71,7 @@ async def test_a_redis_whose_seq_lies_behind_rewards_is_refused(
             "outcome_seq": 5,
             "event_id": "d",
             "closed_ms": 2,
-            "decision_place": place,
+            "decision_position": place,
         }
         await loop.send("rewards", outcome, partition=0)
         await loop.send("decisions", decision("e"), partition=0)

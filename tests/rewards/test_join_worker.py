@@ -75,7 +75,7 @@ def test_a_work_says_from_where_to_where_and_keeps_the_grace() -> None:
     assert work is not None
     (part,) = work.parts
     assert part[0].claims == [Claim(*CLICKS, 4, 10, START_MS + 20 - GRACE_MS, True)]
-    assert [(item.event_id, item.place.offset, item.place.index) for item in part[0].items] == [
+    assert [(item.event_id, item.position.offset, item.position.index) for item in part[0].items] == [
         ("a", 6, 0),
         ("b", 9, 0),
         ("c", 9, 1),
@@ -300,7 +300,7 @@ def test_a_decision_carries_its_own_window_and_closing_streams() -> None:
     worker.offer(message(CLICKS, 0, 1000, click()))
     work = take(worker, START_MS + 1000)
     assert work is not None
-    first, second = sorted(work.parts[0][0].items, key=lambda item: item.place.topic)
+    first, second = sorted(work.parts[0][0].items, key=lambda item: item.position.topic)
     assert isinstance(second, DecisionItem)
     assert isinstance(first, FeedbackItem)
     assert (second.opens_ms, second.deadline_ms, second.dedup_until_ms) == (

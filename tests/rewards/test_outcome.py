@@ -93,7 +93,7 @@ def test_the_outcome_says_what_it_was_made_of() -> None:
         0,
     )
     assert outcome.closed_ms == START_MS + 500
-    assert outcome.decision_place == LogPosition(START_MS, "t-decisions", 0, 3, 0)
+    assert outcome.decision_position == LogPosition(START_MS, "t-decisions", 0, 3, 0)
     read = json.loads(encode(outcome))
     assert read["decision"]["unknown"] == "kept"
     assert read["feedback"][0]["event"] == {"v": 1, "event_id": "a", "id": "c", "more": True}

@@ -20,7 +20,7 @@ def outcome(policy: str, seq: int, event_id: str, time_ms: int, closed_ms: int) 
     """Return what is read of an outcome."""
     place = {"time_ms": time_ms, "topic": "decisions", "partition": 0, "offset": 0, "index": 0}
     record = {"placement": policy, "policy": policy, "shard": 0, "outcome_seq": seq, "event_id": event_id}
-    return record | {"closed_ms": closed_ms, "decision_place": place}
+    return record | {"closed_ms": closed_ms, "decision_position": place}
 
 
 @given(st.lists(decided, max_size=12), st.integers(0, 12), st.integers(0, 12))

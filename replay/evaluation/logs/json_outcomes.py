@@ -145,7 +145,7 @@ class _Line(NamedTuple):
 def field_of(column: str) -> str:
     """Return the place of an archive column in an outcome."""
     if column == "decided_at":
-        return "decision_place.time_ms"
+        return "decision_position.time_ms"
     return f"decision.{column}" if column in _DRAWN else column
 
 
@@ -233,7 +233,7 @@ def _unfit(line: bytes) -> tuple[str, str, str]:
         return twice[0], "the field twice", f"it once ({EXPECTED})"
     drawn = {f"decision.{name}": (kind, outcome["decision"].get(name)) for name, kind in _DRAWN.items()}
     outer = {name: (kind, outcome.get(name)) for name, kind in _OUTER.items()}
-    place = {"decision_place.time_ms": (pa.int64(), outcome["decision_place"].get("time_ms"))}
+    place = {"decision_position.time_ms": (pa.int64(), outcome["decision_position"].get("time_ms"))}
     for field, (kind, value) in {**outer, **drawn, **place}.items():
         try:
             pa.array([value], kind)
@@ -262,7 +262,7 @@ def outcome_batch(text: bytes, columns: Sequence[str], offsets: np.ndarray[Any, 
         pa.BufferReader(text),
         read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(text) + 1),
         parse_options=arrow_json.ParseOptions(
-            explicit_schema=pa.schema([*_OUTER.items(), ("decision", pa.struct(drawn)), ("decision_place", place)]),
+            explicit_schema=pa.schema([*_OUTER.items(), ("decision", pa.struct(drawn)), ("decision_position", place)]),
             unexpected_field_behavior="ignore",
         ),
     ).combine_chunks()
@@ -275,7 +275,7 @@ def outcome_batch(text: bytes, columns: Sequence[str], offsets: np.ndarray[Any, 
     found["revision"] = found["revision"].fill_null(0)
     of_places = [pc.list_value_length(found[name]).fill_null(0) for name in ("rewards", "picks") if name in found]
     found["places"] = pc.max_element_wise(found["places"].fill_null(1), *of_places)
-    found["decided_at"] = _one(table.column("decision_place")).flatten()[0].cast(TIME)
+    found["decided_at"] = _one(table.column("decision_position")).flatten()[0].cast(TIME)
     lines = [line for line in text.split(b"\n") if line.strip()] if {"raw", *_AS_TEXT} & {*columns} else []
     for name in columns:
         if name in ("event_hash", "unit_hash"):

@@ -406,7 +406,7 @@ def test_decisions_whose_neighbours_still_wait_do_not_count(tmp_path: Path) -> N
         if seq > 50 and not early:
             continue
         record |= {"why": "early" if early else "window", "reward": float(early), "outcome_seq": len(lines) + 1}
-        record["decision_place"]["time_ms"] = 1_000_000 + seq
+        record["decision_position"]["time_ms"] = 1_000_000 + seq
         lines.append(json.dumps(record))
     (tmp_path / "log.jsonl").write_text("\n".join(lines))
 

@@ -173,7 +173,7 @@ def decided(world: World, event_id: str = "visit-new") -> tuple[dict[str, Any], 
 def again(record: dict[str, Any], rebuild: Rebuild, number: int, salt: str = "front") -> Recomputed:
     message = Message("decisions", 0, 17, 1_000, json.dumps([{"event_id": "x"}, record]).encode())
     (located,) = decisions_of(message, record["event_id"])
-    assert (located.place.offset, located.place.index) == (17, 1)
+    assert (located.position.offset, located.position.index) == (17, 1)
     return recompute(located, rebuild.policy, version_name(number, rebuild.digest()), salt)
 
 

@@ -26,7 +26,7 @@ times = st.integers(0, 12_000)
 events = st.lists(st.tuples(times, st.sampled_from(["clicks", "buys"]), st.sampled_from("abc")), max_size=8)
 
 
-def place(time_ms: int, topic: str, offset: int) -> LogPosition:
+def position(time_ms: int, topic: str, offset: int) -> LogPosition:
     return LogPosition(time_ms, topic, 0, offset, 0)
 
 
@@ -35,28 +35,32 @@ def test_what_counts_is_said_to_count_and_every_other_reason_is_true(
     decided_ms: int, history: list[tuple[int, str, str]]
 ) -> None:
     rule = rule_of(Raw(msgspec.json.encode(RULE)))
-    logged = LoggedDecision(place(decided_ms, "", 0), "front", ("a",), b"", True, None, False, rule, b"")
+    logged = LoggedDecision(position(decided_ms, "", 0), "front", ("a",), b"", True, None, False, rule, b"")
     feedback = [
-        LoggedFeedback(place(time_ms, stream, number), name, 0.0, False, None, b"")
+        LoggedFeedback(position(time_ms, stream, number), name, 0.0, False, None, b"")
         for number, (time_ms, stream, name) in enumerate(history)
     ]
     (expected,) = expected_outcomes([logged], feedback, dedup_horizon_ms=TTL_MS, feedback_limit=LIMIT)
     for event in feedback:
         verdict = verdict_on(event, expected)
         assert (verdict == "counts") == (event in expected.counted)
-        assert (verdict == "early") == (event.place.time_ms < expected.opens_ms)
-        assert (verdict == "late") == (event.place.time_ms > expected.deadline_ms)
-        same = [each for each in expected.counted if (each.place.topic, each.id) == (event.place.topic, event.id)]
-        assert (verdict == "repeat") <= (len(same) == 1 and same[0].place < event.place)
+        assert (verdict == "early") == (event.position.time_ms < expected.opens_ms)
+        assert (verdict == "late") == (event.position.time_ms > expected.deadline_ms)
+        same = [each for each in expected.counted if (each.position.topic, each.id) == (event.position.topic, event.id)]
+        assert (verdict == "repeat") <= (len(same) == 1 and same[0].position < event.position)
     # What is beyond the limit comes after as many others.
-    in_window = sorted((event for event in feedback if event.place.time_ms >= expected.opens_ms), key=lambda e: e.place)
+    in_window = sorted(
+        (event for event in feedback if event.position.time_ms >= expected.opens_ms), key=lambda e: e.position
+    )
     assert all(in_window.index(event) >= LIMIT for event in feedback if verdict_on(event, expected) == "too_many")
 
 
 def outcome(seq: int, **fields: object) -> Outcome:
     body = msgspec.json.encode(decision("visit-1"))
-    clicked = WindowFeedback(place(500, "clicks", 3), b'{"event_id":"visit-1"}')
-    computed = outcome_of(0, "", ClosedWindow(seq, "visit-1", 1000, place(0, "decisions", 0), None, body, (clicked,)))
+    clicked = WindowFeedback(position(500, "clicks", 3), b'{"event_id":"visit-1"}')
+    computed = outcome_of(
+        0, "", ClosedWindow(seq, "visit-1", 1000, position(0, "decisions", 0), None, body, (clicked,))
+    )
     return msgspec.structs.replace(computed, **fields)
 
 
@@ -99,10 +103,10 @@ FATES = [
 def test_the_fate_of_an_outcome(
     versions: list[PolicyVersion], fields: dict[str, object], fate: str, tells: str | None
 ) -> None:
-    record = FoundOutcomeRecord(place(2000, "rewards", 5), outcome(5, **fields))
+    record = FoundOutcomeRecord(position(2000, "rewards", 5), outcome(5, **fields))
     assert fate_of(record, versions)[:2] == (fate, tells)
 
 
 def test_an_outcome_that_its_policy_could_not_learn() -> None:
-    record = FoundOutcomeRecord(place(2000, "rewards", 5), outcome(5), refused=True)
+    record = FoundOutcomeRecord(position(2000, "rewards", 5), outcome(5), refused=True)
     assert fate_of(record, LEARNED)[0] == "refused"

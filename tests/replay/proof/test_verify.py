@@ -180,11 +180,11 @@ def test_an_outcome_of_no_decision(world: World) -> None:
         ("decision", lambda outcome: {"decision": msgspec.Raw(bytes(outcome.decision).replace(b"t0", b"t1"))}),
         (
             "decision",
-            lambda outcome: {"decision_place": changed_place(outcome.decision_place, offset=4444)},
+            lambda outcome: {"decision_position": changed_place(outcome.decision_position, offset=4444)},
         ),
         (
             "decision",
-            lambda outcome: {"decision_place": changed_place(outcome.decision_place, topic="elsewhere")},
+            lambda outcome: {"decision_position": changed_place(outcome.decision_position, topic="elsewhere")},
         ),
         ("decision", lambda outcome: {"policy_version": "7-00000000"}),
     ],

@@ -51,7 +51,7 @@ def outcome(seq: int, **fields: Any) -> dict[str, Any]:
         "learn": True,
         "why": "window",
         "closed_ms": 5,
-        "decision_place": {"time_ms": 1000 + seq, "topic": "decisions", "partition": 0, "offset": seq, "index": 0},
+        "decision_position": {"time_ms": 1000 + seq, "topic": "decisions", "partition": 0, "offset": seq, "index": 0},
         "feedback": [],
         "decision": decision,
     } | {name: value for name, value in fields.items() if not name.startswith("_")}
@@ -151,7 +151,7 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("no seq", "line 6: outcome_seq: found null", line(6).replace(b'"outcome_seq"', b'"sex"')),
     ("no decision", "line 6: decision.propensity: found null", line(6).replace(b'"decision"', b'"other"')),
     ("no pmf", "line 6: decision.pmf: found null", line(6).replace(b'"pmf"', b'"pdf"')),
-    ("no time", "line 6: decision_place.time_ms: found null", line(6).replace(b'"time_ms"', b'"time"')),
+    ("no time", "line 6: decision_position.time_ms: found null", line(6).replace(b'"time_ms"', b'"time"')),
     ("a giant seq", "line 6: outcome_seq: found 1.*, expected an integer", line(10**30)),
     ("a reward as text", 'line 6: reward: found "1", expected a number', line(6, reward="1")),
     ("an endless reward", "line 6: reward: found", line(6, reward=float("inf"))),

@@ -114,7 +114,7 @@ def outcome(number: int, shown: Shown, rewards: Sequence[float], **changes: Any)
         "learn": True,
         "why": "window",
         "closed_ms": 2000,
-        "decision_place": {
+        "decision_position": {
             "time_ms": 1000 + number,
             "topic": "decisions",
             "partition": 0,

@@ -88,7 +88,7 @@ def test_every_column_is_what_the_records_say(world: World, archive: Archive, ta
         assert rows.unit_hash is not None
         assert rows.unit_hash[row] == unit_hash(decision.get("user_id"), outcome.event_id)
         assert rows.time_ms is not None
-        assert rows.time_ms[row] == outcome.decision_place.time_ms
+        assert rows.time_ms[row] == outcome.decision_position.time_ms
     assert rows.unseen is not None
     assert rows.inverse is not None
     assert (rows.unseen.tolist(), rows.inverse.tolist()) == ([0.0] * len(log), [3.0] * len(log))
