@@ -18,8 +18,8 @@ from replay.evaluation.intervals.cressie_read import CressieRead
 from replay.evaluation.intervals.delta import delta, delta_of_rows
 from replay.evaluation.intervals.difference import Difference, LoggedMean, difference_of_rows
 from replay.evaluation.intervals.gamma_exponential import GammaExponential
+from replay.evaluation.intervals.influence_bound import InfluenceBound
 from replay.evaluation.intervals.interval import Analyses, Interval, analyses_at
-from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.intervals.running import Running
 from replay.evaluation.intervals.saddlepoint import saddlepoint
 from replay.evaluation.intervals.weighted_sums import WeightedSums
@@ -88,7 +88,7 @@ def _cressie_read(world: World, rows: EvaluationRows) -> Interval:
 def _bucketed(world: World, rows: EvaluationRows) -> Interval:
     assert rows.unit_hash is not None
     terms = _SNIPS.terms(rows)
-    return clustered(_SNIPS, BucketSums.of(terms, rows.unit_hash), Moments.of(terms), Reach.of([_SNIPS], rows))
+    return clustered(_SNIPS, BucketSums.of(terms, rows.unit_hash), Moments.of(terms), InfluenceBound.of([_SNIPS], rows))
 
 
 def _adaptive(*, by_unit: bool) -> Callable[[World, EvaluationRows], Interval]:

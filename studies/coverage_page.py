@@ -17,20 +17,20 @@ _BLUE, _RED, _GREY = "#1f5f8b", "#c0392b", "#8a8a8a"
 
 _BOUNDED = "a mean weight of 1, bounded rewards"
 _NEEDS = (
-    ("delta", "intervals.delta", "any estimator", "`Moments` and `Reach`"),
-    ("paired difference", "intervals.difference", "the same rows for both", "`Moments` and `Reach`"),
+    ("delta", "intervals.delta", "any estimator", "`Moments` and `InfluenceBound`"),
+    ("paired difference", "intervals.difference", "the same rows for both", "`Moments` and `InfluenceBound`"),
     (
         "segments, by Bonferroni's correction",
         "intervals.segments",
         "a number a row; `unit_hash`, where units return",
         "`Segments` (64 buckets a segment)",
     ),
-    ("clustered", "intervals.clustered", "`unit_hash`", "`BucketSums` (4,096 buckets), `Moments`, `Reach`"),
+    ("clustered", "intervals.clustered", "`unit_hash`", "`BucketSums` (4,096 buckets), `Moments`, `InfluenceBound`"),
     ("Cressie-Read", "intervals.cressie_read", _BOUNDED, "`WeightedSums`"),
     ("empirical Bernstein", "intervals.bernstein", "bounds of what a row adds, known before", "`Moments`"),
     ("saddlepoint", "intervals.saddlepoint", "all rows at hand", "no"),
     ("adaptive weights", "intervals.adaptive", "versions, whole pmfs", "`AdaptiveSums`, in the order of the log"),
-    ("gamma-exponential", "intervals.gamma_exponential", _BOUNDED, "`Stretches`, or `Progress` row by row"),
+    ("gamma-exponential", "intervals.gamma_exponential", _BOUNDED, "`LogSegments`, or `Progress` row by row"),
     ("by unit", "intervals.clustered", "`unit_hash`", "`BucketSums` and `Moments` so far"),
     ("asymptotic", "intervals.asymptotic", "100 effective positives", "`Moments` of blocks, in the order of the log"),
     ("betting", "intervals.betting", f"{_BOUNDED}, a value that does not change", "`Bettor`, row by row"),

@@ -952,12 +952,12 @@ def _evaluating() -> Iterator[Mutant]:
     )
     yield Mutant(
         "what else a constant reward can be is unknown",
-        "replay/evaluation/intervals/reach.py",
+        "replay/evaluation/intervals/influence_bound.py",
         "        return None if self.given or least != most",
         "        return None if True or least != most",
         (
             f"{in_memory}::test_a_constant_reward_is_never_reliable_without_a_range",
-            "tests/replay/evaluation/intervals/test_reach.py::test_a_constant_reward_does_not_say_what_else_one_can_be",
+            "tests/replay/evaluation/intervals/test_influence_bound.py::test_a_constant_reward_does_not_say_what_else_one_can_be",
         ),
     )
     yield Mutant(

@@ -182,7 +182,7 @@ def _checks(summary: Summary, plan: EvaluationPlan, about: About, heaviest: floa
     checks = findings(state, about.facts(dict(sorted(summary.left_out.items())), summary.learned))
     of_lists = [ranked_lists(plan.whole_lists or plan.balanced)] if summary.lists else []
     checks = sorted([*checks, *of_lists, *about.remarks], key=lambda each: not each.wrong)
-    if (reward := summary.values.reach.constant) is not None:
+    if (reward := summary.values.bound.constant) is not None:
         checks.insert(0, constant_reward(reward))
     if not state.unseen and (parts := segment_weights(summary.segments, about.segments, heaviest, by_unit=by_unit)):
         checks.insert(0, parts)
@@ -376,7 +376,7 @@ def _segments(summary: Summary, of_rows: Summary, plan: EvaluationPlan, about: A
 def _level_of_segment(sums: Sums, of_rows: Sums, shown: Estimator, by_unit: bool) -> Level:
     positives = Positives.effective(of_rows.moments) / sums.rows_that_tell_as_one(shown, by_unit=by_unit)
     mean_weight = MeanWeight().value(sums.moments.means)
-    if positives < FEW or sums.reach.constant is not None or mean_weight < LEAST_SHOWN:
+    if positives < FEW or sums.bound.constant is not None or mean_weight < LEAST_SHOWN:
         return "not reliable"
     return "use with care" if positives < SOME or mean_weight < MOST_SHOWN else "reliable"
 

@@ -23,20 +23,20 @@ def sequence(summary: Summary, inputs: IntervalInputs, possible: Range) -> Analy
     """
     if summary.health.sized is not None:
         return None
-    stretches = summary.stretches
+    log_segments = summary.log_segments
     least, most = inputs.reward_range or (0.0, 1.0)
     within = summary.weighed[0] >= least and summary.weighed[1] <= most
     bounded = within and math.isfinite(most - least) and most > least
     if inputs.method.over_time is not None:
         analyses = inputs.method.over_time(inputs)
     elif bounded:
-        analyses = stretches.analyses(GammaExponential(rmin=least, rmax=most))
+        analyses = log_segments.analyses(GammaExponential(rmin=least, rmax=most))
         analyses = inputs.of_units(analyses)
     else:
         # Bounds taken from the data are not valid for a confidence sequence.
-        rows = np.cumsum(stretches.rows)
+        rows = np.cumsum(log_segments.rows)
         open_ended = np.full(len(rows), np.inf)
-        analyses = Analyses(rows, np.cumsum(stretches.wr) / rows, -open_ended, open_ended, "")
+        analyses = Analyses(rows, np.cumsum(log_segments.wr) / rows, -open_ended, open_ended, "")
     if bounded:
         possible = max(least, possible[0]), min(most, possible[1])
     if not math.isfinite(possible[1] - possible[0]):
@@ -57,8 +57,8 @@ def over_time(summary: Summary, analyses: Analyses | None) -> list[Analysis]:
     rows = analyses.rows
     timed = summary.last_ms is not None
     # A log is read partition by partition; the time of an interim analysis is the latest one so far.
-    times = np.maximum.accumulate(summary.stretches.time_ms)
-    segments = np.searchsorted(np.cumsum(summary.stretches.rows), rows)
+    times = np.maximum.accumulate(summary.log_segments.time_ms)
+    segments = np.searchsorted(np.cumsum(summary.log_segments.rows), rows)
     ends = np.unique(np.searchsorted(rows, np.linspace(rows[-1] / ANALYSES, rows[-1], ANALYSES)))
     return [
         Analysis(

@@ -13,11 +13,11 @@ from replay.evaluation.health.parts import MeanWeight
 from replay.evaluation.health.state import CERTAIN, State
 from replay.evaluation.intervals.adaptive import AdaptiveSums
 from replay.evaluation.intervals.catalogue import AUTOMATIC, INTERVALS
-from replay.evaluation.intervals.difference import Difference, LoggedMean, paired_reach
+from replay.evaluation.intervals.difference import Difference, LoggedMean, paired_bound
 from replay.evaluation.intervals.every_row import REWARD, EveryRow
-from replay.evaluation.intervals.reach import Reach
+from replay.evaluation.intervals.influence_bound import InfluenceBound
+from replay.evaluation.intervals.log_segments import LogSegments
 from replay.evaluation.intervals.segments import Positives, Segments
-from replay.evaluation.intervals.stretches import Stretches
 from replay.evaluation.intervals.sums import Sums, a_decision
 from replay.evaluation.logs.chunk import LogChunk, Range, first_row_of, spanned
 from replay.evaluation.logs.taken import Taken, together
@@ -100,7 +100,7 @@ class Summary:
         Sums of the terms of the difference.
     health, compared
         State of the checks for the target and for the compared policy; None: the logging policy.
-    stretches
+    log_segments
         Sums over log segments, for the confidence sequence.
     adaptive
         Sums for adaptive weights; None if no learner wrote the log, or without whole pmfs.
@@ -123,7 +123,7 @@ class Summary:
     paired: Sums
     health: State
     compared: State | None
-    stretches: Stretches
+    log_segments: LogSegments
     adaptive: AdaptiveSums | None
     segments: Mapping[str, Segments]
     resampled: "Resampled | None"
@@ -140,12 +140,12 @@ class Summary:
     @property
     def seen(self) -> Range:
         """The least and the largest reward that was logged."""
-        return self.logged.reach.seen
+        return self.logged.bound.seen
 
     @property
     def weighed(self) -> Range:
         """The least and the largest reward that was weighed: of ranked lists by place another one."""
-        return float(self.stretches.least_reward.min()), float(self.stretches.most_reward.max())
+        return float(self.log_segments.least_reward.min()), float(self.log_segments.most_reward.max())
 
     @property
     def binary(self) -> bool:
@@ -211,22 +211,24 @@ def summarise(chunk: LogChunk, plan: EvaluationPlan, compared: LogChunk | None =
     rows = _seen(chunk.rows, plan)
     others = rows if compared is None else _seen(compared.rows, plan)
     terms = all_terms(plan.estimators, rows)
-    reach: Any = {"least": plan.least, "largest": plan.largest}
+    reward_range: Any = {"least": plan.least, "largest": plan.largest}
     unit, times, first = rows.unit_hash, rows.time_ms, first_row_of(chunk.index)
     known = rows.squared_weight is not None and rows.version is not None
     adaptive = plan.adaptive and known and rows.sample_weight is None
     of_segments = [plan.shown, Positives(plan.balanced), MeanWeight()]
     return Summary(
-        values=Sums.of(terms, Reach.of(plan.estimators, rows, **reach), unit),
-        logged=Sums.of(all_terms([LoggedMean()], rows), Reach.of([LoggedMean()], rows.as_logged(), **reach), unit),
+        values=Sums.of(terms, InfluenceBound.of(plan.estimators, rows, **reward_range), unit),
+        logged=Sums.of(
+            all_terms([LoggedMean()], rows), InfluenceBound.of([LoggedMean()], rows.as_logged(), **reward_range), unit
+        ),
         paired=Sums.of(
-            sized(plan.pair.terms_of(rows, others), rows), paired_reach(plan.pair, rows, others, **reach), unit
+            sized(plan.pair.terms_of(rows, others), rows), paired_bound(plan.pair, rows, others, **reward_range), unit
         ),
         health=_health(rows, plan, first),
         compared=None if compared is None else _health(others, plan, first),
-        stretches=Stretches.of(rows.weight, rows.reward, times),
-        adaptive=AdaptiveSums.of(rows, **reach) if adaptive else None,
-        segments={name: Segments.of(of_segments, rows, codes, **reach) for name, codes in rows.segments.items()},
+        log_segments=LogSegments.of(rows.weight, rows.reward, times),
+        adaptive=AdaptiveSums.of(rows, **reward_range) if adaptive else None,
+        segments={name: Segments.of(of_segments, rows, codes, **reward_range) for name, codes in rows.segments.items()},
         resampled=_resampled(chunk.index, rows, terms, plan) if plan.resamples else None,
         every_row=EveryRow(({**terms, REWARD: rows.reward},)) if plan.every_row else None,
         first_ms=None if times is None or not len(times) else int(times.min()),

@@ -14,7 +14,7 @@ from replay.evaluation.estimators.adaptive import Pieces, adaptive_value, scores
 from replay.evaluation.estimators.estimator import Estimator, Means, need
 from replay.evaluation.intervals.clustered import ONE_UNIT
 from replay.evaluation.intervals.delta import Linear, Method, interval_around, slopes_at
-from replay.evaluation.intervals.difference import Difference, LoggedMean, paired, paired_reach
+from replay.evaluation.intervals.difference import Difference, LoggedMean, paired, paired_bound
 from replay.evaluation.intervals.interval import Interval
 from replay.evaluation.intervals.sums import Sums
 from replay.evaluation.rows import EvaluationRows, Floats
@@ -74,7 +74,7 @@ class AdaptiveSums:
         rows
             The block.
         least, largest
-            As for :meth:`~replay.evaluation.intervals.reach.Reach.of`.
+            As for :meth:`~replay.evaluation.intervals.influence_bound.InfluenceBound.of`.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class AdaptiveSums:
             logged=Pieces.of(replace(plain, reward=rows.reward)),
             apart=Pieces.of(replace(plain, reward=score - rows.reward)),
             stable=Sums.of(
-                _PAIR.terms(rows), paired_reach(_PAIR, rows, rows, least=least, largest=largest), rows.unit_hash
+                _PAIR.terms(rows), paired_bound(_PAIR, rows, rows, least=least, largest=largest), rows.unit_hash
             ),
         )
 
@@ -158,4 +158,4 @@ def _around(estimator: Estimator[Any], found: _Value, sums: Sums, by_unit: bool,
     student = 1.0 if buckets is None else buckets.student(confidence, slopes)
     linear = Linear(value, variance * effect * student**2, slopes)
     method = Method(METHOD if buckets is None else CLUSTERED, confidence, effect)
-    return interval_around(estimator, linear, sums.moments, sums.reach, method)
+    return interval_around(estimator, linear, sums.moments, sums.bound, method)

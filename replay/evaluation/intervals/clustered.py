@@ -12,8 +12,8 @@ from records.errors import BadInput
 from records.splitmix import GOLDEN
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.intervals.delta import Linear, Method, interval_around, slopes_at, variance_of
+from replay.evaluation.intervals.influence_bound import InfluenceBound
 from replay.evaluation.intervals.interval import Analyses, Interval
-from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.moments import Moments
 from replay.evaluation.rows import EvaluationRows, Floats, Hashes
 from replay.evaluation.sample_weights import unsized
@@ -136,7 +136,7 @@ def clustered(
     estimator: Estimator[Any],
     sums: BucketSums,
     moments: Moments,
-    reach: Reach | None = None,
+    bound: InfluenceBound | None = None,
     *,
     confidence: float = 0.95,
 ) -> Interval:
@@ -150,8 +150,8 @@ def clustered(
     ----------
     estimator
         Whose value.
-    sums, moments, reach
-        States of the same rows and terms. Without the influence bound ``reach`` the interval is symmetric.
+    sums, moments, bound
+        States of the same rows and terms. Without the influence bound the interval is symmetric.
     confidence
         How often the interval shall hold the truth.
     """
@@ -167,7 +167,7 @@ def clustered(
         return Interval(value, None, None, METHOD, ONE_UNIT if sums.used < 2 else ONE_WEIGHTY)
     found = Linear(value, variance * sums.student(confidence, slopes) ** 2, slopes)
     method = Method(METHOD, confidence, max(variance / alone, 1.0) if alone else 1.0)
-    return interval_around(estimator, found, moments, reach, method)
+    return interval_around(estimator, found, moments, bound, method)
 
 
 def clustered_of_rows(
@@ -190,9 +190,9 @@ def clustered_of_rows(
     if not len(rows):
         return Interval(None, None, None, METHOD, "no rows")
     terms = estimator.terms(unsized(rows))
-    reach = Reach.of([estimator], rows, least=least, largest=largest)
+    bound = InfluenceBound.of([estimator], rows, least=least, largest=largest)
     exact = BucketSums.exact(terms, rows.unit_hash)
-    return clustered(estimator, exact, Moments.of(terms), reach, confidence=confidence)
+    return clustered(estimator, exact, Moments.of(terms), bound, confidence=confidence)
 
 
 def design_effects(

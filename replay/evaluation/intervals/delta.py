@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.evaluation.estimators.estimator import Estimator, gradient
+from replay.evaluation.intervals.influence_bound import InfluenceBound
 from replay.evaluation.intervals.interval import Interval
-from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.intervals.skewed import Bound, skewed_ends
 from replay.evaluation.moments import Moments
 from replay.evaluation.rows import EvaluationRows
@@ -35,13 +35,13 @@ def variance_of(slopes: Mapping[str, float], moments: Moments) -> float | None:
 
 
 def delta(
-    estimator: Estimator[Any], moments: Moments, reach: Reach | None = None, *, confidence: float = 0.95
+    estimator: Estimator[Any], moments: Moments, bound: InfluenceBound | None = None, *, confidence: float = 0.95
 ) -> Interval:
     """Return the value of an estimator and its interval.
 
     The variance of a smooth function of means is that of its linear part (Owen 2013, Monte Carlo theory, methods and
     examples, chapter 9, for the ratio). Where few rows carry the value the normal interval is too narrow; given the
-    reach of the rows, the ends are those of :func:`~replay.evaluation.intervals.skewed.skewed_ends`.
+    bound of the rows, the ends are those of :func:`~replay.evaluation.intervals.skewed.skewed_ends`.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def delta(
         Whose value.
     moments
         Of its terms, and of others if that is convenient.
-    reach
+    bound
         Of the same rows; without it the interval is the normal one.
     confidence
         How often the interval shall hold the truth.
@@ -75,7 +75,7 @@ def delta(
     variance = variance_of(slopes, moments)
     if variance is None:
         return Interval(value, None, None, METHOD, "the variance is unknown for a single row")
-    return interval_around(estimator, Linear(value, variance, slopes), moments, reach, Method(METHOD, confidence))
+    return interval_around(estimator, Linear(value, variance, slopes), moments, bound, Method(METHOD, confidence))
 
 
 @runtime_checkable
@@ -83,7 +83,7 @@ class Sided(Protocol):
     """An estimator whose value is bounded otherwise than the rewards are, as a difference is."""
 
     def distances(
-        self, slopes: Mapping[str, float], moments: Moments, reach: Reach, variance: float
+        self, slopes: Mapping[str, float], moments: Moments, bound: InfluenceBound, variance: float
     ) -> tuple[float, float]:
         """Return how far the value lies above its floor and below its ceiling."""
 
@@ -110,25 +110,25 @@ class Method(NamedTuple):
 
 
 def interval_around(
-    estimator: Estimator[Any], found: Linear, moments: Moments, reach: Reach | None, method: Method
+    estimator: Estimator[Any], found: Linear, moments: Moments, bound: InfluenceBound | None, method: Method
 ) -> Interval:
     """Return the interval of a value whose variance and derivatives are known."""
     (value, variance, slopes), (name, confidence, rows_at_once) = found, method
-    if reach is None:
+    if bound is None:
         if not variance:
             return Interval(value, None, None, name, "all rows are alike, and what else they could be is not known")
         return Interval(value, *skewed_ends(value, variance, confidence=confidence), name)
-    if reach.constant is not None:
-        return Interval(value, None, None, f"{NO_INTERVAL}: {only_reward(reach.constant)}")
-    up, down = (step * rows_at_once for step in reach.steps(slopes, moments.means, moments.rows))
+    if bound.constant is not None:
+        return Interval(value, None, None, f"{NO_INTERVAL}: {only_reward(bound.constant)}")
+    up, down = (step * rows_at_once for step in bound.steps(slopes, moments.means, moments.rows))
     if isinstance(estimator, Sided):
-        above, below = estimator.distances(slopes, moments, reach, variance)
+        above, below = estimator.distances(slopes, moments, bound, variance)
     else:
-        above, below = value - reach.least, reach.largest - value
+        above, below = value - bound.least, bound.largest - value
     floor, ceiling = Bound(above, up), Bound(below, down)
     low, high = skewed_ends(value, variance, confidence=confidence, floor=floor, ceiling=ceiling)
     # No reward is below the floor, so no value is; the estimate itself may be.
-    least = -math.inf if isinstance(estimator, Sided) else min(reach.least, value)
+    least = -math.inf if isinstance(estimator, Sided) else min(bound.least, value)
     return Interval(value, max(low, least), high, name)
 
 
@@ -143,5 +143,5 @@ def delta_of_rows(
     """Return :func:`delta` of rows at hand; a reward may be ``least`` to ``largest``, if none beyond was seen."""
     if not len(rows):
         return Interval(None, None, None, METHOD, "no rows")
-    reach = Reach.of([estimator], rows, least=least, largest=largest)
-    return delta(estimator, Moments.of(estimator.terms(unsized(rows))), reach, confidence=confidence)
+    bound = InfluenceBound.of([estimator], rows, least=least, largest=largest)
+    return delta(estimator, Moments.of(estimator.terms(unsized(rows))), bound, confidence=confidence)

@@ -7,8 +7,8 @@ from typing import Any
 
 from replay.evaluation.estimators.estimator import Estimator, Means
 from replay.evaluation.intervals.delta import delta, variance_of
+from replay.evaluation.intervals.influence_bound import InfluenceBound
 from replay.evaluation.intervals.interval import Interval
-from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.moments import Moments
 from replay.evaluation.rows import EvaluationRows, Floats
 from replay.evaluation.sample_weights import sized, unsized
@@ -72,7 +72,7 @@ class Difference(Estimator):
         return self.one.value(means) - self.other.value(self.of_other(means))
 
     def distances(
-        self, slopes: Mapping[str, float], moments: Moments, reach: Reach, variance: float
+        self, slopes: Mapping[str, float], moments: Moments, bound: InfluenceBound, variance: float
     ) -> tuple[float, float]:
         """Return how far the difference lies above its floor and below its ceiling.
 
@@ -91,8 +91,8 @@ class Difference(Estimator):
             return distance * math.sqrt(variance / of_part) if of_part else math.inf
 
         return (
-            min(as_far(one - reach.least, ones), as_far(reach.largest - other, others)),
-            min(as_far(reach.largest - one, ones), as_far(other - reach.least, others)),
+            min(as_far(one - bound.least, ones), as_far(bound.largest - other, others)),
+            min(as_far(bound.largest - one, ones), as_far(other - bound.least, others)),
         )
 
     @staticmethod
@@ -101,7 +101,9 @@ class Difference(Estimator):
         return {name.removeprefix(_OTHER): mean for name, mean in means.items() if name.startswith(_OTHER)}
 
 
-def difference(pair: Difference, moments: Moments, reach: Reach | None = None, *, confidence: float = 0.95) -> Interval:
+def difference(
+    pair: Difference, moments: Moments, bound: InfluenceBound | None = None, *, confidence: float = 0.95
+) -> Interval:
     """Return a difference and its interval.
 
     Its variance is that of the difference of the influences. Where few rows carry one of the two values its ends are
@@ -115,12 +117,12 @@ def difference(pair: Difference, moments: Moments, reach: Reach | None = None, *
         What is compared.
     moments
         Of its terms.
-    reach
-        Of the same rows and terms (:func:`paired_reach`); without it the interval is the normal one.
+    bound
+        Of the same rows and terms (:func:`paired_bound`); without it the interval is the normal one.
     confidence
         How often the interval shall hold the truth.
     """
-    return paired(delta(pair, moments, reach, confidence=confidence))
+    return paired(delta(pair, moments, bound, confidence=confidence))
 
 
 def paired(found: Interval) -> Interval:
@@ -133,13 +135,15 @@ def difference_of_rows(pair: Difference, rows: EvaluationRows, others: Evaluatio
     if not len(rows):
         return Interval(None, None, None, METHOD, "no rows")
     others = unsized(rows) if others is None else others
-    return difference(pair, Moments.of(pair.terms_of(rows, others)), paired_reach(pair, rows, others))
+    return difference(pair, Moments.of(pair.terms_of(rows, others)), paired_bound(pair, rows, others))
 
 
-def paired_reach(
+def paired_bound(
     pair: Difference, rows: EvaluationRows, others: EvaluationRows, *, least: float = 0.0, largest: float | None = None
-) -> Reach:
-    """Return the reach of a difference; parameters are those of :meth:`~replay.evaluation.intervals.reach.Reach.of`.
+) -> InfluenceBound:
+    """Return the influence bound of a difference.
+
+    Parameters are those of :meth:`~replay.evaluation.intervals.influence_bound.InfluenceBound.of`.
 
     A row has one reward, which counts on both sides; a ranked list is weighed by each of them in its own way.
     """
@@ -147,7 +151,7 @@ def paired_reach(
     def terms(reward: float) -> dict[str, Floats]:
         return sized(pair.terms_of(rows.with_reward(reward), others.with_reward(reward)), rows)
 
-    return Reach.by(terms, (*rows.rewards, *others.rewards), least=least, largest=largest)
+    return InfluenceBound.by(terms, (*rows.rewards, *others.rewards), least=least, largest=largest)
 
 
 def shows(interval: Interval) -> bool:

@@ -5,9 +5,10 @@ Three ways lead through a log, all to the same bounds but for the guess that row
 - Rows in memory: :meth:`GammaExponential.sequence`, after any numbers of rows.
 - In the order of the log, from a state of constant size: :class:`Progress`, a guess a row. It cannot be cut into
   pieces that do not depend on earlier rows.
-- Blocks of the log by any number of processes, in one pass: :class:`~replay.evaluation.intervals.stretches.Stretches`,
-  a guess a stretch of rows, by all rows before it; the stretches grow with the log. Sums of stretches are plain sums,
-  so they are taken apart from the guesses, which are put in at the end.
+- Blocks of the log by any number of processes, in one pass:
+  :class:`~replay.evaluation.intervals.log_segments.LogSegments`, a guess a segment of rows, by all rows before it; the
+  segments grow with the log. Sums of segments are plain sums, so they are taken apart from the guesses, which are put
+  in at the end.
 """
 
 import math

@@ -9,8 +9,8 @@ import numpy as np
 from replay.evaluation.estimators.balanced import with_balanced_weights
 from replay.evaluation.estimators.estimator import Estimator, Means, all_terms
 from replay.evaluation.health.central import effective
+from replay.evaluation.intervals.influence_bound import InfluenceBound
 from replay.evaluation.intervals.interval import Interval
-from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.intervals.sums import Sums
 from replay.evaluation.moments import Moments
 from replay.evaluation.rows import Codes, EvaluationRows, Floats
@@ -77,7 +77,7 @@ class Segments:
     ) -> "Segments":
         """Return the state of some rows, each in the segment of its code; rows of a code below 0 are in none.
 
-        The other parameters are those of :meth:`~replay.evaluation.intervals.reach.Reach.of`.
+        The other parameters are those of :meth:`~replay.evaluation.intervals.influence_bound.InfluenceBound.of`.
         """
         if not len(codes):
             return cls({})
@@ -87,8 +87,8 @@ class Segments:
         for code, which in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
             if code >= 0:
                 some = rows.where(which)
-                reach = Reach.of(estimators, some, least=least, largest=largest)
-                parts[code] = Sums.of(all_terms(estimators, some), reach, some.unit_hash, buckets=BUCKETS)
+                bound = InfluenceBound.of(estimators, some, least=least, largest=largest)
+                parts[code] = Sums.of(all_terms(estimators, some), bound, some.unit_hash, buckets=BUCKETS)
         return cls(parts)
 
     def __add__(self, other: "Segments") -> "Segments":

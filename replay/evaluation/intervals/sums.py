@@ -9,8 +9,8 @@ import numpy as np
 from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.intervals.clustered import BUCKETS, BucketSums, clustered, design_effect
 from replay.evaluation.intervals.delta import delta, slopes_at
+from replay.evaluation.intervals.influence_bound import InfluenceBound
 from replay.evaluation.intervals.interval import Interval
-from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.moments import Moments
 from replay.evaluation.rows import Floats, Hashes
 from replay.evaluation.sample_weights import SIZE
@@ -18,28 +18,28 @@ from replay.evaluation.sample_weights import SIZE
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Terms, how far they reach, and their sums by unit; ``a + b`` is the state of the rows of both.
+    """Terms, their influence bound, and their sums by unit; ``a + b`` is the state of the rows of both.
 
     ``buckets`` is None if a row has no unit.
     """
 
     moments: Moments
-    reach: Reach
+    bound: InfluenceBound
     buckets: BucketSums | None
 
     @classmethod
     def of(
-        cls, terms: Mapping[str, Floats], reach: Reach, unit_hash: Hashes | None, *, buckets: int = BUCKETS
+        cls, terms: Mapping[str, Floats], bound: InfluenceBound, unit_hash: Hashes | None, *, buckets: int = BUCKETS
     ) -> "Sums":
         """Return the sums of some rows; the parameters are those of the parts."""
         by_unit = None if unit_hash is None else BucketSums.of(terms, unit_hash, buckets=buckets)
-        return cls(Moments.of(terms), reach, by_unit)
+        return cls(Moments.of(terms), bound, by_unit)
 
     def __add__(self, other: "Sums") -> "Sums":
         both_known = self.buckets is not None and other.buckets is not None
         return Sums(
             self.moments + other.moments,
-            self.reach + other.reach,
+            self.bound + other.bound,
             cast(BucketSums, self.buckets) + cast(BucketSums, other.buckets) if both_known else None,
         )
 
@@ -56,8 +56,8 @@ class Sums:
             How often the interval shall hold the truth.
         """
         if by_unit and self.buckets is not None:
-            return clustered(estimator, self.buckets, self.moments, self.reach, confidence=confidence)
-        return delta(estimator, self.moments, self.reach, confidence=confidence)
+            return clustered(estimator, self.buckets, self.moments, self.bound, confidence=confidence)
+        return delta(estimator, self.moments, self.bound, confidence=confidence)
 
     def effect_of_units(self, estimator: Estimator[Any], *, by_unit: bool) -> float:
         """Return the design effect, the number of rows that count as one; 1 if not requested or unknown.
@@ -95,11 +95,11 @@ def a_decision(sums: Sums) -> Sums:
     >>> half, many = np.full(2, 0.5), np.array([3.0, 1.0])
     >>> rows = EvaluationRows(reward=np.array([1.0, 0.0]), propensity=half, target=half, sample_weight=many)
     >>> estimator = InversePropensity()
-    >>> sums = Sums.of(sized(estimator.terms(rows), rows), Reach.of([estimator], rows), None)
+    >>> sums = Sums.of(sized(estimator.terms(rows), rows), InfluenceBound.of([estimator], rows), None)
     >>> a_decision(sums).interval(estimator, by_unit=False).value
     0.75
     """
-    moments, reach, buckets = sums.moments, sums.reach, sums.buckets
+    moments, bound, buckets = sums.moments, sums.bound, sums.buckets
     if SIZE not in moments.names or not moments.rows:
         return sums
     at = moments.names.index(SIZE)
@@ -113,7 +113,7 @@ def a_decision(sums: Sums) -> Sums:
     return replace(
         sums,
         moments=Moments(names, moments.rows, mean, change @ moments.comoment @ change.T, unknown, unknown),
-        reach=replace(reach, names=names, rows=reach.rows @ change.T + mean),
+        bound=replace(bound, names=names, rows=bound.rows @ change.T + mean),
         buckets=None
         if buckets is None
         else replace(buckets, names=names, rows=buckets.sums[:, at] / size, sums=buckets.sums[:, others] / size),

@@ -15,8 +15,8 @@ from replay.evaluation.blocks import BLOCK_ROWS
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
 from replay.evaluation.intervals.clustered import BucketSums
 from replay.evaluation.intervals.delta import delta_of_rows
-from replay.evaluation.intervals.difference import Difference, LoggedMean, paired_reach
-from replay.evaluation.intervals.reach import Reach
+from replay.evaluation.intervals.difference import Difference, LoggedMean, paired_bound
+from replay.evaluation.intervals.influence_bound import InfluenceBound
 from replay.evaluation.intervals.sums import Sums, a_decision
 from replay.evaluation.logs.columns import as_log
 from replay.evaluation.logs.description import describe
@@ -94,7 +94,7 @@ def test_the_variance_by_unit_is_that_of_a_log_in_which_rows_are_repeated(estima
     for rows in (evaluation_rows(log), evaluation_rows(repeated(log))):
         terms = sized(estimator.terms(rows), rows)
         assert rows.unit_hash is not None
-        sums = Sums(Moments.of(terms), Reach.of([estimator], rows), BucketSums.exact(terms, rows.unit_hash))
+        sums = Sums(Moments.of(terms), InfluenceBound.of([estimator], rows), BucketSums.exact(terms, rows.unit_hash))
         buckets = a_decision(sums).buckets
         assert buckets is not None
         variances.append((buckets.variance(estimator), buckets.effective(), buckets.largest_share()))
@@ -105,7 +105,7 @@ def test_intervals_of_rows_and_of_their_own_units_agree() -> None:
     """The delta method on weighted rows is the variance by unit of the repeated log, up to the jackknife."""
     rows, pair = evaluation_rows(counted(5_000)), Difference(SelfNormalised(), LoggedMean())
     terms = sized(pair.terms(rows), rows)
-    sums = a_decision(Sums.of(terms, paired_reach(pair, rows, rows), rows.unit_hash))
+    sums = a_decision(Sums.of(terms, paired_bound(pair, rows, rows), rows.unit_hash))
     delta, by_unit = (sums.interval(pair, by_unit=each) for each in (False, True))
     assert delta.high - delta.low == pytest.approx(by_unit.high - by_unit.low, rel=0.02)  # type: ignore[operator]
 

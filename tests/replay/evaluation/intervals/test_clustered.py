@@ -19,9 +19,9 @@ from replay.evaluation.intervals.clustered import (
     widened,
 )
 from replay.evaluation.intervals.delta import delta, delta_of_rows
-from replay.evaluation.intervals.difference import Difference, LoggedMean, difference_of_rows, paired_reach
+from replay.evaluation.intervals.difference import Difference, LoggedMean, difference_of_rows, paired_bound
+from replay.evaluation.intervals.influence_bound import InfluenceBound
 from replay.evaluation.intervals.interval import Analyses, Interval
-from replay.evaluation.intervals.reach import Reach
 from replay.evaluation.intervals.sums import Sums
 from replay.evaluation.moments import Moments
 from replay.evaluation.rows import EvaluationRows
@@ -54,7 +54,7 @@ def test_few_units_make_the_design_effect_unsure() -> None:
     for units, factor in ((3, 3.5), (300, 1.0)):
         rows = random_log(4, 3_000, units=units)
         terms = SNIPS.terms(rows)
-        sums = Sums.of(terms, Reach.of([SNIPS], rows), rows.unit_hash)
+        sums = Sums.of(terms, InfluenceBound.of([SNIPS], rows), rows.unit_hash)
         effect = sums.effect_of_units(SNIPS, by_unit=True)
         assert sums.rows_that_tell_as_one(SNIPS, by_unit=True) >= factor * effect
 
@@ -134,8 +134,8 @@ def test_a_difference_of_units_is_not_cut_at_the_least_reward() -> None:
     rows = replace(rows, weight=rows.weight * np.where(rows.reward == 1, 0.8, 1.0))
     assert rows.unit_hash is not None
     terms = pair.terms(rows)
-    sums, reach = BucketSums.exact(terms, rows.unit_hash), paired_reach(pair, rows, rows)
-    interval = clustered(pair, sums, Moments.of(terms), reach)
+    sums, bound = BucketSums.exact(terms, rows.unit_hash), paired_bound(pair, rows, rows)
+    interval = clustered(pair, sums, Moments.of(terms), bound)
     normal = clustered(pair, sums, Moments.of(terms))
     assert None not in (interval.value, interval.low, interval.high, normal.low, normal.high)
     assert interval.value == pytest.approx(difference_of_rows(pair, rows).value)

@@ -16,7 +16,7 @@ from replay.evaluation.estimators.estimator import Estimator
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
 from replay.evaluation.estimators.shrinkage import ClippedInversePropensity
 from replay.evaluation.intervals.delta import delta, delta_of_rows
-from replay.evaluation.intervals.reach import Reach
+from replay.evaluation.intervals.influence_bound import InfluenceBound
 from replay.evaluation.moments import Moments
 from replay.evaluation.rows import EvaluationRows
 from tests.replay.evaluation.intervals.logs import clicks, random_log
@@ -102,9 +102,9 @@ def test_it_is_the_same_from_blocks(seed: int, cuts: list[int], estimator: Estim
     rows = random_log(seed, 40)
     edges = [0, *sorted(cuts), 40]
     parts = [rows.where(slice(a, b)) for a, b in pairwise(edges)]
-    reach = reduce(add, [Reach.of([estimator], part) for part in parts])
+    bound = reduce(add, [InfluenceBound.of([estimator], part) for part in parts])
     moments = reduce(add, [Moments.of(estimator.terms(part)) for part in parts])
-    whole, summed = delta_of_rows(estimator, rows), delta(estimator, moments, reach)
+    whole, summed = delta_of_rows(estimator, rows), delta(estimator, moments, bound)
     for one, other in ((whole.value, summed.value), (whole.low, summed.low), (whole.high, summed.high)):
         assert one == pytest.approx(other, rel=1e-9, abs=1e-12)
 

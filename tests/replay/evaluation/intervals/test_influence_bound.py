@@ -1,4 +1,4 @@
-"""One more row moves a value as far as the reach says."""
+"""One more row moves a value as far as the influence bound says."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from replay.evaluation.estimators.doubly_robust import DirectMethod, DoublyRobus
 from replay.evaluation.estimators.estimator import Estimator, gradient
 from replay.evaluation.estimators.importance import InversePropensity, SelfNormalised
 from replay.evaluation.intervals.delta import delta_of_rows
-from replay.evaluation.intervals.reach import Reach
+from replay.evaluation.intervals.influence_bound import InfluenceBound
 from replay.evaluation.intervals.skewed import Bound, skewed_ends
 from tests.replay.evaluation.intervals.logs import clicks, random_log
 
@@ -23,7 +23,7 @@ def test_it_is_the_largest_influence_that_a_row_could_have_had(seed: int) -> Non
         (SelfNormalised(), (rows.weight * (1 - value)).max() / mean, (rows.weight * value).max() / mean),
     ):
         means = {name: float(term.mean()) for name, term in estimator.terms(rows).items()}
-        steps = Reach.of([estimator], rows).steps(gradient(estimator, means), means, 30)
+        steps = InfluenceBound.of([estimator], rows).steps(gradient(estimator, means), means, 30)
         assert steps == pytest.approx((up / 30, down / 30))
 
 
@@ -33,8 +33,8 @@ def test_parts_reach_as_far_as_the_whole(seed: int, cut: int, slope: float, scal
     ips = InversePropensity()
     rows = random_log(seed, 30, rate=0.1)
     rows.reward[:] *= scale
-    whole = Reach.of([ips], rows)
-    both = Reach.of([ips], rows.where(slice(cut))) + Reach.of([ips], rows.where(slice(cut, None)))
+    whole = InfluenceBound.of([ips], rows)
+    both = InfluenceBound.of([ips], rows.where(slice(cut))) + InfluenceBound.of([ips], rows.where(slice(cut, None)))
     assert (both.least, both.largest, both.guessed) == (whole.least, whole.largest, whole.guessed)
     assert both.steps({"w r": slope}, {"w r": 0.1}, 30) == pytest.approx(whole.steps({"w r": slope}, {"w r": 0.1}, 30))
 
@@ -43,8 +43,10 @@ def test_parts_reach_as_far_as_the_whole(seed: int, cut: int, slope: float, scal
 def test_parts_of_several_terms_reach_as_far_in_each(seed: int, cut: int) -> None:
     estimators: list[Estimator] = [SelfNormalised(), DoublyRobust()]
     rows = random_log(seed, 30)
-    whole = Reach.of(estimators, rows)
-    both = Reach.of(estimators, rows.where(slice(cut))) + Reach.of(estimators, rows.where(slice(cut, None)))
+    whole = InfluenceBound.of(estimators, rows)
+    both = InfluenceBound.of(estimators, rows.where(slice(cut))) + InfluenceBound.of(
+        estimators, rows.where(slice(cut, None))
+    )
     nothing = dict.fromkeys(whole.names, 0.0)
     for name in whole.names:
         for sign in (-1.0, 1.0):
@@ -57,23 +59,23 @@ def test_it_goes_as_far_as_the_rewards_that_were_seen_or_said_or_guessed() -> No
     rows.reward[:] = [5.0, 0.25, 0.0, -1.0]
     ips = [InversePropensity()]
 
-    def ends(reach: Reach) -> tuple[float, float, bool]:
-        return reach.least, reach.largest, reach.guessed
+    def ends(bound: InfluenceBound) -> tuple[float, float, bool]:
+        return bound.least, bound.largest, bound.guessed
 
-    assert ends(Reach.of(ips, rows)) == (-1.0, 5.0, False)
-    assert ends(Reach.of(ips, rows, least=-3.0, largest=9.0)) == (-3.0, 9.0, False)
-    assert ends(Reach.of(ips, rows.where([1, 2]))) == (0.0, 0.25, False), (
+    assert ends(InfluenceBound.of(ips, rows)) == (-1.0, 5.0, False)
+    assert ends(InfluenceBound.of(ips, rows, least=-3.0, largest=9.0)) == (-3.0, 9.0, False)
+    assert ends(InfluenceBound.of(ips, rows.where([1, 2]))) == (0.0, 0.25, False), (
         "a row that earned little is no reason to guess 1"
     )
-    assert ends(Reach.of(ips, rows.where([2]))) == (0.0, 1.0, True)
-    assert ends(Reach.of(ips, rows.where([2])) + Reach.of(ips, rows.where([1]))) == (0.0, 0.25, False)
-    assert ends(Reach.of(ips, rows.where([]))) == (0.0, 1.0, True)
+    assert ends(InfluenceBound.of(ips, rows.where([2]))) == (0.0, 1.0, True)
+    assert ends(InfluenceBound.of(ips, rows.where([2])) + InfluenceBound.of(ips, rows.where([1]))) == (0.0, 0.25, False)
+    assert ends(InfluenceBound.of(ips, rows.where([]))) == (0.0, 1.0, True)
 
 
 def test_other_terms_are_refused() -> None:
     rows = random_log(1, 5)
-    with pytest.raises(ValueError, match="expected the reach of w r; found that of q"):
-        Reach.of([InversePropensity()], rows) + Reach.of([DirectMethod()], rows)
+    with pytest.raises(ValueError, match="expected the influence bound of w r; found that of q"):
+        InfluenceBound.of([InversePropensity()], rows) + InfluenceBound.of([DirectMethod()], rows)
 
 
 def test_far_bounds_leave_the_normal_interval() -> None:
@@ -100,9 +102,9 @@ def test_a_constant_reward_does_not_say_what_else_one_can_be(constant: float) ->
     rows.reward[:] = constant
     ips = [InversePropensity()]
     parts = [rows.where(slice(100)), rows.where(slice(100, 100)), rows.where(slice(100, None))]
-    one, nothing, rest = (Reach.of(ips, part) for part in parts)
+    one, nothing, rest = (InfluenceBound.of(ips, part) for part in parts)
     assert [(one + nothing + rest).constant, (nothing + one).constant, nothing.constant] == [constant, constant, None]
-    assert Reach.of(ips, rows, largest=120.0).constant is None
+    assert InfluenceBound.of(ips, rows, largest=120.0).constant is None
     for interval in (delta_of_rows(SelfNormalised(), rows), delta_of_rows(InversePropensity(), rows)):
         assert (interval.low, interval.high) == (None, None)
         assert (
@@ -112,12 +114,12 @@ def test_a_constant_reward_does_not_say_what_else_one_can_be(constant: float) ->
     assert (delta_of_rows(SelfNormalised(), rows, least=-10.0, largest=120.0).high or 0.0) > constant
     other = rows.where(slice(100))
     other.reward[:] = constant + 1
-    assert (one + Reach.of(ips, other)).constant is None
+    assert (one + InfluenceBound.of(ips, other)).constant is None
 
 
 @pytest.mark.parametrize("constant", [0.0, 1.0])
 def test_the_other_reward_of_clicks_is_known(constant: float) -> None:
     rows = clicks(10, 200)
     rows.reward[:] = constant
-    assert Reach.of([InversePropensity()], rows).constant is None
+    assert InfluenceBound.of([InversePropensity()], rows).constant is None
     assert delta_of_rows(SelfNormalised(), rows).low is not None

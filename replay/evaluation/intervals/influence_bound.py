@@ -16,7 +16,7 @@ GUESS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class InfluenceBound:
     """The influence bound: the most extreme rows if every row had the largest, or the least, possible reward.
 
     For each term these are the rows in which it is smallest and largest, with all their terms. ``a + b`` is the bound
@@ -57,7 +57,7 @@ class Reach:
     @classmethod
     def of(
         cls, estimators: Sequence[Estimator], rows: EvaluationRows, *, least: float = 0.0, largest: float | None = None
-    ) -> "Reach":
+    ) -> "InfluenceBound":
         """Return the influence bound of some rows.
 
         Parameters
@@ -73,8 +73,8 @@ class Reach:
         --------
         >>> from replay.evaluation.estimators.importance import InversePropensity
         >>> rows = EvaluationRows(reward=np.zeros(2), propensity=np.array([0.5, 0.1]), target=np.array([0.5, 0.5]))
-        >>> reach = Reach.of([InversePropensity()], rows)
-        >>> reach.largest, reach.steps({"w r": 1.0}, {"w r": 0.0}, rows=2)
+        >>> bound = InfluenceBound.of([InversePropensity()], rows)
+        >>> bound.largest, bound.steps({"w r": 1.0}, {"w r": 0.0}, rows=2)
         (1.0, (2.5, 0.0))
         """
 
@@ -91,8 +91,8 @@ class Reach:
         *,
         least: float = 0.0,
         largest: float | None = None,
-    ) -> "Reach":
-        """Return the reach of rows whose terms are those of a function of what each of them earns.
+    ) -> "InfluenceBound":
+        """Return the influence bound of rows whose terms are those of a function of what each of them earns.
 
         Parameters
         ----------
@@ -119,16 +119,20 @@ class Reach:
         rows = np.stack([np.stack([end[name][which] for name in names], axis=1) for end in ends], axis=1)
         return cls(names, least, largest, guessed, rows, ranges[0], given)
 
-    def __add__(self, other: "Reach") -> "Reach":
+    def __add__(self, other: "InfluenceBound") -> "InfluenceBound":
         if self.names != other.names:
-            raise ValueError(f"expected the reach of {', '.join(self.names)}; found that of {', '.join(other.names)}")
+            raise ValueError(
+                f"expected the influence bound of {', '.join(self.names)}; found that of {', '.join(other.names)}"
+            )
         # What was seen is better than a guess.
         both = [each.largest for each in (self, other) if each.guessed == (self.guessed and other.guessed)]
         least, largest = min(self.least, other.least), max(both)
         left, right = self._with(least, largest), other._with(least, largest)
         rows = _further(left, right) if len(left) and len(right) else left if len(left) else right
         seen = min(self.seen[0], other.seen[0]), max(self.seen[1], other.seen[1])
-        return Reach(self.names, least, largest, self.guessed and other.guessed, rows, seen, self.given or other.given)
+        return InfluenceBound(
+            self.names, least, largest, self.guessed and other.guessed, rows, seen, self.given or other.given
+        )
 
     def _with(self, least: float, largest: float) -> Floats:
         """Return the rows, had they earned other rewards."""

@@ -19,7 +19,7 @@ GROWTH = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretches:
+class LogSegments:
     """Sums over segments of a log; ``a + b`` joins a part of the log with the next one.
 
     The ends of log segments depend only on numbers of rows. So a guess made before a segment, from all rows before it,
@@ -52,7 +52,7 @@ class Stretches:
     time_ms: NDArray[np.int64]
 
     @classmethod
-    def of(cls, weight: ArrayLike, reward: ArrayLike, time_ms: ArrayLike | None = None) -> "Stretches":
+    def of(cls, weight: ArrayLike, reward: ArrayLike, time_ms: ArrayLike | None = None) -> "LogSegments":
         """Return the log segments of a block of rows, in the order of the log: shape (rows,) each.
 
         Raises
@@ -80,7 +80,7 @@ class Stretches:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __add__(self, other: "Stretches") -> "Stretches":
+    def __add__(self, other: "LogSegments") -> "LogSegments":
         before = int(self.rows.sum())
         if not before or not len(other):
             return self if before else other
@@ -92,7 +92,7 @@ class Stretches:
                 length = 0
             length += rows
         at = np.array(starts)
-        return Stretches(
+        return LogSegments(
             **{
                 name: np.concatenate([getattr(self, name), _reduce(function, getattr(other, name), at)])
                 for name, function in _FUNCTIONS.items()
@@ -119,7 +119,7 @@ class Stretches:
         Examples
         --------
         >>> first, then = np.tile([1.0, 0.0], 300), np.tile([0.0, 1.0], 300)
-        >>> found = (Stretches.of(np.ones(600), first) + Stretches.of(np.ones(600), then)).analyses()
+        >>> found = (LogSegments.of(np.ones(600), first) + LogSegments.of(np.ones(600), then)).analyses()
         >>> int(found.rows[-1]), round(float(found.low[-1]), 3), round(float(found.high[-1]), 3)
         (1200, 0.446, 0.554)
         """
