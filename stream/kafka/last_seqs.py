@@ -1,5 +1,7 @@
 """The last seq of every placement and shard in ``rewards``."""
 
+import asyncio
+
 from records.outcome import parse_outbox
 from records.sequence import gap_too_large
 from rewards.recovery import outcome_heads
@@ -15,9 +17,22 @@ class LastSeqs:
         self._config, self._reader = config, reader
         self._next: dict[int, int] = {}
         self._last: dict[tuple[str, int], int] = {}
+        self._reading = asyncio.Lock()
+
+    async def last_seq(self, placement: str, shard: int) -> int | None:
+        """Return the last seq of an outbox; 0: it has no outcome yet; None: that cannot be told, some were removed."""
+        if last := (await self.last_seqs()).get((placement, shard)):
+            return last
+        where = self._config.topic("rewards"), self._config.rewards_partition(placement)
+        return None if (await self._reader.beginning([where]))[where] else 0
 
     async def last_seqs(self) -> dict[tuple[str, int], int]:
         """Return the last seq by (placement, shard)."""
+        async with self._reading:
+            await self._read_on()
+        return dict(self._last)
+
+    async def _read_on(self) -> None:
         topic = self._config.topic("rewards")
         partitions = await self._reader.partitions(topic)
         if not self._next:
@@ -34,7 +49,6 @@ class LastSeqs:
                     last = self._last.get(key, 0)
                     if not gap_too_large(last, head.outcome_seq):
                         self._last[key] = max(head.outcome_seq, last)
-        return dict(self._last)
 
     async def _begin(self, partitions: list[int]) -> None:
         """Start at the cuts of the published versions; they say what lies before them."""

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterable
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 import mode
 
@@ -84,7 +83,8 @@ class JoinRole(mode.Service):
             await outcomes.start()
             connections = await Connections.open(config, JOIN, opened)
             reader, producer = connections.reader, connections.producer
-            compare = partial(compare_state, config, LastSeqs(config, reader))
+            last_seqs = LastSeqs(config, reader)
+            compare = partial(compare_state, config, last_seqs)
             self._store = RedisStore(connections.redis, config.prefix, compare)
             await compare(self._store)
             self._outcomes, self._connections = outcomes, connections
@@ -92,7 +92,7 @@ class JoinRole(mode.Service):
             self._guard = InputGuard(config, reader, self._store)
             self._display = JoinDisplay(config, reader, self._store)
             self._dead_letters = DeadLetters(producer, config, JOIN)
-            self._emitter = Emitter(self._store, outcomes, self._dead_letters, config, uuid4().hex)
+            self._emitter = Emitter(self._store, outcomes, self._dead_letters, last_seqs, config)
             self._inputs = JoinInputs(config, self._app, self._worker, self._guard)
             self._app.void_acknowledgements = self._inputs.void_acknowledgements
             self._retry = JoinRetry(self._guard, self._display, self._app.pulse, lambda: self.should_stop)

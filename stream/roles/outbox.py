@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
+from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -21,6 +22,7 @@ from rewards.store import DEAD_LETTERS, ClosedWindow, Unusable
 from stream import metrics, stopped
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetters, letter_of
+from stream.kafka.last_seqs import LastSeqs
 from stream.redis.spoilt import Unreadable, reading
 from stream.redis.store import RedisStore
 from stream.retry import count_failure, say_server_refuses
@@ -104,8 +106,8 @@ class Emitter:
         Its requests may be as large as a message of ``rewards``, ``acks="all"``.
     dead_letters
         Where feedback goes that no window took.
-    owner
-        A name of this worker for the advisory leases, so that not everything is sent twice.
+    last_seqs
+        Tells what ``rewards`` holds.
     """
 
     def __init__(
@@ -113,11 +115,14 @@ class Emitter:
         store: RedisStore,
         producer: OutcomeProducer | AIOKafkaProducer,
         dead_letters: DeadLetters,
+        last_seqs: LastSeqs,
         config: Config,
-        owner: str,
     ) -> None:
         self._store, self._producer, self._dead_letters = store, producer, dead_letters
-        self._config, self._owner = config, owner
+        self._last_seqs = last_seqs
+        self._config = config
+        self._owner = uuid4().hex
+        """The name of this worker in the advisory leases, so that not everything is sent twice."""
         self._emitted: dict[tuple[int, str], int] = {}
         self._learners: dict[str, list[str]] = {}
         for policy in config.policies:
@@ -186,15 +191,26 @@ class Emitter:
             await self._store.need_recovery(shard)
             raise
 
-    async def _emit(self, shard: int, placement: str, entries: list[ClosedWindow]) -> None:
-        if entries[0].seq <= (emitted := self._emitted.get((shard, placement), 0)):
+    async def _refuse_loss(self, shard: int, placement: str, seqs: list[int]) -> None:
+        """Refuse seqs that were given before, and a hole before or among them: their outcomes would never come."""
+        first, emitted = seqs[0], self._emitted.get((shard, placement), 0)
+        found, expected = "", ""
+        if first <= emitted:
+            found, expected = f"seq {first}", f"seq {emitted + 1} or above"
+        elif seqs[-1] != first + len(seqs) - 1:
+            found, expected = f"{len(seqs)} seqs from {first} to {seqs[-1]}", "all seqs between"
+        elif first > emitted + 1:
+            # Another worker may have emitted meanwhile: what has left Redis was in the log before.
+            in_log = await self._last_seqs.last_seq(placement, shard)
+            if in_log is not None and first > in_log + 1:
+                found, expected = f"seq {first}", f"seq {in_log + 1}, which rewards lacks"
+        if found:
             await self._store.need_recovery(shard)
-            raise LossDetected(
-                f"join state of shard {shard}, placement {placement}",
-                f"seq {entries[0].seq}",
-                f"seq {emitted + 1} or above",
-                f"Redis has forgotten a part: {RECOVER}",
-            )
+            where = f"join state of shard {shard}, placement {placement}"
+            raise LossDetected(where, found, expected, f"Redis has forgotten a part: {RECOVER}")
+
+    async def _emit(self, shard: int, placement: str, entries: list[ClosedWindow]) -> None:
+        await self._refuse_loss(shard, placement, [entry.seq for entry in entries])
         with reading(self._store.key(shard, f"outbox:{placement}")):
             messages = list(messages_of(shard, self._config.prefix, entries))
         for outcomes, value in messages:

@@ -21,6 +21,7 @@ from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.kafka import topics
 from stream.kafka.dead_letters import DeadLetters
+from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.log import LogReader
 from stream.redis.store import RedisStore
 from stream.roles.outbox import Emitter, OutcomeProducer
@@ -39,7 +40,7 @@ async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(
     producer = AIOKafkaProducer(
         bootstrap_servers=config.brokers, acks="all", enable_idempotence=True, max_request_size=LARGE_MESSAGE_BYTES
     )
-    redis = Redis.from_url(redis_server.url)
+    redis, nothing_asked = Redis.from_url(redis_server.url), LastSeqs(config, LogReader(config))
     await admin.start()
     await producer.start()
     try:
@@ -49,7 +50,7 @@ async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(
         bodies = {event_id: json.dumps(decision(event_id)).encode() for event_id in "abc"}
         await reader.apply(*(decided(name, 0, at, body=body) for at, (name, body) in enumerate(bodies.items())))
         await reader.advance_to(TTL_MS)
-        emitter = Emitter(store, producer, DeadLetters(producer, config, "join"), config, "me")
+        emitter = Emitter(store, producer, DeadLetters(producer, config, "join"), nothing_asked, config)
         with pytest.raises(MessageSizeTooLargeError):
             await emitter._empty(0, "front", 9)
         assert [frozen.seq for frozen in await reader.closed()] == [1, 2, 3]
@@ -59,7 +60,7 @@ async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(
         await producer.stop()
         producer = AIOKafkaProducer(bootstrap_servers=config.brokers, acks="all", enable_idempotence=True)
         await producer.start()
-        emitter = Emitter(store, producer, DeadLetters(producer, config, "join"), config, "me")
+        emitter = Emitter(store, producer, DeadLetters(producer, config, "join"), nothing_asked, config)
 
         async def emptied() -> bool:
             try:
@@ -95,7 +96,9 @@ async def emitting(
     await producer.start()
     try:
         store = RedisStore(redis, prefix)
-        yield store, Emitter(store, producer, DeadLetters(producer, config, "join"), config, "me"), config
+        async with LogReader(config) as log:
+            last_seqs, letters = LastSeqs(config, log), DeadLetters(producer, config, "join")
+            yield store, Emitter(store, producer, letters, last_seqs, config), config
     finally:
         await redis.aclose()
         await producer.stop()
@@ -149,7 +152,7 @@ async def test_outcomes_that_kafka_has_refused_are_taken_later(
     topic, reader, part = config.topic("rewards"), Reader(store), "outcomes of shard 0"
     producer = OutcomeProducer(partial(clients.producer, config, "outcomes", enable_idempotence=True))
     await producer.start()
-    emitter = Emitter(store, producer, plain._dead_letters, config, "me")
+    emitter = Emitter(store, producer, plain._dead_letters, plain._last_seqs, config)
 
     async def close(event_id: str, at: int) -> None:
         await reader.apply(decided(event_id, 0, at, body=json.dumps(decision(event_id)).encode()))

@@ -290,3 +290,18 @@ async def test_a_join_whose_redis_refuses_its_script_says_so_and_goes_on(shop: S
 
         await until(over)
     await shop.all_is_right()
+
+
+async def test_outcomes_that_redis_has_forgotten_are_made_again_before_later_ones_leave(shop: Shop) -> None:
+    """Somebody has deleted an outbox, or has set a seq forward: nothing leaves with a hole before it."""
+    config = shop.config
+    await shop.trade(10)
+    await shop.joined(10)
+    async with Redis.from_url(config.redis_url) as redis:
+        for shard in range(config.shards):
+            await redis.hincrby(f"{{{config.prefix}join-{shard}}}:seq", "front", 5)
+    await shop.trade(10)
+    sentence = await stop_sentence(config, "join", "forgotten")
+    await run_named(config, sentence)
+    await shop.trade(10)
+    await shop.all_is_right()

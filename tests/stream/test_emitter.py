@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from records.errors import LossDetected
 from rewards.memory_store import MemoryStore
 from rewards.store import ClosedWindow, Unusable
 from stream import stopped
@@ -44,9 +45,56 @@ class _Producer:
         self.sent.append([outcome["event_id"] for outcome in json.loads(value)])
 
 
-def emitter_of(store: _OneByOne, producer: _Producer) -> Emitter:
+class _Log:
+    """What ``rewards`` holds of the one outbox."""
+
+    def __init__(self, last_seq: int | None = 0) -> None:
+        self.last = last_seq
+
+    async def last_seq(self, placement: str, shard: int) -> int | None:
+        return self.last
+
+
+def emitter_of(store: _OneByOne, producer: _Producer, log: _Log | None = None) -> Emitter:
     config = Config(policies={"front": PolicyConfig()})
-    return Emitter(cast(Any, store), cast(Any, producer), cast(Any, None), config, "me")
+    return Emitter(cast(Any, store), cast(Any, producer), cast(Any, None), cast(Any, log or _Log()), config)
+
+
+async def store_with(*event_ids: str) -> _OneByOne:
+    store = _OneByOne()
+    reader = Reader(store)
+    bodies = {event_id: json.dumps(decision(event_id)).encode() for event_id in event_ids}
+    await reader.apply(*(decided(event_id, 0, at, body=body) for at, (event_id, body) in enumerate(bodies.items())))
+    await reader.advance_to(TTL_MS)
+    return store
+
+
+@pytest.mark.parametrize(("in_log", "sent"), [(0, []), (1, []), (2, [["c"]]), (7, [["c"]]), (None, [["c"]])])
+async def test_an_outcome_does_not_leave_before_those_with_lower_seqs(
+    in_log: int | None, sent: list[list[str]]
+) -> None:
+    """Somebody has deleted the outcomes of a and b from Redis, or another worker has brought them into the log."""
+    store, producer = await store_with("a", "b", "c"), _Producer()
+    await store.trim(0, "front", 2)
+    emitter = emitter_of(store, producer, _Log(in_log))
+    if sent:
+        await emitter._empty(0, "front", 3)
+    else:
+        with pytest.raises(
+            LossDetected, match=f"found seq 3, expected seq {in_log + 1 if in_log else 1}, which rewards"
+        ):
+            await emitter._empty(0, "front", 3)
+    assert producer.sent == sent
+    assert store.needed == (not sent)
+
+
+async def test_a_hole_within_an_outbox_stops_the_shard() -> None:
+    store, producer = await store_with("a", "b", "c"), _Producer()
+    windows = cast(list[ClosedWindow], await MemoryStore.head(store, 0, "front", 9))
+    with pytest.raises(LossDetected, match="found 2 seqs from 1 to 3, expected all seqs between"):
+        await emitter_of(store, producer)._emit(0, "front", [windows[0], windows[2]])
+    assert store.needed
+    assert not producer.sent
 
 
 async def test_large_outcomes_leave_in_small_heads_and_in_one_turn() -> None:
