@@ -1348,8 +1348,8 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "a seq that was emitted is not emitted again",
         "stream/roles/outbox.py",
-        "if entries[0].seq <= (emitted := self._emitted.get((shard, placement), 0)):",
-        "if not (emitted := 1):",
+        "        if first <= emitted:\n",
+        "        if False:\n",
         ("tests/real/test_outbox.py::test_a_seq_that_was_emitted_is_not_emitted_again_for_another_outcome",),
     )
     yield Mutant(
@@ -1383,6 +1383,30 @@ def _recovery() -> Iterator[Mutant]:
         "            return not unfinished or self._frontiers.removed(window, shard)\n",
         "            return False\n",
         (f"tests/real/test_recover_without_archive.py::{second}",),
+    )
+    yield Mutant(
+        "an outcome does not leave before those with lower seqs",
+        "stream/roles/outbox.py",
+        "            if in_log is not None and first > in_log + 1:\n",
+        "            if False:\n",
+        ("tests/stream/test_emitter.py::test_an_outcome_does_not_leave_before_those_with_lower_seqs",),
+    )
+    yield Mutant(
+        "what Redis refuses is said",
+        "stream/retry.py",
+        "    elif isinstance(error, ResponseError):\n",
+        "    elif False:\n",
+        ("tests/stream/test_retry.py::test_what_redis_refuses_again_and_again_is_shown_until_it_takes_it",),
+    )
+    yield Mutant(
+        "a count of windows that somebody has changed is found",
+        "bowerbird/recovery/join_problems.py",
+        "        if not entries == bodies == due == pending:\n",
+        "        if not entries == bodies == due:\n",
+        (
+            "tests/real/test_recover_without_archive.py::"
+            "test_a_count_of_windows_that_somebody_has_changed_is_found_and_computed_again",
+        ),
     )
     yield Mutant(
         "a watermark ahead of the clock is found",
@@ -1466,7 +1490,7 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "parts of the join's state that are missing are counted",
         "bowerbird/recovery/join_problems.py",
-        "        if not entries == bodies == due:\n",
+        "        if not entries == bodies == due == pending:\n",
         "        if False:\n",
         (f"{recovered}test_keys_that_somebody_deleted_are_missed",),
     )

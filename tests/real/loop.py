@@ -34,16 +34,17 @@ leave(run_role(msgspec.json.decode(sys.argv[2], type=Config), sys.argv[1]))
 
 
 class RoleProcess:
-    """A role in a process of its own, to kill and to start again."""
+    """A role in a process of its own, to kill and to start again; ``before``: statements that it runs first."""
 
-    def __init__(self, config: Config, role: str) -> None:
-        self.config, self.role = config, role
+    def __init__(self, config: Config, role: str, before: str = "") -> None:
+        self.config, self.role, self.before = config, role, before
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "RoleProcess":
         """Start it; it works some seconds later."""
         config_json = msgspec.json.encode(self.config).decode()
-        self.process = subprocess.Popen([sys.executable, "-c", CHILD, self.role, config_json], stdin=subprocess.DEVNULL)
+        command = [sys.executable, "-c", f"{self.before}\n{CHILD}", self.role, config_json]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         return self
 
     def signal(self, number: int) -> None:
@@ -75,9 +76,9 @@ class Loop:
         self.config, self.producer, self.reader = config, producer, reader
         self._roles: list[RoleProcess] = []
 
-    def role(self, name: str) -> RoleProcess:
+    def role(self, name: str, before: str = "") -> RoleProcess:
         """Start a role; it ends with the loop."""
-        self._roles.append(RoleProcess(self.config, name).start())
+        self._roles.append(RoleProcess(self.config, name, before).start())
         return self._roles[-1]
 
     async def send(self, topic: str, *records: Any, partition: int | None = None, key: str | None = None) -> int:
