@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from stream import clients, metrics, stopped
 from stream.config import Config
+from stream.kafka.renewable_producer import RenewableProducer
 from stream.role import DECIDE
 from stream.shutdown import closed, started
 
@@ -38,27 +39,16 @@ class Appender:
     After a lost acknowledgement a message is appended again: the copy is identical, and the join takes it as a
     repeat. The producer is not idempotent, since one that is never gives up: replies share it, and one reply topic
     that cannot be written would delay all decisions for ever.
+
+    Attributes
+    ----------
+    producer
+        To be started and stopped by the owner. A failure replaces it.
     """
 
     def __init__(self, config: Config, topic: str) -> None:
         self._config, self._topic = config, topic
-        self._producer: AIOKafkaProducer | None = None
-        self._renewing = asyncio.Lock()
-
-    async def start(self) -> None:
-        """Connect, and ask for the topic's partitions."""
-        self._producer = await self._made()
-
-    async def stop(self) -> None:
-        """Close; what is not acknowledged by then may or may not be in the log."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await closed(producer)
-
-    @property
-    def producer(self) -> AIOKafkaProducer | None:
-        """The producer of now; a failure may replace it."""
-        return self._producer
+        self.producer = RenewableProducer(self._made)
 
     async def append(self, messages: Sequence[ProducerRecord]) -> list[Any | None]:
         """Append messages; return when all are acknowledged, however long that takes.
@@ -72,7 +62,7 @@ class Appender:
         answers: dict[int, Any | None] = {}
         retry_s, stands = FIRST_RETRY_S, False
         while True:
-            producer = self._producer
+            producer = self.producer.current
             left = [index for index in range(len(messages)) if index not in answers]
             failed = await self._try(producer, messages, left, answers)
             if failed is None:
@@ -88,7 +78,7 @@ class Appender:
                 log.warning("appending to %s is tried again: %r", self._topic, failed)
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LAST_RETRY_S)
-            await self._renew(producer)
+            await self.producer.renew(producer)
 
     async def _try(
         self,
@@ -138,19 +128,6 @@ class Appender:
             f"topic {self._topic} has {there} partitions, {requests} has {needed}: requests in the others wait; add "
             f"partitions: kafka-topics --alter --topic {self._topic} --partitions {needed}"
         )
-
-    async def _renew(self, spoilt: AIOKafkaProducer | None) -> None:
-        """Replace a producer, once for all who found it spoilt."""
-        async with self._renewing:
-            if self._producer is not spoilt:
-                return
-            try:
-                self._producer = await self._made()
-            except (KafkaError, OSError) as error:
-                log.warning("no connection to the broker: %r", error)
-                return
-            if spoilt is not None:
-                await closed(spoilt)
 
     async def _made(self) -> AIOKafkaProducer:
         producer = clients.producer(self._config, "bowerbird-decide", max_batch_size=BATCH_BYTES, retry_backoff_ms=50)

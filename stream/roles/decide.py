@@ -77,7 +77,7 @@ class _Connection:
             max_poll_interval_ms=DAY_MS,
         )
         self._appender = Appender(config, config.topic("decisions"))
-        self._replies = Replies(config, self._admin, lambda: self._appender.producer)
+        self._replies = Replies(config, self._admin, lambda: self._appender.producer.current)
         self._dead_letters = DeadLetters(self._control, config, DECIDE)
         self._clock = BrokerClock(self._control, config.topic("ticks"), DECIDE, ticked=pulse.stepped)
         self._requests: Requests | None = None
@@ -92,7 +92,7 @@ class _Connection:
         self._requests = Requests(self._config, self._lookup, cluster_id)
         await started(self._control)
         await self._clock.tick()
-        await self._appender.start()
+        await self._appender.producer.start()
         await self._replies.start()
         self._consumer.subscribe([self._topic], listener=self.partitions)
         await started(self._consumer)
@@ -110,7 +110,7 @@ class _Connection:
         await self.partitions.leave()
         await asyncio.gather(
             self._replies.stop(),
-            self._appender.stop(),
+            self._appender.producer.stop(),
             *map(closed, (self._consumer, self._control, self._admin)),
         )
 
@@ -119,7 +119,7 @@ class _Connection:
         opened = {
             "the consumer": self._consumer,
             "the producer of ticks": self._control,
-            "the producer of decisions": self._appender.producer,
+            "the producer of decisions": self._appender.producer.current,
             "the producer of replies": self._replies.producer,
             "the admin client": self._admin,
         }

@@ -17,7 +17,7 @@ import mode
 from rewards.join_worker import Fetched, JoinState, JoinWorker, Work, carry_out
 from rewards.store import TransactionResult
 from rewards.watermark import partition_name
-from stream import clients, metrics
+from stream import metrics
 from stream.config import Config
 from stream.kafka.broker_clock import BrokerClock
 from stream.kafka.dead_letters import DeadLetters, gathered, letter_of
@@ -76,9 +76,7 @@ class JoinRole(mode.Service):
     async def _connect(self) -> None:
         config = self._config
         async with Opened() as opened:
-            outcomes = OutcomeProducer(
-                partial(clients.producer, config, clients.client_id(JOIN), enable_idempotence=True)
-            )
+            outcomes = OutcomeProducer(config)
             opened.add(outcomes.stop)
             await outcomes.start()
             connections = await Connections.open(config, JOIN, opened)
@@ -116,7 +114,7 @@ class JoinRole(mode.Service):
         if self.should_stop or not self._loops:
             return None
         producers = {
-            "the producer of outcomes": self._outcomes.producer,
+            "the producer of outcomes": self._outcomes.current,
             "the producer of dead letters": self._connections.producer,
         }
         return self._connections.reader.dead() or dead_among(producers)

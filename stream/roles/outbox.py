@@ -6,7 +6,7 @@ acknowledged. Any error starts again from the head: two emitters repeat, they ne
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from typing import TypeVar
 from uuid import uuid4
 
@@ -19,15 +19,16 @@ from records.fields import EXTERNAL
 from records.outcome import Outcome
 from rewards.outcome import messages_of
 from rewards.store import DEAD_LETTERS, ClosedWindow, Unusable
-from stream import metrics, stopped
+from stream import clients, metrics, stopped
 from stream.config import Config
 from stream.kafka.dead_letters import DeadLetters, letter_of
 from stream.kafka.last_seqs import LastSeqs
+from stream.kafka.renewable_producer import RenewableProducer
 from stream.redis.spoilt import Unreadable, reading
 from stream.redis.store import RedisStore
 from stream.retry import count_failure, say_server_refuses
 from stream.role import JOIN
-from stream.shutdown import closed, started, within
+from stream.shutdown import started, within
 
 log = logging.getLogger(__name__)
 
@@ -40,35 +41,16 @@ BACKOFF_S = (0.1, 0.2, 0.5, 1.0)
 Result = TypeVar("Result")
 
 
-class OutcomeProducer:
+class OutcomeProducer(RenewableProducer):
     """An idempotent producer, which is made anew when the broker has refused a batch.
 
     aiokafka counts a refused batch as sent: to the broker all that came later would be out of order, for ever.
-
-    Parameters
-    ----------
-    make
-        Makes a producer that is not started yet.
     """
 
-    def __init__(self, make: Callable[[], AIOKafkaProducer]) -> None:
-        self._make = make
-        self._producer: AIOKafkaProducer | None = None
-        self._renewing = asyncio.Lock()
-
-    async def start(self) -> None:
-        """Connect."""
-        self._producer = await started(self._make())
-
-    async def stop(self) -> None:
-        """Close; what is not acknowledged by then may or may not stand in the log."""
-        if self._producer is not None:
-            await closed(self._producer)
-
-    @property
-    def producer(self) -> AIOKafkaProducer | None:
-        """The producer of now."""
-        return self._producer
+    def __init__(self, config: Config) -> None:
+        super().__init__(
+            lambda: started(clients.producer(config, clients.client_id(JOIN), enable_idempotence=True)),
+        )
 
     async def send_and_wait(self, topic: str, value: bytes, *, key: bytes, partition: int) -> None:
         """Append a message; return when it is acknowledged.
@@ -78,21 +60,14 @@ class OutcomeProducer:
         KafkaError
             It was not appended, as far as is known.
         """
-        producer = self._producer
+        producer = self.current
         assert producer is not None
         try:
             await producer.send_and_wait(topic, value, key=key, partition=partition)
         except KafkaError as error:
             if not error.retriable:
-                await self._renew(producer)
+                await self.renew(producer)
             raise
-
-    async def _renew(self, spoilt: AIOKafkaProducer) -> None:
-        """Replace a producer, once for all who found it spoilt."""
-        async with self._renewing:
-            if self._producer is spoilt:
-                self._producer = await started(self._make())
-                await closed(spoilt)
 
 
 class Emitter:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 
 import pytest
 import pytest_asyncio
@@ -150,7 +149,7 @@ async def test_outcomes_that_kafka_has_refused_are_taken_later(
     """A topic altered to smaller messages, and back: what comes after a refusal was out of order to the broker."""
     store, plain, config = emitting
     topic, reader, part = config.topic("rewards"), Reader(store), "outcomes of shard 0"
-    producer = OutcomeProducer(partial(clients.producer, config, "outcomes", enable_idempotence=True))
+    producer = OutcomeProducer(config)
     await producer.start()
     emitter = Emitter(store, producer, plain._dead_letters, plain._last_seqs, config)
 
