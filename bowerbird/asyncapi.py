@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from bowerbird.definitions import meanings
 from bowerbird.error_codes import ERROR_CODES
+from bowerbird.settings.definitions import meanings
 from records.decision import PickedAction
 from records.error_reply import Problem
 from records.feedback import CountedFeedback

@@ -19,8 +19,8 @@ from typing import IO, NamedTuple
 import orjson
 
 from bowerbird.settings import DEFAULT_FILE, load
+from bowerbird.settings.built_in import chosen, on_servers, without_addresses
 from bowerbird.supervisor import READY_POLL_S, Supervisor
-from bowerbird.up_settings import chosen, on_servers, without_addresses
 from embedded import servers as embedded
 from embedded.server import replace_taken_ports
 from embedded.servers import Servers, servers
@@ -83,7 +83,7 @@ def run(
     folder
         Where data and settings stay for the next start; None: a temporary folder.
     given
-        The file with the settings; None: see :func:`bowerbird.up_settings.chosen`.
+        The file with the settings; None: see :func:`bowerbird.settings.built_in.chosen`.
     ready
         Called once every role does its work.
     progress

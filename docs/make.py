@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from bowerbird import asyncapi, contract_page
-from bowerbird.definitions import expectation, fields, is_table, meanings, unwrapped, variable
+from bowerbird.settings.definitions import expectation, fields, is_table, meanings, unwrapped, variable
 from stream.config import Config
 
 _HEAD = """\

@@ -1619,7 +1619,7 @@ def _errors() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a misspelt stream",
-        "bowerbird/contradictions.py",
+        "bowerbird/settings/contradictions.py",
         "    return near[0] if near else None",
         "    return None",
         ("tests/bowerbird/test_settings.py::test_a_misspelt_stream_is_refused",),

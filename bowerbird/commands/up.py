@@ -82,7 +82,7 @@ def _for_machines(running: "Up") -> dict[str, object]:
 
 
 def _tell(running: "Up", seconds: float, kept: bool) -> None:
-    from bowerbird.up_settings import example
+    from bowerbird.settings.built_in import example
     from stream.preflight import redis_place
 
     config = running.config

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bowerbird.definitions import fields, inside, is_table, known_keys, meanings, paths, unwrapped, variable
 from bowerbird.settings import WrongSettings, load
-from bowerbird.settings_tree import Problem, without_password
+from bowerbird.settings.definitions import fields, inside, is_table, known_keys, meanings, paths, unwrapped, variable
+from bowerbird.settings.tree import Problem, without_password
 from docs.make import settings_page
 from records.rule import Reward, StreamReward
 from stream.config import Config, PlacementConfig, PolicyConfig

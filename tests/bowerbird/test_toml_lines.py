@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bowerbird.toml_lines import KeyPath, key_lines
+from bowerbird.settings.toml_lines import KeyPath, key_lines
 
 DOCUMENT = '''\
 # a = 0

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from archive.names import log_file
 from bowerbird.cli import app
 from bowerbird.settings import load
-from bowerbird.up_settings import BUILT_IN, MARK, built_in, chosen, example, on_servers, without_addresses
+from bowerbird.settings.built_in import BUILT_IN, MARK, built_in, chosen, example, on_servers, without_addresses
 from records.decision_request import DecisionRequest
 from records.errors import WrongConfiguration
 from records.feedback import feedback

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bowerbird.fake import FakeLoop
 from bowerbird.settings import load
-from bowerbird.up_settings import BUILT_IN
+from bowerbird.settings.built_in import BUILT_IN
 from records.errors import BadInput, BowerbirdError, NotDecided
 from records.rule import Reward, StreamReward
 from stream.config import Config

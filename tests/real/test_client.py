@@ -14,9 +14,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from bowerbird.client import Client
 from bowerbird.fake import FakeLoop
 from bowerbird.settings import load
+from bowerbird.settings.built_in import BUILT_IN, on_servers
 from bowerbird.status.alarms import notes
 from bowerbird.status.observer import Observer
-from bowerbird.up_settings import BUILT_IN, on_servers
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import BadInput
 from records.rule import Reward, StreamReward

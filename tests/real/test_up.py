@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bowerbird.cli import app
-from bowerbird.up_settings import MARK
+from bowerbird.settings.built_in import MARK
 from embedded.server import free_port
 
 WITHIN_S = 120.0

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bowerbird.definitions import PREFIX, expectation, is_text, paths, setting, unwrapped, variables
-from bowerbird.toml_lines import KeyPath, key_lines
+from bowerbird.settings.definitions import PREFIX, expectation, is_text, paths, setting, unwrapped, variables
+from bowerbird.settings.toml_lines import KeyPath, key_lines
 from records.errors import of_disk, printable, shorten
 from stream.config import Config
 

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from bowerbird.settings import DEFAULT_FILE, find_file
-from bowerbird.toml_lines import key_lines
+from bowerbird.settings.reading import DEFAULT_FILE, find_file
+from bowerbird.settings.toml_lines import key_lines
 from records.errors import WrongConfiguration
 from stream.config import Config
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from archive.names import ARCHIVE_SCHEMES
-from bowerbird.toml_lines import KeyPath
+from bowerbird.settings.toml_lines import KeyPath
 from policies.registry import KINDS
 from policies.vw.arguments import parse
 from records.errors import WrongConfiguration, shorten

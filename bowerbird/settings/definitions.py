@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from annotated_types import Interval, Len
 
-from bowerbird.toml_lines import KeyPath
+from bowerbird.settings.toml_lines import KeyPath
 
 PREFIX = "BOWERBIRD_"
 NESTING = "__"

@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from bowerbird.contradictions import contradictions
-from bowerbird.definitions import expectation, inside, is_table, known_keys, setting
-from bowerbird.settings_tree import Problem, SettingsTree, is_unusual, without_password
-from bowerbird.toml_lines import KeyPath
+from bowerbird.settings.contradictions import contradictions
+from bowerbird.settings.definitions import expectation, inside, is_table, known_keys, setting
+from bowerbird.settings.toml_lines import KeyPath
+from bowerbird.settings.tree import Problem, SettingsTree, is_unusual, without_password
 from records.errors import WrongConfiguration, shorten
 from stream.config import Config
 
