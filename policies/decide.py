@@ -2,7 +2,7 @@
 
 Opening decodes and validates; deciding predicts, draws and encodes. Whatever is read from elsewhere is read between
 the two, once for a whole batch. The same request and the same version give the same bytes: no clock, no random state.
-What the request said stands in the decision byte for byte, fields that nobody knows here included; only decide's own
+The decision holds what the request said byte for byte, unknown fields included; only decide's own
 fields are set.
 """
 

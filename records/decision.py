@@ -20,7 +20,7 @@ Propensity = Annotated[float, Meta(gt=0, le=1)]
 
 
 class PickedAction(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands in a place of a ranked list.
+    """The action in one place of a ranked list.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     ranking
         The ids of all actions, drawn one after the other without replacement; of a ranked list those of its places.
     picks
-        What stands in each place of a ranked list; absent of other decisions.
+        The action in each place of a ranked list; absent in other decisions.
     policy
         Which policy decided.
     policy_version

@@ -7,7 +7,7 @@ from records.policy_version import PolicyVersion
 
 
 class LoggedVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """A version, and where it stands in ``versions``.
+    """A version and its offset in ``versions``.
 
     Attributes
     ----------

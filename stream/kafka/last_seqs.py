@@ -20,7 +20,7 @@ class LastSeqs:
         self._reading = asyncio.Lock()
 
     async def last_seq(self, placement: str, shard: int) -> int | None:
-        """Return the last seq of an outbox; 0: it has no outcome yet; None: that cannot be told, some were removed."""
+        """Return the last seq of an outbox; 0: it has no outcome yet; None: unknown, since some were removed."""
         if last := (await self.last_seqs()).get((placement, shard)):
             return last
         where = self._config.topic("rewards"), self._config.rewards_partition(placement)

@@ -46,7 +46,7 @@ class ArchivedOutcomes:
         passed = 0
         for piece in pieces:
             rows = self._archive.rows(piece) if first_row > 0 else 0
-            # Of a file whose beginning stands in another one, fewer rows are read than it has.
+            # Of a file that overlaps with another one, fewer rows are read than it has.
             read = NUMBERS if 0 < rows <= first_row else columns
             for batch in read_ahead(self._archive.batches("rewards", read, [piece], encoded=True)):
                 yield OutcomeBatch(batch, _File(piece.file.path), begins[piece.file.partition] > 0)

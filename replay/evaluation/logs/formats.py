@@ -20,7 +20,7 @@ _LAKES = (
     ("metadata/*.metadata.json", "an Iceberg table", "COPY (FROM iceberg_scan('PATH')) TO 'log.parquet' in DuckDB"),
     (".hoodie", "a Hudi table", "spark.read.format('hudi').load('PATH').write.parquet('log') in Spark"),
 )
-"""What lies in the folder of a table that has files beyond its rows, what it is, and what exports it."""
+"""Files that mark a folder as a table of rows and more: their name, the kind of table, and what exports it."""
 
 
 class Format(StrEnum):
@@ -47,7 +47,7 @@ class Format(StrEnum):
 def format_of(path: str) -> Format:
     """Return the format of a path.
 
-    A folder or a URL is an archive, unless what lies in the folder says otherwise; a ``.toml`` names the settings of a
+    A folder or a URL is an archive, unless its files say otherwise; a ``.toml`` names the settings of a
     service whose Kafka is read.
 
     Raises
@@ -137,7 +137,7 @@ def _looks(file: Path) -> str | None:
 def parquet_in(folder: Path) -> list[Path]:
     """Return the Parquet files of the table in a folder, in the order of their names.
 
-    What begins with ``_`` or ``.``, or lies in a folder that does, is no part of a table.
+    Files and folders whose name begins with ``_`` or ``.`` are not part of a table.
 
     Raises
     ------

@@ -31,7 +31,7 @@ def opened(path: Path, progress: Progress, expected: str) -> Iterator[IO[bytes]]
     Parameters
     ----------
     progress
-        Told how far the file has been read, in bytes as they lie on the disk.
+        Called with how far the file has been read, in bytes on the disk.
     expected
         What its bytes should be, in words.
 

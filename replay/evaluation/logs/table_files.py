@@ -156,7 +156,7 @@ def table_log(
     Parameters
     ----------
     progress
-        Told of CSV and Arrow files how far they have been read.
+        Called with how far CSV and Arrow files have been read.
     """
     columns = columns or Columns()
     if name_of(path).endswith(TEXT):

@@ -45,7 +45,7 @@ class ActionMeans(RewardModel):
     prior_rows
         How many rows the larger group's mean counts for.
     most
-        So many actions, and so many pairs of action and segment, are told apart; later ones have the larger group's
+        So many actions, and so many pairs of action and segment, are distinguished; later ones have the larger group's
         mean.
 
     References

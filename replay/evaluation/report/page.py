@@ -55,10 +55,10 @@ def _rendered(template: str, answer: Result) -> str:
     style = _style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    return _environment().get_template(template).render(style=Markup(style), content_policy=policy, **_told(answer))
+    return _environment().get_template(template).render(style=Markup(style), content_policy=policy, **_context(answer))
 
 
-def _told(answer: Result) -> dict[str, Any]:
+def _context(answer: Result) -> dict[str, Any]:
     verdict = answer.verdict
     because = verdict.sentence
     if because.lower().startswith(verdict.level):
