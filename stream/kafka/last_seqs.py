@@ -17,14 +17,16 @@ class LastSeqs:
         self._config, self._reader = config, reader
         self._next: dict[int, int] = {}
         self._last: dict[tuple[str, int], int] = {}
+        self._read: set[tuple[str, int]] = set()
+        self._removed: set[int] = set()
         self._reading = asyncio.Lock()
 
     async def last_seq(self, placement: str, shard: int) -> int | None:
-        """Return the last seq of an outbox; 0: it has no outcome yet; None: unknown, since some were removed."""
-        if last := (await self.last_seqs()).get((placement, shard)):
-            return last
-        where = self._config.topic("rewards"), self._config.rewards_partition(placement)
-        return None if (await self._reader.beginning([where]))[where] else 0
+        """Return the last seq of an outbox; 0: it has no outcome yet; None: unknown, it may have been removed."""
+        key = placement, shard
+        last = (await self.last_seqs()).get(key, 0)
+        unread = self._config.rewards_partition(placement) in self._removed and key not in self._read
+        return None if unread else last
 
     async def last_seqs(self) -> dict[tuple[str, int], int]:
         """Return the last seq by (placement, shard)."""
@@ -39,8 +41,13 @@ class LastSeqs:
             await self._begin(partitions)
         for partition in partitions:
             begins = (await self._reader.beginning([(topic, partition)]))[topic, partition]
-            start = max(self._next.get(partition, 0), begins)
-            async for record in self._reader.read(topic, partition, start):
+            start = self._next.get(partition, 0)
+            if start < begins:
+                # What was removed unread may have been the last outcomes of any outbox here.
+                self._removed.add(partition)
+                self._read.clear()
+            self._next[partition] = max(start, begins)
+            async for record in self._reader.read(topic, partition, self._next[partition]):
                 self._next[partition] = record.offset + 1
                 for head in outcome_heads(record.value):
                     if head.shard >= self._config.shards:
@@ -49,6 +56,7 @@ class LastSeqs:
                     last = self._last.get(key, 0)
                     if not gap_too_large(last, head.outcome_seq):
                         self._last[key] = max(head.outcome_seq, last)
+                        self._read.add(key)
 
     async def _begin(self, partitions: list[int]) -> None:
         """Start at the cuts of the published versions; they say what lies before them."""
