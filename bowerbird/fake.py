@@ -104,6 +104,9 @@ class _Versions:
                 self._seen.setdefault(version.policy, Seen()).add(version)
         self.position = len(messages)
 
+    async def refuse_hidden(self) -> None:
+        pass
+
     def seen(self, policy: str) -> Seen:
         return self._seen.get(policy, Seen())
 

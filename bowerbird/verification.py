@@ -40,6 +40,7 @@ from rewards.watermark import INPUTS, shard_watermark
 from stream.clients import redis_client
 from stream.config import Config, identity_in
 from stream.kafka.log import MESSAGES_A_REPORT, LogReader
+from stream.kafka.open_transactions import refuse_open_transactions
 from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.store import RedisStore
 
@@ -88,7 +89,7 @@ async def verify(
     WrongConfiguration
         The configuration names no such policy, or the archive is another log's.
     StateRefused
-        Redis holds something that cannot be read, or retention removes what is being read.
+        Redis holds something that cannot be read, retention removes what is being read, or a transaction hides it.
     """
     if policy not in config.policies:
         known = ", ".join(config.policies) or "none"
@@ -100,6 +101,7 @@ async def verify(
             await join.ask(config.placements_of(policy), settle_s, reader)
             versions, rewards = config.topic("versions"), config.topic("rewards")
             await compare_log(archive, reader)
+            await refuse_open_transactions(config, reader, [(versions, 0), (rewards, config.learn_partition(policy))])
             logs = _Logs(reader, progress, archive, config)
             await logs.find([versions])
             versions_end = sum(logs.ends.values())

@@ -80,6 +80,9 @@ class VersionsLog(Protocol):
         ``saved``: the number of the version that is saved of a policy; what is far ahead of it is no version.
         """
 
+    async def refuse_hidden(self) -> None:
+        """Refuse to append again while another program's open transaction hides what was appended."""
+
     def seen(self, policy: str) -> Seen:
         """Return what was read of a policy."""
 
@@ -118,7 +121,7 @@ class Publisher:
         Raises
         ------
         StateRefused
-            Redis has forgotten a version, or the policy was another one.
+            Redis has forgotten a version, the policy was another one, or a transaction hides what ``versions`` holds.
         """
         hint = await self._store.read(self.name, model=False)
         while True:
@@ -134,6 +137,7 @@ class Publisher:
             self.published_ms = version_of(self.name, saved.record).published_ms
             if not repair or saved.position.number in self._versions.seen(self.name).fingerprints:
                 return saved
+            await self._versions.refuse_hidden()
             await self._versions.append(self.name, saved.record)
 
     async def recover(self, learner: Learner) -> None:
@@ -256,8 +260,7 @@ class Publisher:
             None: somebody else has saved meanwhile, and nothing was done.
         """
         position, model = state
-        version = self._record(position, now_ms)
-        version = msgspec.structs.replace(version, rebuilt_to=rebuilt_to)
+        version = msgspec.structs.replace(self._record(position, now_ms), rebuilt_to=rebuilt_to)
         if made_by is not None:
             version = msgspec.structs.replace(version, vw_build=made_by.vw_build, processor=made_by.processor)
         record = encode(version)

@@ -1392,6 +1392,20 @@ def _recovery() -> Iterator[Mutant]:
         ("tests/stream/test_emitter.py::test_an_outcome_does_not_leave_before_those_with_lower_seqs",),
     )
     yield Mutant(
+        "a version that a transaction hides is not appended again",
+        "policies/publisher.py",
+        "            await self._versions.refuse_hidden()\n",
+        "",
+        ("tests/real/test_hidden_records.py::test_a_learner_that_cannot_see_its_versions_waits_and_does_not_append_them_again",),
+    )
+    yield Mutant(
+        "outcomes that a transaction hides are not taken for lost",
+        "stream/kafka/last_seqs.py",
+        "        if await self._reader.open_transactions([where]):\n",
+        "        if False:\n",
+        ("tests/real/test_hidden_records.py::test_a_join_that_cannot_see_its_outcomes_goes_on",),
+    )
+    yield Mutant(
         "what Redis refuses is said",
         "stream/retry.py",
         "    elif isinstance(error, ResponseError):\n",

@@ -28,6 +28,7 @@ from stream.kafka.broker_clock import BrokerClock
 from stream.kafka.dead_letter_log import Source, read_letter
 from stream.kafka.dead_letters import DeadLetters, letter_of
 from stream.kafka.log import identify
+from stream.kafka.open_transactions import refuse_open_transactions
 from stream.redis.store import ReadOn, RedisStore, shard_key
 from stream.roles.join_settings import input_topics, join_settings
 from stream.roles.refeed import Ends, Refeed
@@ -73,9 +74,13 @@ class JoinRecovery:
         Raises
         ------
         StateRefused
-            Redis holds the state of another log, or what is needed is gone.
+            Redis holds the state of another log, what is needed is gone, or a transaction hides outcomes.
         """
-        self.log = await identify(self._logs.reader, self._config, self._producer)
+        reader, rewards = self._logs.reader, self._config.topic("rewards")
+        outcomes = [(rewards, number) for number in await reader.partitions(rewards)]
+        # What it hides would be given again.
+        await refuse_open_transactions(self._config, reader, outcomes)
+        self.log = await identify(reader, self._config, self._producer)
         if options.dry_run and (spoilt := await self._store.spoilt(self._config.shards)):
             return JoinRecovered(list(spoilt.values()))
         needed = await self._store.discard_spoilt(self._config.shards)

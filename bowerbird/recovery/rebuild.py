@@ -22,6 +22,7 @@ from replay.proof.rebuild import Rebuild, Rebuilt, SavedWeights
 from stream.config import Config
 from stream.controls import OperatorSession, operator_session
 from stream.kafka.log import MESSAGES_A_REPORT
+from stream.kafka.open_transactions import refuse_open_transactions
 
 ATTEMPTS = 20
 """So often a learner that goes on publishing is caught up with."""
@@ -77,6 +78,7 @@ async def rebuild(
 
     async with operator_session(config, name) as at:
         await compare_log(access.archive, at.reader)
+        await refuse_open_transactions(config, at.reader, [(config.topic("versions"), 0), at.rewards])
         work = _Work(at, until_ms, access)
         try:
             return await work.run(now_ms)

@@ -5,6 +5,7 @@ import time
 from bowerbird.status.records import WAITED_MS, PolicyStatus, Status
 from records.limits import DAY_S
 from stream.config import Config
+from stream.kafka.open_transactions import abort_remedy
 
 WATERMARK_LAG_S = 30.0
 """Watermark of a healthy join is a second or two behind now."""
@@ -122,7 +123,7 @@ def _held_back(config: Config, status: Status) -> list[str]:
             topic, _, number = held_by.rpartition(" ")
             sentences.append(
                 f"A transaction in {named(held_by)} is open since offset {offset}, so no window closes that ends after "
-                f"it. {_abort(config, topic, number, offset)}"
+                f"it. {_abort(config, topic, int(number), offset)}"
             )
             continue
         if not watermark_ms:
@@ -149,11 +150,9 @@ def _stranger(config: Config, role: str, client_id: str) -> str:
     )
 
 
-def _abort(config: Config, topic: str, partition: object, offset: int) -> str:
-    return (
-        "Let its producer commit or abort it, or run `kafka-transactions --bootstrap-server "
-        f"{config.brokers} abort --topic {topic} --partition {partition} --start-offset {offset}`."
-    )
+def _abort(config: Config, topic: str, partition: int, offset: int) -> str:
+    remedy = abort_remedy(config, (topic, partition), offset)
+    return f"{remedy[0].upper()}{remedy[1:]}."
 
 
 def _policy(config: Config, status: Status, policy: PolicyStatus, learns: bool) -> list[str]:

@@ -22,10 +22,16 @@ class LastSeqs:
         self._reading = asyncio.Lock()
 
     async def last_seq(self, placement: str, shard: int) -> int | None:
-        """Return the last seq of an outbox; 0: it has no outcome yet; None: unknown, it may have been removed."""
+        """Return the last seq of an outbox; 0: it has no outcome yet.
+
+        None: it is unknown, since the last outcome may have been removed, or is behind an open transaction.
+        """
         key = placement, shard
+        where = self._config.topic("rewards"), self._config.rewards_partition(placement)
+        if await self._reader.open_transactions([where]):
+            return None
         last = (await self.last_seqs()).get(key, 0)
-        unread = self._config.rewards_partition(placement) in self._removed and key not in self._read
+        unread = where[1] in self._removed and key not in self._read
         return None if unread else last
 
     async def last_seqs(self) -> dict[tuple[str, int], int]:

@@ -13,6 +13,7 @@ from records.versions import versions_in
 from stream.config import Config
 from stream.kafka.follower import Follower
 from stream.kafka.log import LogReader
+from stream.kafka.open_transactions import refuse_open_transactions
 from stream.kafka.versions_tail import SNAPSHOT_EVERY, versions_tail
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ class KafkaVersions:
     """See :class:`policies.publisher.VersionsLog`. It also appends the snapshots."""
 
     def __init__(self, config: Config, producer: AIOKafkaProducer, reader: LogReader) -> None:
-        self._producer, self._reader = producer, reader
+        self._config, self._producer, self._reader = config, producer, reader
         self._topic = config.topic("versions")
         self._seen: dict[str, Seen] = {}
         self._highest: dict[str, int] = {}
@@ -61,6 +62,10 @@ class KafkaVersions:
             self._follower.position = tail.end
         for record in await self._follower.to_end():
             self._take(record.value)
+
+    async def refuse_hidden(self) -> None:
+        """See :meth:`policies.publisher.VersionsLog.refuse_hidden`."""
+        await refuse_open_transactions(self._config, self._reader, [(self._topic, 0)])
 
     def seen(self, policy: str) -> Seen:
         """See :meth:`policies.publisher.VersionsLog.seen`."""

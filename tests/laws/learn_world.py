@@ -205,6 +205,9 @@ class SteppedVersions:
         self.position = len(self.records)
         await _Pause()
 
+    async def refuse_hidden(self) -> None:
+        pass
+
     def seen(self, policy: str) -> Seen:
         return self._seen.get(policy, Seen())
 

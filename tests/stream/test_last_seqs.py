@@ -22,6 +22,7 @@ class _Log:
     def __init__(self) -> None:
         self.records: list[_Record] = []
         self.begins = 0
+        self.hidden = False
 
     def append(self, placement: str, seq: int) -> None:
         place = {"time_ms": 1, "topic": "decisions", "partition": 0, "offset": 0, "index": 0}
@@ -34,6 +35,9 @@ class _Log:
 
     async def beginning(self, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
         return dict.fromkeys(partitions, 0 if partitions[0][0] == "versions" else self.begins)
+
+    async def open_transactions(self, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+        return {partitions[0]: (1, 1)} if self.hidden else {}
 
     async def ends(self, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
         return dict.fromkeys(partitions, 0 if partitions[0][0] == "versions" else len(self.records))
@@ -77,3 +81,13 @@ async def test_what_was_read_is_not_the_last_any_more_once_later_ones_were_remov
     assert (await last_seqs.last_seq("front", 0), await last_seqs.last_seq("side", 0)) == (None, 1)
     log.append("front", 3)
     assert await last_seqs.last_seq("front", 0) == 3
+
+
+async def test_what_an_open_transaction_hides_is_unknown() -> None:
+    log = _Log()
+    log.append("front", 1)
+    log.hidden = True
+    last_seqs = following(log)
+    assert await last_seqs.last_seq("front", 0) is None
+    log.hidden = False
+    assert await last_seqs.last_seq("front", 0) == 1

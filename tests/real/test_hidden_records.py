@@ -1,0 +1,103 @@
+"""An open transaction of another program hides what Bowerbird has appended behind it: nothing is taken for lost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from bowerbird.recovery.rebuild import rebuild
+from bowerbird.recovery.recover import recover
+from bowerbird.verification import verify
+from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.errors import StateRefused
+from stream.clients import redis_client
+from stream.redis.store import RedisStore
+from stream.stopped import kept
+from tests.real.loop import loop_of, stop_sentence, until
+from tests.real.test_recover import NOW_MS, Shop, published, shop_config
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+async def shop(kafka: EmbeddedKafka, own_redis: Callable[..., EmbeddedRedis], prefix: str) -> AsyncIterator[Shop]:
+    server = own_redis()
+    async with loop_of(shop_config(kafka, server, prefix)) as loop:
+        yield Shop(loop, server)
+
+
+@asynccontextmanager
+async def hidden(shop: Shop, topic: str) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """Hold a transaction open in a topic; it is aborted in the end."""
+    where = (shop.config.topic(topic), 0)
+    producer = AIOKafkaProducer(bootstrap_servers=shop.config.brokers, transactional_id=shop.config.prefix)
+    async with producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(where[0], b"{}", partition=0)
+
+        async def written() -> int:
+            return (await shop.loop.reader.written_ends([where]))[where]
+
+        yield written
+        await producer.abort_transaction()
+
+
+async def test_a_learner_that_cannot_see_its_versions_waits_and_does_not_append_them_again(shop: Shop) -> None:
+    await shop.trade(40)
+    await shop.joined(40)
+    await until(lambda: published(shop))
+    async with hidden(shop, "versions") as written:
+        before = await written()
+        await shop.trade(60)
+
+        async def has_published() -> bool:
+            return await written() > before
+
+        await until(has_published)
+        shop.learner.kill()
+        shop.learner.start()
+        sentence = await stop_sentence(shop.config, "learn", "a transaction that is open since offset")
+        assert "kafka-transactions" in sentence
+        end = await written()
+        await asyncio.sleep(3)
+        assert await written() == end
+        with pytest.raises(StateRefused, match="a transaction that is open"):
+            await verify(shop.config, "front")
+        with pytest.raises(StateRefused, match="a transaction that is open"):
+            await rebuild(shop.config, "front", NOW_MS)
+    await shop.trade(20)
+    await shop.all_is_right()
+
+
+async def test_a_join_that_cannot_see_its_outcomes_goes_on(shop: Shop) -> None:
+    config, redis = shop.config, redis_client(shop.config)
+    await shop.trade(20)
+    await shop.joined(20)
+    async with hidden(shop, "rewards") as written:
+        before = await written()
+        await shop.trade(30)
+        store = RedisStore(redis, config.prefix)
+
+        async def all_have_left() -> bool:
+            counts = [sum((await store.pending(shard)).values()) for shard in range(config.shards)]
+            return not any(counts) and await written() > before
+
+        await until(all_have_left)
+        for join in shop.joins:
+            join.kill()
+            join.start()
+        end = await written()
+        await shop.trade(30)
+
+        async def goes_on() -> bool:
+            return await written() > end and await all_have_left()
+
+        await until(goes_on)
+        assert [each for each in await kept(redis, config) if each.role == "join"] == []
+        with pytest.raises(StateRefused, match="a transaction that is open"):
+            await recover(config, NOW_MS)
+    await redis.aclose()
+    await shop.trade(10)
+    await shop.all_is_right()
