@@ -176,7 +176,7 @@ class Emitter:
             found, expected = f"{len(seqs)} seqs from {first} to {seqs[-1]}", "all seqs between"
         elif first > emitted + 1:
             # Another worker may have emitted meanwhile: what has left Redis was in the log before.
-            in_log = await self._last_seqs.last_seq(placement, shard)
+            in_log = await self._last_seqs.last_seq(placement, shard, first - 1)
             if in_log is not None and first > in_log + 1:
                 found, expected = f"seq {first}", f"seq {in_log + 1}, which rewards lacks"
         if found:
@@ -193,7 +193,7 @@ class Emitter:
                 self._config.topic("rewards"),
                 value,
                 key=placement.encode(),
-                partition=self._config.rewards_partition(placement),
+                partition=self._last_seqs.partition(placement),
             )
             await self._store.trim(shard, placement, outcomes[-1].outcome_seq)
             self._emitted[shard, placement] = outcomes[-1].outcome_seq

@@ -1,8 +1,11 @@
 """An open transaction of another program hides what Bowerbird has appended behind it: nothing is taken for lost."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -11,11 +14,12 @@ from bowerbird.recovery.rebuild import rebuild
 from bowerbird.recovery.recover import recover
 from bowerbird.verification import verify
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from records.codec import items
 from records.errors import StateRefused
 from stream.clients import redis_client
 from stream.redis.store import RedisStore
 from stream.stopped import kept
-from tests.real.loop import loop_of, stop_sentence, until
+from tests.real.loop import Loop, loop_of, stop_sentence, until
 from tests.real.test_recover import NOW_MS, Shop, published, shop_config
 
 pytestmark = pytest.mark.real
@@ -101,3 +105,50 @@ async def test_a_join_that_cannot_see_its_outcomes_goes_on(shop: Shop) -> None:
     await redis.aclose()
     await shop.trade(10)
     await shop.all_is_right()
+
+
+async def test_windows_of_a_placement_that_was_taken_out_of_the_settings_close_where_its_policy_learns(
+    kafka: EmbeddedKafka, own_redis: Callable[..., EmbeddedRedis], prefix: str
+) -> None:
+    """It comes back: its policy has missed nothing, and no seq is missing where it learns."""
+    server = own_redis()
+    config = replace(shop_config(kafka, server, prefix), rewards_partitions=2)
+    # Not the partition of a placement of which nothing is known.
+    of_side = 1 - config.rewards_partition("side")
+    placements = config.placements | {"side": replace(config.placements["side"], partition=of_side)}
+    config = replace(config, placements=placements)
+    without = replace(
+        config,
+        placements={"front": config.placements["front"]},
+        policies={"front": config.policies["front"]},
+    )
+    async with loop_of(config) as loop:
+        shop = Shop(loop, server)
+        await shop.trade(60)
+        await shop.joined(60)
+        await until(lambda: published(shop))
+        for role in (*shop.joins, shop.learner):
+            role.stop()
+        await shop.trade(20)
+        for join in shop.joins:
+            join.config = without
+            join.start()
+        await until(lambda: shop.has_joined(80))
+        assert {partition for partition, each in await outcomes(loop) if each["placement"] == "side"} == {of_side}
+        for join in shop.joins:
+            join.stop()
+            join.config = config
+            join.start()
+        shop.learner.start()
+        await shop.trade(20)
+        await shop.all_is_right()
+
+
+async def outcomes(loop: Loop) -> list[tuple[int, Any]]:
+    """Return all outcomes, each with its partition."""
+    topic = loop.config.topic("rewards")
+    found = []
+    for partition in await loop.reader.partitions(topic):
+        async for message in loop.reader.read(topic, partition, 0):
+            found += [(partition, json.loads(each)) for each in items(message.value)]
+    return found

@@ -51,7 +51,10 @@ class _Log:
     def __init__(self, last_seq: int | None = 0) -> None:
         self.last = last_seq
 
-    async def last_seq(self, placement: str, shard: int) -> int | None:
+    def partition(self, placement: str) -> int:
+        return 0
+
+    async def last_seq(self, placement: str, shard: int, wanted: int) -> int | None:
         return self.last
 
 

@@ -55,9 +55,9 @@ async def test_an_outbox_without_outcomes_begins_with_0() -> None:
     log = _Log()
     log.append("front", 1)
     last_seqs = following(log)
-    assert (await last_seqs.last_seq("front", 0), await last_seqs.last_seq("side", 0)) == (1, 0)
+    assert (await last_seqs.last_seq("front", 0, 9), await last_seqs.last_seq("side", 0, 9)) == (1, 0)
     log.append("side", 1)
-    assert await last_seqs.last_seq("side", 0) == 1
+    assert await last_seqs.last_seq("side", 0, 9) == 1
 
 
 async def test_of_an_outbox_whose_outcomes_may_have_been_removed_nothing_is_known() -> None:
@@ -66,21 +66,21 @@ async def test_of_an_outbox_whose_outcomes_may_have_been_removed_nothing_is_know
         log.append(placement, seq)
     log.begins = 1
     last_seqs = following(log)
-    assert (await last_seqs.last_seq("front", 0), await last_seqs.last_seq("side", 0)) == (2, None)
-    assert await last_seqs.last_seq("front", 0) == 2
+    assert (await last_seqs.last_seq("front", 0, 9), await last_seqs.last_seq("side", 0, 9)) == (2, None)
+    assert await last_seqs.last_seq("front", 0, 9) == 2
 
 
 async def test_what_was_read_is_not_the_last_any_more_once_later_ones_were_removed_unread() -> None:
     log = _Log()
     log.append("front", 1)
     last_seqs = following(log)
-    assert await last_seqs.last_seq("front", 0) == 1
+    assert await last_seqs.last_seq("front", 0, 9) == 1
     for placement, seq in (("front", 2), ("side", 1)):
         log.append(placement, seq)
     log.begins = 2
-    assert (await last_seqs.last_seq("front", 0), await last_seqs.last_seq("side", 0)) == (None, 1)
+    assert (await last_seqs.last_seq("front", 0, 9), await last_seqs.last_seq("side", 0, 9)) == (None, 1)
     log.append("front", 3)
-    assert await last_seqs.last_seq("front", 0) == 3
+    assert await last_seqs.last_seq("front", 0, 9) == 3
 
 
 async def test_what_an_open_transaction_hides_is_unknown() -> None:
@@ -88,6 +88,6 @@ async def test_what_an_open_transaction_hides_is_unknown() -> None:
     log.append("front", 1)
     log.hidden = True
     last_seqs = following(log)
-    assert await last_seqs.last_seq("front", 0) is None
+    assert await last_seqs.last_seq("front", 0, 9) is None
     log.hidden = False
-    assert await last_seqs.last_seq("front", 0) == 1
+    assert await last_seqs.last_seq("front", 0, 9) == 1
