@@ -1403,7 +1403,7 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "outcomes that a transaction hides are not taken for lost",
         "stream/kafka/last_seqs.py",
-        "        if await self._reader.open_transactions([where]):\n",
+        "        if await self._reader.open_transactions(where):\n",
         "        if False:\n",
         ("tests/real/test_hidden_records.py::test_a_join_that_cannot_see_its_outcomes_goes_on",),
     )
