@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from pathlib import Path
@@ -157,6 +158,7 @@ class _Running:
         self._servers, self._roles, self._up, self._progress = running, roles, up, progress
         self._stopped: dict[tuple[str, str], str] = {}
         self._ended: dict[str, list[float]] = {}
+        self._failed_starts: Counter[str] = Counter()
 
     async def run(self, ready: Callable[[Up], None]) -> None:
         """Keep the roles and the servers running until a signal, or until a server cannot be started again."""
@@ -228,7 +230,11 @@ class _Running:
             try:
                 await asyncio.to_thread(server.start)
             except BowerbirdError as error:
-                raise BowerbirdError(f"{name} has ended and does not start again: {error}") from error
+                self._failed_starts[name] += 1
+                if self._failed_starts[name] == MOST_ENDS:
+                    raise BowerbirdError(f"{name} has ended and does not start again: {error}") from error
+                continue
+            self._failed_starts[name] = 0
             self._progress(f"{name} runs again.")
 
 
