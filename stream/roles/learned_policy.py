@@ -48,7 +48,7 @@ class LearnedPolicy:
         self.learner: Learner
 
     async def load(self, schedule: PublishSchedule) -> None:
-        """Go on from what is saved."""
+        """Go on from what is saved; outcomes that were acknowledged without being learned are taken first."""
         name = self.name
         learner = await until_there(LEARN, f"loading {name}", partial(self._states.load, self._publisher))
         self.learner = learner
@@ -56,6 +56,8 @@ class LearnedPolicy:
         log.info("loaded", extra={"policy": name, "version": learner.saved.version, "cut": learner.cut})
         metrics.policy_in_use(LEARN, name, learner.saved.number, self._publisher.published_ms)
         metrics.CONTRADICTING.labels(name).inc(0)
+        if end := await until_there(LEARN, f"loading {name}", partial(self._states.acknowledged_unlearned, learner)):
+            await until_there(LEARN, f"reading what {name} lacks", partial(self._take_unread, end))
 
     async def compare_saved(self) -> None:
         """Refuse a Redis that has forgotten a version, also while nothing comes to be learned."""

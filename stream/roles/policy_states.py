@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from policies.learner import Learner
 from policies.publisher import Publisher
 from records.errors import StateRefused
+from records.outcome import outbox_name
 from stream.config import Config, identity_in
 from stream.kafka.log import LogReader, LogRecord, Partition
 from stream.kafka.versions import KafkaVersions
 from stream.redis.policy_store import RedisPolicyStore
+from stream.redis.store import RedisStore
 from stream.role import LEARN
 from stream.roles.connections import Connections
 
@@ -33,6 +35,7 @@ class PolicyStates:
         self._log_name = connections.log_name
         self._topic = config.topic("rewards")
         self._store = RedisPolicyStore(connections.redis, config)
+        self._join = RedisStore(connections.redis, config.prefix)
         self._versions = KafkaVersions(config, connections.producer, connections.reader)
 
     async def close(self) -> None:
@@ -113,6 +116,22 @@ class PolicyStates:
         if saved is None:
             return Learner(name, make_policy, log_start=log_start)
         return Learner(name, make_policy, saved.position, saved.model, log_start)
+
+    async def acknowledged_unlearned(self, learner: Learner) -> int:
+        """Return up to which offset outcomes were acknowledged that a learner lacks; 0: it lacks none.
+
+        A learner whose settings did not name the policy has acknowledged them, or somebody has moved the group.
+        """
+        where = self._topic, self._config.learn_partition(learner.name)
+        acknowledged = (await self._reader.committed(self._config.group(LEARN), [where])).get(where, 0)
+        if learner.saved.held or acknowledged <= learner.cut:
+            return 0
+        for shard in range(self._config.shards):
+            given = await self._join.outboxes(shard)
+            for placement in self._config.placements_of(learner.name):
+                if given.get(placement, 0) > learner.last_seqs.get(outbox_name(placement, shard), 0):
+                    return acknowledged
+        return 0
 
     async def messages(self, name: str, start: int, end: int) -> AsyncIterator[LogRecord]:
         """Yield the messages of a policy's partition from one offset, or where the log starts, up to another."""

@@ -123,23 +123,29 @@ async def test_windows_of_a_placement_that_was_taken_out_of_the_settings_close_w
         policies={"front": config.policies["front"]},
     )
     async with loop_of(config) as loop:
-        shop = Shop(loop, server)
+        shop, where = Shop(loop, server), (config.topic("rewards"), of_side)
+
+        async def all_acknowledged() -> bool:
+            acknowledged = await loop.reader.committed(config.group("learn"), [where])
+            return acknowledged.get(where) == (await loop.reader.ends([where]))[where]
+
         await shop.trade(60)
         await shop.joined(60)
         await until(lambda: published(shop))
         for role in (*shop.joins, shop.learner):
             role.stop()
         await shop.trade(20)
-        for join in shop.joins:
-            join.config = without
-            join.start()
+        for role in (*shop.joins, shop.learner):
+            role.config = without
+            role.start()
         await until(lambda: shop.has_joined(80))
+        await until(all_acknowledged)
         assert {partition for partition, each in await outcomes(loop) if each["placement"] == "side"} == {of_side}
-        for join in shop.joins:
-            join.stop()
-            join.config = config
-            join.start()
-        shop.learner.start()
+        for role in (*shop.joins, shop.learner):
+            role.stop()
+            role.config = config
+            role.start()
+        await shop.all_is_right()
         await shop.trade(20)
         await shop.all_is_right()
 
