@@ -16,6 +16,7 @@ import msgspec
 
 from archive.location import place_of
 from archive.names import ArchiveFile, held, log_file, topics_file
+from archive.schema import TOPICS
 from records.codec import encode
 from records.errors import RECOVER, StateRefused, shorten
 from records.log_identity import LogIdentity
@@ -49,11 +50,16 @@ class ArchiveStore:
         StateRefused
             It is the copy of another log: its offsets mean other records. Or the folder has other files in it.
         """
-        if self._place.read(log_file(self._prefix)) is None:
+        if not self.has_name and self._without_name() is None:
             self._refuse_other_files()
             self._put(log_file(self._prefix), encode(LogIdentity(log_id=log)), f"log-{uuid4().hex}")
         elif (refused := self.other_log(log)) is not None:
             raise refused
+
+    @property
+    def has_name(self) -> bool:
+        """Whether it says whose copy it is; it does not once its folder was emptied, or another one was mounted."""
+        return self._place.read(log_file(self._prefix)) is not None
 
     def _refuse_other_files(self) -> None:
         """Refuse to begin an archive in a folder with files that are no archive's, such as a package's."""
@@ -76,13 +82,26 @@ class ArchiveStore:
         """Return the refusal of a log whose copy the archive is not; None where it is, or where it is empty."""
         name = log_file(self._prefix)
         identity = self._place.read(name)
-        if identity in (None, encode(LogIdentity(log_id=log))):
+        if identity == encode(LogIdentity(log_id=log)):
             return None
+        if identity is None:
+            return self._without_name()
         return StateRefused(
             f"archive {self._place.root}",
             f"in {name} {(identity or b'').decode(errors='replace')}",
             f"the log {log}",
             f"point the service at the archive's own Kafka, or {RECOVER}: it sets the old copy aside",
+        )
+
+    def _without_name(self) -> StateRefused | None:
+        """Return the refusal of files that were written after the beginning of their archive had been removed."""
+        if not any(True for topic in TOPICS for _ in self._place.files(self._prefix + topic)):
+            return None
+        return StateRefused(
+            f"archive {self._place.root}",
+            f"files without {log_file(self._prefix)}",
+            "an archive from its beginning",
+            f"the folder was emptied, or another one was mounted: {RECOVER}: it sets the files aside and begins anew",
         )
 
     def topic_ids(self, now: Mapping[str, str]) -> dict[str, str]:

@@ -262,6 +262,11 @@ class Archive(mode.Service):
         return None
 
     async def _look_at_ends(self) -> None:
+        if not await asyncio.to_thread(lambda: self._store.has_name):
+            # What was taken goes on from what is no longer there.
+            self._partitions.clear()
+            await self.crash(PutRight("the folder of the archive was emptied: starting anew"))
+            return
         await self._compare_topics()
         ends = await self._reader.ends(sorted(self._partitions))
         taken = {name: part.taken for name, part in self._partitions.items()}

@@ -269,6 +269,31 @@ async def test_files_that_were_taken_away_are_written_again_from_the_log(loop: L
     await everything(loop)
 
 
+@pytest.mark.parametrize("max_s", [0.3, 3600.0])
+async def test_a_folder_that_is_emptied_while_the_role_runs_is_filled_again(loop: Loop, max_s: float) -> None:
+    """By itself, or by the command that is named where later files have been written."""
+    loop.config = replace(loop.config, archive=replace(loop.config.archive, max_s=0.3))
+    role = loop.role("archive")
+    await load(loop, 0, 20)
+    await everything(loop)
+    role.stop()
+    loop.config = replace(loop.config, archive=replace(loop.config.archive, max_s=max_s))
+    role = loop.role("archive")
+    await load(loop, 20, 30)
+    await asyncio.sleep(3)
+    shutil.rmtree(loop.config.archive.url or "")
+    await load(loop, 30, 40)
+    role.process = await again(role)
+    if max_s < 1:
+        sentence = await stop_sentence(loop.config, "archive", "files without")
+        assert "begins anew" in await run_named(loop.config, sentence)
+        shutil.rmtree(Path(loop.config.archive.url or "") / "_former")
+    role.stop()
+    role.config = loop.config = replace(loop.config, archive=replace(loop.config.archive, max_s=0.3))
+    role.start()
+    await everything(loop)
+
+
 async def test_an_archive_that_cannot_be_written_says_so_and_goes_on_by_itself(loop: Loop) -> None:
     loop.role("archive")
     await load(loop, 0, 10)
