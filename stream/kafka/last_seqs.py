@@ -21,10 +21,8 @@ class LastSeqs:
         self._former_partitions: dict[str, int] = {}
         self._reading = asyncio.Lock()
 
-    def partition(self, placement: str) -> int:
-        """Return the partition of an outbox; of a placement that the settings no longer name it stays the same."""
-        if placement in self._config.placements:
-            return self._config.rewards_partition(placement)
+    def former_partition(self, placement: str) -> int:
+        """Return the partition of a placement that the settings no longer name: that of the policy that learned it."""
         return self._former_partitions.get(placement, self._config.rewards_partition(placement))
 
     async def last_seq(self, placement: str, shard: int, wanted: int) -> int | None:

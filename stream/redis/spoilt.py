@@ -82,9 +82,9 @@ TYPES = {
     **dict.fromkeys(["due", "feedback", "waiting", "closed"], b"zset"),
 }
 """What each key of a shard is, as Redis names it."""
-SERVICE_TYPES = {"count": b"string", **dict.fromkeys(["topics", "void", "marks"], b"hash")}
+SERVICE_TYPES = {"count": b"string", **dict.fromkeys(["topics", "void", "marks", "partitions"], b"hash")}
 SMALL: dict[str, Reader] = dict.fromkeys(["offsets", "watermarks", "seq", "pending"], _numbers)
-SMALL |= {"topics": _texts, "marks": _pairs, "void": _pairs, "count": whole}
+SMALL |= {"topics": _texts, "marks": _pairs, "void": _pairs, "count": whole, "partitions": _numbers}
 """The keys that are read as a whole, each with what raises where it cannot be read."""
 
 

@@ -241,9 +241,7 @@ class RedisStore:
             outboxes = [f"outbox:{outbox}" for outbox in await self.outboxes(shard)]
             await self.redis.unlink(*(self.key(shard, name) for name in (*KEYS, *outboxes)))
         if others:
-            await self.redis.unlink(
-                *(shard_key(self.prefix, "s", name) for name in ("count", "topics", "void", "marks"))
-            )
+            await self.redis.unlink(*(shard_key(self.prefix, "s", name) for name in SERVICE_TYPES))
         return bool(others)
 
     async def next_closes(self, shard: int, most: int = 100) -> dict[str, int]:

@@ -13,6 +13,7 @@ from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.log import LogReader
 from stream.kafka.shorter_logs import ShorterLogs, ends_before
 from stream.kafka.topic_ids import TopicNow
+from stream.redis.partitions import Partitions
 from stream.redis.spoilt import reading, unreadable
 from stream.redis.store import RedisStore, shard_key
 
@@ -130,6 +131,7 @@ async def compare_state(config: Config, tails: LastSeqs, store: RedisStore) -> N
             f"shards: found {config.shards}, expected {cast(bytes, kept).decode()}, which the join's state"
             " in Redis was begun with; it never changes: set it back, and see that `bowerbird check` agrees"
         )
+    await Partitions(store.redis, config).remember()
     for (placement, shard), tail in (await tails.last_seqs()).items():
         given = (await store.outboxes(shard)).get(placement, 0)
         if given < tail:

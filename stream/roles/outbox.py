@@ -24,6 +24,7 @@ from stream.config import Config
 from stream.kafka.dead_letters import DeadLetters, letter_of
 from stream.kafka.last_seqs import LastSeqs
 from stream.kafka.renewable_producer import RenewableProducer
+from stream.redis.partitions import Partitions
 from stream.redis.spoilt import Unreadable, reading
 from stream.redis.store import RedisStore
 from stream.retry import count_failure, say_server_refuses
@@ -95,6 +96,7 @@ class Emitter:
     ) -> None:
         self._store, self._producer, self._dead_letters = store, producer, dead_letters
         self._last_seqs = last_seqs
+        self._partitions = Partitions(store.redis, config)
         self._config = config
         self._owner = uuid4().hex
         """The name of this worker in the advisory leases, so that not everything is sent twice."""
@@ -188,12 +190,13 @@ class Emitter:
         await self._refuse_loss(shard, placement, [entry.seq for entry in entries])
         with reading(self._store.key(shard, f"outbox:{placement}")):
             messages = list(messages_of(shard, self._config.prefix, entries))
+        partition = await self._partitions.of(placement)
         for outcomes, value in messages:
             await self._producer.send_and_wait(
                 self._config.topic("rewards"),
                 value,
                 key=placement.encode(),
-                partition=self._last_seqs.partition(placement),
+                partition=self._last_seqs.former_partition(placement) if partition is None else partition,
             )
             await self._store.trim(shard, placement, outcomes[-1].outcome_seq)
             self._emitted[shard, placement] = outcomes[-1].outcome_seq

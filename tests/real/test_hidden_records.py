@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from redis.asyncio import Redis
 
 from bowerbird.recovery.rebuild import rebuild
 from bowerbird.recovery.recover import recover
@@ -17,7 +18,7 @@ from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.codec import items
 from records.errors import StateRefused
 from stream.clients import redis_client
-from stream.redis.store import RedisStore
+from stream.redis.store import RedisStore, shard_key
 from stream.stopped import kept
 from tests.real.loop import Loop, loop_of, stop_sentence, until
 from tests.real.test_recover import NOW_MS, Shop, published, shop_config
@@ -107,8 +108,9 @@ async def test_a_join_that_cannot_see_its_outcomes_goes_on(shop: Shop) -> None:
     await shop.all_is_right()
 
 
+@pytest.mark.parametrize("published_before", [True, False])
 async def test_windows_of_a_placement_that_was_taken_out_of_the_settings_close_where_its_policy_learns(
-    kafka: EmbeddedKafka, own_redis: Callable[..., EmbeddedRedis], prefix: str
+    kafka: EmbeddedKafka, own_redis: Callable[..., EmbeddedRedis], prefix: str, *, published_before: bool
 ) -> None:
     """It comes back: its policy has missed nothing, and no seq is missing where it learns."""
     server = own_redis()
@@ -129,16 +131,25 @@ async def test_windows_of_a_placement_that_was_taken_out_of_the_settings_close_w
             acknowledged = await loop.reader.committed(config.group("learn"), [where])
             return acknowledged.get(where) == (await loop.reader.ends([where]))[where]
 
-        await shop.trade(60)
-        await shop.joined(60)
-        await until(lambda: published(shop))
+        async with Redis.from_url(config.redis_url) as redis:
+            key = shard_key(config.prefix, "s", "partitions")
+            await until(lambda: redis.exists(key))
+            if published_before:
+                await shop.trade(60)
+                await shop.joined(60)
+                await until(lambda: published(shop))
+        before = shop.count
         for role in (*shop.joins, shop.learner):
             role.stop()
         await shop.trade(20)
+        if published_before:
+            # A Redis that was lost: the version says where the policy learned.
+            async with Redis.from_url(config.redis_url) as redis:
+                await redis.delete(key)
         for role in (*shop.joins, shop.learner):
             role.config = without
             role.start()
-        await until(lambda: shop.has_joined(80))
+        await until(lambda: shop.has_joined(before + 20))
         await until(all_acknowledged)
         assert {partition for partition, each in await outcomes(loop) if each["placement"] == "side"} == {of_side}
         for role in (*shop.joins, shop.learner):

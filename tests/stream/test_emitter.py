@@ -10,17 +10,19 @@ from records.errors import LossDetected
 from rewards.memory_store import MemoryStore
 from rewards.store import ClosedWindow, Unusable
 from stream import stopped
-from stream.config import Config, PolicyConfig
+from stream.config import Config
 from stream.redis.spoilt import unreadable
 from stream.roles.outbox import Emitter
 from tests.laws.test_store import TTL_MS, Reader, decided
 from tests.real.loop import decision
+from tests.serving import served, tables
 
 
 class _OneByOne(MemoryStore):
     """A store whose entries are so large that each is a head of its own."""
 
     needed = False
+    redis: Any = None
 
     def key(self, shard: int, name: str) -> str:
         return name
@@ -51,15 +53,12 @@ class _Log:
     def __init__(self, last_seq: int | None = 0) -> None:
         self.last = last_seq
 
-    def partition(self, placement: str) -> int:
-        return 0
-
     async def last_seq(self, placement: str, shard: int, wanted: int) -> int | None:
         return self.last
 
 
 def emitter_of(store: _OneByOne, producer: _Producer, log: _Log | None = None) -> Emitter:
-    config = Config(policies={"front": PolicyConfig()})
+    config = Config(**tables({"front": served()}))
     return Emitter(cast(Any, store), cast(Any, producer), cast(Any, None), cast(Any, log or _Log()), config)
 
 
