@@ -1038,7 +1038,7 @@ def _living() -> Iterator[Mutant]:
         "stream/kafka/faust_app.py",
         "        await asyncio.wait({committing}, timeout=STOP_S)\n",
         "        await asyncio.wait({committing})\n",
-        ("tests/real/test_ends.py::test_every_role_and_a_client_end_within_two_seconds_whatever_is_away",),
+        ("tests/stream/test_faust_app.py::test_a_commit_at_the_end_is_not_waited_for_for_long",),
     )
     yield Mutant(
         "what was fetched of a partition that is paused meanwhile is handed on",

@@ -4,9 +4,12 @@ import asyncio
 import contextlib
 from typing import Any, cast
 
+import pytest
 from faust.tables.recovery import ServiceStopped
+from faust.transport.drivers.aiokafka import Consumer
 
 from stream.config import Config
+from stream.kafka import faust_app
 from stream.kafka.faust_app import make_app
 
 
@@ -22,3 +25,19 @@ async def test_an_assignment_is_waited_for_longer_than_a_request_may_take() -> N
     with contextlib.suppress(ServiceStopped):
         await recovery._wait(seek(), timeout=0.01)
     assert done.is_set()
+
+
+async def test_a_commit_at_the_end_is_not_waited_for_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker may never answer; what it does not acknowledge soon is read again."""
+    cancelled = asyncio.Event()
+
+    async def committing(self: Consumer) -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            cancelled.set()
+
+    monkeypatch.setattr(Consumer, "on_stop", committing)
+    async with asyncio.timeout(60):
+        await faust_app._Consumer.on_stop(faust_app._Consumer.__new__(faust_app._Consumer))
+    assert cancelled.is_set()
