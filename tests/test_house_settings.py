@@ -281,9 +281,16 @@ def due(config: Config) -> tuple[bool, ...]:
         return SimpleNamespace(saved=SimpleNamespace(version="0", number=0), cut=0)
 
     role._config, role._policies, role._dead_letters = config, {}, cast(Any, None)
+
+    async def nothing(_: object) -> int:
+        return 0
+
     role._app = cast(Any, SimpleNamespace(pulse=Pulse()))
     role._worker = cast(Any, SimpleNamespace(load=lambda _, schedule, __: loaded.append(schedule)))
-    role._states = cast(Any, SimpleNamespace(load=load, publisher=lambda _: SimpleNamespace(published_ms=0)))
+    role._states = cast(
+        Any,
+        SimpleNamespace(load=load, publisher=lambda _: SimpleNamespace(published_ms=0), acknowledged_unlearned=nothing),
+    )
     asyncio.run(role._loaded("front"))
     (schedule,) = loaded
     return schedule.due(0, 10), schedule.due(30, 10)

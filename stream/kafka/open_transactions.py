@@ -28,9 +28,10 @@ async def refuse_open_transactions(config: Config, reader: LogReader, partitions
         There is one.
     """
     for where, (offset, _) in sorted((await reader.open_transactions(partitions)).items()):
+        remedy = abort_remedy(config, where, offset)
         raise StateRefused(
             f"{where[0]}[{where[1]}]",
             f"a transaction that is open since offset {offset} and hides what comes after it",
             "none",
-            abort_remedy(config, where, offset),
+            f"{remedy}; a role then goes on by itself, otherwise run the command again",
         )

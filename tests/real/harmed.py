@@ -42,7 +42,7 @@ def _out_of_range(consumer: Any) -> None:
 
 def _producer(parts: RoleParts) -> Any:
     role: Any = parts.services[0]
-    return role._outcomes.producer if hasattr(role, "_outcomes") else role._connections.producer
+    return role._outcomes.current if hasattr(role, "_outcomes") else role._connections.producer
 
 
 HARMS: dict[str, Callable[[RoleParts], Any]] = {

@@ -269,28 +269,37 @@ async def test_files_that_were_taken_away_are_written_again_from_the_log(loop: L
     await everything(loop)
 
 
-@pytest.mark.parametrize("max_s", [0.3, 3600.0])
-async def test_a_folder_that_is_emptied_while_the_role_runs_is_filled_again(loop: Loop, max_s: float) -> None:
-    """By itself, or by the command that is named where later files have been written."""
+async def test_a_folder_that_is_emptied_while_the_role_runs_is_filled_again(loop: Loop) -> None:
     loop.config = replace(loop.config, archive=replace(loop.config.archive, max_s=0.3))
     role = loop.role("archive")
     await load(loop, 0, 20)
     await everything(loop)
     role.stop()
-    loop.config = replace(loop.config, archive=replace(loop.config.archive, max_s=max_s))
+    loop.config = replace(loop.config, archive=replace(loop.config.archive, max_s=3600.0))
     role = loop.role("archive")
     await load(loop, 20, 30)
     await asyncio.sleep(3)
     shutil.rmtree(loop.config.archive.url or "")
     await load(loop, 30, 40)
     role.process = await again(role)
-    if max_s < 1:
-        sentence = await stop_sentence(loop.config, "archive", "files without")
-        assert "begins anew" in await run_named(loop.config, sentence)
-        shutil.rmtree(Path(loop.config.archive.url or "") / "_former")
     role.stop()
     role.config = loop.config = replace(loop.config, archive=replace(loop.config.archive, max_s=0.3))
     role.start()
+    await everything(loop)
+
+
+async def test_files_without_the_beginning_of_their_archive_are_set_aside_by_a_command(loop: Loop) -> None:
+    """Its folder was emptied, and a worker has stored later files before it noticed."""
+    role = loop.role("archive")
+    await load(loop, 0, 20)
+    await everything(loop)
+    role.stop()
+    root = Path(loop.config.archive.url or "")
+    (root / f"_{loop.config.prefix}log.json").unlink()
+    role.start()
+    sentence = await stop_sentence(loop.config, "archive", "files without")
+    assert "begins anew" in await run_named(loop.config, sentence)
+    shutil.rmtree(root / "_former")
     await everything(loop)
 
 

@@ -214,7 +214,7 @@ async def test_the_life_of_a_decision(file: Path, tmp_path: Path) -> None:
         == (life["reward"], life["why"], 1)
         == (1.0, "early", 1)
     )
-    feedback = [(each["place"]["topic"], each["id"], each["verdict"], each["closes"]) for each in life["feedback"]]
+    feedback = [(each["position"]["topic"], each["id"], each["verdict"], each["closes"]) for each in life["feedback"]]
     assert sorted(feedback) == [
         ("clicks", "c1", "counts", True),
         ("clicks", "c2", "late", False),
