@@ -1418,6 +1418,16 @@ def _recovery() -> Iterator[Mutant]:
         ),
     )
     yield Mutant(
+        "an outbox stays in its partition when its placement has left the settings",
+        "stream/redis/partitions.py",
+        "            return whole(value) if value is not None else None\n",
+        "            return None\n",
+        (
+            "tests/real/test_hidden_records.py::"
+            "test_windows_of_a_placement_that_was_taken_out_of_the_settings_close_where_its_policy_learns",
+        ),
+    )
+    yield Mutant(
         "outcomes that were acknowledged without being learned are learned",
         "stream/roles/learned_policy.py",
         '            await until_there(LEARN, f"reading what {name} lacks", partial(self._take_unread, end))\n\n',
