@@ -53,12 +53,16 @@ async def _note_outboxes_without_outcomes(config: Config, logs: RecoveryLogs, fr
         return  # nothing was removed, or the topic was made anew
     versions = config.topic("versions")
     newest = (await versions_tail(logs.reader, versions)).newest()
+    learned: dict[str, tuple[int, int]] = {}
     for logged in newest.by_policy.values():
         async for record in logs.reader.read(versions, 0, logged.offset, logged.offset + 1):
             for outbox, seq in logged.version.last_seqs.items():
-                placement, shard = parse_outbox(outbox)
-                if begins.get((topic, config.rewards_partition(placement))):
-                    frontiers.none_left(placement, shard, seq, record.time_ms)
+                # Of several policies that learn an outbox one has come farthest.
+                learned[outbox] = max((seq, record.time_ms), learned.get(outbox, (0, 0)))
+    for outbox, (seq, time_ms) in learned.items():
+        placement, shard = parse_outbox(outbox)
+        if begins.get((topic, config.rewards_partition(placement))):
+            frontiers.none_left(placement, shard, seq, time_ms)
 
 
 class JoinStart:
