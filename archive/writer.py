@@ -50,15 +50,14 @@ class ArchiveStore:
         StateRefused
             It is the copy of another log: its offsets mean other records. Or the folder has other files in it.
         """
-        if not self.has_name and self._without_name() is None:
+        if (refused := self.other_log(log)) is not None:
+            raise refused
+        if not self.has_name():
             self._refuse_other_files()
             self._put(log_file(self._prefix), encode(LogIdentity(log_id=log)), f"log-{uuid4().hex}")
-        elif (refused := self.other_log(log)) is not None:
-            raise refused
 
-    @property
     def has_name(self) -> bool:
-        """Whether it says whose copy it is; it does not once its folder was emptied, or another one was mounted."""
+        """Tell whether it says whose copy it is; not so once its folder was emptied, or another one was mounted."""
         return self._place.read(log_file(self._prefix)) is not None
 
     def _refuse_other_files(self) -> None:
@@ -88,7 +87,7 @@ class ArchiveStore:
             return self._without_name()
         return StateRefused(
             f"archive {self._place.root}",
-            f"in {name} {(identity or b'').decode(errors='replace')}",
+            f"in {name} {identity.decode(errors='replace')}",
             f"the log {log}",
             f"point the service at the archive's own Kafka, or {RECOVER}: it sets the old copy aside",
         )

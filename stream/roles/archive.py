@@ -262,7 +262,7 @@ class Archive(mode.Service):
         return None
 
     async def _look_at_ends(self) -> None:
-        if not await asyncio.to_thread(lambda: self._store.has_name):
+        if not await asyncio.to_thread(self._store.has_name):
             # What was taken goes on from what is no longer there.
             self._partitions.clear()
             await self.crash(PutRight("the folder of the archive was emptied: starting anew"))
