@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from stream.shutdown import closed
+from stream.shutdown import STOP_S, closed
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +19,12 @@ class RenewableProducer:
     ----------
     make
         Returns a producer that is started.
+    replaced_within_s
+        So long may one that was replaced take to send what it was given.
     """
 
-    def __init__(self, make: Callable[[], Awaitable[AIOKafkaProducer]]) -> None:
-        self._make = make
+    def __init__(self, make: Callable[[], Awaitable[AIOKafkaProducer]], replaced_within_s: float = STOP_S) -> None:
+        self._make, self._replaced_within_s = make, replaced_within_s
         self._current: AIOKafkaProducer | None = None
         self._renewing = asyncio.Lock()
 
@@ -52,4 +54,4 @@ class RenewableProducer:
                 log.warning("no connection to the broker: %r", error)
                 return
             if spoilt is not None:
-                await closed(spoilt)
+                await closed(spoilt, self._replaced_within_s)

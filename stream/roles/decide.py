@@ -93,7 +93,7 @@ class _Connection:
         await started(self._control)
         await self._clock.tick()
         await self._appender.producer.start()
-        await self._replies.start()
+        await self._replies.producer.start()
         self._consumer.subscribe([self._topic], listener=self.partitions)
         await started(self._consumer)
 
@@ -120,7 +120,7 @@ class _Connection:
             "the consumer": self._consumer,
             "the producer of ticks": self._control,
             "the producer of decisions": self._appender.producer.current,
-            "the producer of replies": self._replies.producer,
+            "the producer of replies": self._replies.producer.current,
             "the admin client": self._admin,
         }
         if not self._runs:

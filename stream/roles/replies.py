@@ -24,7 +24,8 @@ from records.codec import encode
 from records.error_reply import ErrorReply, Problem
 from stream import clients, metrics
 from stream.config import Config
-from stream.shutdown import STOP_S, closed, ended, started
+from stream.kafka.renewable_producer import RenewableProducer
+from stream.shutdown import STOP_S, ended, started
 
 log = logging.getLogger(__name__)
 
@@ -111,13 +112,18 @@ class Replies:
         Tells which topics exist, without making any.
     shared
         Returns the decisions' producer of now.
+
+    Attributes
+    ----------
+    producer
+        That of the topics that do not share the decisions' one; to be started by the owner.
     """
 
     def __init__(
         self, config: Config, admin: AIOKafkaAdminClient, shared: Callable[[], AIOKafkaProducer | None]
     ) -> None:
         self._config, self._admin, self._shared = config, admin, shared
-        self._producer: AIOKafkaProducer | None = None
+        self.producer = RenewableProducer(self._made, WAIT_S)
         self._topics: dict[str, _Topic] = {}
         self._used: set[str] = set()
         self._waiting_bytes = 0
@@ -126,15 +132,6 @@ class Replies:
         self._listed_at = float("-inf")
         self._listing = asyncio.Lock()
         self._said: dict[str, float] = {}
-
-    @property
-    def producer(self) -> AIOKafkaProducer | None:
-        """The producer of the topics that do not share the decisions' one."""
-        return self._producer
-
-    async def start(self) -> None:
-        """Connect."""
-        self._producer = await self._made()
 
     async def stop(self) -> None:
         """Send what can be sent within a short time, and close."""
@@ -145,8 +142,7 @@ class Replies:
                         topic.has_room.clear()
                         await topic.has_room.wait()
         await ended(*self._tasks)
-        if self._producer is not None:
-            await closed(self._producer)
+        await self.producer.stop()
 
     async def send(self, reply: Reply) -> None:
         """Put a reply on its way; returns at once, whatever state its topic is in."""
@@ -182,7 +178,7 @@ class Replies:
                 return producer
             else:
                 topic.shared = False
-        return self._producer if _knows(self._producer, name) else None
+        return self.producer.current if _knows(self.producer.current, name) else None
 
     @staticmethod
     def _set_apart(topic: _Topic) -> None:
@@ -202,11 +198,12 @@ class Replies:
             self._failed(topic, reply, error)
         else:
             sent.add_done_callback(partial(self._done, topic, reply))
-        if producer is self._producer:
+        if producer is self.producer.current:
             self._used.add(name)
             if len(self._used) > MOST_TOPICS:
                 self._used.clear()
-                self._spawn(self._renew())
+                # Another one knows no topic.
+                self._spawn(self.producer.renew(producer))
 
     def _done(self, topic: _Topic, reply: Reply, sent: "asyncio.Future[Any]") -> None:
         self._acknowledged(topic, reply)
@@ -283,8 +280,9 @@ class Replies:
     async def _until_known(self, name: str, topic: _Topic) -> AIOKafkaProducer:
         """Return a producer that knows a topic; one that does not exist is asked for again and again."""
         while (producer := self._lane(name, topic)) is None:
-            if self._producer is not None and await self._exists(name):
-                await self._producer.partitions_for(name)
+            producer = self.producer.current
+            if producer is not None and await self._exists(name):
+                await producer.partitions_for(name)
             else:
                 await asyncio.sleep(LIST_EVERY_S)
         return producer
@@ -304,17 +302,6 @@ class Replies:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _renew(self) -> None:
-        """Replace the producer by one that knows no topic."""
-        try:
-            made = await self._made()
-        except (KafkaError, OSError) as error:
-            log.warning("the producer of replies was not replaced: %r", error)
-            return
-        former, self._producer = self._producer, made
-        if former is not None:
-            await closed(former, WAIT_S)
 
     async def _made(self) -> AIOKafkaProducer:
         producer = clients.producer(self._config, "bowerbird-replies", acks=1, max_batch_size=BATCH_BYTES)
