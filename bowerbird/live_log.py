@@ -46,7 +46,7 @@ async def _some(messages: AsyncIterator[LogRecord]) -> list[LogRecord]:
 async def _messages(config: Config, progress: Callable[[int, int], None]) -> AsyncGenerator[LogRecord, None]:
     async with LogReader(config) as reader:
         topic = config.topic("rewards")
-        partitions = [(topic, number) for number in await reader.partitions(topic)]
+        partitions = await reader.partitions_of(topic)
         starts, ends = await reader.beginning(partitions), await reader.ends(partitions)
         total = sum(ends[each] - starts[each] for each in partitions)
         passed = 0

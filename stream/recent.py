@@ -109,4 +109,4 @@ class Recent:
 
     async def _partitions(self) -> list[Partition]:
         missing = [topic for topic in self._topics if not any(name == topic for name, _ in self._next)]
-        return [(topic, number) for topic in missing for number in await self._reader.partitions(topic)] + [*self._next]
+        return [each for topic in missing for each in await self._reader.partitions_of(topic)] + [*self._next]

@@ -210,7 +210,7 @@ class Torture:
         async with LogReader(config) as reader:
             for role in [kind] if kind in LOOP_ROLES else LOOP_ROLES:
                 for topic in inputs[role]:
-                    partitions = [(topic, number) for number in await reader.partitions(topic)]
+                    partitions = await reader.partitions_of(topic)
                     ends = await reader.ends(partitions)
                     acknowledged = await reader.committed(config.group(role), partitions)
                     waiting += sum(end - acknowledged.get(partition, 0) for partition, end in ends.items())

@@ -77,7 +77,7 @@ class JoinRecovery:
             Redis holds the state of another log, what is needed is gone, or a transaction hides outcomes.
         """
         reader, rewards = self._logs.reader, self._config.topic("rewards")
-        outcomes = [(rewards, number) for number in await reader.partitions(rewards)]
+        outcomes = await reader.partitions_of(rewards)
         # What it hides would be given again.
         await refuse_open_transactions(self._config, reader, outcomes)
         self.log = await identify(reader, self._config, self._producer)

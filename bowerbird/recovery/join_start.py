@@ -48,7 +48,7 @@ async def read_frontiers(config: Config, logs: RecoveryLogs) -> Frontiers:
 async def _note_outboxes_without_outcomes(config: Config, logs: RecoveryLogs, frontiers: Frontiers) -> None:
     """Take from ``versions`` how far an outbox goes whose outcomes were all removed."""
     topic = config.topic("rewards")
-    begins = await logs.reader.beginning([(topic, number) for number in await logs.reader.partitions(topic)])
+    begins = await logs.reader.beginning(await logs.reader.partitions_of(topic))
     if not any(begins.values()):
         return  # nothing was removed, or the topic was made anew
     versions = config.topic("versions")

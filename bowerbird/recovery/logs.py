@@ -51,7 +51,7 @@ class RecoveryLogs:
     async def messages(self, name: str, from_ms: int) -> AsyncIterator[LogRecord]:
         """Yield the messages of decisions or rewards from a log time on, also those that only the archive has."""
         topic = self._config.topic(name)
-        partitions = [(topic, number) for number in await self.reader.partitions(topic)]
+        partitions = await self.reader.partitions_of(topic)
         begins = await self.reader.beginning(partitions)
         starts = await self.reader.at(partitions, from_ms) if from_ms > 0 else begins
         ends = await self.reader.ends(partitions)

@@ -175,7 +175,7 @@ class Observer:
             if role.held
             for topic in self._config.read_by(role.name)
         }
-        partitions = [(topic, number) for topic in roles for number in await self._reader.partitions(topic)]
+        partitions = [each for topic in roles for each in await self._reader.partitions_of(topic)]
         open_now = await self._reader.open_transactions(partitions)
         if open_now:
             # One that ends soon is as it should be.
@@ -221,7 +221,7 @@ class Observer:
             members[role] = await self._reader.members(group)
             partitions: list[Partition] = []
             for topic in map(config.topic, config.read_by(role)):
-                partitions += [(topic, number) for number in await self._reader.partitions(topic)]
+                partitions += await self._reader.partitions_of(topic)
             done = await self._reader.committed(group, partitions)
             begins, ends = await self._reader.beginning(partitions), await self._reader.ends(partitions)
             behind[role] = {}

@@ -252,7 +252,7 @@ async def _seen(reader: LogReader, letters: Mapping[Source, Letter]) -> tuple[se
     second: set[Source] = set()
     wanted = {source.header(): source for source in letters}
     for topic in sorted({source.topic for source in letters}):
-        partitions = [(topic, number) for number in await reader.partitions(topic)]
+        partitions = await reader.partitions_of(topic)
         starts = await reader.at(
             partitions, min(letter.time_ms for source, letter in letters.items() if source.topic == topic)
         )

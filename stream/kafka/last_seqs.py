@@ -32,7 +32,7 @@ class LastSeqs:
         below ``wanted`` the whole log is read: outcomes may be in another partition than by the settings of now.
         """
         topic = self._config.topic("rewards")
-        where = [(topic, number) for number in await self._reader.partitions(topic)]
+        where = await self._reader.partitions_of(topic)
         if await self._reader.open_transactions(where):
             return None
         key = placement, shard

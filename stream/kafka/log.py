@@ -120,6 +120,10 @@ class LogReader:
         topic_now = (await self.topics([topic])).get(topic)
         return topic_now.partitions if topic_now is not None else []
 
+    async def partitions_of(self, topic: str) -> list[Partition]:
+        """Return a topic's partitions as this reader takes them, their numbers rising."""
+        return [(topic, number) for number in await self.partitions(topic)]
+
     async def topics(self, names: Collection[str]) -> dict[str, TopicNow]:
         """Return those of the named topics that are there now, with their ids where the broker has such."""
         refuse_dead("the reader of the log", self._admin)
@@ -260,7 +264,7 @@ class LogReader:
 
     async def read_since(self, topic: str, time_ms: int, until_ms: int | None = None) -> AsyncIterator[LogRecord]:
         """Yield the messages of a topic with log times from one up to another, exclusive, partition by partition."""
-        partitions = [(topic, number) for number in await self.partitions(topic)]
+        partitions = await self.partitions_of(topic)
         starts = await (self.at(partitions, time_ms) if time_ms > 0 else self.beginning(partitions))
         ends = await (self.ends(partitions) if until_ms is None else self.at(partitions, until_ms))
         for partition in partitions:

@@ -79,7 +79,7 @@ class PolicyStates:
 
         Whatever comes below that would be taken for acknowledged, and never be learned.
         """
-        asked = [(self._topic, number) for number in await self._reader.partitions(self._topic)]
+        asked = await self._reader.partitions_of(self._topic)
         acknowledged = await self._reader.committed(self._config.group(LEARN), asked)
         begins, ends = await self._reader.beginning(acknowledged), await self._reader.ends(acknowledged)
         void: dict[Partition, int] = {}

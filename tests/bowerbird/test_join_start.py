@@ -17,6 +17,9 @@ CONFIG = Config(**tables({"front": served()}))
 class _Reader:
     """``rewards``, of which the first records were removed, and ``versions`` with a record for each offset."""
 
+    async def partitions_of(self, topic: str) -> list[tuple[str, int]]:
+        return [(topic, number) for number in await self.partitions(topic)]
+
     async def partitions(self, topic: str) -> list[int]:
         return [0]
 

@@ -125,6 +125,9 @@ class _Logs:
     async def cluster_id(self) -> str:
         return "cluster"
 
+    async def partitions_of(self, topic: str) -> list[tuple[str, int]]:
+        return [(topic, number) for number in await self.partitions(topic)]
+
     async def partitions(self, topic: str) -> list[int]:
         return [0]
 

@@ -70,7 +70,7 @@ async def test_a_role_that_may_not_go_on_names_the_command_that_ends_it(shop: Sh
 async def remove(loop: Loop, topic: str) -> None:
     """Remove all that a topic holds, as retention does."""
     name = loop.config.topic(topic)
-    ends = await loop.reader.ends([(name, number) for number in await loop.reader.partitions(name)])
+    ends = await loop.reader.ends(await loop.reader.partitions_of(name))
     admin = AIOKafkaAdminClient(bootstrap_servers=loop.config.brokers)
     await admin.start()
     try:

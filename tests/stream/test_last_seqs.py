@@ -30,6 +30,9 @@ class _Log:
         value = json.dumps(head | {"decision_position": place}).encode()
         self.records.append(_Record(len(self.records), value))
 
+    async def partitions_of(self, topic: str) -> list[tuple[str, int]]:
+        return [(topic, number) for number in await self.partitions(topic)]
+
     async def partitions(self, topic: str) -> list[int]:
         return [0]
 

@@ -62,6 +62,9 @@ class MemoryLog:
                 self.append("versions", encode(version("racing", len(self.logs["versions"]))))
         return SimpleNamespace(offset=self.append(topic, value))
 
+    async def partitions_of(self, topic: str) -> list[tuple[str, int]]:
+        return [(topic, number) for number in await self.partitions(topic)]
+
     async def partitions(self, topic: str) -> list[int]:
         return [0]
 
