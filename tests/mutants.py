@@ -1468,6 +1468,10 @@ def _recovery() -> Iterator[Mutant]:
         "    outcome_seq: int\n",
         ("tests/replay/proof/test_verify.py::test_one_changed_bit_of_rewards_is_found",),
     )
+
+
+def _recovered_state() -> Iterator[Mutant]:
+    """Yield the mutants of what a recovery computes again, finds and gives up."""
     recovered = "tests/real/test_recover.py::"
     emptied = f"{recovered}test_a_redis_that_was_emptied_is_rebuilt_while_the_roles_wait"
     yield Mutant(
@@ -1833,6 +1837,7 @@ def _starting() -> Iterator[Mutant]:
 MUTANTS = (
     *_joining(),
     *_recovery(),
+    *_recovered_state(),
     *_learning(),
     *_deciding(),
     *_archiving(),
