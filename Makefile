@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(wildcard archive bowerbird embedded policies records replay rewards stream benchmarks examples studies tests)
+SOURCES := $(wildcard archive bowerbird clients embedded policies records replay rewards stream benchmarks examples studies tests)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Three processes for two cores, since most of tests/real waits for servers. A file stays in one process, whose servers
 # its tests share; the files come in the order of tests/conftest.py.
@@ -57,7 +57,7 @@ format: $(VENV)/dev.stamp
 
 # Pins what is installed now, and the jars of Kafka that the coordinates in embedded/jars.py resolve to.
 lock: $(VENV)/dev.stamp
-	$(BIN)/python -m pip freeze --exclude bowerbird --exclude-editable | LC_ALL=C sort -f > constraints.txt
+	$(BIN)/python -m pip freeze --exclude bowerbird --exclude bowerbird-client --exclude-editable | LC_ALL=C sort -f > constraints.txt
 	$(BIN)/python -m embedded.jars lock
 
 clean:
@@ -72,6 +72,6 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) --editable '.[demo]'
 	@touch $@
 
-$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP_INSTALL) --editable '.[dev]'
+$(VENV)/dev.stamp: pyproject.toml clients/python/pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[dev]' --editable ./clients/python
 	@touch $@ $(VENV)/demo.stamp

@@ -13,7 +13,7 @@ _HEAD = """\
 
 {description}
 
-The same as an AsyncAPI 3.0 document: [asyncapi.json](asyncapi.json) (`bowerbird asyncapi`). Clients: `bowerbird.client`
+The same as an AsyncAPI 3.0 document: [asyncapi.json](asyncapi.json) (`bowerbird asyncapi`). Clients: `bowerbird_client`
 for Python ([client.md](client.md)); [Java](../examples/java/Shop.java) and
 [JavaScript](../examples/javascript/shop.js) without a library of ours.
 

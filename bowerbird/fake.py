@@ -1,4 +1,4 @@
-"""The whole loop in one process, for the tests of a program that uses the client: no Kafka, no Redis, no waiting.
+"""The whole loop in one process, for the tests of a program that uses a client: no Kafka, no Redis, no waiting.
 
 The log and the store are in memory. What happens between them is the real thing: requests are decided, windows
 closed, rewards computed and policies learned by the same code as in the service. Time stands still until the test
@@ -6,7 +6,6 @@ moves it.
 """
 
 import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from uuid import uuid4
 
 import msgspec
 
-from bowerbird.client import BlockingClient, Client
 from policies.decide import LoadedPolicy
 from policies.learn_position import Position
 from policies.learn_worker import LearnWorker
@@ -27,7 +25,7 @@ from policies.policy_store import MemoryPolicyStore
 from policies.publish_schedule import PublishSchedule
 from policies.publisher import NOTHING_SAVED, Publisher, Seen
 from records.codec import encode, items
-from records.errors import BadInput, WrongConfiguration
+from records.errors import WrongConfiguration
 from records.log_identity import LogIdentity
 from records.versions import versions_in
 from rewards.join_items import InputMessage, JoinSettings
@@ -131,12 +129,13 @@ class FakeLoop:
 
     Examples
     --------
+    >>> from bowerbird_client import BlockingClient
     >>> from rewards.rules import Reward, StreamReward
     >>> from stream.config import Config, PlacementConfig, PolicyConfig
     >>> clicks = Reward(streams={"clicks": StreamReward(weight=1.0)})
     >>> front = PlacementConfig(window_s=60, reward=clicks)
     >>> loop = FakeLoop(Config(placements={"front": front}, policies={"front": PolicyConfig("uniform")}))
-    >>> with loop.blocking_client() as client:
+    >>> with BlockingClient(connection=loop.connection()) as client:
     ...     answer = client.decide("front", ["boots", "hat"])
     ...     feedback_id = client.reward(answer.event_id, "clicks")
     >>> loop.advance(61)
@@ -184,16 +183,8 @@ class FakeLoop:
         self._requests = Requests(config, self._policies, self._name)
         self._append("versions", encode(LogIdentity(log_id=self._name)))
 
-    def client(self, **options: Any) -> Client:
-        """Return a client of this loop; as :class:`bowerbird.client.Client`, but it waits longer by default."""
-        return Client(connection=self.connection(), **{"timeout_s": PATIENCE_S, **options})
-
-    def blocking_client(self, **options: Any) -> BlockingClient:
-        """Return a blocking client of this loop; see :meth:`client`."""
-        return BlockingClient(connection=self.connection(), **{"timeout_s": PATIENCE_S, **options})
-
     def connection(self) -> "FakeConnection":
-        """Return what a client speaks through."""
+        """Return what a client speaks through: ``bowerbird_client.Client(connection=loop.connection())``."""
         return FakeConnection(self, self.config.topic(f"replies.{uuid4().hex}"))
 
     def append(self, topic: str, value: bytes | None, *, key: bytes | None = None, headers: Headers = ()) -> LogRecord:
@@ -344,7 +335,9 @@ class FakeLoop:
 
 
 class FakeConnection:
-    """A caller's side of a :class:`FakeLoop`; replaces :class:`stream.kafka.connection.Connection`."""
+    """A client's side of a :class:`FakeLoop`; see :class:`bowerbird_client.connection.Connection`."""
+
+    timeout_s = PATIENCE_S
 
     def __init__(self, loop: FakeLoop, reply_topic: str) -> None:
         self._loop, self._reply_topic = loop, reply_topic
@@ -359,36 +352,36 @@ class FakeConnection:
     ) -> None:
         pass
 
-    async def check_stream(self, stream: str) -> None:
-        """Refuse what is no stream of the configuration."""
-        if stream not in self._loop.config.streams:
-            known = ", ".join(self._loop.config.streams) or "none is there"
-            raise BadInput("unknown_stream", "stream", repr(stream), f"a stream of the service: {known}")
+    async def streams(self) -> Sequence[str]:
+        """Return the streams of the configuration."""
+        return self._loop.config.streams
 
-    async def append(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
-        """Append a message."""
-        self._loop.append(topic, value, key=key)
+    async def append(self, stream: str, value: bytes) -> None:
+        """Append feedback."""
+        self._loop.append(stream, value)
 
-    async def ask(
-        self, value: bytes, correlation_id: str, *, key: bytes | None = None, expires_ms: int | None = None
-    ) -> None:
+    async def ask(self, value: bytes, event_id: str, correlation_id: str, expires_ms: int) -> None:
         """Send a request; where the loop answers, the reply is there when this returns."""
-        headers = [(REPLY_TOPIC_HEADERS[0], self._reply_topic), (CORRELATION_HEADERS[0], correlation_id)]
-        if expires_ms is not None:
-            headers.append((EXPIRES_HEADER, str(expires_ms)))
-        encoded = [(name, content.encode()) for name, content in headers]
-        self._loop.append("decision-requests", value, key=key, headers=encoded)
+        headers = {
+            REPLY_TOPIC_HEADERS[0]: self._reply_topic,
+            CORRELATION_HEADERS[0]: correlation_id,
+            EXPIRES_HEADER: str(expires_ms),
+        }
+        encoded = [(name, content.encode()) for name, content in headers.items()]
+        self._loop.append("decision-requests", value, key=event_id.encode(), headers=encoded)
         self._asked.set()
 
-    async def replies(self, wait_ms: int) -> list[LogRecord]:
-        """Return the replies that came since the last call; wait a little if there are none yet."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_ms / 1000):
-                await self._asked.wait()
+    async def replies(self) -> list[tuple[str, bytes]]:
+        """Wait for replies; return those that came since the last call."""
+        await self._asked.wait()
         self._asked.clear()
         replies = self._loop.replies(self._reply_topic)[self._read :]
         self._read += len(replies)
-        return replies
+        return [
+            (dict(reply.headers)[CORRELATION_HEADERS[0]].decode(), reply.value)
+            for reply in replies
+            if reply.value is not None
+        ]
 
 
 def _done(work: Coroutine[Any, Any, Result]) -> Result:

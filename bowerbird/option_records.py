@@ -10,11 +10,9 @@ from functools import wraps
 from typing import (
     Annotated,
     Any,
-    Concatenate,
     NamedTuple,
     ParamSpec,
     TypeVar,
-    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -23,7 +21,6 @@ from typing import (
 from records.described import Described
 
 Keywords = ParamSpec("Keywords")
-Owner = TypeVar("Owner")
 Record = TypeVar("Record")
 Returned = TypeVar("Returned")
 PARAMETERS = "{parameters}"
@@ -72,32 +69,6 @@ def takes(
         call.__signature__ = signature  # type: ignore[attr-defined]
         call.__doc__ = inspect.cleandoc(function.__doc__ or "").replace(PARAMETERS, _parameters(fields))
         return call
-
-    return decorate
-
-
-def method_takes(
-    record: Callable[Keywords, Record],
-) -> Callable[[Callable[[Owner, Record], Returned]], Callable[Concatenate[Owner, Keywords], Returned]]:
-    """Let a method of a record take the record's fields."""
-
-    def decorate(method: Callable[[Owner, Record], Returned]) -> Callable[Concatenate[Owner, Keywords], Returned]:
-        make = _maker(record, method.__name__)
-
-        @wraps(method)
-        def call(self: Owner, /, *args: Keywords.args, **kwargs: Keywords.kwargs) -> Returned:
-            return method(self, make(*args, **kwargs))
-
-        @wraps(method)
-        async def call_async(self: Owner, /, *args: Keywords.args, **kwargs: Keywords.kwargs) -> Any:
-            return await cast(Any, method(self, make(*args, **kwargs)))
-
-        # What calls a method later, such as a web framework, asks whether it is a coroutine function.
-        taking = cast(Any, call_async if inspect.iscoroutinefunction(method) else call)
-        own = inspect.signature(method)
-        owner, _ = own.parameters.values()
-        taking.__signature__ = own.replace(parameters=[owner, *inspect.signature(record).parameters.values()])
-        return cast("Callable[Concatenate[Owner, Keywords], Returned]", taking)
 
     return decorate
 

@@ -16,8 +16,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from bowerbird.client import BlockingClient
 from bowerbird.settings import load
+from bowerbird_client import BlockingClient
 from stream.config import Config
 
 ARTICLES = ["boots", "hat", "novel"]
@@ -75,7 +75,7 @@ def main() -> None:
     arguments = "--cb_explore_adf --epsilon 0.1 -q uA --learning_rate 1"
     placements = {"front": PlacementConfig(window_s=5, reward=reward)}
     loop = FakeLoop(Config(placements=placements, policies={"front": PolicyConfig("vw", arguments)}))
-    with loop.blocking_client(batch_ms=0) as client:
+    with BlockingClient(connection=loop.connection(), batch_ms=0) as client:
 
         def pause() -> None:
             client.flush()

@@ -5,8 +5,7 @@
     BowerbirdError
     ├── BadInput             a message or a value that cannot be used: error reply and dead letter, the worker goes on
     ├── WrongConfiguration   settings that contradict themselves or the world: the command ends with exit code 2
-    ├── BrokerAway           Kafka did not acknowledge what a client sent; it may stand there all the same
-    ├── NotDecided           a client's request got no decision in time
+    ├── BrokerAway           Kafka did not acknowledge what was sent; the log may hold it all the same
     └── StateRefused         a state that may not be continued: the shard or the policy stops with one sentence
         └── LossDetected     something that was acknowledged is gone
 """
@@ -67,29 +66,6 @@ class WrongConfiguration(BowerbirdError):  # noqa: N818
 
 class BrokerAway(BowerbirdError):  # noqa: N818
     """Kafka did not acknowledge what was sent to it."""
-
-
-class NotDecided(BowerbirdError):  # noqa: N818
-    """A request got no decision, and its caller named no action for that case.
-
-    Parameters
-    ----------
-    event_id
-        The name of the decision that was asked for.
-    code
-        ``timeout``, ``broker_away``, or the code of the error reply.
-    message
-        One sentence.
-    """
-
-    def __init__(self, event_id: str, code: str, message: str) -> None:
-        super().__init__(event_id, code, message)
-        self.event_id = event_id
-        self.code = code
-        self.message = message
-
-    def __str__(self) -> str:
-        return f"decision {self.event_id}: {self.message} ({self.code})"
 
 
 class StateRefused(BowerbirdError):  # noqa: N818

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import msgspec
 from redis.asyncio import Redis
 
-from bowerbird.client import Client
+from bowerbird_client import Client
 from embedded.server import HOST
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.config import Config

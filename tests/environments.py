@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import venv
+from collections.abc import Sequence
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
+CLIENT = ROOT / "clients" / "python"
 
 
 class Environment(NamedTuple):
@@ -43,27 +45,45 @@ class Environment(NamedTuple):
         return {**own, "PATH": path, "VIRTUAL_ENV": str(self.folder), "COLUMNS": "80", **variables}
 
 
-def environment(folder: Path, *extras: str) -> Environment:
-    """Return the environment that ``pip install '.[EXTRAS]'`` makes in this checkout."""
+def environment(folder: Path, *extras: str, client: bool = False) -> Environment:
+    """Return what ``pip install '.[EXTRAS]'`` makes in this checkout, with ``client`` also ``./clients/python``."""
+    made = _with(folder, [ROOT, CLIENT] if client else [ROOT], _required(ROOT, set(extras)))
+    if client:
+        _link(folder, _required(CLIENT, set()))
+    program = folder / "bin" / "bowerbird"
+    program.write_text(f"#!{folder / 'bin' / 'python'}\nfrom bowerbird.__main__ import main\n\nmain()\n")
+    program.chmod(0o755)
+    return made
+
+
+def client_environment(folder: Path) -> Environment:
+    """Return the environment that ``pip install ./clients/python`` makes in this checkout."""
+    return _with(folder, [CLIENT], _required(CLIENT, set()))
+
+
+def _with(folder: Path, sources: Sequence[Path], distributions: Sequence[str]) -> Environment:
     venv.create(folder, with_pip=False)
+    site = _link(folder, distributions)
+    (site / "checkout.pth").write_text("".join(f"{source}\n" for source in sources))
+    return Environment(folder)
+
+
+def _link(folder: Path, distributions: Sequence[str]) -> Path:
+    """Link distributions of this environment into one, and return the folder where packages are."""
     site = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
-    for name in _required(set(extras)):
+    for name in distributions:
         for file in distribution(name).files or ():
             top = file.parts[0]
             if top in ("..", "__pycache__") or (site / top).is_symlink():
                 continue
             if not (site / top).exists():
                 (site / top).symlink_to(Path(str(distribution(name).locate_file(top))))
-    (site / "checkout.pth").write_text(f"{ROOT}\n")
-    program = folder / "bin" / "bowerbird"
-    program.write_text(f"#!{folder / 'bin' / 'python'}\nfrom bowerbird.__main__ import main\n\nmain()\n")
-    program.chmod(0o755)
-    return Environment(folder)
+    return site
 
 
-def _required(extras: set[str]) -> list[str]:
-    """Return the distributions that the extras of this project need, and those that they need."""
-    with (ROOT / "pyproject.toml").open("rb") as file:
+def _required(source: Path, extras: set[str]) -> list[str]:
+    """Return the distributions that a project with these extras needs, and those that they need."""
+    with (source / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
     left = [Requirement(each) for each in project["dependencies"]]
     for extra in extras:

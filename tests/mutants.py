@@ -274,17 +274,17 @@ def _joining() -> Iterator[Mutant]:
 def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "a stream that is not there is refused at once",
-        "bowerbird/client/asynchronous.py",
-        "await self._connection.check_stream(stream)",
-        "pass",
-        ("tests/bowerbird/test_client.py::test_a_stream_that_is_not_there_is_refused_at_once",),
+        "clients/python/bowerbird_client/asynchronous.py",
+        "            check_stream(stream, self._streams)\n",
+        "",
+        ("tests/clients/test_client.py::test_a_stream_that_is_not_there_is_refused_at_once",),
     )
     yield Mutant(
         "a client's method that takes a record stays a coroutine function",
-        "bowerbird/option_records.py",
+        "clients/python/bowerbird_client/options.py",
         "call_async if inspect.iscoroutinefunction(method) else call",
         "call",
-        ("tests/bowerbird/test_client.py::test_people_and_frameworks_see_what_a_method_takes",),
+        ("tests/clients/test_client.py::test_people_and_frameworks_see_what_a_method_takes",),
     )
     yield Mutant(
         "fields that nothing reads are named",
@@ -1272,16 +1272,6 @@ def _recovery() -> Iterator[Mutant]:
         ("tests/stream/test_tasks.py::test_a_client_that_fails_as_it_is_closed_has_its_connections_closed",),
     )
     yield Mutant(
-        "a client that is not put to use is closed",
-        "stream/kafka/connection.py",
-        "                await closed(made)\n",
-        "",
-        (
-            "tests/stream/test_connection.py::test_a_client_whose_renewal_is_cancelled_is_closed",
-            "tests/stream/test_connection.py::test_a_client_that_is_renewed_while_the_connection_is_closed_is_closed",
-        ),
-    )
-    yield Mutant(
         "a client whose start is given up is closed",
         "stream/shutdown.py",
         "        await finished(_given_up(client, starting))\n",
@@ -1722,17 +1712,17 @@ def _at_the_edge() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a default is one of the actions",
-        "bowerbird/client/values.py",
+        "clients/python/bowerbird_client/values.py",
         "    if ids and chosen not in ids:",
         "    if False:",
-        ("tests/bowerbird/test_client.py::test_a_default_is_one_of_the_actions",),
+        ("tests/clients/test_client.py::test_a_default_is_one_of_the_actions",),
     )
     yield Mutant(
         "feedback has the value that its rule needs",
-        "bowerbird/client/valued.py",
+        "clients/python/bowerbird_client/valued.py",
         "        if stream in self._streams.get(event_id, ()):",
         "        if False:",
-        ("tests/bowerbird/test_client.py::test_feedback_without_the_value_that_its_rule_needs_is_refused",),
+        ("tests/clients/test_client.py::test_feedback_without_the_value_that_its_rule_needs_is_refused",),
     )
     yield Mutant(
         "a letter shows what is wrong with its headers",

@@ -144,7 +144,7 @@ def test_the_headers_are_those_of_a_dead_letter() -> None:
 
 def test_every_code_is_told_and_no_other() -> None:
     raised = set(REASONS)
-    for package in ("archive", "policies", "records", "rewards", "stream"):
+    for package in ("archive", "clients", "policies", "records", "rewards", "stream"):
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Call) and ast.unparse(node.func) in ("BadInput", "Problem") and node.args:

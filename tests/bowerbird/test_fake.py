@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bowerbird.fake import FakeLoop
+from bowerbird_client import BlockingClient
 from records.errors import WrongConfiguration
 from records.rule import Reward, StreamReward
 from stream.config import Config
@@ -103,7 +104,7 @@ def test_too_many_that_wait_are_overloaded() -> None:
 def test_what_is_learned_decides() -> None:
     loop = loop_of("vw", VW)
     first = loop.version("front")
-    with loop.blocking_client(batch_ms=0) as client:
+    with BlockingClient(connection=loop.connection(), batch_ms=0) as client:
         for _ in range(60):
             answer = client.decide(
                 "front", [{"id": each, "features": {"item": {each: 1}}} for each in ("hat", "boots")]

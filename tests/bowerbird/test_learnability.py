@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bowerbird.fake import FakeLoop
+from bowerbird_client import BlockingClient
 from policies.learnability import CROSSED_NOT_SENT, PROBABILITIES_STAND, SENT_NOT_USED, Sights, Symptom
 from records.rule import Reward, StreamReward
 from stream import metrics
@@ -30,7 +31,7 @@ def loop_after(
     """Return a loop in which boots were clicked nine times in ten, and hats once in twenty."""
     loop = FakeLoop(Config(**tables({"front": served("vw", arguments, window_s=1, reward=CLICKS)})))
     chance = random.Random(3)
-    with loop.blocking_client(batch_ms=0) as client:
+    with BlockingClient(connection=loop.connection(), batch_ms=0) as client:
         for number in range(decisions):
             answer = client.decide("front", actions, context, event_id=f"visit-{number}")
             if chance.random() < (0.9 if answer.chosen == "boots" else 0.05):

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+import bowerbird_client
 from bowerbird.fake import FakeLoop
+from bowerbird_client import BlockingClient
 from policies.decide import drawn_by
 from policies.draw import choose
 from policies.features import Action
@@ -159,14 +161,14 @@ def test_a_logged_list_that_is_none_is_refused(picks: list[dict[str, Any]], fiel
 
 def test_a_client_asks_for_a_list_and_tells_what_was_clicked() -> None:
     loop = FakeLoop(CONFIG)
-    with loop.blocking_client(batch_ms=0) as client:
+    with BlockingClient(connection=loop.connection(), batch_ms=0) as client:
         answer = client.decide("home", NAMES, top=2)
         assert answer.ranking[0] == answer.chosen
         assert len(answer.ranking) == len(answer.propensities) == 2
         client.reward(answer.event_id, "clicks", action=answer.ranking[1])
         client.flush()
         for wrong in (0, True, 2.5, "2"):
-            with pytest.raises(BadInput, match="top: found"):
+            with pytest.raises(bowerbird_client.BadInput, match="top: found"):
                 client.decide("home", NAMES, top=wrong)  # type: ignore[arg-type]
     loop.advance(10)
     (outcome,) = loop.records("rewards")

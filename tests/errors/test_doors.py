@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import bowerbird_client
 from bowerbird.fake import FakeLoop
 from bowerbird.settings import load
 from bowerbird.settings.built_in import BUILT_IN
-from records.errors import BadInput, BowerbirdError, NotDecided
+from bowerbird_client import BlockingClient
+from records.errors import BowerbirdError
 from records.rule import Reward, StreamReward
 from stream.config import Config
 from tests.errors.law import broken
@@ -139,7 +141,7 @@ def test_the_client_with_what_json_has_not(where: str) -> None:
 
 def held(value: Any, where: str) -> None:
     """Hand a value to the client, and hold what it raises against the law."""
-    with loop().blocking_client(timeout_s=0.2) as client:
+    with BlockingClient(connection=loop().connection(), timeout_s=0.2) as client:
         try:
             if where in ("value", "stream", "event_id"):
                 fields = {"event_id": "visit-1", "stream": "clicks", "value": 1.0, where: value}
@@ -147,7 +149,7 @@ def held(value: Any, where: str) -> None:
             else:
                 asked = {"placement": "front", "actions": ["a", "b"], "context": {}, where: value}
                 client.decide(asked.pop("placement"), asked.pop("actions"), asked.pop("context"), **asked)
-        except (BadInput, NotDecided) as error:
+        except (bowerbird_client.BadInput, bowerbird_client.NotDecided) as error:
             ours(error)
 
 

@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from bowerbird.client import Client
 from bowerbird.fake import FakeLoop
 from bowerbird.settings import load
 from bowerbird.settings.built_in import BUILT_IN, on_servers
 from bowerbird.status.alarms import notes
 from bowerbird.status.observer import Observer
+from bowerbird_client import BadInput, Client
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
-from records.errors import BadInput
 from records.rule import Reward, StreamReward
 from stream.config import Config
 from stream.kafka import codecs
@@ -101,7 +100,7 @@ async def test_the_fake_says_what_the_service_says(
 
         real = await until(all_closed)
     fake = FakeLoop(service)
-    async with fake.client() as client:
+    async with Client(connection=fake.connection()) as client:
         await visits(client)
     fake.advance(4)
     assert comparable(fake.records("rewards"), event_ids) == real
@@ -132,7 +131,7 @@ async def test_a_broker_that_restarts_loses_no_feedback_and_the_client_goes_on(
 
 SCRIPT = """
 import sys
-from bowerbird.client import BlockingClient
+from bowerbird_client import BlockingClient
 client = BlockingClient(sys.argv[1], prefix=sys.argv[2], reply_topic="replies.test", batch_ms=500)
 for number in range(20):
     client.reward(f"visit-{number}", "clicks")

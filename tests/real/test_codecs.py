@@ -16,8 +16,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 import bowerbird
-from bowerbird.client import Client
 from bowerbird.trace import trace
+from bowerbird_client import Client
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.errors import WrongConfiguration
 from stream.config import ArchiveConfig, Config

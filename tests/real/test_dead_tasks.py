@@ -7,15 +7,12 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError
 
-from bowerbird.client import Client
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
-from stream.config import Config
-from stream.kafka.connection import FEEDBACK, REPLIES, REQUESTS, Connection
 from stream.kafka.follower import Follower
 from stream.kafka.log import LogReader
 from stream.liveness import _TASKS
 from stream.recent import Recent
-from tests.real.loop import Loop, loop_of, until
+from tests.real.loop import Loop, loop_of
 from tests.real.test_foreign_records import configured
 
 SOON_S = 30.0
@@ -39,11 +36,9 @@ async def test_what_is_no_role_goes_on_or_says_what_has_died(
 ) -> None:
     config = configured(kafka, redis_server, prefix)
     async with loop_of(config) as loop:
-        loop.role("decide")
         await _a_follower(loop)
         await _a_reader(loop)
         await _what_is_new(loop)
-        await _a_client(config)
 
 
 async def _a_follower(loop: Loop) -> None:
@@ -79,19 +74,3 @@ async def _what_is_new(loop: Loop) -> None:
         await loop.send("clicks", {"number": 1}, partition=0)
         with pytest.raises(KafkaError, match="its task for fetching has ended"):
             await asyncio.wait_for(recent.look(0), SOON_S)
-
-
-async def _a_client(config: Config) -> None:
-    connection = Connection(config, config.topic("replies.test"), request_within_s=2.0)
-    async with Client(connection=connection, timeout_s=1.0) as client:
-
-        async def decided() -> bool:
-            return (await client.decide("front", ["boots", "hat"], default="hat")).decided
-
-        await until(decided)
-        for name in (REQUESTS, FEEDBACK, REPLIES):
-            for _, task in list(tasks_of(connection._clients[name])):
-                await ended(task)
-                await until(decided, SOON_S)
-                await client.reward("some", "clicks")
-                await asyncio.wait_for(client.flush(), SOON_S)

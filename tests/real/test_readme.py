@@ -15,7 +15,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from bowerbird.settings import load
-from tests.environments import ROOT, Environment, environment
+from tests.environments import ROOT, Environment, client_environment, environment
 from tests.real.loop import until
 from tests.replay.archived import archive_of
 from tests.replay.world import busy_world
@@ -28,7 +28,7 @@ COVERED = (
     'brokers = "127.0.0.1:9092"',
     "pip install .",
     "pip install '.[embedded]'",
-    "from bowerbird.client",
+    "from bowerbird_client",
     "echo '{",
     "bowerbird status --watch",
     "import polars",
@@ -81,6 +81,9 @@ def test_every_block_has_its_test() -> None:
 @pytest.mark.slow
 async def test_the_loop_and_what_asks_it(tmp_path: Path) -> None:
     embedded, base = environment(tmp_path / "embedded", "embedded"), environment(tmp_path / "base")
+    assert "`pip install ./clients/python`" in README
+    shop = client_environment(tmp_path / "shop")
+    assert "No module named 'bowerbird'" in shop.run("python -c 'import bowerbird'", cwd=tmp_path).stderr
     assert "No module named 'polars'" in base.run("python -c 'import polars'", cwd=tmp_path).stderr
     install, start = commands(block("pip install '.[embedded]'"))
     assert install == "pip install '.[embedded]'"
@@ -99,11 +102,11 @@ async def test_the_loop_and_what_asks_it(tmp_path: Path) -> None:
         for command in (create, check):
             fine(base.run(command, cwd=tmp_path, **named))
         with running(base, worker, tmp_path, **named):
-            snippet = block("from bowerbird.client").replace("127.0.0.1:9092", brokers)
+            snippet = block("from bowerbird_client").replace("127.0.0.1:9092", brokers)
             (tmp_path / "ask.py").write_text(snippet + "assert answer.decided, answer\n")
 
             async def asked() -> bool:
-                return base.run("python ask.py", cwd=tmp_path).returncode == 0
+                return bool(shop.run("python ask.py", cwd=tmp_path).returncode == 0)
 
             # No reply comes in time while another worker of decide joins the group.
             await until(asked)

@@ -108,7 +108,7 @@ def played(program: Environment, cwd: Path, named: dict[str, str]) -> list[str]:
 
 @pytest.mark.slow
 async def test_the_tutorial(tmp_path: Path) -> None:
-    made = environment(tmp_path / "environment", "embedded", "report")
+    made = environment(tmp_path / "environment", "embedded", "report", client=True)
     folder = tmp_path / "shop"
     folder.mkdir()
     (folder / "bowerbird.toml").write_text(block("toml"))

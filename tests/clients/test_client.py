@@ -17,10 +17,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bowerbird.client import BlockingClient, Client, EventIds, valued
-from bowerbird.client.outgoing import BATCH_BYTES, Outgoing
 from bowerbird.fake import FakeLoop
-from records.errors import BadInput, BrokerAway, NotDecided
+from bowerbird_client import BadInput, BlockingClient, BrokerAway, Client, EventIds, NotDecided, valued
+from bowerbird_client.outgoing import BATCH_BYTES, Outgoing
 from records.rule import Reward, StreamReward
 from stream.config import Config
 from tests.serving import served, tables
@@ -60,13 +59,13 @@ def test_people_and_frameworks_see_what_a_method_takes(client: type[Client | Blo
     assert [*inspect.signature(client.reward).parameters][:4] == ["self", "event_id", "stream", "action"]
     assert "timeout_s" in inspect.signature(client).parameters
     assert inspect.iscoroutinefunction(client.decide) == (client is Client)
-    with pytest.raises(TypeError, match="found the keyword timeout, expected one of brokers, reply_topic"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'timeout'"):
         client(timeout=1)  # type: ignore[call-arg]
 
 
 async def test_a_decision_and_its_feedback() -> None:
     loop = FakeLoop(config())
-    async with loop.client() as client:
+    async with Client(connection=loop.connection()) as client:
         answer = await client.decide("front", ["boots", {"id": "hat"}], {"user": {"age": 34}}, user_id="u1")
         assert answer.decided
         assert answer.chosen == answer.ranking[0]
@@ -85,7 +84,7 @@ async def test_a_decision_and_its_feedback() -> None:
 
 async def test_the_request_says_how_long_it_may_wait() -> None:
     loop = FakeLoop(config())
-    async with loop.client() as client:
+    async with Client(connection=loop.connection()) as client:
         await client.decide("front", ["boots"], timeout_s=0.8)
         await client.decide("front", ["boots"], timeout_s=1000)
     assert [dict(message.headers)["expires-ms"] for message in loop.messages("decision-requests")] == [b"400", b"60000"]
@@ -94,7 +93,7 @@ async def test_the_request_says_how_long_it_may_wait() -> None:
 async def test_no_answer_in_time_gives_the_default_and_its_feedback_teaches_nothing() -> None:
     loop = FakeLoop(config())
     loop.answering = False
-    async with loop.client(timeout_s=0.02) as client:
+    async with Client(connection=loop.connection(), timeout_s=0.02) as client:
         answer = await client.decide("front", ["boots", "hat"], default="hat", event_id="visit-1")
         assert (answer.chosen, answer.reason, answer.decided) == ("hat", "timeout", False)
         assert answer.propensity is None
@@ -107,7 +106,7 @@ async def test_no_answer_in_time_gives_the_default_and_its_feedback_teaches_noth
 
 async def test_an_error_reply_gives_the_default_or_an_error_with_its_code() -> None:
     loop = FakeLoop(config())
-    async with loop.client() as client:
+    async with Client(connection=loop.connection()) as client:
         assert (await client.decide("nobody", ["boots"], default="boots")).reason == "unknown_placement"
         with pytest.raises(NotDecided, match="duplicate_action") as missed:
             await client.decide("front", ["boots", "boots"])
@@ -116,7 +115,7 @@ async def test_an_error_reply_gives_the_default_or_an_error_with_its_code() -> N
 
 async def test_a_default_is_one_of_the_actions() -> None:
     loop = FakeLoop(config())
-    async with loop.client(timeout_s=0.02) as client:
+    async with Client(connection=loop.connection(), timeout_s=0.02) as client:
         with pytest.raises(BadInput, match=r"default: found 'cap', expected the id of one of the actions: boots, 7"):
             await client.decide("front", [{"id": "boots"}, 7], default="cap")
         assert loop.messages("decision-requests") == []
@@ -134,7 +133,7 @@ async def test_a_default_is_one_of_the_actions() -> None:
 async def test_feedback_without_the_value_that_its_rule_needs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(valued, "MOST_DECISIONS", 2)
     loop = FakeLoop(config())
-    async with loop.client() as client:
+    async with Client(connection=loop.connection()) as client:
         answers = [await client.decide("front", ["boots", "hat"]) for _ in range(3)]
         for answer in answers[1:]:
             with pytest.raises(
@@ -155,8 +154,8 @@ async def test_a_late_reply_is_dropped() -> None:
     late: list[Any] = []
     replies = connection.replies
 
-    async def held(wait_ms: int) -> list[Any]:
-        late.extend(await replies(wait_ms))
+    async def held() -> list[Any]:
+        late.extend(await replies())
         if len(late) < 2:
             return []
         handed, late[:] = list(late), []
@@ -170,13 +169,13 @@ async def test_a_late_reply_is_dropped() -> None:
 
 
 async def test_each_of_many_at_once_gets_its_own_answer() -> None:
-    async with FakeLoop(config()).client(timeout_s=10) as client:
+    async with Client(connection=FakeLoop(config()).connection(), timeout_s=10) as client:
         answers = await asyncio.gather(*(client.decide("front", [f"a{number}"]) for number in range(100)))
     assert [answer.chosen for answer in answers] == [f"a{number}" for number in range(100)]
 
 
 async def test_what_cannot_be_told_is_refused_at_once() -> None:
-    async with FakeLoop(config()).client() as client:
+    async with Client(connection=FakeLoop(config()).connection()) as client:
         with pytest.raises(BadInput, match="event_id"):
             await client.decide("front", ["boots"], event_id="a\nb")
         nothing: dict[str, Any] = {"user": {"age": 3, "seen": [1.0, np.float32("nan")]}}
@@ -253,7 +252,7 @@ ASKED: dict[str, Callable[[Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=list(HOSTILE))
 async def test_a_hostile_value_is_refused_with_its_field_and_nothing_is_sent(value: Any) -> None:
     loop = FakeLoop(config())
-    async with loop.client() as client:
+    async with Client(connection=loop.connection()) as client:
         for field, asked in ASKED.items():
             with pytest.raises(BadInput) as refused:
                 await client.decide(**{"placement": "front", "actions": ["boots", "hat"], **asked(value)})
@@ -267,7 +266,7 @@ async def test_a_hostile_value_is_refused_with_its_field_and_nothing_is_sent(val
 
 
 async def test_what_has_no_end_and_an_id_that_is_none_are_refused() -> None:
-    async with FakeLoop(config()).client() as client:
+    async with Client(connection=FakeLoop(config()).connection()) as client:
         with pytest.raises(BadInput, match="actions: found 200000 or more"):
             await client.decide("front", repeat("boots"))  # type: ignore[arg-type]
         with pytest.raises(BadInput, match="id: found '', expected a name of this event"):
@@ -279,14 +278,14 @@ async def test_a_member_of_an_enumeration_is_its_text() -> None:
         BOOTS = "boots"
 
     loop = FakeLoop(config())
-    async with loop.client() as client:
+    async with Client(connection=loop.connection()) as client:
         answer = await client.decide("front", [Shown.BOOTS], event_id=Shown.BOOTS, activate=np.bool_(True))  # type: ignore[arg-type]
         assert (answer.chosen, answer.event_id) == ("boots", "boots")
 
 
 async def test_scalars_of_numpy_are_numbers_and_integers_are_ids() -> None:
     loop = FakeLoop(config())
-    async with loop.client() as client:
+    async with Client(connection=loop.connection()) as client:
         context = {"user": {"age": np.int64(34), "score": np.float32(0.5), "seen": np.array([1, 2])}}
         answer = await client.decide("front", [7, {"id": np.int32(8)}], context, event_id=12345, user_id=42)
         assert answer.chosen in ("7", "8")
@@ -301,7 +300,7 @@ async def test_scalars_of_numpy_are_numbers_and_integers_are_ids() -> None:
 
 async def test_feedback_goes_in_arrays_and_all_of_it_before_the_end() -> None:
     loop = FakeLoop(config())
-    async with loop.client(batch_ms=20) as client:
+    async with Client(connection=loop.connection(), batch_ms=20) as client:
         for number in range(1000):
             await client.reward(f"visit-{number}", "clicks")
     assert [record["event_id"] for record in loop.records("clicks")] == [f"visit-{number}" for number in range(1000)]
@@ -309,7 +308,7 @@ async def test_feedback_goes_in_arrays_and_all_of_it_before_the_end() -> None:
 
 
 async def test_a_stream_that_is_not_there_is_refused_at_once() -> None:
-    async with FakeLoop(config()).client() as client:
+    async with Client(connection=FakeLoop(config()).connection()) as client:
         for stream in ("clics", "decisions"):
             with pytest.raises(
                 BadInput, match=f"found '{stream}', expected a stream of the service: clicks, purchases"
@@ -391,7 +390,7 @@ async def test_an_array_is_no_larger_than_a_message() -> None:
 async def test_feedback_that_could_not_be_sent_is_told() -> None:
     connection = FakeLoop(config()).connection()
 
-    async def append(topic: str, value: bytes, *, key: bytes | None = None) -> None:
+    async def append(stream: str, value: bytes) -> None:
         raise BrokerAway("away")
 
     connection.append = append  # type: ignore[method-assign]
@@ -403,7 +402,7 @@ async def test_feedback_that_could_not_be_sent_is_told() -> None:
 async def test_an_error_of_the_caller_is_not_hidden_by_ours() -> None:
     connection = FakeLoop(config()).connection()
 
-    async def append(topic: str, value: bytes, *, key: bytes | None = None) -> None:
+    async def append(stream: str, value: bytes) -> None:
         raise BrokerAway("away")
 
     connection.append = append  # type: ignore[method-assign]
@@ -415,7 +414,7 @@ async def test_an_error_of_the_caller_is_not_hidden_by_ours() -> None:
 
 def test_the_blocking_client_does_the_same() -> None:
     loop = FakeLoop(config())
-    with loop.blocking_client() as client:
+    with BlockingClient(connection=loop.connection()) as client:
         answer = client.decide("front", ["boots", "hat"], event_id="visit-1")
         client.activate(answer.event_id)
         client.reward(answer.event_id, "purchases", value=3.0)
@@ -451,3 +450,8 @@ def test_a_blocking_client_that_cannot_connect_leaves_no_thread() -> None:
 def test_what_a_client_cannot_be_made_with_is_refused_at_once(options: dict[str, Any], field: str) -> None:
     with pytest.raises(BadInput, match=field):
         Client(**options)
+
+
+def test_a_property_that_librdkafka_does_not_know_is_refused_at_once() -> None:
+    with pytest.raises(BadInput, match='properties: found No such configuration property: "sasl.password.of.mine"'):
+        BlockingClient(properties={"sasl.password.of.mine": "secret"})

@@ -4,27 +4,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from bowerbird.client.connection import SpeaksKafka
+from bowerbird_client.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """See :class:`bowerbird.client.Client`."""
+    """See :class:`bowerbird_client.Client`."""
 
     brokers: str = "127.0.0.1:9092"
     _: KW_ONLY
     reply_topic: str = "replies.client"
     prefix: str = ""
-    timeout_s: float = 0.5
+    timeout_s: float | None = None
     batch_ms: int = 20
     most_waiting: int = 100_000
     flush_within_s: float = 10.0
-    connection: SpeaksKafka | None = None
+    properties: Mapping[str, str | int | float | bool] | None = None
+    connection: Connection | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DecideCall:
-    """See :meth:`bowerbird.client.Client.decide`."""
+    """See :meth:`bowerbird_client.Client.decide`."""
 
     placement: str
     actions: Sequence[str | int | Mapping[str, Any]]
@@ -40,7 +41,7 @@ class DecideCall:
 
 @dataclass(frozen=True, slots=True)
 class RewardCall:
-    """See :meth:`bowerbird.client.Client.reward`."""
+    """See :meth:`bowerbird_client.Client.reward`."""
 
     event_id: str | int
     stream: str

@@ -5,7 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from records.errors import BowerbirdError, BrokerAway
+from bowerbird_client.errors import BowerbirdError, BrokerAway
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,12 @@ from itertools import islice
 from numbers import Integral, Real
 from typing import Any, cast
 
-from records.errors import BadInput
-from records.limits import DAY_S, MOST_NAMED, REWARD_LIMIT
+from bowerbird_client.contract import ACTION_BYTES, EVENT_ID_BYTES, REWARD_LIMIT
+from bowerbird_client.errors import MOST_NAMED, BadInput
 
+DAY_S = 86_400.0
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]").search
 _DEEPEST = 10
 _LONGEST_BITS = 1024
 """An integer with more bits is larger than every number of JSON, and its text longer than every id."""
@@ -40,7 +43,7 @@ def number_of(value: object, field: str) -> float:
     >>> number_of(float("nan"), "value")
     Traceback (most recent call last):
         ...
-    records.errors.BadInput: value: found nan, expected a finite number within ±1e+06 (invalid_field)
+    bowerbird_client.errors.BadInput: value: found nan, expected a finite number within ±1e+06 (invalid_field)
     """
     if abs(number := _real(value)) <= REWARD_LIMIT:
         return number
@@ -53,7 +56,7 @@ def places_of(value: object) -> int:
     >>> places_of(0)
     Traceback (most recent call last):
         ...
-    records.errors.BadInput: top: found 0, expected a whole number of at least 1 (invalid_field)
+    bowerbird_client.errors.BadInput: top: found 0, expected a whole number of at least 1 (invalid_field)
     """
     if not isinstance(value, bool) and isinstance(value, Integral) and 1 <= int(value) < 2**31:
         return int(value)
@@ -63,10 +66,10 @@ def places_of(value: object) -> int:
 def seconds_of(value: object, field: str) -> float:
     """Return a time to wait.
 
-    >>> seconds_of(-1, "timeout_s")
+    >>> seconds_of(-1, "timeout_s")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    records.errors.BadInput: timeout_s: found -1, expected seconds, more than 0 and at most 86400 (invalid_field)
+    bowerbird_client.errors.BadInput: timeout_s: found -1, expected seconds, more than 0 and at most 86400 ...
     """
     if 0 < (seconds := _real(value)) <= DAY_S:
         return seconds
@@ -89,17 +92,43 @@ def flag_of(value: object, field: str) -> bool:
     >>> flag_of("yes", "activate")
     Traceback (most recent call last):
         ...
-    records.errors.BadInput: activate: found 'yes', expected True or False (invalid_field)
+    bowerbird_client.errors.BadInput: activate: found 'yes', expected True or False (invalid_field)
     """
     if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
         return bool(value)
     raise BadInput("invalid_field", field, _shown(value), "True or False")
 
 
+def event_id_of(value: object) -> str:
+    """Return what is fit to be an event id.
+
+    >>> event_id_of("")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    bowerbird_client.errors.BadInput: event_id: found '', expected 1 to 128 bytes without control ...
+    """
+    text = text_of(value, "event_id")
+    if not 0 < len(text.encode()) <= EVENT_ID_BYTES or _CONTROL(text):
+        expected = f"1 to {EVENT_ID_BYTES} bytes without control characters"
+        raise BadInput("bad_event_id", "event_id", _shown(text[:EVENT_ID_BYTES]), expected)
+    return text
+
+
 def feedback_id_of(value: object) -> str:
     """Return the id of a feedback: one that is empty would make repeats of all that have it."""
-    if not (text := text_of(value, "id")):
+    text = text_of(value, "id")
+    if not text:
         raise BadInput("invalid_field", "id", "''", "a name of this event; without one, it is made here")
+    if (size := len(text.encode())) > EVENT_ID_BYTES:
+        raise BadInput("bad_id", "id", f"{size} bytes", f"at most {EVENT_ID_BYTES} bytes")
+    return text
+
+
+def shown_action_of(value: object) -> str:
+    """Return the id of the action that a feedback is about."""
+    text = text_of(value, "action")
+    if (size := len(json_of(text))) > ACTION_BYTES:
+        raise BadInput("invalid_field", "action", f"{size} bytes of JSON", f"at most {ACTION_BYTES} bytes")
     return text
 
 
@@ -137,10 +166,10 @@ def default_of(default: object, actions: Sequence[Mapping[str, Any]]) -> tuple[s
 
     >>> default_of(["hat", "boots"], [{"id": "boots"}, {"id": "hat"}])
     ('hat', 'boots')
-    >>> default_of("cap", [{"id": "boots"}, {"id": "hat"}])
+    >>> default_of("cap", [{"id": "boots"}, {"id": "hat"}])  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    records.errors.BadInput: default: found 'cap', expected the id of one of the actions: boots, hat (invalid_field)
+    bowerbird_client.errors.BadInput: default: found 'cap', expected the id of one of the actions: boots, ...
     """
     default = default.tolist() if hasattr(default, "tolist") else default
     listed = isinstance(default, list | tuple)
@@ -159,8 +188,8 @@ def default_of(default: object, actions: Sequence[Mapping[str, Any]]) -> tuple[s
     return tuple(shown)
 
 
-def json_of(request: Mapping[str, Any]) -> bytes:
-    """Return a request as JSON.
+def json_of(request: Mapping[str, Any] | str) -> bytes:
+    """Return a request, or a part of one, as JSON.
 
     Raises
     ------

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-import bowerbird.client.event_ids
 import bowerbird.fake
+import bowerbird_client.event_ids
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "client.md"
 SETTINGS = '[policies.front]\nkind = "uniform"\n[placements.front.reward.streams.clicks]\nweight = 1.0\n'
@@ -39,7 +39,7 @@ def test_the_tests_for_a_users_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         test()
 
 
-@pytest.mark.parametrize("module", [bowerbird.fake, bowerbird.client.event_ids], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [bowerbird.fake, bowerbird_client.event_ids], ids=lambda module: module.__name__)
 def test_the_examples_of_the_docstrings(module: ModuleType) -> None:
     failed, tried = doctest.testmod(module)
     assert tried

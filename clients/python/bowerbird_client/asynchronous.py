@@ -3,52 +3,47 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
-
-from bowerbird.client.answer import Answer, Reply
-from bowerbird.client.calls import ClientOptions, DecideCall, RewardCall
-from bowerbird.client.connection import SpeaksKafka
-from bowerbird.client.event_ids import EventIds
-from bowerbird.client.outgoing import Outgoing
-from bowerbird.client.requests import Requests
-from bowerbird.client.valued import Valued
-from bowerbird.client.values import (
+from bowerbird_client.answer import Answer, answer_of
+from bowerbird_client.calls import ClientOptions, DecideCall, RewardCall
+from bowerbird_client.connection import Connection
+from bowerbird_client.contract import REPLIES
+from bowerbird_client.errors import BowerbirdError, BrokerAway, NotDecided
+from bowerbird_client.event_ids import EventIds
+from bowerbird_client.options import method_takes
+from bowerbird_client.outgoing import Outgoing
+from bowerbird_client.requests import Requests
+from bowerbird_client.streams import check_stream
+from bowerbird_client.valued import Valued
+from bowerbird_client.values import (
     actions_of,
     check_names,
     default_of,
+    event_id_of,
     feedback_id_of,
     flag_of,
     json_of,
     number_of,
     places_of,
     seconds_of,
+    shown_action_of,
     text_of,
 )
-from bowerbird.option_records import method_takes
-from records.codec import encode
-from records.errors import BowerbirdError, BrokerAway, NotDecided
-from records.event_id import check_event_id
-from records.feedback import Feedback, feedback
 
 log = logging.getLogger(__name__)
 
 DEFAULT_MARK = "default-"
 """Begins the event id of an answer that no decision stands behind; feedback for it is not sent."""
-REQUEST_WITHIN_S = 2.0
 MOST_WARNINGS = 100
 """A client logs at most so many different warnings."""
 
 
-_reply = msgspec.json.Decoder(Reply)
-
-
 class Client:
-    """Asks for decisions, and tells what people did. An asynchronous context manager.
+    """Asks for decisions, and reports what people did. An asynchronous context manager.
 
     It survives a broker that goes away and comes back: feedback waits here meanwhile, requests get their default.
 
@@ -62,15 +57,17 @@ class Client:
     prefix
         The service's setting ``prefix``.
     timeout_s
-        How long :meth:`decide` waits by default.
+        How long :meth:`decide` waits by default; 0.5 s over Kafka.
     batch_ms
         How long feedback waits for more, to be sent in one message.
     most_waiting
         With so much feedback unacknowledged, :meth:`reward` waits.
     flush_within_s
         How long leaving the context waits for feedback to be acknowledged.
+    properties
+        Further properties of librdkafka, such as ``{"security.protocol": "SSL", "ssl.ca.location": "ca.pem"}``.
     connection
-        Another way to speak than Kafka, see :class:`bowerbird.fake.FakeLoop`.
+        Another way to speak than Kafka, for tests.
 
     Examples
     --------
@@ -84,17 +81,19 @@ class Client:
 
     @method_takes(ClientOptions)
     def __init__(self, options: ClientOptions) -> None:
-        self._timeout_s = seconds_of(options.timeout_s, "timeout_s")
         check_names(options.brokers, options.reply_topic)
         self._connection = connection = _connection(options) if options.connection is None else options.connection
+        given_s = connection.timeout_s if options.timeout_s is None else options.timeout_s
+        self._timeout_s = seconds_of(given_s, "timeout_s")
         self._flush_within_s = options.flush_within_s
         topic = options.reply_topic
         # The pattern is the service's own setting; that it is another one is not known here.
-        usual = fnmatchcase(topic, "replies.*")
-        self._no_reply = "" if usual else f": is {options.prefix}{topic} among the service's reply_topics (replies.*)?"
-        self._outgoing = Outgoing(connection.append, options.batch_ms / 1000, options.most_waiting)
+        usual = fnmatchcase(topic, f"{REPLIES}*")
+        self._no_reply = "" if usual else f": is {options.prefix}{topic} among the service's reply_topics ({REPLIES}*)?"
+        self._outgoing = Outgoing(self._append, options.batch_ms / 1000, options.most_waiting)
         self._ids = EventIds()
         self._requests = Requests(connection, self._ids.mint())
+        self._streams: Collection[str] = ()
         self._warned: set[str] = set()
         self._valued = Valued()
 
@@ -155,7 +154,7 @@ class Client:
             The event id cannot be one, a value cannot be a feature, the default is not one of the actions, or the
             request is larger than its topic takes.
         """
-        event_id = self._ids.mint() if call.event_id is None else check_event_id(text_of(call.event_id, "event_id"))
+        event_id = self._ids.mint() if call.event_id is None else event_id_of(call.event_id)
         request: dict[str, Any] = {
             "v": 1,
             "event_id": event_id,
@@ -182,18 +181,20 @@ class Client:
     async def _decided(self, event_id: str, value: bytes, timeout_s: float) -> Answer | NotDecided:
         """Return the answer to a request, or why there is none."""
         try:
-            reply = _reply.decode(await self._requests.ask(event_id, value, timeout_s))
-            if reply.error is None:
-                return self._answered(event_id, reply)
-            return NotDecided(event_id, reply.error["code"], reply.error["message"])
+            answer, rule = answer_of(event_id, await self._requests.ask(event_id, value, timeout_s))
         except TimeoutError:
             return NotDecided(event_id, "timeout", f"no reply within {timeout_s:g} s{self._no_reply}")
         except BrokerAway as error:
             return NotDecided(event_id, "broker_away", str(error))
+        except NotDecided as error:
+            return error
+        self._warn(answer.warnings)
+        self._valued.answered(event_id, rule)
+        return answer
 
     @method_takes(RewardCall)
     async def reward(self, call: RewardCall) -> str | None:
-        """Tell what a person did after a decision.
+        """Report what a person did after a decision.
 
         It is sent with others, and again until it is acknowledged; :meth:`flush` waits for that.
 
@@ -223,25 +224,28 @@ class Client:
             A field cannot be used, there is no such stream, or the value is missing that the rule of a decision of
             this client needs.
         """
-        event_id, stream = text_of(call.event_id, "event_id"), text_of(call.stream, "stream")
-        if event_id.startswith(DEFAULT_MARK):
+        stream = text_of(call.stream, "stream")
+        if text_of(call.event_id, "event_id").startswith(DEFAULT_MARK):
             return None
-        feedback_id = self._ids.mint() if call.id is None else feedback_id_of(call.id)
-        activate = None if call.activate is None else flag_of(call.activate, "activate")
-        value = None if call.value is None else number_of(call.value, "value")
-        if value is None and not activate:
+        event_id = event_id_of(call.event_id)
+        feedback = {
+            "v": 1,
+            "id": (feedback_id := self._ids.mint() if call.id is None else feedback_id_of(call.id)),
+            "event_id": event_id,
+            "action": None if call.action is None else shown_action_of(call.action),
+            "value": None if call.value is None else number_of(call.value, "value"),
+            "activate": None if call.activate is None else flag_of(call.activate, "activate"),
+        }
+        if feedback["value"] is None and not feedback["activate"]:
             self._valued.check(event_id, stream)
-        action = None if call.action is None else text_of(call.action, "action")
-        record = encode(Feedback(id=feedback_id, event_id=event_id, action=action, value=value, activate=activate))
-        feedback(record)
-        # A broker that is away is asked before the feedback is sent.
+        # While the broker is away, it is not known which streams there are: the feedback waits, and is refused later.
         with contextlib.suppress(BrokerAway):
-            await self._connection.check_stream(stream)
-        await self._outgoing.add(stream, record)
+            await self._check_stream(stream)
+        await self._outgoing.add(stream, json_of(feedback))
         return feedback_id
 
     async def activate(self, event_id: str | int, stream: str = "views") -> str | None:
-        """Tell that what was decided was seen, so that it may be learned; as :meth:`reward`."""
+        """Report that what was decided was seen, so that it may be learned; as :meth:`reward`."""
         return await self.reward(event_id, stream, activate=True)
 
     async def flush(self) -> None:
@@ -254,12 +258,20 @@ class Client:
         """
         await self._outgoing.flush()
 
-    def _answered(self, event_id: str, reply: Reply) -> Answer:
-        self._warn(reply.warnings)
-        self._valued.answered(event_id, reply.rule)
-        decided = (reply.chosen, reply.ranking, reply.propensity, reply.policy_version)
-        propensities = tuple(pick.propensity for pick in reply.picks)
-        return Answer(event_id, *decided, warnings=reply.warnings, propensities=propensities)
+    async def _check_stream(self, stream: str) -> None:
+        """Refuse a stream that is not there."""
+        if stream not in self._streams:
+            self._streams = await self._connection.streams()
+            check_stream(stream, self._streams)
+
+    async def _append(self, stream: str, value: bytes) -> None:
+        try:
+            await self._check_stream(stream)
+            await self._connection.append(stream, value)
+        except BrokerAway:
+            # Its topic may have been deleted; then the next attempt refuses it.
+            self._streams = ()
+            raise
 
     def _warn(self, warnings: Sequence[str]) -> None:
         """Log each warning once."""
@@ -269,10 +281,8 @@ class Client:
                 log.warning("%s", warning)
 
 
-def _connection(options: ClientOptions) -> SpeaksKafka:
+def _connection(options: ClientOptions) -> Connection:
     # Only here: with a connection of its own, a client needs no Kafka.
-    from stream.config import Config
-    from stream.kafka.connection import Connection
+    from bowerbird_client.kafka import KafkaConnection
 
-    config = Config(brokers=options.brokers, prefix=options.prefix)
-    return Connection(config, config.topic(options.reply_topic), request_within_s=REQUEST_WITHIN_S)
+    return KafkaConnection(options.brokers, options.prefix, options.reply_topic, options.properties or {})

@@ -1,11 +1,10 @@
 """Which events are worth nothing without a value, by the rules of the decisions that were answered here."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
 
-from msgspec import Raw
-
-from records.errors import BadInput
-from records.rule import rule_of
+from bowerbird_client.errors import BadInput
 
 MOST_DECISIONS = 10_000
 """So many of the newest decisions are remembered: of those whose rule takes the worth of an event from its value."""
@@ -20,13 +19,9 @@ class Valued:
     def __init__(self) -> None:
         self._streams: OrderedDict[str, frozenset[str]] = OrderedDict()
 
-    def answered(self, event_id: str, rule: bytes) -> None:
-        """Remember the rule of a decision; one that cannot be read (of a newer service) tells nothing."""
-        try:
-            streams = rule_of(Raw(rule)).reward.streams
-        except BadInput:
-            return
-        if valued := frozenset(name for name, stream in streams.items() if stream.value):
+    def answered(self, event_id: str, rule: Any) -> None:
+        """Remember the rule of a decision; one that cannot be read (of a newer service) says nothing."""
+        if valued := frozenset(_valued(rule)):
             self._streams[event_id] = valued
             if len(self._streams) > MOST_DECISIONS:
                 self._streams.popitem(last=False)
@@ -42,3 +37,15 @@ class Valued:
         if stream in self._streams.get(event_id, ()):
             expected = f"a number: by the placement's rule an event of {stream} is worth its value"
             raise BadInput("invalid_field", "value", "none", expected)
+
+
+def _valued(rule: Any) -> list[str]:
+    """Return the streams of a rule whose events are worth their value.
+
+    >>> _valued({"reward": {"streams": {"clicks": {"weight": 1}, "purchases": {"value": True}}}})
+    ['purchases']
+    """
+    for name in ("reward", "streams"):
+        rule = rule.get(name) if isinstance(rule, Mapping) else None
+    streams = rule.items() if isinstance(rule, Mapping) else ()
+    return [name for name, stream in streams if isinstance(stream, Mapping) and stream.get("value") is True]

@@ -9,9 +9,9 @@ from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from bowerbird.client.asynchronous import Client
-from bowerbird.client.calls import ClientOptions
-from bowerbird.option_records import method_takes
+from bowerbird_client.asynchronous import Client
+from bowerbird_client.calls import ClientOptions
+from bowerbird_client.options import method_takes
 
 Result = TypeVar("Result")
 
@@ -32,14 +32,14 @@ def _waiting(
 
 
 class BlockingClient:
-    """As :class:`bowerbird.client.Client`, but its methods wait. Any thread may call them. A context manager.
+    """As :class:`bowerbird_client.Client`, but its methods wait. Any thread may call them. A context manager.
 
     It works in a thread of its own from the start. A program that ends without :meth:`close` still sends its feedback.
 
     Parameters
     ----------
     brokers, **options
-        As of :class:`bowerbird.client.Client`.
+        As of :class:`bowerbird_client.Client`.
 
     Examples
     --------

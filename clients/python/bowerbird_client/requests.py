@@ -4,13 +4,12 @@ import asyncio
 import logging
 from itertools import count
 
-from bowerbird.client.connection import SpeaksKafka
-from records.errors import BrokerAway
-from records.limits import LONGEST_EXPIRES_MS
+from bowerbird_client.connection import Connection
+from bowerbird_client.contract import LONGEST_EXPIRES_MS
+from bowerbird_client.errors import BrokerAway
 
 log = logging.getLogger(__name__)
 
-READ_WAIT_MS = 500
 PAUSE_S = 0.2
 
 
@@ -23,7 +22,7 @@ class Requests:
         No other client has it; the correlation ids begin with it.
     """
 
-    def __init__(self, connection: SpeaksKafka, name: str) -> None:
+    def __init__(self, connection: Connection, name: str) -> None:
         self._connection, self._name = connection, name
         self._numbers = count(1)
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
@@ -46,6 +45,10 @@ class Requests:
         ------
         TimeoutError
             There was no reply in time.
+        BrokerAway
+            The request was not acknowledged.
+        BadInput
+            It is larger than its topic takes.
         """
         correlation_id = f"{self._name}-{next(self._numbers)}"
         reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -53,7 +56,7 @@ class Requests:
         expires_ms = min(max(1, round(timeout_s * 500)), LONGEST_EXPIRES_MS)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._connection.ask(value, correlation_id, key=event_id.encode(), expires_ms=expires_ms)
+                await self._connection.ask(value, event_id, correlation_id, expires_ms)
                 return await reply
         finally:
             del self._waiting[correlation_id]
@@ -62,13 +65,12 @@ class Requests:
         """Hand each reply to its request, for ever; those of others, and what comes too late, are dropped."""
         while True:
             try:
-                records = await self._connection.replies(READ_WAIT_MS)
+                replies = await self._connection.replies()
             except BrokerAway as error:
                 log.warning("replies are read again: %s", error)
                 await asyncio.sleep(PAUSE_S)
                 continue
-            for record in records:
-                correlation_id = dict(record.headers).get("correlation-id", b"").decode(errors="replace")
+            for correlation_id, value in replies:
                 waiting = self._waiting.get(correlation_id)
-                if waiting is not None and not waiting.done() and record.value is not None:
-                    waiting.set_result(record.value)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(value)
