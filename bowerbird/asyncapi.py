@@ -25,10 +25,10 @@ from records.versions_snapshot import LoggedVersion
 from rewards.join_items import JoinSettings
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
-from stream.kafka.dead_letter_log import RESENT_HEADER
 from stream.kafka.dead_letters import APART
 from stream.kafka.decompress import BATCH_BYTES, BATCH_RECORDS
 from stream.kafka.headers import CORRELATION_BYTES, CORRELATION_HEADERS, EXPIRES_HEADER
+from stream.kafka.resend import RESENT_HEADER
 from stream.kafka.topics import TICKS_RETENTION_MS
 
 CONTRACT_VERSION = "1.0.0"
@@ -131,7 +131,7 @@ _REQUEST_HEADERS = {
 _RESENT_HEADERS = {
     RESENT_HEADER: {
         "type": "string",
-        "description": "On what was sent again out of the dead letters: where it stood at first.",
+        "description": "On what was sent again out of the dead letters: its first place, and a digest of its bytes.",
     }
 }
 _LETTER_HEADERS = {

@@ -110,7 +110,9 @@ def environment(tree: Path) -> dict[str, str]:
     if cache := os.environ.get("BOWERBIRD_CACHE"):
         ours["BOWERBIRD_CACHE"] = cache
     # No bytecode: what was patched within the second of another write would not be compiled again.
-    return ours | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_PROFILE": "check"}
+    paths = f"{tree}{os.pathsep}{tree / 'clients' / 'python'}"
+    paths = f"{tree}{os.pathsep}{tree / 'clients' / 'python'}"
+    return ours | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_PROFILE": "check"}
 
 
 def check_origin(tree: Path) -> None:

@@ -23,7 +23,8 @@ from stream.kafka.letter_choice import LetterChoice, ResendOptions
 
 if TYPE_CHECKING:
     from stream.config import Config
-    from stream.kafka.dead_letter_log import Letter, Resent
+    from stream.kafka.dead_letter_log import Letter
+    from stream.kafka.resend import Resent
 
 SHOWN_CHARACTERS = 600
 NO_REASON = "no reason"
@@ -201,8 +202,8 @@ async def _newest(config: "Config", choice: LetterChoice, limit: int) -> "tuple[
 
 
 async def _resend(config: "Config", choice: LetterChoice, options: ResendOptions) -> "Resent":
-    from stream.kafka.dead_letter_log import resend as sent_again
     from stream.kafka.log import LogReader
+    from stream.kafka.resend import resend as sent_again
 
     async with LogReader(config) as reader:
         return await sent_again(config, reader, choice, options)

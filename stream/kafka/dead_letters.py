@@ -173,7 +173,6 @@ class DeadLetters:
     def __init__(self, producer: Sends, config: Config, role: str) -> None:
         self._producer = producer
         self._topic = config.topic("dead-letters")
-        self._room_bytes = LARGE_MESSAGE_BYTES - ROOM_BYTES
         self._role = role
 
     async def send(self, *letters: DeadLetter) -> None:
@@ -182,25 +181,26 @@ class DeadLetters:
         While the broker is away it tries again, so the caller holds its input back by waiting. After an
         unclear failure a letter may stand there twice.
         """
-        waiting: Iterable[DeadLetter] = letters
+        # Each begins whole: what the topic takes may have been changed since the last one.
+        waiting = [(letter, LARGE_MESSAGE_BYTES - ROOM_BYTES) for letter in letters]
         retry_s = FIRST_RETRY_S
         while waiting := await self._try(waiting):
             metrics.broker_failed(self._role)
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LAST_RETRY_S)
 
-    async def _try(self, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
-        """Send letters and return those that were not acknowledged."""
-        sent: list[tuple[DeadLetter, Awaitable[object] | BaseException]] = []
-        for letter in letters:
-            value, headers = letter.wire(self._room_bytes)
+    async def _try(self, letters: Iterable[tuple[DeadLetter, int]]) -> list[tuple[DeadLetter, int]]:
+        """Send letters, each cut to a size; return those that were not acknowledged, and their sizes from now on."""
+        sent: list[tuple[DeadLetter, int, Awaitable[object] | BaseException]] = []
+        for letter, room_bytes in letters:
+            value, headers = letter.wire(room_bytes)
             try:
                 future = await self._producer.send(self._topic, value, letter.topic.encode(), headers=headers)
-                sent.append((letter, future))
+                sent.append((letter, room_bytes, future))
             except (KafkaError, OSError) as error:
-                sent.append((letter, error))
-        failed: list[DeadLetter] = []
-        for letter, outcome in sent:
+                sent.append((letter, room_bytes, error))
+        failed: list[tuple[DeadLetter, int]] = []
+        for letter, room_bytes, outcome in sent:
             try:
                 if isinstance(outcome, BaseException):
                     raise outcome
@@ -208,14 +208,14 @@ class DeadLetters:
                 metrics.DEAD_LETTERS.labels(self._role, letter.reason).inc()
             except MessageSizeTooLargeError:
                 # The topic allows less than it should; a shorter letter is better than none.
-                self._room_bytes = max(self._room_bytes // 2, ROOM_BYTES)
-                log.warning(
-                    "%s refuses large messages: dead letters are cut to %d bytes",
-                    self._topic,
-                    self._room_bytes,
-                )
-                failed.append(letter)
+                where = f"{self._topic} refuses a dead letter of {letter.topic}[{letter.partition}]@{letter.offset}"
+                if room_bytes > ROOM_BYTES:
+                    room_bytes = max(room_bytes // 2, ROOM_BYTES)
+                    log.warning("%s: it is cut to %d bytes", where, room_bytes)
+                else:
+                    log.error("%s, although it is cut: set max.message.bytes to %d", where, LARGE_MESSAGE_BYTES)
+                failed.append((letter, room_bytes))
             except (KafkaError, OSError) as error:
                 log.warning("a dead letter of %s[%d] waits: %r", letter.topic, letter.partition, error)
-                failed.append(letter)
+                failed.append((letter, room_bytes))
         return failed

@@ -1,7 +1,8 @@
 """Appending some messages to topics of the loop, once, for a person at the command line."""
 
+import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
@@ -49,11 +50,19 @@ async def send(config: Config, messages: Sequence[Outgoing]) -> list[Appended]:
         clients.producer(config, "bowerbird-send", enable_idempotence=True, max_batch_size=LARGE_MESSAGE_BYTES)
     )
     try:
-        sent = [
-            await producer.send(message.topic, message.value, message.key, headers=list(message.headers))
-            for message in messages
-        ]
-        answers = [await each for each in sent]
+        return await append_all(producer, messages)
     finally:
         await closed(producer)
+
+
+async def append_all(producer: AIOKafkaProducer, messages: Sequence[Outgoing]) -> list[Appended]:
+    """Append messages in their order by a producer, and return when all of them are acknowledged."""
+    sent = [
+        await producer.send(message.topic, message.value, message.key, headers=list(message.headers))
+        for message in messages
+    ]
+    # All of them are awaited, so that asyncio logs none as never retrieved.
+    answers: list[Any] = await asyncio.gather(*sent, return_exceptions=True)
+    if failed := [answer for answer in answers if isinstance(answer, BaseException)]:
+        raise failed[0]
     return [Appended(answer.topic, answer.partition, answer.offset, answer.timestamp) for answer in answers]

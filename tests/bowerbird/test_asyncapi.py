@@ -18,8 +18,8 @@ from bowerbird.error_codes import ERROR_CODES
 from records.schemas import RECORDS
 from stream.config import LOOP_TOPICS
 from stream.kafka import headers as names
-from stream.kafka.dead_letter_log import RESENT_HEADER
 from stream.kafka.dead_letters import REASONS, DeadLetter
+from stream.kafka.resend import RESENT_HEADER
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = document()

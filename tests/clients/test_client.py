@@ -453,5 +453,5 @@ def test_what_a_client_cannot_be_made_with_is_refused_at_once(options: dict[str,
 
 
 def test_a_property_that_librdkafka_does_not_know_is_refused_at_once() -> None:
-    with pytest.raises(BadInput, match='properties: found No such configuration property: "sasl.password.of.mine"'):
+    with pytest.raises(BadInput, match=r'properties: found No such configuration property: "sasl\.password\.of\.mine"'):
         BlockingClient(properties={"sasl.password.of.mine": "secret"})

@@ -315,6 +315,6 @@ async def resent_as_marked(config: Config) -> None:
                 marks += [(message, content.decode()) for name, content in message.headers if name == "resent"]
     assert len(marks) == 3
     for message, mark in marks:
-        source, came_in, at, index = mark.split()
+        source, came_in, at, index, _ = mark.split()
         assert (source, index) == (message.topic, "0")
         assert (int(came_in), int(at)) != (message.partition, message.offset)

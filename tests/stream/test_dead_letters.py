@@ -83,6 +83,16 @@ def test_a_topic_that_takes_less_than_it_should_gets_shorter_letters(monkeypatch
     assert 0 < len(value) < 4_000_000
 
 
+def test_when_the_topic_takes_what_it_should_again_letters_are_whole_again(monkeypatch):
+    monkeypatch.setattr(dead_letters, "FIRST_RETRY_S", 0.0)
+    monkeypatch.setattr(dead_letters, "LAST_RETRY_S", 0.0)
+    broker = Broker([(MessageSizeTooLargeError(), True)] * 10)
+    letters = DeadLetters(broker, Config(), "join")
+    for _ in range(2):
+        asyncio.run(letters.send(LETTER._replace(value=b"x" * 4_000_000)))
+    assert [len(value) for _, _, value, _ in broker.taken] == [ROOM_BYTES, 4_000_000]
+
+
 def test_many_bad_items_of_one_array_are_one_letter():
     """Each item is there in its order, and an array of few has a letter for each."""
     many = [LETTER._replace(index=index, value=b"%d" % index) for index in range(APART + 1)]
