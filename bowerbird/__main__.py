@@ -6,7 +6,7 @@ All other imports come later: Ctrl-C while the command is imported, or while the
 # The module `signal` takes longer to import than all else here.
 import _signal as signal  # type: ignore[import-not-found]
 
-from bowerbird import interrupts
+from bowerbird import interrupts, standard_streams
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
     heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if heeded:
         signal.signal(signal.SIGINT, interrupts.leave)
+    standard_streams.prepare()
     from bowerbird.cli import app
 
     try:
@@ -24,10 +25,14 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         interrupts.leave()
+    except OSError as error:
+        standard_streams.leave_without_room(error)
+        raise
     except (Exception, SystemExit) as ended:
         # What Ctrl-C has broken, such as an import, is reported as another error.
         if interrupts.pressed() and not (isinstance(ended, SystemExit) and not ended.code):
             interrupts.leave()
+        standard_streams.flush()
         raise
     finally:
         if heeded:

@@ -11,6 +11,7 @@ from bowerbird.recovery.join_problems import known_topics, problems
 from bowerbird.recovery.rebuild import refusal
 from bowerbird.status.observer import Observer
 from policies import checks
+from policies.policy_store import CHECK
 from records.errors import StateRefused, WrongConfiguration, of_disk, shorten
 from records.extras import sentence
 from rewards.store import other_log
@@ -202,7 +203,10 @@ async def _published(config: Config) -> AsyncIterator[Finding]:
             async with operator_session(config, name) as at:
                 refused = await refusal(at)
             if refused is not None:
-                yield Finding(f"state of policy {name}", False, str(refused), "run `bowerbird recover`")
+                # Where a setting was changed, nothing is lost: only that ends it.
+                changed = refused.remedy.partition(f"; {CHECK}")[0] if CHECK in refused.remedy else None
+                found = f"{refused.what}: found {refused.found}, expected {refused.expected}"
+                yield Finding(f"state of policy {name}", False, found, changed or "run `bowerbird recover`")
             else:
                 yield Finding(f"state of policy {name}", True, "a learner can go on from it")
     except Exception as error:

@@ -25,6 +25,9 @@ from rewards.store import (
 )
 from rewards.watermark import INPUTS, partition_name, shard_watermark
 
+LETTER_BYTES = 1000
+"""A small letter costs a call as much as one of so many bytes."""
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -221,12 +224,30 @@ class _Applying:
         closing = [time_ms for topic, time_ms in times if self.closes(first, topic, time_ms)]
         lowered = max(first.position.time_ms, min(closing, default=first.deadline_ms))
         entry.deadline_ms = min(first.deadline_ms, lowered)
-        within = [item for item in known if item.position.time_ms >= first.opens_ms]
-        for item in within[self.transaction.feedback_limit :]:
+        self.drop_beyond_limit(entry, self.transaction.close_bytes)
+
+    def drop_beyond_limit(self, entry: _Entry, most: int) -> bool:
+        """Drop the last of its feedback until so many bytes are written; tell whether all of it is dropped."""
+        known = self.state.feedback.get(entry.first.event_id, [])
+        within = [item for item in known if item.position.time_ms >= entry.first.opens_ms]
+        for item in reversed(within[self.transaction.feedback_limit :]):
+            if self.written >= most:
+                return False
             known.remove(item)
             topic, time_ms = item.position.topic, item.position.time_ms
             entry.dropped_ms[topic] = min(entry.dropped_ms.get(topic, time_ms), time_ms)
             self.unusable(item, "too_many")
+        return True
+
+    def give_up_early(self, entry: _Entry, most: int) -> bool:
+        """Give up what came before the window opened, as far as :meth:`drop_beyond_limit` does."""
+        known = self.state.feedback.get(entry.first.event_id, [])
+        for item in [item for item in known if item.position.time_ms < entry.first.opens_ms]:
+            if self.written >= most:
+                return False
+            known.remove(item)
+            self.unusable(item, "early")
+        return True
 
     @staticmethod
     def closes(first: DecisionItem, topic: str, time_ms: int) -> bool:
@@ -268,12 +289,13 @@ class _Applying:
         for number, (deadline_ms, _, entry) in enumerate(due):
             if number == self.transaction.close_limit or self.written >= most:
                 return deadline_ms
+            # A flood of feedback for one event id takes several calls.
+            if not self.drop_beyond_limit(entry, most) or not self.give_up_early(entry, most):
+                return deadline_ms
             first = entry.first
             within: list[WindowFeedback] = []
             for item in state.feedback.pop(first.event_id, []):
-                if item.position.time_ms < first.opens_ms:
-                    self.unusable(item, "early")
-                elif item.position.time_ms > deadline_ms:
+                if item.position.time_ms > deadline_ms:
                     self.unusable(item, "late")
                 else:
                     within.append(WindowFeedback(item.position, item.body))
@@ -300,5 +322,5 @@ class _Applying:
         letter = Unusable(state.seq[DEAD_LETTERS], item.event_id, item.position, reason, item.body)
         state.outboxes.setdefault(DEAD_LETTERS, []).append(letter)
         self.closed[DEAD_LETTERS] += 1
-        self.written += len(item.body)
+        self.written += max(len(item.body), LETTER_BYTES)
         self.late += reason == "late"

@@ -85,8 +85,7 @@ class Transaction:
 
     ``close_limit``: how many windows one call closes at most; ``feedback_limit``: how many of one decision's
     feedback, the first by position, are kept. ``hold``: the hold that the caller has on the shard. ``close_bytes``:
-    a call closes no further window, and gives up no further feedback whose decision never came, once those have so
-    many bytes.
+    a call closes no further window, and gives up no further feedback, once those have so many bytes.
     """
 
     claims: Sequence[Claim] = ()

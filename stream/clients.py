@@ -112,15 +112,19 @@ def admin(config: Config, client_id: str) -> AIOKafkaAdminClient:
     )
 
 
-def redis_client(config: Config, wait_s: float = CALL_S) -> "Redis":
-    """Return a client of Redis that never tries again by itself; to be closed by ``aclose``."""
+def redis_client(config: Config, wait_s: float = CALL_S, retries: int = 0) -> "Redis":
+    """Return a client of Redis; to be closed by ``aclose``.
+
+    By default it never tries again by itself. Who only reads may let it: a server whose ``timeout`` is set closes a
+    connection that was not used for so long.
+    """
     pool = BlockingConnectionPool.from_url(
         config.redis_url,
         max_connections=MOST_REDIS_CONNECTIONS,
         timeout=wait_s,
         socket_timeout=wait_s,
         socket_connect_timeout=wait_s,
-        retry=Retry(NoBackoff(), 0),
+        retry=Retry(NoBackoff(), retries),
     )
     return Redis.from_pool(pool)
 

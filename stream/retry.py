@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from aiokafka.errors import BrokerResponseError, KafkaError
+from aiokafka.errors import BrokerResponseError, KafkaError, KafkaTimeoutError, NotEnoughReplicasError
 from redis.exceptions import RedisError, ResponseError
 
 from records.errors import LossDetected, StateRefused
@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 AWAY = (RedisError, KafkaError, OSError, TimeoutError)
 """What is raised while Redis or the broker is away."""
+BUSY = "BUSY"
+"""Redis works on another call."""
 LOGGED_AT = (0, 10)
 """Attempts of which the log tells: the first, and one that shows that it lasts."""
 REFUSED_PAUSE_S = 5.0
@@ -103,12 +105,18 @@ async def refused_pause(role: str, part: str, refused: StateRefused) -> None:
 
 
 def say_server_refuses(role: str, part: str, failures: int, error: BaseException) -> None:
-    """Say that a part of a role stands still since Kafka or Redis refuses what it is given, and not for a moment."""
+    """Say that a part of a role stands still since Kafka or Redis does not take what it is given, and not for a moment.
+
+    An error of the connection is not reported here: such a server is shown as down.
+    """
     if failures < stopped.SAID_AFTER:
         return
     if isinstance(error, BrokerResponseError) and not error.retriable:
         refusal = f"Kafka refuses it ({type(error).__name__})"
-    elif isinstance(error, ResponseError):
+    elif isinstance(error, KafkaTimeoutError | NotEnoughReplicasError):
+        # So it is where more replicas must have a message than there are; the client tries again, and gives up.
+        refusal = f"Kafka does not acknowledge it ({type(error).__name__})"
+    elif isinstance(error, ResponseError) and refusal_code(error) != BUSY:
         refusal = f"Redis refuses it ({refusal_code(error)})"
     else:
         return

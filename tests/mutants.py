@@ -1222,6 +1222,18 @@ def _recovery() -> Iterator[Mutant]:
         ("  if written >= most then break end\n  local event_id, deadline", "  local event_id, deadline"),
         "test_a_call_closes_windows_until_they_have_so_many_bytes",
     )
+    yield from _in_both(
+        "a flood of feedback for one decision takes several calls",
+        (
+            "            if not self.drop_beyond_limit(entry, most) or not self.give_up_early(entry, most):\n",
+            "            if not self.drop_beyond_limit(entry, 10**9) or not self.give_up_early(entry, 10**9):\n",
+        ),
+        (
+            "  if not drop_beyond_limit(event_id, header, most) or not give_up_early(",
+            "  if not drop_beyond_limit(event_id, header, 1e9) or not give_up_early(",
+        ),
+        "test_a_flood_of_feedback_for_one_decision_takes_several_calls",
+    )
     yield Mutant(
         "the head of an outbox is bounded in bytes",
         "stream/redis/store.py",
@@ -1723,6 +1735,34 @@ def _at_the_edge() -> Iterator[Mutant]:
         "        if stream in self._streams.get(event_id, ()):",
         "        if False:",
         ("tests/clients/test_client.py::test_feedback_without_the_value_that_its_rule_needs_is_refused",),
+    )
+    yield Mutant(
+        "one program at a time sends dead letters again",
+        "stream/kafka/resend.py",
+        "transactional_id=config.topic(TRANSACTIONAL_ID),",
+        'transactional_id=f"{config.topic(TRANSACTIONAL_ID)}-{id(reader)}",',
+        ("tests/real/test_resend.py::test_who_is_overtaken_says_so_and_has_sent_nothing_twice",),
+    )
+    yield Mutant(
+        "a record that was sent again is known by its bytes",
+        "stream/kafka/resend.py",
+        'blake2b(value or b"", digest_size=8)',
+        'blake2b(b"", digest_size=8)',
+        ("tests/real/test_resend.py::test_a_letter_of_a_topic_that_was_created_again_is_another_one",),
+    )
+    yield Mutant(
+        "a dead letter is not cut for what its topic took before",
+        "stream/kafka/dead_letters.py",
+        "(letter, LARGE_MESSAGE_BYTES - ROOM_BYTES) for",
+        "(letter, ROOM_BYTES) for",
+        ("tests/stream/test_dead_letters.py::test_when_the_topic_takes_what_it_should_again_letters_are_whole_again",),
+    )
+    yield Mutant(
+        "what Kafka does not acknowledge is shown",
+        "stream/retry.py",
+        "elif isinstance(error, KafkaTimeoutError | NotEnoughReplicasError):",
+        "elif False:",
+        ("tests/stream/test_retry.py::test_what_kafka_does_not_acknowledge_again_and_again_is_shown",),
     )
     yield Mutant(
         "a letter shows what is wrong with its headers",

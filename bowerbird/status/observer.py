@@ -103,7 +103,7 @@ class Observer:
     async def __aenter__(self) -> Self:
         config = self._config
         async with AsyncExitStack() as clients:
-            redis = redis_client(config)
+            redis = redis_client(config, retries=1)
             clients.push_async_callback(redis.aclose)
             self._join, self._store = RedisStore(redis, config.prefix), RedisPolicyStore(redis, config)
             self._reader = await clients.enter_async_context(LogReader(config))

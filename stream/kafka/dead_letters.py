@@ -9,10 +9,11 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from rewards.join_items import Rejected
 from rewards.store import Unusable
-from stream import metrics
+from stream import metrics, stopped
 from stream.clients import LARGE_MESSAGE_BYTES
 from stream.config import Config
 from stream.kafka.consumer import header_name_bytes, is_utf8
+from stream.retry import say_server_refuses
 
 log = logging.getLogger(__name__)
 
@@ -174,6 +175,7 @@ class DeadLetters:
         self._producer = producer
         self._topic = config.topic("dead-letters")
         self._role = role
+        self._failure: BaseException = KafkaError()
 
     async def send(self, *letters: DeadLetter) -> None:
         """Write letters; return when all are acknowledged.
@@ -183,11 +185,15 @@ class DeadLetters:
         """
         # Each begins whole: what the topic takes may have been changed since the last one.
         waiting = [(letter, LARGE_MESSAGE_BYTES - ROOM_BYTES) for letter in letters]
-        retry_s = FIRST_RETRY_S
+        retry_s, failures = FIRST_RETRY_S, 0
         while waiting := await self._try(waiting):
+            failures += 1
             metrics.broker_failed(self._role)
+            say_server_refuses(self._role, self._topic, failures, self._failure)
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LAST_RETRY_S)
+        if failures:
+            stopped.go_on(self._role, self._topic)
 
     async def _try(self, letters: Iterable[tuple[DeadLetter, int]]) -> list[tuple[DeadLetter, int]]:
         """Send letters, each cut to a size; return those that were not acknowledged, and their sizes from now on."""
@@ -206,7 +212,8 @@ class DeadLetters:
                     raise outcome
                 await outcome
                 metrics.DEAD_LETTERS.labels(self._role, letter.reason).inc()
-            except MessageSizeTooLargeError:
+            except MessageSizeTooLargeError as error:
+                self._failure = error
                 # The topic allows less than it should; a shorter letter is better than none.
                 where = f"{self._topic} refuses a dead letter of {letter.topic}[{letter.partition}]@{letter.offset}"
                 if room_bytes > ROOM_BYTES:
@@ -216,6 +223,7 @@ class DeadLetters:
                     log.error("%s, although it is cut: set max.message.bytes to %d", where, LARGE_MESSAGE_BYTES)
                 failed.append((letter, room_bytes))
             except (KafkaError, OSError) as error:
+                self._failure = error
                 log.warning("a dead letter of %s[%d] waits: %r", letter.topic, letter.partition, error)
                 failed.append((letter, room_bytes))
         return failed

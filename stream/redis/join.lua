@@ -54,8 +54,8 @@ end
 if not known_log then call('SET', LOG, log) end
 
 local closed, repeats, late, behind_watermark = {}, 0, 0, 0
--- The bytes of bodies that this call has put into outboxes.
-local written = 0
+-- The bytes of bodies that this call has put into outboxes; a small letter costs as much as one of so many bytes.
+local written, LETTER_BYTES = 0, 1000
 
 local function netstrings(parts)
   for i, part in ipairs(parts) do parts[i] = #part .. ':' .. part end
@@ -71,7 +71,7 @@ end
 
 local function unusable(event_id, position, reason, body)
   put(DEAD_LETTERS, {'', event_id, position, reason, body})
-  written = written + #body
+  written = written + math.max(#body, LETTER_BYTES)
   if reason == 'late' then late = late + 1 end
 end
 
@@ -113,14 +113,19 @@ local function lower(event_id, header, time)
   call('ZADD', DUE, 'LT', math.max(time, floor), event_id)
 end
 
-local function drop_beyond_limit(event_id, header)
+-- The last first, until so many bytes are written; the return value says whether all of it is dropped.
+local function drop_beyond_limit(event_id, header, most)
   local from = '[' .. event_id .. '\0' .. string.format('%014d', header[4])
   local to = '(' .. event_id .. '\1'
   local beyond = call('ZLEXCOUNT', FEEDBACK, from, to) - feedback_limit
-  if beyond <= 0 then return end
+  if beyond <= 0 then return true end
   while beyond > 0 do
     local last = call('ZREVRANGEBYLEX', FEEDBACK, to, from, 'LIMIT', 0, math.min(beyond, FEW))
     for _, member in ipairs(last) do
+      if written >= most then
+        keep(event_id, header)
+        return false
+      end
       local position, _, body = parse(member)
       call('ZREM', FEEDBACK, member)
       local topic, time = topic_of(position), time_of(position)
@@ -130,6 +135,22 @@ local function drop_beyond_limit(event_id, header)
     beyond = beyond - #last
   end
   keep(event_id, header)
+  return true
+end
+
+-- Gives up what came before the window opened, as far as drop_beyond_limit does.
+local function give_up_early(event_id, header, most)
+  local from, to = '[' .. event_id .. '\0', '(' .. event_id .. '\0' .. string.format('%014d', header[4])
+  while true do
+    local members = call('ZRANGEBYLEX', FEEDBACK, from, to, 'LIMIT', 0, FEW)
+    if #members == 0 then return true end
+    for _, member in ipairs(members) do
+      if written >= most then return false end
+      local position, _, body = parse(member)
+      call('ZREM', FEEDBACK, member)
+      unusable(event_id, position, 'early', body)
+    end
+  end
 end
 
 -- The deadline anew, from all feedback that is there: a first copy came, or an earlier one.
@@ -149,7 +170,7 @@ local function settle(event_id, header)
     if closes(header, topic, time) then lower(event_id, header, time) end
   end
   call('ZREM', WAITING, event_id)
-  drop_beyond_limit(event_id, header)
+  drop_beyond_limit(event_id, header, close_bytes)
 end
 
 local function remembered(event_id, position)
@@ -204,7 +225,7 @@ local function feedback(event_id, position, waits, body)
   end
   local time = time_of(position)
   if closes(header, topic_of(position), time) then lower(event_id, header, time) end
-  drop_beyond_limit(event_id, header)
+  drop_beyond_limit(event_id, header, close_bytes)
 end
 
 while at < #ARGV do
@@ -283,15 +304,15 @@ for i = 1, #due, 2 do
   if written >= most then break end
   local event_id, deadline = due[i], tonumber(due[i + 1])
   local header = header_of(event_id)
+  -- A flood of feedback for one event id takes several calls.
+  if not drop_beyond_limit(event_id, header, most) or not give_up_early(event_id, header, most) then break end
   local rival = header[8] >= 0 and whole(header[8]) or ''
   local frozen = {'', event_id, whole(deadline), header[1], rival, call('HGET', BODIES, event_id)}
   written = written + #frozen[6]
   for member in feedback_of(event_id) do
     local position, _, body = parse(member)
     local time = time_of(position)
-    if time < header[4] then
-      unusable(event_id, position, 'early', body)
-    elseif time > deadline then
+    if time > deadline then
       unusable(event_id, position, 'late', body)
     else
       frozen[#frozen + 1] = position

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from stream import clients, metrics, stopped
 from stream.config import Config
 from stream.kafka.renewable_producer import RenewableProducer
+from stream.retry import say_server_refuses
 from stream.role import DECIDE
 from stream.shutdown import closed, started
 
@@ -60,7 +61,7 @@ class Appender:
             that the topic refuses as too large.
         """
         answers: dict[int, Any | None] = {}
-        retry_s, stands = FIRST_RETRY_S, False
+        retry_s, failures, stands = FIRST_RETRY_S, 0, False
         while True:
             producer = self.producer.current
             left = [index for index in range(len(messages)) if index not in answers]
@@ -70,12 +71,13 @@ class Appender:
                     stopped.go_on(DECIDE, self._topic)
                 return [answers[index] for index in range(len(messages))]
             metrics.broker_failed(DECIDE)
+            failures, stands = failures + 1, True
             if isinstance(failed, _NoPartitionError):
-                stands = True
                 if stopped.stop(DECIDE, self._topic, failed):
                     log.error("%s", failed)
             else:
                 log.warning("appending to %s is tried again: %r", self._topic, failed)
+                say_server_refuses(DECIDE, self._topic, failures, failed)
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LAST_RETRY_S)
             await self.producer.renew(producer)

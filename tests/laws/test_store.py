@@ -83,7 +83,11 @@ class Reader:
         self.next: dict[tuple[str, int], int] = {}
 
     async def apply(
-        self, *items: DecisionItem | FeedbackItem, close_limit: int = 500, feedback_limit: int = 1000
+        self,
+        *items: DecisionItem | FeedbackItem,
+        close_limit: int = 500,
+        feedback_limit: int = 1000,
+        close_bytes: int = PORTION_BYTES,
     ) -> TransactionResult:
         """Apply items that follow each other in their partitions."""
         claims: dict[tuple[str, int], Claim] = {}
@@ -93,9 +97,8 @@ class Reader:
             claims[name] = Claim(*name, start, max(start, item.position.offset + 1), None, name not in self.next)
         for name, claim in claims.items():
             self.next[name] = claim.end
-        return await self.store.apply(
-            0, "log", Transaction(list(claims.values()), items, None, close_limit, feedback_limit)
-        )
+        transaction = Transaction(list(claims.values()), items, None, close_limit, feedback_limit, "", close_bytes)
+        return await self.store.apply(0, "log", transaction)
 
     async def advance_to(
         self,
@@ -104,6 +107,7 @@ class Reader:
         close_limit: int = 500,
         but: tuple[str, int] | None = None,
         close_bytes: int = PORTION_BYTES,
+        feedback_limit: int = 1000,
     ) -> TransactionResult:
         """Claim that all inputs (``but`` one) were read to a time, as an idle tick does."""
         claims = []
@@ -112,7 +116,7 @@ class Reader:
                 start = self.next.setdefault(name, 0)
                 claims.append(Claim(*name, start, start, START_MS + at_ms, True))
         inputs_read = Inputs(inputs, START_MS + at_ms)
-        transaction = Transaction(claims, (), inputs_read, close_limit, close_bytes=close_bytes)
+        transaction = Transaction(claims, (), inputs_read, close_limit, feedback_limit, close_bytes=close_bytes)
         return await self.store.apply(0, "log", transaction)
 
     async def closed(self, placement: str = "front") -> list[ClosedWindow]:
@@ -631,6 +635,23 @@ class StoreLaws:
         assert [result.closed.get(DEAD_LETTERS, 0) for result in transactions] == [100, 100, 2]
         assert transactions[0].closed["front"] == 1
         assert [event_id for event_id, _, _ in await reader.unused()] == ids
+
+    async def test_a_flood_of_feedback_for_one_decision_takes_several_calls(self, reader: Reader) -> None:
+        """What came before its window opened, and what is more than it takes; the outcome is that of one call."""
+        early = [happened("a", at, at) for at in range(20)]
+        within = [happened("a", EARLY_MS + at, at, topic=VIEWS) for at in range(30)]
+        await reader.apply(*early, *within)
+        # So few bytes do for one letter.
+        await reader.apply(decided("a", EARLY_MS + 100), feedback_limit=3, close_bytes=1)
+        assert len(await reader.unused()) == 1
+        calls = [await reader.advance_to(9 * WINDOW_MS, feedback_limit=3, close_bytes=5_000)]
+        while calls[-1].more:
+            assert calls[-1].watermark_ms == START_MS + EARLY_MS + 100 + WINDOW_MS
+            calls.append(await reader.advance_to(9 * WINDOW_MS, feedback_limit=3, close_bytes=5_000))
+        assert [call.closed.get(DEAD_LETTERS, 0) for call in calls] == [5] * 9 + [1]
+        (window,) = await reader.closed()
+        assert [event.position.time_ms - START_MS for event in window.feedback] == [EARLY_MS + at for at in range(3)]
+        assert sorted(reason for *_, reason in await reader.unused()) == ["early"] * 20 + ["too_many"] * 27
 
     async def test_seq_goes_on_after_a_trim(self, reader: Reader) -> None:
         await reader.apply(decided("a", 0))

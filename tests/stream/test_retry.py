@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, MessageSizeTooLargeError
 from redis.exceptions import ResponseError
 
 from records.errors import LossDetected, StateRefused, WrongConfiguration
@@ -84,6 +84,22 @@ async def test_what_kafka_refuses_again_and_again_is_shown_until_it_takes_it(mon
     refused = "publishing front: Kafka refuses it (MessageSizeTooLargeError): `bowerbird check` says what to set right"
     assert seen == [{}] * 3 + [{"publishing front": refused}] * 3
     assert stopped.stopped_parts("join") == {}
+
+
+async def test_what_kafka_does_not_acknowledge_again_and_again_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a topic needs more replicas than are there; a Redis that works on another call refuses nothing."""
+    monkeypatch.setattr(away, "retry_pause", no_wait)
+    seen: list[str] = []
+    errors = [*[ResponseError("BUSY Redis is busy running a script")] * 4, *[KafkaTimeoutError()] * 4]
+
+    async def call() -> None:
+        seen.append(stopped.stopped_parts("join").get("publishing front", ""))
+        if errors:
+            raise errors.pop(0)
+
+    await away.until_there("join", "publishing front", call)
+    assert seen[:5] == [""] * 5
+    assert seen[-1].startswith("publishing front: Kafka does not acknowledge it (KafkaTimeoutError): `bowerbird check`")
 
 
 @pytest.mark.parametrize(
