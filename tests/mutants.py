@@ -223,7 +223,7 @@ def _joining() -> Iterator[Mutant]:
     yield from _in_both(
         "the limit of one decision's feedback",
         ("within[self.transaction.feedback_limit :]", "within[len(within) :]"),
-        ("if beyond <= 0 then return end", "if true then return end"),
+        ("if beyond <= 0 then return true end", "if true then return true end"),
         "test_of_too_much_feedback_the_first_by_place_stays",
     )
     yield Mutant(
@@ -1442,7 +1442,7 @@ def _recovery() -> Iterator[Mutant]:
     yield Mutant(
         "what Redis refuses is said",
         "stream/retry.py",
-        "    elif isinstance(error, ResponseError):\n",
+        "    elif isinstance(error, ResponseError) and refusal_code(error) != BUSY:\n",
         "    elif False:\n",
         ("tests/stream/test_retry.py::test_what_redis_refuses_again_and_again_is_shown_until_it_takes_it",),
     )
@@ -1774,8 +1774,8 @@ def _at_the_edge() -> Iterator[Mutant]:
     yield Mutant(
         "an interrupt at the start shows no traceback",
         "bowerbird/__main__.py",
-        "        signal.signal(signal.SIGINT, interrupts.leave)\n    from bowerbird.cli import app",
-        "        pass\n    from bowerbird.cli import app",
+        "        signal.signal(signal.SIGINT, interrupts.leave)\n    standard_streams",
+        "        pass\n    standard_streams",
         ("tests/bowerbird/test_cli.py::test_an_interrupt_at_the_start_or_the_end_shows_no_traceback",),
     )
     yield Mutant(

@@ -27,7 +27,7 @@ from stream.shutdown import closed, started
 RESENT_HEADER = "resent"
 """On a message that was sent again: topic, partition, offset and index of its first coming, a digest of its bytes."""
 TRANSACTIONAL_ID = "bowerbird-resend"
-TRANSACTION_MS = 15_000
+TRANSACTION_MS = 20_000
 """A transaction holds up who reads the topic; Kafka ends it after so long where its program was killed."""
 REQUESTS = "decision-requests"
 CALLERS_HEADERS = frozenset(
