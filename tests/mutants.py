@@ -1737,6 +1737,13 @@ def _at_the_edge() -> Iterator[Mutant]:
         ("tests/clients/test_client.py::test_feedback_without_the_value_that_its_rule_needs_is_refused",),
     )
     yield Mutant(
+        "dead letters hold no outcome up",
+        "stream/roles/outbox.py",
+        "if outbox == DEAD_LETTERS and heads >= LETTER_HEADS:",
+        "if False:",
+        ("tests/stream/test_emitter.py::test_a_flood_of_dead_letters_leaves_in_several_turns",),
+    )
+    yield Mutant(
         "one program at a time sends dead letters again",
         "stream/kafka/resend.py",
         "transactional_id=config.topic(TRANSACTIONAL_ID),",

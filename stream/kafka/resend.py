@@ -107,7 +107,7 @@ async def resend(config: Config, reader: LogReader, choice: LetterChoice, option
         return Resent(sent, skipped)
     except ProducerFenced:
         found = "another `bowerbird dead-letters resend` that began later"
-        raise StateRefused("resend", found, "one at a time", "that one sends what is left; run it again") from None
+        raise StateRefused("resend", found, "one at a time", "run the command again when that one has ended") from None
     finally:
         await closed(producer)
 

@@ -34,6 +34,8 @@ from stream.shutdown import started, within
 log = logging.getLogger(__name__)
 
 HEAD = 500
+LETTER_HEADS = 10
+"""Of the outbox of dead letters, in one turn."""
 OUTBOXES_AT_ONCE = 32
 """Decisions may name any number of placements."""
 IDLE_S = 0.1
@@ -150,14 +152,22 @@ class Emitter:
             await self._empty(shard, outbox, last_seq)
 
     async def _empty(self, shard: int, outbox: str, last_seq: int) -> None:
-        """Empty an outbox up to the last seq that was given when its turn began."""
+        """Empty an outbox up to the last seq that was given when its turn began; of many dead letters some.
+
+        The next turn begins when every outbox has had its own, so a flood of dead letters would hold up outcomes.
+        """
+        heads = 0
         while entries := await self._readable(shard, self._store.head(shard, outbox, HEAD)):
             if outbox == DEAD_LETTERS:
                 await self._bury(shard, [entry for entry in entries if isinstance(entry, Unusable)])
             else:
                 windows = [entry for entry in entries if isinstance(entry, ClosedWindow)]
                 await self._readable(shard, self._emit(shard, outbox, windows))
+            heads += 1
             if entries[-1].seq >= last_seq or not await self._store.lease(shard, self._owner):
+                return
+            if outbox == DEAD_LETTERS and heads >= LETTER_HEADS:
+                self.wake(shard)
                 return
 
     async def _readable(self, shard: int, asked: Awaitable[Result]) -> Result:

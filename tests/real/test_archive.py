@@ -184,15 +184,14 @@ async def test_files_are_per_topic_and_day_and_without_gaps(loop: Loop) -> None:
             await everything(loop)
     assert role.stop() == 0
     # What is younger than a file is stored at the end.
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     of_60_rows = set(Path(loop.config.archive.url or "").rglob("*.parquet"))
     archive = replace(loop.config.archive, max_s=3600.0, max_rows=10_000)
-    loop.config = replace(loop.config, archive=archive, metrics_port=port - DECLARED["archive"].port)
+    port = with_port(loop, archive)
     await load(loop, 150, 160)
     # On a busy machine it would leave to the next worker what it cannot write within its time.
-    role = loop.role("archive", before="import stream.roles.archive as archive; archive.CLOSE_WITHIN_S = 20")
+    patient = "import stream.liveness, stream.roles.archive as archive; "
+    patient += "archive.CLOSE_WITHIN_S = stream.liveness.LEAVE_S = 20"
+    role = loop.role("archive", before=patient)
     before = len(in_the_files(loop.config))
     await until(lambda: all_taken(loop, port))
     assert len(in_the_files(loop.config)) == before
@@ -212,6 +211,15 @@ async def test_files_are_per_topic_and_day_and_without_gaps(loop: Loop) -> None:
     for topic in TOPICS[:2]:
         rows = bowerbird.read(str(root), topic, prefix=loop.config.prefix)
         assert rows.filter(pc.is_null(rows.column("problem"))).num_rows > 100
+
+
+def with_port(loop: Loop, archive: ArchiveConfig) -> int:
+    """Give the archive role a port for its metrics, and return it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    loop.config = replace(loop.config, archive=archive, metrics_port=port - DECLARED["archive"].port)
+    return port
 
 
 async def all_taken(loop: Loop, port: int) -> bool:
@@ -275,10 +283,10 @@ async def test_a_folder_that_is_emptied_while_the_role_runs_is_filled_again(loop
     await load(loop, 0, 20)
     await everything(loop)
     role.stop()
-    loop.config = replace(loop.config, archive=replace(loop.config.archive, max_s=3600.0))
+    port = with_port(loop, replace(loop.config.archive, max_s=3600.0))
     role = loop.role("archive")
     await load(loop, 20, 30)
-    await asyncio.sleep(3)
+    await until(lambda: all_taken(loop, port))
     shutil.rmtree(loop.config.archive.url or "")
     await load(loop, 30, 40)
     role.process = await again(role)

@@ -8,12 +8,12 @@ import pytest
 
 from records.errors import LossDetected
 from rewards.memory_store import MemoryStore
-from rewards.store import ClosedWindow, Unusable
+from rewards.store import DEAD_LETTERS, ClosedWindow, Unusable
 from stream import stopped
 from stream.config import Config
 from stream.redis.spoilt import unreadable
-from stream.roles.outbox import Emitter
-from tests.laws.test_store import TTL_MS, Reader, decided
+from stream.roles.outbox import LETTER_HEADS, Emitter
+from tests.laws.test_store import TTL_MS, Reader, decided, happened
 from tests.real.loop import decision
 from tests.serving import served, tables
 
@@ -109,6 +109,31 @@ async def test_large_outcomes_leave_in_small_heads_and_in_one_turn() -> None:
     await emitter._empty(0, "front", (await store.outboxes(0))["front"])
     assert producer.sent == [["a"], ["b"], ["c"]]
     assert await reader.closed() == []
+
+
+class _Buried:
+    """Takes dead letters, and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def send(self, *letters: Any) -> None:
+        self.count += len(letters)
+
+
+async def test_a_flood_of_dead_letters_leaves_in_several_turns() -> None:
+    """So that an outcome waits for no more than one of them."""
+    store, buried = _OneByOne(), _Buried()
+    reader = Reader(store)
+    await reader.apply(*(happened("nobody", 0, number) for number in range(LETTER_HEADS + 3)))
+    await reader.advance_to(TTL_MS)
+    config = Config(**tables({"front": served()}))
+    emitter = Emitter(cast(Any, store), cast(Any, None), cast(Any, buried), cast(Any, _Log()), config)
+    for left in (3, 0):
+        emitter._wake[0].clear()
+        await emitter._empty(0, DEAD_LETTERS, (await store.outboxes(0))[DEAD_LETTERS])
+        assert buried.count == LETTER_HEADS + 3 - left
+        assert emitter._wake[0].is_set() == (left > 0)
 
 
 class _Spoilt(_OneByOne):
