@@ -107,6 +107,16 @@ async def remembered(redis: "Redis", config: Config) -> list[Remembered]:
     return settings
 
 
+SEE_ITS_LOG = "see its log and its configuration"
+REFUSALS = {
+    "BUSY": "it works on another call; try again, and see its log where that lasts",
+    "MISCONF": "it cannot write its files: see its log, and its disk",
+    "NOREPLICAS": "start its replicas, or lower min-replicas-to-write",
+    "OutOfMemoryError": "raise maxmemory, and see what fills it",
+}
+"""What to do where Redis refuses a command, by the code of its answer."""
+
+
 def explain(error: BaseException, config: Config) -> str | None:
     """Say in words that a server failed, and what to do; None for an error that is no server's."""
     if isinstance(error, AuthenticationError):
@@ -116,7 +126,8 @@ def explain(error: BaseException, config: Config) -> str | None:
     if isinstance(error, NoPermissionError):
         return f"{redis_place(config)} lets its user not do all that is needed: allow +@all on {config.prefix}*"
     if isinstance(error, ResponseError):
-        return f"{redis_place(config)} refused a command ({refusal_code(error)}): see its log and its configuration"
+        code = refusal_code(error)
+        return f"{redis_place(config)} refused a command ({code}): {REFUSALS.get(code, SEE_ITS_LOG)}"
     if isinstance(error, RedisError):
         return f"{redis_place(config)} did not answer ({type(error).__name__}): start it, or correct redis_url"
     if isinstance(error, KafkaError):
