@@ -175,7 +175,6 @@ class DeadLetters:
         self._producer = producer
         self._topic = config.topic("dead-letters")
         self._role = role
-        self._failure: BaseException = KafkaError()
 
     async def send(self, *letters: DeadLetter) -> None:
         """Write letters; return when all are acknowledged.
@@ -186,16 +185,15 @@ class DeadLetters:
         # Each begins whole: what the topic takes may have been changed since the last one.
         waiting = [(letter, LARGE_MESSAGE_BYTES - ROOM_BYTES) for letter in letters]
         retry_s, failures = FIRST_RETRY_S, 0
-        while waiting := await self._try(waiting):
+        while waiting := await self._try(waiting, failures + 1):
             failures += 1
             metrics.broker_failed(self._role)
-            say_server_refuses(self._role, self._topic, failures, self._failure)
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LAST_RETRY_S)
         if failures:
             stopped.go_on(self._role, self._topic)
 
-    async def _try(self, letters: Iterable[tuple[DeadLetter, int]]) -> list[tuple[DeadLetter, int]]:
+    async def _try(self, letters: Iterable[tuple[DeadLetter, int]], attempt: int) -> list[tuple[DeadLetter, int]]:
         """Send letters, each cut to a size; return those that were not acknowledged, and their sizes from now on."""
         sent: list[tuple[DeadLetter, int, Awaitable[object] | BaseException]] = []
         for letter, room_bytes in letters:
@@ -213,7 +211,7 @@ class DeadLetters:
                 await outcome
                 metrics.DEAD_LETTERS.labels(self._role, letter.reason).inc()
             except MessageSizeTooLargeError as error:
-                self._failure = error
+                say_server_refuses(self._role, self._topic, attempt, error)
                 # The topic allows less than it should; a shorter letter is better than none.
                 where = f"{self._topic} refuses a dead letter of {letter.topic}[{letter.partition}]@{letter.offset}"
                 if room_bytes > ROOM_BYTES:
@@ -223,7 +221,7 @@ class DeadLetters:
                     log.error("%s, although it is cut: set max.message.bytes to %d", where, LARGE_MESSAGE_BYTES)
                 failed.append((letter, room_bytes))
             except (KafkaError, OSError) as error:
-                self._failure = error
+                say_server_refuses(self._role, self._topic, attempt, error)
                 log.warning("a dead letter of %s[%d] waits: %r", letter.topic, letter.partition, error)
                 failed.append((letter, room_bytes))
         return failed

@@ -25,14 +25,17 @@ OWN = {
 """What these say is ours."""
 IN_WORDS = {
     "_damaged",
+    "_code",
     "_found",
     "_name",
     "_refusal",
+    "_refused",
     "damaged",
     "explain",
     "extra_of",
     "is_other_type",
     "is_unreadable",
+    "leave_without_room",
     "of_disk",
     "refusal_code",
     "say_server_refuses",
@@ -41,7 +44,7 @@ IN_WORDS = {
     "described",
 }
 """Functions that say in words of ours what a foreign exception is."""
-HARMLESS = {"isinstance", "type", "append"}
+HARMLESS = {"isinstance", "type", "append", "call_soon_threadsafe"}
 LOGS = {"debug", "info", "warning", "error", "critical", "exception", "failed", "_failed", "count_failure", "_leaves"}
 """Lines of a role's log, for who runs it: they name the exception."""
 LOOKED_AT = {"_TOO_SMALL not in str(error)", "'depth' in str(again)", "'out of range' in str(again)"}

@@ -153,7 +153,7 @@ class _Sender:
         except BufferError:
             raise BrokerAway(f"topic {topic}: a message was not sent, since too many wait") from None
         except KafkaException as error:
-            if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            if _code(error) == KafkaError.MSG_SIZE_TOO_LARGE:
                 most = f"at most what topic {topic} takes (max.message.bytes)"
                 raise BadInput("too_large", "value", f"{len(value)} bytes", most) from error
             raise BrokerAway(f"topic {topic}: a message was not acknowledged ({_name(error)})") from error
@@ -286,7 +286,7 @@ class KafkaConnection:
         try:
             admin.create_topics([topic], request_timeout=CALL_S)[name].result()
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
                 missing = f"topic {name} was not created ({_name(error)}): create it, with one partition"
                 raise BrokerAway(missing) from None
         ends_at = time.monotonic() + CREATED_WITHIN_S
@@ -329,9 +329,13 @@ def _fail(done: "asyncio.Future[Any]", error: BaseException) -> None:
 
 def _refused(error: KafkaException) -> BadInput | BrokerAway:
     """Return the error about a start that failed: a property that librdkafka does not take, or a broker's refusal."""
-    if error.args[0].code() == KafkaError._INVALID_ARG:
+    if _code(error) == KafkaError._INVALID_ARG:
         return BadInput("invalid_field", "properties", error.args[0].str(), "properties of librdkafka")
     return BrokerAway(f"Kafka refused ({_name(error)}): {error.args[0].str()}")
+
+
+def _code(error: KafkaException) -> int:
+    return int(error.args[0].code())
 
 
 def _name(error: KafkaException) -> str:

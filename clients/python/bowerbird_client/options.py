@@ -19,10 +19,8 @@ def method_takes(
 
     def decorate(method: Callable[[Owner, Record], Returned]) -> Callable[Concatenate[Owner, Keywords], Returned]:
         def made(*args: Keywords.args, **kwargs: Keywords.kwargs) -> Record:
-            try:
-                fields.bind(*args, **kwargs)
-            except TypeError as error:
-                raise TypeError(f"{method.__qualname__}: {error}") from None
+            # Says which keyword is unknown, or missing.
+            fields.bind(*args, **kwargs)
             return record(*args, **kwargs)
 
         @wraps(method)
