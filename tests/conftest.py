@@ -22,8 +22,16 @@ BROKER = {**SHORT_SESSIONS, "log.retention.check.interval.ms": 86_400_000}
 """Properties of the tests' brokers; records are removed by tests alone."""
 """Most of it is waiting, which takes long where other processes compute."""
 LONGEST = (
-    *("test_coverage.py", "test_recover.py", "test_remedies.py", "test_controls.py", "test_up.py", "test_demo.py"),
-    *("test_readme.py", "test_ends.py", "test_commands.py", "test_torture.py", "test_network.py"),
+    *("test_recover.py", "test_recover_without_archive.py", "test_remedies.py", "test_join.py", "test_archive.py"),
+    *("test_coverage.py", "test_learn.py", "test_hidden_records.py", "test_up.py", "test_controls.py", "test_demo.py"),
+    *(
+        "test_decide.py",
+        "test_recover_archive.py",
+        "test_ends.py",
+        "test_readme.py",
+        "test_torture.py",
+        "test_client.py",
+    ),
 )
 """What takes longest of tests/real, the longest first."""
 
