@@ -1,8 +1,10 @@
 """A small shop that shows one of three articles to each visitor, and learns which one whom.
 
-    python examples/shop.py --fake                          # in this process, without any server
-    bowerbird up                                            # or: on a running service, in another terminal,
+    bowerbird up                                            # a service; then in another terminal,
     python examples/shop.py                                 # after the `export BOWERBIRD_CONFIG=…` that it prints
+    python examples/shop.py --fake                          # or in this process, without any server
+
+It needs `pip install ./clients/python`, and with `--fake` the service's package, too.
 
 The placement is called `front`, its streams `views`, `clicks` and `leaves`; `close_on` names the last two. So a
 decision is learned as soon as its visitor has clicked or left. Without `leaves`, what nobody clicked would be learned
@@ -14,11 +16,12 @@ import os
 import random
 import sys
 import time
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from bowerbird.settings import load
 from bowerbird_client import BlockingClient
-from stream.config import Config
 
 ARTICLES = ["boots", "hat", "novel"]
 FAVOURITE = {"hiker": "boots", "swimmer": "hat", "reader": "novel"}
@@ -48,17 +51,25 @@ def open_shop(client: BlockingClient, visits: int, chance: random.Random, pause:
     sys.stdout.write("By chance it would be one in three, by the best choice four in five.\n")
 
 
+def service_settings() -> dict[str, Any]:
+    """Return the settings of the service, where `BOWERBIRD_CONFIG` names them."""
+    if "BOWERBIRD_CONFIG" not in os.environ:
+        return {}
+    return tomllib.loads(Path(os.environ["BOWERBIRD_CONFIG"]).read_text(encoding="utf-8"))
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="A small shop that learns what to show.")
-    service = load() if "BOWERBIRD_CONFIG" in os.environ else Config()
-    parser.add_argument("--brokers", default=service.brokers, help="Kafka's bootstrap servers [default: %(default)s]")
-    parser.add_argument("--prefix", default=service.prefix, help="the service's setting `prefix`")
+    service = service_settings()
+    brokers, prefix = service.get("brokers", "127.0.0.1:9092"), service.get("prefix", "")
+    parser.add_argument("--brokers", default=brokers, help="Kafka's bootstrap servers [default: %(default)s]")
+    parser.add_argument("--prefix", default=prefix, help="the service's setting `prefix`")
     parser.add_argument("--visits", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1, help="of the visitors")
     parser.add_argument("--fake", action="store_true", help="no servers: the whole loop in this process")
     options = parser.parse_args()
-    if service.placements and "front" not in service.placements and not options.fake:
+    if "front" not in service.get("placements", {"front": {}}) and not options.fake:
         parser.error("the settings have no placement `front`: start `bowerbird up` without settings of your own")
     chance = random.Random(options.seed)
     if not options.fake:
@@ -68,7 +79,7 @@ def main() -> None:
 
     from bowerbird.fake import FakeLoop
     from records.rule import Reward, StreamReward
-    from stream.config import PlacementConfig, PolicyConfig
+    from stream.config import Config, PlacementConfig, PolicyConfig
 
     seen, clicked = StreamReward(weight=0.0), StreamReward(weight=1.0, aggregate="max")
     reward = Reward(close_on=("clicks", "leaves"), streams={"views": seen, "clicks": clicked, "leaves": seen})

@@ -291,14 +291,15 @@ def _not_sent(name: str, dead: Sequence[str], sent: _Sent, fatal: bool) -> Sympt
 
 
 def _not_used(name: str, unused: Sequence[str], action: Mapping[str, set[str]], fatal: bool) -> Symptom:
-    crossing = unused[0][:1].lower() + min(action, default="A")
+    letters = sorted({namespace[:1].lower() for namespace in unused})
+    crossings = " ".join(f"-q {letter}{min(action, default='A')}" for letter in letters)
     many = len(unused) > 1
     return Symptom(
         reason=SENT_NOT_USED,
         fatal=fatal,
         sentence=(
             f"{name} learns nothing of the context's namespace{'s' * many} {', '.join(unused)}: no crossing brings "
-            f"{'them' if many else 'it'} together with an action. Give a new policy arguments with `-q {crossing}`."
+            f"{'them' if many else 'it'} together with an action. Give a new policy arguments with `{crossings}`."
         ),
     )
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bowerbird.settings.reading import DEFAULT_FILE, find_file
 from bowerbird.settings.toml_lines import key_lines
+from bowerbird.settings.tree import elsewhere
 from records.errors import WrongConfiguration
 from stream.config import Config
 
@@ -155,4 +156,5 @@ def _read(file: Path) -> str:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise WrongConfiguration(f"{file}: found a file that can't be read ({why}), expected {DEFAULT_FILE}") from None
+        expected = DEFAULT_FILE + (f"; {variable}" if (variable := elsewhere(file)) else "")
+        raise WrongConfiguration(f"{file}: found a file that can't be read ({why}), expected {expected}") from None

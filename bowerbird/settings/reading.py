@@ -18,12 +18,11 @@ from pydantic import TypeAdapter, ValidationError
 from bowerbird.settings.contradictions import contradictions
 from bowerbird.settings.definitions import expectation, inside, is_table, known_keys, setting
 from bowerbird.settings.toml_lines import KeyPath
-from bowerbird.settings.tree import Problem, SettingsTree, is_unusual, without_password
+from bowerbird.settings.tree import FILE_VARIABLE, Problem, SettingsTree, is_unusual, without_password
 from records.errors import WrongConfiguration, shorten
 from stream.config import Config
 
 DEFAULT_FILE = "bowerbird.toml"
-FILE_VARIABLE = "BOWERBIRD_CONFIG"
 
 _config = TypeAdapter(Config)
 

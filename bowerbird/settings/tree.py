@@ -5,6 +5,7 @@ import difflib
 import itertools
 import json
 import math
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ from bowerbird.settings.toml_lines import KeyPath, key_lines
 from records.errors import of_disk, printable, shorten
 from stream.config import Config
 
-NOT_SETTINGS = frozenset({"BOWERBIRD_CONFIG", "BOWERBIRD_CACHE", "BOWERBIRD_REDIS_SERVER", "BOWERBIRD_TEST_DATA"})
+FILE_VARIABLE = "BOWERBIRD_CONFIG"
+NOT_SETTINGS = frozenset({FILE_VARIABLE, "BOWERBIRD_CACHE", "BOWERBIRD_REDIS_SERVER", "BOWERBIRD_TEST_DATA"})
 """Variables of ours that are no settings of a service."""
 
 # Kubernetes gives these to every pod in the namespace of a service that is called bowerbird.
@@ -36,6 +38,12 @@ class Problem(NamedTuple):
         place = self.source if self.line is None else f"{self.source}, line {self.line}"
         about = f"{self.key}: " if self.key else ""
         return printable(f"{place}: {about}found {self.found}, expected {self.expected}")
+
+
+def elsewhere(file: Path) -> str:
+    """Say that a file which is not there was named by the environment; empty: it was not."""
+    named = os.environ.get(FILE_VARIABLE) == str(file)
+    return f"{FILE_VARIABLE} names it: unset that variable, or let it name another file" if named else ""
 
 
 class SettingsTree:
@@ -124,10 +132,9 @@ class SettingsTree:
             document = file.read_text("utf-8")
             tree = tomllib.loads(document)
         except OSError as error:
-            missing = isinstance(error, FileNotFoundError)
-            expected = (
-                "the settings of a service; `bowerbird up` shows where its own are" if missing else "a readable file"
-            )
+            expected = "a readable file"
+            if isinstance(error, FileNotFoundError):
+                expected = f"the settings of a service; {elsewhere(file) or '`bowerbird up` shows where its own are'}"
             self.problems.append(Problem(self._file, None, "", of_disk(error), expected))
         except UnicodeDecodeError as error:
             self.problems.append(Problem(self._file, None, "", f"byte {error.start} that is no UTF-8", "UTF-8"))

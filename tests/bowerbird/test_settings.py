@@ -1,5 +1,6 @@
 """Settings: one file, the environment on top, every error at once and with its place."""
 
+import os
 from pathlib import Path
 from textwrap import dedent
 
@@ -8,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bowerbird.settings import WrongSettings, load
+from bowerbird.settings.built_in import chosen
 from bowerbird.settings.definitions import fields, inside, is_table, known_keys, meanings, paths, unwrapped, variable
 from bowerbird.settings.tree import Problem, without_password
 from docs.make import settings_page
+from records.errors import WrongConfiguration
 from records.rule import Reward, StreamReward
 from stream.config import Config, PlacementConfig, PolicyConfig
 from tests.serving import Served, served, tables
@@ -436,3 +439,15 @@ def test_the_example_on_the_page_is_valid(tmp_path: Path) -> None:
     example = settings_page().split("```toml\n")[1].split("```")[0]
     (tmp_path / "bowerbird.toml").write_text(example)
     assert load(tmp_path / "bowerbird.toml", {}).streams == ("clicks", "purchases")
+
+
+def test_a_file_that_the_variable_names_and_that_is_gone_names_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `bowerbird up` has ended: the terminal still has its export."""
+    monkeypatch.setenv("BOWERBIRD_CONFIG", str(tmp_path / "gone.toml"))
+    names = "BOWERBIRD_CONFIG names it: unset that variable, or let it name another file"
+    with pytest.raises(WrongSettings, match=names):
+        load()
+    with pytest.raises(WrongConfiguration, match=names):
+        chosen(None, None, os.environ)
