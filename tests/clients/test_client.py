@@ -3,8 +3,10 @@
 import asyncio
 import inspect
 import json
+import os
 import threading
 import traceback
+import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,7 +20,7 @@ import pandas as pd
 import pytest
 
 from bowerbird.fake import FakeLoop
-from bowerbird_client import BadInput, BlockingClient, BrokerAway, Client, EventIds, NotDecided, valued
+from bowerbird_client import BadInput, BlockingClient, BowerbirdError, BrokerAway, Client, EventIds, NotDecided, valued
 from bowerbird_client.outgoing import BATCH_BYTES, Outgoing
 from records.rule import Reward, StreamReward
 from stream.config import Config
@@ -455,3 +457,39 @@ def test_what_a_client_cannot_be_made_with_is_refused_at_once(options: dict[str,
 def test_a_property_that_librdkafka_does_not_know_is_refused_at_once() -> None:
     with pytest.raises(BadInput, match=r'properties: found No such configuration property: "sasl\.password\.of\.mine"'):
         BlockingClient(properties={"sasl.password.of.mine": "secret"})
+
+
+async def test_a_client_that_is_not_open_says_so() -> None:
+    """What it took would be lost."""
+    client = Client(connection=FakeLoop(config()).connection())
+    for _ in range(2):
+        for call in (client.decide("front", ["boots"]), client.reward("visit", "clicks"), client.flush()):
+            with pytest.raises(BowerbirdError, match="the client is not open: use it within `async with`"):
+                await call
+        async with client:
+            pass
+    blocking = BlockingClient(connection=FakeLoop(config()).connection())
+    blocking.close()
+    with pytest.raises(BowerbirdError, match="the client is closed"):
+        blocking.reward("visit", "clicks")
+
+
+def test_a_forked_process_opens_a_client_of_its_own() -> None:
+    """It would wait for ever for a thread that it does not have, also at its end."""
+    with BlockingClient(connection=FakeLoop(config()).connection()) as client:
+        read, write = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the fork of a process with threads
+            child = os.fork()
+        if not child:
+            try:
+                client.reward("visit", "clicks")
+            except BowerbirdError as error:
+                os.write(write, str(error).encode())
+            client.close()
+            os._exit(0)
+        os.close(write)
+        assert os.read(read, 1000) == b"the client was opened by another process: open one in each, after the fork"
+        os.close(read)
+        assert os.waitpid(child, 0)[1] == 0
+        assert client.reward("visit", "clicks")

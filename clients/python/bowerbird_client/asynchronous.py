@@ -96,18 +96,21 @@ class Client:
         self._streams: Collection[str] = ()
         self._warned: set[str] = set()
         self._valued = Valued()
+        self._open = False
 
     async def __aenter__(self) -> Self:
         await self._connection.__aenter__()
         self._requests.start()
+        self._open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._open = False
         try:
             async with asyncio.timeout(self._flush_within_s):
-                await self.flush()
+                await self._outgoing.flush()
         except (TimeoutError, BowerbirdError) as failed:
             left = self._outgoing.left()
             problem = BrokerAway(f"{left} not acknowledged and dropped") if left else failed
@@ -154,6 +157,7 @@ class Client:
             The event id cannot be one, a value cannot be a feature, the default is not one of the actions, or the
             request is larger than its topic takes.
         """
+        self._check_open()
         event_id = self._ids.mint() if call.event_id is None else event_id_of(call.event_id)
         request: dict[str, Any] = {
             "v": 1,
@@ -224,6 +228,7 @@ class Client:
             A field cannot be used, there is no such stream, or the value is missing that the rule of a decision of
             this client needs.
         """
+        self._check_open()
         stream = text_of(call.stream, "stream")
         if text_of(call.event_id, "event_id").startswith(DEFAULT_MARK):
             return None
@@ -256,7 +261,12 @@ class Client:
         BowerbirdError
             Some was refused for good since the last time.
         """
+        self._check_open()
         await self._outgoing.flush()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise BowerbirdError("the client is not open: use it within `async with`, or `with`")
 
     async def _check_stream(self, stream: str) -> None:
         """Refuse a stream that is not there."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import os
 from collections.abc import Callable, Coroutine
 from dataclasses import fields
 from functools import wraps
@@ -11,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from bowerbird_client.asynchronous import Client
 from bowerbird_client.calls import ClientOptions
+from bowerbird_client.errors import BowerbirdError
 from bowerbird_client.options import method_takes
 
 Result = TypeVar("Result")
@@ -26,6 +28,7 @@ def _waiting(
 
     @wraps(method)
     def wait(self: "BlockingClient", /, *args: Keywords.args, **kwargs: Keywords.kwargs) -> Result:
+        self._check_usable()
         return self._run(method(self._client, *args, **kwargs))
 
     return wait
@@ -56,6 +59,7 @@ class BlockingClient:
         self._thread = Thread(target=self._loop.run_forever, name="bowerbird-client", daemon=True)
         self._thread.start()
         self._closing = Lock()
+        self._process = os.getpid()
         self._closed = False
         try:
             self._client = self._run(_opened(options))
@@ -77,6 +81,9 @@ class BlockingClient:
         BowerbirdError
             Some feedback was not acknowledged in time.
         """
+        if os.getpid() != self._process:
+            # Its thread is not here; the process that opened it sends what is left.
+            return
         with self._closing:
             if self._closed:
                 return
@@ -94,6 +101,12 @@ class BlockingClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check_usable(self) -> None:
+        if os.getpid() != self._process:
+            raise BowerbirdError("the client was opened by another process: open one in each, after the fork")
+        if self._closed:
+            raise BowerbirdError("the client is closed")
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
