@@ -274,10 +274,31 @@ def _joining() -> Iterator[Mutant]:
 def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "a stream that is not there is refused at once",
-        "clients/python/bowerbird_client/asynchronous.py",
-        "            check_stream(stream, self._streams)\n",
-        "",
+        "clients/python/bowerbird_client/streams.py",
+        "                return\n            check_stream(stream, self._known)\n",
+        "                return\n",
         ("tests/clients/test_client.py::test_a_stream_that_is_not_there_is_refused_at_once",),
+    )
+    yield Mutant(
+        "a client that closes sends what has got an id",
+        "clients/python/bowerbird_client/asynchronous.py",
+        "                await self._telling.over()\n                await self._outgoing.flush()\n",
+        "",
+        ("tests/clients/test_client.py::test_closing_while_threads_call_loses_nothing_and_ends_them",),
+    )
+    yield Mutant(
+        "an array that its topic refuses goes in parts",
+        "clients/python/bowerbird_client/outgoing.py",
+        'error.code == "too_large" and len(batch) > 1',
+        "False",
+        ("tests/clients/test_client.py::test_an_array_that_its_topic_refuses_goes_in_parts_that_fit",),
+    )
+    yield Mutant(
+        "a client asks a broker that is away once for all",
+        "clients/python/bowerbird_client/streams.py",
+        "            self._away_until_s = asyncio.get_running_loop().time() + AWAY_S\n",
+        "",
+        ("tests/clients/test_client.py::test_while_the_broker_is_away_it_is_asked_once_and_feedback_waits",),
     )
     yield Mutant(
         "a client's method that takes a record stays a coroutine function",

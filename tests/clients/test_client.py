@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ import pytest
 
 from bowerbird.fake import FakeLoop
 from bowerbird_client import BadInput, BlockingClient, BowerbirdError, BrokerAway, Client, EventIds, NotDecided, valued
+from bowerbird_client.answer import answer_of
 from bowerbird_client.outgoing import BATCH_BYTES, Outgoing
 from records.rule import Reward, StreamReward
 from stream.config import Config
@@ -447,6 +449,18 @@ def test_a_blocking_client_that_cannot_connect_leaves_no_thread() -> None:
         ({"brokers": "http://127.0.0.1:9092"}, "brokers: found 'http"),
         ({"reply_topic": "re plies"}, "reply_topic: found 're plies'"),
         ({"reply_topic": ""}, "reply_topic: found ''"),
+        ({"reply_topic": ".."}, "reply_topic: found '..'"),
+        ({"reply_topic": "decisions"}, "reply_topic: found 'decisions'"),
+        ({"prefix": "a b"}, "prefix: found 'a b'"),
+        ({"prefix": None}, "prefix: found None"),
+        ({"most_waiting": 0}, "most_waiting: found 0"),
+        ({"most_waiting": None}, "most_waiting: found None"),
+        ({"batch_ms": -5}, "batch_ms: found -5"),
+        ({"batch_ms": "x"}, "batch_ms: found 'x'"),
+        ({"flush_within_s": "1"}, "flush_within_s: found '1'"),
+        ({"properties": "abc"}, "properties: found str"),
+        ({"properties": {"bootstrap.servers": "a:1"}}, r"properties: found bootstrap\.servers, expected those that"),
+        ({"properties": {"group.id": ""}}, r"properties: found group\.id"),
     ],
 )
 def test_what_a_client_cannot_be_made_with_is_refused_at_once(options: dict[str, Any], field: str) -> None:
@@ -462,12 +476,16 @@ def test_a_property_that_librdkafka_does_not_know_is_refused_at_once() -> None:
 async def test_a_client_that_is_not_open_says_so() -> None:
     """What it took would be lost."""
     client = Client(connection=FakeLoop(config()).connection())
-    for _ in range(2):
+    for state in ("not open: use it within `async with`", "closed: open another one"):
         for call in (client.decide("front", ["boots"]), client.reward("visit", "clicks"), client.flush()):
-            with pytest.raises(BowerbirdError, match="the client is not open: use it within `async with`"):
+            with pytest.raises(BowerbirdError, match=f"the client is {state}"):
                 await call
-        async with client:
-            pass
+        if state.startswith("not"):
+            async with client:
+                pass
+    with pytest.raises(BowerbirdError, match="the client is closed, and is opened once"):
+        await client.__aenter__()
+    await client.__aexit__(None, None, None)
     blocking = BlockingClient(connection=FakeLoop(config()).connection())
     blocking.close()
     with pytest.raises(BowerbirdError, match="the client is closed"):
@@ -493,3 +511,128 @@ def test_a_forked_process_opens_a_client_of_its_own() -> None:
         os.close(read)
         assert os.waitpid(child, 0)[1] == 0
         assert client.reward("visit", "clicks")
+
+
+async def test_an_array_that_its_topic_refuses_goes_in_parts_that_fit() -> None:
+    appended: list[list[int]] = []
+
+    async def append(topic: str, value: bytes) -> None:
+        records = json.loads(value)
+        if len(records) > 2 or 13 in records:
+            raise BadInput("too_large", "value", f"{len(value)} bytes", "less")
+        appended.append(records)
+
+    outgoing = Outgoing(append, 0.0, 100)
+    for number in range(10, 17):
+        await outgoing.add("clicks", b"%d" % number)
+    with pytest.raises(BadInput, match="too_large"):
+        await outgoing.flush()
+    assert sorted(record for records in appended for record in records) == [10, 11, 12, 14, 15, 16]
+    await outgoing.close()
+
+
+async def test_while_the_broker_is_away_it_is_asked_once_and_feedback_waits() -> None:
+    connection = FakeLoop(config()).connection()
+    asked = 0
+
+    async def streams() -> Any:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.05)
+        raise BrokerAway("away")
+
+    connection.streams = streams  # type: ignore[method-assign]
+    client = await Client(connection=connection, flush_within_s=0.3).__aenter__()
+    await asyncio.gather(*(client.reward(f"visit-{number}", "clicks") for number in range(20)))
+    assert asked == 1
+    # It waits here: the broker is not asked for each.
+    for number in range(20):
+        await client.reward(f"visit-{number}", "clicks")
+    assert asked < 20
+    with pytest.raises(BrokerAway, match="40 feedback of clicks not acknowledged and dropped"):
+        await client.__aexit__(None, None, None)
+
+
+def test_closing_while_threads_call_loses_nothing_and_ends_them() -> None:
+    """What got an id is in the log; who calls later is told."""
+    loop = FakeLoop(config())
+    client = BlockingClient(connection=loop.connection(), batch_ms=1)
+    told: list[str] = []
+    ended: list[str] = []
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(100_000):
+                client.reward(f"visit-{number}-{turn}", "clicks")
+                told.append(f"visit-{number}-{turn}")
+        except BowerbirdError as error:
+            ended.append(str(error))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    while len(told) < 200:
+        time.sleep(0.001)
+    client.close()
+    for thread in threads:
+        thread.join(30)
+    assert len(ended) == 8
+    assert set(told) <= {record["event_id"] for record in loop.records("clicks")}
+
+
+async def test_closing_answers_who_still_waits() -> None:
+    loop = FakeLoop(config())
+    loop.answering = False
+    client = await Client(connection=loop.connection(), timeout_s=60).__aenter__()
+    waiting = asyncio.create_task(client.decide("front", ["boots", "hat"], default="hat"))
+    await asyncio.sleep(0.01)
+    await client.__aexit__(None, None, None)
+    answer = await asyncio.wait_for(waiting, 30)
+    assert (answer.chosen, answer.reason) == ("hat", "broker_away")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"warnings": [{"x": 1}]},
+        {"chosen": {}},
+        {"chosen": "cap"},
+        {"ranking": []},
+        {"ranking": "hat"},
+        {"propensity": 0},
+        {"propensity": "x"},
+        {"propensity": float("nan")},
+        {"policy_version": None},
+        {"picks": [{"propensity": 2}]},
+        {"error": {}},
+    ],
+    ids=str,
+)
+def test_a_reply_that_is_none_of_the_contract_is_no_answer(broken: dict[str, Any]) -> None:
+    reply = {"chosen": "hat", "ranking": ["hat"], "propensity": 0.5, "policy_version": "1-a", "rule": {}}
+    assert answer_of("visit", json.dumps(reply).encode())[0].chosen == "hat"
+    with pytest.raises(NotDecided, match=r"bad_reply"):
+        answer_of("visit", json.dumps({**reply, **broken}).encode())
+
+
+class FailsAsAnArray:
+    def tolist(self) -> Any:
+        raise OSError
+
+
+@pytest.mark.parametrize("field", ["actions", "default", "context"])
+async def test_an_object_that_fails_when_it_is_read_is_refused_with_its_field(field: str) -> None:
+    async with Client(connection=FakeLoop(config()).connection()) as client:
+        for value in (FailsAsAnArray(), np.ndarray):
+            asked: dict[str, Any] = {"placement": "front", "actions": ["boots"], field: value}
+            with pytest.raises(BadInput) as refused:
+                await client.decide(**asked)
+            assert refused.value.field in (field, "request"), refused.value
+
+
+async def test_a_default_fills_no_more_than_the_places() -> None:
+    async with Client(connection=FakeLoop(config()).connection()) as client:
+        with pytest.raises(BadInput, match="default: found 2 ids, expected at most 1"):
+            await client.decide("front", ["boots", "hat"], default=["hat", "boots"])
+        with pytest.raises(BadInput, match="event_id: found 'default-1', expected one that does not begin with"):
+            await client.decide("front", ["boots"], event_id="default-1")

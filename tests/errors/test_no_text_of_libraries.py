@@ -44,7 +44,7 @@ IN_WORDS = {
     "described",
 }
 """Functions that say in words of ours what a foreign exception is."""
-HARMLESS = {"isinstance", "type", "append", "call_soon_threadsafe"}
+HARMLESS = {"isinstance", "type", "append", "_tell_loop"}
 LOGS = {"debug", "info", "warning", "error", "critical", "exception", "failed", "_failed", "count_failure", "_leaves"}
 """Lines of a role's log, for who runs it: they name the exception."""
 LOOKED_AT = {"_TOO_SMALL not in str(error)", "'depth' in str(again)", "'out of range' in str(again)"}

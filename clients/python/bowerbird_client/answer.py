@@ -1,10 +1,17 @@
 """What a client makes of a reply."""
 
 import json
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bowerbird_client.errors import NotDecided
+
+log = logging.getLogger(__name__)
+
+MOST_WARNINGS = 100
+"""A client logs at most so many different warnings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,20 @@ class Answer:
         return self.reason is None
 
 
+class Warnings:
+    """Logs what replies warn of, each once."""
+
+    def __init__(self) -> None:
+        self._logged: set[str] = set()
+
+    def log(self, warnings: Sequence[str]) -> None:
+        """Log those that are new."""
+        for warning in warnings:
+            if warning not in self._logged and len(self._logged) < MOST_WARNINGS:
+                self._logged.add(warning)
+                log.warning("%s", warning)
+
+
 def answer_of(event_id: str, value: bytes) -> tuple[Answer, Any]:
     """Return the answer of a reply, and the rule of its decision.
 
@@ -61,14 +82,34 @@ def answer_of(event_id: str, value: bytes) -> tuple[Answer, Any]:
             raise NotDecided(event_id, str(error["code"]), str(error["message"]))
         answer = Answer(
             event_id,
-            reply["chosen"],
-            tuple(reply["ranking"]),
-            reply["propensity"],
-            reply["policy_version"],
-            warnings=tuple(reply.get("warnings", ())),
-            propensities=tuple(pick["propensity"] for pick in reply.get("picks", ())),
+            _text(reply["chosen"]),
+            tuple(map(_text, _listed(reply["ranking"]))),
+            _probability(reply["propensity"]),
+            _text(reply["policy_version"]),
+            warnings=tuple(map(_text, _listed(reply.get("warnings", [])))),
+            propensities=tuple(_probability(pick["propensity"]) for pick in _listed(reply.get("picks", []))),
         )
+        if answer.chosen != answer.ranking[0]:
+            raise ValueError("another action is chosen than the first")
         return answer, reply.get("rule")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         problem = f"the reply is not one of docs/contract.md ({type(error).__name__})"
         raise NotDecided(event_id, "bad_reply", problem) from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(type(value).__name__)
+    return value
+
+
+def _listed(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(type(value).__name__)
+    return value
+
+
+def _probability(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise ValueError(type(value).__name__)
+    return float(value)

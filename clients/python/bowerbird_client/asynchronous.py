@@ -1,45 +1,36 @@
 """The client for asyncio."""
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from bowerbird_client.answer import Answer, answer_of
+from bowerbird_client.answer import Answer, Warnings, answer_of
 from bowerbird_client.calls import ClientOptions, DecideCall, RewardCall
+from bowerbird_client.checks import check_options
 from bowerbird_client.connection import Connection
 from bowerbird_client.contract import REPLIES
 from bowerbird_client.errors import BowerbirdError, BrokerAway, NotDecided
 from bowerbird_client.event_ids import EventIds
+from bowerbird_client.messages import feedback_of, request_of
 from bowerbird_client.options import method_takes
-from bowerbird_client.outgoing import Outgoing
+from bowerbird_client.outgoing import Calls, Outgoing
 from bowerbird_client.requests import Requests
-from bowerbird_client.streams import check_stream
+from bowerbird_client.streams import Streams
 from bowerbird_client.valued import Valued
 from bowerbird_client.values import (
-    actions_of,
-    check_names,
+    DEFAULT_MARK,
     default_of,
     event_id_of,
     feedback_id_of,
-    flag_of,
     json_of,
-    number_of,
-    places_of,
+    own_event_id_of,
     seconds_of,
-    shown_action_of,
     text_of,
 )
 
 log = logging.getLogger(__name__)
-
-DEFAULT_MARK = "default-"
-"""Begins the event id of an answer that no decision stands behind; feedback for it is not sent."""
-MOST_WARNINGS = 100
-"""A client logs at most so many different warnings."""
 
 
 class Client:
@@ -81,7 +72,7 @@ class Client:
 
     @method_takes(ClientOptions)
     def __init__(self, options: ClientOptions) -> None:
-        check_names(options.brokers, options.reply_topic)
+        check_options(options)
         self._connection = connection = _connection(options) if options.connection is None else options.connection
         given_s = connection.timeout_s if options.timeout_s is None else options.timeout_s
         self._timeout_s = seconds_of(given_s, "timeout_s")
@@ -93,34 +84,56 @@ class Client:
         self._outgoing = Outgoing(self._append, options.batch_ms / 1000, options.most_waiting)
         self._ids = EventIds()
         self._requests = Requests(connection, self._ids.mint())
-        self._streams: Collection[str] = ()
-        self._warned: set[str] = set()
+        self._streams = Streams(connection.streams)
+        self._warnings = Warnings()
         self._valued = Valued()
-        self._open = False
+        self._state = "new"
+        self._telling = Calls()
 
     async def __aenter__(self) -> Self:
-        await self._connection.__aenter__()
+        if self._state != "new":
+            raise BowerbirdError(f"the client is {self._state}, and is opened once: make another one")
+        self._state = "open"
+        try:
+            await self._connection.__aenter__()
+        except BaseException:
+            self._state = "closed"
+            raise
         self._requests.start()
-        self._open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._open = False
+        if self._state != "open":
+            return
+        # No call is taken any more; the feedback of those that were taken is sent.
+        self._state = "closed"
+        problem: BowerbirdError | None = None
         try:
             async with asyncio.timeout(self._flush_within_s):
+                await self._telling.over()
                 await self._outgoing.flush()
-        except (TimeoutError, BowerbirdError) as failed:
-            left = self._outgoing.left()
-            problem = BrokerAway(f"{left} not acknowledged and dropped") if left else failed
-            log.error("%s", problem)
-            if error is None:
-                raise problem from failed
+        except TimeoutError:
+            problem = BrokerAway("some feedback was not acknowledged in time")
+        except BowerbirdError as refused:
+            problem = refused
         finally:
-            await self._requests.close()
-            await self._outgoing.close()
-            await self._connection.__aexit__(kind, error, traceback)
+            left = self._outgoing.left()
+            # A second cancellation does not leave threads behind.
+            self._closing = asyncio.create_task(self._close())
+            if left:
+                problem = BrokerAway(f"{left} not acknowledged and dropped")
+            if problem is not None:
+                log.error("%s", problem)
+            await asyncio.shield(self._closing)
+        if problem is not None and error is None:
+            raise problem
+
+    async def _close(self) -> None:
+        await self._requests.close()
+        await self._outgoing.close()
+        await self._connection.__aexit__(None, None, None)
 
     @method_takes(DecideCall)
     async def decide(self, call: DecideCall) -> Answer:
@@ -158,21 +171,9 @@ class Client:
             request is larger than its topic takes.
         """
         self._check_open()
-        event_id = self._ids.mint() if call.event_id is None else event_id_of(call.event_id)
-        request: dict[str, Any] = {
-            "v": 1,
-            "event_id": event_id,
-            "placement": call.placement,
-            "context": {} if call.context is None else call.context,
-            "actions": (offered := actions_of(call.actions)),
-            "activate": flag_of(call.activate, "activate"),
-        }
-        if call.top is not None:
-            request["top"] = places_of(call.top)
-        if call.user_id is not None:
-            request["user_id"] = text_of(call.user_id, "user_id")
-        value = json_of(request)
-        shown = None if call.default is None else default_of(call.default, offered)
+        event_id = self._ids.mint() if call.event_id is None else own_event_id_of(call.event_id)
+        value, offered = request_of(call, event_id)
+        shown = None if call.default is None else default_of(call.default, offered, call.top or 1)
         timeout_s = self._timeout_s if call.timeout_s is None else seconds_of(call.timeout_s, "timeout_s")
         answer = await self._decided(event_id, value, timeout_s)
         if isinstance(answer, Answer):
@@ -192,7 +193,7 @@ class Client:
             return NotDecided(event_id, "broker_away", str(error))
         except NotDecided as error:
             return error
-        self._warn(answer.warnings)
+        self._warnings.log(answer.warnings)
         self._valued.answered(event_id, rule)
         return answer
 
@@ -233,20 +234,13 @@ class Client:
         if text_of(call.event_id, "event_id").startswith(DEFAULT_MARK):
             return None
         event_id = event_id_of(call.event_id)
-        feedback = {
-            "v": 1,
-            "id": (feedback_id := self._ids.mint() if call.id is None else feedback_id_of(call.id)),
-            "event_id": event_id,
-            "action": None if call.action is None else shown_action_of(call.action),
-            "value": None if call.value is None else number_of(call.value, "value"),
-            "activate": None if call.activate is None else flag_of(call.activate, "activate"),
-        }
+        feedback_id = self._ids.mint() if call.id is None else feedback_id_of(call.id)
+        feedback = feedback_of(call, event_id, feedback_id)
         if feedback["value"] is None and not feedback["activate"]:
             self._valued.check(event_id, stream)
-        # While the broker is away, it is not known which streams there are: the feedback waits, and is refused later.
-        with contextlib.suppress(BrokerAway):
-            await self._check_stream(stream)
-        await self._outgoing.add(stream, json_of(feedback))
+        with self._telling:
+            await self._streams.check(stream)
+            await self._outgoing.add(stream, json_of(feedback))
         return feedback_id
 
     async def activate(self, event_id: str | int, stream: str = "views") -> str | None:
@@ -265,30 +259,18 @@ class Client:
         await self._outgoing.flush()
 
     def _check_open(self) -> None:
-        if not self._open:
+        if self._state == "new":
             raise BowerbirdError("the client is not open: use it within `async with`, or `with`")
-
-    async def _check_stream(self, stream: str) -> None:
-        """Refuse a stream that is not there."""
-        if stream not in self._streams:
-            self._streams = await self._connection.streams()
-            check_stream(stream, self._streams)
+        if self._state == "closed":
+            raise BowerbirdError("the client is closed: open another one")
 
     async def _append(self, stream: str, value: bytes) -> None:
         try:
-            await self._check_stream(stream)
+            await self._streams.check_now(stream)
             await self._connection.append(stream, value)
         except BrokerAway:
-            # Its topic may have been deleted; then the next attempt refuses it.
-            self._streams = ()
+            self._streams.doubt()
             raise
-
-    def _warn(self, warnings: Sequence[str]) -> None:
-        """Log each warning once."""
-        for warning in warnings:
-            if warning not in self._warned and len(self._warned) < MOST_WARNINGS:
-                self._warned.add(warning)
-                log.warning("%s", warning)
 
 
 def _connection(options: ClientOptions) -> Connection:

@@ -4,17 +4,19 @@ import asyncio
 import atexit
 import os
 from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
 from dataclasses import fields
 from functools import wraps
 from threading import Lock, Thread
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from bowerbird_client.asynchronous import Client
 from bowerbird_client.calls import ClientOptions
-from bowerbird_client.errors import BowerbirdError
+from bowerbird_client.errors import BowerbirdError, BrokerAway
 from bowerbird_client.options import method_takes
 
+ENDED_WITHIN_S = 1.0
 Result = TypeVar("Result")
 
 
@@ -109,12 +111,27 @@ class BlockingClient:
             raise BowerbirdError("the client is closed")
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        except CancelledError:
+            raise BrokerAway("the client was closed meanwhile") from None
 
     def _stop(self) -> None:
+        """End what still works in the loop, and the loop."""
+        asyncio.run_coroutine_threadsafe(_others_ended(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _others_ended() -> None:
+    others = asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}
+    if others:
+        # What closing has told to end may end by itself.
+        _, left = await asyncio.wait(others, timeout=ENDED_WITHIN_S)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 async def _opened(options: ClientOptions) -> Client:

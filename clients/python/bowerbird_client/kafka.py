@@ -5,6 +5,7 @@ makes the calls that block. All of them end with the connection.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,7 +14,7 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from bowerbird_client.contract import (
@@ -33,6 +34,7 @@ CALL_S = 5.0
 ATTEMPT_S = 0.5
 POLL_S = 0.1
 CREATED_WITHIN_S = 10.0
+PARTITIONS_LOOK_S = 5.0
 REPLIES_AT_ONCE = 500
 REPLIES_KEPT_MS = 3_600_000
 REQUEST_KEPT_MS = 2000
@@ -98,9 +100,9 @@ class _Caller(Thread):
             try:
                 result = function()
             except BaseException as error:
-                self._loop.call_soon_threadsafe(_fail, done, error)
+                _tell_loop(self._loop, _fail, done, error)
             else:
-                self._loop.call_soon_threadsafe(_settle, done, result)
+                _tell_loop(self._loop, _settle, done, result)
 
         self._calls.put(call)
         return done
@@ -143,9 +145,9 @@ class _Sender:
 
         def report(error: KafkaError | None, message: Message) -> None:
             if error is None:
-                self._loop.call_soon_threadsafe(_settle, delivered, None)
+                _tell_loop(self._loop, _settle, delivered, None)
             else:
-                self._loop.call_soon_threadsafe(_fail, delivered, KafkaException(error))
+                _tell_loop(self._loop, _fail, delivered, KafkaException(error))
 
         try:
             self.producer.produce(topic, value, key, headers=headers or [], on_delivery=report)
@@ -186,6 +188,7 @@ class KafkaConnection:
         self._received: list[tuple[str, bytes]] = []
         self._receives = asyncio.Event()
         self._ending = Event()
+        self._said: set[str] = set()
         self._consumer: Any = None
         self._reader: Thread | None = None
 
@@ -197,11 +200,12 @@ class KafkaConnection:
         self._senders: list[_Sender] = []
         try:
             for kept in ({"acks": 1, "message.timeout.ms": REQUEST_KEPT_MS}, {"message.timeout.ms": FEEDBACK_KEPT_MS}):
-                self._senders.append(_Sender(loop, {**producer, **kept, **self._properties}))
+                self._senders.append(_Sender(loop, {**producer, **self._properties, **kept}))
             self._requests, self._feedback = self._senders
             await self._caller.call(self._follow_replies)
         except BaseException as error:
-            await self._end()
+            # A second cancellation does not leave threads behind.
+            await asyncio.shield(asyncio.ensure_future(self._end()))
             if isinstance(error, KafkaException):
                 raise _refused(error) from None
             raise
@@ -283,38 +287,63 @@ class KafkaConnection:
         # The broker knows how many replicas it keeps.
         topic = NewTopic(name, num_partitions=1, replication_factor=-1, config=config)
         admin = AdminClient({**self._common, **self._properties}, logger=QUIET)
+        created = "was created"
         try:
             admin.create_topics([topic], request_timeout=CALL_S)[name].result()
         except KafkaException as error:
             if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
                 missing = f"topic {name} was not created ({_name(error)}): create it, with one partition"
                 raise BrokerAway(missing) from None
+            created = "is there"
         ends_at = time.monotonic() + CREATED_WITHIN_S
         while name not in self._topics() and not self._ending.wait(POLL_S):
             if time.monotonic() > ends_at:
-                raise BrokerAway(f"topic {name} was created, and Kafka at {self._brokers} does not list it")
+                hidden = f"topic {name} {created}, and Kafka at {self._brokers} does not list it"
+                raise BrokerAway(f"{hidden}: allow this client to describe and to read it")
 
     def _read(self) -> None:
+        looked_s = time.monotonic()
         while not self._ending.is_set():
             if (first := self._consumer.poll(POLL_S)) is not None:
                 messages = [first, *self._consumer.consume(REPLIES_AT_ONCE, 0)]
-                replies = [reply for message in messages if (reply := _reply(message)) is not None]
-                self._loop.call_soon_threadsafe(self._receive, replies)
+                replies = [reply for message in messages if (reply := self._reply(message)) is not None]
+                _tell_loop(self._loop, self._receive, replies)
+            if time.monotonic() - looked_s > PARTITIONS_LOOK_S:
+                self._follow_new_partitions()
+                looked_s = time.monotonic()
+
+    def _follow_new_partitions(self) -> None:
+        """Read also those that were added, from their beginning on."""
+        with contextlib.suppress(KafkaException):
+            found = self._consumer.list_topics(self._reply_topic, timeout=ATTEMPT_S).topics[self._reply_topic]
+            known = {partition.partition for partition in self._consumer.assignment()}
+            if new := sorted(set(found.partitions) - known):
+                self._consumer.incremental_assign(
+                    [TopicPartition(self._reply_topic, number, OFFSET_BEGINNING) for number in new]
+                )
+
+    def _reply(self, message: Message) -> tuple[str, bytes] | None:
+        """Return the correlation id and the value of a reply; None: it is none, or an error."""
+        value = message.value()
+        if (error := message.error()) is not None or value is None:
+            if error is not None and error.name() not in self._said:
+                # librdkafka tries again by itself; what it may not read it never will.
+                self._said.add(error.name())
+                log.warning("topic %s: replies cannot be read now (%s)", self._reply_topic, error.name())
+            return None
+        headers: Any = message.headers() or ()
+        correlation_id = next((content for name, content in headers if name == CORRELATION_HEADER and content), b"")
+        return correlation_id.decode(errors="replace"), value
 
     def _receive(self, replies: Sequence[tuple[str, bytes]]) -> None:
         self._received += replies
         self._receives.set()
 
 
-def _reply(message: Message) -> tuple[str, bytes] | None:
-    """Return the correlation id and the value of a reply; None: it is none, or an error that librdkafka gets over."""
-    value = message.value()
-    if (error := message.error()) is not None or value is None:
-        log.debug("replies: %s", error)
-        return None
-    headers: Any = message.headers() or ()
-    correlation_id = next((content for name, content in headers if name == CORRELATION_HEADER and content), b"")
-    return correlation_id.decode(errors="replace"), value
+def _tell_loop(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *of: object) -> None:
+    """Call a function in the event loop; one that was closed hears nothing any more."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(what, *of)
 
 
 def _settle(done: "asyncio.Future[Result]", result: Result) -> None:

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-from bowerbird_client.errors import BowerbirdError, BrokerAway
+from bowerbird_client.errors import BadInput, BowerbirdError, BrokerAway
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +15,28 @@ LAST_RETRY_S = 2.0
 
 Append = Callable[[str, bytes], Awaitable[None]]
 """Appends a message to a stream, and returns when it is acknowledged."""
+
+
+class Calls:
+    """Counts the calls that put feedback on its way, so that closing waits for them. A context manager of each."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __enter__(self) -> None:
+        self._count += 1
+        self._none.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
+        if not self._count:
+            self._none.set()
+
+    async def over(self) -> None:
+        """Return when there are none."""
+        await self._none.wait()
 
 
 class _Stream:
@@ -47,6 +69,7 @@ class Outgoing:
         self._streams: dict[str, _Stream] = {}
         self._changed = asyncio.Condition()
         self._refused: BowerbirdError | None = None
+        self._closed = False
 
     @property
     def waiting(self) -> int:
@@ -59,9 +82,16 @@ class Outgoing:
         return ", ".join(f"{count} feedback of {name}" for name, count in sorted(left.items()) if count)
 
     async def add(self, name: str, record: bytes) -> None:
-        """Put a record on its way; returns at once, unless too many wait."""
+        """Put a record on its way; returns at once, unless too many wait.
+
+        Raises
+        ------
+        BrokerAway
+            It was closed meanwhile.
+        """
         async with self._changed:
-            await self._changed.wait_for(lambda: self.waiting < self._most_waiting)
+            await self._changed.wait_for(lambda: self._closed or self.waiting < self._most_waiting)
+        self._check_open()
         stream = self._streams.get(name)
         if stream is None:
             stream = self._streams[name] = _Stream()
@@ -76,20 +106,33 @@ class Outgoing:
         Raises
         ------
         BowerbirdError
-            Something was refused for good since the last flush, and dropped.
+            Something was refused for good since the last flush, and dropped; or it was closed meanwhile.
         """
         until = [(stream, stream.added) for stream in self._streams.values()]
+
+        def done() -> bool:
+            return all(stream.done >= added for stream, added in until)
+
         async with self._changed:
-            await self._changed.wait_for(lambda: all(stream.done >= added for stream, added in until))
+            await self._changed.wait_for(lambda: self._closed or done())
+        if not done():
+            self._check_open()
         if self._refused is not None:
             refused, self._refused = self._refused, None
             raise refused
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BrokerAway("the client was closed meanwhile")
+
     async def close(self) -> None:
         """Stop sending; what was not acknowledged is dropped."""
+        self._closed = True
         tasks = [stream.task for stream in self._streams.values() if stream.task is not None]
         for task in tasks:
             task.cancel()
+        async with self._changed:
+            self._changed.notify_all()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send_forever(self, name: str, stream: _Stream) -> None:
@@ -99,20 +142,26 @@ class Outgoing:
             stream.wake.clear()
             while stream.records:
                 batch = _taken(stream.records)
-                await self._send(name, b"[" + b",".join(batch) + b"]")
+                await self._send(name, batch)
                 async with self._changed:
                     stream.done += len(batch)
                     self._changed.notify_all()
 
-    async def _send(self, name: str, value: bytes) -> None:
+    async def _send(self, name: str, batch: Sequence[bytes]) -> None:
         retry_s = FIRST_RETRY_S
         while True:
             try:
-                await self._append(name, value)
+                await self._append(name, b"[" + b",".join(batch) + b"]")
             except BrokerAway as error:
                 log.warning("feedback of %s waits: %s", name, error)
             except BowerbirdError as error:
-                log.error("feedback of %s is dropped: %s", name, error)
+                if isinstance(error, BadInput) and error.code == "too_large" and len(batch) > 1:
+                    # Its topic takes less than it should; each record may fit.
+                    half = len(batch) // 2
+                    await self._send(name, batch[:half])
+                    await self._send(name, batch[half:])
+                    return
+                log.error("%d feedback of %s dropped: %s", len(batch), name, error)
                 self._refused = error
                 return
             else:

@@ -33,7 +33,10 @@ class Requests:
         self._reading = asyncio.create_task(self._read())
 
     async def close(self) -> None:
-        """Stop reading."""
+        """Stop reading; who still waits gets no reply."""
+        for reply in self._waiting.values():
+            if not reply.done():
+                reply.set_exception(BrokerAway("the client was closed meanwhile"))
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)

@@ -1,5 +1,6 @@
 """What a program hands to a client becomes JSON: numbers of numpy, integers as ids, and only what is finite."""
 
+import contextlib
 import json
 import math
 import re
@@ -13,6 +14,8 @@ from bowerbird_client.errors import MOST_NAMED, BadInput
 
 DAY_S = 86_400.0
 
+DEFAULT_MARK = "default-"
+"""Begins the event id of an answer that no decision stands behind; feedback for it is not sent."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]").search
 _DEEPEST = 10
 _LONGEST_BITS = 1024
@@ -34,7 +37,7 @@ def text_of(value: object, field: str) -> str:
         return str.__str__(value)
     if not isinstance(value, bool) and isinstance(value, Integral) and int(value).bit_length() <= _LONGEST_BITS:
         return str(int(value))
-    raise BadInput("invalid_field", field, _shown(value), "a string, or an integer")
+    raise BadInput("invalid_field", field, shown(value), "a string, or an integer")
 
 
 def number_of(value: object, field: str) -> float:
@@ -47,7 +50,7 @@ def number_of(value: object, field: str) -> float:
     """
     if abs(number := _real(value)) <= REWARD_LIMIT:
         return number
-    raise BadInput("invalid_field", field, _shown(value), f"a finite number within ±{REWARD_LIMIT:g}")
+    raise BadInput("invalid_field", field, shown(value), f"a finite number within ±{REWARD_LIMIT:g}")
 
 
 def places_of(value: object) -> int:
@@ -60,7 +63,7 @@ def places_of(value: object) -> int:
     """
     if not isinstance(value, bool) and isinstance(value, Integral) and 1 <= int(value) < 2**31:
         return int(value)
-    raise BadInput("invalid_field", "top", _shown(value), "a whole number of at least 1")
+    raise BadInput("invalid_field", "top", shown(value), "a whole number of at least 1")
 
 
 def seconds_of(value: object, field: str) -> float:
@@ -73,7 +76,7 @@ def seconds_of(value: object, field: str) -> float:
     """
     if 0 < (seconds := _real(value)) <= DAY_S:
         return seconds
-    raise BadInput("invalid_field", field, _shown(value), f"seconds, more than 0 and at most {DAY_S:g}")
+    raise BadInput("invalid_field", field, shown(value), f"seconds, more than 0 and at most {DAY_S:g}")
 
 
 def _real(value: object) -> float:
@@ -96,7 +99,7 @@ def flag_of(value: object, field: str) -> bool:
     """
     if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
         return bool(value)
-    raise BadInput("invalid_field", field, _shown(value), "True or False")
+    raise BadInput("invalid_field", field, shown(value), "True or False")
 
 
 def event_id_of(value: object) -> str:
@@ -110,7 +113,7 @@ def event_id_of(value: object) -> str:
     text = text_of(value, "event_id")
     if not 0 < len(text.encode()) <= EVENT_ID_BYTES or _CONTROL(text):
         expected = f"1 to {EVENT_ID_BYTES} bytes without control characters"
-        raise BadInput("bad_event_id", "event_id", _shown(text[:EVENT_ID_BYTES]), expected)
+        raise BadInput("bad_event_id", "event_id", shown(text[:EVENT_ID_BYTES]), expected)
     return text
 
 
@@ -132,36 +135,38 @@ def shown_action_of(value: object) -> str:
     return text
 
 
-def check_names(brokers: object, reply_topic: object) -> None:
-    """Refuse what names no broker, and what Kafka takes for no topic's name."""
-    if not isinstance(brokers, str) or not brokers.strip() or "://" in brokers:
-        raise BadInput("invalid_field", "brokers", _shown(brokers), "host:port, several of them with commas")
-    if not isinstance(reply_topic, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", reply_topic):
-        raise BadInput(
-            "invalid_field", "reply_topic", _shown(reply_topic), "a topic's name: letters, digits, . _ and -"
-        )
+def own_event_id_of(value: object) -> str:
+    """Return the event id of a request; :data:`DEFAULT_MARK` begins those that nobody decided."""
+    event_id = event_id_of(value)
+    if event_id.startswith(DEFAULT_MARK):
+        expected = f"one that does not begin with {DEFAULT_MARK}, the mark of answers that nobody decided"
+        raise BadInput("bad_event_id", "event_id", shown(event_id), expected)
+    return event_id
 
 
 def action_of(action: object, field: str) -> Mapping[str, Any]:
     """Return an action as a request has it: an id, or an object with ``id`` and ``features``."""
     if isinstance(action, Mapping):
-        number = isinstance(action.get("id"), Integral)
-        return {**action, "id": text_of(action["id"], f"{field}.id")} if number else action
+        try:
+            given = dict(action)
+        except Exception:
+            raise BadInput("invalid_field", field, type(action).__name__, "an object that gives its values") from None
+        return {**given, "id": text_of(given["id"], f"{field}.id")} if "id" in given else given
     return {"id": text_of(action, field)}
 
 
 def actions_of(actions: object) -> list[Mapping[str, Any]]:
     """Return the actions as a request has them; a text alone is no list of its letters."""
-    actions = actions.tolist() if hasattr(actions, "tolist") else actions
+    actions = _plain_list(actions, "actions")
     if isinstance(actions, str | bytes | Mapping) or not isinstance(actions, Iterable):
-        raise BadInput("invalid_field", "actions", _shown(actions), "a list of ids, or of objects with an id")
+        raise BadInput("invalid_field", "actions", shown(actions), "a list of ids, or of objects with an id")
     offered = [action_of(action, f"actions[{index}]") for index, action in enumerate(islice(actions, _MOST_ACTIONS))]
     if len(offered) == _MOST_ACTIONS:
         raise BadInput("too_many_actions", "actions", f"{_MOST_ACTIONS} or more", "what one message can hold")
     return offered
 
 
-def default_of(default: object, actions: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def default_of(default: object, actions: Sequence[Mapping[str, Any]], places: int = 2**31) -> tuple[str, ...]:
     """Return the ids of what is shown without a decision; where there is nothing to choose from, any.
 
     >>> default_of(["hat", "boots"], [{"id": "boots"}, {"id": "hat"}])
@@ -171,21 +176,23 @@ def default_of(default: object, actions: Sequence[Mapping[str, Any]]) -> tuple[s
         ...
     bowerbird_client.errors.BadInput: default: found 'cap', expected the id of one of the actions: boots, ...
     """
-    default = default.tolist() if hasattr(default, "tolist") else default
+    default = _plain_list(default, "default")
     listed = isinstance(default, list | tuple)
     given = list(cast("Iterable[object]", default)) if listed else [default]
     fields = [f"default[{place}]" if listed else "default" for place in range(len(given))]
-    shown = [text_of(each, field) for each, field in zip(given, fields, strict=True)]
-    if not shown:
+    chosen_ids = [text_of(each, field) for each, field in zip(given, fields, strict=True)]
+    if not chosen_ids:
         raise BadInput("invalid_field", "default", "no id", "the id of an action for each place, best first")
-    ids = [str(action.get("id")) for action in actions]
-    for place, chosen in enumerate(shown):
+    if len(chosen_ids) > places:
+        raise BadInput("invalid_field", "default", f"{len(chosen_ids)} ids", f"at most {places}, one for each place")
+    ids = [action["id"] for action in actions if "id" in action]
+    for place, chosen in enumerate(chosen_ids):
         if ids and chosen not in ids:
             named = ", ".join(ids[:MOST_NAMED]) + (", …" if len(ids) > MOST_NAMED else "")
-            raise BadInput("invalid_field", fields[place], _shown(chosen), f"the id of one of the actions: {named}")
-        if chosen in shown[:place]:
-            raise BadInput("invalid_field", fields[place], f"{_shown(chosen)} twice", "each action once")
-    return tuple(shown)
+            raise BadInput("invalid_field", fields[place], shown(chosen), f"the id of one of the actions: {named}")
+        if chosen in chosen_ids[:place]:
+            raise BadInput("invalid_field", fields[place], f"{shown(chosen)} twice", "each action once")
+    return tuple(chosen_ids)
 
 
 def json_of(request: Mapping[str, Any] | str) -> bytes:
@@ -200,10 +207,21 @@ def json_of(request: Mapping[str, Any] | str) -> bytes:
         text = json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
         return text.encode()
     except Exception:
-        # Also what an object of the caller raises when it is read.
-        raise _refusal(request, "") or BadInput(
-            "invalid_field", "request", "a value that cannot be read", "what JSON has"
-        ) from None
+        # Also what an object of the caller raises when it is read, here or there.
+        refusal = None
+        with contextlib.suppress(Exception):
+            refusal = _refusal(request, "")
+        raise refusal or BadInput("invalid_field", "request", "a value that cannot be read", "what JSON has") from None
+
+
+def _plain_list(value: object, field: str) -> object:
+    """Return an array of numpy, and whatever else offers it, as a list."""
+    if not hasattr(value, "tolist"):
+        return value
+    try:
+        return value.tolist()
+    except Exception:
+        raise BadInput("invalid_field", field, type(value).__name__, "an array that gives its values") from None
 
 
 def _plain(value: Any) -> Any:
@@ -215,7 +233,7 @@ def _plain(value: Any) -> Any:
     return plain()
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Return what a program has handed over, for an error; what has no text of its own by its type."""
     if type(value).__repr__ is object.__repr__ or isinstance(value, list | tuple | Mapping | set):
         return type(value).__name__
@@ -243,7 +261,7 @@ def _refusal(value: Any, field: str, depth: int = 0) -> BadInput | None:
         strange = [name for name, _ in named if not isinstance(name, plain) or _refusal(name, "") is not None]
         if strange:
             return BadInput(
-                "invalid_field", field or "request", f"the name {_shown(strange[0])}", "a name that is a string"
+                "invalid_field", field or "request", f"the name {shown(strange[0])}", "a name that is a string"
             )
         parts = [(f"{field}.{name}".lstrip("."), part) for name, part in named]
     elif isinstance(value, list | tuple):
