@@ -127,7 +127,7 @@ class BlockingClient:
 async def _others_ended() -> None:
     others = asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}
     if others:
-        # What closing has told to end may end by itself.
+        # Closing has cancelled or answered most of them.
         _, left = await asyncio.wait(others, timeout=ENDED_WITHIN_S)
         for task in left:
             task.cancel()

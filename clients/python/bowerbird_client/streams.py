@@ -84,7 +84,7 @@ class Streams:
     async def _look(self) -> None:
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._asked())
-            # Whoever waited may be gone.
+            # Retrieve the exception, so that asyncio does not log it as never retrieved.
             self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
         await asyncio.shield(self._asking)
 
