@@ -5,9 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(wildcard archive bowerbird clients embedded policies records replay rewards stream benchmarks examples studies tests)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-# Four processes for two cores, since most of tests/real waits for servers. A file stays in one process, whose servers
+# Three processes for two cores, since most of tests/real waits for servers; four took longer. A file stays in one process, whose servers
 # its tests share; the files come in the order of tests/conftest.py.
-SPREAD := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+SPREAD := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint check-deploy bench mutate torture format lock clean
