@@ -283,8 +283,8 @@ def _learning() -> Iterator[Mutant]:
         "a client that closes sends what has got an id",
         "clients/python/bowerbird_client/asynchronous.py",
         "                await self._telling.over()\n                await self._outgoing.flush()\n",
-        "",
-        ("tests/clients/test_client.py::test_closing_while_threads_call_loses_nothing_and_ends_them",),
+        "                await self._outgoing.flush()\n",
+        ("tests/clients/test_client.py::test_closing_waits_for_feedback_that_is_on_its_way",),
     )
     yield Mutant(
         "an array that its topic refuses goes in parts",

@@ -636,3 +636,24 @@ async def test_a_default_fills_no_more_than_the_places() -> None:
             await client.decide("front", ["boots", "hat"], default=["hat", "boots"])
         with pytest.raises(BadInput, match="event_id: found 'default-1', expected one that does not begin with"):
             await client.decide("front", ["boots"], event_id="default-1")
+
+
+async def test_closing_waits_for_feedback_that_is_on_its_way() -> None:
+    loop = FakeLoop(config())
+    connection = loop.connection()
+    streams, known = connection.streams, asyncio.Event()
+
+    async def held() -> Any:
+        await known.wait()
+        return await streams()
+
+    connection.streams = held  # type: ignore[method-assign]
+    client = await Client(connection=connection).__aenter__()
+    telling = asyncio.create_task(client.reward("visit", "clicks"))
+    await asyncio.sleep(0.01)
+    closing = asyncio.create_task(client.__aexit__(None, None, None))
+    await asyncio.sleep(0.01)
+    known.set()
+    assert await telling
+    await closing
+    assert [record["event_id"] for record in loop.records("clicks")] == ["visit"]
