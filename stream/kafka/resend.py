@@ -21,7 +21,7 @@ from stream.kafka.consumer import is_utf8
 from stream.kafka.dead_letter_log import Letter, Source, letters
 from stream.kafka.letter_choice import LetterChoice, ResendOptions
 from stream.kafka.log import LogReader
-from stream.kafka.send import Appended, Outgoing, append_all
+from stream.kafka.send import Appended, Outgoing, append_all, refuse_missing
 from stream.shutdown import closed, started
 
 RESENT_HEADER = "resent"
@@ -82,7 +82,7 @@ async def resend(config: Config, reader: LogReader, choice: LetterChoice, option
     Raises
     ------
     StateRefused
-        Another one has begun meanwhile; it sends what is left.
+        Another one has begun meanwhile, which sends what is left; or a topic is not there.
     """
     if options.dry_run:
         sendable, skipped = await _sendable(config, reader, choice, options)
@@ -99,6 +99,7 @@ async def resend(config: Config, reader: LogReader, choice: LetterChoice, option
     )
     try:
         sendable, skipped = await _sendable(config, reader, choice, options)
+        await refuse_missing(reader, {record.source.topic for record in sendable})
         sent: list[tuple[Letter, Appended]] = []
         async for batch in _batches(config, reader, sendable):
             async with producer.transaction():

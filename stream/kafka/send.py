@@ -1,7 +1,7 @@
 """Appending some messages to topics of the loop, once, for a person at the command line."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -43,9 +43,7 @@ async def send(config: Config, messages: Sequence[Outgoing]) -> list[Appended]:
         The broker does not answer, or refuses a message; those before it may have been appended.
     """
     async with LogReader(config) as reader:
-        for topic in sorted({message.topic for message in messages}):
-            if not await reader.partitions(topic):
-                raise StateRefused(f"topic {topic}", "no such topic", "the topic", "run `bowerbird topics create`")
+        await refuse_missing(reader, {message.topic for message in messages})
     producer: AIOKafkaProducer = await started(
         clients.producer(config, "bowerbird-send", enable_idempotence=True, max_batch_size=LARGE_MESSAGE_BYTES)
     )
@@ -53,6 +51,19 @@ async def send(config: Config, messages: Sequence[Outgoing]) -> list[Appended]:
         return await append_all(producer, messages)
     finally:
         await closed(producer)
+
+
+async def refuse_missing(reader: LogReader, topics: Iterable[str]) -> None:
+    """Refuse topics that are not there: the producer would wait for them.
+
+    Raises
+    ------
+    StateRefused
+        It names the first of them.
+    """
+    for topic in sorted(topics):
+        if not await reader.partitions(topic):
+            raise StateRefused(f"topic {topic}", "no such topic", "the topic", "run `bowerbird topics create`")
 
 
 async def append_all(producer: AIOKafkaProducer, messages: Sequence[Outgoing]) -> list[Appended]:

@@ -91,6 +91,19 @@ async def test_who_is_overtaken_says_so_and_has_sent_nothing_twice(
     assert set((await sent_again(config)).values()) == {1}
 
 
+async def test_a_topic_that_is_gone_is_named(config: Config) -> None:
+    await bury(config, "click", 1)
+    admin = AIOKafkaAdminClient(bootstrap_servers=config.brokers)
+    await admin.start()
+    try:
+        await admin.delete_topics([config.topic("clicks")])
+    finally:
+        await admin.close()
+    refused = await asyncio.wait_for(_resend(config), 30)
+    assert isinstance(refused, StateRefused)
+    assert "no such topic" in str(refused)
+
+
 async def test_a_letter_of_a_topic_that_was_created_again_is_another_one(config: Config) -> None:
     await bury(config, "old", 3)
     first = await _resend(config)
