@@ -68,12 +68,14 @@ async def refuse_missing(reader: LogReader, topics: Iterable[str]) -> None:
 
 async def append_all(producer: AIOKafkaProducer, messages: Sequence[Outgoing]) -> list[Appended]:
     """Append messages in their order by a producer, and return when all of them are acknowledged."""
-    sent = [
-        await producer.send(message.topic, message.value, message.key, headers=list(message.headers))
-        for message in messages
-    ]
-    # All of them are awaited, so that asyncio logs none as never retrieved.
-    answers: list[Any] = await asyncio.gather(*sent, return_exceptions=True)
+    sent: list[asyncio.Future[Any]] = []
+    try:
+        for message in messages:
+            headers = list(message.headers)
+            sent.append(await producer.send(message.topic, message.value, message.key, headers=headers))
+    finally:
+        # Also those before a failure, so that asyncio logs none as never retrieved.
+        answers: list[Any] = await asyncio.gather(*sent, return_exceptions=True)
     if failed := [answer for answer in answers if isinstance(answer, BaseException)]:
         raise failed[0]
     return [Appended(answer.topic, answer.partition, answer.offset, answer.timestamp) for answer in answers]
