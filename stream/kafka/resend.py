@@ -6,9 +6,10 @@ another that is still sending, and then reads what that one has committed. So tw
 killed and run again, send nothing twice.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerFenced
@@ -107,10 +108,17 @@ async def resend(config: Config, reader: LogReader, choice: LetterChoice, option
             sent += zip((letter._replace(value=None) for letter in batch), places, strict=True)
         return Resent(sent, skipped)
     except ProducerFenced:
+        # Each batch of aiokafka's holds this error, too, and nothing asks for it there.
+        asyncio.get_running_loop().set_exception_handler(_log_unless_fenced)
         found = "another `bowerbird dead-letters resend` that began later"
         raise StateRefused("resend", found, "one at a time", "run the command again when that one has ended") from None
     finally:
         await closed(producer)
+
+
+def _log_unless_fenced(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    if not isinstance(context.get("exception"), ProducerFenced):
+        loop.default_exception_handler(context)
 
 
 async def _sendable(
