@@ -8,7 +8,7 @@ import os
 import sys
 
 NO_ROOM = {
-    errno.ENOSPC: "standard output: found no space left, expected room for the answer",
+    errno.ENOSPC: "standard output, or a file: found no space left, expected room for what is written",
     errno.EMFILE: "open files: found as many as this process may have, expected more; raise the limit: ulimit -n 1024",
     errno.ENFILE: "open files: found as many as this machine may have, expected more",
 }

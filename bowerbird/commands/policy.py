@@ -226,8 +226,7 @@ _IN_FORCE = {
 
 
 def _ask(name: str, until_ms: int | None) -> None:
-    # None: who started it has closed it.
-    if sys.stdin is None or not sys.stdin.isatty():
+    if not sys.stdin.isatty():
         complain("rebuild: found no terminal to ask on, expected --yes")
         raise typer.Exit(WRONG_USE)
     what = f"what was appended up to {_ago(until_ms)}" if until_ms is not None else "the whole log"

@@ -71,15 +71,15 @@ def chosen(given: Path | None, kept: Path | None, environment: Mapping[str, str]
     WrongConfiguration
         The folder holds settings that no earlier start has written, or a file cannot be read.
     """
-    if kept is not None and kept.exists() and not _read(kept).startswith(MARK):
+    if kept is not None and kept.exists() and not _read(kept, environment).startswith(MARK):
         raise WrongConfiguration(
             f"--dir: found a {kept.name} in {kept.parent} that `bowerbird up` has not written, expected a folder of its"
             f" own; name another folder, and this file by --config {kept}"
         )
     if given is None and kept is not None and kept.exists():
-        return Settings(_read(kept), kept)
+        return Settings(_read(kept, environment), kept)
     path = find_file(given, environment)
-    return Settings(built_in(kept), None) if path is None else Settings(_read(path), path)
+    return Settings(built_in(kept), None) if path is None else Settings(_read(path, environment), path)
 
 
 def built_in(kept: Path | None) -> str:
@@ -151,10 +151,10 @@ def _request(placement: str, event_id: str) -> str:
     )
 
 
-def _read(file: Path) -> str:
+def _read(file: Path, environment: Mapping[str, str]) -> str:
     try:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        expected = DEFAULT_FILE + (f"; {variable}" if (variable := elsewhere(file)) else "")
+        expected = DEFAULT_FILE + (f"; {variable}" if (variable := elsewhere(file, environment)) else "")
         raise WrongConfiguration(f"{file}: found a file that can't be read ({why}), expected {expected}") from None

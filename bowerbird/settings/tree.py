@@ -5,7 +5,6 @@ import difflib
 import itertools
 import json
 import math
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -40,9 +39,9 @@ class Problem(NamedTuple):
         return printable(f"{place}: {about}found {self.found}, expected {self.expected}")
 
 
-def elsewhere(file: Path) -> str:
+def elsewhere(file: Path, environment: Mapping[str, str]) -> str:
     """Say that a file which is not there was named by the environment; empty: it was not."""
-    named = os.environ.get(FILE_VARIABLE) == str(file)
+    named = environment.get(FILE_VARIABLE) == str(file)
     return f"{FILE_VARIABLE} names it: unset that variable, or let it name another file" if named else ""
 
 
@@ -72,7 +71,7 @@ class SettingsTree:
         self._file = name
         self._overrides: dict[KeyPath, str] = {}
         self._lines: dict[KeyPath, int] = {}
-        self.values: dict[str, Any] = self._parsed(file) if file is not None else {}
+        self.values: dict[str, Any] = self._parsed(file, environment) if file is not None else {}
         self._override(environment)
 
     def in_order(self) -> list[Problem]:
@@ -127,14 +126,15 @@ class SettingsTree:
     def _order(self, problem: Problem) -> tuple[bool, bool, int, Problem]:
         return problem.source != self._file, problem.line is None, problem.line or 0, problem
 
-    def _parsed(self, file: Path) -> dict[str, Any]:
+    def _parsed(self, file: Path, environment: Mapping[str, str]) -> dict[str, Any]:
         try:
             document = file.read_text("utf-8")
             tree = tomllib.loads(document)
         except OSError as error:
             expected = "a readable file"
             if isinstance(error, FileNotFoundError):
-                expected = f"the settings of a service; {elsewhere(file) or '`bowerbird up` shows where its own are'}"
+                named = elsewhere(file, environment)
+                expected = f"the settings of a service; {named or '`bowerbird up` shows where its own are'}"
             self.problems.append(Problem(self._file, None, "", of_disk(error), expected))
         except UnicodeDecodeError as error:
             self.problems.append(Problem(self._file, None, "", f"byte {error.start} that is no UTF-8", "UTF-8"))

@@ -92,7 +92,7 @@ class Connection:
     async def _close(self) -> None:
         await asyncio.gather(*(closed(client) for client in (self._producer, self._consumer) if client is not None))
 
-    async def append(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
+    async def append(self, topic: str, value: bytes) -> None:
         """Append a message; returns when every replica that is in sync has it.
 
         Parameters
@@ -107,11 +107,9 @@ class Connection:
         BadInput
             It is larger than the topic takes.
         """
-        await self._send(topic, value, key, [])
+        await self._send(topic, value, [])
 
-    async def ask(
-        self, value: bytes, correlation_id: str, *, key: bytes | None = None, expires_ms: int | None = None
-    ) -> None:
+    async def ask(self, value: bytes, correlation_id: str, *, expires_ms: int | None = None) -> None:
         """Send a request, or an array of them; the reply carries the correlation id.
 
         Raises
@@ -125,7 +123,7 @@ class Connection:
         ]
         if expires_ms is not None:
             headers.append((EXPIRES_HEADER, str(expires_ms).encode()))
-        await self._send("decision-requests", value, key, headers)
+        await self._send("decision-requests", value, headers)
 
     async def replies(self, wait_ms: int) -> list[LogRecord]:
         """Return the replies that came since the last call; wait a little if there are none yet.
@@ -141,10 +139,10 @@ class Connection:
             raise BrokerAway(f"topic {self._reply_topic} can't be read ({_name(error)})") from error
         return [log_record(record) for records in fetched.values() for record in records]
 
-    async def _send(self, topic: str, value: bytes, key: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+    async def _send(self, topic: str, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         name = self._config.topic(topic)
         try:
-            await self._producer.send_and_wait(name, value, key, headers=headers)
+            await self._producer.send_and_wait(name, value, headers=headers)
         except MessageSizeTooLargeError as error:
             most = f"at most what topic {name} takes (max.message.bytes)"
             raise BadInput("too_large", "value", f"{len(value)} bytes", most) from error

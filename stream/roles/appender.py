@@ -61,17 +61,17 @@ class Appender:
             that the topic refuses as too large.
         """
         answers: dict[int, Any | None] = {}
-        retry_s, failures, stands = FIRST_RETRY_S, 0, False
+        retry_s, failures = FIRST_RETRY_S, 0
         while True:
             producer = self.producer.current
             left = [index for index in range(len(messages)) if index not in answers]
             failed = await self._try(producer, messages, left, answers)
             if failed is None:
-                if stands:
+                if failures:
                     stopped.go_on(DECIDE, self._topic)
                 return [answers[index] for index in range(len(messages))]
             metrics.broker_failed(DECIDE)
-            failures, stands = failures + 1, True
+            failures += 1
             if isinstance(failed, _NoPartitionError):
                 if stopped.stop(DECIDE, self._topic, failed):
                     log.error("%s", failed)

@@ -451,3 +451,5 @@ def test_a_file_that_the_variable_names_and_that_is_gone_names_the_variable(
         load()
     with pytest.raises(WrongConfiguration, match=names):
         chosen(None, None, os.environ)
+    with pytest.raises(WrongSettings, match=names):
+        load(None, {"BOWERBIRD_CONFIG": str(tmp_path / "other.toml")})

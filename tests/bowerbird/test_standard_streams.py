@@ -32,7 +32,11 @@ def run(command: str, folder: Path, **variables: str) -> "subprocess.CompletedPr
     [
         (f"{BOWERBIRD} policy rebuild front <&-", 2, "rebuild: found no terminal to ask on, expected --yes"),
         (f"{BOWERBIRD} --version >&-", 0, ""),
-        (f"{BOWERBIRD} --help >/dev/full", 1, "standard output: found no space left, expected room for the answer"),
+        (
+            f"{BOWERBIRD} --help >/dev/full",
+            1,
+            "standard output, or a file: found no space left, expected room for what",
+        ),
         (f"ulimit -n 8; {BOWERBIRD} status", 1, "open files: found as many as this process may have"),
     ],
 )

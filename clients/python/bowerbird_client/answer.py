@@ -33,8 +33,8 @@ class Answer:
     policy_version
         The version that decided; None: it is a default.
     reason
-        None: decided. Else why this is the caller's own default: ``timeout``, ``broker_away``, or the code of an
-        error reply (docs/contract.md).
+        None: decided. Else why this is the caller's own default: ``timeout``, ``broker_away``, ``bad_reply``, or the
+        code of an error reply (docs/contract.md).
     warnings
         Fields of the request that nothing reads, a sentence each.
     """
