@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
 from bowerbird.fake import FakeLoop
 from bowerbird.settings import load
@@ -212,3 +212,32 @@ async def _activated(loop: Loop) -> None:
 
 def _path() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+async def test_replies_in_partitions_that_were_added_are_read(
+    kafka: EmbeddedKafka, redis_server: EmbeddedRedis, prefix: str
+) -> None:
+    async with loop_of(config(kafka, redis_server, prefix)) as loop:
+        loop.role("decide")
+        async with Client(kafka.address, prefix=prefix, reply_topic="replies.test") as client:
+            await ready(client)
+            admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+            await admin.start()
+            try:
+                await admin.create_partitions({f"{prefix}replies.test": NewPartitions(8)})
+            finally:
+                await admin.close()
+
+            added = [(f"{prefix}replies.test", number) for number in range(1, 8)]
+
+            async def written_there() -> bool:
+                await client.decide("front", ["boots"], default="boots", timeout_s=1)
+                return any((await loop.reader.ends(added)).values())
+
+            await until(written_there)
+
+            async def all_answered() -> bool:
+                asked = (client.decide("front", ["boots"], default="boots", timeout_s=5) for _ in range(24))
+                return all(answer.decided for answer in await asyncio.gather(*asked))
+
+            await until(all_answered)

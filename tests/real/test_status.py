@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -289,3 +290,16 @@ async def test_the_command_tells_what_to_do_and_exits_with_1(loop: Loop, config:
     gone = ", ".join(map(config.topic, ("ticks", "dead-letters")))
     assert missing == f"Topics {gone} are missing. Run `bowerbird topics create`."
     assert full.startswith("Redis is full")
+
+
+async def test_a_redis_that_closes_idle_connections_is_asked_again(config: Config, loop: Loop) -> None:
+    async with Redis.from_url(config.redis_url) as redis, Observer(config) as observer:
+        await observer.look()
+        await redis.config_set("timeout", 1)
+        try:
+            # As a command does that computes meanwhile: the event loop does not hear that it was closed.
+            time.sleep(3.5)
+            await observer.look()
+        finally:
+            async with Redis.from_url(config.redis_url) as again:
+                await again.config_set("timeout", 0)
