@@ -91,7 +91,7 @@ def test_a_policy_that_learns_has_no_symptom(arguments: str, actions: list[Any],
             {"user": {"age": 3}, "page": {"n": 1}, "hour": {"n": 1}},
             "sent_not_used",
             False,
-            ["namespaces hour, page:"],
+            ["namespaces hour, page:", "`-q hA -q pA`"],
         ),
     ],
 )

@@ -4,6 +4,8 @@ import asyncio
 import inspect
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -178,7 +180,7 @@ async def test_each_of_many_at_once_gets_its_own_answer() -> None:
     assert [answer.chosen for answer in answers] == [f"a{number}" for number in range(100)]
 
 
-async def test_what_cannot_be_told_is_refused_at_once() -> None:
+async def test_bad_arguments_are_refused_at_once() -> None:
     async with Client(connection=FakeLoop(config()).connection()) as client:
         with pytest.raises(BadInput, match="event_id"):
             await client.decide("front", ["boots"], event_id="a\nb")
@@ -262,9 +264,9 @@ async def test_a_hostile_value_is_refused_with_its_field_and_nothing_is_sent(val
                 await client.decide(**{"placement": "front", "actions": ["boots", "hat"], **asked(value)})
             assert refused.value.field.startswith(field), refused.value
         for field in ("event_id", "stream", "value", "id", "activate"):
-            told = {"event_id": "visit", "stream": "clicks", field: value}
+            arguments = {"event_id": "visit", "stream": "clicks", field: value}
             with pytest.raises(BadInput) as refused:
-                await client.reward(**told)
+                await client.reward(**arguments)
             assert refused.value.field == field, refused.value
     assert loop.records("decision-requests") == loop.records("clicks") == []
 
@@ -362,7 +364,7 @@ async def test_a_stream_that_fails_holds_no_other_up() -> None:
     await outgoing.close()
 
 
-async def test_with_too_much_waiting_telling_waits() -> None:
+async def test_adding_waits_while_too_much_is_unsent() -> None:
     flaky = Flaky()
     flaky.open.clear()
     outgoing = Outgoing(flaky.append, 0.0, 2)
@@ -391,7 +393,7 @@ async def test_an_array_is_no_larger_than_a_message() -> None:
     await outgoing.close()
 
 
-async def test_feedback_that_could_not_be_sent_is_told() -> None:
+async def test_unsent_feedback_raises_at_the_end() -> None:
     connection = FakeLoop(config()).connection()
 
     async def append(stream: str, value: bytes) -> None:
@@ -554,30 +556,30 @@ async def test_while_the_broker_is_away_it_is_asked_once_and_feedback_waits() ->
 
 
 def test_closing_while_threads_call_loses_nothing_and_ends_them() -> None:
-    """What got an id is in the log; who calls later is told."""
+    """Feedback whose call returned is in the log; later calls raise."""
     loop = FakeLoop(config())
     client = BlockingClient(connection=loop.connection(), batch_ms=1)
-    told: list[str] = []
+    sent: list[str] = []
     ended: list[str] = []
 
     def work(number: int) -> None:
         try:
             for turn in range(100_000):
                 client.reward(f"visit-{number}-{turn}", "clicks")
-                told.append(f"visit-{number}-{turn}")
+                sent.append(f"visit-{number}-{turn}")
         except BowerbirdError as error:
             ended.append(str(error))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
-    while len(told) < 200:
+    while len(sent) < 200:
         time.sleep(0.001)
     client.close()
     for thread in threads:
         thread.join(30)
     assert len(ended) == 8
-    assert set(told) <= {record["event_id"] for record in loop.records("clicks")}
+    assert set(sent) <= {record["event_id"] for record in loop.records("clicks")}
 
 
 async def test_closing_answers_who_still_waits() -> None:
@@ -589,6 +591,61 @@ async def test_closing_answers_who_still_waits() -> None:
     await client.__aexit__(None, None, None)
     answer = await asyncio.wait_for(waiting, 30)
     assert (answer.chosen, answer.reason) == ("hat", "broker_away")
+
+
+async def test_a_client_that_is_cancelled_twice_while_it_closes_still_closes_its_connection() -> None:
+    connection = FakeLoop(config()).connection()
+    closing, closed = asyncio.Event(), asyncio.Event()
+
+    async def close(*error: object) -> None:
+        closing.set()
+        await asyncio.sleep(0.05)
+        closed.set()
+
+    connection.__aexit__ = close  # type: ignore[assignment, method-assign]
+    client = await Client(connection=connection).__aenter__()
+    leaving = asyncio.create_task(client.__aexit__(None, None, None))
+    await closing.wait()
+    for _ in range(2):
+        leaving.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    await asyncio.wait_for(closed.wait(), 30)
+
+
+INTERRUPTED = """
+import asyncio, os, signal, threading
+from bowerbird_client import BlockingClient
+from tests.clients.test_client import FakeLoop, config
+
+connection, appending = FakeLoop(config()).connection(), threading.Event()
+
+async def never(stream, value):
+    appending.set()
+    await asyncio.sleep(3600)
+
+def interrupt():
+    appending.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+
+connection.append = never
+client = BlockingClient(connection=connection, flush_within_s=3600)
+client.reward("visit", "clicks")
+interrupter = threading.Thread(target=interrupt)
+interrupter.start()
+try:
+    client.close()
+except KeyboardInterrupt:
+    client.close()
+    interrupter.join()
+    print("interrupted", [thread.name for thread in threading.enumerate()])
+"""
+
+
+def test_ctrl_c_ends_a_client_that_closes() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "interrupted ['MainThread']\n", done
 
 
 @pytest.mark.parametrize(
@@ -649,12 +706,12 @@ async def test_closing_waits_for_feedback_that_is_on_its_way() -> None:
 
     connection.streams = held  # type: ignore[method-assign]
     client = await Client(connection=connection).__aenter__()
-    telling = asyncio.create_task(client.reward("visit", "clicks"))
+    call = asyncio.create_task(client.reward("visit", "clicks"))
     await asyncio.sleep(0.01)
     closing = asyncio.create_task(client.__aexit__(None, None, None))
     await asyncio.sleep(0.01)
     known.set()
-    (told,) = await asyncio.gather(telling, return_exceptions=True)
-    assert isinstance(told, str), told
+    (event_id,) = await asyncio.gather(call, return_exceptions=True)
+    assert isinstance(event_id, str), event_id
     await closing
     assert [record["event_id"] for record in loop.records("clicks")] == ["visit"]

@@ -59,8 +59,8 @@ def test_the_client_takes_the_feedback_that_the_service_takes(
 ) -> None:
     @given(values)
     def law(value: Any) -> None:
-        told = json_of({"v": 1, "event_id": "visit", field: value})
-        assert refused(lambda: check(value)) == refused(lambda: feedback(told))
+        message = json_of({"v": 1, "event_id": "visit", field: value})
+        assert refused(lambda: check(value)) == refused(lambda: feedback(message))
 
     law()
 

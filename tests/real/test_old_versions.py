@@ -7,6 +7,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,7 @@ from policies.policy import digest, version_name
 from policies.policy_store import Saved
 from records.codec import encode
 from records.policy_version import PolicyVersion
-from stream.config import ArchiveConfig, Config, identity_in
+from stream.config import ArchiveConfig, Config, PolicyConfig, identity_in
 from stream.kafka import follower, log
 from stream.kafka.log import identify
 from stream.kafka.versions import KafkaVersions
@@ -193,6 +194,11 @@ async def test_every_start_and_every_display_reads_few_records_of_an_old_topic(
     assert {policy.name: policy.number for policy in status.policies} == {"busy": OLD, "quiet": 3, "new": 0}
     states = {each.subject: each.holds for each in found if each.subject.startswith("state of policy")}
     assert states == {f"state of policy {name}": True for name in config.policies}
+    changed = replace(config, policies=config.policies | {"quiet": PolicyConfig("uniform", "--other")})
+    refused = [each async for each in check._published(changed) if not each.holds]
+    assert [(each.subject, each.remedy) for each in refused] == [
+        ("state of policy quiet", "set it back, or give the changed policy another name")
+    ]
     # They do read it: what is counted is what is read.
     assert min(read["learn"], read["join"], read["check"], read["policy show"], read["trace"]) > 0
     assert {what: number for what, number in read.items() if number > FEW * (2 if what == "check" else 1)} == {}

@@ -1,4 +1,4 @@
-"""Dead letters are sent again once each, whoever sends them at the same moment, and whatever their topic was before."""
+"""Each dead letter is sent again once, even by two commands at once, and after its topic was made again."""
 
 import asyncio
 from collections import Counter

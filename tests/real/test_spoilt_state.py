@@ -1,6 +1,8 @@
 """Values in Redis that the join has not written: each is named with its key, and with the command that ends it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from stream.redis.spoilt import Unreadable, reading
 from stream.redis.store import RedisStore, shard_key
 from stream.stopped import REFUSED_KEPT_MS, _keep, kept
 from tests.laws.test_store import WINDOW_MS, Reader, decided, happened
+from tests.real.loop import until
 
 pytestmark = pytest.mark.real
 
@@ -207,25 +210,66 @@ async def test_another_type_where_stopped_parts_are_kept_hides_nothing(store: Re
     ("command", "undo", "found"),
     [
         ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "is a replica and takes no writes"),
-        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0", r"refused a command (NOREPLICAS)"),
+        (
+            "CONFIG SET min-replicas-to-write 1",
+            "CONFIG SET min-replicas-to-write 0",
+            "refused a command (NOREPLICAS): start",
+        ),
         ("ACL SETUSER default -eval -evalsha", "ACL SETUSER default +eval +evalsha", "lets its user not do all"),
         ("ACL SETUSER default -set", "ACL SETUSER default +set", "lets its user not do all"),
-        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "refused a command (OutOfMemoryError)"),
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "refused a command (OutOfMemoryError): raise maxmemory"),
     ],
 )
 async def test_a_redis_that_takes_no_writes_fails_the_check(
     own_redis: Callable[..., EmbeddedRedis], command: str, undo: str, found: str
 ) -> None:
     server = own_redis(cluster=False)
-    config = Config(redis_url=server.url)
-
-    async def failing() -> list[str]:
-        return [each.found async for each in check._redis(config) if not each.holds]
-
     async with Redis.from_url(server.url) as redis:
-        before = await failing()
+        before = await failing(server)
         await redis.execute_command(*command.split())
-        sentence = (await failing())[0].partition(" ")[2].partition(" ")[2]
-        assert sentence.startswith(f"{server.url.removeprefix('redis://').partition('/')[0]} {found}"), sentence
+        assert (await failing(server))[0].startswith(f"Redis at {address(server)} {found}")
         await redis.execute_command(*undo.split())
-        assert await failing() == before
+        assert await failing(server) == before
+
+
+async def test_a_redis_that_cannot_write_its_files_fails_the_check(
+    own_redis: Callable[..., EmbeddedRedis], tmp_path: Path
+) -> None:
+    server = own_redis(tmp_path, cluster=False)
+    async with Redis.from_url(server.url) as redis:
+        await redis.config_set("save", "3600 1")
+        (tmp_path / "dump.rdb").mkdir()
+        await redis.bgsave()
+
+        async def save_failed() -> bool:
+            return bool((await redis.info("persistence"))["rdb_last_bgsave_status"] == "err")
+
+        await until(save_failed)
+        sentence = "refused a command (MISCONF): it cannot write its files: see its log, and its disk"
+        assert (await failing(server))[0] == f"Redis at {address(server)} {sentence}"
+
+
+async def test_a_redis_that_works_on_a_long_script_fails_the_check(own_redis: Callable[..., EmbeddedRedis]) -> None:
+    server = own_redis(cluster=False)
+    async with Redis.from_url(server.url) as redis, Redis.from_url(server.url, socket_timeout=None) as busy:
+        await redis.config_set("busy-reply-threshold", 10)
+        script: asyncio.Future[Any] = asyncio.ensure_future(busy.eval("while true do end", 0))
+        try:
+            assert (await until(lambda: failing(server)))[0] == (
+                f"Redis at {address(server)} refused a command (BUSY): it works on another call; "
+                "try again, and see its log where that lasts"
+            )
+        finally:
+            await redis.script_kill()
+            with pytest.raises(ResponseError, match="killed"):
+                await script
+
+
+async def failing(server: EmbeddedRedis) -> list[str]:
+    """Return what `bowerbird check` finds wrong with a server."""
+    found = [each async for each in check._redis(Config(redis_url=server.url)) if not each.holds]
+    return [f"{each.found}: {each.remedy}" for each in found]
+
+
+def address(server: EmbeddedRedis) -> str:
+    return server.url.removeprefix("redis://").partition("/")[0]
