@@ -316,7 +316,7 @@ def _show_roles(log: Path, say: Say) -> None:
     for line in log.read_text("utf-8", "replace").splitlines()[-3000:]:
         with suppress(ValueError, KeyError, TypeError):
             record = json.loads(line)
-            if record["level"] in ("error", "critical"):
+            if record["level"] in ("ERROR", "CRITICAL"):
                 say(line[:2000])
 
 

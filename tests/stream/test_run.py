@@ -13,7 +13,7 @@ from records.errors import StateRefused
 from stream import stopped
 from stream.config import Config
 from stream.health import HealthServer
-from stream.json_log import JsonFormatter
+from stream.json_log import formatter
 from stream.liveness import LIMIT_S, Pulse
 from stream.run import RoleParts, run_role
 
@@ -33,17 +33,17 @@ def test_a_log_record_is_a_line_of_json() -> None:
         record = logging.getLogger("stream.roles.learn").makeRecord(
             "stream.roles.learn", logging.ERROR, "f", 1, "a %s", ("b\nc",), sys.exc_info(), extra={"policy": "front"}
         )
-    line = JsonFormatter("learn").format(record)
+    line = formatter("learn").format(record)
     assert "\n" not in line
     record_of_line = json.loads(line)
     assert (record_of_line["level"], record_of_line["role"], record_of_line["message"], record_of_line["policy"]) == (
-        "error",
+        "ERROR",
         "learn",
         "a b\nc",
         "front",
     )
     assert record_of_line["exception"].endswith("ValueError: no")
-    assert record_of_line["time"].endswith("Z")
+    assert record_of_line["time"].endswith("+00:00")
 
 
 async def test_health_readiness_and_metrics() -> None:
@@ -97,5 +97,5 @@ def test_a_role_that_may_not_start_says_so_by_its_exit_code(
     assert run_role(Config(redis_url="redis://127.0.0.1:1/0"), "learn") == code
     (line,) = capsys.readouterr().err.splitlines()
     record = json.loads(line)
-    assert record["level"] == "critical"
+    assert record["level"] == "CRITICAL"
     assert str(error) in record.get("exception", record["message"])
