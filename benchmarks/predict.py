@@ -16,7 +16,7 @@ from benchmarks.row import Others, Row, spread
 from policies.draw import draw
 from policies.features import Action, Features, decode_action, decode_context
 from policies.policy import Policy
-from policies.question import Pick, Question
+from policies.question import Pick, Question, pmf_of
 from policies.registry import make
 from policies.vw.arguments import parse
 from policies.vw.text import Writer
@@ -114,7 +114,7 @@ def _decide(policy: Policy, questions: Sequence[Asked]) -> float:
     """Return the CPU seconds from features to rankings."""
     began = time.process_time()
     for event_id, context, actions, _ in questions:
-        draw("front", event_id, policy.predict(Question(context, actions)))
+        draw("front", event_id, pmf_of(policy.predict(Question(context, actions))))
     return time.process_time() - began
 
 

@@ -18,6 +18,7 @@ ERROR_CODES: dict[str, str] = {
     "too_many_actions": "more actions than a request may have",
     "too_many_places": "a ranked list of more places than its number of actions allows",
     "duplicate_action": "two actions with one id",
+    "bad_domain": "a domain of numbers without any, or for a policy that chooses between actions",
     "bad_expires_ms": "a header `expires-ms` that is no number of milliseconds up to a minute",
     "reply_topic_not_allowed": "a reply topic that the service's `reply_topics` do not allow",
     "expired": "older than its time to live when it was to be decided; nobody waits for it, nothing is learned of it",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from policies.features import FLAT_NAMESPACE, Action, Features, FeatureValue
 from policies.policy import Policy, digest
-from policies.question import Pick, Question, ranked
+from policies.question import Pick, Question, pmf_of, ranked
 from policies.registry import make
 from records.errors import BowerbirdError
 
@@ -88,7 +88,7 @@ def pmf_is_valid(fresh: Make, some: Sequence[Decision]) -> None:
         (some[0].context, some[0].actions[:1]),
     ]
     for context, actions in cases:
-        pmf = policy.predict(Question(context, actions))
+        pmf = pmf_of(policy.predict(Question(context, actions)))
         _must(len(pmf) == len(actions), f"{len(pmf)} probabilities for {len(actions)} actions")
         _must(all(0.0 <= probability <= 1.0 for probability in pmf), f"a probability lies outside [0, 1]: {pmf}")
         _must(math.isclose(math.fsum(pmf), 1.0, abs_tol=1e-9), f"the pmf sums to {math.fsum(pmf)}")
@@ -102,7 +102,7 @@ def a_list_takes_nothing_twice(fresh: Make, some: Sequence[Decision]) -> None:
         question = Question(case.context, case.actions, ranked(len(case.actions)))
         taken: list[Pick] = []
         for slot in range(len(case.actions)):
-            pmf = policy.predict(question, taken)
+            pmf = pmf_of(policy.predict(question, taken))
             _must(len(pmf) == len(case.actions), f"{len(pmf)} probabilities for {len(case.actions)} actions")
             _must(not any(pmf[pick.action] for pick in taken), "an action that was taken has a probability")
             _must(math.isclose(math.fsum(pmf), 1.0, abs_tol=1e-9), f"the pmf of place {slot} sums to {math.fsum(pmf)}")

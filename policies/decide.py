@@ -19,7 +19,7 @@ from msgspec import Raw
 from policies.draw import choose, draw
 from policies.features import ACTION_FIELDS, Action, decode_action, decode_context
 from policies.policy import Policy
-from policies.question import Pick, Pmf, Question, ranked
+from policies.question import Pick, Pmf, Question, pmf_of, ranked
 from records.codec import decode, encode
 from records.decision import Decision
 from records.decision_request import DecisionRequest
@@ -257,14 +257,14 @@ def drawn_by(policy: Policy, salt: str, event_id: str, question: Question) -> Dr
 
     A decision of one slot ranks all actions; a list ranks those that it shows.
     """
-    pmf = policy.predict(question)
+    pmf = pmf_of(policy.predict(question))
     if len(question.slots) == 1:
         chosen, ranking = draw(salt, event_id, pmf)
         return Drawn(pmf, [Pick(0, chosen, pmf[chosen])], ranking)
     chosen = choose(salt, event_id, pmf)
     picks = [Pick(0, chosen, pmf[chosen])]
     for slot in range(1, len(question.slots)):
-        left = policy.predict(question, picks)
+        left = pmf_of(policy.predict(question, picks))
         chosen = choose(salt, event_id, left, slot)
         picks.append(Pick(slot, chosen, left[chosen]))
     return Drawn(pmf, picks, [pick.action for pick in picks])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Protocol, runtime_checkable
 
+from policies.density import Density
 from policies.features import Action
 from policies.question import Pick, Pmf, Question
 from records.errors import BadInput
@@ -18,9 +19,9 @@ SMALLEST_PROPENSITY = 2.0**-66
 
 @runtime_checkable
 class Policy(Protocol):
-    """Maps a question to a probability mass function, slot by slot, and learns from the rewards of a decision.
+    """Maps a question to a probability mass function, or to a density, slot by slot, and learns from the rewards.
 
-    Drawing from the pmf is another function (:func:`policies.draw.draw`). What every policy owes is written down as
+    Drawing is another function (:mod:`policies.draw`). What every policy owes is written down as
     laws in :mod:`policies.checks`.
 
     Attributes
@@ -32,8 +33,10 @@ class Policy(Protocol):
     kind: str
     arguments: str
 
-    def predict(self, question: Question, taken: Sequence[Pick] = ()) -> Pmf:
+    def predict(self, question: Question, taken: Sequence[Pick] = ()) -> Pmf | Density:
         """Return the pmf of the next slot, fit to be drawn from; nothing that is saved changes.
+
+        For a question with a domain it is a density over it.
 
         Parameters
         ----------
@@ -43,7 +46,7 @@ class Policy(Protocol):
         Raises
         ------
         BadInput
-            The features cannot be used, or no action is left for the slot.
+            The features cannot be used, no action is left for the slot, or the policy knows no domains.
         StateRefused
             The policy's weights are spoilt.
         """
@@ -106,6 +109,25 @@ def check_places(question: Question) -> None:
         )
 
 
+def check_domain(question: Question) -> tuple[float, float]:
+    """Return the domain of a question between numbers; refuse another question, or one between nothing."""
+    low, high = question.domain or (0.0, 0.0)
+    if question.actions or not low < high or not math.isfinite(high - low):
+        found = f"{len(question.actions)} actions" if question.actions else repr(question.domain)
+        raise BadInput("bad_domain", "domain", found, "the lowest and the highest of the numbers, and no actions")
+    return low, high
+
+
+def check_value(question: Question, pick: Pick, reward: float) -> None:
+    """Refuse an example of a number that would be learned wrongly."""
+    low, high = check_domain(question)
+    if pick.value is None or not low <= pick.value <= high:
+        raise BadInput("chosen_unknown", "chosen", repr(pick.value), f"a number from {low:g} to {high:g}")
+    if not (pick.propensity > 0.0 and math.isfinite(pick.propensity)):
+        raise BadInput("propensity_invalid", "propensity", repr(pick.propensity), "a density above 0")
+    check_reward(reward)
+
+
 def check_example(actions: Sequence[Action], chosen: int, propensity: float, reward: float) -> None:
     """Refuse an example that would be learned wrongly, or would spoil a policy for good."""
     if (
@@ -119,5 +141,11 @@ def check_example(actions: Sequence[Action], chosen: int, propensity: float, rew
         raise BadInput("chosen_unknown", "chosen", repr(chosen), f"the index of one of {len(actions)} actions")
     if not SMALLEST_PROPENSITY <= propensity <= 1.0:
         raise BadInput("propensity_invalid", "propensity", repr(propensity), "a probability from 2^-66 to 1")
-    code = "reward_too_large" if math.isfinite(reward) else "reward_not_finite"
-    raise BadInput(code, "reward", repr(reward), f"a number within ±{REWARD_LIMIT:g}")
+    check_reward(reward)
+
+
+def check_reward(reward: float) -> None:
+    """Refuse a reward that would spoil a policy for good."""
+    if not -REWARD_LIMIT <= reward <= REWARD_LIMIT:
+        code = "reward_too_large" if math.isfinite(reward) else "reward_not_finite"
+        raise BadInput(code, "reward", repr(reward), f"a number within ±{REWARD_LIMIT:g}")

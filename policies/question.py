@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from policies.density import Density
 from policies.features import Action, Features
 
 Pmf = list[float]
@@ -38,11 +39,15 @@ class Question(NamedTuple):
         What can be chosen.
     slots
         The choices of this decision, in the order in which they are made. No action is chosen twice.
+    domain
+        The lowest and the highest number that can be chosen; None: an action is chosen. With one, ``actions`` is
+        empty.
     """
 
     context: Features
     actions: Sequence[Action]
     slots: Sequence[Slot] = ONE_SLOT
+    domain: tuple[float, float] | None = None
 
 
 class Pick(NamedTuple):
@@ -53,14 +58,17 @@ class Pick(NamedTuple):
     slot
         Index of the slot.
     action
-        Index of the action.
+        Index of the action; -1: a number was chosen.
     propensity
-        The probability with which it was drawn, given the picks before it.
+        The probability with which it was drawn, given the picks before it. Of a number: the density there.
+    value
+        The number that was chosen; None: an action was.
     """
 
     slot: int
     action: int
     propensity: float
+    value: float | None = None
 
 
 def ranked(places: int) -> Sequence[Slot]:
@@ -70,6 +78,19 @@ def ranked(places: int) -> Sequence[Slot]:
     ['0', '1']
     """
     return ONE_SLOT if places == 1 else tuple(Slot(str(place)) for place in range(places))
+
+
+def pmf_of(predicted: Pmf | Density) -> Pmf:
+    """Return what a policy predicted for a choice between actions.
+
+    Raises
+    ------
+    TypeError
+        It is a density: the question has a domain.
+    """
+    if isinstance(predicted, Density):
+        raise TypeError(f"found a density over {predicted.edges[0]:g} to {predicted.edges[-1]:g}, expected a pmf")
+    return predicted
 
 
 def open_actions(question: Question, taken: Sequence[Pick] = ()) -> list[int]:

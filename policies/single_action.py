@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from policies.density import Density
 from policies.draw import normalise
 from policies.features import Action, Features
 from policies.policy import check_actions, check_example, check_places
@@ -31,8 +32,18 @@ class SingleAction(ABC):
     ) -> None:
         """Learn one choice; ``chosen`` is the index of the action."""
 
-    def predict(self, question: Question, taken: Sequence[Pick] = ()) -> Pmf:
+    def density(self, question: Question) -> Density:
+        """Return the density over the domain of a question, fit to be drawn from; most kinds know none."""
+        raise BadInput("bad_domain", "domain", repr(question.domain), "actions, between which this policy chooses")
+
+    def learn_value(self, question: Question, pick: Pick, reward: float) -> None:
+        """Learn the choice of a number."""
+        self.density(question)
+
+    def predict(self, question: Question, taken: Sequence[Pick] = ()) -> Pmf | Density:
         """See :meth:`policies.policy.Policy.predict`."""
+        if question.domain is not None:
+            return self.density(question)
         check_actions(question.actions)
         check_places(question)
         if not taken or question is not self._asked:
@@ -55,6 +66,10 @@ class SingleAction(ABC):
     def learn(self, question: Question, picks: Sequence[Pick], rewards: Sequence[float]) -> None:
         """See :meth:`policies.policy.Policy.learn`."""
         self._asked = None
+        if question.domain is not None:
+            for pick, reward in zip(picks, rewards, strict=True):
+                self.learn_value(question, pick, reward)
+            return
         check_places(question)
         examples = []
         for place, (pick, reward) in enumerate(zip(picks, rewards, strict=True)):

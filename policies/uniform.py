@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+from policies.density import Density
+from policies.draw import normalise_density
 from policies.features import Action, Features
-from policies.question import Pmf
+from policies.policy import check_domain, check_value
+from policies.question import Pick, Pmf, Question
 from policies.single_action import SingleAction
 from records.errors import StateRefused, WrongConfiguration
 
@@ -13,7 +16,7 @@ _MODEL = b"uniform"
 
 
 class Uniform(SingleAction):
-    """Gives every action the same probability, whatever the arguments and the features.
+    """Gives every action the same probability, and every number the same density, whatever the features.
 
     Raises
     ------
@@ -37,6 +40,14 @@ class Uniform(SingleAction):
             )
         super().__init__()
         self.arguments = arguments
+
+    def density(self, question: Question) -> Density:
+        """Return ``1 / (high - low)`` over the whole domain."""
+        return normalise_density(check_domain(question), [1.0])
+
+    def learn_value(self, question: Question, pick: Pick, reward: float) -> None:
+        """Learn nothing; what no policy could learn is refused."""
+        check_value(question, pick, reward)
 
     def pmf(self, context: Features, actions: Sequence[Action]) -> Pmf:
         """Return ``1 / len(actions)`` for each."""

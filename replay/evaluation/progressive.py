@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from policies.question import Pick, Pmf, Question
+from policies.density import Density
+from policies.question import Pick, Pmf, Question, pmf_of
 
 
 class Predicts(Protocol):
     """What is asked of a policy: its probability mass function, in the order of the actions."""
 
-    def predict(self, question: Question) -> Pmf:
+    def predict(self, question: Question) -> Pmf | Density:
         """Return the probability of each action."""
 
 
@@ -62,5 +63,5 @@ def progressive(rows: Iterable[Row], versions: Iterable[tuple[int, Predicts]]) -
             upcoming = next(waiting, None)
         if policy is None:
             raise ValueError(f"expected a version with a cut at or below offset {row.offset}, found none")
-        probability = policy.predict(row.question)[row.pick.action]
+        probability = pmf_of(policy.predict(row.question))[row.pick.action]
         yield Weighted(probability / row.pick.propensity, row.reward, cut)

@@ -105,6 +105,7 @@ def test_what_was_learned_from_lists_is_a_replay_of_the_log() -> None:
     assert versions_of(loop, "front")[-1].examples == 120
     actions = [Action(name, {"item": {"kind": name}}) for name in NAMES]
     pmf = relearned(loop, "front").policy.predict(Question({}, actions))
+    assert isinstance(pmf, list)
     assert NAMES[pmf.index(max(pmf))] == "scarf"
 
 

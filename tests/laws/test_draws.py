@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import permutations
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from scipy.stats import chi2_contingency, chisquare
+from scipy.stats import chi2_contingency, chisquare, kstest
 
-from policies.draw import choose, draw, normalise
+from policies.density import Density
+from policies.draw import choose, choose_value, draw, normalise, normalise_density
 from records.errors import StateRefused
 
 DRAWS = 100_000
@@ -66,6 +68,74 @@ def test_law_6_rankings_follow_plackett_and_luce(pmf: list[float]) -> None:
         expected.append(draws * probability / math.fsum(pmf))
     scale = draws / math.fsum(expected)
     assert chisquare([seen[order] for order in orders], [scale * count for count in expected]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("ids", [sequential, at_random])
+def test_law_6_the_numbers_drawn_follow_their_density(ids) -> None:
+    density = normalise_density([-3.0, -1.0, 0.0, 0.5, 10.0], [1.0, 0.0, 20.0, 0.3])
+    values = [choose_value("front", event_id, density) for event_id in ids()]
+
+    def cumulative(value: float) -> float:
+        parts = zip(density.edges, density.edges[1:], density.heights, strict=False)
+        return sum(height * (min(max(value, below), above) - below) for below, above, height in parts)
+
+    assert kstest(values, np.vectorize(cumulative)).pvalue > 1e-4
+    assert not any(-1.0 <= value < 0.0 for value in values)
+
+
+def test_law_6_the_numbers_of_two_slots_are_independent() -> None:
+    density = Density((0.0, 1.0), (1.0,))
+    table = [[0] * 3 for _ in range(3)]
+    for event_id in list(sequential())[:30_000]:
+        first, second = (int(3 * choose_value("front", event_id, density, slot)) for slot in (0, 1))
+        table[first][second] += 1
+    assert chi2_contingency(table).pvalue > 1e-4
+
+
+bounded = st.floats(-1e12, 1e12)
+densities = st.integers(1, 20).flatmap(
+    lambda parts: st.tuples(
+        st.lists(bounded, min_size=parts + 1, max_size=parts + 1, unique=True).map(sorted),
+        st.lists(st.floats(0, 1e3), min_size=parts, max_size=parts),
+    )
+)
+
+
+@given(st.text(max_size=80), st.text(max_size=40), densities)
+@example("", "a", ([0.0, 5e-324, 1.0], [1e3, 1e-300]))
+def test_a_number_is_drawn_where_its_density_is_above_0(
+    salt: str, event_id: str, parts: tuple[list[float], list[float]]
+) -> None:
+    try:
+        density = normalise_density(*parts)
+    except StateRefused:
+        assert math.fsum(Density(tuple(parts[0]), tuple(parts[1])).masses) == 0.0
+        return
+    assert math.isclose(math.fsum(density.masses), 1.0)
+    value = choose_value(salt, event_id, density)
+    assert density.edges[0] <= value < density.edges[-1]
+    assert density.at(value) > 0.0
+    assert value == choose_value(salt, event_id, density)
+
+
+@pytest.mark.parametrize(
+    ("edges", "heights"),
+    [
+        ([], []),
+        ([0.0], []),
+        ([0.0, 1.0], []),
+        ([0.0, 1.0], [0.0]),
+        ([0.0, 1.0], [-1.0]),
+        ([1.0, 0.0], [1.0]),
+        ([0.0, 0.0, 1.0], [1.0, 1.0]),
+        ([0.0, math.inf], [1.0]),
+        ([0.0, 1.0], [math.nan]),
+        ([-1e308, 1e308], [1e308]),
+    ],
+)
+def test_a_density_that_cannot_be_drawn_from_is_refused(edges: list[float], heights: list[float]) -> None:
+    with pytest.raises(StateRefused, match="weights are spoilt"):
+        normalise_density(edges, heights)
 
 
 pmfs = st.lists(st.floats(0, 1), min_size=1, max_size=60).filter(lambda pmf: sum(pmf) > 0).map(normalise)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from policies import question
 from policies.features import Action, Features
 from policies.policy import Policy
 from policies.question import Pick, Pmf, Question
@@ -9,7 +10,7 @@ from policies.question import Pick, Pmf, Question
 
 def pmf_of(policy: Policy, context: Features, actions: Sequence[Action]) -> Pmf:
     """Return the pmf of a plain decision."""
-    return policy.predict(Question(context, actions))
+    return question.pmf_of(policy.predict(Question(context, actions)))
 
 
 def learn_one(

@@ -12,7 +12,7 @@ import policies.vw.arguments
 from policies.checks import LAWS, LawError, check, decisions
 from policies.features import Action, Features
 from policies.policy import check_actions
-from policies.question import Pick, Pmf, Question
+from policies.question import Pick, Pmf, Question, pmf_of
 from policies.registry import KINDS, examples_of
 from policies.uniform import Uniform
 
@@ -69,7 +69,7 @@ class TooShort(Learning):
 
 class TakesTwice(Learning):
     def predict(self, question: Question, taken: Sequence[Pick] = ()) -> Pmf:
-        return super().predict(question)
+        return pmf_of(super().predict(question))
 
 
 class CountsPredictions(Learning):

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.checks import decisions
+from policies.density import Density
 from policies.features import Action, Features
-from policies.question import Pick, Pmf, Question, Slot, ranked
+from policies.question import Pick, Pmf, Question, Slot, pmf_of, ranked
 from policies.registry import make
 from policies.single_action import SingleAction
 from records.errors import BadInput
@@ -40,7 +41,7 @@ def probability(policy: SingleAction, question: Question, order: Sequence[int]) 
     """Return the probability of a whole list: the product over its places."""
     taken: list[Pick] = []
     for slot, action in enumerate(order):
-        propensity = policy.predict(question, taken)[action]
+        propensity = pmf_of(policy.predict(question, taken))[action]
         if not propensity:
             return 0.0
         taken.append(Pick(slot, action, propensity))
@@ -101,13 +102,55 @@ def test_a_prediction_after_an_example_is_not_that_of_before() -> None:
     assert policy.predict(question) == make("vw", "--cb_explore_adf --epsilon 0.2", policy.dump()).predict(question)
 
 
+PRICE = Question({}, [], domain=(5.0, 25.0))
+
+
+def test_a_number_is_chosen_from_a_domain() -> None:
+    policy = make("uniform", "")
+    density = policy.predict(PRICE)
+    assert density == Density((5.0, 25.0), (0.05,))
+    policy.learn(PRICE, [Pick(0, -1, 0.05, 17.5)], [1.0])
+    with pytest.raises(TypeError, match="found a density over 5 to 25, expected a pmf"):
+        pmf_of(density)
+
+
+@pytest.mark.parametrize(
+    ("question", "pick", "reward", "code"),
+    [
+        (PRICE, Pick(0, -1, 0.05, 25.1), 1.0, "chosen_unknown"),
+        (PRICE, Pick(0, 0, 0.05), 1.0, "chosen_unknown"),
+        (PRICE, Pick(0, -1, 0.05, math.nan), 1.0, "chosen_unknown"),
+        (PRICE, Pick(0, -1, 0.0, 7.0), 1.0, "propensity_invalid"),
+        (PRICE, Pick(0, -1, math.inf, 7.0), 1.0, "propensity_invalid"),
+        (PRICE, Pick(0, -1, 0.05, 7.0), math.nan, "reward_not_finite"),
+        (PRICE, Pick(0, -1, 0.05, 7.0), 2e6, "reward_too_large"),
+        (PRICE._replace(actions=ACTIONS), Pick(0, -1, 0.05, 7.0), 1.0, "bad_domain"),
+        (PRICE._replace(domain=(5.0, 5.0)), Pick(0, -1, 0.05, 5.0), 1.0, "bad_domain"),
+        (PRICE._replace(domain=(0.0, math.inf)), Pick(0, -1, 0.05, 5.0), 1.0, "bad_domain"),
+    ],
+)
+def test_a_number_that_cannot_be_learned_is_refused(question: Question, pick: Pick, reward: float, code: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        make("uniform", "").learn(question, [pick], [reward])
+    assert refused.value.code == code
+
+
+def test_a_policy_of_actions_refuses_a_domain() -> None:
+    policy = make("vw", "--cb_explore_adf")
+    before = policy.dump()
+    for call in (lambda: policy.predict(PRICE), lambda: policy.learn(PRICE, [Pick(0, -1, 0.05, 7.0)], [1.0])):
+        with pytest.raises(BadInput, match=r"domain: found .* expected actions"):
+            call()
+    assert policy.dump() == before
+
+
 def test_vowpal_wabbit_learns_a_list_as_it_learns_its_places() -> None:
     lists, places = (make("vw", "--cb_explore_adf -q fF") for _ in range(2))
     for case in decisions(20, seed=5):
         question = Question(case.context, case.actions, ranked(2))
-        first = lists.predict(question)
+        first = pmf_of(lists.predict(question))
         order = sorted(range(len(first)), key=lambda index: -first[index])[:2]
-        second = lists.predict(question, [Pick(0, order[0], first[order[0]])])
+        second = pmf_of(lists.predict(question, [Pick(0, order[0], first[order[0]])]))
         picks = [Pick(0, order[0], first[order[0]]), Pick(1, order[1], second[order[1]])]
         lists.learn(question, picks, [case.reward, 0.0])
         places.learn(Question(case.context, case.actions), [picks[0]], [case.reward])

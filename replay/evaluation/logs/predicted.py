@@ -7,6 +7,7 @@ import numpy as np
 
 from policies.features import ActionCache
 from policies.policy import Policy
+from policies.question import pmf_of
 from policies.training import Example, example_of, outcomes_in
 from records.errors import BadInput
 from records.limits import PMF_TOLERANCE
@@ -60,7 +61,7 @@ def predicted_by(policy: Policy, rows: OutcomeRows, catalogue: ActionCache) -> P
             refused[index] = True
             continue
         try:
-            pmf = policy.predict(example.question)
+            pmf = pmf_of(policy.predict(example.question))
             by_place.append(_by_place(policy, example, pmf[example.picks[0].action]))
         except BadInput:
             refused[index] = True
@@ -75,7 +76,7 @@ def _by_place(policy: Policy, example: Example, first: float) -> list[float]:
     question, picks = example
     probabilities = [first]
     for place in range(1, len(picks)):
-        probabilities.append(probabilities[-1] * policy.predict(question, picks[:place])[picks[place].action])
+        probabilities.append(probabilities[-1] * pmf_of(policy.predict(question, picks[:place]))[picks[place].action])
     return probabilities
 
 
@@ -114,7 +115,8 @@ def mean_propensities(loggers: Sequence[Logger], rows: OutcomeRows, catalogue: A
         try:
             first = example.picks[0].action
             of_loggers[:, row] = [
-                _by_place(each.policy, example, each.policy.predict(example.question)[first])[-1] for each in loggers
+                _by_place(each.policy, example, pmf_of(each.policy.predict(example.question))[first])[-1]
+                for each in loggers
             ]
         except BadInput:
             continue

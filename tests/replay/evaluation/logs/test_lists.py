@@ -16,7 +16,7 @@ import bowerbird
 from archive.reader import Archive
 from bowerbird.fake import FakeLoop
 from policies.features import Action, Features
-from policies.question import Pick, Pmf, Question, ranked
+from policies.question import Pick, Pmf, Question, pmf_of, ranked
 from policies.registry import make
 from policies.single_action import SingleAction
 from records.codec import items
@@ -200,7 +200,7 @@ def _probability(policy: Fixed, shown: Shown) -> float:
     picks: list[Pick] = []
     probability = 1.0
     for place, action in enumerate(shown):
-        pmf = policy.predict(question, picks)
+        pmf = pmf_of(policy.predict(question, picks))
         probability *= pmf[action]
         picks.append(Pick(place, action, pmf[action]))
     return probability
