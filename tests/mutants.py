@@ -489,8 +489,8 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "a place is drawn from what is left",
         "policies/decide.py",
-        "left = policy.predict(question, picks)",
-        "left = policy.predict(question)",
+        "left = pmf_of(policy.predict(question, picks))",
+        "left = pmf_of(policy.predict(question))",
         ("tests/bowerbird/test_lists.py::test_a_list_has_different_actions_each_with_its_own_propensity",),
     )
     yield Mutant(
@@ -511,8 +511,8 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "the weight of a list is that of all of its places",
         "replay/evaluation/logs/predicted.py",
-        "probabilities.append(probabilities[-1] * policy.predict(question, picks[:place])[picks[place].action])",
-        "probabilities.append(probabilities[-1])",
+        "        probabilities.append(probabilities[-1] * pmf[picks[place].action])\n",
+        "        probabilities.append(probabilities[-1])\n",
         (
             f"{of_lists}test_the_mean_over_all_whole_lists_is_what_the_target_earns",
             f"{of_lists}test_values_are_those_of_the_estimators_of_slates",
@@ -696,9 +696,16 @@ def _deciding() -> Iterator[Mutant]:
     yield Mutant(
         "the draw follows the pmf",
         "policies/draw.py",
-        "chosen = bisect_right(list(accumulate(pmf)), (number >> 11) * _FRACTION)",
-        "chosen = number % len(pmf)",
+        "part = bisect_right(list(accumulate(masses)), fraction)",
+        "part = int(fraction * len(masses))",
         ("tests/laws/test_draws.py::test_law_6_the_frequencies_of_the_draws_match_the_pmf",),
+    )
+    yield Mutant(
+        "a number follows its density",
+        "policies/draw.py",
+        "value = below + (fraction - fsum(masses[:part])) / density.heights[part]",
+        "value = below + fraction * (above - below)",
+        ("tests/laws/test_draws.py::test_law_6_the_numbers_drawn_follow_their_density",),
     )
     yield Mutant(
         "the draw is salted",
@@ -710,8 +717,8 @@ def _deciding() -> Iterator[Mutant]:
     yield Mutant(
         "the draw has no chance of its own",
         "policies/draw.py",
-        'number = int.from_bytes(digest, "little")',
-        'number = int.from_bytes(__import__("os").urandom(8), "little")',
+        'int.from_bytes(digest, "little")',
+        'int.from_bytes(__import__("os").urandom(8), "little")',
         (f"{PROPENSITY}::test_law_5_the_same_request_and_version_draw_the_same",),
     )
 

@@ -76,7 +76,8 @@ def _by_place(policy: Policy, example: Example, first: float) -> list[float]:
     question, picks = example
     probabilities = [first]
     for place in range(1, len(picks)):
-        probabilities.append(probabilities[-1] * pmf_of(policy.predict(question, picks[:place]))[picks[place].action])
+        pmf = pmf_of(policy.predict(question, picks[:place]))
+        probabilities.append(probabilities[-1] * pmf[picks[place].action])
     return probabilities
 
 
