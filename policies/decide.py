@@ -18,8 +18,8 @@ from msgspec import Raw
 
 from policies.draw import choose, draw
 from policies.features import ACTION_FIELDS, Action, decode_action, decode_context
-from policies.policy import Policy
-from policies.question import Pick, Pmf, Question, pmf_of, ranked
+from policies.policy import Policy, check_actions
+from policies.question import Pick, Pmf, Question, pmf_of, slots_of
 from records.codec import decode, encode
 from records.decision import Decision
 from records.decision_request import DecisionRequest
@@ -35,13 +35,14 @@ NO_DEAD_LETTER = frozenset({"expired", "overloaded"})
 """Errors of a request that was fine: it is answered and counted, and can be sent again; nothing of it is broken."""
 
 REQUEST_FIELDS = DecisionRequest.__struct_fields__
+_REQUEST_FIELDS = frozenset(REQUEST_FIELDS)
 MOST_WARNINGS = 10
 
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _request = msgspec.json.Decoder(DecisionRequest)
 _id = msgspec.json.Decoder(str | int)
 _NULL = Raw(b"null")
-_OWN_FIELDS = frozenset(Decision.__struct_fields__) - {*REQUEST_FIELDS}
+_OWN_FIELDS = frozenset(Decision.__struct_fields__) - _REQUEST_FIELDS
 """What a request says of these is not passed on: only decide sets them."""
 
 
@@ -177,8 +178,8 @@ def open_request(
             raise BadInput("too_large", "value", f"{len(raw)} bytes", f"at most {limits.max_request_bytes} bytes")
         fields = decode(_fields, raw)
         check_depth(raw, RECORD_DEPTH)
-        if fields.get("actions", _NULL) in (_NULL, Raw(b"[]")):
-            raise BadInput("no_actions", "actions", "none", "at least one action")
+        if fields.get("actions", _NULL) == _NULL:
+            check_actions(())
         request = decode(_request, raw)
         if request.event_id is not None:
             event_id = check_event_id(request.event_id)
@@ -281,8 +282,7 @@ def _check_age(now_ms: int, expires_at_ms: int) -> None:
 
 
 def _question(request: DecisionRequest, action: Callable[[bytes, str], Action], limits: Limits) -> Question:
-    if not request.actions:
-        raise BadInput("no_actions", "actions", "none", "at least one action")
+    check_actions(request.actions)
     if len(request.actions) > limits.max_actions:
         raise BadInput("too_many_actions", "actions", str(len(request.actions)), f"at most {limits.max_actions}")
     context = decode_context(bytes(request.context), limits)
@@ -291,7 +291,7 @@ def _question(request: DecisionRequest, action: Callable[[bytes, str], Action], 
     if len(set(ids)) < len(ids):
         index = next(index for index, one in enumerate(ids) if one in ids[:index])
         raise BadInput("duplicate_action", f"actions[{index}].id", repr(ids[index]), "an id of its own for each action")
-    return Question(context, actions, ranked(min(request.top or 1, len(actions))))
+    return Question(context, actions, slots_of(request.top, len(actions)))
 
 
 def refused(error: BadInput, event_id: str | None = None, placement: str | None = None) -> Refused:
@@ -355,6 +355,3 @@ def _unknown(where: str, name: str, known: Sequence[str]) -> str:
     near = get_close_matches(shorten(name), known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
     return f"{shorten(where)}: found an unknown field, which nothing reads; {hint}"
-
-
-_REQUEST_FIELDS = frozenset(REQUEST_FIELDS)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from policies.recent import Recent
+from policies.bounded_cache import BoundedCache
 from records.errors import BadInput
 from records.json_errors import described, syntax
 from records.limits import FEATURE_LIMIT, Limits
@@ -174,7 +174,7 @@ class ActionCache:
 
     def __init__(self, limits: Limits, size: int = 10_000, max_bytes: int = 32 * 2**20) -> None:
         self._limits = limits
-        self._actions: Recent[bytes, Action] = Recent(
+        self._actions: BoundedCache[bytes, Action] = BoundedCache(
             lambda raw: decode_action(raw, limits),
             lambda raw, action: len(raw),
             max_items=size,

@@ -94,7 +94,7 @@ def version_name(number: int, digest: str) -> str:
     return f"{number}-{digest[:8]}"
 
 
-def check_actions(actions: Sequence[Action]) -> None:
+def check_actions(actions: Sequence[object]) -> None:
     """Refuse a decision between nothing."""
     if not actions:
         raise BadInput("no_actions", "actions", "none", "at least one action")

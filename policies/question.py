@@ -80,6 +80,15 @@ def ranked(places: int) -> Sequence[Slot]:
     return ONE_SLOT if places == 1 else tuple(Slot(str(place)) for place in range(places))
 
 
+def slots_of(top: int | None, actions: int) -> Sequence[Slot]:
+    """Return the slots of a request: a list is no longer than its actions; without ``top`` there is one slot.
+
+    >>> len(slots_of(None, 3)), len(slots_of(2, 3)), len(slots_of(9, 3))
+    (1, 2, 3)
+    """
+    return ranked(min(top or 1, actions))
+
+
 def pmf_of(predicted: Pmf | Density) -> Pmf:
     """Return what a policy predicted for a choice between actions.
 

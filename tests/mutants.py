@@ -235,7 +235,7 @@ def _joining() -> Iterator[Mutant]:
     )
     yield Mutant(
         "a Redis whose seq lies behind rewards is refused",
-        "stream/roles/input_guard.py",
+        "stream/roles/forgotten_state.py",
         "if given < tail:",
         "if False:",
         ("tests/real/test_restarted_redis.py::test_a_redis_whose_seq_lies_behind_rewards_is_refused",),

@@ -9,8 +9,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from bowerbird.option_pairs import columns_of, shares_of
 from bowerbird.option_records import Field, fields_of
-from bowerbird.pairs import columns_of, shares_of
 
 _PARSERS: Mapping[Any, Callable[[Sequence[str]], Any]] = {
     Sequence[str]: tuple,

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from bowerbird.evaluation_request import LogRequest
     from stream.config import Config
 
-FINE = 0
 DOES_NOT_HOLD = 1
 """The thing asked for does not hold."""
 WRONG_USE = 2

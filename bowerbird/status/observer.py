@@ -34,9 +34,9 @@ from rewards.watermark import shard_watermark
 from stream.clients import client_id, redis_client
 from stream.config import Config
 from stream.kafka.log import LogReader, LogRecord, Partition
+from stream.kafka.newest_messages import NewestMessages
 from stream.kafka.topics import needed
 from stream.preflight import used_memory
-from stream.recent import Recent
 from stream.redis.policy_store import RedisPolicyStore
 from stream.redis.spoilt import Unreadable
 from stream.redis.store import RedisStore
@@ -108,7 +108,9 @@ class Observer:
             self._join, self._store = RedisStore(redis, config.prefix), RedisPolicyStore(redis, config)
             self._reader = await clients.enter_async_context(LogReader(config))
             topics = [config.topic(name) for name in ("decisions", "rewards", "dead-letters")]
-            self._recent = await clients.enter_async_context(Recent(config, self._reader, topics, MOST_MESSAGES))
+            self._recent = await clients.enter_async_context(
+                NewestMessages(config, self._reader, topics, MOST_MESSAGES)
+            )
             self._clients = clients.pop_all()
         return self
 

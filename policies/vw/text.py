@@ -35,8 +35,8 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from policies.bounded_cache import BoundedCache
 from policies.features import Action, Features, number_refused
-from policies.recent import Recent
 from records.errors import BadInput
 from records.limits import FEATURE_LIMIT
 
@@ -137,11 +137,13 @@ class Writer:
     ) -> None:
         self._letters = dict(letters or {})
         self._id_as_feature = id_as_feature
-        self._action: Recent[Action, str] = Recent(
+        self._action: BoundedCache[Action, str] = BoundedCache(
             self._write_action, _text_bytes, max_items=size, max_weight=max_bytes
         )
         self._plans: dict[tuple[str, ...], _Plan] = {}
-        self._context_namespace: Recent[str, str] = Recent(self._lower, _text_bytes, max_items=1000, max_weight=2**20)
+        self._context_namespace: BoundedCache[str, str] = BoundedCache(
+            self._lower, _text_bytes, max_items=1000, max_weight=2**20
+        )
 
     def example(self, context: Features, actions: Sequence[Action]) -> str:
         """Return the text of a decision that is to be predicted.

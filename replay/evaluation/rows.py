@@ -7,8 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.policy import SMALLEST_PROPENSITY
+
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+
+
+def are_propensities(values: Floats) -> Flags:
+    """Tell which values are probabilities that can be learned from.
+
+    >>> are_propensities(np.array([0.0, 0.5, 1.0, np.nan])).tolist()
+    [False, True, True, False]
+    """
+    return (values >= SMALLEST_PROPENSITY) & (values <= 1)
+
+
 Hashes = NDArray[np.uint64]
 Codes = NDArray[np.int32]
 

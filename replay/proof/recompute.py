@@ -8,7 +8,7 @@ import msgspec
 from policies.decide import drawn_by
 from policies.features import decode_action, decode_context
 from policies.policy import Policy
-from policies.question import Question, ranked
+from policies.question import Question, slots_of
 from policies.training import FEATURE_LIMITS
 from records.codec import decode, items
 from records.decision import Decision
@@ -141,7 +141,7 @@ def recompute(located: FoundDecision, policy: Policy, version: str, salt: str) -
             decode_action(bytes(action), FEATURE_LIMITS, f"actions[{index}]")
             for index, action in enumerate(decision.actions)
         ]
-        question = Question(context, actions, ranked(min(decision.top or 1, len(actions))))
+        question = Question(context, actions, slots_of(decision.top, len(actions)))
         pmf, picks, ranking = drawn_by(policy, salt, decision.event_id, question)
     except BadInput as error:
         return not_recomputable(located, f"the logged features cannot be used: {error}")

@@ -29,7 +29,8 @@ from stream.redis.store import RedisStore
 from stream.retry import until_recovered, until_there
 from stream.role import JOIN
 from stream.roles.connections import Connections
-from stream.roles.input_guard import InputGuard, compare_state
+from stream.roles.forgotten_state import compare_state
+from stream.roles.input_guard import InputGuard
 from stream.roles.join_display import JoinDisplay
 from stream.roles.join_inputs import JoinInputs
 from stream.roles.join_retry import JoinRetry

@@ -10,8 +10,8 @@ from aiokafka.errors import KafkaError
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from stream.kafka.follower import Follower
 from stream.kafka.log import LogReader
+from stream.kafka.newest_messages import NewestMessages
 from stream.liveness import _TASKS
-from stream.recent import Recent
 from tests.real.loop import Loop, loop_of
 from tests.real.test_foreign_records import configured
 
@@ -67,7 +67,7 @@ async def _a_reader(loop: Loop) -> None:
 
 async def _what_is_new(loop: Loop) -> None:
     topic = loop.config.topic("clicks")
-    async with LogReader(loop.config) as reader, Recent(loop.config, reader, [topic], 100) as recent:
+    async with LogReader(loop.config) as reader, NewestMessages(loop.config, reader, [topic], 100) as recent:
         await recent.look(0)
         ((_, fetching), *_) = tasks_of(recent._consumer)
         await ended(fetching)

@@ -28,7 +28,7 @@ from policies.controls import FREEZE
 from records.rule import Reward, StreamReward
 from stream.config import Config
 from stream.controls import operator_session
-from stream.recent import Recent
+from stream.kafka.newest_messages import NewestMessages
 from stream.role import ROLES
 from tests.real.loop import Loop, decision, delete, loop_of, until
 from tests.real.test_commands import bowerbird, run_json
@@ -220,7 +220,7 @@ async def test_however_much_there_is_a_look_is_bounded(loop: Loop, config: Confi
     for number in range(50):
         await loop.send("clicks", {"event_id": str(number)}, partition=1)
     await loop.send("clicks", {"event_id": "other"}, partition=0)
-    async with Recent(config, loop.reader, [name, config.topic("missing")], most=10) as recent:
+    async with NewestMessages(config, loop.reader, [name, config.topic("missing")], most=10) as recent:
         looked = await recent.look(0)
         assert [json.loads(record.value or b"")["event_id"] for record in looked.records if record.partition] == [
             str(number) for number in range(40, 50)
@@ -230,7 +230,7 @@ async def test_however_much_there_is_a_look_is_bounded(loop: Loop, config: Confi
         time_ms = await loop.send("clicks", {"event_id": "new"}, partition=1)
         looked = await recent.look(0)
         assert [record.value for record in looked.records] == [b'{"event_id": "new"}']
-    async with Recent(config, loop.reader, [name], most=100) as recent:
+    async with NewestMessages(config, loop.reader, [name], most=100) as recent:
         looked = await recent.look(time_ms)
         assert {record.time_ms >= time_ms for record in looked.records} == {True}
         assert [record.value for record in looked.records] == [b'{"event_id": "new"}']

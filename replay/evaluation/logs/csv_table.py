@@ -19,7 +19,7 @@ from pyarrow import csv as arrow_csv
 
 from records.errors import BadInput
 from replay.evaluation.logs.chunk import Progress, silent
-from replay.evaluation.logs.looks import looks_like
+from replay.evaluation.logs.first_bytes import looks_like
 from replay.evaluation.logs.opened import NOT_UTF8, opened
 from replay.evaluation.logs.quotes import NOT_CLOSED, RULE, Fields, IsRow, Quotes, outside
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from archive.names import ARCHIVE_SCHEMES
 from records.errors import WrongConfiguration, shorten
-from replay.evaluation.logs.looks import HEAD_BYTES, looks_like, members_of
+from replay.evaluation.logs.first_bytes import HEAD_BYTES, looks_like, members_of
 
 _PACKED = ("", ".gz", ".xz", ".bz2", ".zst", ".zip")
 _JSON = tuple(f"{suffix}{packed}" for suffix in (".jsonl", ".ndjson", ".json") for packed in _PACKED)

@@ -22,7 +22,7 @@ from records.errors import BadInput
 from records.outcome import Outcome
 from replay.evaluation.logs.ahead import ahead
 from replay.evaluation.logs.chunk import Progress, silent
-from replay.evaluation.logs.looks import json_line_looks_like
+from replay.evaluation.logs.first_bytes import json_line_looks_like
 from replay.evaluation.logs.opened import opened
 from replay.evaluation.logs.outcome_source import NUMBERS, OutcomeBatch
 

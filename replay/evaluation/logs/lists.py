@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from policies.policy import MOST_CHOICES, SMALLEST_PROPENSITY
+from policies.policy import MOST_CHOICES
 from replay.evaluation.logs.chunk import LARGEST
 from replay.evaluation.logs.outcome_rows import OutcomeRows
 from replay.evaluation.logs.pmf import Numbers, Pmfs, flat
-from replay.evaluation.rows import Flags, Floats
+from replay.evaluation.rows import Flags, Floats, are_propensities
 
 LIST_COLUMNS = ("actions", "pmf", "chosen", "picks", "rewards")
 """What :func:`lists_in` needs of outcomes among which there are lists."""
@@ -122,7 +122,7 @@ def with_places(rows: OutcomeRows) -> tuple[OutcomeRows, Flags]:
         sought[there] = ids.of_picks[pick]
         hits = (ids.of_actions == pmfs.each(sought)) & ~at
         once = pmfs.sums(hits.astype(np.int64))[there] == 1
-        right = np.isfinite(of_picks[pick]) & (of_picks[pick] >= SMALLEST_PROPENSITY) & (of_picks[pick] <= 1)
+        right = are_propensities(of_picks[pick])
         earned[here] = reward = of_rewards[reward_starts[there] + place]
         right &= np.abs(reward) <= LARGEST
         if not place:

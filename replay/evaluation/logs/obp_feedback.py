@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from policies.policy import SMALLEST_PROPENSITY
 from records.errors import BadInput, WrongConfiguration
 from records.limits import PMF_TOLERANCE
 from replay.evaluation.blocks import BLOCK_ROWS
@@ -15,7 +14,7 @@ from replay.evaluation.logs.chunk import LARGEST, SAMPLE_WEIGHT, LogChunk, Progr
 from replay.evaluation.logs.numbered import Names, Numbered
 from replay.evaluation.logs.pmf import Pmfs, ranks, whole
 from replay.evaluation.logs.taken import taken_by_place
-from replay.evaluation.rows import EvaluationRows, Floats
+from replay.evaluation.rows import EvaluationRows, Floats, are_propensities
 from replay.evaluation.sample_weights import LEAST, MOST
 
 _OF_SLATES = ("slate_id", "pscore_item_position", "pscore_cascade")
@@ -89,8 +88,7 @@ class ObpFeedback:
         if uniform:
             self._target = np.broadcast_to(1 / actions, (self._rounds, actions, positions))
         _check("reward", self._reward, np.abs(self._reward) <= LARGEST, f"a number within ±{LARGEST:g}")
-        right = (self._pscore >= SMALLEST_PROPENSITY) & (self._pscore <= 1)
-        _check("pscore", self._pscore, right, "a probability from 2^-66 to 1")
+        _check("pscore", self._pscore, are_propensities(self._pscore), "a probability from 2^-66 to 1")
         _check("action", self._action, (self._action >= 0) & (self._action < actions), f"0 to {actions - 1}")
         _check(
             "position", self._position, (self._position >= 0) & (self._position < positions), f"0 to {positions - 1}"

@@ -13,11 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
-from policies.policy import SMALLEST_PROPENSITY
 from records.errors import BadInput, WrongConfiguration
 from replay.evaluation.logs.chunk import Progress, silent
 from replay.evaluation.logs.csv_table import whole_lines
 from replay.evaluation.logs.opened import opened
+from replay.evaluation.rows import are_propensities
 
 EXPECTED = "a CSV file, whole, in UTF-8"
 
@@ -132,7 +132,7 @@ class Log:
         self._check(shown.clicks, (shown.clicks == 0) | (shown.clicks == 1), line, "click", "0 or 1")
         self._check(
             shown.propensities,
-            (shown.propensities >= SMALLEST_PROPENSITY) & (shown.propensities <= 1),
+            are_propensities(shown.propensities),
             line,
             "propensity_score",
             "a probability from 2^-66 to 1",

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from records.errors import BadInput, WrongConfiguration, of_disk
 from replay.evaluation.logs.chunk import Progress
-from replay.evaluation.logs.looks import HEAD_BYTES, looks_like, members_of
+from replay.evaluation.logs.first_bytes import HEAD_BYTES, looks_like, members_of
 from replay.evaluation.logs.open_bandit import COMPRESSIONS
 
 _UNREADABLE = (

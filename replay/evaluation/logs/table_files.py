@@ -14,8 +14,8 @@ from replay.evaluation.logs.chunk import Progress, silent
 from replay.evaluation.logs.column_rows import NUMBERS, group_of
 from replay.evaluation.logs.columns import BATCH_ROWS, ColumnLog, Columns, TableSource
 from replay.evaluation.logs.csv_table import CsvBatches, dialect_of, kinds_of
+from replay.evaluation.logs.first_bytes import looks_like
 from replay.evaluation.logs.formats import TEXT, name_of, parquet_in
-from replay.evaluation.logs.looks import looks_like
 from replay.evaluation.logs.numbered import Names
 from replay.evaluation.logs.opened import damaged, opened
 from replay.evaluation.logs.unit_like import time_like

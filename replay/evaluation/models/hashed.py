@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from policies.bounded_cache import BoundedCache
 from policies.features import Action, Features, number_refused
-from policies.recent import Recent
 from policies.vw.text import escape
 from records.errors import BadInput
 from records.limits import FEATURE_LIMIT
@@ -97,8 +97,8 @@ class Hasher:
 
     def __init__(self, bits: int = 18, crossed: bool = True) -> None:
         self.bits, self.crossed = bits, crossed
-        self._hash: Recent[str, int] = Recent(_hash, lambda text, number: len(text), 200_000, 16 * 2**20)
-        self._action: Recent[Action, dict[str, float]] = Recent(
+        self._hash: BoundedCache[str, int] = BoundedCache(_hash, lambda text, number: len(text), 200_000, 16 * 2**20)
+        self._action: BoundedCache[Action, dict[str, float]] = BoundedCache(
             _flat_action, lambda action, found: 64 * len(found), 10_000, 16 * 2**20
         )
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pylibvw
 
+from policies.bounded_cache import BoundedCache
 from policies.features import Action, Features
-from policies.recent import Recent
 from policies.vw.policy import BUILD, as_file, refused_by_vw, saved
 from policies.vw.text import Writer, escape, number_text
 from records.errors import WrongConfiguration
@@ -98,7 +98,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._writer = Writer(id_as_feature=True)
-        self._action: Recent[Action, Action] = Recent(
+        self._action: BoundedCache[Action, Action] = BoundedCache(
             lambda action: Action(action.id, _in_one(action.features, "a")),
             lambda action, written: 64 * sum(map(len, action.features.values())),
             10_000,

@@ -5,7 +5,7 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.recent import Recent
+from policies.bounded_cache import BoundedCache
 from records.errors import BadInput, LossDetected, StateRefused
 
 
@@ -33,7 +33,7 @@ def test_errors_pass_between_processes() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.booleans())), st.integers(1, 12), st.integers(1, 60))
 def test_what_is_kept_is_right_and_bounded(steps: list[tuple[int, bool]], max_items: int, max_weight: int) -> None:
-    recent: Recent[int, str] = Recent(str, lambda number, text: number, max_items, max_weight)
+    recent: BoundedCache[int, str] = BoundedCache(str, lambda number, text: number, max_items, max_weight)
     for number, together in steps:
         if together:
             assert recent.many([number, number + 1]) == [str(number), str(number + 1)]
@@ -45,7 +45,7 @@ def test_what_is_kept_is_right_and_bounded(steps: list[tuple[int, bool]], max_it
 
 
 def test_what_is_used_again_stays_the_same_object() -> None:
-    recent: Recent[int, object] = Recent(lambda number: object(), lambda number, made: 1, 10, 1000)
+    recent: BoundedCache[int, object] = BoundedCache(lambda number: object(), lambda number, made: 1, 10, 1000)
     first = recent(0)
     for number in range(1, 100):
         assert recent(0) is first

@@ -7,7 +7,7 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-class Recent(Generic[Key, Value]):
+class BoundedCache(Generic[Key, Value]):
     """Keeps what was used lately, bounded by number and by weight.
 
     Two generations approximate an exact order of use: a hit in the young one is a single look-up, which is what
@@ -26,7 +26,7 @@ class Recent(Generic[Key, Value]):
 
     Examples
     --------
-    >>> squares = Recent(lambda number: number * number, lambda number, square: 1, max_items=4, max_weight=100)
+    >>> squares = BoundedCache(lambda number: number * number, lambda number, square: 1, max_items=4, max_weight=100)
     >>> [squares(number) for number in range(100)][-1], len(squares) <= 4
     (9801, True)
     """

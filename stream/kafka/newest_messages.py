@@ -31,7 +31,7 @@ class Found(NamedTuple):
     skipped: set[Partition]
 
 
-class Recent:
+class NewestMessages:
     """Reads what was appended to topics lately, and at each further look what came since the last one.
 
     An asynchronous context manager, in no consumer group.
