@@ -18,7 +18,7 @@ import msgspec
 
 from policies.decide import LoadedPolicy
 from policies.learn_position import Position
-from policies.learn_worker import LearnWorker
+from policies.learn_worker import LearnWorker, Take
 from policies.learner import Learner
 from policies.policy import Policy
 from policies.policy_store import MemoryPolicyStore
@@ -307,16 +307,20 @@ class FakeLoop:
             _done(self._store.trim(shard, outbox, entries[-1].seq))
 
     def _learn(self, message: LogRecord) -> None:
-        outcomes_read = self._learn_worker.read(0, message.offset, message.value)
-        for name, outcomes in outcomes_read.outcomes.items():
-            for refused in self._learn_worker.take(name, message.offset, outcomes).refused:
-                error = refused.error
-                self._bury(DeadLetter(message.topic, 0, message.offset, 0, error.code, error.message, message.value))
-        for name in self._learn_worker.taken(0, message.offset, message.offset):
-            learner = self._learn_worker.learners[name]
-            if _done(self._publishers[name].save(learner, self.now_ms)) == "published":
-                self._use(name, learner.saved, learner.policy.dump())
-        self._learn_worker.acknowledgements(0)
+        worker = self._learn_worker
+        worker.offer(0, message.offset, message.value, message.offset)
+        for work in worker.work(0, self.now_ms):
+            if isinstance(work, Take):
+                for refused in worker.take(work).refused:
+                    code, why = refused.error.code, refused.error.message
+                    self._bury(DeadLetter(message.topic, 0, message.offset, 0, code, why, message.value))
+                continue
+            learner = worker.learners[work.name]
+            result = _done(self._publishers[work.name].save(learner, self.now_ms))
+            worker.saved(work.name, self.now_ms, self.now_ms, anything=result != "nothing")
+            if result == "published":
+                self._use(work.name, learner.saved, learner.policy.dump())
+        worker.acknowledgements(0)
 
     def _use(self, name: str, position: Position, model: bytes) -> None:
         config, policy = self.config, self._publishers[name].identity.make(model)

@@ -1,12 +1,12 @@
 """The learn worker: messages of ``rewards`` teach the policies, and what is saved says what may be acknowledged.
 
-It is pure: no Kafka, Redis or clock. Its driver reads a message (:meth:`LearnWorker.read`), loads the policies that it
-names, lets each of them take its outcomes, and says that the message was taken; it saves a policy when that is due, and
+It is pure: no Kafka, Redis or clock. Its driver offers a message, carries out the work that follows from it, and
 acknowledges what :meth:`LearnWorker.acknowledgements` returns. The role, the loop in one process and the laws all drive
 this object.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple
 
@@ -21,20 +21,31 @@ KEPT_OUTCOMES = 50_000
 """So many outcomes wait for a publish at most, however much of the time publishing takes."""
 
 
-class Read(NamedTuple):
-    """A message of ``rewards`` as it was read.
+class Load(NamedTuple):
+    """A policy is to be loaded from what is saved of it, by :meth:`LearnWorker.load`."""
 
-    Attributes
-    ----------
-    outcomes
-        The outcomes that each policy learns from; a message should hold those of one placement.
-    others
-        How many nobody learns here.
-    unreadable
-        Records that are no outcomes.
-    """
+    name: str
 
-    outcomes: Mapping[str, Sequence[OutcomeToLearn]]
+
+class Take(NamedTuple, Generic[Message]):
+    """A policy is to take its outcomes of a message, by :meth:`LearnWorker.take`."""
+
+    name: str
+    offset: int
+    message: Message
+    outcomes: Sequence[OutcomeToLearn]
+
+
+class Save(NamedTuple):
+    """A policy is to be saved, and :meth:`LearnWorker.saved` told; ``move``: also where its bytes have not changed."""
+
+    name: str
+    move: bool
+
+
+class Offered(NamedTuple):
+    """What of a message nobody learns here: how many outcomes, and the records that are none."""
+
     others: int
     unreadable: Sequence[Unreadable]
 
@@ -43,6 +54,8 @@ class Read(NamedTuple):
 class _Partition(Generic[Message]):
     unacknowledged: Unacknowledged[Message] = field(default_factory=Unacknowledged)
     next_offset: int | None = None
+    offered: tuple[int, Message] | None = None
+    untaken: deque[Take[Message]] = field(default_factory=deque)
     seqs: dict[str, Mapping[str, int]] = field(default_factory=dict)
 
 
@@ -100,10 +113,9 @@ class LearnWorker(Generic[Message]):
         """The partitions of which something was read."""
         return set(self._partitions)
 
-    def read(self, partition: int, offset: int, value: bytes | None) -> Read:
-        """Return what a message of a partition holds; :meth:`taken` ends what begins here."""
+    def offer(self, partition: int, offset: int, value: bytes | None, message: Message) -> Offered:
+        """Take in the next message of a partition; :meth:`work` yields what is to be done with it."""
         state = self._of(partition)
-        state.seqs = {}
         if state.next_offset is None:
             state.next_offset = offset
         outcomes, unreadable = outcomes_in(value)
@@ -114,9 +126,25 @@ class LearnWorker(Generic[Message]):
             for name in names:
                 own.setdefault(name, []).append(outcome)
             others += not names
-        return Read(own, others, unreadable)
+        state.offered, state.seqs = (offset, message), {}
+        state.untaken = deque(Take(name, offset, message, each) for name, each in own.items())
+        return Offered(others, unreadable)
 
-    def take(self, name: str, offset: int, outcomes: Sequence[OutcomeToLearn]) -> LearnResult:
+    def work(self, partition: int, now_ms: float) -> "Iterator[Load | Take[Message] | Save]":
+        """Yield what is to be done for a partition now; each is carried out before the next is asked for."""
+        yield from map(Load, self.missing([partition]))
+        state = self._of(partition)
+        while state.untaken:
+            yield state.untaken[0]
+        if state.offered is not None:
+            (offset, message), state.offered = state.offered, None
+            state.next_offset = offset + 1
+            state.unacknowledged.add(offset, message, state.seqs)
+        for name in list(self._loaded):
+            if self._partition_of[name] == partition and (save := self.save_due(name, now_ms)) is not None:
+                yield save
+
+    def take(self, work: "Take[Message]") -> LearnResult:
         """Let a policy that is loaded take its outcomes of a message.
 
         Raises
@@ -124,37 +152,27 @@ class LearnWorker(Generic[Message]):
         LossDetected
             A seq is missing; nothing was taken.
         """
-        learner = self._loaded[name].learner
+        learner, state = self._loaded[work.name].learner, self._of(self._partition_of[work.name])
         before = dict(learner.last_seqs)
-        taken = learner.take(offset, outcomes)
-        self._of(self._partition_of[name]).seqs[name] = highest_seqs(outcomes, before)
+        taken = learner.take(work.offset, work.outcomes)
+        state.seqs[work.name] = highest_seqs(work.outcomes, before)
+        state.untaken.popleft()
         return taken
-
-    def taken(self, partition: int, offset: int, message: Message) -> list[str]:
-        """Note that all policies of a message have taken it; return their names."""
-        state = self._of(partition)
-        state.next_offset = offset + 1
-        seqs, state.seqs = state.seqs, {}
-        state.unacknowledged.add(offset, message, seqs)
-        return list(seqs)
 
     def next_offset(self, partition: int) -> int | None:
         """Return the offset after the last message taken, or else that of the first one read; None: none was."""
         state = self._partitions.get(partition)
         return None if state is None else state.next_offset
 
-    def due(self, name: str, now_ms: float) -> bool:
-        """Tell whether a policy is to be saved now: enough is learned, or waits long enough, or too much is kept."""
+    def save_due(self, name: str, now_ms: float) -> Save | None:
+        """Return how to save a policy, if enough is learned, or waits long enough, or too much is kept."""
         loaded = self._loaded[name]
         learned = loaded.learner.learned
-        return (
-            loaded.schedule.due(now_ms, learned) or self._full(loaded) or (not learned and self._moves(loaded, now_ms))
-        )
-
-    def moves(self, name: str, now_ms: float) -> bool:
-        """Tell whether a save that is due also saves the position where the bytes have not changed."""
-        loaded = self._loaded[name]
-        return self._full(loaded) or self._moves(loaded, now_ms)
+        full = loaded.learner.kept_outcomes >= KEPT_OUTCOMES
+        moves = loaded.learner.moved and now_ms - loaded.saved_ms >= MOVE_EVERY_MS
+        if loaded.schedule.due(now_ms, learned) or full or (moves and not learned):
+            return Save(name, move=full or moves)
+        return None
 
     def saved(self, name: str, began_ms: float, ended_ms: float, *, anything: bool) -> None:
         """Note a save: the attempt that succeeded, and whether it saved anything."""
@@ -170,15 +188,9 @@ class LearnWorker(Generic[Message]):
 
     def hold(self, partition: int) -> None:
         """Let a partition stand still: none of its messages may be acknowledged any more."""
-        self._of(partition).unacknowledged = Unacknowledged()
+        state = self._of(partition)
+        state.unacknowledged, state.offered = Unacknowledged(), None
+        state.untaken.clear()
 
     def _of(self, partition: int) -> "_Partition[Message]":
         return self._partitions.setdefault(partition, _Partition())
-
-    @staticmethod
-    def _full(loaded: _Loaded) -> bool:
-        return loaded.learner.kept_outcomes >= KEPT_OUTCOMES
-
-    @staticmethod
-    def _moves(loaded: _Loaded, now_ms: float) -> bool:
-        return loaded.learner.moved and now_ms - loaded.saved_ms >= MOVE_EVERY_MS

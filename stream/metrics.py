@@ -111,7 +111,7 @@ CONTRADICTING = Counter(
 LOST_RACES = Counter("bowerbird_lost_races", "Publishes that found another version in their place.", ["policy"])
 PUBLISHED = Counter("bowerbird_published", "Versions published.", ["policy"])
 PUBLISH_SECONDS = Histogram("bowerbird_publish_seconds", "Saving and publishing one version.", buckets=_SLOW)
-LEARN_SECONDS = Histogram("bowerbird_learn_seconds", "Learning from one message.", buckets=_SLOW)
+LEARN_SECONDS = Histogram("bowerbird_learn_seconds", "Learning of one policy from one message.", buckets=_SLOW)
 MODEL_BYTES = Gauge("bowerbird_model_bytes", "Size of the last published model.", ["policy"])
 
 # several roles

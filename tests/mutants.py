@@ -358,8 +358,8 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "what a learner keeps is bounded",
         "policies/learn_worker.py",
-        "return loaded.learner.kept_outcomes >= KEPT_OUTCOMES",
-        "return False",
+        "full = loaded.learner.kept_outcomes >= KEPT_OUTCOMES",
+        "full = False",
         ("tests/policies/test_learn_worker.py::test_what_is_kept_is_bounded_whatever_the_schedule_says",),
     )
     yield Mutant(

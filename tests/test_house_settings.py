@@ -291,7 +291,7 @@ def due(config: Config) -> tuple[bool, ...]:
         Any,
         SimpleNamespace(load=load, publisher=lambda _: SimpleNamespace(published_ms=0), acknowledged_unlearned=nothing),
     )
-    asyncio.run(role._loaded("front"))
+    asyncio.run(role._load("front"))
     (schedule,) = loaded
     return schedule.due(0, 10), schedule.due(30, 10)
 

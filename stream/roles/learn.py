@@ -9,14 +9,13 @@ servers that go away.
 import asyncio
 import contextlib
 import logging
-import time
 from functools import partial
 from typing import Any, cast
 
 import mode
 from faust.types import EventT, StreamT
 
-from policies.learn_worker import LearnWorker
+from policies.learn_worker import LearnWorker, Load, Take
 from policies.publish_schedule import PublishSchedule
 from records.errors import StateRefused
 from stream import metrics
@@ -141,36 +140,33 @@ class Learn(mode.Service):
 
     async def _take(self, event: EventT[Any]) -> None:
         message = event.message
-        number, offset = message.partition, message.offset
-        began = time.perf_counter()
-        read = self._worker.read(number, offset, message.value)
-        if read.unreadable:
-            await self._dead_letters.send(*letters_of(message, read.unreadable))
-        if read.others:
-            metrics.NOT_LEARNED.labels(metrics.OTHER).inc(read.others)
-        for name, outcomes in read.outcomes.items():
-            policy = await self._loaded(name)
-            await policy.take(message, outcomes)
-        metrics.LEARN_SECONDS.observe(time.perf_counter() - began)
+        offered = self._worker.offer(message.partition, message.offset, message.value, event)
+        if offered.unreadable:
+            await self._dead_letters.send(*letters_of(message, offered.unreadable))
+        if offered.others:
+            metrics.NOT_LEARNED.labels(metrics.OTHER).inc(offered.others)
         self._watch.take(message.value, log_time_ms(message.timestamp), monotonic_ms())
-        for name in self._worker.taken(number, offset, event):
-            await self._policies[name].save_if_due()
-        self._acknowledge(number)
+        await self._work(message.partition)
         # Learning blocks the loop for the length of a message; let the consumer have its turn.
         await asyncio.sleep(0)
 
-    async def _loaded(self, name: str) -> LearnedPolicy:
-        """Return a policy, which is loaded when it is first asked for."""
-        if name not in self._policies:
-            configured = self._config.policies[name]
-            policy = LearnedPolicy(name, self._worker, self._states, self._dead_letters, self._app.pulse)
-            await policy.load(PublishSchedule(configured.publish_examples, configured.publish_ms))
-            self._policies[name] = policy
-        return self._policies[name]
-
-    def _acknowledge(self, number: int) -> None:
+    async def _work(self, number: int) -> None:
+        """Do what is to be done for a partition, and acknowledge what saved positions cover."""
+        for work in self._worker.work(number, monotonic_ms()):
+            if isinstance(work, Load):
+                await self._load(work.name)
+            elif isinstance(work, Take):
+                await self._policies[work.name].take(work)
+            else:
+                await self._policies[work.name].save(work)
         for event in self._worker.acknowledgements(number):
             event.ack()
+
+    async def _load(self, name: str) -> None:
+        configured = self._config.policies[name]
+        policy = LearnedPolicy(name, self._worker, self._states, self._dead_letters, self._app.pulse)
+        await policy.load(PublishSchedule(configured.publish_examples, configured.publish_ms))
+        self._policies[name] = policy
 
     def _follow_assignment(self) -> None:
         """Forget everything at a new assignment: Faust reads again from what is acknowledged."""
@@ -199,27 +195,22 @@ class Learn(mode.Service):
                 continue
             async with self._lock:
                 self._follow_assignment()
-                await self._load_and_publish()
+                await self._work_by_the_clock()
                 if monotonic_ms() - self._looked_at_ms >= LOOK_AGAIN_MS:
                     self._looked_at_ms = monotonic_ms()
                     await self._miss_forgotten()
                     await self._look_again()
             self._app.pulse.stepped()
 
-    async def _load_and_publish(self) -> None:
+    async def _work_by_the_clock(self) -> None:
         """Load what was assigned, and publish what waits."""
-        for name in self._missing():
-            with self._stopped_parts.stopping(self._partitions[name]):
-                await self._loaded(name)
-        judged = self._watch.due(monotonic_ms())
-        for name, policy in self._policies.items():
-            if judged:
+        assigned = {number for _, number in self._app.assigned}
+        for number in sorted(assigned.intersection(self._partitions.values()) - self._stopped_parts.numbers):
+            with self._stopped_parts.stopping(number):
+                await self._work(number)
+        if self._watch.due(monotonic_ms()):
+            for name, policy in self._policies.items():
                 self._watch.judge(name, policy.learner.saved.held)
-            number = self._partitions[name]
-            if number not in self._stopped_parts:
-                with self._stopped_parts.stopping(number):
-                    await policy.save_if_due()
-                self._acknowledge(number)
 
     async def _miss_forgotten(self) -> None:
         """Stop a partition of which Redis has forgotten a version, also while nothing comes to be learned."""

@@ -2,14 +2,13 @@
 
 import logging
 import time
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from policies.learn_worker import LearnWorker
+from policies.learn_worker import LearnWorker, Save, Take
 from policies.learner import Learner, LearnResult
 from policies.publish_schedule import PublishSchedule
-from policies.training import OutcomeToLearn, outcomes_of
+from policies.training import outcomes_of
 from records.errors import LossDetected
 from stream import metrics
 from stream.kafka.dead_letters import DeadLetters
@@ -63,7 +62,7 @@ class LearnedPolicy:
         """Refuse a Redis that has forgotten a version, also while nothing comes to be learned."""
         await self._publisher.compare_saved(self.learner)
 
-    async def take(self, message: Any, outcomes: Sequence[OutcomeToLearn]) -> None:
+    async def take(self, work: Take[Any]) -> None:
         """Take the policy's outcomes of a message.
 
         Raises
@@ -72,18 +71,19 @@ class LearnedPolicy:
             Outcomes before them are missing.
         """
         try:
-            result = self._worker.take(self.name, message.offset, outcomes)
+            with metrics.LEARN_SECONDS.time():
+                result = self._worker.take(work)
         except LossDetected:
-            result = await self._take_after_gap(message.offset, outcomes)
-        await self._note(message, result)
+            result = await self._take_after_gap(work)
+        await self._note(work.message.message, result)
 
-    async def _take_after_gap(self, offset: int, outcomes: Sequence[OutcomeToLearn]) -> LearnResult:
+    async def _take_after_gap(self, work: Take[Any]) -> LearnResult:
         """Take what is missing first: perhaps somebody else has learned it, or it was never handed on."""
         name = self.name
         await until_there(LEARN, f"loading {name}", partial(self._publisher.recover, self.learner))
         try:
-            await until_there(LEARN, f"reading what {name} lacks", partial(self._take_unread, offset))
-            return self._worker.take(name, offset, outcomes)
+            await until_there(LEARN, f"reading what {name} lacks", partial(self._take_unread, work.offset))
+            return self._worker.take(work)
         except LossDetected:
             metrics.GAPS.labels(name).inc()
             raise
@@ -92,9 +92,9 @@ class LearnedPolicy:
         """Take what the log holds before an offset: somebody may have moved what the group has acknowledged."""
         placements = self._publisher.identity.placements
         async for record in self._states.messages(self.name, self.learner.cut, end):
-            outcomes = outcomes_of(placements, record.value)
-            await self._note(record, self._worker.take(self.name, record.offset, outcomes))
-            await self.save_if_due()
+            await self._note(record, self.learner.take(record.offset, outcomes_of(placements, record.value)))
+            if (save := self._worker.save_due(self.name, monotonic_ms())) is not None:
+                await self.save(save)
             self._pulse.stepped()
 
     async def _note(self, message: Any, result: LearnResult) -> None:
@@ -106,20 +106,17 @@ class LearnedPolicy:
             metrics.CONTRADICTING.labels(name).inc(len(result.contradicting))
             await self._dead_letters.send(*letters_of(message, refused_records(message.value, refused)))
 
-    async def save_if_due(self) -> None:
-        """Publish what was learned, or save the position, if the schedule says so."""
+    async def save(self, work: Save) -> None:
+        """Publish what was learned, or save the position."""
         name, learner = self.name, self.learner
-        now_ms = began_ms = monotonic_ms()
-        if not self._worker.due(name, now_ms):
-            return
-        move = self._worker.moves(name, now_ms)
+        began_ms = monotonic_ms()
         wall_ms = time.time_ns() // 1_000_000
 
         async def save() -> str:
             # Only the attempt that succeeds is publishing time: an outage must not delay the next publish.
             nonlocal began_ms
             began_ms = monotonic_ms()
-            return await self._publisher.save(learner, wall_ms, move=move)
+            return await self._publisher.save(learner, wall_ms, move=work.move)
 
         result = await until_there(LEARN, f"publishing {name}", save)
         ended_ms = monotonic_ms()

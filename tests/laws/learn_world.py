@@ -14,7 +14,7 @@ import msgspec
 
 from policies.controls import Control
 from policies.learn_position import Position
-from policies.learn_worker import LearnWorker
+from policies.learn_worker import LearnWorker, Load, Take
 from policies.learner import Learner
 from policies.policy import digest
 from policies.policy_store import PolicyIdentity, PolicyStore, Saved
@@ -298,12 +298,13 @@ class Worker(Stepped):
         if not offsets:
             return
         offset = min(offsets)
-        outcomes_read = self.worker.read(PARTITION, offset, log.value(offset))
-        assert not outcomes_read.unreadable
-        for name, outcomes in outcomes_read.outcomes.items():
-            await self._loaded(name)
-            self.worker.take(name, offset, outcomes)
-        self.worker.taken(PARTITION, offset, offset)
+        assert not self.worker.offer(PARTITION, offset, log.value(offset), offset).unreadable
+        # The machine saves when it likes.
+        for work in self.worker.work(PARTITION, 0):
+            if isinstance(work, Load):
+                await self._loaded(work.name)
+            elif isinstance(work, Take):
+                self.worker.take(work)
         self.next_offset = offset + 1
 
     async def save(self, name: str, *, move: bool = True) -> None:

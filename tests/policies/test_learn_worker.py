@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from policies import learn_worker
-from policies.learn_worker import MOVE_EVERY_MS, LearnWorker
+from policies.learn_worker import MOVE_EVERY_MS, LearnWorker, Load, Save, Take
 from policies.learner import Learner
 from policies.publish_schedule import PublishSchedule
 from policies.registry import make
@@ -25,44 +25,70 @@ def worker_of(*names: str) -> LearnWorker[int]:
 
 
 def give(worker: LearnWorker[int], offset: int, *outcomes: dict[str, Any]) -> None:
-    outcomes_read = worker.read(1, offset, json.dumps(outcomes).encode())
-    for name, own in outcomes_read.outcomes.items():
-        worker.take(name, offset, own)
-    worker.taken(1, offset, offset)
+    worker.offer(1, offset, json.dumps(outcomes).encode(), offset)
+    for work in worker.work(1, 0.0):
+        if isinstance(work, Take):
+            worker.take(work)
 
 
 def test_a_message_is_sorted_by_policy_and_what_nobody_learns_here_is_counted() -> None:
     worker = worker_of("front", "side")
     others = [outcome(1) | {"placement": "elsewhere"}, outcome(2) | {"placement": "elsewhere"}]
-    outcomes_read = worker.read(1, 0, json.dumps([outcome(1), outcome(1) | {"placement": "side"}, *others, 3]).encode())
-    assert {name: len(own) for name, own in outcomes_read.outcomes.items()} == {"front": 1, "side": 1}
-    assert (outcomes_read.others, [one.index for one in outcomes_read.unreadable]) == (2, [4])
+    value = json.dumps([outcome(1), outcome(1) | {"placement": "side"}, *others, 3]).encode()
+    offered = worker.offer(1, 0, value, 0)
+    assert (offered.others, [one.index for one in offered.unreadable]) == (2, [4])
+    takes = []
+    for work in worker.work(1, 0.0):
+        assert isinstance(work, Take)
+        takes.append((work.name, len(work.outcomes)))
+        worker.take(work)
+    assert takes == [("front", 1), ("side", 1)]
     # The same policy in another partition is nobody's either.
-    assert worker.read(2, 0, json.dumps([outcome(1)]).encode()).others == 1
+    assert worker.offer(2, 0, json.dumps([outcome(1)]).encode(), 0).others == 1
+    assert list(worker.work(2, 0.0)) == []
+
+
+def test_all_policies_of_a_partition_are_loaded_before_a_message_is_taken() -> None:
+    worker: LearnWorker[int] = LearnWorker({"front": 1, "side": 1, "else": 2}, {"front": ["front"], "side": ["side"]})
+    worker.offer(1, 0, json.dumps([outcome(1)]).encode(), 0)
+    done = []
+    for work in worker.work(1, 0.0):
+        done.append(work[:1])
+        if isinstance(work, Load):
+            worker.load(Learner(work.name, partial(make, "uniform", "")), PublishSchedule(1, 0), 0.0)
+        elif isinstance(work, Take):
+            worker.take(work)
+    assert done == [("front",), ("side",), ("front",), ("front",)]
+
+
+def test_what_could_not_be_taken_is_taken_when_it_is_asked_for_again() -> None:
+    worker = worker_of("front")
+    worker.offer(1, 0, json.dumps([outcome(1)]).encode(), 0)
+    assert [work[0] for work, _ in zip(worker.work(1, 0.0), range(2), strict=False)] == ["front", "front"]
+    give(worker, 0, outcome(1))
+    assert worker.learners["front"].last_seqs == {"front/0": 1}
 
 
 def test_only_seqs_have_moved_so_the_position_is_saved_now_and_then() -> None:
     worker = worker_of("front")
-    assert not worker.due("front", MOVE_EVERY_MS)
+    assert worker.save_due("front", MOVE_EVERY_MS) is None
     give(worker, 0, outcome(1, learn=False))
-    assert not worker.due("front", MOVE_EVERY_MS - 1)
-    assert worker.due("front", MOVE_EVERY_MS)
-    assert worker.moves("front", MOVE_EVERY_MS)
+    assert worker.save_due("front", MOVE_EVERY_MS - 1) is None
+    assert worker.save_due("front", MOVE_EVERY_MS) == Save("front", move=True)
     # A save that found nothing to do counts as none.
     worker.saved("front", MOVE_EVERY_MS, MOVE_EVERY_MS, anything=False)
-    assert worker.due("front", MOVE_EVERY_MS)
+    assert worker.save_due("front", MOVE_EVERY_MS) is not None
     worker.saved("front", MOVE_EVERY_MS, MOVE_EVERY_MS, anything=True)
-    assert not worker.due("front", 2 * MOVE_EVERY_MS - 1)
+    assert worker.save_due("front", 2 * MOVE_EVERY_MS - 1) is None
 
 
 def test_what_is_kept_is_bounded_whatever_the_schedule_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learn_worker, "KEPT_OUTCOMES", 3)
     worker = worker_of("front")
     give(worker, 0, outcome(1), outcome(2))
-    assert not worker.due("front", 1.0)
+    assert worker.save_due("front", 1.0) is None
     give(worker, 1, outcome(3))
-    assert worker.due("front", 1.0)
-    assert worker.moves("front", 1.0)
+    assert worker.save_due("front", 1.0) == Save("front", move=True)
 
 
 def test_what_is_acknowledged_is_covered_by_every_policy_of_the_message() -> None:
@@ -88,9 +114,9 @@ def test_a_partition_that_stands_still_acknowledges_nothing_any_more() -> None:
 def test_a_message_that_was_read_and_not_taken_counts_as_lag() -> None:
     worker = worker_of("front")
     assert worker.next_offset(1) is None
-    worker.read(1, 7, b"[]")
+    worker.offer(1, 7, b"[]", 7)
     assert (worker.next_offset(1), worker.partitions) == (7, {1})
-    worker.taken(1, 7, 7)
+    assert list(worker.work(1, 0.0)) == []
     assert worker.next_offset(1) == 8
 
 

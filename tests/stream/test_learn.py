@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from redis.exceptions import ConnectionError as RedisAway
 
-from policies.learn_worker import LearnWorker
+from policies.learn_worker import LearnWorker, Save
 from stream.liveness import Pulse
 from stream.roles.learned_policy import LearnedPolicy
 
@@ -48,6 +48,6 @@ def test_waiting_for_redis_is_no_publishing_time() -> None:
     policy = LearnedPolicy("front", worker, states, cast(Any, None), Pulse())
     policy.learner = cast(Any, _Learner())
     worker.load(policy.learner, cast(Any, schedule), 0.0)
-    asyncio.run(policy.save_if_due())
+    asyncio.run(policy.save(Save("front", move=True)))
     (began_ms,) = schedule.began_ms
     assert publisher.attempts_ms[1] < began_ms <= publisher.attempts_ms[2]

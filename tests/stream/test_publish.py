@@ -365,15 +365,19 @@ def test_another_policy_under_the_same_name_is_refused(world: World, identity: P
 def test_versions_is_read_from_where_it_was_compared(world: World) -> None:
     """A start does not read all versions of all times."""
     worker = world.workers[0]
+    append(world, 1, "right")
+    take_all(worker)
     for _ in range(3):
         append(world, 1)
         take_all(worker)
         save(worker)
+    save(worker, "right")
     world.restart(0)
     worker = world.workers[0]
     append(world, 1)
     take_all(worker)
     assert sorted(worker.versions.seen("left").fingerprints) == [3]
+    assert sorted(worker.versions.seen("right").fingerprints) == [1]
     assert save(worker) == "published"
 
 
