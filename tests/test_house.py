@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from tests.test_imports import CLIENT, MAY_IMPORT, ROOT, imported, modules
 
 ROOMS = tuple(MAY_IMPORT)
@@ -169,6 +171,20 @@ def test_every_circle_would_be_found() -> None:
     assert circles(arrows) == {frozenset("abc")}
     assert names(ast.parse("from ..rules import Rule").body[0], "rewards.deep") == ["rewards.rules.Rule"]
     assert names(ast.parse("from . import rules").body[0], "rewards") == ["rewards.rules"]
+
+
+DRIVERS = {
+    "JoinWorker": ("stream/roles/join.py", "stream/roles/refeed.py", "bowerbird/fake.py", "tests/laws/join_world.py"),
+    "LearnWorker": ("stream/roles/learn.py", "bowerbird/fake.py", "tests/laws/learn_world.py"),
+}
+
+
+@pytest.mark.parametrize("worker", DRIVERS)
+def test_the_role_the_loop_in_one_process_and_the_laws_drive_the_same_worker(worker: str) -> None:
+    for driver in DRIVERS[worker]:
+        source = (ROOT / driver).read_text(encoding="utf-8")
+        assert f"{worker}(" in source, driver
+        assert ".offer(" in source or "inputs.take" in source, driver
 
 
 def test_each_vendor_has_its_rooms() -> None:
