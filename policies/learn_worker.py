@@ -37,7 +37,7 @@ class Take(NamedTuple, Generic[Message]):
 
 
 class Save(NamedTuple):
-    """A policy is to be saved, and :meth:`LearnWorker.saved` told; ``move``: also where its bytes have not changed."""
+    """A policy is to be saved, and then :meth:`LearnWorker.saved`; ``move``: also where its bytes have not changed."""
 
     name: str
     move: bool
