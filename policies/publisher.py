@@ -217,16 +217,14 @@ class Publisher:
             await self.recover(learner)
             return "lost"
         self._in_doubt = True
-        expected = None if _untouched(learner.saved) else learner.saved
         saved = Saved(position, self.identity, record, model if published else None, self._versions.position)
-        if not await self._store.save(self.name, expected, saved):
+        if not await self._put(learner.saved, saved):
             await self.recover(learner)
             return "lost"
         if record is None:
             learner.move(position)
             self._in_doubt = False
             return "moved"
-        await self._versions.append(self.name, record)
         learner.publish(position, model)
         await self._after_own_record()
         self._in_doubt = False
@@ -263,13 +261,17 @@ class Publisher:
         version = msgspec.structs.replace(self._record(position, now_ms), rebuilt_to=rebuilt_to)
         if made_by is not None:
             version = msgspec.structs.replace(version, vw_build=made_by.vw_build, processor=made_by.processor)
-        record = encode(version)
-        expected = None if saved is None or _untouched(saved.position) else saved.position
-        whole = Saved(position, self.identity, record, model, self._versions.position)
-        if not await self._store.save(self.name, expected, whole):
-            return None
-        await self._versions.append(self.name, record)
-        return version
+        whole = Saved(position, self.identity, encode(version), model, self._versions.position)
+        return version if await self._put(None if saved is None else saved.position, whole) else None
+
+    async def _put(self, before: Position | None, saved: Saved) -> bool:
+        """Save if the position still is the one before, then append the version's record; False: it is another one."""
+        expected = None if before is None or _untouched(before) else before
+        if not await self._store.save(self.name, expected, saved):
+            return False
+        if saved.record is not None:
+            await self._versions.append(self.name, saved.record)
+        return True
 
     async def _after_own_record(self) -> None:
         await self._versions.read(self._versions.position)

@@ -5,7 +5,7 @@ import pytest
 from studies.coverage import Cell, study
 from studies.coverage_methods import CLUSTERED, LEARNING
 
-REPETITIONS = 200
+REPETITIONS = 120
 # The study computes for minutes, several times as long where others compute.
 pytestmark = pytest.mark.timeout(3_600)
 
