@@ -301,38 +301,9 @@ class Publisher:
 
     def _compare(self, saved: Saved | None) -> None:
         """Refuse a state that contradicts ``versions`` or the configuration."""
-        seen = self._versions.seen(self.name)
-        number = saved.position.number if saved is not None else 0
-        what = f"policy {self.name} in Redis"
-        if seen.newest > number:
-            raise StateRefused(
-                what,
-                f"version {number}",
-                f"version {seen.newest} in versions",
-                forgotten(self.name),
-            )
-        if seen.differing is not None:
-            raise StateRefused(
-                f"policy {self.name} in versions",
-                f"two records of version {seen.differing} that differ",
-                "one",
-                forgotten(self.name),
-            )
-        if saved is None:
-            return
-        fingerprint = seen.fingerprints.get(number)
-        if (
-            fingerprint is not None
-            and saved.record is not None
-            and fingerprint != fingerprint_of(version_of(self.name, saved.record))
-        ):
-            raise StateRefused(
-                what,
-                f"version {number}",
-                "another one of this number in versions",
-                forgotten(self.name),
-            )
-        self._compare_identity(saved.identity)
+        _refuse_contradicting(self.name, saved, self._versions.seen(self.name))
+        if saved is not None:
+            self._compare_identity(saved.identity)
 
     def _compare_identity(self, saved: PolicyIdentity) -> None:
         for field_name, expected, stored in self.identity.differing(saved):
@@ -342,6 +313,29 @@ class Publisher:
                 f"{stored!r}, by which it has learned so far",
                 f"set it back, or give the changed policy another name; {CHECK}",
             )
+
+
+def _refuse_contradicting(name: str, saved: Saved | None, seen: Seen) -> None:
+    """Refuse a state that contradicts what ``versions`` holds of the policy."""
+    number = saved.position.number if saved is not None else 0
+    what = f"policy {name} in Redis"
+    if seen.newest > number:
+        raise StateRefused(what, f"version {number}", f"version {seen.newest} in versions", forgotten(name))
+    if seen.differing is not None:
+        raise StateRefused(
+            f"policy {name} in versions",
+            f"two records of version {seen.differing} that differ",
+            "one",
+            forgotten(name),
+        )
+    fingerprint = seen.fingerprints.get(number)
+    if (
+        fingerprint is not None
+        and saved is not None
+        and saved.record is not None
+        and fingerprint != fingerprint_of(version_of(name, saved.record))
+    ):
+        raise StateRefused(what, f"version {number}", "another one of this number in versions", forgotten(name))
 
 
 def _untouched(position: Position) -> bool:

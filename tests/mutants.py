@@ -396,8 +396,8 @@ def _learning() -> Iterator[Mutant]:
     yield Mutant(
         "a Redis that has forgotten a version is refused",
         "policies/publisher.py",
-        "        if seen.newest > number:\n",
-        "        if False:\n",
+        "    if seen.newest > number:\n",
+        "    if False:\n",
         (
             f"{PUBLISH}::test_a_redis_that_forgot_a_version_is_found_out_at_the_start",
             f"{PUBLISH}::test_a_redis_that_forgot_everything_is_found_out_at_the_start",
