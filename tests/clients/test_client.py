@@ -20,6 +20,8 @@ from uuid import UUID
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 from bowerbird.fake import FakeLoop
@@ -269,6 +271,15 @@ async def test_a_hostile_value_is_refused_with_its_field_and_nothing_is_sent(val
                 await client.reward(**arguments)
             assert refused.value.field == field, refused.value
     assert loop.records("decision-requests") == loop.records("clicks") == []
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame({"id": ["a"]}), pl.DataFrame({"id": ["a"]}), pa.table({"id": ["a"]})])
+async def test_the_columns_of_a_frame_are_no_actions(frame: Any) -> None:
+    async with Client(connection=FakeLoop(config()).connection()) as client:
+        with pytest.raises(BadInput, match=r"actions: found (DataFrame|Table), expected a list"):
+            await client.decide("front", frame)
+        answer = await client.decide("front", [str(each) for each in frame["id"]])
+        assert answer.chosen == "a"
 
 
 async def test_what_has_no_end_and_an_id_that_is_none_are_refused() -> None:

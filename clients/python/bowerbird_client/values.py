@@ -158,6 +158,9 @@ def action_of(action: object, field: str) -> Mapping[str, Any]:
 def actions_of(actions: object) -> list[Mapping[str, Any]]:
     """Return the actions as a request has them; a text alone is no list of its letters."""
     actions = _plain_list(actions, "actions")
+    if hasattr(actions, "columns"):
+        # Iterating over a frame gives the names of its columns.
+        raise BadInput("invalid_field", "actions", type(actions).__name__, "a list, as of a frame's column of ids")
     if isinstance(actions, str | bytes | Mapping) or not isinstance(actions, Iterable):
         raise BadInput("invalid_field", "actions", shown(actions), "a list of ids, or of objects with an id")
     offered = [action_of(action, f"actions[{index}]") for index, action in enumerate(islice(actions, _MOST_ACTIONS))]
