@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bowerbird.commands import replay_learn
 from bowerbird.commands.record_options import with_record_options
 from bowerbird.commands.shared import (
     DOES_NOT_HOLD,
@@ -32,6 +33,9 @@ app = typer.Typer(
     Example: bowerbird replay evaluate data/archive --target front
     """,
 )
+
+
+app.command()(replay_learn.learn)
 
 
 @app.callback()

@@ -18,6 +18,7 @@ from policies.draw import normalise
 from policies.features import Action, Features
 from policies.question import Pmf
 from policies.single_action import SingleAction
+from policies.vw import crossing
 from policies.vw.arguments import ALWAYS, MODE, parse
 from policies.vw.generated import Bound
 from policies.vw.text import Writer
@@ -49,10 +50,6 @@ EXAMPLES = tuple(
 _KEPT_EXAMPLES = 10_000
 _KEPT_CHARACTERS = 2**26
 _VW = pylibvw.vw
-_parse = _VW._parse
-_learn = _VW.learn_multi
-_predict = _VW.predict_multi
-_finish = _VW._finish_example_multi_ex
 
 
 class VowpalWabbit(SingleAction):
@@ -101,15 +98,11 @@ class VowpalWabbit(SingleAction):
         self._bound.check(text)
         workspace = self._predicting()
         try:
-            lines = _parse(workspace, text)
-            _predict(workspace, lines)
-            scores: list[float] = lines[0].get_action_scores()
+            scores = crossing.scores(workspace, text)
         except Exception as error:
-            # Examples of a call that raised must not be finished, and their workspace is not to be trusted.
             self._predictor = None
             workspace.finish()
             raise refused_by_vw() from error
-        _finish(workspace, lines)
         if len(scores) != len(actions):
             raise StateRefused(
                 "pmf of Vowpal Wabbit",
@@ -127,14 +120,12 @@ class VowpalWabbit(SingleAction):
         self._bound.check(text)
         workspace = self._learner or self._learning()
         try:
-            lines = _parse(workspace, text)
-            _learn(workspace, lines)
+            crossing.learn(workspace, text)
         except Exception as error:
-            # As above; what was learned since the last saved bytes is learned again by a new workspace.
+            # What was learned since the last saved bytes is learned again by a new workspace.
             self._learner = None
             workspace.finish()
             raise refused_by_vw() from error
-        _finish(workspace, lines)
         self._learned.append(text)
         self._kept += len(text)
         if self._predictor is not None:
@@ -161,9 +152,7 @@ class VowpalWabbit(SingleAction):
     def _learning(self) -> pylibvw.vw:
         workspace = self._saved_state()
         for text in self._learned:
-            lines = _parse(workspace, text)
-            _learn(workspace, lines)
-            _finish(workspace, lines)
+            crossing.learn(workspace, text)
         self._learner = workspace
         return workspace
 

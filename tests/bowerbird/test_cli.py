@@ -67,6 +67,7 @@ def test_the_commands() -> None:
         ("dead-letters",),
         ("replay",),
         ("replay", "evaluate"),
+        ("replay", "learn"),
         ("log",),
         ("log", "describe"),
         (),

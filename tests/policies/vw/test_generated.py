@@ -5,9 +5,9 @@ from typing import Any
 import pylibvw
 import pytest
 
-import policies.vw.policy
 from policies.features import Action, Features
 from policies.registry import make
+from policies.vw import crossing
 from policies.vw.arguments import parse
 from policies.vw.generated import MOST_GENERATED, Bound
 from policies.vw.text import Writer
@@ -37,7 +37,7 @@ def test_an_example_that_costs_too_much_is_refused_before_it_is_parsed(
 
     policy = make("vw", f"--cb_explore_adf {arguments}")
     before = policy.dump()
-    monkeypatch.setattr(policies.vw.policy, "_parse", parse_text)
+    monkeypatch.setattr(crossing, "_parse", parse_text)
     with pytest.raises(BadInput, match=rf"features: found \d+ .*at most {MOST_GENERATED}"):
         pmf_of(policy, context, actions)
     with pytest.raises(BadInput, match=rf"features: found \d+ .*at most {MOST_GENERATED}"):

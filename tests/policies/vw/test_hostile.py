@@ -12,11 +12,11 @@ import msgspec
 import psutil
 import pytest
 
-import policies.vw.policy
 from policies.draw import normalise
 from policies.features import Action, Features, decode_action, decode_context
 from policies.policy import Policy
 from policies.registry import make
+from policies.vw import crossing
 from records.errors import BadInput, StateRefused, WrongConfiguration
 from records.limits import Limits
 from tests.policies.asking import learn_one, pmf_of
@@ -34,7 +34,7 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
     def parse(workspace: object, text: str) -> None:
         pytest.fail(f"Vowpal Wabbit was given {text!r}")
 
-    monkeypatch.setattr(policies.vw.policy, "_parse", parse)
+    monkeypatch.setattr(crossing, "_parse", parse)
 
 
 def learn(policy: Policy, **changes: Any) -> None:
@@ -216,10 +216,8 @@ def test_poison_the_worst_that_is_let_in_leaves_a_model_that_learns() -> None:
 
 def test_poison_a_pmf_of_spoilt_weights_is_never_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = make("vw", "--cb_explore_adf --softmax")
-    real = policies.vw.policy._parse
-    monkeypatch.setattr(
-        policies.vw.policy, "_parse", lambda workspace, text: real(workspace, text.replace("0:-1.0:", "0:inf:"))
-    )
+    real = crossing._parse
+    monkeypatch.setattr(crossing, "_parse", lambda workspace, text: real(workspace, text.replace("0:-1.0:", "0:inf:")))
     for chosen in (0, 1):
         learn(policy, chosen=chosen)
     with pytest.raises(StateRefused, match="weights are spoilt"):

@@ -11,6 +11,7 @@ from policies.checks import decisions
 from policies.features import Action
 from policies.policy import Policy, digest, version_name
 from policies.registry import make
+from policies.vw import crossing
 from records.errors import BadInput, StateRefused
 from tests.policies.asking import learn_one, pmf_of
 
@@ -29,7 +30,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count crossings into C++, and raise at those that a test names by ``calls["raise in ..."]``."""
     counted: Counter[str] = Counter()
     for name in ("_parse", "_learn", "_predict", "_finish"):
-        real = getattr(policies.vw.policy, name)
+        real = getattr(crossing, name)
 
         def call(workspace, argument, name=name, real=real):
             counted[name] += 1
@@ -39,7 +40,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
                 raise RuntimeError("something is wrong in C++")
             return made
 
-        monkeypatch.setattr(policies.vw.policy, name, call)
+        monkeypatch.setattr(crossing, name, call)
     return counted
 
 

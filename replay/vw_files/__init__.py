@@ -1,0 +1,1 @@
+"""Files of other programs that Vowpal Wabbit learns from: in a child process, since a file may kill it."""

@@ -1,0 +1,97 @@
+"""The examples of a file, one after the other: what Vowpal Wabbit's own reader would give it at once."""
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+import msgspec
+
+from records.errors import BadInput
+from replay.vw_files.arguments import LineFormat
+
+MOST_BYTES = 64 * 1024 * 1024
+"""A longer example is refused."""
+_json = msgspec.json.Decoder(msgspec.Raw).decode
+_BOM = b"\xef\xbb\xbf"
+_PDROP = re.compile(rb'"pdrop"\s*:\s*1(?:\.0*)?\s*[,}]')
+"""A decision that stands for infinitely many that were dropped: Vowpal Wabbit passes over it, too."""
+
+
+class FileExample(NamedTuple):
+    """An example as bytes, and the number of its first line."""
+
+    line: int
+    text: bytes
+
+
+def examples(file: Path, line_format: LineFormat, several_lines: bool) -> Iterator[FileExample]:
+    """Yield the examples of a file; a name that ends with ``.gz`` is unpacked.
+
+    Parameters
+    ----------
+    several_lines
+        Whether an example of Vowpal Wabbit's text has several lines, and ends with an empty one.
+
+    Raises
+    ------
+    BadInput
+        An example has more than :data:`MOST_BYTES`.
+    """
+    with _opened(file) as content:
+        lines = _lines(file, content)
+        if line_format is LineFormat.TEXT and several_lines:
+            yield from _blocks(file, lines)
+            return
+        for number, line in lines:
+            if line.strip() and not (line_format is LineFormat.DSJSON and _PDROP.search(line)):
+                yield FileExample(number, line)
+
+
+def oddity(text: bytes, line_format: LineFormat) -> str | None:
+    """Say what is odd about an example that Vowpal Wabbit takes in silence; None: nothing.
+
+    >>> oddity(b"hello", LineFormat.TEXT), oddity(b"| a", LineFormat.TEXT)
+    ('a line without |', None)
+    """
+    if line_format is LineFormat.TEXT:
+        return None if all(b"|" in line for line in text.split(b"\n")) else "a line without |"
+    try:
+        _json(text)
+    except (msgspec.DecodeError, RecursionError):
+        return "what is no JSON"
+    return None
+
+
+def _opened(file: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(file)) if file.suffix == ".gz" else file.open("rb")
+
+
+def _lines(file: Path, content: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    while line := content.readline(MOST_BYTES + 1):
+        number += 1
+        _check_size(file, number, len(line))
+        yield number, line.rstrip(b"\r\n").removeprefix(_BOM if number == 1 else b"")
+
+
+def _blocks(file: Path, lines: Iterator[tuple[int, bytes]]) -> Iterator[FileExample]:
+    block: list[bytes] = []
+    first = size = 0
+    for number, line in lines:
+        if line.strip(b" \t"):
+            first = first if block else number
+            block.append(line)
+            size += len(line) + 1
+            _check_size(file, first, size)
+        elif block:
+            yield FileExample(first, b"\n".join(block))
+            block, size = [], 0
+    if block:
+        yield FileExample(first, b"\n".join(block))
+
+
+def _check_size(file: Path, line: int, size: int) -> None:
+    if size > MOST_BYTES:
+        raise BadInput("too_large", f"line {line} of {file}", f"more than {MOST_BYTES} bytes", "a smaller example")
