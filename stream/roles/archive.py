@@ -166,7 +166,7 @@ class Archive(mode.Service):
         begins = (await self._reader.beginning([name]))[name]
         ends = (await self._reader.ends([name]))[name]
         if stored is not None and stored > ends:
-            raise beyond(name, stored, ends)
+            raise beyond(name, stored, ends, with_log=name[0] == self._config.topic("versions"))
         start = begins if stored is None else stored
         part = ArchivedPartition(name, start, self._config, self._store)
         part.pass_over(begins)

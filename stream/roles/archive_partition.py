@@ -156,13 +156,14 @@ class ArchivedPartition:
             raise
 
 
-def beyond(name: tuple[str, int], taken: int, end: int) -> StateRefused:
-    """Return the refusal of a log that ends before what the archive holds of it."""
+def beyond(name: tuple[str, int], taken: int, end: int, *, with_log: bool = False) -> StateRefused:
+    """Return the refusal of a log that ends before what the archive holds of it; ``with_log`` as of the next one."""
     return StateRefused(
         f"archive of {name[0]}[{name[1]}]",
         f"a log that ends at offset {end}",
         f"one that reaches offset {taken}, up to which it was archived",
-        f"the topic was made anew, or has lost its tail: {RECOVER}, which sets the old files aside",
+        f"the topic was made anew, or has lost its tail: {OWN_LOG if with_log else RECOVER}, which sets the old files"
+        " aside",
     )
 
 

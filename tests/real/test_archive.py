@@ -24,11 +24,13 @@ import bowerbird
 from archive.names import ArchiveFile
 from archive.reader import Archive
 from archive.schema import SCHEMAS, TOPICS
+from bowerbird.recovery.recover import recover
 from bowerbird.status.alarms import alarms
 from bowerbird.status.observer import Observer
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
 from records.codec import items
 from stream.config import ArchiveConfig, Config
+from stream.kafka.log import identify
 from stream.role import DECLARED
 from stream.stopped import kept
 from tests.real.loop import Loop, RoleProcess, decision, delete, loop_of, make_anew, run_named, stop_sentence, until
@@ -392,6 +394,30 @@ async def again(role: RoleProcess) -> Any:
     assert role.process is not None
     assert await asyncio.to_thread(role.process.wait, 30) == 1
     return role.start().process
+
+
+async def test_an_archive_that_is_longer_than_versions_is_set_aside_with_the_state_of_the_former_log(
+    loop: Loop, tmp_path: Path
+) -> None:
+    """With that topic the name of the log has gone: the join's state is another log's, too."""
+    role = loop.role("archive")
+    await load(loop, 0, 10)
+    assert (await recover(loop.config, 0)).join.needed
+    for _ in range(3):
+        await loop.producer.send_and_wait(loop.config.topic("versions"), b"[]", partition=0)
+    await everything(loop)
+    assert role.stop() == 0
+    await make_anew(loop, "versions")
+    # Else the name of the log, or the id of the topic, tells first.
+    name = await identify(loop.reader, loop.config, loop.producer)
+    (tmp_path / "archive" / f"_{loop.config.prefix}log.json").write_text(f'{{"v":1,"log_id":"{name}"}}')
+    (tmp_path / "archive" / f"_{loop.config.prefix}topics.json").unlink()
+    role.start()
+    sentence = await stop_sentence(loop.config, "archive", "ends at offset")
+    assert "begins anew" in await run_named(loop.config, sentence)
+    shutil.rmtree(tmp_path / "archive" / "_former")
+    role.process = await again(role)
+    await everything(loop)
 
 
 async def test_an_archive_without_a_place_is_refused(loop: Loop) -> None:
