@@ -1842,6 +1842,16 @@ def _at_the_edge() -> Iterator[Mutant]:
         ("tests/real/test_remedies.py::test_a_redis_of_another_log_is_discarded_by_a_command",),
     )
     yield Mutant(
+        "an archive that is longer than versions names what discards the former log",
+        "stream/roles/archive.py",
+        'with_log=name[0] == self._config.topic("versions"))',
+        "with_log=False)",
+        (
+            "tests/real/test_archive.py::"
+            "test_an_archive_that_is_longer_than_versions_is_set_aside_with_the_state_of_the_former_log",
+        ),
+    )
+    yield Mutant(
         "an archive that cannot be written says so",
         "stream/roles/archive.py",
         "                    stopped.stop(ARCHIVE, PLACE, cannot_write(self._config, of_disk(error)))",
