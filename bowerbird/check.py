@@ -85,6 +85,7 @@ async def _kafka(config: Config) -> AsyncIterator[Finding]:
     try:
         broker = await preflight.broker_facts(config)
         yield Finding("broker", True, f"cluster {broker.cluster_id}, {broker.brokers} brokers")
+        yield _session(config.session_timeout_s, broker.sessions_s)
         problems = await topics.problems(config)
     except Exception as error:
         if (explained := preflight.explain(error, config)) is None:
@@ -99,6 +100,16 @@ async def _kafka(config: Config) -> AsyncIterator[Finding]:
             yield Finding(f"topic {name}", False, f"{each.setting}: {each.found}, needed: {each.needed}", each.remedy)
     async for finding in _codecs(config):
         yield finding
+
+
+def _session(session_s: float, bounds_s: tuple[float, float] | None) -> Finding:
+    subject = "session_timeout_s"
+    if bounds_s is None:
+        return Finding(subject, True, f"{session_s:g} s; the brokers do not tell what they take")
+    found = f"{session_s:g} s; the brokers take {bounds_s[0]:g} to {bounds_s[1]:g} s"
+    if bounds_s[0] <= session_s <= bounds_s[1]:
+        return Finding(subject, True, found)
+    return Finding(subject, False, found, f"set {subject} within that, or the brokers' group.min.session.timeout.ms")
 
 
 async def _codecs(config: Config) -> AsyncIterator[Finding]:

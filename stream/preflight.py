@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError, RedisError, ResponseError
@@ -19,10 +21,17 @@ from stream.shutdown import closed, started
 
 
 class BrokerFacts(NamedTuple):
-    """What the brokers say of themselves."""
+    """What the brokers say of themselves.
+
+    Attributes
+    ----------
+    sessions_s
+        The shortest and the longest session of a consumer group, in seconds; None: they do not tell.
+    """
 
     cluster_id: str
     brokers: int
+    sessions_s: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +63,22 @@ async def broker_facts(config: Config) -> BrokerFacts:
     admin = await started(clients.admin(config, "bowerbird-preflight"))
     try:
         cluster = await admin.describe_cluster()
+        sessions_s = await _sessions_s(admin, cluster["brokers"][0]["node_id"])
     finally:
         await closed(admin)
-    return BrokerFacts(str(cluster["cluster_id"]), len(cluster["brokers"]))
+    return BrokerFacts(str(cluster["cluster_id"]), len(cluster["brokers"]), sessions_s)
+
+
+async def _sessions_s(admin: AIOKafkaAdminClient, node: int) -> tuple[float, float] | None:
+    (response,) = await admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, str(node))])
+    ((code, _, _, _, entries, *_),) = response.resources
+    found = {entry[0]: entry[1] for entry in entries}
+    names = [f"group.{bound}.session.timeout.ms" for bound in ("min", "max")]
+    if code or not all(str(found.get(name, "")).isdigit() for name in names):
+        # Who hosts these brokers may not let it be read.
+        return None
+    shortest, longest = (int(found[name]) / 1000 for name in names)
+    return shortest, longest
 
 
 async def redis_facts(redis: "Redis") -> RedisFacts:

@@ -1842,6 +1842,13 @@ def _at_the_edge() -> Iterator[Mutant]:
         ("tests/real/test_remedies.py::test_a_redis_of_another_log_is_discarded_by_a_command",),
     )
     yield Mutant(
+        "a session that the broker refuses is named",
+        "stream/kafka/faust_app.py",
+        "if isinstance(error, InvalidSessionTimeoutError):",
+        "if False:",
+        ("tests/real/test_dead_tasks.py::test_a_session_that_the_broker_refuses_is_named_by_every_role",),
+    )
+    yield Mutant(
         "an archive that is longer than versions names what discards the former log",
         "stream/roles/archive.py",
         'with_log=name[0] == self._config.topic("versions"))',

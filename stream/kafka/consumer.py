@@ -14,6 +14,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
 
+from records.errors import WrongConfiguration
 from stream.clients import CALL_MS, METADATA_AGE_MS
 from stream.kafka import decompress
 
@@ -41,6 +42,14 @@ def limit_calls(consumer: AIOKafkaConsumer) -> None:
     """
     consumer._client._request_timeout_ms = CALL_MS
     consumer._request_timeout_ms = 2 * CALL_MS
+
+
+def session_refused(session_timeout_s: float) -> WrongConfiguration:
+    """Return the refusal of a session time-out that the broker does not take."""
+    return WrongConfiguration(
+        f"session_timeout_s: the broker refuses {session_timeout_s:g} seconds; see its group.min.session.timeout.ms and"
+        " group.max.session.timeout.ms"
+    )
 
 
 def is_utf8(name: str) -> bool:

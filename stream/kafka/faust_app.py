@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import faust
+from aiokafka.errors import InvalidSessionTimeoutError
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
@@ -17,7 +18,7 @@ from mode.threads import QueueServiceThread
 from records.limits import DAY_S, LAST_OFFSET
 from stream.clients import CALL_S, LARGE_MESSAGE_BYTES, METADATA_AGE_MS, client_id
 from stream.config import Config
-from stream.kafka.consumer import READ_COMMITTED, limit_calls
+from stream.kafka.consumer import READ_COMMITTED, limit_calls, session_refused
 from stream.liveness import Pulse, dead_client
 from stream.shutdown import STOP_S, closed, ended
 
@@ -186,7 +187,7 @@ class RoleApp(faust.App):
         self.void_acknowledgements: Callable[[], Awaitable[dict[tuple[str, int], int]]] | None = None
 
     def dead(self) -> str | None:
-        """Return what has died of what reads the topics, None: nothing has."""
+        """Return what has died of what reads the topics, None: nothing has; raises as :meth:`_refused_by_group`."""
         if not self.started or self.should_stop:
             return None
         consumer = cast(Any, self.consumer)
@@ -198,7 +199,20 @@ class RoleApp(faust.App):
                 return f"{type(part).__name__} has crashed: {part.crash_reason!r}"
         if any(task.done() for actor in self._role_actors() if (task := actor.actor_task) is not None):
             return "the agent has ended"
-        return dead_client("the consumer", thread._consumer)
+        return dead_client("the consumer", thread._consumer) or self._refused_by_group(thread._consumer)
+
+    def _refused_by_group(self, consumer: Any) -> str | None:
+        """Say why the group cannot be joined: Faust asks only when it has been, and would wait for ever.
+
+        Raises
+        ------
+        WrongConfiguration
+            The broker refuses the length of the session.
+        """
+        error = getattr(getattr(consumer, "_coordinator", None), "_pending_exception", None)
+        if isinstance(error, InvalidSessionTimeoutError):
+            raise session_refused(self.conf.broker_session_timeout)
+        return None if error is None else f"the consumer's group cannot be joined: {error!r}"
 
     def _role_actors(self) -> list[Any]:
         return [actor for agent in self.agents.values() for actor in cast(Any, agent)._actors]

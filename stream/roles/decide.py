@@ -23,7 +23,7 @@ from stream import clients, metrics
 from stream.config import Config
 from stream.kafka import topics
 from stream.kafka.broker_clock import BrokerClock
-from stream.kafka.consumer import reading
+from stream.kafka.consumer import reading, session_refused
 from stream.kafka.dead_letters import DeadLetter, DeadLetters, gathered
 from stream.liveness import Pulse, dead_among
 from stream.redis.policy_cache import REDIS_FAILURES, PolicyCache
@@ -295,8 +295,7 @@ class Decide(mode.Service):
             except BowerbirdError:
                 raise
             except InvalidSessionTimeoutError:
-                message = f"session_timeout_s: the broker refuses {self._config.session_timeout_s:g} seconds"
-                raise WrongConfiguration(f"{message}; see its group.min.session.timeout.ms") from None
+                raise session_refused(self._config.session_timeout_s) from None
             except (KafkaError, OSError, TimeoutError) as error:
                 metrics.broker_failed(DECIDE)
                 outage.failed("connecting to the broker again", error)

@@ -121,6 +121,7 @@ async def test_check_tells_what_is_wrong_and_what_to_do(file: Path, redis_server
         "policy side",
         "shards",
         "retention",
+        "session_timeout_s",
         "codecs",
     ):
         assert by_subject[subject]["holds"]

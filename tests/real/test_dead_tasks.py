@@ -2,16 +2,23 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaError
+from redis.asyncio import Redis
 
+from bowerbird.check import findings
 from embedded.servers import EmbeddedKafka, EmbeddedRedis
+from stream.config import ArchiveConfig
 from stream.kafka.follower import Follower
 from stream.kafka.log import LogReader
 from stream.kafka.newest_messages import NewestMessages
 from stream.liveness import _TASKS
+from stream.role import DECLARED
+from stream.stopped import kept
 from tests.real.loop import Loop, loop_of
 from tests.real.test_foreign_records import configured
 
@@ -74,3 +81,26 @@ async def _what_is_new(loop: Loop) -> None:
         await loop.send("clicks", {"number": 1}, partition=0)
         with pytest.raises(KafkaError, match="its task for fetching has ended"):
             await asyncio.wait_for(recent.look(0), SOON_S)
+
+
+async def test_a_session_that_the_broker_refuses_is_named_by_every_role(
+    redis_server: EmbeddedRedis, prefix: str, tmp_path: Path
+) -> None:
+    """Faust would wait for its group for ever, and the role would be ended and started for having done nothing."""
+    with EmbeddedKafka() as kafka:
+        config = replace(
+            configured(kafka, redis_server, prefix),
+            session_timeout_s=2.0,
+            archive=ArchiveConfig(url=str(tmp_path / "archive")),
+        )
+        async with loop_of(config) as loop:
+            roles = [loop.role(name) for name in DECLARED]
+            codes = [await asyncio.to_thread(role.process.wait, SOON_S) for role in roles if role.process is not None]
+            assert codes == [2] * len(DECLARED)
+        found = {each.subject: each async for each in findings(config)}
+        assert found["session_timeout_s"].found == "2 s; the brokers take 6 to 1800 s"
+        assert not found["session_timeout_s"].holds
+        async with Redis.from_url(config.redis_url) as redis:
+            sentences = {part.role: part.sentence for part in await kept(redis, config)}
+    assert sentences.keys() == set(DECLARED)
+    assert all(each.startswith("session_timeout_s: the broker refuses 2 seconds") for each in sentences.values())
