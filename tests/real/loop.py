@@ -3,13 +3,15 @@
 import asyncio
 import json
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import msgspec
 import tomli_w
@@ -25,6 +27,9 @@ from stream.stopped import kept
 WINDOW_MS = 3_000
 """The window of a decision that :func:`decision` makes: a slow machine sends its feedback within it."""
 
+SHOWN_S = 3.0
+"""So long may a role take to show its tasks."""
+
 CHILD = """
 import sys, msgspec
 from stream.run import leave, run_role
@@ -36,9 +41,12 @@ leave(run_role(msgspec.json.decode(sys.argv[2], type=Config), sys.argv[1]))
 class RoleProcess:
     """A role in a process of its own, to kill and to start again; ``before``: statements that it runs first."""
 
+    alive: ClassVar["WeakSet[RoleProcess]"] = WeakSet()
+
     def __init__(self, config: Config, role: str, before: str = "") -> None:
         self.config, self.role, self.before = config, role, before
         self.process: subprocess.Popen[bytes] | None = None
+        self.alive.add(self)
 
     def start(self) -> "RoleProcess":
         """Start it; it works some seconds later."""
@@ -135,8 +143,17 @@ async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 120.0,
         if value:
             return value
         if time.monotonic() > ends:
+            await show_tasks()
             raise AssertionError(f"not within {seconds} s, last found {value!r}")
         await asyncio.sleep(every_s)
+
+
+async def show_tasks() -> None:
+    """Let the roles write what their tasks wait for to the standard error stream, as mode does on this signal."""
+    for role in RoleProcess.alive:
+        if role.process is not None and role.process.poll() is None:
+            role.process.send_signal(signal.SIGUSR1)
+    await asyncio.sleep(SHOWN_S)
 
 
 def decision(event_id: str, policy: str = "front", **fields: Any) -> dict[str, Any]:
