@@ -23,6 +23,8 @@ LOOK_S = 0.5
 WATCH_S = 0.1
 LEAVE_S = 1.7
 """A process that was asked to stop, or that has crashed, is gone after so long, whatever hangs."""
+STANDSTILL_S = 60.0
+"""A role that does nothing for so long, beyond two sessions, is started again."""
 FROZEN_S = 60.0
 """An event loop that has not turned for so long never will."""
 
@@ -52,20 +54,20 @@ class Pulse:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+        self.clock = clock
         self.polled_s = self.stepped_s = clock()
 
     def polled(self) -> None:
         """Note that the input was asked for more, whether or not there was any."""
-        self.polled_s = self._clock()
+        self.polled_s = self.clock()
 
     def stepped(self) -> None:
         """Note that a step was finished: what it writes is in Kafka or Redis."""
-        self.stepped_s = self._clock()
+        self.stepped_s = self.clock()
 
     def ages(self) -> tuple[float, float]:
         """Return the seconds since the last poll and the last step."""
-        now = self._clock()
+        now = self.clock()
         return now - self.polled_s, now - self.stepped_s
 
     @property
@@ -108,6 +110,43 @@ def refuse_dead(what: str, client: Any) -> None:
 def dead_among(clients: Mapping[str, Any]) -> str | None:
     """Return what has ended in one of several clients, by their names."""
     return next((reason for name, client in clients.items() if (reason := dead_client(name, client)) is not None), None)
+
+
+class Standstill:
+    """Says that a role does nothing any more, although no server has failed and no part of it says why it stands.
+
+    Parameters
+    ----------
+    pulse, joined
+        When it finished a step, and whether it is in its group.
+    failures
+        Returns how many calls of a server have failed so far.
+    stopped
+        Tells whether a part of the role stands still with a sentence.
+    """
+
+    def __init__(
+        self, pulse: Pulse, joined: Callable[[], bool], failures: Callable[[], int], stopped: Callable[[], bool]
+    ) -> None:
+        self._pulse, self._joined, self._failures, self._stopped = pulse, joined, failures, stopped
+        self._clock = pulse.clock
+        self._failed = failures()
+        self._excused_s = self._joined_s = self._clock()
+
+    def seconds(self) -> float:
+        """Return for how long nothing has been done without an excuse; it is to be asked again and again."""
+        now, failed = self._clock(), self._failures()
+        if self._joined():
+            self._joined_s = now
+        if failed != self._failed or self._stopped():
+            self._failed, self._excused_s = failed, now
+        _, since_step_s = self._pulse.ages()
+        return min(max(now - self._joined_s, since_step_s), now - self._excused_s)
+
+    def longer_than(self, limit_s: float) -> Check:
+        """Return the check that says so after a time."""
+        sentence = f"it has done nothing for {limit_s:g} s, and no server has failed"
+        return lambda: sentence if self.seconds() > limit_s else None
 
 
 class Guard(mode.Service):

@@ -6,6 +6,7 @@ made up is counted as :data:`OTHER`.
 """
 
 import time
+from collections import Counter as Counts
 from contextlib import suppress
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -131,6 +132,9 @@ BROKER_UP = Gauge("bowerbird_broker_up", "1: the last call of Kafka succeeded.",
 ROLE_RESTARTS = Counter("bowerbird_role_restarts", "Starts of a role after it had died.", ["role"])
 
 
+_FAILURES: Counts[str] = Counts()
+
+
 def show_lag(role: str, stream: str, partition: int, behind: int) -> None:
     """Show how many messages of a partition are not handled yet; ``stream`` is its topic without the prefix."""
     INPUT_LAG.labels(role, stream, str(partition)).set(max(0, behind))
@@ -142,8 +146,14 @@ def forget_lag(role: str, stream: str, partition: int) -> None:
         INPUT_LAG.remove(role, stream, str(partition))
 
 
+def failures(role: str) -> int:
+    """Return how many calls of Redis and Kafka have failed in this process."""
+    return _FAILURES[role]
+
+
 def redis_failed(role: str) -> None:
     """Count a failed call of Redis and show Redis as down."""
+    _FAILURES[role] += 1
     REDIS_ERRORS.labels(role).inc()
     REDIS_UP.labels(role).set(0)
 
@@ -155,6 +165,7 @@ def redis_answered(role: str) -> None:
 
 def broker_failed(role: str) -> None:
     """Count a failed call of Kafka and show the broker as down."""
+    _FAILURES[role] += 1
     BROKER_ERRORS.labels(role).inc()
     BROKER_UP.labels(role).set(0)
 

@@ -18,11 +18,11 @@ import mode
 
 from records.errors import StateRefused, WrongConfiguration
 from records.extras import extra_of, sentence
-from stream import stopped
+from stream import metrics, stopped
 from stream.config import Config
 from stream.health import HealthServer
 from stream.json_log import log_as_json
-from stream.liveness import Check, Guard, Pulse, end_for_certain
+from stream.liveness import STANDSTILL_S, Check, Guard, Pulse, Standstill, end_for_certain
 from stream.shutdown import ended, within
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def run_role(config: Config, role: str) -> int:
     hanging = contextlib.ExitStack()
     try:
         parts = cast(RoleParts, import_module(f"stream.roles.{role}").build(config))
-        guard = Guard(parts.services, parts.checks)
+        guard = Guard(parts.services, (*parts.checks, _standstill(config, role, parts)))
         worker = _Worker(
             HealthServer(config, role, parts.ready, parts.pulse),
             stopped.Teller(config, role, parts.ready),
@@ -112,6 +112,15 @@ def run_role(config: Config, role: str) -> int:
             loop.close()
     log.info("stopped")
     return 0
+
+
+def _standstill(config: Config, role: str, parts: RoleParts) -> Check:
+    app = parts.app
+    joined = parts.ready if app is None else lambda: app.joined
+    standstill = Standstill(
+        parts.pulse, joined, lambda: metrics.failures(role), lambda: bool(stopped.stopped_parts(role))
+    )
+    return standstill.longer_than(STANDSTILL_S + 2 * config.session_timeout_s)
 
 
 def leave(code: int) -> NoReturn:

@@ -1842,6 +1842,23 @@ def _at_the_edge() -> Iterator[Mutant]:
         ("tests/real/test_remedies.py::test_a_redis_of_another_log_is_discarded_by_a_command",),
     )
     yield Mutant(
+        "a role that does nothing without an excuse ends",
+        "stream/liveness.py",
+        "return lambda: sentence if self.seconds() > limit_s else None",
+        "return lambda: None",
+        (
+            "tests/stream/test_liveness.py::test_a_role_that_does_nothing_without_an_excuse_is_started_again",
+            "tests/real/test_liveness.py::test_a_role_in_which_something_dies_ends_with_a_code",
+        ),
+    )
+    yield Mutant(
+        "a server that has failed is an excuse for doing nothing",
+        "stream/liveness.py",
+        "if failed != self._failed or self._stopped():",
+        "if False:",
+        ("tests/stream/test_liveness.py::test_a_role_that_does_nothing_without_an_excuse_is_started_again",),
+    )
+    yield Mutant(
         "a session that the broker refuses is named",
         "stream/kafka/faust_app.py",
         "if isinstance(error, InvalidSessionTimeoutError):",

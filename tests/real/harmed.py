@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+import stream.run
 from stream.config import Config
 from stream.run import RoleParts, leave, run_role
 
@@ -45,6 +46,18 @@ def _producer(parts: RoleParts) -> Any:
     return role._outcomes.current if hasattr(role, "_outcomes") else role._connections.producer
 
 
+NEVER_ENDS = "a step that never ends"
+
+
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
+def _clock(parts: RoleParts) -> None:
+    role: Any = parts.services[0]
+    role._clock.tick = _never
+
+
 HARMS: dict[str, Callable[[RoleParts], Any]] = {
     "fetcher": _in_thread(lambda consumer: _cancel(consumer._fetcher._fetch_task)),
     "coordinator": _in_thread(lambda consumer: _cancel(consumer._coordinator._coordination_task)),
@@ -53,6 +66,7 @@ HARMS: dict[str, Callable[[RoleParts], Any]] = {
     "metadata": _in_thread(lambda consumer: _cancel(consumer._client._sync_task)),
     "sender": lambda parts: _cancel(_producer(parts)._sender.sender_task),
     "producer": lambda parts: _producer(parts).stop(),
+    NEVER_ENDS: _clock,
     "loop": lambda parts: _cancel(next(iter(parts.services[0]._futures))),
     "decide's fetcher": lambda parts: _cancel(parts.services[0]._connection._consumer._fetcher._fetch_task),  # type: ignore[attr-defined]
     "decide's clock": lambda parts: parts.services[0]._connection._control.stop(),  # type: ignore[attr-defined]
@@ -80,6 +94,8 @@ def main(role: str, config_json: str, harm: str) -> int:
         return parts
 
     harming: list[Any] = []
+    if harm == NEVER_ENDS:
+        vars(stream.run)["STANDSTILL_S"] = 10.0
     module.build = harmed
     return run_role(msgspec.json.decode(config_json, type=Config), role)
 

@@ -23,6 +23,7 @@ HARMS = (
     ("join", "sender"),
     ("learn", "producer"),
     ("join", "loop"),
+    ("join", "a step that never ends"),
     ("archive", "loop"),
     ("decide", "decide's fetcher"),
     ("decide", "decide's clock"),

@@ -10,7 +10,7 @@ import mode
 import pytest
 
 from stream.config import Config
-from stream.liveness import LIMIT_S, Guard, Pulse, RoleDiedError, dead_client
+from stream.liveness import LIMIT_S, Guard, Pulse, RoleDiedError, Standstill, dead_client
 from stream.redis.policy_cache import PolicyCache
 from stream.roles.decide import Decide
 
@@ -65,6 +65,39 @@ def test_health_is_what_was_done_lately() -> None:
     healthy.append(pulse.healthy)
     assert healthy == [True, False, True]
     assert pulse.ages() == (1.0, 0.0)
+
+
+def test_a_role_that_does_nothing_without_an_excuse_is_started_again() -> None:
+    now, joined, failures, stopped = 0.0, True, 0, False
+    pulse = Pulse(lambda: now)
+    check = Standstill(pulse, lambda: joined, lambda: failures, lambda: stopped).longer_than(60)
+    seen: list[tuple[str, bool]] = []
+
+    def after(what: str, seconds: float = 61.0) -> None:
+        nonlocal now
+        now += seconds
+        seen.append((what, check() is not None))
+
+    pulse.stepped()
+    after("a step", 59.0)
+    after("no step")
+    pulse.stepped()
+    after("a step again", 0.0)
+    failures = 1
+    after("a server has failed")
+    after("and is there")
+    pulse.stepped()
+    stopped = True
+    after("a part stands with a sentence")
+    stopped = False
+    after("and goes on", 59.0)
+    after("but does nothing", 2.0)
+    pulse.stepped()
+    joined = False
+    after("not in the group", 59.0)
+    pulse.stepped()
+    after("for long", 2.0)
+    assert [what for what, over in seen if over] == ["no step", "and is there", "but does nothing", "for long"]
 
 
 async def test_a_client_whose_task_has_ended_is_dead() -> None:
