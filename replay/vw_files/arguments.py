@@ -58,20 +58,25 @@ _WRITTEN = frozenset(
 )
 _READ = frozenset(("dictionary", "dictionary_path", "feature_mask", "i", "initial_regressor"))
 _READ_ONCE = "a file is read once, from its beginning to its end"
+_NOT_OURS = "its examples are read in another way"
 _REFUSED = {
+    "active": "nothing asks it over the network",
     "args": "give the arguments themselves",
     "bfgs": _READ_ONCE,
     "c": _READ_ONCE,
     "cache": _READ_ONCE,
     "cache_file": _READ_ONCE,
     "conjugate_gradient": _READ_ONCE,
+    "csv": _NOT_OURS,
     "daemon": "nothing listens on the network",
+    "examples": "each file is learned as a whole",
     "foreground": "nothing listens on the network",
     "h": "see Vowpal Wabbit's own documentation",
     "help": "see Vowpal Wabbit's own documentation",
     "k": _READ_ONCE,
     "kill_cache": _READ_ONCE,
     "passes": _READ_ONCE,
+    "lda": _NOT_OURS,
     "node": "one process learns",
     "num_children": "one process learns",
     "port": "nothing listens on the network",
@@ -79,11 +84,12 @@ _REFUSED = {
     "sendto": "one process learns",
     "span_server": "one process learns",
     "span_server_port": "one process learns",
+    "svrg": _READ_ONCE,
     "total": "one process learns",
     "unique_id": "one process learns",
     "version": "bowerbird policy show names the build",
 }
-_OWN = frozenset(("no_stdin", "quiet"))
+_OWN = frozenset(("driver_output_off", "no_stdin", "quiet"))
 _SHORT = frozenset("cdfhikpr")
 _VALUES = _DATA | _WRITTEN | _READ | {"passes"}
 """Arguments whose value is known to follow; of the others the next token may be one."""
@@ -106,6 +112,7 @@ def parsed(arguments: str) -> FileArguments:
     data: list[str] = []
     alone: list[str] = []
     written: list[str] = []
+    before = ""
     for name, value, token in _with_values(_tokens(arguments)):
         if name in _DATA:
             data.append(str(value))
@@ -116,11 +123,12 @@ def parsed(arguments: str) -> FileArguments:
             continue
         elif name in _REFUSED:
             raise WrongConfiguration(f"--vw-args: found {token}, expected none: {_REFUSED[name]}")
-        elif not name and Path(token).is_file():
-            # Only what is there can be a file to be read, and no value of an argument.
+        elif not name and not before.startswith("-") and Path(token).is_file():
+            # What follows an argument may be its value.
             alone.append(token)
         elif name not in _OWN:
             command.append(token)
+        before = token if value is None else ""
     formats = [each for each in (LineFormat.DSJSON, LineFormat.JSON) if f"--{each}" in command]
     if len(formats) > 1:
         raise WrongConfiguration("--vw-args: found --json and --dsjson, expected one of them")

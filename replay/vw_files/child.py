@@ -4,6 +4,7 @@ Through the file descriptor it sends lines of JSON: before each example where it
 Wabbit says of all.
 """
 
+import contextlib
 import os
 import sys
 import zlib
@@ -41,10 +42,14 @@ class Place(msgspec.Struct, frozen=True, tag="place"):
 
 
 class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
-    """Why nothing more is learned; ``found`` is the sentence of Vowpal Wabbit, or ours."""
+    """Why nothing more is learned; ``found`` is the sentence of Vowpal Wabbit, or ours.
+
+    ``unreadable``: a file that cannot be read on; it says which.
+    """
 
     found: str
     at: Place | None = None
+    unreadable: str = ""
 
 
 class Summary(msgspec.Struct, frozen=True, tag="summary"):
@@ -82,7 +87,8 @@ def learn(request: Request, send: Callable[[Sent], None]) -> None:
     place: Place | None = None
     odd: list[str] = []
     try:
-        workspace = pylibvw.vw([*request.command, "--no_stdin"], writer)
+        # Before the others, which may end with one that lacks its value.
+        workspace = pylibvw.vw(["--no_stdin", *request.command], writer)
         for place, text in _placed(request, workspace._is_multiline()):
             # Each one is a call of the system, which is little next to an example.
             send(place)
@@ -90,7 +96,12 @@ def learn(request: Request, send: Callable[[Sent], None]) -> None:
                 odd.append(f"line {place.line} of {place.file}: found {found}; Vowpal Wabbit learns of it what it can")
             (crossing.learn if workspace._is_multiline() else crossing.learn_line)(workspace, text)
         workspace.finish()
-    except (RuntimeError, ValueError, MemoryError, OSError, EOFError, zlib.error, BadInput) as error:
+    except BrokenPipeError:
+        raise
+    except (OSError, EOFError, zlib.error, BadInput) as error:
+        send(Refusal(_found(error), unreadable=place.file if place is not None else request.files[0]))
+        return
+    except (RuntimeError, ValueError, MemoryError) as error:
         send(Refusal(_found(error), place))
         return
     send(Summary("".join(log.driver), (*odd, *"".join(log.logger).splitlines()[:MOST_ODD])))
@@ -113,11 +124,12 @@ def _placed(request: Request, several_lines: bool) -> Iterator[tuple[Place, byte
 def main() -> None:
     """Learn what the arguments of the process say."""
     number, request = sys.argv[1:]
-    with os.fdopen(int(number), "wb", buffering=0) as out:
+    with os.fdopen(int(number), "wb", buffering=0) as out, contextlib.suppress(BrokenPipeError):
+        # Without its parent it ends in silence.
         learn(msgspec.json.decode(request, type=Request), lambda sent: cast(None, out.write(encode(sent) + b"\n")))
         sys.stdout.flush()
-        # Destroying some workspaces (--cats) ends in a fault of memory; all is written.
-        os._exit(0)
+    # Destroying some workspaces (--cats) ends in a fault of memory; all is written.
+    os._exit(0)
 
 
 if __name__ == "__main__":

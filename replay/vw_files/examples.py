@@ -1,7 +1,7 @@
 """The examples of a file, one after the other: what Vowpal Wabbit's own reader would give it at once."""
 
 import gzip
-import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, cast
@@ -15,8 +15,17 @@ MOST_BYTES = 64 * 1024 * 1024
 """A longer example is refused."""
 _json = msgspec.json.Decoder(msgspec.Raw).decode
 _BOM = b"\xef\xbb\xbf"
-_PDROP = re.compile(rb'"pdrop"\s*:\s*1(?:\.0*)?\s*[,}]')
-"""A decision that stands for infinitely many that were dropped: Vowpal Wabbit passes over it, too."""
+_GZIP = b"\x1f\x8b"
+
+
+class _Sampled(msgspec.Struct):
+    """What of a logged decision says that it is passed over."""
+
+    pdrop: float = 0.0
+    skip_learn: bool = msgspec.field(default=False, name="_skipLearn")
+
+
+_sampled = msgspec.json.Decoder(_Sampled).decode
 
 
 class FileExample(NamedTuple):
@@ -27,7 +36,7 @@ class FileExample(NamedTuple):
 
 
 def examples(file: Path, line_format: LineFormat, several_lines: bool) -> Iterator[FileExample]:
-    """Yield the examples of a file; a name that ends with ``.gz`` is unpacked.
+    """Yield the examples of a file; one that is packed by gzip is unpacked.
 
     Parameters
     ----------
@@ -45,7 +54,7 @@ def examples(file: Path, line_format: LineFormat, several_lines: bool) -> Iterat
             yield from _blocks(file, lines)
             return
         for number, line in lines:
-            if line.strip() and not (line_format is LineFormat.DSJSON and _PDROP.search(line)):
+            if line.strip() and not (line_format is LineFormat.DSJSON and _is_passed_over(line)):
                 yield FileExample(number, line)
 
 
@@ -65,7 +74,21 @@ def oddity(text: bytes, line_format: LineFormat) -> str | None:
 
 
 def _opened(file: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(file)) if file.suffix == ".gz" else file.open("rb")
+    with file.open("rb") as content:
+        packed = content.read(len(_GZIP)) == _GZIP
+    return cast("IO[bytes]", gzip.open(file)) if packed else file.open("rb")
+
+
+def _is_passed_over(line: bytes) -> bool:
+    """Tell whether Vowpal Wabbit passes over a decision: it stands for infinitely many that were dropped, or says so.
+
+    It reads the share of those that were dropped in single precision.
+    """
+    try:
+        sampled = _sampled(line)
+        return sampled.skip_learn or struct.unpack("f", struct.pack("f", sampled.pdrop))[0] == 1.0
+    except (msgspec.DecodeError, RecursionError, OverflowError):
+        return False
 
 
 def _lines(file: Path, content: IO[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -12,7 +12,7 @@ from typing import IO, NamedTuple
 
 import msgspec
 
-from records.errors import BadInput, WrongConfiguration, shorten
+from records.errors import BadInput, WrongConfiguration, of_disk, shorten
 from replay.vw_files.arguments import FileArguments, LineFormat, parsed
 from replay.vw_files.child import Place, Refusal, Request, Sent, Summary
 
@@ -71,16 +71,26 @@ def learned(files: Sequence[Path], options: VwOptions, progress: Progress = lamb
     BadInput
         An example cannot be learned, or has ended the process.
     """
-    return _run(request_of(files, options), progress)
+    request, written = requested(files, options)
+    result = _run(request, progress)
+    for name in written:
+        if not Path(name).exists():
+            raise _unwritable(Path(name), "nothing written")
+    return result
 
 
-def request_of(files: Sequence[Path], options: VwOptions) -> Request:
-    """Return what the child process is asked to do; errors as of :func:`learned`. Makes folders for its files."""
+def requested(files: Sequence[Path], options: VwOptions) -> tuple[Request, Sequence[str]]:
+    """Return what the child process is asked to do, and what it will write, for which folders are made.
+
+    Errors are those of :func:`learned`.
+    """
     given = parsed(options.arguments)
     names = tuple(map(str, files)) or given.files
     if not names:
         raise WrongConfiguration("FILE: found none, expected a file of examples")
     for name in names:
+        if not os.fsencode(name).isascii() and not _is_utf8(name):
+            raise WrongConfiguration(f"{name!r}: found a name that is not UTF-8, expected another one")
         if not Path(name).is_file():
             raise WrongConfiguration(f"{name}: found no file, expected examples for Vowpal Wabbit")
     line_format = _format(options.line_format, given, Path(names[0]))
@@ -92,8 +102,24 @@ def request_of(files: Sequence[Path], options: VwOptions) -> Request:
         command += ["--predictions", str(options.predictions)]
         written.append(str(options.predictions))
     for name in written:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-    return Request(tuple(command), names, line_format)
+        _prepare(Path(name), [Path(each) for each in names])
+    return Request(tuple(command), names, line_format), written
+
+
+def _prepare(written: Path, read: Sequence[Path]) -> None:
+    """Make the folder of a file that will be written; refuse one that cannot be, or that is read."""
+    try:
+        written.parent.mkdir(parents=True, exist_ok=True)
+        if written.is_dir():
+            raise _unwritable(written, "a folder")
+        if written.exists() and any(map(written.samefile, read)):
+            raise _unwritable(written, "the file of examples")
+    except OSError as error:
+        raise _unwritable(written, of_disk(error)) from None
+
+
+def _unwritable(written: Path, found: str) -> WrongConfiguration:
+    return WrongConfiguration(f"{written}: found {found}, expected a file that can be written")
 
 
 def _format(wanted: LineFormat | None, given: FileArguments, file: Path) -> LineFormat:
@@ -103,6 +129,14 @@ def _format(wanted: LineFormat | None, given: FileArguments, file: Path) -> Line
             raise WrongConfiguration(f"--format: found {wanted}, expected {given.line_format}, as the arguments say")
         return given.line_format
     return wanted or looks_like(file)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        os.fsencode(name).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def looks_like(file: Path) -> LineFormat:
@@ -126,6 +160,8 @@ def _run(request: Request, progress: Progress) -> Learned:
         child.wait()
     if isinstance(said, Summary):
         return _read(said)
+    if isinstance(said, Refusal) and said.unreadable:
+        raise WrongConfiguration(f"{said.unreadable}: found {said.found}, expected a file that can be read to its end")
     if isinstance(said, Refusal):
         if said.at is None:
             raise WrongConfiguration(f"--vw-args: found {shorten(said.found)}, expected arguments of Vowpal Wabbit")

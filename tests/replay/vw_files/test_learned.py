@@ -101,6 +101,47 @@ def test_a_decision_for_infinitely_many_dropped_ones_is_passed_over(tmp_path: Pa
         assert loss(file) == expected
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"pdrop": 0.99999999999}, "n.a."),
+        ({"_skipLearn": True}, "n.a."),
+        ({"_skipLearn": False}, "-1.000000"),
+        ({"o": [{"pdrop": 1}]}, "-1.000000"),
+        ({"c": LOGGED["c"] | {"shared": {"f": "1", "pdrop": 1}}}, "-1.000000"),  # type: ignore[operator]
+    ],
+)
+def test_only_a_decision_itself_says_that_it_is_passed_over(
+    tmp_path: Path, fields: dict[str, object], expected: str
+) -> None:
+    file = tmp_path / "log"
+    file.write_text(json.dumps(LOGGED | fields) + "\n")
+    assert loss(file) == expected
+
+
+def test_a_value_that_names_a_file_stays_a_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("log").write_text(TWO)
+    expected = loss(Path("log"), f"{ADF} --epsilon 0.2 -q ab")
+    for name in ("0.2", "ab"):
+        Path(name).write_text(ONE)
+    assert loss(Path("log"), f"{ADF} --epsilon 0.2 -q ab") == expected
+
+
+def test_a_file_that_cannot_be_written_is_named_before_anything_is_learned(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_text(ONE)
+    for written, found in (
+        (file, "the file of examples"),
+        (tmp_path, "a folder"),
+        (file / "p.txt", "file exists"),
+        (tmp_path / ("x" * 300), "file name too long"),
+    ):
+        with pytest.raises(WrongConfiguration, match=f"found {found}, expected a file that can be written"):
+            loss(file, predictions=written)
+    assert file.read_text() == ONE
+
+
 def test_what_is_written_is_written_where_the_arguments_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("log").write_text(TWO)
@@ -120,6 +161,9 @@ def test_what_is_written_is_written_where_the_arguments_say(tmp_path: Path, monk
         ("--passes=3", "found --passes=3, expected none: a file is read once"),
         ("-c -k", "found -c, expected none: a file is read once"),
         ("--daemon --port 1", "found --daemon, expected none: nothing listens"),
+        ("--active --simulation", "found --active, expected none: nothing asks it"),
+        ("--examples 5", "found --examples, expected none: each file is learned as a whole"),
+        ("--cb_explore_adf -b", "expected arguments of Vowpal Wabbit"),
         ("-d", "found -d at the end, expected a value after it"),
         ("--dsjson --json", "found --json and --dsjson, expected one of them"),
         ("--cb_explore_adf -i missing.model", "expected arguments of Vowpal Wabbit"),
@@ -177,7 +221,7 @@ def test_what_vowpal_wabbit_takes_in_silence_is_named(tmp_path: Path, text: str,
 def test_a_packed_file_that_was_cut_is_named(tmp_path: Path) -> None:
     file = tmp_path / "log.gz"
     file.write_bytes(gzip.compress((ONE + "\n").encode() * 5000)[:-20])
-    with pytest.raises(BadInput, match=r"line \d+ of .*: found Compressed file ended"):
+    with pytest.raises(WrongConfiguration, match=r"log\.gz: found Compressed file ended .* can be read to its end"):
         loss(file)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from replay.vw_files.arguments import parsed
 from replay.vw_files.child import Sent, Summary, learn
-from replay.vw_files.learned import VwOptions, learned, request_of
+from replay.vw_files.learned import VwOptions, learned, requested
 
 DATA = Path(os.environ.get("BOWERBIRD_TEST_DATA", Path(__file__).parents[4] / "shared" / "data"))
 SUITE = DATA / "vw_suite"
@@ -45,7 +45,7 @@ def test_the_average_loss_and_the_predictions_are_the_references(number: int, ca
         assert learned([], options).average_loss == case["average_loss"]
     else:
         sent: list[Sent] = []
-        learn(request_of([], options), sent.append)
+        learn(requested([], options)[0], sent.append)
         assert isinstance(sent[-1], Summary)
         assert re.findall(r"^average loss = (\S+)", sent[-1].text, re.MULTILINE) == [case["average_loss"]]
     for written in parsed(case["args"]).written:
