@@ -700,6 +700,21 @@ def _deciding() -> Iterator[Mutant]:
         "part = int(fraction * len(masses))",
         ("tests/laws/test_draws.py::test_law_6_the_frequencies_of_the_draws_match_the_pmf",),
     )
+    of_files = "tests/replay/vw_files/test_learned.py::"
+    yield Mutant(
+        "an example that ends Vowpal Wabbit is named",
+        "replay/vw_files/child.py",
+        "            send(place)\n",
+        "",
+        (f"{of_files}test_an_example_that_ends_the_process_is_named",),
+    )
+    yield Mutant(
+        "a file that is read is not written",
+        "replay/vw_files/learned.py",
+        "if written.exists() and any(map(written.samefile, read)):",
+        "if False:",
+        (f"{of_files}test_a_file_that_cannot_be_written_is_named_before_anything_is_learned",),
+    )
     yield Mutant(
         "a number follows its density",
         "policies/draw.py",
