@@ -193,14 +193,14 @@ KILLS = "ccb action | a\nccb action | b\nccb slot 0:1:0.5 | c\n"
 def test_an_example_that_ends_the_process_is_named(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_text(f"ccb shared | s\n{KILLS}\n{KILLS}")
-    with pytest.raises(BadInput, match=r"line 6 of .*log: found what ends Vowpal Wabbit \(SIG\w+\)"):
+    with pytest.raises(BadInput, match=r"line 6 of .*: found what ends Vowpal Wabbit \(SIG\w+\)"):
         loss(file, "--ccb_explore_adf")
 
 
 def test_an_example_that_cannot_be_parsed_is_named(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_text(f"{ONE}\nshared | a\n1:2:3:4 | b\n")
-    with pytest.raises(BadInput, match=r"line 5 of .*log: found .*expected an example that it can learn"):
+    with pytest.raises(BadInput, match=r"line 5 of .*: found .*expected an example that it can learn"):
         loss(file)
 
 
