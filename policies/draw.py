@@ -112,8 +112,12 @@ def normalise_density(edges: Sequence[float], heights: Sequence[float]) -> Densi
 
 
 def _spoilt(what: str, found: str, expected: str) -> StateRefused:
-    remedy = "the policy's weights are spoilt: run `bowerbird policy rebuild NAME --until TIME`, of before that"
-    return StateRefused(what, found, expected, remedy)
+    return StateRefused(
+        what,
+        found,
+        expected,
+        "the policy's weights are spoilt: run `bowerbird policy rebuild NAME --until TIME`, of before that",
+    )
 
 
 def draw(salt: str, event_id: str, pmf: Sequence[float]) -> Draw:

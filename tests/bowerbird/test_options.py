@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 import typer
+import typer.rich_utils  # It takes its width from the environment when it is imported.
 from typer.testing import CliRunner
 
 import bowerbird

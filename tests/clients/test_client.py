@@ -630,6 +630,8 @@ import asyncio, os, signal, threading
 from bowerbird_client import BlockingClient
 from tests.clients.test_client import FakeLoop, config
 
+# A shell that starts something in the background lets it ignore the signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 connection, appending = FakeLoop(config()).connection(), threading.Event()
 
 async def never(stream, value):

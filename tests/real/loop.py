@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -151,9 +152,19 @@ async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 120.0,
 async def show_tasks() -> None:
     """Let the roles write what their tasks wait for to the standard error stream, as mode does on this signal."""
     for role in RoleProcess.alive:
-        if role.process is not None and role.process.poll() is None:
+        if role.process is not None and role.process.poll() is None and _catches(role.process.pid, signal.SIGUSR1):
             role.process.send_signal(signal.SIGUSR1)
     await asyncio.sleep(SHOWN_S)
+
+
+def _catches(process: int, number: int) -> bool:
+    """Tell whether a process handles a signal yet, which would end it otherwise."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)", status, re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
 
 def decision(event_id: str, policy: str = "front", **fields: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from bowerbird_client.errors import BowerbirdError, BrokerAway
 from bowerbird_client.options import method_takes
 
 ENDED_WITHIN_S = 1.0
+CANCELLED_TIMES = 3
 Result = TypeVar("Result")
 
 
@@ -129,9 +130,12 @@ async def _others_ended() -> None:
     if others:
         # Closing has cancelled or answered most of them.
         _, left = await asyncio.wait(others, timeout=ENDED_WITHIN_S)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        # A cancellation may get lost on its way through what a task waits for.
+        for _ in range(CANCELLED_TIMES):
+            for task in left:
+                task.cancel()
+            if left:
+                _, left = await asyncio.wait(left, timeout=ENDED_WITHIN_S)
 
 
 async def _opened(options: ClientOptions) -> Client:
