@@ -129,13 +129,12 @@ class Standstill:
         self, pulse: Pulse, joined: Callable[[], bool], failures: Callable[[], int], stopped: Callable[[], bool]
     ) -> None:
         self._pulse, self._joined, self._failures, self._stopped = pulse, joined, failures, stopped
-        self._clock = pulse.clock
         self._failed = failures()
-        self._excused_s = self._joined_s = self._clock()
+        self._excused_s = self._joined_s = pulse.clock()
 
     def seconds(self) -> float:
         """Return for how long nothing has been done without an excuse; it is to be asked again and again."""
-        now, failed = self._clock(), self._failures()
+        now, failed = self._pulse.clock(), self._failures()
         if self._joined():
             self._joined_s = now
         if failed != self._failed or self._stopped():

@@ -120,7 +120,9 @@ def _standstill(config: Config, role: str, parts: RoleParts) -> Check:
     standstill = Standstill(
         parts.pulse, joined, lambda: metrics.failures(role), lambda: bool(stopped.stopped_parts(role))
     )
-    return standstill.longer_than(STANDSTILL_S + 2 * config.session_timeout_s)
+    # A tick is a step: two of them may be so far apart.
+    longest_tick_s = max(config.join_tick_ms, config.decide_tick_ms) / 1000
+    return standstill.longer_than(STANDSTILL_S + longest_tick_s + 2 * config.session_timeout_s)
 
 
 def leave(code: int) -> NoReturn:

@@ -48,7 +48,7 @@ def examples(file: Path, line_format: LineFormat, several_lines: bool) -> Iterat
     BadInput
         An example has more than :data:`MOST_BYTES`.
     """
-    with _opened(file) as content:
+    with opened(file) as content:
         lines = _lines(file, content)
         if line_format is LineFormat.TEXT and several_lines:
             yield from _blocks(file, lines)
@@ -73,7 +73,8 @@ def oddity(text: bytes, line_format: LineFormat) -> str | None:
     return None
 
 
-def _opened(file: Path) -> IO[bytes]:
+def opened(file: Path) -> IO[bytes]:
+    """Open a file, unpacked where it is packed by gzip."""
     with file.open("rb") as content:
         packed = content.read(len(_GZIP)) == _GZIP
     return cast("IO[bytes]", gzip.open(file)) if packed else file.open("rb")

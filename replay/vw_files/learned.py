@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import msgspec
 from records.errors import BadInput, WrongConfiguration, of_disk, shorten
 from replay.vw_files.arguments import FileArguments, LineFormat, parsed
 from replay.vw_files.child import Place, Refusal, Request, Sent, Summary
+from replay.vw_files.examples import opened
 
 Progress = Callable[[int, int], None]
 _decode = msgspec.json.Decoder(Sent).decode
@@ -89,7 +91,7 @@ def requested(files: Sequence[Path], options: VwOptions) -> tuple[Request, Seque
     if not names:
         raise WrongConfiguration("FILE: found none, expected a file of examples")
     for name in names:
-        if not os.fsencode(name).isascii() and not _is_utf8(name):
+        if not _is_utf8(name):
             raise WrongConfiguration(f"{name!r}: found a name that is not UTF-8, expected another one")
         if not Path(name).is_file():
             raise WrongConfiguration(f"{name}: found no file, expected examples for Vowpal Wabbit")
@@ -128,7 +130,11 @@ def _format(wanted: LineFormat | None, given: FileArguments, file: Path) -> Line
         if wanted is LineFormat.DSJSON and given.line_format is not wanted:
             raise WrongConfiguration(f"--format: found {wanted}, expected {given.line_format}, as the arguments say")
         return given.line_format
-    return wanted or looks_like(file)
+    try:
+        return wanted or looks_like(file)
+    except (OSError, EOFError, zlib.error):
+        # The child says what is wrong with it.
+        return LineFormat.TEXT
 
 
 def _is_utf8(name: str) -> bool:
@@ -141,7 +147,7 @@ def _is_utf8(name: str) -> bool:
 
 def looks_like(file: Path) -> LineFormat:
     """Return the format of a file by its first bytes: a line of JSON that has a cost is a logged decision."""
-    with file.open("rb") as content:
+    with opened(file) as content:
         head = content.read(65_536).lstrip(b"\xef\xbb\xbf \t\r\n")
     if not head.startswith(b"{"):
         return LineFormat.TEXT

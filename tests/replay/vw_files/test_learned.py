@@ -87,6 +87,10 @@ def test_the_format_is_that_of_the_arguments_or_of_the_lines(tmp_path: Path) -> 
     assert loss(file) == loss(file, f"{ADF} --dsjson") == loss(file, line_format=LineFormat.DSJSON) == "-1.000000"
     with pytest.raises(WrongConfiguration, match="--format: found dsjson, expected json, as the arguments say"):
         loss(file, f"{ADF} --json", line_format=LineFormat.DSJSON)
+    packed = tmp_path / "packed.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    assert looks_like(packed) is LineFormat.DSJSON
+    assert loss(packed) == "-1.000000"
     file.write_text(json.dumps(LOGGED["c"]) + "\n")
     assert looks_like(file) is LineFormat.JSON
     assert loss(file) == "n.a."
