@@ -105,7 +105,9 @@ def test_what_is_acknowledged_is_covered_by_every_policy_of_the_message() -> Non
 def test_a_partition_that_stands_still_acknowledges_nothing_any_more() -> None:
     worker = worker_of("front")
     give(worker, 0, outcome(1))
+    worker.offer(1, 1, json.dumps([outcome(2)]).encode(), 1)
     worker.hold(1)
+    assert list(worker.work(1, 0.0)) == []
     learner = worker.learners["front"]
     learner.move(learner.next()[0])
     assert worker.acknowledgements(1) == []
