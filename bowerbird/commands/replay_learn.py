@@ -11,14 +11,14 @@ from bowerbird.commands.shared import AsJson, answer, complain, log_errors_in_wo
 def learn(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE]...", help="Examples [default: what the arguments name].", show_default=False),
+        typer.Argument(metavar="[FILE]...", help="Examples; without any, what the arguments name.", show_default=False),
     ] = None,
     arguments: Annotated[
         str, typer.Option("--vw-args", metavar="ARGUMENTS", help="Arguments of Vowpal Wabbit, as for its own command.")
     ] = "",
     line_format: Annotated[
         str | None,
-        typer.Option("--format", metavar="vw|json|dsjson", help="Format of the lines [default: as they look]."),
+        typer.Option("--format", metavar="vw|json|dsjson", help="Format of the lines; without it, as they look."),
     ] = None,
     predictions: Annotated[
         Path | None,
